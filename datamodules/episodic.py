@@ -19,6 +19,7 @@ from datamodules.loading.given_manifest import read_given_manifest
 from datamodules.loading.training import augmented_episode
 from datamodules.loading.whole_images import TrainingImages
 from fsbench.core.datamodule import DataModule, EpisodeStreamChoice, Loading, Training, Validation, check_at_least
+from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.file_digests import content_digests, file_state
@@ -60,8 +61,11 @@ class EpisodicDataModule(DataModule):
             that learn these.
         augmentation: random changes of training images as PFENet's followers make them, with their factors of size
             for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2).
-        support_annotation: "mask", "bbox" for boxes around the test's support masks, or "all_ways" for masks that also
-            show a support's pixels of the episode's other ways.
+        support_annotation: what the test's supports are labelled with, in place of their masks where that is weaker
+            (`fsbench.data.annotations`): "mask", "box", "point", "scribble", "instance-box" for a box around each
+            object, "bbox" for one around each connected piece, or "all_ways" for masks that also show a support's
+            pixels of the episode's other ways. What is drawn follows from the test's seed and the episode's number.
+            Training and validation have masks.
         kept_support: share of the object that is labelled in each support of the test, above 0, up to 1; the rest is
             void there (`fsbench.data.kept_support`).
         setting: one of `fsbench.episodes.settings.SETTINGS`.
@@ -130,7 +134,7 @@ class EpisodicDataModule(DataModule):
         training_shot: int = 1,
         training_items: Literal["episodes", "images"] = "episodes",
         augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none",
-        support_annotation: Literal["mask", "bbox", "all_ways"] = "mask",
+        support_annotation: SupportAnnotation = "mask",
         micro_batch: int | None = None,
         fill_to: int = 1,
         drop_last: bool = False,
@@ -165,8 +169,19 @@ class EpisodicDataModule(DataModule):
         if ways != way:
             _note(f"{dataset.name} fold {fold} has {ways} classes: the test is {ways}-way instead of {way}-way")
         self.manifest_file = manifest
-        self.support_annotation = support_annotation
         self.kept_support = kept_support
+        self.support_annotation: SupportAnnotation = support_annotation
+        if support_annotation in WEAK and not evaluation.has_weak_supports:
+            raise SettingsError(
+                f"support_annotation is {support_annotation}, and the protocol {evaluation.name} has supports with "
+                "masks; leave it out, or choose another protocol"
+            )
+        if support_annotation == "instance-box" and not self.dataset.knows_objects:
+            raise SettingsError(
+                f"support_annotation is instance-box, and {dataset.name} does not tell the single objects of a class "
+                "apart; expected a data set that does (coco), or another annotation: box, or bbox for a box around "
+                "each connected piece"
+            )
         self._make_source = source
         self.trains_elsewhere = source is not None
         self.input_resize = input_resize
@@ -177,7 +192,8 @@ class EpisodicDataModule(DataModule):
         """Words for people that name the test in folders and loggers."""
         task = f"{self.test.way}way{self.test.shot}shot-{self.test.setting.replace('_', '-')}"
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
-        return self.dataset.name, self.protocol.name, f"fold{self.test.fold}", task + drawn
+        weak = f"-{self.support_annotation}" if self.support_annotation in WEAK else ""
+        return self.dataset.name, self.protocol.name, f"fold{self.test.fold}", task + drawn + weak
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -321,7 +337,7 @@ class EpisodicDataModule(DataModule):
     @property
     def test_options(self) -> dict[str, Any]:
         """Non-default settings of the test that only some methods use, for the run's identity."""
-        is_other = self.support_annotation == "bbox" or self._tells_all_ways
+        is_other = self.support_annotation in WEAK or self._tells_all_ways
         options: dict[str, Any] = {"support_annotation": self.support_annotation} if is_other else {}
         options |= {"kept_support": self.kept_support} if self.kept_support < 1 else {}
         options |= {"draws": self.test.draws} if self.test.draws > 1 else {}
@@ -372,13 +388,13 @@ class EpisodicDataModule(DataModule):
         protocol, episodes = self.validation_protocol, self.validation_manifest.episodes
         dataset = self.validation_dataset
         if isinstance(protocol, WholeImages):
-            return self._evaluation_loader(dataset, protocol, episodes)
-        return self._evaluation_loader(dataset, protocol, evaluation_order(episodes))
+            return self._evaluation_loader(dataset, protocol, episodes, self._loading(training=False))
+        return self._evaluation_loader(dataset, protocol, evaluation_order(episodes), self._loading(training=False))
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
         """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
         episodes = evaluation_order(self.unfinished_episodes())
-        return self._evaluation_loader(self.dataset, self.protocol, episodes, once=True)
+        return self._evaluation_loader(self.dataset, self.protocol, episodes, self._test_loading, once=True)
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Return labelled episodes of base classes in training images, with the test's N and K."""
@@ -387,17 +403,23 @@ class EpisodicDataModule(DataModule):
 
     def _loading(self, training: bool) -> LoadingConfig:
         geometry = self.protocol.geometry.training if training else self.protocol.geometry
-        boxes = self.support_annotation == "bbox" and not training
-        all_ways = self._tells_all_ways and not training
         return LoadingConfig(
             self.image_size,
             geometry,
             self.loading.cache_bytes,
-            boxes,
-            all_ways,
-            self.input_resize,
-            self.hints,
-            1.0 if training else self.kept_support,
+            input_resize=self.input_resize,
+            hints=self.hints,
+        )
+
+    @property
+    def _test_loading(self) -> LoadingConfig:
+        """How the test is loaded, whose supports alone may be labelled with something else than masks."""
+        is_other = self.support_annotation in WEAK or self._tells_all_ways
+        return replace(
+            self._loading(training=False),
+            annotation=self.support_annotation if is_other else "mask",
+            annotation_seed=self.manifest.header.seed or 0,  # episodes that are seeded with their index have none
+            kept_support=self.kept_support,
         )
 
     def _evaluation_loader(
@@ -405,13 +427,14 @@ class EpisodicDataModule(DataModule):
         dataset: SegmentationIndex,
         protocol: Segmentation | WholeImages,
         episodes: Sequence[Episode],
+        config: LoadingConfig,
         once: bool = False,
     ) -> DataLoader[EpisodeBatch]:
         """Return this rank's share of the episodes; what is read `once` is forgotten where its last episode is over."""
         sampler = ContiguousDistributedSampler(len(episodes))
         share = sampler.share
         next_shown = dict(zip(share, next_uses(episodes[share.start : share.stop]), strict=True)) if once else {}
-        data = ManifestEpisodes(protocol, dataset, episodes, self._loading(training=False), next_shown)
+        data = ManifestEpisodes(protocol, dataset, episodes, config, next_shown)
         return self._loader(data, batch_size=self.loading.eval_batch_size, sampler=sampler)
 
     def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:

@@ -88,6 +88,13 @@ class Request:
     draws: int | None = _option(
         None, "draws of the supports for every query; scores count draw 0, the official one", key="data.draws"
     )
+    support_annotation: str | None = _option(
+        None,
+        "mask (default), box, point, scribble, instance-box or bbox: what the test's supports are labelled with",
+        key="data.support_annotation",
+        axis="support_annotation",
+        segmentation_only=True,
+    )
     filter: str | None = _option(
         None,
         "1 leaves out training images that show a novel class, as BAM does; 0 keeps them, as PFENet does; otherwise as "

@@ -34,6 +34,9 @@ class Segmenter(Method):
     asks_for: tuple[Hint, ...] = ()
     """What the method wants of episodes beside images and masks of one side, see `fsbench.data.batch.Hints`; where an
     episode has none, as of one's own images, it makes do with these."""
+    annotation_option: ClassVar[str | None] = None
+    """The method's own option for what it makes of the supports' masks, boxes or points say, as the command line has
+    it; their annotation is then not for the test to choose."""
     finds_instances: ClassVar[bool] = False
     """True for methods whose predictions are made of single objects, see `Prediction.instances`."""
     keeps_instances: bool = False

@@ -1,7 +1,7 @@
 """The objects of a COCO annotation file as compact arrays, and label maps painted from them (fscs-protocol §2.2)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -69,20 +69,33 @@ class Instances:
             file_name: of the image.
             first_polygon_only: leave out the further polygons of an object, which may be its parts behind another.
         """
-        # spared until it is needed
-        import cv2
-
         row = self.rows[file_name]
         labels = np.zeros(self.sizes[row], dtype=np.uint8)
         for item in range(self.starts[row], self.starts[row + 1]):
-            number = int(self.classes[item])
-            polygons = range(self.polygon_starts[item], self.polygon_starts[item + 1])
-            for polygon in polygons[:1] if first_polygon_only else polygons:
-                vertices = self.vertices[self.vertex_starts[polygon] : self.vertex_starts[polygon + 1]]
-                cv2.fillPoly(labels, [vertices.astype(np.int32)], number)
-            if item in self.rles:
-                labels[self._decode(self.rles[item], file_name, labels.shape)] = number
+            self._paint_object(labels, item, int(self.classes[item]), file_name, first_polygon_only)
         return labels
+
+    def objects(self, file_name: str, number: int, first_polygon_only: bool = False) -> Iterator[np.ndarray]:
+        """Yield the masks (H, W) bool of an image's objects of class `number`, each painted by itself as in `paint`."""
+        row = self.rows[file_name]
+        for item in range(self.starts[row], self.starts[row + 1]):
+            if self.classes[item] == number:
+                mask = np.zeros(self.sizes[row], dtype=np.uint8)
+                self._paint_object(mask, item, 1, file_name, first_polygon_only)
+                yield mask == 1
+
+    def _paint_object(
+        self, labels: np.ndarray, item: int, value: int, file_name: str, first_polygon_only: bool
+    ) -> None:
+        # spared until it is needed
+        import cv2
+
+        polygons = range(self.polygon_starts[item], self.polygon_starts[item + 1])
+        for polygon in polygons[:1] if first_polygon_only else polygons:
+            vertices = self.vertices[self.vertex_starts[polygon] : self.vertex_starts[polygon + 1]]
+            cv2.fillPoly(labels, [vertices.astype(np.int32)], value)
+        if item in self.rles:
+            labels[self._decode(self.rles[item], file_name, labels.shape)] = value
 
     def _decode(self, rle: dict[str, Any], file_name: str, shape: tuple[int, ...]) -> np.ndarray:
         height, width = shape

@@ -88,6 +88,7 @@ class SegmentationIndex(ABC):
         same_classes_as: other data sets whose classes are the same; what was trained on theirs has seen these.
         query_sampling: how a protocol with a choice draws queries.
         min_pixels: pixels of a class from which on an image is listed for it.
+        knows_objects: whether `object_masks` tells the single objects of a class apart.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
     """
@@ -101,6 +102,7 @@ class SegmentationIndex(ABC):
     same_classes_as: ClassVar[tuple[str, ...]] = ()
     query_sampling: QuerySampling = "sequential"
     min_pixels: int = 1
+    knows_objects: ClassVar[bool] = False
     list_order: Literal["image", "class"] = "image"
 
     @abstractmethod
@@ -122,6 +124,13 @@ class SegmentationIndex(ABC):
     @abstractmethod
     def label_map(self, name: str) -> np.ndarray:
         """Return the label map (H, W) uint8 of image `name`: 0 background, class numbers, 255 void."""
+
+    def object_masks(self, name: str, number: int) -> Sequence[np.ndarray]:
+        """Return masks (H, W) bool of the single objects of class `number` in image `name`, whatever covers them.
+
+        Raises NotImplementedError unless `knows_objects`.
+        """
+        raise NotImplementedError(f"{self.name} does not tell the single objects of a class apart")
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         """Count the pixels of image `name`.

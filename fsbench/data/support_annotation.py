@@ -1,6 +1,7 @@
 """Weak annotations of supports, drawn from their masks: box, points, scribbles (vrp-sam.md §3).
 
-`draw_annotation(masks, kind, streams)` is the one function for all methods. `AnnotationStreams.of_episode(seed,
+`draw_annotation(masks, kind, streams)` is the one function for all methods. `draw_label` puts what it draws in place of
+a support's mask in a test (`--support-annotation`). `AnnotationStreams.of_episode(seed,
 episode)` is our stream: what is drawn depends on nothing else. `AnnotationStreams.seeded(seed)` is that of the VRP-SAM
 authors' program, which goes on through a whole validation and draws for a batch at a time.
 
@@ -23,6 +24,9 @@ Annotation = Literal["mask", "box", "point", "scribble"]
 """Kinds of annotations: the mask itself, its filled box, single pixels of it, brush strokes within it."""
 MOST = 20
 """Largest number of points, or of strokes, on a mask."""
+POINT_RADIUS = 1 / 64
+"""Radius of the disc that stands for a point in place of a mask, as a share of the image's side (ours): single pixels
+mostly vanish on the coarse grids that methods reduce masks to."""
 EVALUATION_SEED = 321
 """Seed of the number of strokes in evaluation."""
 
@@ -127,6 +131,44 @@ def draw_annotation(masks: Tensor, kind: Annotation, streams: AnnotationStreams,
             strokes = (amounts or random.Random(EVALUATION_SEED)).randint(1, most)
             drawn = torch.stack([scribble(plane, strokes, brush, streams, idle_draws) for plane in planes])
     return drawn.view(masks.shape).to(masks)
+
+
+def draw_label(
+    label: np.ndarray, kind: Annotation, streams: AnnotationStreams, objects: Sequence[np.ndarray] | None = None
+) -> np.ndarray:
+    """Draw what stands in place of the mask of a support whose annotation is weak.
+
+    Whoever draws a box, points or strokes marks no void: a void band would show the object's outline.
+
+    Args:
+        label: (S, S) uint8, 1 on the mask.
+        kind: of the annotation; points become discs within the mask.
+        streams: of the episode's way, drawn from support by support.
+        objects: masks (S, S) bool of the single objects, each of which has an annotation of its own; None for one of
+            the mask as a whole.
+
+    Returns:
+        (S, S) uint8 of 0 and 1.
+    """
+    mask = torch.from_numpy(label == 1)
+    parts = [mask] if objects is None else [torch.from_numpy(part) & mask for part in objects]
+    drawn = torch.zeros_like(mask)
+    for part in parts:
+        drawn |= draw_annotation(part, kind, streams)
+    if kind == "point":
+        drawn = discs(drawn, round(POINT_RADIUS * len(mask))) & mask
+    return drawn.to(torch.uint8).numpy()
+
+
+def discs(pixels: Tensor, radius: int) -> Tensor:
+    """Return the discs (H, W) bool around single pixels (H, W) bool: all that is at most `radius` pixels away."""
+    reach = torch.arange(-radius, radius + 1)
+    disc = (reach[:, None] ** 2 + reach**2 <= radius**2).nonzero() - radius
+    covered = (pixels.nonzero()[:, None] + disc).flatten(0, 1)
+    inside = ((covered >= 0) & (covered < torch.tensor(pixels.shape))).all(1)
+    drawn = torch.zeros_like(pixels)
+    drawn[tuple(covered[inside].T)] = True
+    return drawn
 
 
 def box_corners(mask: Tensor) -> tuple[int, int, int, int]:

@@ -10,6 +10,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.core.stated_variant import VARIANT
+from fsbench.data.annotations import WEAK
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, checkpoint_weights_origin, load_checkpoint
 from fsbench.engine.identity import folder_name, run_identity
@@ -92,6 +93,7 @@ class Experiment:
                 f"the protocol {self.data.test_words[1]} asks for base classes too, and {self.options.name} labels "
                 "those that it has supports of; choose METHOD=diam, or bam with its base learner, or another protocol"
             )
+        self._check_annotation()
         precision = str(self.trainer_settings["precision"])
         backbone = self.method.backbone
         if backbone.precision != "fp32" and precision not in FLOAT32:
@@ -104,6 +106,22 @@ class Experiment:
             raise SettingsError(
                 f"cache_dtype is {dtype}, which is for segmentation with precision 32-true, but this is "
                 f"{self.data.task} with {precision}; leave model.backbone.cache_dtype at float32"
+            )
+
+    def _check_annotation(self) -> None:
+        """Raise SettingsError for a weak annotation of the supports with a method that is told another way."""
+        annotation = getattr(self.data, "support_annotation", "mask")
+        if annotation not in WEAK:
+            return
+        if option := getattr(self.method, "annotation_option", None):
+            raise SettingsError(
+                f"support_annotation is {annotation}, and {self.options.name} draws by itself what it is told of the "
+                f"supports; leave it out and give the method's own option, such as {option} box"
+            )
+        if "boxes" in getattr(self.method, "asks_for", ()):
+            raise SettingsError(
+                f"support_annotation is {annotation}, and {self.options.name} is told a box of each support whatever "
+                "they are labelled with; leave it out"
             )
 
     def _check_shots(self) -> None:

@@ -61,6 +61,7 @@ class Generalised(TestAlone):
 
     metrics: ClassVar[tuple[str, ...]] = (*COMMON, *GENERALISED)
     asks_base_classes: ClassVar[bool] = True
+    has_weak_supports: ClassVar[bool] = False
     absent_is_zero: ClassVar[bool] = False
 
     # Which episodes are there?
@@ -105,11 +106,8 @@ class Generalised(TestAlone):
         from fsbench.data.label_maps import way_labels
         from fsbench.data.transforms import RESIZES, padded_shape
 
-        if config.box_supervision or config.kept_support < 1:
-            raise SettingsError(
-                f"the protocol {self.name} has supports with whole masks; leave data.support_annotation and "
-                "data.kept_support"
-            )
+        if config.kept_support < 1:
+            raise SettingsError(f"the protocol {self.name} has supports with whole masks; leave data.kept_support")
         side, ways = config.size, len(episode.classes)
         shots = max(len(names) for names in episode.supports)
         names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
 from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.image_io import check_sizes, read_pixels, read_view
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import Box, bounding_boxes, largest_part_box, way_labels
+from fsbench.data.support_annotation import AnnotationStreams, draw_label
 from fsbench.data.transforms import RESIZES, centre_square
 from fsbench.episodes.episode import ClassificationEpisode, Episode
 from fsbench.protocols.geometry import Geometry, InputResize, input_rule
@@ -27,9 +29,9 @@ class LoadingConfig:
     Attributes:
         size: side S of images in pixels.
         geometry: how images and the truth are seen.
-        all_ways: tell also what supports show of the other ways.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
-        box_supervision: support labels are bounding boxes of the masks.
+        annotation: of the supports, a key of `ANNOTATIONS`; "all_ways" tells also what supports show of the other ways.
+        annotation_seed: of what weak annotations draw, together with the number of the episode.
         input_resize: how images and support labels become S x S; the truth is always the protocol's.
         hints: what the method asks for beside images and masks.
         kept_support: share of each support's object that is labelled, see `fsbench.data.kept_support`; boxes are drawn
@@ -39,8 +41,8 @@ class LoadingConfig:
     size: int
     geometry: Geometry = field(default_factory=Geometry)
     cache_bytes: int = 0
-    box_supervision: bool = False
-    all_ways: bool = False
+    annotation: SupportAnnotation = "mask"
+    annotation_seed: int = 0
     input_resize: InputResize = "protocol"
     hints: frozenset[Hint] = frozenset()
     kept_support: float = 1.0
@@ -84,20 +86,17 @@ def load_episode(
     query = way_labels(labels[episode.query], index.label_values(episode.query, episode.classes))
     present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
     side = config.size
-    to_boxes = bounding_boxes if config.box_supervision else np.asarray
-    support_labels = [
-        [
-            resize_labels(to_boxes(way_labels(labels[name], index.label_values(name, [number]))), side, side)
-            for name in way
-        ]
-        for number, way in zip(episode.classes, episode.supports, strict=True)
-    ]
+    support_labels = []
+    for number, way in zip(episode.classes, episode.supports, strict=True):
+        # anew for each way, so that a support is drawn alike whatever the other ways and the later shots are
+        streams = AnnotationStreams.of_episode(config.annotation_seed, episode.index)
+        support_labels.append([_support_label(index, name, number, labels[name], config, streams) for name in way])
     support_labels = [
         [keep_share(label, config.kept_support, (episode.index, way, shot)) for shot, label in enumerate(of_way)]
         for way, of_way in enumerate(support_labels)
     ]
     shown = None
-    if config.all_ways:
+    if config.annotation == "all_ways":
         all_ways = [
             [
                 resize_labels(way_labels(labels[name], index.label_values(name, episode.classes)), side, side)
@@ -121,6 +120,36 @@ def load_episode(
         support_ways=shown,
         hints=[_load_hints(index, episode, config, labels, box_of)] if config.hints else None,
     )
+
+
+def _support_label(
+    index: SegmentationIndex,
+    name: str,
+    number: int,
+    labels: np.ndarray,
+    config: LoadingConfig,
+    streams: AnnotationStreams,
+) -> np.ndarray:
+    """Return the label (S, S) uint8 of class `number` in support `name`, whose label map is `labels` (H, W).
+
+    Weak annotations are drawn from the mask as methods see it, after it was resized (vrp-sam.md §3); `bbox` before.
+    """
+    resize_labels, side, kind = RESIZES[config.resize][1], config.size, config.annotation
+    own = way_labels(labels, index.label_values(name, [number]))
+    if kind == "bbox":
+        own = bounding_boxes(own)
+    seen = np.asarray(resize_labels(own, side, side))
+    if kind == "box" or kind == "point" or kind == "scribble":
+        drawn = draw_label(seen, kind, streams)
+    elif kind == "instance-box":
+        objects = index.object_masks(name, number)
+        drawn = draw_label(
+            seen, "box", streams, [resize_labels(one.astype(np.uint8), side, side) == 1 for one in objects]
+        )
+    else:
+        return seen
+    padding = np.asarray(resize_labels(np.zeros_like(own), side, side))  # void beside the image, where there is any
+    return np.maximum(padding, drawn)
 
 
 BoxOf = Callable[[str, int, np.ndarray], Box | None]

@@ -79,6 +79,7 @@ class Segmentation(Protocol):
         drawing: how episodes are drawn, in words.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
         drops_novel_images: training images that show a novel class are left out; None where only some of them are.
+        has_weak_supports: supports may have weaker annotations than masks.
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
         lists_and_draw: by data set, the lists and the draw in the words of the atlas; stated beside the methods that
             make them so, since a subclass with other methods says nothing by it.
@@ -106,6 +107,7 @@ class Segmentation(Protocol):
     drawing: ClassVar[str]
     supports_repeat: ClassVar[bool] = False
     drops_novel_images: ClassVar[bool | None] = False
+    has_weak_supports: ClassVar[bool] = True
     asks_base_classes: ClassVar[bool] = False
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}
     all_episodes: ClassVar[str] = "as many as listed pairs"

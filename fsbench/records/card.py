@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.errors import SettingsError
 from fsbench.files import load_yaml, read_json
 from fsbench.files.validation import first_problem
@@ -238,8 +239,9 @@ def derived_entries(record: Record) -> dict[str, str]:
     weights = record.run.origin_of_weights
     label = "masks" if record.protocol.has_masks else "image labels"
     entries = {"supervision": label, "saw_test_classes": "no"} | own_statements(record)
-    if record.run.identity.support_annotation == "bbox":  # in place of the supports' masks, not of those of training
-        labels = {*entries["supervision"].split(", "), "boxes"}
+    annotation = record.run.identity.support_annotation
+    if annotation in WEAK:  # in place of the supports' masks, not of those of training
+        labels = {*entries["supervision"].split(", "), ANNOTATIONS[annotation].label}
         entries["supervision"] = _in_words([*(labels - {"masks"} if weights.origin == UNTRAINED else labels)])
     if record.run.identity.backbone.weights.startswith("random"):
         entries["backbone_data"] = "none: random weights"

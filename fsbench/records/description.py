@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.episodes.header import Header
 from fsbench.metrics.bootstrap import FEW_EPISODES
 from fsbench.records.record import Record
@@ -117,7 +118,13 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
         lines.append(f"{name}: {_failures(run.failed_episodes)}")
     if run.presence == "any_pixel":
         lines.append(f"{name} only segments; a way counts as present where any pixel is predicted as it")
-    if run.identity.support_annotation == "all_ways":
+    annotation = run.identity.support_annotation
+    if annotation in WEAK:
+        lines.append(
+            f"{name}: supports are labelled with {ANNOTATIONS[annotation].words}, not with masks; no published score "
+            "with masks stands beside it"
+        )
+    if annotation == "all_ways":
         lines.append(f"{name} is told what a support shows of the episode's other ways; others are told its own alone")
     for kernels, consequence in (
         (run.made.unordered_kernels, "training it again gives other weights"),

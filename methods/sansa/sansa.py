@@ -62,6 +62,7 @@ class SANSA(Segmenter):
     backbone: FrozenSam2
     backbone_type = FrozenSam2
     sees_all_shots = True
+    annotation_option = "--model.prompt"
     released_format = AdapterFile(has_backbone=False)
 
     def __init__(

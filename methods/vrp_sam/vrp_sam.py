@@ -63,6 +63,7 @@ class VRPSAM(StageSegmenter):
 
     backbone: TrunkAndSam | StagesAndSam
     backbone_type: ClassVar[Any] = staticmethod(frozen_networks)
+    annotation_option = "--model.annotation"
     trains_one_shot = True
     released_format = VRPSAMReleasedFormat("module.")
     attention_meaning = (

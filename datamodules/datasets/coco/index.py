@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from datamodules.indexes.official import OfficialIndex
+from datamodules.indexes.views import view_photo
 from datamodules.lists.official import default_lists
 from datamodules.lists.pfenet import MIN_PIXELS
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
@@ -50,6 +51,7 @@ class Coco(OfficialIndex):
     has_published_protocol = True
     query_sampling: QuerySampling = "class_first"
     min_pixels = MIN_PIXELS
+    knows_objects: ClassVar[bool] = True
     list_order = "class"
     image_folders: ClassVar[tuple[str, ...]] = tuple(IMAGE_FOLDER.values())
     """Folders of the images that trainings and tests of the data set take."""
@@ -96,6 +98,10 @@ class Coco(OfficialIndex):
         """Return the classes of all objects of image `name`, those that others cover included, and of its crowds."""
         folder, _, file_name = name.partition("/")
         return self._annotations(folder).annotated_classes(file_name)
+
+    def object_masks(self, name: str, number: int) -> Sequence[np.ndarray]:
+        folder, _, file_name = view_photo(name).partition("/")
+        return list(self._annotations(folder).objects(file_name, number, self.first_polygon_only))
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         table = self._tables.get(name.partition("/")[0])

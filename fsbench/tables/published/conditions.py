@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from fsbench.atlas.programs import Program
 from fsbench.atlas.words import LABELS
+from fsbench.data.annotations import ANNOTATIONS
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.conditions import NOT_STATED, UNKNOWN
 from fsbench.records.record import Record
@@ -28,7 +29,6 @@ PROGRAMS: Mapping[str, str] = {
 """Types of our methods, and the names under which the atlas has their evaluation programs."""
 _BASE_LEARNER = ("base_learner", "bam")
 """Options of methods that leave the learner of base classes, and with it their labels, out."""
-_ANNOTATIONS = {"mask": "mask", "bbox": "box"}
 _CHOICES = {"novel": "best on test fold", "base": "best on base classes", "images": "best on base classes"}
 
 
@@ -69,10 +69,15 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
         "kshot": NOT_STATED,
         "pretraining": NOT_STATED,
         "precision": str(identity.precision or NOT_STATED),
-        "support_annotation": _ANNOTATIONS.get(identity.support_annotation, identity.support_annotation),
+        "support_annotation": _annotation(identity.support_annotation),
         "extra_supervision": _extra_supervision(record, of_data or of_method),
         "saw_test_classes": told.saw_test_classes if told else NOT_STATED,
     }
+
+
+def _annotation(name: str) -> str:
+    """Return the word for what supports are labelled with; that of a later version stays as it is."""
+    return ANNOTATIONS[name].condition if name in ANNOTATIONS else name
 
 
 def _extra_supervision(record: Record, programs: Sequence[Program]) -> str:

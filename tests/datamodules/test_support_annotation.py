@@ -1,0 +1,160 @@
+"""Weak annotations in place of the test supports' masks (`--data.support_annotation`)."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.datasets.coco import Coco
+from datamodules.datasets.coco.index import CLASS_NAMES
+from datamodules.datasets.folder import Folder
+from datamodules.episodic import EpisodicDataModule
+from fsbench.backbones.base import BackboneConfig
+from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
+from fsbench.data.transforms import RESIZES
+from fsbench.errors import SettingsError
+from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.loading import LoadingConfig, load_episode
+from fsbench.protocols.segmentation import load_segmentation
+from methods.prototype import Prototype
+
+SIDE = 56
+
+
+def module(folder, kind="mask", **settings):
+    usual = {"image_size": SIDE, "workers": 0, "episodes": 4, "validation_episodes": 2, "protocol": "fscs", "shot": 2}
+    return EpisodicDataModule(Folder(str(folder)), support_annotation=kind, **usual | settings)
+
+
+def labels_of(data):
+    return {int(one.episodes[0]): one.support_labels[0] for batch in data.test_dataloader() for one in batch.split()}
+
+
+@pytest.mark.parametrize("kind", ["box", "point", "scribble"])
+def test_what_is_drawn_stands_in_place_of_the_mask_as_methods_see_it(blocks_folder, kind):
+    """Drawn from the resized mask, support by support, and anew for each way (vrp-sam.md §3); no void is marked."""
+    settings = {"way": 2}
+    masks, weak = module(blocks_folder, **settings), module(blocks_folder, kind, **settings)
+    drawn, plain = labels_of(weak), labels_of(masks)
+    for number, own in plain.items():
+        for way, labels in enumerate(own):
+            streams = AnnotationStreams.of_episode(0, number)
+            for shot, label in enumerate(labels):
+                expected = draw_annotation(label == 1, kind, streams)
+                if kind == "point":
+                    expected = discs(expected, round(SIDE / 64)) & (label == 1)
+                assert torch.equal(drawn[number][way, shot] == 1, expected) and expected.any()
+                assert set(drawn[number][way, shot].unique().tolist()) <= {0, 1}
+    pairs = zip(masks.test_dataloader(), weak.test_dataloader(), strict=True)
+    for one, other in pairs:
+        assert torch.equal(one.truth.label_maps[0], other.truth.label_maps[0])
+        assert torch.equal(one.images, other.images)
+    assert weak.test_options == {"support_annotation": kind} and weak.test_words[-1].endswith(f"-{kind}")
+    assert weak.manifest.sha256 == masks.manifest.sha256
+    for stage in ("val_dataloader", "train_dataloader"):  # the test's supports alone are weak
+        one, other = (getattr(data, stage)() for data in (masks, weak))
+        first, second = (loader.dataset[(0, 0) if stage[0] == "t" else 0] for loader in (one, other))
+        assert torch.equal(first.support_labels, second.support_labels)
+
+
+def test_drawings_follow_from_seed_and_episode_alone(blocks_folder):
+    settings = {"draws": 2, "nested_in": 2}
+    once = labels_of(module(blocks_folder, "scribble", **settings))
+    for other in ({"workers": 2, "eval_batch_size": 3}, {"seed": 7}, {"batch_size": 4}):
+        again = labels_of(module(blocks_folder, "scribble", **settings | other))
+        assert once.keys() == again.keys() and all(torch.equal(once[number], again[number]) for number in once)
+    fewer = labels_of(module(blocks_folder, "scribble", **settings | {"shot": 1, "draws": 1}))
+    assert all(torch.equal(fewer[number], once[number][:, :1]) for number in fewer) and len(fewer) == 4
+    data = module(blocks_folder, "scribble", **settings)
+    data.done = frozenset({0, 1, 2})
+    rest = labels_of(data)
+    assert set(rest) == set(once) - {0, 1, 2} and all(torch.equal(once[number], rest[number]) for number in rest)
+    one, other = (AnnotationStreams.of_episode(seed, 3) for seed in (0, 1))
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[10:40, 5:50] = 1
+    assert not np.array_equal(draw_label(mask, "point", one), draw_label(mask, "point", other))
+
+
+def test_a_method_answers_as_with_the_drawn_mask_given_by_hand(blocks_folder):
+    method = Prototype(BackboneConfig("demo", "random:1")).eval()
+    masks, boxes = (module(blocks_folder, kind, shot=1, image_size=64) for kind in ("mask", "box"))
+    differing = 0
+    for plain, weak in zip(masks.test_dataloader(), boxes.test_dataloader(), strict=True):
+        with torch.inference_mode():
+            usual, found = method(plain.without_truth()), method(weak.without_truth())
+            mask = plain.support_labels[0, 0, 0] == 1
+            rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+            plain.support_labels[0, 0, 0] = 0
+            plain.support_labels[0, 0, 0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1
+            by_hand = method(plain.without_truth())
+        assert torch.equal(found.label_map, by_hand.label_map) and torch.equal(found.logits, by_hand.logits)
+        differing += int(not torch.equal(usual.logits, found.logits))
+    assert differing > 0
+
+
+def test_discs_hold_all_within_their_radius():
+    pixels = torch.zeros(20, 30, dtype=torch.bool)
+    pixels[0, 0] = pixels[12, 20] = True
+    rows, columns = torch.arange(20)[:, None], torch.arange(30)
+    expected = (rows**2 + columns**2 <= 25) | ((rows - 12) ** 2 + (columns - 20) ** 2 <= 25)
+    assert torch.equal(discs(pixels, 5), expected) and not discs(torch.zeros(4, 4, dtype=torch.bool), 3).any()
+    assert torch.equal(discs(pixels, 0), pixels)
+
+
+def test_padding_stays_void_under_weak_annotations(blocks_folder):
+    index = Folder(str(blocks_folder))
+    episode = module(blocks_folder).manifest.episodes[0]
+    padding = RESIZES["padded"][1](np.zeros_like(index.label_map(episode.supports[0][0])), SIDE, SIDE)
+    for kind in ("box", "point"):
+        config = LoadingConfig(SIDE, Geometry("padded", "input"), annotation=kind)
+        label = load_episode(index, episode, config).support_labels[0, 0, 0].numpy()
+        assert np.array_equal(label == 255, padding == 255) and (label == 255).any() and (label == 1).any()
+
+
+@pytest.fixture
+def coco(tmp_path, monkeypatch):
+    """One image with two overlapping squares of class 1, one of class 2 over them, and a crowd."""
+    (tmp_path / "val2014").mkdir()
+    (tmp_path / "annotations").mkdir()
+
+    def entry(number, category, x, y, side, crowd=0):
+        corners = [x, y, x + side, y, x + side, y + side, x, y + side]
+        return {"id": number, "image_id": 1, "category_id": category, "iscrowd": crowd, "area": side * side,
+                "bbox": [x, y, side, side], "segmentation": [corners]}  # fmt: skip
+
+    content = {
+        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, start=1)],
+        "images": [{"id": 1, "file_name": "COCO_val2014_1.jpg", "height": 60, "width": 80}],
+        "annotations": [
+            entry(1, 1, 2, 3, 10), entry(2, 1, 40, 20, 15), entry(3, 2, 38, 18, 6), entry(4, 1, 60, 40, 9, crowd=1)
+        ],
+    }  # fmt: skip
+    (tmp_path / "annotations/instances_val2014.json").write_text(json.dumps(content))
+    return Coco(str(tmp_path), lists=[])
+
+
+def test_objects_of_coco_have_boxes_of_their_own(coco):
+    index = coco
+    name = "val2014/COCO_val2014_1.jpg"
+    labels, objects = index.label_map(name), index.object_masks(name, 1)
+    assert index.knows_objects and [int(one.sum()) for one in objects] == [121, 256]
+    joined = objects[0] | objects[1]
+    covered = labels == 2
+    assert np.array_equal(labels == 1, joined & ~covered) and (joined & covered).any()
+    assert np.array_equal(index.object_masks(f"{name}@1", 1)[1], objects[1])  # a view shows the same photo
+    drawn = draw_label((labels == 1).astype(np.uint8), "box", AnnotationStreams.of_episode(0, 0), objects)
+    expected = np.zeros_like(labels)
+    expected[3:14, 2:13] = 1
+    expected[20:36, 40:56] = 1
+    assert np.array_equal(drawn, expected)
+
+
+def test_annotations_that_cannot_be_are_refused(blocks_folder, monkeypatch):
+    with pytest.raises(SettingsError, match=r"instance-box, and .* does not tell the single objects"):
+        module(blocks_folder, "instance-box")
+    assert not load_segmentation("gfss").has_weak_supports
+    monkeypatch.setattr(type(load_segmentation("fscs")), "has_weak_supports", False)
+    with pytest.raises(SettingsError, match="box, and the protocol fscs has supports with masks; leave it out"):
+        module(blocks_folder, "box")
+    assert module(blocks_folder).support_annotation == "mask"
