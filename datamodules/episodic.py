@@ -192,7 +192,8 @@ class EpisodicDataModule(DataModule):
         """Words for people that name the test in folders and loggers."""
         task = f"{self.test.way}way{self.test.shot}shot-{self.test.setting.replace('_', '-')}"
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
-        weak = f"-{self.support_annotation}" if self.support_annotation in WEAK else ""
+        named = self.support_annotation in WEAK and self.support_annotation != "bbox"  # whose folders go without it
+        weak = f"-{self.support_annotation}" if named else ""
         return self.dataset.name, self.protocol.name, f"fold{self.test.fold}", task + drawn + weak
 
     @cached_property

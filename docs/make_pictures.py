@@ -18,6 +18,7 @@ from PIL import Image
 
 from datamodules.datasets.demo import Demo
 from fsbench.core.evaluation import evaluate_batch
+from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
@@ -27,6 +28,7 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.explain.paper_figure import draw_paper_figure
 from fsbench.metrics.confusion import intersection_union
 from fsbench.metrics.episodic import count
+from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import read_record
 from fsbench.visualization.contact_sheet import choose
@@ -53,7 +55,7 @@ def main() -> None:
         return front_page(index, options.run)
     if options.figure:
         return paper_figure(options.figure)
-    for picture in (episodes, drawing, void, resolution, settings, resizing):
+    for picture in (episodes, drawing, void, resolution, settings, resizing, annotations):
         picture(index)
 
 
@@ -229,6 +231,17 @@ def resizing(index: Demo) -> None:
         for who, resize in (("fscs, hsnet: antialiased", resize_image), ("pfenet: not", resize_image_cv2)):
             pixels = resize(image, 32).permute(1, 2, 0).numpy().round().astype(np.uint8)
             show(next(row), pixels, f"{who}, 32 x 32")
+
+
+def annotations(index: Demo) -> None:
+    """The supports of three episodes with what stands in place of their masks under each annotation."""
+    kinds: tuple[SupportAnnotation, ...] = ("mask", "box", "point", "scribble")
+    for row, episode in zip(panels(3, len(kinds), "drawn-annotations.png"), drawn(index, "hsnet", 3), strict=True):
+        for axes, kind in zip(row, kinds, strict=True):
+            batch = load_episode(index, episode, LoadingConfig(2 * SIDE, annotation=kind))
+            image = batch.images[int(batch.support[0, 0, 0])].permute(1, 2, 0).numpy()
+            title = f"{names_of(index, episode.classes)[0]}: {kind}"
+            show(axes, painted(image, batch.support_labels[0, 0, 0].numpy()), title)
 
 
 def front_page(index: Demo, run: Path) -> None:

@@ -121,7 +121,7 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
     annotation = run.identity.support_annotation
     if annotation in WEAK:
         lines.append(
-            f"{name}: supports are labelled with {ANNOTATIONS[annotation].words}, not with masks; no published score "
+            f"{name}: supports are labelled with {ANNOTATIONS[annotation].words}, not with masks: no published score "
             "with masks stands beside it"
         )
     if annotation == "all_ways":

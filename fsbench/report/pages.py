@@ -40,6 +40,10 @@ from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.report.views import episode_lines
 from fsbench.tables import breakdowns, layout
 from fsbench.tables import formats as render
+from fsbench.tables.annotations.losses import annotation_tables, has_losses
+from fsbench.tables.annotations.losses import to_csv as annotations_csv
+from fsbench.tables.annotations.losses import to_sheet as annotations_sheet
+from fsbench.tables.annotations.plot import plot_losses, plotted
 from fsbench.tables.compare import Comparison
 from fsbench.tables.compare_layout import plot as plot_differences
 from fsbench.tables.compare_layout import to_sheet as comparison_to_sheet
@@ -164,7 +168,7 @@ class Pages:
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
             short=layout.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
-            supports=self._supports(study, plots),
+            supports=self._supports(study, plots), annotations=self._annotations(study, plots),
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
         if not study.protocol.has_masks:
@@ -189,6 +193,18 @@ class Pages:
             write_text(self.folder(study) / f"{name}.svg", svg)
             plots[name] = Markup(svg)
         return supports_sheet(table)
+
+    def _annotations(self, study: Study, plots: dict[str, Markup]) -> layout.Sheet | None:
+        """Write what weaker annotations cost, and add its plot; None where no method has runs with masks and others."""
+        if not has_losses(study.records):
+            return None
+        (table,) = annotation_tables(study.records)
+        write_text(self.folder(study) / "annotations.csv", annotations_csv([table]))
+        paint, height = partial(plot_losses, losses=plotted(table)), 1.4 + 0.7 * len(table.methods)
+        svg = draw_svg(paint, f"{study.number}annotations", height=height)
+        write_text(self.folder(study) / "annotations.svg", svg)
+        plots["annotations"] = Markup(svg)
+        return annotations_sheet(table)
 
     def _leaderboard(self, study: Study, comparison: Comparison | None) -> dict[str, Any]:
         """Return what the template of the leaderboard takes."""

@@ -1,0 +1,1 @@
+"""Tables and figures of what weaker annotations of the supports cost."""

@@ -1,0 +1,83 @@
+"""Losses of weaker annotations: which runs are compared, that they are those of a comparison, and what is refused."""
+
+import csv
+import io
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.errors import SettingsError
+from fsbench.metrics.paired import holm
+from fsbench.records.card import derived_entries
+from fsbench.records.description import notes
+from fsbench.tables.annotations.losses import annotation_tables, has_losses, to_csv, to_sheet
+from fsbench.tables.annotations.plot import plotted, save_plot
+from fsbench.tables.compare import compare_methods
+from fsbench.tables.formats import text
+from fsbench.tables.published.conditions import run_conditions
+from tests.fsbench.report.studies import write_study
+from tests.fsbench.runs import written
+
+
+def annotated(record, kind, **other):
+    identity = record.run.identity.as_json() | ({} if kind == "mask" else {"support_annotation": kind}) | other
+    return written(record.path, record.episodes, **record.run.as_json() | {"identity": identity})
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Runs of method a with masks, boxes and points, of b with masks and boxes of another training, of c with boxes."""
+    qualities = {"a": 0.6, "a (1)": 0.4, "a (2)": 0.55, "b": 0.5, "b (1)": 0.4, "c": 0.3}
+    kinds = ["mask", "box", "point", "mask", "box", "box"]
+    found = []
+    for number, record in enumerate(write_study(tmp_path, qualities, folds=1, classes=4, episodes=60)):
+        method = {"name": "abc"[(0, 0, 0, 1, 1, 2)[number]]}
+        training = {"training": {"epochs": 80 + (number == 4)}}
+        found.append(annotated(record, kinds[number], method=method, **training))
+    return found
+
+
+def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys, monkeypatch):
+    (table,) = annotation_tables(records, resamples=200)
+    assert [(loss.method, loss.annotation) for loss in table.losses] == [("a", "box"), ("a", "point")]
+    masks, boxes, points = records[:3]
+    expected = compare_methods(
+        {"x": {0: masks}, "y": {0: boxes}, "z": {0: points}}, ["mIoU"], baseline="x", resamples=200
+    )
+    lines = expected.tables["all"]["mIoU"]
+    assert [loss.line.difference.difference for loss in table.losses] == [x.difference.difference for x in lines]
+    assert [loss.line.corrected for loss in table.losses] == holm([x.difference.p for x in lines])
+    scores = [r.protocol.statistics(r.episodes, r.header).scores()["mIoU"][0] for r in records[:3]]
+    assert [loss.score for loss in table.losses] == pytest.approx(scores[1:])
+    assert table.losses[0].mask_score == pytest.approx(scores[0])
+    assert any("left out, other folds or weights than with masks: b with box" in note for note in table.notes)
+    for width in (80, 120):
+        shown = text([to_sheet(table, width)], width)
+        assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
+    rows = list(csv.DictReader(io.StringIO(to_csv([table]))))
+    assert [(row["annotation"], float(row["score"])) for row in rows] == [
+        (loss.annotation, pytest.approx(loss.score, abs=1e-4)) for loss in table.losses
+    ]
+    save_plot(tmp_path / "losses.svg", [table])
+    assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == table.losses
+    monkeypatch.setattr("fsbench.cli.annotations.finished_records", lambda folders: (records, []))  # as they are
+    assert main(["annotations", str(tmp_path), "--metrics", "FB-IoU", "--resamples", "100"]) == 0
+    assert "FB-IoU by what the supports are labelled with, fold 0" in capsys.readouterr().out
+
+
+def test_runs_without_masks_beside_them_have_no_losses(records):
+    assert has_losses(records) and not has_losses(records[3:])
+    with pytest.raises(SettingsError, match=r"expected the runs of a grid over them .*annotations.yaml"):
+        annotation_tables(records[3:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "condition"),
+    [("box", "boxes", "box"), ("point", "points", "point"), ("instance-box", "boxes", "box"), ("bbox", "boxes", "box")],
+)
+def test_a_record_with_weak_supports_says_so_everywhere(records, kind, label, condition):
+    record = annotated(records[0], kind)
+    assert derived_entries(record)["supervision"] == label  # nothing was trained, with masks or else
+    assert run_conditions(record)["support_annotation"] == condition
+    assert any("a: supports are labelled with" in note and "not with masks" in note for note in notes([record]))
+    assert not any("labelled with" in note for note in notes([records[0]]))
