@@ -1,6 +1,7 @@
 """Weak annotations in place of the test supports' masks (`--data.support_annotation`)."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
 from fsbench.data.transforms import RESIZES
+from fsbench.engine.experiment import Experiment
 from fsbench.errors import SettingsError
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.loading import LoadingConfig, load_episode
@@ -158,3 +160,22 @@ def test_annotations_that_cannot_be_are_refused(blocks_folder, monkeypatch):
     with pytest.raises(SettingsError, match="box, and the protocol fscs has supports with masks; leave it out"):
         module(blocks_folder, "box")
     assert module(blocks_folder).support_annotation == "mask"
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"annotation_option": "--model.prompt"}, "draws by itself what it is told .* such as --model.prompt box"),
+        ({"asks_for": ("photos", "boxes")}, "is told a box of each support whatever"),
+    ],
+)
+def test_methods_are_not_told_of_their_supports_in_two_ways(told, message):
+    parts = SimpleNamespace(
+        data=SimpleNamespace(support_annotation="scribble"),
+        method=SimpleNamespace(**told),
+        options=SimpleNamespace(name="m"),
+    )
+    with pytest.raises(SettingsError, match=f"support_annotation is scribble, and m {message}"):
+        Experiment._check_annotation(parts)
+    parts.data.support_annotation = "all_ways"
+    Experiment._check_annotation(parts)
