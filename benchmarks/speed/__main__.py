@@ -74,6 +74,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "emat-episode": Benchmark("emat:episode_cases", NOTHING, repeats=0),
     "shots": Benchmark("shots:cases", NOTHING, repeats=1),
     "hsnet": Benchmark("hsnet:cases", is_shown=True),
+    "hsnet-episode": Benchmark("hsnet:episode_cases", is_shown=True),
     "hsnet-process": Benchmark("commands:hsnet_cases", repeats=1, is_shown=True),
     "dcama": Benchmark("dcama:cases", f"all attention weights at once, torch's dropout: {OWN_REFERENCE}", repeats=1),
     "hmnet": Benchmark(

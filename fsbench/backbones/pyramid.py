@@ -1,6 +1,7 @@
 """Frozen networks whose features are a pyramid: maps of every block at 1/4, 1/8, 1/16 and 1/32 of the image.
 
-Shapes: one scale (L, C, h, w), L its blocks in forward order, C channels.
+Shapes: one scale (L, C, h, w), L its blocks in forward order, C channels. A ResNet's maps lie channels last in memory,
+as it computes them.
 """
 
 import itertools
@@ -12,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.folded import folded
 from fsbench.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
 from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.vit import VITS, build_vit, random_state, vit_tokens
@@ -65,7 +67,8 @@ class FrozenPyramid(FrozenBackbone):
         self.check_image_size(height)
         model = build_pyramid_network(self.spec, height)
         model.load_state_dict({key: value.float() for key, value in self.state.items()}, strict=False)  # checked before
-        return model.eval().requires_grad_(False)
+        model.eval().requires_grad_(False)
+        return _folded_resnet(model) if self.spec.kind == "resnet" else model
 
     def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Any]:
         if self.spec.kind == "vit":
@@ -74,7 +77,7 @@ class FrozenPyramid(FrozenBackbone):
         maps = block_features(model, images)
         ends = torch.tensor(self.spec.blocks).cumsum(0).tolist()
         stages = [maps[ends[0] - 1 : ends[0]], *(maps[start:end] for start, end in itertools.pairwise(ends))]
-        return list(zip(*(torch.stack(stage, 1) for stage in stages), strict=True))
+        return list(zip(*(_stacked(stage) for stage in stages), strict=True))
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:
         if self.spec.kind == "vit":
@@ -91,6 +94,20 @@ class FrozenPyramid(FrozenBackbone):
             own = to_timm_names(build_pyramid_network(self.spec).state_dict())
         check_keys(own, state, f"backbone weights for {self.name}")
         return state
+
+
+def _stacked(maps: list[Tensor]) -> Tensor:
+    """Stack the maps (B, C, h, w) of a stage's blocks to (B, L, C, h, w), map after map in the maps' own layout."""
+    if not maps[0].is_contiguous(memory_format=torch.channels_last):
+        return torch.stack(maps, 1)
+    return torch.stack([x.permute(0, 2, 3, 1) for x in maps], 1).permute(0, 1, 4, 2, 3)
+
+
+def _folded_resnet(model: Any) -> nn.Module:
+    """Fold a ResNet; the last ReLU of each block leaves its input, which is a feature, as it is."""
+    for block in itertools.chain(model.layer1, model.layer2, model.layer3, model.layer4):
+        block.act3.inplace = False
+    return folded(model)
 
 
 def token_maps(tokens: Tensor, side: int) -> Tensor:

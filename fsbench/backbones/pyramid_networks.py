@@ -133,7 +133,7 @@ def block_features(model: Any, images: Tensor) -> list[Tensor]:
         hooks = [vgg[i].register_forward_hook(lambda m, args, out: maps.append(out.clone())) for i in VGG_TAPS]
     elif hasattr(model, "layer1"):
         blocks = [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
-        hooks = [b.act3.register_forward_pre_hook(lambda m, args: maps.append(args[0].clone())) for b in blocks]
+        hooks = [b.act3.register_forward_pre_hook(lambda m, args: maps.append(_kept(args[0], m))) for b in blocks]
     elif hasattr(model, "conv_stem"):
         images = _with_half_means(images)
         blocks = [block for stage in EFFICIENTNET_STAGES for block in model.blocks[stage]]
@@ -150,6 +150,11 @@ def block_features(model: Any, images: Tensor) -> list[Tensor]:
         for hook in hooks:
             hook.remove()
     return maps
+
+
+def _kept(x: Tensor, relu: Any) -> Tensor:
+    """Return the input of a ReLU as it is before the ReLU, which may work in place."""
+    return x.clone() if relu.inplace else x
 
 
 def _with_half_means(images: Tensor) -> Tensor:

@@ -89,16 +89,21 @@ class MaskAttention(nn.Module):
         self.dropout = dropout
 
     def project(self, which: int, tokens: Tensor) -> Tensor:
-        """Project tokens (B, C, T) to queries (`which` 0) or keys (1), (B, C, T)."""
+        """Project tokens (B, C, T) to queries (`which` 0) or keys (1), (B, C, T), in the layout of the tokens."""
         linear = self.linears[which]
         assert isinstance(linear, nn.Linear)
+        if tokens.stride(1) == 1:  # channels last
+            return F.linear(tokens.mT, linear.weight, linear.bias).mT
         return F.conv1d(tokens, linear.weight[..., None], linear.bias)
 
     def forward(self, query: Tensor, support: Tensor, value: Tensor) -> Tensor:
         """Average the values (B, Ts) by the attention of tokens (B, C, T) to tokens (B, C, Ts); returns (B, T)."""
+        return self.attend(self.project(0, query), support, value)
+
+    def attend(self, q: Tensor, support: Tensor, value: Tensor) -> Tensor:
+        """Return `forward` of a query that is projected, (B, C, T)."""
         dropout = self.dropout if self.training else 0.0
-        q, k = self.project(0, query), self.project(1, support)
-        return mask_value_attention(q, k, value, self.heads, dropout)
+        return mask_value_attention(q, self.project(1, support), value, self.heads, dropout)
 
 
 def balanced_sample(values: Tensor, count: int, generator: torch.Generator | None) -> Tensor:

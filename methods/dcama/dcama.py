@@ -7,6 +7,7 @@ to at once. The defaults are the released program's; sections are those of dcama
 Shapes: B episodes, K shots, L blocks of a scale, C channels, (h, w) its map, S image side.
 """
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
@@ -98,12 +100,26 @@ class DCAMA(OneWaySegmenter):
         logits: Tensor = self.model(query, support, masks, self._generator(episodes))
         return logits
 
-    def logits_and_attention(
-        self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the logits, and the mean of the coarse masks that they are decoded from."""
-        logits, coarse = self.model.segment(query, support, masks, self._generator(episodes))
-        return logits, mean_coarse_mask(coarse)
+    def forward(self, episode: EpisodeBatch) -> Prediction:
+        """Predict one way at a time, all its shots at once; the query is projected once for all ways.
+
+        So neither the memory nor the numbers of a way depend on how many there are.
+        """
+        query = [scale[None] for scale in self.pyramid(episode, int(episode.query[0]))]
+        projected = self.model.project_query(query)
+        ways = [self._segment_way(episode, way, query, projected) for way in range(episode.support.shape[1])]
+        prediction = self.predict(torch.cat([logits for logits, _ in ways]), episode)
+        attention = [seen for _, seen in ways if seen is not None]
+        return replace(prediction, attention=torch.cat(attention)) if attention else prediction
+
+    def _segment_way(
+        self, episode: EpisodeBatch, way: int, query: list[Tensor], projected: dict[int, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the logits (1, 2, S, S) of a way, and where soft masks are kept the mean of its coarse masks."""
+        support = self._supports(episode, episode.support[0, way, None])
+        masks, generator = episode.support_masks[0, way, None], self._generator(episode.episodes)
+        logits, coarse = self.model.segment(query, support, masks, generator, projected)
+        return logits, mean_coarse_mask(coarse) if self.keeps_soft_masks else None
 
     def _generator(self, episodes: Tensor) -> torch.Generator | None:
         """Return the generator that draws support pixels: in evaluation one seeded by the episode's number."""

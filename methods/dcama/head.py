@@ -114,6 +114,7 @@ class DCAMAHead(nn.Module):
         support: Sequence[Tensor],
         masks: Tensor,
         generator: torch.Generator | None = None,
+        projected: dict[int, Tensor] | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Return the logits of `forward`, and the `coarse_masks` that they are decoded from."""
         if masks.shape[-1] != masks.shape[-2] or masks.shape[-1] != 4 * query[0].shape[-1]:
@@ -121,8 +122,18 @@ class DCAMAHead(nn.Module):
                 f"DCAMA got an image of {masks.shape[-2]}x{masks.shape[-1]} pixels whose finest features are "
                 f"{query[0].shape[-2]}x{query[0].shape[-1]}; expected a square of four times their side"
             )
-        coarse = self.coarse_masks(query, support, masks, generator)
+        coarse = self.coarse_masks(query, support, masks, generator, projected)
         return self.decode(coarse, query, support), coarse
+
+    def project_query(self, query: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Return the projected tokens (B, L, C, T) of a query's pyramid by scale, which serve all ways."""
+        return {scale: self._project_query(scale, query[SCALES.index(scale)]) for scale in self.names}
+
+    def _project_query(self, scale: int, query: Tensor) -> Tensor:
+        """Return the projected tokens (B, L, C, T) of the query's maps (B, L, C, h, w) of one scale."""
+        block = self.DCAMA_blocks[self.names[scale]]
+        assert isinstance(block, MaskAttention)
+        return block.project(0, self._query_tokens(scale, query)).unflatten(0, query.shape[:2])
 
     def coarse_masks(
         self,
@@ -130,12 +141,28 @@ class DCAMAHead(nn.Module):
         support: Sequence[Tensor],
         masks: Tensor,
         generator: torch.Generator | None = None,
+        projected: dict[int, Tensor] | None = None,
     ) -> dict[int, Tensor]:
-        """Return the coarse masks (B, L, h, w) of every attended scale, in [0, 1] in eval mode; see `forward`."""
-        return {
-            scale: self._aggregate(scale, query[SCALES.index(scale)], support[SCALES.index(scale)], masks, generator)
-            for scale in self.names
-        }
+        """Return the coarse masks (B, L, h, w) of every attended scale, in [0, 1] in eval mode.
+
+        Args:
+            query, support, masks, generator: as in `forward`.
+            projected: `project_query` of the query, where it serves several calls; not in training.
+        """
+        coarse = {}
+        for scale in self.names:
+            q, s = query[SCALES.index(scale)], support[SCALES.index(scale)]
+            if self.training:
+                coarse[scale] = self._aggregate(scale, q, s, masks, generator)
+                continue
+            # one block at a time: the memory does not grow with the number of blocks
+            ready = self._project_query(scale, q) if projected is None else projected[scale]
+            parts = [
+                self._aggregate(scale, q[:, i, None], s[:, :, i, None], masks, generator, ready[:, i])
+                for i in range(q.shape[1])
+            ]
+            coarse[scale] = torch.cat(parts, 1)
+        return coarse
 
     def tokens(self, scale: int, query: Tensor, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the tokens of one scale with their positions, its blocks as samples.
@@ -143,24 +170,41 @@ class DCAMAHead(nn.Module):
         Returns:
             query tokens (B·L, C, T), support tokens (B·L, C, K·T), shot by shot, and their values (B·L, K·T).
         """
-        pe = self.pe[self.names[scale]]
-        values = resize_mask(masks, query.shape[-2], query.shape[-1])
+        q = self._query_tokens(scale, query)
+        return q, *self._support_tokens(scale, support, masks)
+
+    def _query_tokens(self, scale: int, query: Tensor) -> Tensor:
+        """Return the tokens (B·L, C, T) of the query's maps (B, L, C, h, w) of one scale."""
+        q: Tensor = self.pe[self.names[scale]](rearrange(query, "b l c h w -> (b l) c (h w)"))
+        return q
+
+    def _support_tokens(self, scale: int, support: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the support tokens of `tokens`, and their values."""
+        values = resize_mask(masks, support.shape[-2], support.shape[-1])
         if self.options.support_background == "zero":
             support = support * values[:, :, None, None]
-        q = pe(rearrange(query, "b l c h w -> (b l) c (h w)"))
-        s = pe(rearrange(support, "b k l c h w -> (b l) k c (h w)"))
+        s = self.pe[self.names[scale]](rearrange(support, "b k l c h w -> (b l) k c (h w)"))
         s = rearrange(s, "n k c t -> n c (k t)")
-        return q, s, repeat(values, "b k h w -> (b l) (k h w)", l=query.shape[1])
+        return s, repeat(values, "b k h w -> (b l) (k h w)", l=support.shape[2])
 
     def _aggregate(
-        self, scale: int, query: Tensor, support: Tensor, masks: Tensor, generator: torch.Generator | None
+        self,
+        scale: int,
+        query: Tensor,
+        support: Tensor,
+        masks: Tensor,
+        generator: torch.Generator | None,
+        projected: Tensor | None = None,
     ) -> Tensor:
-        """Return the coarse masks (B, L, h, w) of one scale."""
-        q, s, value = self.tokens(scale, query, support, masks)
+        """Return the coarse masks (B, L, h, w) of one scale; `projected` (B·L, C, T) is the query's, if it is ready."""
+        block = self.DCAMA_blocks[self.names[scale]]
+        assert isinstance(block, MaskAttention)
+        q = self._query_tokens(scale, query) if projected is None else projected
+        s, value = self._support_tokens(scale, support, masks)
         if self.options.support_pixels != "all":
             drawn = torch.stack([balanced_sample(v, self.options.support_pixels, generator) for v in value])
             value, s = value.gather(1, drawn), s.gather(2, repeat(drawn, "n t -> n c t", c=s.shape[1]))
-        coarse = self.DCAMA_blocks[self.names[scale]](q, s, value)
+        coarse = block(q, s, value) if projected is None else block.attend(q, s, value)
         return coarse.view(query.shape[0], query.shape[1], *query.shape[-2:])
 
     def attention_row(

@@ -8,7 +8,6 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) a map. A pyramid is fo
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -23,7 +22,7 @@ from fsbench.data.batch import EpisodeBatch
 
 
 class OneWaySegmenter(Segmenter):
-    """Base of methods with two-class logits; subclasses implement `logits`.
+    """Base of methods with two-class logits; subclasses implement `logits` and `forward`.
 
     Attributes:
         scales: the scales of a pyramid that the method reads; no others are kept in memory.
@@ -51,22 +50,6 @@ class OneWaySegmenter(Segmenter):
             logits (B, 2, ·, ·); entry 1 is foreground.
         """
         raise NotImplementedError
-
-    def logits_and_attention(
-        self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return `logits`, and the attention (B, ·, ·) to the supports that this pass has; None where it has none."""
-        return self.logits(query, support, masks, episodes), None
-
-    def forward(self, episode: EpisodeBatch) -> Prediction:
-        ways = episode.support.shape[1]
-        query = [scale[None].expand(ways, *scale.shape) for scale in self.pyramid(episode, int(episode.query[0]))]
-        support = self._supports(episode, episode.support[0])
-        masks, episodes = episode.support_masks[0], episode.episodes.expand(ways)
-        if not self.keeps_soft_masks:
-            return self.predict(self.logits(query, support, masks, episodes), episode)
-        logits, attention = self.logits_and_attention(query, support, masks, episodes)
-        return replace(self.predict(logits, episode), attention=attention)
 
     def predict(self, logits: Tensor, episode: EpisodeBatch) -> Prediction:
         """Turn logits (N, 2, ·, ·) into a prediction at the query's original size (§7)."""

@@ -71,6 +71,31 @@ def test_a_pyramid_holds_the_last_fine_block_and_all_coarser_ones():
     assert not frozen.network(pixels).training
 
 
+def test_a_resnets_batch_norms_are_folded_and_its_maps_lie_channels_last():
+    """The features are those of the plain network, in eval mode with statistics that are not the initial ones."""
+    torch.manual_seed(0)
+    plain = build_pyramid_network(SMALL)
+    for module in plain.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.weight, module.running_var):
+                torch.nn.init.uniform_(values, 0.5, 2)
+            for values in (module.bias, module.running_mean):
+                torch.nn.init.normal_(values)
+    frozen = FrozenPyramid(BackboneConfig("small", "random"))
+    frozen.replace_weights(plain.state_dict(), "statistics of their own")
+    images = torch.randn(2, 3, 64, 48)
+    with torch.no_grad():
+        maps = block_features(plain.eval(), images)
+    expected = [maps[1:2], maps[2:3], maps[3:5], maps[5:6]]
+    alone, together = [frozen.encode(image) for image in images], frozen.encode_together(images)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in frozen.network(images[0]).modules())
+    for image in range(2):
+        for found in (alone[image], together[image]):
+            for scale, stage in zip(found, expected, strict=True):
+                torch.testing.assert_close(scale, torch.stack([m[image] for m in stage]), rtol=1e-4, atol=1e-4)
+                assert scale.permute(0, 2, 3, 1).is_contiguous()
+
+
 def test_swins_names_are_shifted_and_buffers_and_classifier_left_out():
     state = build_pyramid_network(SWIN).state_dict()
     assert "layers.1.downsample.reduction.weight" in state
