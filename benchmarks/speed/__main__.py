@@ -73,6 +73,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "emat-ways": Benchmark("emat:way_cases", "this project's own learner with the whole correlation stored"),
     "emat-episode": Benchmark("emat:episode_cases", NOTHING, repeats=0),
     "shots": Benchmark("shots:cases", NOTHING, repeats=1),
+    "ways": Benchmark("shots:way_cases", NOTHING, repeats=1),
     "hsnet": Benchmark("hsnet:cases", is_shown=True),
     "hsnet-episode": Benchmark("hsnet:episode_cases", is_shown=True),
     "hsnet-process": Benchmark("commands:hsnet_cases", repeats=1, is_shown=True),

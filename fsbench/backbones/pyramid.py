@@ -1,7 +1,7 @@
 """Frozen networks whose features are a pyramid: maps of every block at 1/4, 1/8, 1/16 and 1/32 of the image.
 
-Shapes: one scale (L, C, h, w), L its blocks in forward order, C channels. A ResNet's maps lie channels last in memory,
-as it computes them.
+Shapes: one scale (L, C, h, w), L its blocks in forward order, C channels. Maps of a ResNet and of a Swin lie
+channels last in memory, as they are computed.
 """
 
 import itertools

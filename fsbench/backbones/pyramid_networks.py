@@ -141,7 +141,7 @@ def block_features(model: Any, images: Tensor) -> list[Tensor]:
     else:
         blocks = [block for stage in model.layers for block in stage.blocks]
         hooks = [
-            b.register_forward_hook(lambda m, args, out: maps.append(rearrange(out, "b h w c -> b c h w").contiguous()))
+            b.register_forward_hook(lambda m, args, out: maps.append(rearrange(out, "b h w c -> b c h w")))
             for b in blocks
         ]
     try:

@@ -54,7 +54,7 @@ class Positions(nn.Module):
         self.channels = channels
         self.kind = kind
         self.dropout = nn.Dropout(dropout)
-        self.register_buffer("table", position_table(0, channels).T.contiguous(), persistent=False)
+        self.register_buffer("table", position_table(0, channels).T, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Add a vector for each position to tokens (..., C, T), then drop some numbers in training."""
@@ -64,7 +64,7 @@ class Positions(nn.Module):
         if self.table.shape[1] < length:
             if length > POSITIONS:
                 raise SettingsError(f"{length} tokens at one scale; expected {POSITIONS} or fewer: a smaller image")
-            self.table = position_table(length, self.channels).T.contiguous().to(tokens.device)
+            self.table = position_table(length, self.channels).T.to(tokens.device)
         return self.dropout(tokens + self.table[:, :length])
 
 

@@ -138,10 +138,11 @@ def episode_cases(
         return method.segment([unit(scale) for scale in maps(query)], maps(support), mask)
 
     shape = f"{backbone}, {side} pixels"
-    for what, plain, fast in (
-        (f"HSNet, an episode, {shape}, 1-way 1-shot, {kept:.0%} of the support kept", plain_episode, episode),
-        (f"HSNet's network, {shape}, one image", lambda: plain_maps(query), lambda: flat_maps(maps(query))),
-    ):
+    calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        f"HSNet, an episode, {shape}, 1-way 1-shot, {kept:.0%} of the support kept": (plain_episode, episode),
+        f"HSNet's network, {shape}, one image": (lambda: plain_maps(query), lambda: flat_maps(maps(query))),
+    }
+    for what, (plain, fast) in calls.items():
         paths = {"plain": forward(plain), "ours": forward(fast)}
         yield Case(what, paths, lambda paths=paths: relative_difference(*(c() for c in paths.values())), tolerance=1e-3)
 
