@@ -75,6 +75,7 @@ def way_cases(
         for count in ways:
             episode = drawn_episode(shot, side, count).to(device).without_truth()
             paths[f"{count} ways"] = forward(partial(method.predict_shots, episode))
+        next(iter(paths.values()))()  # builds the network
         yield Case(
             f"{name}{backbone and f' on {backbone}'}, {shot}-shot, an answer by the number of ways, {side} pixels",
             paths,
