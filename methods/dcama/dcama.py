@@ -109,17 +109,19 @@ class DCAMA(OneWaySegmenter):
         projected = self.model.project_query(query)
         ways = [self._segment_way(episode, way, query, projected) for way in range(episode.support.shape[1])]
         prediction = self.predict(torch.cat([logits for logits, _ in ways]), episode)
-        attention = [seen for _, seen in ways if seen is not None]
-        return replace(prediction, attention=torch.cat(attention)) if attention else prediction
+        if not self.keeps_soft_masks:
+            return prediction
+        coarse = {scale: torch.cat([masks[scale] for _, masks in ways]) for scale in self.model.names}
+        return replace(prediction, attention=mean_coarse_mask(coarse))
 
     def _segment_way(
         self, episode: EpisodeBatch, way: int, query: list[Tensor], projected: dict[int, Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the logits (1, 2, S, S) of a way, and where soft masks are kept the mean of its coarse masks."""
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Return the logits (1, 2, S, S) of a way, and its coarse masks (1, L, h, w) by scale."""
         support = self._supports(episode, episode.support[0, way, None])
         masks, generator = episode.support_masks[0, way, None], self._generator(episode.episodes)
-        logits, coarse = self.model.segment(query, support, masks, generator, projected)
-        return logits, mean_coarse_mask(coarse) if self.keeps_soft_masks else None
+        answer: tuple[Tensor, dict[int, Tensor]] = self.model.segment(query, support, masks, generator, projected)
+        return answer
 
     def _generator(self, episodes: Tensor) -> torch.Generator | None:
         """Return the generator that draws support pixels: in evaluation one seeded by the episode's number."""
