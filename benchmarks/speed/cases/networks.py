@@ -65,6 +65,4 @@ def kept_cases(
         "by fours, none kept": partial(encode, 0, True),
         "by fours, kept": partial(encode, bound_mib, True),
     }
-    yield Case(
-        f"{network}, {images} images of {side} pixels, features kept up to {bound_mib} MiB", paths, memory="child"
-    )
+    yield Case(f"{network}, {images} images of {side} pixels, features kept up to {bound_mib} MiB", paths)
