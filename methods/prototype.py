@@ -237,7 +237,7 @@ class Prototype(Segmenter):
             weights = cell_weights(masks, side, side)
             prototypes = build_prototypes(support_sums(supports, weights), self.pool)
             delta = self._support_delta(supports, weights, prototypes)
-        else:  # one support at a time, so that memory does not grow with their number
+        else:  # the tokens of one support at a time
             sums = [
                 support_sums(self._tokens(episode, row)[None, None], cell_weights(mask[None, None], side, side))
                 for row, mask in zip(rows.flatten().tolist(), masks.flatten(0, 1), strict=True)
