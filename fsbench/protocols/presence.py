@@ -46,7 +46,7 @@ class KnownAbsence(Provider):
 
     index: SegmentationIndex
     words: ClassVar[str]
-    """How absence is known."""
+    """When an image surely lacks a class, for readers; records keep it."""
 
     @abstractmethod
     def surely_lacks(self, name: str, number: int) -> bool:
@@ -218,6 +218,9 @@ class Presence(Segmentation):
         }
         return Manifest(entries, (*test.episodes, *episodes))
 
+    def header_entries(self, index: SegmentationIndex, task: EpisodeTask, class_ids: Sequence[int]) -> dict[str, Any]:
+        return super().header_entries(index, task, class_ids) | {"absence": self._known(index).words}
+
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         drawn_from = PresencePool(index, self._known(index), pool.images_of, pool.class_ids)
         return self._stream(drawn_from, task, 0)
@@ -372,7 +375,9 @@ class Presence(Segmentation):
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         notes = super().rule_notes(header, image_sizes)
-        notes.append("half of the queries show the class, half surely do not; no published test does this")
+        absence = header.protocol_entries.get("absence")
+        known = f": {absence}" if isinstance(absence, str) else ""
+        notes.append(f"half of the queries show the class, half surely lack it{known}; no published test does this")
         if header.calibration_ids == [] and self.calibration:
             notes.append("no threshold is calibrated: the data set has no base classes with enough images")
         return notes

@@ -88,6 +88,10 @@ def test_a_photo_of_coco_lacks_a_class_without_any_annotation_of_it(tmp_path):
     manifest = presence().manifest(index, EpisodeTask(0, episodes=24, skip_small_classes=True))
     check_halves(index, manifest)
     assert manifest.header.class_ids == [1, 5] and manifest.header.empty
+    assert any(
+        "no object of the class is annotated, and no crowd; no" in note
+        for note in presence().rule_notes(manifest.header, {})
+    )
     calibrating = [one for one in manifest.episodes if one.calibrates]
     assert len(calibrating) == 24 and manifest.header.calibration_ids == [2, 6]
     assert all(one.query.startswith("train2014/") for one in calibrating)
