@@ -163,6 +163,6 @@ def test_make_passes_variables_of_programs_on():
 
 def test_a_grid_takes_the_options_that_are_no_axis():
     taken = {f.name for f in fields(Request) if f.metadata["grid"] and f.metadata["axis"] is None}
-    assert set(grid_schema().model_fields) == {*AXES, *taken, "data_roots"}
+    assert set(grid_schema().model_fields) == {*AXES, *taken, "data_roots", "variants"}
     assert {"backbone", "protocol", "devices", "fast", "checkpoint", "extra"} <= taken
     assert not {"runs", "force", "debug", "data_root"} & taken
