@@ -138,7 +138,7 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
         for line, row in _read_rows(folder / name):
             score = _Line(row, rules, mapping, f"{name}, line {line}", shipped).score()
             scores += [(Path(name).name, line, score)] if score is not None else []
-    rows = {}
+    rows: Mapping[tuple[str, int], Entry] = {}
     if (folder / "atlas").is_dir():
         rows = (shipped_atlas() if folder == FOLDER else read_atlas(folder / "atlas", strict=False)).rows()
     return list(dict.fromkeys(_with_conditions(score, rows.get((name, line))) for name, line, score in scores))
