@@ -1,9 +1,12 @@
 """Properties of the training-free prototype (classical-baselines §2.4) and its variants."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.speed.cases.shots import drawn_episode
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
@@ -193,3 +196,19 @@ def test_delta_from_the_supports_segments_them_best(data):
     best = max(ious.values())
     assert ious[delta] == pytest.approx(best)
     assert abs(delta) == min(abs(d) for d, iou in ious.items() if iou == pytest.approx(best))
+
+
+def test_the_tokens_of_one_support_are_held_at_a_time(monkeypatch):
+    method = Prototype(BackboneConfig("demo", "random:1", cache_mib=0)).eval()
+    seen, encode = [], method._tokens
+
+    def watched(episode, row):
+        tokens = encode(episode, row)
+        seen.append(weakref.ref(tokens))
+        assert sum(each() is not None for each in seen) <= 2  # the query's and these
+        return tokens
+
+    monkeypatch.setattr(method, "_tokens", watched)
+    with torch.inference_mode():
+        method.predict_shots(drawn_episode(6, 32).without_truth())
+    assert len(seen) == 7
