@@ -3,6 +3,8 @@
 python docs/make_pictures.py data/demo                            # those of the guide to the protocols
 python docs/make_pictures.py data/demo --run runs/emat-demo-…     # the front page's, from a finished 1-way 1-shot run
 python docs/make_pictures.py data/demo --figure runs/insid3-demo-… runs/prototype-demo-…     # the manual's figure
+python docs/make_pictures.py data/demo --supports runs            # the guide's figure of runs with several draws
+python docs/make_pictures.py data/demo --curves runs              # the guide's figure of runs of several shots
 """
 
 import argparse
@@ -30,7 +32,11 @@ from fsbench.metrics.confusion import intersection_union
 from fsbench.metrics.episodic import count
 from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.records.record import read_record
+from fsbench.records.record import find_distinct_records, read_record
+from fsbench.tables.supports.plot import save_plot as save_choices
+from fsbench.tables.supports.sensitivity import sensitivity_tables
+from fsbench.tables.sweep.curves import curve_tables
+from fsbench.tables.sweep.plot import save_plot as save_curves
 from fsbench.visualization.contact_sheet import choose
 from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.masks import paint_slots
@@ -48,6 +54,8 @@ def main() -> None:
     parser.add_argument("root", help="folder of the demo data set; drawn when absent")
     parser.add_argument("--run", type=Path, help="finished 1-way 1-shot run, for the front page's picture alone")
     parser.add_argument("--figure", type=Path, nargs="+", help="finished 1-way runs, for the manual's figure alone")
+    parser.add_argument("--supports", type=Path, nargs="+", help="runs with several draws, for their figure alone")
+    parser.add_argument("--curves", type=Path, nargs="+", help="runs of several shots, for their figure alone")
     options = parser.parse_args()
     index = Demo(options.root)
     OUT.mkdir(exist_ok=True)
@@ -55,6 +63,10 @@ def main() -> None:
         return front_page(index, options.run)
     if options.figure:
         return paper_figure(options.figure)
+    if options.supports:
+        return save_choices(OUT / "supports.png", sensitivity_tables(find_distinct_records(options.supports)))
+    if options.curves:
+        return save_curves(OUT / "curves.png", curve_tables(find_distinct_records(options.curves), "shot"))
     for picture in (episodes, drawing, void, resolution, settings, resizing, annotations):
         picture(index)
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.cli.table import finished_records
-from fsbench.config.limits import check_output_file
+from fsbench.config.limits import check_output_file, check_replaced
 from fsbench.errors import say_left_out
+from fsbench.files.figures import check_figure
 from fsbench.records.record import Record
 from fsbench.tables.compare_layout import PLOTS
 from fsbench.tables.formats import SHEETS, as_json, text
@@ -33,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _curves(options: argparse.Namespace, extra: list[str]) -> int:
     if options.plot is not None:
         check_output_file(options.plot, "--plot")
+        check_replaced(options.plot, "--plot", "figure of fsbench", check_figure)
     records, refused = finished_records(options.runs)
     tables = _by_objects(records) if options.by == OBJECTS else curve_tables(records, options.by)
     if options.plot is not None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.config.class_file import name_class_files
-from fsbench.config.limits import whole
+from fsbench.config.limits import check_replaced, whole
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder, write_text
+from fsbench.files.figures import check_figure
 from fsbench.terminal import print_line
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     if isinstance(options.episodes, list):
         options.episode, options.episodes = [*options.episode, *options.episodes], None
     if options.figure:
+        check_replaced(options.figure, "--figure", "figure of fsbench", check_figure)
         return _draw_figure(options)
     if options.episode:
         return _explain_episodes(options, pixel, out)

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 from fsbench.cli.table import finished_records
-from fsbench.config.limits import check_output_file, whole
+from fsbench.config.limits import check_output_file, check_replaced, whole
 from fsbench.errors import FsbenchError, SettingsError, say_left_out, user_message
 from fsbench.files import write_text
+from fsbench.files.figures import check_figure
+from fsbench.files.folders import check_free, replacing_folder
 from fsbench.metrics.bootstrap import RESAMPLES
 from fsbench.records.record import Record
 from fsbench.tables.compare_layout import PLOTS
@@ -17,6 +19,8 @@ from fsbench.tables.supports.plot import save_plot
 from fsbench.tables.supports.sensitivity import Measure, Properties, sensitivity_tables
 from fsbench.terminal import print_block, print_line, text_width
 
+MARK = "supports.json"
+"""File by which a folder of `--out` is known."""
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 
 
@@ -38,6 +42,9 @@ def _supports(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError("--similarity is a property, and --no-properties leaves all out; expected one of them")
     if options.plot is not None:
         check_output_file(options.plot, "--plot")
+        check_replaced(options.plot, "--plot", "figure of fsbench", check_figure)
+    if options.out is not None:
+        check_free(options.out, MARK, "comparison")
     records, refused = finished_records(options.runs)
     measure = None if options.no_properties else _measure(options.similarity)
     tables = sensitivity_tables(records, measure, options.resamples)
@@ -45,10 +52,10 @@ def _supports(options: argparse.Namespace, extra: list[str]) -> int:
         save_plot(options.plot, tables)
     width, wrap = text_width()
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_text(options.out / "supports.txt", text([to_sheet(table, width) for table in tables], width))
-        write_text(options.out / "supports.csv", to_csv(tables))
-        write_text(options.out / "supports.json", as_json(tables))
+        with replacing_folder(options.out, MARK, "comparison") as new:
+            write_text(new / "supports.txt", text([to_sheet(table, width) for table in tables], width))
+            write_text(new / "supports.csv", to_csv(tables))
+            write_text(new / MARK, as_json(tables))
     if options.format == "csv":
         print_block(to_csv(tables))
     elif options.format == "json":

@@ -95,7 +95,9 @@ def choose_labels(covers: np.ndarray, labelled: np.ndarray | None, count: int) -
     chosen = []
     while left and len(chosen) < count:
         before = 0.0 if best is None else best.mean(dtype=np.float64)
-        totals = likeness if best is None else [np.maximum(best, cover).mean(dtype=np.float64) for cover in covers]
+        totals = likeness
+        if best is not None:
+            totals = np.array([np.maximum(best, cover).mean(dtype=np.float64) for cover in covers])
         number = max(left, key=lambda candidate: (totals[candidate], -candidate))
         nearer = covers[number].mean(1) > closest
         chosen.append(LabelChoice(number, float(likeness[number]), float(totals[number] - before), int(nearer.sum())))

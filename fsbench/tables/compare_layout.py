@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from fsbench.errors import SettingsError
 from fsbench.files import replacing
+from fsbench.files.figures import STAMPS
 from fsbench.metrics.scores import METRICS
 from fsbench.tables.compare import Comparison, ComparisonLine, scores_in
 from fsbench.tables.layout import Grid, Sheet, shorten
@@ -148,8 +149,7 @@ def plot(path: Path, comparison: Comparison) -> None:
             _diagram(axis, of_fold, comparison.alike[metric][fold], metric, _fold(fold))
     figure.suptitle(comparison.title, fontsize="small")
     with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):  # the same file from the same runs
-        stamp = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=stamp)
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=cast(Any, STAMPS[path.suffix]))
 
 
 def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fsbench.errors import SettingsError
 from fsbench.files import replacing
+from fsbench.files.figures import STAMPS
 from fsbench.visualization.fonts import font, font_file, shorten, wrap_text
 from fsbench.visualization.palette import DARK_LINE, LIGHT_TEXT, Color, hex_color
 from fsbench.visualization.tiles import letterbox
@@ -95,11 +96,10 @@ def write_figure(
         "svg.fonttype": "none", "svg.hashsalt": "fsbench",
     }  # fmt: skip
     kind = path.suffix.lower()[1:]
-    undated: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     with rc_context(cast(Any, style)):
         figure = _figure(headings, rows, key)
         out = io.BytesIO()
-        figure.savefig(out, format=kind, dpi=DPI, metadata=undated[kind])
+        figure.savefig(out, format=kind, dpi=DPI, metadata=cast(Any, STAMPS[f".{kind}"]))
     content = out.getvalue()
     if kind == "svg":
         words = [*headings, *(row.label for row in rows), *(note for row in rows for note in row.notes)]

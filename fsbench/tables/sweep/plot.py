@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from fsbench.errors import SettingsError
 from fsbench.files import replacing
+from fsbench.files.figures import STAMPS
 from fsbench.tables.compare_layout import PLOTS
 from fsbench.tables.layout import shorten
 from fsbench.tables.sweep.axes import WORDS
@@ -91,5 +92,4 @@ def save_plot(path: Path, tables: Sequence[CurveTable], caption: str = "") -> No
     if caption:
         figure.supxlabel(caption, fontsize="small", parse_math=False)
     with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):  # the same file from the same runs
-        stamp = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=stamp)
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=cast(Any, STAMPS[path.suffix]))

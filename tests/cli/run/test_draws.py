@@ -8,6 +8,7 @@ from benchmarks.protocols.__main__ import main as benchmark
 from benchmarks.protocols.label_next import RULES, gain_of_choice, rule_values
 from fsbench.cli.main import main
 from fsbench.exchange.verify import _scores
+from fsbench.files.folders import LISTING
 from fsbench.records.record import find_records
 from fsbench.tables.supports.sensitivity import episode_table
 from tests.cli.commands import run_command
@@ -45,7 +46,17 @@ def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     assert main([*words, "--plot", str(runs / "supports.png")]) == 0
     shown = capsys.readouterr().out
     assert "best − draw 0" in shown and "similarity" in shown and (runs / "supports.png").stat().st_size > 5000
-    assert {file.name for file in folder.iterdir()} == {"supports.txt", "supports.csv", "supports.json"}
+    assert {file.name for file in folder.iterdir()} == {"supports.txt", "supports.csv", "supports.json", LISTING}
+    again = ["supports", str(runs), "--no-properties", "--resamples", "100"]
+    foreign = runs / "holiday.png"
+    foreign.write_bytes(b"somebody's")
+    (folder / "notes.txt").write_text("somebody's")
+    for options in (["--out", str(folder)], ["--plot", str(foreign)]):
+        assert main([*again, *options]) == 2
+    assert foreign.read_bytes() == b"somebody's" and (folder / "notes.txt").is_file()
+    (folder / "notes.txt").unlink()
+    assert main([*again, "--out", str(folder), "--plot", str(runs / "supports.png")]) == 0
+    capsys.readouterr()
     rows = pl.read_csv(folder / "supports.csv")
     score = rows.filter((pl.col("kind") == "mIoU of a choice") & (pl.col("name") == "official draw"))["value"][0]
     plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
