@@ -88,7 +88,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "training-free": Benchmark(
         "training_free:cases",
         "distances by broadcasting, and scikit-learn's average linkage as the methods' authors call it",
-        is_shown=True,
     ),
     "matcher": Benchmark(
         "matcher:cases", "one linear program of all ways; the authors' scheme, in which each class is a run of its own"

@@ -31,7 +31,6 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "emat-training": ("packed", "the correlation kept whole"),
     "hsnet": ("ours", "the paper's formulas"),
     "hsnet-process": ("ours", "the paper's formulas"),
-    "training-free": ("fast", "broadcasting; scikit-learn"),
     "finetune": ("ours", "a plain training loop"),
     "loading-pascal": ("suite", "PIL, torchvision and torch"),
     "loading-coco": ("suite", "PIL, torchvision and torch"),
