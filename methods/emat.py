@@ -261,10 +261,13 @@ class EfficientMaskedAttention(AttentionLayer):
         return short, self._attend(q, (query, support), bias, keep)
 
     def _attend(self, q: Tensor, x: Tensor | tuple[Tensor, Tensor], bias: Tensor, keep: Tensor) -> Tensor:
-        """Attend with all heads at once or with one after the other; arguments as in `masked_attention`."""
+        """Attend with all heads at once or with one after the other; arguments as in `masked_attention`.
+
+        `q` is lost where no gradient is wanted.
+        """
         weight = self.kv.weight[..., 0, 0]
         if not self.sequential:
-            return masked_attention(q, x, weight, bias, keep, HEADS)
+            return masked_attention(q, x, weight, bias, keep, HEADS, overwrite=True)
         weights, biases = (p.unflatten(0, (2, HEADS, -1)) for p in (weight, bias))  # keys and values of each head
         heads = zip(q.chunk(HEADS, 1), weights.unbind(1), biases.unbind(1), strict=True)
         return torch.cat([masked_attention(part, x, w.flatten(0, 1), b.flatten(), keep, 1) for part, w, b in heads], 1)

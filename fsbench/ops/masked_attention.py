@@ -27,9 +27,9 @@ Backend = Literal["reference", "packed", "fused"]
 PACKED_CHUNK = 2**19
 """Size of the largest array in a chunk of the packed path, usually the attention weights: 2 MB in fp32, so that it
 stays in cache."""
-SAFE_EXPONENT = 60.0
-"""Logits that are nowhere larger than this are exponentiated as they are: sums of their exponentials neither overflow
-nor vanish in fp32."""
+SAFE_EXPONENT = 86.0
+"""Logits to the base 2 that are nowhere larger than this are exponentiated as they are: sums of their exponentials
+neither overflow nor vanish in fp32."""
 FUSED_CHUNK = 2**26
 """Size of the largest array in a chunk of the fused path: 256 MB in fp32."""
 HEAD_ALIGNMENT = 8
@@ -49,6 +49,7 @@ def masked_attention(
     keep: Tensor,
     heads: int,
     backend: Backend | None = None,
+    overwrite: bool = False,
 ) -> Tensor:
     """Attend from `q` to the kept support tokens of `x`.
 
@@ -64,6 +65,7 @@ def masked_attention(
             tokens alone, in chunks of query positions; weights recomputed in the backward pass) or "fused" (padded to
             the longest sample, one fused kernel per chunk). Default: `$FSBENCH_ATTENTION`, else "fused" on CUDA and
             "packed" elsewhere.
+        overwrite: `q` is not needed afterwards; "packed" writes the answer into it where no gradient is wanted.
 
     Returns:
         (B, D, T, Td), dtype of `q` (the autocast dtype where autocast is on).
@@ -76,8 +78,11 @@ def masked_attention(
     if chosen == "packed":
         left, *right = x if isinstance(x, tuple) else (x,)
         q, weight, bias, left, *right = autocast_arguments(q, weight, bias, left, *right)
+        given = q, left, right[0] if right else None, weight, bias, keep, heads
         with torch.autocast(q.device.type, enabled=False):
-            return cast(Tensor, _Packed.apply(q, left, right[0] if right else None, weight, bias, keep, heads))
+            if not torch.is_grad_enabled():
+                return _attend_packed(*given, out=q if overwrite else _empty_like(q))
+            return cast(Tensor, _Packed.apply(*given))
     if isinstance(x, tuple):
         x = x[0] @ x[1].mT
     if chosen == "reference":
@@ -108,28 +113,45 @@ def _reference(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor,
     return torch.stack(outputs)
 
 
-class _Packed(torch.autograd.Function):
-    """Attend sample by sample in chunks of query positions; saves only its inputs and output.
+def _attend_packed(
+    q: Tensor,
+    left: Tensor,
+    right: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    keep: Tensor,
+    heads: int,
+    out: Tensor,
+) -> Tensor:
+    """Attend sample by sample in chunks of query positions, into `out`, which may be `q`.
 
     The logits are (positions x heads, M, Td), so that both products of matrices run along Td without a copy. Weights
     stay unnormalized: their sums come from a row of ones beside the values.
     """
+    for sample in (~keep.any(1)).nonzero()[:, 0].tolist():
+        out[sample] = 0  # nothing to attend to
+    room = q.new_empty(0)
+    for source, rows in _chunks(q, left, right, keep):
+        query = _by_position(q[source.sample, :, rows], heads)
+        k, v = _project(source.tokens(rows), weight, bias, heads)
+        v = F.pad(v, (0, 0, 0, 1), value=1.0)
+        is_safe = _is_safe(query, k)
+        answer = torch.empty_like(query)
+        for part in _parts(query, k, heads):
+            sums = torch.bmm(v[part], _exponentials(query[part], k[part], is_safe, room))
+            torch.div(sums[:, :-1], sums[:, -1:], out=answer[part])
+        _in_place(out[source.sample, :, rows], heads).copy_(answer.unflatten(0, (-1, heads)))
+    return out
+
+
+class _Packed(torch.autograd.Function):
+    """`_attend_packed`; saves only its inputs and output."""
 
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, left: Tensor, right: Tensor | None, weight: Tensor, bias: Tensor, keep: Tensor, heads: int
     ) -> Tensor:
-        out = torch.zeros_like(q, memory_format=torch.contiguous_format)
-        room = q.new_empty(0)
-        for source, rows in _chunks(q, left, right, keep):
-            query = _by_position(q[source.sample, :, rows], heads)
-            k, v = _project(source.tokens(rows), weight, bias, heads)
-            v = F.pad(v, (0, 0, 0, 1), value=1.0)
-            answer = torch.empty_like(query)
-            for part in _parts(query, k, heads):
-                sums = torch.bmm(v[part], _exponentials(query[part], k[part], room))
-                torch.div(sums[:, :-1], sums[:, -1:], out=answer[part])
-            _in_place(out[source.sample, :, rows], heads).copy_(answer.unflatten(0, (-1, heads)))
+        out = _attend_packed(q, left, right, weight, bias, keep, heads, _empty_like(q))
         ctx.save_for_backward(q, left, right, weight, bias, keep, out)
         ctx.heads = heads
         return out
@@ -155,8 +177,9 @@ class _Packed(torch.autograd.Function):
             tokens = source.tokens(rows)
             k, v = _project(tokens, weight, bias, heads)
             grad_query, pair = torch.empty_like(query), torch.stack([k, v])  # the second is overwritten
+            is_safe = _is_safe(query, k)
             for part in _parts(query, k, heads):
-                attention = _exponentials(query[part], k[part], room)
+                attention = _exponentials(query[part], k[part], is_safe, room)
                 scaled = g[part] / attention.sum(1, keepdim=True)  # as if the weights had been divided
                 grad_logits = _product(v[part].mT, scaled, other)
                 torch.bmm(scaled, attention.mT, out=pair[1, part])
@@ -164,6 +187,7 @@ class _Packed(torch.autograd.Function):
                 grad_logits *= attention
                 torch.bmm(k[part], grad_logits, out=grad_query[part])
                 torch.bmm(query[part], grad_logits.mT, out=pair[0, part])
+            grad_query *= 1 / _key_scale(k)
             _in_place(grad_q[source.sample, :, rows], heads).copy_(grad_query.unflatten(0, (-1, heads)))
             grad_kv = rearrange(pair, "two (t h) e m -> (two h e) (t m)", h=heads)
             grad_weight += grad_kv @ rearrange(tokens, "c t m -> (t m) c")
@@ -228,6 +252,10 @@ def _parts(query: Tensor, k: Tensor, heads: int) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
+def _empty_like(q: Tensor) -> Tensor:
+    return torch.empty_like(q, memory_format=torch.contiguous_format)
+
+
 def _in_place(x: Tensor, heads: int) -> Tensor:
     """View (D, t, Td) as (t, heads, e, Td)."""
     return rearrange(x, "(h e) t d -> t h e d", h=heads)
@@ -239,10 +267,21 @@ def _by_position(x: Tensor, heads: int) -> Tensor:
 
 
 def _project(tokens: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Project tokens (C, t, M) to keys and values, (t x heads, e, M) each."""
-    kv = torch.addmm(bias[:, None], weight, tokens.reshape(len(tokens), -1)).view(-1, *tokens.shape[1:])
+    """Project tokens (C, t, M) to keys times `_key_scale` and to values, (t x heads, e, M) each."""
+    scale = weight.new_ones(len(weight), 1)
+    scale[: len(weight) // 2] = _key_scale(weight)
+    flat = tokens.reshape(len(tokens), -1)
+    kv = torch.addmm(bias[:, None] * scale, weight * scale, flat).view(-1, *tokens.shape[1:])
     k, v = rearrange(kv, "(two h e) t m -> two (t h) e m", two=2, h=heads)
     return k, v
+
+
+def _key_scale(like: Tensor) -> float:
+    """Return what keys are multiplied with: logits to the base 2, whose exponential takes about half the time.
+
+    Half precision takes a softmax, which knows only the base e.
+    """
+    return math.log2(math.e) if _at_least_single(like) == like.dtype else 1.0
 
 
 def _product(left: Tensor, right: Tensor, room: Tensor) -> Tensor:
@@ -253,7 +292,13 @@ def _product(left: Tensor, right: Tensor, room: Tensor) -> Tensor:
     return torch.bmm(left, right, out=room[: math.prod(shape)].view(shape))
 
 
-def _exponentials(query: Tensor, k: Tensor, room: Tensor) -> Tensor:
+def _is_safe(query: Tensor, k: Tensor) -> bool:
+    """Whether no logit of queries (·, e, Td) and keys (·, e, M) can be as large as `SAFE_EXPONENT`."""
+    bound = query.square().sum(1).max() * k.square().sum(1).max()  # of the squares, by Cauchy and Schwarz
+    return float(bound) < SAFE_EXPONENT**2
+
+
+def _exponentials(query: Tensor, k: Tensor, is_safe: bool, room: Tensor) -> Tensor:
     """Return attention weights (t x heads, M, Td) that are not divided by their sums over M.
 
     The largest logit of each query is taken off only where logits can be so large that it matters. In half precision
@@ -262,10 +307,9 @@ def _exponentials(query: Tensor, k: Tensor, room: Tensor) -> Tensor:
     logits = _product(k.mT, query, room)
     if _at_least_single(logits) != logits.dtype:
         return logits.softmax(1, dtype=_at_least_single(logits)).to(logits.dtype)
-    bound = query.square().sum(1).max() * k.square().sum(1).max()  # of the squares, by Cauchy and Schwarz
-    if not float(bound) < SAFE_EXPONENT**2:
+    if not is_safe:
         logits -= logits.amax(1, keepdim=True)
-    return logits.exp_()
+    return logits.exp2_()
 
 
 def _at_least_single(tensor: Tensor) -> torch.dtype:

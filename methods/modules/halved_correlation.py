@@ -63,16 +63,21 @@ class _Halved(torch.autograd.Function):
     def forward(ctx: Any, kernels: int, query: Tensor, parities: Tensor, first: Tensor, *maps: Tensor) -> Any:
         ctx.save_for_backward(query, parities, first, *maps)
         ctx.kernels = kernels
+        weight, bias, *class_weight = (
+            torch.cat(maps[start : start + kernels]) for start in range(0, len(maps), kernels)
+        )
         shape = query.shape[2], parities.shape[-1]
-        outs = [query.new_empty(len(parities), len(weight), *shape) for weight in maps[:kernels]]
+        outs = [query.new_empty(len(parities), len(one), *shape) for one in maps[:kernels]]
+        room = query.new_empty(0)
         for sample, rows, x, of_class in _correlations(query, parities, first):
-            for index, out in enumerate(outs):
-                weight, bias, *class_weight = maps[index::kernels]
-                part = out[sample, :, rows]
-                torch.mm(weight, x, out=part.flatten(1))
-                if class_weight:
-                    part[..., 0] = class_weight[0] @ of_class
-                part += bias[:, None]
+            joint = _shaped(room, len(weight), *x.shape[1:])
+            torch.mm(weight, x, out=joint)
+            joint = joint.unflatten(1, (-1, shape[1]))
+            if class_weight:
+                joint[..., 0] = class_weight[0] @ of_class
+            parts = (t.split([out.shape[1] for out in outs]) for t in (joint, bias[:, None]))
+            for out, part, part_bias in zip(outs, *parts, strict=True):
+                torch.add(part, part_bias, out=out[sample, :, rows])
         return tuple(outs)
 
     @staticmethod
@@ -120,12 +125,16 @@ def _chunks(query: Tensor, parities: Tensor) -> list[tuple[int, slice]]:
 def _correlate(left: Tensor, parities: Tensor, room: Tensor) -> Tensor:
     """Return products (4C, t x Td) of query tokens (C, t, c) and the support of each parity (4, C, c, Td).
 
-    They are written into `room`, which grows if it must: fresh memory is slow.
+    They are written into `room`.
     """
-    shape = *parities.shape[:2], left.shape[1], parities.shape[-1]
-    if room.numel() < math.prod(shape):
-        room.resize_(math.prod(shape))
-    x = room[: math.prod(shape)].view(shape)
+    x = _shaped(room, *parities.shape[:2], left.shape[1], parities.shape[-1])
     for parity, support in enumerate(parities):
         torch.bmm(left, support, out=x[parity])
     return x.view(-1, x.shape[2] * x.shape[3])
+
+
+def _shaped(room: Tensor, *shape: int) -> Tensor:
+    """Return the first numbers of `room` in this shape; it grows if it must: fresh memory is slow."""
+    if room.numel() < math.prod(shape):
+        room.resize_(math.prod(shape))
+    return room[: math.prod(shape)].view(shape)
