@@ -144,7 +144,8 @@ def similarities(
             pairs = [
                 (shot, number) for number, way in zip(episode.classes, episode.supports, strict=True) for shot in way
             ]
-            values = [float("nan") if objects[pair] is None else _best_mean(query @ objects[pair]) for pair in pairs]
+            features = [objects[pair] for pair in pairs]
+            values = [float("nan") if feature is None else _best_mean(query @ feature) for feature in features]
             found[episode.index] = np.mean(values)
     return np.array([found[number] for number in sorted(found)])
 

@@ -92,7 +92,7 @@ def choose_labels(covers: np.ndarray, labelled: np.ndarray | None, count: int) -
     likeness = covers.mean((1, 2), dtype=np.float64)
     left = list(range(len(covers)))
     best, closest = labelled, np.full(covers.shape[1], -np.inf) if labelled is None else labelled.mean(1)
-    chosen = []
+    chosen: list[LabelChoice] = []
     while left and len(chosen) < count:
         before = 0.0 if best is None else best.mean(dtype=np.float64)
         totals = likeness

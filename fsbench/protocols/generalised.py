@@ -131,7 +131,8 @@ class Generalised(TestAlone):
         target, size = config.geometry.truth(maps[episode.query], side)
         counted = small[episode.query] != VOID
         if not self.tells_void:
-            rows, columns = padded_shape(*maps[episode.query].shape, side)
+            height, width = maps[episode.query].shape
+            rows, columns = padded_shape(height, width, side)
             counted = torch.zeros_like(counted)
             counted[:rows, :columns] = True
         present = [bool((maps[episode.query] == way).any()) for way in range(1, ways + 1)]

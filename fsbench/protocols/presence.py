@@ -138,7 +138,8 @@ class PresencePool:
             query = next(filter(self._shows(number), _shuffled(rng, self.images_of[number])))
         else:
             query = self._draw_lacking(rng, number)
-        taken, supports = {self.index.image_path(query)}, []
+        taken = {self.index.image_path(query)}
+        supports: list[str] = []
         for name in _shuffled(rng, self.images_of[number]):
             if len(supports) == shot:
                 break

@@ -1,5 +1,7 @@
 """HSNet's correlation of kept support pixels, and its 4-D convolution, against their definitions."""
 
+from functools import cache
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -122,10 +124,21 @@ def test_the_learner_answers_in_half_precision(dtype):
     torch.testing.assert_close(half.float(), logits(), rtol=0.05, atol=0.05)
 
 
+@cache
+def sums_keep_their_digits() -> bool:
+    """Tell whether the gradient of a convolution of ones over many positions is their number, in half precision."""
+    weight = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16, requires_grad=True)
+    F.conv2d(torch.ones(1024, 1, 9, 9, dtype=torch.bfloat16), weight).sum().backward()
+    assert weight.grad is not None
+    return abs(weight.grad.item() / (1024 * 81) - 1) < 0.005
+
+
 @pytest.mark.parametrize(("kernel", "stride", "side"), [(3, 2, 13), (5, 2, 25), (5, 1, 25)])
 @pytest.mark.parametrize("form", ["kept", "all"])
 def test_gradients_keep_their_digits_in_half_precision(form, kernel, stride, side):
     """Sums over many support positions are not made in half precision; each product is rounded once."""
+    if not sums_keep_their_digits():
+        pytest.skip("torch's convolutions sum gradients in half precision on this processor, which has no bf16")
     torch.manual_seed(0)
     module = CenterPivotConv4d(2, 16, kernel, stride)
     query, support = (draw(1, 2, 8, s, s, seed=s).bfloat16() for s in (9, side))
