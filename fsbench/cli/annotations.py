@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from fsbench.cli.table import finished_records
-from fsbench.config.limits import check_output_file, whole
+from fsbench.config.limits import check_output_file, check_replaced, whole
 from fsbench.errors import say_left_out
+from fsbench.files.figures import check_figure
 from fsbench.metrics.paired import RESAMPLES
 from fsbench.metrics.scores import metric_names
 from fsbench.tables.annotations.losses import annotation_tables, to_csv, to_sheet
@@ -31,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _annotations(options: argparse.Namespace, extra: list[str]) -> int:
     if options.plot is not None:
         check_output_file(options.plot, "--plot")
+        check_replaced(options.plot, "--plot", "figure of fsbench", check_figure)
     records, refused = finished_records(options.runs)
     metrics = None if options.metrics is None else metric_names(options.metrics)
     tables = annotation_tables(records, metrics, options.resamples)

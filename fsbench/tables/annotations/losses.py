@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fsbench.data.annotations import ANNOTATIONS
 from fsbench.errors import SettingsError
@@ -16,6 +17,7 @@ from fsbench.tables.formats import word
 from fsbench.tables.layout import Grid, Sheet, Style, shorten
 
 MASK = "mask"
+LEFT_OUT = "left out, other folds, weights or settings than with masks"
 Runs = dict[int, Record]
 """A method's record of each fold."""
 
@@ -116,7 +118,6 @@ def _table(records: Sequence[Record], metrics: Sequence[str] | None, resamples: 
     wanted = tuple(metrics or records[0].protocol.default_metrics[:1])
     losses: list[AnnotationLoss] = []
     shown: list[Record] = []
-    left_out: list[str] = []
     compared, left_out = _compared(records)
     for label, runs in compared.items():
         lines = compare_methods(runs, wanted, baseline=MASK, resamples=resamples).tables["all"]
@@ -128,7 +129,7 @@ def _table(records: Sequence[Record], metrics: Sequence[str] | None, resamples: 
         ]
         shown += [record for of_annotation in runs.values() for record in of_annotation.values()]
     losses.sort(key=lambda loss: (wanted.index(loss.metric), -loss.mask_score))
-    remarks = _explanations(resamples) + [f"left out, other folds or weights than with masks: {x}" for x in left_out]
+    remarks = _explanations(resamples) + [f"{LEFT_OUT}: {x}" for x in left_out]
     return AnnotationTable(title(records), wanted, losses, remarks + (notes(shown) if shown else []))
 
 
@@ -146,10 +147,14 @@ def _compared(records: Sequence[Record]) -> tuple[dict[str, dict[str, Runs]], li
 
 
 def _same_but_annotation(weak: Runs, masks: Runs) -> bool:
-    """Return whether runs of a method have the folds and the training of those with masks."""
-    return weak.keys() == masks.keys() and all(
-        weak[fold].run.identity.training == masks[fold].run.identity.training for fold in weak
-    )
+    """Return whether runs of a method have the folds, the training and the settings of those with masks."""
+    return weak.keys() == masks.keys() and all(_settings(weak[fold]) == _settings(masks[fold]) for fold in weak)
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """Return what may change a run's result beside the annotation and the episodes, which are the same."""
+    others = {"support_annotation", "manifest_sha256", "files_sha256", "files_cover"}
+    return record.run.identity.model_dump(exclude=others)
 
 
 def _folders(weak: Runs, masks: Runs) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from fsbench.data.annotations import WEAK
 from fsbench.errors import SettingsError
 from fsbench.files import replacing
+from fsbench.files.figures import STAMPS
 from fsbench.tables.annotations.losses import AnnotationLoss, AnnotationTable
 from fsbench.tables.compare_layout import PLOTS
 from fsbench.tables.layout import shorten
@@ -77,5 +78,4 @@ def save_plot(path: Path, tables: Sequence[AnnotationTable]) -> None:
         plot_losses(axis, plotted(table))
         axis.grid(axis="x", color="#888888", alpha=0.25)
     with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):  # the same file from the same runs
-        stamp = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=stamp)
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=cast(Any, STAMPS[path.suffix]))

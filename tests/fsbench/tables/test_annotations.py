@@ -7,6 +7,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.errors import SettingsError
+from fsbench.files.figures import check_figure
 from fsbench.metrics.paired import holm
 from fsbench.records.card import derived_entries
 from fsbench.records.description import notes
@@ -50,7 +51,7 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys, monke
     scores = [r.protocol.statistics(r.episodes, r.header).scores()["mIoU"][0] for r in records[:3]]
     assert [loss.score for loss in table.losses] == pytest.approx(scores[1:])
     assert table.losses[0].mask_score == pytest.approx(scores[0])
-    assert any("left out, other folds or weights than with masks: b with box" in note for note in table.notes)
+    assert any("left out, other folds, weights or settings than with masks: b with box" in note for note in table.notes)
     for width in (80, 120):
         shown = text([to_sheet(table, width)], width)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
@@ -59,8 +60,13 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys, monke
         (loss.annotation, pytest.approx(loss.score, abs=1e-4)) for loss in table.losses
     ]
     save_plot(tmp_path / "losses.svg", [table])
+    check_figure(tmp_path / "losses.svg")
     assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == table.losses
     monkeypatch.setattr("fsbench.cli.annotations.finished_records", lambda folders: (records, []))  # as they are
+    (tmp_path / "own.png").write_bytes(b"a photo")
+    assert main(["annotations", str(tmp_path), "--plot", str(tmp_path / "own.png"), "--resamples", "100"]) == 2
+    assert "cannot be read as a figure of fsbench" in capsys.readouterr().err
+    assert (tmp_path / "own.png").read_bytes() == b"a photo"
     assert main(["annotations", str(tmp_path), "--metrics", "FB-IoU", "--resamples", "100"]) == 0
     assert "FB-IoU by what the supports are labelled with, fold 0" in capsys.readouterr().out
 
@@ -69,6 +75,15 @@ def test_runs_without_masks_beside_them_have_no_losses(records):
     assert has_losses(records) and not has_losses(records[3:])
     with pytest.raises(SettingsError, match=r"expected the runs of a grid over them .*annotations.yaml"):
         annotation_tables(records[3:])
+
+
+@pytest.mark.parametrize("entry", [{"image_size": 336}, {"kept_support": 0.1}, {"precision": "bf16-mixed"}])
+def test_runs_that_differ_in_more_than_the_annotation_are_not_compared(records, entry):
+    masks, boxes, points = records[:3]
+    (table,) = annotation_tables([masks, annotated(boxes, "box", **entry), points], resamples=100)
+    assert [loss.annotation for loss in table.losses] == ["point"]
+    assert any(note.endswith("settings than with masks: a with box") for note in table.notes)
+    assert not has_losses([masks, annotated(boxes, "box", **entry)])
 
 
 @pytest.mark.parametrize(
