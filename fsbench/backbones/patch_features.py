@@ -25,7 +25,7 @@ def patch_features(backbone: Any, pixels: Tensor) -> Tensor:
         SettingsError: the network gives something else.
     """
     features = backbone.encode(normalise(pixels))
-    if isinstance(features, tuple) and len(features) == 4 and all(isinstance(each, Tensor) for each in features):
+    if isinstance(features, tuple) and len(features) == 4 and all(map(_is_scale, features)):
         grid = rearrange(features[SCALE][-1], "d h w -> h w d")
     elif isinstance(features, Tensor) and features.dim() == 3 and _side(features):
         grid = rearrange(features[-1, 1:], "(h w) d -> h w d", h=_side(features))
@@ -34,7 +34,12 @@ def patch_features(backbone: Any, pixels: Tensor) -> Tensor:
             f"the frozen network {backbone.name} gives no features of patches in a square, by which images are "
             "compared; expected a vision transformer or a network with a pyramid of features"
         )
-    return F.normalize(grid.float(), dim=-1).clone()
+    return F.normalize(grid.float(), dim=-1)
+
+
+def _is_scale(features: Any) -> bool:
+    """Return whether these are the maps (L, C, h, w) of one scale of a pyramid; a PSPNet's are (C, h, w)."""
+    return isinstance(features, Tensor) and features.dim() == 4
 
 
 def _side(tokens: Tensor) -> int:

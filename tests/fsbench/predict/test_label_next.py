@@ -90,6 +90,6 @@ def test_features_are_those_of_the_last_layer_of_tokens_and_pyramids():
     assert torch.equal(patch_features(Network(tokens), pixels), expected)
     maps = tokens[:, 1:].mT.reshape(2, 4, 3, 3)
     assert torch.equal(patch_features(Network((maps[:1], maps[:1], maps, maps[:1])), pixels), expected)
-    for other in (tokens[:, :9], tokens[0], (maps, maps)):
+    for other in (tokens[:, :9], tokens[0], (maps, maps), (maps[0],) * 4):
         with pytest.raises(SettingsError, match="the frozen network drawn gives no features of patches in a square"):
             patch_features(Network(other), pixels)
