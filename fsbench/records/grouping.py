@@ -74,19 +74,23 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
 
 
 def variants_of_groups(
-    groups: Sequence[list[Record]], weights: Callable[[Record], str] = lambda record: ""
+    groups: Sequence[list[Record]],
+    weights: Callable[[Record], str] = lambda record: "",
+    across: Collection[str] = (),
 ) -> list[dict[str, list[Record]]]:
     """Collect the runs of every group as `variants` does, under labels that mean the same in all groups.
 
     A label names the settings in which runs of the method differ within any of the groups, and those of the method and
-    its backbone in which runs on one data set differ at all; then the weights, where runs of one test differ in no
-    more. Another setting that differs only from group to group, as a protocol's image size, tells nothing apart.
+    its backbone, and those of `across`, in which runs on one data set differ at all; then the weights, where runs of
+    one test differ in no more. Another setting that differs only from group to group, as a protocol's image size, tells
+    nothing apart.
 
     Args:
         groups: each of runs that may be compared.
         weights: the word for the weights of a run; empty where there is none.
+        across: further entries of an identity that tell runs of different groups apart.
     """
-    told = _distinguishing_settings(groups)
+    told = _distinguishing_settings(groups, across)
     words: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
     for record in (record for group in groups for record in group):
         words.setdefault(_test(record, told), {}).setdefault(fold_of(record), set()).add(weights(record))
@@ -94,7 +98,7 @@ def variants_of_groups(
     return [_label_runs(group, told, lambda run: weights(run) * (_test(run, told) in ambiguous)) for group in groups]
 
 
-def _distinguishing_settings(groups: Sequence[list[Record]]) -> dict[str, set[str]]:
+def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[str]) -> dict[str, set[str]]:
     """Return the settings that labels name, by method."""
     told: dict[str, set[str]] = {}
     every: dict[tuple[str, str], list[dict[str, Any]]] = {}  # method and data set -> what of them is never left out
@@ -105,7 +109,7 @@ def _distinguishing_settings(groups: Sequence[list[Record]]) -> dict[str, set[st
             for key, value in settings.items():
                 if values.setdefault((method, key), value) != value:
                     told.setdefault(method, set()).add(key)
-            own = {key: value for key, value in settings.items() if key.startswith(("method.", "backbone."))}
+            own = {k: v for k, v in settings.items() if k in across or k.startswith(("method.", "backbone."))}
             every.setdefault((method, str(record.header.dataset)), []).append(own)
     for (method, _), of_runs in every.items():
         keys = {key for own in of_runs for key in own}

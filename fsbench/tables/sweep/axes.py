@@ -28,13 +28,19 @@ class CurveAxis(AxisWords):
 
     Attributes:
         number: of a run.
-        of_episodes: the number decides which episodes there are; otherwise all runs of a curve have the same ones.
+        setting: entry of a run's identity that is the number; None where the number decides which episodes there are,
+            of which the runs of a curve have the same otherwise.
         example: command that makes runs of several such numbers.
     """
 
     number: Callable[[Record], float]
-    of_episodes: bool
+    setting: str | None
     example: str
+
+    @property
+    def of_episodes(self) -> bool:
+        """Whether the number decides which episodes there are."""
+        return self.setting is None
 
 
 def _side(record: Record) -> float:
@@ -46,14 +52,16 @@ def _kept(record: Record) -> float:
 
 
 AXES: dict[Axis, CurveAxis] = {
-    "shot": CurveAxis("K", "shots K", lambda r: r.header.shot, True, "fsbench grid configs/grids/shots.yaml --run"),
-    "way": CurveAxis("N", "ways N", lambda r: r.header.way, True, "fsbench grid configs/grids/ways.yaml --run"),
-    "side": CurveAxis("side", "side of images in pixels", _side, False, "fsbench grid configs/grids/sides.yaml --run"),
+    "shot": CurveAxis("K", "shots K", lambda r: r.header.shot, None, "fsbench grid configs/grids/shots.yaml --run"),
+    "way": CurveAxis("N", "ways N", lambda r: r.header.way, None, "fsbench grid configs/grids/ways.yaml --run"),
+    "side": CurveAxis(
+        "side", "side of images in pixels", _side, "image_size", "fsbench grid configs/grids/sides.yaml --run"
+    ),
     "kept": CurveAxis(
         "kept %",
         "kept share of supports' objects, %",
         _kept,
-        False,
+        "kept_support",
         "fsbench grid configs/grids/kept_support.yaml --run",
     ),
 }

@@ -13,6 +13,9 @@ from fsbench.tables.formats import word
 from fsbench.tables.layout import Grid, Sheet, Style, shorten
 from fsbench.tables.sweep.axes import AXES, WORDS, Axis
 
+TOLD = frozenset(("image_size", "kept_support", "precision", "support_annotation"))
+"""Entries of an identity by which runs of one method are two curves."""
+
 
 @dataclass(frozen=True)
 class CurvePoint:
@@ -108,7 +111,7 @@ def _tables(records: Sequence[Record], axis: Axis, resamples: int) -> list[Curve
     for groups in families.values():
         if len({AXES[axis].number(group[0]) for group in groups}) > 1:
             found.append(_table(groups, axis, resamples))
-    return found
+    return [table for table in found if any(len(curve.points) > 1 for curve in table.curves)]
 
 
 def _split(group: Sequence[Record], axis: Axis) -> list[list[Record]]:
@@ -129,7 +132,8 @@ def _table(groups: list[list[Record]], axis: Axis, resamples: int) -> CurveTable
     first = groups[0][0]
     metrics = first.protocol.default_metrics
     points: dict[str, list[CurvePoint]] = {}
-    for group, labelled in zip(groups, variants_of_groups(groups), strict=True):
+    others = TOLD - {AXES[axis].setting}
+    for group, labelled in zip(groups, variants_of_groups(groups, across=others), strict=True):
         for label, members in labelled.items():
             points.setdefault(label, []).append(_point(members, AXES[axis].number(group[0]), resamples))
     curves = [Curve(label, sorted(of_method, key=lambda point: point.number)) for label, of_method in points.items()]

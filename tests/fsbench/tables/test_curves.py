@@ -58,6 +58,22 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, 
     assert panels(table)[-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
 
+@pytest.mark.parametrize("entry", [{"image_size": 336}, {"support_annotation": "box"}, {"kept_support": 0.1}])
+def test_runs_that_differ_in_more_than_shots_are_two_curves(records, entry):
+    found = []
+    for record in (one for one in records if one.run.identity.method.name == "a"):
+        other = entry if record.header.shot == 20 else {}
+        run = record.run.as_json() | {"identity": record.run.identity.as_json() | other}
+        found.append(written(record.path, record.episodes, **run))
+    (table,) = curve_tables(found, resamples=100)
+    ((key, value),) = entry.items()
+    assert {curve.method: [point.number for point in curve.points] for curve in table.curves} == {
+        "a": [1, 5], f"a ({key} {value})": [20]
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match="differ in one number alone"):
+        curve_tables([record for record in found if record.header.shot > 1], resamples=100)
+
+
 def test_runs_of_one_test_are_no_curve(records):
     one = [record for record in records if record.header.shot == 1]
     for axis in (None, *AXES):
@@ -84,6 +100,36 @@ def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(axis, entr
     alone = [record for record in found if record.run.identity.method.name == "b"][:2]
     with pytest.raises(SettingsError, match="one number alone"):
         curve_tables(alone)
+
+
+def test_the_command_reads_runs_from_their_folders_and_names_those_it_cannot(tmp_path, capsys):
+    runs, figure, own = tmp_path / "runs", tmp_path / "curves.png", tmp_path / "own.png"
+    scores = {}
+    for side in (224, 448):
+        (record,) = write_study(runs / str(side), {"a": side / 800}, folds=1, classes=4, episodes=12)
+        identity = record.run.identity.as_json() | {"image_size": side}
+        run = record.run.as_json() | {"id": f"{record.path.name}-{side}", "identity": identity}
+        record = written(record.path, record.episodes, **run)
+        scores[side] = record.protocol.statistics(record.episodes, record.header).scores()["mIoU"][0]
+    broken = runs / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    assert main(["curves", str(runs), "--plot", str(figure), "--format", "csv"]) == 1
+    said = capsys.readouterr()
+    rows = [row for row in csv.DictReader(io.StringIO(said.out)) if row["metric"] == "mIoU"]
+    assert {int(row["number"]): float(row["value"]) for row in rows} == pytest.approx(scores, abs=1e-4)
+    assert all(row["axis"] == "side" and float(row["low"]) <= float(row["value"]) for row in rows)
+    assert "broken" in said.err and figure.stat().st_size > 5000
+    own.write_bytes(b"a photo")
+    for arguments, message in (
+        ([runs / "448", "--by", "side"], "no two tests of these runs differ in one number alone (side)"),
+        ([runs / "nowhere"], "nowhere"),
+        ([runs, "--plot", own], "cannot be read as a figure of fsbench"),
+        ([runs, "--plot", tmp_path / "curves.txt"], "expected a name that ends in .png"),
+    ):
+        assert main(["curves", *map(str, arguments)]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert own.read_bytes() == b"a photo"
 
 
 @pytest.mark.slow(20)
