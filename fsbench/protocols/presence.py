@@ -26,6 +26,7 @@ from fsbench.protocols.base import OTHERS, Choice, FurtherAnswer, Provider
 from fsbench.protocols.conditions import Conditions
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.support_draws import SupportRedraw
 
 if TYPE_CHECKING:
     import polars as pl
@@ -138,6 +139,18 @@ class PresencePool:
             query = next(filter(self._shows(number), _shuffled(rng, self.images_of[number])))
         else:
             query = self._draw_lacking(rng, number)
+        supports = self.supports(number, query, rng, shot)
+        seen = number if place % 2 == 0 else self._shown_class(query)
+        return Episode(place, query, seen, (number,), (supports,))
+
+    def supports(
+        self, number: int, query: str, rng: np.random.RandomState | np.random.Generator, shot: int
+    ) -> tuple[str, ...]:
+        """Draw `shot` images that show class `number`, of different photos, none of them that of `query`.
+
+        Raises:
+            DataError: there are fewer.
+        """
         taken = {self.index.image_path(query)}
         supports: list[str] = []
         for name in _shuffled(rng, self.images_of[number]):
@@ -152,7 +165,12 @@ class PresencePool:
                 f"{self.index.name}: {self.index.name_of(number)} has {len(supports)} supports for the query {query}, "
                 f"expected {shot} of other images; lower SHOT"
             )
-        return Episode(place, query, number, (number,), (tuple(supports),))
+        return tuple(supports)
+
+    def _shown_class(self, name: str) -> int:
+        """Return a class that image `name` shows, one of those that are listed where it shows such."""
+        shown = sorted(set(self.index.class_pixels(name)[0]) - {0, VOID})
+        return next((number for number in shown if number in self.images_of), shown[0])
 
     def _draw_lacking(self, rng: np.random.RandomState, number: int) -> str:
         """Draw a group, and an image of it that surely lacks the class; another group where none does."""
@@ -174,7 +192,7 @@ class PresencePool:
         return self.known.lacking(number, self.images_of)
 
 
-def _shuffled(rng: np.random.RandomState, items: Sequence[Any]) -> Iterator[Any]:
+def _shuffled(rng: np.random.RandomState | np.random.Generator, items: Sequence[Any]) -> Iterator[Any]:
     return (items[place] for place in rng.permutation(len(items)))
 
 
@@ -243,11 +261,15 @@ class Presence(Segmentation):
         kept = PairList(tuple(pair for pair in pairs.pairs if pair[1] not in unusable), pairs.origin)
         return kept, pool, None
 
-    def support_candidates(
-        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
-    ) -> Mapping[int, Sequence[str]]:
-        known, images_of = self._known(index), self._listed(index, task)[1].images_of
-        return {n: [name for name in names if known.is_whole(name, n)] for n, names in images_of.items()}
+    def support_redraw(self, index: SegmentationIndex, task: EpisodeTask, official: Manifest) -> SupportRedraw:
+        listed = self._listed(index, task)[1]
+        pool = PresencePool(index, self._known(index), listed.images_of, listed.class_ids)
+
+        def redraw(episode: Episode, rng: np.random.Generator) -> Episode:
+            (number,) = episode.classes
+            return replace(episode, supports=(pool.supports(number, episode.query, rng, len(episode.supports[0])),))
+
+        return redraw
 
     def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
         own = self._known(index).own_pairs("novel", fold, 1)
@@ -317,8 +339,9 @@ class Presence(Segmentation):
         self, index: SegmentationIndex, task: EpisodeTask
     ) -> tuple[Mapping[int, Sequence[str]], str] | None:
         """Return the images of each base class, and which they are; None where the data set has no base classes."""
-        base = replace(task, classes="base")
-        own = self._known(index).own_pairs("base", task.fold, task.shot)
+        shot = task.nested_in or task.shot  # that the classes of the test were chosen for
+        base = replace(task, classes="base", shot=shot)
+        own = self._known(index).own_pairs("base", task.fold, shot)
         if own is not None:
             return (own.images_of, "test images") if own.pairs else None
         try:

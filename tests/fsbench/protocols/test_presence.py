@@ -16,7 +16,7 @@ from datamodules.datasets.paco_part import PacoPart
 from datamodules.datasets.pascal_part import PascalPart
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest, read_manifest
+from fsbench.episodes.manifest import Manifest, mismatches, read_manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, RecordError, SettingsError
 from fsbench.metrics.bootstrap import intervals
@@ -54,6 +54,8 @@ def check_halves(index: SegmentationIndex, manifest: Manifest) -> None:
             assert shown.any() == ((episode.index - first) % 2 == 0)
             photos = [index.image_path(name) for name in (episode.query, *episode.supports[0])]
             assert len(set(photos)) == len(photos)
+            assert (episode.query_class == episode.classes[0]) == shown.any()
+    assert mismatches(manifest, index) == []  # each image shows the class that it stands for
 
 
 def box(number: int, top: int, left: int, side: int = 50, **more: object) -> dict[str, object]:
@@ -183,6 +185,30 @@ def test_a_photo_of_lvis_lacks_what_its_annotators_made_sure_of(tmp_path):
         presence().manifest(lvis(tmp_path / "other", contradicts=True), TASK)
 
 
+def test_base_classes_are_those_that_the_test_leaves_over_whatever_shots_are_kept(tmp_path):
+    """A category with two photos is in tests of one shot, and moves the folds of all behind it."""
+    photos = [f"val2017/{number:012d}.jpg" for number in range(27)]
+    shown = {1: photos[:2]} | {key: photos[key % 20 : key % 20 + 6] for key in range(2, 24)}
+    content = {key: {name: {"annotations": [{"segmentation": SQUARE}]} for name in own} for key, own in shown.items()}
+    stated = [
+        {
+            "coco_url": f"http://images.cocodataset.org/{name}",
+            "neg_category_ids": [key for key, own in shown.items() if name not in own],
+            "not_exhaustive_category_ids": [],
+        }
+        for name in photos
+    ]
+    for name in photos:
+        save_photo(tmp_path / "coco" / name, 6, 8)
+    save(tmp_path / "lvis_val.pkl", content)
+    save(tmp_path / "lvis_v1_val.json", {"images": stated, "annotations": []})
+    for shot, nested_in, novel in ((1, None, [1, 11]), (3, None, [2, 12]), (1, 3, [2, 12])):
+        task = EpisodeTask(0, shot=shot, nested_in=nested_in, episodes=6, skip_small_classes=True)
+        header = presence().manifest(Lvis(str(tmp_path)), task).header
+        assert sorted([*header.class_ids, *header.dropped_classes]) == novel
+        assert header.calibration_ids and not set(header.calibration_ids) & set(header.class_ids)
+
+
 def pascal_part(root: Path) -> PascalPart:
     """Cats with a head, cats whose leg alone is annotated, and one whose box meets a head's."""
     folder = root / "VOC2010"
@@ -192,11 +218,12 @@ def pascal_part(root: Path) -> PascalPart:
     objects |= {name: [thing("cat", [0, 0, 8, 6], leg)] for name in "de"}
     objects["f"] = [thing("cat", [0, 0, 6, 6], leg), thing("cat", [0, 0, 4, 6], head)]
     objects["g"] = [thing("cat", [0, 0, 6, 6], leg), thing("cat", [4, 0, 8, 6])]  # nothing of the second is known
+    objects["i"] = [thing("cat", [0, 0, 4, 6], head)] * 6  # views of one photo
     objects["h"] = [thing("cat", [4, 0, 8, 6], head)]  # whose box has no pixel of it
     for name, own in objects.items():
         save_photo(folder / "JPEGImages" / f"{name}.jpg", 6, 8)
         save(folder / f"Annotations_Part_json_merged_part_classes/{name}.json", {"object": own})
-    parts = {"head": {"train": ["x"], "val": [*"abcfh"]}, "leg": {"train": ["x"], "val": [*"defg"]}}
+    parts = {"head": {"train": ["x"], "val": [*"abcfhi"]}, "leg": {"train": ["x"], "val": [*"defg"]}}
     save(folder / "all_obj_part_to_image.json", {"animals": {"object": {"cat": {"part": parts}}}})
     return PascalPart(str(root))
 
@@ -208,7 +235,12 @@ def test_the_box_of_an_object_lacks_a_part_that_none_in_it_shows(tmp_path):
     assert manifest.header.class_ids == [1, 2] and manifest.header.calibration_ids == []
     heads = [one for one in manifest.official_episodes if one.classes == (1,)]
     assert {one.query for one in heads[1::2]} == {"d@0@leg", "e@0@leg"}
-    assert {name for one in heads for name in (one.supports[0])} <= {"a@0@head", "b@0@head", "c@0@head", "f@1@head"}
+    views = {"a@0@head", "b@0@head", "c@0@head", "f@1@head", *(f"i@{place}@head" for place in range(6))}
+    assert {name for one in heads for name in (one.supports[0])} <= views
+    drawn = presence().manifest(index, EpisodeTask(0, shot=2, episodes=8, draws=4))
+    for one in drawn.episodes:
+        assert len({index.image_path(name) for name in (one.query, *one.supports[0])}) == 3
+    assert len({one.supports for one in drawn.episodes if one.classes == (1,)}) > 4
 
 
 def test_a_data_set_that_shows_one_class_of_an_image_is_refused():
