@@ -176,6 +176,11 @@ class EpisodicDataModule(DataModule):
                 f"support_annotation is {support_annotation}, and the protocol {evaluation.name} has supports with "
                 "masks; leave it out, or choose another protocol"
             )
+        if kept_support < 1 and not evaluation.has_weak_supports:
+            raise SettingsError(
+                f"kept_support is {kept_support:g}, and the protocol {evaluation.name} has supports with whole masks; "
+                "leave it out, or choose another protocol"
+            )
         if support_annotation == "instance-box" and not self.dataset.knows_objects:
             raise SettingsError(
                 f"support_annotation is instance-box, and {dataset.name} does not tell the single objects of a class "

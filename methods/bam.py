@@ -311,10 +311,10 @@ class BAM(StageSegmenter):
             attention: (N, h, w) to the supports of the novel classes.
 
         Raises:
-            SettingsError: the base learner has another number of base classes.
+            SettingsError: the base learner has another number of base classes; with random weights, fewer.
         """
         known, side = len(base) - 1, episode.images.shape[-1]
-        if known != asked and not self.backbone.weights_id.startswith("random"):
+        if known < asked or (known > asked and not self.backbone.weights_id.startswith("random")):
             raise SettingsError(
                 f"the backbone {self.backbone.weights_id} has {known} base classes, the test asks for {asked}; give a "
                 "PSPNet of this data set and fold"

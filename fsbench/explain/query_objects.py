@@ -14,7 +14,7 @@ SPECK = 0.01
 
 
 def query_objects(record: Record, settings: Sequence[str] = ()) -> dict[tuple[int, int], int]:
-    """Count the objects of every way in the query of every episode.
+    """Count the objects of every way in the query of every episode of the test.
 
     Args:
         record: a run of segmentation.
@@ -32,7 +32,7 @@ def query_objects(record: Record, settings: Sequence[str] = ()) -> dict[tuple[in
     index = open_dataset(record, settings)
     seen: dict[tuple[str, int], int] = {}
     found = {}
-    for episode in record.manifest.episodes:
+    for episode in record.manifest.tested_episodes:
         for way, number in enumerate(episode.classes, 1):
             pair = (episode.query, number)
             if pair not in seen:

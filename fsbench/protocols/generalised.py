@@ -106,8 +106,6 @@ class Generalised(TestAlone):
         from fsbench.data.label_maps import way_labels
         from fsbench.data.transforms import RESIZES, padded_shape
 
-        if config.kept_support < 1:
-            raise SettingsError(f"the protocol {self.name} has supports with whole masks; leave data.kept_support")
         side, ways = config.size, len(episode.classes)
         shots = max(len(names) for names in episode.supports)
         names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))

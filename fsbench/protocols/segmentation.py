@@ -79,7 +79,7 @@ class Segmentation(Protocol):
         drawing: how episodes are drawn, in words.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
         drops_novel_images: training images that show a novel class are left out; None where only some of them are.
-        has_weak_supports: supports may have weaker annotations than masks.
+        has_weak_supports: supports may have weaker annotations than whole masks.
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
         lists_and_draw: by data set, the lists and the draw in the words of the atlas; stated beside the methods that
             make them so, since a subclass with other methods says nothing by it.

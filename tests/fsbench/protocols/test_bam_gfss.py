@@ -103,6 +103,8 @@ def test_header_draws_and_what_is_refused(scenes):
         protocol.manifest(index, EpisodeTask(0, shot=5))
     with pytest.raises(DataError, match=r"0 of 5 classes are left, since DROP_SMALL=1 .*\(aeroplane 4, .*; 6 each"):
         protocol.manifest(index, EpisodeTask(0, shot=5, skip_small_classes=True))
+    with pytest.raises(SettingsError, match=r"kept_support is 0.5, and the protocol bam_gfss has supports with whole"):
+        EpisodicDataModule(index, "bam_gfss", kept_support=0.5)
     with pytest.raises(SettingsError, match="asks for all classes at once, found way 2"):
         protocol.manifest(index, EpisodeTask(0, way=2))
     with pytest.raises(SettingsError, match="train with PROTOCOL=pfenet, and test what was trained"):
@@ -185,6 +187,9 @@ def test_bam_labels_base_classes_and_the_novel_one(scenes):
     one = found["final", 0.999]
     assert one.probability.shape == (16, 180, 180) and one.attention.shape[0] == 16
     assert not one.attention[:15].any() and one.attention[15].any()
+    method.base_logits = lambda _: logits[:, :15]
+    with pytest.raises(SettingsError, match=r"has 14 base classes, the test asks for 15; give a PSPNet"):
+        method(episode.without_truth())
     assert not BAM(BackboneConfig("demo"), width=8, base_learner=False).segments_base_classes
     with pytest.raises(SettingsError, match="expected final or base, and 0 to below 1"):
         BAM(BackboneConfig("pspnet_vgg16", "random"), merge_tau=1.0)
