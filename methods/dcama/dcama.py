@@ -124,7 +124,10 @@ class DCAMA(OneWaySegmenter):
         return answer
 
     def _generator(self, episodes: Tensor) -> torch.Generator | None:
-        """Return the generator that draws support pixels: in evaluation one seeded by the episode's number."""
+        """Return the generator that draws support pixels: in evaluation one seeded by the episode's number alone.
+
+        It is the same for every way, so that the other ways and their order change nothing for a way.
+        """
         return None if self.training else torch.Generator().manual_seed(int(episodes[0]))
 
     def coarse_masks(self, episode: EpisodeBatch) -> dict[int, Tensor]:

@@ -100,6 +100,21 @@ def test_gradients_equal_the_reference_without_one_for_the_tokens(backend, keep)
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.parametrize("heads", [1, HEADS])
+@pytest.mark.parametrize("positions", [1, T])
+def test_the_answer_may_take_the_place_of_its_queries(heads, positions, keep, chunks):
+    """Where no gradient is wanted, and there alone; a sample that keeps nothing is 0 there, too."""
+    q, x, weight, bias = inputs(grad=False)
+    q, x = q[:, :, :positions].clone(), x[:, :, :positions]
+    expected, before = masked_attention(q, x, weight, bias, keep, heads, "reference"), q.clone()
+    kept = masked_attention(q, x, weight, bias, keep, heads, "packed", overwrite=True)  # gradients are on
+    assert torch.equal(q, before)
+    with torch.no_grad():
+        found = masked_attention(q, x, weight, bias, keep, heads, "packed", overwrite=True)
+    assert found.data_ptr() == q.data_ptr() and torch.equal(found, kept)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 def test_a_sample_that_keeps_nothing_yields_zeros(backend, keep):
     out = masked_attention(*inputs(torch.float32), keep, HEADS, backend)

@@ -219,6 +219,23 @@ def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(
     assert method.pixel_attention(episode, 10, 20).shape == (2, 64, 64)
 
 
+@pytest.mark.parametrize("support_pixels", ["all", 6])
+def test_a_ways_logits_do_not_depend_on_the_other_ways(support_pixels, data):
+    method = DCAMA(backbone(), support_pixels=support_pixels, heads=2).eval()
+    episode = next(next(iter(data.test_dataloader())).split()).without_truth()
+
+    def logits(*ways):
+        chosen = replace(
+            episode, support=episode.support[:, list(ways)], support_labels=episode.support_labels[:, list(ways)]
+        )
+        with torch.no_grad():
+            return method(chosen).logits
+
+    both = logits(0, 1)
+    assert not torch.equal(both[0], both[1])
+    assert torch.equal(both, torch.cat([logits(0), logits(1)])) and torch.equal(both, logits(1, 0).flip(0))
+
+
 def test_the_attention_of_a_prediction_is_the_mean_of_its_coarse_masks(data):
     """The mean of all blocks, each enlarged by weights of its rows and columns between its corner cells."""
     method = DCAMA(backbone(), heads=2).eval()
