@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fsbench.backbones.base import FrozenBackbone
 from fsbench.data.batch import EpisodeBatch
@@ -16,7 +15,7 @@ class ImagesTogether:
     """Encode images of a batch when they are asked for, with others that will be.
 
     A pass takes the image that is asked for and those after it of which the backbone's cache has nothing. What was
-    encoded is given out once, and then forgotten: the cache keeps what comes again.
+    encoded is given out once, and then forgotten: the cache keeps a copy of what comes again.
 
     Args:
         backbone: the frozen backbone.
@@ -43,11 +42,4 @@ class ImagesTogether:
             self.names.update(names[other] for other in rows)
             pixels = torch.stack([self.batch.pixels(other) for other in rows])
             self._encoded.update(zip(rows, self.backbone.encode_together(pixels), strict=True))
-        return _own(self._encoded.pop(row))
-
-
-def _own(features: Any) -> Any:
-    """Return features whose memory is theirs alone, so that those that a cache keeps hold no others."""
-    if isinstance(features, Tensor):
-        return features.clone()
-    return tuple(part if part is None else part.clone() for part in features)
+        return self._encoded.pop(row)
