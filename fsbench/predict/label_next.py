@@ -86,12 +86,14 @@ def choose_labels(covers: np.ndarray, labelled: np.ndarray | None, count: int) -
 
     Args:
         covers: (N, Q, P), what each candidate covers of the queries, see `Queries.cover`.
-        labelled: (Q, P), what the images that are labelled already cover, the best of them; None where there is none.
+        labelled: (M, Q, P), what each of the M images that are labelled already covers; None where there is none.
         count: number to choose; all candidates where there are fewer.
     """
     likeness = covers.mean((1, 2), dtype=np.float64)
     left = list(range(len(covers)))
-    best, closest = labelled, np.full(covers.shape[1], -np.inf) if labelled is None else labelled.mean(1)
+    best, closest = None, np.full(covers.shape[1], -np.inf)
+    if labelled is not None:
+        best, closest = labelled.max(0), labelled.mean(2).max(0)
     chosen: list[LabelChoice] = []
     while left and len(chosen) < count:
         before = 0.0 if best is None else best.mean(dtype=np.float64)
@@ -171,11 +173,9 @@ def rank_images(
         steps.append(clutter(loaded.preview))
     if not names:
         raise DataError(f"none of the {len(candidates)} images to choose from can be read; {refused[0]}")
-    labelled = None
-    for support in {support.image_name: support for support in predictor.supports}.values():
-        cover = compared.cover(grid(predictor.loader.load(support.pixels).pixels))
-        labelled = cover if labelled is None else np.maximum(labelled, cover)
-    choices = choose_labels(np.stack(covers), labelled, count)
+    supports = {support.image_name: support for support in predictor.supports}.values()
+    labelled = [compared.cover(grid(predictor.loader.load(support.pixels).pixels)) for support in supports]
+    choices = choose_labels(np.stack(covers), np.stack(labelled) if labelled else None, count)
     chosen = [choice.candidate for choice in choices]
     return RankedImages(
         [names[number] for number in chosen], choices, [steps[number] for number in chosen], len(names), len(grids)

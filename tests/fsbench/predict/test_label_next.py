@@ -21,7 +21,7 @@ def plain_cover(queries, image):
 
 def plain_choice(covers, labelled, count):
     """Return (candidate, likeness, adds, closest) of the greedy choice, by loops over queries and patches."""
-    names, given = range(len(covers)), [] if labelled is None else [labelled]
+    names, given = range(len(covers)), [] if labelled is None else list(labelled)
     places = [(query, patch) for query in range(len(covers[0])) for patch in range(len(covers[0][0]))]
 
     def value(images):
@@ -41,14 +41,14 @@ def plain_choice(covers, labelled, count):
     return chosen
 
 
-@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("labelled", [0, 1, 3])
 def test_the_ranking_is_that_of_a_plain_implementation(labelled):
     rng = np.random.default_rng(0)
     queries, images = rng.normal(size=(5, 6, 8)), rng.normal(size=(7, 6, 8))
     compared = Queries(list(torch.tensor(queries)))
     covers = np.stack([compared.cover(torch.tensor(image)) for image in images])
     assert covers == pytest.approx(np.array([plain_cover(queries, image) for image in images]))
-    given = plain_cover(queries, rng.normal(size=(6, 8))) if labelled else None
+    given = [plain_cover(queries, rng.normal(size=(6, 8))) for _ in range(labelled)] or None
     found = choose_labels(covers, None if given is None else np.array(given), 4)
     for choice, expected in zip(found, plain_choice(covers, given, 4), strict=True):
         assert (choice.candidate, choice.closest) == (expected[0], expected[3])
