@@ -198,8 +198,8 @@ def _label_next(options: argparse.Namespace) -> int:
     network_note = take_photo_network(options)
     refused: list[str] = []
     folder = [options.label_next]
-    candidates, _ = find_images(folder, refused=refused, option="--label-next")
-    queries, _ = find_images(options.query or folder, refused=refused)
+    candidates, _ = find_images(folder, options.out, refused, option="--label-next")
+    queries = find_images(options.query, options.out, refused)[0] if options.query else candidates
     supports, notes = read_supports(options.support, options.classes, options.support_root)
     labelled = {Path(support.image_name).resolve() for support in supports}
     candidates = [image for image in candidates if image.path.resolve() not in labelled]

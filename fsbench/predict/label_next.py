@@ -2,8 +2,9 @@
 
 An image is told by the features of its patches, a grid of at most 8 × 8, less the mean of all patches of the queries,
 which says what these have in common. A patch of a query is covered by an image as well as its most similar patch there
-is like it (cosine). The best image to label is that which covers the queries best on average; the next is that which
-adds most to the labelled ones (the greedy choice of facility location). No mask is needed, and none is known.
+is like it (cosine). A candidate that is a query, too, is no example for itself: its mean over the other queries stands
+there. The best image to label is that which covers the queries best on average; the next is that which adds most to the
+labelled ones (the greedy choice of facility location). No mask is needed, and none is known.
 
 Shapes: N candidates, Q queries, P patches, D channels.
 """
@@ -36,7 +37,7 @@ class LabelChoice:
 
     Attributes:
         candidate: its number.
-        likeness: mean cosine of the queries' patches to their most similar patches in it, -1 to 1.
+        likeness: mean cosine of the other queries' patches to their most similar patches in it, -1 to 1.
         adds: how much it raises the mean over the queries' patches of the best cosine to all that is labelled before
             it; where nothing is, its likeness.
         closest: number of queries that it is more like than any other image that is labelled or chosen before it.
@@ -74,6 +75,18 @@ class Queries:
         """Return the cosine (Q, P) float32 of every patch to the most similar one of an image's grid (P, D)."""
         cosines = self.patches @ self._unit(grid).T
         return cosines.amax(-1).cpu().numpy()
+
+
+def without_itself(cover: np.ndarray, own: int | None) -> np.ndarray:
+    """Return a cover (Q, P) where the mean of the others stands for query `own`, which is the image itself.
+
+    It is left as it is where `own` is None, or there are no other queries.
+    """
+    if own is None or len(cover) == 1:
+        return cover
+    found = cover.copy()
+    found[own] = np.delete(cover, own, 0).mean(0)
+    return found
 
 
 def spread_evenly(number: int, most: int = MOST_QUERIES) -> list[int]:
@@ -162,14 +175,16 @@ def rank_images(
                 refused.append(str(loaded))
 
     spread = [queries[place] for place in spread_evenly(len(queries))]
-    grids = {image.path: grid(loaded.pixels) for image, loaded in readable(spread)}
+    grids = {image.path.resolve(): grid(loaded.pixels) for image, loaded in readable(spread)}
     if not grids:
         raise DataError(f"none of the {len(spread)} images to be segmented can be read; {refused[0]}")
-    compared = Queries(list(grids.values()))
+    compared, places = Queries(list(grids.values())), {path: place for place, path in enumerate(grids)}
     names, covers, steps = [], [], []
     for image, loaded in readable(candidates):
+        path = image.path.resolve()
         names.append(image.name)
-        covers.append(compared.cover(grids[image.path] if image.path in grids else grid(loaded.pixels)))
+        cover = compared.cover(grids[path] if path in grids else grid(loaded.pixels))
+        covers.append(without_itself(cover, places.get(path)))
         steps.append(clutter(loaded.preview))
     if not names:
         raise DataError(f"none of the {len(candidates)} images to choose from can be read; {refused[0]}")

@@ -68,7 +68,7 @@ def _check_query(query: Path, out: Path | None, option: str) -> None:
     folder = query.parent if is_file(query) else query
     if out is not None and folder.resolve().is_relative_to(out.resolve()):
         raise SettingsError(
-            f"--out {out} is or holds the folder {folder} of --query, where results would become photos; "
+            f"--out {out} is or holds the folder {folder} of {option}, where results would become photos; "
             "choose another folder for them, e.g. a new one below it"
         )
 

@@ -307,7 +307,11 @@ def test_photos_to_label_next_are_ranked_beside_those_that_are_labelled(photos, 
     labelled = photos / "a.jpg"
     mask = tmp_path / "mask.png"
     Image.fromarray(np.ones(np.asarray(Image.open(labelled)).shape[:2], np.uint8)).save(mask)
-    status, said = predict("--label-next", photos, "--support", f"dog={labelled}:{mask}", "--count", "9")
+    results = photos / "results"
+    results.mkdir()
+    Image.open(labelled).save(results / "overlay.jpg")  # no photo to label
+    chosen = ("--support", f"dog={labelled}:{mask}", "--count", "9", "--out", results)
+    status, said = predict("--label-next", photos, *chosen)
     errors = capsys.readouterr().err
     assert status == 1 and re.search(r"error: left out: image .*m\.jpg cannot be decoded", errors)
     assert errors.count("left out:") == 1 and "4 photos to choose from, 5 to segment, 1 labelled" in said

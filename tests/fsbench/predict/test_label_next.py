@@ -6,7 +6,7 @@ import torch
 
 from fsbench.backbones.patch_features import patch_features
 from fsbench.errors import SettingsError
-from fsbench.predict.label_next import Queries, choose_labels, patch_grid, spread_evenly
+from fsbench.predict.label_next import Queries, choose_labels, patch_grid, spread_evenly, without_itself
 
 
 def unit(vector):
@@ -63,6 +63,18 @@ def test_an_image_covers_itself_and_equal_ones_keep_their_order():
     twice = np.stack([compared.cover(grid)] * 2)
     first, second = choose_labels(twice, None, 2)
     assert (first.candidate, second.candidate, second.adds, second.closest) == (0, 1, 0, 0)
+
+
+def test_an_image_that_is_a_query_is_no_example_for_itself():
+    grids = list(torch.randn(30, 4, 8, generator=torch.Generator().manual_seed(0)))
+    compared = Queries(grids[:10])
+    for number, grid in enumerate(grids):
+        cover, own = compared.cover(grid), number if number < 10 else None
+        others = [query for query in range(10) if query != own]
+        assert without_itself(cover, own).mean() == pytest.approx(cover[others].mean(), abs=1e-6)
+        assert np.array_equal(without_itself(cover, own)[others], cover[others])
+    alone = Queries(grids[:1]).cover(grids[0])
+    assert np.array_equal(without_itself(alone, 0), alone)
 
 
 def test_grids_are_means_of_cells_and_many_queries_are_thinned_evenly():
