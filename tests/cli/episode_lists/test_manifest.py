@@ -80,7 +80,7 @@ def test_diff(build, capsys):
         (["--protocol", "pfenet", "--setting", "0-5"], "protocol pfenet has no setting '0-5'"),
         (["--protocol", "hsnet", "--seed", "-1"], "test seed is -1, expected 0 to 4294967295"),
         (["--seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
-        (["--protocol", "hsnte"], "unknown protocol 'hsnte'; there are: bam, cdfss, "),
+        (["--protocol", "hsnte"], "unknown protocol 'hsnte'; there are: bam, bam_gfss, cdfss, "),
         (["--dataset", "ade"], "unknown data set 'ade'"),
         (["--lists", "somewhere"], "datamodules.datasets.folder.Folder has no option 'lists'; there are: root"),
         (["--out", "m.txt"], "--out is m.txt, expected a name that ends in .jsonl or .jsonl.gz"),
@@ -110,7 +110,7 @@ def test_protocols_stand_side_by_side(capsys):
     printed = capsys.readouterr().out
     assert "fscs (version 1)" in printed and "pfenet (version 1)" in printed and "empty queries" in printed
     assert main(["protocols", "--format", "markdown"]) == 0
-    assert capsys.readouterr().out.startswith("|  | bam (version 1) | cdfss (version 1) |")
+    assert capsys.readouterr().out.startswith("|  | bam (version 1) | bam_gfss (version 1) | cdfss (version 1) |")
 
 
 @pytest.mark.slow

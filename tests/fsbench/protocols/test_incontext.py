@@ -131,7 +131,7 @@ def test_a_manifest_has_the_run_of_the_data_set():
         (
             "hsnet",
             EpisodeTask(0),
-            "views is tested with the protocol incontext and has no lists of others",
+            "views is tested with the protocol incontext, or presence where it has that, and has no lists of others",
         ),
         ("incontext", EpisodeTask(0, classes="base"), "views has no base classes to validate on"),
         ("incontext", EpisodeTask(0, shot=3), "views fold 0 has no class with more than 3 images; lower SHOT"),
