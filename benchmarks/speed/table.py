@@ -30,6 +30,7 @@ NO_GPU = "No figures of a GPU are committed."
 GAINS: Mapping[str, tuple[str, str]] = {
     "emat-training": ("packed", "the correlation kept whole"),
     "hsnet": ("ours", "the paper's formulas"),
+    "hsnet-episode": ("ours", "the paper's formulas"),
     "hsnet-process": ("ours", "the paper's formulas"),
     "finetune": ("ours", "a plain training loop"),
     "loading-pascal": ("suite", "PIL, torchvision and torch"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as speed
+from benchmarks.speed import table
 from benchmarks.speed.cases import commands, hsnet
 from benchmarks.speed.harness import Case, Command, Measurements, check, measure, relative_difference, training_step
 from fsbench.backbones.pyramid_networks import PYRAMIDS
@@ -101,6 +102,10 @@ def test_every_case_compares_and_times_its_paths(arguments, paths, tmp_path, cap
         assert named == paths or (paths is None and named[0] == "plain")
     assert all(row.times and row.seconds > 0 for row in found.rows)
     assert all(row.what in capsys.readouterr().out for row in found.rows[:1])
+
+
+def test_what_is_shown_has_its_place_on_the_page():
+    assert set(table.GAINS) == {name for name, benchmark in speed.BENCHMARKS.items() if benchmark.is_shown}
 
 
 def test_the_table_of_cases_names_functions_that_are_there():
