@@ -3,8 +3,9 @@
 An image is told by the features of its patches, a grid of at most 8 × 8, less the mean of all patches of the queries,
 which says what these have in common. A patch of a query is covered by an image as well as its most similar patch there
 is like it (cosine). A candidate that is a query, too, is no example for itself: its mean over the other queries stands
-there. The best image to label is that which covers the queries best on average; the next is that which adds most to the
-labelled ones (the greedy choice of facility location). No mask is needed, and none is known.
+there until it is chosen, and it is covered then. The best image to label is that which covers the queries best on
+average; the next is that which adds most to the labelled ones (the greedy choice of facility location). No mask is
+needed, and none is known.
 
 Shapes: N candidates, Q queries, P patches, D channels.
 """
@@ -94,13 +95,17 @@ def spread_evenly(number: int, most: int = MOST_QUERIES) -> list[int]:
     return [place * number // most for place in range(most)] if number > most else list(range(number))
 
 
-def choose_labels(covers: np.ndarray, labelled: np.ndarray | None, count: int) -> list[LabelChoice]:
+def choose_labels(
+    covers: np.ndarray, labelled: np.ndarray | None, count: int, own: Sequence[int | None] = ()
+) -> list[LabelChoice]:
     """Choose the candidates to label, the best first; of equal ones the first.
 
     Args:
         covers: (N, Q, P), what each candidate covers of the queries, see `Queries.cover`.
         labelled: (M, Q, P), what each of the M images that are labelled already covers; None where there is none.
         count: number to choose; all candidates where there are fewer.
+        own: of each candidate the query that it is itself, which nothing adds to once it is chosen; None where it is
+            none.
     """
     likeness = covers.mean((1, 2), dtype=np.float64)
     left = list(range(len(covers)))
@@ -118,6 +123,10 @@ def choose_labels(covers: np.ndarray, labelled: np.ndarray | None, count: int) -
         chosen.append(LabelChoice(number, float(likeness[number]), float(totals[number] - before), int(nearer.sum())))
         best = covers[number] if best is None else np.maximum(best, covers[number])
         closest = np.maximum(closest, covers[number].mean(1))
+        itself = own[number] if own else None
+        if itself is not None:
+            best = best.copy()
+            best[itself] = closest[itself] = 1
         left.remove(number)
     return chosen
 
@@ -179,18 +188,19 @@ def rank_images(
     if not grids:
         raise DataError(f"none of the {len(spread)} images to be segmented can be read; {refused[0]}")
     compared, places = Queries(list(grids.values())), {path: place for place, path in enumerate(grids)}
-    names, covers, steps = [], [], []
+    names, covers, steps, own = [], [], [], []
     for image, loaded in readable(candidates):
         path = image.path.resolve()
         names.append(image.name)
         cover = compared.cover(grids[path] if path in grids else grid(loaded.pixels))
-        covers.append(without_itself(cover, places.get(path)))
+        own.append(places.get(path))
+        covers.append(without_itself(cover, own[-1]))
         steps.append(clutter(loaded.preview))
     if not names:
         raise DataError(f"none of the {len(candidates)} images to choose from can be read; {refused[0]}")
     supports = {support.image_name: support for support in predictor.supports}.values()
     labelled = [compared.cover(grid(predictor.loader.load(support.pixels).pixels)) for support in supports]
-    choices = choose_labels(np.stack(covers), np.stack(labelled) if labelled else None, count)
+    choices = choose_labels(np.stack(covers), np.stack(labelled) if labelled else None, count, own)
     chosen = [choice.candidate for choice in choices]
     return RankedImages(
         [names[number] for number in chosen], choices, [steps[number] for number in chosen], len(names), len(grids)

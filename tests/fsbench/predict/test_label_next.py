@@ -73,6 +73,10 @@ def test_an_image_that_is_a_query_is_no_example_for_itself():
         others = [query for query in range(10) if query != own]
         assert without_itself(cover, own).mean() == pytest.approx(cover[others].mean(), abs=1e-6)
         assert np.array_equal(without_itself(cover, own)[others], cover[others])
+    twice = Queries([grids[0], grids[0], grids[1]])  # a copy adds nothing to what is chosen
+    covers = np.stack([without_itself(twice.cover(grid), number) for number, grid in enumerate(grids[:1] * 2)])
+    first, second = choose_labels(covers, None, 2, [0, 1])
+    assert first.adds > 0.5 and second.adds == pytest.approx(0, abs=1e-6) and second.closest == 0
     alone = Queries(grids[:1]).cover(grids[0])
     assert np.array_equal(without_itself(alone, 0), alone)
 
