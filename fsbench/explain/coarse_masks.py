@@ -70,8 +70,11 @@ def episode_masks(experiment: Experiment, limit: int | None = None) -> Iterator[
 
 
 def evaluated_episodes(experiment: Experiment, limit: int | None = None) -> Iterator[EpisodeBatch]:
-    """Yield the first `limit` test episodes one by one, in the order of evaluation."""
-    loader: Iterable[EpisodeBatch] = experiment.data.test_dataloader()
+    """Yield the first `limit` episodes that scores count, one by one, in the order of evaluation."""
+    data = experiment.data
+    manifest = data.manifest
+    data.done = frozenset(one.index for one in manifest.episodes) - {one.index for one in manifest.official_episodes}
+    loader: Iterable[EpisodeBatch] = data.test_dataloader()
     return islice((episode for batch in loader for episode in batch.split()), limit)
 
 
@@ -79,17 +82,15 @@ class MaskScores:
     """Accumulates mIoU and the protocol's FB-IoU of each kind of mask, as the run's table has them."""
 
     def __init__(self, manifest: Manifest):
-        self.manifest = manifest
+        self.header = manifest.header
         self.protocol = segmentation_of(manifest.header)
+        self.queries = {episode.index: episode.query for episode in manifest.episodes}
         self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, masks: EpisodeMasks) -> None:
-        """Count the masks of one episode at the size of its truth, unless it only calibrates."""
+        """Count the masks of one episode at the size of its truth."""
         (truth,) = masks.episode.truths()
-        episode = self.manifest.episodes[truth.episode]
-        if episode.calibrates:
-            return
-        query = {"query": episode.query}
+        query = {"query": self.queries[truth.episode]}
         for name, predicted in masks.masks.items():
             result = self.protocol.count(SegmentationAnswer(predicted.long().cpu()), truth)
             self.rows.setdefault(name, []).extend(row | query for row in result.rows())
@@ -99,8 +100,9 @@ class MaskScores:
         # spared until it is needed
         import polars as pl
 
-        header = self.manifest.header
         wanted = "mIoU", self.protocol.fb_iou
-        statistics = {name: self.protocol.statistics(pl.DataFrame(rows), header) for name, rows in self.rows.items()}
+        statistics = {
+            name: self.protocol.statistics(pl.DataFrame(rows), self.header) for name, rows in self.rows.items()
+        }
         computed = {name: found.only(wanted).scores() for name, found in statistics.items()}
         return {name: {metric: float(scores[metric][0]) for metric in wanted} for name, scores in computed.items()}

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from fsbench.data.batch import EpisodeBatch, Truth
-from fsbench.explain.coarse_masks import EpisodeMasks, MaskScores, binary_sum
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.manifest import Manifest
+from fsbench.explain.coarse_masks import EpisodeMasks, MaskScores, binary_sum, evaluated_episodes
 from tests.fsbench.runs import some_header
 
 
@@ -48,17 +50,24 @@ def test_otsu_is_the_formula_of_the_spec():
     [("fscs", 2, "FB-IoU", (3 / 5 + 3 / 5) / 2), ("fssdino", 8, "FB-IoU-classes", (3 / 5 / 2 + 3 / 5) / 2)],
 )
 def test_masks_have_the_scores_of_the_protocol(protocol, side, name, fb_iou):
-    """One class of the fold is never shown; a mask of a frame is stretched to the truth."""
+    """One class of the fold is never shown, the episode is one of a choice; a framed mask is stretched to the truth."""
     truth = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]], dtype=torch.uint8)
     mask = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
     size = (2, 4) if side == 2 else (side, side)
     one = torch.ones(1, 1, 1)
     episode = EpisodeBatch(
         torch.zeros(1, 3, 2, 2), ["q"], torch.tensor([0]), one.long(), one, one.bool(), torch.tensor([size]),
-        torch.tensor([0]), Truth([truth], torch.tensor([[True]]), torch.tensor([[3]])),
+        torch.tensor([7]), Truth([truth], torch.tensor([[True]]), torch.tensor([[3]])),
     )  # fmt: skip
     framed = mask.repeat_interleave(size[0] // 2, 0).repeat_interleave(size[1] // 4, 1)
     header = some_header(protocol=protocol, class_ids=[3, 4])
-    scores = MaskScores(SimpleNamespace(header=header, episodes=[SimpleNamespace(query="q")]))
+    scores = MaskScores(SimpleNamespace(header=header, episodes=[Episode(7, "q", 3, (3,), (("s",),))]))
     scores.add(EpisodeMasks(episode, {}, {}, {"final": framed}))
     assert scores.table()["final"] == pytest.approx({"mIoU": 100 * 3 / 5 / 2, name: 100 * fb_iou})
+
+
+def test_further_draws_and_episodes_that_calibrate_are_not_looked_at():
+    kinds = ({}, {"draw": 1}, {"calibrates": True})
+    episodes = tuple(Episode(number, "q", 3, (3,), (("s",),), **kind) for number, kind in enumerate(kinds))
+    data = SimpleNamespace(manifest=Manifest({}, episodes), test_dataloader=list)
+    assert list(evaluated_episodes(SimpleNamespace(data=data))) == [] and data.done == {1, 2}
