@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from fsbench.backbones.onednn import KernelName, use_onednn
 from fsbench.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
 from fsbench.data.file_digests import file_state
 from fsbench.errors import CheckpointError, SettingsError
@@ -74,7 +73,6 @@ class FrozenBackbone:
         precision: in which the network computes.
         weights_id: file and checksum of the weights, for records.
         trained_on: data set, fold and classes of the user's own training, if that made the weights.
-        cpu_kernels: kernels of the network where it is on the CPU, set by `use_cpu_kernels`.
 
     Raises:
         CheckpointError: the weights are missing, unreadable or do not fit.
@@ -85,7 +83,6 @@ class FrozenBackbone:
     encoders: ClassVar[tuple[str, ...]] = ("encode",)
     spec: Architecture
     trained_on: dict[str, Any] | None = None
-    cpu_kernels: KernelName = "default"
     precision: NetworkPrecision = "fp32"
 
     def __init__(self, config: BackboneConfig):
@@ -137,17 +134,6 @@ class FrozenBackbone:
         self.__dict__.pop("digest", None)
         self.cache.clear()
 
-    def use_cpu_kernels(self, kernels: KernelName) -> None:
-        """Encode with other kernels from now on, where the network is on the CPU; features differ in their last digits.
-
-        Args:
-            kernels: "onednn", which `fsbench.backbones.onednn.onednn_problem` has no objection to, or "default".
-        """
-        if kernels != self.cpu_kernels:
-            self.cpu_kernels = kernels
-            self._model = None
-            self.cache.clear()
-
     @cached_property
     def digest(self) -> str:
         """sha256 of the weights themselves, whatever file they came in."""
@@ -166,7 +152,7 @@ class FrozenBackbone:
         if self._size != size:
             self.cache.clear()
         if self._model is None or self._size != size:
-            self._model = self.with_fast_products(self._build(*size).to(pixels.device), pixels.device)
+            self._model = self.in_its_precision(self._build(*size).to(pixels.device))
             self._size = size
         return self._model
 
@@ -178,14 +164,12 @@ class FrozenBackbone:
                 "its own; leave --backbone-precision at fp32"
             )
 
-    def with_fast_products(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Prepare the layers of a new network on `device` for its precision or its kernels; return the network."""
+    def in_its_precision(self, model: nn.Module) -> nn.Module:
+        """Prepare the layers of a new network for its precision; return the network."""
         if self.precision != "fp32":
             for module in model.modules():
                 if isinstance(module, PRODUCTS):
                     module.to(NARROW[self.precision])
-        elif device.type == "cpu" and self.cpu_kernels == "onednn":
-            return use_onednn(model)
         return model
 
     @contextmanager

@@ -1,7 +1,6 @@
 """A frozen SAM beside another frozen network: one configuration, one cache, one identity."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -73,7 +72,3 @@ class BesideSam(FrozenBackbone):
 
     def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
         super().replace_weights(state, f"{weights_id}, {self.sam.weights_id} of {self.sam.name}")
-
-    def use_cpu_kernels(self, kernels: Any) -> None:
-        super().use_cpu_kernels(kernels)
-        self.sam.use_cpu_kernels(kernels)

@@ -198,7 +198,7 @@ def _own_state(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _join_biases(model: nn.Module) -> None:
     """Let DINOv3's layers of queries, keys and values hold their bias, as all others do; the numbers stay the same.
 
-    timm keeps it beside the layer, where other kernels of the layer (`fsbench.backbones.onednn`) would not find it.
+    timm keeps it beside the layer and puts it together in every pass.
     """
     for module in model.modules():
         if getattr(module, "q_bias", None) is not None:

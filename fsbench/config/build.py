@@ -21,7 +21,6 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from fsbench.backbones.onednn import KernelChoice
 from fsbench.config.class_file import load_class_file
 from fsbench.config.compose import Configuration, compose, merge_settings, value_at
 from fsbench.config.limits import check_nulls, check_plain_values, check_trainer
@@ -71,7 +70,6 @@ class RunOptions:
         nshot_strategy: how K shots become one prediction: as the method does it, or an ensemble of one-shot ones.
         training_threads: threads of torch on the CPU in training; one for each core unless given. Layers of few
             channels take longer in several, which wait for one another; sums differ in their last digits.
-        cpu_kernels: kernels of the frozen network on a CPU: oneDNN's, torch's default, or by the processor's maker.
         keep_predictions: what is kept of the predictions of segmentation: nothing, masks, or soft masks and attention,
             too, where the method has any. Files alone follow from it, no figures.
     """
@@ -89,7 +87,6 @@ class RunOptions:
     dataset_file: str | None = None
     nshot_strategy: NShotStrategy = "own"
     training_threads: int | None = None
-    cpu_kernels: KernelChoice = "auto"
     keep_predictions: Keep = "masks"
 
 

@@ -113,9 +113,6 @@ class Request:
         "fp32 (default), bf16 or fp16: precision in which the frozen network computes",
         key="model.backbone.precision",
     )
-    cpu_kernels: str | None = _option(
-        None, "auto, onednn or default: kernels of the frozen network on a CPU", key="run.cpu_kernels"
-    )
     keep_predictions: str | None = _option(
         None,
         "none, masks (default) or soft (probabilities and attention, too): what a run keeps of its predictions",

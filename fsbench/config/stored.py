@@ -49,6 +49,10 @@ NOT_NEEDED = ("callbacks", "logger", "plugins", "profiler", "strategy", "acceler
 """Settings of the trainer that name classes; who opens a run trains nothing."""
 
 
+DROPPED = ("cpu_kernels",)
+"""Settings of the group `run` of earlier versions, on which no present one depends."""
+
+
 def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> SuiteCLI:
     """Compose the configuration of a finished run.
 
@@ -70,6 +74,8 @@ def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> 
         _check_key(key, config)
     values = {key: values[key] for key in NEEDED if key in values}
     _rename_moved_class(values)
+    if isinstance(values.get("run"), dict):
+        values["run"] = {key: value for key, value in values["run"].items() if key not in DROPPED}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
     _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
     return parse_configuration(compose(more, below=values), build)

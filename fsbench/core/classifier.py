@@ -109,8 +109,6 @@ class FeatureClassifier(Classifier):
         rounding = [torch.__version__, device.type, processor, torch.backends.cuda.matmul.allow_tf32]
         if torch.backends.cudnn.allow_tf32 != torch.backends.cuda.matmul.allow_tf32:
             rounding.append("TF32 in one of convolutions and products alone")
-        if device.type == "cpu" and self.backbone.cpu_kernels != "default":  # features stored by torch's own stay valid
-            rounding.append(self.backbone.cpu_kernels)
         if self.backbone.precision != "fp32":
             rounding.append(self.backbone.precision)
         name, digest = self.backbone.name, self.backbone.digest

@@ -13,9 +13,7 @@ import torch
 from packaging.requirements import InvalidRequirement, Requirement
 
 from fsbench import __version__
-from fsbench.backbones.onednn import onednn_problem
 from fsbench.doctor.finding import Finding
-from fsbench.engine.machine.cpu_kernels import FLOAT32, choose_cpu_kernels, cpu_fact
 from fsbench.engine.provenance import commit, processor
 from fsbench.errors import describe
 from fsbench.paths import cache_folder, cache_size, weights_folder
@@ -97,7 +95,6 @@ def check_devices() -> Iterator[Finding]:
     memory = _memory()
     words = f"{processor()}, {os.cpu_count()} cores, torch takes {torch.get_num_threads()}"
     yield Finding("devices", "CPU", "ok", words + (f", {memory / GIGABYTE:.0f} GB of memory" if memory else ""))
-    yield _cpu_kernels()
     for device in devices()[1:]:
         try:
             facts = torch.cuda.get_device_properties(device)
@@ -116,16 +113,6 @@ def check_devices() -> Iterator[Finding]:
             "not checked",
             f"torch sees none ({built}): kernels, fp16, HMNet's true shapes, a second GPU and NCCL were not tried",
         )
-
-
-def _cpu_kernels() -> Finding:
-    """Find which kernels frozen networks take on this CPU, and whether oneDNN's can be had."""
-    problem = onednn_problem()
-    chosen = choose_cpu_kernels("auto", FLOAT32[0], torch.device("cpu"))
-    words = f"frozen networks take {chosen} (auto, processor of {cpu_fact('vendor_id') or 'an unknown maker'})"
-    if problem:
-        return Finding("devices", "CPU kernels", "absent", f"{words}; no oneDNN: {problem}")
-    return Finding("devices", "CPU kernels", "ok", f"{words}; oneDNN's linear layers are right here")
 
 
 def _memory() -> int | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fsbench.doctor.finding import Finding
 from fsbench.errors import describe
-from fsbench.ops import correlation, upsampled_conv
+from fsbench.ops import correlation
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.kept_correlation import keep_correlation, resize_mask, unit
 from fsbench.ops.mask_value_attention import mask_value_attention
@@ -79,13 +79,6 @@ def op_cases() -> Iterator[OpCase]:
             correlation.reference,
             (draw(2, 3, 5, width, 4), draw(2, 3, 5, width, 4)),
             (torch.float32,),
-        )
-        yield OpCase(
-            f"enlarging convolution{special}",
-            lambda x, weight: upsampled_conv.upsampled_conv(x, weight, (12, 10)),
-            lambda x, weight: upsampled_conv.reference(x, weight, (12, 10)),
-            (draw(2, 4, width, 5), draw(3, 4, 3, 3)),
-            (torch.float32, torch.bfloat16),
         )
         mask = torch.zeros(2, 8, 8)
         mask[0, 2:5, 1:4], mask[1, 6:, 7:] = 1, 1

@@ -100,15 +100,7 @@ def evaluate(
 def _open_journal(experiment: Experiment, trainer: L.Trainer, folder: Path, preparation: Preparation) -> Journal:
     """Return the journal of everything that the results follow from."""
     followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
-    if _cpu_kernels(experiment, trainer) == {"cpu_kernels": "onednn"}:
-        followed.append("onednn")  # journals of torch's own kernels stay valid
     return Journal(folder / "evaluation", fingerprint(followed))
-
-
-def _cpu_kernels(experiment: Experiment, trainer: L.Trainer) -> dict[str, str]:
-    """Return the kernels of the frozen network for the record's provenance; nothing on a GPU."""
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    return {"cpu_kernels": experiment.method.backbone.cpu_kernels} if on_cpu else {}
 
 
 def _kept_predictions(experiment: Experiment) -> Keep:
@@ -168,7 +160,6 @@ def _finished_run(
     tested = preparation.checkpoint_sha256 or (experiment.identity.training or {}).get("checkpoint_sha256")
     made_in = {
         **provenance(trainer),
-        **_cpu_kernels(experiment, trainer),
         **feature_rounding(method),
         "unordered_kernels": sorted(cost.unordered_kernels),
         "plug_ins": plug_in_origins(experiment),

@@ -14,7 +14,6 @@ from fsbench.data.annotations import WEAK
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.checkpoint import TRAINED_ON, TRAINED_WITH, checkpoint_weights_origin, load_checkpoint
 from fsbench.engine.identity import folder_name, run_identity
-from fsbench.engine.machine.cpu_kernels import FLOAT32, check_cpu_kernels
 from fsbench.engine.micro_batches import check_accumulation
 from fsbench.engine.validation_plan import check_validation
 from fsbench.episodes.manifest import CLASSIFICATION
@@ -22,6 +21,9 @@ from fsbench.errors import SettingsError
 from fsbench.records.record import Record, read_record
 from fsbench.records.run import Identity
 from fsbench.records.run_directory import is_finished
+
+FLOAT32 = ("32-true", "32")
+"""Precisions in which a frozen network computes in float32 all through."""
 
 
 class Experiment:
@@ -67,7 +69,6 @@ class Experiment:
         self.data.asks_for_features = getattr(self.method, "asks_for_features", False)
         self.data.asks_for_base_maps = getattr(self.method, "asks_for_base_maps", False)
         self.processes = self._count_processes()
-        check_cpu_kernels(self.options.cpu_kernels, self.network_precision)
         self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
         self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
@@ -177,12 +178,6 @@ class Experiment:
     def trains(self) -> bool:
         """True if the run trains the method: it learns, and no checkpoint is given."""
         return self.method.learns and self.checkpoint is None
-
-    @property
-    def network_precision(self) -> str:
-        """Precision in which the frozen network computes: the run's, unless it has its own."""
-        own = self.method.backbone.precision
-        return str(self.trainer_settings["precision"]) if own == "fp32" else own
 
     @property
     def trainer_settings(self) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """The provenance of a record: versions, device, commit, time."""
 
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
 from fsbench import __version__
-from fsbench.engine.machine.cpu_kernels import cpu_fact
 from fsbench.paths import IS_CLONE, REPOSITORY
 
 PACKAGES = ("torch", "lightning", "timm", "numpy", "pillow")
@@ -32,7 +34,10 @@ def provenance(trainer: L.Trainer) -> dict[str, Any]:
 
 def processor() -> str:
     """Return the model of this machine's CPU, or its architecture where the model is not known."""
-    return cpu_fact("model name") or platform.processor() or platform.machine()
+    with suppress(OSError):
+        if model := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return model[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def commit() -> str | None:

@@ -10,7 +10,6 @@ from fsbench.config.stored import parse_stored
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.engine.experiment import Experiment
-from fsbench.engine.machine.cpu_kernels import recorded_kernels
 from fsbench.engine.stored_data import check_same_data
 from fsbench.errors import RecordError
 from fsbench.files import read_json, sha256_file
@@ -52,7 +51,6 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
                 f"{checkpoint} is not the checkpoint that the run evaluated; put that back, or run it again"
             )
         load_checkpoint(experiment.method, checkpoint)
-    experiment.method.backbone.use_cpu_kernels(recorded_kernels(record))
     experiment.method.eval()
     return experiment
 

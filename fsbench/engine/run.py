@@ -5,7 +5,6 @@ An unfinished run goes on where it was: training from its last epoch, evaluation
 
 import logging
 
-import lightning as L
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
@@ -15,7 +14,6 @@ from fsbench.engine.evaluate import evaluate
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.loggers import log_record
 from fsbench.engine.machine.check import check_machine
-from fsbench.engine.machine.cpu_kernels import keep_run_kernels
 from fsbench.engine.machine.process_group import leaving_process_group
 from fsbench.engine.machine.watchdog import ProcessWatchdog, is_broken_collective
 from fsbench.engine.prediction_sheet import PredictionSheet
@@ -72,7 +70,6 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
     visible, count_validation, count_test = part_from_truth(experiment.method.registry_name, experiment.data)
     trainer, best = build_trainer(experiment, directory.path, count_validation)
-    _use_cpu_kernels(experiment, trainer, directory)
     sheet = PredictionSheet(experiment.data)
 
     def log_scores(record: Record, journal: Journal) -> None:
@@ -89,16 +86,6 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
             if trainer.world_size > 1 and is_broken_collective(error):
                 raise watchdog.lost_peer() from error
             raise
-
-
-def _use_cpu_kernels(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> None:
-    """Let the frozen network take the kernels that the run has, or now gets."""
-    asked, device = experiment.options.cpu_kernels, trainer.strategy.root_device
-    kernels, is_other = keep_run_kernels(directory, asked, experiment.network_precision, device)
-    experiment.method.backbone.use_cpu_kernels(kernels)
-    if device.type == "cpu":
-        kept = f"; the run was begun with these, and {asked} would be others here" if is_other else ""
-        log.info("kernels of the frozen network on the CPU: %s%s", kernels, kept)
 
 
 def keep_row(record: Record, journal: Journal) -> None:

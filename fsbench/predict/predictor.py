@@ -24,7 +24,7 @@ from fsbench.predict.prefetch import prefetch_map
 from fsbench.predict.query_images import QueryImage, find_images
 from fsbench.predict.read_supports import pair_labels, read_supports
 from fsbench.predict.result import ClassPresence, Result, palette
-from fsbench.predict.settings import choose_device, compose_settings, stored_kernels
+from fsbench.predict.settings import choose_device, compose_settings
 from fsbench.predict.support import Support, SupportSet, stack_supports
 from fsbench.protocols.geometry import input_rule
 from fsbench.protocols.segmentation import load_segmentation
@@ -88,7 +88,6 @@ class Predictor:
         self.method.nshot_strategy = self.settings["run"]["nshot_strategy"]
         self.method.keeps_instances = True
         self._load_weights()
-        self.method.backbone.use_cpu_kernels(stored_kernels(self.checkpoint, dataset))
         self.method.check_image_size(self.image_size)
         self.method.to(self.device).eval()
         self.supports: list[Support] = []

@@ -4,12 +4,9 @@ from pathlib import Path
 
 import torch
 
-from fsbench.backbones.onednn import KernelName
 from fsbench.config.build import SuiteCLI, compose_method
 from fsbench.config.stored import parse_stored
-from fsbench.engine.machine.cpu_kernels import recorded_kernels
-from fsbench.errors import RecordError, SettingsError
-from fsbench.records.record import read_record
+from fsbench.errors import SettingsError
 
 
 def compose_settings(
@@ -43,16 +40,6 @@ def compose_settings(
             f"run: {name}"
         )
     return run
-
-
-def stored_kernels(checkpoint: Path | None, dataset: str | None) -> KernelName:
-    """Return the kernels of the run whose settings `compose_settings` takes, else torch's default."""
-    if checkpoint is None or dataset is not None:
-        return "default"
-    try:
-        return recorded_kernels(read_record(checkpoint.resolve().parent.parent))
-    except RecordError:  # a checkpoint is good without its record
-        return "default"
 
 
 def choose_device(name: str) -> torch.device:

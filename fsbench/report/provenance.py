@@ -57,7 +57,6 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         "finished",
         "commit",
         "device",
-        "cpu_kernels",
         "cache_dtype",
         "backbone_precision",
         "processes",

@@ -15,8 +15,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
-from fsbench.ops.mask_value_attention import attention_weights, chosen_backend
-from fsbench.ops.upsampled_conv import upsampled_conv
+from fsbench.ops.mask_value_attention import attention_weights
 from methods.dcama.attention import MaskAttention, Positions, balanced_sample, resize_mask
 from methods.dcama.options import GROUPS, HeadOptions
 
@@ -248,22 +247,8 @@ class DCAMAHead(nn.Module):
         x = self.conv5(x)
         if 8 in skips:
             x = torch.cat([x, skips[8]], 1)
-        x = self._mix(x, skips.get(4), grid[4])
+        x = enlarge(x, grid[4])
+        x = self.mixer1(torch.cat([x, skips[4]], 1) if 4 in skips else x)
         x = self.mixer2(enlarge(x, (2 * x.shape[-2], 2 * x.shape[-1])))
         logits: Tensor = self.mixer3(enlarge(x, (2 * x.shape[-2], 2 * x.shape[-1])))
         return logits
-
-    def _mix(self, x: Tensor, skip: Tensor | None, size: torch.Size) -> Tensor:
-        """Apply the first mixer to the enlarged `x` and the finest skip; convolves before enlarging where it may."""
-        first = self.mixer1[0]
-        assert isinstance(first, nn.Conv2d)
-        if chosen_backend(x.device) == "reference":
-            enlarged = enlarge(x, size)
-            mixed: Tensor = self.mixer1(enlarged if skip is None else torch.cat([enlarged, skip], 1))
-            return mixed
-        coarse, fine = first.weight.split([x.shape[1], first.in_channels - x.shape[1]], 1)
-        y = upsampled_conv(x, coarse, (size[0], size[1]))
-        assert first.bias is not None
-        y = y + (first.bias[:, None, None] if skip is None else F.conv2d(skip, fine, first.bias, padding=1))
-        mixed = self.mixer1[1:](y)
-        return mixed

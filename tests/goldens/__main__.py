@@ -1,5 +1,5 @@
 """Check a folder of goldens: `python -m tests.goldens DIR [--kind KIND] [--case FILE] [--lists DIR]
-[--cpu-kernels onednn] [--pass-over-unknown | --known-gaps FILE] [--jobs N]`.
+[--pass-over-unknown | --known-gaps FILE] [--jobs N]`.
 
 One line for each compared tensor, one for each case, one for each folder where there are several. The last line counts
 the cases that passed, failed, were skipped, and those without a check. The exit status is 0 only if every case passed;
@@ -28,9 +28,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--lists", help="folder of the official list files (default: $FSBENCH_TEST_DATA/official-lists)"
     )
-    parser.add_argument(
-        "--cpu-kernels", choices=("default", "onednn"), default="default", help="kernels of the frozen networks"
-    )
     unknown = parser.add_mutually_exclusive_group()
     unknown.add_argument(
         "--pass-over-unknown",
@@ -56,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"no cases in {arguments.folder} (kind {arguments.kind}, case {arguments.case})", file=sys.stderr)
         return 2
     outcomes = []
-    for outcome in check_all(cases, arguments.cpu_kernels, arguments.jobs):
+    for outcome in check_all(cases, arguments.jobs):
         outcomes.append(outcome)
         print(*outcome.lines, sep="\n", flush=True)
     unchecked = [o for o in outcomes if o.verdict == "unknown"]

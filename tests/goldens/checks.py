@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from tests.goldens.harness import Case, Skipped, UnknownKind, cpu_kernels, run
+from tests.goldens.harness import Case, Skipped, UnknownKind, run
 
 
 @dataclass(frozen=True)
@@ -32,33 +32,30 @@ class Outcome:
     lines: list[str]
 
 
-def check_all(cases: list[Case], kernels: str, jobs: int) -> Iterator[Outcome]:
+def check_all(cases: list[Case], jobs: int) -> Iterator[Outcome]:
     """Yield the outcome of each case in order, with `jobs` processes."""
     if jobs <= 1:
-        yield from (check(case, kernels) for case in cases)
+        yield from (check(case) for case in cases)
         return
     pool = ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     )
     with pool:
-        yield from pool.map(check, cases, [kernels] * len(cases))
+        yield from pool.map(check, cases)
 
 
-def check(case: Case, kernels: str) -> Outcome:
-    """Run one case under these kernels of frozen networks."""
+def check(case: Case) -> Outcome:
+    """Run one case."""
     name, started, lines, verdicts = case.entry["file"], time.perf_counter(), [], []
 
     def outcome(verdict: Literal["passed", "failed", "skipped", "unknown"]) -> Outcome:
         return Outcome(case.folder.name, name, case.entry["kind"], verdict, lines)
 
     try:
-        with cpu_kernels(kernels):
-            for c in run(case):
-                verdicts.append(c.passed)
-                verdict = "ok" if c.passed else "FAILED"
-                lines.append(
-                    f"{name}  {c.tensor}  abs {c.max_abs:.2e}  rel {c.relative:.2e}  [{c.tolerance}]  {verdict}"
-                )
+        for c in run(case):
+            verdicts.append(c.passed)
+            verdict = "ok" if c.passed else "FAILED"
+            lines.append(f"{name}  {c.tensor}  abs {c.max_abs:.2e}  rel {c.relative:.2e}  [{c.tolerance}]  {verdict}")
     except UnknownKind as reason:
         lines.append(f"{name}  {reason}")
         return outcome("unknown")

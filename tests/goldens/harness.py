@@ -10,19 +10,15 @@ import json
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from fsbench.backbones.base import FrozenBackbone
-from fsbench.backbones.onednn import KernelName, use_onednn
 from tests.goldens import kinds
 
 INPUTS = ("in.", "state.")
@@ -210,18 +206,6 @@ def run(case: Case) -> Iterator[Comparison]:
     for name in sorted(case.tensors):
         if not name.startswith(INPUTS) and name not in case.checked:
             yield Comparison(f"{name}: not checked", float("nan"), float("nan"), "-", False)
-
-
-@contextmanager
-def cpu_kernels(kernels: KernelName) -> Iterator[None]:
-    """Let every frozen network that is built within the block have these kernels."""
-    with mock.patch.object(FrozenBackbone, "cpu_kernels", kernels):
-        yield
-
-
-def frozen(network: nn.Module) -> nn.Module:
-    """Give a network that a check builds itself the kernels of frozen networks."""
-    return use_onednn(network) if FrozenBackbone.cpu_kernels == "onednn" else network
 
 
 def official_lists(given: str | None) -> Path | None:

@@ -8,19 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from fsbench.backbones.onednn import OneDnnLinear
 from fsbench.paths import REPOSITORY
 from methods.modules.correlation import Learner
 from tests.goldens.__main__ import main
 from tests.goldens.gaps import read_gaps
-from tests.goldens.harness import Skipped, cpu_kernels, find_cases, frozen, official_lists, run
+from tests.goldens.harness import Skipped, find_cases, official_lists, run
 
 HERE = Path(__file__).parent
 CASES = list(find_cases(HERE, None, None, official_lists(None)))
-FROZEN = [case for case in CASES if case.entry["file"] in ("vit_tiny.safetensors", "features_swinb_true.safetensors")]
-"""Cases of frozen networks with linear layers."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.entry["file"])
@@ -45,22 +41,6 @@ def test_an_evaluation_in_chunks_is_held_against_the_authors_and_not_against_our
     found = {c.tensor: (c.passed, c.max_abs) for c in run(case)}
     assert found["out.masks_low"][0] and all(passed for passed, _ in found.values())
     assert found["out.masks_low in chunks"][1] > 6e-6 > found["out.masks_low"][1]
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=[pytest.mark.slow] if "swinb" in case.entry["file"] else [], id=case.entry["file"])
-        for case in FROZEN
-    ],
-)
-def test_golden_with_onednn(case):
-    """The other kernels keep to the same tolerances."""
-    with cpu_kernels("onednn"):
-        assert type(frozen(nn.Sequential(nn.Linear(2, 2)))[0]) is OneDnnLinear
-        results = list(run(case))
-    assert results and [c for c in results if not c.passed] == []
-    assert type(frozen(nn.Sequential(nn.Linear(2, 2)))[0]) is nn.Linear
 
 
 def copy_case(folder: Path, file: str) -> dict:

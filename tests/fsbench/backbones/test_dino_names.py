@@ -7,9 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.dino_names import dino_to_timm_names
-from fsbench.backbones.onednn import onednn_problem
 from fsbench.backbones.timm_networks import create_network
 from fsbench.backbones.vit import VITS, FrozenViT, ViT, build_vit, new_vit, patch_maps, resize_position_table
 from fsbench.errors import CheckpointError, SettingsError
@@ -191,19 +190,6 @@ def test_tokens_leave_registers_out_and_one_blocks_map_is_part_of_them(dinov3):
     model: Any = frozen.network(pixels)
     torch.testing.assert_close(model.norm(raw), tokens[-1, 1:])
     assert not torch.allclose(raw, tokens[-1, 1:], atol=1e-2)
-
-
-@pytest.mark.skipif(onednn_problem() is not None, reason="oneDNN computes no linear layers here")
-def test_dinov3_takes_other_kernels_of_its_linear_layers(dinov3, monkeypatch):
-    state = noise(DINOV3, 64)
-    pixels = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(3))
-    maps = []
-    for kernels in ("default", "onednn"):
-        monkeypatch.setattr(FrozenBackbone, "cpu_kernels", kernels)
-        frozen = FrozenViT(BackboneConfig("tiny", "random"))
-        frozen.replace_weights(state, "noise")
-        maps.append(frozen.patch_map(pixels))
-    torch.testing.assert_close(*maps, atol=1e-4, rtol=1e-4)
 
 
 def test_weights_that_are_given_on_request_say_how_to_get_them():

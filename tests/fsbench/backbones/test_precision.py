@@ -51,13 +51,6 @@ def test_maps_of_one_block_and_a_last_layer_are_computed_in_it_too():
     assert torch.equal(trunk.last_layer(features.f2[None])[0], features.f3)
 
 
-def test_other_kernels_leave_a_narrow_network_alone():
-    narrow = FrozenViT(BackboneConfig("demo", "random:1", precision="bf16"))
-    expected = narrow.encode(PIXELS)
-    narrow.use_cpu_kernels("onednn")
-    assert torch.equal(narrow.encode(PIXELS), expected)
-
-
 def test_a_method_that_tunes_its_network_refuses_another_precision():
     config = BackboneConfig("demo", "random", precision="bf16")
     message = "backbone_precision is bf16, which is for frozen networks, but the method tunes copies of its own; leave"

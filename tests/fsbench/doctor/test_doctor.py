@@ -116,14 +116,6 @@ def test_a_gpu_that_does_not_start_is_not_tried_further(monkeypatch, capsys, tmp
     assert "failed      cuda:0: RuntimeError: no kernel image is available" in shown and "on cuda:0" not in shown
 
 
-@pytest.mark.parametrize(("problem", "verdict"), [(None, "ok"), ("torch is built without oneDNN", "absent")])
-def test_the_kernels_of_this_cpu_are_named(monkeypatch, problem, verdict):
-    monkeypatch.setattr(machine, "onednn_problem", lambda: problem)
-    found = by_name(machine.check_devices())["CPU kernels"]
-    assert found.verdict == verdict and found.found.startswith("frozen networks take ")
-    assert problem is None or problem in found.found
-
-
 def fail(*given):
     raise RuntimeError("no kernel image is available\nfor this device")
 

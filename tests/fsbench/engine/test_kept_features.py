@@ -58,5 +58,3 @@ def test_the_precision_of_the_network_is_another_run_and_named_everywhere(experi
     }
     with pytest.raises(SettingsError, match="backbone_precision is bf16, which is for precision 32-true, but this is"):
         experiment("--model.backbone.precision=bf16", "--trainer.precision=bf16-mixed")
-    with pytest.raises(SettingsError, match="which is for float32 alone, but precision is bf16; take --cpu-kernels"):
-        experiment("--model.backbone.precision=bf16", "--run.cpu_kernels=onednn")

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from fsbench.backbones.vit import build_vit, resize_position_table, vit_tokens
-from tests.goldens.harness import Case, Comparisons, absolute, frozen, relative
+from tests.goldens.harness import Case, Comparisons, absolute, relative
 
 
 def position_embedding(case: Case) -> Comparisons:
@@ -30,7 +30,7 @@ def vit_tokens_of_all_blocks(case: Case) -> Comparisons:
         init_values=1e-5 if "blocks.0.ls1.gamma" in case.state() else None,  # DINO has no LayerScale
     )
     for i, (height, width) in enumerate(c["images"]):
-        model: Any = frozen(build_vit(arguments, case.state(), height, width))
+        model: Any = build_vit(arguments, case.state(), height, width)
         assert all(norm.eps == c["ln_eps"] for norm in (model.norm, model.blocks[0].norm1))
         yield case.compare(f"mid.{i}.pos_embed", model.pos_embed, relative(2e-5))
         yield case.compare(f"out.{i}.tokens", vit_tokens(model, case.tensors[f"in.{i}.image"]), relative(2e-5))

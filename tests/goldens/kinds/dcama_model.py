@@ -10,7 +10,7 @@ from fsbench.explain.coarse_masks import binary_sum
 from fsbench.weights.table import WeightFile
 from methods.dcama.dcama import DCAMA
 from methods.modules.pyramid_segmenter import resize
-from tests.goldens.harness import EXACT, Case, Comparisons, absolute, frozen, relative
+from tests.goldens.harness import EXACT, Case, Comparisons, absolute, relative
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.dcama import compare_decisions, statistics, stats_absolute, stats_relative
 from tests.goldens.kinds.metrics import region_comparisons
@@ -47,7 +47,7 @@ def features(case: Case) -> Comparisons:
         tag, (low, high) = c.get("image_tag", 203), c.get("image_range", (-2, 2))
         image = hash_values(tag, (1, 3, side, side), low, high)
     with torch.no_grad():
-        maps = block_features(frozen(model.eval()), image)
+        maps = block_features(model.eval(), image)
     for i, found in enumerate(maps):
         values = {
             "": found[: len(t[f"out.feat.{i}"])] if f"out.feat.{i}" in t else found,

@@ -25,7 +25,7 @@ from methods.fssdino.prediction import (
 )
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
 from tests.goldens.fssdino_metric import class_iou, confusion_matrix, counted, episode_mean_iou, protocol_scores
-from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, equal, frozen, relative
+from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, equal, relative
 
 TIE = 2e-5
 """Pixels whose two best classes are nearer than this may have either label."""
@@ -113,7 +113,7 @@ def end_to_end(case: Case) -> Comparisons:
         "depth": c["depth"],
         "num_heads": c["heads"],
     }
-    model: Any = frozen(build_vit(arguments, case.state(), side, side))
+    model: Any = build_vit(arguments, case.state(), side, side)
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     images = torch.cat([t["in.query_image"][None], t["in.support_images"]])
     features = torch.cat(

@@ -17,7 +17,7 @@ from methods.gf_sam import (
     similarity_prior,
     to_grid,
 )
-from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, equal, frozen
+from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, equal
 from tests.goldens.kinds.persam import chw, rel, tiny_sam
 
 MAPS = "pos_max", "pos_mean", "neg_mean", "prompt_map"
@@ -80,7 +80,7 @@ def end_to_end(case: Case) -> Comparisons:
         "mlp_ratio": dino["mlp_ratio"],
         "init_values": 1e-5,
     }
-    model = frozen(build_vit(arguments, case.group("state.dino."), dino["image"], dino["image"]))
+    model = build_vit(arguments, case.group("state.dino."), dino["image"], dino["image"])
 
     def tokens(image: Tensor) -> Tensor:
         pixels = dino_pixels(chw(image), dino["image"], c["antialias"])

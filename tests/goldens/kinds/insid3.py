@@ -25,7 +25,7 @@ from methods.insid3 import (
     unit,
     upsample,
 )
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, absolute, equal, frozen, relative
+from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, absolute, equal, relative
 
 
 def partition(case: Case, name: str, labels: Tensor) -> Comparison:
@@ -111,7 +111,7 @@ def tiny_dinov3(case: Case) -> Any:
         "depth": c["depth"],
         "num_heads": c["heads"],
     }
-    return frozen(build_vit(arguments, case.state(), c["image_size"], c["image_size"]))
+    return build_vit(arguments, case.state(), c["image_size"], c["image_size"])
 
 
 def black_features(case: Case, model: Any) -> Tensor:

@@ -13,7 +13,7 @@ from methods.matcher.matching import cost_of, match_cells, matched_points, refer
 from methods.matcher.prediction import Draws, EncodedImage, Prompting, segment, unit_tokens
 from methods.matcher.prompts import cluster_points, sample_points
 from methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
-from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, frozen
+from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare
 from tests.goldens.kinds.persam import chw, rel, tiny_sam
 
 RELATIVE = Tolerance("1e-5*max(1e-3,max|ref|)", lambda ref: 1e-5 * max(1e-3, float(ref.abs().max())))
@@ -117,7 +117,7 @@ def end_to_end(case: Case) -> Comparisons:
         "init_values": 1e-5,
     }
     side = dino["image"]
-    model = frozen(build_vit(arguments, case.group("state.dino."), side, side))
+    model = build_vit(arguments, case.group("state.dino."), side, side)
 
     def tokens(image: Tensor) -> Tensor:
         return unit_tokens(patch_maps(model, normalise(chw(image))[None], norm=False)[0])

@@ -12,7 +12,6 @@ from PIL import Image
 from sklearn.neighbors import NearestCentroid
 from torchvision.transforms import functional as TF
 
-from fsbench.backbones.base import FrozenBackbone
 from fsbench.backbones.encoder import Encoder
 from fsbench.backbones.feature_store import FeatureStore
 from fsbench.backbones.timm_networks import VisionTransformer
@@ -152,8 +151,5 @@ def test_exchanged_photos_and_another_code_make_other_features(experiment, tmp_p
     assert file.stat().st_size == was.st_size and not set(names()) & set(before)
     file.write_bytes(content)
     assert names() == before
-    with monkeypatch.context() as changed:
-        changed.setattr(FrozenBackbone, "cpu_kernels", "onednn")
-        assert names()[0] == before[0] and names()[1] != before[1]
     monkeypatch.setattr("fsbench.core.classifier._versions", lambda: ["another"])
     assert names()[0] == before[0] and names()[1] != before[1]
