@@ -152,8 +152,9 @@ class FineTuned(Classifier):
                 self.start_episode(episode, with_prompts=bool(self.schedule.alpha)) as state,
             ):
                 self.tune(state)
-                with torch.no_grad():
-                    predictions.append(state.net(state.query).argmax(1))
+                with torch.no_grad():  # as many images at once as in a step, which bounds the memory
+                    scores = torch.cat([state.net(images) for images in state.query.split(episode.ways)])
+                predictions.append(scores.argmax(1))
         return predictions
 
     def look(self, episode: ImageEpisode) -> AttentionMaps:
@@ -183,8 +184,9 @@ class FineTuned(Classifier):
         try:
             with episode_rng(episode) as rng:
                 self._draw_adapter(net, episode)
-                self._draw_and_solve_head(net, support, labels)
-                focus = self._focus(net, support, labels) if with_prompts else None
+                with on_cpu(net.head):
+                    net.head.reset_parameters()
+                focus = self._solve_head(net, support, labels, with_prompts)
                 order = visiting_order(len(support), episode.ways, self.epochs, rng)
                 yield EpisodeState(net, support, labels, query, focus, order)
         finally:
@@ -195,9 +197,6 @@ class FineTuned(Classifier):
             for _ in fine_tune(state.net, self.schedule, state.support, state.labels, state.order, state.focus):
                 pass
 
-    def _focus(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> PositionPrompts:
-        return position_prompts(net.encoder, net.head, support, labels, self.patches, self.gradient_weight)
-
     def _draw_adapter(self, net: LinearClassifier, episode: ImageEpisode) -> None:
         """Set the initial weights of the adapter; random ones are drawn on the CPU whatever the device."""
         if self.tuning == "full":
@@ -206,26 +205,45 @@ class FineTuned(Classifier):
         with on_cpu(net.encoder), once:
             adapters.reset(net.encoder)
 
-    def _draw_and_solve_head(self, net: LinearClassifier, support: Tensor, labels: Tensor) -> None:
-        """Set the initial weights of the head (§7); random ones are drawn on the CPU whatever the device."""
-        with on_cpu(net.head):
-            net.head.reset_parameters()
-        if self.head_kind != "default":
+    def _solve_head(
+        self, net: LinearClassifier, support: Tensor, labels: Tensor, with_prompts: bool
+    ) -> PositionPrompts | None:
+        """Solve the head from the supports' features (§7); return FORT's position prompts, if they are wanted."""
+        kind, is_solved = self.head_kind, False
+
+        def score(features: Tensor) -> Tensor:
+            nonlocal is_solved
+            if kind != "default":
+                ways = net.head.out_features
+                net.set_head(*initial_head(kind, features.detach(), labels, ways, self.schedule.temperature))
+            is_solved = True
+            scores: Tensor = net.head(features)
+            return scores
+
+        focus = None
+        if with_prompts:  # a ViT's need the scores, and so compute the features
+            focus = position_prompts(net.encoder, score, support, labels, self.patches, self.gradient_weight)
+        if not is_solved and kind != "default":
             with torch.no_grad():
-                features = net.encoder(support)
-            ways = net.head.out_features
-            net.set_head(*initial_head(self.head_kind, features, labels, ways, self.schedule.temperature))
+                score(net.encoder(support))
+        return focus
 
     def _fresh(self, images: Tensor, ways: int) -> LinearClassifier:
         """Return the pre-trained network with adapter and head; built again if the number of ways differs."""
         if self._net is None or self._net.head.out_features != ways:
             encoder = self.backbone.new_copy(images[0])
+            if self.tuning != "full":  # what is never tuned need not exist twice
+                for name, parameter in encoder.named_parameters():
+                    parameter.data = shared(parameter.data, self.backbone.state.get(name))
             adapters.insert(encoder, self.tuning)
             self._net = LinearClassifier(encoder, self.backbone.width, ways).to(images.device).eval()
             trained = {name for name, p in self._net.named_parameters() if p.requires_grad}
             stored = {f"encoder.{name}": tensor for name, tensor in self.backbone.state.items()}
             first = {name: tensor for name, tensor in self._net.state_dict().items() if name in trained}
-            self._first = {name: kept_copy(tensor.detach(), stored.get(name)) for name, tensor in first.items()}
+            self._first = {}
+            for name, tensor in first.items():
+                kept = shared(tensor, stored.get(name))
+                self._first[name] = tensor.clone() if kept is tensor else kept
         return self._net
 
     def restore_weights(self) -> None:
@@ -238,15 +256,18 @@ class FineTuned(Classifier):
                 parameter.grad = None
 
 
-def kept_copy(tensor: Tensor, stored: Tensor | None) -> Tensor:
-    """Return `stored` where it has the bits of a float32 tensor and is beside it in memory, else a copy.
+def shared(tensor: Tensor, stored: Tensor | None) -> Tensor:
+    """Return `stored` where it has the bits of a float32 tensor and is beside it in memory, else the tensor.
 
     The backbone keeps its weights as they were read: a second copy of them all would be a fifth of an episode's memory.
+    Tensors of inference mode, which autograd cannot read, are not returned.
     """
-    alike = stored is not None and stored.dtype == tensor.dtype == torch.float32 and stored.device == tensor.device
-    if stored is not None and alike and torch.equal(stored.view(torch.int32), tensor.view(torch.int32)):
+    if stored is None or stored.is_inference():
+        return tensor
+    alike = stored.dtype == tensor.dtype == torch.float32 and stored.device == tensor.device
+    if alike and torch.equal(stored.view(torch.int32), tensor.view(torch.int32)):
         return stored
-    return tensor.clone()
+    return tensor
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.speed.harness import Case
 from fsbench.config.build import parse
@@ -17,7 +17,8 @@ from fsbench.config.request import Request
 from fsbench.data.batch import ImageEpisode
 from fsbench.engine.experiment import Experiment
 from fsbench.ops.crammer_singer import CAP, crammer_singer
-from methods.classifiers.fine_tuned import FineTuned
+from methods.classifiers.fine_tuned import EpisodeState, FineTuned
+from methods.classifiers.fort import roll_out, weighted_focus
 from methods.classifiers.tuning import losses
 
 TOGETHER = 16
@@ -138,10 +139,15 @@ def feature_cases(
 
 def tune_plainly(method: FineTuned, episode: ImageEpisode) -> Tensor:
     """Tune and predict as a training loop is usually written; returns the predicted classes of the queries."""
-    with torch.inference_mode(False), method.start_episode(episode, bool(method.schedule.alpha)) as state:
-        optimiser = method.schedule.build(state.net.parameters())
+    with torch.inference_mode(False), method.start_episode(episode, with_prompts=False) as state:
+        given = [prompts_plainly(method, state)] if method.schedule.alpha else None
+        trained = [p for p in state.net.parameters() if p.requires_grad]
+        is_adam = method.schedule.optimiser == "adamw"
+        optimiser = (
+            torch.optim.AdamW(trained, method.schedule.learning_rate) if is_adam else method.schedule.build(trained)
+        )
         for step in state.order:
-            focus = state.focus and [part[step] for part in state.focus]
+            focus = given and [part[step] for part in given]
             entropy, attention = losses(state.net, method.schedule, state.support[step], state.labels[step], focus)
             loss = entropy + method.schedule.alpha * attention.sum()
             optimiser.zero_grad()
@@ -149,6 +155,42 @@ def tune_plainly(method: FineTuned, episode: ImageEpisode) -> Tensor:
             optimiser.step()
         with torch.no_grad():
             return state.net(state.query).argmax(1)
+
+
+def prompts_plainly(method: FineTuned, state: EpisodeState) -> Tensor:
+    """Return FORT's position prompts (B, N) of a ViT in its authors' scheme (fort.md §9.1).
+
+    One pass forward and backward through all blocks, of which all attention is kept, and a full decomposition.
+    """
+    encoder: Any = state.net.encoder
+    attention: list[Tensor] = []
+    tokens: list[Tensor] = []
+
+    def keep_tokens(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        given[0].retain_grad()
+        tokens.append(given[0])
+
+    hooks = [b.attn.attn_drop.register_forward_hook(lambda m, x, out: attention.append(out)) for b in encoder.blocks]
+    hooks.append(encoder.blocks[-1].norm1.register_forward_pre_hook(keep_tokens))
+    frozen = [p for p in state.net.parameters() if not p.requires_grad]
+    for parameter in frozen:  # the authors leave them on
+        parameter.requires_grad_()
+    for block in encoder.blocks:
+        block.attn.fused_attn = False  # a fused kernel never has the weights
+    with torch.enable_grad():
+        state.net(state.support).gather(1, state.labels[:, None]).mean().backward()
+    for hook in hooks:
+        hook.remove()
+    for block in encoder.blocks:
+        block.attn.fused_attn = True
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    state.net.zero_grad()
+    gradient = cast(Tensor, tokens[0].grad)[:, 1:]
+    centred = gradient - gradient.mean(1, keepdim=True)
+    component = torch.einsum("bnd,bd->bn", centred, torch.linalg.svd(centred).Vh[:, 0])
+    maps = [layer.detach()[:, :, 1:, 1:].amin(1) for layer in attention]
+    return weighted_focus(roll_out(maps, component, method.gradient_weight), method.patches)
 
 
 def tuning_cases(
@@ -162,8 +204,9 @@ def tuning_cases(
 ) -> Iterator[Case]:
     """Compare an episode of methods that tune a network with the same steps in the usual order of a training loop.
 
-    There gradients live until the next backward pass. The network has random weights and images of 224 pixels; memory
-    is that beyond the network, its first weights and the images.
+    There gradients live until the next backward pass, torch's default AdamW updates all parameters at once, and FORT's
+    prompts are found as its authors do. The network has random weights and images of 224 pixels; memory is that beyond
+    the network, its first weights and the images.
     """
     network = [f"--model.backbone.name={backbone}", "--model.backbone.weights=random:0", "--data.image_size=224"]
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", {"FSBENCH_CACHE": folder}):
