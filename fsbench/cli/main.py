@@ -35,7 +35,7 @@ GROUPS = {
         "compare": "test which methods differ on the same episodes",
         "supports": "show what the choice of the labelled images does to scores",
         "annotations": "show what weaker labels of the supports cost against masks",
-        "curves": "show score, time and memory by shots, ways, image side or objects",
+        "curves": "show score, time and memory by shots, ways, side or objects",
         "explain": "draw what finished runs predicted and attended to",
         "report": "make pages of finished runs to open in a browser",
         "cost": "measure what a method's prediction costs by number of shots",

@@ -198,6 +198,6 @@ def test_automatic_masks_are_those_of_each_point_of_the_grid():
     every = list(network.grid_candidates(encoding, size, 3, MaskThresholds(), 4))
     assert [len(batch.iou) for batch in every] == [4, 4, 1]
     torch.testing.assert_close(torch.cat([batch.iou for batch in every]), iou, rtol=1e-4, atol=1e-4)
-    half = float(iou.median())
+    half = float(iou.sort().values[4:6].mean())  # between two, as another batch changes the last digits
     good = network.grid_candidates(encoding, size, 3, MaskThresholds(iou=half), 4)
     assert sum(len(batch.iou) for batch in good) == int((iou > half).sum())

@@ -20,6 +20,7 @@ HMNET = {
 }  # fmt: skip
 BAM = {
     "base_learner": True, "dropout": 0.5, "kshot_trans_dim": 2, "learning_rate": 5e-3, "low_fea": "layer2",
+    "merge": "final", "merge_tau": 0.9,
     "meta_weight": 1.0, "momentum": 0.9, "shots": 1, "vit_blocks": (0, 1, 2), "weight_decay": 1e-4, "width": 256,
 }  # fmt: skip
 PFENET = {

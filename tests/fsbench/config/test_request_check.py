@@ -71,9 +71,21 @@ BEFORE_TORCH = {
     "--method prototype --backbone dino_vits": "did you mean 'dino_vits8'?",
     "--method prototype --ckpt a.ckpt": "no checkpoint at a.ckpt",
     "--method prototype --weights random:x": "weights are 'random:x'",
-    "--method prototype --dataset pascal --weights x.pth --data-root .": "are not at x.pth",
     "--method prototype --runs file/runs": "cannot write to file/runs (Not a directory)",
 }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--method prototype --ckpt a.ckpt", "no checkpoint at a.ckpt"),
+        ("--method prototype --dataset pascal --weights x.pth --data-root .", "are not at x.pth"),
+    ],
+)
+def test_missing_files_are_told(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", *words.split()]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_before_torch_is_imported(tmp_path):
