@@ -69,7 +69,6 @@ BEFORE_TORCH = {
     "--method prototype --protocol hsnet --setting 0-5": "protocol hsnet has no setting '0-5'",
     "--method prototype --protocol hsne": "did you mean 'hsnet'?",
     "--method prototype --backbone dino_vits": "did you mean 'dino_vits8'?",
-    "--method prototype --ckpt a.ckpt": "no checkpoint at a.ckpt",
     "--method prototype --weights random:x": "weights are 'random:x'",
     "--method prototype --runs file/runs": "cannot write to file/runs (Not a directory)",
 }
