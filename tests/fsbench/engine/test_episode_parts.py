@@ -137,9 +137,8 @@ def test_classifiers_credit_images_to_the_loader_and_the_network_to_the_backbone
     monkeypatch.setattr(classifier.backbone, "_build", slow_network)
     parts = measure_parts(classifier, data, CPU, 2, PartClock(CPU, now))
     assert parts["loader"] == 2 * 6  # 2 ways with 1 support and 2 queries each
-    passes = (
-        6 if method == "nn" else 1 + classifier.epochs + 1
-    )  # the head's first weights, steps of all supports, queries
+    # the head's first weights, steps of all supports, and the four queries, as many at a time as a step has supports
+    passes = 6 if method == "nn" else 1 + classifier.epochs + 2
     assert parts["backbone"] == 2 * passes * 100
     assert parts["head"] == parts["metric"] == 0
 
