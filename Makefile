@@ -51,9 +51,10 @@ STAMP := $(VENV)/.fsbench-installed
 PYTEST = $(BIN)/python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist worksteal
 DOCS_STAMP := $(VENV)/.fsbench-docs-installed
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
-# To compile all that is installed takes half a minute: Python compiles what it imports.
+# To compile all that is installed takes half a minute: Python compiles what it imports, where it may write that down.
+COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 # With HASHES all that it needs is there already, and nothing else may come
-install = $(PIP) install --quiet --no-compile $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
+install = $(PIP) install --quiet $(COMPILE) $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
   $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
 
 flag = --$(shell tr A-Z_ a-z- <<< $(1))
@@ -84,7 +85,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(HASHES)
 	  { echo "fsbench needs Python 3.11.5 or newer; try: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@find $(VENV)/lib -maxdepth 3 -name '*.dist-info' '!' -exec test -s '{}/INSTALLER' ';' -prune -exec rm -r '{}' +   # cut off in the middle
-	$(if $(HASHES),$(PIP) install --quiet --no-compile $(PIP_ARGS) --require-hashes --no-deps --only-binary=:all: -r $(HASHES))
+	$(if $(HASHES),$(PIP) install --quiet $(COMPILE) $(PIP_ARGS) --require-hashes --no-deps --only-binary=:all: -r $(HASHES))
 	$(call install,test)
 	$(PIP) check
 	@touch $@
