@@ -4,14 +4,17 @@ All exponentials and inputs of a block are computed at once; one fused multiply-
 keeps the state at the entry of each block and recomputes the others, so that the states of all tokens never exist.
 
 Shapes: t tokens of a block; b samples; D = G·H channels, H in each of G groups; N states. Inside, tokens come first and
-channels last, so that every operation runs along contiguous channels.
+channels last, so that every operation runs along contiguous channels. Arguments and outputs that lie in memory as
+(b, L, D), as HMNet's do, are read and written where they are; others are rearranged as a whole.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -42,7 +45,12 @@ def scan(
 
 @dataclass
 class _Inputs:
-    """Arguments of the scan, with A (G, N, H), D and bias (G, H)."""
+    """Arguments of the scan, with u, delta (b, L, D), A (G, N, H), D and bias (G, H).
+
+    Attributes:
+        rate: A, and with a softplus A · log2(e), for exp(Delta A) = 2^(Delta rate): powers of two take half as long.
+            Their exponents are rounded once more, which is too much where states grow, as they can without a softplus.
+    """
 
     u: Tensor
     delta: Tensor
@@ -52,6 +60,7 @@ class _Inputs:
     D: Tensor | None
     bias: Tensor | None
     softplus: bool
+    rate: Tensor
 
     @classmethod
     def build(
@@ -67,7 +76,10 @@ class _Inputs:
     ) -> "_Inputs":
         groups = B.shape[1]
         skip, offset = (None if t is None else t.unflatten(0, (groups, -1)) for t in (D, bias))
-        return cls(u, delta, channels_last(A[None], groups)[0], B, C, skip, offset, softplus)
+        A = channels_last(A[None], groups)[0]
+        tokens = (t.mT.contiguous() for t in (u, delta))
+        rate = A * math.log2(math.e) if softplus else A
+        return cls(*tokens, A, B, C, skip, offset, softplus, rate)
 
 
 class _Block:
@@ -81,18 +93,21 @@ class _Block:
     """
 
     def __init__(self, x: _Inputs, samples: slice, tokens: slice, workspace: "_Workspace"):
-        dtype, groups = x.A.dtype, len(x.A)
-        self.u, self.raw = (_time_first(t[samples, :, tokens], groups, dtype) for t in (x.u, x.delta))
+        self.u, self.raw = (_time_first(t[samples, tokens], x) for t in (x.u, x.delta))
         self.B, self.C = (
-            t[samples, :, :, tokens].permute(3, 0, 1, 2).to(dtype, memory_format=torch.contiguous_format)
+            t[samples, :, :, tokens].permute(3, 0, 1, 2).to(x.A.dtype, memory_format=torch.contiguous_format)
             for t in (x.B, x.C)
         )
         if x.bias is not None:
             self.raw = self.raw + x.bias
-        self.step = _softplus(self.raw) if x.softplus else self.raw
+        self.step = F.softplus(self.raw) if x.softplus else self.raw
         self.scaled = self.step * self.u
         t = len(self.u)
-        self.decay = torch.mul(self.step[..., None, :], x.A, out=workspace.decay[:t]).exp_()
+        self.decay = torch.mul(self.step[..., None, :], x.rate, out=workspace.decay[:t])
+        if x.softplus:
+            self.decay.exp2_()
+        else:
+            self.decay.exp_()
         self.inflow = torch.mul(self.scaled[..., None, :], self.B[..., None], out=workspace.inflow[:t])
         self.workspace = workspace
 
@@ -143,7 +158,7 @@ class _Scan(torch.autograd.Function):
         offset: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         x = _Inputs.build(u, delta, A, B, C, D, bias, softplus)
-        y = torch.empty(u.shape, dtype=A.dtype, device=u.device)
+        y = torch.empty(x.u.shape, dtype=A.dtype, device=u.device)
         last = torch.empty(state.shape, dtype=A.dtype, device=u.device)
         blocks = _blocks(u, window)
         keep = any(ctx.needs_input_grad)
@@ -158,7 +173,7 @@ class _Scan(torch.autograd.Function):
                 block = _Block(x, samples, tokens, workspace)
                 states = block.states(h)
                 out = block.sum_over_states(states, block.C)
-                y[samples, :, tokens] = _channels_first(out if x.D is None else out + x.D * block.u)
+                y[samples, tokens] = _samples_first(out if x.D is None else out.addcmul_(x.D, block.u))
                 h = states[-1].clone()
                 if decay is not None and tokens.stop % window == 0 and tokens.stop < u.shape[2]:
                     if keep:
@@ -167,7 +182,7 @@ class _Scan(torch.autograd.Function):
             last[samples] = states_last(h)
         ctx.save_for_backward(u, delta, A, B, C, D, bias, decay, entries, exits)
         ctx.softplus, ctx.window = softplus, window
-        return y, last
+        return y.mT, last
 
     @staticmethod
     @once_differentiable
@@ -180,7 +195,7 @@ class _Scan(torch.autograd.Function):
         """Formulas of selective-scan §1.1 and §4.1: `carried` is the gradient of the state after the current token."""
         u, delta, A, B, C, D, bias, decay, entries, exits = ctx.saved_tensors
         x = _Inputs.build(u, delta, A, B, C, D, bias, ctx.softplus)
-        gradients = _Gradients(x, decay is not None, grad_last)
+        gradients, grad = _Gradients(x, decay is not None, grad_last), grad.mT.contiguous()
         for samples in _samples(u, A):
             carried, decayed = (_states(t, samples, x) for t in (grad_last, decay))
             workspace = _Workspace(x, samples)
@@ -190,15 +205,15 @@ class _Scan(torch.autograd.Function):
                     gradients.offset[samples] += states_last(carried)
                     carried *= decayed
                 block = _Block(x, samples, tokens, workspace)
-                g = _time_first(grad[samples, :, tokens], len(x.A), A.dtype)
+                g = _time_first(grad[samples, tokens], x)
                 gradients.add(samples, tokens, block, entries[number, samples], g, carried)
             gradients.state[samples] = states_last(carried)
         per_channel = (None if t is None else t.flatten() for t in (gradients.D, gradients.bias))
         maps = (None, None) if decay is None else (gradients.decay, gradients.offset)
         grad_A = states_last(gradients.A[None])[0]
         return (
-            gradients.u,
-            gradients.delta,
+            gradients.u.mT,
+            gradients.delta.mT,
             grad_A,
             gradients.B,
             gradients.C,
@@ -227,9 +242,10 @@ class _Gradients:
         """
         x, states = self.x, block.states(entry)
         flow = torch.mul(g[..., None, :], block.C[..., None], out=block.workspace.flow[: len(g)])
-        for t in reversed(range(len(flow))):
-            flow[t] += carried
-            torch.mul(block.decay[t], flow[t], out=carried)
+        later = flow[-1].add_(carried)
+        for received, decay in reversed(list(zip(flow[:-1], block.decay[1:], strict=True))):
+            later = received.addcmul_(decay, later)
+        torch.mul(block.decay[0], flow[0], out=carried)
         self.B[samples, :, :, tokens] = block.sum_over_channels(flow, block.scaled)
         self.C[samples, :, :, tokens] = block.sum_over_channels(states, g)
         into = block.sum_over_states(flow, block.B)
@@ -248,8 +264,8 @@ class _Gradients:
             self.D += (g * block.u).sum((0, 1))
         if self.bias is not None:
             self.bias += step.sum((0, 1))
-        self.u[samples, :, tokens] = _channels_first(through)
-        self.delta[samples, :, tokens] = _channels_first(step)
+        self.u[samples, tokens] = _samples_first(through)
+        self.delta[samples, tokens] = _samples_first(step)
 
 
 def channels_last(state: Tensor, groups: int) -> Tensor:
@@ -279,32 +295,18 @@ def _blocks(u: Tensor, window: int) -> list[slice]:
     return [slice(t, min(t + TOKENS, start + window)) for start in starts for t in range(start, start + window, TOKENS)]
 
 
-def _softplus(x: Tensor) -> Tensor:
-    """Return log(1 + exp(x)), or x above 20: as exact as `F.softplus` and a few times as fast on a CPU.
-
-    The quotient undoes the rounding of 1 + exp(x).
-    """
-    small = x.exp()
-    one_more = small + 1
-    exact = one_more.log().mul_(small / (one_more - 1))
-    return torch.where(x > 20, x, torch.where(one_more == 1, small, exact))
-
-
 def _softplus_slope(x: Tensor) -> Tensor:
-    """Return the derivative of `_softplus`: the sigmoid, but 1 above 20, where fp64's sigmoid is not exactly 1."""
+    """Return the derivative of the softplus: the sigmoid, but 1 above 20, where fp64's sigmoid is not exactly 1."""
     slope = x.sigmoid()
     return slope.masked_fill_(x > 20, 1) if x.dtype == torch.float64 else slope
 
 
-def _time_first(x: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
-    """Rearrange (b, D, t) to (t, b, G, H).
-
-    It takes two copies: a transposition of contiguous matrices is ten times as fast as one of slices.
-    """
-    rows = x.to(dtype).contiguous().flatten(0, 1)
-    return rows.t().contiguous().view(x.shape[2], x.shape[0], groups, -1)
+def _time_first(tokens: Tensor, x: _Inputs) -> Tensor:
+    """Rearrange tokens (b, t, D) to (t, b, G, H), in the dtype of A; those of one sample are not copied."""
+    groups = len(x.A)
+    return tokens.to(x.A.dtype).transpose(0, 1).unflatten(2, (groups, -1))
 
 
-def _channels_first(x: Tensor) -> Tensor:
-    """Rearrange (t, b, G, H) to (b, D, t)."""
-    return x.flatten(1).t().contiguous().view(x.shape[1], -1, len(x))
+def _samples_first(x: Tensor) -> Tensor:
+    """Rearrange (t, b, G, H) to (b, t, D)."""
+    return x.flatten(2).transpose(0, 1)

@@ -18,27 +18,39 @@ def scan_order(x: Tensor, ratio: int = 1) -> Tensor:
     are 0 and 1 reversed as a whole (§6.4).
 
     Args:
-        x: (b, k, c, h, w).
+        x: (b, k, c, h, w), best with channels last in memory, so that a token is moved as one piece.
         ratio: patches a side; 1 scans the whole map by rows and columns.
 
     Returns:
-        (b, k, c, L).
+        (b, k, c, L), in memory (b, L, k, c).
     """
-    rows, columns = _flatten(x[:, 0::2], ratio), _flatten(x[:, 1::2].mT, ratio)
-    return torch.stack([rows[:, 0], columns[:, 0], rows[:, 1].flip(-1), columns[:, 1].flip(-1)], 1)
+    rows, columns, rows_back, columns_back = x.permute(1, 0, 3, 4, 2)
+    tokens = [_flatten(rows, ratio), _flatten(columns.transpose(1, 2), ratio)]
+    tokens += [_flatten(m, ratio).flip(1) for m in (rows_back, columns_back.transpose(1, 2))]
+    return torch.stack(tokens, 2).permute(0, 2, 3, 1)
 
 
 def sum_directions(y: Tensor, side: int, ratio: int = 1) -> Tensor:
-    """Sum the maps of all directions: tokens in the order of the scan (b, k, c, L) -> (b, c, side, side)."""
-    rows = y[:, 0] + y[:, 2].flip(-1)
-    columns = y[:, 1] + y[:, 3].flip(-1)
-    return _unflatten(rows, side, ratio) + _unflatten(columns, side, ratio).mT
+    """Sum the maps of all directions.
+
+    Args:
+        y: tokens in the order of the scan (b, k, c, L), best in memory (b, L, k, c).
+        side: of the maps.
+        ratio: see `scan_order`.
+
+    Returns:
+        (b, c, side, side), channels last in memory.
+    """
+    rows, columns, rows_back, columns_back = y.permute(0, 3, 1, 2).unbind(2)
+    by_rows = _unflatten(rows + rows_back.flip(1), side, ratio)
+    by_columns = _unflatten(columns + columns_back.flip(1), side, ratio)
+    return (by_rows + by_columns.transpose(1, 2)).permute(0, 3, 1, 2)
 
 
 def _flatten(x: Tensor, ratio: int) -> Tensor:
-    return rearrange(x, "... (i y) (j x) -> ... (i j y x)", i=ratio, j=ratio)
+    return rearrange(x, "b (i y) (j x) c -> b (i j y x) c", i=ratio, j=ratio)
 
 
 def _unflatten(x: Tensor, side: int, ratio: int) -> Tensor:
     patch = side // ratio
-    return rearrange(x, "... (i j y x) -> ... (i y) (j x)", i=ratio, j=ratio, y=patch, x=patch)
+    return rearrange(x, "b (i j y x) c -> b (i y) (j x) c", i=ratio, j=ratio, y=patch, x=patch)

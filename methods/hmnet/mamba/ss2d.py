@@ -116,7 +116,8 @@ class SS2D(nn.Module):
         small_q, small_s = resize(x_q, side // ratio), resize(x_s, side // ratio)
         y_q, y_s, state = self.recap(x_q, small_s)
         if self.config.qim != "off":
-            y_q = y_q + resize(self.intercept(small_q, state.detach()), side)  # no gradient through the state
+            read = self.intercept(small_q, state.detach())  # no gradient through the state
+            y_q = y_q + resize(read.contiguous(memory_format=torch.channels_last), side)
         return y_q, resize(y_s, side)
 
     def recap(self, x_q: Tensor, small_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,11 +168,13 @@ class SS2D(nn.Module):
     def tokens(self, x: Tensor, ratio: int = 1) -> ScanTokens:
         """Project maps (b, d, h, w) to the inputs of the scan, in its order; fp32 also under autocast."""
         n = self.config.states
-        low = F.conv2d(x, self.x_proj_weight.flatten(0, 1)[..., None, None]).unflatten(1, (DIRECTIONS, -1))
-        steps, B, C = scan_order(low, ratio).split([self.rank, n, n], 2)
-        delta = self.dt_projs_weight.to(steps.dtype) @ steps
+        x = x.contiguous(memory_format=torch.channels_last)
+        low = F.linear(x.permute(0, 2, 3, 1), self.x_proj_weight.flatten(0, 1)).permute(0, 3, 1, 2)
+        steps, B, C = scan_order(low.unflatten(1, (DIRECTIONS, -1)), ratio).split([self.rank, n, n], 2)
+        delta = steps.mT @ self.dt_projs_weight.to(steps.dtype).mT  # (b, k, L, d)
+        delta = delta.transpose(1, 2).flatten(2).mT
         u = scan_order(x[:, None].expand(-1, DIRECTIONS, -1, -1, -1), ratio)
-        return ScanTokens(u.flatten(1, 2).float(), delta.flatten(1, 2).float(), B.float(), C.float())
+        return ScanTokens(u.flatten(1, 2).float(), delta.float(), B.float(), C.float())
 
     def scan_arguments(self, tokens: ScanTokens) -> dict[str, Any]:
         """Return the arguments of `selective_scan` for these tokens."""
