@@ -9,6 +9,8 @@ from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
 """Label of a method -> its record of each fold."""
+TRUTH = ("gt", "void", "valid", "present")
+"""Columns of a count table that tell the truth, whatever a method answers."""
 
 
 def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[str] | None = None) -> Methods:
@@ -73,7 +75,7 @@ def check_same(methods: Methods) -> None:
             keys = ["episode", "slot", "class_id"]
             sizes = {mine.run.identity.image_size, record.run.identity.image_size}
             if len(sizes) == 1 or not mine.protocol.counts_at_input_size():
-                keys += ["gt", "void", "valid", "present"]
+                keys += TRUTH
             if not mine.episodes.select(keys).equals(record.episodes.select(keys)):
                 raise RecordError(
                     f"{mine.path} and {record.path} have the same episodes but other label maps: their counts of the "

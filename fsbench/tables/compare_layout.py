@@ -9,7 +9,7 @@ from fsbench.files import replacing
 from fsbench.files.figures import STAMPS
 from fsbench.metrics.scores import METRICS
 from fsbench.tables.compare import Comparison, ComparisonLine, scores_in
-from fsbench.tables.layout import Grid, Sheet, shorten
+from fsbench.tables.layout import Grid, Sheet, corrected_p, probability, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,17 +106,13 @@ def _grid(
     moved = [line.difference.difference for line in lines]
     columns["first − second"] = [f"{with_sign(d.value)} [{with_sign(d.low)}, {with_sign(d.high)}]" for d in moved]
     if "p" not in left_out:
-        columns["p"] = [_probability(line.difference.p) for line in lines]
-    columns["corrected"] = [_probability(line.corrected) + ("*" if line.significant else " ") for line in lines]
+        columns["p"] = [probability(line.difference.p) for line in lines]
+    columns["corrected"] = [corrected_p(line.corrected) for line in lines]
     if len({line.episodes for line in lines}) > 1:
         columns["episodes used"] = [f"{line.episodes:,}" for line in lines]
     if not part:
         columns["episodes needed"] = ["–" if line.needed is None else f"{line.needed:,}" for line in lines]
     return [[head.strip() for head in columns], *map(list, zip(*columns.values(), strict=True))]
-
-
-def _probability(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _fold(fold: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fsbench.metrics.bootstrap import Interval
+from fsbench.metrics.bootstrap import LEVEL, Interval
 from fsbench.metrics.scores import METRICS
 
 Grid = list[list[str]]
@@ -63,6 +63,16 @@ def shorten(names: Iterable[str], widths: Sequence[int] = (34, 46, 58)) -> dict[
 
 def _ends(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: (width - 1) // 2]}…{name[-(width // 2) :]}"
+
+
+def probability(p: float) -> str:
+    """Write a p-value."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def corrected_p(p: float) -> str:
+    """Write a corrected p-value, with a star below 0.05 and room for one else."""
+    return probability(p) + ("*" if p < 1 - LEVEL else " ")
 
 
 def figure(interval: Interval | None, metric: str) -> str:

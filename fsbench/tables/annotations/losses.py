@@ -14,7 +14,7 @@ from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.tables.compare import ComparisonLine, compare_methods
 from fsbench.tables.formats import word
-from fsbench.tables.layout import Grid, Sheet, Style, shorten
+from fsbench.tables.layout import Grid, Sheet, Style, corrected_p, shorten
 
 MASK = "mask"
 LEFT_OUT = "left out, other folds, weights or settings than with masks"
@@ -192,7 +192,7 @@ def to_sheet(table: AnnotationTable, width: int | None = None) -> Sheet:
                 loss.annotation,
                 f"{loss.score:.2f}",
                 f"{difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]",
-                ("<0.001" if p < 0.001 else f"{p:.3f}") + ("*" if loss.line.significant else " "),
+                corrected_p(p),
                 _kept(loss),
             ])  # fmt: skip
         if len(folds) == 1:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.support_variance import COMPONENTS
 from fsbench.tables.formats import word
-from fsbench.tables.layout import Grid, Sheet, Style, shorten
+from fsbench.tables.layout import Grid, Sheet, Style, corrected_p, shorten
 from fsbench.tables.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 
 ALPHA = 0.05
@@ -74,8 +74,7 @@ def _properties(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> G
         for name in PROPERTIES:
             if name in line.properties:
                 found, p = line.properties[name], line.corrected[name]
-                mark = "*" if p < ALPHA else " "
-                cells = [_signed(found.correlation), ("<0.001" if p < 0.001 else f"{p:.3f}") + mark]
+                cells = [_signed(found.correlation), corrected_p(p)]
                 rows.append([names[line.method], name, *cells, f"{found.queries:,}"])
     return rows
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import RESAMPLES, Interval, intervals
+from fsbench.metrics.paired import RESAMPLES as PAIRED_RESAMPLES
 from fsbench.records.grouping import comparable, fold_of, group_key, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.tables.formats import word
-from fsbench.tables.layout import Grid, Sheet, Style, shorten
+from fsbench.tables.layout import Grid, Sheet, Style, corrected_p, shorten
 from fsbench.tables.sweep.axes import AXES, WORDS, Axis
+from fsbench.tables.sweep.differences import Kind, PointDifference, Sample, point_differences
 
 TOLD = frozenset(("image_size", "kept_support", "precision", "support_annotation"))
 """Entries of an identity by which runs of one method are two curves."""
@@ -55,6 +57,7 @@ class CurveTable:
         nested: whether supports are the first of one draw, so that queries are the same for all numbers.
         devices: on which times and memory were measured.
         curves: the methods, that with the highest last score first.
+        differences: between points that ask the same queries; see `point_differences`.
         notes: what a reader must know.
     """
 
@@ -64,7 +67,13 @@ class CurveTable:
     nested: bool
     devices: tuple[str, ...]
     curves: list[Curve]
+    differences: list[PointDifference]
     notes: list[str]
+
+    @property
+    def headlines(self) -> list[str]:
+        """The metrics that are drawn and tested: the first, and accuracy where there is one beside it."""
+        return headlines(self.metrics)
 
     @property
     def numbers(self) -> list[float]:
@@ -72,13 +81,23 @@ class CurveTable:
         return sorted({point.number for curve in self.curves for point in curve.points})
 
 
-def curve_tables(records: Sequence[Record], axis: Axis | None = None, resamples: int = RESAMPLES) -> list[CurveTable]:
+def headlines(metrics: Sequence[str]) -> list[str]:
+    """Return the first of some metrics, and accuracy where it is another of them."""
+    return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
+
+
+def curve_tables(
+    records: Sequence[Record],
+    axis: Axis | None = None,
+    resamples: int = RESAMPLES,
+    paired_resamples: int = PAIRED_RESAMPLES,
+) -> list[CurveTable]:
     """Collect curves as `found_tables` does.
 
     Raises:
         SettingsError: no tests of these runs differ in such a number alone.
     """
-    tables = found_tables(records, axis, resamples)
+    tables = found_tables(records, axis, resamples, paired_resamples)
     if not tables:
         names = ", ".join([axis] if axis else AXES)
         raise SettingsError(
@@ -88,18 +107,26 @@ def curve_tables(records: Sequence[Record], axis: Axis | None = None, resamples:
     return tables
 
 
-def found_tables(records: Sequence[Record], axis: Axis | None = None, resamples: int = RESAMPLES) -> list[CurveTable]:
+def found_tables(
+    records: Sequence[Record],
+    axis: Axis | None = None,
+    resamples: int = RESAMPLES,
+    paired_resamples: int = PAIRED_RESAMPLES,
+) -> list[CurveTable]:
     """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
 
     Args:
         records: finished runs.
         axis: the number; None for every one that differs.
         resamples: of the intervals' bootstrap.
+        paired_resamples: of the bootstrap and of the swap test of differences.
     """
-    return [table for each in AXES if axis in (None, each) for table in _tables(records, each, resamples)]
+    return [
+        table for each in AXES if axis in (None, each) for table in _tables(records, each, resamples, paired_resamples)
+    ]
 
 
-def _tables(records: Sequence[Record], axis: Axis, resamples: int) -> list[CurveTable]:
+def _tables(records: Sequence[Record], axis: Axis, resamples: int, paired_resamples: int) -> list[CurveTable]:
     families: dict[tuple[object, ...], list[list[Record]]] = {}
     for group in comparable(records):
         family = group_key(group[0], without=(axis,))
@@ -110,8 +137,9 @@ def _tables(records: Sequence[Record], axis: Axis, resamples: int) -> list[Curve
     found = []
     for groups in families.values():
         if len({AXES[axis].number(group[0]) for group in groups}) > 1:
-            found.append(_table(groups, axis, resamples))
-    return [table for table in found if any(len(curve.points) > 1 for curve in table.curves)]
+            table = _table(groups, axis, resamples, paired_resamples)
+            found += [table] if table else []
+    return found
 
 
 def _split(group: Sequence[Record], axis: Axis) -> list[list[Record]]:
@@ -128,21 +156,37 @@ def _split(group: Sequence[Record], axis: Axis) -> list[list[Record]]:
     return [parts[number] for number in sorted(parts)] or [list(group)]
 
 
-def _table(groups: list[list[Record]], axis: Axis, resamples: int) -> CurveTable:
+def _table(groups: list[list[Record]], axis: Axis, resamples: int, paired_resamples: int) -> CurveTable | None:
+    """Collect the curves of groups that differ in one number; None where no method has two of them."""
     first = groups[0][0]
     metrics = first.protocol.default_metrics
-    points: dict[str, list[CurvePoint]] = {}
+    samples: dict[str, list[Sample]] = {}
     others = TOLD - {AXES[axis].setting}
     for group, labelled in zip(groups, variants_of_groups(groups, across=others), strict=True):
         for label, members in labelled.items():
-            points.setdefault(label, []).append(_point(members, AXES[axis].number(group[0]), resamples))
-    curves = [Curve(label, sorted(of_method, key=lambda point: point.number)) for label, of_method in points.items()]
+            folds = tuple(sorted(members, key=fold_of))
+            statistics = [record.protocol.statistics(record.episodes, record.header) for record in folds]
+            number = AXES[axis].number(group[0])
+            samples.setdefault(label, []).append(Sample(label, number, folds, statistics))
+    if all(len(of_method) == 1 for of_method in samples.values()):
+        return None
+    curves = []
+    for label, of_method in samples.items():
+        of_method.sort(key=lambda sample: sample.number)
+        curves.append(Curve(label, [_point(sample, resamples) for sample in of_method]))
     curves.sort(key=lambda curve: -curve.points[-1].scores[metrics[0]].value)
-    records = [record for group in groups for record in group]
-    devices = tuple(sorted({str(record.run.provenance.device) for record in records}))
-    nested = first.header.nested_in is not None
-    table = CurveTable(_title(first, axis), axis, metrics, nested, devices, curves, [])
-    table.notes.extend(_notes(table))
+    every = [sample for curve in curves for sample in samples[curve.method]]
+    table = CurveTable(
+        title=_title(first, axis),
+        axis=axis,
+        metrics=metrics,
+        nested=first.header.nested_in is not None,
+        devices=tuple(sorted({str(record.run.provenance.device) for group in groups for record in group})),
+        curves=curves,
+        differences=point_differences(every, headlines(metrics), paired_resamples),
+        notes=[],
+    )
+    table.notes.extend(_notes(table, paired_resamples))
     return table
 
 
@@ -154,18 +198,16 @@ def _title(record: Record, axis: Axis) -> str:
     return title.replace(f"{AXES[axis].number(record)}-{axis}", f"{AXES[axis].symbol}-{axis}", 1)
 
 
-def _point(records: Sequence[Record], number: float, resamples: int) -> CurvePoint:
-    folds = sorted(records, key=fold_of)
-    statistics = [record.protocol.statistics(record.episodes, record.header) for record in folds]
-    costs = [record.run.cost for record in folds]
+def _point(sample: Sample, resamples: int) -> CurvePoint:
+    costs = [record.run.cost for record in sample.records]
     rates = [cost.episodes_per_second for cost in costs if cost.episodes_per_second]
     peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
     return CurvePoint(
-        number=number,
-        scores=intervals(statistics, resamples),
+        number=sample.number,
+        scores=intervals(sample.statistics, resamples),
         seconds=sum(1 / rate for rate in rates) / len(rates) if rates else None,
         peak_mib=max(peaks, default=None),
-        runs=tuple(str(record.path) for record in folds),
+        runs=tuple(str(record.path) for record in sample.records),
     )
 
 
@@ -177,7 +219,7 @@ SAME_EPISODES = {
 """What the runs of a curve have in common, by axis."""
 
 
-def _notes(table: CurveTable) -> list[str]:
+def _notes(table: CurveTable, paired_resamples: int) -> list[str]:
     notes = ["[low, high]: 95 % interval, bootstrap over query images; scores in percent, means over folds"]
     if table.axis in SAME_EPISODES:
         notes.append(SAME_EPISODES[table.axis])
@@ -198,14 +240,27 @@ def _notes(table: CurveTable) -> list[str]:
         notes.append(f"time and memory are of different devices ({', '.join(table.devices)}) and cannot be compared")
     else:
         notes.append(f"seconds of an episode, loading included, and peak memory, measured on {table.devices[0]}")
+    return notes + difference_notes(table.differences, paired_resamples)
+
+
+def difference_notes(differences: Sequence[PointDifference], resamples: int) -> list[str]:
+    """Explain the differences between points, and why there are none along curves."""
+    notes = []
+    if not any(each.kind == "along" for each in differences):
+        notes.append("the points of a curve are not of the same queries, so that no test compares them with each other")
+    if differences:
+        notes.append(
+            f"differences: in points, of the same queries, with 95 % intervals of {resamples:,} resamples of whole "
+            "query images; p: two-sided, from swapping the two answers query image by query image, corrected by Holm "
+            "over the lines of that table; * where it is below 0.05"
+        )
     return notes
 
 
 def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
-    """Lay out a grid per metric, then seconds and memory: a row per method and number."""
-    names = shorten(
-        [curve.method for curve in table.curves], (14, 20) if width is not None and width < 100 else (24, 34)
-    )
+    """Lay out the scores, seconds and memory, a row per method and number, then a grid of differences per metric."""
+    narrow = width is not None and width < 100
+    names = shorten([curve.method for curve in table.curves], (14, 20) if narrow else (24, 34))
     costs = ["s/episode", "MiB"] if any(p.peak_mib or p.seconds for c in table.curves for p in c.points) else []
     head = ["method", WORDS[table.axis].symbol, *table.metrics[:2], *costs]
     if "accuracy" in table.metrics and width is not None and width >= 100 and "accuracy" not in head:
@@ -219,7 +274,40 @@ def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
             ]
             spent = [_number(point.seconds), _mib(point.peak_mib)] if costs else []
             rows.append([names[curve.method], f"{point.number:g}", *scores, *spent])
-    return Sheet(table.title, [("", rows)], table.notes, {0: Style(words=1)})
+    parts, styles = [(f"by {WORDS[table.axis].label}", rows)], [Style(words=1)]
+    columns_of_words: dict[Kind, int] = {"along": 1, "between": 2}
+    for kind, words in columns_of_words.items():
+        for metric in table.headlines:
+            lines = [each for each in table.differences if (each.kind, each.metric) == (kind, metric)]
+            if lines:
+                parts.append((f"{metric}, {CAPTIONS[kind]}", _difference_grid(table, lines, kind, narrow)))
+                styles.append(Style(words=words))
+    return Sheet(table.title, parts, table.notes, dict(enumerate(styles)))
+
+
+CAPTIONS: dict[Kind, str] = {
+    "along": "each point minus the one before it, and the last minus the first",
+    "between": "differences of methods at one number",
+}
+
+
+def _difference_grid(table: CurveTable, lines: Sequence[PointDifference], kind: Kind, narrow: bool) -> Grid:
+    names = shorten([curve.method for curve in table.curves], (12, 15) if narrow else (24, 34))
+    symbol = WORDS[table.axis].symbol
+    rows: Grid = [
+        ["method", symbol, "minus", "difference", "corrected p"]
+        if kind == "along"
+        else ["method", "minus", symbol, "difference", "corrected p"]
+    ]
+    for line in lines:
+        number, moved = f"{line.number:g}", line.difference
+        rows.append([
+            names[line.method],
+            *([number, f"{line.other_number:g}"] if kind == "along" else [names[line.other], number]),
+            f"{moved.value:+.2f} [{moved.low:+.2f}, {moved.high:+.2f}]",
+            corrected_p(line.corrected),
+        ])  # fmt: skip
+    return rows
 
 
 def _figure(interval: Interval) -> str:
@@ -235,19 +323,32 @@ def _mib(mib: float | None) -> str:
 
 
 def to_csv(tables: Sequence[CurveTable]) -> str:
-    """Write one line per number: test, axis, method, number, metric, value, low, high, runs."""
+    """Write a line per number and score or cost, then one per difference, whose value is less `minus` at its number."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["test", "axis", "method", "number", "metric", "value", "low", "high", "runs"])
+    writer.writerow([
+        "test", "axis", "method", "number", "metric", "value", "low", "high", "runs",
+        "minus", "minus number", "p", "corrected p", "query images",
+    ])  # fmt: skip
+    none = [""] * 5
     for table in tables:
+        test = [word(table.title), table.axis]
         for curve in table.curves:
             for point in curve.points:
-                where = [word(table.title), table.axis, word(curve.method), f"{point.number:g}"]
+                where = [*test, word(curve.method), f"{point.number:g}"]
                 runs = word(" ".join(point.runs))
                 for name, score in point.scores.items():
-                    ends = [f"{value:.4f}" for value in (score.value, score.low, score.high)]
-                    writer.writerow([*where, name, *ends, runs])
+                    writer.writerow([*where, name, *_ends(score), runs, *none])
                 for name, cost in (("seconds of an episode", point.seconds), ("peak memory MiB", point.peak_mib)):
                     if cost is not None:
-                        writer.writerow([*where, name, f"{cost:.6g}", "", "", runs])
+                        writer.writerow([*where, name, f"{cost:.6g}", "", "", runs, *none])
+        for line in table.differences:
+            writer.writerow([
+                *test, word(line.method), f"{line.number:g}", f"difference of {line.metric}", *_ends(line.difference),
+                "", word(line.other), f"{line.other_number:g}", f"{line.p:.6g}", f"{line.corrected:.6g}", line.images,
+            ])  # fmt: skip
     return out.getvalue()
+
+
+def _ends(interval: Interval) -> list[str]:
+    return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]

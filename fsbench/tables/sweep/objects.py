@@ -6,10 +6,12 @@ import numpy as np
 
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import RESAMPLES, intervals
+from fsbench.metrics.paired import RESAMPLES as PAIRED_RESAMPLES
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.tables.rescoring.statistics import subset_statistics
-from fsbench.tables.sweep.curves import Curve, CurvePoint, CurveTable
+from fsbench.tables.sweep.curves import Curve, CurvePoint, CurveTable, difference_notes
+from fsbench.tables.sweep.differences import Sample, point_differences
 
 MOST = 5
 """Number that stands for as many objects and more."""
@@ -18,39 +20,53 @@ Objects = Callable[[Record], Mapping[tuple[int, int], int]]
 """Counts the objects of a run's queries: (episode, way from 1) -> number, 0 where the class is absent."""
 
 
-def object_tables(records: Sequence[Record], objects: Objects, resamples: int = RESAMPLES) -> list[CurveTable]:
+def object_tables(
+    records: Sequence[Record],
+    objects: Objects,
+    resamples: int = RESAMPLES,
+    paired_resamples: int = PAIRED_RESAMPLES,
+) -> list[CurveTable]:
     """Score the (episode, way) pairs of each number of objects, a table for each set of runs that may be compared.
 
     Args:
         records: finished runs of segmentation.
         objects: counts objects.
         resamples: of the intervals' bootstrap.
+        paired_resamples: of the bootstrap and of the swap test of differences.
 
     Raises:
         SettingsError: no query has any.
     """
     tables = []
     for group in comparable(records):
-        protocol = group[0].protocol
-        curves, sizes = [], {}
+        metric = group[0].protocol.default_metrics[0]
+        curves: list[Curve] = []
+        samples: dict[str, list[Sample]] = {}
+        pairs: dict[str, dict[int, int]] = {}
         for label, runs in variants(group).items():
-            folds = [(run, _numbers(run, objects)) for run in sorted(runs, key=fold_of)]
+            folds = tuple(sorted(runs, key=fold_of))
+            counted = [_numbers(run, objects) for run in folds]
             points = []
             for number in range(1, MOST + 1):
-                if not all((counted == number).any() for _, counted in folds):
+                shown = [of_fold == number for of_fold in counted]
+                if not all(of_fold.any() for of_fold in shown):
                     continue  # no mean of some folds only
-                statistics = [subset_statistics(run, run.episodes, counted == number) for run, counted in folds]
-                scores = intervals(statistics, resamples)
-                points.append(CurvePoint(number, scores, None, None, tuple(str(run.path) for run, _ in folds)))
-                sizes[number] = sum(int((counted == number).sum()) for _, counted in folds)
+                statistics = [
+                    subset_statistics(*of) for of in zip(folds, (r.episodes for r in folds), shown, strict=True)
+                ]
+                samples.setdefault(label, []).append(Sample(label, number, folds, statistics, part=number))
+                paths = tuple(str(run.path) for run in folds)
+                points.append(CurvePoint(number, intervals(statistics, resamples), None, None, paths))
+                pairs.setdefault(label, {})[number] = sum(int(of_fold.sum()) for of_fold in shown)
             if points:
                 curves.append(Curve(label, points))
         if curves:
-            metric = protocol.default_metrics[0]
             curves.sort(key=lambda curve: -curve.points[0].scores[metric].value)
-            held = ", ".join(f"{number}: {count}" for number, count in sorted(sizes.items()))
-            title = protocol.title(group[0].header)
-            tables.append(CurveTable(title, "objects", (metric,), False, (), curves, _notes(held)))
+            every = [sample for curve in curves for sample in samples[curve.method]]
+            differences = point_differences(every, [metric], paired_resamples)
+            notes = [*_notes(pairs), *difference_notes(differences, paired_resamples)]
+            title = group[0].protocol.title(group[0].header)
+            tables.append(CurveTable(title, "objects", (metric,), False, (), curves, differences, notes))
     if not tables:
         raise SettingsError("no query of these runs shows a class of its episode; expected some")
     return tables
@@ -64,10 +80,17 @@ def _numbers(record: Record, objects: Objects) -> np.ndarray:
     return np.array([min(counted[number, slot], MOST) if slot and present else 0 for number, slot, present in pairs])
 
 
-def _notes(held: str) -> list[str]:
+def _notes(pairs: Mapping[str, Mapping[int, int]]) -> list[str]:
+    """Explain the scores; `pairs` are the numbers of (episode, way) pairs by method and number of objects."""
+    held = {label: ", ".join(f"{number}: {count}" for number, count in own.items()) for label, own in pairs.items()}
+    alike = len(set(held.values())) == 1
     return [
         "[low, high]: 95 % interval, bootstrap over query images; scores in percent, means over folds",
         f"objects: regions of the class in the query's labels, connected in 8 directions, with 1 % of its pixels or "
         f"more; {MOST} stands for {MOST} and more; those that touch count as one",
-        f"(episode, way) pairs by number: {held}; classes differ from number to number, so a curve is no effect of it",
+        *(
+            f"(episode, way) pairs{'' if alike else f' of {label}'} by number: {counts}"
+            for label, counts in list(held.items())[: 1 if alike else None]
+        ),
+        "classes differ from number to number, so a curve is no effect of it",
     ]

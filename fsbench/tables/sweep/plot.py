@@ -24,10 +24,9 @@ COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
 
 
 def panels(table: CurveTable) -> list[str]:
-    """List what is drawn of a table: its first metric, accuracy where there is one beside it, known costs."""
-    metrics = [table.metrics[0], *(name for name in ("accuracy",) if name in table.metrics[1:])]
+    """List what is drawn of a table: its headlines and known costs."""
     points = [point for curve in table.curves for point in curve.points]
-    return [*metrics, *(cost for cost in COSTS if any(getattr(point, cost) is not None for point in points))]
+    return [*table.headlines, *(cost for cost in COSTS if any(getattr(point, cost) is not None for point in points))]
 
 
 def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.errors import SettingsError
 from fsbench.explain.query_objects import count_objects
+from fsbench.metrics.paired import holm, paired_differences
 from fsbench.records.record import find_records
 from fsbench.tables.formats import text
 from fsbench.tables.sweep.axes import AXES
@@ -36,7 +38,7 @@ def records(tmp_path):
 
 
 def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, monkeypatch):
-    (table,) = curve_tables(records, resamples=100)
+    (table,) = curve_tables(records, resamples=100, paired_resamples=100)
     assert table.axis == "shot" and table.numbers == [1, 5, 20] and table.nested
     assert [(c.method, [p.number for p in c.points]) for c in table.curves] == [("a", [1, 5, 20]), ("b", [1, 5])]
     by_run = {str(r.path): r.protocol.statistics(r.episodes, r.header).scores()["mIoU"][0] for r in records}
@@ -65,13 +67,52 @@ def test_runs_that_differ_in_more_than_shots_are_two_curves(records, entry):
         other = entry if record.header.shot == 20 else {}
         run = record.run.as_json() | {"identity": record.run.identity.as_json() | other}
         found.append(written(record.path, record.episodes, **run))
-    (table,) = curve_tables(found, resamples=100)
+    (table,) = curve_tables(found, resamples=100, paired_resamples=100)
     ((key, value),) = entry.items()
     assert {curve.method: [point.number for point in curve.points] for curve in table.curves} == {
         "a": [1, 5], f"a ({key} {value})": [20]
     }  # fmt: skip
     with pytest.raises(SettingsError, match="differ in one number alone"):
-        curve_tables([record for record in found if record.header.shot > 1], resamples=100)
+        curve_tables([record for record in found if record.header.shot > 1], resamples=100, paired_resamples=100)
+
+
+def test_points_of_the_same_queries_are_compared_in_pairs(records):
+    (table,) = curve_tables(records, resamples=100, paired_resamples=200)
+    by_point = {(record.run.identity.method.name, record.header.shot): record for record in records}
+    assert table.headlines == ["mIoU", "accuracy"]
+    for metric in table.headlines:
+        of_metric = [line for line in table.differences if line.metric == metric]
+        along = [(x.method, x.number, x.other_number) for x in of_metric if x.kind == "along"]
+        assert along == [("a", 5, 1), ("a", 20, 5), ("a", 20, 1), ("b", 5, 1)]
+        between = [(x.number, x.method, x.other) for x in of_metric if x.kind == "between"]
+        assert between == [(1, "a", "b"), (5, "a", "b")]
+        for kind in ("along", "between"):
+            lines = [line for line in of_metric if line.kind == kind]
+            assert [line.corrected for line in lines] == pytest.approx(holm([line.p for line in lines]))
+    for line in table.differences:  # each is that of the two runs alone
+        ends = {"x": by_point[line.method, line.number], "y": by_point[line.other, line.other_number]}
+        sums = {name: [run.protocol.statistics(run.episodes, run.header)] for name, run in ends.items()}
+        (alone,) = paired_differences(sums, [("x", "y")], 200)[line.metric]
+        assert line.difference.value == pytest.approx(alone.scores[0] - alone.scores[1])
+        assert (line.difference.low, line.difference.high, line.p) == pytest.approx(
+            (alone.difference.low, alone.difference.high, alone.p)
+        )
+        assert line.images == records[0].episodes["query"].n_unique()
+    rows = [row for row in csv.DictReader(io.StringIO(to_csv([table]))) if row["minus"]]
+    assert [float(row["corrected p"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
+    words = text([to_sheet(table, 80)], 80)
+    assert "each point minus the one before it" in words and "differences of methods at one number" in words
+
+
+def test_points_of_other_queries_are_not_compared(records):
+    for record in records:  # as where every number of shots draws its own queries
+        shot = record.header.shot
+        assert len(record.episodes)  # the counts are read with the queries that they are of
+        episodes = tuple(replace(each, query=f"{each.query}-{shot}") for each in record.manifest.episodes)
+        record.__dict__["manifest"] = type(record.manifest)(record.manifest.entries, episodes)
+    (table,) = curve_tables(records, "shot", resamples=100, paired_resamples=100)
+    assert {line.kind for line in table.differences} == {"between"}
+    assert any("not of the same queries" in note for note in table.notes)
 
 
 def test_runs_of_one_test_are_no_curve(records):
@@ -91,7 +132,7 @@ def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(axis, entr
             identity = {**identity, entry: value} if value else identity
             run = record.run.as_json() | {"id": f"{record.path.name}-{value}", "identity": identity}
             found.append(written(record.path, record.episodes, **run))
-    (table,) = curve_tables(found, resamples=100)
+    (table,) = curve_tables(found, resamples=100, paired_resamples=100)
     numbers = [25, 50, 100] if axis == "kept" else [64, 128, 224]
     assert table.axis == axis and table.numbers == numbers
     assert {c.method: [p.number for p in c.points] for c in table.curves} == {"a": numbers, "b": numbers[::2]}
@@ -159,7 +200,19 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
         rows = record.episodes.filter(record.episodes["slot"] > 0)
         return {(episode, slot): 1 + episode % 7 for episode, slot in rows.select("episode", "slot").iter_rows()}
 
-    (table,) = object_tables(records, objects, resamples=100)
+    (table,) = object_tables(records, objects, resamples=100, paired_resamples=100)
+    assert {(x.kind, x.method, x.other) for x in table.differences} == {("between", "a", "b")}
+    assert [line.number for line in table.differences] == [1, 2, 3, 4, 5]
+    scores = {curve.method: [point.scores["mIoU"].value for point in curve.points] for curve in table.curves}
+    expected = np.subtract(scores["a"], scores["b"])
+    assert [line.difference.value for line in table.differences] == pytest.approx(expected)
+    fewer = [run for run in records if run.run.identity.method.name == "a" or run.header.fold == 0]
+    (other,) = object_tables(fewer, objects, resamples=100, paired_resamples=100)
+    held = [note for note in other.notes if note.startswith("(episode, way) pairs of ")]
+    for label, note in zip("ab", held, strict=True):  # of each method its own
+        shown = pl.concat([r.episodes for r in fewer if r.run.identity.method.name == label])
+        shown = shown.filter((pl.col("slot") > 0) & pl.col("present") & (pl.col("episode") % 7 == 0))
+        assert note.startswith(f"(episode, way) pairs of {label} by number: 1: {len(shown)}, ")
     assert table.axis == "objects" and table.numbers == [1, 2, 3, 4, 5] and panels(table) == ["mIoU"]
     for curve in table.curves:
         runs = [record for record in records if record.run.identity.method.name == curve.method]
@@ -176,7 +229,7 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
             assert point.scores["mIoU"].value == pytest.approx(np.mean(scores))
     assert "MiB" not in text([to_sheet(table, 120)], 120)
     with pytest.raises(SettingsError, match="no query"):
-        object_tables(records, lambda record: dict.fromkeys(objects(record), 0), resamples=100)
+        object_tables(records, lambda record: dict.fromkeys(objects(record), 0), resamples=100, paired_resamples=100)
 
 
 def test_objects_are_regions_of_one_percent_of_the_class():
