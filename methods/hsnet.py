@@ -40,10 +40,10 @@ class HSNet(OneWaySegmenter):
 
     released_format = ReleasedFormat("module.", "backbone.")
     step_is_a_mean = True
-    scales = slice(1, None)  # all but 1/4, §4.1
 
     def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-3, width: int = 128):
         super().__init__(backbone)
+        self.backbone.fine = False  # all scales but 1/4, §4.1
         if width < 8 * GROUPS or width % (8 * GROUPS):
             raise SettingsError(f"width is {width}, expected a multiple of {8 * GROUPS}")
         self.learning_rate = learning_rate

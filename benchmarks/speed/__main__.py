@@ -43,14 +43,14 @@ class Benchmark:
             device are the options.
         opponent: who stands first in each comparison.
         repeats: turns unless the user says otherwise; 0 for a single call.
-        is_shown: docs/benchmarks.md shows it.
+        shown: options with which docs/benchmarks.md shows it; None where it does not.
         given: arguments of the function that the name stands for, and that are no options.
     """
 
     function: str
     opponent: str = OWN_REFERENCE
     repeats: int = 3
-    is_shown: bool = False
+    shown: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def cases(self) -> Callable[..., Iterator[Case]]:
@@ -64,19 +64,20 @@ PLAIN_LOADER = "PIL, torchvision and torch as the authors' programs call them, n
 NOTHING = "nothing: figures of one path"
 
 BENCHMARKS: Mapping[str, Benchmark] = {
+    "episodes": Benchmark("methods:episode_cases", NOTHING, repeats=0, shown=""),
+    "training-steps": Benchmark("methods:step_cases", NOTHING, repeats=0, shown=""),
     "emat-training": Benchmark(
         "emat:learner_cases",
         "this project's own packed attention on a correlation that is kept for the backward pass as a whole",
-        is_shown=True,
     ),
     "emat-attention": Benchmark("emat:attention_cases"),
     "emat-ways": Benchmark("emat:way_cases", "this project's own learner with the whole correlation stored"),
     "emat-episode": Benchmark("emat:episode_cases", NOTHING, repeats=0),
     "shots": Benchmark("shots:cases", NOTHING, repeats=1),
     "ways": Benchmark("shots:way_cases", NOTHING, repeats=1),
-    "hsnet": Benchmark("hsnet:cases", is_shown=True),
-    "hsnet-episode": Benchmark("hsnet:episode_cases", is_shown=True),
-    "hsnet-process": Benchmark("commands:hsnet_cases", repeats=1, is_shown=True),
+    "hsnet": Benchmark("hsnet:cases"),
+    "hsnet-episode": Benchmark("hsnet:episode_cases", shown=""),
+    "hsnet-process": Benchmark("commands:hsnet_cases", repeats=1, shown=""),
     "dcama": Benchmark("dcama:cases", f"all attention weights at once, torch's dropout: {OWN_REFERENCE}", repeats=1),
     "hmnet": Benchmark(
         "hmnet:cases", f"a loop over tokens (plain): {OWN_REFERENCE}; and with our long scan (long)", repeats=1
@@ -101,23 +102,24 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "classifiers": Benchmark("classification:method_cases", NOTHING, repeats=1),
     "features": Benchmark("classification:feature_cases", "every image encoded for every episode", repeats=1),
     "finetune": Benchmark(
-        "classification:tuning_cases", "the same steps in a plain training loop, written by this project", 0, True
+        "classification:tuning_cases", "the same steps in a plain training loop, written by this project", 0, ""
     ),
-    "loading-pascal": Benchmark("loading:cases", PLAIN_LOADER, is_shown=True, given={"dataset": "pascal"}),
-    "loading-coco": Benchmark("loading:cases", PLAIN_LOADER, is_shown=True, given={"dataset": "coco"}),
+    "loading-pascal": Benchmark("loading:cases", PLAIN_LOADER, shown="--size 384", given={"dataset": "pascal"}),
+    "loading-coco": Benchmark("loading:cases", PLAIN_LOADER, shown="--size 384", given={"dataset": "coco"}),
     "folds": Benchmark(
-        "folds:cases", "the authors' scheme with our own loader and heads: K·(N+1) images encoded an episode, none kept"
+        "folds:cases",
+        "the authors' scheme with our own loader and heads: K·(N+1) images encoded an episode, none kept",
+        shown="--dataset pascal --method hsnet --shots 1 --episodes 20 --repeats 2",
     ),
     "augmentation": Benchmark(
         "augmentation:cases",
         "the authors' steps one after the other on whole float32 images (chain), equal draws and pixels",
         repeats=9,
-        is_shown=True,
     ),
-    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready"),
+    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready", shown=""),
     "start": Benchmark("commands:start_cases", "the other checkout, where one is given"),
-    "report": Benchmark("commands:report_cases", NOTHING, repeats=1, is_shown=True),
-    "tables": Benchmark("commands:table_cases", NOTHING, repeats=1),
+    "report": Benchmark("commands:report_cases", NOTHING, repeats=1, shown=""),
+    "tables": Benchmark("commands:table_cases", NOTHING, repeats=1, shown=""),
 }
 """Benchmarks by name; the name is that of the file of results, too."""
 
@@ -207,9 +209,9 @@ def main(arguments: list[str]) -> int:
     for name, benchmark in BENCHMARKS.items():
         if options.list:
             print(f"{name:16} {benchmark.opponent}")
-        elif benchmark.is_shown:
+        elif benchmark.shown is not None:
             print(f"\n{name}", flush=True)
-            run(name, [], options.write)
+            run(name, benchmark.shown.split(), options.write)
     return 0
 
 

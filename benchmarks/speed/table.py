@@ -28,20 +28,19 @@ BLOCK = re.compile(r"<!-- results: ([a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
 NO_GPU = "No figures of a GPU are committed."
 
 GAINS: Mapping[str, tuple[str, str]] = {
-    "emat-training": ("packed", "the correlation kept whole"),
-    "hsnet": ("ours", "the paper's formulas"),
+    "episodes": ("ours", ""),
+    "training-steps": ("ours", ""),
     "hsnet-episode": ("ours", "the paper's formulas"),
+    "folds": ("suite", "the authors' scheme"),
     "hsnet-process": ("ours", "the paper's formulas"),
     "finetune": ("ours", "a plain training loop"),
+    "predict": ("fsbench predict", "the method's forward alone"),
     "loading-pascal": ("suite", "PIL, torchvision and torch"),
     "loading-coco": ("suite", "PIL, torchvision and torch"),
-    "augmentation": ("suite", "the authors' steps one by one"),
+    "tables": ("fsbench table", ""),
     "report": ("fsbench report", ""),
 }
 """Results in the order of the page, each with the path that a user runs, and its opponent in few words."""
-
-LEFT_OUT = ("473 pixels, 10 episodes",)
-"""Ends of names of rows that are not on the page, being like others of it."""
 
 
 def measurements(folder: Path = RESULTS) -> dict[str, Measurements]:
@@ -67,8 +66,6 @@ def gains(found: Mapping[str, Measurements]) -> str:
         for what, rows in groupby(content.rows, lambda row: row.what):
             first, *others = rows
             run = next((row for row in others if row.path == path), None)
-            if what.endswith(LEFT_OUT):
-                continue
             if run:
                 lines.append([what, opponent, *_compared(first, run)])
             else:
@@ -77,13 +74,12 @@ def gains(found: Mapping[str, Measurements]) -> str:
 
 
 def _origin(contents: Sequence[Measurements]) -> str:
-    """Return when and where figures were made."""
+    """Return what figures are, and on which machines and days they were made."""
     clock = "Processor seconds" if contents[0].clock == "processor" else "Seconds"
-    parts = {
-        f"{content.machine}; torch {content.versions['torch']}; {content.date}, {_state(content)}": 0
-        for content in contents
-    }
-    return f"{clock}, medians where a way was run several times. {'. '.join(parts)}."
+    machines = dict.fromkeys(f"{content.machine}, torch {content.versions['torch']}" for content in contents)
+    dates = [content.date for content in contents]
+    days = " to ".join(dict.fromkeys([min(dates), max(dates)]))
+    return f"{clock}, medians where a way was run several times. {'; '.join(machines)}; {days}."
 
 
 def _state(content: Measurements) -> str:

@@ -21,18 +21,23 @@ from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import SettingsError
 from fsbench.plugins import load_object
 
-Pyramid = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Features of an image at 1/4, 1/8, 1/16, 1/32, each (L, C, h, w). Of the finest scale only the last block is kept:
-methods use it to sharpen edges, not to compare images."""
+Pyramid = tuple[Tensor, ...]
+"""Features of an image at 1/4, 1/8, 1/16, 1/32, each (L, C, h, w). Of the finest scale only the last block is kept, or
+none: methods use it to sharpen edges, not to compare images."""
 VIT_SCALE = 2.0
 """Factor on a ViT's tokens: their standard deviation is near 1, that of a ResNet's features several times that;
 attention starts as sharp as with those."""
 
 
 class FrozenPyramid(FrozenBackbone):
-    """Frozen network that gives a pyramid of features."""
+    """Frozen network that gives a pyramid of features.
+
+    Attributes:
+        fine: the pyramid has the scale 1/4; a method that does not read it sets this to False before it encodes.
+    """
 
     spec: PyramidNet
+    fine: bool = True
 
     def __init__(self, config: BackboneConfig):
         spec = PYRAMIDS.get(config.name) or load_object("backbones", config.name, PyramidNet)
@@ -45,7 +50,7 @@ class FrozenPyramid(FrozenBackbone):
 
     @property
     def blocks(self) -> tuple[int, int, int, int]:
-        """Number of maps at each scale: (1, L8, L16, L32)."""
+        """Number of maps at each scale: (1, L8, L16, L32), whether 1/4 is read or not."""
         return (1, *self.spec.blocks[1:])
 
     @property
@@ -68,15 +73,19 @@ class FrozenPyramid(FrozenBackbone):
         model = build_pyramid_network(self.spec, height)
         model.load_state_dict({key: value.float() for key, value in self.state.items()}, strict=False)  # checked before
         model.eval().requires_grad_(False)
-        return _folded_resnet(model) if self.spec.kind == "resnet" else model
+        return _folded_resnet(model, self._first) if self.spec.kind == "resnet" else model
+
+    @property
+    def _first(self) -> int:
+        """Number of the first block that gives a map."""
+        return self.spec.blocks[0] - self.fine
 
     def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Any]:
         if self.spec.kind == "vit":
             side = images.shape[2] // 8
-            return [token_pyramid(tokens, side) for tokens in vit_tokens(model, images)]
-        maps = block_features(model, images)
-        ends = torch.tensor(self.spec.blocks).cumsum(0).tolist()
-        stages = [maps[ends[0] - 1 : ends[0]], *(maps[start:end] for start, end in itertools.pairwise(ends))]
+            return [token_pyramid(tokens, side)[not self.fine :] for tokens in vit_tokens(model, images)]
+        maps = iter(block_features(model, images, self._first))
+        stages = [list(itertools.islice(maps, depth)) for depth in self.blocks[not self.fine :]]
         return list(zip(*(_stacked(stage) for stage in stages), strict=True))
 
     def _random_state(self, seed: int) -> dict[str, Tensor]:
@@ -103,9 +112,9 @@ def _stacked(maps: list[Tensor]) -> Tensor:
     return torch.stack([x.permute(0, 2, 3, 1) for x in maps], 1).permute(0, 1, 4, 2, 3)
 
 
-def _folded_resnet(model: Any) -> nn.Module:
-    """Fold a ResNet; the last ReLU of each block leaves its input, which is a feature, as it is."""
-    for block in itertools.chain(model.layer1, model.layer2, model.layer3, model.layer4):
+def _folded_resnet(model: Any, first: int) -> nn.Module:
+    """Fold a ResNet; from block `first` on, the last ReLU of each leaves its input, which is a feature, as it is."""
+    for block in [*model.layer1, *model.layer2, *model.layer3, *model.layer4][first:]:
         block.act3.inplace = False
     return folded(model)
 

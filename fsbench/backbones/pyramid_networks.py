@@ -115,7 +115,7 @@ def build_pyramid_network(spec: PyramidNet, side: int | None = None) -> nn.Modul
     return model
 
 
-def block_features(model: Any, images: Tensor) -> list[Tensor]:
+def block_features(model: Any, images: Tensor, first: int = 0) -> list[Tensor]:
     """Compute the maps of every block of timm's ResNet or Swin, or of VGG-16's layers `VGG_TAPS`.
 
     Of an EfficientNet, the blocks of `EFFICIENTNET_STAGES`.
@@ -123,6 +123,7 @@ def block_features(model: Any, images: Tensor) -> list[Tensor]:
     Args:
         model: a network of `build_pyramid_network`.
         images: (B, 3, H, W) normalised.
+        first: number of the first block or layer whose maps are returned.
 
     Returns:
         Maps (B, C, h, w) in forward order.
@@ -130,19 +131,21 @@ def block_features(model: Any, images: Tensor) -> list[Tensor]:
     maps: list[Tensor] = []
     vgg: Any = model["features"] if isinstance(model, nn.ModuleDict) else None
     if vgg is not None:  # cloned: the ReLU that follows works in place
-        hooks = [vgg[i].register_forward_hook(lambda m, args, out: maps.append(out.clone())) for i in VGG_TAPS]
+        hooks = [vgg[i].register_forward_hook(lambda m, args, out: maps.append(out.clone())) for i in VGG_TAPS[first:]]
     elif hasattr(model, "layer1"):
         blocks = [block for stage in (model.layer1, model.layer2, model.layer3, model.layer4) for block in stage]
-        hooks = [b.act3.register_forward_pre_hook(lambda m, args: maps.append(_kept(args[0], m))) for b in blocks]
+        hooks = [
+            b.act3.register_forward_pre_hook(lambda m, args: maps.append(_kept(args[0], m))) for b in blocks[first:]
+        ]
     elif hasattr(model, "conv_stem"):
         images = _with_half_means(images)
         blocks = [block for stage in EFFICIENTNET_STAGES for block in model.blocks[stage]]
-        hooks = [b.register_forward_hook(lambda m, args, out: maps.append(out)) for b in blocks]
+        hooks = [b.register_forward_hook(lambda m, args, out: maps.append(out)) for b in blocks[first:]]
     else:
         blocks = [block for stage in model.layers for block in stage.blocks]
         hooks = [
             b.register_forward_hook(lambda m, args, out: maps.append(rearrange(out, "b h w c -> b c h w")))
-            for b in blocks
+            for b in blocks[first:]
         ]
     try:
         (vgg or model.forward_features)(images)

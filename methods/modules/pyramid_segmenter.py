@@ -4,11 +4,10 @@ They give two-class logits for each way by itself. Presence is not predicted; th
 Sections are those of dcama.md.
 
 Shapes: B episodes, N ways, K shots, S image side, (h, w) a map. A pyramid is four tensors, one for each of the scales
-1/4, 1/8, 1/16 and 1/32, with L blocks of C channels: (L, C, h, w) of an image.
+1/4, 1/8, 1/16 and 1/32, with L blocks of C channels: (L, C, h, w) of an image; three where the backbone is not `fine`.
 """
 
 from collections.abc import Iterable
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +21,9 @@ from fsbench.data.batch import EpisodeBatch
 
 
 class OneWaySegmenter(Segmenter):
-    """Base of methods with two-class logits; subclasses implement `logits` and `forward`.
-
-    Attributes:
-        scales: the scales of a pyramid that the method reads; no others are kept in memory.
-    """
+    """Base of methods with two-class logits; subclasses implement `logits` and `forward`."""
 
     trains_one_shot = True  # dcama.md §9, classical-baselines §4.5
-    scales: ClassVar[slice] = slice(None)
     backbone: FrozenPyramid
     backbone_type = FrozenPyramid
 
@@ -41,7 +35,7 @@ class OneWaySegmenter(Segmenter):
         """Segment queries by the supports of one class.
 
         Args:
-            query: the pyramids' `scales` (B, L, C, h, w).
+            query: the scales of the pyramids (B, L, C, h, w).
             support: those of the supports (B, K, L, C, h, w).
             masks: support masks (B, K, S, S).
             episodes: episode numbers (B,).
@@ -66,9 +60,8 @@ class OneWaySegmenter(Segmenter):
         return {"loss": F.cross_entropy(resize(logits, (target.shape[1], target.shape[2])), target.long())}
 
     def pyramid(self, episode: EpisodeBatch, row: int) -> tuple[Tensor, ...]:
-        """Return the method's `scales` of the pyramid of image `row`; cached by image."""
-        name = episode.image_names[row]
-        return self.backbone.cache.get("pyramid", name, lambda: self.encode(episode, row)[self.scales])
+        """Return the pyramid of image `row`; cached by image."""
+        return self.backbone.cache.get("pyramid", episode.image_names[row], lambda: self.encode(episode, row))
 
     def _supports(self, episode: EpisodeBatch, rows: Tensor) -> list[Tensor]:
         """Return the pyramids (B, K, L, C, h, w) of images `rows` (B, K)."""

@@ -27,6 +27,7 @@ class FrozenStages(FrozenPyramid):
         vit_blocks: blocks of a ViT that stand for f1, f2 and f3, counted from 0, or negative from the end.
     """
 
+    fine = False
     vit_blocks: tuple[int, int, int] = (-4, -2, -1)
 
     @property
@@ -40,7 +41,7 @@ class FrozenStages(FrozenPyramid):
             maps = [token_maps(tokens, images.shape[2] // 8) for tokens in vit_tokens(model, images)]
             return [Features(blocks[first], blocks[second], blocks[third], None) for blocks in maps]
         pyramids = super()._features_of_batch(model, images)
-        return [Features(eighth[-1], sixteenth[-1], last[-1], None) for _, eighth, sixteenth, last in pyramids]
+        return [Features(eighth[-1], sixteenth[-1], last[-1], None) for eighth, sixteenth, last in pyramids]
 
     def choose_vit_blocks(self, blocks: Sequence[int]) -> None:
         """Set `vit_blocks`; another network than a ViT does not read them.

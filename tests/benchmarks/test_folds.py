@@ -96,7 +96,8 @@ def test_both_ways_are_timed_on_the_first_episodes_of_a_fold(method, lists, tmp_
     assert "differs by 0.0e+00" in capsys.readouterr().out
 
 
-def test_what_the_ways_need_is_said(lists):
+def test_what_the_ways_need_is_said(lists, monkeypatch):
+    monkeypatch.delenv("FSBENCH_TEST_DATA", raising=False)
     with pytest.raises(SystemExit, match="give --lists, a folder of official lists"):
         speed.main(["folds", "--device", "cpu"])
     few = f"folds --lists {lists} --dataset pascal --method prototype --shots 1 --size 28 --episodes 3 --device cpu"

@@ -5,6 +5,7 @@ image of an episode once, keeps features in a bounded cache until their last use
 images meet. Both decode every image anew and have the suite's loader, metric and heads.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -166,12 +167,14 @@ def cases(
 ) -> Iterator[Case]:
     """Compare the first --episodes of a fold, 1-way, each method under its own protocol, weights random.
 
-    --lists is a folder of official lists (`<dataset>/val/fold<f>`). Images that are not in --images are drawn, 500x375
-    or 640x480 pixels, under the official names. The number of images that the whole fold needs encoded is exact: it is
-    counted with the real cache. --size and --cache-mib stand instead of each method's own.
+    --lists is a folder of official lists (`<dataset>/val/fold<f>`), or those of $FSBENCH_TEST_DATA. Images that are not
+    in --images are drawn, 500x375 or 640x480 pixels, under the official names. The number of images that the whole fold
+    needs encoded is exact: it is counted with the real cache. --size and --cache-mib replace each method's own.
     """
-    if lists is None:
-        raise SystemExit("give --lists, a folder of official lists: <dataset>/val/fold<f>")
+    samples = os.environ.get("FSBENCH_TEST_DATA")
+    if lists is None and samples is None:
+        raise SystemExit("give --lists, a folder of official lists (<dataset>/val/fold<f>), or set FSBENCH_TEST_DATA")
+    lists = lists or f"{samples}/official-lists/hsnet"
     with TemporaryDirectory() as drawn:
         for data_name, shot, name in product(dataset.split(","), shots, method.split(",")):
             index = OfficialFold(lists, data_name, fold, Path(drawn), Path(images) if images else None)

@@ -132,7 +132,7 @@ def episode_cases(
         return logits
 
     def maps(image: Tensor) -> list[Tensor]:
-        return [scale[None] for scale in ours.encode(image)[method.scales]]
+        return [scale[None] for scale in ours.encode(image)]
 
     def episode() -> Tensor:
         return method.segment([unit(scale) for scale in maps(query)], maps(support), mask)

@@ -51,12 +51,11 @@ def kept_cases(
 
     def encode(bound: int, together: bool) -> None:
         frozen = FrozenPyramid(BackboneConfig(network, "random", cache_mib=bound))
+        frozen.fine = False
         for start in range(0, images, 4):
             found = frozen.encode_together(batch) if together else None
             for row in range(4):
-                compute = partial(
-                    lambda found, row: (found[row] if found else frozen.encode(batch[row]))[1:], found, row
-                )
+                compute = partial(lambda found, row: found[row] if found else frozen.encode(batch[row]), found, row)
                 frozen.cache.get("pyramid", start + row, compute)
 
     paths = {

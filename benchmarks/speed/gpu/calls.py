@@ -6,8 +6,7 @@ Shapes: b samples, D channels, L tokens, N states, S image side.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, Literal
 from unittest import mock
 
@@ -15,14 +14,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.cases import dcama, emat, hmnet
+from benchmarks.speed.cases.methods import method_call
 from benchmarks.speed.harness import forward, training_step
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.vit import VITS, FrozenViT
-from fsbench.config.build import NO_DATASET, compose_method, parse
-from fsbench.config.registry import config_files
-from fsbench.data.batch import EpisodeBatch, Truth
-from fsbench.engine.cost.method_cost import noise_episode
 from fsbench.ops.selective_scan import selective_scan
 from fsbench.ops.selective_scan.recapped_scan import recapped_scan
 
@@ -203,47 +199,7 @@ def method_calls(device: torch.device, quick: bool) -> Iterator[GpuCall]:
             if step and name == "prototype":
                 continue  # it does not learn
             what = f"{name}, {'training step' if step else 'episode'}, 1-way 1-shot, every image encoded anew"
-            make = _made(_method, device, name, step, quick)
+            make = _made(method_call, device, name, step, quick)
             for precision in precisions:
                 yield GpuCall("method", what, precision, make, precision)
             yield GpuCall("method", what, "fp32, deterministic: warn", make, deterministic=True)
-
-
-@lru_cache(maxsize=1)  # reading it takes longer than a quick call, and calls of a method follow each other
-def _composed(name: str, quick: bool) -> Any:
-    """Return the settings of a method with random weights."""
-    if name == "hmnet" and not quick:
-        # its PSPNet's weights belong to a fold; the trunk takes the same time but for the base learner
-        files = config_files(name, NO_DATASET)
-        given = ["--model.bam=false", "--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random"]
-        return parse([*(f"--config={file}" for file in files), *given], build=False)
-    return compose_method(name, "demo" if quick else None, weights="random")
-
-
-def _method(device: torch.device, name: str, step: bool, quick: bool) -> Call:
-    composed = _composed(name, quick)
-    size = int(composed.config.data.init_args.image_size)
-    method = composed.build_method().to(device).train(step)
-    batch = training_batch(size, device)
-
-    def episode() -> None:
-        method.backbone.cache.clear()
-        with torch.inference_mode():
-            method.predict_shots(batch.without_truth())
-
-    def learn() -> None:
-        method.backbone.cache.clear()
-        method.zero_grad(set_to_none=True)
-        loss = method.losses_of_step(batch)["loss"]
-        with torch.autocast(device.type, enabled=False):  # as Lightning does
-            loss.backward()
-
-    return learn if step else episode
-
-
-def training_batch(size: int, device: torch.device) -> EpisodeBatch:
-    """Return a 1-way 1-shot episode of images of noise of `size` pixels with a truth, so that a method can learn."""
-    episode = noise_episode(size, 1, device)
-    label_map = episode.support_labels[0, 0, 0].flip(0)
-    shown = torch.ones(1, 1, dtype=torch.bool, device=device)
-    return replace(episode, truth=Truth([label_map], shown, shown.long()))

@@ -71,6 +71,16 @@ def test_a_pyramid_holds_the_last_fine_block_and_all_coarser_ones():
     assert not frozen.network(pixels).training
 
 
+@pytest.mark.parametrize(("name", "side"), [("small", 64), ("demo", 64), ("small_swin", 64), ("vgg16", 32)])
+def test_the_finest_scale_is_left_out_and_the_others_stay_as_they_are(name, side):
+    whole, coarse = (FrozenPyramid(BackboneConfig(name, "random:1")) for _ in range(2))
+    coarse.fine = False
+    pixels = torch.randn(3, side, side)
+    expected, found = whole.encode(pixels), coarse.encode(pixels)
+    assert len(expected) == 4 and len(found) == 3
+    assert all(torch.equal(scale, same) for scale, same in zip(expected[1:], found, strict=True))
+
+
 def test_a_resnets_batch_norms_are_folded_and_its_maps_lie_channels_last():
     """The features are those of the plain network, in eval mode with statistics that are not the initial ones."""
     torch.manual_seed(0)

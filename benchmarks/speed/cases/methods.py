@@ -1,0 +1,80 @@
+"""Whole episodes and training steps of methods, at the sizes and on the networks of their own settings."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from benchmarks.speed.harness import Case
+from fsbench.config.build import NO_DATASET, compose_method, parse
+from fsbench.config.registry import config_files
+from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.engine.cost.method_cost import noise_episode
+
+
+def episode_cases(
+    device: torch.device, methods: str = "prototype,linear_probe_dense,emat,cst,dcama,hsnet,pfenet,bam,hmnet,fssdino"
+) -> Iterator[Case]:
+    """Measure an episode of each method, 1-way 1-shot, no features kept from another one.
+
+    Weights are random and images are noise, on which no figure here depends.
+    """
+    yield from _cases(device, methods, is_step=False)
+
+
+def step_cases(device: torch.device, methods: str = "emat,cst,dcama,hsnet,pfenet,bam,hmnet") -> Iterator[Case]:
+    """Measure a training step of each method on one episode, 1-way 1-shot: loss and gradients, features not kept."""
+    yield from _cases(device, methods, is_step=True)
+
+
+def _cases(device: torch.device, methods: str, is_step: bool) -> Iterator[Case]:
+    for name in methods.split(","):
+        settings = method_settings(name)
+        call = method_call(device, name, is_step)
+        call()  # builds the network
+        side, network = settings.config.data.init_args.image_size, settings.config.model.init_args.backbone.name
+        yield Case(
+            f"{name}, {'a training step' if is_step else 'an episode'}, {network}, {side} pixels", {"ours": call}
+        )
+
+
+@lru_cache(maxsize=1)  # reading it takes longer than a quick call, and calls of a method follow each other
+def method_settings(name: str, demo: bool = False) -> Any:
+    """Return the settings of a method with random weights, on the network of its own settings or on the demo's."""
+    if name == "hmnet" and not demo:
+        # its PSPNet's weights belong to a fold; the trunk takes the same time but for the base learner
+        files = config_files(name, NO_DATASET)
+        given = ["--model.bam=false", "--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random"]
+        return parse([*(f"--config={file}" for file in files), *given], build=False)
+    return compose_method(name, "demo" if demo else None, weights="random")
+
+
+def method_call(device: torch.device, name: str, is_step: bool, demo: bool = False) -> Callable[[], None]:
+    """Return a call that evaluates an episode, or learns from one; every image is encoded anew."""
+    composed = method_settings(name, demo)
+    method = composed.build_method().to(device).train(is_step)
+    batch = training_batch(int(composed.config.data.init_args.image_size), device)
+
+    def episode() -> None:
+        method.backbone.cache.clear()
+        with torch.inference_mode():
+            method.predict_shots(batch.without_truth())
+
+    def learn() -> None:
+        method.backbone.cache.clear()
+        method.zero_grad(set_to_none=True)
+        loss = method.losses_of_step(batch)["loss"]
+        with torch.autocast(device.type, enabled=False):  # as Lightning does
+            loss.backward()
+
+    return learn if is_step else episode
+
+
+def training_batch(size: int, device: torch.device) -> EpisodeBatch:
+    """Return a 1-way 1-shot episode of images of noise of `size` pixels with a truth, so that a method can learn."""
+    episode = noise_episode(size, 1, device)
+    label_map = episode.support_labels[0, 0, 0].flip(0)
+    shown = torch.ones(1, 1, dtype=torch.bool, device=device)
+    return replace(episode, truth=Truth([label_map], shown, shown.long()))
