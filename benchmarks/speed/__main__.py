@@ -109,14 +109,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "folds": Benchmark(
         "folds:cases",
         "the authors' scheme with our own loader and heads: K·(N+1) images encoded an episode, none kept",
-        shown="--dataset pascal --method hsnet --shots 1 --episodes 20 --repeats 2",
+        shown="--dataset pascal --method hsnet --shots 1 --episodes 10 --repeats 1",
     ),
     "augmentation": Benchmark(
         "augmentation:cases",
         "the authors' steps one after the other on whole float32 images (chain), equal draws and pixels",
         repeats=9,
     ),
-    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready", shown=""),
+    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready", shown="--dataset demo"),
     "start": Benchmark("commands:start_cases", "the other checkout, where one is given"),
     "report": Benchmark("commands:report_cases", NOTHING, repeats=1, shown=""),
     "tables": Benchmark("commands:table_cases", NOTHING, repeats=1, shown=""),

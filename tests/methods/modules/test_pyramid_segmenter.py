@@ -64,7 +64,6 @@ def test_only_scales_that_are_read_are_kept(name, scales, data):
         whole = method.backbone.encode(batch.pixels(0))
     assert len(whole) == scales
     assert method.backbone.cache.entry_bytes() == {"pyramid": sum(scale.nbytes for scale in whole)}
-    assert len(whole) == 4
 
 
 @pytest.mark.parametrize("name", METHODS)
