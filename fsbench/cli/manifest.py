@@ -102,8 +102,10 @@ def _summary(manifest: Manifest) -> str:
     header = manifest.header
     task = f"{header.way}-way {header.shot}-shot, {header.setting.replace('_', ' ')}"
     drawn = f", {header.draws} draws of the supports" if header.draws > 1 else ""
+    further = len(manifest.episodes) - len(manifest.tested_episodes)
+    calibrating = f" and {further} that only calibrate" if further else ""
     return (
-        f"{len(manifest.episodes)} episodes, {header.dataset} fold {header.fold}, {task}, "
+        f"{len(manifest.tested_episodes)} episodes{calibrating}, {header.dataset} fold {header.fold}, {task}, "
         f"protocol {header.protocol} v{header.version}{drawn}, sha256 {manifest.sha256}"
     )
 
@@ -122,7 +124,7 @@ def _show(options: argparse.Namespace, extra: list[str]) -> int:
     ways = Counter(len(episode.classes) for episode in manifest.episodes)
     shots = Counter(len(way) for episode in manifest.episodes for way in episode.supports)
     print_line(f"{augmented} episodes augmented; ways {_counts(ways)}; shots {_counts(shots)}")
-    queries_of = Counter(episode.query_class for episode in manifest.episodes)
+    queries_of = Counter(episode.query_class for episode in manifest.tested_episodes)
     for number in manifest.class_ids:
         print_line(f"  {number:3} {header.class_names[str(number)]:20} query of {queries_of[number]} episodes")
     for episode in manifest.episodes[: options.episodes]:

@@ -189,6 +189,10 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _label_next(options: argparse.Namespace) -> int:
+    of_masks = {"--steps": options.steps, "--force": options.force, "--only-present": options.only_present}
+    for option, given in of_masks.items():
+        if given:
+            raise SettingsError(f"{option} is about masks, and --label-next FOLDER segments nothing; leave one out")
     # torch: seconds, which help and refused options do without
     from fsbench.predict.label_next import rank_images
     from fsbench.predict.query_images import find_images

@@ -1,6 +1,6 @@
 """Draw a method's prediction of one episode, and what the method shows of itself."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from fsbench.errors import SettingsError
 from fsbench.explain.capabilities import HasCoarseMasks, HasScanMemory, HasSupportAttention
 from fsbench.explain.coarse_masks import binary_sum
 from fsbench.explain.scan_memory import memory_panels
-from fsbench.visualization.captions import iou_caption
+from fsbench.visualization.captions import MANY, iou_caption
 from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.episodes import batch_query_pixels, draw_cross, image_array, object_center
 from fsbench.visualization.masks import SCALE, heat_map, paint_errors, paint_slots
@@ -20,6 +20,7 @@ from fsbench.visualization.steps import STEP_KEYS, HasQueryMaps, explain_caption
 ERRORS = "IoU of each way (–: nothing to find, nothing drawn), over the errors on the gray image:"
 KEYS = {
     "soft mask": "soft mask: probability of a way by itself, from 0 (dark blue) over gray to 1 (yellow)",
+    "others left out": f"others left out: of more than {MANY} ways, soft masks of those that are there or predicted",
     "looks from": "looks from: the cross is the point of the query whose attention follows",
     "attention": f"attention: of that point to each support, {SCALE}",
     "without the mask": "without the mask: the same attention if the support's mask hid nothing",
@@ -63,7 +64,7 @@ def prediction_panels(
     errors = paint_errors(own, label_map, truth)
     colors = way_colors(own, truth, len(ious))
     panels = [("", paint_slots(own, label_map, colors)), (iou_caption(ious, shown), errors)]
-    panels += _soft_masks(method, hidden, query)
+    panels += soft_mask_panels(method, hidden, query, {*shown, *np.unique(label_map).tolist()})
     if isinstance(method, HasQueryMaps):
         panels += step_panels(method, hidden, query, colors)
     if len(ious) > 1:
@@ -79,16 +80,29 @@ def prediction_panels(
     return panels
 
 
-def _soft_masks(method: Any, episode: EpisodeBatch, query: np.ndarray) -> list[Panel]:
+def soft_mask_panels(method: Any, episode: EpisodeBatch, query: np.ndarray, ways: Collection[int]) -> list[Panel]:
+    """Draw the soft mask of each way; of more than `MANY` those in `ways` alone, and say how many are left out.
+
+    Args:
+        method: to be asked for them.
+        episode: a batch of one episode without its truth.
+        query: (H, W, 3) uint8.
+        ways: numbers of slots that the query shows or that were predicted.
+    """
     method.keeps_soft_masks = True  # else it may leave out what only soft masks need
     probability = method.predict_shots(episode).foreground()
     if probability is None:
         return []
     foreground = probability.cpu().numpy()
-    numbers = [f" {way}" if len(foreground) > 1 else "" for way in range(1, len(foreground) + 1)]
-    return [
-        (f"soft mask{number}", heat_map(mask, query, (0, 1))) for number, mask in zip(numbers, foreground, strict=True)
-    ]
+    if len(foreground) == 1:
+        return [("soft mask", heat_map(foreground[0], query, (0, 1)))]
+    every = range(1, len(foreground) + 1)
+    drawn = [way for way in every if len(foreground) <= MANY or way in ways]
+    panels = [(f"soft mask {way}", heat_map(foreground[way - 1], query, (0, 1))) for way in drawn]
+    left_out = len(every) - len(drawn)
+    if left_out:
+        panels.append((f"{left_out} others left out", np.full_like(query, 255)))
+    return panels
 
 
 def _coarse_masks(method: HasCoarseMasks, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:

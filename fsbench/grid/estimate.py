@@ -71,7 +71,7 @@ class Estimates:
             if chosen:
                 training = [_training_seconds(record) or 0.0 for record in chosen]
                 speeds = [(record, record.run.cost.episodes_per_second) for record in chosen]
-                evaluation = [_episodes(cell, record.header) / speed for record, speed in speeds if speed]
+                evaluation = [_predicted_episodes(cell, record.header) / speed for record, speed in speeds if speed]
                 peak = max(record.run.cost.peak_mib or 0.0 for record in chosen)
                 runs = f"{len(chosen)} run{'s' * (len(chosen) > 1)} of {what}"
                 return CostEstimate(median(training) if trains else 0.0, median(evaluation), peak, runs)
@@ -100,8 +100,17 @@ def _trained_like(record: Record, cell: GridCell) -> bool:
     return _training_seconds(record) is None or is_trial == cell.request.fast
 
 
-def _episodes(cell: GridCell, header: Header) -> int:
-    """Return the cell's number of test episodes as far as it is known without its data.
+def _predicted_episodes(cell: GridCell, header: Header) -> int:
+    """Return how many episodes the cell predicts: its test with every draw, and those that only calibrate."""
+    official, request = _official_episodes(cell, header), cell.request
+    protocol = request.protocol or header.protocol
+    without = (header.dataset, header.protocol) == (request.dataset, protocol) and not header.calibration_ids
+    calibrating = 0 if without else load_protocol(protocol).calibration_count(official)
+    return official * (request.draws or 1) + calibrating
+
+
+def _official_episodes(cell: GridCell, header: Header) -> int:
+    """Return the cell's number of official test episodes as far as it is known without its data.
 
     `header` is the manifest's of a similar run.
     """

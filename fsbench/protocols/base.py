@@ -117,6 +117,10 @@ class Protocol(ABC):
         """Return the manifest `test` with episodes that only calibrate behind its own; by default without any."""
         return test
 
+    def calibration_count(self, episodes: int) -> int:
+        """Return how many episodes only calibrate beside `episodes` of the test, where the data allow; by default 0."""
+        return 0
+
     def check_draws(self, task: Any) -> None:  # noqa: B027 - most tests refuse none
         """Raise SettingsError where further or nested draws of the supports would be another test; by default never."""
 

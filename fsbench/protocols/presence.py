@@ -237,6 +237,9 @@ class Presence(Segmentation):
         }
         return Manifest(entries, (*test.episodes, *episodes))
 
+    def calibration_count(self, episodes: int) -> int:
+        return min(self.calibration, episodes)
+
     def header_entries(self, index: SegmentationIndex, task: EpisodeTask, class_ids: Sequence[int]) -> dict[str, Any]:
         return super().header_entries(index, task, class_ids) | {"absence": self._known(index).words}
 
@@ -330,8 +333,7 @@ class Presence(Segmentation):
         pool = pool.without(pool.unusable(task.shot))
         if not pool.class_ids:
             return None
-        number = min(self.calibration, len(test.official_episodes))
-        drawn = islice(self._stream(pool, task, 1), number)
+        drawn = islice(self._stream(pool, task, 1), self.calibration_count(len(test.official_episodes)))
         first = len(test.episodes)
         return [replace(one, index=first + one.index, calibrates=True) for one in drawn], images
 
@@ -381,13 +383,16 @@ class Presence(Segmentation):
         calibrating = every.filter(pl.col("class_id").is_in(header.calibration_ids) & (pl.col("slot") > 0))
         if not len(calibrating):
             return {}
-        threshold = best_threshold(calibrating["present"].to_numpy(), calibrating["score"].to_numpy())
+        present, score = calibrating["present"].to_numpy(), calibrating["score"].to_numpy().astype(float)
+        threshold = best_threshold(present, score)
+        right = 100 * float(np.mean((score >= threshold) == present))
         decided = pl.col("score").cast(pl.Float64) >= threshold
         gated = [pl.when(decided).then(pl.col(name)).otherwise(0).alias(name) for name in ("tp", "pred", "pred_void")]
         answer = frame.drop(REGIONS, strict=False).with_columns(decided.alias("decided"), *gated)
         words = (
-            f"present from a score of {threshold:.4g}, which decides most of {len(calibrating)} episodes about base "
-            f"classes ({header.calibration_images}) rightly; what is said to be absent has an empty mask"
+            f"present from a score of {threshold:.4g}, the best on {len(calibrating)} episodes about base classes "
+            f"({header.calibration_images}), of which it decides {right:.1f} % rightly; what is said to be absent has "
+            "an empty mask"
         )
         return {CALIBRATED: FurtherAnswer(answer, words)}
 
@@ -402,8 +407,10 @@ class Presence(Segmentation):
         absence = header.protocol_entries.get("absence")
         known = f": {absence}" if isinstance(absence, str) else ""
         notes.append(f"half of the queries show the class, half surely lack it{known}; no published test does this")
-        if header.calibration_ids == [] and self.calibration:
-            notes.append("no threshold is calibrated: the data set has no base classes with enough images")
+        if not header.calibration_ids and self.calibration:
+            chosen = "these episodes were chosen from those of a test"
+            reason = chosen if header.selection is not None else "the data set has no base classes with enough images"
+            notes.append(f"no threshold is calibrated: {reason}")
         return notes
 
     def title(self, header: Header) -> str:

@@ -1,5 +1,6 @@
 """`fsbench manifest` and `fsbench protocols` as a user types them, and a run on a manifest of a file."""
 
+import re
 import shutil
 
 import polars as pl
@@ -43,6 +44,17 @@ def test_build_show_verify(build, folder, capsys):
         "fits the data: photos and label maps are those it was made with",
         "the local lists draw the same episodes",
     ]
+
+
+def test_episodes_that_only_calibrate_are_told_apart(build, capsys):
+    path = build("presence.jsonl", "--protocol", "presence", "--episodes", "12", "--drop-small", "--names-only")
+    manifest = read_manifest(path)
+    assert len(manifest.episodes) == 24
+    assert main(["manifest", "show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("12 episodes and 12 that only calibrate, demo fold 0,")
+    queries = re.findall(r"query of (\d+) episodes", shown)
+    assert len(queries) == len(manifest.class_ids) and sum(map(int, queries)) == 12
 
 
 def test_names_only_is_said(build, folder, capsys):

@@ -324,3 +324,7 @@ def test_photos_to_label_next_are_ranked_beside_those_that_are_labelled(photos, 
     assert "--label-next " in errors and "does not exist" in errors and "--support is missing" in errors
     assert predict("--label-next", labelled, "--support", f"dog={labelled}:{mask}")[0] == 2
     assert "every photo of --label-next" in capsys.readouterr().err
+    for option in ("--steps", "--force", "--only-present"):
+        assert predict("--label-next", photos, option)[0] == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{option} is about masks, and --label-next FOLDER segments nothing" in line

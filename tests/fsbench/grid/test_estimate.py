@@ -51,6 +51,18 @@ def test_trials_tell_how_fast_a_cell_is_tested_but_not_how_long_it_is_trained(ma
     assert coco is not None and coco.evaluation == 4000 / 4  # as configs/protocols/pfenet.yaml has it
 
 
+def test_further_draws_and_episodes_that_calibrate_are_predicted_too(make):
+    cost = {"trainable_parameters": 0, "episodes_per_second": 2.0, "peak_mib": 10.0}
+    estimates = Estimates([changed(make("prototype", 0), cost=cost)])
+    for more, episodes in (
+        ({"draws": 3}, 3 * 1000),
+        ({"protocol": "presence"}, 1000 + 400),
+        ({"protocol": "presence", "draws": 2, "extra": ("--data.episodes=50",)}, 2 * 50 + 50),
+    ):
+        found = estimates.estimate(cell_of("prototype", "blocks", 0, 1, 1, None, 0, **more))
+        assert found.evaluation == episodes / 2
+
+
 def test_runs_without_a_manifest_are_left_out_of_the_estimates(make, caplog):
     lost, sound = make("prototype", 0), make("prototype", 1)
     (lost.path / "manifest.jsonl").unlink()

@@ -362,6 +362,9 @@ def test_the_calibrated_answer_decides_by_base_classes_alone(tmp_path):
     base = every.filter(pl.col("class_id") > 2)
     threshold = best_threshold(base["present"].to_numpy(), base["score"].to_numpy())
     assert f"{threshold:.4g}" in answer.words and "20 episodes about base classes (training images)" in answer.words
+    ways = base.filter(pl.col("slot") == 1).to_dicts()
+    right = 100 * np.mean([(row["score"] >= threshold) == row["present"] for row in ways])
+    assert f"of which it decides {right:.1f} % rightly" in answer.words
     for row, old in zip(answer.frame.to_dicts(), official_rows(every).to_dicts(), strict=True):
         assert row["decided"] == (old["score"] >= threshold)
         assert (row["tp"], row["pred"]) == ((old["tp"], old["pred"]) if row["decided"] else (0, 0))
@@ -369,6 +372,13 @@ def test_the_calibrated_answer_decides_by_base_classes_alone(tmp_path):
     altered = every.with_columns(calibrates=~pl.col("calibrates"))
     with pytest.raises(RecordError, match="has other episodes that calibrate than its manifest names"):
         check_counts(altered, manifest, tmp_path)
+
+
+def test_a_choice_of_episodes_says_why_it_has_no_second_threshold():
+    own = some_header(protocol="presence", requested=40)
+    for header, reason in ((own, "no base classes"), (some_header(**vars(own) | {"selection": {}}), "were chosen")):
+        (note,) = (note for note in presence().rule_notes(header, {}) if "no threshold is calibrated" in note)
+        assert reason in note
 
 
 def test_no_published_test_is_like_it():

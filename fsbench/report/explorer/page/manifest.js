@@ -14,7 +14,8 @@ async function sha256(text) {
 // number draws the same; classes that none of them asks for are left out, or the mean over classes would count them as 0.
 async function manifestText(episodes, fold, chosen, name) {
   const { columns, names } = episodes, header = { ...fold.header };
-  for (const entry of ["draws", "official_sha256"]) delete header[entry]; // the explorer shows the official draw alone
+  const ofOthers = ["draws", "official_sha256", "calibration_ids", "calibration_images"]; // the explorer shows what counts
+  for (const entry of ofOthers) delete header[entry];
   const asked = new Set(chosen.flatMap((i) => columns.classes[i]));
   header.class_ids = header.class_ids.filter((number) => asked.has(number));
   header.class_names = Object.fromEntries(Object.entries(header.class_names).filter(([number]) => asked.has(Number(number))));

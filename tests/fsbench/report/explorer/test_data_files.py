@@ -18,6 +18,7 @@ from fsbench.records.record import find_records, read_record
 from fsbench.report.explorer.columns import iou_spread
 from tests.fsbench.report.explorer.conftest import ATTENDS
 from tests.fsbench.report.test_report import data_file
+from tests.fsbench.runs import rewrite
 
 
 def thousandths(frame):
@@ -116,6 +117,15 @@ def test_a_run_with_other_masks_than_were_counted_has_none(explored, tmp_path, m
     assert data_file(study, "masks-0-0")["predicted"] == {}
     page = (study / "explorer.html").read_text()
     assert page.count("were counted); expected the predictions of the run") == 4
+
+
+def test_supports_with_weaker_labels_are_said_to_be_shown_with_their_masks(make, tmp_path):
+    from fsbench.cli.main import main
+
+    rewrite(make("m", 0), identity={"support_annotation": "box"})
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
+    page = (tmp_path / "r/study-1/explorer.html").read_text()
+    assert "Masks of supports are shown; m was given the filled tight box around each mask instead" in page
 
 
 def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
