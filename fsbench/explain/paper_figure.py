@@ -65,8 +65,8 @@ def draw_paper_figure(folders: Sequence[Path], path: Path, chosen: Sequence[int]
     Args:
         folders: Finished runs on the same episodes, which kept predictions.
         path: File to write, .pdf, .svg or .png.
-        chosen: Indices of the episodes; none: `count` of them, spread evenly over those whose query shows a class, from
-            the first run's lowest IoU to its highest.
+        chosen: Indices of the episodes; none: `count` of those that scores count and whose query shows a class, spread
+            evenly from the first run's lowest IoU to its highest.
         count: Number of episodes where none are chosen.
 
     Raises:
@@ -144,7 +144,8 @@ def _ious(record: Record) -> dict[int, list[float | None]]:
 
 
 def _presence(record: Record) -> dict[int, list[bool]]:
-    frame = record.every_episode.filter(record.every_episode["slot"] > 0).sort("episode", "slot")
+    """Return whether the query shows each way, by episode, of those that scores count."""
+    frame = record.episodes.filter(record.episodes["slot"] > 0).sort("episode", "slot")
     present: dict[int, list[bool]] = {}
     for episode, value in frame.select("episode", "present").iter_rows():
         present.setdefault(episode, []).append(value)

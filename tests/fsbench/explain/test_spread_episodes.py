@@ -2,8 +2,9 @@
 
 import pytest
 
+from datamodules.datasets.folder import Folder
 from fsbench.errors import SettingsError
-from fsbench.explain.paper_figure import spread_episodes
+from fsbench.explain.paper_figure import draw_paper_figure, spread_episodes
 
 
 def test_quantiles_of_episodes_that_show_a_class():
@@ -22,3 +23,11 @@ def test_several_ways_are_averaged_over_those_shown_and_equal_ones_keep_their_or
 def test_nothing_to_show():
     with pytest.raises(SettingsError, match="no query of the test shows its class"):
         spread_episodes({0: [None]}, {0: [False]}, 8)
+
+
+def test_further_draws_are_not_chosen(make, blocks_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("fsbench.explain.paper_figure.open_dataset", lambda record: Folder(str(blocks_folder)))
+    record = make("m", 0, quality=3, keep="masks", draws=2)
+    assert len(record.every_draw["episode"].unique()) == 48
+    figure = draw_paper_figure([record.path], tmp_path / "figure.png", [], 8)
+    assert len(figure.episodes) == 8 and max(figure.episodes) < 24
