@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from datamodules.check.report import Report, some
 from datamodules.indexes.views import ViewIndex
@@ -12,6 +13,7 @@ from fsbench.errors import FsbenchError
 from fsbench.files import is_file
 from fsbench.protocols.segmentation import load_segmentation
 
+Index = TypeVar("Index", bound=ViewIndex)
 MASKS = 40
 """Number of masks of each fold that are decoded as a sample."""
 
@@ -31,9 +33,25 @@ class LoggedRuns:
 
 def check_views(make: Callable[[str], ViewIndex], logged: LoggedRuns, report: Report, root: Path) -> None:
     """Report on annotation files and photos in `root` of the data set that `make` opens."""
+    index = check_annotations(make, report, root)
+    if index is None:
+        return
+    for shot, classes in logged.classes.items():
+        for fold, official in enumerate(classes):
+            subject = f"fold {fold}, {shot}-shot"
+            manifest = _drawn(report, subject, index, fold, shot)
+            if manifest is not None:
+                report.count(subject, len(manifest.class_ids), official, "classes")
+            if manifest is not None and shot == 1:
+                report.count(f"{subject} episodes", len(manifest.episodes), logged.episodes[fold], "episodes")
+                check_episodes(report, f"fold {fold}", index, manifest)
+
+
+def check_annotations(make: Callable[[str], Index], report: Report, root: Path) -> Index | None:
+    """Report on the annotation files in `root`; returns the data set, None where it cannot be used."""
     index = report.attempt("folders", lambda: make(str(root)))
     if index is None or report.attempt("annotations", lambda: index.class_names) is None:
-        return
+        return None
     report.ok("folders", str(root))
     with report.errors("annotations"):
         faults = list(index.faults())
@@ -43,15 +61,7 @@ def check_views(make: Callable[[str], ViewIndex], logged: LoggedRuns, report: Re
             )
         else:
             report.ok("annotations", f"{len(index.listed_photos())} photos are listed, each with masks of a known form")
-    for shot, classes in logged.classes.items():
-        for fold, official in enumerate(classes):
-            subject = f"fold {fold}, {shot}-shot"
-            manifest = _drawn(report, subject, index, fold, shot)
-            if manifest is not None:
-                report.count(subject, len(manifest.class_ids), official, "classes")
-            if manifest is not None and shot == 1:
-                report.count(f"{subject} episodes", len(manifest.episodes), logged.episodes[fold], "episodes")
-                _check_views(report, f"fold {fold}", index, manifest)
+    return index
 
 
 def _drawn(report: Report, subject: str, index: ViewIndex, fold: int, shot: int) -> Manifest | None:
@@ -59,7 +69,7 @@ def _drawn(report: Report, subject: str, index: ViewIndex, fold: int, shot: int)
     return report.attempt(subject, lambda: load_segmentation("incontext").manifest(index, task))
 
 
-def _check_views(report: Report, subject: str, index: ViewIndex, manifest: Manifest) -> None:
+def check_episodes(report: Report, subject: str, index: ViewIndex, manifest: Manifest) -> None:
     """Report whether the photos of a run are there, and whether a sample of its masks can be decoded."""
     names = manifest.image_names
     absent = [name for name in names if not is_file(index.image_path(name))]

@@ -15,6 +15,7 @@ class LvisEpisodes(ViewEpisodes):
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
         index = self.index
         index.check_fold(fold)
+        index.require_list()
         keys = every_tenth(index.frequent_categories(shot), fold, index.folds)
         images_of = {index.numbers[k]: [f"{name}{SEPARATOR}{k}" for name in index.categories[k]] for k in keys}
         return self.episode_run([*images_of], None, episodes_by_turns(images_of, shot=shot, seed=seed))

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.datasets.lvis.verified import FILE as VERIFIED
-from datamodules.datasets.lvis.verified import Verified, read_verified
+from datamodules.datasets.lvis.own_file import FILE as OWN_FILE
+from datamodules.datasets.lvis.own_file import OwnFile, Verified, read_own_file
 from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, view_photo
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.source import missing
@@ -24,9 +24,15 @@ class Lvis(ViewIndex):
     Fold f of a K-shot test holds the categories f, f + 10, … among those with more than K images, in the order of the
     file: tests of other K are about other classes.
 
+    Without the authors' list, categories and photos are those of LVIS's own file: categories by ascending id, with
+    their names, and photos in the file's order. The episodes of published tests follow from the list alone.
+
     Args:
-        root: Folder with `lvis_val.pkl` as Matcher's authors distribute it, and COCO's photos in `coco/val2017` and
-            `coco/train2017`; names in the file say which a photo is in.
+        root: Folder with `lvis_val.pkl` as Matcher's authors distribute it or LVIS's own `lvis_v1_val.json`, or both,
+            and COCO's photos in `coco/val2017` and `coco/train2017`; names in the file say which a photo is in.
+
+    Attributes:
+        file: the one that the categories are from.
     """
 
     name = "lvis"
@@ -34,16 +40,33 @@ class Lvis(ViewIndex):
 
     def __init__(self, root: str):
         self.root = Path(root).expanduser()
-        absent = [part for part in (FILE, "coco") if not (self.root / part).exists()]
+        self.file = next((name for name in (FILE, OWN_FILE) if (self.root / name).exists()), FILE)
+        absent = [part for part in (self.file, "coco") if not (self.root / part).exists()]
         if absent:
             raise missing(
-                f"{root} has no {' and no '.join(absent)}; expected {FILE} and the photos coco/{{train,val}}2017",
+                f"{root} has no {' and no '.join(absent)}; expected {FILE} and the photos coco/{{train,val}}2017, or "
+                f"for PROTOCOL=presence alone {OWN_FILE} and these",
+                __package__,
+            )
+
+    def require_list(self) -> None:
+        """Raise DataError unless the authors' list is there, by whose order the published tests draw."""
+        if self.file != FILE:
+            raise missing(
+                f"{self.root} has {self.file} and no {FILE}, whose order decides the episodes of the published tests; "
+                f"expected {FILE}; PROTOCOL=presence does without",
                 __package__,
             )
 
     @cached_property
-    def categories(self) -> dict[int, dict[str, Any]]:
+    def _own(self) -> OwnFile:
+        return read_own_file(self.root / OWN_FILE, objects=self.file == OWN_FILE)
+
+    @cached_property
+    def categories(self) -> Mapping[int, Mapping[str, Any]]:
         """Category id -> {image name: its annotations}, in the order of the file."""
+        if self.file == OWN_FILE:
+            return self._own.categories
         content = read_annotation_pickle(self.root / FILE, _FORM)
         if not isinstance(content, Mapping) or not content:
             raise self._other_form(f"it holds {type(content).__name__}")
@@ -58,8 +81,9 @@ class Lvis(ViewIndex):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Category ids in words, as the file has no names."""
-        return tuple(f"category {key}" for key in self.categories)
+        """Names of the categories; their ids in words where they are from the authors' list, which has no names."""
+        names = self._own.names if self.file == OWN_FILE else {}
+        return tuple(names.get(key, f"category {key}") for key in self.categories)
 
     @cached_property
     def _ids(self) -> tuple[int, ...]:
@@ -81,13 +105,13 @@ class Lvis(ViewIndex):
         Raises:
             DataError: the file is not there, or contradicts the authors' one.
         """
-        path = self.root / VERIFIED
-        verified = read_verified(path)
+        verified = self._own.verified
         for category, images in self.categories.items():
             for photo in images:
                 if photo in verified and category in verified[photo].absent:
                     raise missing(
-                        f"{path} says that {photo} lacks the category {category}, of which {FILE} has objects; "
+                        f"{self.root / OWN_FILE} says that {photo} lacks the category {category}, of which {self.file} "
+                        "has objects; "
                         "expected files of one version of LVIS",
                         __package__,
                     )
@@ -110,13 +134,13 @@ class Lvis(ViewIndex):
 
     @property
     def annotation_files(self) -> Sequence[Path]:
-        return [self.root / FILE]
+        return [self.root / self.file]
 
     def image_path(self, name: str) -> Path:
         return self.root / "coco" / view_photo(name)
 
     def label_file(self, name: str) -> Path:
-        return self.root / FILE
+        return self.root / self.file
 
     def class_number(self, name: str) -> int:
         return self.numbers[self._category(name)]
@@ -134,8 +158,8 @@ class Lvis(ViewIndex):
     def _category(self, name: str) -> int:
         key = name.rpartition(SEPARATOR)[2]
         if not key.isdecimal() or int(key) not in self.categories:
-            raise DataError(f"{name} is no image of {self.root / FILE}; expected <photo>{SEPARATOR}<category id>")
+            raise DataError(f"{name} is no image of {self.root / self.file}; expected <photo>{SEPARATOR}<category id>")
         return int(key)
 
     def _other_form(self, found: str) -> DataError:
-        return missing(f"{self.root / FILE} is of another version: {found}; expected {_FORM}", __package__)
+        return missing(f"{self.root / self.file} is of another version: {found}; expected {_FORM}", __package__)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from datamodules.datasets.lvis.index import Lvis
-from datamodules.datasets.lvis.verified import Verified
+from datamodules.datasets.lvis.own_file import Verified
 from datamodules.indexes.views import SEPARATOR, listed_views, view_photo
 from fsbench.data.dataset import PairList
 from fsbench.episodes.header import Classes
@@ -49,8 +49,8 @@ class LvisAbsence(KnownAbsence):
         """Class number -> views of the photos that lack it, each of the first category that its photo shows."""
         index = self.index
         first: dict[str, int] = {}
-        for category, images in index.categories.items():
-            for photo in images:
+        for category in index.frequent_categories(1):  # whose photos `fsbench data prepare` brings
+            for photo in index.categories[category]:
                 first.setdefault(photo, category)
         views: dict[int, list[str]] = {}
         for photo in sorted(first.keys() & index.verified.keys()):

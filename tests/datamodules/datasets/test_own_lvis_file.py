@@ -1,0 +1,166 @@
+"""LVIS-92i from LVIS's own file as published: prepared, checked, and tested under presence."""
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datamodules.datasets.lvis import Lvis
+from fsbench.cli.main import main
+from fsbench.config.build import load_index
+from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import DataError
+from fsbench.protocols.segmentation import load_segmentation
+from tests.datamodules.builders import save_photo
+from tests.datamodules.prepare.archives import packed, prepare, times
+
+HEIGHT, WIDTH = 12, 16
+FIRST = 3
+"""Id of the first category; the file names them in another order."""
+
+
+def own_file(photos: int = 30, categories: int = 22) -> dict[str, Any]:
+    """A file in the form of lvis_v1_val.json: photo p shows categories p and p + 1 of those with objects.
+
+    The last category but one has objects in one photo alone, the last in none.
+    """
+    names = [f"{'train2017' if place % 3 == 0 else 'val2017'}/{place + 100:012d}.jpg" for place in range(photos)]
+    shown = [{place % (categories - 2), (place + 1) % (categories - 2)} for place in range(photos)]
+    shown[4] = {categories - 2}
+    objects = []
+    for place, own in enumerate(shown):
+        for category in sorted(own):
+            for corner in range(1 + place % 2):  # two objects of it in every second photo
+                x, y = 1 + 4 * corner, 1 + category % 4
+                square = [x, y, x + 3, y, x + 3, y + 3, x, y + 3]
+                objects.append(
+                    {
+                        "id": len(objects) + 1, "image_id": place + 100, "category_id": FIRST + category, "area": 9.0,
+                        "bbox": [x, y, 3, 3], "segmentation": [[float(value) for value in square]],
+                    }
+                )  # fmt: skip
+    return {
+        "info": {"version": "1.0", "description": "LVIS v1.0 val set"},
+        "annotations": objects[::-1],
+        "images": [
+            {
+                "id": place + 100, "license": 1, "height": HEIGHT, "width": WIDTH, "flickr_url": "",
+                "date_captured": "", "coco_url": f"http://images.cocodataset.org/{name}",
+                "neg_category_ids": [FIRST + (place + step) % categories for step in (5, 9, 11)],
+                "not_exhaustive_category_ids": [FIRST + place % (categories - 2)] if place % 7 == 0 else [],
+            }
+            for place, name in enumerate(names)
+        ],
+        "licenses": [{"id": 1, "name": "", "url": ""}],
+        "categories": [
+            {
+                "id": FIRST + number, "name": f"thing_{number}", "synonyms": [f"thing_{number}"], "def": "a thing",
+                "synset": f"thing.n.{number:02}", "frequency": "r", "image_count": 1, "instance_count": 1,
+            }
+            for number in reversed(range(categories))
+        ],
+    }  # fmt: skip
+
+
+def save_photos(root: Path, content: dict[str, Any]) -> None:
+    for image in content["images"]:
+        save_photo(root / "/".join(image["coco_url"].split("/")[-2:]), HEIGHT, WIDTH)
+
+
+def check_against(content: dict[str, Any], root: Path) -> None:
+    """Every episode of presence against the file itself: what is shown, what is stated to be absent, the masks."""
+    index = Lvis(str(root))
+    name_of = {one["id"]: "/".join(one["coco_url"].split("/")[-2:]) for one in content["images"]}
+    stated = {name_of[one["id"]]: one for one in content["images"]}
+    shown = {(name_of[one["image_id"]], one["category_id"]) for one in content["annotations"]}
+    asked = set()
+    for fold in (0, 3):
+        manifest = load_segmentation("presence").manifest(index, EpisodeTask(fold, episodes=8, skip_small_classes=True))
+        for episode in manifest.episodes:
+            category = FIRST + episode.classes[0] - 1
+            assert index.class_names[episode.classes[0] - 1] == f"thing_{category - FIRST}"
+            photo, own = episode.query.split("@")
+            if episode.index % 2 == 0:
+                assert int(own) == category and (photo, category) in shown
+                assert category not in stated[photo]["not_exhaustive_category_ids"]
+            else:
+                assert category in stated[photo]["neg_category_ids"] and (photo, category) not in shown
+            for support in chain.from_iterable(episode.supports):
+                assert (support.split("@")[0], category) in shown and support.split("@")[0] != photo
+            asked.add(category)
+    assert len(asked) >= 8 and not asked & {FIRST + 20, FIRST + 21}  # of which there are too few photos
+    view = f"{name_of[101]}@{FIRST + 1}"
+    expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    expected[2:5, 1:4] = expected[2:5, 5:8] = 1
+    assert np.array_equal(index.label_map(view), expected)
+
+
+@pytest.mark.parametrize("form", ["zip", "json"])
+def test_the_published_file_is_taken_and_is_all_that_presence_needs(form, tmp_path, capsys):
+    content = own_file()
+    save_photos(tmp_path / "coco", content)
+    given, root = tmp_path / "downloads", tmp_path / "lvis"
+    for folder in ("val2017", "train2017"):
+        source = tmp_path / folder
+        (source / "x").mkdir(parents=True)
+        (tmp_path / "coco" / folder).rename(source / folder)
+        packed(source, given / f"{folder}.zip")
+    arguments = ("lvis", "--root", root, "--from", given, "--allow-unverified", "--validation-only")
+    assert prepare(*arguments) == 2
+    error = capsys.readouterr().err
+    assert "expected the authors' file, or for PROTOCOL=presence alone LVIS's own lvis_v1_val.json or its .zip" in error
+    place = given / "lvis_v1_val.json" if form == "json" else tmp_path / "packed/lvis_v1_val.json"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(json.dumps(content))
+    if form == "zip":
+        packed(place.parent, given / "lvis_v1_val.json.zip")
+    assert prepare(*arguments) == 0
+    said = capsys.readouterr().out
+    assert "lvis_val.pkl is not there: all tests but PROTOCOL=presence need it" in said
+    assert json.loads((root / "lvis_v1_val.json").read_text()) == content
+    assert not (root / "coco/val2017/000000000104.jpg").exists()  # whose category is in no test
+    assert {path.name for path in root.iterdir() if not path.name.startswith(".")} <= {
+        "coco", "lvis_v1_val.json", "prepared.json"
+    }  # fmt: skip
+    before = times(root)
+    assert prepare(*arguments) == 0
+    assert times(root) == before
+    check_against(content, root)
+    capsys.readouterr()
+    assert main(["data", "check", "lvis", "--root", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "there is no lvis_val.pkl: PROTOCOL=presence alone" in said and "PROBLEM" not in said
+
+
+def test_published_tests_ask_for_the_authors_list(tmp_path):
+    content = own_file()
+    save_photos(tmp_path / "coco", content)
+    (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
+    index = load_index("lvis", str(tmp_path), [])
+    for protocol in ("incontext", "sansa"):
+        with pytest.raises(DataError, match=r"no lvis_val.pkl, whose order decides .*PROTOCOL=presence does without"):
+            load_segmentation(protocol).manifest(index, EpisodeTask(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda content: content.pop("categories"), "'categories'"),
+        (lambda content: content["annotations"][0].pop("image_id"), "'image_id'"),
+        (lambda content: content["annotations"][0].update(image_id=7), "7"),
+        (lambda content: content.update(annotations=[]), "it has no objects"),
+        (lambda content: content["images"][0].pop("neg_category_ids"), "'neg_category_ids'"),
+    ],
+)
+def test_a_file_of_another_version_is_one_line(change, reason, tmp_path):
+    content = own_file()
+    change(content)
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
+    with pytest.raises(DataError) as refused:
+        Lvis(str(tmp_path)).class_names  # noqa: B018
+    first, *_ = str(refused.value).splitlines()
+    assert f"lvis_v1_val.json is of another version ({reason}); expected LVIS's own file" in first
