@@ -138,10 +138,10 @@ def _interception(device: torch.device, side: int, batch: int, width: int) -> Pa
 
 
 def _block(device: torch.device, side: int, batch: int, width: int) -> Paths:
-    """Return the calls of the hybrid core of one block, between its projections."""
+    """Return the calls of the hybrid core of one block, between its projections, whose outputs lie channels last."""
     torch.manual_seed(0)
     net = SS2D(width, HybridMambaConfig(), hybrid=True).to(device)
-    q, s = (torch.randn(batch, 2 * width, side, side, device=device) for _ in range(2))
+    q, s = (torch.randn(batch, side, side, 2 * width, device=device).permute(0, 3, 1, 2) for _ in range(2))
     return _as_authors(lambda: net.mix(q, s)[:2]), [q, s, *net.parameters()]
 
 
