@@ -39,7 +39,7 @@ def check_views(make: Callable[[str], ViewIndex], logged: LoggedRuns, report: Re
     for shot, classes in logged.classes.items():
         for fold, official in enumerate(classes):
             subject = f"fold {fold}, {shot}-shot"
-            manifest = _drawn(report, subject, index, fold, shot)
+            manifest = draw_test(report, subject, index, "incontext", EpisodeTask(fold, shot=shot))
             if manifest is not None:
                 report.count(subject, len(manifest.class_ids), official, "classes")
             if manifest is not None and shot == 1:
@@ -64,9 +64,9 @@ def check_annotations(make: Callable[[str], Index], report: Report, root: Path) 
     return index
 
 
-def _drawn(report: Report, subject: str, index: ViewIndex, fold: int, shot: int) -> Manifest | None:
-    task = EpisodeTask(fold, shot=shot)
-    return report.attempt(subject, lambda: load_segmentation("incontext").manifest(index, task))
+def draw_test(report: Report, subject: str, index: ViewIndex, protocol: str, task: EpisodeTask) -> Manifest | None:
+    """Return the test that a protocol draws; None where it cannot be drawn, which the report says."""
+    return report.attempt(subject, lambda: load_segmentation(protocol).manifest(index, task))
 
 
 def check_episodes(report: Report, subject: str, index: ViewIndex, manifest: Manifest) -> None:

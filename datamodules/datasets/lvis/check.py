@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from datamodules.check.report import Report, some
-from datamodules.check.views import LoggedRuns, check_annotations, check_episodes, check_views
+from datamodules.check.views import LoggedRuns, check_annotations, check_episodes, check_views, draw_test
 from datamodules.datasets.lvis import Lvis
 from datamodules.datasets.lvis.index import FILE
 from fsbench.episodes.task import EpisodeTask
 from fsbench.files import is_file
-from fsbench.protocols.segmentation import load_segmentation
 
 LOGGED = LoggedRuns(classes={1: (92,) * 10, 5: (68,) * 10}, episodes=(2300,) * 10)
 SAMPLE = 60
@@ -33,10 +32,9 @@ def _check_own_file(report: Report, root: Path) -> None:
     absent = [photo for photo in photos if not is_file(index.image_path(photo))]
     if absent:
         report.problem("photos", f"{len(absent)} of {len(photos)} are missing: {some(absent)}")
-    presence = load_segmentation("presence")
     for fold in range(index.folds):
         subject, task = f"fold {fold}", EpisodeTask(fold, episodes=SAMPLE, skip_small_classes=True)
-        manifest = report.attempt(subject, lambda task=task: presence.manifest(index, task))  # type: ignore[misc]
+        manifest = draw_test(report, subject, index, "presence", task)
         if manifest is not None:
             report.ok(subject, f"{len(manifest.class_ids)} classes")
             check_episodes(report, subject, index, manifest)
