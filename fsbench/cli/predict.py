@@ -17,7 +17,7 @@ LABEL_NOTES = (
     "what it adds to those labelled and to those above it; closest to: photos that are more like it than like those; "
     "clutter: steps in brightness in percent, which is shown and not ranked by",
     "on samples of PASCAL VOC the first of the list was not told from a random photo; on the demo's drawn scenes it "
-    "was better (docs/guides/supports.md has the figures)",
+    "was better with INSID3 and not told from one with the prototype (docs/guides/supports.md has the figures)",
 )
 """Meaning of the table of --label-next, and how far it can be trusted."""
 
@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-next", type=Path, metavar="FOLDER",
         help="do not segment, but say which photos of this folder to label next for the photos of --query (default: of "
-        "this folder), beside those of --support, if any",
+        "this folder), beside those of --support, if any; on photos not told from a random choice so far",
     )  # fmt: skip
     parser.add_argument("--count", type=whole(1), default=3, help="photos that --label-next names (default: 3)")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
