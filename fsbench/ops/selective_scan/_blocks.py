@@ -77,9 +77,8 @@ class _Inputs:
         groups = B.shape[1]
         skip, offset = (None if t is None else t.unflatten(0, (groups, -1)) for t in (D, bias))
         A = channels_last(A[None], groups)[0]
-        tokens = (t.mT.contiguous() for t in (u, delta))
         rate = A * math.log2(math.e) if softplus else A
-        return cls(*tokens, A, B, C, skip, offset, softplus, rate)
+        return cls(u.mT.contiguous(), delta.mT.contiguous(), A, B, C, skip, offset, softplus, rate)
 
 
 class _Block:
