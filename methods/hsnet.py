@@ -54,20 +54,22 @@ class HSNet(OneWaySegmenter):
         """Predict by K one-shot passes whose votes are divided by the most votes that any pixel has (§4.5).
 
         One way and shot at a time, so that neither the memory nor the numbers of a way depend on how many there are.
+        Of all shots only the sums of their votes and probabilities are held.
         """
-        ways, shots = episode.support.shape[1:]
-        height, width = episode.query_sizes[0].tolist()
         query = [unit(scale[None]) for scale in self.pyramid(episode, int(episode.query[0]))]
-        logits = []
-        for shot in range(shots):
-            answers = []
-            for way in range(ways):
-                support = [s[None] for s in self.pyramid(episode, int(episode.support[0, way, shot]))]
-                answers.append(self.segment(query, support, episode.support_masks[0, way, shot, None]))
-            logits.append(resize(torch.cat(answers), (height, width)))
-        if shots == 1:
-            return self.predict(logits[0], episode)
-        return predict_from(combine(torch.stack(logits), "hsnet_vote"))
+        logits = (self.shot_logits(episode, query, shot) for shot in range(episode.support.shape[2]))
+        if episode.support.shape[2] == 1:
+            return self.predict(next(logits), episode)
+        return predict_from(combine(logits, "hsnet_vote"))
+
+    def shot_logits(self, episode: EpisodeBatch, query: Sequence[Tensor], shot: int) -> Tensor:
+        """Return the logits (N, 2, h, w) of one shot at the query's own size, a way at a time."""
+        height, width = episode.query_sizes[0].tolist()
+        answers = []
+        for row, mask in zip(episode.support[0, :, shot].tolist(), episode.support_masks[0, :, shot], strict=True):
+            support = [scale[None] for scale in self.pyramid(episode, row)]
+            answers.append(self.segment(query, support, mask[None]))
+        return resize(torch.cat(answers), (height, width))
 
     def logits(self, query: list[Tensor], support: list[Tensor], masks: Tensor, episodes: Tensor) -> Tensor:
         """Return logits for one shot (K = 1); see `OneWaySegmenter.logits`."""

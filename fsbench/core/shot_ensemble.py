@@ -5,7 +5,7 @@ They need nothing of a method but its two-class logits, so any method that can d
 Shapes: K shots, N ways, S image side, (h, w) the predicted map.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
@@ -41,7 +41,7 @@ def ensemble(predict: Predict, episode: EpisodeBatch, strategy: NShotStrategy) -
         SettingsError: the method gives no logits.
     """
     shots = [_one_shot(predict, episode, shot) for shot in range(episode.support.shape[2])]
-    logits = torch.stack([_logits(shot, strategy) for shot in shots])
+    logits = [_logits(shot, strategy) for shot in shots]
     weights = _guidance(predict, episode) if strategy == "cross_guided" else None
     prediction = predict_from(combine(logits, strategy, weights))
     present = presence_score = None
@@ -128,29 +128,32 @@ def predict_from(combined: Combined) -> Prediction:
     return Prediction(label_map(combined.scores, combined.foreground), probability=combined.probability)
 
 
-def combine(logits: Tensor, strategy: str, weights: Tensor | None = None) -> Combined:
-    """Join one-shot logits (K, N, 2, h, w); entry 1 is foreground.
+def combine(logits: Iterable[Tensor], strategy: str, weights: Tensor | None = None) -> Combined:
+    """Join one-shot logits, K of (N, 2, h, w), entry 1 foreground; one shot is held at a time.
 
     "vote": foreground where at least half of the hard masks say so. "average": mean probability above 0.5.
     "average_logit": mean logits. "hsnet_vote": votes over the most votes of any pixel (at least 1), 0.5 or more.
     "cross_guided": probabilities weighted with `weights` (K, N), how well a shot segments the supports; where they are
     all 0, "average".
     """
-    shots = len(logits)
+    share = None if weights is None else torch.where(weights.sum(0) > 0, weights, 1.0)
+    shots, total, votes = 0, torch.tensor(0.0), torch.tensor(0)
+    for shot, own in enumerate(logits):
+        value = own if strategy == "average_logit" else own.softmax(1)[:, 1]
+        value = value if share is None else share[shot, :, None, None] * value
+        hard = (own[:, 1] > own[:, 0]).long()
+        total, votes = (value, hard) if shot == 0 else (total + value, votes + hard)
+        shots = shot + 1
+    mean = total / (shots if share is None else share.sum(0)[:, None, None])
     if strategy == "average_logit":
-        mean = logits.mean(0)
         probability = mean.softmax(1)[:, 1]
         return Combined(probability, mean[:, 1] > mean[:, 0], probability)
     if strategy in ("average", "cross_guided"):
-        share = logits.new_ones(logits.shape[:2]) if weights is None else weights
-        share = torch.where(share.sum(0) > 0, share, 1.0)
-        probability = (share[..., None, None] * logits.softmax(2)[:, :, 1]).sum(0) / share.sum(0)[:, None, None]
-        return Combined(probability, probability > 0.5, probability)
-    votes = (logits[:, :, 1] > logits[:, :, 0]).sum(0)
+        return Combined(mean, mean > 0.5, mean)
     most = votes.amax((1, 2), keepdim=True).clamp(min=1) if strategy == "hsnet_vote" else shots
     agreed = votes / most
-    probability = logits.softmax(2)[:, :, 1].mean(0)  # decides between ways with equally many votes
-    return Combined((agreed * (shots + 1) + probability) / (shots + 2), agreed >= 0.5, probability)
+    # the mean probability decides between ways with equally many votes
+    return Combined((agreed * (shots + 1) + mean) / (shots + 2), agreed >= 0.5, mean)
 
 
 def label_map(scores: Tensor, foreground: Tensor) -> Tensor:

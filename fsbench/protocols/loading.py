@@ -31,7 +31,7 @@ class LoadingConfig:
         geometry: how images and the truth are seen.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
         annotation: of the supports, a key of `ANNOTATIONS`; "all_ways" tells also what supports show of the other ways.
-        annotation_seed: of what weak annotations draw, together with the number of the episode.
+        annotation_seed: of what weak annotations and `kept_support` draw, together with the number of the episode.
         input_resize: how images and support labels become S x S; the truth is always the protocol's.
         hints: what the method asks for beside images and masks.
         kept_support: share of each support's object that is labelled, see `fsbench.data.kept_support`; boxes are drawn
@@ -92,7 +92,10 @@ def load_episode(
         streams = AnnotationStreams.of_episode(config.annotation_seed, episode.index)
         support_labels.append([_support_label(index, name, number, labels[name], config, streams) for name in way])
     support_labels = [
-        [keep_share(label, config.kept_support, (episode.index, way, shot)) for shot, label in enumerate(of_way)]
+        [
+            keep_share(label, config.kept_support, (episode.index, way, shot, config.annotation_seed))
+            for shot, label in enumerate(of_way)
+        ]
         for way, of_way in enumerate(support_labels)
     ]
     shown = None

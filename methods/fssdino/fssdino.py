@@ -21,7 +21,7 @@ from methods.fssdino.prediction import (
     class_features,
     class_scores,
     compare_classes,
-    masks_to_grid,
+    to_grid,
     to_size,
 )
 from methods.modules.class_logits import INVALID
@@ -94,8 +94,8 @@ class FSSDINO(Segmenter):
         rows = episode.support[0]
         query = self._features(episode, int(episode.query[0]))
         supports = torch.stack([self._features(episode, row) for row in rows.flatten().tolist()])
-        shown = None if episode.support_ways is None else episode.support_ways[0]
-        masks = masks_to_grid(class_masks(episode.support_labels[0], rows, shown), *query.shape[1:])
+        shown = None if episode.support_ways is None else to_grid(episode.support_ways[0], *query.shape[1:])
+        masks = class_masks(to_grid(episode.support_labels[0], *query.shape[1:]), rows, shown)  # small before copies
         index = int(episode.episodes[0])
         maps = compare_classes(query, class_features(supports, masks), self.n_clusters, Draws((self.seed, index)))
         unfinished = [number for number, own in enumerate(maps) if own and own.kmeans and not own.kmeans.converged]

@@ -30,9 +30,9 @@ class Draws:
         return torch.from_numpy(self.numpy.choice(count, chosen, replace=False).astype(np.int64))
 
 
-def masks_to_grid(masks: Tensor, height: int, width: int) -> Tensor:
-    """Bring masks (B, M + 1, S, S) bool to the grid, nearest (§2)."""
-    return F.interpolate(masks.float(), (height, width), mode="nearest") > 0
+def to_grid(maps: Tensor, height: int, width: int) -> Tensor:
+    """Bring label maps or masks (B, M, S, S), uint8 or bool, to the grid, nearest (§2)."""
+    return F.interpolate(maps.byte(), (height, width), mode="nearest").to(maps.dtype)
 
 
 def class_features(features: Tensor, masks: Tensor) -> list[Tensor]:

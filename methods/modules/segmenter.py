@@ -6,7 +6,7 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) the query's original s
 tokens, Ts support tokens, e channels of a ViT head.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -118,22 +118,26 @@ class FewShotClassifierSegmenter(Segmenter):
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query = self._query(episode, int(episode.query[0]))
         size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
-        rows = episode.support[0].tolist()
-        features = {row: self._support(episode, row) for ways in rows for row in ways}
-        supports = [[features[row] for row in shots] for shots in rows]  # an image's features exist once
+        supports = (self._supports_of_shot(episode, shot) for shot in range(episode.support.shape[2]))
         label_sums, mask_sums = self.sum_over_shots(query, supports, episode.support_masks[0], size)
         present, label_map = decide(label_sums, mask_sums)
         score = None if label_sums is None else label_sums[..., 1] / label_sums.sum(-1)
         return Prediction(label_map, present, score, mask_sums.clamp(min=1e-30).log())
 
+    def _supports_of_shot(self, episode: EpisodeBatch, shot: int) -> list[Tensor]:
+        """Return the support features (C, Ts, e) of each way; those of an image that serves two exist once."""
+        rows = episode.support[0, :, shot].tolist()
+        features = {row: self._support(episode, row) for row in rows}
+        return [features[row] for row in rows]
+
     def sum_over_shots(
-        self, query: Tensor, supports: Sequence[Sequence[Tensor]] | Tensor, masks: Tensor, size: tuple[int, int]
+        self, query: Tensor, supports: Iterable[Sequence[Tensor]], masks: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor | None, Tensor]:
-        """Sum the probabilities of all shots (§6), one way at a time: the memory does not grow with the ways.
+        """Sum the probabilities of all shots (§6), one shot and way at a time: the memory grows with neither.
 
         Args:
             query: query features (C, T, e).
-            supports: support features (C, Ts, e) by way and shot.
+            supports: of each shot, which is held no longer than it is used, the support features (C, Ts, e) by way.
             masks: support masks (N, K, S, S).
             size: (h, w).
 
@@ -142,11 +146,10 @@ class FewShotClassifierSegmenter(Segmenter):
         """
         label_sums: Tensor | None = None
         mask_sums: Tensor | None = None
-        shots = masks.shape[1]
-        for shot in range(shots):
+        for shot, ways in enumerate(supports):
             answers = [
-                self.learner(query[None], shots_of[shot][None], mask[shot, None])
-                for shots_of, mask in zip(supports, masks, strict=True)
+                self.learner(query[None], support[None], mask[None])
+                for support, mask in zip(ways, masks[:, shot], strict=True)
             ]
             maps = torch.cat([maps for _, maps in answers])
             labels = [label for label, _ in answers if label is not None]
@@ -156,7 +159,7 @@ class FewShotClassifierSegmenter(Segmenter):
                 present = at_least_single(torch.cat(labels)).softmax(1)
                 label_sums = present if label_sums is None else label_sums + present
         assert mask_sums is not None
-        divisor = shots if self.average_shots else 1
+        divisor = masks.shape[1] if self.average_shots else 1
         return None if label_sums is None else label_sums / divisor, mask_sums / divisor
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:

@@ -117,7 +117,7 @@ def test_a_share_of_each_supports_object_is_labelled_in_the_test_alone(index):
     for batch, plain in zip(asked.test_dataloader(), usual.test_dataloader(), strict=True):
         number, whole, part = int(batch.episodes[0]), plain.support_labels, batch.support_labels
         for way in range(2):
-            expected = keep_share(whole[0, way, 0].numpy(), 0.3, (number, way, 0))
+            expected = keep_share(whole[0, way, 0].numpy(), 0.3, (number, way, 0, 0))
             assert np.array_equal(part[0, way, 0].numpy(), expected)
         dropped = part != whole
         assert dropped.any() and torch.equal(torch.where(dropped, 255, plain.support_ways), batch.support_ways)
@@ -128,6 +128,14 @@ def test_a_share_of_each_supports_object_is_labelled_in_the_test_alone(index):
     for share in (0, -1, 1.5):
         with pytest.raises(SettingsError, match="above 0, up to 1"):
             module(index, kept_support=share)
+
+
+def test_what_is_kept_of_a_support_follows_from_the_tests_seed(index):
+    seeded = {"protocol": "hsnet", "test_seed": 5, "episodes": 3}
+    part, whole = (module(index, **seeded, **kept).test_dataloader() for kept in ({"kept_support": 0.3}, {}))
+    for batch, plain in zip(part, whole, strict=True):
+        expected = keep_share(plain.support_labels[0, 0, 0].numpy(), 0.3, (int(batch.episodes[0]), 0, 0, 5))
+        assert np.array_equal(batch.support_labels[0, 0, 0].numpy(), expected)
 
 
 def test_ways_that_a_setting_adds_to_one_are_told_whatever_is_loaded_together(index):

@@ -20,7 +20,7 @@ from methods.fssdino.prediction import (
     compare_classes,
     gram_map,
     gram_matrix,
-    masks_to_grid,
+    to_grid,
     to_size,
 )
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
@@ -60,7 +60,7 @@ def prediction(case: Case) -> Comparisons:
     original = (c["original_size"][0], c["original_size"][1])
     supports = t["in.support_features"]
     masks = t["in.support_masks"] > 0
-    small = masks_to_grid(masks, *supports.shape[2:])
+    small = to_grid(masks, *supports.shape[2:])
     yield case.compare("mid.support_masks_small", small, EXACT)
     yield from _channels(masks)
     draws = Draws(c["numpy_seed"])
@@ -120,7 +120,7 @@ def end_to_end(case: Case) -> Comparisons:
         [patch_maps(model, ((image.float() / 255 - mean) / std)[None], norm=False) for image in images]
     )
     yield case.compare("mid.features", features.flatten(2).transpose(1, 2), relative(1e-4))
-    small = masks_to_grid(t["in.support_masks"] > 0, *features.shape[2:])
+    small = to_grid(t["in.support_masks"] > 0, *features.shape[2:])
     draws = Draws(c["numpy_seed"])
     maps = compare_classes(features[0], class_features(features[1:], small), c["n_clusters"], draws)
     scores = class_scores(maps, (side, side))
