@@ -75,6 +75,7 @@ def test_a_training_step_starts_from_no_gradient():
         ("emat-training --query-side 4 --paths kept,packed", ["kept", "packed"]),
         ("emat-ways --ways 2 --query-side 4", ["whole", "chunks"]),
         ("emat-episode --ways 2 --side 28", ["ours"]),
+        ("episodes --methods hsnet", ["ours"]),
         ("hsnet --side 32", ["plain", "ours"]),
         ("dcama --side 32 --shots 1 --backbone resnet50", ["plain", "chunked"]),
         ("hmnet --side 8 --width 4 --blocks 1 --what scan,block,network", None),
