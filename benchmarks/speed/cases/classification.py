@@ -195,7 +195,7 @@ def prompts_plainly(method: FineTuned, state: EpisodeState) -> Tensor:
 
 def tuning_cases(
     device: torch.device,
-    method: str = "ft",
+    method: str = "ft,fort",
     dataset: str = "demo-cls",
     backbone: str = "dino_vitb16",
     way: int = 5,
