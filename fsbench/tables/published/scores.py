@@ -12,6 +12,7 @@ from typing import Any
 
 from fsbench.atlas.atlas import Entry, read_atlas, shipped_atlas
 from fsbench.errors import DataError
+from fsbench.files import load_yaml
 from fsbench.paths import BENCHMARKS
 from fsbench.protocols.base import OTHERS
 from fsbench.records.run import TF32
@@ -122,14 +123,12 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
 
     Raises DataError for whatever the mapping does not know.
     """
-    import yaml  # only tables with --published need it
-
     file = folder / "mapping.yaml"
     if not file.is_file():
         raise DataError(
             f"{file} is not there; expected the published figures that come with the suite; install it again"
         )
-    mapping = yaml.safe_load(file.read_text())
+    mapping = load_yaml(file)
     unmatched = {path.name for path in folder.glob("*.csv")} ^ {name for name in mapping["files"] if "/" not in name}
     if unmatched:
         raise DataError(f"{', '.join(sorted(unmatched))}: either not in {folder} or not in mapping.yaml; expected both")
