@@ -18,20 +18,13 @@ NODES = 100_000
 
 @cache
 def _loader() -> Any:
-    """Return PyYAML's safe loader, which also refuses repeated keys, deep nesting and aliases that stand for too much.
-
-    Text is read by libyaml where PyYAML was built with it, as its wheels are: five times as fast. Values are put
-    together in Python, where their depth is bounded.
-    """
+    """Return PyYAML's safe loader, which also refuses repeated keys, deep nesting and aliases that
+    stand for too much."""
     import yaml  # spared until it is needed
-    from yaml.composer import Composer
 
-    reader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-
-    class Loader(Composer, reader):
+    class Loader(yaml.SafeLoader):
         def __init__(self, stream: str):
-            reader.__init__(self, stream)
-            Composer.__init__(self)
+            super().__init__(stream)
             self.depth = 0
             self.sizes: dict[int, int] = {}
 

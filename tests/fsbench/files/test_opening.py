@@ -118,9 +118,9 @@ LAUGHS = "a: &a [x, x, x, x, x]\n" + "".join(
         ("[" * 3000, "deeper than 50"), ("a: 1\na: 2", "'a' again"),
         ("{a: {b: 1, b: 2}}", "'b' again"), ("a: [", "expected"), ("a: !!python/object:os.system x", "constructor"),
         ("a: 2024-13-45", "month"), ("a: !!int ''", "cannot be read"), ("a: " + "1" * 5000, "cannot be read"),
-        ("? [a]\n: b", "unhashable"), ("a: \x1b", "(special|control) characters"),
-        ('a: [1, "\\ud800"]', r"line 1\b.*(half of a|invalid Unicode) character"),
-        ('a:\n  "\\udfff": 1', r"line 2\b.*(half of a|invalid Unicode) character"),
+        ("? [a]\n: b", "unhashable"), ("a: \x1b", "special characters"),
+        ('a: [1, "\\ud800"]', "line 1 has half of a character"),
+        ('a:\n  "\\udfff": 1', "line 2 has half of a character"),
     ],
 )  # fmt: skip
 def test_yaml_that_is_refused(text, reason):
