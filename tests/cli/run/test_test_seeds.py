@@ -22,16 +22,16 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     checkpoint = tmp_path / "best.ckpt"
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)
     common = ["bench", "--method=hmnet", "--dataset=demo", "--protocol=pfenet", f"--runs={tmp_path}", "--no-trivial"]
-    for seed in (0, 1, 321):
+    for seed in (0, 321):
         own = [f"--ckpt={checkpoint}", "--data.episodes=3", f"--data.test_seed={seed}"]
         assert main([*common, *extra, *own]) == 0
     records = find_records(tmp_path)
-    assert len({record.manifest.sha256 for record in records}) == len(records) == 3
-    assert {record.manifest.header.seed for record in records} == {0, 1, 321}
+    assert len({record.manifest.sha256 for record in records}) == len(records) == 2
+    assert {record.manifest.header.seed for record in records} == {0, 321}
     identities = [record.run.identity.as_json() for record in records]
     for identity in identities:
         del identity["manifest_sha256"], identity["files_sha256"]
-    assert identities[0] == identities[1] == identities[2] and set(identities[0]["training"]) == {"checkpoint_sha256"}
+    assert identities[0] == identities[1] and set(identities[0]["training"]) == {"checkpoint_sha256"}
     assert not list(tmp_path.glob("*/checkpoints"))
 
 
