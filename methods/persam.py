@@ -7,6 +7,7 @@ the support that mix the decoder's three masks.
 Shapes: K shots, C channels, g side of SAM's grid, (H, W) an image, s side of low-resolution masks.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -96,10 +97,13 @@ def attention_map(values: Tensor, grid: int) -> Tensor:
 
 
 def guided_attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **_: Any
 ) -> tuple[Tensor, Tensor]:
-    """Attend as the authors do: with a mask, a second softmax of the weights plus it (§3)."""
-    weights = (query @ key.transpose(2, 3) * scaling).softmax(-1)
+    """Attend as the authors do: with a mask, a second softmax of the weights plus it (§3).
+
+    The products are divided by the root of their length, as the authors' are: a factor rounds otherwise.
+    """
+    weights = (query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])).softmax(-1)
     if attention_mask is not None:
         weights = (weights + attention_mask).softmax(-1)
     return (weights @ value).transpose(1, 2).contiguous(), weights

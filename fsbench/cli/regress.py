@@ -71,7 +71,7 @@ def _report(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path, s
     if before is None:
         print_line(f"{case.name:20} new    {len(now.outcome.answers)} episodes; {seconds:.1f} s")
         return False
-    findings = diff_outcomes(before, now.outcome)
+    findings = diff_outcomes(before, now.outcome, case.pixels)
     print_line(
         f"{case.name:20} {'moved' if findings.any else 'ok':5} {len(findings.moved):2} of {len(now.outcome.answers)} "
         f"episodes, at most {findings.pixels} pixels, losses by {findings.loss:.1e}; {seconds:.1f} s",

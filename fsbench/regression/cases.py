@@ -24,7 +24,7 @@ from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answ
 
 FOLDER = BENCHMARKS / "regression"
 PIXELS = 8
-"""Number of pixels of one episode's mask that may differ."""
+"""Number of pixels of one episode's mask that may differ, unless the case has another."""
 SCORE = 1e-4
 """Allowed difference of a presence score, beside the share of the mask's pixels that differ: a method that only
 segments takes the mask's share of the image for it."""
@@ -49,6 +49,7 @@ class Case:
         test: further arguments of the test.
         training: further arguments of the training.
         random_backbone: further arguments with a `backbone`.
+        pixels: number of pixels of one episode's mask that may differ.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Case:
     test: tuple[str, ...]
     training: tuple[str, ...]
     random_backbone: tuple[str, ...]
+    pixels: int = PIXELS
 
     @property
     def seed(self) -> int:
@@ -122,12 +124,12 @@ class Findings:
         return bool(self.settings or self.moved or self.losses or self.scores)
 
 
-def diff_outcomes(before: Outcome, now: Outcome) -> Findings:
-    """Compare a case's outcome with the accepted one."""
+def diff_outcomes(before: Outcome, now: Outcome, pixels: int = PIXELS) -> Findings:
+    """Compare a case's outcome with the accepted one; `pixels` of an episode's mask may differ."""
     settings = _settings(before.identity, now.identity)
     if settings:
         return Findings(settings, [], [])
-    episodes = [_episode(a, b) for a, b in zip(before.answers, now.answers, strict=False)]
+    episodes = [_episode(a, b, pixels) for a, b in zip(before.answers, now.answers, strict=False)]
     losses = [abs(b - a) / max(abs(a), 1e-9) for a, b in zip(before.losses, now.losses, strict=False)]
     loss_messages = [
         f"loss of step {step}: {now.losses[step - 1]:.6g}, was {before.losses[step - 1]:.6g}"
@@ -138,8 +140,8 @@ def diff_outcomes(before: Outcome, now: Outcome) -> Findings:
         if len(a) != len(b):
             loss_messages.append(f"{len(b)} {what}, there were {len(a)}")
     moved = [item for item in episodes if item.reasons]
-    pixels = max((item.pixels for item in episodes), default=0)
-    return Findings([], moved, loss_messages, _scores(before, now), pixels, max(losses, default=0.0))
+    most = max((item.pixels for item in episodes), default=0)
+    return Findings([], moved, loss_messages, _scores(before, now), most, max(losses, default=0.0))
 
 
 def _scores(before: Outcome, now: Outcome) -> list[str]:
@@ -167,7 +169,7 @@ def _settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "
     return messages
 
 
-def _episode(before: CaseEpisode, now: CaseEpisode) -> EpisodeDiff:
+def _episode(before: CaseEpisode, now: CaseEpisode, allowed: int) -> EpisodeDiff:
     if before.episode != now.episode:
         differing = [key for key in now.episode if now.episode[key] != before.episode.get(key)]
         was = ", ".join(f"{key} is {now.episode[key]}, was {before.episode.get(key)}" for key in differing)
@@ -178,7 +180,7 @@ def _episode(before: CaseEpisode, now: CaseEpisode) -> EpisodeDiff:
             now.index, 0, [f"size {now.size}, was {before.size}; {len(b)} slots, were {len(a)}"], same=False
         )
     pixels = int((before.label_map() != now.label_map()).sum())
-    reasons = [f"{pixels} pixels differ"] if pixels > PIXELS else []
+    reasons = [f"{pixels} pixels differ"] if pixels > allowed else []
     for old, new in zip(a, b, strict=True):
         for name in COLUMNS:
             if not _is_close(name, old[name], new[name], pixels, pixels / (now.size[0] * now.size[1])):
@@ -211,11 +213,14 @@ def read_cases(names: Sequence[str] = ()) -> list[Case]:
         SettingsError: a name is unknown.
     """
     content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
-    common = [tuple(content[key]) for key in ("settings", "test", "training", "random_backbone")]
+    settings, test, training, network = (
+        tuple(content[key]) for key in ("settings", "test", "training", "random_backbone")
+    )
     cases = []
     for name, options in content["cases"].items():
         options = dict(options)
-        cases.append(Case(name, options.pop("method", name), options, *common))
+        allowed = int(options.pop("pixels", PIXELS))
+        cases.append(Case(name, options.pop("method", name), options, settings, test, training, network, allowed))
     known = [case.name for case in cases]
     unknown = [name for name in names if name not in {*known, *(case.method for case in cases)}]
     if unknown:

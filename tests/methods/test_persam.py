@@ -71,7 +71,7 @@ def test_the_second_softmax_is_of_the_weights_plus_the_guidance():
     q, k, v, a = (torch.rand(*s) for s in ((1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), (1, 1, 1, 5)))
     weights = torch.stack([torch.softmax(q[0, h] @ k[0, h].T / 2, -1) for h in range(2)])
     expected = torch.softmax(weights + a[0, 0], -1) @ v[0]
-    torch.testing.assert_close(guided_attention(None, q, k, v, a, 0.5)[0][0].transpose(0, 1), expected)
+    torch.testing.assert_close(guided_attention(None, q, k, v, a)[0][0].transpose(0, 1), expected)
 
 
 def test_a_step_of_the_tuning_is_that_of_adamw_written_out():

@@ -166,7 +166,8 @@ def inference(case: Case) -> Comparisons:
         )
         width, height = sub["query_size_WH"]
         with torch.no_grad():
-            labels, masks = method.sum_over_shots(query, support, case.tensors[f"in.{i}.s_masks"], (height, width))
+            of_shots = support.transpose(0, 1)
+            labels, masks = method.sum_over_shots(query, of_shots, case.tensors[f"in.{i}.s_masks"], (height, width))
         decided, label_map = decide(labels, masks)
         shots = sub["shots"]
         reference = case.tensors.get(f"mid.{i}.mask_fg_prob_sum", masks[:, 1])
