@@ -10,8 +10,6 @@ from fsbench.tables.formats import word
 from fsbench.tables.layout import Grid, Sheet, Style, corrected_p, shorten
 from fsbench.tables.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 
-ALPHA = 0.05
-
 
 def to_sheet(table: SensitivityTable, width: int | None = None) -> Sheet:
     """Lay out scores by choice of the supports, parts of the variance and properties.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Literal
 
-from fsbench.metrics.bootstrap import LEVEL, Interval
+from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.paired import holm, paired_differences
 from fsbench.metrics.scores import ScoreStatistics
 from fsbench.records.grouping import fold_of
@@ -63,10 +63,6 @@ class PointDifference:
     p: float
     corrected: float
     images: int
-
-    @property
-    def significant(self) -> bool:
-        return self.corrected < 1 - LEVEL
 
 
 def point_differences(samples: Sequence[Sample], metrics: Sequence[str], resamples: int) -> list[PointDifference]:
