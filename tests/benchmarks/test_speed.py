@@ -76,6 +76,7 @@ def test_a_training_step_starts_from_no_gradient():
         ("emat-ways --ways 2 --query-side 4", ["whole", "chunks"]),
         ("emat-episode --ways 2 --side 28", ["ours"]),
         ("episodes --methods hsnet", ["ours"]),
+        ("training-steps --methods bam", ["ours"]),
         ("hsnet --side 32", ["plain", "ours"]),
         ("dcama --side 32 --shots 1 --backbone resnet50", ["plain", "chunked"]),
         ("hmnet --side 8 --width 4 --blocks 1 --what scan,block,network", None),
@@ -92,7 +93,7 @@ def test_a_training_step_starts_from_no_gradient():
 )
 @pytest.mark.slow
 def test_every_case_compares_and_times_its_paths(arguments, paths, tmp_path, capsys):
-    repeats = [] if "episode" in arguments.split()[0] else ["--repeats", "1"]
+    repeats = [] if arguments.split()[0] in ("episodes", "training-steps", "emat-episode") else ["--repeats", "1"]
     speed.main([*arguments.split(), *repeats, "--device", "cpu", "--json", str(tmp_path / "x.json")])
     found = Measurements(**json.loads((tmp_path / "x.json").read_text()))
     name, *given = arguments.split()
