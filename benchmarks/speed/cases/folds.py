@@ -165,7 +165,8 @@ def cases(
     size: int = 0,
     cache_mib: int = 0,
 ) -> Iterator[Case]:
-    """Compare the first --episodes of a fold, 1-way, each method under its own protocol, weights random.
+    """Compare the first --episodes of a fold in the suite's order, 1-way, each method under its own protocol, weights
+    random.
 
     --lists is a folder of official lists (`<dataset>/val/fold<f>`), or those of $FSBENCH_TEST_DATA. Images that are not
     in --images are drawn, 500x375 or 640x480 pixels, under the official names. The number of images that the whole fold
@@ -186,10 +187,12 @@ def cases(
             listed = index.episodes(data.protocol, 1, shot)
             config = LoadingConfig(side, protocol.geometry)
             bound = cache_mib * 2**20 or network.backbone.cache.max_bytes
-            evaluation = Evaluation(network, protocol, index, config, listed[:episodes], bound)
+            ordered = evaluation_order(listed)
+            first = sorted(ordered[:episodes], key=lambda episode: episode.index)
+            evaluation = Evaluation(network, protocol, index, config, first, bound)
             with torch.inference_mode():
                 evaluation.evaluate(evaluation.load(listed[0]))  # says how large features are
-            encoded = count_encodings(evaluation_order(listed), network.backbone.cache.entry_bytes(), bound)
+            encoded = count_encodings(ordered, network.backbone.cache.entry_bytes(), bound)
             evaluation.forget()
             yield Case(
                 f"{data_name} fold {fold}, 1-way {shot}-shot, {name}, {side} pixels, an episode; of the whole fold "
