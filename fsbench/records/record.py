@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
@@ -35,6 +35,10 @@ class Record:
 
     path: Path
     run: Run
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what goes to another process, which reads manifest and counts itself where it needs them."""
+        return {"path": self.path, "run": self.run}
 
     @property
     def manifest_sha256(self) -> str:

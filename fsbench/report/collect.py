@@ -13,10 +13,10 @@ from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.description import header_warnings
 from fsbench.records.grouping import comparable, fold_of, variants
-from fsbench.records.record import Record, find_distinct_records, read_record
+from fsbench.records.record import Record, find_distinct_records
 from fsbench.report.differences import Differences, difference_study
 from fsbench.report.episodes import FoldEpisodes, episodes_by_fold
-from fsbench.report.matrix import compare_study, present_record
+from fsbench.report.matrix import compare_study
 from fsbench.tables.blocks import Block, Row
 from fsbench.tables.comparable import Methods
 from fsbench.tables.compare import Comparison, Measure
@@ -141,7 +141,7 @@ def collect(
     groups = comparable(records)
     if measure is None:
         _cache_rows(groups, metrics, pool)
-    tasks = [] if measure is None else [(record.path, measure) for record in records if record.protocol.has_masks]
+    tasks = [] if measure is None else [(record, measure) for record in records if record.protocol.has_masks]
     measures = dict(pool.map(_measure_run, tasks))
     return [
         _study(number, group, metrics, pool, published, most, measures, rank_all)
@@ -149,10 +149,10 @@ def collect(
     ]
 
 
-def _measure_run(task: tuple[Path, Measure]) -> "tuple[Path, Measures]":
-    """Measure the run in a folder; returns the folder beside its measures."""
-    path, measure = task
-    return path, measure(present_record(path))
+def _measure_run(task: tuple[Record, Measure]) -> "tuple[Path, Measures]":
+    """Measure a run; returns its folder beside its measures."""
+    record, measure = task
+    return record.path, measure(record)
 
 
 def _study(
@@ -176,10 +176,9 @@ def _study(
         rank_all=rank_all,
     )
     methods = _rank_methods(group, block)
-    paths = {label: {fold: record.path for fold, record in runs.items()} for label, runs in methods.items()}
     of_group = {record.path: measures[record.path] for record in group if record.path in measures}
-    pairing = pool.submit(compare_study, paths, block.metrics, most, of_group, rank_all)
-    parting = pool.submit(difference_study, paths, block.metrics, most, of_group)
+    pairing = pool.submit(compare_study, methods, block.metrics, most, of_group, rank_all)
+    parting = pool.submit(difference_study, methods, block.metrics, most, of_group)
     records = [record for runs in methods.values() for record in runs.values()]
     folds = episodes_by_fold(methods) if group[0].protocol.has_masks else {}
     return Study(number, block, records, methods, folds, pairing, parting)
@@ -209,18 +208,17 @@ def _cache_rows(groups: Sequence[Sequence[Record]], metrics: Sequence[str] | Non
     Folds come one after the other: runs of one fold have the same query images, so the same resamples.
     """
     for group in groups:
-        by_fold: dict[int, list[Path]] = {}
+        by_fold: dict[int, list[Record]] = {}
         for record in group:
-            by_fold.setdefault(fold_of(record), []).append(record.path)
-        single = [([path], metrics, path == paths[0]) for _, paths in sorted(by_fold.items()) for path in paths]
+            by_fold.setdefault(fold_of(record), []).append(record)
+        single = [([record], metrics, record is runs[0]) for _, runs in sorted(by_fold.items()) for record in runs]
         several = [runs for runs in variants(list(group)).values() if len(runs) > 1]
-        means = [([record.path for record in runs], metrics, False) for runs in several]
+        means = [(runs, metrics, False) for runs in several]
         for tasks in (single, means):
             list(pool.map(_compute_rows, tasks, chunksize=CHUNK))
 
 
-def _compute_rows(task: tuple[list[Path], Sequence[str] | None, bool]) -> None:
-    """Compute the rows of (folders of runs, metrics, whether to score trivial answers)."""
-    paths, metrics, trivial = task
-    records = [record for record in map(read_record, paths) if record is not None]
+def _compute_rows(task: tuple[list[Record], Sequence[str] | None, bool]) -> None:
+    """Compute the rows of (runs, metrics, whether to score trivial answers)."""
+    records, metrics, trivial = task
     build_blocks(records, by_class=True, trivial=trivial, metrics=metrics)

@@ -106,7 +106,7 @@ def thousandths(values: np.ndarray) -> list[list[int | None]]:
 
 
 def difference_study(
-    paths: Mapping[str, Mapping[int, Path]],
+    methods: Methods,
     metrics: Sequence[str],
     most: int | None,
     measures: "Mapping[Path, Measures]" = MappingProxyType({}),
@@ -114,7 +114,7 @@ def difference_study(
     """Take the methods that have runs of the same folds apart by the parts of their episodes.
 
     Args:
-        paths: Label -> folder of the run of each fold; the best method first.
+        methods: The best first.
         metrics: Of the study; the first is taken, and accuracy, which alone means something where nothing is shown.
         most: Largest number of methods; see `comparable_methods`.
         measures: Of the runs by folder, for metrics beyond the counts.
@@ -122,15 +122,15 @@ def difference_study(
     Returns:
         The differences, or None where there are fewer than two such methods.
     """
-    methods, _ = comparable_methods(paths, most)
-    if len(methods) < 2:
+    compared, _ = comparable_methods(methods, most)
+    if len(compared) < 2:
         return None
     try:
-        check_same(methods)
+        check_same(compared)
     except FsbenchError:  # the comparison in pairs says why
         return None
     taken = list(dict.fromkeys([metrics[0], *(["accuracy"] if "accuracy" in metrics else [])]))
-    return compute_differences(methods, taken, measures=measures)
+    return compute_differences(compared, taken, measures=measures)
 
 
 def compute_differences(

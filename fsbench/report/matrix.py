@@ -6,10 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from fsbench.errors import FsbenchError, RecordError
+from fsbench.errors import FsbenchError
 from fsbench.metrics.bootstrap import LEVEL
 from fsbench.metrics.paired import RESAMPLES
-from fsbench.records.record import Record, read_record
 from fsbench.tables.comparable import Methods, numbers_of
 from fsbench.tables.compare import Comparison, ComparisonLine, compare_methods
 
@@ -24,7 +23,7 @@ MARGIN = 2
 
 
 def compare_study(
-    paths: Mapping[str, Mapping[int, Path]],
+    methods: Methods,
     metrics: Sequence[str],
     most: int | None,
     measures: "Mapping[Path, Measures]" = MappingProxyType({}),
@@ -33,7 +32,7 @@ def compare_study(
     """Compare the methods that have runs of the same folds.
 
     Args:
-        paths: Label -> folder of the run of each fold; the best method first.
+        methods: The best first.
         metrics: Metrics to compare in.
         most: Largest number of methods; None: as many as can be told apart with the usual number of resamples after
             Holm's correction. A larger number takes more resamples.
@@ -43,8 +42,8 @@ def compare_study(
     Returns:
         The comparison, or None; and a remark on what is left out, or why there is none.
     """
-    taken, remark = comparable_methods(paths, most)
-    if len(paths) < 2:
+    taken, remark = comparable_methods(methods, most)
+    if len(methods) < 2:
         return None, "One method alone: there is nothing to compare."
     if len(taken) < 2:
         return None, f"Fewer than two methods have runs of the same folds. {remark}"
@@ -58,30 +57,21 @@ def compare_study(
         return None, f"Not compared: {error}"
 
 
-def comparable_methods(paths: Mapping[str, Mapping[int, Path]], most: int | None) -> tuple[Methods, str]:
+def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str]:
     """Return the methods that have runs of the same folds, and a remark on those that are left out.
 
     Args:
-        paths: Label -> folder of the run of each fold; the best method first.
+        methods: The best first.
         most: Largest number of methods; None: see `compare_study`.
     """
-    widest: set[int] = max((set(runs) for runs in paths.values()), key=len)
-    alike = [label for label, runs in paths.items() if set(runs) == widest]
-    methods = {label: {fold: present_record(path) for fold, path in paths[label].items()} for label in alike}
-    limit = most if most is not None else _most_methods(_lines(methods))
+    widest: set[int] = max((set(runs) for runs in methods.values()), key=len)
+    alike = [label for label, runs in methods.items() if set(runs) == widest]
+    limit = most if most is not None else _most_methods(_lines({label: methods[label] for label in alike}))
     taken = {label: methods[label] for label in alike[:limit]}
-    without = [label for label in paths if label not in taken]
-    remarks = [f"without runs of the same folds ({numbers_of(widest)})" if len(alike) < len(paths) else ""]
+    without = [label for label in methods if label not in taken]
+    remarks = [f"without runs of the same folds ({numbers_of(widest)})" if len(alike) < len(methods) else ""]
     remarks += [f"beyond the {limit} best (--compare shows more)" if len(alike) > limit else ""]
     return taken, f"Left out, {' or '.join(filter(None, remarks))}: {', '.join(without)}." if without else ""
-
-
-def present_record(path: Path) -> Record:
-    """Read the record in a folder. Raises RecordError where it is gone."""
-    record = read_record(path)
-    if record is None:
-        raise RecordError(f"{path} was removed while the report was made; make the report again")
-    return record
 
 
 def _lines(methods: Methods) -> int:
