@@ -10,11 +10,11 @@ from typing import Any
 from fsbench.cli.parser import add_table_options
 from fsbench.errors import RecordError, SettingsError, say_left_out
 from fsbench.metrics.scores import FROM_PREDICTIONS, metric_names
-from fsbench.papers.published import published_scores
 from fsbench.records.record import Record, find_distinct_records, leave_out_damaged
 from fsbench.tables.blocks import Block
 from fsbench.tables.compare import Measure
 from fsbench.tables.formats import render
+from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.rescoring.recount import Truth
 from fsbench.tables.table import build_blocks
 from fsbench.terminal import print_block, print_line, text_width
@@ -46,7 +46,11 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     by = ["all"] if options.all else options.by
     by_class = options.by_class or options.all or "class" in options.by
     by_size = options.all or "size" in by or options.format in ("csv", "json")
-    published = published_scores() if options.published else ()
+    published: Sequence[PublishedScore] = ()
+    if options.published:
+        from fsbench.papers.published import published_scores  # with the configuration of every run
+
+        published = published_scores()
     asked: dict[str, Any] = {"by_class": by_class, "by_size": by_size}
     asked |= {"trivial": not options.no_trivial, "metrics": metrics}
     if options.all or "card" in by or options.format in ("csv", "json"):

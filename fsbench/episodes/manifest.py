@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
             raise ValueError("a hash of an image is no text")
         altered = _hash(images) != end["images_sha256"]
         kind = check_header(entries, path).kind
-        episodes = tuple(_episode_schema(kind).validate_json(f"[{','.join(rows)}]", strict=True))
+        episodes = _parse_episodes(kind, ",".join(rows))
     except FileNotFoundError:
         raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -134,6 +134,12 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     if altered:
         raise RecordError(f"{path} has other image hashes than it was written with; it was changed since; get it again")
     return manifest
+
+
+@lru_cache(maxsize=8)  # runs of one test have the same ones
+def _parse_episodes(kind: str | None, rows: str) -> tuple[Any, ...]:
+    """Return the episodes of a manifest of `kind` from their JSON with commas between; raises ValidationError."""
+    return tuple(_episode_schema(kind).validate_json(f"[{rows}]", strict=True))
 
 
 @cache

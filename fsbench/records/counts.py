@@ -130,24 +130,25 @@ def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
         alike = found.is_integer() if kind == pl.Int64 else found.is_float() if kind == pl.Float64 else found == kind
         if not alike and not (column == "query" and found == pl.Null):
             raise RecordError(f"{file}: the column {column} holds {found}, expected {kind}")
+    gaps = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
     for column in [*whole, "present", "decided", *marked]:
-        if frame[column].null_count():
+        if gaps[column]:
             raise RecordError(f"{file}: the column {column} has gaps; {EXPECTED}")
 
 
 def _check_ranges(frame: "pl.DataFrame", header: Header, file: Path) -> None:
-    whole = ["episode", "slot", "class_id", *COUNTS]
-    if frame.height and min(int(frame[column].min() or 0) for column in whole) < 0:  # type: ignore[arg-type]
+    whole = {column: frame[column].to_numpy() for column in ("episode", "slot", "class_id", *COUNTS)}
+    if frame.height and min(values.min() for values in whole.values()) < 0:
         raise RecordError(f"{file} has counts below 0; {EXPECTED}")
-    if frame.height and max(int(frame[column].max() or 0) for column in whole) > LARGEST:  # type: ignore[arg-type]
+    if frame.height and max(values.max() for values in whole.values()) > LARGEST:
         raise RecordError(f"{file} has counts above {LARGEST}; {EXPECTED}")
-    is_way, numbers = frame["slot"].to_numpy() > 0, frame["class_id"].to_numpy()
+    is_way, numbers = whole["slot"] > 0, whole["class_id"]
     asked = [*header.class_ids, *header.calibration_ids]
     for found, allowed in ((numbers[is_way], asked), (numbers[~is_way], [0])):
         unknown = sorted(set(found.tolist()) - set(allowed))
         if unknown:
             raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
-    last, at_most = int(frame["slot"].max() or 0), largest_way(header)  # type: ignore[arg-type]
+    last, at_most = int(whole["slot"].max(initial=0)), largest_way(header)
     if last > at_most:
         raise RecordError(f"{file} counts the way {last}; expected at most the {at_most} of its manifest")
 

@@ -1,6 +1,7 @@
 """Records of finished runs: `run.json` and `episodes.parquet`, written once."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,8 +153,8 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     runs that are being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
     if not root.is_dir():
         raise RecordError(f"{root} is no folder; expected the folder of runs that `make bench` writes")
-    files = sorted(root.rglob("run.json"))
-    folders = [file.parent for file in files if is_current(file.parent)]
+    names = (Path(folder) for folder, inner, files in os.walk(root) if "run.json" in (*inner, *files))
+    folders = [folder for folder in sorted(names) if is_current(folder)]
     records = []
     for folder in folders:
         try:

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fsbench.atlas.atlas import Entry, read_atlas, shipped_atlas
 from fsbench.errors import DataError
 from fsbench.files import load_yaml
 from fsbench.paths import BENCHMARKS
 from fsbench.protocols.base import OTHERS
 from fsbench.records.run import TF32
+
+if TYPE_CHECKING:
+    from fsbench.atlas.atlas import Entry
 
 UNSTATED_TRAINING: dict[str, Any] = {
     "training_shot": 1, "training_items": "episodes", "augmentation": "none", "max_steps": -1, "overfit_batches": 0.0,
@@ -123,6 +125,8 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
 
     Raises DataError for whatever the mapping does not know.
     """
+    from fsbench.atlas.atlas import read_atlas, shipped_atlas  # spared until it is needed
+
     file = folder / "mapping.yaml"
     if not file.is_file():
         raise DataError(
@@ -143,7 +147,7 @@ def read_published(shipped: Shipped, folder: Path = FOLDER) -> list[PublishedSco
     return list(dict.fromkeys(_with_conditions(score, rows.get((name, line))) for name, line, score in scores))
 
 
-def _with_conditions(score: PublishedScore, entry: Entry | None) -> PublishedScore:
+def _with_conditions(score: PublishedScore, entry: "Entry | None") -> PublishedScore:
     """Return a score with its row of the atlas, and the conditions of its program where that was found."""
     if entry is None:
         return score

@@ -54,6 +54,7 @@ def test_an_altered_manifest_is_refused(manifest, tmp_path):
     path = tmp_path / "m.jsonl"
     manifest.write(path)
     lines = path.read_text().splitlines()
+    assert read_manifest(path).episodes is read_manifest(path).episodes  # kept by their text, which then differs
     altered = [*lines[:3], lines[3].replace('"query":"image_0', '"query":"image_1'), *lines[4:]]
     for changed in (altered, [*lines[:-2], lines[-1]], [lines[0], lines[2], lines[1], *lines[3:]]):
         path.write_text("\n".join(changed) + "\n")

@@ -1,6 +1,7 @@
 """Records are complete or absent; nothing that is finished is lost."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,13 @@ def test_a_journals_file_is_never_there_without_its_header(tmp_path, monkeypatch
     monkeypatch.setattr(Path, "open", watched)
     Journal(tmp_path, "a").open().close()
     assert [existed for name, existed in there.items() if name.startswith("part-")] == [True]
+
+
+def test_a_record_that_goes_to_another_process_is_read_there(tmp_path):
+    stored(tmp_path, to_frame(rows([0, 1, 2]), manifest(3)))
+    record = read_record(tmp_path)
+    counts = record.episodes
+    sent = pickle.loads(pickle.dumps(record))
+    assert sent == record
+    assert set(vars(sent)) == {"path", "run"}
+    assert sent.episodes.equals(counts)
