@@ -257,6 +257,7 @@ class BAM(StageSegmenter):
                 f"merge and merge_tau are '{merge}' and {merge_tau}; expected final or base, and 0 to below 1"
             )
         self.shots, self.joins_base_learner, self.meta_weight = shots, base_learner, meta_weight
+        self.authors_shots = self.learned_authors_shots
         self.segments_base_classes, self.merge, self.merge_tau = base_learner, merge, merge_tau
         self.rates = (learning_rate, momentum, weight_decay)
         self.settings: dict[str, Any] = {

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fsbench.backbones.hub_networks import transformers_attention
 from fsbench.backbones.sam import Encoding, Frame, FrozenSam, Masks, Preparation, PromptableNetwork, Prompts, SamConfig
+from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
@@ -394,6 +395,7 @@ class PerSAM(Segmenter):
     backbone_type = FrozenSam
     learns = False
     sees_all_shots = True
+    authors_shots = AuthorsShots((1,), "the authors join no references; here by k_shot, pooled or by votes")  # §8
     attention_meaning = "cosine of SAM's encoding with that of the supports' object; 0 where it is negative"
 
     def __init__(

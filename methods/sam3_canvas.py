@@ -20,6 +20,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from fsbench.backbones.sam3 import Detections, FrozenSam3, Sam3NetConfig
+from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hint
@@ -220,6 +221,7 @@ class SAM3Canvas(Segmenter):
     backbone_type = FrozenSam3
     learns = False
     sees_all_shots = True
+    authors_shots = AuthorsShots((1, 5), "the authors lay out no other canvas; here it has a strip of K supports")  # §2
     finds_instances = True
 
     def __init__(

@@ -1,7 +1,7 @@
 """The base class of every method, of segmentation and of classification."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -12,6 +12,18 @@ from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.errors import SettingsError
 from fsbench.records.run import KnownOrNot, Supervision
+
+
+class AuthorsShots(NamedTuple):
+    """Where a method's rule for several shots, as its authors have it, ends.
+
+    Attributes:
+        numbers: numbers of shots that it covers, ascending.
+        why: in a few words, what the authors lack for other numbers, and what is done here instead.
+    """
+
+    numbers: tuple[int, ...]
+    why: str
 
 
 class Method(L.LightningModule):
@@ -47,6 +59,8 @@ class Method(L.LightningModule):
     sees_supports: ClassVar[bool] = True
     """False for baselines that answer from the query alone: a method that does not beat one learned nothing from its
     supports, which tables say."""
+    authors_shots: AuthorsShots | None = None
+    """Where the authors' rule for K shots ends; None where it serves every number. Runs beyond it say so."""
     trains_one_shot: bool = False
     """True for methods whose training looks at one support of an episode, whatever K is tested."""
     segments_base_classes: bool = False
@@ -133,6 +147,13 @@ class Method(L.LightningModule):
                 f"data.training_shot is {training}, but {type(self).__name__} trains 1-shot, as its authors do; "
                 "expected data.training_shot: 1 (SHOT= is the number of shots that are tested)"
             )
+
+    def beyond_authors_rule(self, shots: int) -> str:
+        """Say that the authors' rule does not cover `shots` at a time, and why; "" where it does."""
+        if self.authors_shots is None or shots in self.authors_shots.numbers:
+            return ""
+        covered = " and ".join(map(str, self.authors_shots.numbers))
+        return f"the number of shots is beyond the authors' rule, which covers {covered}: {self.authors_shots.why}"
 
     def loss_weight(self, batch_idx: int) -> float:
         """Return the factor of the loss of micro-batch `batch_idx`, by which a step's gradient is the mean over its

@@ -166,6 +166,7 @@ def _finished_run(
     }
     failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
     more: dict[str, Any] = {} if method.sees_supports else {"sees_supports": False}
+    more |= {"beyond_authors_rule": beyond} if (beyond := experiment.beyond_authors_rule) else {}
     more |= {"predictions": predictions} if predictions else {}
     return Run(
         id=experiment.folder.name,

@@ -133,8 +133,17 @@ class Experiment:
                 f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
                 f"ensemble: {', '.join(ENSEMBLES)}"
             )
-        shots_at_a_time = 1 if strategy in ENSEMBLES else self.data.test.shot
-        self.method.check_shots(shots_at_a_time, self.data.training.shot if self.trains else None)
+        self.method.check_shots(self._shots_at_a_time, self.data.training.shot if self.trains else None)
+
+    @property
+    def _shots_at_a_time(self) -> int:
+        """Number of shots of which the method makes one answer; an ensemble joins answers of one."""
+        return 1 if self.options.nshot_strategy in ENSEMBLES else int(self.data.test.shot)
+
+    @property
+    def beyond_authors_rule(self) -> str:
+        """Words that the authors' rule does not cover the test's number of shots; "" where it does."""
+        return self.method.beyond_authors_rule(self._shots_at_a_time)
 
     def _check_backbone(self) -> None:
         """Raise SettingsError if the backbone was trained on classes of the test."""

@@ -75,6 +75,8 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     def log_scores(record: Record, journal: Journal) -> None:
         log_record(trainer.loggers, record, trainer.global_step)
 
+    if experiment.beyond_authors_rule:
+        log.info("%s: %s", experiment.options.name, experiment.beyond_authors_rule)
     listeners = (sheet.draw, keep_row, log_scores)  # the sheet first: loggers send it
     with ProcessWatchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
         try:

@@ -113,7 +113,7 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
             f"{name}: the authors' checkpoint does not state its variant (support side, image size), which is taken on "
             "trust; a config.yaml beside it would"
         )
-    lines += [f"{name}: {remark}" for remark in printed(run.remarks)]
+    lines += [f"{name}: {remark}" for remark in printed([*run.remarks, *filter(None, [run.beyond_authors_rule])])]
     if run.failed_episodes:
         lines.append(f"{name}: {_failures(run.failed_episodes)}")
     if run.presence == "any_pixel":

@@ -248,6 +248,8 @@ class Run(Entries):
         weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
         told: None in an older record.
         presence: rule by which a way counts as present.
+        beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
+            where it does, or an older record does not tell.
         sees_supports: False of a baseline that answers from the query alone.
         scores: by their names.
         augmented_episodes: number of episodes with augmented supports.
@@ -268,6 +270,7 @@ class Run(Entries):
     weights: Weights | None = None
     told: Told | None = None
     presence: Name
+    beyond_authors_rule: Remark = ""
     sees_supports: bool = True
     scores: dict[str, float] = {}
     augmented_episodes: Count = 0

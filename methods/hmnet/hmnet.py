@@ -95,6 +95,7 @@ class HMNet(StageSegmenter):
         config = HybridMambaConfig(blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states)
         config.check(feature_side)
         self.shots, self.joins_base_learner = shots, bam
+        self.authors_shots = self.learned_authors_shots if bam else None
         self.rates = (learning_rate, momentum, weight_decay)
         self.mamba_rates = (mamba_learning_rate, mamba_weight_decay)
         self.mamba_schedule = mamba_schedule

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
@@ -55,6 +56,9 @@ class Matcher(Segmenter):
     backbone_type = ViTAndSam
     learns = False
     sees_all_shots = True
+    authors_shots = AuthorsShots(  # §9
+        (1, 5), "the authors give the number of merged masks for no other; here it is that of 5"
+    )
     finds_instances = True
     depends_on_way_order = True  # prompts are drawn way after way
 

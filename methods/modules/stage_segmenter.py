@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
@@ -63,6 +64,14 @@ class StageSegmenter(Segmenter):
                     f"weights of {self.shots} shots are learned (shots: {self.shots}), but {what.format(given)}; give "
                     f"{option.format(self.shots)}, or shots: 1, which serves every number"
                 )
+
+    @property
+    def learned_authors_shots(self) -> AuthorsShots:
+        """The authors' rule of methods that learn weights of K shots: those numbers that the weights here are for."""
+        return AuthorsShots(
+            (self.shots,),
+            "the authors train weights of shots for each number; here the shots count alike (shots: 1)",
+        )
 
     def check_learned_shots(self, learned: dict[str, Tensor], whose: str) -> None:
         """Raise CheckpointError where a checkpoint's `learned` weights are of another number of shots."""

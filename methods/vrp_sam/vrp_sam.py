@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.backbones.beside_sam import BesideSamConfig
-from fsbench.core.method import Method
+from fsbench.core.method import AuthorsShots, Method
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
@@ -65,6 +65,7 @@ class VRPSAM(StageSegmenter):
     backbone_type: ClassVar[Any] = staticmethod(frozen_networks)
     annotation_option = "--model.annotation"
     trains_one_shot = True
+    authors_shots = AuthorsShots((1,), "the authors' function for more is called by none of their scripts")  # §10
     released_format = VRPSAMReleasedFormat("module.")
     attention_meaning = (
         "pseudo mask: largest cosine of deep features with one of the support's annotated cells, mean over shots"

@@ -29,6 +29,7 @@ class CurvePoint:
         seconds: of an episode, mean over folds; None where no episode was left to do.
         peak_mib: largest memory of the runs; None like `seconds`.
         runs: folders, one of each fold.
+        beyond: words that the authors' rule does not cover this number of shots; empty where it does.
     """
 
     number: float
@@ -36,6 +37,7 @@ class CurvePoint:
     seconds: float | None
     peak_mib: float | None
     runs: tuple[str, ...]
+    beyond: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,9 +210,14 @@ def _point(sample: Sample, resamples: int) -> CurvePoint:
         seconds=sum(1 / rate for rate in rates) / len(rates) if rates else None,
         peak_mib=max(peaks, default=None),
         runs=tuple(str(record.path) for record in sample.records),
+        beyond=next(
+            (record.run.beyond_authors_rule for record in sample.records if record.run.beyond_authors_rule), ""
+        ),
     )
 
 
+BEYOND = "+"
+"""Mark of points beyond the authors' rule."""
 SAME_EPISODES = {
     "side": "the same episodes for every side; a protocol that counts pixels at the input counts others",
     "kept": "the same episodes for every share; of each support that share of the object is labelled, see "
@@ -230,6 +237,10 @@ def _notes(table: CurveTable, paired_resamples: int) -> list[str]:
     else:
         notes.append("with more ways a query has more classes to be told from; figures of different N are other tests")
     for curve in table.curves:
+        symbol = WORDS[table.axis].symbol
+        for beyond in dict.fromkeys(point.beyond for point in curve.points if point.beyond):
+            numbers = ", ".join(f"{point.number:g}" for point in curve.points if point.beyond == beyond)
+            notes.append(f"{BEYOND} {curve.method} with {symbol} {numbers}: {beyond}")
         missing = [f"{n:g}" for n in table.numbers if n not in {point.number for point in curve.points}]
         if missing:
             notes.append(
@@ -273,7 +284,8 @@ def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
                 for name in head[2 : len(head) - len(costs)]
             ]
             spent = [_number(point.seconds), _mib(point.peak_mib)] if costs else []
-            rows.append([names[curve.method], f"{point.number:g}", *scores, *spent])
+            number = f"{point.number:g}{BEYOND * bool(point.beyond)}"
+            rows.append([names[curve.method], number, *scores, *spent])
     parts, styles = [(f"by {WORDS[table.axis].label}", rows)], [Style(words=1)]
     columns_of_words: dict[Kind, int] = {"along": 1, "between": 2}
     for kind, words in columns_of_words.items():
@@ -328,24 +340,24 @@ def to_csv(tables: Sequence[CurveTable]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([
         "test", "axis", "method", "number", "metric", "value", "low", "high", "runs",
-        "minus", "minus number", "p", "corrected p", "query images",
+        "minus", "minus number", "p", "corrected p", "query images", "beyond the authors' rule",
     ])  # fmt: skip
-    none = [""] * 5
     for table in tables:
         test = [word(table.title), table.axis]
         for curve in table.curves:
             for point in curve.points:
                 where = [*test, word(curve.method), f"{point.number:g}"]
-                runs = word(" ".join(point.runs))
+                runs, ends = word(" ".join(point.runs)), [*[""] * 5, word(point.beyond)]
                 for name, score in point.scores.items():
-                    writer.writerow([*where, name, *_ends(score), runs, *none])
+                    writer.writerow([*where, name, *_ends(score), runs, *ends])
                 for name, cost in (("seconds of an episode", point.seconds), ("peak memory MiB", point.peak_mib)):
                     if cost is not None:
-                        writer.writerow([*where, name, f"{cost:.6g}", "", "", runs, *none])
+                        writer.writerow([*where, name, f"{cost:.6g}", "", "", runs, *ends])
         for line in table.differences:
             writer.writerow([
                 *test, word(line.method), f"{line.number:g}", f"difference of {line.metric}", *_ends(line.difference),
                 "", word(line.other), f"{line.other_number:g}", f"{line.p:.6g}", f"{line.corrected:.6g}", line.images,
+                "",
             ])  # fmt: skip
     return out.getvalue()
 

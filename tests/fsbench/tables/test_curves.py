@@ -60,6 +60,24 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, 
     assert panels(table)[-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
 
+def test_points_beyond_the_authors_rule_are_marked(records):
+    words = "the number of shots is beyond the authors' rule, which covers 1: nobody joins more"
+    found = []
+    for record in records:
+        beyond = record.run.identity.method.name == "a" and record.header.shot > 1
+        run = record.run.as_json() | ({"beyond_authors_rule": words} if beyond else {})
+        found.append(written(record.path, record.episodes, **run))
+    (table,) = curve_tables(found, "shot", resamples=100, paired_resamples=100)
+    assert {(c.method, p.number) for c in table.curves for p in c.points if p.beyond} == {("a", 5), ("a", 20)}
+    shown = to_sheet(table)
+    assert [row[:2] for row in shown.parts[0][1][1:]] == [["a", "1"], ["a", "5+"], ["a", "20+"], ["b", "1"], ["b", "5"]]
+    assert f"+ a with K 5, 20: {words}" in shown.notes
+    rows = [row for row in csv.DictReader(io.StringIO(to_csv([table]))) if not row["minus"]]
+    assert {(row["method"], row["number"]) for row in rows if row["beyond the authors' rule"] == words} == {
+        ("a", "5"), ("a", "20")
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("entry", [{"image_size": 336}, {"support_annotation": "box"}, {"kept_support": 0.1}])
 def test_runs_that_differ_in_more_than_shots_are_two_curves(records, entry):
     found = []

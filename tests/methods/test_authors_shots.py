@@ -1,0 +1,55 @@
+"""Where authors' rules for several shots end: which methods say so, and when a run is beyond."""
+
+import pytest
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.config.build import parse
+from fsbench.config.request import Request
+from fsbench.core.method import AuthorsShots
+from fsbench.engine.experiment import Experiment
+from methods.bam import BAM
+from methods.emat import EMAT
+from methods.hmnet import HMNet
+from methods.matcher import Matcher
+from methods.persam import PerSAM
+from methods.pfenet import PFENet
+from methods.prototype import Prototype
+from methods.sam3_canvas import SAM3Canvas
+from methods.vrp_sam import VRPSAM
+
+
+@pytest.mark.parametrize(
+    ("method", "numbers"), [(PerSAM, (1,)), (VRPSAM, (1,)), (SAM3Canvas, (1, 5)), (Matcher, (1, 5))]
+)
+def test_methods_say_where_their_authors_rule_ends(method, numbers):
+    assert method.authors_shots.numbers == numbers
+    assert "beyond" not in method.authors_shots.why and len(method.authors_shots.why) < 80
+
+
+def test_rules_that_serve_every_number_have_no_end():
+    assert all(method.authors_shots is None for method in (Prototype, EMAT, PFENet))
+
+
+@pytest.mark.parametrize("method", [BAM, HMNet])
+def test_learned_weights_of_shots_are_for_their_own_number(method):
+    def covered(**options):
+        return method(BackboneConfig("pspnet_vgg16", "random"), width=8, **options)
+
+    assert covered().authors_shots.numbers == (1,) and covered(shots=5).authors_shots.numbers == (5,)
+    assert covered().beyond_authors_rule(1) == "" and covered(shots=5).beyond_authors_rule(5) == ""
+    assert "which covers 1: the authors train weights of shots" in covered().beyond_authors_rule(5)
+
+
+def test_without_a_base_learner_hmnet_has_no_weights_of_shots():
+    assert HMNet(BackboneConfig("demo"), width=8, bam=False).authors_shots is None
+
+
+def test_an_ensemble_of_single_shots_is_within_a_rule_for_one(monkeypatch):
+    monkeypatch.setattr(Prototype, "authors_shots", AuthorsShots((1,), "more are averaged here"))
+
+    def beyond(*extra):
+        request = Request(["prototype"], "demo", shot=5, extra=list(extra))
+        return Experiment(parse(request.arguments("prototype", 0))).beyond_authors_rule
+
+    assert beyond() == ("the number of shots is beyond the authors' rule, which covers 1: more are averaged here")
+    assert beyond("--run.nshot_strategy=vote") == ""
