@@ -8,6 +8,7 @@ Shapes: K references, C channels, (h, w) the grid of patches, n = h·w its cells
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -126,12 +127,6 @@ def mask_to_cells(mask: Tensor, height: int, width: int) -> Tensor:
     return cells[0, 0]
 
 
-def mean_prototype(references: Tensor, cells: Tensor) -> Tensor:
-    """Return the mean over references of the means over foreground (step 2): (K, C, h, w), (K, h, w) -> (C,)."""
-    means = [features[:, inside].mean(1) for features, inside in zip(references, cells, strict=True)]
-    return unit(torch.stack(means).mean(0))
-
-
 def forward_similarity(target: Tensor, prototype: Tensor) -> Tensor:
     """Return the similarity (h, w) of a debiased target (C, h, w) with the prototype (step 3)."""
     return torch.einsum("chw,c->hw", target, prototype)
@@ -143,22 +138,30 @@ def nearest_cells(target: Tensor, reference: Tensor) -> Tensor:
     return torch.cat([(block @ others).argmax(1) for block in cells.split(ROWS)])
 
 
-def candidate_cells(similarity: Tensor, target: Tensor, references: Tensor, cells: Tensor) -> Tensor:
-    """Return the cells (h, w) bool that look like foreground and whose matches are foreground (step 3).
+def compare_references(target: Tensor, references: Iterable[Tensor], cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare a target with its references, one after the other, so that one is held at a time (steps 2 and 3).
 
     Args:
-        similarity: (h, w), see `forward_similarity`.
         target: debiased (C, h, w).
-        references: debiased (K, C, h, w).
+        references: debiased, K of (C, h, w).
         cells: foreground of the references (K, h, w) bool.
+
+    Returns:
+        The prototype (C,), the mean over references of the means over foreground, of length 1; and (h, w) bool, the
+        target's cells whose nearest cells are foreground in half of the references or more.
     """
+    means, votes = [], torch.zeros(target[0].numel(), dtype=torch.int64, device=target.device)
+    for reference, inside in zip(references, cells, strict=True):
+        means.append(reference[:, inside].mean(1))
+        votes += inside.flatten()[nearest_cells(target, reference)]
+    matched = votes >= (len(means) + 1) // 2  # of two references one is enough
+    return unit(torch.stack(means).mean(0)), matched.view(target.shape[1:])
+
+
+def cells_alike(similarity: Tensor) -> Tensor:
+    """Return the cells (h, w) bool that look like foreground by their similarity with the prototype (step 3)."""
     alike = similarity > 0
-    if not bool(alike.any()):
-        alike = similarity > torch.quantile(similarity, FALLBACK_QUANTILE)
-    votes = torch.stack(
-        [inside.flatten()[nearest_cells(target, r)] for r, inside in zip(references, cells, strict=True)]
-    ).sum(0)
-    return alike & (votes >= (len(references) + 1) // 2).view_as(alike)  # of two references one is enough
+    return alike if bool(alike.any()) else similarity > torch.quantile(similarity, FALLBACK_QUANTILE)
 
 
 def cluster_cells(features: Tensor, tau: float) -> Tensor:
@@ -245,7 +248,7 @@ class Steps:
 
 
 def predict_cells(
-    labels: Tensor, target: Tensor, debiased: Tensor, references: Tensor, cells: Tensor, threshold: float
+    labels: Tensor, target: Tensor, debiased: Tensor, references: Iterable[Tensor], cells: Tensor, threshold: float
 ) -> Steps:
     """Predict the mask of one class on the grid (steps 2, 3, 5 and 6).
 
@@ -253,13 +256,13 @@ def predict_cells(
         labels: the target's clusters (h, w).
         target: its raw unit features (C, h, w).
         debiased: the same without positions.
-        references: debiased (K, C, h, w).
+        references: debiased, K of (C, h, w).
         cells: foreground of the references (K, h, w) bool.
         threshold: score that a cluster must exceed.
     """
-    prototype = mean_prototype(references, cells)
+    prototype, matched = compare_references(debiased, references, cells)
     similarity = forward_similarity(debiased, prototype)
-    candidates = candidate_cells(similarity, debiased, references, cells)
+    candidates = cells_alike(similarity) & matched
     if not bool(candidates.any()):
         return Steps(prototype, similarity, candidates, torch.zeros_like(candidates), torch.zeros_like(similarity))
     found = aggregate(labels, candidates, target, debiased, prototype, threshold)
@@ -422,9 +425,7 @@ class INSID3(Segmenter):
             if not shown:
                 continue
             cells = torch.stack([mask_to_cells(labels[way, shot], *target.shape[1:]) for shot in shown])
-            references = torch.stack(
-                [debias(self._features(episode, int(rows[way, shot])), projector) for shot in shown]
-            )
+            references = (debias(self._features(episode, row), projector) for row in rows[way, shown].tolist())
             ways[way] = predict_cells(clusters, target, debiased, references, cells, self.merge_threshold)
         return clusters, ways
 
