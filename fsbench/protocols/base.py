@@ -208,13 +208,21 @@ class Protocol(ABC):
         """State the conditions of the test on `dataset` in the words of the atlas; by default none is stated."""
         return Conditions()
 
+    def draw_zero(self, header: Header) -> str:
+        """Say in a few words which draw of the supports number 0 of a test is."""
+        if header.nested_in is not None:
+            return f"the first {header.shot} of {header.nested_in} supports, drawn as the protocol draws so many"
+        if header.lists.startswith("official") and header.seed == self.seed:
+            return "the official one"
+        return "that of the test without further draws (its lists or seed are not the published ones)"
+
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""
         notes = []
         if header.draws > 1:
             notes.append(
-                f"scores count draw 0 of the supports alone, the official one, of {header.draws} that were evaluated; "
-                "compare them with: fsbench supports"
+                f"scores count draw 0 of the supports alone, {self.draw_zero(header)}, of {header.draws} that were "
+                "evaluated; compare them with: fsbench supports"
             )
         if header.nested_in is not None:
             notes.append(

@@ -287,7 +287,7 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     notes = [EPISODE_SCORE[record.protocol.has_masks]]
     notes.append(
         f"best and worst: of the {record.header.draws} draws of a query, chosen by that score; the best of more draws "
-        "would be better still. Draw 0 is the official one"
+        f"would be better still. Draw 0 is {record.protocol.draw_zero(record.header)}"
     )
     notes.append(
         "parts of the variance within a class: their standard deviation in points, and their share; choice: support "

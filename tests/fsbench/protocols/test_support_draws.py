@@ -17,6 +17,7 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.segmentation import load_segmentation
+from tests.fsbench.runs import some_header
 
 
 @pytest.fixture
@@ -42,6 +43,17 @@ def test_draw_0_is_official_and_others_change_supports_alone(index, protocol, sh
             assert test.supports_repeat or len(set(names)) == shot
     changed = [episode.supports != official.episodes[episode.index % 30].supports for episode in manifest.episodes[30:]]
     assert np.mean(changed) > 0.5
+
+
+def test_words_say_which_draw_is_number_0():
+    test = load_segmentation("hsnet")
+    official = some_header(lists="official, derived", seed=0, draws=4)
+    assert test.draw_zero(official) == "the official one"
+    assert test.draw_zero(official.model_copy(update={"shot": 5, "nested_in": 20})).startswith("the first 5 of 20")
+    for other in ({"lists": "derived"}, {"seed": 7}):
+        header = official.model_copy(update=other)
+        assert test.draw_zero(header).startswith("that of the test without further draws")
+        assert test.draw_zero(header) in test.rule_notes(header, {})[0]
 
 
 def test_a_draw_follows_from_seed_episode_and_draw_alone(index):
