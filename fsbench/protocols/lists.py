@@ -17,6 +17,7 @@ SPLITS = ("trn", "val", "held_out", *SIZE_BINS)
 """Names of the lists, see `pair_list`."""
 
 _LISTS: "WeakKeyDictionary[SegmentationIndex, dict[tuple[str, int], PairList]]" = WeakKeyDictionary()
+_PAIRS: "WeakKeyDictionary[SegmentationIndex, dict[Part, list[Pair]]]" = WeakKeyDictionary()
 
 
 def pair_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
@@ -91,11 +92,19 @@ def _derived_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
     return PairList(pairs, index.list_origin(pairs, split, fold))
 
 
+def _listed_pairs(index: SegmentationIndex, part: Part) -> Sequence[Pair]:
+    """Return every pair of `part` that is large enough, of all classes: the lists of all folds are taken from it."""
+    parts = _PAIRS.setdefault(index, {})
+    if part not in parts:
+        parts[part] = list(index.listed_pairs(part))
+    return parts[part]
+
+
 def _ordinary_pairs(index: SegmentationIndex, split: str, fold: int) -> tuple[Pair, ...]:
     """Return the pairs of `split` that are large enough, training pairs class by class."""
     classes = {"trn": index.train_classes, "val": index.test_classes, "held_out": index.val_classes}[split](fold)
     wanted = frozenset(classes)
-    pairs = [pair for pair in index.listed_pairs(cast(Part, split)) if pair[1] in wanted]
+    pairs = [pair for pair in _listed_pairs(index, cast(Part, split)) if pair[1] in wanted]
     by_image = split == "val" and index.list_order == "image"
     return tuple(sorted(pairs) if by_image else sorted(pairs, key=lambda pair: (pair[1], pair[0])))
 

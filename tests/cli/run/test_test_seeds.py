@@ -3,7 +3,6 @@
 import torch
 
 from datamodules.datasets.folder import Folder
-from fsbench.cli.main import main
 from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
@@ -15,7 +14,7 @@ from fsbench.records.record import find_records
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.workers=0"]
 
 
-def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
+def test_one_checkpoint_under_several_test_seeds(warm, small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
     extra = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *SMALL]
     method = parse(Request(["hmnet"], "demo", [0], protocol="pfenet", extra=extra).arguments("hmnet", 0)).model
@@ -24,7 +23,8 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     common = ["bench", "--method=hmnet", "--dataset=demo", "--protocol=pfenet", f"--runs={tmp_path}", "--no-trivial"]
     for seed in (0, 321):
         own = [f"--ckpt={checkpoint}", "--data.episodes=3", f"--data.test_seed={seed}"]
-        assert main([*common, *extra, *own]) == 0
+        done = warm(*common, *extra, *own)
+        assert done.returncode == 0, done.stderr
     records = find_records(tmp_path)
     assert len({record.manifest.sha256 for record in records}) == len(records) == 2
     assert {record.manifest.header.seed for record in records} == {0, 321}

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from copy import deepcopy
 from dataclasses import replace
 
 import lightning as L
@@ -27,8 +28,9 @@ def state(method: FineTuned) -> str:
 def test_an_episode_leaves_nothing_behind(experiment, name):
     """Pre-trained weights are back bit by bit, adapters too, and an episode after others ends as it does alone."""
     faster = ["--model.epochs=2", "--model.learning_rate=1e-3", SMALL]
-    method, fresh = experiment(name, *faster).method, experiment(name, *faster).method
-    episodes = first_episodes(experiment(name, SMALL))
+    built = experiment(name, *faster)
+    method, fresh = built.method, deepcopy(built.method)
+    episodes = first_episodes(built)
     scores = {}
     for model, seen in ((method, episodes), (fresh, episodes[2:])):
         for episode in seen:
@@ -58,10 +60,11 @@ def test_first_values_of_adapters_are_drawn_once_in_a_run_or_in_every_episode(ex
     settings = [SMALL, "--data.shot=3", "--model.epochs=2"]
     if draw == "episode":
         settings.append("--model.prompt_draw=episode")
-    (episode,) = first_episodes(experiment(name, *settings), 1)
+    built = experiment(name, *settings)
+    (episode,) = first_episodes(built, 1)
 
     def first_values(*places):
-        model = experiment(name, *settings).method
+        model = deepcopy(built.method)
         for index, seed in places:
             torch.manual_seed(index)  # must not matter
             moved = replace(episode, index=index, seed=seed)
