@@ -5,11 +5,20 @@ from typing import Any
 from timm import __version__, create_model, is_model
 from timm.models.resnet import Bottleneck, ResNet
 from timm.models.swin_transformer import SwinTransformer
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Attention, Block, VisionTransformer
 
 from fsbench.errors import SettingsError
 
-__all__ = ["Bottleneck", "ResNet", "SwinTransformer", "VisionTransformer", "create_model", "create_network"]
+__all__ = [
+    "Attention",
+    "Block",
+    "Bottleneck",
+    "ResNet",
+    "SwinTransformer",
+    "VisionTransformer",
+    "create_model",
+    "create_network",
+]
 
 
 def create_network(network: str, **arguments: Any) -> Any:

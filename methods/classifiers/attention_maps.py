@@ -65,23 +65,20 @@ def attention_and_gradient(
 
 
 @contextmanager
-def _attention_maps(encoder: nn.Module, maps: list[Tensor]) -> Iterator[None]:
+def _attention_maps(encoder: VisionTransformer, maps: list[Tensor]) -> Iterator[None]:
     """Append to `maps` every block's attention among patches, minimum over heads, while the network runs."""
-    layers: list[Any] = [module for module in encoder.modules() if hasattr(module, "attn_drop")]
-    fused = [layer.fused_attn for layer in layers]
-    hooks = []
+    blocks: Any = encoder.blocks
     first = first_patch(encoder)
-    for layer in layers:
-        layer.fused_attn = False  # a fused kernel never has the weights
-        hook = layer.attn_drop.register_forward_hook(
-            lambda module, args, out: maps.append(args[0][:, :, first:, first:].amin(1))
-        )
-        hooks.append(hook)
+
+    def keep(block: Any, qkv: Tensor) -> None:  # a fused kernel never has the weights
+        maps.append(_patch_logits(0, block, qkv).softmax(-1)[:, :, first:, first:].amin(1))
+
+    hooks = [
+        block.attn.qkv.register_forward_hook(lambda layer, args, out, block=block: keep(block, out)) for block in blocks
+    ]
     try:
         yield
     finally:
-        for layer, was in zip(layers, fused, strict=True):
-            layer.fused_attn = was
         for hook in hooks:
             hook.remove()
 
@@ -114,7 +111,7 @@ def attention_logits(encoder: nn.Module) -> Iterator[list[Callable[[], Tensor]]]
 
 
 def _patch_logits(first: int, block: Any, qkv: Tensor) -> Tensor:
-    """Return a ViT's attention logits of all tokens to the patches, from place `first` on: (B, H, N + first, N)."""
+    """Return a ViT's attention logits of all T tokens to those from place `first` on: (B, H, T, T - first)."""
     q, k, _ = rearrange(qkv, "b t (three h d) -> three b h t d", three=3, h=block.attn.num_heads)
     return q * block.attn.scale @ k[:, :, first:].mT
 

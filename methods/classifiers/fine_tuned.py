@@ -23,6 +23,7 @@ from fsbench.data.batch import ImageEpisode
 from fsbench.errors import SettingsError
 from methods.classifiers import adapters
 from methods.classifiers.attention_maps import attention_logits, check_encoder
+from methods.classifiers.class_token import read_class_token_alone
 from methods.classifiers.fort import GRADIENT_WEIGHT, PositionPrompts, check_patches, position_prompts
 from methods.classifiers.published_settings import tuning_notes
 from methods.classifiers.solvers import HeadKind, initial_head
@@ -232,6 +233,7 @@ class FineTuned(Classifier):
         """Return the pre-trained network with adapter and head; built again if the number of ways differs."""
         if self._net is None or self._net.head.out_features != ways:
             encoder = self.backbone.new_copy(images[0])
+            read_class_token_alone(encoder)
             if self.tuning != "full":  # what is never tuned need not exist twice
                 for name, parameter in encoder.named_parameters():
                     parameter.data = shared(parameter.data, self.backbone.state.get(name))

@@ -204,24 +204,26 @@ def tuning_cases(
 ) -> Iterator[Case]:
     """Compare an episode of methods that tune a network with the same steps in the usual order of a training loop.
 
-    There gradients live until the next backward pass, torch's default AdamW updates all parameters at once, and FORT's
-    prompts are found as its authors do. The network has random weights and images of 224 pixels; memory is that beyond
-    the network, its first weights and the images.
+    There gradients live until the next backward pass, torch's default AdamW updates all parameters at once, FORT's
+    prompts are found as its authors do, and the last block computes every token. The network has random weights and
+    images of 224 pixels; memory is that beyond the networks, their first weights and the images.
     """
     network = [f"--model.backbone.name={backbone}", "--model.backbone.weights=random:0", "--data.image_size=224"]
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", {"FSBENCH_CACHE": folder}):
         for name in method.split(","):
-            experiment = build(device, name, dataset, way, shot, queries, 1, *network)
+            experiment, whole = (build(device, name, dataset, way, shot, queries, 1, *network) for _ in range(2))
             episode = next(one for batch in experiment.data.test_dataloader() for one in batch).to(device)
             answers: dict[str, Tensor] = {}
 
-            def plain(method: Any = experiment.method, episode: Any = episode, answers: Any = answers) -> None:
+            def plain(method: Any = whole.method, episode: Any = episode, answers: Any = answers) -> None:
                 answers["plain"] = tune_plainly(method, episode)
 
             def ours(method: Any = experiment.method, episode: Any = episode, answers: Any = answers) -> None:
                 answers["ours"] = method.classify([episode])[0]
 
             experiment.method._fresh(episode.pixels()[0], way)  # the network is there on both sides
+            with patch("methods.classifiers.fine_tuned.read_class_token_alone"):
+                whole.method._fresh(episode.pixels()[0], way)
             what = f"{name} on {experiment.method.backbone.name}, {way}-way {shot}-shot, an episode's tuning"
             yield Case(what, {"plain": plain, "ours": ours})
             if len(answers) == 2 and not torch.equal(answers["plain"], answers["ours"]):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
 from methods.classifiers import adapters
 from methods.classifiers.attention_maps import attention_and_gradient, attention_logits
+from methods.classifiers.class_token import read_class_token_alone
 from methods.classifiers.fort import (
     GRADIENT_WEIGHT,
     ZEROED,
@@ -68,6 +69,7 @@ def network(settings: dict[str, Any], ways: int, state: dict[str, Tensor]) -> Li
         )
     weights = {k.removeprefix("encoder."): v for k, v in state.items() if k.startswith("encoder.")}
     encoder.load_state_dict({ours(k): v for k, v in weights.items() if "attn_mask" not in k and "_index" not in k})
+    read_class_token_alone(encoder)
     net = LinearClassifier(encoder, encoder.num_features, ways)  # type: ignore[arg-type]
     if "head.weight" in state:
         net.set_head(state["head.weight"], state["head.bias"])
@@ -275,6 +277,7 @@ def vit_true(case: Case) -> Comparisons:
     encoder = VisionTransformer(num_classes=0, norm_layer=partial(nn.LayerNorm, eps=1e-6))
     shapes = {name: p.shape for name, p in sorted(encoder.named_parameters())}
     encoder.load_state_dict({n: _weight(n, s, j) for j, (n, s) in enumerate(shapes.items(), 1)})
+    read_class_token_alone(encoder)
     net = LinearClassifier(encoder, settings["dim"], c["n_way"]).eval()
     net.set_head(case.state()["head.weight"], case.state()["head.bias"])
     images = torch.stack([_image(b, c) for b in range(c["n_way"] * c["k_shot"])])

@@ -9,6 +9,7 @@ from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
 from fsbench.errors import SettingsError
 from methods.classifiers import adapters as _adapters
 from methods.classifiers.attention_maps import attention_logits
+from methods.classifiers.class_token import ClassTokenBlock, read_class_token_alone
 from methods.classifiers.fine_tuned import shared
 from methods.classifiers.fort import attention_loss, position_prompts, weighted_focus
 from methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, visiting_order
@@ -83,6 +84,37 @@ def test_prompts_of_a_block_replace_those_of_the_block_before():
         assert torch.equal(entered[0, 1:11], prompts[index])
     assert torch.equal(seen[1][0][:, 11:], seen[0][1][:, 11:]) and torch.equal(seen[1][0][:, 0], seen[0][1][:, 0])
     assert float(prompts.detach().abs().max()) <= encoder.prompts.bound
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora", "ssf", "vpt"])
+def test_a_network_whose_class_token_alone_is_read_has_the_same_features_and_gradients(tuning):
+    """Parameters keep their names, and attention that is read out is the same."""
+    whole, alone, x = small("vit"), small("vit"), images("vit")
+    read_class_token_alone(alone)
+    assert isinstance(alone.blocks[-1], ClassTokenBlock) and not isinstance(alone.blocks[0], ClassTokenBlock)
+    found = []
+    for encoder in (whole, alone):
+        torch.manual_seed(2)
+        _adapters.insert(encoder, tuning)
+        for parameter in encoder.parameters():
+            parameter.data += 0.05 * torch.randn(parameter.shape)
+        with attention_logits(encoder) as stages:
+            features = encoder(x)
+            logits = stages[0]()
+        (features.square().sum() + logits.square().sum()).backward()
+        found.append({name: p.grad for name, p in encoder.named_parameters() if p.requires_grad})
+        found[-1] |= {"features": features, "logits": logits}
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
+
+
+def test_networks_that_read_more_than_the_class_token_keep_their_last_block():
+    patches_too = VisionTransformer(**VIT, global_pool="avg")
+    normed = VisionTransformer(**VIT, qk_norm=True)
+    for encoder in (patches_too, normed):
+        last = encoder.blocks[-1]
+        read_class_token_alone(encoder)
+        assert encoder.blocks[-1] is last
+    read_class_token_alone(small("swin"))
 
 
 def test_prompts_need_a_vit():
