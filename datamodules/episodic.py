@@ -400,7 +400,7 @@ class EpisodicDataModule(DataModule):
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
         """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
         episodes = evaluation_order(self.unfinished_episodes())
-        return self._evaluation_loader(self.dataset, self.protocol, episodes, self._test_loading, once=True)
+        return self._evaluation_loader(self.dataset, self.protocol, episodes, self.test_loading, once=True)
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Return labelled episodes of base classes in training images, with the test's N and K."""
@@ -418,8 +418,8 @@ class EpisodicDataModule(DataModule):
         )
 
     @property
-    def _test_loading(self) -> LoadingConfig:
-        """How the test is loaded, whose supports alone may be labelled with something else than masks."""
+    def test_loading(self) -> LoadingConfig:
+        """Settings of loading of the test, whose supports alone may be labelled with something else than masks."""
         is_other = self.support_annotation in WEAK or self._tells_all_ways
         return replace(
             self._loading(training=False),

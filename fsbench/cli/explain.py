@@ -120,8 +120,9 @@ def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | 
     for number, episode in episodes.items():
         write_episode_sheet(out / f"episode-{number:06d}.png", episode)
         _print_episode(number, episode)
-        for label, prediction in episode.predictions.items():
-            numbers.append({"episode": number, "method": label, "classes": episode.classes, **prediction.numbers})
+        standing = {"not_counted": episode.standing} if episode.standing else {}
+        facts = {"episode": number, **standing, "classes": episode.classes}
+        numbers += [facts | {"method": label, **one.numbers} for label, one in episode.predictions.items()]
     write_text(out / "episodes.json", json.dumps(numbers, indent=2) + "\n")
     for note in notes:
         print_line(f"fsbench: {note}", sys.stderr)
@@ -144,7 +145,8 @@ def _explain_some_episodes(options: argparse.Namespace, pixel: tuple[float, floa
 
 def _print_episode(number: int, episode: "EpisodePanels") -> None:
     """Print an episode's classes, and the IoU and the decision of every method."""
-    print_line(f"episode {number}: {', '.join(episode.classes)}")
+    standing = f" ({episode.standing}: no score counts it)" if episode.standing else ""
+    print_line(f"episode {number}: {', '.join(episode.classes)}{standing}")
     for label, prediction in episode.predictions.items():
         ious = ", ".join(_percent([iou]) for iou in prediction.iou)
         presence = ", ".join("present" if present else "not present" for present in prediction.present)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from fsbench.data.dataset import VOID
-from fsbench.data.frames import frame_image, frame_labels
+from fsbench.data.frames import frame_image, frame_labels, frame_shape
 from fsbench.data.label_maps import resize_labels
 
 BY_PIL = 100
@@ -100,6 +100,19 @@ def padded_shape(height: int, width: int, size: int) -> tuple[int, int]:
     ratio = size / max(height, width)
     inner = (size, int(width * ratio)) if height >= width else (int(height * ratio), size)
     return max(inner[0] // 8 * 8, 8), max(inner[1] // 8 * 8, 8)
+
+
+def image_part(height: int, width: int, size: int, resize: str) -> tuple[int, int]:
+    """Return height and width of the part, at the top left, that an image fills in its square of `size` pixels.
+
+    Args:
+        height, width: of the image.
+        size: side of the square.
+        resize: rule of `RESIZES` by which the image got into it.
+    """
+    if resize == "frame":
+        return frame_shape(height, width, size)
+    return padded_shape(height, width, size) if resize == "padded" else (size, size)
 
 
 def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:

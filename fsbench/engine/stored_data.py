@@ -1,14 +1,18 @@
 """The data of a finished run without its method: images and truth for what is made of stored predictions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from fsbench.config.stored import parse_stored
 from fsbench.core.datamodule import DataModule
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.label_maps import way_labels
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.data.transforms import image_part
+from fsbench.episodes.episode import Episode
 from fsbench.errors import RecordError
+from fsbench.protocols.loading import LoadingConfig, support_labels
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import CONTENTS
@@ -21,6 +25,18 @@ def open_dataset(record: Record, settings: Sequence[str] = ()) -> SegmentationIn
         record: the finished run.
         settings: arguments in LightningCLI's form on top of its own, such as where the data are here.
 
+    Raises what `open_data_module` does.
+    """
+    dataset: SegmentationIndex = open_data_module(record, settings).dataset
+    return dataset
+
+
+def open_data_module(record: Record, settings: Sequence[str] = ()) -> DataModule:
+    """Build the data module that a finished run was tested with, which also says how its episodes are loaded.
+
+    Args:
+        record, settings: as in `open_dataset`.
+
     Raises:
         RecordError: the run has no config.yaml, or the data at hand are not those of the run.
         FsbenchError: the data are not there.
@@ -28,10 +44,9 @@ def open_dataset(record: Record, settings: Sequence[str] = ()) -> SegmentationIn
     config = record.path / "config.yaml"
     if not config.is_file():
         raise RecordError(f"there is no {config}; expected the configuration that names the data of the run")
-    data = parse_stored(config, settings, build=False).build_data()
+    data: DataModule = parse_stored(config, settings, build=False).build_data()
     check_same_data(data, record)
-    dataset: SegmentationIndex = data.dataset
-    return dataset
+    return data
 
 
 def check_same_data(data: DataModule, record: Record) -> None:
@@ -71,3 +86,31 @@ class Truths:
         found = self._episodes[episode]
         labels = way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))
         return self._geometry.original_truth(labels)
+
+
+class SupportLabels:
+    """What a run's method was told of the supports of its test episodes, drawn again from its data set.
+
+    Args:
+        record: the finished run, of segmentation.
+
+    Raises what `open_data_module` does.
+    """
+
+    def __init__(self, record: Record):
+        data: Any = open_data_module(record)
+        self._index: SegmentationIndex = data.dataset
+        self._loading: LoadingConfig = data.test_loading
+
+    def __call__(self, episode: Episode) -> list[list[np.ndarray]]:
+        """Return the label map (H, W) uint8 over each support, by way and shot: 1 labelled, 255 void."""
+        maps = {name: self._index.label_map(name) for way in episode.supports for name in way}
+        told = support_labels(self._index, episode, self._loading, maps.__getitem__)
+        return [
+            [self._over_image(label, *maps[name].shape) for label, name in zip(labels, names, strict=True)]
+            for labels, names in zip(told, episode.supports, strict=True)
+        ]
+
+    def _over_image(self, label: np.ndarray, height: int, width: int) -> np.ndarray:
+        rows, columns = image_part(height, width, self._loading.size, self._loading.resize)
+        return resize_labels(label[:rows, :columns], height, width)

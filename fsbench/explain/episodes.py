@@ -14,7 +14,7 @@ from fsbench.engine.experiment import Experiment
 from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.errors import RecordError, user_message
 from fsbench.explain.episode_panels import panel_key, prediction_panels
-from fsbench.explain.runs import read_comparable_records
+from fsbench.explain.runs import read_comparable_records, standing
 from fsbench.files import write_text
 from fsbench.metrics.confusion import way_ious
 from fsbench.protocols.segmentation import segmentation_of
@@ -55,12 +55,14 @@ class EpisodePanels:
 
     Attributes:
         classes: Names by way.
+        standing: Why no score counts it, in words; "" where scores do.
         panels: Figures of the supports, the query and the truth.
         predictions: By method.
     """
 
     classes: list[str]
     panels: list[Panel]
+    standing: str = ""
     predictions: dict[str, EpisodePrediction] = field(default_factory=dict)
 
 
@@ -91,7 +93,8 @@ def compare_episodes(
             for episode in episodes:
                 number = int(episode.episodes[0])
                 if number not in compared:
-                    compared[number] = _episode_panels(episode, experiment.data.dataset.class_names)
+                    names = experiment.data.dataset.class_names
+                    compared[number] = _episode_panels(episode, names, standing(record, number))
                 prediction, note = _predict(experiment, record, episode, void, pixel)
                 compared[number].predictions[label] = prediction
                 if note:
@@ -143,11 +146,12 @@ def explain_episodes(
     return episodes, notes
 
 
-def _episode_panels(episode: EpisodeBatch, class_names: Sequence[str]) -> EpisodePanels:
+def _episode_panels(episode: EpisodeBatch, class_names: Sequence[str], why: str) -> EpisodePanels:
     names = [class_names[class_id - 1] for class_id in episode.known_truth().classes[0].tolist()]
     panels = [(support.caption, support.paint()) for support in batch_support_images(episode, names)]
     query = batch_query_image(episode, names)
-    return EpisodePanels(names, [*panels, ("query", query.pixels), (query.caption, query.paint())])
+    caption = f"query, {why}" if why else "query"
+    return EpisodePanels(names, [*panels, (caption, query.pixels), (query.caption, query.paint())], why)
 
 
 def _predict(

@@ -71,14 +71,22 @@ def draw_paper_figure(folders: Sequence[Path], path: Path, chosen: Sequence[int]
 
     Raises:
         RecordError: a run kept no predictions, or the data are not those of the runs.
-        SettingsError: there is no such episode, there are too many, or the file has no ending of a figure.
+        SettingsError: there is no such episode or it only calibrates, there are too many, or the file has no ending of
+            a figure.
     """
     check_suffix(path)
     if max(len(chosen), count if not chosen else 0) > MOST_EPISODES:
         raise SettingsError(f"{len(chosen) or count} episodes were asked for, expected at most {MOST_EPISODES}")
     records = read_comparable_records(folders, chosen)
-    runs = {label: _Run(_read_predictions(record), _ious(record)) for label, record in records.items()}
     first = next(iter(records.values()))
+    tested = {episode.index for episode in first.manifest.tested_episodes}
+    for number in chosen:
+        if number not in tested:
+            raise SettingsError(
+                f"episode {number} only calibrates and is no part of the test; expected another, or look at it with "
+                f"fsbench explain RUN --episode {number}"
+            )
+    runs = {label: _Run(_read_predictions(record), _ious(record)) for label, record in records.items()}
     numbers = list(chosen) or spread_episodes(next(iter(runs.values())).ious, _presence(first), count)
     index = open_dataset(first)
     episodes = {episode.index: episode for episode in first.manifest.episodes}

@@ -27,11 +27,32 @@ def read_comparable_records(folders: Sequence[Path], chosen: Sequence[int]) -> d
     for record in records[1:]:
         if record.manifest_sha256 != first.manifest_sha256:
             raise RecordError(f"{first.path} and {record.path} are not on the same episodes; expected runs of one task")
-    count = len(first.manifest.episodes)
+    known = sorted(episode.index for episode in first.manifest.episodes)
     for number in chosen:
-        if not 0 <= number < count:
-            raise SettingsError(f"--episode is {number}, expected 0 to {count - 1}")
+        if number not in known:
+            raise SettingsError(f"--episode is {number}, expected {_range_words(known)}")
     return dict(zip(_unique_labels(records), records, strict=True))
+
+
+def standing(record: Record, number: int) -> str:
+    """Return why no score counts an episode of a run: it calibrates, or draws the supports of another one anew.
+
+    It is "" where scores count it.
+    """
+    (episode,) = (one for one in record.manifest.episodes if one.index == number)
+    if episode.calibrates:
+        return "only calibrates"
+    official = number - episode.draw * len(record.manifest.official_episodes)
+    return f"draw {episode.draw} of episode {official}" if episode.draw else ""
+
+
+def _range_words(numbers: Sequence[int]) -> str:
+    """Return words for the sorted numbers of a list's episodes, which in a selection of another list have gaps."""
+    first, last = numbers[0], numbers[-1]
+    if last - first + 1 == len(numbers):
+        return f"{first} to {last}"
+    some = f"{', '.join(map(str, numbers[:5]))}, ... {last}" if len(numbers) > 6 else ", ".join(map(str, numbers))
+    return f"one of the {len(numbers)} of this list: {some}"
 
 
 def _read_segmentation_record(folder: Path) -> Record:

@@ -86,18 +86,7 @@ def load_episode(
     query = way_labels(labels[episode.query], index.label_values(episode.query, episode.classes))
     present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
     side = config.size
-    support_labels = []
-    for number, way in zip(episode.classes, episode.supports, strict=True):
-        # anew for each way, so that a support is drawn alike whatever the other ways and the later shots are
-        streams = AnnotationStreams.of_episode(config.annotation_seed, episode.index)
-        support_labels.append([_support_label(index, name, number, labels[name], config, streams) for name in way])
-    support_labels = [
-        [
-            keep_share(label, config.kept_support, (episode.index, way, shot, config.annotation_seed))
-            for shot, label in enumerate(of_way)
-        ]
-        for way, of_way in enumerate(support_labels)
-    ]
+    given = support_labels(index, episode, config, labels.__getitem__)
     shown = None
     if config.annotation == "all_ways":
         all_ways = [
@@ -107,7 +96,7 @@ def load_episode(
             ]
             for way in episode.supports
         ]
-        shown = torch.from_numpy(np.where(np.array([support_labels]) == VOID, np.uint8(VOID), np.array([all_ways])))
+        shown = torch.from_numpy(np.where(np.array([given]) == VOID, np.uint8(VOID), np.array([all_ways])))
     target, size = config.geometry.truth(query, side)
     support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
     return EpisodeBatch(
@@ -115,7 +104,7 @@ def load_episode(
         image_names=names,
         query=torch.zeros(1, dtype=torch.int64),
         support=support,
-        support_labels=torch.from_numpy(np.array([support_labels])),
+        support_labels=torch.from_numpy(np.array([given])),
         valid=torch.ones(support.shape, dtype=torch.bool),
         query_sizes=torch.tensor([size]),
         episodes=torch.tensor([episode.index]),
@@ -123,6 +112,34 @@ def load_episode(
         support_ways=shown,
         hints=[_load_hints(index, episode, config, labels, box_of)] if config.hints else None,
     )
+
+
+def support_labels(
+    index: SegmentationIndex, episode: Episode, config: LoadingConfig, label_map: Callable[[str], np.ndarray]
+) -> list[list[np.ndarray]]:
+    """Return what a method is told of the supports of a test episode, by way and shot.
+
+    Args:
+        index: the data set.
+        episode: its names.
+        config: settings of loading.
+        label_map: gives the label map (H, W) of an image by its name.
+
+    Returns:
+        Labels (S, S) uint8: 1 on what is labelled as the way's class, 255 void.
+    """
+    told = []
+    for way, (number, names) in enumerate(zip(episode.classes, episode.supports, strict=True)):
+        # anew for each way, so that a support is drawn alike whatever the other ways and the later shots are
+        streams = AnnotationStreams.of_episode(config.annotation_seed, episode.index)
+        labels = [_support_label(index, name, number, label_map(name), config, streams) for name in names]
+        told.append(
+            [
+                keep_share(label, config.kept_support, (episode.index, way, shot, config.annotation_seed))
+                for shot, label in enumerate(labels)
+            ]
+        )
+    return told
 
 
 def _support_label(

@@ -27,7 +27,7 @@ from fsbench.report.costs import COSTS, devices, run_costs
 from fsbench.report.curves import read_curves
 from fsbench.report.differences import KINDS, thousandths
 from fsbench.report.episodes import IOU_MEANING
-from fsbench.report.explorer.page import EXPLORER_PAGE, explorer_scripts, explorer_styles, support_labels
+from fsbench.report.explorer.page import EXPLORER_PAGE, explorer_scripts, explorer_styles
 from fsbench.report.matrix import matrix_cells
 from fsbench.report.plots import adapt_to_theme, cost_plot, curve_plot, draw_svg, heat_plot, size_plot
 from fsbench.report.provenance import anchors, metric_arguments, run_cards, table_command
@@ -176,7 +176,7 @@ class Pages:
         write_text(folder / "episodes.csv", _csv(episode_lines(study)))
         self._write(
             folder / "explorer.html", "explorer.html", up=up, study=study, not_shown=not_shown, meaning=IOU_MEANING,
-            error_names=ERROR_NAMES, support_labels=support_labels(study.methods),
+            error_names=ERROR_NAMES,
             styles=explorer_styles(self.common["styles"]), scripts=explorer_scripts(self.common["scripts"]),
         )  # fmt: skip
 

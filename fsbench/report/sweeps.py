@@ -35,6 +35,6 @@ def curve_section(folder: Path, number: int, table: CurveTable) -> dict[str, Any
         "label": WORDS[table.axis].label,
         "plots": plots,
         "files": files,
-        "words": {name: COSTS[name].capitalize() if name in COSTS else name for name in plots},
+        "words": {name: f"{COSTS[name][0].upper()}{COSTS[name][1:]}" if name in COSTS else name for name in plots},
         "command": shlex.join(["fsbench", "curves", *runs, "--by", table.axis]),
     }

@@ -34,15 +34,15 @@ def make(blocks_folder, tmp_path):
 
     `spill` predicts way 1 on void pixels; `wrong` decides the opposite of the truth in the first episodes; `presence`
     is the rule by which presence was decided; `keep` is how much of the predictions is kept; `attends`, the meaning of
-    its attention, gives way n the value (n + 3 x) / 255 in column x."""
-    index, protocol = Folder(str(blocks_folder)), load_protocol("fscs")
+    its attention, gives way n the value (n + 3 x) / 255 in column x; `protocol` draws and scores the episodes."""
+    index = Folder(str(blocks_folder))
 
     def make(
         method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None,
         spill: bool = False, wrong: int = 0, presence: str = "predicted", regions: bool = True,
-        keep: Keep = "none", attends: str = "", **task,
+        keep: Keep = "none", attends: str = "", protocol: str = "fscs", **task,
     ) -> Record:  # fmt: skip
-        manifest = protocol.manifest(index, EpisodeTask(fold, **{"episodes": 24, **task}))
+        manifest = load_protocol(protocol).manifest(index, EpisodeTask(fold, **{"episodes": 24, **task}))
         rows, kept = [], []
         for e in manifest.episodes:
             truth = torch.from_numpy(way_labels(index.label_map(e.query), e.classes))

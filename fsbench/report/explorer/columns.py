@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fsbench.data.annotations import ANNOTATIONS
+from fsbench.records.record import Record
 from fsbench.report.collect import Study
 from fsbench.report.episodes import FoldEpisodes
 
@@ -23,6 +25,7 @@ def explorer_columns(study: Study) -> dict[str, Any]:
     - `spread`: difference of the largest and the smallest IoU of the methods, see `iou_spread`;
     - `iou`, `wrong`: by method, the IoU, and the number of ways whose presence is decided wrongly.
 
+    `told` has a method's words for what it was told in place of its supports' masks, by position; see `told_words`.
     A fold's `runs` has the folder of each method's run as a word of a command line, None where there is none.
     """
     labels, names = list(study.methods), _Names()
@@ -73,8 +76,10 @@ def explorer_columns(study: Study) -> dict[str, Any]:
         for number, label in enumerate(labels):
             iou[number] += _method_values(episodes, episodes.iou, label, _thousandths)
             wrong[number] += _method_values(episodes, episodes.wrong, label, np.ndarray.tolist)
+    told = {number: told_words(next(iter(runs.values()))) for number, runs in enumerate(study.methods.values())}
     return {
         "methods": labels,
+        "told": {str(number): words for number, words in told.items() if words},
         "classes": classes,
         "names": names.all,
         "folds": folds,
@@ -82,6 +87,14 @@ def explorer_columns(study: Study) -> dict[str, Any]:
         "iou": iou,
         "wrong": wrong,
     }
+
+
+def told_words(record: Record) -> str:
+    """Return words for what a run's method was told in place of its supports' whole masks; "" where it got these."""
+    identity = record.run.identity
+    weak = ANNOTATIONS[identity.support_annotation].words
+    share = f"{100 * identity.kept_support:g} % of " if identity.kept_support < 1 else ""
+    return share + (weak or "each mask") if weak or share else ""
 
 
 def iou_spread(iou: Sequence[np.ndarray], episodes: int) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Truth and images of a study's episodes, from its data set."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.rle import encode_ways
 from fsbench.errors import FsbenchError, describe, user_message
@@ -39,6 +40,21 @@ def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "Segmen
     return None
 
 
+def open_support_labels(
+    record: Record, place: str, missing: list[str]
+) -> "Callable[[Episode], list[list[np.ndarray]]] | None":
+    """Return what draws the labels of a run's supports; None where its data are not at hand, as `open_data`."""
+    try:
+        from fsbench.engine.stored_data import SupportLabels
+
+        return SupportLabels(record)
+    except FsbenchError as error:
+        missing.append(f"No labels of the supports of {place}: {user_message(error).splitlines()[0]}.")
+    except Exception as error:
+        missing.append(f"No labels of the supports of {place}: {describe(error)}.")
+    return None
+
+
 class Truth:
     """Truth of episodes as COCO runs.
 
@@ -67,17 +83,22 @@ class Truth:
         return [*slots.shape, masks, void]
 
     def supports(self, episode: "Episode") -> list[list[list[Any]]]:
-        """Return [height, width, runs] of each support's mask, by way and shot."""
+        """Return [height, width, runs, runs of void] of each support's mask, by way and shot."""
         pairs = zip(episode.classes, episode.supports, strict=True)
         return [[self._support(name, number) for name in names] for number, names in pairs]
 
     def _support(self, name: str, number: int) -> list[Any]:
         slots = way_labels(self.index.label_map(name), self.index.label_values(name, [number]))
-        height, width = slots.shape
-        scale = min(1.0, self.side / max(height, width))
-        slots = resize_labels(slots, max(1, round(height * scale)), max(1, round(width * scale)))
-        (mask,) = encode_ways(np.where(slots == 1, 1, 0), 1)
-        return [*slots.shape, mask]
+        return support_runs(np.where(slots == 1, np.uint8(1), np.uint8(0)), self.side)
+
+
+def support_runs(labels: np.ndarray, side: int) -> list[Any]:
+    """Return [height, width, runs, runs of void] of a label map, 1 labelled and 255 void, whose longer side is at most
+    `side` then."""
+    height, width = labels.shape
+    scale = min(1.0, side / max(height, width))
+    fitted = resize_labels(labels, max(1, round(height * scale)), max(1, round(width * scale)))
+    return [*fitted.shape, *encode_ways(np.where(fitted == VOID, 2, fitted), 2)]
 
 
 class ImageFiles:

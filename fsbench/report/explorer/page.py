@@ -5,9 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.report.theme import Inlined, content_hash
-from fsbench.tables.comparable import Methods
 from fsbench.visualization.palette import DARK_LINE, ERROR_COLORS, HEAT_COLORS, hex_color
 
 EXPLORER_PAGE = Path(__file__).with_name("page")
@@ -38,16 +36,6 @@ def explorer_scripts(of_every_page: Inlined) -> Inlined:
     script = explorer_script() + f"startExplorer({json.dumps(colors | {'dark': DARK_LINE})});\n"
     inlined = _with(of_every_page, script)
     return Inlined(inlined.texts, inlined.hashes + Markup(" 'strict-dynamic'"))
-
-
-def support_labels(methods: Methods) -> list[str]:
-    """Return a sentence for each method whose supports had weaker labels than the masks that the page shows."""
-    kinds = {label: next(iter(runs.values())).run.identity.support_annotation for label, runs in methods.items()}
-    return [
-        f"Masks of supports are shown; {label} was given {ANNOTATIONS[kind].words} instead: fsbench explain draws it."
-        for label, kind in kinds.items()
-        if kind in WEAK
-    ]
 
 
 def explorer_script() -> str:

@@ -10,9 +10,9 @@ import numpy as np
 from fsbench.errors import FsbenchError, user_message
 from fsbench.records.predictions import LAYERS
 from fsbench.report.collect import Study
-from fsbench.report.explorer.columns import explorer_columns
+from fsbench.report.explorer.columns import explorer_columns, told_words
 from fsbench.report.explorer.files import write_data_file
-from fsbench.report.explorer.images import ImageFiles, Truth, open_data
+from fsbench.report.explorer.images import ImageFiles, Truth, open_data, open_support_labels, support_runs
 from fsbench.report.explorer.masks import MethodMasks, study_masks
 
 if TYPE_CHECKING:
@@ -62,7 +62,12 @@ def write_explorer(study: Study, folder: Path, options: ExplorerOptions, report:
         runs = [by_fold[fold] for by_fold in study.methods.values() if fold in by_fold]
         index = open_data(runs, place, missing)
         truth = None if index is None else Truth(index, options.side)
-        writer = _FoldWriter(folder, position, place, masks[fold], truth)
+        told = {
+            number: open_support_labels(by_fold[fold], f"{label}, {place}", missing)
+            for number, (label, by_fold) in enumerate(study.methods.items())
+            if fold in by_fold and told_words(by_fold[fold])
+        }
+        writer = _FoldWriter(folder, position, place, masks[fold], truth, told, options.side)
         shown |= writer.write(episodes.episodes, missing)
         if index is not None and options.images:
             files.allow(options.budget // len(study.folds))
@@ -98,6 +103,8 @@ class _FoldWriter:
     place: str
     masks: Mapping[int, MethodMasks]
     truth: Truth | None
+    told: "Mapping[int, Callable[[Episode], list[list[np.ndarray]]] | None]"
+    side: int
 
     def write(self, episodes: "tuple[Episode, ...]", missing: list[str]) -> set[tuple[str, int]]:
         """Write a file for each `BLOCK` episodes, and one of each of `LAYERS` that there is.
@@ -114,7 +121,8 @@ class _FoldWriter:
             truths = [self._truth(episode, size, unread) for episode, size in zip(chosen, sizes, strict=True)]
             name = f"{self.position}-{block}"
             predicted = {str(number): [_masks(of_episode) for of_episode in ways] for number, ways in shown.items()}
-            write_data_file(self.folder, f"masks-{name}", {"truth": truths, "predicted": predicted})
+            told = {str(number): [self._told(draw, e, unread) for e in chosen] for number, draw in self.told.items()}
+            write_data_file(self.folder, f"masks-{name}", {"truth": truths, "predicted": predicted, "told": told})
             for layer in LAYERS:
                 with_layer = [number for number, ways in shown.items() if any(w and w[0].get(layer) for w in ways)]
                 found |= {(layer, number) for number in with_layer}
@@ -133,6 +141,18 @@ class _FoldWriter:
             return None
         try:
             return {"query": self.truth.query(episode, size), "supports": self.truth.supports(episode)}
+        except FsbenchError as error:
+            unread.append(f"episode {episode.index}: {user_message(error)}")
+            return None
+
+    def _told(
+        self, draw: "Callable[[Episode], list[list[np.ndarray]]] | None", episode: "Episode", unread: list[str]
+    ) -> list[list[Any]] | None:
+        """Return [height, width, runs, runs of void] of what a method was told of each support, by way and shot."""
+        if draw is None:
+            return None
+        try:
+            return [[support_runs(labels, self.side) for labels in way] for way in draw(episode)]
         except FsbenchError as error:
             unread.append(f"episode {episode.index}: {user_message(error)}")
             return None

@@ -20,6 +20,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a
 MARKERS = "os^Dv<>P"
 DODGE = 1.03
 """Factor between the places of two methods at one number, so that their intervals do not lie on each other."""
+HEADROOM = 1.08
+"""Height of the axis of a cost, as a multiple of the largest."""
 COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
 
 
@@ -55,7 +57,8 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True)
     axis.set_xlabel(WORDS[table.axis].label)
     axis.set_ylabel(COSTS.get(panel, panel))
     if panel in COSTS:
-        axis.set_ylim(bottom=0)
+        values = [getattr(point, panel) for curve in table.curves for point in curve.points]
+        axis.set_ylim(0, HEADROOM * max(value for value in values if value is not None))  # equal ones: not at the edge
     if legend:
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small", ncols=2)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,6 +17,7 @@ from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
+from fsbench.errors import SettingsError
 from fsbench.explain.episode_panels import KEYS
 from fsbench.explain.episodes import compare_episodes
 from fsbench.records.record import Record
@@ -116,6 +118,36 @@ def test_several_ways_and_shots(made):
     assert len(shown.classes) == 2 and [c.split(":")[0] for c, _ in shown.panels[:4]] == ["support 1", "support 2"] * 2
     (answer,) = shown.predictions.values()
     assert [c for c, _ in answer.panels[2:]] == ["soft mask 1", "soft mask 2"] and len(answer.iou) == 2
+
+
+@pytest.mark.slow
+def test_episodes_that_no_score_counts_say_so(made, tmp_path, capsys):
+    own = ["empty_masks=true", "drop_small_classes=true", "image_size=64", "draws=2"]
+    record = made("prototype", "--data.protocol=presence", *(f"--data.{setting}" for setting in own))
+    number = next(one.index for one in record.manifest.episodes if one.calibrates)
+    arguments = [str(record.path), "--episodes", f"{number},7,0", "--out", str(tmp_path / "out")]
+    assert main(["explain", *arguments]) == 0
+    counted, drawn, calibrates = [line for line in capsys.readouterr().out.splitlines() if line.startswith("episode ")]
+    assert calibrates.endswith(" (only calibrates: no score counts it)") and "no score" not in counted
+    assert drawn.endswith(" (draw 1 of episode 1: no score counts it)")
+    lines = json.loads((tmp_path / "out/episodes.json").read_text())
+    assert [(line["episode"], line.get("not_counted")) for line in lines] == [
+        (0, None), (7, "draw 1 of episode 1"), (number, "only calibrates")
+    ]  # fmt: skip
+    assert main(["explain", str(record.path), "--figure", str(tmp_path / "a.pdf"), "--episodes", f"0,{number}"]) == 2
+    assert f"episode {number} only calibrates and is no part of the test" in capsys.readouterr().err
+
+
+def test_a_selection_has_the_numbers_of_its_list(made, tmp_path):
+    """Episodes of a manifest from the explorer keep their numbers, which then have gaps."""
+    record = made("prototype")
+    chosen = tuple(record.manifest.episodes[place] for place in (1, 4))
+    manifest = replace(record.manifest, entries=record.manifest.entries | {"episodes": 2}, episodes=chosen)
+    manifest.write(tmp_path / "two.jsonl")
+    two = made("prototype", f"--data.manifest={tmp_path / 'two.jsonl'}")
+    assert compare_episodes([two.path], [4], None)[0].keys() == {4}
+    with pytest.raises(SettingsError, match=r"--episode is 2, expected one of the 2 of this list: 1, 4"):
+        compare_episodes([two.path], [2], None)
 
 
 def test_refusals(made, tmp_path, capsys):

@@ -8,15 +8,17 @@ from fsbench.cli.main import main
 from fsbench.engine.restore import check_counts
 from fsbench.report.pages import _bare_number
 from tests.fsbench.report.test_report import HOSTILE, _spoil
+from tests.fsbench.runs import rewrite
 
 
 @pytest.fixture
 def site(make, tmp_path):
-    """A report of two methods on two folds, with hostile names in one of them."""
+    """A report of two methods on two folds, with hostile names in one of them; the first has a curve, too."""
     for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
         record = make(f"m{number}", fold, quality=1 + 2 * number, wrong=6 * number, way=2)
         if fold == 0:
             _spoil(record.path)
+    rewrite(make("m0", 1, quality=3, way=2, seed=1), identity={"kept_support": 0.3, "seed": 0})
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
     return tmp_path / "r"
 
@@ -38,7 +40,7 @@ def opened(browser, path, fragment="", **context):
 
 def test_names_do_nothing_on_any_page(chromium, site):
     pages = sorted(site.rglob("*.html"))
-    assert len(pages) == 4
+    assert len(pages) == 5
     for path in pages:
         with opened(chromium, path) as page:
             assert page.locator("img[src=x]").count() == 0
@@ -50,20 +52,25 @@ def test_names_do_nothing_on_any_page(chromium, site):
         page.keyboard.press("n")  # it opens one of those just chosen, though they may not be drawn yet
         page.locator("#viewer-title", has_text="__proto__").wait_for()
         assert all("__proto__" in text for text in page.locator(".tile-name").all_inner_texts())
-        assert page.inner_text("#a option:first-child").startswith("<script>alert(1)</script>m0")
+        options = page.locator("#a option").all_inner_texts()
+        assert any(option.startswith("<script>alert(1)</script>m0") for option in options)
 
 
 def test_dark_narrow_and_printed(chromium, site):
     def background(page):
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
-    for name in ("index.html", "study-1/index.html", "study-1/explorer.html", "study-1/runs.html"):
+    for name in ("index.html", "curves.html", "study-1/index.html", "study-1/explorer.html", "study-1/runs.html"):
         phone = {"viewport": {"width": 360, "height": 740}}
         with opened(chromium, site / name, color_scheme="dark", **phone) as page:
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
             assert background(page) == "rgb(20, 23, 28)"
             page.get_by_role("button", name="Dark or light").click()
             assert background(page) == "rgb(255, 255, 255)"
+            if name == "curves.html":
+                plots = page.locator("figure svg").evaluate_all("all => all.map(plot => plot.clientWidth)")
+                assert len(plots) > 2 and min(plots) > 250 and max(plots) <= 360
+                assert "Peak memory in MiB by" in page.inner_text(".plots")
             page.emulate_media(media="print")
             assert not page.locator("header").is_visible() and background(page) == "rgb(255, 255, 255)"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 
 from fsbench.cli.main import main
 from fsbench.errors import SettingsError
@@ -17,7 +18,7 @@ from fsbench.tables.formats import text
 from fsbench.tables.sweep.axes import AXES
 from fsbench.tables.sweep.curves import curve_tables, found_tables, to_csv, to_sheet
 from fsbench.tables.sweep.objects import object_tables
-from fsbench.tables.sweep.plot import panels, save_plot
+from fsbench.tables.sweep.plot import panels, plot_panel, save_plot
 from tests.fsbench.report.studies import write_study
 from tests.fsbench.runs import written
 
@@ -54,6 +55,9 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, 
     rows = list(csv.DictReader(io.StringIO(to_csv([table]))))
     assert len({(row["method"], row["number"]) for row in rows}) == 5
     save_plot(tmp_path / "curves.svg", [table])
+    axis = Figure().subplots()
+    plot_panel(axis, table, "peak_mib")
+    assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
     monkeypatch.setattr("fsbench.cli.curves.finished_records", lambda folders: (records, []))  # as they are
     assert main(["curves", str(tmp_path), "--by", "shot", "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("test,axis,method,number")

@@ -26,7 +26,7 @@ function loadFile(name) {
 
 class Episodes {
   constructor(data) {
-    Object.assign(this, data); // methods, classes, names, folds, columns, iou, wrong, block, images, soft, attention
+    Object.assign(this, data); // methods, told, classes, names, folds, columns, iou, wrong, block, images, soft, attention
     this.count = this.columns.index.length;
     this.fold = new Uint16Array(this.count); // position of an episode's fold
     this.pictured = new Set(data.images);
@@ -67,13 +67,18 @@ class Episodes {
 
   image(number) { return this.pictured.has(number) ? `explorer/${number}.jpg` : null; }
 
-  // Return {truth, predicted: method -> [height, width, runs, decisions, scores]} of an episode.
+  // Return words for what a method was told in place of its supports' masks; null where it got these.
+  toldTo(method) { return this.told[method] ?? null; }
+
+  // Return {truth, told: method -> labels of its supports, predicted: method -> [height, width, runs, decisions, scores]}
+  // of an episode.
   async masks(i) {
     const at = i - this.folds[this.fold[i]].start, block = Math.floor(at / this.block);
     const file = await loadFile(`masks-${this.fold[i]}-${block}`), row = at % this.block;
     const predicted = new Map();
     for (const [method, rows] of Object.entries(file?.predicted ?? {})) if (rows[row]) predicted.set(Number(method), rows[row]);
-    return { truth: file?.truth[row] ?? null, predicted };
+    const told = new Map(Object.entries(file?.told ?? {}).map(([method, rows]) => [Number(method), rows[row]]));
+    return { truth: file?.truth[row] ?? null, told, predicted };
   }
 
   // Return what a method's attention means, "" where its record does not say; null where the method has none.

@@ -108,11 +108,15 @@ class EpisodeLayers {
   async load() {
     const { episodes, i } = this;
     const [masks, image] = await Promise.all([episodes.masks(i), loadImage(episodes.image(episodes.columns.query[i]))]);
-    Object.assign(this, { image, rows: masks.predicted, supports: masks.truth?.supports ?? null });
+    Object.assign(this, { image, rows: masks.predicted, masks: masks.truth?.supports ?? null, told: masks.told });
     this.truth = masks.truth && slotMap(...masks.truth.query);
     const size = this.truth ?? [...this.rows.values()].map(([height, width]) => ({ height, width }))[0] ?? { height: 3, width: 4 };
     this.aspect = image ? image.naturalWidth / image.naturalHeight : size.width / size.height;
   }
+
+  // Return [height, width, runs, runs of void] of what a method was told of each support, by way and shot; null where
+  // that is not known.
+  supports(method) { return (this.episodes.toldTo(method) === null ? this.masks : this.told.get(method)) ?? null; }
 
   predicted(method) {
     const row = this.rows.get(method);

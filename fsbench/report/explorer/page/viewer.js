@@ -196,22 +196,34 @@ class Viewer {
     element("explanation").hidden = !command;
     element("explain-command").textContent = element("explain-command").nextElementSibling.dataset.copy = command;
     element("query-name").textContent = `Query ${names[columns.query[i]]}`;
-    const tiles = columns.supports[i].flatMap((shots, way) => shots.map((number, shot) => this.supportTile(layers, number, way, shot, classes[columns.classes[i][way]])));
-    element("supports").replaceChildren(...tiles);
+    element("supports").replaceChildren(...this.supportGroups(layers, i, a, b));
   }
 
-  supportTile(layers, number, way, shot, name) {
+  // The supports once where A and B were told the same of them, else as each was told, under its name.
+  supportGroups(layers, i, a, b) {
+    const { episodes } = this, { columns, methods, classes } = episodes;
+    const areMasks = [a, b].every((method) => episodes.toldTo(method) === null), sides = a === b ? [["A and B", a]] : [["A", a], ["B", b]];
+    return (areMasks ? sides.slice(0, 1) : sides).map(([side, method]) => {
+      const group = make("div"), labels = layers.supports(method), words = episodes.toldTo(method);
+      const lacks = labels ? "" : ", which is not at hand";
+      if (!areMasks) group.append(make("p", `${side}, ${methods[method]}: told ${words ?? "the masks"}${lacks}`));
+      group.append(...columns.supports[i].flatMap((shots, way) => shots.map((number, shot) => this.supportTile(labels?.[way]?.[shot], number, shot, classes[columns.classes[i][way]]))));
+      return group;
+    });
+  }
+
+  supportTile(labels, number, shot, name) {
     const figure = make("figure"), canvas = make("canvas", undefined, { role: "img", "aria-label": `support ${shot + 1} of ${name}` });
-    const runs = layers.supports?.[way]?.[shot], file = this.episodes.image(number);
+    const file = this.episodes.image(number);
     figure.append(canvas, make("figcaption", `${name}: ${this.episodes.names[number]}`));
-    if (!runs && !file) canvas.hidden = true;
-    else Promise.resolve(loadImage(file)).then((image) => drawSupport(canvas, image, runs, this.store.colors));
+    if (!labels && !file) canvas.hidden = true;
+    else Promise.resolve(loadImage(file)).then((image) => drawSupport(canvas, image, labels, this.store.colors));
     return figure;
   }
 }
 
-function drawSupport(canvas, image, runs, { truth, dark }) {
-  const mask = runs ? slotMap(runs[0], runs[1], [runs[2]]) : null;
+function drawSupport(canvas, image, labels, { truth, dark }) {
+  const mask = labels ? slotMap(labels[0], labels[1], [labels[2]], labels[3]) : null;
   canvas.width = 240;
   canvas.height = Math.round((240 * (image ? image.naturalHeight : mask.height)) / (image ? image.naturalWidth : mask.width));
   const context = canvas.getContext("2d");

@@ -11,7 +11,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from fsbench.data.label_maps import way_labels
+from datamodules.datasets.folder import Folder
+from datamodules.episodic import EpisodicDataModule
+from fsbench.cli.main import main
+from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.rle import decode_rle
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import find_records, read_record
@@ -82,7 +85,7 @@ def test_masks_are_truth_and_prediction(explored, index, tmp_path):
         rows = record.episodes.filter((pl.col("episode") == episode.index) & (pl.col("slot") > 0))
         assert (decided, scores) == (rows["decided"].to_list(), rows["score"].to_list())
         for name, number, way in zip(episode.supports, episode.classes, file["truth"][place]["supports"], strict=True):
-            height, width, runs = way[0]
+            height, width, runs, _ = way[0]
             assert max(height, width) <= 40
             mask = decode_rle({"size": [height, width], "counts": runs}, height, width)
             share = (index.label_map(name[0]) == number).mean()
@@ -119,18 +122,47 @@ def test_a_run_with_other_masks_than_were_counted_has_none(explored, tmp_path, m
     assert page.count("were counted); expected the predictions of the run") == 4
 
 
-def test_supports_with_weaker_labels_are_said_to_be_shown_with_their_masks(make, tmp_path):
-    from fsbench.cli.main import main
+@pytest.mark.parametrize(("entry", "words"), [
+    ({"support_annotation": "box"}, "the filled tight box around each mask"),
+    ({"support_annotation": "scribble"}, "brush strokes drawn within each mask"),
+    ({"kept_support": 0.25}, "25 % of each mask"),
+])  # fmt: skip
+def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, tmp_path, monkeypatch, entry, words):
+    """Against the tensors that the method got in its test."""
+    data = EpisodicDataModule(Folder(str(blocks_folder)), "fscs", image_size=48, workers=0, episodes=24, **entry)
+    monkeypatch.setattr("fsbench.engine.stored_data.open_data_module", lambda record, settings=(): data)
+    told, masks = make("told", 0), make("masks", 0, seed=1)
+    (masks.path / "config.yaml").write_text("")
+    assert told.manifest.sha256 == data.manifest.sha256
+    rewrite(told, identity=entry)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--photo-side", "48"]) == 0
+    study = next(folder for folder in (tmp_path / "r").iterdir() if (folder / "explorer.html").is_file())
+    number = str(data_file(study, "data")["methods"].index("told"))
+    assert data_file(study, "data")["told"] == {number: words}
+    file = data_file(study, "masks-0-0")
+    assert list(file["told"]) == [number]
+    seen = {int(one.episodes[0]): one.support_labels for batch in data.test_dataloader() for one in batch.split()}
+    for place, episode in enumerate(told.manifest.episodes):
+        ((height, width, runs, void),) = file["told"][number][place][0]
+        assert max(height, width) == 48
+        drawn = decode_rle({"size": [height, width], "counts": runs}, height, width)
+        shape = data.dataset.label_map(episode.supports[0][0]).shape
+        over_image = resize_labels(seen[episode.index][0, 0, 0].numpy(), *shape)
+        expected = resize_labels(over_image, height, width)
+        np.testing.assert_array_equal(drawn, expected == 1)
+        left_out = decode_rle({"size": [height, width], "counts": void}, height, width)
+        np.testing.assert_array_equal(left_out, expected == 255)
 
+
+def test_supports_of_a_run_whose_data_are_gone_have_no_labels(make, tmp_path):
     rewrite(make("m", 0), identity={"support_annotation": "box"})
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
-    page = (tmp_path / "r/study-1/explorer.html").read_text()
-    assert "Masks of supports are shown; m was given the filled tight box around each mask instead" in page
+    study = tmp_path / "r/study-1"
+    assert data_file(study, "masks-0-0")["told"] == {"0": [None] * 24}
+    assert "No labels of the supports of m, fold 0: there is no" in (study / "explorer.html").read_text()
 
 
 def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
-    from fsbench.cli.main import main
-
     path = Path(make("m", 0).path)
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
     study = tmp_path / "r/study-1"

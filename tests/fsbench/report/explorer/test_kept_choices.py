@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from datamodules.episodic import EpisodicDataModule
+from fsbench.cli.main import main
 from fsbench.episodes.manifest import mismatches, read_manifest
 from tests.browser import wait_until
 from tests.fsbench.report.explorer.reader import Reader, expect
+from tests.fsbench.report.test_in_browser import opened
 
 
 def test_an_address_shows_the_same_again(reading):
@@ -161,3 +164,27 @@ def test_a_saved_manifest_is_the_brushed_episodes(reading, index, tmp_path):
             assert manifest.header.selection == {"name": "Hard ünits!", "of": fold["sha256"]}
             assert mismatches(manifest, index) == []
         assert page.inner_text("#save-command").endswith("FOLD=0,1 MANIFEST='hard-nits-fold{fold}.jsonl'")
+
+
+def test_a_saved_manifest_of_presence_is_a_test_without_episodes_that_calibrate(make, index, chromium, tmp_path):
+    """The page shows what counts; the file is read, fits the data set, and is tested as presence."""
+    record, _ = (make(name, 0, protocol="presence", skip_small_classes=True) for name in ("m0", "m1"))
+    assert record.header.calibration_ids and len(record.manifest.episodes) == 48
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--no-photos"]) == 0
+    path, number = tmp_path / "saved.jsonl", record.header.class_ids[0]
+    with opened(chromium, tmp_path / "r/study-1/explorer.html", fragment=f"class={number}") as page:
+        reader = Reader(page, tmp_path / "r/study-1")
+        assert 0 < reader.shown() < 24
+        page.fill("#save-name", "one class")
+        with page.expect_download() as download:
+            page.locator("#save-buttons button").click()
+        download.value.save_as(path)
+    manifest = read_manifest(path)
+    chosen = tuple(one for one in record.manifest.official_episodes if one.classes == (number,))
+    assert manifest.episodes == chosen and mismatches(manifest, index) == []
+    left_out = {"calibration_ids", "calibration_images"}
+    assert manifest.entries.keys() == record.manifest.entries.keys() - left_out | {"selection", "episodes"}
+    data = EpisodicDataModule(index, "presence", manifest=str(path), image_size=32, workers=0)
+    assert data.manifest.sha256 == manifest.sha256
+    tested = [int(one.episodes[0]) for batch in data.test_dataloader() for one in batch.split()]
+    assert sorted(tested) == [one.index for one in chosen]
