@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsbench.config.class_file import name_class_files
 from fsbench.config.limits import check_replaced, whole
@@ -116,12 +116,12 @@ def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | 
 
     episodes, notes = compare_episodes(list(dict.fromkeys(options.run)), list(dict.fromkeys(options.episode)), pixel)
     make_folder(out)
-    numbers = []
+    numbers: list[dict[str, Any]] = []
     for number, episode in episodes.items():
         write_episode_sheet(out / f"episode-{number:06d}.png", episode)
         _print_episode(number, episode)
         standing = {"not_counted": episode.standing} if episode.standing else {}
-        facts = {"episode": number, **standing, "classes": episode.classes}
+        facts: dict[str, Any] = {"episode": number, **standing, "classes": episode.classes}
         numbers += [facts | {"method": label, **one.numbers} for label, one in episode.predictions.items()]
     write_text(out / "episodes.json", json.dumps(numbers, indent=2) + "\n")
     for note in notes:

@@ -123,7 +123,6 @@ def test_a_run_with_other_masks_than_were_counted_has_none(explored, tmp_path, m
 
 
 @pytest.mark.parametrize(("entry", "words"), [
-    ({"support_annotation": "box"}, "the filled tight box around each mask"),
     ({"support_annotation": "scribble"}, "brush strokes drawn within each mask"),
     ({"kept_support": 0.25}, "25 % of each mask"),
 ])  # fmt: skip
