@@ -165,7 +165,7 @@ def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
     path = Path(make("m", 0).path)
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
     study = tmp_path / "r/study-1"
-    assert data_file(study, "masks-0-0") == {"truth": [None] * 24, "predicted": {}}
+    assert data_file(study, "masks-0-0") == {"truth": [None] * 24, "predicted": {}, "told": {}}
     page = (study / "explorer.html").read_text()
     assert "the run kept no predictions, and there is no config.yaml beside the record" in page
     assert "No truth and no images of fold 0: there is no config.yaml beside the records" in page
