@@ -31,7 +31,7 @@ from methods.modules.pspnet import Features
 from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
 from methods.modules.stages import aligned, widths
-from methods.modules.style import gram_distance, reweight_network, shot_weights
+from methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 
 MODULES = (
     "down_query", "down_supp", "init_merge", "ASPP_meta", "res1_meta", "res2_meta", "cls_meta", "gram_merge",
@@ -130,7 +130,7 @@ class BAMHead(nn.Module):
         """Return each shot's distance of styles and its weight, both (b, K, 1, 1) (§4)."""
         with torch.autocast(query.f1.device.type, enabled=False):
             low = (query.f1, support.f1) if self.low_feature == "layer2" else (query.f2, support.f2)
-            distances = gram_distance(low[0], low[1].unflatten(0, (-1, shots)))
+            distances = gram_distance(gram(low[0]), gram(low[1]).unflatten(0, (-1, shots)))
             if hasattr(self, "kshot_rw"):
                 return distances, shot_weights(distances, self.kshot_rw, sorted_order=False)
             return distances, torch.full_like(distances, 1 / shots)

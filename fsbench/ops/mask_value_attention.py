@@ -9,7 +9,7 @@ Shapes: B samples (episodes x layers), C = heads x d channels, T query positions
 import os
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -55,9 +55,7 @@ def mask_value_attention(
     chosen = backend or chosen_backend(q.device)
     if chosen not in ("reference", "chunked", "fused"):
         raise SettingsError(f"unknown mask-value attention '{chosen}'; there are reference, chunked, fused")
-    if torch.is_autocast_enabled(q.device.type):
-        q, k, value = (t.to(torch.get_autocast_dtype(q.device.type)) for t in (q, k, value))
-    value = value.to(q.dtype)
+    q, k, value = _of_one_dtype(q, k, value)
     with torch.autocast(q.device.type, enabled=False):
         if chosen == "fused":
             return _average_fused(q, k, value, heads, dropout)
@@ -65,6 +63,44 @@ def mask_value_attention(
         if chosen == "chunked":
             return cast(Tensor, _Chunked.apply(q, k, value, heads, dropout, seed))
         return _reference(q, k, value, heads, dropout, seed)
+
+
+class PartialAverage(NamedTuple):
+    """Averages over a part of the keys, and what joins them with those over other parts.
+
+    Attributes:
+        value: averages (B, heads, T).
+        mass: logarithms of the sums of the exponentials of all logits (B, heads, T).
+    """
+
+    value: Tensor
+    mass: Tensor
+
+    def join(self, other: "PartialAverage") -> "PartialAverage":
+        """Return the averages over the keys of both parts."""
+        share = (other.mass - self.mass).sigmoid()
+        return PartialAverage(torch.lerp(self.value, other.value, share), torch.logaddexp(self.mass, other.mass))
+
+
+@torch.no_grad()
+def partial_average(q: Tensor, k: Tensor, value: Tensor, heads: int) -> PartialAverage:
+    """Average `value` over keys that are a part of all, in chunks and without a gradient.
+
+    The mean over heads of the joined parts is `mask_value_attention` of all keys. Arguments are as there.
+    """
+    q, k, value = _of_one_dtype(q, k, value)
+    with torch.autocast(q.device.type, enabled=False):
+        query, mass = _by_head(q, heads) * (q.shape[1] // heads) ** -0.5, _values(value, heads)
+        masses = torch.empty(query.shape[:2], dtype=mass.dtype, device=q.device)
+        averages = _averages(query, _by_head(k, heads), mass, masses=masses)
+    return PartialAverage(*(t.view(len(q), heads, -1) for t in (averages, masses)))
+
+
+def _of_one_dtype(q: Tensor, k: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the arguments in autocast's dtype where that is on, the values otherwise in that of the queries."""
+    if torch.is_autocast_enabled(q.device.type):
+        q, k = (t.to(torch.get_autocast_dtype(q.device.type)) for t in (q, k))
+    return q, k, value.to(q.dtype)
 
 
 def attention_weights(q: Tensor, k: Tensor, heads: int) -> Tensor:
@@ -123,19 +159,32 @@ def _byte_factors(dtype: torch.dtype, device: torch.device) -> Tensor:
     return ((byte >> torch.arange(8, device=device)) & 1).to(dtype) * 2
 
 
+def _averages(
+    query: Tensor, key: Tensor, mass: Tensor, dropout: float = 0.0, seed: int = 0, masses: Tensor | None = None
+) -> Tensor:
+    """Return the averages (B·heads, T) of values `mass` (B·heads, Ts), by scaled queries and keys of `_by_head`.
+
+    Into `masses` (B·heads, T) go the logarithms of the sums of the logits' exponentials.
+    """
+    averages = torch.empty(query.shape[:2], dtype=mass.dtype, device=query.device)
+    for group, rows in _chunks(_shape(query, key)):
+        logits = torch.bmm(query[group, rows], key[group].mT)
+        weights = logits.softmax(-1, dtype=mass.dtype)
+        if masses is not None:  # a weight is exp(logit - mass), and the largest one is never 0
+            masses[group, rows] = logits.amax(-1) - weights.amax(-1).log()
+        if dropout:
+            weights *= _dropout_factors(weights, dropout, seed, group, rows)
+        averages[group, rows] = torch.bmm(weights, mass[group, :, None])[..., 0]
+    return averages
+
+
 class _Chunked(torch.autograd.Function):
     """Average in chunks; saves its inputs, and one number per head and query position: the average."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, value: Tensor, heads: int, dropout: float, seed: int) -> Tensor:
         query, key, mass = _by_head(q, heads), _by_head(k, heads), _values(value, heads)
-        query = query * (q.shape[1] // heads) ** -0.5
-        averages = torch.empty(query.shape[:2], dtype=mass.dtype, device=q.device)
-        for group, rows in _chunks(_shape(query, key)):
-            weights = torch.bmm(query[group, rows], key[group].mT).softmax(-1, dtype=mass.dtype)
-            if dropout:
-                weights *= _dropout_factors(weights, dropout, seed, group, rows)
-            averages[group, rows] = torch.bmm(weights, mass[group, :, None])[..., 0]
+        averages = _averages(query * (q.shape[1] // heads) ** -0.5, key, mass, dropout, seed)
         ctx.save_for_backward(q, k, value, averages)
         ctx.settings = (heads, dropout, seed)
         return averages.view(len(q), heads, -1).mean(1).to(q.dtype)

@@ -101,7 +101,7 @@ class DCAMA(OneWaySegmenter):
         return logits
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
-        """Predict one way at a time, all its shots at once; the query is projected once for all ways.
+        """Predict one way at a time, and where it can, one shot at a time; the query is projected once for all ways.
 
         So neither the memory nor the numbers of a way depend on how many there are.
         """
@@ -118,9 +118,14 @@ class DCAMA(OneWaySegmenter):
         self, episode: EpisodeBatch, way: int, query: list[Tensor], projected: dict[int, Tensor]
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Return the logits (1, 2, S, S) of a way, and its coarse masks (1, L, h, w) by scale."""
-        support = self._supports(episode, episode.support[0, way, None])
-        masks, generator = episode.support_masks[0, way, None], self._generator(episode.episodes)
-        answer: tuple[Tensor, dict[int, Tensor]] = self.model.segment(query, support, masks, generator, projected)
+        rows, masks = episode.support[0, way, None], episode.support_masks[0, way, None]
+        answer: tuple[Tensor, dict[int, Tensor]]
+        if rows.shape[1] > 1 and self.model.joins_shots():
+            supports = (self._supports(episode, row) for row in rows.split(1, 1))
+            answer = self.model.segment_shots(query, supports, masks, projected)
+        else:
+            generator = self._generator(episode.episodes)
+            answer = self.model.segment(query, self._supports(episode, rows), masks, generator, projected)
         return answer
 
     def _generator(self, episodes: Tensor) -> torch.Generator | None:

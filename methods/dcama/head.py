@@ -7,7 +7,8 @@ A pyramid is four tensors, (B, L, C, h, w) of a query and (B, K, L, C, h, w) of 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
-from fsbench.ops.mask_value_attention import attention_weights
+from fsbench.ops.mask_value_attention import PartialAverage, attention_weights, chosen_backend, partial_average
 from methods.dcama.attention import MaskAttention, Positions, balanced_sample, resize_mask
 from methods.dcama.options import GROUPS, HeadOptions
 
@@ -123,6 +124,52 @@ class DCAMAHead(nn.Module):
             )
         coarse = self.coarse_masks(query, support, masks, generator, projected)
         return self.decode(coarse, query, support), coarse
+
+    def joins_shots(self) -> bool:
+        """Return whether `segment_shots` is this head's answer: no gradient, all pixels, and attention in chunks."""
+        device = self.mixer1[0].weight.device
+        whole = self.options.support_pixels == "all" and chosen_backend(device) == "chunked"
+        return whole and not torch.is_grad_enabled()
+
+    def segment_shots(
+        self,
+        query: Sequence[Tensor],
+        supports: Iterable[Sequence[Tensor]],
+        masks: Tensor,
+        projected: dict[int, Tensor],
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Compute `segment` with one shot in memory at a time.
+
+        Args:
+            query, masks: as in `forward`.
+            supports: pyramids of each shot by itself, (B, 1, L, C, h, w); read one after the other, and none is kept.
+            projected: `project_query` of the query.
+        """
+        averages: dict[tuple[int, int], PartialAverage] = {}
+        last: list[Tensor] = []
+        for part, blocks in map(partial(self._read_shot, projected), supports, masks.split(1, 1)):
+            averages = {key: averages[key].join(found) if averages else found for key, found in part.items()}
+            last = list(map(torch.maximum, last, blocks)) if last else blocks
+        coarse = {}
+        for scale in self.names:
+            shape = query[SCALES.index(scale)].shape
+            found = [averages[scale, block].value.mean(1) for block in range(shape[1])]
+            coarse[scale] = torch.stack(found, 1).to(projected[scale].dtype).view(*shape[:2], *shape[-2:])
+        return self.decode(coarse, query, last), coarse
+
+    def _read_shot(
+        self, projected: dict[int, Tensor], support: Sequence[Tensor], masks: Tensor
+    ) -> tuple[dict[tuple[int, int], PartialAverage], list[Tensor]]:
+        """Return a shot's part of the attention by (scale, block), and the last blocks (B, 1, 1, C, h, w) of it."""
+        averages = {}
+        for scale, name in self.names.items():
+            attention, maps = self.DCAMA_blocks[name], support[SCALES.index(scale)]
+            assert isinstance(attention, MaskAttention)
+            for block in range(maps.shape[2]):
+                tokens, values = self._support_tokens(scale, maps[:, :, block, None], masks)
+                key = attention.project(1, tokens)
+                averages[scale, block] = partial_average(projected[scale][:, block], key, values, attention.heads)
+        return averages, [maps[:, :, -1:].clone() for maps in support]
 
     def project_query(self, query: Sequence[Tensor]) -> dict[int, Tensor]:
         """Return the projected tokens (B, L, C, T) of a query's pyramid by scale, which serve all ways."""

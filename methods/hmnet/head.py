@@ -7,8 +7,10 @@ checkpoints.
 Shapes: b samples, K shots, C model width, S feature side, h' backbone side, H image side, c channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,7 @@ from methods.modules.decoder import ASPP, classifier, dropped_reduction, reducti
 from methods.modules.maps import masked_mean, resize
 from methods.modules.pspnet import Features
 from methods.modules.stages import aligned
-from methods.modules.style import gram_distance, reweight_network, shot_weights
+from methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 
 PRIOR_SCALE = 10  # §4
 
@@ -38,20 +40,20 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     return (1 - 2 * (probability * truth).sum(2) / squares.clamp(min=1e-8)).sum() / len(logits)
 
 
-@dataclass
-class PreparedFeatures:
-    """Features at side S, those of the support as means over shots (§3).
+class SupportFeatures(NamedTuple):
+    """Features of the supports at side S, of one shot or as means over shots (§3, §4).
 
     Attributes:
-        query, support: (b, C, S, S); the support's are masked.
+        map: (b, C, S, S), masked.
         prototype: (b, C, 1, 1).
-        mask: support mask (b, 1, S, S).
+        mask: (b, 1, S, S).
+        priors: (b, 2, S, S).
     """
 
-    query: Tensor
-    support: Tensor
+    map: Tensor
     prototype: Tensor
     mask: Tensor
+    priors: Tensor
 
 
 @dataclass
@@ -113,7 +115,7 @@ class HMNetHead(nn.Module):
     def forward(
         self,
         query: Features,
-        support: Features,
+        supports: Iterable[Features],
         labels: Tensor,
         base_logits: Callable[[Tensor], Tensor] | None = None,
         own_class: Tensor | None = None,
@@ -123,61 +125,80 @@ class HMNetHead(nn.Module):
 
         Args:
             query: features (b, c, ·, ·).
-            support: features (b·K, c, ·, ·), shots fastest.
+            supports: features (b, c, ·, ·) of each shot; read one after the other, and none is kept.
             labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
             base_logits: function from f4 (b, c, S, S) to logits of the base learner (b, n + 1, S, S); needed with
                 `ensemble`.
             own_class: (b,) number of the episode's class among the base classes, from 0, while training.
             with_prior: whether the prior is asked for.
         """
-        query, support = aligned(query), aligned(support)
-        inputs, priors = self._inputs_and_priors(query, support, labels)
-        prior = priors[:, 0].clone() if with_prior else None
-        meta = self.decode(*inputs)
-        del inputs, priors  # what follows may need as much memory
+        query = aligned(query)
+        reduced = self.reduce_query(query)
+        support, distances = self.read_supports(query, supports, labels)
+        prior = support.priors[:, 0].clone() if with_prior else None
+        meta = self.decode(*self.merge(reduced, support))
+        del reduced, support  # what follows may need as much memory
         if not self.ensemble:
             return Output(meta, meta, prior)
         assert base_logits is not None and query.f4 is not None
-        distance = self.style_distance(query.f1, support.f1.unflatten(0, labels.shape[:2]))
         base = self.base_map(base_logits(resize(query.f4, self.side)), own_class)
+        distance = self.style_distance(torch.cat(distances, 1))
         return Output(self.join(meta.float().softmax(1), distance, base), meta, prior)
 
-    def inputs(self, query: Features, support: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def inputs(self, query: Features, supports: Iterable[Features], labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs of the hybrid Mamba network, query and support (b, C, S, S); arguments as in `forward`."""
-        return self._inputs_and_priors(aligned(query), aligned(support), labels)[0]
+        query = aligned(query)
+        return self.merge(self.reduce_query(query), self.read_supports(query, supports, labels)[0])
 
-    def _inputs_and_priors(
-        self, query: Features, support: Features, labels: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Return `inputs`, and the priors (b, 2, S, S) in them, of aligned features."""
-        masks = resize((labels == 1).float().flatten(0, 1)[:, None], self.side).unflatten(0, labels.shape[:2])
-        prepared, priors = self.prepare(query, support, masks), self.priors(query, support, masks)
-        return self.merge(prepared, priors), priors
+    def read_supports(
+        self, query: Features, supports: Iterable[Features], labels: Tensor
+    ) -> tuple[SupportFeatures, list[Tensor]]:
+        """Read the supports one by one, so that memory does not grow with them; `query` is aligned.
 
-    def prepare(self, query: Features, support: Features, masks: Tensor) -> PreparedFeatures:
-        """Reduce f1 and f2 to C channels and average the supports under their masks (b, K, 1, S, S) (§3)."""
-        shots = masks.shape[:2]
-        query_map = resize(self.down_query(torch.cat([query.f1, query.f2], 1)), self.side)
-        support_map = resize(self.down_supp(torch.cat([support.f1, support.f2], 1)), self.side)
-        prototypes = masked_mean(support_map, masks.flatten(0, 1)).unflatten(0, shots)
-        masked = support_map.unflatten(0, shots) * masks
-        return PreparedFeatures(query_map, masked.mean(1), prototypes.mean(1), masks.mean(1))
+        Returns:
+            their means over shots, and the distance of styles (b, 1, 1, 1) of each shot, none without an ensemble.
+        """
+        with torch.autocast(labels.device.type, enabled=False):
+            style = gram(query.f1) if self.ensemble else None
+        total, distances = None, []
+        for shot, distance in map(partial(self._read_shot, query, style), supports, labels.unbind(1)):
+            total = shot if total is None else SupportFeatures(*map(torch.add, total, shot))
+            distances += [] if distance is None else [distance]
+        assert total is not None
+        return SupportFeatures(*(part / labels.shape[1] for part in total)), distances
 
-    def priors(self, query: Features, support: Features, masks: Tensor) -> Tensor:
-        """Return the priors (b, 2, S, S) of the deep features: f3 and, with a base learner, f4 (§4)."""
+    def _read_shot(
+        self, query: Features, style: Tensor | None, support: Features, labels: Tensor
+    ) -> tuple[SupportFeatures, Tensor | None]:
+        """Read one shot with its labels (b, H, W), and its distance from the query's style, the `gram` of f1."""
+        support, mask = aligned(support), resize((labels == 1).float()[:, None], self.side)
+        reduced = resize(self.down_supp(torch.cat([support.f1, support.f2], 1)), self.side)
+        priors = self.priors(query, support, mask)
+        shot = SupportFeatures(reduced * mask, masked_mean(reduced, mask), mask, priors)
+        if style is None:
+            return shot, None
+        with torch.autocast(labels.device.type, enabled=False):
+            return shot, gram_distance(style, gram(support.f1)[:, None])
+
+    def reduce_query(self, query: Features) -> Tensor:
+        """Reduce the query's f1 and f2 to (b, C, S, S) (§3)."""
+        return resize(self.down_query(torch.cat([query.f1, query.f2], 1)), self.side)
+
+    def priors(self, query: Features, support: Features, mask: Tensor) -> Tensor:
+        """Return one shot's priors (b, 2, S, S) of the deep features: f3 and, with a base learner, f4 (§4)."""
         levels = []
-        with torch.no_grad(), torch.autocast(masks.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(mask.device.type, enabled=False):
             for query_level, support_level in ((query.f3, support.f3), (query.f4, support.f4)):
                 if query_level is not None and support_level is not None:
-                    large = resize(support_level.float(), self.side).unflatten(0, masks.shape[:2])
-                    levels.append(prior_maps(query_level, large, masks))
+                    large = resize(support_level.float(), self.side)
+                    levels.append(prior_maps(query_level, large[:, None], mask[:, None]))
         return best_priors(levels)
 
-    def merge(self, x: PreparedFeatures, priors: Tensor) -> tuple[Tensor, Tensor]:
+    def merge(self, query: Tensor, support: SupportFeatures) -> tuple[Tensor, Tensor]:
         """Merge features, prototype and priors to query and support (b, C, S, S) for the Mamba network (§5)."""
-        prototype = x.prototype.expand_as(x.query)
-        query = self.init_merge_query(torch.cat([x.query, prototype, PRIOR_SCALE * priors], 1))
-        return query, self.init_merge_supp(torch.cat([x.support, prototype, x.mask], 1))
+        prototype = support.prototype.expand_as(query)
+        merged = self.init_merge_query(torch.cat([query, prototype, PRIOR_SCALE * support.priors], 1))
+        return merged, self.init_merge_supp(torch.cat([support.map, prototype, support.mask], 1))
 
     def decode(self, query: Tensor, support: Tensor) -> Tensor:
         """Mix query and support and decode the query to the meta learner's logits (b, 2, S, S) (§6, §8)."""
@@ -186,15 +207,9 @@ class HMNetHead(nn.Module):
         logits: Tensor = self.cls_meta(self.res2_meta(x) + x)
         return logits
 
-    def style_distance(self, query: Tensor, support: Tensor) -> Tensor:
-        """Return one distance of styles (b, 1, 1, 1) for all shots (§9.2).
-
-        Args:
-            query: f1 (b, c, h', h').
-            support: f1 (b, K, c, h', h').
-        """
-        with torch.autocast(query.device.type, enabled=False):
-            distances = gram_distance(query, support)
+    def style_distance(self, distances: Tensor) -> Tensor:
+        """Return one distance of styles (b, 1, 1, 1) for all shots, from that of each (b, K, 1, 1) (§9.2)."""
+        with torch.autocast(distances.device.type, enabled=False):
             if hasattr(self, "kshot_rw"):
                 return (shot_weights(distances, self.kshot_rw, sorted_order=True) * distances).sum(1, keepdim=True)
             return distances.mean(1, keepdim=True)

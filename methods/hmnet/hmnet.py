@@ -7,6 +7,7 @@ Mamba). A decoder follows, and an ensemble with a base learner, as in BAM. Secti
 Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original size, c channels.
 """
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_loc
 from methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
 from methods.modules.frozen_pspnet import FrozenPSPNet
 from methods.modules.poly_rate import poly_rate
+from methods.modules.pspnet import Features
 from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates, shots_of
 from methods.modules.stages import widths
 
@@ -120,9 +122,12 @@ class HMNet(StageSegmenter):
         self.check_shots(labels.shape[1], None)
         outputs, priors = [], []
         for way, rows in enumerate(episode.support[0]):
-            support = self.stages(episode, rows.tolist())
             output: Output = self.head(
-                query, support, labels[way, None], self.base_logits, with_prior=self.keeps_soft_masks
+                query,
+                self._supports(episode, rows[None]),
+                labels[way, None],
+                self.base_logits,
+                with_prior=self.keeps_soft_masks,
             )
             outputs.append(output.final)
             if output.prior is not None:
@@ -133,11 +138,18 @@ class HMNet(StageSegmenter):
         truth = batch.known_truth()
         self.check_shots(self.shots, batch.support.shape[2])
         query = self.stages(batch, batch.query.tolist())
-        support = self.stages(batch, batch.support[:, 0].flatten().tolist())
         output: Output = self.head(
-            query, support, batch.support_labels[:, 0], self.base_logits, self.own_class(truth.classes[:, 0])
+            query,
+            self._supports(batch, batch.support[:, 0]),
+            batch.support_labels[:, 0],
+            self.base_logits,
+            self.own_class(truth.classes[:, 0]),
         )
         return self.head.losses(output, torch.stack(truth.label_maps))
+
+    def _supports(self, batch: EpisodeBatch, rows: Tensor) -> Iterator[Features]:
+        """Yield the features (B, c, ·, ·) of each shot of images `rows` (B, K)."""
+        return (self.stages(batch, shot) for shot in rows.T.tolist())
 
     def scan_memory(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return how much of the support the scan remembers in a 1-way episode; see `memory_curves`."""
@@ -149,9 +161,9 @@ class HMNet(StageSegmenter):
                 "or basic, hybrid: true and 2 blocks or more"
             )
         query = self.stages(episode, [int(episode.query[0])])
-        support = self.stages(episode, episode.support[0, 0].tolist())
+        supports = self._supports(episode, episode.support[0, :1])
         with torch.no_grad():
-            return memory_curves(self.head.mamba, *self.head.inputs(query, support, episode.support_labels[0, :1]))
+            return memory_curves(self.head.mamba, *self.head.inputs(query, supports, episode.support_labels[0, :1]))
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         batches, accumulation = int(self.trainer.num_training_batches), self._accumulation()

@@ -17,10 +17,8 @@ def gram(x: Tensor) -> Tensor:
 
 
 def gram_distance(query: Tensor, support: Tensor) -> Tensor:
-    """Return the distance of styles of each shot: (b, c, h, w), (b, K, c, h, w) -> (b, K, 1, 1)."""
-    query_gram = gram(query)[:, None]
-    support_gram = gram(support.flatten(0, 1)).unflatten(0, support.shape[:2])
-    return ((query_gram - support_gram).norm(dim=(2, 3)) / query.shape[1])[..., None, None]
+    """Return the distance of styles of each shot, of `gram`s: (b, c, c), (b, K, c, c) -> (b, K, 1, 1)."""
+    return ((query[:, None] - support).norm(dim=(2, 3)) / query.shape[1])[..., None, None]
 
 
 def shot_weights(distances: Tensor, reweight: nn.Module, sorted_order: bool) -> Tensor:

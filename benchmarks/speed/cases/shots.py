@@ -63,12 +63,15 @@ def way_cases(
     shot: int = 1,
     side: int = 128,
     backbone: str = "",
+    settings: str = "",
 ) -> Iterator[Case]:
     """Measure one answer with each number of ways; seconds are those of a way.
 
-    As `cases`; with `backbone` that network with random weights takes the place of the demo's.
+    As `cases`; with `backbone` that network with random weights takes the place of the demo's, with `settings` such as
+    width=256,blocks=8 a head of other sizes.
     """
     given = [f"--model.backbone.name={backbone}", "--model.backbone.weights=random"] if backbone else []
+    given += [f"--model.{setting}" for setting in settings.split(",") if setting]
     for name in methods.split(","):
         method = _method(name, side, *given).to(device).eval()
         paths = {}
@@ -76,8 +79,9 @@ def way_cases(
             episode = drawn_episode(shot, side, count).to(device).without_truth()
             paths[f"{count} ways"] = forward(partial(method.predict_shots, episode))
         next(iter(paths.values()))()  # builds the network
+        sizes = (backbone and f" on {backbone}") + (settings and f" with {settings}")
         yield Case(
-            f"{name}{backbone and f' on {backbone}'}, {shot}-shot, an answer by the number of ways, {side} pixels",
+            f"{name}{sizes}, {shot}-shot, an answer by the number of ways, {side} pixels",
             paths,
             units={f"{count} ways": count for count in ways},
         )

@@ -15,7 +15,7 @@ from methods.hmnet.priors import prior_maps
 from methods.modules.maps import masked_mean
 from methods.modules.poly_rate import poly_rate
 from methods.modules.pspnet import Features, PSPNet, PyramidPooling
-from methods.modules.style import gram, gram_distance, shot_weights
+from methods.modules.style import gram, shot_weights
 from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, compare, equal, relative
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state, scan_settings, statistics
 
@@ -60,7 +60,7 @@ def head(case: Case) -> Comparisons:
     found: dict[str, Tensor] = {"f4_query": query.f4, "f4_support": support.f4}
     _watch(net, found)
     labels = t["in.support_mask"].view(c["b"], c["shot"], *t["in.support_mask"].shape[-2:])
-    output = net(query, support, labels, base_logits, t.get("in.cat_idx") if training else None)
+    output = net(query, by_shot(support, c["shot"]), labels, base_logits, t.get("in.cat_idx") if training else None)
     found["meta_logits"] = output.meta
     side = c["image_side"]
     final, meta = (
@@ -80,6 +80,12 @@ def head(case: Case) -> Comparisons:
     yield _predictions(case, "out.pred", final)
     for name, value in found.items():
         yield case.compare(f"mid.{name}", value.detach(), VALUES)
+
+
+def by_shot(features: Features, shots: int) -> list[Features]:
+    """Return the features (b·K, c, ·, ·), shots fastest, of each shot (b, c, ·, ·)."""
+    parts = [level.unflatten(0, (-1, shots)).unbind(1) for level in features if level is not None]
+    return [Features(*levels) for levels in zip(*parts, strict=True)]
 
 
 def _predictions(case: Case, name: str, channels: Tensor) -> Comparison | None:
@@ -106,18 +112,14 @@ def _watch(net: HMNetHead, found: dict[str, Tensor]) -> None:
         setattr(net, method, call)
 
     record(
-        "prepare",
-        ("query_feat", "supp_feat", "supp_pro", "supp_mask"),
-        lambda a, r: (r.query, r.support, r.prototype, r.mask),
+        "read_supports",
+        ("supp_feat", "supp_pro", "supp_mask", "priors", "est_total"),
+        lambda a, r: (*r[0], torch.cat(r[1], 1)),
     )
-    record("priors", ("priors",), lambda a, r: (r,))
+    record("reduce_query", ("query_feat",), lambda a, r: (r,))
     record("merge", ("mamba_in_q", "mamba_in_s"), lambda a, r: r)
     record("base_map", ("base_map",), lambda a, r: (r,))
-    record(
-        "style_distance",
-        ("est_total", "est_val"),
-        lambda a, r: (gram_distance(*a), r),
-    )
+    record("style_distance", ("est_val",), lambda a, r: (r,))
     if net.mamba is not None:
         net.mamba.register_forward_hook(lambda m, args, out: found.update(mamba_out=out))
 
@@ -241,7 +243,7 @@ def true_model(case: Case) -> Comparisons:
             found["base_logits"] = frozen.base_learner(f4)
             return found["base_logits"]
 
-        output = net(of_query, of_support, labels, base_logits)
+        output = net(of_query, by_shot(of_support, c["shot"]), labels, base_logits)
     final = F.interpolate(output.final, (size, size), mode="bilinear", align_corners=True)
     found |= {"merge_q": found["mamba_in_q"], "merge_s": found["mamba_in_s"], "meta_logits": output.meta}
     yield case.compare("mid.priors_x10", 10 * found["priors"], absolute(2e-3))

@@ -228,15 +228,17 @@ def _label(number: int, side: int) -> Tensor:
 @contextmanager
 def _given_dropout(case: Case, step: int, process: int) -> Iterator[None]:
     """Let the dropouts of a forward pass keep the case's channels, one after the other; or all, where it has none."""
-    c, waiting = case.config, list(DROPOUTS)
+    c = case.config
+    waiting = [(name, k) for name in DROPOUTS for k in range(c["shot"] if name == "down_supp" else 1)]
 
     def given(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        name = waiting.pop(0)
+        name, shot = waiting.pop(0)
         assert (p, training) == (SHARES[name], True), f"{name} drops {p} of the channels"
         if c["dropout"] == "off":
             return x
         keep = case.tensors[f"in.step{step}.keep_{name}"]
         keep = keep.unflatten(0, (c["processes"], -1))[process].to(x)
+        keep = keep[shot :: c["shot"]] if name == "down_supp" else keep  # shots are fastest
         assert x.shape[:2] == keep.shape, f"{name} has {tuple(x.shape)}, the case {tuple(keep.shape)}"
         return x * keep[:, :, None, None] / (1 - p)
 

@@ -1,5 +1,6 @@
 """DCAMA beyond its goldens: sizes, variants, shots, sampled support pixels, explanations."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,30 @@ def test_attended_scales(scales):
     assert sorted(net.coarse_masks(pyramid(), pyramid(1), masks())) == sorted(scales)
     assert hasattr(net, "conv3") == (8 in scales) and hasattr(net, "conv2") == (16 in scales)
     assert net(pyramid(), pyramid(1, seed=1), masks()).shape == (2, 2, 64, 64)
+
+
+@pytest.mark.parametrize("options", [{}, {"attn_scales": (32,), "skip_scales": (4, 8, 16)}, {"skip_support": False}])
+def test_shots_that_are_read_one_by_one_answer_as_all_at_once(options):
+    net, query, support, mask = head(**options), pyramid(), pyramid(3, seed=1), masks(3)
+    mask[:, 1] = mask[:, 1].flip(-1)
+    held: list[weakref.ref] = []
+
+    def shots():
+        for k in range(3):
+            assert not [ref for ref in held if ref() is not None], "a shot is held when the next one comes"
+            shot = [level[:, k, None].clone() for level in support]
+            held.extend(map(weakref.ref, shot))
+            yield shot
+            del shot
+
+    with torch.no_grad():
+        assert net.joins_shots()
+        logits, coarse = net.segment(query, support, mask)
+        joined, parts = net.segment_shots(query, shots(), mask, net.project_query(query))
+    assert len(held) == 12
+    torch.testing.assert_close(parts, coarse, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(joined, logits, atol=2e-5, rtol=1e-4)
+    assert not net.joins_shots() and not head(support_pixels=6).joins_shots()  # a gradient; pixels of all shots
 
 
 def test_shots_are_a_set_and_repeating_them_changes_nothing():
