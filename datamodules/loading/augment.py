@@ -160,7 +160,9 @@ class Augmentation:
         """The changes, one after the other."""
         return Scale(self.factors), Rotate(), blur, flip, Crop(self.side)
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
+    def __call__(
+        self, image: np.ndarray, label: np.ndarray, rng: random.Random, out: np.ndarray | None = None
+    ) -> LabelledImage:
         """Do all `steps`.
 
         No draw depends on the colours, so the labels go first, and the image is written once into its planes.
@@ -169,20 +171,26 @@ class Augmentation:
             image: RGB uint8 or float32 (h, w, 3) of any size.
             label: (h, w) uint8.
             rng: what is drawn from.
+            out: (3, side, side) float32 that the planes are written into; None for fresh memory.
 
         Returns:
             Planes (3, side, side) float32, and labels (side, side) uint8.
         """
-        planes, label, _ = self.with_more(image, label, (), rng)
+        planes, label, _ = self.with_more(image, label, (), rng, out)
         return planes, label
 
     def with_more(
-        self, image: np.ndarray, label: np.ndarray, more: Sequence[np.ndarray], rng: random.Random
+        self,
+        image: np.ndarray,
+        label: np.ndarray,
+        more: Sequence[np.ndarray],
+        rng: random.Random,
+        out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """Change `more` label maps of the image alike; only `label` decides whether a crop is drawn again (bam.md §8).
 
         Args:
-            image, label, rng: as in a call.
+            image, label, rng, out: as in a call.
             more: label maps (h, w) uint8.
 
         Returns:
@@ -228,21 +236,20 @@ class Augmentation:
             if pixels.shape[2] == 4:
                 pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB, buffer(*shape)))
             pixels = np.asarray(cv2.GaussianBlur(pixels, (5, 5), 0, buffer(*shape)))
-        planes = _planes(pixels, self.side, top, left)
+        planes = np.empty((3, self.side, self.side), np.float32) if out is None else out
+        _write_planes(planes, pixels, top, left)
         if flipped:
             for plane in planes:
                 cv2.flip(plane, 1, plane)
         return planes, np.ascontiguousarray(label), others
 
 
-def _planes(pixels: np.ndarray, side: int, top: int, left: int) -> np.ndarray:
-    """Copy the square of `side` at (top, left) of pixels (h, w, 3), or 4 whose last is left out, into planes; mean
-    colour where it sticks out."""
-    above, before = max(-top, 0), max(-left, 0)
+def _write_planes(planes: np.ndarray, pixels: np.ndarray, top: int, left: int) -> None:
+    """Copy the square at (top, left) of pixels (h, w, 3), or 4 whose last is left out, into planes (3, side, side);
+    mean colour where it sticks out."""
+    side, above, before = planes.shape[1], max(-top, 0), max(-left, 0)
     inside = pixels[max(top, 0) :, max(left, 0) :][: side - above, : side - before]
     below, after = above + inside.shape[0], before + inside.shape[1]
-    planes = np.empty((3, side, side), np.float32)
     mean = np.array(MEAN, np.float32)[:, None, None]
     planes[:, :above] = planes[:, below:] = planes[:, above:below, :before] = planes[:, above:below, after:] = mean
     cv2.mixChannels([inside], [plane[above:below, before:after] for plane in planes], [0, 0, 1, 1, 2, 2])
-    return planes

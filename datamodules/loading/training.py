@@ -36,13 +36,17 @@ def augmented_episode(
     number = episode.classes[0]
     names = [episode.query, *episode.supports[0]]
     more = [base_map(index, episode.query, base_classes)] if base_classes else []
-    query, label, bases = augmentation.with_more(*labelled_image(index, episode.query, [number]), more, rng)
-    supports = [augmentation(*labelled_image(index, name, [number]), rng) for name in names[1:]]
-    changed = [(query, label), *supports]
-    images, labels = ([torch.from_numpy(pair[part]) for pair in changed] for part in (0, 1))
+    images = torch.empty(len(names), 3, augmentation.side, augmentation.side)
+    planes = images.numpy()
+    _, label, bases = augmentation.with_more(*labelled_image(index, episode.query, [number]), more, rng, planes[0])
+    supports = [
+        augmentation(*labelled_image(index, name, [number]), rng, out)[1]
+        for name, out in zip(names[1:], planes[1:], strict=True)
+    ]
+    labels = [torch.from_numpy(changed) for changed in (label, *supports)]
     shots = len(episode.supports[0])
     return EpisodeBatch(
-        images=torch.stack(images),
+        images=images,
         image_names=[f"{name} {seed} {i}" for i, name in enumerate(names)],
         query=torch.zeros(1, dtype=torch.int64),
         support=torch.arange(1, shots + 1)[None, None],

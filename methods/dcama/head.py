@@ -127,7 +127,7 @@ class DCAMAHead(nn.Module):
 
     def joins_shots(self) -> bool:
         """Return whether `segment_shots` is this head's answer: no gradient, all pixels, and attention in chunks."""
-        device = self.mixer1[0].weight.device
+        device = next(self.parameters()).device
         whole = self.options.support_pixels == "all" and chosen_backend(device) == "chunked"
         return whole and not torch.is_grad_enabled()
 

@@ -160,9 +160,10 @@ class HMNetHead(nn.Module):
         """
         with torch.autocast(labels.device.type, enabled=False):
             style = gram(query.f1) if self.ensemble else None
-        total, distances = None, []
+        total: SupportFeatures | None = None
+        distances: list[Tensor] = []
         for shot, distance in map(partial(self._read_shot, query, style), supports, labels.unbind(1)):
-            total = shot if total is None else SupportFeatures(*map(torch.add, total, shot))
+            total = shot if total is None else SupportFeatures(*(a + b for a, b in zip(total, shot, strict=True)))
             distances += [] if distance is None else [distance]
         assert total is not None
         return SupportFeatures(*(part / labels.shape[1] for part in total)), distances
