@@ -159,17 +159,22 @@ def _scores_and_time(folds: Sequence[Record]) -> list[str]:
         return ["–"] * 3
     scores = intervals([_whole(record, record.episodes) for record in folds])
     speeds = [record.run.cost.episodes_per_second for record in folds]
-    time = f"{np.mean([1 / speed for speed in speeds]):.2f}" if all(speeds) else "–"
+    known = [1 / speed for speed in speeds if speed]
+    time = f"{np.mean(known):.2f}" if len(known) == len(folds) else "–"
     return [_figure(scores["mIoU"]), f"{scores[segmentation_of(folds[0].header).fb_iou].value:.1f}", time]
+
+
+def _episodes(record: Record) -> int:
+    return record.header.episodes or 0
 
 
 def episodes_table(records: Sequence[Record]) -> Table:
     """Give the interval of the first episodes of the longest run; those are what a shorter run has."""
     columns = ["method", "test", "protocol", "episodes", "query images", "mIoU", "width of its interval"]
-    record = max(records, key=lambda record: record.header.episodes)
+    record = max(records, key=_episodes)
     name, rows = labels(records)[record.run.id], []
     for number in NUMBERS:
-        if number > record.header.episodes:
+        if number > _episodes(record):
             break
         first = record.episodes.filter(pl.col("episode") < number)
         score = intervals([_whole(record, first)])["mIoU"]

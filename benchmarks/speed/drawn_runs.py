@@ -76,7 +76,7 @@ def _note(runs: Path, cell: GridCell, folder: str) -> None:
 def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
     """Write a finished run of `cell`; returns the name of its folder."""
     request = cell.request
-    manifest = draw_manifest(request.dataset, cell.fold, request.shot or 1, request.setting, episodes)
+    manifest = draw_manifest(request.dataset, cell.fold, request.shot or 1, request.setting or "original", episodes)
     rows = [row for result in _results(cell, manifest) for row in result.rows()]
     identity = {
         "method": {"name": cell.method, "type": cell.method},
@@ -181,7 +181,7 @@ def write_explored(runs: Path) -> None:
             "training": None,
         }  # fmt: skip
         cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
-        run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
+        run: dict[str, Any] = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
         run |= {"predictions": write_predictions(folder, kept, frame, "masks"), "counts_sha256": counts_sha256(frame)}
         write_record(folder, Run.model_validate(run), frame)
 

@@ -290,6 +290,11 @@ def relative_difference(plain: object, fast: object) -> float:
     return float((first - second).abs().max() / first.abs().max())
 
 
+def call_difference(plain: Callable[[], object], fast: Callable[[], object]) -> float:
+    """Return `relative_difference` of what two calls return."""
+    return relative_difference(plain(), fast())
+
+
 def _tensors(answer: object) -> list[Tensor]:
     return [answer] if isinstance(answer, Tensor) else list(answer)  # type: ignore[call-overload]
 

@@ -10,6 +10,7 @@ does it here.
 
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -110,7 +111,7 @@ def cases(device: torch.device, size: int = 473, images: int = 16) -> Iterator[C
         yield Case(
             f"augmentation, {name}, crops of {size} pixels, an image",
             {path: call(function) for path, function in PATHS.items()},
-            lambda change=change, pairs=pairs: check_equal(change, pairs),
+            partial(check_equal, change, pairs),
             units=len(known),
             memory=None,
             takes_turn=True,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fsbench.ops.mask_value_attention as op
-from benchmarks.speed.harness import Case, relative_difference
+from benchmarks.speed.harness import Case, call_difference
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from methods.dcama.head import SCALES, DCAMAHead
 
@@ -98,6 +99,6 @@ def cases(
                 yield Case(
                     f"DCAMA's {what}, {net}, {side} pixels, {count}-shot",
                     {"plain": on_path("reference", call, own_dropout=False), fast: ours},
-                    (lambda plain=plain, ours=ours: relative_difference(plain(), ours())) if comparable else None,
+                    partial(call_difference, plain, ours) if comparable else None,
                     tolerance=1e-3,
                 )

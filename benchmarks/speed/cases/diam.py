@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.speed.harness import Case, relative_difference
+from benchmarks.speed.harness import Case, call_difference
 from methods.diam import Adaptation, Adapted, Task, adapt, adapt_plainly, make_task
 
 
@@ -36,12 +36,14 @@ def cases(
             yield Case(
                 f"{count} images, {novel} novel classes, {shot}-shot, {channels} channels, {side} x {side}",
                 {"plain": plain, "closed form": alone, "closed form, together": together},
-                lambda plain=plain, alone=alone, together=together: max(
-                    relative_difference(plain(), alone()), relative_difference(plain(), together())
-                ),
+                partial(_largest_difference, plain, alone, together),
                 tolerance=1e-3,
                 units=count,
             )
+
+
+def _largest_difference(plain: Callable[[], object], *others: Callable[[], object]) -> float:
+    return max(call_difference(plain, other) for other in others)
 
 
 def _one_by_one(how: Callable, task: Task, weight: Tensor, bias: Tensor, novel: int, settings: Adaptation) -> Tensor:

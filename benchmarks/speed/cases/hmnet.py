@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.speed.harness import Case, forward, relative_difference, training_step
+from benchmarks.speed.harness import Case, call_difference, forward, training_step
 from fsbench.ops.selective_scan import recapped_scan as recapped
 from fsbench.ops.selective_scan._backends import Backend
 from fsbench.ops.selective_scan.interception import intercept
@@ -100,7 +100,7 @@ def cases(
         yield Case(
             f"HMNet's {name}, forward, {shape}",
             {key: forward(call) for key, call in paths.items()},
-            lambda first=first, second=second: relative_difference(forward(first)(), forward(second)()),
+            partial(call_difference, forward(first), forward(second)),
             tolerance=1e-3,
         )
         steps = {key: training_step(call, leaves) for key, call in paths.items()}
@@ -114,15 +114,17 @@ Paths = tuple[Mapping[str, Call], Sequence[Tensor]]
 def _scan(device: torch.device, side: int, batch: int, width: int) -> Paths:
     x = scan_inputs(device, side, width, batch)
     fast: Backend = "triton" if device.type == "cuda" else "torch"
+    scan: Callable[..., Sequence[Tensor]] = long_scan
+    shortcut: Callable[..., Sequence[Tensor]] = recapped_scan
 
     def plain() -> object:
         with patch.object(recapped, "selective_scan", materialised_scan):
-            return long_scan(*x, True)[:2]
+            return scan(*x, True)[:2]
 
     paths: dict[str, Call] = {
         "plain": plain,
-        "long": lambda: long_scan(*x, True, backend=fast)[:2],
-        "shortcut": lambda: recapped_scan(*x, True, backend=fast)[:2],
+        "long": lambda: scan(*x, True, backend=fast)[:2],
+        "shortcut": lambda: shortcut(*x, True, backend=fast)[:2],
     }
     return paths, x
 
@@ -134,7 +136,8 @@ def _interception(device: torch.device, side: int, batch: int, width: int) -> Pa
     x = [torch.randn(shape, generator=generator) for shape in [*shapes, (), (batch, inner, 16)]]
     x[1], x[2] = 0.05 * x[1].abs(), -x[2].exp()
     x = [t.to(device) for t in x]
-    return {"plain": lambda: intercept(*x, backend="reference"), "fused": lambda: intercept(*x)}, x
+    interception: Callable[..., Tensor] = intercept
+    return {"plain": lambda: interception(*x, backend="reference"), "fused": lambda: interception(*x)}, x
 
 
 def _block(device: torch.device, side: int, batch: int, width: int) -> Paths:
@@ -156,8 +159,8 @@ def _as_authors(call: Call) -> dict[str, Call]:
     """Return `call` as the authors' code does it, with our long scan, and as it is."""
 
     def plain() -> object:
-        as_authors = {"attribute": "selective_scan", "new": materialised_scan}
-        with patch.object(ss2d, **as_authors), patch.object(recapped, **as_authors):
+        scans = [patch.object(module, "selective_scan", materialised_scan) for module in (ss2d, recapped)]
+        with scans[0], scans[1]:
             return long()
 
     def long() -> object:

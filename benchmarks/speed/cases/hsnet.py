@@ -5,12 +5,13 @@ Sections are those of classical-baselines.md.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from unittest import mock
 
 import torch
 from torch import Tensor
 
-from benchmarks.speed.harness import Case, forward, relative_difference, training_step
+from benchmarks.speed.harness import Case, call_difference, forward, training_step
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
@@ -62,7 +63,7 @@ def cases(
                 yield Case(
                     label,
                     {"plain": plain, "ours": ours},
-                    lambda plain=plain, ours=ours: relative_difference(plain(), ours()),
+                    partial(call_difference, plain, ours),
                     tolerance=1e-3,
                 )
 
@@ -144,7 +145,7 @@ def episode_cases(
     }
     for what, (plain, fast) in calls.items():
         paths = {"plain": forward(plain), "ours": forward(fast)}
-        yield Case(what, paths, lambda paths=paths: relative_difference(*(c() for c in paths.values())), tolerance=1e-3)
+        yield Case(what, paths, partial(call_difference, *paths.values()), tolerance=1e-3)
 
 
 def flat_maps(stages: list[Tensor]) -> list[Tensor]:

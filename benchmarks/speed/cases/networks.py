@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.speed.harness import Case, relative_difference
+from benchmarks.speed.harness import Case, call_difference
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone, NetworkPrecision
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.vit import VITS, FrozenViT
@@ -30,11 +30,11 @@ def cases(
     for word in networks.split(","):
         name, _, side = word.partition(":")
         image = torch.randn(3, int(side), int(side), generator=torch.Generator().manual_seed(0)).to(device)
-        paths = {precision: partial(net.encode, image) for precision, net in frozen_networks(name).items()}
+        paths = {str(precision): partial(net.encode, image) for precision, net in frozen_networks(name).items()}
         yield Case(
             f"{name}, one image of {side} pixels",
             paths,
-            lambda paths=paths: relative_difference(*(call() for call in paths.values())),
+            partial(call_difference, *paths.values()),
         )
 
 

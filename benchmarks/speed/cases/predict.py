@@ -71,7 +71,7 @@ def cases(
         numbers = count()
 
         def predict() -> None:
-            predict_folder(predictor, found, folder / f"out{next(numbers)}", threads=threads, report=len)
+            predict_folder(predictor, found, folder / f"out{next(numbers)}", threads=threads, report=lambda _: None)
 
         yield Case(
             f"{method}, {predictor.image_size} pixels, {classes}-way {shots}-shot, {images} images of "

@@ -121,12 +121,14 @@ def _scan(device: torch.device, side: int, width: int, dtype: torch.dtype, backe
     vectors = [random(1, 4, states, length) for _ in range(2)]
     leaves = [*tokens, decays, *vectors, torch.ones(inner, device=device)]
     bias = torch.full((inner,), -4.0, device=device)
-    return _pass(lambda: selective_scan(*leaves, None, bias, True, backend=backend), leaves, step)
+    scan: Callable[..., Any] = selective_scan
+    return _pass(lambda: scan(*leaves, None, bias, True, backend=backend), leaves, step)
 
 
 def _recapped(device: torch.device, side: int, width: int, backend: Any, step: bool) -> Call:
     leaves = hmnet.scan_inputs(device, side, width)
-    return _pass(lambda: recapped_scan(*leaves, True, backend=backend), leaves, step)
+    scan: Callable[..., Any] = recapped_scan
+    return _pass(lambda: scan(*leaves, True, backend=backend), leaves, step)
 
 
 def _pass(call: Callable[[], Any], leaves: list[Tensor], step: bool) -> Call:
