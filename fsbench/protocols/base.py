@@ -95,7 +95,7 @@ class Protocol(ABC):
             self.check_draws(task)
         if task.nested_in is not None and task.nested_in < task.shot:
             raise SettingsError(f"nested_in is {task.nested_in}, expected the {task.shot} shots of the test or more")
-        most = task if task.nested_in is None else replace(task, shot=task.nested_in, nested_in=None)
+        most = task if task.nested_in is None else replace(task, shot=task.nested_in)
         official = self.official_manifest(index, most)
         further: tuple[Any, ...] = ()
         if task.draws > 1:

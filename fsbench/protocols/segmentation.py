@@ -130,11 +130,12 @@ class Segmentation(Protocol):
         task = replace(task, allow_background_queries=self.may_be_empty(task))
         pairs, pool, length = self.test_pool(index, task)
         needed = 2 if self.supports_repeat else task.shot + 1
+        option = "SHOT" if task.nested_in is None else "--data.nested_in"  # that `shot` is of
         skipped: list[int] = []
         if task.skip_small_classes:
             skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
             if skipped and len(pool.class_ids) - len(skipped) < task.way:
-                raise DataError(too_few_images(index, pairs, pool, task.fold, needed, dropped=True))
+                raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option, dropped=True))
             pool = pool.without(skipped)
         _check_pool(index, pool, task, self.least_classes(task))
         official = self.episode_count(index.name, len(pairs.pairs))
@@ -143,7 +144,7 @@ class Segmentation(Protocol):
         try:
             episodes = tuple(islice(self.draw(index, pool, task), number))
         except TooFewImages as error:
-            raise DataError(too_few_images(index, pairs, pool, task.fold, needed)) from error
+            raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option)) from error
         entries = self.header_entries(index, task, pool.class_ids) | {
             "episodes": number,
             "requested": requested,

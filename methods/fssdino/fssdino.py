@@ -93,7 +93,7 @@ class FSSDINO(Segmenter):
         in the supports."""
         rows = episode.support[0]
         query = self._features(episode, int(episode.query[0]))
-        supports = torch.stack([self._features(episode, row) for row in rows.flatten().tolist()])
+        supports = (self._features(episode, row) for row in rows.flatten().tolist())
         shown = None if episode.support_ways is None else to_grid(episode.support_ways[0], *query.shape[1:])
         masks = class_masks(to_grid(episode.support_labels[0], *query.shape[1:]), rows, shown)  # small before copies
         index = int(episode.episodes[0])

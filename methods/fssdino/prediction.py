@@ -4,6 +4,7 @@ Shapes: B support images, M classes beside the background, which is class 0; C c
 image side, P prototypes of a class.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,15 +36,19 @@ def to_grid(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(maps.byte(), (height, width), mode="nearest").to(maps.dtype)
 
 
-def class_features(features: Tensor, masks: Tensor) -> list[Tensor]:
+def class_features(features: Iterable[Tensor], masks: Tensor) -> list[Tensor]:
     """Return the features (n, C) of each class, support by support and row by row (§2).
 
     Args:
-        features: (B, C, h, w).
+        features: B of (C, h, w), of which one is held at a time.
         masks: (B, M + 1, h, w) bool.
     """
-    by_place = features.permute(0, 2, 3, 1)
-    return [by_place[masks[:, channel]] for channel in range(masks.shape[1])]
+    rows: list[list[Tensor]] = [[] for _ in masks[0]]
+    for one, shown in zip(features, masks, strict=True):
+        by_place = one.permute(1, 2, 0)
+        for own, mask in zip(rows, shown, strict=True):
+            own.append(by_place[mask])
+    return [torch.cat(rows.pop(0)) for _ in masks[0]]  # a class's parts go when they are joined
 
 
 def class_prototypes(features: Tensor, clusters: int, draws: Draws) -> tuple[Tensor, Clusters | None]:

@@ -33,7 +33,7 @@ def drawn_episode(shots: int, side: int, ways: int = 1) -> EpisodeBatch:
 
 def cases(
     device: torch.device,
-    methods: str = "prototype,emat,fssdino,insid3,hsnet",
+    methods: str = "prototype,emat,cst,hsnet,dcama,hmnet,fssdino,insid3",
     shots: tuple[int, ...] = (1, 5, 20, 80),
     side: int = 128,
 ) -> Iterator[Case]:

@@ -14,7 +14,7 @@ from datamodules.episodic import EpisodicDataModule
 from fsbench.engine.cost.drawn_files import draw_classification
 from fsbench.episodes.manifest import read_manifest
 from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
+from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.segmentation import load_segmentation
 from tests.fsbench.runs import some_header
@@ -138,6 +138,8 @@ def test_nested_shots_are_the_first_of_one_draw_for_the_same_queries(index):
         assert "nested_in" not in plain.text and plain.sha256 == most.sha256
     with pytest.raises(SettingsError, match="nested_in is 1, expected the 2 shots of the test or more"):
         load_segmentation("fscs").manifest(index, EpisodeTask(0, shot=2, nested_in=1))
+    with pytest.raises(DataError, match=r"1001 each are needed.*lower --data\.nested_in, or leave"):
+        load_segmentation("fscs").manifest(index, EpisodeTask(0, shot=1, nested_in=1000))
 
 
 @pytest.mark.parametrize("protocol", ["fscs", "hsnet"])
