@@ -45,9 +45,9 @@ class GridCell:
 
     @property
     def label(self) -> str:
-        """The cell in words: method, data set, fold, task and seed."""
+        """The cell in words: method, data set, fold, task, what supports are labelled with, and seeds."""
         seed = "" if self.request.seed is None else f"seed {self.request.seed}"
-        words = (self.method, self.request.dataset, f"fold {self.fold}", self.task, *self._test_seed, seed)
+        words = (self.method, self.request.dataset, f"fold {self.fold}", self.task, *self._of_test, seed)
         return " ".join(word for word in words if word)
 
     @property
@@ -68,13 +68,16 @@ class GridCell:
         """The other options in words."""
         request = self.request
         words = [f"checkpoint {request.checkpoint}"] if request.checkpoint else []
-        words += self._test_seed
+        words += self._of_test
         words += ["trial"] * request.fast + [f"{request.devices} devices"] * (request.devices is not None)
         return ", ".join([*words, *request.extra]) or "–"
 
     @property
-    def _test_seed(self) -> list[str]:
-        return [] if self.request.test_seed is None else [f"test seed {self.request.test_seed}"]
+    def _of_test(self) -> list[str]:
+        """What the grid says of the test besides its task."""
+        annotation, seed = self.request.support_annotation, self.request.test_seed
+        words = [] if annotation is None else [f"annotation {annotation}"]
+        return words + ([] if seed is None else [f"test seed {seed}"])
 
     @property
     def variant(self) -> tuple[str, ...]:

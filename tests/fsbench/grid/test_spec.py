@@ -26,11 +26,11 @@ def test_arguments_are_those_of_bench(write):
     checkpoint = "c/{method}-{seed}-{fold}.ckpt"
     file = write(
         shots=[5], settings=["0-5"], protocol="fscs", checkpoint=checkpoint, extra=["--a=1"], seeds=[3], devices=2,
-        test_seeds=[510, 365],
+        test_seeds=[510, 365], support_annotation=["box"],
     )  # fmt: skip
     first, cell = read_grid([file])
-    assert first.variant != cell.variant and "test seed 365, 2 devices" in cell.options
-    assert cell.label == "prototype demo fold 0 1-way 5-shot 0-5 fscs test seed 365 seed 3"
+    assert first.variant != cell.variant and "annotation box, test seed 365, 2 devices" in cell.options
+    assert cell.label == "prototype demo fold 0 1-way 5-shot 0-5 fscs annotation box test seed 365 seed 3"
     arguments = cell.arguments(Path("runs"))
     assert {
         "--run.name=prototype", "--run.runs=runs", "--data.fold=0", "--data.shot=5", "--data.setting=0-5", "--a=1",
