@@ -170,18 +170,11 @@ def _label(method: str, words: list[str]) -> str:
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    """Flatten a run's identity to dotted keys, without the fold and what follows from it; of hashes, only `FILES`."""
-
-    def walk(prefix: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
-        return {prefix.removeprefix("."): value}
-
+    """Return a run's identity by dotted keys, without the fold and what follows from it; of hashes, only `FILES`."""
     training = record.run.identity.training
-    flat = walk("", record.run.identity.as_json())
-    flat.setdefault("backbone.cache_dtype", "float32")  # stated only where it is another, as the next
-    flat.setdefault("backbone.backbone_precision", "fp32")
-    flat["weights from"] = "checkpoint" if training and "checkpoint_sha256" in training else "training"
+    stated_if_other = {"backbone.cache_dtype": "float32", "backbone.backbone_precision": "fp32"}
+    weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"
+    flat = stated_if_other | record.flat_identity | {"weights from": weights}
     untold = {"fold", "files_cover"}
     return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k in untold)}
 

@@ -45,6 +45,17 @@ class Record:
     def manifest_sha256(self) -> str:
         return self.run.identity.manifest_sha256
 
+    @cached_property
+    def flat_identity(self) -> dict[str, Any]:
+        """The run's identity by dotted keys, as "method.width"."""
+
+        def walk(prefix: str, value: Any) -> dict[str, Any]:
+            if isinstance(value, dict):
+                return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
+            return {prefix.removeprefix("."): value}
+
+        return walk("", self.run.identity.as_json())
+
     @property
     def files_cover(self) -> str:
         """Scope of the hash `files_sha256`: CONTENTS, or NAMES_AND_SIZES in segmentation by an earlier version."""
