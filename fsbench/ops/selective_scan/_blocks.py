@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-TOKENS = 16
-"""Tokens of a block."""
-BLOCK_NUMBERS = 2**19
-"""Most numbers in the states of a block, 2 MB in fp32; samples are scanned one after the other to stay below it."""
+BLOCK_NUMBERS = 2**18
+"""Numbers in the states of a block, 1 MB in fp32: so many tokens of one sample, or samples where these are few."""
+FEWEST, MOST = 16, 128
+"""Tokens of a block at least, since the states between blocks are kept for the backward pass, and at most."""
 
 
 def scan(
@@ -133,7 +133,7 @@ class _Workspace:
     """Memory for the large tensors of a block, reused by all blocks: new pages would cost as much as the numbers."""
 
     def __init__(self, x: _Inputs, samples: slice):
-        shape = (TOKENS, samples.stop - samples.start, *x.A.shape)
+        shape = (_tokens(x.A), samples.stop - samples.start, *x.A.shape)
         self.decay, self.inflow, self.states, self.flow = (x.A.new_empty(shape) for _ in range(4))
 
 
@@ -159,7 +159,7 @@ class _Scan(torch.autograd.Function):
         x = _Inputs.build(u, delta, A, B, C, D, bias, softplus)
         y = torch.empty(x.u.shape, dtype=A.dtype, device=u.device)
         last = torch.empty(state.shape, dtype=A.dtype, device=u.device)
-        blocks = _blocks(u, window)
+        blocks = _blocks(u, window, _tokens(A))
         keep = any(ctx.needs_input_grad)
         entries = A.new_empty(len(blocks) if keep else 0, len(u), *x.A.shape)
         exits = A.new_empty(u.shape[2] // window if keep and decay is not None else 0, len(u), *x.A.shape)
@@ -198,7 +198,7 @@ class _Scan(torch.autograd.Function):
         for samples in _samples(u, A):
             carried, decayed = (_states(t, samples, x) for t in (grad_last, decay))
             workspace = _Workspace(x, samples)
-            for number, tokens in reversed(list(enumerate(_blocks(u, ctx.window)))):
+            for number, tokens in reversed(list(enumerate(_blocks(u, ctx.window, _tokens(A))))):
                 if decay is not None and tokens.stop % ctx.window == 0 and tokens.stop < u.shape[2]:
                     gradients.decay[samples] += states_last(carried * exits[tokens.stop // ctx.window - 1, samples])
                     gradients.offset[samples] += states_last(carried)
@@ -282,16 +282,21 @@ def _states(state: Tensor | None, samples: slice, x: _Inputs) -> Tensor:
     return x.A.new_empty(0) if state is None else channels_last(state[samples], len(x.A)).clone()
 
 
+def _tokens(A: Tensor) -> int:
+    """Return the number of tokens of a block."""
+    return min(max(BLOCK_NUMBERS // A.numel(), FEWEST), MOST)
+
+
 def _samples(u: Tensor, A: Tensor) -> Iterator[slice]:
     """Yield slices of samples whose states fit in the cache together."""
-    step = max(1, BLOCK_NUMBERS // (TOKENS * A.numel()))
+    step = max(1, BLOCK_NUMBERS // (_tokens(A) * A.numel()))
     return (slice(start, min(start + step, len(u))) for start in range(0, len(u), step))
 
 
-def _blocks(u: Tensor, window: int) -> list[slice]:
-    """Return the blocks of tokens; none crosses the end of a window."""
+def _blocks(u: Tensor, window: int, tokens: int) -> list[slice]:
+    """Return the blocks of `tokens` tokens, of which none crosses the end of a window."""
     starts = range(0, u.shape[2], window)
-    return [slice(t, min(t + TOKENS, start + window)) for start in starts for t in range(start, start + window, TOKENS)]
+    return [slice(t, min(t + tokens, start + window)) for start in starts for t in range(start, start + window, tokens)]
 
 
 def _softplus_slope(x: Tensor) -> Tensor:
