@@ -89,7 +89,7 @@ class Truths:
 
 
 class SupportLabels:
-    """What a run's method was told of the supports of its test episodes, drawn again from its data set.
+    """The labels of supports that a run's method was given in its test, drawn again from the data set.
 
     Args:
         record: the finished run, of segmentation.

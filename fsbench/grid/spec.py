@@ -74,7 +74,7 @@ class GridCell:
 
     @property
     def _of_test(self) -> list[str]:
-        """What the grid says of the test besides its task."""
+        """Words for the annotation of the supports and the test's seed, where the grid gives them."""
         annotation, seed = self.request.support_annotation, self.request.test_seed
         words = [] if annotation is None else [f"annotation {annotation}"]
         return words + ([] if seed is None else [f"test seed {seed}"])

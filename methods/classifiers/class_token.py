@@ -38,12 +38,17 @@ class ClassTokenBlock(nn.Module):
 
 
 def read_class_token_alone(encoder: nn.Module) -> None:
-    """Replace a ViT's last block in place, if the class token is all that is read of it; others stay as they are."""
+    """Replace a ViT's last block in place, if the class token is all that is read of it and it drops nothing at random.
+
+    Other networks stay as they are.
+    """
     if not isinstance(encoder, VisionTransformer) or encoder.global_pool != "token":
         return
     blocks: Any = encoder.blocks
     attention = blocks[-1].attn
     steps = [getattr(attention, name, None) for name in ("q_norm", "k_norm", "norm", "gate")]
-    is_plain = all(step is None or isinstance(step, nn.Identity) for step in steps)
+    steps += [getattr(blocks[-1], name, None) for name in ("drop_path1", "drop_path2")]
+    drops = any(isinstance(layer, nn.Dropout) and layer.p for layer in blocks[-1].modules())
+    is_plain = not drops and all(step is None or isinstance(step, nn.Identity) for step in steps)
     if type(blocks[-1]) is Block and type(attention) is Attention and is_plain:
         blocks[-1] = ClassTokenBlock(blocks[-1])

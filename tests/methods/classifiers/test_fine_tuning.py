@@ -107,10 +107,9 @@ def test_a_network_whose_class_token_alone_is_read_has_the_same_features_and_gra
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
 
 
-def test_networks_that_read_more_than_the_class_token_keep_their_last_block():
-    patches_too = VisionTransformer(**VIT, global_pool="avg")
-    normed = VisionTransformer(**VIT, qk_norm=True)
-    for encoder in (patches_too, normed):
+def test_networks_that_read_more_or_drop_something_keep_their_last_block():
+    others = ({"global_pool": "avg"}, {"qk_norm": True}, {"drop_path_rate": 0.1}, {"attn_drop_rate": 0.1})
+    for encoder in (VisionTransformer(**VIT, **other) for other in (*others, {"proj_drop_rate": 0.1})):
         last = encoder.blocks[-1]
         read_class_token_alone(encoder)
         assert encoder.blocks[-1] is last
