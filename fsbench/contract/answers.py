@@ -1,13 +1,14 @@
 """Checks of what a method answers: shapes, numbers of ways and shots, empty supports, a query without any way."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fsbench.contract.outcome import NotApplicableError, ViolationError
 from fsbench.contract.subject import Episode, Subject, answer
-from fsbench.core.method import Method
+from fsbench.core.method import AuthorsShots, Method
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, ImageEpisode
 from fsbench.errors import SettingsError
@@ -27,7 +28,11 @@ def check_shapes(subject: Subject) -> str:
 
 
 def check_ways_and_shots(subject: Subject) -> str:
-    """Every number of ways and shots is predicted, or refused with a SettingsError that says why."""
+    """Every number of ways and shots is predicted, or refused with a SettingsError that says why.
+
+    No number of shots is refused that the authors' rule covers by the method's own words.
+    """
+    _examine_authors_shots(subject)
     done, refused = [], []
     for shots in SHOTS:
         reason = subject.takes_shots(shots)
@@ -48,6 +53,27 @@ def check_ways_and_shots(subject: Subject) -> str:
             f"no answer: {'; '.join(refused)}", "an answer for some number of ways and shots", "mend forward"
         )
     return ", ".join(done) + (f"; by its contract not: {'; '.join(refused)}" if refused else "")
+
+
+def _examine_authors_shots(subject: Subject) -> None:
+    covered: Any = subject.method.authors_shots
+    if covered is None:
+        return
+    numbers, why = (covered.numbers, covered.why) if isinstance(covered, AuthorsShots) else ((), "")
+    are_numbers = isinstance(numbers, tuple) and all(type(shots) is int and shots > 0 for shots in numbers)
+    if not (numbers and are_numbers and list(numbers) == sorted(set(numbers)) and isinstance(why, str) and why):
+        raise ViolationError(
+            f"authors_shots is {covered!r}",
+            'None, or ascending numbers and a reason: AuthorsShots((1, 5), "why the rule ends there")',
+            "write it so, or leave it out",
+        )
+    for shots in numbers:
+        if reason := subject.takes_shots(shots):
+            raise ViolationError(
+                f"authors_shots covers {shots}, which check_shots refuses: {reason}",
+                "a method that takes every number of its authors' rule",
+                "leave the number out, or let check_shots take it",
+            )
 
 
 def check_empty_supports(subject: Subject) -> str:

@@ -10,7 +10,7 @@ from fsbench.files.figures import STAMPS
 from fsbench.tables.compare_layout import PLOTS
 from fsbench.tables.layout import shorten
 from fsbench.tables.sweep.axes import WORDS
-from fsbench.tables.sweep.curves import CurveTable
+from fsbench.tables.sweep.curves import CurvePoint, CurveTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ DODGE = 1.03
 HEADROOM = 1.08
 """Height of the axis of a cost, as a multiple of the largest."""
 COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
+HOLLOW = "hollow: beyond the authors' rule for K"
 
 
 def panels(table: CurveTable) -> list[str]:
@@ -32,25 +33,28 @@ def panels(table: CurveTable) -> list[str]:
 
 
 def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True) -> None:
-    """Draw one of `panels`, a line per method; scores with their intervals."""
+    """Draw one of `panels`, a line per method, scores with their intervals.
+
+    Hollow markers are beyond the authors' rule for this number of shots.
+    """
     short = shorten([curve.method for curve in table.curves], (24, 34))
     for number, curve in enumerate(table.curves):
         color, marker, label = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)], short[curve.method]
         if panel in COSTS:
-            known = [(point.number, getattr(point, panel)) for point in curve.points]
-            shown = [(x, y) for x, y in known if y is not None]
-            axis.plot(
-                [x for x, _ in shown], [y for _, y in shown], markersize=5, label=label, color=color, marker=marker
-            )
+            points = [point for point in curve.points if getattr(point, panel) is not None]
+            places, values = [point.number for point in points], [getattr(point, panel) for point in points]
+            axis.plot(places, values, markersize=5, label=label, color=color, marker=marker)
+            _hollow(axis, points, places, values, color, marker)
             continue
         points = [point for point in curve.points if panel in point.scores]
         scores = [point.scores[panel] for point in points]
         ends = [[max(s.value - s.low, 0) for s in scores], [max(s.high - s.value, 0) for s in scores]]
         places = [point.number * DODGE ** (number - (len(table.curves) - 1) / 2) for point in points]
-        axis.errorbar(
-            places, [s.value for s in scores], ends, capsize=2, markersize=5, label=label,
-            color=color, marker=marker,
-        )  # fmt: skip
+        values = [s.value for s in scores]
+        axis.errorbar(places, values, ends, capsize=2, markersize=5, label=label, color=color, marker=marker)
+        _hollow(axis, points, places, values, color, marker)
+    if any(point.beyond for curve in table.curves for point in curve.points):
+        axis.plot([], [], "o", markersize=5, color="#7f7f7f", markerfacecolor="white", label=HOLLOW)
     axis.set_xscale("log")
     axis.set_xticks(table.numbers, [f"{number:g}" for number in table.numbers])
     axis.minorticks_off()
@@ -61,6 +65,21 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str, legend: bool = True)
         axis.set_ylim(0, HEADROOM * max(value for value in values if value is not None))  # equal ones: not at the edge
     if legend:
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small", ncols=2)
+
+
+def _hollow(
+    axis: "Axes",
+    points: Sequence[CurvePoint],
+    places: Sequence[float],
+    values: Sequence[float],
+    color: str,
+    marker: str,
+) -> None:
+    """Draw the markers of points beyond the authors' rule over those of a line, white within."""
+    beyond = [(x, y) for point, x, y in zip(points, places, values, strict=True) if point.beyond]
+    if beyond:
+        x, y = zip(*beyond, strict=True)
+        axis.plot(x, y, marker, markersize=5, color=color, markerfacecolor="white", zorder=3)
 
 
 def save_plot(path: Path, tables: Sequence[CurveTable], caption: str = "") -> None:

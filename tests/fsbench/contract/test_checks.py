@@ -10,6 +10,8 @@ import pytest
 from fsbench.contract import shipping
 from fsbench.contract.subject import Subject
 from fsbench.contract.suite import CHECKS, run_check, run_checks
+from fsbench.core.method import AuthorsShots
+from fsbench.errors import SettingsError
 from tests.fsbench.contract import broken
 
 BROKEN = {
@@ -38,6 +40,30 @@ def test_a_method_that_breaks_the_rule_is_found(name):
     assert outcome.status == "failed", outcome
     assert re.search(message, outcome.text), outcome.text
     assert "expected" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("covered", "message"),
+    [
+        ((1,), r"authors_shots is \(1,\); expected None, or ascending numbers and a reason"),
+        (AuthorsShots((5, 1), "no other is laid out"), "expected None, or ascending numbers"),
+        (AuthorsShots((1, True), "no other is laid out"), "expected None, or ascending numbers"),
+        (AuthorsShots((1,), ""), "expected None, or ascending numbers and a reason"),
+        (AuthorsShots((1, 3), "no other is laid out"), "authors_shots covers 3, which check_shots refuses: 3 shots"),
+    ],
+)
+def test_words_on_the_authors_rule_for_shots_are_checked(covered, message):
+    class Says(broken.Sound):
+        authors_shots = covered
+
+        def check_shots(self, test, training):
+            if test == 3:
+                raise SettingsError("3 shots")
+
+    outcome = run_check("ways-and-shots", Subject(Says, 32))
+    assert outcome.status == "failed" and re.search(message, outcome.text), outcome
+    Says.authors_shots = AuthorsShots((1, 5), "no other is laid out")
+    assert run_check("ways-and-shots", Subject(Says, 32)).status == "ok"
 
 
 @pytest.mark.slow

@@ -80,6 +80,13 @@ def test_points_beyond_the_authors_rule_are_marked(records):
     assert {(row["method"], row["number"]) for row in rows if row["beyond the authors' rule"] == words} == {
         ("a", "5"), ("a", "20")
     }  # fmt: skip
+    for panel in panels(table):
+        axis = Figure().subplots()
+        plot_panel(axis, table, panel)
+        (hollow,) = (line for line in axis.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata()))
+        of_method = {x for line in axis.lines if line.get_markerfacecolor() != "white" for x in line.get_xdata()}
+        assert [round(x) for x in hollow.get_xdata()] == [5, 20] and set(hollow.get_xdata()) < of_method
+        assert any("hollow" in words.get_text() for words in axis.get_legend().get_texts())
 
 
 @pytest.mark.parametrize("entry", [{"image_size": 336}, {"support_annotation": "box"}, {"kept_support": 0.1}])
