@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -80,6 +80,15 @@ class Manifest:
         """Classes that the mIoU averages over, whether or not an episode shows them."""
         return list(self.entries["class_ids"])
 
+    @cached_property
+    def slot_columns(self) -> list[list[Any]]:
+        """Columns of a table with a row for each slot of the episodes of segmentation.
+
+        They are episode, slot (0 is any foreground, 1 to N are ways), class and query.
+        """
+        rows = [(e.index, n, number, e.query) for e in self.episodes for n, number in enumerate((0, *e.classes))]
+        return [[row[place] for row in rows] for place in range(4)]
+
     @property
     def image_names(self) -> list[str]:
         """Distinct images of the episodes, sorted."""
@@ -108,38 +117,58 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
     try:
         data = read_bytes(path, "manifest")
         text = (gunzip(data, "manifest") if path.suffix == ".gz" else data).decode("utf-8-sig")
-        first, *rows, last = text.splitlines()
-        entries, end = parse_json(first), parse_json(last)
-        stated, images = end["sha256"], end["images"]
-        if not all(isinstance(value, str) for value in images.values()):
-            raise ValueError("a hash of an image is no text")
-        altered = _hash(images) != end["images_sha256"]
-        kind = check_header(entries, path).kind
-        episodes = _parse_episodes(kind, ",".join(rows))
+        content = _parse(text)
     except FileNotFoundError:
         raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = first_problem(error) if isinstance(error, ValidationError) else error
+        reason: Any = error
+        if isinstance(error, ValidationError):
+            check_header(parse_json(text.splitlines()[0]), path)  # of the header's errors it says more
+            reason = first_problem(error)
         raise RecordError(
             f"{path} is no manifest ({reason}); expected JSON lines written by this version of fsbench; make it again "
             "(a run's with FORCE=1)"
         ) from error
-    manifest = Manifest(entries, episodes, images)
-    as_written = hashlib.sha256("".join(f"{row}\n" for row in (first, *rows)).encode()).hexdigest()
-    for expected in (stated, sha256 or stated):
-        if expected != as_written and manifest.sha256 != expected:
+    manifest = content.manifest
+    for expected in (content.stated, sha256 or content.stated):
+        if expected != content.sha256 and manifest.sha256 != expected:
             raise RecordError(
                 f"{path} has sha256 {manifest.sha256}, expected {expected}; it was changed since; get it again"
             )
-    if altered:
+    if content.images_altered:
         raise RecordError(f"{path} has other image hashes than it was written with; it was changed since; get it again")
     return manifest
 
 
-@lru_cache(maxsize=8)  # runs of one test have the same ones
-def _parse_episodes(kind: str | None, rows: str) -> tuple[Any, ...]:
-    """Return the episodes of a manifest of `kind` from their JSON with commas between; raises ValidationError."""
-    return tuple(_episode_schema(kind).validate_json(f"[{rows}]", strict=True))
+class _Content(NamedTuple):
+    """Content of a manifest's file: the manifest, the hash that it states, that of its lines as they stand, and whether
+    its hashes of images are others than it was written with."""
+
+    manifest: Manifest
+    stated: Any
+    sha256: str
+    images_altered: bool
+
+
+@lru_cache(maxsize=8)  # runs of one test have the same text
+def _parse(text: str) -> _Content:
+    """Return the content of a manifest's text; raises ValueError, KeyError, TypeError and AttributeError of others."""
+    first, *rows, last = text.splitlines()
+    entries, end = parse_json(first), parse_json(last)
+    stated, images = end["sha256"], end["images"]
+    if not all(isinstance(value, str) for value in images.values()):
+        raise ValueError("a hash of an image is no text")
+    images_altered = _hash(images) != end["images_sha256"]
+    schema = _episode_schema(_parse_header(first).kind)
+    episodes = tuple(schema.validate_json(f"[{','.join(rows)}]", strict=True))
+    as_written = hashlib.sha256("".join(f"{row}\n" for row in (first, *rows)).encode()).hexdigest()
+    return _Content(Manifest(entries, episodes, images), stated, as_written, images_altered)
+
+
+@lru_cache(maxsize=64)
+def _parse_header(line: str) -> Header:
+    """Return the header that a line holds; raises ValueError of others."""
+    return Header.model_validate(parse_json(line))
 
 
 @cache
@@ -154,7 +183,7 @@ def read_header(path: Path, sha256: str) -> Header:
     try:
         lines, _, _ = read_bytes(path, "manifest").rstrip(b"\n").rpartition(b"\n")
         if hashlib.sha256(lines + b"\n").hexdigest() == sha256:
-            return check_header(parse_json(lines.partition(b"\n")[0]), path)
+            return _parse_header(lines.partition(b"\n")[0].decode("utf-8-sig"))
     except (OSError, ValueError):
         pass
     return read_manifest(path, sha256).header  # which says what is wrong with it

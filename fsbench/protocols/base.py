@@ -8,6 +8,7 @@ and the values in which a test differs from it.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.episodes.header import Header
@@ -237,8 +238,9 @@ class Protocol(ABC):
         """Return True if pixels are counted at the size of the method's input."""
         return False
 
+    @cached_property
     def scoring_rules(self) -> dict[str, Any]:
-        """Return everything that scores follow from besides the counts, as plain values."""
+        """Everything that scores follow from besides the counts, as plain values."""
         return {"class": f"{type(self).__module__}.{type(self).__qualname__}", **asdict(self)}
 
     def check_values(self) -> None:

@@ -16,6 +16,9 @@ from fsbench.protocols.registry import protocol_of
 if TYPE_CHECKING:
     import polars as pl
 
+NUMBERS = ("episode", "slot", "class_id", *COUNTS)
+"""Columns of whole numbers."""
+
 LARGEST = 2**40
 """Largest count: so many pixels has no image, and the sum of millions of them is still an int64."""
 
@@ -88,15 +91,26 @@ def counts_sha256(frame: "pl.DataFrame") -> str:
 
     Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash.
     """
-    columns = ["episode", "slot", "class_id", *COUNTS, "present", "decided"]
+    return _sha256(_whole_numbers(frame))
+
+
+def _whole_numbers(frame: "pl.DataFrame") -> np.ndarray:
+    """Return the columns `NUMBERS` (rows, numbers) int64, and decisions and failures behind them; -1 for a gap."""
+    columns = [*NUMBERS, "present", "decided"]
     columns += [FAILED] if FAILED in frame.columns else []
-    whole = [frame[name] for name in columns]
-    whole = [column.cast(int).fill_null(-1) if column.has_nulls() else column for column in whole]  # damaged: no count
-    table = np.stack([column.to_numpy().astype("<i8") for column in whole], 1)
-    return hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()
+    table = np.empty((len(frame), len(columns)), dtype="<i8")
+    for place, name in enumerate(columns):
+        column = frame[name]
+        sound = column.cast(int).fill_null(-1) if column.has_nulls() else column  # damaged: no count
+        table[:, place] = sound.to_numpy()
+    return table
 
 
-def check_counts(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
+def _sha256(table: np.ndarray) -> str:
+    return hashlib.sha256(table.tobytes()).hexdigest()
+
+
+def check_counts(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> str:
     """Check that a table holds the counts of a whole run.
 
     Args:
@@ -104,21 +118,25 @@ def check_counts(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
         manifest: of the run.
         file: that the table was read from, named in messages.
 
+    Returns:
+        The hash of the counts, see `counts_sha256`.
+
     Raises:
         RecordError: a column is absent, of another type or has gaps, a count is out of range, or the manifest's
             episodes and their ways are not there once each.
     """
     _check_columns(frame, file)
-    _check_ranges(frame, manifest.header, file)
-    _check_episodes(frame, manifest, file)
+    table = _whole_numbers(frame)
+    _check_ranges(frame, table[:, : len(NUMBERS)], manifest.header, file)
+    _check_episodes(frame, table, manifest, file)
+    return _sha256(table)
 
 
 def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
     # spared until it is needed
     import polars as pl
 
-    whole = ["episode", "slot", "class_id", *COUNTS]
-    kinds = {**dict.fromkeys(whole, pl.Int64), "present": pl.Boolean, "decided": pl.Boolean, "score": pl.Float64}
+    kinds = {**dict.fromkeys(NUMBERS, pl.Int64), "present": pl.Boolean, "decided": pl.Boolean, "score": pl.Float64}
     kinds |= {name: pl.Float64 for name in REGIONS if name in frame.columns} | {"query": pl.String}
     marked = [FAILED] if FAILED in frame.columns else []
     kinds |= dict.fromkeys(marked, pl.Boolean)
@@ -131,35 +149,38 @@ def _check_columns(frame: "pl.DataFrame", file: Path) -> None:
         if not alike and not (column == "query" and found == pl.Null):
             raise RecordError(f"{file}: the column {column} holds {found}, expected {kind}")
     gaps = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
-    for column in [*whole, "present", "decided", *marked]:
+    for column in [*NUMBERS, "present", "decided", *marked]:
         if gaps[column]:
             raise RecordError(f"{file}: the column {column} has gaps; {EXPECTED}")
 
 
-def _check_ranges(frame: "pl.DataFrame", header: Header, file: Path) -> None:
-    whole = {column: frame[column].to_numpy() for column in ("episode", "slot", "class_id", *COUNTS)}
-    if frame.height and min(values.min() for values in whole.values()) < 0:
-        raise RecordError(f"{file} has counts below 0; {EXPECTED}")
-    if frame.height and max(values.max() for values in whole.values()) > LARGEST:
-        raise RecordError(f"{file} has counts above {LARGEST}; {EXPECTED}")
-    is_way, numbers = whole["slot"] > 0, whole["class_id"]
+def _check_ranges(frame: "pl.DataFrame", numbers: np.ndarray, header: Header, file: Path) -> None:
+    """Raise RecordError unless the columns `NUMBERS` (rows, numbers) of `frame` have values that counts may have."""
+    if numbers.min(initial=0) < 0 or numbers.max(initial=0) > LARGEST:
+        smallest = min(frame[name].to_numpy().min() for name in NUMBERS)  # those beyond int64 are below 0 in `numbers`
+        raise RecordError(f"{file} has counts {'below 0' if smallest < 0 else f'above {LARGEST}'}; {EXPECTED}")
+    slot, number = numbers[:, NUMBERS.index("slot")], numbers[:, NUMBERS.index("class_id")]
+    is_way = slot > 0
     asked = [*header.class_ids, *header.calibration_ids]
-    for found, allowed in ((numbers[is_way], asked), (numbers[~is_way], [0])):
+    for found, allowed in ((number[is_way], asked), (number[~is_way], [0])):
         unknown = sorted(set(found.tolist()) - set(allowed))
         if unknown:
             raise RecordError(f"{file} counts the class {unknown[0]}, which is none of its manifest's")
-    last, at_most = int(whole["slot"].max(initial=0)), largest_way(header)
+    last, at_most = int(slot.max(initial=0)), largest_way(header)
     if last > at_most:
         raise RecordError(f"{file} counts the way {last}; expected at most the {at_most} of its manifest")
 
 
-def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
-    counted = list(zip(*(frame[name].to_list() for name in ("episode", "slot", "class_id", "query")), strict=True))
+def _check_episodes(frame: "pl.DataFrame", table: np.ndarray, manifest: Manifest, file: Path) -> None:
+    """Raise RecordError unless each episode of the manifest has its rows in `frame` once, whose numbers are `table`."""
     protocol, episodes = protocol_of(manifest.header), manifest.episodes
     if manifest.header.draws > 1:
         _check_marks(frame, manifest, DRAW, "draws of supports", file)
     if manifest.header.calibration_ids:
         _check_marks(frame, manifest, CALIBRATES, "episodes that calibrate", file)
+    if protocol.has_masks and _is_in_order(frame, table, manifest):
+        return
+    counted = list(zip(*(frame[name].to_list() for name in ("episode", "slot", "class_id", "query")), strict=True))
     missing = {episode.index for episode in episodes} - set(frame["episode"].to_list())
     if missing:
         raise RecordError(
@@ -170,7 +191,7 @@ def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> No
     if twice:
         raise RecordError(f"{file} counts {twice} ways more than once; {EXPECTED}")
     if protocol.has_masks:
-        named = {(e.index, slot, number, e.query) for e in episodes for slot, number in enumerate((0, *e.classes))}
+        named = set(zip(*manifest.slot_columns, strict=True))
     else:
         indices = {episode.index for episode in episodes}
         named = {row for row in counted if row[0] in indices and row[3] is None}
@@ -179,6 +200,15 @@ def _check_episodes(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> No
         raise RecordError(
             f"{file} counts other episodes or ways than its manifest names ({len(differing)} rows differ); {EXPECTED}"
         )
+
+
+def _is_in_order(frame: "pl.DataFrame", table: np.ndarray, manifest: Manifest) -> bool:
+    """Return whether a table has the rows that the manifest names, once each and in ascending order, as runs write."""
+    *numbers, queries = manifest.slot_columns
+    if table[:, : len(numbers)].T.tolist() != numbers or frame["query"].to_list() != queries:
+        return False
+    later, further = np.diff(table[:, 0]), np.diff(table[:, 1])
+    return bool(((later > 0) | ((later == 0) & (further > 0))).all())
 
 
 def _check_marks(frame: "pl.DataFrame", manifest: Manifest, column: str, words: str, file: Path) -> None:

@@ -6,13 +6,14 @@ their values. A file is a convenience: a damaged or edited one counts as absent,
 costs only time.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from fsbench.errors import RecordError
-from fsbench.files import fingerprint, read_json, sha256_file, write_text
+from fsbench.files import fingerprint, read_bytes, read_json, write_text
 from fsbench.files.cache import mark_used, suite_cache
 from fsbench.records.record import REPEAT, Record
 
@@ -62,10 +63,10 @@ def cached_figures(
 def _state(record: Record) -> list[Any]:
     """List what a record's scores follow from: its counts, the file they are in, and the rules they are scored by."""
     try:
-        file = sha256_file(record.path / "episodes.parquet")
+        file = hashlib.sha256(read_bytes(record.path / "episodes.parquet", "counts")).hexdigest()
     except OSError as error:
         refusal = RecordError(f"cannot read {record.path / 'episodes.parquet'} ({error.strerror}); {REPEAT}")
         refusal.folder = record.path
         raise refusal from error
-    rules = record.protocol.scoring_rules()
+    rules = record.protocol.scoring_rules
     return [record.run.counts_sha256, record.manifest_sha256, rules, file]

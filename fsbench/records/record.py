@@ -16,7 +16,7 @@ from fsbench.files import is_file, read_json, replacing, write_text
 from fsbench.files.arrays import read_parquet
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import check_counts, counts_sha256, official_rows, tested_rows
+from fsbench.records.counts import check_counts, official_rows, tested_rows
 from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
 from fsbench.records.run_directory import is_current
 
@@ -108,8 +108,7 @@ class Record:
             frame = read_parquet(file)
         except (OSError, ValueError) as error:
             raise RecordError(f"cannot read {file} ({error}); {REPEAT}") from error
-        check_counts(frame, self.manifest, file)
-        if counts_sha256(frame) != self.run.counts_sha256:
+        if check_counts(frame, self.manifest, file) != self.run.counts_sha256:
             raise RecordError(f"{file} does not hold the counts that run.json names")
         return frame
 

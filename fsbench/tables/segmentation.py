@@ -1,8 +1,8 @@
 """A block of segmentation: a row for each method and fold, and a mean only where every fold is there."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from fsbench.records.figure_cache import cached_figures
 from fsbench.records.grouping import fold_of, variants
 from fsbench.records.record import Record
 from fsbench.tables.blocks import Block, Row, Subset, TableOptions
+from fsbench.tables.kept_statistics import decode_statistics, encode_statistics
 from fsbench.tables.published.match import PublishedComparison, match_published
 from fsbench.tables.published.scores import PublishedScore
 from fsbench.tables.rescoring.statistics import subset_statistics, whole_statistics
@@ -100,6 +101,8 @@ class _StatisticsCache:
 
     def __init__(self, options: TableOptions):
         self.measure = options.measure
+        self.kept: dict[Path, Any] = {}
+        """Folder of a run -> its statistics as they are kept with its row, see `encode_statistics`."""
         self.missing: list[str] = []
         """Notes on scores that were asked for and that a run does not have."""
         self._computed: dict[tuple[Path, str], tuple[TableOptions, RunStatistics]] = {}
@@ -107,6 +110,10 @@ class _StatisticsCache:
     def get(self, record: Record, answer: str, options: TableOptions) -> RunStatistics:
         """Return the statistics of the record's predictions, or of another `answer` unless that is ""; those of
         sizes and classes are there at least where `options` asks for them."""
+        kept = None if answer or options.by_class or options.by_size else self.kept.get(record.path)
+        if kept is not None and self.measure is None:
+            with suppress(ValueError, KeyError, TypeError):  # damaged: the counts have them, too
+                return RunStatistics(decode_statistics(kept), {}, {})
         key = (record.path, answer)
         known, statistics = self._computed.get(key, (None, None))
         if known is None or statistics is None or known.by_class < options.by_class or known.by_size < options.by_size:
@@ -223,13 +230,23 @@ def _scored_row(
 ) -> Row:
     """Return the row of `records` (one fold, or all for a mean), from the cache where it was computed before."""
 
+    has_mean = len(records) == 1 and not answer and records[0].header.folds > 1
+
     def compute() -> dict[str, Any]:
-        return asdict(compute_row([statistics.get(record, answer, options) for record in records], options))
+        found = [statistics.get(record, answer, options) for record in records]
+        values = asdict(compute_row(found, options))
+        return values | ({"statistics": encode_statistics(found[0].whole.only(options.metrics))} if has_mean else {})
+
+    def decode(values: dict[str, Any]) -> Row:
+        row = _decode_row(label, fold, options.by_size, values)
+        if has_mean:
+            statistics.kept[records[0].path] = values.get("statistics")
+        return row
 
     if options.measure is not None and not answer:  # follows from files that the cache does not know
         return _decode_row(label, fold, options.by_size, compute())
     key = [ROW_VERSION, answer, options.by_class, options.metrics, *([] if options.by_size else ["no sizes"])]
-    return cached_figures(records, key, compute, partial(_decode_row, label, fold, options.by_size))
+    return cached_figures(records, key, compute, decode)
 
 
 def _decode_row(label: str, fold: str, has_sizes: bool, values: dict[str, Any]) -> Row:

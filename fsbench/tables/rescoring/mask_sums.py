@@ -1,7 +1,5 @@
 """Sums over a run's stored masks, for boundary IoU and the calibration of soft masks, kept once they were measured."""
 
-import zlib
-from base64 import b64decode, b64encode
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 from fsbench.data.label_maps import resize_labels
 from fsbench.errors import RecordError
 from fsbench.files import sha256_file
+from fsbench.files.arrays import array_as_text, array_from_text
 from fsbench.metrics.boundary import boundary_counts
 from fsbench.metrics.calibration import BINS, soft_mask_sums
 from fsbench.metrics.scores import FROM_PREDICTIONS
@@ -55,7 +54,7 @@ def mask_sums(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums
 
     def compute() -> dict[str, Any]:
         boundary, pixels = _measure(record, open_truth)
-        return {"boundary": _encode_sums(boundary), "pixels": None if pixels is None else _encode_sums(pixels)}
+        return {"boundary": array_as_text(boundary), "pixels": None if pixels is None else array_as_text(pixels)}
 
     return cached_figures([record], key, compute, partial(_decode, len(record.episodes)))
 
@@ -83,24 +82,10 @@ def _measure(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums:
     return boundary, pixels
 
 
-def _encode_sums(sums: np.ndarray) -> str:
-    """Return sums as text: base64 of their compressed bytes, little-endian."""
-    return b64encode(zlib.compress(sums.astype(sums.dtype.newbyteorder("<")).tobytes())).decode()
-
-
 def _decode(rows: int, values: dict[str, Any]) -> MaskSums:
     """Turn cached values into the sums of `rows` rows. Raises ValueError and the like for values that are none."""
     boundary, pixels = values["boundary"], values["pixels"]
     return (
-        _decode_sums(boundary, (rows, 2), "<i8"),
-        None if pixels is None else _decode_sums(pixels, (rows, BINS, 3), "<f8"),
+        array_from_text(boundary, (rows, 2), "<i8"),
+        None if pixels is None else array_from_text(pixels, (rows, BINS, 3), "<f8"),
     )
-
-
-def _decode_sums(text: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    try:
-        content = zlib.decompressobj().decompress(b64decode(text), size + 1)
-    except zlib.error as error:
-        raise ValueError("it is no compressed array") from error
-    return np.frombuffer(content, dtype).reshape(shape).astype(np.dtype(dtype).newbyteorder("="))

@@ -1,0 +1,108 @@
+"""Statistics that are kept with a run's row, and the means over folds that are made of them."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from fsbench.metrics.scores import COMMON
+from fsbench.records.record import Record
+from fsbench.tables import segmentation
+from fsbench.tables.kept_statistics import decode_statistics, encode_statistics
+from fsbench.tables.rescoring.statistics import whole_statistics
+from fsbench.tables.table import build_blocks
+
+SHOWN = ("mIoU", "FB-IoU", "accuracy")
+
+
+def anew(records):
+    """The same runs as another command reads them."""
+    return [Record(record.path, record.run) for record in records]
+
+
+def rows_of(records, **options):
+    return [asdict(row) for row in build_blocks(records, by_size=False, **options)[0].rows]
+
+
+def row_file(record):
+    (file,) = (record.path / "rows").iterdir()
+    return file
+
+
+def test_statistics_survive_their_text(make):
+    record = make("m", 0)
+    whole = whole_statistics(record, record.episodes).only(SHOWN)
+    read = decode_statistics(json.loads(json.dumps(encode_statistics(whole))))
+    assert read.metrics == whole.metrics and read.scores() == whole.scores()
+    for name in ("intersection", "union", "truth", "background", "right"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(whole, name), strict=True)
+
+
+def test_sums_of_other_scores_are_not_kept(make):
+    record = make("m", 0)
+    whole = whole_statistics(record, record.episodes)
+    assert whole.decisions is not None and encode_statistics(whole) is None
+    assert encode_statistics(whole.only([*SHOWN, "error"])) is not None
+    assert encode_statistics(whole.only(["mIoU"])) is None  # without the background
+    assert encode_statistics(replace(whole.only(SHOWN), absent_is_zero=False)) is None
+    assert set(SHOWN) <= set(COMMON)
+
+
+def test_a_mean_is_made_of_what_is_kept_and_equals_that_of_the_counts(make, cache):
+    runs = [make("m", 0), make("m", 1, quality=2)]
+    for record in runs:
+        build_blocks([record])  # as a run does at its end
+    first = anew(runs)
+    kept = rows_of(first)
+    assert [row["fold"] for row in kept] == ["0", "1", "mean"]
+    assert not any("every_episode" in vars(record) for record in first)
+    for record in runs:
+        row_file(record).unlink()
+    for file in (cache / "rows").iterdir():
+        file.unlink()
+    counted = anew(runs)
+    assert rows_of(counted) == kept and all("every_episode" in vars(record) for record in counted)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"sums": "no sums"}, {"sums": 7}, {"queries": 3}, {"queries": -1}, {"classes": 10**9}, {"classes": "x"},
+        {"queries": float("inf")}, {"metrics": None},
+    ],
+)  # fmt: skip
+def test_statistics_that_are_none_are_made_of_the_counts(make, cache, monkeypatch, damage):
+    runs = [make("m", 0), make("m", 1, quality=2)]
+    expected = rows_of(anew(runs))
+    for record in runs:
+        row_file(record).unlink()
+    for file in (cache / "rows").iterdir():
+        file.unlink()
+
+    def damaged(statistics):
+        return encode_statistics(statistics) | damage
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segmentation, "encode_statistics", damaged)  # so that their digest is right
+        for record in runs:
+            build_blocks([record])
+    kept = json.loads(row_file(runs[0]).read_text())["row"]["statistics"]
+    with pytest.raises((ValueError, TypeError)):
+        decode_statistics(kept)
+    assert rows_of(anew(runs)) == expected
+
+
+def test_rows_of_earlier_versions_have_none(make, cache):
+    runs = [make("m", 0), make("m", 1, quality=2)]
+    for record in runs:
+        build_blocks([record])
+    expected = rows_of(anew(runs))
+    for file in (cache / "rows").iterdir():
+        file.unlink()
+    for record in runs:
+        file = row_file(record)
+        kept = json.loads(file.read_text())
+        del kept["row"]["statistics"]
+        file.write_text(json.dumps(kept))
+    assert rows_of(anew(runs)) == expected
