@@ -1,8 +1,11 @@
 """Every alias composes to the arguments that its own file of configs/methods had, written down here."""
 
+import json
+
 import pytest
 
 from fsbench.config.build import SuiteCLI
+from fsbench.config.compose import compose as compose_settings
 from fsbench.config.registry import aliases, names, task_of
 from fsbench.config.request import Request
 
@@ -86,14 +89,26 @@ ON_DATA = {  # what a data set changes of the run, and of the method
 }
 
 
+class Composed(SuiteCLI):
+    """A configuration that the parser took, nothing built."""
+
+    def instantiate_classes(self):
+        pass
+
+
+PARSED = {}
+"""What the parser made of settings, by all of them but the data set."""
+
+
 def compose(method, dataset, **options):
-    """The configuration of a run on fold 0, nothing built."""
-
-    class Composed(SuiteCLI):
-        def instantiate_classes(self):
-            pass
-
-    return Composed(Request([method], dataset, [0], **options).arguments(method, 0)).config
+    """The configuration of a run on fold 0, of its data set or of one before that changes nothing else."""
+    settings = compose_settings(Request([method], dataset, [0], **options).arguments(method, 0)).values
+    arguments = settings["data"]["init_args"]
+    others = {name: value for name, value in arguments.items() if name != "dataset"}
+    key = json.dumps(settings | {"data": settings["data"] | {"init_args": others}}, sort_keys=True)
+    if key not in PARSED:
+        PARSED[key] = Composed([f"--config={json.dumps(settings)}"]).config
+    return PARSED[key]
 
 
 OTHER_DOMAINS = ("deepglobe", "deepglobe_all", "isic", "isic_one", "lung", "lung_all", "suim")
