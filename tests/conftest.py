@@ -5,6 +5,8 @@ import os
 # readline gives it to the processes that pytest starts: outputs would be wrapped
 os.environ.pop("COLUMNS", None)
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # short parallel regions crawl on a busy machine otherwise
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # with more threads than cores all wait
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 os.environ["no_proxy"] = "*"  # the servers that tests ask are on this machine
 
 import torch

@@ -13,7 +13,7 @@ from methods.dense_probes.lora_probe import LoraProbeDense
 from methods.modules.frozen_pspnet import FrozenTrunk
 
 PIXELS = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
-ODD = torch.randn(3, 65, 65, generator=torch.Generator().manual_seed(0))
+ODD = torch.randn(3, 33, 33, generator=torch.Generator().manual_seed(0))
 NETWORKS = [(FrozenViT, "demo", PIXELS), (FrozenPyramid, "demo", PIXELS), (Encoder, "demo", PIXELS),
             (FrozenPyramid, "efficientnet_lite0", PIXELS), (FrozenTrunk, "dilated_resnet50", ODD)]  # fmt: skip
 

@@ -36,9 +36,9 @@ def run(function, x, backend, device="cpu"):
 
 
 @pytest.mark.parametrize("backend", FAST)
-@pytest.mark.parametrize(("tokens", "window"), [(5, 5), (20, 33), (1, 1)])
-def test_the_shortcut_equals_the_long_scan(backend, tokens, window):
-    x = inputs(tokens=tokens, window=window)
+@pytest.mark.parametrize(("samples", "tokens", "window"), [(2, 5, 5), (1, 20, 33), (2, 1, 1)])
+def test_the_shortcut_equals_the_long_scan(backend, samples, tokens, window):
+    x = inputs(samples, tokens=tokens, window=window)
     found = run(recapped_scan, x, backend, DEVICE if backend == "triton" else "cpu")
     for value, expected in zip(found, run(long_scan, x, "reference"), strict=True):
         assert (value - expected).abs().max() <= 2e-5 * expected.abs().max().clamp(min=1)
