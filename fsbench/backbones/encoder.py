@@ -100,8 +100,7 @@ class Encoder(FrozenBackbone):
         if isinstance(self.spec, EncoderNet):
             model: nn.Module = build_encoder_network(self.spec, meta=True)
             return model
-        with torch.device("meta"):
-            return new_vit(self.spec.arguments, self.spec.image_size)
+        return new_vit(self.spec.arguments, self.spec.image_size, shapes_alone=True)
 
     def _build(self, height: int, width: int) -> nn.Module:
         self.check_image_size(height)
@@ -141,6 +140,8 @@ def build_encoder_network(spec: EncoderNet, meta: bool = False) -> Any:
     # timm takes seconds, which methods on other backbones are spared
     from fsbench.backbones.timm_networks import create_model
 
-    path: dict[str, Any] = {"drop_path_rate": 0.0} if spec.timm.startswith("swin") else {}
+    more: dict[str, Any] = {"drop_path_rate": 0.0} if spec.timm.startswith("swin") else {}
+    if meta and spec.timm.startswith(("swin", "vit")):  # to "draw" weights without memory takes longer than the rest
+        more["weight_init"] = "skip"
     with torch.device("meta") if meta else torch.device("cpu"):
-        return create_model(spec.timm, pretrained=False, num_classes=spec.outputs, **path)
+        return create_model(spec.timm, pretrained=False, num_classes=spec.outputs, **more)

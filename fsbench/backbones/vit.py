@@ -7,7 +7,7 @@ as the authors do and loaded as it is (emat.md §1).
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -139,12 +139,13 @@ def resize_position_table(table: Tensor, height: int, width: int) -> Tensor:
     return torch.cat([table[:, :first], rearrange(resized, "1 c y x -> 1 (y x) c").to(table.dtype)], 1)
 
 
-def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module:
+def new_vit(arguments: dict[str, Any], size: int | tuple[int, int], shapes_alone: bool = False) -> nn.Module:
     """Build timm's VisionTransformer, or its network of a name, with freshly initialized weights.
 
     Args:
         arguments: as in `ViT.arguments`.
         size: of the images, in pixels.
+        shapes_alone: build it without memory for its weights, on the device "meta".
 
     Raises:
         SettingsError: the installed timm has no network of that name.
@@ -152,9 +153,13 @@ def new_vit(arguments: dict[str, Any], size: int | tuple[int, int]) -> nn.Module
     # timm takes seconds, which other commands are spared
     from fsbench.backbones.timm_networks import VisionTransformer, create_network
 
-    if "network" in arguments:
-        return create_network(**arguments, img_size=size, num_classes=0)
-    return VisionTransformer(**arguments, img_size=size, num_classes=0)
+    named = "network" in arguments
+    # to "draw" weights without memory takes longer than all the rest
+    undrawn: dict[str, Any] = {"weight_init": "skip"} if shapes_alone and not named else {}
+    build: Any = create_network if named else VisionTransformer
+    with torch.device("meta") if shapes_alone else nullcontext():
+        network: nn.Module = build(**arguments, **undrawn, img_size=size, num_classes=0)
+    return network
 
 
 def build_vit(arguments: dict[str, Any], state: dict[str, Tensor], height: int, width: int) -> nn.Module:
@@ -326,8 +331,7 @@ class FrozenViT(FrozenBackbone):
     def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return `state` under timm's names, without what is of training alone, after a check of keys and shapes."""
         state = dino_to_timm_names(state)
-        with torch.device("meta"):
-            own = _own_state(new_vit(self.spec.arguments, self.spec.image_size), state)
+        own = _own_state(new_vit(self.spec.arguments, self.spec.image_size, shapes_alone=True), state)
         check_tokens(own, state, self.name)
         check_keys(own, state, f"backbone weights for {self.name}")
         return state
