@@ -1,6 +1,7 @@
 """Classification beside its paper, and the notes on intervals under its tables."""
 
 import csv
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,34 +21,43 @@ from fsbench.tables.published.scores import FOLDER
 from tests.fsbench.runs import written
 
 
+class Index(ClassificationIndex):
+    """30 classes of `size` images each, from lists of this origin."""
+
+    name = "cub"
+
+    def __init__(self, size, origin):
+        self.class_names = tuple(f"class {n}" for n in range(30))
+        self.images = (tuple(map(str, range(size))),) * 30
+        self.origin = origin
+
+    def image_path(self, name):
+        return Path(name)
+
+
+@cache
+def answered(size, origin, **task):
+    """The manifest of a task, and the counts of answers that are all right; runs that differ in more share them."""
+    manifest = load_protocol("fort").manifest(Index(size, origin), ClassificationTask(**task))
+    right = np.arange(20).repeat(task["queries"]).reshape(20, -1)
+    rows = [
+        row
+        for e in manifest.episodes
+        for row in ClassificationResult(e.index, tuple(c + 1 for c in e.classes), right).rows()
+    ]
+    return manifest, to_frame(rows, manifest)
+
+
 @pytest.fixture
 def classified(tmp_path):
     """classified(method, backbone, sizes, **task) -> a record of 20-way 1-shot episodes of "cub", all answers right."""
-
-    class Index(ClassificationIndex):
-        name, origin = "cub", "derived"
-
-        def __init__(self, sizes):
-            self.class_names = tuple(f"class {n}" for n in range(len(sizes)))
-            self.images = tuple(tuple(map(str, range(size))) for size in sizes)
-
-        def image_path(self, name):
-            return Path(name)
 
     def make(
         method, backbone="dino_vitb16", smallest=50, remarks=None, lists="derived", image_size=224, precision="32-true",
         **task,
     ) -> Record:  # fmt: skip
         settings = {"way": 20, "shot": 1, "queries": 15, "episodes": 2000, "seed": 0, "min_class_size": None} | task
-        index = Index([smallest] * 30)
-        index.origin = lists
-        manifest = load_protocol("fort").manifest(index, ClassificationTask(**settings))
-        right = np.arange(20).repeat(settings["queries"]).reshape(20, -1)
-        rows = [
-            row
-            for e in manifest.episodes
-            for row in ClassificationResult(e.index, tuple(c + 1 for c in e.classes), right).rows()
-        ]
+        manifest, counts = answered(smallest, lists, **settings)
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
@@ -58,7 +68,7 @@ def classified(tmp_path):
         }  # fmt: skip
         cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
         run = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost, "remarks": remarks or []}
-        return written(folder, to_frame(rows, manifest), **run)
+        return written(folder, counts, **run)
 
     return make
 
