@@ -15,7 +15,7 @@ from fsbench.core.datamodule import DataModule, Loading, check_at_least
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.file_digests import content_digests
-from fsbench.data.loader import Loader
+from fsbench.data.loader import Loader, end_quietly
 from fsbench.episodes.episode import ClassificationEpisode
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import SettingsError
@@ -164,6 +164,7 @@ class ClassificationDataModule(DataModule):
             batch_size,
             sampler=sampler,
             num_workers=self.loading.workers,
+            worker_init_fn=end_quietly,
             collate_fn=_first if single else list,
         )
 

@@ -23,7 +23,7 @@ from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.file_digests import content_digests, file_state
-from fsbench.data.loader import Loader
+from fsbench.data.loader import Loader, end_quietly
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
@@ -447,6 +447,7 @@ class EpisodicDataModule(DataModule):
         return Loader(
             data,
             num_workers=self.loading.workers,
+            worker_init_fn=end_quietly,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.loading.workers > 0,

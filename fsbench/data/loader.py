@@ -1,5 +1,6 @@
 """A DataLoader whose worker processes start only while nothing else in the process runs."""
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,15 @@ class Loader(DataLoader[Any]):
         if self.num_workers > 0 and distributed.is_available() and distributed.is_initialized():
             wait_for_threads()
         return super().__iter__()
+
+
+def end_quietly(worker: int) -> None:
+    """Keep a worker process, at its start, from printing a traceback when its command ends: a `worker_init_fn`.
+
+    multiprocessing's thread that hands over batches prints one where the process that takes them is gone, below the
+    line that says why. A data set's own errors go to that process, and through no hook.
+    """
+    sys.excepthook = lambda *_: None
 
 
 def wait_for_threads() -> None:

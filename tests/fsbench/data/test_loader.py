@@ -1,14 +1,16 @@
 """Worker processes start while nothing else in the process runs."""
 
 import hashlib
+import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 from torch import distributed
+from torch.utils.data import Dataset
 
 from fsbench.data import loader
-from fsbench.data.loader import Loader, wait_for_threads
+from fsbench.data.loader import Loader, end_quietly, wait_for_threads
 
 pytestmark = pytest.mark.skipif(not loader.THREADS.is_dir(), reason="needs Linux's list of a process's threads")
 
@@ -66,3 +68,25 @@ def test_workers_of_one_process_of_several_wait(monkeypatch, workers, grouped, w
         if grouped:
             distributed.destroy_process_group()
     assert bool(waited) is waits
+
+
+class Tells(Dataset):
+    """Items that tell of an error as a thread of multiprocessing does, and fail themselves where they are odd."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, number):
+        sys.excepthook(ConnectionResetError, ConnectionResetError("nobody takes the batch"), None)
+        if number:
+            raise ValueError("an image is damaged")
+        return number
+
+
+@pytest.mark.parametrize(("start", "told"), [(None, True), (end_quietly, False)])
+def test_a_worker_says_nothing_of_batches_that_nobody_takes(capfd, start, told):
+    batches = iter(Loader(Tells(), batch_size=1, num_workers=1, worker_init_fn=start))
+    assert next(batches).tolist() == [0]
+    with pytest.raises(ValueError, match="an image is damaged"):
+        next(batches)
+    assert ("nobody takes the batch" in capfd.readouterr().err) is told
