@@ -97,7 +97,7 @@ class Composed(SuiteCLI):
 
 
 PARSED = {}
-"""What the parser made of settings, by all of them but the data set."""
+"""Parsed configurations, by the JSON of their settings without those of the data set."""
 
 
 def compose(method, dataset, **options):
