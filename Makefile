@@ -3,48 +3,36 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-# What stands here is settled before anything of the command line is expanded, which may name these variables, too.
-# Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
-override SWITCHES := FAST FORCE DROP_SMALL DEBUG
-override OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CKPT SEED TEST_SEED \
-  BACKBONE_PRECISION DRAWS SUPPORT_ANNOTATION FILTER KEEP_PREDICTIONS DATA_ROOT WEIGHTS LISTS RUNS FORMAT
-override VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER WANDB_PROJECT \
-  FORCE_BUILD HASHES
-override PASSED_ON := SHELL WANDB% FSBENCH_% OMP_% OPENBLAS_% MKL_% CUDA_% NCCL_% TORCH_% PYTHON% PIP_% XDG_% http% https% HTTP% \
-  SLURM_% TMPDIR HOME PATH
-override GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-override KNOWN := $(sort $(VARIABLES) $(filter $(PASSED_ON),$(GIVEN)))
-# Of what is given nothing is expanded, by make or on its way to a program: $(shell x) is a name as any other
-override FROM_OUTSIDE := $(foreach name,$(KNOWN),$(if $(filter command environment,$(word 1,$(origin $(name)))),$(name)))
-$(foreach name,$(FROM_OUTSIDE),$(eval override $(name) := $$(value $(name))))
-export $(FROM_OUTSIDE)
-unexport $(filter-out $(KNOWN),$(GIVEN))
-
-PYTHON ?= python3
-override quoted = '$(subst ','\'',$(1))'
-# A variable of make's command line that nothing here reads is refused with the nearest name: METHD=x would run the
-# default. What ends in % is for the programs that are run.
-override UNKNOWN := $(filter-out $(VARIABLES) $(PASSED_ON) MAKE% -%,$(GIVEN))
-ifneq ($(UNKNOWN),)
-  override NEAREST := $(shell $(call quoted,$(PYTHON)) -c 'import difflib, sys; \
-    names = [(word, difflib.get_close_matches(word.upper(), sys.argv[2].split(), 1)) for word in sys.argv[1].split()]; \
-    print(", ".join(f"{word} (did you mean {near[0]}?)" if near else word for word, near in names))' \
-    $(call quoted,$(UNKNOWN)) $(call quoted,$(VARIABLES)))
-  $(error unknown variable: $(or $(NEAREST),$(UNKNOWN)); there are: $(VARIABLES))
-endif
-
+PYTHON      ?= python3
 VENV        ?= .venv
 CONSTRAINTS ?= constraints.txt
-HASHES      ?=
-PIP_ARGS    ?=
 METHOD      ?= prototype,emat
 DATASET     ?= demo
-ARGS        ?=
 COUNT       ?= 20
 CASES       ?= 20000
 JOBS        ?= auto
 WANDB_PROJECT ?= fsbench
 FORCE_BUILD ?= FALSE
+
+# Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
+SWITCHES := FAST FORCE DROP_SMALL DEBUG
+OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CKPT SEED TEST_SEED \
+  BACKBONE_PRECISION DRAWS SUPPORT_ANNOTATION FILTER KEEP_PREDICTIONS DATA_ROOT WEIGHTS LISTS RUNS FORMAT
+VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER CHANGED \
+  WANDB_PROJECT FORCE_BUILD HASHES
+
+# METHD=x would run the default. What ends in % is for the programs that are run.
+given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(VARIABLES) MAKE% WANDB% FSBENCH_% OMP_% MKL_% CUDA_% NCCL_% TORCH_% SLURM_% -%,$(given))
+$(if $(UNKNOWN),$(error unknown variable: $(UNKNOWN); there are: $(VARIABLES)))
+ON  := 1 yes true on
+OFF := 0 no false off
+$(foreach name,$(SWITCHES),$(if $(filter-out $(ON) $(OFF),$($(name))),$(error $(name) is '$($(name))', expected 1 or 0)))
+
+quoted = '$(subst ','\'',$(1))'
+flag = --$(shell tr A-Z_ a-z- <<< $(1))
+BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name))))) \
+  $(foreach name,$(SWITCHES),$(if $(filter $(ON),$($(name))),$(call flag,$(name))))
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.fsbench-installed
@@ -56,22 +44,6 @@ COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 # With HASHES all that it needs is there already, and nothing else may come
 install = $(PIP) install --quiet $(COMPILE) $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
   $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
-
-flag = --$(shell tr A-Z_ a-z- <<< $(1))
-BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name))))) \
-  $(foreach name,$(SWITCHES),$(if $(filter $(ON),$($(name))),$(call flag,$(name))))
-
-# These stand in commands as words of the shell, which would run what is in $(...) or `...`
-dollar := $$
-WORDS := PYTHON VENV CONSTRAINTS HASHES PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER FORCE_BUILD
-$(foreach name,$(WORDS),$(if $(findstring $(dollar),$($(name)))$(findstring `,$($(name))),\
-  $(error $(name) is '$($(name))', expected words without $(dollar) and `, which make and the shell would run; call \
-  $(BIN)/fsbench itself)))
-
-ON  := 1 yes Yes YES true True TRUE on
-OFF := 0 no No NO false False FALSE off
-$(foreach name,$(SWITCHES),$(if $(or $(word 2,$($(name))),$(filter-out $(ON) $(OFF),$($(name)))),\
-  $(error $(name) is '$($(name))', expected 1 or 0)))
 
 .PHONY: help venv bench gpu-bench reproduce weights sweep test test-all fuzz regress check docs cuda lock clean-venv
 
