@@ -83,8 +83,8 @@ sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	  them, settings are tried one by one with make bench, see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(call quoted,$(COUNT)) $$id
 
-test: $(STAMP)  ## run the tests on JOBS cores, all but the slow ones, e.g. make test ARGS='-k prototype'
-	$(PYTEST) -m 'not slow' $(ARGS)
+test: $(STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'
+	$(PYTEST) -m 'not slow' --durations=15 --durations-min=2 $(if $(CHANGED),--changed $(filter-out 1,$(CHANGED))) $(ARGS)
 
 test-all: $(STAMP)  ## run all tests: kills, whole trainings and every configuration, too
 	$(PYTEST) $(ARGS)

@@ -27,6 +27,8 @@ from tests.browser import chromium as chromium
 from tests.datamodules.builders import save_labels, save_names
 from tests.photos import draw_photos
 
+pytest_plugins = ("tests.changed",)
+
 # the same examples every time; "default" looks for others. How long one takes says more of the machine than of us
 settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
