@@ -42,12 +42,14 @@ class Tolerance:
         bound: function from the reference to the bound, one number or one for each entry.
         share: share of the entries that may differ by more than the bound.
         entries: number of entries that may.
+        mean: the largest mean of the absolute differences.
     """
 
     text: str
     bound: Callable[[Tensor], Tensor | float]
     share: float = 0.0
     entries: float = 0.0
+    mean: float = float("inf")
 
 
 EXACT = Tolerance("exact", lambda ref: 0.0)
@@ -169,6 +171,7 @@ def compare(name: str, value: Any, reference: Any, tolerance: Tolerance) -> Comp
     largest = float(difference.max())
     outside = int((~(difference <= tolerance.bound(reference))).sum())  # NaN is outside
     passed = outside <= max(tolerance.share * difference.numel(), tolerance.entries)
+    passed = passed and float(difference.mean()) <= tolerance.mean  # NaN is no mean
     return Comparison(name, largest, largest / max(float(reference.abs().max()), 1e-30), tolerance.text, passed)
 
 
@@ -203,7 +206,7 @@ class Same:
 
 
 Results = Mapping[str, Any]
-"""Results by name. Below a name that ends in a dot is a mapping by the rest of the name; None is no result.
+"""Results by name. Below a name that ends in "." or "_" is a mapping by the rest of the name; None is no result.
 
 A result is a tensor, an array or a number, `Clear`, `Change` or `Same`; in a case without tensors, whatever JSON holds.
 """
@@ -248,8 +251,8 @@ class Kind:
 def _flat(results: Results, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield results by their whole names."""
     for name, value in results.items():
-        if isinstance(value, Mapping) and name.endswith("."):
-            yield from _flat(value, prefix + name)
+        if isinstance(value, Mapping) and name.endswith((".", "_")):
+            yield from _flat({str(rest): entry for rest, entry in value.items()}, prefix + name)
         elif value is not None:
             yield prefix + name, value
 
