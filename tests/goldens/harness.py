@@ -160,8 +160,8 @@ class Case:
 
 def compare(name: str, value: Any, reference: Any, tolerance: Tolerance) -> Comparison:
     """Compare `value` with `reference`; another shape or a NaN fails."""
-    value = torch.as_tensor(value).detach().double()
-    reference = torch.as_tensor(reference).double()
+    value = torch.as_tensor(value, dtype=torch.float64).detach()
+    reference = torch.as_tensor(reference, dtype=torch.float64)
     if value.shape != reference.shape:
         shapes = f"shape {tuple(value.shape)} instead of {tuple(reference.shape)}"
         return Comparison(f"{name}: {shapes}", float("inf"), float("inf"), tolerance.text, False)

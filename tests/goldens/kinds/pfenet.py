@@ -149,7 +149,7 @@ def layout(case: Case) -> Results:
 
 def episode_count(case: Case) -> Results:
     return {
-        f"{length} images, {asked}": Same(evaluated_episodes(asked, length, passes), evaluated)
+        f"{length} images, {asked}, passes {passes}": Same(evaluated_episodes(asked, length, passes), evaluated)
         for length, asked, passes, evaluated in case.data["rows"]
     }
 
