@@ -10,10 +10,10 @@ from fsbench.explain.coarse_masks import binary_sum
 from fsbench.weights.table import WeightFile
 from methods.dcama.dcama import DCAMA
 from methods.modules.pyramid_segmenter import resize
-from tests.goldens.harness import EXACT, Case, Comparisons, absolute, relative
+from tests.goldens.harness import EXACT, Case, Comparisons, Kind, absolute, relative
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.dcama import compare_decisions, statistics, stats_absolute, stats_relative
-from tests.goldens.kinds.metrics import region_comparisons
+from tests.goldens.kinds.metrics import regions
 
 
 def features(case: Case) -> Comparisons:
@@ -124,11 +124,11 @@ def analysis(case: Case) -> Comparisons:
         threshold, mask = binary_sum(coarse, size)
         yield case.compare(f"out.otsu_threshold.{name}", threshold, relative(tolerance["otsu_rel"]))
         yield case.compare(f"out.mask.{name}", mask, EXACT)
-    yield from region_comparisons(case)
+    yield regions(case)
 
 
 KINDS = {
-    "analysis": analysis,
+    "analysis": Kind(analysis, {"out.rom": absolute(1e-6), "out.rum": absolute(1e-6)}),
     "features": features,
     "end_to_end": (
         lambda case: "in.query_img" in case.tensors,
