@@ -222,8 +222,8 @@ class Kind:
 
     Attributes:
         results: function that computes the results of a case, all at once, or in parts.
-        tolerances: by name or prefix of results; the longest that fits counts. A function gets the case; of several
-            tolerances, each must hold. A result that nothing fits must be exact.
+        tolerances: by name or prefix of results, or by "*" and their end; the longest that fits counts. A function gets
+            the case; of several tolerances, each must hold. A result that nothing fits must be exact.
         accepts: tells by its contents whether a case is meant, where subjects use one word for different things.
     """
 
@@ -242,7 +242,11 @@ class Kind:
                 yield part
 
     def _bounds(self, case: Case, name: str) -> Sequence[Tolerance]:
-        fitting = [prefix for prefix in self.tolerances if name.startswith(prefix)]
+        fitting = [
+            key
+            for key in self.tolerances
+            if (name.endswith(key.removeprefix("*")) if key.startswith("*") else name.startswith(key))
+        ]
         found = self.tolerances[max(fitting, key=len)] if fitting else EXACT
         found = found(case) if callable(found) else found
         return [found] if isinstance(found, Tolerance) else found
