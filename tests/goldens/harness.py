@@ -285,13 +285,10 @@ def _compared(case: Case, name: str, value: Any, tolerances: Sequence[Tolerance]
 def find_kind(case: Case) -> Kind | None:
     """Return the kind of a case that was read, or None if no module declares it."""
     for module in pkgutil.iter_modules(kinds.__path__):
-        entry = importlib.import_module(f"{kinds.__name__}.{module.name}").KINDS.get(case.entry["kind"])
-        if isinstance(entry, tuple):
-            entry = Kind(entry[1], accepts=entry[0])
-        if entry and not isinstance(entry, Kind):
-            entry = Kind(entry)
-        if entry and (entry.accepts is None or entry.accepts(case)):
-            return entry
+        declared: Mapping[str, Kind] = importlib.import_module(f"{kinds.__name__}.{module.name}").KINDS
+        kind = declared.get(case.entry["kind"])
+        if kind and (kind.accepts is None or kind.accepts(case)):
+            return kind
     return None
 
 
