@@ -171,8 +171,11 @@ def fort_loss(case: Case) -> Comparisons:
         net.encoder(images if by_stage else images[batch])
         for index, stage in enumerate(stages if by_stage else []):
             logits = stage()
-            yield {"mid.": {f"stage_importance.{index}": window_importance(logits)}}
-            yield {f"mid.stage_logits_img0.{index}": logits[0], f"out.focus.{index}": focus[index]}
+            yield {
+                f"mid.stage_importance.{index}": window_importance(logits),
+                f"mid.stage_logits_img0.{index}": logits[0],
+                f"out.focus.{index}": focus[index],
+            }
         if not by_stage:
             yield {"mid.last_logits": stages[0](), "mid.head_mean_logits": stages[0]().mean(1)}
     with torch.no_grad():
