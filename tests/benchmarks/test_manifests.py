@@ -10,7 +10,7 @@ from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.episodes.manifest import read_manifest
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.protocols.registry import load_protocol
-from tests.goldens.kinds.fss_protocol import line_of
+from tests.goldens.meters import line_of
 
 LISTS = Path(__file__).parents[1] / "goldens" / "protocols"
 NAMES_ONLY = [(protocol, task) for protocol, task in TASKS if protocol != "pfenet" and task.setting == "original"]

@@ -1,7 +1,7 @@
 """Load a folder of goldens, run each case by its kind, compare every stored result.
 
-A check compares the tensors that a case holds: `Case.compare` gives None for one that the case lacks, and `run` leaves
-those out. A stored result that no check looks at is a failure.
+A kind computes results under the names that cases store them by. Those that a case lacks are left out; a stored result
+that the kind does not compute is a failure. How to declare a kind: `tests/goldens/__init__.py`.
 """
 
 import gzip
@@ -9,7 +9,7 @@ import importlib
 import json
 import os
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,16 @@ class Tolerance:
     Attributes:
         text: the tolerance in words, for the report.
         bound: function from the reference to the bound, one number or one for each entry.
+        share: share of the entries that may differ by more than the bound.
+        entries: number of entries that may.
+        mean: the largest mean of the absolute differences.
     """
 
     text: str
     bound: Callable[[Tensor], Tensor | float]
+    share: float = 0.0
+    entries: float = 0.0
+    mean: float = float("inf")
 
 
 EXACT = Tolerance("exact", lambda ref: 0.0)
@@ -69,6 +75,17 @@ def relative(tol: float, floor: float = 0.0, scale: float | None = None) -> Tole
     return Tolerance(
         f"{tol:g}*max|ref|", lambda ref: max(floor, tol * (float(ref.abs().max()) if scale is None else scale))
     )
+
+
+def stated(key: str, make: Callable[[float], Tolerance]) -> Callable[["Case"], Tolerance]:
+    """Take the number of a tolerance from the case's own entry `tolerance`, under `key`."""
+    return lambda case: make(case.entry["tolerance"][key])
+
+
+def few(share: float = 0.0, entries: float = 0.0, rest: Tolerance = EXACT) -> Tolerance:
+    """Allow this share of the entries, or this number of them, to differ by more than `rest` does."""
+    allowed = f"{entries:g} entries" if entries else f"{share:g} of the entries"
+    return Tolerance(f"{rest.text}, but {allowed}", rest.bound, share, entries)
 
 
 @dataclass(frozen=True)
@@ -143,8 +160,8 @@ class Case:
 
 def compare(name: str, value: Any, reference: Any, tolerance: Tolerance) -> Comparison:
     """Compare `value` with `reference`; another shape or a NaN fails."""
-    value = torch.as_tensor(value).detach().double()
-    reference = torch.as_tensor(reference).double()
+    value = torch.as_tensor(value, dtype=torch.float64).detach()
+    reference = torch.as_tensor(reference, dtype=torch.float64)
     if value.shape != reference.shape:
         shapes = f"shape {tuple(value.shape)} instead of {tuple(reference.shape)}"
         return Comparison(f"{name}: {shapes}", float("inf"), float("inf"), tolerance.text, False)
@@ -152,7 +169,9 @@ def compare(name: str, value: Any, reference: Any, tolerance: Tolerance) -> Comp
     if not difference.numel():
         return Comparison(name, 0.0, 0.0, tolerance.text, True)
     largest = float(difference.max())
-    passed = bool((difference <= tolerance.bound(reference)).all())  # False for NaN
+    outside = int((~(difference <= tolerance.bound(reference))).sum())  # NaN is outside
+    passed = outside <= max(tolerance.share * difference.numel(), tolerance.entries)
+    passed = passed and float(difference.mean()) <= tolerance.mean  # NaN is no mean
     return Comparison(name, largest, largest / max(float(reference.abs().max()), 1e-30), tolerance.text, passed)
 
 
@@ -162,23 +181,114 @@ def equal(name: str, value: Any, reference: Any) -> Comparison:
     return Comparison(name, 0.0 if same else float("inf"), 0.0 if same else float("inf"), "exact", same)
 
 
-Comparisons = Iterator[Comparison | None]
-"""Comparisons of a check; None for tensors that the case does not store."""
-Check = Callable[[Case], Iterable[Comparison | None]]
-Accepts = Callable[[Case], bool]
+@dataclass(frozen=True)
+class Clear:
+    """Labels that are compared where `clear`; elsewhere two values are nearly equal and rounding decides."""
+
+    labels: Tensor
+    clear: Tensor
 
 
-def find_check(case: Case) -> Check | None:
-    """Return the check of a case that was read, or None if no module knows its kind.
+@dataclass(frozen=True)
+class Change:
+    """A tensor of which the change since `before` is compared with the stored tensor's."""
 
-    A module's `KINDS` maps a kind to its check, or, where subjects use one word for different things, to
-    (accepts, check): `accepts` tells by the case's contents whether it belongs to the module.
+    value: Tensor
+    before: Tensor
+
+
+@dataclass(frozen=True)
+class Same:
+    """Anything that is no tensor and must equal `expected`, which the case states elsewhere than under the name."""
+
+    value: Any
+    expected: Any
+
+
+Results = Mapping[str, Any]
+"""Results by name. Below a name that ends in "." or "_" is a mapping by the rest of the name; None is no result.
+
+A result is a tensor, an array or a number, `Clear`, `Change` or `Same`; in a case without tensors, whatever JSON holds.
+"""
+Comparisons = Iterator[Comparison | Results | None]
+"""Results and comparisons of a check, one after the other; None for tensors that the case does not store."""
+Check = Callable[["Case"], Comparisons | Results]
+Tolerances = Mapping[str, "Tolerance | Callable[[Case], Tolerance] | Sequence[Tolerance]"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A declared kind of case.
+
+    Attributes:
+        results: function that computes the results of a case, all at once, or in parts.
+        tolerances: by name or prefix of results, or by "*" and their end; the longest that fits counts. A function gets
+            the case; of several tolerances, each must hold. A result that nothing fits must be exact.
+        accepts: tells by its contents whether a case is meant, where subjects use one word for different things.
     """
+
+    results: Check
+    tolerances: Tolerances = field(default_factory=dict)
+    accepts: Callable[["Case"], bool] | None = None
+
+    def comparisons(self, case: Case) -> Iterator[Comparison]:
+        """Yield a comparison for each result that the case stores."""
+        found = self.results(case)
+        for part in [found] if isinstance(found, Mapping) else found:
+            if isinstance(part, Mapping):
+                for name, value in _flat(part):
+                    yield from _compared(case, name, value, self._bounds(case, name))
+            elif part is not None:
+                yield part
+
+    def _bounds(self, case: Case, name: str) -> Sequence[Tolerance]:
+        fitting = [
+            key
+            for key in self.tolerances
+            if (name.endswith(key.removeprefix("*")) if key.startswith("*") else name.startswith(key))
+        ]
+        found = self.tolerances[max(fitting, key=len)] if fitting else EXACT
+        found = found(case) if callable(found) else found
+        return [found] if isinstance(found, Tolerance) else found
+
+
+def _flat(results: Results, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield results by their whole names."""
+    for name, value in results.items():
+        if isinstance(value, Mapping) and name.endswith((".", "_")):
+            yield from _flat({str(rest): entry for rest, entry in value.items()}, prefix + name)
+        elif value is not None:
+            yield prefix + name, value
+
+
+def _compared(case: Case, name: str, value: Any, tolerances: Sequence[Tolerance]) -> Iterator[Comparison]:
+    """Yield the comparisons of one result with what the case stores under its name; none if it stores nothing."""
+    if isinstance(value, Same):
+        yield equal(name, value.value, value.expected)
+    elif isinstance(case.data, Mapping):
+        yield equal(name, value, case.data[name])
+    elif name in case.tensors:
+        case.checked.add(name)
+        stored = case.tensors[name]
+        if isinstance(value, Clear):
+            unclear = int((~value.clear).sum())
+            given = value.labels.shape == stored.shape == value.clear.shape
+            found = torch.where(value.clear, value.labels, stored) if given else value.labels
+            yield compare(f"{name} ({unclear} unclear left out)" if unclear else name, found, stored, EXACT)
+            return
+        if isinstance(value, Change):
+            value, stored = value.value - value.before, stored - value.before
+        for tolerance in tolerances:
+            yield compare(name, value, stored, tolerance)
+
+
+def find_kind(case: Case) -> Kind | None:
+    """Return the kind of a case that was read, or None if no module declares it."""
     for module in pkgutil.iter_modules(kinds.__path__):
-        entry = importlib.import_module(f"{kinds.__name__}.{module.name}").KINDS.get(case.entry["kind"])
-        accepts, check = entry if isinstance(entry, tuple) else (None, entry)
-        if check and (accepts is None or accepts(case)):
-            return check
+        declared: Mapping[str, Kind] = importlib.import_module(f"{kinds.__name__}.{module.name}").KINDS
+        kind = declared.get(case.entry["kind"])
+        if kind and (kind.accepts is None or kind.accepts(case)):
+            return kind
     return None
 
 
@@ -191,18 +301,22 @@ def find_cases(folder: Path, kind: str | None, file: str | None, lists: Path | N
                 yield Case(index.parent, entry, lists)
 
 
-def run(case: Case) -> Iterator[Comparison]:
+def run(case: Case, kind: Kind | None = None) -> Iterator[Comparison]:
     """Yield the comparisons of one case, and a failure for every stored result that none of them looked at.
+
+    Args:
+        case: the case, not yet read.
+        kind: its kind; found by the case's word for it where none is given.
 
     Raises:
         Skipped: if the case needs something that is missing.
         UnknownKind: if no check knows its kind.
     """
     case.read()
-    check = find_check(case)
-    if check is None:
+    kind = kind or find_kind(case)
+    if kind is None:
         raise UnknownKind(f"unknown kind '{case.entry['kind']}'")
-    yield from (comparison for comparison in check(case) if comparison is not None)
+    yield from kind.comparisons(case)
     for name in sorted(case.tensors):
         if not name.startswith(INPUTS) and name not in case.checked:
             yield Comparison(f"{name}: not checked", float("nan"), float("nan"), "-", False)

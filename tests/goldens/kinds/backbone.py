@@ -1,25 +1,26 @@
 """The frozen ViT: position table and tokens of all blocks (emat.md §1)."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from fsbench.backbones.vit import build_vit, resize_position_table, vit_tokens
-from tests.goldens.harness import Case, Comparisons, absolute, relative
+from tests.goldens.harness import Case, Kind, Results, absolute, relative
 
 
-def position_embedding(case: Case) -> Comparisons:
+def position_embedding(case: Case) -> Results:
     """Results are named `out.<table>.<height>x<width>` of the image; the patch is 14."""
+    found = {}
     for name in case.group("out."):
         named = re.fullmatch(r"(\w+)\.(\d+)x(\d+)", name)
         if named is None or f"in.{named[1]}" not in case.tensors:  # reported as unchecked
             continue
         table, height, width = named[1], int(named[2]) // 14, int(named[3]) // 14
-        yield case.compare(
-            f"out.{name}", resize_position_table(case.tensors[f"in.{table}"], height, width), absolute(1e-6)
-        )
+        found[name] = resize_position_table(case.tensors[f"in.{table}"], height, width)
+    return {"out.": found}
 
 
-def vit_tokens_of_all_blocks(case: Case) -> Comparisons:
+def vit_tokens_of_all_blocks(case: Case) -> Iterator[Results]:
     c = case.config
     arguments = dict(
         patch_size=c["patch"],
@@ -32,8 +33,11 @@ def vit_tokens_of_all_blocks(case: Case) -> Comparisons:
     for i, (height, width) in enumerate(c["images"]):
         model: Any = build_vit(arguments, case.state(), height, width)
         assert all(norm.eps == c["ln_eps"] for norm in (model.norm, model.blocks[0].norm1))
-        yield case.compare(f"mid.{i}.pos_embed", model.pos_embed, relative(2e-5))
-        yield case.compare(f"out.{i}.tokens", vit_tokens(model, case.tensors[f"in.{i}.image"]), relative(2e-5))
+        tokens = vit_tokens(model, case.tensors[f"in.{i}.image"])
+        yield {f"mid.{i}.pos_embed": model.pos_embed, f"out.{i}.tokens": tokens}
 
 
-KINDS = {"position_embedding": position_embedding, "vit_tokens": vit_tokens_of_all_blocks}
+KINDS = {
+    "position_embedding": Kind(position_embedding, {"": absolute(1e-6)}),
+    "vit_tokens": Kind(vit_tokens_of_all_blocks, {"": relative(2e-5)}),
+}

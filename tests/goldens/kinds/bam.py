@@ -21,23 +21,21 @@ from methods.modules.masked_comparison import masked_layer4
 from methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
 from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from methods.modules.style import reweight_network, shot_weights
-from tests.goldens.harness import EXACT, Case, Comparisons, absolute, equal
-from tests.goldens.kinds.base_learner import alike, classes_of, few_differ
+from tests.goldens.harness import EXACT, Case, Comparisons, Kind, Results, absolute, equal
+from tests.goldens.kinds.base_learner import IMAGES, LABELS, classes_of
+from tests.goldens.networks import gradients, load_hashed, record_inputs, without_dropout
 from tests.goldens.prior_guided import (
-    GRADIENTS,
-    VALUES,
+    CHANNELS,
+    REDUCED,
     WHOLE,
     given_features,
     hashed_images,
-    load_hashed,
+    network_kind,
     predictions,
-    record_inputs,
     thinned,
-    without_dropout,
 )
 
 BASE = {"pascal": 15, "coco": 60}
-CHANNELS = {"resnet50": (512, 1024), "vgg16": (256, 512)}
 MIN_PIXELS = 2048
 
 
@@ -56,62 +54,62 @@ def base_learner(case: Case) -> nn.Module:
     return net.double().eval().requires_grad_(False)
 
 
-def head(case: Case) -> Comparisons:
-    c, t = case.config, case.tensors
+def head(case: Case) -> Results:
+    c, t, training = case.config, case.tensors, "in.query_mask" in case.tensors
     net = BAMHead((c["f2"], c["f3"]), c["C"], True, c["shot"], c["kshot_trans_dim"], c["low_fea"])
     net.load_state_dict({k: v for k, v in case.state().items() if not k.startswith("learner_base.")})
-    net.double()
-    training = "in.query_mask" in t
-    net.train(training)
+    net.double().train(training)
     without_dropout(net)
     found: dict[str, Tensor] = {}
     record_inputs(found, merge_input=net.init_merge, cls_merge_input=net.cls_merge)
-    query, support, found["layer4_support_input"] = given_features(case)
+    query, support, masked = given_features(case)
     frozen = base_learner(case)
     base_logits = frozen.base_learner(frozen.cls(frozen.ppm(query.f3)))
-    distances, weights = net.shot_weights(_aligned(query), _aligned(support), c["shot"])
-    found["est"] = (distances * weights).sum(1, keepdim=True)
     output = net(query, support, t["in.supp_mask"], base_logits, t.get("in.cat_idx") if training else None)
-    found |= {"meta_logits": output.meta, "base_logits": base_logits}
-    for name, value in found.items():
-        yield case.compare(f"mid.{name}", value, VALUES)
     full = {name: resize(x, c["image_side"]) for name, x in vars(output).items() if name in ("final", "meta", "base")}
-    for name, value in full.items():
-        yield case.compare(f"out.{name}", thinned(value), VALUES)
-    yield predictions(case, full["final"], 1e-5)
-    if training:
-        losses = net.losses(output, t["in.query_mask"], t["in.query_base"])
-        for name in ("main", "meta", "base"):
-            yield case.compare(f"out.loss_{name}", losses[name][None], VALUES)
-        losses["loss"].backward()
-        for name, parameter in net.named_parameters():
-            yield case.compare(f"grad.{name}", parameter.grad, GRADIENTS)
-            yield case.compare(f"grad.state.{name}", parameter.grad, GRADIENTS)
+    found |= {"layer4_support_input": masked, "est": _distance(net, query, support, c["shot"])}
+    results = {
+        "mid.": found | {"meta_logits": output.meta, "base_logits": base_logits},
+        "out.": {name: thinned(value) for name, value in full.items()},
+        "out.pred": predictions(full["final"], 1e-5),
+    }
+    if not training:
+        return results
+    losses = net.losses(output, t["in.query_mask"], t["in.query_base"])
+    found_gradients = gradients(losses["loss"], net)
+    return results | {
+        "out.loss_": {name: losses[name][None] for name in ("main", "meta", "base")},
+        "grad.": found_gradients,
+        "grad.state.": found_gradients,
+    }
 
 
-def _aligned(x: Features) -> Features:
-    return x._replace(f1=resize(x.f1, x.f2.shape[-1]))
+def _distance(net: BAMHead, query: Features, support: Features, shots: int) -> Tensor:
+    """Return the weighted style distance of the supports, low-level features at the size of the middle ones."""
+    aligned = (x._replace(f1=resize(x.f1, x.f2.shape[-1])) for x in (query, support))
+    distances, weights = net.shot_weights(*aligned, shots)
+    return (distances * weights).sum(1, keepdim=True)
 
 
-def kshot(case: Case) -> Comparisons:
+def kshot(case: Case) -> Results:
     distances, c = case.tensors["in.est_total"], case.config
     net = reweight_network(c["shot"], c["kshot_trans_dim"])
     net.load_state_dict(case.group("state.kshot_rw."))
     weights = shot_weights(distances, net, sorted_order=False)
-    yield case.compare("mid.weight_softmax", weights, absolute(1e-6))
-    yield case.compare("out.est_val", (weights * distances).sum(1, keepdim=True), absolute(1e-6))
+    return {"mid.weight_softmax": weights, "out.est_val": (weights * distances).sum(1, keepdim=True)}
 
 
 def _whole(config: dict[str, Any]) -> tuple[PSPNet, BAMHead]:
-    kind = "vgg16" if config["backbone"].startswith("vgg") else "resnet50"
+    kind = network_kind(config)
     head = BAMHead(CHANNELS[kind], 256, True, config["shot"], config.get("kshot_trans_dim", 2))
     return PSPNet(kind, BASE[config["data_set"]]), head
 
 
-def true_network(case: Case) -> Comparisons:
+def true_network(case: Case) -> Results:
     frozen, net = _whole(case.config)
-    load_hashed({"frozen": frozen, "head": net}, to_bam_names)
-    frozen.eval(), net.eval()
+    for module in (frozen, net):
+        load_hashed(module, to_bam_names)
+        module.double().eval()
     found: dict[str, Tensor] = {}
     record_inputs(found, merged=net.init_merge)
     query, supports = hashed_images(case.config)
@@ -121,33 +119,34 @@ def true_network(case: Case) -> Comparisons:
         f1, f2 = frozen.middle(supports.flatten(0, 1))
         support = masked_layer4(Features(f1, f2, f2, None), labels, frozen.layer4)
         base_logits = frozen.base_learner(of_query.f4)
-        distances, weights = net.shot_weights(_aligned(of_query), _aligned(support), case.config["shot"])
+        distance = _distance(net, of_query, support, case.config["shot"])
         output = net(of_query, support, labels, base_logits)
-    yield case.compare("mid.query_first8", found["merged"][:, :8], WHOLE)
-    yield case.compare("mid.prototype", found["merged"][:, 256:512, 0, 0], WHOLE)
-    yield case.compare("mid.prior", found["merged"][:, 512:], WHOLE)
-    yield case.compare("mid.est", (distances * weights).sum(1, keepdim=True), WHOLE)
-    yield case.compare("mid.meta_logits", output.meta, WHOLE)
-    yield case.compare("mid.base_logits", base_logits, WHOLE)
-    full = resize(output.final, case.config["size"])
-    yield case.compare("out.final", thinned(full), WHOLE)
-    yield predictions(case, full, 1e-5)
+    full, merged = resize(output.final, case.config["size"]), found["merged"]
+    return {
+        "mid.": {"query_first8": merged[:, :8], "prototype": merged[:, 256:512, 0, 0], "prior": merged[:, 512:]},
+        "mid.est": distance,
+        "mid.meta_logits": output.meta,
+        "mid.base_logits": base_logits,
+        "out.final": thinned(full),
+        "out.pred": predictions(full, 1e-5),
+    }
 
 
-def layout(case: Case) -> Comparisons:
+def layout(case: Case) -> Results:
     with torch.device("meta"):
         frozen, net = _whole(case.config)
-    shapes = {key: list(v.shape) for key, v in {**to_bam_names(frozen.state_dict()), **net.state_dict()}.items()}
-    yield equal("names and shapes", shapes, case.data["shapes"])
     learnable = sum(p.numel() for p in net.parameters())
-    yield equal("learnable", learnable, case.data["learnable"])
-    yield equal("total", learnable + sum(p.numel() for p in frozen.parameters()), case.data["total"])
     names = {id(p): name for name, p in net.named_parameters()}
-    bare: Any = SimpleNamespace(
-        head=net, rates=(5e-3, 0.9, 1e-4), trainer=SimpleNamespace(estimated_stepping_batches=10)
-    )
-    optimizer = BAM.configure_optimizers(bare)["optimizer"]
-    yield equal("groups", [[names[id(p)] for p in g["params"]] for g in optimizer.param_groups], case.data["groups"])
+    trainer = SimpleNamespace(estimated_stepping_batches=10)
+    bare: Any = SimpleNamespace(head=net, rates=(5e-3, 0.9, 1e-4), trainer=trainer)
+    groups = BAM.configure_optimizers(bare)["optimizer"].param_groups
+    state = {**to_bam_names(frozen.state_dict()), **net.state_dict()}
+    return {
+        "shapes": {key: list(v.shape) for key, v in state.items()},
+        "learnable": learnable,
+        "total": learnable + sum(p.numel() for p in frozen.parameters()),
+        "groups": [[names[id(p)] for p in group["params"]] for group in groups],
+    }
 
 
 def triple_augmentation(case: Case) -> Comparisons:
@@ -158,13 +157,11 @@ def triple_augmentation(case: Case) -> Comparisons:
         rng = random.Random(drawn["seed"])
         changed, labels, (bases,) = augmentation.with_more(image, label.astype(np.uint8), [base.astype(np.uint8)], rng)
         yield equal(f"{i}: draws", rng.random(), drawn["next_random_after"])
-        yield alike(case, f"out.image_{i}", normalise(torch.from_numpy(changed)))
-        yield few_differ(case, f"out.label_{i}", torch.from_numpy(labels))
-        yield few_differ(case, f"out.base_{i}", torch.from_numpy(bases))
+        found = {"image": normalise(torch.from_numpy(changed)), "label": labels, "base": bases}
+        yield {f"out.{name}_{i}": value for name, value in found.items()}
         for name, given in (("label", label), ("base", base)):
             if f"out.val_{name}_{i}" in t:
-                resized = resize_labels_padded(given.astype(np.uint8), c["val_size"])
-                yield case.compare(f"out.val_{name}_{i}", resized, EXACT)
+                yield {f"out.val_{name}_{i}": resize_labels_padded(given.astype(np.uint8), c["val_size"])}
 
 
 def lists(case: Case) -> Comparisons:
@@ -180,8 +177,7 @@ def lists(case: Case) -> Comparisons:
         pairs = pairs_by_pixels(names, classes, unwanted, pixels, MIN_PIXELS)
         images = [int(name) for name in dict.fromkeys(name for name, _ in pairs)]
         by_class = sorted((number, int(name)) for name, number in pairs)
-        yield case.compare(f"out.{what}_images", torch.tensor(images), EXACT)
-        yield case.compare(f"out.{what}_pairs", torch.tensor(by_class).view(-1, 2), EXACT)
+        yield {f"out.{what}_images": torch.tensor(images), f"out.{what}_pairs": torch.tensor(by_class).view(-1, 2)}
 
 
 def square_metrics(case: Case) -> Comparisons:
@@ -202,7 +198,7 @@ def square_metrics(case: Case) -> Comparisons:
         for name, counts in rows.items():
             found = resize(t[f"in.{name}_{i}"], side).argmax(1)[0]
             if name == "final":
-                yield case.compare(f"out.pred_{i}", found, EXACT)
+                yield {f"out.pred_{i}": found}
             counts.append(counted(found, label))
         base = resize(t[f"in.base_{i}"], side).argmax(1)[0, : len(base_label), : base_label.shape[1]]
         base_counts += count(base.masked_fill(base_label == 255, 0), base_label, n)
@@ -212,29 +208,29 @@ def square_metrics(case: Case) -> Comparisons:
         background = background_intersection_union(stacked[:, 0], "ignore")
         inter, union = intersection_union(stacked[:, 1], "ignore")
         if name == "final":
-            yield case.compare("out.counts", np.stack([background[0], inter, background[1], union], 1), EXACT)
+            yield {"out.counts": np.stack([background[0], inter, background[1], union], 1)}
         sums = [np.array([part[np.array(numbers) == k].sum() for k in range(case.config["novel_classes"])])
                 for part in (inter, union)]  # fmt: skip
         each = np.array([mean_iou(a[None], b[None]) / 100 for a, b in zip(*sums, strict=True)])
-        yield case.compare("out.class_iou" + ("_meta" if name == "meta" else ""), each, absolute(1e-6))
+        yield {"out.class_iou" + ("_meta" if name == "meta" else ""): each}
         scores["miou"].append(mean_iou(*sums) / 100)
         scores["fb"].append(fb_iou(*sums, (background[0].sum(), background[1].sum())) / 100)
-    yield case.compare("out.miou", torch.tensor(scores["miou"], dtype=torch.float64), absolute(1e-6))
-    yield case.compare("out.fb_iou", torch.tensor(scores["fb"], dtype=torch.float64), absolute(1e-6))
     inter, union = intersection_union(base_counts.numpy()[1:], "ignore")
     seen = np.concatenate([t[f"in.label_base_{i}"].numpy().ravel() for i in range(len(numbers))])
     shown = np.isin(np.arange(1, n + 1), seen)
     miou = (inter[shown] / np.maximum(union[shown], 1)).mean()
-    yield case.compare("out.miou_base", torch.tensor([miou]), absolute(1e-6))
+    yield {"out.miou": np.array(scores["miou"]), "out.fb_iou": np.array(scores["fb"]), "out.miou_base": miou[None]}
 
 
 KINDS = {
-    "bam_head": head,
-    "bam_head_train": head,
-    "bam_kshot": kshot,
-    "bam_true": true_network,
-    "bam_layout": layout,
-    "bam_triple_augmentation": triple_augmentation,
-    "pfenet_lists": lists,
-    "square_metrics": square_metrics,
+    "bam_head": Kind(head, REDUCED),
+    "bam_head_train": Kind(head, REDUCED),
+    "bam_kshot": Kind(kshot, {"": absolute(1e-6)}),
+    "bam_true": Kind(true_network, WHOLE),
+    "bam_layout": Kind(layout),
+    "bam_triple_augmentation": Kind(
+        triple_augmentation, {"out.image_": IMAGES, "out.label_": LABELS, "out.base_": LABELS}
+    ),
+    "pfenet_lists": Kind(lists),
+    "square_metrics": Kind(square_metrics, {"": absolute(1e-6), "out.pred_": EXACT, "out.counts": EXACT}),
 }

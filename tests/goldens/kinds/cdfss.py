@@ -1,7 +1,7 @@
 """Across domains: episodes, frames, votes and scores, DeepGlobe's crops, support-blind baselines (cd-fss-protocol)."""
 
-import hashlib
 import tempfile
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import torch
 from PIL import Image
-from torch import Tensor
 
 from datamodules.datasets.deepglobe.crops import crops
 from datamodules.datasets.deepglobe.index import DeepGlobe
@@ -24,20 +23,21 @@ from datamodules.datasets.suim.index import image_name as suim_image
 from datamodules.indexes.binary_masks import ListedMasks
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.shot_ensemble import combine
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.data.batch import normalise
 from fsbench.data.dataset import PairList
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import resize_image
-from fsbench.metrics.confusion import COUNTS, fb_iou, mean_iou
+from fsbench.episodes.episode import Episode
+from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.ifa_figure import ifa_figure, ifa_sums
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.pools import ordinary_pool
 from fsbench.protocols.segmentation import load_segmentation
 from methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
-from tests.goldens.harness import EXACT, Case, Comparisons, absolute, equal, relative
-from tests.goldens.kinds.fss_protocol import _fss_pool
-from tests.goldens.kinds.metrics import _background_foreground, _by_class, _counts
+from tests.goldens.harness import Case, Kind, Results, Same, absolute, relative
+from tests.goldens.kinds.fss_protocol import fss_pool
+from tests.goldens.meters import background_foreground, by_class, counts_of, same_text, scores
 
 PROTOCOLS = {
     "patnet": "cdfss", "dr_adapter": "cdfss", "gfsam": "cdfss", "ifa": "cdfss_ifa", "abcdfss": "cdfss_abcdfss",
@@ -67,35 +67,33 @@ def _draw_folder(folder: Path, files: dict[str, list[str]], empty: set[str]) -> 
                 (folder / place / name).touch()
 
 
-def episodes(case: Case) -> Comparisons:
+def episodes(case: Case) -> Results:
     """Episodes of folders with decoys, through the data set and the protocol."""
     config, data = case.config, case.data
     protocol = load_segmentation(PROTOCOLS[config["layout"]])
     if config["dataset"] == "fss":
-        pool = _fss_pool(data["classes_unsorted"], config["split"])
-        yield from _compare_episodes(case, hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), ".jpg")
-        yield equal("length", protocol.episode_count("fss1000", len(pool.pairs)), data["length"])
-        return
+        pool = fss_pool(data["classes_unsorted"], config["split"])
+        drawn = _rows(case, hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), ".jpg")
+        return {"episodes": drawn, "length": protocol.episode_count("fss1000", len(pool.pairs))}
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         _draw_folder(folder, data["files"], set(data["empty_masks"]))
         index = _make(folder, config["dataset"], config["layout"])
         pairs = [(name, number) for number, names in index.names.items() for name in names]
         pool = ordinary_pool(index, PairList(tuple(pairs), "golden"), index.test_classes(0))
-        yield from _compare_episodes(case, hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), "")
-        yield equal("length", protocol.episode_count(index.name, len(pairs)), data["length"])
+        drawn = _rows(case, hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), "")
+        return {"episodes": drawn, "length": protocol.episode_count(index.name, len(pairs))}
 
 
-def _compare_episodes(case: Case, drawn: Any, suffix: str) -> Comparisons:
-    stored = case.data["episodes"]
-    found = [
+def _rows(case: Case, drawn: Iterator[Episode], suffix: str) -> list[list[Any]]:
+    """Return as many episodes as the case stores, as it stores them."""
+    return [
         [e.query_class - 1, f"{e.query}{suffix}", [f"{name}{suffix}" for name in e.supports[0]]]
-        for e in islice(drawn, len(stored))
+        for e in islice(drawn, len(case.data["episodes"]))
     ]
-    yield equal(f"{len(stored)} episodes", found, stored)
 
 
-def names(case: Case) -> Comparisons:
+def names(case: Case) -> Iterator[Results]:
     for item in case.data["items"]:
         listed, layout = item["listed"], item["layout"]
         image, mask = {
@@ -105,10 +103,10 @@ def names(case: Case) -> Comparisons:
             "suim": lambda name, own: (suim_image(name), name),
             "fss": lambda name, own: (name, f"{name.removesuffix('.jpg')}.png"),
         }[item["dataset"]](listed, layout)
-        yield equal(f"{layout} {item['dataset']} {listed}", [image, mask], [item["image"], item["mask"]])
+        yield {f"{layout} {item['dataset']} {listed}": Same([image, mask], [item["image"], item["mask"]])}
 
 
-def frame(case: Case) -> Comparisons:
+def frame(case: Case) -> Results:
     """One image and its mask, through the data set's label map."""
     config, size = case.config, case.config["size"]
     with tempfile.TemporaryDirectory() as root:
@@ -118,10 +116,8 @@ def frame(case: Case) -> Comparisons:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(case.tensors[pixels].numpy()).save(path, "png")
         truth, _ = Geometry("pil", "input").truth(index.label_map(name), size)
-        yield case.compare("out.mask", truth, EXACT)
-        image = resize_image(read_pixels(index.image_path(name)), size).float() / 255
-    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-    yield case.compare("out.image_rows", ((image - mean) / std)[:, config["rows"]], absolute(2e-6))
+        image = normalise(resize_image(read_pixels(index.image_path(name)), size))
+    return {"out.mask": truth, "out.image_rows": image[:, config["rows"]]}
 
 
 def _framed(folder: Path, dataset: str) -> tuple[ListedMasks, str]:
@@ -137,31 +133,27 @@ def _framed(folder: Path, dataset: str) -> tuple[ListedMasks, str]:
     return _make(folder, dataset, "patnet"), f"{place}/{name}"
 
 
-def vote(case: Case) -> Comparisons:
+def vote(case: Case) -> Iterator[Results]:
     """Hard masks as logits of 0 and 1; images of the batch in place of ways."""
     masks = case.tensors["in.masks"].float()
-    logits = torch.stack([1 - masks, masks], 2)
     if len(masks) == 1:
-        yield case.compare("out.pred", masks[0], EXACT)
-    yield case.compare("out.pred", combine(logits, "hsnet_vote")[1], EXACT)
+        yield {"out.pred": masks[0]}
+    yield {"out.pred": combine(torch.stack([1 - masks, masks], 2), "hsnet_vote")[1]}
 
 
-def metric(case: Case) -> Comparisons:
+def metric(case: Case) -> Results:
     t, config = case.tensors, case.config
-    inter, union = _background_foreground(_counts(t["in.pred"], t["in.gt"]))
     columns = [number - config["first_class"] for number in t["in.class_id"].tolist()]
-    inter, union = (_by_class(values, columns, config["classes"]) for values in (inter, union))
-    yield case.compare("out.intersection", inter, EXACT)
-    yield case.compare("out.union", union, EXACT)
-    yield case.compare("out.miou", [mean_iou(inter[1], union[1])], absolute(1e-3))
-    background = (inter[0].sum(), union[0].sum())
-    yield case.compare("out.fb_iou", [fb_iou(inter[1], union[1], background)], absolute(1e-3))
+    sums = background_foreground(counts_of(t["in.pred"], t["in.gt"]))
+    inter, union = (by_class(values, columns, config["classes"]) for values in sums)
+    figures = {name: [value] for name, value in scores(inter, union).items()}
+    return {"out.": {"intersection": inter, "union": union} | figures}
 
 
-def metric_ifa(case: Case) -> Comparisons:
+def metric_ifa(case: Case) -> Results:
     """IFA's figure, from a count table as a record has it."""
     t, config = case.tensors, case.config
-    counts = _counts(t["in.pred"], t["in.gt"])[:, 1]
+    counts = counts_of(t["in.pred"], t["in.gt"])[:, 1]
     episodes = np.arange(len(counts))
     frame = pl.DataFrame(
         {
@@ -173,7 +165,7 @@ def metric_ifa(case: Case) -> Comparisons:
         }
     )
     sums = ifa_sums(frame, config["batch"], config["num_classes"])
-    yield case.compare("out.miou", ifa_figure(sums.sum(0, keepdims=True)), absolute(1e-6))
+    return {"out.miou": ifa_figure(sums.sum(0, keepdims=True))}
 
 
 _COLOURS = np.array(
@@ -182,7 +174,7 @@ _COLOURS = np.array(
 """Colours of the classes in the order of the goldens: urban, agriculture, rangeland, forest, water, barren, unknown."""
 
 
-def deepglobe_prepare(case: Case) -> Comparisons:
+def deepglobe_prepare(case: Case) -> Results:
     block = case.config["block"]
     labels = _COLOURS[case.tensors["in.blocks"].numpy()].repeat(block, 0).repeat(block, 1)
     for row, column in case.tensors["in.odd_pixels"].tolist():
@@ -194,38 +186,34 @@ def deepglobe_prepare(case: Case) -> Comparisons:
         for number, mask in crop.masks.items() if crop.is_kept else ():
             in_class[crop.row, crop.column, number - 1] = 1
             centres[crop.row, crop.column, number - 1] = mask[12::block, 12::block]
-    yield case.compare("out.kept", kept, EXACT)
-    yield case.compare("out.in_class", in_class, EXACT)
-    yield case.compare("out.mask_centres", centres, EXACT)
+    return {"out.kept": kept, "out.in_class": in_class, "out.mask_centres": centres}
 
 
-def isic_classes(case: Case) -> Comparisons:
-    text = CLASS_LIST.read_text()
-    yield equal("list", text, case.data)
-    yield equal("lines", len(lesion_classes()), case.entry["lines"])
-    yield equal("sha256 of the text", hashlib.sha256(text.encode()).hexdigest(), case.entry["sha256_of_text"])
+def isic_classes(case: Case) -> Results:
+    ours = Same(CLASS_LIST.read_text(), case.data)
+    return {"list": ours, "lines": Same(len(lesion_classes()), case.entry["lines"]), **same_text(case)}
 
 
-def blind_baseline(case: Case) -> Comparisons:
+def blind_baseline(case: Case) -> Results:
     config, image = case.config, case.tensors["in.image"]
     values = saliency(image, config["sigma"])
-    yield case.compare("out.saliency", values, relative(1e-5))
-    threshold: Tensor = torch.tensor([otsu_threshold(values.numpy())], dtype=torch.float64)
-    yield case.compare("out.threshold", threshold, relative(1e-9))
-    yield case.compare("out.mask", saliency_mask(image, config["sigma"]), EXACT)
-    yield case.compare("out.centre", centre_mask(config["height"], config["width"], config["radius"]), EXACT)
-    full = Blind(BackboneConfig("none"), "full").mask(image)
-    yield case.compare("out.full", full, EXACT)
+    return {
+        "out.saliency": values,
+        "out.threshold": [otsu_threshold(values.numpy())],
+        "out.mask": saliency_mask(image, config["sigma"]),
+        "out.centre": centre_mask(config["height"], config["width"], config["radius"]),
+        "out.full": Blind(BackboneConfig("none"), "full").mask(image),
+    }
 
 
 KINDS = {
-    "blind_baseline": blind_baseline,
-    "cdfss_episodes": episodes,
-    "cdfss_frame": frame,
-    "cdfss_metric": metric,
-    "cdfss_metric_ifa": metric_ifa,
-    "cdfss_names": names,
-    "cdfss_vote": vote,
-    "deepglobe_prepare": deepglobe_prepare,
-    "isic_classes": isic_classes,
+    "blind_baseline": Kind(blind_baseline, {"out.saliency": relative(1e-5), "out.threshold": relative(1e-9)}),
+    "cdfss_episodes": Kind(episodes),
+    "cdfss_frame": Kind(frame, {"out.image_rows": absolute(2e-6)}),
+    "cdfss_metric": Kind(metric, {"out.miou": absolute(1e-3), "out.fb_iou": absolute(1e-3)}),
+    "cdfss_metric_ifa": Kind(metric_ifa, {"": absolute(1e-6)}),
+    "cdfss_names": Kind(names),
+    "cdfss_vote": Kind(vote),
+    "deepglobe_prepare": Kind(deepglobe_prepare),
+    "isic_classes": Kind(isic_classes),
 }

@@ -15,18 +15,29 @@ from torch import Tensor
 from methods.dcama.dcama import DCAMA
 from methods.dcama.head import DCAMAHead
 from methods.dcama.options import HeadOptions
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, compare, relative
+from tests.goldens.harness import (
+    Case,
+    Clear,
+    Comparisons,
+    Kind,
+    Results,
+    Same,
+    Tolerance,
+    absolute,
+    compare,
+    relative,
+    stated,
+)
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.dcama_attention import PATHS
+from tests.goldens.networks import gradients, record_inputs, record_outputs, statistics
 
 
-def weights(case: Case) -> Comparisons:
+def weights(case: Case) -> Results:
     """Compare names and shapes of a file of weights, which other cases use, with the head's."""
     head = DCAMAHead(tuple(case.config["channels"]), tuple(case.config["nlayers"]))
-    found = {key: tuple(value.shape) for key, value in case.tensors.items()}
-    state = {key.removeprefix("state."): shape for key, shape in found.items()}
-    own = {key: tuple(value.shape) for key, value in head.state_dict().items()}
-    yield Comparison("names and shapes", 0.0, 0.0, "exact", state == own)
+    found = {key: tuple(value.shape) for key, value in case.state().items()}
+    return {"names and shapes": Same({key: tuple(value.shape) for key, value in head.state_dict().items()}, found)}
 
 
 def _switches(case: Case) -> dict[str, Any]:
@@ -77,28 +88,22 @@ def _coarse(head: DCAMAHead, query: list[Tensor], support: list[Tensor], masks: 
     return [mask.flatten(1) for scale in sorted(found) for mask in found[scale].unbind(1)]
 
 
-def compare_decisions(case: Case, name: str, logits: Tensor, reference: Tensor, tolerance: float) -> Comparison | None:
-    """Compare a prediction exactly, except where the logits are nearly equal."""
-    if name not in case.tensors:
-        return None
-    case.checked.add(name)
-    sure = (reference[:, 1] - reference[:, 0]).abs() >= 2 * tolerance
-    stored = case.tensors[name]
-    return compare(f"{name} ({int((~sure).sum())} close pixels left out)", logits.argmax(1)[sure], stored[sure], EXACT)
+def decisions(logits: Tensor, reference: Tensor, tolerance: float) -> Clear:
+    """Return a prediction, unclear where the reference's two logits are nearly equal."""
+    return Clear(logits.argmax(1), (reference[:, 1] - reference[:, 0]).abs() >= 2 * tolerance)
 
 
 def _watch(net: DCAMAHead) -> dict[str, Tensor]:
-    """A dictionary that holds, after a forward pass, what the blocks gave and what the first mixer got."""
+    """Return a dictionary that holds, after a forward pass, what the blocks gave and what the first mixer got."""
     caught: dict[str, Tensor] = {}
-    for name, module in net.named_children():
-        module.register_forward_hook(lambda m, args, out, name=name: caught.update({name: out.detach()}))
-    net.mixer1.register_forward_pre_hook(lambda m, args: caught.update(mixer1_in=args[0].detach()))
-    net.mixer1[-1].register_forward_hook(lambda m, args, out: caught.update(mixer1=out.detach()))
+    record_outputs(caught, **{name: module for name, module in net.named_children() if name != "mixer1"})
+    record_inputs(caught, mixer1_in=net.mixer1)
+    record_outputs(caught, mixer1=net.mixer1[-1])
     return caught
 
 
 def head(case: Case) -> Comparisons:
-    t, tolerance = case.tensors, case.entry["tolerance"]
+    t, near = case.tensors, case.entry["tolerance"]["out_logits_abs"]
     query, support = _stored_pyramids(case)
     masks = t["in.support_mask"]
     for path in PATHS:
@@ -107,55 +112,43 @@ def head(case: Case) -> Comparisons:
             net = _head(case)
             caught = _watch(net)
             logits = net(query, support, masks)
-            yield case.compare("out.logits", logits, absolute(tolerance["out_logits_abs"]))
-            for i, coarse in enumerate(_coarse(net, query, support, masks)):
-                if f"mid.coarse.{i}" in t:
-                    yield case.compare(f"mid.coarse.{i}", coarse, absolute(tolerance["coarse_abs"]))
-            reference = t.get("out.logits", logits.detach())
-            yield compare_decisions(case, "out.pred", logits, reference, tolerance["out_logits_abs"])
+            pred = decisions(logits, t.get("out.logits", logits.detach()), near)
+            coarse = dict(enumerate(_coarse(net, query, support, masks)))
+            yield {"out.logits": logits, "out.pred": pred, "mid.coarse.": coarse}
             for name, value in caught.items():
-                yield from _forms(case, f"mid.{name}", value, lambda ref: absolute(tolerance["out_logits_abs"]))
+                yield from _forms(case, f"mid.{name}", value, absolute(near))
             if "in.query_mask" not in t:
                 continue
             loss = F.cross_entropy(logits, t["in.query_mask"].long())
-            yield case.compare("out.loss", loss, absolute(tolerance["loss_abs"]))
+            yield {"out.loss": loss}
             if case.group("grad."):
-                loss.backward()
-                for name, parameter in net.named_parameters():
-                    yield from _gradient(case, name, parameter.grad, tolerance["grad_rel"])
+                for name, gradient in gradients(loss, net).items():
+                    yield from _gradient(case, name, gradient)
 
 
-def _gradient(case: Case, name: str, gradient: Tensor | None, tolerance: float) -> Comparisons:
-    assert gradient is not None, name
+def _gradient(case: Case, name: str, gradient: Tensor) -> Comparisons:
     if name.endswith("linears.1.bias"):  # zero in truth; the stored one is rounding
-        for key in [k for k in case.tensors if k.startswith(f"grad.{name}")]:
-            case.checked.add(key)
+        case.checked |= {key for key in case.tensors if key.startswith(f"grad.{name}")}
         yield compare(f"grad.{name} (zero)", gradient, torch.zeros_like(gradient), absolute(1e-7))
         return
-    largest = float(gradient.abs().max())
-    yield from _forms(case, f"grad.{name}", gradient, lambda ref: relative(tolerance, scale=max(largest, 1e-30)))
+    largest = max(float(gradient.abs().max()), 1e-30)
+    yield from _forms(case, f"grad.{name}", gradient, relative(case.entry["tolerance"]["grad_rel"], scale=largest))
 
 
-def _forms(case: Case, name: str, value: Tensor, tolerance: Any) -> Comparisons:
-    """A tensor against every form in which it is stored (`about` of the index)."""
+def _forms(case: Case, name: str, value: Tensor, tolerance: Tolerance) -> Comparisons:
+    """Compare a tensor with every form in which it is stored (`about` of the index)."""
     for key in [k for k in case.tensors if k == name or k.startswith(f"{name}.")]:
         form = key.removeprefix(name).lstrip(".")
-        chosen: Tolerance = tolerance(case.tensors[key])
         if form == "":
-            yield case.compare(key, value, chosen)
+            yield case.compare(key, value, tolerance)
         elif form.startswith("first"):
-            yield case.compare(key, value.flatten()[: int(form.removeprefix("first"))], chosen)
+            yield case.compare(key, value.flatten()[: int(form.removeprefix("first"))], tolerance)
         elif form == "l2":
             yield case.compare(key, value.double().norm(), relative(2e-3))
         elif form.startswith("ch0_"):
-            yield case.compare(key, value[:, : int(form.removeprefix("ch0_"))], chosen)
+            yield case.compare(key, value[:, : int(form.removeprefix("ch0_"))], tolerance)
         elif form == "channel_mean":
-            yield case.compare(key, value.mean((2, 3)), chosen)
-
-
-def statistics(value: Tensor) -> Tensor:
-    x = value.double()
-    return torch.stack([x.mean(), x.std(correction=0), x.min(), x.max(), x.abs().sum()])
+            yield case.compare(key, value.mean((2, 3)), tolerance)
 
 
 def stats_absolute(tol: float) -> Tolerance:
@@ -172,7 +165,7 @@ def stats_relative(tol: float) -> Tolerance:
 
 
 def head_true(case: Case) -> Comparisons:
-    c, t, tolerance = case.config, case.tensors, case.entry["tolerance"]
+    c, t, near = case.config, case.tensors, case.entry["tolerance"]["logits_abs"]
     net, side, shots = _head(case), c["input_size"], c["shot"]
     layers = [(w, s) for w, s, n in zip(c["channels"], c["map_sizes"], c["nlayers"], strict=True) for _ in range(n)]
 
@@ -189,27 +182,26 @@ def head_true(case: Case) -> Comparisons:
     with torch.no_grad():
         coarse = net.coarse_masks(query, support, masks)
         logits = net.decode(coarse, query, support)
-    if "out.logits.strided" in t:
-        step = side // t["out.logits.strided"].shape[-1]
-        yield case.compare("out.logits.strided", logits[..., ::step, ::step], absolute(tolerance["logits_abs"]))
-    yield case.compare("out.logits.stats", statistics(logits), stats_absolute(tolerance["logits_abs"]))
-    close = int(((logits[:, 1] - logits[:, 0]).abs() < 2 * tolerance["logits_abs"]).sum())
-    yield case.compare("out.fg_count", logits.argmax(1).sum((1, 2)), absolute(close))
+    step = side // t["out.logits.strided"].shape[-1] if "out.logits.strided" in t else 1
     flat = [mask.flatten(1) for scale in sorted(coarse) for mask in coarse[scale].unbind(1)]
-    for i, found in enumerate(flat):
-        yield case.compare(f"mid.coarse.{i}.first8", found.flatten()[:8], absolute(tolerance["coarse_abs"]))
-        yield case.compare(f"mid.coarse.{i}.stats", statistics(found), stats_absolute(tolerance["coarse_abs"]))
+    unclear = int(((logits[:, 1] - logits[:, 0]).abs() < 2 * near).sum())
+    yield case.compare("out.fg_count", logits.argmax(1).sum((1, 2)), absolute(unclear))
+    yield {
+        "out.logits.": {"strided": logits[..., ::step, ::step], "stats": statistics(logits)},
+        "mid.coarse.": {f"{i}.first8": found.flatten()[:8] for i, found in enumerate(flat)},
+        "mid.": {f"coarse.{i}.stats": statistics(found) for i, found in enumerate(flat)},
+    }
 
 
 def train_steps(case: Case) -> Comparisons:
-    t, tolerance = case.tensors, case.entry["tolerance"]
     for path in PATHS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FSBENCH_MASK_ATTENTION", path)
-            yield from _train(case, t, tolerance)
+            yield from _train(case)
 
 
-def _train(case: Case, t: dict[str, Tensor], tolerance: dict[str, float]) -> Comparisons:
+def _train(case: Case) -> Comparisons:
+    t = case.tensors
     method = _Bare(_head(case, dropout=0.0))
     optimiser = method.configure_optimizers()
     before = {name: p.detach().clone() for name, p in method.model.named_parameters()}
@@ -218,16 +210,15 @@ def _train(case: Case, t: dict[str, Tensor], tolerance: dict[str, float]) -> Com
         masks = _by_shot(t[f"in.step{step}.support_mask"])
         logits = method.logits(query, support, masks, torch.zeros(len(masks)))
         loss = F.cross_entropy(logits, t[f"in.step{step}.query_mask"].long())
-        yield case.compare(f"out.step{step}.loss", loss, absolute(tolerance["loss_abs"]))
+        yield {f"out.step{step}.loss": loss}
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     for name, parameter in method.model.named_parameters():
         for key in [k for k in t if k.startswith(f"out.param.{name}.first") or k == f"out.param.{name}"]:
             count = t[key].numel()
-            yield case.compare(key, parameter.flatten()[:count].view(t[key].shape), absolute(tolerance["param_abs"]))
-        change = (parameter.detach() - before[name]).double().norm()
-        yield case.compare(f"out.delta_l2.{name}", change, relative(tolerance["delta_rel"], floor=1e-12))
+            yield {key: parameter.flatten()[:count].view(t[key].shape)}
+        yield {f"out.delta_l2.{name}": (parameter.detach() - before[name]).double().norm()}
 
 
 class _Bare(DCAMA):
@@ -240,23 +231,40 @@ class _Bare(DCAMA):
         self.learning_rate, self.momentum, self.weight_decay = 1e-3, 0.9, 1e-4
 
 
-def ablation(case: Case) -> Comparisons:
+def ablation(case: Case) -> Results:
     """A variant that the configuration names; where it names none, that of Table 3."""
-    t, tolerance = case.tensors, case.entry["tolerance"]
     query, support = _stored_pyramids(case)
-    masks = _by_shot(t["in.support_mask"])
+    masks = _by_shot(case.tensors["in.support_mask"])
     net = _head(case) if _switches(case) else _head(case, support_background="zero")
     with torch.no_grad():
-        yield case.compare("out.logits", net(query, support, masks), absolute(tolerance["logits_abs"]))
-        for i, coarse in enumerate(_coarse(net, query, support, masks)):
-            if f"mid.coarse.{i}" in t:
-                yield case.compare(f"mid.coarse.{i}", coarse, absolute(1e-5))
+        coarse = dict(enumerate(_coarse(net, query, support, masks)))
+        return {"out.logits": net(query, support, masks), "mid.coarse.": coarse}
 
 
+def has_layers(case: Case) -> bool:
+    return "nlayers" in case.config
+
+
+HEAD = {
+    "out.logits": stated("out_logits_abs", absolute),
+    "out.loss": stated("loss_abs", absolute),
+    "mid.coarse.": stated("coarse_abs", absolute),
+}
+TRUE_HEAD = {
+    "out.logits.strided": stated("logits_abs", absolute),
+    "out.logits.stats": stated("logits_abs", stats_absolute),
+    "mid.": stated("coarse_abs", absolute),
+    "*.stats": stated("coarse_abs", stats_absolute),
+}
+STEPS = {
+    "out.step": stated("loss_abs", absolute),
+    "out.param.": stated("param_abs", absolute),
+    "out.delta_l2.": stated("delta_rel", lambda rel: relative(rel, floor=1e-12)),
+}
 KINDS = {
-    "weights": weights,
-    "head": head,
-    "head_true": head_true,
-    "train_steps": (lambda case: "nlayers" in case.config, train_steps),
-    "ablation": (lambda case: "nlayers" in case.config, ablation),
+    "weights": Kind(weights),
+    "head": Kind(head, HEAD),
+    "head_true": Kind(head_true, TRUE_HEAD),
+    "train_steps": Kind(train_steps, STEPS, has_layers),
+    "ablation": Kind(ablation, {"out.": stated("logits_abs", absolute), "mid.": absolute(1e-5)}, has_layers),
 }

@@ -13,8 +13,9 @@ from torch import Tensor
 from fsbench.ops import mask_value_attention as attention_module
 from fsbench.paths import REPOSITORY
 from methods.dcama.attention import MaskAttention, position_table, resize_mask
-from tests.goldens.harness import Case, Comparisons, absolute
+from tests.goldens.harness import Case, Comparisons, Kind, absolute, stated
 from tests.goldens.hashed import hash_state, hash_values
+from tests.goldens.networks import gradients, weighted_loss
 
 PATHS = ("reference", "chunked", "fused")
 """Back ends of the attention; each is compared with the golden."""
@@ -38,8 +39,7 @@ def positions(case: Case) -> Comparisons:
         command = [sys.executable, "-c", TABLES, str(file), str(max(rows) + 1), *map(str, widths)]
         subprocess.run(command, check=True, cwd=REPOSITORY, env=os.environ | {"MKL_CBWR": "COMPATIBLE"})
         tables = torch.load(file, weights_only=True)
-    for width in widths:
-        yield case.compare(f"out.pe.C{width}", tables[width][rows], absolute(case.entry["tolerance"]["abs"]))
+    yield {"out.pe.": {f"C{width}": tables[width][rows] for width in widths}}
 
 
 def _block(case: Case, state: dict[str, Tensor]) -> MaskAttention:
@@ -49,24 +49,17 @@ def _block(case: Case, state: dict[str, Tensor]) -> MaskAttention:
 
 
 def attention(case: Case) -> Comparisons:
-    t, tolerance = case.tensors, case.entry["tolerance"]
+    t = case.tensors
     for path in PATHS:
         block = _block(case, case.state())
         query, key, value = (t[f"in.{name}"].clone().requires_grad_() for name in ("query", "key", "value"))
         q, k = block.project(0, query.mT), block.project(1, key.mT)
         found = attention_module.mask_value_attention(q, k, value, block.heads, 0.0, path)[..., None]
-        yield case.compare("out.out", found, absolute(tolerance["abs"]))
-        if "in.loss_weight" not in t:
-            continue
-        loss = (found * t["in.loss_weight"]).sum()
-        loss.backward()
-        yield case.compare("out.loss", loss, absolute(tolerance["abs"]))
-        gradients = {"query": query.grad, "key": key.grad, "value": value.grad}
-        for name, gradient in (gradients | {n: p.grad for n, p in block.named_parameters()}).items():
-            assert gradient is not None
-            yield case.compare(f"grad.{name}", gradient, absolute(tolerance["grad_abs"]))
+        loss = weighted_loss(case, loss_weight=found)
+        taken = gradients(loss, block, query=query, key=key, value=value)
+        yield {"out.out": found, "out.loss": loss, "grad.": taken}
     weights = attention_module.attention_weights(q, k, block.heads)
-    yield case.compare("mid.attn", weights, absolute(tolerance["abs"]))
+    yield {"mid.attn": weights}
 
 
 def attention_dropout(case: Case) -> Comparisons:
@@ -85,7 +78,7 @@ def attention_dropout(case: Case) -> Comparisons:
             stored = lambda weights, p, seed, group, rows: coins[group, rows].clone()  # noqa: E731
             patch.setattr(attention_module, "_dropout_factors", stored)
             found = attention_module.mask_value_attention(q, k, t["in.value"], block.heads, 0.5, path)
-        yield case.compare("out.out", found[..., None], absolute(case.entry["tolerance"]["abs"]))
+        yield {"out.out": found[..., None]}
 
 
 def attention_true(case: Case) -> Comparisons:
@@ -97,13 +90,12 @@ def attention_true(case: Case) -> Comparisons:
     query = hash_values(101, (1, length, width), -3, 3) + table
     support = (hash_values(102, (shots, length, width), -3, 3) + table).reshape(1, -1, width)
     q, k = block.project(0, query.mT), block.project(1, support.mT)
-    tolerance = absolute(case.entry["tolerance"]["abs"])
     for path in PATHS:
         value = hash_values(103, (1, shots * length), 0, 1)
         found = attention_module.mask_value_attention(q, k, value, block.heads, 0.0, path)[..., None]
-        yield case.compare("out.out", found, tolerance)
+        yield {"out.out": found}
     weights = attention_module.attention_weights(q[..., :4], k, block.heads)
-    yield case.compare("mid.attn_head0_first4", weights[0, 0], tolerance)
+    yield {"mid.attn_head0_first4": weights[0, 0]}
 
 
 def mask_resize(case: Case) -> Comparisons:
@@ -112,14 +104,14 @@ def mask_resize(case: Case) -> Comparisons:
         if not side.isdecimal() or f"in.mask.{source}" not in case.tensors:  # reported as unchecked
             continue
         masks = case.tensors[f"in.mask.{source}"]
-        found = resize_mask(masks, int(side), int(side))
-        yield case.compare(f"out.bilinear.{name}", found, absolute(case.entry["tolerance"]["abs"]))
+        yield {f"out.bilinear.{name}": resize_mask(masks, int(side), int(side))}
 
 
+STATED = {"": stated("abs", absolute)}
 KINDS = {
-    "positional_encoding": positions,
-    "attention": attention,
-    "attention_dropout": attention_dropout,
-    "attention_true": attention_true,
-    "mask_resize": mask_resize,
+    "positional_encoding": Kind(positions, STATED),
+    "attention": Kind(attention, STATED | {"grad.": stated("grad_abs", absolute)}),
+    "attention_dropout": Kind(attention_dropout, STATED),
+    "attention_true": Kind(attention_true, STATED),
+    "mask_resize": Kind(mask_resize, STATED),
 }

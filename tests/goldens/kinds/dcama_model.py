@@ -10,10 +10,11 @@ from fsbench.explain.coarse_masks import binary_sum
 from fsbench.weights.table import WeightFile
 from methods.dcama.dcama import DCAMA
 from methods.modules.pyramid_segmenter import resize
-from tests.goldens.harness import EXACT, Case, Comparisons, absolute, relative
+from tests.goldens.harness import Case, Comparisons, Kind, Results, absolute, relative, stated
 from tests.goldens.hashed import hash_state, hash_values
-from tests.goldens.kinds.dcama import compare_decisions, statistics, stats_absolute, stats_relative
-from tests.goldens.kinds.metrics import region_comparisons
+from tests.goldens.kinds.dcama import decisions, stats_absolute, stats_relative
+from tests.goldens.kinds.metrics import regions
+from tests.goldens.networks import statistics
 
 
 def features(case: Case) -> Comparisons:
@@ -81,7 +82,7 @@ def _authors_shapes(net: PyramidNet) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def end_to_end(case: Case) -> Comparisons:
+def end_to_end(case: Case) -> Results:
     t, tolerance = case.tensors, case.entry["tolerance"]
     method = DCAMA(BackboneConfig("resnet50", "random")).eval()
     method.backbone.replace_weights(hash_state(_authors_shapes(PYRAMIDS["resnet50"])), "hash")
@@ -93,28 +94,25 @@ def end_to_end(case: Case) -> Comparisons:
     support = [torch.stack(scale).unflatten(0, shape) for scale in zip(*supports, strict=True)]
     with torch.no_grad():
         logits = method.logits(query, support, t["in.support_masks"], torch.zeros(shape[0]))
-    yield case.compare("out.logits", logits, relative(tolerance["logits_rel"]))
     reference = t.get("out.logits", logits)
     bound = tolerance["logits_rel"] * float(reference.abs().max())
-    yield compare_decisions(case, "out.pred", logits, reference, bound)
-    if "out.pred_original_size" not in t:
-        return
-    original = t["out.pred_original_size"].shape[-2:]
-    wide = (int(original[0]), int(original[1]))
-    yield compare_decisions(case, "out.pred_original_size", resize(logits, wide), resize(reference, wide), bound)
+    results = {"out.logits": logits, "out.pred": decisions(logits, reference, bound)}
+    if "out.pred_original_size" in t:
+        original = t["out.pred_original_size"].shape[-2:]
+        wide = (int(original[0]), int(original[1]))
+        results["out.pred_original_size"] = decisions(resize(logits, wide), resize(reference, wide), bound)
+    return results
 
 
-def ensembles(case: Case) -> Comparisons:
+def ensembles(case: Case) -> Results:
     logits = case.tensors["in.logits"].transpose(0, 1)  # shots first; the items take the place of ways
-    yield case.compare("mid.votes", (logits[:, :, 1] > logits[:, :, 0]).sum(0), EXACT)
-    for strategy in ENSEMBLES:
-        if f"out.{strategy}" in case.tensors:
-            yield case.compare(f"out.{strategy}", combine(logits, strategy)[1], EXACT)
+    stored = [strategy for strategy in ENSEMBLES if f"out.{strategy}" in case.tensors]
+    votes = (logits[:, :, 1] > logits[:, :, 0]).sum(0)
+    return {"mid.votes": votes, "out.": {strategy: combine(logits, strategy)[1] for strategy in stored}}
 
 
 def analysis(case: Case) -> Comparisons:
     """Binarised sums of coarse masks; the measures of regions are the metrics' part."""
-    tolerance = case.entry["tolerance"]
     masks = case.group("out.mask.")
     for name in case.group("in.coarse."):
         coarse = case.tensors[f"in.coarse.{name}"]
@@ -122,17 +120,18 @@ def analysis(case: Case) -> Comparisons:
         stored = masks.get(name)
         size = (side, side) if stored is None else (stored.shape[0], stored.shape[1])
         threshold, mask = binary_sum(coarse, size)
-        yield case.compare(f"out.otsu_threshold.{name}", threshold, relative(tolerance["otsu_rel"]))
-        yield case.compare(f"out.mask.{name}", mask, EXACT)
-    yield from region_comparisons(case)
+        yield {f"out.otsu_threshold.{name}": threshold, f"out.mask.{name}": mask}
+    yield regions(case)
 
 
 KINDS = {
-    "analysis": analysis,
-    "features": features,
-    "end_to_end": (
-        lambda case: "in.query_img" in case.tensors,
-        end_to_end,
+    "analysis": Kind(
+        analysis,
+        {"out.rom": absolute(1e-6), "out.rum": absolute(1e-6), "out.otsu_threshold.": stated("otsu_rel", relative)},
     ),
-    "ensembles": ensembles,
+    "features": Kind(features),
+    "end_to_end": Kind(
+        end_to_end, {"out.logits": stated("logits_rel", relative)}, lambda case: "in.query_img" in case.tensors
+    ),
+    "ensembles": Kind(ensembles),
 }

@@ -1,6 +1,6 @@
 """FORT: position prompts, attention loss, steps of fine-tuning (fort.md §7-§9)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,8 +23,9 @@ from methods.classifiers.fort import (
     window_importance,
 )
 from methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, losses
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, compare, equal, relative
+from tests.goldens.harness import EXACT, Case, Comparisons, Kind, Results, Same, Tolerance, absolute, compare, relative
 from tests.goldens.hashed import value
+from tests.goldens.networks import gradients
 
 GAP = 1e-5
 """Images whose P-th and next importance are nearer than this may keep another patch."""
@@ -84,14 +85,16 @@ def ours(name: str) -> str:
     return ".".join(parts)
 
 
-def patch_selection(case: Case) -> Comparisons:
+def patch_selection(case: Case) -> Results:
     c, t = case.config, case.tensors
     maps = [t[f"in.attention.{i}"][:, :, 1:, 1:].amin(1) for i in range(c["L"])]
-    if "n_zeroed_per_row" in c:
-        yield equal("zeroed in a row", int(len(t["in.G"][0]) * ZEROED), c["n_zeroed_per_row"])
+    zeroed = Same(int(len(t["in.G"][0]) * ZEROED), c.get("n_zeroed_per_row"))
     importance = roll_out(maps, t["in.G"], gradient_weight(case))
-    yield case.compare("out.importance", importance, absolute(1e-6))
-    yield case.compare("out.focus", weighted_focus(importance, c["P"]), absolute(1e-4))
+    return {
+        "out.importance": importance,
+        "out.focus": weighted_focus(importance, c["P"]),
+        "zeroed in a row": zeroed if "n_zeroed_per_row" in c else None,
+    }
 
 
 def gradient_weight(case: Case, settings: Mapping[str, Any] | None = None) -> float:
@@ -99,11 +102,9 @@ def gradient_weight(case: Case, settings: Mapping[str, Any] | None = None) -> fl
     return float((settings or {}).get("lambda_", case.config.get("lambda_", GRADIENT_WEIGHT)))
 
 
-def compare_up_to_sign(case: Case, name: str, rows: Tensor, tolerance: Tolerance) -> Comparison | None:
-    """Compare rows whose signs are arbitrary, each with the sign nearer to the stored one."""
-    if name not in case.tensors:
-        return None
-    return case.compare(name, rows * (rows * case.tensors[name]).sum(-1, keepdim=True).sign(), tolerance)
+def up_to_sign(case: Case, name: str, rows: Tensor) -> Tensor:
+    """Return rows whose signs are arbitrary, each with the sign nearer to the stored one."""
+    return rows * (rows * case.tensors.get(name, rows)).sum(-1, keepdim=True).sign()
 
 
 def clear(importance: Tensor, patches: int) -> Tensor:
@@ -118,8 +119,7 @@ def compare_focus(case: Case, importance: Tensor) -> Comparisons:
         return
     sure = clear(case.tensors.get("out.importance", importance), patches)
     focus = torch.where(sure[:, None], weighted_focus(importance, patches), stored)
-    yield case.compare("out.focus", focus, absolute(1e-3))
-    yield equal("kept set", (focus > 0).tolist(), (stored > 0).tolist())
+    yield {"out.focus": focus, "kept set": Same((focus > 0).tolist(), (stored > 0).tolist())}
 
 
 def compare_prompts(case: Case) -> Comparisons:
@@ -127,79 +127,70 @@ def compare_prompts(case: Case) -> Comparisons:
     net = network(c, c["n_way"], case.state())
     maps, gradient = attention_and_gradient(net.encoder, net.head, t["in.images"], t["in.labels"])
     with torch.no_grad():
-        yield case.compare("mid.feature", net.encoder(t["in.images"]), absolute(1e-4))
+        yield {"mid.feature": net.encoder(t["in.images"]), "mid.norm1_input_grad": gradient}
     for name, stored in case.group("mid.attention.").items():
-        if not (name.isdecimal() and int(name) < len(maps)):
-            continue
-        case.checked.add(f"mid.attention.{name}")
-        least = stored[:, :, 1:, 1:].amin(1)  # all that ours keeps of it
-        yield Comparison(
-            f"mid.attention.{name}",
-            float((maps[int(name)] - least).abs().max()),
-            0,
-            "abs 1e-4",
-            bool(((maps[int(name)] - least).abs() <= 1e-4).all()),
-        )
-    yield case.compare("mid.norm1_input_grad", gradient, either(1e-3, 1e-4))
+        if name.isdecimal() and int(name) < len(maps):
+            case.checked.add(f"mid.attention.{name}")
+            least = stored[:, :, 1:, 1:].amin(1)  # all that ours keeps of it
+            yield compare(f"mid.attention.{name}", maps[int(name)], least, absolute(1e-4))
     centred = (gradient - gradient.mean(1, keepdim=True)).double()
     _, values, rows = torch.linalg.svd(centred, full_matrices=False)
     if "mid.singular_values" in t:
         count = len(t["mid.singular_values"][0])
-        yield case.compare("mid.singular_values", F.pad(values, (0, count - values.shape[1])), relative(1e-3))
-    component = principal_component(gradient)
-    yield compare_up_to_sign(case, "mid.v1", rows[:, 0].float(), relative(1e-3))
-    yield compare_up_to_sign(case, "mid.G", component, relative(5e-4))
-    component, weight = t.get("mid.G", component), gradient_weight(case)
+        yield {"mid.singular_values": F.pad(values, (0, count - values.shape[1]))}
+    component, weight = principal_component(gradient), gradient_weight(case)
+    yield {
+        "mid.v1": up_to_sign(case, "mid.v1", rows[:, 0].float()),
+        "mid.G": up_to_sign(case, "mid.G", component),
+    }
+    component = t.get("mid.G", component)
     importance = roll_out(maps, component, weight)
-    yield case.compare("out.importance", importance, absolute(1e-5))
-    yield case.compare("out.importance_flipped_sign", roll_out(maps, -component, weight), absolute(1e-5))
+    flipped = roll_out(maps, -component, weight)
+    yield {"out.importance": importance, "out.importance_flipped_sign": flipped}
     yield from compare_focus(case, importance)
+
+
+def given_focus(
+    case: Case, net: LinearClassifier, images: str, stored: str, settings: Mapping[str, Any] | None = None
+) -> list[Tensor]:
+    """Return the focus that a case stores, or that of its support images."""
+    t = case.tensors
+    if stored in t:
+        return [t[stored]]
+    weight = gradient_weight(case, settings)
+    return position_prompts(net.encoder, net.head, t[images], t["in.labels"], case.config["P"], weight)
 
 
 def fort_loss(case: Case) -> Comparisons:
     c, t = case.config, case.tensors
     net = network(c, c["n_way"], case.state())
-    batch, forward, schedule = (
-        t["in.batch_ids"],
-        either(1e-4, 1e-5),
-        Schedule("adamw", 0.0, c["T"], c["alpha"], c["tau"]),
-    )
-    images, labels = t["in.images"], t["in.labels"]
-    if "depths" in c:
-        focus = position_prompts(net.encoder, net.head, images, labels, c["P"], gradient_weight(case))
-        with torch.no_grad(), attention_logits(net.encoder) as stages:
-            net.encoder(images)
-            for index, stage in enumerate(stages):
-                logits = stage()
-                yield case.compare(f"mid.stage_importance.{index}", window_importance(logits), forward)
-                yield case.compare(f"mid.stage_logits_img0.{index}", logits[0], forward)
-                yield case.compare(f"out.focus.{index}", focus[index], EXACT)
-    else:
-        given = t.get("in.focus")
-        focus = (
-            [given]
-            if given is not None
-            else position_prompts(net.encoder, net.head, images, labels, c["P"], gradient_weight(case))
-        )
-        with torch.no_grad(), attention_logits(net.encoder) as stages:
-            net.encoder(images[batch])
-            yield case.compare("mid.last_logits", stages[0](), forward)
-            yield case.compare("mid.head_mean_logits", stages[0]().mean(1), forward)
+    batch, schedule = t["in.batch_ids"], Schedule("adamw", 0.0, c["T"], c["alpha"], c["tau"])
+    images, labels, by_stage = t["in.images"], t["in.labels"], "depths" in c
+    focus = given_focus(case, net, "in.images", "" if by_stage else "in.focus")
+    with torch.no_grad(), attention_logits(net.encoder) as stages:
+        net.encoder(images if by_stage else images[batch])
+        for index, stage in enumerate(stages if by_stage else []):
+            logits = stage()
+            yield {
+                f"mid.stage_importance.{index}": window_importance(logits),
+                f"mid.stage_logits_img0.{index}": logits[0],
+                f"out.focus.{index}": focus[index],
+            }
+        if not by_stage:
+            yield {"mid.last_logits": stages[0](), "mid.head_mean_logits": stages[0]().mean(1)}
     with torch.no_grad():
-        yield case.compare("mid.feature", net.encoder(images[batch]), forward)
-        yield case.compare("out.scores", net(images[batch]), forward)
+        yield {"mid.feature": net.encoder(images[batch]), "out.scores": net(images[batch])}
     entropy, attention = losses(net, schedule, images[batch], labels[batch], [f[batch] for f in focus])
     total = entropy + schedule.alpha * attention.sum()
-    total.backward()
-    yield case.compare("out.loss_ce", entropy[None], forward)
-    yield case.compare("out.loss_att_per_stage" if "depths" in c else "out.loss_att", attention, forward)
-    yield case.compare("out.loss", total[None], forward)
-    gradients = {name: p.grad for name, p in net.named_parameters()}
-    for name in case.group("grad."):
-        own = "encoder." + ours(name.removeprefix("encoder.")) if name.startswith("encoder.") else name
-        gradient = gradients.get(own)
-        if gradient is not None:
-            yield case.compare(f"grad.{name}", gradient, either(1e-3, 1e-5))
+    found = gradients(total, net)
+    yield {"out.loss_ce": entropy[None], "out.loss": total[None]}
+    yield {"out.loss_att_per_stage" if by_stage else "out.loss_att": attention}
+    yield {"grad.": {name: found.get(own_name(name)) for name in case.group("grad.")}}
+
+
+def own_name(name: str) -> str:
+    """Return our name of a parameter of the whole network by the authors'."""
+    return "encoder." + ours(name.removeprefix("encoder.")) if name.startswith("encoder.") else name
 
 
 def fine_tuning_steps(case: Case) -> Comparisons:
@@ -212,16 +203,8 @@ def _steps(case: Case, method: str, settings: dict[str, Any]) -> Comparisons:
     c, t = case.config, case.tensors
     tuning = method.split("+")[0]
     net = network(c["model"], c["n_way"], case.state())
-    focus = None
-    if settings["alpha"]:
-        stored = t.get(f"mid.{method}.focus")
-        focus = (
-            [stored]
-            if stored is not None
-            else position_prompts(
-                net.encoder, net.head, t["in.support"], t["in.labels"], c["P"], gradient_weight(case, settings)
-            )
-        )
+    stored = f"mid.{method}.focus"
+    focus = given_focus(case, net, "in.support", stored, settings) if settings["alpha"] else None
     kind = {"FT": "full", "LP": None, "LoRA": "lora", "SSF": "ssf", "VPT": "vpt"}[tuning]
     if kind is None:
         net.encoder.requires_grad_(False)
@@ -247,14 +230,14 @@ def _steps(case: Case, method: str, settings: dict[str, Any]) -> Comparisons:
     yield case.compare(f"out.{method}.query_scores", scores, relative(1e-1) if plain else either(1e-2, 1e-2))
     bound = relative(5e-3 if plain else 1e-4 if tuning in ("LoRA", "SSF") else 2e-5)
     yield case.compare(f"out.{method}.head.weight", net.head.weight, bound)
-    ends = {
-        f"out.{method}.final_ssf_scale": (lambda: net.encoder.norm.ssf.ssf_scale, relative(1e-4)),
-        f"out.{method}.last_qkv_lora_B": (lambda: last_block(net).attn.qkv.lora_B["default"].weight, relative(2e-2)),
-        f"out.{method}.prompts": (lambda: net.encoder.prompts.deep_prompt_embeddings, relative(2e-4)),
+    ends: dict[str, tuple[Callable[[], Any], Tolerance]] = {
+        "final_ssf_scale": (lambda: net.encoder.norm.ssf.ssf_scale, relative(1e-4)),
+        "last_qkv_lora_B": (lambda: last_block(net).attn.qkv.lora_B["default"].weight, relative(2e-2)),
+        "prompts": (lambda: net.encoder.prompts.deep_prompt_embeddings, relative(2e-4)),
     }
     for name, (final_value, tolerance) in ends.items():
-        if name in t:
-            yield case.compare(name, final_value(), tolerance)
+        if f"out.{method}.{name}" in t:
+            yield case.compare(f"out.{method}.{name}", final_value(), tolerance)
 
 
 def last_block(net: LinearClassifier) -> Any:
@@ -286,21 +269,23 @@ def vit_true(case: Case) -> Comparisons:
     with torch.no_grad(), attention_logits(encoder) as stages:
         feature = encoder(images)
         logits = stages[0]()
-    yield case.compare("out.feature", feature, absolute(2e-4))
-    yield case.compare("out.scores", net.head(feature), either(1e-3, 1e-4))
-    yield case.compare("out.last_logits_head0_row0", logits[:, 0, 0], either(1e-3, 1e-4))
-    summary = torch.stack([logits.double().sum(), logits.double().abs().mean(), logits.double().std()])
-    yield case.compare("out.last_logits_sum_absmean", summary, rtol_atol(1e-4, 0.0))
+    yield {
+        "out.feature": feature,
+        "out.scores": net.head(feature),
+        "out.last_logits_head0_row0": logits[:, 0, 0],
+        "out.last_logits_sum_absmean": torch.stack(
+            [logits.double().sum(), logits.double().abs().mean(), logits.double().std()]
+        ),
+    }
     if "mid.grad_sum_absmean" in t:  # the sum is rounding noise around 0
-        magnitude = torch.stack([t["mid.grad_sum_absmean"][0].double(), gradient.double().abs().mean()])
-        yield case.compare("mid.grad_sum_absmean", magnitude, rtol_atol(1e-3, 0.0))
+        yield {"mid.grad_sum_absmean": [float(t["mid.grad_sum_absmean"][0]), float(gradient.double().abs().mean())]}
     component = principal_component(gradient)
-    yield compare_up_to_sign(case, "mid.G", component, either(1e-2, 1e-3))
+    yield {"mid.G": up_to_sign(case, "mid.G", component)}
     importance = roll_out(maps, t.get("mid.G", component), gradient_weight(case))
-    yield case.compare("out.importance", importance, absolute(1e-5))
+    yield {"out.importance": importance}
     yield from compare_focus(case, importance)
     focus = t.get("out.focus", weighted_focus(importance, c["P"]))
-    yield case.compare("out.loss_att", attention_loss([logits], [focus], c["tau"]), rtol_atol(1e-4, 0.0))
+    yield {"out.loss_att": attention_loss([logits], [focus], c["tau"])}
 
 
 def _weight(name: str, shape: torch.Size, j: int) -> Tensor:
@@ -318,10 +303,29 @@ def _image(b: int, c: dict[str, Any]) -> Tensor:
     return (small + color).repeat_interleave(8, 1).repeat_interleave(8, 2)
 
 
+FORWARD = either(1e-4, 1e-5)
+PROMPTS = {
+    "mid.feature": absolute(1e-4),
+    "mid.norm1_input_grad": either(1e-3, 1e-4),
+    "mid.singular_values": relative(1e-3),
+    "mid.v1": relative(1e-3),
+    "mid.G": relative(5e-4),
+    "out.importance": absolute(1e-5),
+    "out.focus": absolute(1e-3),
+}
+TRUE_SIZE = PROMPTS | {
+    "out.feature": absolute(2e-4),
+    "out.scores": either(1e-3, 1e-4),
+    "out.last_logits_head0_row0": either(1e-3, 1e-4),
+    "out.last_logits_sum_absmean": rtol_atol(1e-4, 0.0),
+    "mid.grad_sum_absmean": rtol_atol(1e-3, 0.0),
+    "mid.G": either(1e-2, 1e-3),
+    "out.loss_att": rtol_atol(1e-4, 0.0),
+}
 KINDS = {
-    "patch_selection": patch_selection,
-    "position_prompts": compare_prompts,
-    "fort_loss": fort_loss,
-    "fine_tuning_steps": fine_tuning_steps,
-    "vit_true": vit_true,
+    "patch_selection": Kind(patch_selection, {"out.importance": absolute(1e-6), "out.focus": absolute(1e-4)}),
+    "position_prompts": Kind(compare_prompts, PROMPTS),
+    "fort_loss": Kind(fort_loss, {"": FORWARD, "out.focus.": EXACT, "grad.": either(1e-3, 1e-5)}),
+    "fine_tuning_steps": Kind(fine_tuning_steps),
+    "vit_true": Kind(vit_true, TRUE_SIZE),
 }

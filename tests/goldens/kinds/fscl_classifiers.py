@@ -1,9 +1,9 @@
 """Classifiers on frozen features, episodes and the interval of few-shot classification (fort.md §2, §4, §6, §7)."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from methods.classifiers.solvers import (
     r2d2_weights,
     scikit_model,
 )
-from tests.goldens.harness import EXACT, Case, Comparisons, absolute, compare, equal, relative
+from tests.goldens.harness import EXACT, Case, Comparisons, Kind, Results, Same, absolute, compare, relative
 from tests.goldens.kinds.fort import either
 
 
@@ -44,46 +44,36 @@ def _heads(case: Case) -> Comparisons:
     support, query = features[:, :shots].flatten(0, 1), features[:, shots:].flatten(0, 1)
     labels = torch.arange(ways).repeat_interleave(shots)
     truth = torch.arange(ways).repeat_interleave(c["n_query"])
-    usual, solved = either(1e-4, 1e-4), relative(2e-3)
     fixed = support.detach(), labels, query.detach(), ways
 
     for solver, name in (("nn", "nn"), ("ridge", "rr"), ("svm", "svm")):
-        yield case.compare(f"out.{name}.pred", classify(solver, *fixed), EXACT)  # type: ignore[arg-type]
+        yield {f"out.{name}.pred": classify(solver, *fixed)}  # type: ignore[arg-type]
     ridge, svm = scikit_model("ridge", *fixed[:2]), scikit_model("svm", *fixed[:2])
-    yield case.compare("out.rr.scores", ridge.decision_function(fixed[2].numpy()), usual)
-    yield case.compare("out.rr.coef", ridge.coef_, usual)
-    yield case.compare("out.rr.intercept", ridge.intercept_, usual)
-    yield case.compare("out.svm.ovr_decision", svm.decision_function(fixed[2].numpy()), usual)
-    yield case.compare("mid.svm.gamma", np.array([svm._gamma]), usual)
-
+    yield {
+        "out.rr.": {"coef": ridge.coef_, "intercept": ridge.intercept_},
+        "out.rr.scores": ridge.decision_function(fixed[2].numpy()),
+        "out.svm.ovr_decision": svm.decision_function(fixed[2].numpy()),
+        "mid.svm.gamma": [svm._gamma],
+    }
     for name, scores in (
         ("proto", protonet_scores(support, labels, query, ways)),
         ("r2d2", query @ r2d2_weights(support, labels, ways)),
     ):
         (gradient,) = torch.autograd.grad(loss := F.cross_entropy(scores, truth), features, retain_graph=True)
-        yield case.compare(f"out.{name}.scores", scores, usual)
-        yield case.compare(f"out.{name}.query_ce", loss[None], usual)
-        yield case.compare(f"grad.{name}.features", gradient, either(1e-3, 1e-5))
+        yield {f"out.{name}.scores": scores, f"out.{name}.query_ce": loss[None], f"grad.{name}.features": gradient}
 
     scores = query @ metaoptnet_weights(support, labels, ways)
     wide = support.detach().double()
     z = solvers.crammer_singer((wide @ wide.T)[None], labels[None], ways)[0]
-    yield case.compare("out.metaopt.scores", scores, solved)
-    yield case.compare("out.metaopt.scores_exact", scores, relative(1e-6))
-    yield case.compare("out.metaopt.query_ce", F.cross_entropy(scores, truth)[None], solved)
-    yield case.compare("out.metaopt.z_exact", z, relative(1e-6))
-    yield case.compare("out.metaopt.z_fp32", z, absolute(2e-4))
+    loss = F.cross_entropy(scores, truth)[None]
+    yield {"out.metaopt.": {"scores": scores, "scores_exact": scores, "query_ce": loss, "z_exact": z, "z_fp32": z}}
     for temperature in (1, 20):
         for kind in ("protonet", "r2d2", "metaoptnet"):
             weight, bias = initial_head(kind, *fixed[:2], ways, temperature)  # type: ignore[arg-type]
-            stem = f"out.head_T{temperature}.{kind}"
-            if f"{stem}.weight" in t:
-                yield case.compare(f"{stem}.weight", weight, solved if kind == "metaoptnet" else usual)
-            if f"{stem}.bias" in t:
-                yield case.compare(f"{stem}.bias", bias, usual)
+            yield {f"out.head_T{temperature}.{kind}.": {"weight": weight, "bias": bias}}
 
 
-def episodes(case: Case) -> Comparisons:
+def episodes(case: Case) -> Iterator[Results]:
     d = case.data
     sizes = d["class_sizes"]
     lists = classification_episodes(
@@ -98,11 +88,13 @@ def episodes(case: Case) -> Comparisons:
             return tuple(tuple(entry % sizes[c] for entry in row) for c, row in zip(classes, stored[side], strict=True))
 
         name = f"episode {found.index}"
-        yield equal(f"{name} classes", found.classes, tuple(classes))
-        yield equal(f"{name} support", found.support, images("support"))
-        yield equal(f"{name} query", found.query, images("query"))
         shared = sum(len(set(s) & set(q)) for s, q in zip(found.support, found.query, strict=True))
-        yield equal(f"{name} shared images", shared, stored["support_query_shared_images"])
+        yield {
+            f"{name} classes": Same(found.classes, tuple(classes)),
+            f"{name} support": Same(found.support, images("support")),
+            f"{name} query": Same(found.query, images("query")),
+            f"{name} shared images": Same(shared, stored["support_query_shared_images"]),
+        }
 
 
 def ci95(case: Case) -> Comparisons:
@@ -116,8 +108,15 @@ def list_of_classes(case: Case) -> bool:
     return isinstance(case.data, dict) and "class_sizes" in case.data
 
 
-KINDS = {
-    "heads": heads,
-    "episodes": (list_of_classes, episodes),
-    "ci95": ci95,
+SOLVED, EXACTLY = relative(2e-3), relative(1e-6)
+HEADS = {
+    "": either(1e-4, 1e-4),
+    "*.pred": EXACT,
+    "grad.": either(1e-3, 1e-5),
+    "out.metaopt.": SOLVED,
+    "out.metaopt.scores_exact": EXACTLY,
+    "out.metaopt.z_exact": EXACTLY,
+    "out.metaopt.z_fp32": absolute(2e-4),
+    "*.metaoptnet.weight": SOLVED,
 }
+KINDS = {"heads": Kind(heads, HEADS), "episodes": Kind(episodes, accepts=list_of_classes), "ci95": Kind(ci95)}

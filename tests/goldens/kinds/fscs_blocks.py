@@ -1,68 +1,54 @@
 """Single blocks of EMAT and CST: forward, intermediate values and all gradients of sum(y * w) (emat.md §3)."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 
 from methods import cst, emat
 from methods.modules.correlation import FeedForward, kept_tokens
-from tests.goldens.harness import EXACT, Case, Comparisons, relative, scaled
+from tests.goldens.harness import EXACT, Case, Check, Kind, Results, relative, scaled
+from tests.goldens.networks import gradients, record_inputs, record_outputs, weighted_loss
 
-VALUES = scaled(2e-5)
-GRADIENTS = relative(1e-4, floor=1e-6)
-
-
-def downscaling(case: Case) -> Comparisons:
-    c = case.config
-    block = emat.LearnableDownscaling(c["Cin"], c["Cout"], c["pool"], c["class_token"], c["bias"])
-    yield from _forward_backward(case, block)
+TOLERANCES = {"": scaled(2e-5), "mid.kept": EXACT, "grad.": relative(1e-4, floor=1e-6)}
 
 
-def feed_forward(case: Case) -> Comparisons:
-    yield from _forward_backward(case, FeedForward(case.config["C"]))
+def block(build: Callable[[dict[str, Any]], nn.Module]) -> Check:
+    """Make a check of a block alone."""
+    return lambda case: forward_backward(case, build(case.config))
 
 
-def emat_attention(case: Case) -> Comparisons:
-    c = case.config
-    block = emat.EfficientMaskedAttention(c["Cin"], c["Cout"], c["pool"], c["class_token"])
-    yield from _attention(case, block, c["class_token"])
+def attention(build: Callable[[dict[str, Any]], Any]) -> Check:
+    """Make a check of a masked attention: also the tokens that it keeps, and values around the residual."""
+
+    def results(case: Case) -> Results:
+        net, with_class = build(case.config), case.config["class_token"]
+        keep = kept_tokens(case.tensors["in.mask"], case.config["support_side"], with_class)
+        found = {"kept": keep[:, 1:] if with_class else keep}
+        record_outputs(found, short=net.short_cut[-1])
+        record_inputs(found, attn_out=net.agg[0])
+        return {**forward_backward(case, net, keep), "mid.": found}
+
+    return results
 
 
-def cst_attention(case: Case) -> Comparisons:
-    c = case.config
-    yield from _attention(case, cst.MaskedAttention(c["Cin"], c["Cout"], c["pool"]), c["class_token"])
-
-
-def _attention(
-    case: Case, block: emat.EfficientMaskedAttention | cst.MaskedAttention, class_token: bool
-) -> Comparisons:
-    keep = kept_tokens(case.tensors["in.mask"], case.config["support_side"], class_token)
-    yield case.compare("mid.kept", keep[:, 1:] if class_token else keep, EXACT)
-    caught: dict[str, Tensor] = {}
-    block.short_cut[-1].register_forward_hook(lambda m, args, out: caught.update({"mid.short": out.detach()}))
-    block.agg[0].register_forward_pre_hook(lambda m, args: caught.update({"mid.attn_out": args[0].detach()}))
-    yield from _forward_backward(case, block, keep)
-    for name, value in caught.items():
-        yield case.compare(name, value, VALUES)
-
-
-def _forward_backward(case: Case, block: nn.Module, *arguments: Tensor) -> Comparisons:
-    block.load_state_dict(case.state())
+def forward_backward(case: Case, net: nn.Module, *arguments: Tensor) -> Results:
+    """Return output, loss and gradients of a block with the case's weights."""
+    net.load_state_dict(case.state())
     x = case.tensors["in.x"].requires_grad_()
-    y = block(x, *arguments)
-    yield case.compare("out.y", y, VALUES)
-    if "in.w" not in case.tensors:  # a case without a loss
-        return
-    loss = (y * case.tensors["in.w"]).sum()
-    loss.backward()
-    yield case.compare("out.loss", loss[None], VALUES)
-    gradients = {"x": x.grad} | {name: p.grad for name, p in block.named_parameters()}
-    for name, gradient in gradients.items():
-        assert gradient is not None, name
-        yield case.compare(f"grad.{name}", gradient, GRADIENTS)
+    y = net(x, *arguments)
+    loss = weighted_loss(case, w=y)
+    return {"out.y": y, "out.loss": None if loss is None else loss[None], "grad.": gradients(loss, net, x=x)}
 
 
-KINDS = {
-    "learnable_downscaling": downscaling,
-    "feed_forward": feed_forward,
-    "efficient_masked_attention": emat_attention,
-    "cst_attention": cst_attention,
+CHECKS = {
+    "learnable_downscaling": block(
+        lambda c: emat.LearnableDownscaling(c["Cin"], c["Cout"], c["pool"], c["class_token"], c["bias"])
+    ),
+    "feed_forward": block(lambda c: FeedForward(c["C"])),
+    "efficient_masked_attention": attention(
+        lambda c: emat.EfficientMaskedAttention(c["Cin"], c["Cout"], c["pool"], c["class_token"])
+    ),
+    "cst_attention": attention(lambda c: cst.MaskedAttention(c["Cin"], c["Cout"], c["pool"])),
 }
+KINDS = {name: Kind(check, TOLERANCES) for name, check in CHECKS.items()}

@@ -1,5 +1,6 @@
 """Episodes, preprocessing and metrics of the FS-CS protocol (fscs-protocol)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from PIL import Image
 
 from datamodules.lists.official import read_official
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID, PairList
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
@@ -17,32 +18,26 @@ from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.fscs import augment, size_pool
 from fsbench.protocols.pools import Pool
-from tests.goldens.harness import EXACT, Case, Comparisons, Skipped, absolute, compare, equal
+from tests.goldens.harness import Case, Comparisons, Kind, Results, Same, Skipped, absolute, compare
 
 QUERY_RULES = {"pascal": "sequential", "coco": "class_first"}
 
 
-def preprocess(case: Case) -> Comparisons:
+def preprocess(case: Case) -> Iterator[Results]:
     size = case.config["size"]
-    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     for i in sorted({name.split(".")[0] for name in case.group("in.")}):
-        image = Image.fromarray(case.tensors[f"in.{i}.image"].numpy())
         labels = case.tensors[f"in.{i}.mask"].numpy()
         small = resize_labels(labels, size, size)
-        pixels = (resize_image(image, size).float() / 255 - mean) / std
-        yield case.compare(f"out.{i}.image", pixels, absolute(1e-5))
-        yield case.compare(f"mid.{i}.mask_resized", small, EXACT)
+        image = resize_image(Image.fromarray(case.tensors[f"in.{i}.image"].numpy()), size)
+        yield {f"out.{i}.image": normalise(image), f"mid.{i}.mask_resized": small}
         for name in case.group(f"out.{i}."):
             words = name.split("_")
             if name.startswith("support_mask"):  # support_mask_class7_way2
                 number, way = int(words[2].removeprefix("class")), int(words[3].removeprefix("way"))
-                mask = (way_labels(small, [number]) == 1) * way
+                yield {f"out.{i}.{name}": (way_labels(small, [number]) == 1) * way}
             elif name.startswith("query_mask"):  # query_mask_eval_7_3, query_mask_train_7_3
                 slots = way_labels(labels if words[2] == "eval" else small, [int(n) for n in words[3:]])
-                mask = np.where(slots == VOID, 0, slots)  # void is background
-            else:
-                continue
-            yield case.compare(f"out.{i}.{name}", mask, EXACT)
+                yield {f"out.{i}.{name}": np.where(slots == VOID, 0, slots)}  # void is background
 
 
 def metrics(case: Case) -> Comparisons:
@@ -63,24 +58,26 @@ def metrics(case: Case) -> Comparisons:
     intersection, union = intersection_union(sums, "background")
     intersection[0], union[0] = background_intersection_union(sums[0], "background")
     for name, result in (("intersection", intersection), ("union", union)):
-        yield equal(f"class sums, {name}", {c: int(result[int(c)]) for c in expected[name]}, expected[name])
+        yield {f"class sums, {name}": Same({c: int(result[int(c)]) for c in expected[name]}, expected[name])}
     yield compare("mIoU", values["mIoU"], expected["mIoU"], absolute(1e-3))
     yield compare("FB_IoU", values["FB-IoU"], expected["FB_IoU"], absolute(1e-3))
     yield compare("accuracy", values["accuracy"], expected["accuracy"], absolute(1e-9))
 
 
-def episodes(case: Case) -> Comparisons:
+def episodes(case: Case) -> Iterator[Results]:
     """Episodes of a synthetic annotation list: classes, supports, presence and mask pixels of every item."""
     data = case.data
     for sub in case.data["cases"]:
         name = f"{sub['setting']} {sub['way']}-way {sub['shot']}-shot, empty {sub['empty_masks']}"
         pool, length = _synthetic_pool(data, sub)
-        yield equal(f"{name}: class ids", list(pool.class_ids), sub["class_ids"])
-        if "shuffled_pairs" in sub:
-            yield equal(f"{name}: pairs", [list(pair) for pair in pool.pairs], sub["shuffled_pairs"])
-            yield equal(f"{name}: items", length, sub["length"])
         found = [_item(data, sub, pool, item["idx"]) for item in sub["items"]]
-        yield equal(f"{name}: {len(found)} episodes", found, sub["items"])
+        yield {
+            f"{name}: class ids": Same(list(pool.class_ids), sub["class_ids"]),
+            f"{name}: {len(found)} episodes": Same(found, sub["items"]),
+        }
+        if "shuffled_pairs" in sub:
+            yield {f"{name}: pairs": Same([list(pair) for pair in pool.pairs], sub["shuffled_pairs"])}
+            yield {f"{name}: items": Same(length, sub["length"])}
 
 
 def _synthetic_pool(data: dict[str, Any], sub: dict[str, Any]) -> tuple[Pool, int]:
@@ -153,7 +150,7 @@ def _support_masks(data: dict[str, Any], episode: Episode) -> tuple[list[list[in
     return pixels, [way + 1 if any(row) else 0 for way, row in enumerate(pixels)]
 
 
-def official_episodes(case: Case) -> Comparisons:
+def official_episodes(case: Case) -> Iterator[Results]:
     """Episodes drawn from the authors' list files, which are looked for outside the goldens."""
     if case.lists is None or not case.lists.is_dir():
         raise Skipped("needs the official lists: give --lists DIR or set FSBENCH_TEST_DATA")
@@ -166,8 +163,10 @@ def official_episodes(case: Case) -> Comparisons:
             lists = [_official(folders, sub["dataset"], size, fold) for fold in range(4)]
             pools = [size_pool(pairs, rule, way=sub["way"], shot=sub["shot"]) for pairs in lists]
             pool, length = pools[sub["fold"]], min(1000, max(len(other.pairs) for other in pools))
-            yield equal(f"{name}: class ids", list(pool.class_ids), sub["class_ids"])
-            yield equal(f"{name}: items and pairs", [length, len(pool.pairs)], [sub["length"], sub["n_pairs"]])
+            yield {
+                f"{name}: class ids": Same(list(pool.class_ids), sub["class_ids"]),
+                f"{name}: items and pairs": Same([length, len(pool.pairs)], [sub["length"], sub["n_pairs"]]),
+            }
         else:
             pairs = _official(folders, sub["dataset"], "val", sub["fold"])
             pool = Pool(pairs.pairs, pairs.images_of, sorted(pairs.images_of), rule)
@@ -175,16 +174,9 @@ def official_episodes(case: Case) -> Comparisons:
         for item in sub["items"]:
             rng = np.random.RandomState(item["idx"])
             e = draw_episode(item["idx"], rng, pool, way=sub["way"], shot=sub["shot"], background=sub["empty_masks"])
-            found.append(
-                {
-                    "idx": e.index,
-                    "query": e.query,
-                    "query_class": e.query_class,
-                    "classes": list(e.classes),
-                    "supports": [list(names) for names in e.supports],
-                }
-            )
-        yield equal(f"{name}, empty {sub['empty_masks']}: {len(found)} episodes", found, sub["items"])
+            drawn = {"idx": e.index, "query": e.query, "query_class": e.query_class, "classes": list(e.classes)}
+            found.append(drawn | {"supports": [list(names) for names in e.supports]})
+        yield {f"{name}, empty {sub['empty_masks']}: {len(found)} episodes": Same(found, sub["items"])}
 
 
 def _official(folders: list[str], dataset: str, split: str, fold: int) -> PairList:
@@ -195,8 +187,8 @@ def _official(folders: list[str], dataset: str, split: str, fold: int) -> PairLi
 
 
 KINDS = {
-    "preprocess": (lambda case: "in.0.image" in case.tensors, preprocess),
-    "metrics": (lambda case: isinstance(case.data, dict) and "episodes" in case.data, metrics),
-    "episodes": (lambda case: "dataset" in case.data, episodes),
-    "episodes_official_lists": (lambda case: not isinstance(case.data, str), official_episodes),
+    "preprocess": Kind(preprocess, {"*.image": absolute(1e-5)}, accepts=lambda case: "in.0.image" in case.tensors),
+    "metrics": Kind(metrics, accepts=lambda case: isinstance(case.data, dict) and "episodes" in case.data),
+    "episodes": Kind(episodes, accepts=lambda case: "dataset" in case.data),
+    "episodes_official_lists": Kind(official_episodes, accepts=lambda case: not isinstance(case.data, str)),
 }

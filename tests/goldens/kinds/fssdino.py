@@ -1,14 +1,13 @@
 """FSSDINO: k-means, Gram maps, whole predictions, scores of layers, metrics and episodes (fssdino.md §9)."""
 
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fsbench.backbones.vit import build_vit, patch_maps
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.backbones.vit import patch_maps
+from fsbench.data.batch import normalise
 from fsbench.data.large_objects import large_objects
 from fsbench.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
 from fsbench.protocols.fssdino import fssdino_episodes
@@ -25,7 +24,20 @@ from methods.fssdino.prediction import (
 )
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
 from tests.goldens.fssdino_metric import class_iou, confusion_matrix, counted, episode_mean_iou, protocol_scores
-from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, equal, relative
+from tests.goldens.harness import (
+    EXACT,
+    Case,
+    Clear,
+    Comparisons,
+    Kind,
+    Results,
+    Same,
+    Tolerance,
+    absolute,
+    compare,
+    relative,
+)
+from tests.goldens.networks import small_dinov3
 
 TIE = 2e-5
 """Pixels whose two best classes are nearer than this may have either label."""
@@ -36,12 +48,10 @@ def kmeans(case: Case) -> Comparisons:
     c, x = case.config, case.tensors["in.x"]
     draws = Draws(c["numpy_seed"])
     initial = draws.rows(len(x), c["clusters"])
-    yield case.compare("out.initial_indices", initial, EXACT)
+    yield {"out.initial_indices": initial}
     for way in (cosine_kmeans, cosine_kmeans_reference):
         found = way(x, initial, draws.torch)
-        yield case.compare("out.centres", found.centres, absolute(1e-5 if c["clusters"] == 1 else 1e-4))
-        yield case.compare("out.labels", found.labels, EXACT)
-        yield equal("passes", found.passes, c["iterations"])
+        yield {"out.centres": found.centres, "out.labels": found.labels, "passes": Same(found.passes, c["iterations"])}
 
 
 def gram(case: Case) -> Comparisons:
@@ -49,37 +59,32 @@ def gram(case: Case) -> Comparisons:
     for number, features in enumerate(class_features(t["in.support_features"], t["in.support_masks"] > 0)):
         if len(features):
             matrix = gram_matrix(features)
-            yield case.compare(f"out.gram.{number}", matrix, absolute(1e-5))
-            yield case.compare(f"out.map.{number}", gram_map(matrix, t["in.query_features"][0]), absolute(1e-5))
-        yield equal(f"class {number} has a map", bool(len(features)), f"out.map.{number}" in t)
+            yield {f"out.gram.{number}": matrix, f"out.map.{number}": gram_map(matrix, t["in.query_features"][0])}
+        yield {f"class {number} has a map": Same(bool(len(features)), f"out.map.{number}" in t)}
 
 
 def prediction(case: Case) -> Comparisons:
     c, t = case.config, case.tensors
-    size = (c["image_size"], c["image_size"])
     original = (c["original_size"][0], c["original_size"][1])
-    supports = t["in.support_features"]
-    masks = t["in.support_masks"] > 0
+    supports, masks = t["in.support_features"], t["in.support_masks"] > 0
     small = to_grid(masks, *supports.shape[2:])
-    yield case.compare("mid.support_masks_small", small, EXACT)
+    yield {"mid.support_masks_small": small}
     yield from _channels(masks)
     draws = Draws(c["numpy_seed"])
     maps = compare_classes(t["in.query_features"][0], class_features(supports, small), c["n_clusters"], draws)
     for number, own in enumerate(maps):
-        yield equal(f"class {number} has maps", own is not None, f"mid.sims.{number}" in t)
+        yield {f"class {number} has maps": Same(own is not None, f"mid.sims.{number}" in t)}
         if own is not None:
-            yield case.compare(f"mid.prototypes.{number}", own.prototypes, absolute(1e-4))
-            yield case.compare(f"mid.sims.{number}", own.cosines, absolute(1e-4))
-            yield case.compare(f"mid.gram_map.{number}", own.gram, absolute(1e-4))
-    scores = class_scores(maps, size)
-    yield case.compare("mid.scores", scores.amax(0), absolute(1e-4))
-    labels = _tied(scores, t["out.labels"])
-    yield case.compare("out.labels", labels, EXACT)
-    numbers = torch.arange(len(maps))[:, None, None]
-    yield case.compare("out.class_masks", labels[None] == numbers, EXACT)
-    yield case.compare("out.labels_original", to_size(labels[None], original)[0], EXACT)
-    truth = to_size(t["in.query_masks"][0], original)
-    yield case.compare("out.gt_original", torch.from_numpy(truth.numpy().argmax(0)), EXACT)
+            found = {"prototypes": own.prototypes, "sims": own.cosines, "gram_map": own.gram}
+            yield {f"mid.{name}.{number}": value for name, value in found.items()}
+    scores = class_scores(maps, (c["image_size"], c["image_size"]))
+    yield {"mid.scores": scores.amax(0), "out.labels": _labels(scores)}
+    labels = _untied(scores, t["out.labels"])
+    yield {
+        "out.class_masks": labels[None] == torch.arange(len(maps))[:, None, None],
+        "out.labels_original": to_size(labels[None], original)[0],
+        "out.gt_original": to_size(t["in.query_masks"][0], original).numpy().argmax(0),
+    }
 
 
 def _channels(masks: Tensor) -> Comparisons:
@@ -97,38 +102,32 @@ def _channels(masks: Tensor) -> Comparisons:
     yield compare("in.support_masks", channels, masks[:, [0, *shown]], EXACT)
 
 
-def _tied(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return the labels of scores (M + 1, H, W), those given where two classes are all but equal."""
+def _labels(scores: Tensor) -> Clear:
+    """Return the labels of scores (M + 1, H, W), unclear where two classes are all but equal."""
     best = scores.topk(2, dim=0).values
-    return torch.where(best[0] - best[1] < TIE, labels.long(), scores.argmax(0))
+    return Clear(scores.argmax(0), best[0] - best[1] >= TIE)
 
 
-def end_to_end(case: Case) -> Comparisons:
+def _untied(scores: Tensor, stored: Tensor) -> Tensor:
+    """Return the labels of scores, those stored where they are unclear."""
+    found = _labels(scores)
+    return torch.where(found.clear, found.labels, stored.long())
+
+
+def end_to_end(case: Case) -> Results:
     c, t = case.config, case.tensors
-    side = c["image_size"]
-    arguments = {
-        "network": "vit_small_patch16_dinov3_qkvb",
-        "patch_size": c["patch"],
-        "embed_dim": c["embed_dim"],
-        "depth": c["depth"],
-        "num_heads": c["heads"],
-    }
-    model: Any = build_vit(arguments, case.state(), side, side)
-    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+    model, side = small_dinov3(case), c["image_size"]
     images = torch.cat([t["in.query_image"][None], t["in.support_images"]])
-    features = torch.cat(
-        [patch_maps(model, ((image.float() / 255 - mean) / std)[None], norm=False) for image in images]
-    )
-    yield case.compare("mid.features", features.flatten(2).transpose(1, 2), relative(1e-4))
+    features = torch.cat([patch_maps(model, normalise(image)[None], norm=False) for image in images])
     small = to_grid(t["in.support_masks"] > 0, *features.shape[2:])
     draws = Draws(c["numpy_seed"])
     maps = compare_classes(features[0], class_features(features[1:], small), c["n_clusters"], draws)
     scores = class_scores(maps, (side, side))
-    yield case.compare("mid.scores", scores.amax(0), absolute(1e-4))
-    yield case.compare("out.labels", _tied(scores, t["out.labels"]), EXACT)
+    tokens = features.flatten(2).transpose(1, 2)
+    return {"mid.features": tokens, "mid.scores": scores.amax(0), "out.labels": _labels(scores)}
 
 
-def layer_scores(case: Case) -> Comparisons:
+def layer_scores(case: Case) -> Results:
     """Compare the authors' scores of layers, which stand on the product's features of classes and its Gram matrices.
 
     No product code computes the scores; they hold `class_features` and `gram_matrix` to the authors' numbers with
@@ -136,42 +135,43 @@ def layer_scores(case: Case) -> Comparisons:
     """
     t = case.tensors
     features, masks = t["in.features"], t["in.masks"] > 0
-    supports, support_masks = t["in.support_features"], t["in.support_masks"] > 0
-    yield case.compare("out.register_ratio", torch.tensor([register_ratio(t["in.tokens"])]), RELATIVE)
     fisher = [
         fisher_ratio(features, masks, metric, with_background)
         for metric in ("cosine", "euclidean")
         for with_background in (True, False)
     ]
-    yield case.compare("out.fisher", torch.tensor(fisher), RELATIVE)
-    distance = gram_distance(features, masks, supports, support_masks)
-    yield case.compare("out.gram_distance", torch.tensor([distance]), RELATIVE)
-    maps = list(case.group("in.sims.").values())
-    yield case.compare("out.entropy", torch.tensor([map_entropy(maps)]), RELATIVE)
+    distance = gram_distance(features, masks, t["in.support_features"], t["in.support_masks"] > 0)
+    return {
+        "out.register_ratio": [register_ratio(t["in.tokens"])],
+        "out.fisher": fisher,
+        "out.gram_distance": [distance],
+        "out.entropy": [map_entropy(list(case.group("in.sims.").values()))],
+    }
 
 
-def metrics(case: Case) -> Comparisons:
+def metrics(case: Case) -> Results:
     classes = case.config["classes_with_background"]
     truth, predicted = case.tensors["in.gt"].numpy(), case.tensors["in.pred"].numpy()
     confusion = confusion_matrix(truth, predicted, classes)
-    yield case.compare("out.confusion", confusion, EXACT)
     counts = counted(truth, predicted, classes)
-    found = counts[:, 1:, :3].sum(0).T.tolist()
-    yield equal("counts", found, [v[1:].tolist() for v in (confusion.diagonal(), confusion.sum(0), confusion.sum(1))])
+    sums = [v[1:].tolist() for v in (confusion.diagonal(), confusion.sum(0), confusion.sum(1))]
     scores = protocol_scores(counts)
-    yield case.compare("out.class_iou", class_iou(counts), absolute(1e-4))
-    yield case.compare("out.miou", np.array([scores["mIoU"]]), absolute(1e-4))
-    yield case.compare("out.fb_iou", np.array([scores["FB-IoU-classes"]]), absolute(1e-4))
-    yield case.compare("out.episode_miou", np.array([episode_mean_iou(of) for of in counts]), absolute(1e-4))
+    return {
+        "out.confusion": confusion,
+        "counts": Same(counts[:, 1:, :3].sum(0).T.tolist(), sums),
+        "out.class_iou": class_iou(counts),
+        "out.miou": [scores["mIoU"]],
+        "out.fb_iou": [scores["FB-IoU-classes"]],
+        "out.episode_miou": [episode_mean_iou(of) for of in counts],
+    }
 
 
 def coco_episodes(case: Case) -> Comparisons:
     c, d = case.config, case.data
     found = large_objects(d["instances"])
     categories = [number for number, _ in found.categories][c["fold"] :: c["folds"]]
-    yield equal("fold_categories", categories, d["fold_categories"])
     images = {category: found.images_of[category] for category in categories}
-    yield equal("first_image_by_category", {str(k): v for k, v in images.items()}, d["first_image_by_category"])
+    yield {"fold_categories": categories, "first_image_by_category": {str(k): v for k, v in images.items()}}
     drawn = list(islice(fssdino_episodes(images, way=c["way"], shot=c["shot"], seed=c["seed"]), c["episodes"]))
     for index, (episode, expected) in enumerate(zip(drawn, d["episodes"], strict=True)):
         supports = [image for way in episode.supports for image in way]
@@ -180,22 +180,21 @@ def coco_episodes(case: Case) -> Comparisons:
             masks = {1 + categories.index(number): found.mask(image, number) for number in episode.classes}
             masks[0] = ~np.any(list(masks.values()), axis=0)
             sums.append({str(n): int(masks[n].sum()) for n in sorted(masks) if masks[n].any()})
-        answer = {
-            "categories": sorted(episode.classes, key=categories.index),
-            "query": episode.query,
-            "supports": supports,
-            "mask_sums": sums,
-        }
-        yield equal(f"episode {index}", answer, expected)
-    yield compare("episodes", torch.tensor(len(drawn)), torch.tensor(c["episodes"]), EXACT)
+        ordered = sorted(episode.classes, key=categories.index)
+        answer = {"categories": ordered, "query": episode.query, "supports": supports, "mask_sums": sums}
+        yield {f"episode {index}": Same(answer, expected)}
+    yield {"episodes": Same(len(drawn), c["episodes"])}
 
 
+MAPS = {"mid.": absolute(1e-4), "mid.support_masks_small": EXACT}
 KINDS = {
-    "fssdino_kmeans": kmeans,
-    "fssdino_gram": gram,
-    "fssdino_predict": prediction,
-    "fssdino_e2e": end_to_end,
-    "fssdino_layer_scores": layer_scores,
-    "fssdino_metrics": metrics,
-    "fssdino_coco_episodes": coco_episodes,
+    "fssdino_kmeans": Kind(
+        kmeans, {"out.centres": lambda case: absolute(1e-5 if case.config["clusters"] == 1 else 1e-4)}
+    ),
+    "fssdino_gram": Kind(gram, {"out.": absolute(1e-5)}),
+    "fssdino_predict": Kind(prediction, MAPS),
+    "fssdino_e2e": Kind(end_to_end, {"mid.features": relative(1e-4), "mid.scores": absolute(1e-4)}),
+    "fssdino_layer_scores": Kind(layer_scores, {"out.": RELATIVE}),
+    "fssdino_metrics": Kind(metrics, {"out.": absolute(1e-4), "out.confusion": EXACT}),
+    "fssdino_coco_episodes": Kind(coco_episodes),
 }

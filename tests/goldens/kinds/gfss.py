@@ -1,7 +1,6 @@
 """Generalised few-shot segmentation: lists, draws, losses and the optimisation of DIaM, BAM's scores (gfss.md)."""
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,20 @@ from methods.modules.generalised_answer import join_base
 from methods.modules.pspnet import PSPNet
 from methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from tests.fsbench.runs import some_header
-from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute, compare, equal, relative
+from tests.goldens.harness import (
+    EXACT,
+    Case,
+    Clear,
+    Comparisons,
+    Kind,
+    Results,
+    Same,
+    Tolerance,
+    absolute,
+    compare,
+    relative,
+    stated,
+)
 from tests.goldens.hashed import hash_state
 
 MARGIN = 1e-4
@@ -65,11 +77,9 @@ def _protocol() -> GFSS:
     return found
 
 
-def lists(case: Case) -> Comparisons:
+def lists(case: Case) -> Results:
     index, fold = _index(case.config)
     base, novel = index.train_classes(fold), index.test_classes(fold)
-    yield case.compare("out.base_classes", torch.tensor(base), EXACT)
-    yield case.compare("out.novel_classes", torch.tensor(novel), EXACT)
     maps = []
     for rects in case.tensors["in.rects"].tolist():
         labels = np.zeros((240, 320), np.uint8)
@@ -79,35 +89,39 @@ def lists(case: Case) -> Comparisons:
         maps.append({number: int((labels == number).sum()) for number in np.unique(labels)})
     queries, candidates = _protocol().candidates(index.name, dict(enumerate(maps)), [*base, *novel], novel)
     numbers = range(len(maps))
-    yield case.compare("out.is_query", torch.tensor([n in queries for n in numbers]), EXACT)
-    found = [[n in candidates[number] for number in novel] for n in numbers]
-    yield case.compare("out.is_support_candidate", torch.tensor(found), EXACT)
+    return {
+        "out.base_classes": base,
+        "out.novel_classes": novel,
+        "out.is_query": [n in queries for n in numbers],
+        "out.is_support_candidate": [[n in candidates[number] for number in novel] for n in numbers],
+    }
 
 
-def coco_order(case: Case) -> Comparisons:
+def coco_order(case: Case) -> Results:
     ids = case.data.split()
-    yield equal("lines", len(ids), case.config["lines"])
     found = list_sha256([line_of(f"val2014/COCO_val2014_{int(number):012d}.jpg") for number in ids])
-    yield equal("sha256 of the list", found, case.entry["sha256_of_list"])
-    yield equal("known sha256", found, ORDER_SHA256)
+    return {
+        "lines": Same(len(ids), case.config["lines"]),
+        "sha256 of the list": Same(found, case.entry["sha256_of_list"]),
+        "known sha256": Same(found, ORDER_SHA256),
+    }
 
 
-def adjust_label(case: Case) -> Comparisons:
+def adjust_label(case: Case) -> Results:
     index, fold = _index(case.config)
     base, novel = index.train_classes(fold), index.test_classes(fold)
     ways = torch.from_numpy(way_labels(case.tensors["in.label"].numpy(), [*base, *novel]))
-    yield case.compare("out.query", ways, EXACT)
-    yield case.compare("out.support", novel_labels(ways, len(base), len(base) + 1), EXACT)
+    return {"out.query": ways, "out.support": novel_labels(ways, len(base), len(base) + 1)}
 
 
-def transform(case: Case) -> Comparisons:
+def transform(case: Case) -> Results:
     size, (image, labels) = case.config["size"], RESIZES["padded"]
     found = normalise(image(case.tensors["in.image"].numpy(), size))
-    yield case.compare("out.image_rows", found[:, case.config["rows"]], absolute(case.entry["tolerance"]["image_abs"]))
-    yield case.compare("out.label", labels(case.tensors["in.label"].numpy(), size, size), EXACT)
+    label = labels(case.tensors["in.label"].numpy(), size, size)
+    return {"out.image_rows": found[:, case.config["rows"]], "out.label": label}
 
 
-def support_draw(case: Case) -> Comparisons:
+def support_draw(case: Case) -> Results:
     config, data = case.config, case.data
     classes = {*data["base"], *data["novel"]}
     queries = [name for name in data["images"] if classes.intersection(data["present"][name])]
@@ -117,11 +131,7 @@ def support_draw(case: Case) -> Comparisons:
         only_one_novel=config["only_one_novel"],
     )  # fmt: skip
     found = [{"supports": [list(own) for own in run.supports], "queries": len(run.queries)} for run in drawn]
-    yield equal("runs", found, data["runs"])
-
-
-def _tolerance(case: Case) -> Tolerance:
-    return relative(case.entry["tolerance"]["rel"], 1e-7)
+    return {"runs": found}
 
 
 def _task(case: Case, features_s: Tensor, features_q: Tensor) -> Task:
@@ -141,45 +151,49 @@ def _true(case: Case, task: Task, size: tuple[int, int]) -> Tensor:
 
 def gfss_losses(case: Case) -> Comparisons:
     """Terms and gradients, by autograd and in closed form."""
-    t, config, near = case.tensors, case.config, _tolerance(case)
+    t, config = case.tensors, case.config
     size = tuple(config["map"])
     task = _task(case, t["in.features_s"], t["in.features_q"])
     novel, base, images = config["novel"], task.base, len(task.query)
-    yield case.compare("mid.prototypes", prototypes(task, novel), near)
     true = _true(case, task, size)
-    yield case.compare("mid.true_pi", true, near)
     begun = Classifiers(
         torch.cat([t["in.base_weight"], prototypes(task, novel)], 1).repeat(images, 1, 1),
         torch.cat([t["in.base_bias"], torch.zeros(novel)]).repeat(images, 1),
     )
     pi = proportions(config["pi"], begun.logits(task.query), task.query_weights, true)
-    yield case.compare("mid.pi", pi, near)
     now = Classifiers(
         torch.cat([t["in.base_weight_now"], t["in.novel_weight_now"]], 2),
         torch.cat([t["in.base_bias_now"], t["in.novel_bias_now"]], 1),
     )
     logits_s, logits_q = now.logits(task.support), now.logits(task.query)
     classes = base + novel
-    split = logits_s.view(images, classes, -1, *size).transpose(1, 2)
-    yield case.compare("mid.logits_s", split, near)
-    yield case.compare("mid.logits_q", logits_q.unflatten(-1, size)[:, None], near)
-    yield case.compare("mid.marginal", (logits_q.softmax(1) * task.query_weights[:, None]).sum(-1), near)
+    yield {
+        "mid.prototypes": prototypes(task, novel),
+        "mid.true_pi": true,
+        "mid.pi": pi,
+        "mid.logits_s": logits_s.view(images, classes, -1, *size).transpose(1, 2),
+        "mid.logits_q": logits_q.unflatten(-1, size)[:, None],
+        "mid.marginal": (logits_q.softmax(1) * task.query_weights[:, None]).sum(-1),
+    }
     old = Classifiers(begun.weight[..., :base], begun.bias[:, :base]).logits(task.query).softmax(1)
     found = losses(task, now, pi, old)
     names = {"ce": "ce", "kl_pi": "d_kl", "entropy": "entropy", "distillation": "distillation"}
     for place, (own, theirs) in enumerate(names.items()):
-        yield case.compare(f"out.{theirs}", getattr(found, own), near)
+        yield {f"out.{theirs}": getattr(found, own)}
         only = tuple(float(place == other) for other in range(4))
         for how in (autograd, gradients):
             step = how(task, now, pi, old, only)  # type: ignore[arg-type]
-            parts = {
-                "base_weight": step.weight[..., :base],
-                "novel_weight": step.weight[..., base:],
-                "base_bias": step.bias[:, :base],
-                "novel_bias": step.bias[:, base:],
-            }
-            for name, value in parts.items():
-                yield case.compare(f"grad.{theirs}.{name}", value, near)
+            yield {f"grad.{theirs}.": _parts(step, base)}
+
+
+def _parts(found: Classifiers, base: int) -> Results:
+    """Return weights and biases of base and novel classes; of the gradients as well."""
+    return {
+        "base_weight": found.weight[..., :base],
+        "novel_weight": found.weight[..., base:],
+        "base_bias": found.bias[:, :base],
+        "novel_bias": found.bias[:, base:],
+    }
 
 
 def _settings(config: dict[str, Any]) -> Adaptation:
@@ -196,8 +210,7 @@ def _predicted(case: Case, logits: Tensor) -> Comparisons:
     largest = p.topk(2, dim=1).values
     near = (largest[:, 0] - largest[:, 1]) < MARGIN
     found = torch.stack([first_largest(maps) for maps in p])
-    reference = case.tensors["out.pred"].long()
-    yield case.compare("out.pred", torch.where(near, reference, found), EXACT)
+    yield {"out.pred": Clear(found, ~near)}
     yield from _counted(case, found, case.tensors["in.gt_q"], p.shape[1], near.flatten(1).sum(1))
 
 
@@ -222,26 +235,21 @@ def _background(found: Tensor, truth: Tensor) -> tuple[int, int]:
 
 def _adapted(case: Case, task: Task, size: tuple[int, int]) -> Comparisons:
     """Both ways of the optimisation, without void pixels of the supports, and the images one by one."""
-    t, config, near = case.tensors, case.config, _tolerance(case)
+    t, config = case.tensors, case.config
     base, novel, settings = task.base, config["novel"], _settings(config)
     true = _true(case, task, size)
     ways = ((adapt_plainly, task), (adapt, task), (adapt, without_void(task)))
     for how, given in ways:
         found = how(given, t["in.base_weight"], t["in.base_bias"], novel, settings, true)
-        yield case.compare("mid.pi_start", found.pi_start, near)
-        yield case.compare("mid.pi_end", found.pi, near)
-        yield case.compare("out.base_weight", found.classifiers.weight[..., :base], near)
-        yield case.compare("out.novel_weight", found.classifiers.weight[..., base:], near)
-        yield case.compare("out.base_bias", found.classifiers.bias[:, :base], near)
-        yield case.compare("out.novel_bias", found.classifiers.bias[:, base:], near)
         logits = found.classifiers.logits(task.query).unflatten(-1, size)
-        yield case.compare("out.logits", logits, near)
+        yield {"mid.": {"pi_start": found.pi_start, "pi_end": found.pi}}
+        yield {"out.": {**_parts(found.classifiers, base), "logits": logits}}
         yield from _predicted(case, logits)
     for image in range(len(task.query)):
         alone = task.rows(image, image + 1)
         one = adapt(alone, t["in.base_weight"], t["in.base_bias"], novel, settings, true[image : image + 1])
-        yield compare(f"logits of image {image} alone", one.classifiers.logits(alone.query)[0].unflatten(-1, size),
-                      t["out.logits"][image], near)  # fmt: skip
+        own = one.classifiers.logits(alone.query)[0].unflatten(-1, size)
+        yield compare(f"logits of image {image} alone", own, t["out.logits"][image], STATED(case))
 
 
 def optimise(case: Case) -> Comparisons:
@@ -261,10 +269,10 @@ def metric(case: Case) -> Comparisons:
     )
     parts = [float(run_means(sums[None, rows, None])[0]) for rows in (slice(1, base), slice(base, None))]
     means = np.array([*parts, sum(parts) / 2])
-    yield case.compare("out.base_novel_mean", means, absolute(case.entry["tolerance"]["percent_abs"]))
+    yield {"out.base_novel_mean": means}
 
 
-def bam(case: Case) -> Comparisons:
+def bam(case: Case) -> Results:
     """Joined outputs, and the figures by the protocol's own way from counts to scores."""
     t, config = case.tensors, case.config
     base, novel = t["in.base_logits"].shape[1] - 1, {"pascal": 5, "coco": 20}[config["dataset"]]
@@ -277,13 +285,12 @@ def bam(case: Case) -> Comparisons:
         classes = torch.tensor([*range(1, base + 1), base + 1 + int(t["in.novel_index"][number])])
         truth = EpisodeTruth(number, size, target, torch.ones(base + 1, dtype=torch.bool), classes)
         rows += count_answer(SegmentationAnswer(found), truth).rows()
-    yield case.compare("out.merged", torch.stack(merged), EXACT)
     frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
     ids = [*range(1, base + novel + 1)]
     header = some_header(protocol="bam_gfss", class_ids=ids, novel_ids=ids[base:], dataset=config["dataset"])
     scores = load_protocol("bam_gfss").statistics(frame, header).scores()
-    figures = np.array([scores[name].item() for name in ("mIoU-novel", "mIoU-base", "mIoU", "FB-IoU")])
-    yield case.compare("out.figures", figures, absolute(case.entry["tolerance"]["percent_abs"]))
+    figures = [scores[name].item() for name in ("mIoU-novel", "mIoU-base", "mIoU", "FB-IoU")]
+    return {"out.merged": torch.stack(merged), "out.figures": figures}
 
 
 def _network(config: dict[str, Any]) -> tuple[PSPNet, dict[str, Tensor]]:
@@ -305,17 +312,17 @@ def _diam_name(key: str) -> str:
 
 
 @torch.no_grad()
-def base_model(case: Case) -> Comparisons:
-    config, near = case.config, _tolerance(case)
+def base_model(case: Case) -> Results:
+    config, image = case.config, case.tensors["in.image"]
     model, keys = _network(config)
-    yield equal("parameters", sum(p.numel() for p in model.parameters()), config["parameters"])
-    yield equal("keys", hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(), config["keys_sha256"])
-    image = case.tensors["in.image"]
     f4 = model(image).f4
     assert f4 is not None
-    yield case.compare("out.features", f4.relu(), near)
-    logits = F.interpolate(model.segment(image), image.shape[-2:], mode="bilinear", align_corners=True)
-    yield case.compare("out.logits", logits, near)
+    return {
+        "parameters": Same(sum(p.numel() for p in model.parameters()), config["parameters"]),
+        "keys": Same(hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(), config["keys_sha256"]),
+        "out.features": f4.relu(),
+        "out.logits": F.interpolate(model.segment(image), image.shape[-2:], mode="bilinear", align_corners=True),
+    }
 
 
 @torch.no_grad()
@@ -328,22 +335,25 @@ def end_to_end(case: Case) -> Comparisons:
         return torch.cat([f4.relu() for f4 in found if f4 is not None])
 
     support, query = features(t["in.support_images"]), features(t["in.query_images"])
-    yield case.compare("mid.feature_mean", support.mean((0, 2, 3)), _tolerance(case))
+    yield {"mid.feature_mean": support.mean((0, 2, 3))}
     shape = t["in.support_images"].shape[:2]
     task = _task(case, support.unflatten(0, shape), query[:, None])
     yield from _adapted(case, task, (query.shape[-2], query.shape[-1]))
 
 
-KINDS: dict[str, Callable[[Case], Comparisons]] = {
-    "gfss_lists": lists,
-    "coco_val_list": coco_order,
-    "gfss_adjust_label": adjust_label,
-    "gfss_transform": transform,
-    "gfss_support_draw": support_draw,
-    "gfss_losses": gfss_losses,
-    "gfss_optimise": optimise,
-    "gfss_metric": metric,
-    "gfss_bam": bam,
-    "gfss_base_model": base_model,
-    "gfss_end_to_end": end_to_end,
+STATED = stated("rel", lambda rel: relative(rel, 1e-7))
+PERCENT = stated("percent_abs", absolute)
+ADAPTED = {"": STATED, "out.pred": EXACT}
+KINDS = {
+    "gfss_lists": Kind(lists),
+    "coco_val_list": Kind(coco_order),
+    "gfss_adjust_label": Kind(adjust_label),
+    "gfss_transform": Kind(transform, {"out.image_rows": stated("image_abs", absolute)}),
+    "gfss_support_draw": Kind(support_draw),
+    "gfss_losses": Kind(gfss_losses, {"": STATED}),
+    "gfss_optimise": Kind(optimise, ADAPTED),
+    "gfss_metric": Kind(metric, {"out.base_novel_mean": PERCENT}),
+    "gfss_bam": Kind(bam, {"out.figures": PERCENT}),
+    "gfss_base_model": Kind(base_model, {"": STATED}),
+    "gfss_end_to_end": Kind(end_to_end, ADAPTED),
 }

@@ -1,6 +1,7 @@
 """HMNet's head, losses, optimisers, layout of weights, and the whole model at true size (hmnet.md §2-§5, §8-§12)."""
 
 import inspect
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +17,23 @@ from methods.modules.maps import masked_mean
 from methods.modules.poly_rate import poly_rate
 from methods.modules.pspnet import Features, PSPNet, PyramidPooling
 from methods.modules.style import gram, shot_weights
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, compare, equal, relative
-from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state, scan_settings, statistics
+from tests.goldens.harness import (
+    EXACT,
+    Case,
+    Clear,
+    Comparison,
+    Comparisons,
+    Kind,
+    Results,
+    Same,
+    Tolerance,
+    absolute,
+    compare,
+    relative,
+)
+from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state, scan_settings
+from tests.goldens.networks import gradients, statistics, without_dropout
 
-VALUES = relative(1e-5)
-GRADIENTS = relative(1e-4)
 CLOSE = 2e-5  # channels nearer than this may be decided either way
 
 
@@ -44,9 +57,7 @@ def head(case: Case) -> Comparisons:
     frozen.load_state_dict({k: v for k, v in state.items() if k.startswith(("ppm.", "cls."))}, strict=False)
     training = c["mode"] == "train"
     net.train(training)
-    for module in net.modules():
-        if isinstance(module, nn.Dropout2d):
-            module.p = 0.0
+    without_dropout(net)
 
     def features(which: str) -> Features:
         f1, f2, f3 = (t[f"in.{which}_f{i}"] for i in (1, 2, 3))
@@ -68,18 +79,10 @@ def head(case: Case) -> Comparisons:
     )
     if training and "in.query_mask" in t:
         losses = net.losses(output, t["in.query_mask"])
-        yield case.compare("out.loss_main", losses["main"], absolute(1e-5))
-        yield case.compare("out.loss_dice", losses["dice"], absolute(1e-5))
-        yield case.compare("out.loss_zero", losses["loss"] - losses["main"] - losses["dice"], absolute(1e-6))
-        losses["loss"].backward()
-        for name, parameter in net.named_parameters():
-            if parameter.grad is not None:
-                yield case.compare(f"grad.state.{name}", parameter.grad, relative(1e-4, floor=1e-9))
-    yield case.compare("out.final", final, VALUES)
-    yield _predictions(case, "out.bam_off_pred", meta)
-    yield _predictions(case, "out.pred", final)
-    for name, value in found.items():
-        yield case.compare(f"mid.{name}", value.detach(), VALUES)
+        yield {"out.loss_": {name: losses[name] for name in ("main", "dice")}}
+        yield {"out.loss_zero": losses["loss"] - losses["main"] - losses["dice"]}
+        yield {"grad.state.": gradients(losses["loss"], net)}
+    yield {"out.final": final, "out.bam_off_pred": _predictions(meta), "out.pred": _predictions(final), "mid.": found}
 
 
 def by_shot(features: Features, shots: int) -> list[Features]:
@@ -88,14 +91,9 @@ def by_shot(features: Features, shots: int) -> list[Features]:
     return [Features(*levels) for levels in zip(*parts, strict=True)]
 
 
-def _predictions(case: Case, name: str, channels: Tensor) -> Comparison | None:
-    """Compare the arg-max, except where the two channels are nearly equal."""
-    if name not in case.tensors:
-        return None
-    clear = (channels[:, 0] - channels[:, 1]).abs() >= CLOSE
-    stored = case.tensors[name]
-    case.checked.add(name)
-    return compare(name, torch.where(clear, channels.argmax(1), stored), stored, EXACT)
+def _predictions(channels: Tensor) -> Clear:
+    """Return the arg-max, unclear where the two channels are nearly equal."""
+    return Clear(channels.argmax(1), (channels[:, 0] - channels[:, 1]).abs() >= CLOSE)
 
 
 def _watch(net: HMNetHead, found: dict[str, Tensor]) -> None:
@@ -124,54 +122,41 @@ def _watch(net: HMNetHead, found: dict[str, Tensor]) -> None:
         net.mamba.register_forward_hook(lambda m, args, out: found.update(mamba_out=out))
 
 
-def wgap_gram(case: Case) -> Comparisons:
+def wgap_gram(case: Case) -> Results:
     x, mask = case.tensors["in.feat"], case.tensors["in.mask"]
-    tolerance = absolute(1e-6)
-    yield case.compare("out.wgap", masked_mean(x, mask), tolerance)
-    yield case.compare("out.wgap_empty_mask", masked_mean(x, torch.zeros_like(mask)), tolerance)
-    if "in.mask_tiny" in case.tensors:
-        yield case.compare("out.wgap_tiny_mask", masked_mean(x, case.tensors["in.mask_tiny"]), tolerance)
-    yield case.compare("out.gram", gram(x), tolerance)
+    masks = {"": mask, "_empty_mask": torch.zeros_like(mask), "_tiny_mask": case.tensors.get("in.mask_tiny")}
+    means = {f"wgap{name}": masked_mean(x, given) for name, given in masks.items() if given is not None}
+    return {"out.": means | {"gram": gram(x)}}
 
 
-def priors(case: Case) -> Comparisons:
+def priors(case: Case) -> Results:
     found = prior_maps(*(case.tensors[f"in.{name}"] for name in ("query", "support", "mask")))
-    values = {"fg": found.fg, "bg": found.bg, "corr": found.corr}
-    for name, value in (values | {"fg_sim_max": found.fg_max, "corr_max": found.corr_max}).items():
-        yield case.compare(f"out.{name}", value, absolute(1e-5))
+    maps = {"fg": found.fg, "bg": found.bg, "corr": found.corr}
+    return {"out.": maps | {"fg_sim_max": found.fg_max, "corr_max": found.corr_max}}
 
 
-def kshot_reweight(case: Case) -> Comparisons:
+def kshot_reweight(case: Case) -> Results:
     distances, state = case.tensors["in.est_total"], case.group("state.kshot_rw.")
     width = len(state["0.weight"]) if "0.weight" in state else 0
     net = HMNetHead((4, 4), 4, 4, None, True, distances.shape[1], width)
     net.kshot_rw.load_state_dict(state)
     weights = shot_weights(distances, net.kshot_rw, sorted_order=True)
-    yield case.compare("mid.weight_softmax", weights, absolute(1e-6))
-    yield case.compare("out.est_val", (weights * distances).sum(1, keepdim=True), absolute(1e-6))
+    return {"mid.weight_softmax": weights, "out.est_val": (weights * distances).sum(1, keepdim=True)}
 
 
-def losses(case: Case) -> Comparisons:
+def losses(case: Case) -> Results:
     target = case.tensors["in.target"]
-    logits = {name: case.tensors["in.logits"].clone().requires_grad_() for name in ("dice", "ce")}
-    found = {
-        "dice": dice_loss(logits["dice"], target),
-        "ce": F.cross_entropy(logits["ce"], target.long(), ignore_index=255),
-    }
-    for name, value in found.items():
-        value.backward()
-        yield case.compare(f"out.{name}", value, absolute(1e-6))
-        yield case.compare(f"grad.{name}_logits", logits[name].grad, absolute(1e-6))
+    dice, ce = (case.tensors["in.logits"].clone().requires_grad_() for _ in range(2))
+    found = {"dice": dice_loss(dice, target), "ce": F.cross_entropy(ce, target.long(), ignore_index=255)}
+    return {"out.": found, "grad.": gradients(found["dice"] + found["ce"], dice_logits=dice, ce_logits=ce)}
 
 
-def lr_schedule(case: Case) -> Comparisons:
+def lr_schedule(case: Case) -> Iterator[Comparison]:
     for base, step, steps, rate in case.data["rows"]:
-        found = torch.tensor(poly_rate(base, step, steps), dtype=torch.float64)
-        reference = torch.tensor(rate, dtype=torch.float64)
-        yield compare(f"step {step} of {steps}", found, reference, absolute(1e-12))
+        yield compare(f"step {step} of {steps}", poly_rate(base, step, steps), rate, absolute(1e-12))
 
 
-def optimizers(case: Case) -> Comparisons:
+def optimizers(case: Case) -> Iterator[Results]:
     c, stored = case.config, case.data
     with torch.device("meta"):
         net = HMNetHead(
@@ -184,20 +169,26 @@ def optimizers(case: Case) -> Comparisons:
     sgd, adamw = HMNet.configure_optimizers(bare)
     names = {id(p): n for n, p in net.named_parameters()}
     groups = [[names[id(p)] for p in group["params"]] for group in sgd.param_groups]
-    yield equal("groups of SGD", groups, stored["sgd"]["groups"])
-    yield equal("rate in the configuration", usual["learning_rate"], stored["sgd"]["lr_config"])
+    yield {
+        "groups of SGD": Same(groups, stored["sgd"]["groups"]),
+        "rate in the configuration": Same(usual["learning_rate"], stored["sgd"]["lr_config"]),
+        "first rate": Same(poly_rate(stored["sgd"]["lr_config"], 0, 1), stored["sgd"]["lr_start_effective"]),
+    }
     for group in sgd.param_groups:
         for key, name in (("lr", "lr_start_effective"), ("momentum", "momentum"), ("weight_decay", "weight_decay")):
-            yield equal(f"{key} of SGD", group[key], stored["sgd"][name])
-    yield equal("first rate", poly_rate(stored["sgd"]["lr_config"], 0, 1), stored["sgd"]["lr_start_effective"])
+            yield {f"{key} of SGD": Same(group[key], stored["sgd"][name])}
     for number, (group, reference) in enumerate(zip(adamw.param_groups, stored["adamw"], strict=True)):
-        for key in ("lr", "weight_decay", "eps"):
-            yield equal(f"{key} of AdamW's group {number}", group[key], reference[key])
-        yield equal(f"betas of group {number}", list(group["betas"]), reference["betas"])
         found = [names[id(p)] for p in group["params"]]
-        yield equal(f"size of group {number}", len(found), reference["n"])
         listed = reference.get("first_names") or reference["names_without_decay"]
-        yield equal(f"names of group {number}", found[: len(listed)], listed)
+        yield {
+            f"{key} of AdamW's group {number}": Same(group[key], reference[key])
+            for key in ("lr", "weight_decay", "eps")
+        }
+        yield {
+            f"betas of group {number}": Same(list(group["betas"]), reference["betas"]),
+            f"size of group {number}": Same(len(found), reference["n"]),
+            f"names of group {number}": Same(found[: len(listed)], listed),
+        }
 
 
 def _whole(kind: str, classes: int, c: dict[str, Any], side: int) -> dict[str, nn.Module]:
@@ -208,12 +199,12 @@ def _whole(kind: str, classes: int, c: dict[str, Any], side: int) -> dict[str, n
     return {"": net, "head": HMNetHead(channels, 256, side, config, True, c["shot"], reweight)}
 
 
-def layout(case: Case) -> Comparisons:
+def layout(case: Case) -> Results:
     c = case.config
     with torch.device("meta"):
         modules = _whole(c["backbone"], {"pascal": 15, "coco": 60}[c["dataset"]], c, 64)
     found = [(key, list(v.shape)) for module in modules.values() for key, v in module.state_dict().items()]
-    yield equal("names, shapes, order", found, [(key, list(shape)) for key, shape in case.data.items()])
+    return {"names, shapes, order": Same(found, [(key, list(shape)) for key, shape in case.data.items()])}
 
 
 def true_model(case: Case) -> Comparisons:
@@ -229,8 +220,7 @@ def true_model(case: Case) -> Comparisons:
     query = _image("query_image", size, salt)
     support = torch.cat([_image(f"support_image{i}", size, salt) for i in range(c["shot"])])
     labels = torch.stack([_mask(i, size) for i in range(c["shot"])])[None]
-    yield case.compare("in.query_image_first8", query.flatten()[:8], absolute(1e-6))
-    yield case.compare("in.support_mask_sum1", (labels == 1).sum(), EXACT)
+    yield {"in.query_image_first8": query.flatten()[:8], "in.support_mask_sum1": (labels == 1).sum()}
     found: dict[str, Tensor] = {}
     with torch.no_grad():
         of_query = frozen(query)
@@ -246,7 +236,7 @@ def true_model(case: Case) -> Comparisons:
         output = net(of_query, by_shot(of_support, c["shot"]), labels, base_logits)
     final = F.interpolate(output.final, (size, size), mode="bilinear", align_corners=True)
     found |= {"merge_q": found["mamba_in_q"], "merge_s": found["mamba_in_s"], "meta_logits": output.meta}
-    yield case.compare("mid.priors_x10", 10 * found["priors"], absolute(2e-3))
+    yield {"mid.priors_x10": 10 * found["priors"]}
     for name in {key.removeprefix("mid.").rpartition("_")[0] for key in case.group("mid.")} - {"priors"}:
         if name not in found:  # reported as unchecked
             continue
@@ -254,8 +244,7 @@ def true_model(case: Case) -> Comparisons:
         part = value[:, :, ::2, ::2] if name == "meta_logits" else value[:, :: max(1, value.shape[1] // 16), ::8, ::8]
         yield from _summary(case, f"mid.{name}", value, part)
     yield from _summary(case, "out.final", final, final[:, :, ::8, ::8])
-    pixels = (final[:, 1] > final[:, 0]).sum()
-    yield case.compare("out.fg_pixels", pixels, absolute(0.002 * size * size))
+    yield {"out.fg_pixels": (final[:, 1] > final[:, 0]).sum()}
 
 
 def _summary(case: Case, name: str, value: Tensor, part: Tensor) -> Comparisons:
@@ -281,15 +270,24 @@ def _mask(shot: int, size: int) -> Tensor:
     return torch.where(distance < size * size // 4, 1, torch.where(distance < size * size // 3, 255, 0))
 
 
+LOSSES = {"out.loss_": absolute(1e-5), "out.loss_zero": absolute(1e-6)}
+HEAD = {"": relative(1e-5), "grad.": relative(1e-4, floor=1e-9), "out.bam_off_pred": EXACT, "out.pred": EXACT} | LOSSES
+WHOLE = {
+    "in.query_image_first8": absolute(1e-6),
+    "mid.priors_x10": absolute(2e-3),
+    "out.fg_pixels": lambda case: absolute(0.002 * case.config["image"] ** 2),
+}
 KINDS = {
-    "head_eval": head,
-    "head_train": head,
-    "wgap_gram": wgap_gram,
-    "prior_maps": priors,
-    "kshot_reweight": kshot_reweight,
-    "losses": (lambda case: "in.target" in case.tensors and "in.logits" in case.tensors, losses),
-    "lr_schedule": (lambda case: "rows" in case.data, lr_schedule),
-    "optimizers": (lambda case: "sgd" in case.data, optimizers),
-    "state_dict_layout": layout,
-    "end_to_end": (lambda case: "salt" in case.entry, true_model),
+    "head_eval": Kind(head, HEAD),
+    "head_train": Kind(head, HEAD),
+    "wgap_gram": Kind(wgap_gram, {"": absolute(1e-6)}),
+    "prior_maps": Kind(priors, {"": absolute(1e-5)}),
+    "kshot_reweight": Kind(kshot_reweight, {"": absolute(1e-6)}),
+    "losses": Kind(
+        losses, {"": absolute(1e-6)}, accepts=lambda case: {"in.target", "in.logits"} <= case.tensors.keys()
+    ),
+    "lr_schedule": Kind(lr_schedule, accepts=lambda case: "rows" in case.data),
+    "optimizers": Kind(optimizers, accepts=lambda case: "sgd" in case.data),
+    "state_dict_layout": Kind(layout),
+    "end_to_end": Kind(true_model, WHOLE, accepts=lambda case: "salt" in case.entry),
 }

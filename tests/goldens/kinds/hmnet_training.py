@@ -6,7 +6,7 @@ formulas of the index; the channels that dropout keeps are given.
 Shapes: b episodes of a process, K shots, H image side.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth
 from methods.hmnet.hmnet import HMNet
 from methods.modules.frozen_pspnet import FrozenPSPNet
 from methods.modules.pspnet import Features, PSPNet
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, equal
+from tests.goldens.harness import Case, Comparisons, Kind, Results, Same, Tolerance, absolute
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state
 
 DROPOUTS = ("down_query", "down_supp", "cls_meta", "base_learner")
@@ -90,53 +90,55 @@ def steps(case: Case) -> Comparisons:
     size = {"width": c["C"], "feature_side": c["S"], "blocks": c["n_blocks"], "shots": c["shot"]}
     method = Trained(BackboneConfig(f"pspnet_{c['backbone']}", "random"), **size, **rates, **mamba_rates)
     method.prepare(case)
-    yield from _groups(case, method)
+    yield _groups(case, method)
     named = dict(method.head.named_parameters())
     initial = {name: p.detach().clone() for name, p in named.items()}
-    learned = sorted(name for group in _listed(case) for name in group if name not in case.entry["without_gradient"])
-    yield _norms(case, "in.state_l2", [named[name] for name in sorted(n for group in _listed(case) for n in group)])
-    yield _norms(case, "in.frozen_l2", [v for _, v in sorted(method.backbone.state.items())])
+    listed = sorted(name for group in _listed(case) for name in group)
+    learned = [name for name in listed if name not in case.entry["without_gradient"]]
+    yield {"in.state_l2": _norms(named[name] for name in listed)}
+    yield {"in.frozen_l2": _norms(value for _, value in sorted(method.backbone.state.items()))}
     for step in range(c["steps"]):
         for process in range(c["processes"]):
             batch = _batch(case, step, process)
             with _given_dropout(case, step, process), _wide():
                 method.training_step(batch, step * c["processes"] + process)
-        yield from _inputs(case, step)
-        losses = method.logged[-c["processes"] :]
-        for name in ("main", "dice"):
-            values = torch.stack([found[f"train/{name}"] for found in losses])
-            yield case.compare(f"out.step{step}.{name}", values, absolute(1e-9))
+        yield _inputs(case, step)
+        logged = method.logged[-c["processes"] :]
+        losses = {name: torch.stack([found[f"train/{name}"] for found in logged]) for name in ("main", "dice")}
         groups = [group["lr"] for optimizer in method.made for group in optimizer.param_groups]
-        yield equal(f"step {step}: one rate for all groups of SGD", len(set(groups[:-2])), 1)
-        found_rates = torch.tensor([groups[0], *groups[-2:]], dtype=torch.float64)
-        yield case.compare(f"out.step{step}.rates", found_rates, absolute(1e-12))
+        yield {
+            f"out.step{step}.": losses | {"rates": [groups[0], *groups[-2:]]},
+            f"step {step}: one rate for all groups of SGD": Same(len(set(groups[:-2])), 1),
+        }
         gradients = {name: _known(named[name].grad) for name in learned}
         deltas = {name: named[name].detach() - initial[name] for name in learned}
         yield from _statistics(case, f"grad.step{step}.", gradients, 1e-7)
         yield from _statistics(case, f"out.step{step}.delta_", deltas, 1e-6)
     still = {name: p for name, p in named.items() if name in case.entry["without_gradient"]}
-    yield equal("parameters without a gradient", sorted(still), sorted(case.entry["without_gradient"]))
-    yield equal("their gradients", {p.grad for p in still.values()}, {None})
-    yield equal("they stay", all(torch.equal(p, initial[name]) for name, p in still.items()), True)
+    yield {
+        "parameters without a gradient": Same(sorted(still), sorted(case.entry["without_gradient"])),
+        "their gradients": Same({p.grad for p in still.values()}, {None}),
+        "they stay": Same(all(torch.equal(p, initial[name]) for name, p in still.items()), True),
+    }
     network = method.backbone.network(torch.empty(3, c["image"], c["image"])).state_dict()
     kept = all(torch.equal(value, method.backbone.state[name].to(value)) for name, value in network.items())
-    yield equal("frozen weights and statistics stay", kept, True)
+    yield {"frozen weights and statistics stay": Same(kept, True)}
 
 
 def _listed(case: Case) -> list[list[str]]:
     return [*case.entry["sgd_groups"], *case.entry["adamw_groups"]]
 
 
-def _groups(case: Case, method: Trained) -> Iterator[Comparison]:
-    names = {id(p): name for name, p in method.head.named_parameters()}
+def _groups(case: Case, method: Trained) -> Results:
+    names, results = {id(p): name for name, p in method.head.named_parameters()}, {}
     for optimizer, which in zip(method.made, ("sgd_groups", "adamw_groups"), strict=True):
         found = [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
-        yield equal(which, found, case.entry[which])
+        results[which] = Same(found, case.entry[which])
+    return results
 
 
-def _norms(case: Case, name: str, tensors: list[Tensor]) -> Comparison | None:
-    values = torch.stack([tensor.detach().double().norm() for tensor in tensors])
-    return case.compare(name, values, Tolerance("1e-12*|ref|", lambda ref: 1e-12 * ref.abs()))
+def _norms(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.stack([tensor.detach().double().norm() for tensor in tensors])
 
 
 def _statistics(case: Case, prefix: str, values: dict[str, Tensor], tolerance: float) -> Comparisons:
@@ -161,11 +163,10 @@ def _statistics(case: Case, prefix: str, values: dict[str, Tensor], tolerance: f
     )
 
 
-def _inputs(case: Case, step: int) -> Comparisons:
-    """Compare what the case tells of its own images and labels."""
+def _inputs(case: Case, step: int) -> Results:
+    """Return what the case tells of its own images and labels."""
     batches = [_batch(case, step, process) for process in range(case.config["processes"])]
     first = batches[0].images[batches[0].query[0]].flatten()[:8]
-    yield case.compare(f"in.step{step}.query_first8", first, EXACT)
     truths = torch.stack([label for batch in batches for label in batch.known_truth().label_maps])
     labels = torch.cat([batch.support_labels for batch in batches])
     sums = [
@@ -173,7 +174,7 @@ def _inputs(case: Case, step: int) -> Comparisons:
         for rows in (lambda b: b.query, lambda b: b.support)
     ]
     counts = [int((maps == value).sum()) for maps in (truths, labels) for value in (1, 255)]
-    yield case.compare(f"in.step{step}.checks", torch.tensor([*sums, *counts]), EXACT)
+    return {f"in.step{step}.": {"query_first8": first, "checks": [*sums, *counts]}}
 
 
 def _batch(case: Case, step: int, process: int) -> EpisodeBatch:
@@ -260,4 +261,7 @@ def _known(value: Tensor | None) -> Tensor:
     return value
 
 
-KINDS = {"hmnet_train_steps": steps, "hmnet_ddp_batch": steps}
+NORMS = Tolerance("1e-12*|ref|", lambda ref: 1e-12 * ref.abs())
+LOSSES = {"*.main": absolute(1e-9), "*.dice": absolute(1e-9), "*.rates": absolute(1e-12)}
+STEPS = {"in.state_l2": NORMS, "in.frozen_l2": NORMS} | LOSSES
+KINDS = dict.fromkeys(("hmnet_train_steps", "hmnet_ddp_batch"), Kind(steps, STEPS))

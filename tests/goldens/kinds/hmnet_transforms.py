@@ -9,10 +9,7 @@ from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur,
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.label_maps import bounding_boxes
 from fsbench.data.transforms import resize_image_cv2, resize_labels_cv2
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, equal
-
-IMAGES = {"blur": 0.2, "rotate": 3.0, "train_pipeline": 0.06}
-"""Tolerances; the others are 1e-3."""
+from tests.goldens.harness import Case, Comparisons, Kind, Same, absolute, few
 
 
 def transforms(case: Case) -> Comparisons:
@@ -32,27 +29,19 @@ def transforms(case: Case) -> Comparisons:
             else:
                 single = {"scale": Scale(tuple(c.get("scale", ()))), "rotate": Rotate(), "blur": blur, "flip": flip}
                 found = (single.get(name) or Crop(c["shape"][0]))(image, label, rng)
-            yield equal(f"{name}: draws", rng.random(), c["next_random_after"])
+            yield {f"{name}: draws": Same(rng.random(), c["next_random_after"])}
         picture = torch.from_numpy(np.ascontiguousarray(found[0]))
         if name.endswith("pipeline"):
             mean, std = (255 * torch.tensor(v) for v in (IMAGENET_MEAN, IMAGENET_STD))
             picture = ((picture - mean) / std).permute(2, 0, 1)
-        yield case.compare(f"out.{name}_image", picture, absolute(IMAGES.get(name, 1e-3)))
-        yield _labels(case, f"out.{name}_label", found[1], 5 if name == "train_pipeline" else 0)
-    if "in.bbox_mask" not in case.tensors:
-        return
-    boxes = bounding_boxes(case.tensors["in.bbox_mask"].numpy().astype(np.uint8))
-    yield _labels(case, "out.bbox_label", boxes, 0)
+        yield {f"out.{name}_image": picture, f"out.{name}_label": np.ascontiguousarray(found[1])}
+    if "in.bbox_mask" in case.tensors:
+        yield {"out.bbox_label": bounding_boxes(case.tensors["in.bbox_mask"].numpy().astype(np.uint8))}
 
 
-def _labels(case: Case, name: str, label: np.ndarray, pixels: int) -> Comparison | None:
-    """Compare labels, of which at most `pixels` may differ."""
-    if name not in case.tensors:
-        return None
-    found = torch.from_numpy(np.ascontiguousarray(label)).double()
-    differ = int((found != case.tensors[name].double()).sum())
-    tolerance = EXACT if differ > pixels else Tolerance(f"{pixels} pixels", lambda ref: float("inf"))
-    return case.compare(name, found, tolerance)
-
-
-KINDS = {"transforms": transforms}
+IMAGES = {"blur": 0.2, "rotate": 3.0, "train_pipeline": 0.06}
+"""Tolerances; the others are 1e-3."""
+TOLERANCES = {"*_image": absolute(1e-3), "out.train_pipeline_label": few(entries=5)}
+KINDS = {
+    "transforms": Kind(transforms, TOLERANCES | {f"out.{name}_image": absolute(tol) for name, tol in IMAGES.items()})
+}

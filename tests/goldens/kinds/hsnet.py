@@ -9,8 +9,9 @@ from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.correlation import hyper_correlation, prior_mask
 from fsbench.ops.kept_correlation import keep_correlation, unit
 from methods.hsnet import HyperpixelLearner
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, relative
+from tests.goldens.harness import Case, Comparisons, Kind, Results, Same, Tolerance, absolute, relative
 from tests.goldens.hashed import value
+from tests.goldens.networks import gradients, record_outputs
 
 SUMMARY = Tolerance("1e-5 each", lambda ref: 1e-5 * ref.abs())
 
@@ -23,27 +24,21 @@ def center_pivot(case: Case) -> Comparisons:
         module.load_state_dict(case.state())
         x = t["in.x"].clone().requires_grad_()
         y = getattr(module, form)(x)
-        (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum().backward()
-        yield case.compare("out.y", y, absolute(1e-5))
-        for name, gradient in ({"x": x.grad} | {n: p.grad for n, p in module.named_parameters()}).items():
-            assert gradient is not None
-            yield case.compare(f"grad.{name}", gradient, relative(1e-4))
+        loss = (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum()
+        yield {"out.y": y, "grad.": gradients(loss, module, x=x)}
 
 
 def learner(case: Case) -> Comparisons:
-    c, _t = case.config, case.tensors
+    c = case.config
     counts = c.get("channels") or {"layer4": 3, "layer3": 6, "layer2": 4}
     net = HyperpixelLearner([counts[name] for name in ("layer2", "layer3", "layer4")])
     if "n_parameters" in c:
         found = sum(p.numel() for p in net.parameters())
-        yield Comparison("number of parameters", found - c["n_parameters"], 0, "exact", found == c["n_parameters"])
+        yield {"number of parameters": Same(found, c["n_parameters"])}
     shapes = {name: p.shape for name, p in sorted(net.named_parameters())}
     net.load_state_dict({name: _weight(name, shape, j) for j, (name, shape) in enumerate(shapes.items(), 1)})
     caught: dict[str, Tensor] = {}
-    for name in ("4", "3", "2"):
-        net.get_submodule(f"encoder_layer{name}").register_forward_hook(
-            lambda m, args, out, name=name: caught.update({name: out.detach()})
-        )
+    record_outputs(caught, **{name: net.get_submodule(f"encoder_layer{name}") for name in ("4", "3", "2")})
     pyramid = []
     for i, name in enumerate(("layer4", "layer3", "layer2")):
         side = c["sides"][name]
@@ -52,15 +47,13 @@ def learner(case: Case) -> Comparisons:
     logits = net(pyramid)
     target = value(logits[:, 0].numel(), c["input_base"] + 9, 1).view(logits[:, 0].shape) > 0
     loss = F.cross_entropy(logits, target.long())
-    loss.backward()
-    yield case.compare("mid.sqz4", caught["4"], absolute(1e-4))
-    for name in ("3", "2"):
-        yield case.compare(f"mid.sqz{name}_absmean_sum", _summary(caught[name]), SUMMARY)
-    yield case.compare("out.logits", logits, absolute(1e-4))
-    yield case.compare("out.loss", loss[None], relative(1e-5))
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None
-        yield case.compare(f"grad_absmean.{name}", parameter.grad.double().abs().mean()[None], relative(1e-3))
+    yield {
+        "mid.sqz4": caught["4"],
+        "mid.": {f"sqz{name}_absmean_sum": _summary(caught[name]) for name in ("3", "2")},
+        "out.logits": logits,
+        "out.loss": loss[None],
+        "grad_absmean.": {name: g.double().abs().mean()[None] for name, g in gradients(loss, net).items()},
+    }
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -91,24 +84,32 @@ def correlation_vote(case: Case) -> Comparisons:
     plain = [hyper_correlation(q, s, t["in.mask"]) for q, s in zip(*stacks, strict=True)]
     kept = [keep_correlation(unit(q), s, t["in.mask"]).dense() for q, s in zip(*stacks, strict=True)]
     for found in (plain, kept):
-        yield case.compare("out.corr4", found[0], absolute(1e-5))
-        yield case.compare("out.corr3", found[1][..., :3, :3], absolute(1e-5))
-        yield case.compare("out.corr2_absmean_sum", _summary(found[2]), SUMMARY)
-        yield case.compare("out.corr2_slice", found[2][:, :, :2, :2, 4, 4:6], absolute(1e-5))
+        yield {
+            "out.corr4": found[0],
+            "out.corr3": found[1][..., :3, :3],
+            "out.corr2_absmean_sum": _summary(found[2]),
+            "out.corr2_slice": found[2][:, :, :2, :2, 4, 4:6],
+        }
     if "in.vote_logits" in t:
-        yield case.compare("out.vote_mask", combine(t["in.vote_logits"], "hsnet_vote")[1], EXACT)
+        yield {"out.vote_mask": combine(t["in.vote_logits"], "hsnet_vote")[1]}
 
 
-def prior(case: Case) -> Comparisons:
+def prior(case: Case) -> Results:
     t, size = case.tensors, case.config["out_size"]
     found = prior_mask(t["in.query_feat4"], t["in.support_feat4"], t["in.support_masks"], (size[0], size[1]))
-    yield case.compare("out.prior_per_shot", found, absolute(1e-5))
-    yield case.compare("out.prior", found.mean(1, keepdim=True), absolute(1e-5))
+    return {"out.prior_per_shot": found, "out.prior": found.mean(1, keepdim=True)}
 
 
+LEARNER = {
+    "mid.sqz4": absolute(1e-4),
+    "mid.": SUMMARY,
+    "out.logits": absolute(1e-4),
+    "out.loss": relative(1e-5),
+    "grad_absmean.": relative(1e-3),
+}
 KINDS = {
-    "center_pivot_conv4d": center_pivot,
-    "hsnet_learner": learner,
-    "hsnet_correlation_vote": correlation_vote,
-    "pfenet_prior": prior,
+    "center_pivot_conv4d": Kind(center_pivot, {"out.y": absolute(1e-5), "grad.": relative(1e-4)}),
+    "hsnet_learner": Kind(learner, LEARNER),
+    "hsnet_correlation_vote": Kind(correlation_vote, {"out.corr": absolute(1e-5), "out.corr2_absmean_sum": SUMMARY}),
+    "pfenet_prior": Kind(prior, {"": absolute(1e-5)}),
 }

@@ -1,90 +1,98 @@
 """Episodes, annotations, preprocessing and metrics of the in-context protocol (incontext-protocol §7)."""
 
 import gzip
-import hashlib
 import json
 import pickle
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from datamodules.datasets.lvis import Lvis
 from datamodules.datasets.paco_part import PacoPart
 from datamodules.datasets.pascal_part import PascalPart
 from datamodules.indexes.views import ViewIndex, view_photo
-from datamodules.lists.official import checksums, read_official
-from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.data.dataset import VOID, pairs_sha256
+from fsbench.data.batch import normalise
+from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
-from fsbench.metrics.confusion import fb_iou, mean_iou
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.incontext import OwnEpisodes
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.registry import load_protocol
-from tests.goldens.harness import EXACT, Case, Comparisons, Skipped, absolute, compare, equal
-from tests.goldens.kinds.fss_protocol import _fss_pool, _pascal_pair, _pool, line_of
-from tests.goldens.kinds.metrics import _background_foreground, _by_class, _counts
+from tests.goldens.harness import EXACT, Case, Check, Comparisons, Kind, Results, Same, absolute, compare
+from tests.goldens.kinds.fss_protocol import official_pool
+from tests.goldens.meters import (
+    background_foreground,
+    by_class,
+    counts_of,
+    line_of,
+    listed_pool,
+    parse_pair,
+    same_list,
+    same_text,
+    scores,
+    truth_of,
+)
 
 ISAID_LISTS = Path(__file__).parents[1] / "incontext" / "isaid_val_lists.txt.gz"
 DRAWN = {"coco": "class_first", "pascal": "sequential", "isaid": "sequential"}
 
 
+def isaid_pairs(lines: list[str], *place: str) -> list[tuple[str, int]]:
+    """Return the pairs of the lines that begin with the words of `place`: a fold, or a split and a fold."""
+    words = [line.split() for line in lines]
+    return [parse_pair(line[-1]) for line in words if tuple(line[:-1]) == place]
+
+
+def isaid_pool(fold: int) -> Pool:
+    """Return the pool of a fold of iSAID, from the authors' lists."""
+    lines = gzip.decompress(ISAID_LISTS.read_bytes()).decode().splitlines()
+    return listed_pool(isaid_pairs(lines, str(fold)), "sequential")
+
+
 def _listed_pool(case: Case, benchmark: str, fold: int) -> Pool:
-    """Queries and supports of a fold, from the authors' lists."""
+    """Return queries and supports of a fold, from the authors' lists."""
     if benchmark == "isaid":
-        lines = [line.split() for line in gzip.decompress(ISAID_LISTS.read_bytes()).decode().splitlines()]
-        return _pool([_pascal_pair(pair) for own, pair in lines if int(own) == fold], "sequential")
-    if case.lists is None or not (case.lists / "hsnet").is_dir():
-        raise Skipped("it needs the official lists: --lists DIR (with the folder hsnet) or $FSBENCH_TEST_DATA")
-    if benchmark == "fss":
-        return _fss_pool((case.lists / "hsnet" / "fss" / "test.txt").read_text().split(), "test")
-    pairs = read_official([case.lists / "hsnet"], benchmark, "val", fold)
-    assert pairs is not None
-    return _pool(pairs.pairs, DRAWN[benchmark])
+        return isaid_pool(fold)
+    return official_pool(case, benchmark, "test" if benchmark == "fss" else "val", fold, DRAWN.get(benchmark, ""))
 
 
-def episodes(case: Case) -> Comparisons:
+def episodes(case: Case) -> Results:
     """Whole runs of the data sets with lists, as text lines."""
     config, lines = case.config, case.data.splitlines()
     pool = _listed_pool(case, config["benchmark"], config["fold"])
-    if config["benchmark"] in ("isaid", "fss"):
-        yield equal("episodes of a run", len(pool.pairs), len(lines))
     found = [line_of(e) for e in islice(hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), len(lines))]
-    yield equal(f"{len(lines)} episodes", found, lines)
-    if "sha256_of_text" in case.entry:
-        yield equal("sha256 of the text", hashlib.sha256(case.data.encode()).hexdigest(), case.entry["sha256_of_text"])
+    whole = config["benchmark"] in ("isaid", "fss")
+    return {
+        "episodes of a run": Same(len(pool.pairs), len(lines)) if whole else None,
+        f"{len(lines)} episodes": Same(found, lines),
+        **same_text(case),
+    }
 
 
-def isaid_lists(case: Case) -> Comparisons:
+def isaid_lists(case: Case) -> Iterator[Results]:
     """The authors' lists against the checksums that ours are verified with."""
-    lines = [line.split() for line in case.data.splitlines()]
     for fold in range(3):
-        pairs = tuple(_pascal_pair(pair) for own, pair in lines if int(own) == fold)
-        known = checksums("isaid")["val", fold]
-        found = (len(pairs), pairs_sha256(pairs, ordered=False), pairs_sha256(pairs, ordered=True))
-        yield equal(f"fold {fold}", found, (known.pairs, known.sha256_sorted, known.sha256_ordered))
+        yield same_list("isaid", "val", fold, isaid_pairs(case.data.splitlines(), str(fold)))
 
 
-def log_classes(case: Case) -> Comparisons:
+def log_classes(case: Case) -> Iterator[Results]:
     """Classes that moved in the released logs; -1 where none did."""
     for run, logged in case.data.items():
         fold, shot = (int(number) for number in re.findall(r"fold(\d+)_(\d+)shot", run)[0])
         pool = _listed_pool(case, case.config["benchmark"], fold)
         drawn = [(e.query_class - 1 - fold) // 4 for e in islice(hsnet_episodes(pool, shot=shot), len(logged))]
         moved = [place for place, seen in enumerate(logged) if seen >= 0]
-        yield equal(f"{run}: {len(moved)} episodes", [drawn[i] for i in moved], [logged[i] for i in moved])
+        yield {f"{run}: {len(moved)} episodes": Same([drawn[i] for i in moved], [logged[i] for i in moved])}
 
 
 def save_photos(folder: Path, images: dict[str, list[int]], suffix: str = "") -> None:
@@ -139,7 +147,7 @@ def pascal_part_folder(root: Path, data: dict[str, Any]) -> PascalPart:
     return PascalPart(str(root.parent))
 
 
-def _of_annotations(make: Callable[[Path, dict[str, Any]], ViewIndex]) -> Callable[[Case], Comparisons]:
+def _of_annotations(make: Callable[[Path, dict[str, Any]], ViewIndex]) -> Check:
     def check(case: Case) -> Comparisons:
         with tempfile.TemporaryDirectory() as folder:
             yield from _compare_run(case, make(Path(folder), case.data))
@@ -153,17 +161,15 @@ def _compare_run(case: Case, index: ViewIndex) -> Comparisons:
     run = OwnEpisodes.find(index).run(config["fold"], config["shot"], config["seed"])
     names = [index.class_names[number - 1] for number in run.class_ids]
     if "class_names" in data:
-        yield equal("classes", names, data["class_names"])
+        yield {"class_names": names}
     if "category_ids" in data:
-        yield equal("classes", names, [f"category {key}" for key in data["category_ids"]])
+        yield {"classes": Same(names, [f"category {key}" for key in data["category_ids"]])}
     if "n_qualifying" in data:
         assert isinstance(index, Lvis)
-        yield equal(
-            "categories with enough images", len(index.frequent_categories(config["shot"])), data["n_qualifying"]
-        )
+        yield {"n_qualifying": len(index.frequent_categories(config["shot"]))}
     protocol = load_protocol("incontext")
     official = protocol.episode_count(index.name, 0)
-    yield equal("episodes of a run", official if run.length is None else min(official, run.length), data["length"])
+    yield {"length": official if run.length is None else min(official, run.length)}
     task = EpisodeTask(config["fold"], shot=config["shot"], episodes=len(data["episodes"]))
     drawn = protocol.manifest(index, task).episodes
     found = {
@@ -173,7 +179,7 @@ def _compare_run(case: Case, index: ViewIndex) -> Comparisons:
         "query_crop_hw": [list(index.label_map(e.query).shape) for e in drawn],
     }
     for key, values in found.items():
-        yield equal(key, values, [stored[key] for stored in data["episodes"]])
+        yield {key: Same(values, [stored[key] for stored in data["episodes"]])}
     for place, (episode, stored) in enumerate(zip(drawn, data["episodes"], strict=True)):
         yield from _compare_pixels(f"episode {place}", index, episode, stored, config["image_size"])
 
@@ -183,12 +189,14 @@ def _compare_pixels(where: str, index: ViewIndex, episode: Episode, stored: dict
 
     batch = load_episode(index, episode, LoadingConfig(size, Geometry("pil", "input")))
     query, supports = batch.known_truth().label_maps[0].numpy(), batch.support_masks[0, 0].numpy()
-    yield equal(f"{where}: query mask's sum", int(query.sum()), stored["query_mask_sum"])
-    yield equal(f"{where}: support masks' sums", supports.sum((1, 2)).tolist(), stored["support_mask_sums"])
+    yield {
+        f"{where}: query mask's sum": Same(int(query.sum()), stored["query_mask_sum"]),
+        f"{where}: support masks' sums": Same(supports.sum((1, 2)).tolist(), stored["support_mask_sums"]),
+    }
     if "query_mask" in stored:
-        yield equal(f"{where}: query mask", _rows(query), stored["query_mask"])
+        yield {f"{where}: query mask": Same(_rows(query), stored["query_mask"])}
     if "support_masks" in stored:
-        yield equal(f"{where}: support masks", [_rows(mask) for mask in supports], stored["support_masks"])
+        yield {f"{where}: support masks": Same([_rows(mask) for mask in supports], stored["support_masks"])}
     sums = batch.images.double().div(255).sum((1, 2, 3))
     yield compare(f"{where}: query image's sum", sums[int(batch.query[0])], stored["query_image_sum"], absolute(1e-2))
     own = sums[batch.support[0, 0]]
@@ -199,52 +207,46 @@ def _rows(mask: np.ndarray) -> list[str]:
     return ["".join(map(str, row)) for row in mask.astype(int).tolist()]
 
 
-def preprocess(case: Case) -> Comparisons:
+def preprocess(case: Case) -> Iterator[Results]:
     size, stride = case.config["image_size"], case.config["stride"]
-    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     for i in case.group("in.image."):
-        image = resize_image(case.tensors[f"in.image.{i}"].numpy(), size).float() / 255
-        yield case.compare(f"out.image.{i}", image[:, ::stride, ::stride], absolute(1e-5))
-        yield case.compare(f"out.image_mean.{i}", image.double().mean((1, 2)), absolute(1e-5))
-        yield case.compare(f"out.normalised.{i}", ((image - mean) / std)[:, ::stride, ::stride], absolute(1e-5))
+        image = resize_image(case.tensors[f"in.image.{i}"].numpy(), size)
         labels = case.tensors[f"in.label.{i}"].numpy().astype(np.uint8)
-        yield case.compare(f"out.mask.{i}", resize_labels(way_labels(labels, [7]), size, size) == 1, EXACT)
+        yield {
+            f"out.image.{i}": image[:, ::stride, ::stride].float() / 255,
+            f"out.image_mean.{i}": image.double().mean((1, 2)) / 255,
+            f"out.normalised.{i}": normalise(image)[:, ::stride, ::stride],
+            f"out.mask.{i}": resize_labels(way_labels(labels, [7]), size, size) == 1,
+        }
 
 
-def void(case: Case) -> Comparisons:
+def void(case: Case) -> Iterator[Results]:
     size, number = case.config["image_size"], case.config["class_id"] + 1
     for i, labels in case.group("in.label.").items():
         slots = resize_labels(way_labels(labels.numpy().astype(np.uint8), [number]), size, size)
-        yield case.compare(f"out.mask.{i}", slots == 1, EXACT)
-        yield case.compare(f"out.mask_coco.{i}", slots == 1, EXACT)
-        yield case.compare(f"out.ignore.{i}", slots == VOID, EXACT)
+        yield {f"out.mask.{i}": slots == 1, f"out.mask_coco.{i}": slots == 1, f"out.ignore.{i}": slots == VOID}
 
 
-def metrics(case: Case) -> Comparisons:
+def metrics(case: Case) -> Results:
     """Counts of single episodes, and the scores of all."""
     t, class_ids = case.tensors, case.config["class_ids"]
-    truth: Tensor = t["in.gt"].clone()
-    if case.config["ignore"]:
-        truth[t["in.ignore"] > 0] = VOID
-    inter, union = _background_foreground(_counts(t["in.pred"], truth))
-    yield case.compare("out.inter", inter.T, EXACT)
-    yield case.compare("out.union", union.T, EXACT)
+    truth = truth_of(case) if case.config["ignore"] else t["in.gt"]
+    inter, union = background_foreground(counts_of(t["in.pred"], truth))
+    found = {"inter": inter.T, "union": union.T}
     places = [class_ids.index(number) for number in t["in.class_id"].tolist()]
-    inter, union = _by_class(inter, places, len(class_ids)), _by_class(union, places, len(class_ids))
-    yield case.compare("out.class_iou", inter[1] / np.maximum(union[1], 1), absolute(1e-4))
-    yield case.compare("out.miou", [mean_iou(inter[1], union[1])], absolute(1e-4))
-    background = (inter[0].sum(), union[0].sum())
-    yield case.compare("out.fb_iou", [fb_iou(inter[1], union[1], background)], absolute(1e-4))
+    inter, union = by_class(inter, places, len(class_ids)), by_class(union, places, len(class_ids))
+    figures = {name: [value] for name, value in scores(inter, union).items()}
+    return {"out.": found | figures | {"class_iou": inter[1] / np.maximum(union[1], 1)}}
 
 
 KINDS = {
-    "incontext_episodes": episodes,
-    "incontext_isaid_lists": isaid_lists,
-    "incontext_log_classes": log_classes,
-    "incontext_lvis": _of_annotations(lvis_folder),
-    "incontext_paco_part": _of_annotations(paco_folder),
-    "incontext_pascal_part": _of_annotations(pascal_part_folder),
-    "incontext_preprocess": preprocess,
-    "incontext_void": void,
-    "incontext_metrics": metrics,
+    "incontext_episodes": Kind(episodes),
+    "incontext_isaid_lists": Kind(isaid_lists),
+    "incontext_log_classes": Kind(log_classes),
+    "incontext_lvis": Kind(_of_annotations(lvis_folder)),
+    "incontext_paco_part": Kind(_of_annotations(paco_folder)),
+    "incontext_pascal_part": Kind(_of_annotations(pascal_part_folder)),
+    "incontext_preprocess": Kind(preprocess, {"out.": absolute(1e-5), "out.mask.": EXACT}),
+    "incontext_void": Kind(void),
+    "incontext_metrics": Kind(metrics, {"out.": absolute(1e-4), "out.inter": EXACT, "out.union": EXACT}),
 }

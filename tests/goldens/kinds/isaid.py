@@ -1,7 +1,5 @@
 """Lists, episodes, label maps and scores of iSAID-5i by the programs of GF-SAM, SDM and R2Net (isaid-protocol)."""
 
-import gzip
-import hashlib
 import random
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -12,8 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets.isaid import Isaid, Isaid512
-from datamodules.lists.official import checksums
-from fsbench.data.dataset import VOID, pairs_sha256
+from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
@@ -23,9 +20,9 @@ from fsbench.protocols.isaid import sdm_episodes
 from fsbench.protocols.pfenet import pfenet_episode
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import load_segmentation
-from tests.goldens.harness import EXACT, Case, Comparisons, absolute, equal
-from tests.goldens.kinds.fss_protocol import _pascal_pair, _pool, line_of
-from tests.goldens.kinds.incontext import ISAID_LISTS
+from tests.goldens.harness import Case, Check, Kind, Results, Same, absolute
+from tests.goldens.kinds.incontext import isaid_pairs, isaid_pool
+from tests.goldens.meters import line_of, listed_pool, parse_pair, same_list, same_text
 
 
 def _rows(episodes: Iterator[Episode], number: int) -> list[list[Any]]:
@@ -33,56 +30,54 @@ def _rows(episodes: Iterator[Episode], number: int) -> list[list[Any]]:
     return [[e.query_class - 1, e.query, list(e.supports[0])] for e in islice(episodes, number)]
 
 
-def episodes(case: Case) -> Comparisons:
+def episodes(case: Case) -> Results:
     config, lists = case.config, case.data["lists"]
     fold, test = config["fold"], config["split"] == "test"
     chosen = [lists["val"][fold]] if test else [own for other, own in enumerate(lists["trn"]) if other != fold]
-    pool = _pool([_pascal_pair(line) for own in chosen for line in own], "sequential")
-    yield equal("items", len(pool.pairs), case.data["length"])
+    pool = listed_pool([parse_pair(line) for own in chosen for line in own], "sequential")
     index = object.__new__(Isaid)  # its classes alone; there are no files
     expected = index.test_classes(fold) if test else index.train_classes(fold)
-    yield equal("classes", [number - 1 for number in expected], case.data["classes"])
     drawn = hsnet_episodes(pool, shot=config["shot"], seed=config["seed"])
-    yield equal("episodes", _rows(drawn, config["episodes"]), case.data["episodes"])
+    return {
+        "length": len(pool.pairs),
+        "classes": [number - 1 for number in expected],
+        "episodes": _rows(drawn, config["episodes"]),
+    }
 
 
-def official_episodes(case: Case) -> Comparisons:
+def official_episodes(case: Case) -> Results:
     config, lines = case.config, case.data.splitlines()
-    listed = [line.split() for line in gzip.decompress(ISAID_LISTS.read_bytes()).decode().splitlines()]
-    pool = _pool([_pascal_pair(pair) for own, pair in listed if int(own) == config["fold"]], "sequential")
+    pool = isaid_pool(config["fold"])
     drawn = hsnet_episodes(pool, shot=config["shot"], seed=0)
-    yield equal(f"{len(lines)} episodes", [line_of(e) for e in islice(drawn, len(lines))], lines)
-    yield equal("sha256 of the text", hashlib.sha256(case.data.encode()).hexdigest(), case.entry["sha256_of_text"])
     official = load_segmentation("isaid").episode_count("isaid", len(pool.pairs))
-    yield equal("episodes of a run", min(official, config["episodes"]), len(lines))
+    return {
+        f"{len(lines)} episodes": Same([line_of(e) for e in islice(drawn, len(lines))], lines),
+        "episodes of a run": Same(min(official, config["episodes"]), len(lines)),
+        **same_text(case),
+    }
 
 
-def lists(case: Case) -> Comparisons:
+def lists(case: Case) -> Iterator[Results]:
     """All six lists against the checksums that ours are verified with."""
-    lines = [line.split() for line in case.data.splitlines()]
     for split, fold in ((split, fold) for split in ("trn", "val") for fold in range(3)):
-        pairs = tuple(_pascal_pair(pair) for part, own, pair in lines if (part, int(own)) == (split, fold))
-        known = checksums("isaid")[split, fold]
-        found = (len(pairs), pairs_sha256(pairs, ordered=False), pairs_sha256(pairs, ordered=True))
-        yield equal(f"{split} {fold}", found, (known.pairs, known.sha256_sorted, known.sha256_ordered))
-    yield equal("sha256 of the text", hashlib.sha256(case.data.encode()).hexdigest(), case.entry["sha256_of_text"])
+        yield same_list("isaid", split, fold, isaid_pairs(case.data.splitlines(), split, str(fold)))
+    yield same_text(case)
 
 
-def sdm(case: Case) -> Comparisons:
-    pool = _pool([_pascal_pair(line) for line in case.data["list"]], "sequential")
+def sdm(case: Case) -> Results:
+    pool = listed_pool([parse_pair(line) for line in case.data["list"]], "sequential")
     seed = load_segmentation("isaid_sdm").seed
     assert seed is not None
     drawn = sdm_episodes(pool, shot=case.config["shot"], seed=seed)
-    yield equal("episodes", _rows(drawn, case.config["episodes"]), case.data["episodes"])
+    return {"episodes": _rows(drawn, case.config["episodes"])}
 
 
-def r2net(case: Case) -> Comparisons:
+def r2net(case: Case) -> Results:
     """Episodes in one process, whose generator goes on from pass to pass."""
     config, data = case.config, case.data
     index = object.__new__(Isaid512)  # its classes alone; there are no files
     index.division = config["variant"]
     classes = index.test_classes(config["split"])
-    yield equal("classes of the fold", classes, data["fold_classes"])
     images_of = {int(number): names for number, names in data["class_lists"].items()}
     pairs = [(name, classes[0]) for name in data["queries"]]
     pool = Pool(pairs, images_of, classes, "image_first", data["present"].__getitem__)
@@ -92,18 +87,16 @@ def r2net(case: Case) -> Comparisons:
         for i, query in islice(enumerate(cycle(pool.images)), config["episodes"])
     ]
     found = [[e.query_class, e.query, list(reversed(e.supports[0]))] for e in drawn]
-    yield equal("episodes", found, data["episodes"])
+    return {"fold_classes": classes, "episodes": found}
 
 
-def frame(case: Case) -> Comparisons:
+def frame(case: Case) -> Results:
     size, number = case.config["size"], case.config["class_number"]
     labels, support = (
         resize_labels(way_labels(case.tensors[name].numpy(), [number]), size, size)
         for name in ("in.label", "in.support_label")
     )
-    yield case.compare("out.mask", labels == 1, EXACT)
-    yield case.compare("out.ignore", labels == VOID, EXACT)
-    yield case.compare("out.support_mask", support == 1, EXACT)
+    return {"out.mask": labels == 1, "out.ignore": labels == VOID, "out.support_mask": support == 1}
 
 
 def _scores(case: Case, protocol: str) -> tuple[float, float]:
@@ -120,23 +113,22 @@ def _scores(case: Case, protocol: str) -> tuple[float, float]:
     return float(mean_iou(*sums)), float(score)
 
 
-def _metric(protocol: str, tolerance: float) -> Any:
-    def check(case: Case) -> Comparisons:
+def metric(protocol: str) -> Check:
+    def results(case: Case) -> Results:
         miou, both = _scores(case, protocol)
-        yield case.compare("out.miou", np.array([miou]), absolute(tolerance))
-        yield case.compare("out.fb_iou", np.array([both]), absolute(tolerance))
+        return {"out.miou": [miou], "out.fb_iou": [both]}
 
-    return check
+    return results
 
 
 KINDS = {
-    "isaid_episodes": episodes,
-    "isaid_episodes_official": official_episodes,
-    "isaid_lists": lists,
-    "isaid_episodes_sdm": sdm,
-    "isaid_episodes_r2net": r2net,
-    "isaid_frame": frame,
-    "isaid_metric_gfsam": _metric("isaid", 1e-3),
-    "isaid_metric_sdm": _metric("isaid_sdm", 1e-8),
-    "isaid_metric_r2net": _metric("isaid_r2net", 1e-8),
+    "isaid_episodes": Kind(episodes),
+    "isaid_episodes_official": Kind(official_episodes),
+    "isaid_lists": Kind(lists),
+    "isaid_episodes_sdm": Kind(sdm),
+    "isaid_episodes_r2net": Kind(r2net),
+    "isaid_frame": Kind(frame),
+    "isaid_metric_gfsam": Kind(metric("isaid"), {"": absolute(1e-3)}),
+    "isaid_metric_sdm": Kind(metric("isaid_sdm"), {"": absolute(1e-8)}),
+    "isaid_metric_r2net": Kind(metric("isaid_r2net"), {"": absolute(1e-8)}),
 }

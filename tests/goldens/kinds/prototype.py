@@ -12,10 +12,10 @@ from methods.prototype import (
     support_sums,
     token_logits,
 )
-from tests.goldens.harness import EXACT, Case, Comparisons, Tolerance, absolute
+from tests.goldens.harness import EXACT, Case, Clear, Kind, Results, Tolerance, absolute
 
 
-def prototype(case: Case) -> Comparisons:
+def prototype(case: Case) -> Results:
     c, t = case.config, case.tensors
     grid = (c["grid"][0], c["grid"][1])
     weights = cell_weights(t["in.support_masks"], *grid)
@@ -24,31 +24,32 @@ def prototype(case: Case) -> Comparisons:
     logits = token_logits(cosines(query, prototypes), prototypes.valid, c["alpha"], c["delta"])
     score = presence(logits, c["top_fraction"])
     full = resize_logits(logits, grid, (c["out_size"][0], c["out_size"][1]))
-    for name, value in {
-        "weights": weights,
-        "fg": prototypes.foreground[:, 0],
-        "bg": prototypes.background[0],
-        "token_prob": logits.softmax(0),
-        "presence": score,
-    }.items():
-        yield case.compare(f"out.{name}", value, absolute(1e-5))
-    for name, value in {"token_logits": logits, "logits": full}.items():
-        yield case.compare(f"out.{name}", value, _logits(c["alpha"]))
-    yield case.compare("out.labels", score > c["theta"], EXACT)
-    if "out.mask" not in t:
-        return
     top = t.get("out.logits", full).sort(0, descending=True).values
-    tied = top[0] - top[1] < 1e-5 * c["alpha"]  # "exact up to ties"
-    mask = torch.where(tied, t["out.mask"].long(), full.argmax(0))
-    yield case.compare("out.mask", mask, EXACT)
+    return {
+        "out.": {"weights": weights, "fg": prototypes.foreground[:, 0], "bg": prototypes.background[0]},
+        "out.token_prob": logits.softmax(0),
+        "out.presence": score,
+        "out.token_logits": logits,
+        "out.logits": full,
+        "out.labels": score > c["theta"],
+        "out.mask": Clear(full.argmax(0), top[0] - top[1] >= 1e-5 * c["alpha"]),  # "exact up to ties"
+    }
 
 
-def _logits(alpha: float) -> Tolerance:
+def logit_tolerance(case: Case) -> Tolerance:
     """abs 1e-5 x alpha; rel 1e-6 for the maps of an invalid way (-1e4)."""
+    near = 1e-5 * case.config["alpha"]
     return Tolerance(
-        f"abs {1e-5 * alpha:g}, rel 1e-6 of -1e4",
-        lambda ref: torch.where(ref < -1e3, 1e-6 * ref.abs().max(), torch.tensor(1e-5 * alpha).double()),
+        f"abs {near:g}, rel 1e-6 of -1e4",
+        lambda ref: torch.where(ref < -1e3, 1e-6 * ref.abs().max(), torch.tensor(near).double()),
     )
 
 
-KINDS = {"prototype": prototype}
+TOLERANCES = {
+    "out.": absolute(1e-5),
+    "out.token_logits": logit_tolerance,
+    "out.logits": logit_tolerance,
+    "out.labels": EXACT,
+    "out.mask": EXACT,
+}
+KINDS = {"prototype": Kind(prototype, TOLERANCES)}

@@ -1,6 +1,7 @@
 """SANSA: adapters, SAM 2 as a frozen network, prompts, pseudo-video, loss and training steps (sansa.md §8)."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,12 +24,26 @@ from fsbench.data.support_annotation import LARGE, SMALL, AnnotationStreams, poi
 from fsbench.weights.table import WeightFile
 from methods.sansa.adapters import Adapter, Adapters, adapter_shapes
 from methods.sansa.losses import official_order, official_steps, video_losses
-from methods.sansa.prompts import Kind, in_square, pixel_points, prompt_mask, prompt_points
+from methods.sansa.prompts import Kind as PromptKind
+from methods.sansa.prompts import in_square, pixel_points, prompt_mask, prompt_points
 from methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
 from methods.sansa.released import AdapterFile
 from methods.sansa.sansa import adamw_with_cosine
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Tolerance, absolute, compare, equal, relative
+from tests.goldens.harness import (
+    Case,
+    Change,
+    Clear,
+    Comparisons,
+    Kind,
+    Results,
+    Same,
+    Tolerance,
+    absolute,
+    few,
+    relative,
+)
 from tests.goldens.hashed import hash_state, hash_values
+from tests.goldens.networks import gradients, weighted_loss
 
 OFFICIAL = (
     (r"^vision_encoder\.backbone\.patch_embed\.projection", "image_encoder.trunk.patch_embed.proj"),
@@ -127,50 +142,41 @@ def tiny_sam(config: dict[str, Any]) -> tuple[Any, Adapters]:
     return model, adapters
 
 
-def adapter(case: Case) -> Comparisons:
+def adapter(case: Case) -> Results:
     t, c = case.tensors, case.config
     branch = Adapter(c["channels"], c["bottleneck"])
     names = {name: tuple(value.shape) for name, value in branch.state_dict().items()}
     branch.load_state_dict(case.state() or hash_state(names))
-    x = t["in.x"].requires_grad_()
-    y = branch(x)
-    (y * t["in.weight"]).sum().backward()
-    tol = relative(1e-6)  # below what another eps of the norm would change
-    yield case.compare("out.y", y, tol)
-    yield case.compare("grad.x", given(x.grad), tol)
-    for name, parameter in branch.named_parameters():
-        yield case.compare(f"grad.{name}", given(parameter.grad), tol)
+    y = branch(t["in.x"].requires_grad_())
+    return {"out.y": y, "grad.": gradients(weighted_loss(case, weight=y), branch, x=t["in.x"])}
 
 
-def given(gradient: Tensor | None) -> Tensor:
-    """Return a gradient that must be there."""
-    assert gradient is not None
-    return gradient
-
-
-def layout(case: Case) -> Comparisons:
+def layout(case: Case) -> Iterator[Results]:
     for row in case.data:
         channels, _, settings = HIERA[{"base": "base_plus"}.get(row["version"], row["version"])]
         shapes = adapter_shapes(channels, settings["blocks_per_stage"], row["stages"], row["factor"])
-        yield equal(f"{row['version']}: adapters", [list(shape) for shape in shapes], row["adapters"])
         with torch.device("meta"):
             trainable = sum(parameter.numel() for parameter in Adapters(shapes).parameters())
-        yield equal(f"{row['version']}: trainable", trainable, row["trainable"])
+        yield {
+            f"{row['version']}: adapters": Same([list(shape) for shape in shapes], row["adapters"]),
+            f"{row['version']}: trainable": Same(trainable, row["trainable"]),
+        }
 
 
-def encoder(case: Case) -> Comparisons:
+def encoder(case: Case) -> Results:
     c = case.config
     model, adapters = tiny_sam(c)
     images = hash_values(c["tag"], (c["b"], 3, c["image"], c["image"]), -2, 2)
-    tol = relative(1e-4)
     with torch.no_grad():
         encoded = finish_encoding(model, frozen_stages(model, images, 2), adapters)
         whole = finish_encoding(model, frozen_stages(model, images, 0), adapters)
-    yield case.compare("out.level0", encoded.fine[0][:, :, ::4, ::4], tol)
-    yield case.compare("out.level1", encoded.fine[1], tol)
-    yield case.compare("out.level2", encoded.deep, tol)
-    yield case.compare("out.position", position_code(model, c["width"], images.device), tol)
-    yield equal("stages at once", torch.equal(whole.deep, encoded.deep), True)
+    return {
+        "out.level0": encoded.fine[0][:, :, ::4, ::4],
+        "out.level1": encoded.fine[1],
+        "out.level2": encoded.deep,
+        "out.position": position_code(model, c["width"], images.device),
+        "stages at once": Same(torch.equal(whole.deep, encoded.deep), True),
+    }
 
 
 def draw_prompt(case: Case) -> PointPrompts:
@@ -188,28 +194,21 @@ def draw_prompt(case: Case) -> PointPrompts:
     return PointPrompts(found[None], torch.ones(1, len(found), dtype=torch.int64))
 
 
-def prompt(case: Case) -> Comparisons:
+def prompt(case: Case) -> Results:
     c, mask = case.config, case.tensors["in.mask"]
     if c["prompt"] == "mask":
-        yield case.compare("out.mask", prompt_mask(mask[None], c["dest"])[0], EXACT)
-        return
+        return {"out.mask": prompt_mask(mask[None], c["dest"])[0]}
     drawn = draw_prompt(case)
     moved = in_square(drawn, (mask.shape[0], mask.shape[1]), c["dest"])
-    yield case.compare("mid.points", drawn.points, absolute(1e-4))
-    yield case.compare("out.points", moved.points, absolute(1e-4))
-    yield case.compare("out.labels", moved.labels, EXACT)
+    return {"mid.points": drawn.points, "out.points": moved.points, "out.labels": moved.labels}
 
 
-def loss(case: Case) -> Comparisons:
+def loss(case: Case) -> Results:
     c, t = case.config, case.tensors
     logits = t["in.logits"].requires_grad_()
     split = logits.unflatten(0, (c["b"], c["T"]))[:, -c["frames"] :]
     focal, dice = video_losses(split, t["in.mask"][:, -c["frames"] :])
-    (focal + dice).backward()
-    tol = relative(1e-5)
-    yield case.compare("out.focal", focal, tol)
-    yield case.compare("out.dice", dice, tol)
-    yield case.compare("grad.logits", given(logits.grad), tol)
+    return {"out.": {"focal": focal, "dice": dice}, "grad.": gradients(focal + dice, logits=logits)}
 
 
 def encoded_images(case: Case, model: Any, adapters: Adapters, frames: int) -> EncodedFrames:
@@ -220,7 +219,7 @@ def encoded_images(case: Case, model: Any, adapters: Adapters, frames: int) -> E
 
 
 def video(
-    case: Case, model: Any, adapters: Adapters, kinds: list[Kind], frames: int, answers: bool = True
+    case: Case, model: Any, adapters: Adapters, kinds: list[PromptKind], frames: int, answers: bool = True
 ) -> PseudoVideo:
     """Run the videos of a case, whose first frames are prompted; prompts are drawn video by video."""
     c = case.config
@@ -247,22 +246,21 @@ def by_videos(values: list[Tensor | None]) -> Tensor:
     return torch.stack([value for value in values if value is not None], 1).flatten(0, 1)
 
 
-def end_to_end(case: Case) -> Comparisons:
-    c, tol = case.config, relative(1e-4)
+def end_to_end(case: Case) -> Results:
+    c = case.config
     model, adapters = tiny_sam(c)
     with torch.no_grad():
         run = video(case, model, adapters, c["prompts"], c["K"] + c["targets"])
     low_res = by_videos([frame.low_res for frame in run.frames])
     logits = full_size(low_res, (c["side"], c["side"]))
-    yield case.compare("mid.low_res", low_res[:, ::2, ::2], tol)
-    yield case.compare("mid.pointer", by_videos([frame.pointer for frame in run.frames]), tol)
-    yield case.compare("mid.memory", by_videos([frame.memory for frame in run.frames])[:, ::4], tol)
-    yield case.compare("mid.conditioned", by_videos([frame.conditioned for frame in run.frames])[:, ::4], tol)
-    yield case.compare("out.logits", logits, tol)
-    clear = logits.abs() > 1e-4 * logits.abs().max()
-    case.checked.add("out.pred")
-    same = ((logits > 0) == (case.tensors["out.pred"] > 0))[clear]
-    yield equal("out.pred (exact beside the threshold)", bool(same.all()), True)
+    return {
+        "mid.low_res": low_res[:, ::2, ::2],
+        "mid.pointer": by_videos([frame.pointer for frame in run.frames]),
+        "mid.memory": by_videos([frame.memory for frame in run.frames])[:, ::4],
+        "mid.conditioned": by_videos([frame.conditioned for frame in run.frames])[:, ::4],
+        "out.logits": logits,
+        "out.pred": Clear(logits > 0, logits.abs() > 1e-4 * logits.abs().max()),
+    }
 
 
 def train_steps(case: Case) -> Comparisons:
@@ -277,27 +275,19 @@ def train_steps(case: Case) -> Comparisons:
         run = video(case, model, adapters, [c["prompt"]] * c["K"], c["K"] + 1)
         low_res = by_videos([frame.low_res for frame in run.frames])
         logits = full_size(low_res, (c["side"], c["side"]))
-        if not step:
-            yield case.compare("out.logits_0", logits[:, ::2, ::2], relative(1e-3))
         split = logits.unflatten(0, (c["B"], -1))
         focal, dice = video_losses(split[:, counted_from:], t["in.mask"][:, counted_from:])
         optimizer.zero_grad()
-        (focal + dice).backward()
+        found = gradients(focal + dice, adapters)
         if not step:
-            for name, parameter in adapters.named_parameters():
-                yield case.compare(f"grad.{official(name)}", given(parameter.grad), relative(2e-3))
+            yield {"out.logits_0": logits[:, ::2, ::2], "grad.": {official(k): v for k, v in found.items()}}
         rates.append(optimizer.param_groups[0]["lr"])
         norms.append(torch.nn.utils.clip_grad_norm_(adapters.parameters(), 0.1))
         losses.append(torch.stack([focal.detach(), dice.detach()]))
         optimizer.step()
         scheduler.step()
-    entries = Tolerance("1e-3*|ref|", lambda ref: 1e-3 * ref.abs())
-    yield case.compare("out.losses", torch.stack(losses), entries)
-    yield case.compare("out.norms", torch.stack(norms), entries)
-    yield case.compare("mid.lr", torch.tensor(rates, dtype=torch.float64), absolute(1e-12))
-    for name, value in adapters.state_dict().items():
-        if f"out.after.{official(name)}" in t:
-            yield moved_alike(case, official(name), before[name], value)
+    yield {"out.losses": torch.stack(losses), "out.norms": torch.stack(norms), "mid.lr": rates}
+    yield {"out.after.": {official(k): Change(v, before[k]) for k, v in adapters.state_dict().items()}}
 
 
 def official(name: str) -> str:
@@ -305,29 +295,33 @@ def official(name: str) -> str:
     return str(next(iter(AdapterFile().join({f"adapters.{name}": torch.empty(0)}, {})["model"])))
 
 
-def moved_alike(case: Case, name: str, before: Tensor, after: Tensor) -> Comparison:
-    """Compare the change of a parameter: 99 % of its entries within 2e-2 of the largest."""
-    case.checked.add(f"out.after.{name}")
-    reference = case.tensors[f"out.after.{name}"] - before
-    far = ((after - before) - reference).abs() > 2e-2 * reference.abs().max()
-    return compare(f"out.after.{name}: share that is far", far.float().mean(), torch.zeros(()), absolute(0.01))
-
-
-def schedule(case: Case) -> Comparisons:
+def schedule(case: Case) -> Iterator[Results]:
     for row in case.data:
-        steps = official_steps(row["images"], row["batch"], row["world"])
-        yield equal(f"{row['images']} images: steps", [steps, steps * row["epochs"]], [row["steps"], row["total"]])
+        steps, name = official_steps(row["images"], row["batch"], row["world"]), f"{row['images']} images"
         order = official_order(row["images"], 1, row["world"], row["world"] - 1)
-        yield equal(f"{row['images']} images: order", order[:8], row["rank1_first"])
+        yield {
+            f"{name}: steps": Same([steps, steps * row["epochs"]], [row["steps"], row["total"]]),
+            f"{name}: order": Same(order[:8], row["rank1_first"]),
+        }
 
 
+ENTRIES = Tolerance("1e-3*|ref|", lambda ref: 1e-3 * ref.abs())
+TRAINED = {
+    "grad.": relative(2e-3),
+    "mid.lr": absolute(1e-12),
+    "out.logits_0": relative(1e-3),
+    "out.losses": ENTRIES,
+    "out.norms": ENTRIES,
+    "out.after.": few(0.01, rest=relative(2e-2)),
+}
+POINTS = {"mid.points": absolute(1e-4), "out.points": absolute(1e-4)}
 KINDS = {
-    "sansa_adapter": adapter,
-    "sansa_layout": layout,
-    "sansa_encoder": encoder,
-    "sansa_prompt": prompt,
-    "sansa_loss": loss,
-    "sansa_end_to_end": end_to_end,
-    "sansa_train_steps": train_steps,
-    "sansa_schedule": schedule,
+    "sansa_adapter": Kind(adapter, {"": relative(1e-6)}),  # below what another eps of the norm would change
+    "sansa_layout": Kind(layout),
+    "sansa_encoder": Kind(encoder, {"": relative(1e-4)}),
+    "sansa_prompt": Kind(prompt, POINTS),
+    "sansa_loss": Kind(loss, {"": relative(1e-5)}),
+    "sansa_end_to_end": Kind(end_to_end, {"": relative(1e-4)}),
+    "sansa_train_steps": Kind(train_steps, TRAINED),
+    "sansa_schedule": Kind(schedule),
 }

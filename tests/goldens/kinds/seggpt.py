@@ -11,7 +11,7 @@ from fsbench.data.batch import normalise
 from fsbench.data.transforms import resize_image_bicubic, resize_labels_pil
 from fsbench.weights.table import WeightFile
 from methods.seggpt import WHITE, at_size, colours, nearest_colour, paint_mask, palette
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, absolute, compare, equal, relative
+from tests.goldens.harness import Case, Kind, Results, absolute, few, relative
 
 THRESHOLD = 128
 
@@ -33,23 +33,18 @@ def network_input(case: Case, side: int) -> tuple[Tensor, Tensor, Tensor]:
     return query, examples, normalise(torch.stack(painted))
 
 
-def few_differ(case: Case, name: str, value: Tensor, atol: float, rest: float, share: float) -> Comparisons:
-    """Compare within `atol`, but allow a difference of `rest` in this share of the values."""
-    reference = case.tensors[name]
-    far = (value - reference).abs() > atol
-    yield equal(f"{name}: at most {share:.1%} differ by more than {atol:g}", bool(far.float().mean() <= share), True)
-    yield case.compare(name, value, absolute(rest))
-
-
-def preprocess(case: Case) -> Comparisons:
+def preprocess(case: Case) -> Results:
     query, examples, painted = network_input(case, 448)
-    images = torch.cat([examples, query.expand_as(examples)], 2)
-    targets = torch.cat([painted, painted], 2)
-    for name, pairs in {"images": images, "targets": targets}.items():
-        strided = pairs[:, :, 7::31, 5::29].permute(0, 2, 3, 1)
-        yield from few_differ(case, f"out.{name}_strided", strided, 1e-5, 0.02, 0.001)
-        yield case.compare(f"out.{name}_mean", pairs.double().mean((2, 3)), absolute(1e-5))
-        yield case.compare(f"out.{name}_abs_mean", pairs.double().abs().mean((2, 3)), absolute(1e-5))
+    pairs = {
+        "images": torch.cat([examples, query.expand_as(examples)], 2),
+        "targets": torch.cat([painted, painted], 2),
+    }
+    found = {}
+    for name, values in pairs.items():
+        found[f"{name}_strided"] = values[:, :, 7::31, 5::29].permute(0, 2, 3, 1)
+        found[f"{name}_mean"] = values.double().mean((2, 3))
+        found[f"{name}_abs_mean"] = values.double().abs().mean((2, 3))
+    return {"out.": found}
 
 
 def tiny_network(case: Case) -> Any:
@@ -64,40 +59,33 @@ def tiny_network(case: Case) -> Any:
     return model
 
 
-def network(case: Case) -> Comparisons:
-    side = case.config["seggpt"]["image"][1]
+def network(case: Case) -> Results:
+    side, embedding = case.config["seggpt"]["image"][1], case.config["embedding"]
     images, targets = (case.tensors[f"in.{name}"].permute(0, 3, 1, 2) for name in ("images", "targets"))
+    query, examples, painted = images[0, :, side:], images[:, :, :side], targets[:, :, :side]
     with torch.no_grad():
-        found = paint(
-            tiny_network(case),
-            images[0, :, side:],
-            images[:, :, :side],
-            targets[:, :, :side],
-            case.config["embedding"],
-            "authors",
-        )
-    yield case.compare("mid.pred", found, relative(1e-4))
-    yield case.compare("out.output", colours(found[0, :, side:]).permute(1, 2, 0), absolute(0.02))
+        found = paint(tiny_network(case), query, examples, painted, embedding, "authors")
+    return {"mid.pred": found, "out.output": colours(found[0, :, side:]).permute(1, 2, 0)}
 
 
-def decode(case: Case) -> Comparisons:
+def decode(case: Case) -> Results:
     t, c = case.tensors, case.config
     height, width = c["size"]
     found = at_size(colours(t["in.raw"].permute(2, 0, 1)), (height, width))
     table = palette(c["labels"])
     grey = found.mean(0)
-    yield case.compare("out.palette", table, EXACT)
-    yield case.compare("out.colour_sum", found.double().sum((1, 2)), relative(1e-6))
-    yield case.compare("out.binary", grey > THRESHOLD, EXACT)
-    yield case.compare("out.labels", nearest_colour(found, table), EXACT)
-    yield case.compare("out.grey_full", grey.long(), absolute(1))
     shown = torch.stack(
         [paint_mask(t["in.label_map"] == label, tuple(table[label].tolist())) for label in range(len(table))]
     )
-    yield case.compare("out.coloured", shown.sum(0).permute(1, 2, 0), EXACT)
+    return {
+        "out.": {"palette": table, "binary": grey > THRESHOLD, "labels": nearest_colour(found, table)},
+        "out.colour_sum": found.double().sum((1, 2)),
+        "out.grey_full": grey.long(),
+        "out.coloured": shown.sum(0).permute(1, 2, 0),
+    }
 
 
-def end_to_end(case: Case) -> Comparisons:
+def end_to_end(case: Case) -> Results:
     c = case.config
     side = c["seggpt"]["image"][1]
     query, examples, painted = network_input(case, side)
@@ -107,22 +95,20 @@ def end_to_end(case: Case) -> Comparisons:
     height, width = case.tensors["in.query"].shape[:2]
     found = at_size(answer, (height, width))
     grey = found.mean(0)
-    yield case.compare("mid.output_strided", answer[:, 3::9, 4::9].permute(1, 2, 0), absolute(0.5))
-    yield case.compare("out.colour", found[:, ::2, ::2].permute(1, 2, 0), absolute(0.5))
-    yield case.compare("out.score", grey / 255, absolute(0.002))
-    yield share_of_pixels(case, "out.binary", grey > THRESHOLD, 0.005)
+    return {
+        "mid.output_strided": answer[:, 3::9, 4::9].permute(1, 2, 0),
+        "out.colour": found[:, ::2, ::2].permute(1, 2, 0),
+        "out.score": grey / 255,
+        "out.binary": grey > THRESHOLD,
+    }
 
 
-def share_of_pixels(case: Case, name: str, mask: Tensor, share: float) -> Comparison:
-    """Compare masks of which this share of the pixels may differ."""
-    case.checked.add(name)
-    differing = (mask != (case.tensors[name] > 0)).float().mean()
-    return compare(f"{name}: share that differs", differing, torch.zeros(()), absolute(share))
-
-
+STRIDED = (few(0.001, rest=absolute(1e-5)), absolute(0.02))
 KINDS = {
-    "seggpt_preprocess": preprocess,
-    "seggpt_network": network,
-    "seggpt_decode": decode,
-    "seggpt_end_to_end": end_to_end,
+    "seggpt_preprocess": Kind(
+        preprocess, {"out.": absolute(1e-5), "out.images_strided": STRIDED, "out.targets_strided": STRIDED}
+    ),
+    "seggpt_network": Kind(network, {"mid.pred": relative(1e-4), "out.output": absolute(0.02)}),
+    "seggpt_decode": Kind(decode, {"out.colour_sum": relative(1e-6), "out.grey_full": absolute(1)}),
+    "seggpt_end_to_end": Kind(end_to_end, {"": absolute(0.5), "out.score": absolute(0.002), "out.binary": few(0.005)}),
 }

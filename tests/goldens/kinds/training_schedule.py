@@ -1,18 +1,18 @@
 """When a training validates, which checkpoints it keeps and when it stops (hmnet.md §2.4.4, §10; bam.md §9)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fsbench.core.validation_schedule import BestScore, ValidationSchedule
-from tests.goldens.harness import Case, Comparisons, equal
+from tests.goldens.harness import Case, Kind, Results, Same
 
 
-def validation_schedule(case: Case) -> Comparisons:
+def validation_schedule(case: Case) -> Iterator[Results]:
     """`data` lists trainings; each result that is stored is compared."""
     for number, training in enumerate(case.data):
         found = simulated(case.config["method"], training)
         for name, value in training["result"].items():
-            yield equal(f"{number}: {name}", found.get(name, f"nothing known about {name}"), value)
+            yield {f"{number}: {name}": Same(found.get(name, f"nothing known about {name}"), value)}
 
 
 def hmnet_schedule(epochs: int) -> ValidationSchedule:
@@ -62,4 +62,4 @@ def simulated(method: str, training: dict[str, Any]) -> dict[str, Any]:
     return result | {"last_iteration": begun * steps, "epochs_run": begun}
 
 
-KINDS = {"validation_schedule": (_known, validation_schedule)}
+KINDS = {"validation_schedule": Kind(validation_schedule, accepts=_known)}

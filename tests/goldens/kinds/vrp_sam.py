@@ -3,7 +3,7 @@
 import gzip
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -48,19 +48,27 @@ from methods.vrp_sam.encoder import (
 from methods.vrp_sam.loss import cosine_adamw, mask_losses
 from methods.vrp_sam.networks import FIRST_DILATIONS, sam_square
 from methods.vrp_sam.vrp_sam import enlarged, joined, labels
-from tests.goldens.harness import EXACT, Case, Comparison, Comparisons, Skipped, Tolerance, absolute, equal, relative
+from tests.goldens.harness import (
+    EXACT,
+    Case,
+    Change,
+    Clear,
+    Comparisons,
+    Kind,
+    Results,
+    Same,
+    Skipped,
+    absolute,
+    few,
+    relative,
+)
 from tests.goldens.hashed import hash_state, hash_values
-from tests.goldens.kinds.persam import tiny_sam
-
-
-def rel(tol: float) -> Tolerance:
-    """Allow tol x max(1e-3, max|ref|), as the index says."""
-    return relative(tol, floor=tol * 1e-3)
-
+from tests.goldens.kinds.persam import rel, tiny_sam
+from tests.goldens.networks import gradients, load_hashed, weighted_loss
 
 CHANNELS = {"resnet50": (512, 1024), "vgg16": (256, 512)}
 """Channels of the outputs of layers 2 and 3."""
-VALUES, GRADIENTS, LOOSE = rel(1e-5), rel(1e-4), rel(1e-4)
+VALUES, LOOSE = rel(1e-5), rel(1e-4)
 
 
 def annotation(case: Case) -> Comparisons:
@@ -73,76 +81,65 @@ def annotation(case: Case) -> Comparisons:
         drawn = torch.stack([points(mask > 0, c["count"], streams.places) for mask in masks])
     else:
         drawn = torch.stack([scribble(mask > 0, c["count"], brush, streams) for mask in masks])
-    yield case.compare("out.annotation", drawn, EXACT)
-    yield case.compare("out.boxes", torch.tensor([box_corners(mask > 0) for mask in masks]), EXACT)
+    yield {"out.annotation": drawn, "out.boxes": torch.tensor([box_corners(mask > 0) for mask in masks])}
     streams = AnnotationStreams.seeded(c["seed"])
     if c["condition"] == "scribble":
         for i, mask in enumerate(masks):
             starts, strokes = new_strokes(mask > 0, c["count"] or 9, brush, streams)
-            yield case.compare(f"mid.points_{i}", starts, absolute(1e-6))
-            if not i:
-                yield case.compare("mid.stroke_0", strokes[0].vertices.T, absolute(1e-6))
+            yield {f"mid.points_{i}": starts, "mid.stroke_0": None if i else strokes[0].vertices.T}
 
 
 def hashed_trunk(config: dict) -> Trunk:
     """Return a case's trunk with weights by the formula over the authors' keys."""
     kind = config["backbone"]
     trunk = Trunk(kind, FIRST_DILATIONS, config["blocks"] or BLOCKS.get(kind))
-    load_hashed(trunk, "")
+    load_hashed(trunk)
     return trunk.eval().requires_grad_(False)
 
 
-def load_hashed(module: nn.Module, prefix: str) -> None:
-    """Give a module weights by the formula over the names that the authors' checkpoints have."""
-    shapes = {prefix + name: value.shape for name, value in module.state_dict().items() if value.is_floating_point()}
-    state = {name.removeprefix(prefix): value for name, value in hash_state(shapes).items()}
-    missing, unknown = module.load_state_dict(state, strict=False)
-    assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
-
-
-def backbone(case: Case) -> Comparisons:
+def backbone(case: Case) -> Results:
     c = case.config
     images = hash_values(c["tag"], (2, 3, *c["side"]), -2, 2)
-    for number, values in zip((2, 3, 4), hashed_trunk(c).trunk(images), strict=True):
-        yield case.compare(f"out.layer{number}", values[:, ::8], LOOSE)
-        yield case.compare(f"out.layer{number}_l2", values.flatten(1).norm(dim=1), LOOSE)
+    layers = {f"layer{number}": x for number, x in zip((2, 3, 4), hashed_trunk(c).trunk(images), strict=True)}
+    lengths = {f"{name}_l2": x.flatten(1).norm(dim=1) for name, x in layers.items()}
+    return {"out.": {name: x[:, ::8] for name, x in layers.items()} | lengths}
 
 
-def pseudo_masks(case: Case) -> Comparisons:
+def pseudo_masks(case: Case) -> Iterator[Results]:
     t = case.tensors
     for function in (pseudo_mask, pseudo_mask_plain):
-        found = function(t["in.support"], t["in.query"], t["in.mask"].float())
-        yield case.compare("out.pseudo_mask", found, absolute(1e-5))
+        yield {"out.pseudo_mask": function(t["in.support"], t["in.query"], t["in.mask"].float())}
 
 
-def position(case: Case) -> Comparisons:
+def position(case: Case) -> Results:
     c = case.config
-    yield case.compare("out.position", sine_code(2 * c["n"], c["h"], c["w"]), absolute(1e-5))
+    return {"out.position": sine_code(2 * c["n"], c["h"], c["w"])}
 
 
-def prompt_generator(case: Case) -> Comparisons:
+def prompt_generator(case: Case) -> Results:
     c, t = case.config, case.tensors
     generator = PromptGenerator(c["C"], c["queries"], c["heads"])
     if c["hash"]:
-        load_hashed(generator, "transformer_decoder.")
+        load_hashed(generator, under("transformer_decoder."))
     else:
         generator.load_state_dict(case.state())
     query, support = (t[f"in.{name}"].requires_grad_() for name in ("query", "support"))
     steps = generator.steps(query, support)
-    yield case.compare("out.prompts", steps.prompts, VALUES)
-    yield case.compare("mid.cross_support", steps.cross_support, VALUES)
-    yield case.compare("mid.self_0", steps.self_support, VALUES)
-    yield case.compare("mid.cross_query", steps.cross_query, VALUES)
-    (steps.prompts * t["in.weight"]).sum().backward()
-    yield case.compare("grad.query", query.grad, GRADIENTS)
-    yield case.compare("grad.support", support.grad, GRADIENTS)
-    gradients = {name: parameter.grad for name, parameter in generator.named_parameters()}
-    yield case.compare("grad.supp_q_feat.weight", gradients["supp_q_feat.weight"], GRADIENTS)
-    projection = gradients["transformer_cross_attention_layers.0.multihead_attn.in_proj_weight"]
-    thinned = projection[::16, ::8] if c["hash"] else projection
-    yield case.compare("grad.cross_in_proj", thinned, GRADIENTS)
-    norm = gradients["transformer_self_attention_layers_0.0.norm.weight"]
-    yield case.compare("grad.self_0_norm", norm, GRADIENTS)
+    found = gradients(weighted_loss(case, weight=steps.prompts), generator, query=query, support=support)
+    projection = found["transformer_cross_attention_layers.0.multihead_attn.in_proj_weight"]
+    return {
+        "out.prompts": steps.prompts,
+        "mid.cross_": {"support": steps.cross_support, "query": steps.cross_query},
+        "mid.self_0": steps.self_support,
+        "grad.": {name: found[name] for name in ("query", "support", "supp_q_feat.weight")},
+        "grad.cross_in_proj": projection[::16, ::8] if c["hash"] else projection,
+        "grad.self_0_norm": found["transformer_self_attention_layers_0.0.norm.weight"],
+    }
+
+
+def under(prefix: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """Return a function that puts a prefix before the names of a state."""
+    return lambda state: {prefix + name: value for name, value in state.items()}
 
 
 def small_encoder(case: Case) -> VisualPromptEncoder:
@@ -165,60 +162,55 @@ def given_features(case: Case, cells: Tensor) -> tuple[Features, Features]:
     return query, Features(t["in.support_f2"], f3, deep(f3 * cells), None)
 
 
-def encoder(case: Case) -> Comparisons:
-    c = case.config
-    net = small_encoder(case).eval()
+def encoder(case: Case) -> Results:
+    c, net = case.config, small_encoder(case).eval()
     drawn = draw_annotation(case.tensors["in.mask"], c["condition"], AnnotationStreams.seeded(c["seed"]))
-    yield case.compare("out.annotation", drawn, EXACT)
     cells = annotated_cells(drawn, c["side_f3"])
     found: Encoded = net(*given_features(case, cells), cells)
-    yield case.compare("mid.support_mask", found.cells, EXACT)
-    yield case.compare("mid.pseudo_mask", found.pseudo_mask, VALUES)
-    yield case.compare("mid.prototype", found.prototype, VALUES)
-    yield case.compare("mid.merged_query", found.query, VALUES)
-    yield case.compare("mid.merged_support", found.support, VALUES)
-    yield case.compare("out.prompts", found.steps.prompts, VALUES)
+    return {
+        "out.annotation": drawn,
+        "mid.support_mask": found.cells,
+        "mid.": {"pseudo_mask": found.pseudo_mask, "prototype": found.prototype},
+        "mid.merged_": {"query": found.query, "support": found.support},
+        "out.prompts": found.steps.prompts,
+    }
 
 
-def predictions(case: Case, logits: Tensor) -> Comparison:
-    """Compare masks where the logits are not near 0."""
-    case.checked.add("out.pred")
-    sure = logits.abs() > 1e-4 * logits.abs().max()
-    found = torch.stack([labels(one[None]) for one in logits])
-    stored = case.tensors["out.pred"].view_as(found)
-    return equal("out.pred where it is sure", bool(((found == stored) | ~sure).all()), True)
+def predictions(logits: Tensor) -> Clear:
+    """Return masks (b, H, W) of logits, clear where these are not near 0."""
+    masks = torch.stack([labels(one[None]) for one in logits])
+    return Clear(masks.view_as(logits), logits.abs() > 1e-4 * logits.abs().max())
 
 
 def sam_decode(case: Case) -> Comparisons:
     c, t = case.config, case.tensors
     sam = tiny_sam(c["sam"], case.group("state.sam."))
     encodings = torch.stack([sam.encode_pixels(sam_square(x, c["sam"]["image"]))[0][0] for x in t["in.image"]])
-    yield case.compare("mid.embedding", encodings, LOOSE)
+    yield {"mid.embedding": encodings}
     for given, tolerance in ((encodings, LOOSE), (t["mid.embedding"], VALUES)):
         low = sam.decode_embeddings(given, t["in.prompts"])
         logits = enlarged(low, (c["side"], c["side"]))
         yield case.compare("mid.low_res", low[:, None], tolerance)
         yield case.compare("out.logits", logits[:, None], tolerance)
-        yield predictions(case, logits)
+        yield {"out.pred": predictions(logits)}
 
 
-def loss(case: Case) -> Comparisons:
+def loss(case: Case) -> Results:
     t = case.tensors
     logits = t["in.logits"].requires_grad_()
     found = mask_losses(logits[:, 0], t["in.mask"])
-    for name, ours in (("loss", "loss"), ("dice", "dice"), ("bce", "entropy")):
-        yield case.compare(f"out.{name}", found[ours], relative(1e-6))
-    found["loss"].backward()
-    yield case.compare("grad.logits", logits.grad, relative(1e-6))
+    return {
+        "out.": {"loss": found["loss"], "dice": found["dice"], "bce": found["entropy"]},
+        "grad.": gradients(found["loss"], logits=logits),
+    }
 
 
 def schedule(case: Case) -> Comparisons:
     for given in case.data:
         items = -(-given["images"] // given["world"])
         steps = -(-items // given["batch"])
-        yield equal(
-            "steps of an epoch and in all", (steps, steps * given["epochs"]), (given["steps_per_epoch"], given["total"])
-        )
+        own = (steps, steps * given["epochs"])
+        yield {"steps of an epoch and in all": Same(own, (given["steps_per_epoch"], given["total"]))}
         rates = dict(given["lr"])
         parameter = nn.Parameter(torch.zeros(1))
         made = cosine_adamw([parameter], case.config["lr"], 1e-6, given["total"])
@@ -229,7 +221,7 @@ def schedule(case: Case) -> Comparisons:
             optimizer.step()
             scheduler.step()
         worst = max(abs(found[step] - rate) for step, rate in rates.items())
-        yield equal(f"rates of {given['total']} steps", worst <= 1e-9 * 1e-4, True)
+        yield {f"rates of {given['total']} steps": Same(worst <= 1e-9 * 1e-4, True)}
 
 
 def train_steps(case: Case) -> Comparisons:
@@ -240,7 +232,7 @@ def train_steps(case: Case) -> Comparisons:
     made = cosine_adamw(net.parameters(), c["lr"], c["weight_decay"], c["total"])
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     group = optimizer.param_groups[0]
-    yield equal("betas and eps of AdamW", (group["betas"], group["eps"]), ((0.9, 0.999), 1e-8))
+    yield {"betas and eps of AdamW": Same((group["betas"], group["eps"]), ((0.9, 0.999), 1e-8))}
     dropped: list[Tensor] = []
     net.downsample_query[2].register_forward_hook(keep_factors(dropped))
     cells = annotated_cells(draw_annotation(t["in.mask"], c["condition"], AnnotationStreams.seeded(0)), c["side_f3"])
@@ -252,26 +244,21 @@ def train_steps(case: Case) -> Comparisons:
         logits = enlarged(sam.decode_embeddings(t["in.embedding"], found.steps.prompts), (c["image"], c["image"]))
         value = mask_losses(logits, t["in.query_mask"])["loss"]
         optimizer.zero_grad()
-        value.backward()
+        found_gradients = gradients(value, net)
         if not step:
-            yield case.compare("out.logits_0", logits[:, None, ::2, ::2], rel(1e-4))
-            yield case.compare("out.prompts_0", found.steps.prompts, rel(1e-4))
-            for name, parameter in net.named_parameters():
-                if f"grad.{name}" in t:
-                    yield case.compare(f"grad.{name}", parameter.grad, rel(1e-3))
+            yield {"out.logits_0": logits[:, None, ::2, ::2], "out.prompts_0": found.steps.prompts}
+            yield {"grad.": found_gradients}
         optimizer.step()
         scheduler.step()
         losses.append(value.detach())
-    yield case.compare("out.losses", torch.stack(losses), relative(5e-5))
-    yield case.compare("mid.lr", torch.tensor(rates, dtype=torch.float64), absolute(1e-12))
-    for step in range(c["steps"]):
-        for turn, whose in enumerate(("query", "support")):
-            yield case.compare(f"mid.dropout_{whose}_{step}", dropped[2 * step + turn], EXACT)
-    yield equal("SAM has no gradients", all(p.grad is None for p in sam.model.parameters()), True)
-    for name, value in net.state_dict().items():
-        if f"out.after.{name}" in t:
-            case.checked.add(f"out.after.{name}")
-            yield moved_alike(name, value - before[name], t[f"out.after.{name}"] - before[name])
+    yield {
+        "out.losses": torch.stack(losses),
+        "mid.lr": rates,
+        "mid.dropout_query_": dict(enumerate(dropped[::2])),
+        "mid.dropout_support_": dict(enumerate(dropped[1::2])),
+        "SAM has no gradients": Same(all(p.grad is None for p in sam.model.parameters()), True),
+        "out.after.": {name: Change(value, before[name]) for name, value in net.state_dict().items()},
+    }
 
 
 def keep_factors(into: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -283,12 +270,6 @@ def keep_factors(into: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...],
         into.append(torch.where(alive | empty, 2.0, 0.0))
 
     return hook
-
-
-def moved_alike(name: str, found: Tensor, stored: Tensor) -> Comparison:
-    """Compare movements of a parameter: 99 % of the entries within 2 % of the largest."""
-    alike = (found - stored).abs() <= 2e-2 * stored.abs().max()
-    return equal(f"out.after.{name}: 99 % within 2e-2*max|ref|", bool(alike.float().mean() >= 0.99), True)
 
 
 METAS_NAMES = (
@@ -339,14 +320,11 @@ def hashed_sam(config: dict[str, Any]) -> PromptableNetwork:
     return tiny_sam(config, {name.removeprefix("sam."): value for name, value in values.items()})
 
 
-def end_to_end(case: Case) -> Comparisons:
+def end_to_end(case: Case) -> Results:
     c, t = case.config, case.tensors
-    trunk, net, sam = (
-        hashed_trunk(c),
-        VisualPromptEncoder(CHANNELS[c["backbone"]], 256, c["queries"]),
-        hashed_sam(c["sam"]),
-    )
-    load_hashed(net.eval(), "")
+    trunk, sam = hashed_trunk(c), hashed_sam(c["sam"])
+    net = VisualPromptEncoder(CHANNELS[c["backbone"]], 256, c["queries"])
+    load_hashed(net.eval())
     shots, side = c["shot"], c["side"]
     query = hash_values(c["tag"], (1, 3, side, side), -2, 2)
     supports = hash_values(c["tag"] + 1, (1, shots, 3, side, side), -2, 2)[0]
@@ -361,29 +339,27 @@ def end_to_end(case: Case) -> Comparisons:
         logits = enlarged(sam.decode_embeddings(encoding, prompts), (side, side))
     if c["original_size"]:
         logits = enlarged(logits, tuple(c["original_size"]))
-    yield case.compare("mid.prompts", prompts[:, ::5], LOOSE)
-    yield case.compare("out.logits", logits[:, None], LOOSE)
-    yield predictions(case, logits)
+    return {"mid.prompts": prompts[:, ::5], "out.logits": logits[:, None], "out.pred": predictions(logits)}
 
 
-def preprocess(case: Case) -> Comparisons:
+def preprocess(case: Case) -> Results:
     """Images as protocols resize them and the batch normalises them, and what SAM sees of them."""
     c, t = case.config, case.tensors
     side, number = c["side"], c["class"] + 1
     image = resize_image(Image.fromarray(t["in.image"].byte().numpy()), side)
     pixels = normalise(image)
-    square = sam_square(pixels, 2 * side)
-    yield case.compare("out.image", pixels[:, ::3, ::3], absolute(1e-5))
     values = pixels.flatten(1).double()
-    statistics = torch.stack([values.mean(1), values.std(1, correction=0)])
-    yield case.compare("out.image_mean_std", statistics, absolute(1e-5))
-    yield case.compare("out.sam_input", square[:, ::5, ::5], absolute(1e-5))
     small = way_labels(resize_labels(t["in.label"].byte().numpy(), side, side), [number])
-    yield case.compare("out.mask", small == 1, EXACT)
-    yield case.compare("out.ignore", small == VOID, EXACT)
+    return {
+        "out.image": pixels[:, ::3, ::3],
+        "out.image_mean_std": torch.stack([values.mean(1), values.std(1, correction=0)]),
+        "out.sam_input": sam_square(pixels, 2 * side)[:, ::5, ::5],
+        "out.mask": small == 1,
+        "out.ignore": small == VOID,
+    }
 
 
-def metrics(case: Case) -> Comparisons:
+def metrics(case: Case) -> Results:
     """Predictions as the method makes them, counted as the protocol `hsnet` counts."""
     t, fold = case.tensors, case.config["fold"]
     truth = t["in.mask"].clone()
@@ -393,16 +369,17 @@ def metrics(case: Case) -> Comparisons:
     counts = np.stack([count(labels(logits), label, 1).numpy() for logits, label in pairs])
     background = background_intersection_union(counts[:, 0], "ignore")
     foreground = intersection_union(counts[:, 1], "ignore")
-    order = [background[0], foreground[0], background[1], foreground[1]]
-    yield case.compare("out.counts", np.stack(order, 1), EXACT)
     pascal = case.config["data_set"] == "pascal"
     classes = [5 * fold + i for i in range(5)] if pascal else list(range(fold, 80, 4))
     inter, union = np.zeros(len(classes), np.int64), np.zeros(len(classes), np.int64)
     for number, i, u in zip(t["in.class"].tolist(), *foreground, strict=True):
         inter[classes.index(number)] += i
         union[classes.index(number)] += u
-    yield case.compare("out.miou", mean_iou(inter, union), relative(1e-5))
-    yield case.compare("out.fb_iou", fb_iou(inter, union, (background[0].sum(), background[1].sum())), relative(1e-5))
+    return {
+        "out.counts": np.stack([background[0], foreground[0], background[1], foreground[1]], 1),
+        "out.miou": mean_iou(inter, union),
+        "out.fb_iou": fb_iou(inter, union, (background[0].sum(), background[1].sum())),
+    }
 
 
 def case_pool(case: Case) -> Pool:
@@ -424,25 +401,24 @@ def episode_rows(episodes: Iterable[Episode]) -> list[list[Any]]:
 
 def episodes(case: Case) -> Comparisons:
     c, pool = case.config, case_pool(case)
-    yield equal("seed of the authors", c["seed"], SEED)
+    yield {"seed of the authors": Same(c["seed"], SEED)}
     if c["split"] == "val":
-        found = [
-            episode_rows(
-                islice(validation_episodes(pool, EpisodeStreams.seeded(SEED), c["shot"], process, c["world"]), 60)
-            )
+        whole = [
+            validation_episodes(pool, EpisodeStreams.seeded(SEED), c["shot"], process, c["world"])
             for process in range(c["world"])
         ]
+        found = [episode_rows(islice(drawn, 60)) for drawn in whole]
     else:
         division = Division(c["world"], c["batch"], c["workers"])
         processes = training_epoch(pool, c["epoch"], c["shot"], division)
         items = -(-c["len"] // c["world"])
-        yield equal("items of a process", {len(drawn) for drawn in processes}, {items})
+        yield {"items of a process": Same({len(drawn) for drawn in processes}, {items})}
         found = [episode_rows(drawn[:60]) for drawn in processes]
     for process, (ours, stored) in enumerate(zip(found, case.data["episodes"], strict=True)):
-        yield equal(f"process {process}: {len(stored)} episodes", ours[: len(stored)], stored)
+        yield {f"process {process}: {len(stored)} episodes": Same(ours[: len(stored)], stored)}
 
 
-def validation_stream(case: Case) -> Comparisons:
+def validation_stream(case: Case) -> Results:
     """Episodes and annotations of one process, which take turns in the same streams."""
     c, t = case.config, case.tensors
     images_of: dict[int, list[str]] = {}
@@ -459,11 +435,10 @@ def validation_stream(case: Case) -> Comparisons:
         rows += [[e.query_class - 1, int(e.query), int(e.supports[0][0])] for e in batch]
         masks = t["in.masks"][[int(e.supports[0][0]) for e in batch]]
         maps.append(draw_annotation(masks, c["condition"], annotations))
-    yield case.compare("out.episodes", torch.tensor(rows), EXACT)
-    yield case.compare("out.annotation", torch.cat(maps), EXACT)
+    return {"out.episodes": rows, "out.annotation": torch.cat(maps)}
 
 
-def official_episodes(case: Case) -> Comparisons:
+def official_episodes(case: Case) -> Results:
     c = case.config
     order, members = (case.folder / "coco_val_image_order.txt.gz"), (case.folder.parent / "dcama/coco_val_order.txt.gz")
     if not order.is_file() or not members.is_file():
@@ -477,24 +452,33 @@ def official_episodes(case: Case) -> Comparisons:
     }
     pool = Pool([(n, k) for k, names in images_of.items() for n in names], images_of, sorted(images_of), "class_first")
     drawn = islice(validation_episodes(pool, EpisodeStreams.seeded(c["seed"]), c["shot"], processes=1), len(case.data))
-    yield equal(f"{len(case.data)} episodes", episode_rows(drawn), case.data)
+    return {f"{len(case.data)} episodes": Same(episode_rows(drawn), case.data)}
 
 
+NEAR = absolute(1e-5)
+MOVED = few(0.01, rest=relative(2e-2))
+TRAINED = {
+    "out.": LOOSE,
+    "out.losses": relative(5e-5),
+    "out.after.": MOVED,
+    "mid.lr": absolute(1e-12),
+    "grad.": rel(1e-3),
+}
 KINDS = {
-    "vrp_episodes": episodes,
-    "vrp_validation_stream": validation_stream,
-    "vrp_official_episodes": official_episodes,
-    "vrp_annotation": annotation,
-    "vrp_backbone": backbone,
-    "vrp_pseudo_mask": pseudo_masks,
-    "vrp_position": position,
-    "vrp_prompt_generator": prompt_generator,
-    "vrp_encoder": encoder,
-    "vrp_sam_decode": sam_decode,
-    "vrp_loss": loss,
-    "vrp_schedule": schedule,
-    "vrp_train_steps": train_steps,
-    "vrp_end_to_end": end_to_end,
-    "vrp_preprocess": preprocess,
-    "vrp_metrics": metrics,
+    "vrp_episodes": Kind(episodes),
+    "vrp_validation_stream": Kind(validation_stream),
+    "vrp_official_episodes": Kind(official_episodes),
+    "vrp_annotation": Kind(annotation, {"mid.": absolute(1e-6)}),
+    "vrp_backbone": Kind(backbone, {"": LOOSE}),
+    "vrp_pseudo_mask": Kind(pseudo_masks, {"": NEAR}),
+    "vrp_position": Kind(position, {"": NEAR}),
+    "vrp_prompt_generator": Kind(prompt_generator, {"": VALUES, "grad.": rel(1e-4)}),
+    "vrp_encoder": Kind(encoder, {"": VALUES, "out.annotation": EXACT, "mid.support_mask": EXACT}),
+    "vrp_sam_decode": Kind(sam_decode, {"mid.embedding": LOOSE}),
+    "vrp_loss": Kind(loss, {"": relative(1e-6)}),
+    "vrp_schedule": Kind(schedule),
+    "vrp_train_steps": Kind(train_steps, TRAINED),
+    "vrp_end_to_end": Kind(end_to_end, {"": LOOSE}),
+    "vrp_preprocess": Kind(preprocess, {"": NEAR, "out.mask": EXACT, "out.ignore": EXACT}),
+    "vrp_metrics": Kind(metrics, {"": relative(1e-5), "out.counts": EXACT}),
 }

@@ -1,0 +1,85 @@
+"""Scores of one class against background, and checks of lists, that goldens of several protocols have in common."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from datamodules.lists.official import checksums
+from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
+from fsbench.episodes.episode import Episode
+from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
+from fsbench.metrics.episodic import count
+from fsbench.protocols.pools import Pool
+from tests.goldens.harness import Case, Results, Same
+
+
+def truth_of(case: Case) -> Tensor:
+    """Return a case's label maps of one class, void where it ignores pixels."""
+    truth = case.tensors["in.gt"].clone()
+    if "in.ignore" in case.tensors:
+        truth[case.tensors["in.ignore"] > 0] = VOID
+    return truth
+
+
+def counts_of(predictions: Tensor, truths: Tensor) -> np.ndarray:
+    """Return the counts (E, 2, 6) of maps (E, h, w): of slot 0, any foreground, and of the one way."""
+    return np.stack([count(p, t, 1).numpy() for p, t in zip(predictions, truths, strict=True)])
+
+
+def background_foreground(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return intersections and unions (2, E) of counts (E, 2, 6), void left out."""
+    background = background_intersection_union(counts[:, 0], "ignore")
+    foreground = intersection_union(counts[:, 1], "ignore")
+    return np.stack([background[0], foreground[0]]), np.stack([background[1], foreground[1]])
+
+
+def by_class(values: np.ndarray, columns: list[int], classes: int) -> np.ndarray:
+    """Sum values (2, E) by class: (2, classes)."""
+    total = np.zeros((2, classes), dtype=np.int64)
+    np.add.at(total, (slice(None), columns), values)
+    return total
+
+
+def scores(inter: np.ndarray, union: np.ndarray) -> dict[str, Any]:
+    """Return mIoU and FB-IoU in per cent of intersections and unions by class (2, classes)."""
+    both = fb_iou(inter[1], union[1], (inter[0].sum(), union[0].sum()))
+    return {"miou": mean_iou(inter[1], union[1]), "fb_iou": both}
+
+
+def parse_pair(line: Any) -> Pair:
+    """Read `<image id>__<class>` as in the files, or [image id, class id] with ids from 0."""
+    if isinstance(line, str):
+        name, _, number = line.partition("__")
+        return name, int(number)
+    return line[0], int(line[1]) + 1
+
+
+def listed_pool(pairs: Sequence[Pair], rule: Any) -> Pool:
+    """Return the pool of a list."""
+    listed = PairList(tuple(pairs), "golden")
+    return Pool(listed.pairs, listed.images_of, sorted(listed.images_of), rule)
+
+
+def line_of(episode: Episode) -> str:
+    """Return an episode as the line of text by which goldens store it."""
+    return f"{episode.index}\t{episode.query_class - 1}\t{episode.query}\t{','.join(episode.supports[0])}"
+
+
+def same_list(dataset: str, split: str, fold: int, pairs: Iterable[Pair]) -> Results:
+    """Compare a list with the checksums that ours are verified with."""
+    known, pairs = checksums(dataset)[split, fold], tuple(pairs)
+    images = len({name for name, _ in pairs})
+    found = (len(pairs), images, pairs_sha256(pairs, ordered=False), pairs_sha256(pairs, ordered=True))
+    expected = (known.pairs, known.images, known.sha256_sorted, known.sha256_ordered)
+    return {f"{dataset} {split} fold {fold}": Same(found, expected)}
+
+
+def same_text(case: Case) -> Results:
+    """Compare the checksum of a case's text, where its entry states one."""
+    if "sha256_of_text" not in case.entry:
+        return {}
+    found = hashlib.sha256(case.data.encode()).hexdigest()
+    return {"sha256 of the text": Same(found, case.entry["sha256_of_text"])}

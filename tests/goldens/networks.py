@@ -1,0 +1,79 @@
+"""Networks in checks: weights by formula, parts that are watched, gradients, summaries of large results."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.backbones.vit import build_vit
+from tests.goldens.harness import Case
+from tests.goldens.hashed import hash_state
+
+State = dict[str, Tensor]
+
+
+def load_hashed(module: nn.Module, rename: Callable[[State], State] = lambda state: state) -> None:
+    """Load weights by the formula over the authors' names, which `rename` gives in order of the module's own."""
+    own = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+    official = rename(own)
+    values = hash_state({name: value.shape for name, value in official.items()})
+    module.load_state_dict(module.state_dict() | dict(zip(own, values.values(), strict=True)))
+
+
+def without_dropout(module: nn.Module) -> None:
+    """Turn dropout off."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout2d):
+            part.p = 0.0
+
+
+def record_inputs(found: State, **modules: nn.Module) -> None:
+    """Record what the `modules` are given, under the names of the arguments, while they run."""
+    for name, module in modules.items():
+        module.register_forward_pre_hook(lambda _, args, name=name: found.update({name: args[0].detach()}))
+
+
+def record_outputs(found: State, **modules: nn.Module) -> None:
+    """Record what the `modules` return, under the names of the arguments, while they run."""
+    for name, module in modules.items():
+        module.register_forward_hook(lambda _, args, out, name=name: found.update({name: out.detach()}))
+
+
+def weighted_loss(case: Case, **outputs: Tensor) -> Tensor | None:
+    """Return the sum of `outputs` times the weights `in.<name>` of the case; None if it has none of them."""
+    given = [(y * case.tensors[f"in.{name}"]).sum() for name, y in outputs.items() if f"in.{name}" in case.tensors]
+    return torch.stack(given).sum() if given else None
+
+
+def gradients(loss: Tensor | None, *modules: nn.Module, **inputs: Tensor) -> State:
+    """Return the gradients of a loss by the names of parameters and `inputs`; empty without a loss."""
+    if loss is None:
+        return {}
+    loss.backward()
+    parameters = {name: p for module in modules for name, p in module.named_parameters()}
+    return {name: x.grad for name, x in (parameters | inputs).items() if x.grad is not None}
+
+
+def statistics(x: Tensor) -> Tensor:
+    """Return mean, standard deviation, minimum, maximum and the sum of magnitudes (5,), float64."""
+    x = x.detach().double()
+    return torch.stack([x.mean(), x.std(correction=0), x.min(), x.max(), x.abs().sum()])
+
+
+def small_vit(config: dict[str, Any], state: State, **more: Any) -> Any:
+    """Build a case's frozen vision transformer: patch, width, depth and heads by `config`, `more` as timm has them."""
+    width, side = config.get("dim", config.get("embed_dim")), config.get("image", config.get("image_size"))
+    arguments = {"patch_size": config["patch"], "embed_dim": width, "depth": config["depth"]}
+    return build_vit(arguments | {"num_heads": config["heads"]} | more, state, side, side)
+
+
+def small_dinov3(case: Case) -> Any:
+    """Build a case's small DINOv3, frozen."""
+    return small_vit(case.config, case.state(), network="vit_small_patch16_dinov3_qkvb")
+
+
+def small_dinov2(case: Case) -> Any:
+    """Build a case's small DINOv2, frozen."""
+    dino = case.config["dino"]
+    return small_vit(dino, case.group("state.dino."), mlp_ratio=dino["mlp_ratio"], init_values=1e-5)
