@@ -61,7 +61,7 @@ def pools(draw):
 
 
 @given(pools(), st.integers(0, 999), st.integers(1, 2), st.integers(1, 5), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_episodes_equal_the_protocol_on_the_global_generator(pool, index, way, shot, empty):
     episode = draw_episode(index, np.random.RandomState(index), pool, way=way, shot=shot, background=empty)
     expected = plain_episode(
@@ -71,7 +71,7 @@ def test_episodes_equal_the_protocol_on_the_global_generator(pool, index, way, s
 
 
 @given(pools(), st.integers(0, 999), st.integers(1, 2), st.integers(1, 5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_supports_are_distinct_and_never_the_query(pool, index, way, shot):
     episode = draw_episode(index, np.random.RandomState(index), pool, way=way, shot=shot, background=True)
     assert len(set(episode.classes)) == way

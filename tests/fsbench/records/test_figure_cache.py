@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, replace
 
 import polars as pl
@@ -131,12 +129,3 @@ def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):
         ((alone,),) = (block.rows for block in build_blocks([record]))
         (same,) = (row for row in together.rows if row.run == record.path.name)
         assert asdict(same) | {"method": ""} == asdict(alone) | {"method": ""}
-
-
-@pytest.mark.parametrize("command", ["table", "compare"])
-def test_reading_runs_needs_no_torch(make, command):
-    runs = make("m", 0).path.parent
-    make("n", 0, quality=2)
-    code = "import sys; from fsbench.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, command, str(runs)], capture_output=True, text=True)
-    assert done.returncode == 0 and "mIoU" in done.stdout, done.stderr
