@@ -121,7 +121,7 @@ def test_classes_with_few_images_can_be_left_out(scenes):
 
 def test_scores_are_those_of_the_definition(scenes, tmp_path):
     """Answers at the size of the query, all other novel classes background; classes without pixels count as 0."""
-    made = experiment(scenes, tmp_path, "--data.protocol=bam_gfss", "--model.iterations=1", "--data.episodes=6")
+    made = experiment(scenes, tmp_path, "--data.protocol=bam_gfss", "--model.iterations=1", "--data.episodes=12")
     record = run(made)
     stored, index, sums = read_predictions(record), Pascal(str(scenes)), np.zeros((2, 22))
     for episode in record.manifest.episodes:

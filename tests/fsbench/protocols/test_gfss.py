@@ -1,5 +1,6 @@
 """Base and novel classes at once: which images, which supports, what a method is given, the scores by definition."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -180,7 +181,7 @@ def test_neighbours_are_fitted_together_where_no_bit_changes(scenes, tmp_path, m
     with torch.inference_mode():
         alone = [made.method.answer(episode) for episode in episodes]
     for measured in (True, False):
-        images, equal = [], {}
+        method, images, equal = deepcopy(made.method), [], {}  # which asks once for each shape
 
         def recorded(task, *arguments, images=images):
             images.append(len(task.query))
@@ -195,7 +196,7 @@ def test_neighbours_are_fitted_together_where_no_bit_changes(scenes, tmp_path, m
         monkeypatch.setattr(diam, "adapt", recorded)
         monkeypatch.setattr(diam, "same_bits", verdict)
         with torch.inference_mode():
-            together = made.method.answers(episodes)
+            together = method.answers(episodes)
         assert [*equal] == [4, 2]  # a run's queries, and two of the next, which has other supports
         assert images == ([4] if equal[4] else [1] * 4) + ([2] if equal[2] else [1] * 2)
         for one, other in zip(alone, together, strict=True):
