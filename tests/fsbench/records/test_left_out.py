@@ -54,6 +54,8 @@ DAMAGE = {
         lambda r: (r.path / "run.json").write_text("[1]"),
         "record of fsbench: the whole is [1], expected a mapping",
     ),
+    "a run.json that was cut off": (lambda r: (r.path / "run.json").write_text("{"), "run.json is no JSON"),
+    "counts that are gone": (lambda r: (r.path / "episodes.parquet").unlink(), "episodes.parquet is missing"),
     "nested JSON": (lambda r: (r.path / "run.json").write_text("[" * 100_000), "run.json"),
     "a fold in words": (lambda r: set_header(r, fold="first"), "fold is 'first'"),
     "a way that is true": (lambda r: set_header(r, way=True), "way is True"),
@@ -110,7 +112,7 @@ DAMAGE = {
 }
 
 
-FEW = ("a method that is null", "a fold in words", "a column too few", "gaps")
+FEW = ("a method that is null", "a fold in words", "a column too few", "gaps", "a run.json that was cut off")
 """Damages that further commands are tried with, which read by the same function."""
 
 
@@ -133,6 +135,7 @@ def test_runs_that_do_not_fit_are_left_out_and_said(make, capsys):
             (line,) = (line for line in lines if str(paths[name]) in line)
             assert line.startswith("fsbench: error: left out: ") and DAMAGE[name][1] in line, (command, name)
         assert "bad" not in out
+        assert main([verb, *(str(paths[name]) for name in names), *options]) == 2 and capsys.readouterr().out == ""
 
 
 def test_a_fully_augmented_episode_may_have_every_class_as_a_way(make):
