@@ -1,6 +1,8 @@
 """Records on disk whose predictions are known."""
 
+from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,14 +30,14 @@ def ramp(ways: int) -> torch.Tensor:
     return torch.stack([columns + way for way in range(1, ways + 1)]) / 255
 
 
-@pytest.fixture
-def make(blocks_folder, tmp_path):
-    """make(method, fold, quality, **task) -> a record whose predictions show the truth on every `quality`-th row.
+def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
+    """make(method, fold, quality, **task) -> a record in `runs` whose predictions show the truth on every `quality`-th
+    row.
 
     `spill` predicts way 1 on void pixels; `wrong` decides the opposite of the truth in the first episodes; `presence`
     is the rule by which presence was decided; `keep` is how much of the predictions is kept; `attends`, the meaning of
     its attention, gives way n the value (n + 3 x) / 255 in column x; `protocol` draws and scores the episodes."""
-    index = Folder(str(blocks_folder))
+    index = Folder(str(data))
 
     def make(
         method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None,
@@ -66,7 +68,7 @@ def make(blocks_folder, tmp_path):
             "manifest_sha256": manifest.sha256, "training": training or {"validation_sha256": str(fold)},
         }  # fmt: skip
         digits = some_run(identity).identity.digits
-        folder = tmp_path / f"{method}-{fold}-{quality}-{seed}-{len(list(tmp_path.iterdir()))}-{digits}"
+        folder = runs / f"{method}-{fold}-{quality}-{seed}-{len(list(runs.iterdir()))}-{digits}"
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
         cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
@@ -77,6 +79,18 @@ def make(blocks_folder, tmp_path):
         return written(folder, to_frame(rows, manifest), **run)
 
     return make
+
+
+@pytest.fixture
+def make(blocks_folder: Path, tmp_path: Path) -> Callable[..., Record]:
+    """A maker of records in the test's own folder, see `record_maker`."""
+    return record_maker(blocks_folder, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_make(blocks_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Record]:
+    """A maker of records that all tests of a module read, see `record_maker`."""
+    return record_maker(blocks_folder, tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture

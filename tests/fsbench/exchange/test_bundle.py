@@ -16,7 +16,7 @@ from fsbench.exchange.bundle import LISTING, read_listing, unpack, write_bundle
 from fsbench.exchange.verify import verify
 from fsbench.records.card import CHOICES, check_card
 from fsbench.records.counts import counts_sha256
-from fsbench.records.record import read_record
+from fsbench.records.record import Record, read_record
 from tests.fsbench.runs import rewrite
 
 CARD = {
@@ -31,10 +31,15 @@ def with_scores(record):
     return rewrite(record, scores={name: float(value[0]) for name, value in scores.items()})
 
 
+@pytest.fixture(scope="module")
+def runs(shared_make) -> list[Record]:
+    return [with_scores(shared_make(method, 0)) for method in ("first", "second")]
+
+
 @pytest.fixture
-def bundle(make, tmp_path) -> Path:
-    records = [with_scores(make(method, 0)) for method in ("first", "second")]
-    write_bundle(records, check_card(CARD, "card"), "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
+def bundle(runs, tmp_path) -> Path:
+    """A bundle of two runs that a test may change."""
+    write_bundle(runs, check_card(CARD, "card"), "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
     return tmp_path / "results.fsb"
 
 
@@ -59,18 +64,18 @@ def entry(contents, file: str) -> str:
     return next(name for name in contents if name.endswith(f"/{file}"))
 
 
-def test_a_bundle_holds_the_files_and_is_the_same_each_time(bundle, make, tmp_path):
+def test_a_bundle_holds_the_files_and_is_the_same_each_time(bundle, runs, tmp_path):
     with unpack(bundle) as (folder, listing):
-        names = list(listing.runs)
+        names, written = list(listing.runs), {record.path.name: record.path for record in runs}
         for name in names:
             for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
-                assert (folder / name / file).read_bytes() == (tmp_path / name / file).read_bytes()
+                assert (folder / name / file).read_bytes() == (written[name] / file).read_bytes()
     assert not folder.exists() and len(names) == 2 and listing.card.trials == 3
     listing, findings = verify(bundle)
     assert [f.status for f in findings].count("failed") == 0
     assert sum("scores follow from the counts" in f.what for f in findings) == 2
     before = bundle.read_bytes()
-    assert main(["bundle", *(str(tmp_path / name) for name in reversed(names)), "--card", card_file(tmp_path), "-o",
+    assert main(["bundle", *(str(written[name]) for name in reversed(names)), "--card", card_file(tmp_path), "-o",
                  str(tmp_path / "again.fsb")]) == 0  # fmt: skip
     with zipfile.ZipFile(tmp_path / "again.fsb") as again, zipfile.ZipFile(bundle) as first:
         assert again.namelist() == first.namelist()
@@ -252,13 +257,12 @@ def test_cards_that_do_not_fit(changes, words, tmp_path):
     assert "card.yaml is no card" in str(refused.value) and words in str(refused.value)
 
 
-def test_a_card_may_state_the_paper(make, tmp_path):
+def test_a_card_may_state_the_paper(runs, tmp_path):
     """Where it does not, a bundle is the same as before there was such an entry."""
-    record = with_scores(make("first", 0))
     for entry in (None, "@misc{a,\n  title = {b {C}}\n}"):
         card = check_card(CARD | ({"bibtex": f"{entry}\n"} if entry else {}), "card")
         assert card.bibtex == entry and len(card.as_rows()) == 7
-        write_bundle([record], card, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
+        write_bundle(runs[:1], card, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
         with unpack(tmp_path / "results.fsb") as (_, listing):
             assert listing.card == card
         with zipfile.ZipFile(tmp_path / "results.fsb") as archive:
@@ -274,8 +278,8 @@ def test_yes_and_no_may_be_yamls():
         check_card(["no", "mapping"], "card")
 
 
-def test_the_command_line(make, capsys, tmp_path):
-    record = with_scores(make("first", 0))
+def test_the_command_line(runs, capsys, tmp_path):
+    record = runs[0]
     new, out = tmp_path / "new.yaml", tmp_path / "results.fsb"
     assert main(["bundle", "--new-card", str(new)]) == 0 and new.read_text() == CHOICES
     assert main(["bundle", "--new-card", str(new)]) == 2 and "is there already" in capsys.readouterr().err
@@ -290,8 +294,8 @@ def test_the_command_line(make, capsys, tmp_path):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_file_that_is_no_bundle_is_not_replaced(make, capsys, tmp_path):
-    record, card = with_scores(make("first", 0)), card_file(tmp_path)
+def test_a_file_that_is_no_bundle_is_not_replaced(runs, capsys, tmp_path):
+    record, card = runs[0], card_file(tmp_path)
     thesis, archive, out = tmp_path / "thesis.txt", tmp_path / "photos.zip", tmp_path / "results.fsb"
     thesis.write_text("my own")
     with zipfile.ZipFile(archive, "w") as photos:
@@ -318,8 +322,8 @@ def test_damaged_bytes_and_other_compressions_are_named(bundle, tmp_path):
             pytest.fail("it was unpacked")
 
 
-def test_a_licence_is_a_name(make, capsys, tmp_path):
-    record = with_scores(make("first", 0))
+def test_a_licence_is_a_name(runs, capsys, tmp_path):
+    record = runs[0]
     asked = ["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(tmp_path / "x.fsb"), "--licence"]
     for licence in ("", "x" * 201, "a\nb"):
         assert main([*asked, licence]) == 2 and "--licence is" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def plain_scores(cases, class_ids, void):
 
 
 @given(st.lists(episodes(), min_size=1, max_size=6), st.sampled_from(["background", "ignore"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_scores_equal_the_plain_formulas(cases, void):
     class_ids = [1, 2, 3, 4, 5]
     scores = EpisodicScores(class_ids, void)
@@ -72,7 +72,7 @@ def test_scores_equal_the_plain_formulas(cases, void):
 
 
 @given(maps(3, void=True))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_counts_of_every_slot(pair):
     prediction, truth = pair
     counts = count(torch.from_numpy(prediction), torch.from_numpy(truth), 3).numpy()
@@ -124,7 +124,7 @@ def test_classes_never_sampled_count_as_zero():
 
 
 @given(hnp.arrays(np.int64, (4, 2), elements=st.integers(0, 9)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_class_accuracy_leaves_out_classes_that_nobody_asked_about(pairs):
     right, total = np.minimum(pairs[:, 0], pairs[:, 1]), pairs[:, 1]
     shares = [r / t for r, t in zip(right, total, strict=True) if t]

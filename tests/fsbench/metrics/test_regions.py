@@ -52,7 +52,7 @@ def masks(values):
 
 
 @given(masks([[0, 1], [0, 0, 1]]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_measures_equal_the_plain_ones(pair):
     prediction, truth = pair[0] > 0, pair[1] > 0
     expected = plain(prediction, truth)

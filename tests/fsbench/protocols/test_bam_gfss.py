@@ -17,7 +17,6 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.confusion import COUNTS
 from fsbench.protocols.bam_gfss import BAM_SEEDS, bam_gfss_episodes
-from fsbench.protocols.pools import TooFewImages
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
 from fsbench.visualization.episodes import batch_query_image, batch_support_images
@@ -72,12 +71,6 @@ def test_episodes_are_those_of_a_plain_loop(shot):
     assert all(e.classes[:5] == tuple(base) and e.supports[:5] == ((),) * 5 for e in drawn)
     assert all(e.query_class in shown[e.query] for e in drawn)
     assert any(e.classes[-1] not in shown[e.query] for e in drawn)
-
-
-def test_a_class_with_too_few_images_ends_the_draw():
-    shown = {"a": {1}, "b": {2}, "c": {2}}
-    with pytest.raises(TooFewImages, match="class 2 has 1 usable support images, 2 are needed"):
-        list(zip(range(9), bam_gfss_episodes(listed(shown), [1], [2], shot=2, seed=0, streams=1), strict=False))
 
 
 def test_seeds_are_those_that_numpy_draws():

@@ -1,7 +1,7 @@
 """Episode sampling against a transcription of the protocol onto numpy's global generator."""
 
 import random
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -11,11 +11,16 @@ from hypothesis import strategies as st
 
 from fsbench.data.dataset import PairList
 from fsbench.episodes.episode import Episode
+from fsbench.protocols.bam_gfss import bam_gfss_episodes
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.fscs import augment, size_pool
+from fsbench.protocols.fssdino import fssdino_episodes
 from fsbench.protocols.hsnet import hsnet_episodes
+from fsbench.protocols.incontext import episodes_by_turns, episodes_of_objects, episodes_of_parts
+from fsbench.protocols.isaid import sdm_episodes
 from fsbench.protocols.pfenet import pfenet_episodes
 from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.vrp_draws import training_epoch
 
 
 def plain_episode(index, pairs, images_of, class_ids, rule, way, shot, empty):
@@ -61,7 +66,7 @@ def pools(draw):
 
 
 @given(pools(), st.integers(0, 999), st.integers(1, 2), st.integers(1, 5), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_episodes_equal_the_protocol_on_the_global_generator(pool, index, way, shot, empty):
     episode = draw_episode(index, np.random.RandomState(index), pool, way=way, shot=shot, background=empty)
     expected = plain_episode(
@@ -71,21 +76,13 @@ def test_episodes_equal_the_protocol_on_the_global_generator(pool, index, way, s
 
 
 @given(pools(), st.integers(0, 999), st.integers(1, 2), st.integers(1, 5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_supports_are_distinct_and_never_the_query(pool, index, way, shot):
     episode = draw_episode(index, np.random.RandomState(index), pool, way=way, shot=shot, background=True)
     assert len(set(episode.classes)) == way
     for number, names in zip(episode.classes, episode.supports, strict=True):
         assert len(set(names)) == shot and episode.query not in names
         assert set(names) <= set(pool.images_of[number])
-
-
-def test_a_class_without_enough_images_is_an_error_and_no_endless_loop():
-    pool = Pool([("a", 1), ("b", 1), ("a", 2)], {1: ["a", "b"], 2: ["a"]}, [1, 2], "sequential")
-    with pytest.raises(TooFewImages, match="class 1 has 1 usable support images, 2 are needed"):
-        draw_episode(0, np.random.RandomState(0), pool, way=1, shot=2, background=False)
-    with pytest.raises(TooFewImages, match="class 2 has 0"):
-        draw_episode(2, np.random.RandomState(2), pool, way=1, shot=1, background=False)
 
 
 PIXELS = {"s1": {0: 50, 1: 30, 2: 20}, "s2": {0: 20, 2: 40, 3: 8, 255: 32}, "s3": {0: 93, 1: 7}}
@@ -206,10 +203,38 @@ def test_pfenet_episodes_are_those_of_real_loader_processes():
     assert all(len(set(e.supports[0])) == shot and e.query not in e.supports[0] for e in found)
 
 
-def test_a_class_with_too_few_images_is_an_error_in_every_protocol():
-    pool = Pool([("a", 1), ("b", 1)], {1: ("a", "b")}, [1], "sequential", lambda name: [1])
-    assert next(hsnet_episodes(pool, shot=5)).supports == (("b",) * 5,)
-    with pytest.raises(TooFewImages, match="class 1 has 1 usable support images, 2 are needed"):
-        next(pfenet_episodes(pool, shot=2, seed=0, streams=1))
-    with pytest.raises(TooFewImages, match="class 1 has 0 usable support images, 1 are needed"):
-        next(hsnet_episodes(Pool([("a", 1)], {1: ("a",)}, [1], "sequential"), shot=1))
+TWO = Pool([("a", 1), ("b", 1), ("a", 2)], {1: ("a", "b"), 2: ("a",)}, [1, 2], "sequential", lambda name: [1])
+ONE = Pool([("a", 1)], {1: ("a",)}, [1], "sequential")
+
+
+def draw_fscs(index, shot):
+    yield draw_episode(index, np.random.RandomState(index), TWO, way=1, shot=shot, background=False)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "message"),
+    [
+        (draw_fscs(0, 2), "class 1 has 1 usable support images, 2 are needed"),
+        (draw_fscs(2, 1), "class 2 has 0"),
+        (pfenet_episodes(TWO, shot=2, seed=0, streams=1), "class 1 has 1 usable support images, 2 are needed"),
+        (hsnet_episodes(ONE, shot=1), "class 1 has 0 usable support images, 1 are needed"),
+        (sdm_episodes(ONE, shot=3), "class 1 has 0 usable support images, 3 are needed"),
+        (bam_gfss_episodes(PairList((("b", 2), ("c", 2)), ""), [1], [2], shot=2, seed=0, streams=1),
+         "class 2 has 1 usable support images, 2 are needed"),
+        (fssdino_episodes({1: ["a"] * 2, 2: ["b"] * 2}, way=1, shot=2), "are needed"),
+        (fssdino_episodes({1: ["a"], 2: ["b"]}, way=2, shot=2), "are needed"),
+        (episodes_by_turns({1: ["a"]}, shot=1), "class 1 has 0 usable support images"),
+        (episodes_of_objects({1: ["a"]}, lambda photo, number: ["a1", "a2"], bool, shot=1),
+         "class 1 has 0 usable support images"),
+        (episodes_of_parts({1: list("abcd")}, lambda name, number: [name] if name < "d" else [], shot=3),
+         "class 1 has 3 usable support images, 4 are needed"),
+        (chain.from_iterable(training_epoch(ONE, epoch) for epoch in (0,)), "are needed"),
+    ],
+)  # fmt: skip
+def test_a_class_with_too_few_images_is_an_error_and_no_endless_loop(drawn, message):
+    with pytest.raises(TooFewImages, match=message):
+        list(islice(drawn, 9))
+
+
+def test_hsnet_repeats_supports_of_a_class_with_few_images():
+    assert next(hsnet_episodes(TWO, shot=5)).supports == (("b",) * 5,)

@@ -17,7 +17,6 @@ from fsbench.data.frames import frame_labels, stretch_truth
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.fssdino import LargeObjectTest, fssdino_episodes
-from fsbench.protocols.pools import TooFewImages
 from fsbench.protocols.registry import load_protocol
 
 PROTOCOL = load_protocol("fssdino")
@@ -41,12 +40,6 @@ def test_episodes_follow_the_seed(way):
         assert way > 1 or episode.query not in episode.supports[0]
     if way == 2:
         assert any(episode.query in names for episode in first for names in episode.supports)
-
-
-@pytest.mark.parametrize(("way", "images"), [(1, 2), (2, 1)])
-def test_too_few_images_end_it(way, images):
-    with pytest.raises(TooFewImages):
-        next(fssdino_episodes({1: ["a"] * images, 2: ["b"] * images}, way=way, shot=2))
 
 
 def plain_episodes(path, fold: int, shot: int, count: int) -> list[tuple[int, list[int]]]:

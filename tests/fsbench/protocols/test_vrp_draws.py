@@ -1,8 +1,6 @@
 """The episodes of VRP-SAM's program around its goldens."""
 
-import pytest
-
-from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.pools import Pool
 from fsbench.protocols.vrp_draws import Division, EpisodeStreams, training_epoch, training_steps, validation_episodes
 
 NAMES = [f"image{i}" for i in range(11)]
@@ -36,9 +34,3 @@ def test_workers_change_the_episodes_and_steps_take_turns():
     assert eight[0][:6] == three[0][:6] != []  # the first three batches are of workers 0, 1 and 2 in both
     steps = training_steps(pool("sequential"), 0, division=Division(2, 2, 8))
     assert steps[:4] == [*eight[0][:2], *eight[1][:2]]
-
-
-def test_a_class_of_one_image_is_refused():
-    alone = Pool([("a", 1)], {1: ["a"]}, [1], "sequential")
-    with pytest.raises(TooFewImages):
-        training_epoch(alone, 0)

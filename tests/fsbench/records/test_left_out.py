@@ -54,6 +54,8 @@ DAMAGE = {
         lambda r: (r.path / "run.json").write_text("[1]"),
         "record of fsbench: the whole is [1], expected a mapping",
     ),
+    "a run.json that was cut off": (lambda r: (r.path / "run.json").write_text("{"), "run.json is no JSON"),
+    "counts that are gone": (lambda r: (r.path / "episodes.parquet").unlink(), "episodes.parquet is missing"),
     "nested JSON": (lambda r: (r.path / "run.json").write_text("[" * 100_000), "run.json"),
     "a fold in words": (lambda r: set_header(r, fold="first"), "fold is 'first'"),
     "a way that is true": (lambda r: set_header(r, way=True), "way is True"),
@@ -110,28 +112,30 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("command", "name"),
-    [("table", name) for name in DAMAGE]
-    + [
-        (command, name)  # all commands read by the same function
-        for command in ("rescore --protocol hsnet", "compare --resamples 100")
-        for name in ("a method that is null", "a fold in words", "a column too few", "gaps")
-    ],
-)
-def test_a_run_that_does_not_fit_is_left_out_and_said(make, capsys, tmp_path, command, name):
-    for method in ("good", "fair"):
-        make(method, 0)
-    bad = make("bad", 0)
-    damage, words = DAMAGE[name]
-    bad.episodes  # noqa: B018  (read before it is damaged)
-    damage(bad)
-    verb, *options = command.split()
-    status = main([verb, str(tmp_path), *options])
-    out, err = capsys.readouterr()
-    assert status == 1 and "good" in out and "fair" in out and "bad" not in out.replace(str(bad.path), "")
-    (line,) = err.splitlines()
-    assert line.startswith("fsbench: error: left out: ") and str(bad.path) in line and words in line
+FEW = ("a method that is null", "a fold in words", "a column too few", "gaps", "a run.json that was cut off")
+"""Damages that further commands are tried with, which read by the same function."""
+
+
+def test_runs_that_do_not_fit_are_left_out_and_said(make, capsys):
+    sound = [make(method, 0).path for method in ("good", "fair")]
+    paths = {}
+    for seed, (name, (damage, _)) in enumerate(DAMAGE.items()):
+        record = make("bad", 0, seed=seed)
+        record.episodes  # noqa: B018  (read before it is damaged)
+        damage(record)
+        paths[name] = record.path
+    for command, names in (("table", DAMAGE), ("rescore --protocol hsnet", FEW), ("compare --resamples 100", FEW)):
+        verb, *options = command.split()
+        status = main([verb, *map(str, [*sound, *(paths[name] for name in names)]), *options])
+        out, err = capsys.readouterr()
+        lines = err.splitlines()
+        assert status == 1 and "good" in out and "fair" in out and len(lines) == len(names)
+        for name in names:
+            out = out.replace(str(paths[name]), "")
+            (line,) = (line for line in lines if str(paths[name]) in line)
+            assert line.startswith("fsbench: error: left out: ") and DAMAGE[name][1] in line, (command, name)
+        assert "bad" not in out
+        assert main([verb, *(str(paths[name]) for name in names), *options]) == 2 and capsys.readouterr().out == ""
 
 
 def test_a_fully_augmented_episode_may_have_every_class_as_a_way(make):

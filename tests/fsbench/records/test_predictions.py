@@ -3,6 +3,7 @@
 import base64
 import zlib
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import polars as pl
@@ -164,45 +165,48 @@ INSIDE = {
 }
 
 
-def damaged(record, change):
-    file = record.path / FILE
-    if callable(change):
-        change(pl.read_parquet(file)).write_parquet(file)
-    elif change:
-        file.write_bytes(change)
-    sha256 = sha256_file(file) if change else "0" * 64
-    return changed(record, predictions={"kept": "soft", "sha256": sha256})
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished run whose predictions tests damage."""
+    return finished(tmp_path_factory.mktemp("whole") / "run", attends=True)
+
+
+@pytest.fixture
+def damaged(whole):
+    """damaged(change) -> the run with the changed file of predictions, or with another's hash."""
+    file = whole.path / FILE
+    content = file.read_bytes()
+
+    def damage(change):
+        if callable(change):
+            change(pl.read_parquet(BytesIO(content))).write_parquet(file)
+        elif change:
+            file.write_bytes(change)
+        sha256 = sha256_file(file) if change else "0" * 64
+        return changed(whole, predictions=whole.run.predictions.as_json() | {"sha256": sha256})
+
+    yield damage
+    file.write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_file_that_is_not_the_runs_is_refused_in_one_line(tmp_path, damage):
-    record = damaged(finished(tmp_path / "run"), DAMAGES[damage])
+def test_a_file_that_is_not_the_runs_is_refused_in_one_line(damaged, damage):
+    record = damaged(DAMAGES[damage])
     with pytest.raises(RecordError, match=r"predictions.parquet cannot be used .* remove the file") as refusal:
         read_predictions(record)
     assert refusal.value.folder == record.path and "\n" not in str(refusal.value)
     assert len(record.episodes) == 12  # the counts are there as ever
 
 
-@pytest.mark.parametrize("damage", INSIDE)
-def test_a_mask_that_is_none_is_refused(tmp_path, damage):
-    change = lambda f: f.with_columns(rle=pl.when(pl.col("slot") == 2).then(pl.lit(INSIDE[damage])).otherwise("rle"))  # noqa: E731
-    stored = read_predictions(damaged(finished(tmp_path / "run"), change))
-    with pytest.raises(RecordError, match=r"cannot be used \(episode 3: "):
-        stored.label_map(3)
-
-
-def test_masks_of_two_ways_share_no_pixel(tmp_path):
-    change = lambda f: f.with_columns(rle=pl.col("rle").first().over("episode"))  # noqa: E731
-    stored = read_predictions(damaged(finished(tmp_path / "run"), change))
+def test_a_mask_that_is_none_is_refused(damaged):
+    for runs in INSIDE.values():
+        other = pl.when(pl.col("slot") == 2).then(pl.lit(runs)).otherwise("rle")
+        stored = read_predictions(damaged(lambda frame, other=other: frame.with_columns(rle=other)))
+        with pytest.raises(RecordError, match=r"cannot be used \(episode 3: "):
+            stored.label_map(3)
+    stored = read_predictions(damaged(lambda frame: frame.with_columns(rle=pl.col("rle").first().over("episode"))))
     with pytest.raises(RecordError, match="episode 0: way 2 has pixels of another way"):
         stored.label_map(0)
-
-
-@pytest.mark.parametrize("content", [b"", b"x", zlib.compress(bytes(4095)), zlib.compress(bytes(1 << 24))])
-def test_a_soft_mask_of_another_size_is_refused(tmp_path, content):
-    stored = read_predictions(damaged(finished(tmp_path / "run"), lambda f: f.with_columns(soft=pl.lit(content))))
-    with pytest.raises(RecordError, match="a soft mask has not 4096 pixels"):
-        stored.soft_masks(1)
 
 
 RANGES = [(float("nan"), 1), (0, float("inf")), (-0.1, 1), (0, 1.1), (0.2, 0.1)]
@@ -210,13 +214,17 @@ NO_ATTENTION = [b"x", zlib.compress(bytes(SOFT_SIDE**2)), zlib.compress(bytes(1 
 NO_ATTENTION += [zlib.compress(np.array(ends, dtype="<f4").tobytes() + bytes(SOFT_SIDE**2)) for ends in RANGES]
 
 
-@pytest.mark.parametrize("content", NO_ATTENTION)
-def test_an_attention_map_of_another_size_or_range_is_refused(tmp_path, content):
-    record = finished(tmp_path / "run", attends=True)
-    stored = read_predictions(damaged(record, lambda f: f.with_columns(attention=pl.lit(content))))
-    with pytest.raises(RecordError, match="an attention map has not a range within 0 to 1 and 4096 pixels"):
-        stored.attention(1)
-    assert stored.soft_masks(1) is not None
+def test_a_map_of_another_size_or_range_is_refused(damaged):
+    for content in (b"", b"x", zlib.compress(bytes(4095)), zlib.compress(bytes(1 << 24))):
+        record = damaged(lambda frame, content=content: frame.with_columns(soft=pl.lit(content)))
+        with pytest.raises(RecordError, match="a soft mask has not 4096 pixels"):
+            read_predictions(record).soft_masks(1)
+    for content in NO_ATTENTION:
+        record = damaged(lambda frame, content=content: frame.with_columns(attention=pl.lit(content)))
+        stored = read_predictions(record)
+        with pytest.raises(RecordError, match="an attention map has not a range within 0 to 1 and 4096 pixels"):
+            stored.attention(1)
+        assert stored.soft_masks(1) is not None
 
 
 def test_attention_is_averaged_to_cells_or_enlarged_between_their_centers():

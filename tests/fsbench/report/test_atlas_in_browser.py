@@ -102,6 +102,7 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         assert len(shown(page)) == len(atlas.entries) and page.locator("#chosen").is_hidden()
 
 
+@pytest.mark.slow(2)
 def test_conditions_are_filters_and_their_words_have_meanings(chromium, atlas, page_file):
     conditions = {
         "extra_supervision": "SAM; DINOv2",
@@ -123,6 +124,7 @@ def test_conditions_are_filters_and_their_words_have_meanings(chromium, atlas, p
         assert "pixels without a true class are left out" in words.inner_text()
 
 
+@pytest.mark.slow(4)
 def test_an_island_leads_to_its_rows_whatever_is_filtered_and_marks_go_along(chromium, atlas, page_file):
     group = next(g for g in atlas.groups() if "hsnet/pascal-5i/resnet-101" in [entry.id for entry in g.entries])
     with opened(chromium, page_file) as page:

@@ -35,9 +35,3 @@ def test_a_run_stands_on_the_island_of_its_paper(official, tmp_path):
     score = run.protocol.statistics(run.episodes, run.header).scores()["mIoU"].item()
     assert (figure["fold"], figure["whole"], figure["rank"]) == ("0", False, "")  # one of four folds has no rank
     assert figure["value"] == f"{score:.1f}" and run.run.id in figure["source"]
-
-
-def test_a_report_of_data_that_nobody_published_has_no_such_page(make, tmp_path):
-    make("m", 0)
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
-    assert not (tmp_path / "r" / "atlas.html").exists() and "Published" not in (tmp_path / "r/index.html").read_text()

@@ -11,16 +11,17 @@ from tests.fsbench.report.test_report import HOSTILE, _spoil
 from tests.fsbench.runs import rewrite
 
 
-@pytest.fixture
-def site(make, tmp_path):
+@pytest.fixture(scope="module")
+def site(shared_make):
     """A report of two methods on two folds, with hostile names in one of them; the first has a curve, too."""
     for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        record = make(f"m{number}", fold, quality=1 + 2 * number, wrong=6 * number, way=2)
+        record = shared_make(f"m{number}", fold, quality=1 + 2 * number, wrong=6 * number, way=2)
         if fold == 0:
             _spoil(record.path)
-    rewrite(make("m0", 1, quality=3, way=2, seed=1), identity={"kept_support": 0.3, "seed": 0})
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
-    return tmp_path / "r"
+    rewrite(shared_make("m0", 1, quality=3, way=2, seed=1), identity={"kept_support": 0.3, "seed": 0})
+    runs = record.path.parent
+    assert main(["report", str(runs), "--out", str(runs / "r"), "--gallery", "0"]) == 0
+    return runs / "r"
 
 
 @contextmanager

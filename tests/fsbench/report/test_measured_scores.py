@@ -30,8 +30,16 @@ def study(make, blocks_folder, tmp_path, monkeypatch):
     return write
 
 
-def test_pages_have_the_measured_scores_where_there_are_any(study):
+def test_pages_and_commands_have_the_measured_scores_and_masks_are_decoded_once(study, capsys, monkeypatch):
+    decoded = []
+
+    def counting(way, height, width):
+        decoded.append(way)
+        return decode_rle(way, height, width)
+
+    monkeypatch.setattr(predictions, "decode_rle", counting)
     folder = study("pixel-ECE", "boundary-IoU", "mIoU")
+    assert len(decoded) == 2 * 24
     page = (folder / "index.html").read_text()
     scores = {
         name: set(re.findall(r'data-column="([\w-]+)\.0" class="figure" data-value', line))
@@ -50,26 +58,6 @@ def test_pages_have_the_measured_scores_where_there_are_any(study):
     assert pairs[0] == ("boundary-IoU", {"good", "poor"})
     assert [metric for metric, _ in pairs[1:]] == ["mIoU"] * 3
 
-
-def test_a_second_report_decodes_no_mask(study, monkeypatch):
-    decoded = []
-
-    def counting(way, height, width):
-        decoded.append(way)
-        return decode_rle(way, height, width)
-
-    monkeypatch.setattr(predictions, "decode_rle", counting)
-    names = ("index.html", "comparison.csv", "explorer.html")
-    pages = [{name: (study("pixel-ECE", "boundary-IoU", "mIoU") / name).read_text() for name in names}]
-    assert len(decoded) == 2 * 24
-    decoded.clear()
-    monkeypatch.setattr(predictions.StoredPredictions, "soft_masks", None)
-    pages.append({name: (study("pixel-ECE", "boundary-IoU", "mIoU") / name).read_text() for name in names})
-    assert not decoded and pages[0] == pages[1]
-
-
-def test_commands_print_the_scores_of_the_page(study, capsys):
-    page = (study("boundary-IoU", "mIoU") / "index.html").read_text()
     capsys.readouterr()
     commands = [shlex.split(words) for words in set(re.findall(r'data-copy="fsbench ((?:table|compare) [^"]*)"', page))]
     assert len(commands) == 5  # of three methods, of all, and of differences
@@ -80,3 +68,9 @@ def test_commands_print_the_scores_of_the_page(study, capsys):
             assert list(block["tables"]["all"]) == ["boundary-IoU", "mIoU"]
         else:
             assert "mIoU" in block["rows"][0]["scores"] and "FB-IoU" not in block["rows"][0]["scores"]
+    decoded.clear()
+    monkeypatch.setattr(predictions.StoredPredictions, "soft_masks", None)
+    names = ("index.html", "comparison.csv", "explorer.html")
+    first = {name: (folder / name).read_text() for name in names}
+    again = study("pixel-ECE", "boundary-IoU", "mIoU")
+    assert not decoded and {name: (again / name).read_text() for name in names} == first

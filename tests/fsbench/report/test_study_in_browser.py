@@ -107,6 +107,7 @@ def test_rows_and_columns_are_chosen(chromium, page_file):
         assert heads(page) == [*usual, "runs"] and set(query(page)) == {"find"}
 
 
+@pytest.mark.slow(2)
 def test_answers_without_a_model_are_one_line_that_unfolds(chromium, page_file):
     with opened(chromium, page_file) as page:
         lines = page.locator("#leaderboard tbody.answers tr:visible")
@@ -123,6 +124,7 @@ def test_answers_without_a_model_are_one_line_that_unfolds(chromium, page_file):
         assert lines.count() == 4
 
 
+@pytest.mark.slow(2)
 def test_a_figure_in_focus_or_under_the_pointer_shows_its_interval(chromium, page_file):
     with opened(chromium, page_file) as page:
         ends = page.locator("#leaderboard td.figure .ends")
@@ -270,7 +272,7 @@ def test_classes_are_compared_with_any_method(chromium, page_file, study):
         assert page.locator("#diverging").is_hidden() and page.locator("#sequential").is_visible()
 
 
-@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow(2))])
 def test_nothing_is_cut_off(chromium, page_file, width):
     with opened(chromium, page_file, viewport={"width": width, "height": 800}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -289,6 +291,7 @@ def test_nothing_is_cut_off(chromium, page_file, width):
             assert page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft") > 50
 
 
+@pytest.mark.slow(2)
 def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file):
     with opened(chromium, page_file, java_script_enabled=False) as page:
         assert (
@@ -302,6 +305,7 @@ def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file):
         assert page.eval_on_selector_all("main table", missing) == 0
 
 
+@pytest.mark.slow(3)
 def test_the_order_of_other_tables_stays_in_the_address(chromium, page_file):
     def names():
         return words(page, "#cost-table tbody th")
@@ -340,6 +344,7 @@ def test_an_address_may_be_anybodys(chromium, page_file):
         assert heads(page) == ["method"]
 
 
+@pytest.mark.slow(2)
 def test_printed_and_dark(chromium, page_file):
     with opened(chromium, page_file, color_scheme="dark") as page:
         back = "getComputedStyle(document.querySelector('#leaderboard th')).backgroundColor"

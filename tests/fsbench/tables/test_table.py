@@ -250,23 +250,6 @@ def test_by_fold_sets_the_folds_side_by_side(table):
     assert lines[heads[1] + 2][2] == lines[heads[1] + 3][2] == "12.50"
 
 
-@pytest.mark.parametrize("command", [["table"], ["rescore", "--protocol", "hsnet"], ["compare"]])
-def test_a_damaged_run_does_not_hide_the_others(make, tmp_path, capsys, command):
-    whole, sound, interrupted, lost = (make(name, 0) for name in ("whole", "sound", "cut", "lost"))
-    assert main([*command, str(tmp_path)]) == 0
-    (interrupted.path / "run.json").write_text("{")
-    (lost.path / "episodes.parquet").unlink()
-    capsys.readouterr()
-    assert main([*command, str(tmp_path)]) == 1
-    printed = capsys.readouterr()
-    assert "whole" in printed.out and "cut" not in printed.out and "lost" not in printed.out
-    assert [line.startswith("fsbench: error: left out: ") for line in printed.err.splitlines()] == [True, True]
-    assert f"{interrupted.path}/run.json is no JSON" in printed.err and "episodes.parquet is missing" in printed.err
-    shutil.rmtree(whole.path)
-    shutil.rmtree(sound.path)
-    assert main([*command, str(tmp_path)]) == 2 and capsys.readouterr().out == ""
-
-
 def test_by_class_and_csv_and_json(table):
     assert " red " in table("--by", "class") and " red " not in table("--by", "size")
     rows = list(csv.DictReader(io.StringIO(table("--format", "csv", "--by", "class", "--metrics", "class-error"))))

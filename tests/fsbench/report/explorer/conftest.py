@@ -1,12 +1,13 @@
 """Reports whose runs kept their predictions, with their data at hand."""
 
-import shutil
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
+from tests.fsbench.conftest import record_maker
 
 ATTENDS = "similarity to <b>columns</b>"
 
@@ -17,36 +18,31 @@ def index(blocks_folder):
     return Folder(str(blocks_folder))
 
 
+def write_report(data, runs, *arguments):
+    """Write runs of two methods on two folds, of two ways each, where there are none; return the folder of their
+    report's table. Only m0 has attention, and its meaning is to be shown as it is."""
+    if not any(runs.glob("m*/run.json")):
+        make = record_maker(data, runs)
+        for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            kept = {"keep": "soft", "attends": "" if number else ATTENDS}
+            record = make(f"m{number}", fold, quality=2 + 3 * number, wrong=6 * number, way=2, **kept)
+            (record.path / "config.yaml").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fsbench.engine.stored_data.open_dataset", lambda record: Folder(str(data)))
+        assert main(["report", str(runs), "--out", str(runs / "r"), *arguments]) == 0
+    return runs / "r/study-1"
+
+
 @pytest.fixture
-def explored(make, index, tmp_path, monkeypatch):
-    """explored(*arguments) -> the folder of a report's first table: two methods on two folds, two ways. Only m0 has
-    attention, and its meaning is to be shown as it is."""
-    monkeypatch.setattr("fsbench.engine.stored_data.open_dataset", lambda record: index)
-    for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        attends = "" if number else ATTENDS
-        record = make(f"m{number}", fold, quality=2 + 3 * number, wrong=6 * number, way=2, keep="soft", attends=attends)
-        (record.path / "config.yaml").write_text("")
-
-    def report(*arguments):
-        assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), *arguments]) == 0
-        return tmp_path / "r/study-1"
-
-    return report
+def explored(blocks_folder, tmp_path):
+    """explored(*arguments) -> the folder of the table in a report of the test's own."""
+    return partial(write_report, blocks_folder, tmp_path)
 
 
 @pytest.fixture(scope="session")
-def built():
-    """The folder of the report that all tests read."""
-    return []
-
-
-@pytest.fixture
-def study(built, request, tmp_path_factory):
-    """A study's folder, made once."""
-    if not built:
-        folder = tmp_path_factory.mktemp("report") / "study-1"
-        built.append(shutil.copytree(request.getfixturevalue("explored")(), folder))
-    return built[0]
+def study(blocks_folder, tmp_path_factory):
+    """The folder of the table in the report that all tests read, two levels below that of the runs."""
+    return write_report(blocks_folder, tmp_path_factory.mktemp("explored"), "--photo-side", "40")
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """The explorer's data files against the records and the data set."""
 
-import json
 import shlex
 import zlib
 from base64 import b64decode
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,7 +15,7 @@ from fsbench.cli.main import main
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.rle import decode_rle
 from fsbench.records.predictions import read_predictions
-from fsbench.records.record import find_records, read_record
+from fsbench.records.record import find_records
 from fsbench.report.explorer.columns import iou_spread
 from tests.fsbench.report.explorer.conftest import ATTENDS
 from tests.fsbench.report.test_report import data_file
@@ -34,9 +32,9 @@ def thousandths(frame):
     return found
 
 
-def test_columns_are_the_records(explored, tmp_path):
-    data = data_file(explored("--no-photos"), "data")
-    runs = {(run.run.identity.method.name, run.header.fold): run for run in find_records(tmp_path)}
+def test_columns_are_the_records(study):
+    data = data_file(study, "data")
+    runs = {(run.run.identity.method.name, run.header.fold): run for run in find_records(study.parents[1])}
     for number, name in enumerate(data["methods"]):
         tables = [runs[name, fold].episodes for fold in (0, 1)]
         assert data["iou"][number] == thousandths(tables[0]) + thousandths(tables[1])
@@ -55,7 +53,6 @@ def test_columns_are_the_records(explored, tmp_path):
     paths = [[str(runs[name, fold].path) for name in data["methods"]] for fold in (0, 1)]
     assert [list(map(shlex.split, fold["runs"])) for fold in data["folds"]] == [[[p] for p in row] for row in paths]
     assert [fold["header"] for fold in data["folds"]] == [runs["m0", fold].manifest.entries for fold in (0, 1)]
-    assert data["images"] == []
 
 
 def test_spread_counts_rightly_predicting_nothing_as_one():
@@ -64,9 +61,8 @@ def test_spread_counts_rightly_predicting_nothing_as_one():
     np.testing.assert_allclose(iou_spread([], 1), [np.nan])
 
 
-def test_masks_are_truth_and_prediction(explored, index, tmp_path):
-    study = explored("--photo-side", "40")
-    data, records = data_file(study, "data"), {run.run.id: run for run in find_records(tmp_path)}
+def test_masks_are_truth_and_prediction(study, index):
+    data, records = data_file(study, "data"), {run.run.id: run for run in find_records(study.parents[1])}
     record = next(run for run in records.values() if run.run.id.startswith(f"{data['methods'][1]}-1"))
     file, quality = data_file(study, "masks-1-0"), int(record.run.id.split("-")[2])
     for place, episode in enumerate(record.manifest.episodes):
@@ -94,15 +90,14 @@ def test_masks_are_truth_and_prediction(explored, index, tmp_path):
         assert max(Image.open(study / f"explorer/{number}.jpg").size) <= 40
 
 
-def test_images_end_at_the_budget(explored, monkeypatch):
+def test_images_end_at_the_budget(study, explored, monkeypatch):
     from fsbench.report.explorer import write
 
-    study = explored()
     sizes = {path.stem: path.stat().st_size for path in (study / "explorer").glob("*.jpg")}
     real = write.ImageFiles.allow
     budget = sum(sizes.values()) // 4
     monkeypatch.setattr(write.ImageFiles, "allow", lambda files, size: real(files, budget // 2))
-    study = explored()
+    study = explored("--photo-side", "40")
     files = {path.stem: path.stat().st_size for path in (study / "explorer").glob("*.jpg")}
     data = data_file(study, "data")
     assert 0 < sum(files.values()) <= budget and sorted(map(int, files)) == data["images"]
@@ -116,65 +111,67 @@ def test_a_run_with_other_masks_than_were_counted_has_none(explored, tmp_path, m
 
     real = predictions.rle_pixels
     monkeypatch.setattr(predictions, "rle_pixels", lambda runs, *size: real(runs, *size) + 1)
-    study = explored("--gallery", "0")
-    assert data_file(study, "masks-0-0")["predicted"] == {}
+    study = explored("--no-photos")
+    assert data_file(study, "masks-0-0")["predicted"] == {} and data_file(study, "data")["images"] == []
     page = (study / "explorer.html").read_text()
     assert page.count("were counted); expected the predictions of the run") == 4
 
 
-@pytest.mark.parametrize(("entry", "words"), [
-    ({"support_annotation": "scribble"}, "brush strokes drawn within each mask"),
-    ({"kept_support": 0.25}, "25 % of each mask"),
-])  # fmt: skip
-def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, tmp_path, monkeypatch, entry, words):
-    """Against the tensors that the method got in its test."""
-    data = EpisodicDataModule(Folder(str(blocks_folder)), "fscs", image_size=48, workers=0, episodes=24, **entry)
-    monkeypatch.setattr("fsbench.engine.stored_data.open_data_module", lambda record, settings=(): data)
-    told, masks = make("told", 0), make("masks", 0, seed=1)
-    (masks.path / "config.yaml").write_text("")
-    assert told.manifest.sha256 == data.manifest.sha256
-    rewrite(told, identity=entry)
+def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, tmp_path, monkeypatch):
+    """Against the tensors that the methods got in their tests."""
+    entries = {"strokes": {"support_annotation": "scribble"}, "parts": {"kept_support": 0.25}, "masks": {}}
+    words = {"strokes": "brush strokes drawn within each mask", "parts": "25 % of each mask"}
+    index = Folder(str(blocks_folder))
+    modules = {
+        name: EpisodicDataModule(index, "fscs", image_size=48, workers=0, episodes=24, **entry)
+        for name, entry in entries.items()
+    }
+    monkeypatch.setattr(
+        "fsbench.engine.stored_data.open_data_module",
+        lambda record, settings=(): modules[record.run.identity.method.name],
+    )
+    for name, entry in entries.items():
+        record = make(name, 0)
+        assert record.manifest.sha256 == modules[name].manifest.sha256
+        rewrite(record, identity=entry)
+        (record.path / "config.yaml").write_text("")
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--photo-side", "48"]) == 0
     study = next(folder for folder in (tmp_path / "r").iterdir() if (folder / "explorer.html").is_file())
-    number = str(data_file(study, "data")["methods"].index("told"))
-    assert data_file(study, "data")["told"] == {number: words}
+    numbers = {name: str(number) for number, name in enumerate(data_file(study, "data")["methods"])}
+    assert data_file(study, "data")["told"] == {numbers[name]: text for name, text in words.items()}
     file = data_file(study, "masks-0-0")
-    assert list(file["told"]) == [number]
-    seen = {int(one.episodes[0]): one.support_labels for batch in data.test_dataloader() for one in batch.split()}
-    for place, episode in enumerate(told.manifest.episodes):
-        ((height, width, runs, void),) = file["told"][number][place][0]
-        assert max(height, width) == 48
-        drawn = decode_rle({"size": [height, width], "counts": runs}, height, width)
-        shape = data.dataset.label_map(episode.supports[0][0]).shape
-        over_image = resize_labels(seen[episode.index][0, 0, 0].numpy(), *shape)
-        expected = resize_labels(over_image, height, width)
-        np.testing.assert_array_equal(drawn, expected == 1)
-        left_out = decode_rle({"size": [height, width], "counts": void}, height, width)
-        np.testing.assert_array_equal(left_out, expected == 255)
-
-
-def test_supports_of_a_run_whose_data_are_gone_have_no_labels(make, tmp_path):
-    rewrite(make("m", 0), identity={"support_annotation": "box"})
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
-    study = tmp_path / "r/study-1"
-    assert data_file(study, "masks-0-0")["told"] == {"0": [None] * 24}
-    assert "No labels of the supports of m, fold 0: there is no" in (study / "explorer.html").read_text()
+    assert set(file["told"]) == {numbers[name] for name in words}
+    for name in words:
+        data = modules[name]
+        seen = {int(one.episodes[0]): one.support_labels for batch in data.test_dataloader() for one in batch.split()}
+        for place, episode in enumerate(data.manifest.episodes):
+            ((height, width, runs, void),) = file["told"][numbers[name]][place][0]
+            assert max(height, width) == 48
+            drawn = decode_rle({"size": [height, width], "counts": runs}, height, width)
+            shape = data.dataset.label_map(episode.supports[0][0]).shape
+            over_image = resize_labels(seen[episode.index][0, 0, 0].numpy(), *shape)
+            expected = resize_labels(over_image, height, width)
+            np.testing.assert_array_equal(drawn, expected == 1)
+            left_out = decode_rle({"size": [height, width], "counts": void}, height, width)
+            np.testing.assert_array_equal(left_out, expected == 255)
 
 
 def test_runs_without_masks_and_data_have_numbers(make, tmp_path):
-    path = Path(make("m", 0).path)
+    """One of the two was told less than masks; without the data its supports have no labels."""
+    make("m", 0)
+    rewrite(make("boxes", 0), identity={"support_annotation": "box"})
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
     study = tmp_path / "r/study-1"
-    assert data_file(study, "masks-0-0") == {"truth": [None] * 24, "predicted": {}, "told": {}}
+    number = str(data_file(study, "data")["methods"].index("boxes"))
+    assert data_file(study, "masks-0-0") == {"truth": [None] * 24, "predicted": {}, "told": {number: [None] * 24}}
     page = (study / "explorer.html").read_text()
     assert "the run kept no predictions, and there is no config.yaml beside the record" in page
     assert "No truth and no images of fold 0: there is no config.yaml beside the records" in page
-    assert len(json.loads((path / "run.json").read_text())) and read_record(path) is not None
+    assert "No labels of the supports of boxes, fold 0: there is no" in page
 
 
-def test_soft_masks_and_attention_are_those_that_were_kept(explored, tmp_path):
-    study = explored("--no-photos")
-    data, runs = data_file(study, "data"), {run.run.id: run for run in find_records(tmp_path)}
+def test_soft_masks_and_attention_are_those_that_were_kept(study):
+    data, runs = data_file(study, "data"), {run.run.id: run for run in find_records(study.parents[1])}
     assert (data["soft"], data["attention"]) == (True, {str(data["methods"].index("m0")): ATTENDS})
     record = next(run for run in runs.values() if run.run.id.startswith("m0-1"))
     stored, number = read_predictions(record), str(data["methods"].index("m0"))

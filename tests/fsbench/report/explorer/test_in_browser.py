@@ -157,7 +157,7 @@ def test_the_keyboard_alone_is_enough(reading):
         assert reader.opened_episode() == reader.key(5)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1400, 900), (390, 800)])
+@pytest.mark.parametrize(("width", "height"), [pytest.param(1400, 900, marks=pytest.mark.slow(5)), (390, 800)])
 def test_an_episode_that_is_opened_is_in_sight(reading, width, height):
     def in_sight():
         """Whether the head and the whole image are on the screen, below the page's own head."""
@@ -185,6 +185,7 @@ def test_an_episode_that_is_opened_is_in_sight(reading, width, height):
         assert in_sight()  # whoever is sent an address sees what it is about
 
 
+@pytest.mark.slow(2)
 def test_an_address_given_while_another_waits_to_be_written_counts(reading):
     with reading("order=list&layers=predicted&split=0&episode=0.1") as reader:
         page = reader.page
@@ -198,6 +199,7 @@ def test_an_address_given_while_another_waits_to_be_written_counts(reading):
         expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 truth")
 
 
+@pytest.mark.slow(2)
 def test_a_choice_between_an_address_and_its_drawing_counts(reading):
     with reading("order=list&layers=predicted&split=0&episode=0.1") as reader:
         page = reader.page
@@ -211,6 +213,7 @@ def test_a_choice_between_an_address_and_its_drawing_counts(reading):
         assert reader.hash()["layers"] == ["truth predicted"]
 
 
+@pytest.mark.slow(2)
 def test_a_choice_just_before_the_page_is_left_is_there_when_the_reader_comes_back(reading):
     with reading("order=list&layers=predicted&split=0&episode=0.1") as reader:
         page = reader.page
@@ -262,6 +265,7 @@ def test_phone_dark_and_print(reading):
         assert not page.locator("#tag-add").is_visible() and page.locator("#view").is_visible()
 
 
+@pytest.mark.slow(5)
 def test_five_thousand_episodes_of_twenty_methods(chromium, study, tmp_path, capsys):
     """Times are printed, not asserted: `pytest -s`."""
     study = shutil.copytree(study, tmp_path / "large")

@@ -88,6 +88,7 @@ def box(reader, name):
     return reader.page.locator("#tag-list").get_by_role("checkbox", name=name)
 
 
+@pytest.mark.slow(2)
 def test_tabs_see_each_others_tags(reading):
     with reading("order=list&episode=0.4") as one:
         two = tab(one)
@@ -108,6 +109,7 @@ def test_tabs_see_each_others_tags(reading):
         expect(two.page.locator("#tag-list")).to_have_text("none yet")
 
 
+@pytest.mark.slow(3)
 def test_a_tab_that_heard_nothing_overwrites_nothing(reading, tmp_path):
     with reading("order=list&episode=0.4") as one:
         give(one, "hard")
@@ -135,6 +137,7 @@ def test_a_tab_that_heard_nothing_overwrites_nothing(reading, tmp_path):
             assert names(reader) == ["easy", "far"]
 
 
+@pytest.mark.slow(2)
 def test_tags_of_a_browser_that_keeps_nothing_last_as_long_as_the_page(reading):
     with reading("order=list&episode=0.4") as reader:
         reader.page.evaluate("void (Storage.prototype.setItem = () => { throw new Error('full') })")
