@@ -4,6 +4,7 @@ Objects become small arrays while the file is parsed, so that the floats of a 33
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,19 +41,20 @@ class _Crowd(NamedTuple):
     category_id: int
 
 
-def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> Instances:
+def read_instances(path: Path, sha256: str, class_names: Sequence[str], paints_crowds: bool = False) -> Instances:
     """Read an annotation file; its categories, ascending by id, must be `class_names`.
 
     Args:
         path: The annotation file.
         sha256: Its checksum, kept in the result.
         class_names: Class 1, 2, … in ascending category id.
+        paints_crowds: Take crowd regions for objects; as a data set, COCO leaves them unpainted.
 
     Raises:
         DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.
     """
     try:
-        content = read_json(path, "annotations", object_hook=_compact)
+        content = read_json(path, "annotations", object_hook=partial(_compact, paints_crowds=paints_crowds))
         images, objects, crowds = _lists(content)
         return _arrays(path, sha256, images, objects, crowds, _class_numbers(content["categories"], class_names))
     except OSError as error:
@@ -64,11 +66,11 @@ def read_instances(path: Path, sha256: str, class_names: Sequence[str]) -> Insta
         ) from error
 
 
-def _compact(entry: dict[str, Any]) -> Any:
+def _compact(entry: dict[str, Any], paints_crowds: bool) -> Any:
     """Called for every JSON object, innermost first; keeps of images and objects what is needed."""
     if "image_id" in entry:
         _require(entry, ("id", "category_id", "segmentation"), "annotation")
-        if entry.get("iscrowd", 0):
+        if entry.get("iscrowd", 0) and not paints_crowds:
             return _Crowd(_whole(entry, "image_id"), _whole(entry, "category_id"))
         shape = entry["segmentation"]
         polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]

@@ -225,7 +225,8 @@ def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: P
         raise DataError(f"{path} has no categories with id and name; expected COCO's instances") from error
     if len(names) >= VOID:
         raise DataError(f"{path} has {len(names)} categories, expected at most {VOID - 1}; leave some out")
-    instances = read_instances(path, sha256_file(path), names)
+    # CVAT writes every mask as a crowd region
+    instances = read_instances(path, sha256_file(path), names, paints_crowds=True)
     for file_name in instances.file_names:
         labels = instances.paint(file_name)
         chosen = choice.select({int(number): names[number - 1] for number in np.unique(labels) if number})

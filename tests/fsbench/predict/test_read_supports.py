@@ -205,6 +205,21 @@ def test_coco_files_are_painted_as_the_data_set_is(folder):
     assert only("sub/c.json", "cat", folder)[0].classes == {1: "cat"}
 
 
+def test_a_mask_that_is_stored_as_a_crowd_region_is_painted(folder):
+    """CVAT exports masks so, and objects that it stores so are objects."""
+    content = coco()
+    plain = only_labels(folder, content)
+    content["annotations"][1]["iscrowd"] = 1
+    crowd = only_labels(folder, content)
+    np.testing.assert_array_equal(crowd, plain)
+    assert (crowd == 2).sum() == 2 * HEIGHT
+
+
+def only_labels(folder: Path, content: dict) -> np.ndarray:
+    (folder / "c.json").write_text(json.dumps(content))
+    return only("c.json")[0].labels
+
+
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT + 1), (HEIGHT, WIDTH)])
 def test_another_size_is_said_with_both(folder, size):
     Image.new("L", size, 255).save("m.png")
