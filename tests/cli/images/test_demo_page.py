@@ -31,11 +31,10 @@ def listens_at(port: int) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, monkeypatch, ending):
+def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, ending):
     pytest.importorskip("starlette")
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
-    process = spawn("demo", "--port", "0")
+    process = spawn("demo", "--port", "0", TMPDIR=str(tmp_path / "temporary"))
     line = process.stdout.readline()
     assert line.startswith("http://127.0.0.1:"), line or process.communicate()
     server, _, token = line.split()[0].partition("/?token=")
