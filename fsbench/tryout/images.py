@@ -77,7 +77,7 @@ class SessionImage:
         """Replace the marks by a label map (H, W) uint8; returns whether it differs from them."""
         if np.array_equal(labels, self.labels):
             return False
-        self._before.append(zlib.compress(np.ascontiguousarray(self.labels), 1))
+        self._before.append(zlib.compress(self.labels.tobytes(), 1))
         self._replace(labels)
         return True
 

@@ -72,7 +72,9 @@ function show() {
   find("toy").hidden = !session.toy;
   find("examples").hidden = images.length > 0;
   find("save").hidden = !marked || waiting > 0;
-  find("classes").replaceChildren(...classes.map(classButton));
+  const buttons = find("classes").children; // they and the cards stay: a new element would lose a click that began on it
+  classes.slice(buttons.length).forEach(addClass);
+  [...buttons].forEach((button, place) => button.setAttribute("aria-pressed", place + 1 === number));
   for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", button.dataset.tool === tool);
   document.querySelector("[data-tool=click]").hidden = !session.clicks;
   find("next-object").hidden = tool !== "click";
@@ -86,13 +88,13 @@ function show() {
   if (image) stage();
 }
 
-function classButton(name, place) {
+function addClass(name) {
   const button = find("class").content.firstElementChild.cloneNode(true);
-  button.firstElementChild.style.background = session.colors[place];
+  const own = find("classes").children.length + 1;
+  button.firstElementChild.style.background = session.colors[own - 1];
   button.append(name);
-  button.setAttribute("aria-pressed", place + 1 === number);
-  button.onclick = () => change(() => (number = place + 1));
-  return button;
+  button.onclick = () => change(() => (number = own));
+  find("classes").append(button);
 }
 
 function addCard({ name }) {

@@ -1,6 +1,7 @@
 """A session without its page: marks and undo, masks on the other images, what is saved and read back."""
 
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -15,6 +16,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from fsbench.errors import DataError
+from fsbench.paths import REPOSITORY
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.support import Support
 from fsbench.tryout.images import LONGEST_STEM, MOST_PIXELS, MOST_UNDO, free_name
@@ -310,3 +312,24 @@ def test_a_session_that_ends_while_it_predicts_ends(session):
         draw(session, box(1))
     session.close()
     assert not session._thread.is_alive()
+
+
+def test_the_guides_program_gives_labelme_the_same_masks(session, tmp_path, monkeypatch):
+    """The block of the guide, on what was saved; its files are supports of every pixel."""
+    session.add_class("größe")
+    draw(session, box(0, 2))
+    draw(session, brush(1, 3, (5.5, 45.5), (50.5, 45.5)))
+    wait_for_masks(session)
+    folder = saved(session, tmp_path)
+    folder.rename(tmp_path / "masks")
+    (tmp_path / "masks" / "photos").rename(tmp_path / "photos")
+    guide = (REPOSITORY / "docs/guides/try-on-your-photos.md").read_text(encoding="utf-8")
+    (program,) = [block for block in re.findall(r"^```python\n(.*?)^```$", guide, re.M | re.S) if "COCO(" in block]
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    for name in session.images:
+        labels = np.asarray(Image.open(f"masks/labels/{name}.png"))
+        if labels.any():
+            ((support,), notes) = read_supports([f"photos/{Path(name).stem}.json"])
+            names = np.array(["", *session.classes])[labels]
+            assert (np.array(["", *support.classes.values()])[support.labels] == names).all() and not notes
