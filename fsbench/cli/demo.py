@@ -1,13 +1,11 @@
-"""`fsbench demo`: a local web page on which a small data set is labelled, methods helping."""
+"""`fsbench demo`: a local web page on which a method is tried: mark a thing on one photo, see it found on others."""
 
 import argparse
-import copy
 import secrets
 import socket
-import threading
-from collections.abc import Callable, Collection, Iterator
+import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +16,15 @@ from fsbench.cli.predict import add_method_options, check_method, make_predictor
 from fsbench.config.limits import real, whole
 from fsbench.engine.machine.watchdog import sigterm_exits
 from fsbench.errors import CheckpointError, SettingsError
-from fsbench.labelling.serve.guard import in_address, listening_address
 from fsbench.terminal import print_line, print_note
+from fsbench.tryout.guard import in_address, listening_address
 
 if TYPE_CHECKING:
-    from fsbench.labelling.clicks import Promptable
+    import uvicorn
+
     from fsbench.predict.predictor import Predictor
+    from fsbench.tryout.session import TryoutSession
+    from fsbench.tryout.strokes import Promptable
 
 EXAMPLES = 12
 """Number of example images, which are drawn."""
@@ -36,21 +37,10 @@ EXAMPLE_SCALE = 4
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
     parser.description = (
-        "Serves a page on this machine alone: paint objects on a photo, see them predicted in the others, "
-        "correct, export. Nothing is fetched from or sent to anywhere else."
+        "Serves a page on this machine alone: mark a thing on one or a few photos, see it found on the others, save "
+        "photos and masks. Nothing is fetched from or sent to anywhere else."
     )
     add_method_options(parser)
-    parser.add_argument(
-        "--project", type=Path, default=Path("labelling"),
-        help="folder of photos and labels, new or from before (default: labelling)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--also", action="append", default=[], metavar="METHOD[=CKPT]",
-        help="another method that the page offers, with its checkpoint; may be repeated; they are what it compares",
-    )  # fmt: skip
-    parser.add_argument(
-        "--shots", type=whole(1, 100), default=5, help="labelled photos of a class that a method is given (default: 5)"
-    )
     parser.add_argument(
         "--promptable", type=Path, metavar="FOLDER",
         help="folder of a SAM or SAM 2 as transformers stores it; the page gets a tool that segments at clicks",
@@ -65,104 +55,69 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
-    also = [_other_method(options, text) for text in options.also]
-    reserved = _reserved_port(options.host, options.port)
-    port = int(reserved.getsockname()[1])
+    with sigterm_exits(), _listening(options.host, options.port) as held, ExitStack() as ends:
+        make_server = _server_maker()
+        # torch: seconds, which help and refused options do without
+        from fsbench.tryout.session import TryoutSession
+
+        address, port = listening_address(options.host), int(held.getsockname()[1])
+        host = str(address) if address.is_unspecified else options.host
+        token = secrets.token_urlsafe(24)
+        promptable = _promptable(options.promptable, options.device) if options.promptable else None
+        if note := take_photo_network(options):
+            print_note(note)
+        predictor = _predictor(options)
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="fsbench-demo-")))
+        session = TryoutSession(folder, predictor, _add_examples, promptable)
+        ends.callback(session.close)
+        server = make_server(session, host, port, token, int(options.max_upload_mb * 1e6))
+        print_line(f"http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends it)")
+        print_line("nothing is kept when it ends; the page has a button that saves photos and masks")
+        if not address.is_loopback:
+            print_note(f"whoever knows this address can use the page through {host}, and nothing is encrypted")
+        try:
+            server.run(sockets=[held])
+        except KeyboardInterrupt:
+            print_line()
+    return 0
+
+
+def _server_maker() -> Callable[..., "uvicorn.Server"]:
+    """Return `make_server`. Raises SettingsError where a package that it needs is not installed."""
     try:
-        from fsbench.labelling.serve.server import PageServer
+        from fsbench.tryout.app import make_server
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in ("starlette", "uvicorn"):
             raise
         raise SettingsError(f"the page needs {package}, which is not installed; pip install 'fsbench[demo]'") from None
-    # torch: seconds, which help and refused options do without
-    from fsbench.labelling.project import open_project
-    from fsbench.labelling.session import LabellingSession
-
-    address = listening_address(options.host)
-    host = str(address) if address.is_unspecified else options.host
-    token = secrets.token_urlsafe(24)
-    promptable = _promptable(options.promptable, options.device) if options.promptable else None
-    with sigterm_exits(), open_project(options.project) as project:
-        if note := take_photo_network(options):
-            print_note(note)
-        predictor, toy = _predictor(options)
-        methods: dict[str, Callable[[], Predictor]] = {options.method: lambda: predictor}
-        for other in also:
-            other.dataset = options.dataset
-            methods[_free_label(other, methods)] = partial(make_predictor, other)
-        session = LabellingSession(project, methods, options.shots, toy, _examples, promptable)
-        session.start()
-        reserved.close()  # only now, seconds later: the system gives one that is free to whoever asks next
-        page = PageServer(session, host, port, token, int(options.max_upload_mb * 1e6))
-        try:
-            print_line(f"http://{in_address(host)}:{port}/?token={token} (Ctrl-C ends it)")
-            print_line(f"everything is saved in {options.project}; the same command goes on there")
-            if not address.is_loopback:
-                print_note(f"whoever knows this address can use the page through {host}, and nothing is encrypted")
-            _wait()
-        except KeyboardInterrupt:
-            print_line()
-        finally:
-            session.worker.stop()  # first: the page's server waits for clicks that are not answered
-            page.close()
-            session.close()
-    return 0
+    return make_server
 
 
-def _wait() -> None:
-    """Wait for a signal to end the process."""
-    threading.Event().wait()
-
-
-def _other_method(options: argparse.Namespace, text: str) -> argparse.Namespace:
-    """Return the options of a method of `--also`, which share all but method and checkpoint with `--method`."""
-    method, _, checkpoint = text.partition("=")
-    other = copy.copy(options)
-    other.method, other.ckpt = method, Path(checkpoint) if checkpoint else None
-    check_method(other)
-    if other.ckpt is not None and not other.ckpt.is_file():
-        raise SettingsError(f"--also {text}: {other.ckpt} does not exist; expected the checkpoint of {method}")
-    return other
-
-
-def _free_label(options: argparse.Namespace, taken: Collection[str]) -> str:
-    """Return the name under which the page shows a method: its own, with its checkpoint where that has to tell."""
-    label = options.method
-    if label in taken and options.ckpt:
-        label = f"{label} {options.ckpt}"
-    if label in taken:
-        raise SettingsError(f"the method {label} is given twice; expected each method once; leave one --also out")
-    return str(label)
-
-
-def _predictor(options: argparse.Namespace) -> tuple["Predictor", bool]:
-    """Build the predictor, and whether its network is the small one that fsbench includes.
-
-    That one is taken where nothing was asked for and the default's weights are missing.
-    """
+def _predictor(options: argparse.Namespace) -> "Predictor":
+    """Build the predictor; on the small network that fsbench includes where nothing was asked for and the default's
+    weights are missing."""
     chosen = (options.ckpt, options.weights, options.backbone, options.dataset, options.image_size)
     try:
-        predictor = make_predictor(options)
+        return make_predictor(options)
     except CheckpointError:
         if options.method != "prototype" or any(chosen):
             raise
         options.dataset = "demo"
-        predictor = make_predictor(options)
-    return predictor, predictor.method.backbone.name == "demo"
+        return make_predictor(options)
 
 
 def _promptable(folder: Path, device: str) -> "Promptable":
     """Read the network of `--promptable`."""
     # heavy, and transformers is optional
-    from fsbench.labelling.segment_anything import load_segment_anything
     from fsbench.predict.settings import choose_device
+    from fsbench.tryout.segment_anything import load_segment_anything
 
     return load_segment_anything(folder, choose_device(device))
 
 
-def _reserved_port(host: str, port: int) -> socket.socket:
-    """Return a socket that holds `port`, or any free one for 0, until it is closed.
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at `port`, or at any free one for 0.
 
     Raises:
         SettingsError: the port is taken, or the address is not this machine's.
@@ -173,18 +128,21 @@ def _reserved_port(host: str, port: int) -> socket.socket:
             held = failed.enter_context(socket.socket(family))
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             held.bind((host, port))
+            held.listen()  # from now on browsers wait for the page
         except (OSError, OverflowError, UnicodeError) as error:
             raise SettingsError(f"cannot listen at {host}:{port} ({error}); choose another --port or --host") from None
         failed.pop_all()
         return held
 
 
-def _examples() -> tuple[list[str], Iterator[tuple[str, bytes]]]:
-    """Return the names of the example images' classes, and the images themselves as (file name, content)."""
+def _add_examples(session: "TryoutSession") -> None:
+    """Add the example images and their classes to a session."""
     from datamodules.datasets.demo.classes import object_class  # only where somebody wants examples
 
-    shown = [object_class(number) for number in EXAMPLE_CLASSES]
-    return [f"{one.pattern} {one.shape}" for one in shown], map(_example, range(EXAMPLES))
+    for number in EXAMPLE_CLASSES:
+        session.add_class(f"{object_class(number).pattern} {object_class(number).shape}")
+    for number in range(EXAMPLES):
+        session.add_image(*_example(number))
 
 
 def _example(number: int) -> tuple[str, bytes]:

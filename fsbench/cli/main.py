@@ -59,7 +59,7 @@ GROUPS = {
     },
     "your own images": {
         "predict": "segment your own images from a few labeled ones",
-        "demo": "serve a page on which you label photos, a method helping",
+        "demo": "serve a page on which a method is tried on your photos",
     },
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.checkpoint import load_checkpoint
@@ -182,10 +181,6 @@ class Predictor:
 
     def predict(self, image: LoadedImage | np.ndarray, steps: bool = False) -> Result:
         """Segment one image, (H, W, 3) uint8 or loaded; with `steps`, draw how the prediction came about."""
-        return self.predict_soft(image, steps)[0]
-
-    def predict_soft(self, image: LoadedImage | np.ndarray, steps: bool = False) -> tuple[Result, Prediction]:
-        """Segment one image as `predict`; also returns the method's own answer, soft masks included."""
         image = self.loader.load(image) if isinstance(image, np.ndarray) else image
         panels: list[Panel] = []
         try:
@@ -211,7 +206,7 @@ class Predictor:
             for number, (name, present, score) in enumerate(decisions, 1)
         )
         objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)
-        return Result(image.name, label_map, classes, image.preview, objects, tuple(panels)), prediction
+        return Result(image.name, label_map, classes, image.preview, objects, tuple(panels))
 
     @property
     def shows_steps(self) -> bool:

@@ -88,16 +88,6 @@ class CheckedJsonl:
             raise
         return offset
 
-    def drop_cut_off(self) -> None:
-        """Remove a last line that a crash cut off, unless all of it but its end is there."""
-        with open_file(self.path, "journal") as file:
-            size = len(line := file.readline())
-            start = 0
-            for line in file:
-                start, size = size, size + len(line)
-        if start and not line.endswith(b"\n") and read_line(line, self.key) is None:
-            os.truncate(self.path, start)
-
     def close(self) -> None:
         file, self._file = self._file, None
         if file is not None:

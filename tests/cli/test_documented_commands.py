@@ -37,7 +37,7 @@ RUN = [
     r"make reproduce .*",
     r"fsbench bench .*(--(print_config|help).*|--dry-run)",
     r"fsbench (table|compare|rescore) runs[/ ].*",
-    r"fsbench data check folder (?!--root labelling/).*",
+    r"fsbench data check folder .*",
     r"fsbench manifest (build|show|verify) (?!benchmarks).*",
     r"export .*",
 ]
@@ -62,7 +62,6 @@ PARSED = {
     r"fsbench atlas .*": "tests/fsbench/atlas runs it",
     r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",
     r"fsbench predict .*": "needs photos and weights; tests/cli/images/test_predict.py runs it",
-    r"fsbench (bench|data check) .*folder .* labelling/.*": "needs photos; tests/cli/images/test_labelling.py runs it",
     r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/images/test_demo_page.py runs it",
     r"fsbench cost .*": "tests/cli/results/test_cost.py runs it",
     r"fsbench reproduce (--smoke|my/.*|.* slurm .*)": "takes a minute, needs a file, or SLURM; .ci/run runs the first",

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import hashlib
 import io
 import json
 import pickle
@@ -34,13 +33,8 @@ from fsbench.data.rle import encode_ways
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest, read_manifest
 from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError
-from fsbench.files import make_folder, sha256_file
+from fsbench.files import sha256_file
 from fsbench.grid.spec import read_grid
-from fsbench.labelling.agreement import count
-from fsbench.labelling.labelled_image import choose_supports
-from fsbench.labelling.project import open_project
-from fsbench.labelling.regions import RunLengths
 from fsbench.paths import CONFIGS
 from fsbench.predict.journal import PredictionJournal
 from fsbench.predict.labelme import paint_labelme
@@ -207,39 +201,6 @@ def _checked(value: Any) -> bytes:
     return "".join(map(checked_line, value if isinstance(value, list) else [value])).encode()
 
 
-def _steps() -> list[Any]:
-    """Return the journal of an image of 2 x 3 pixels with every kind of step."""
-    runs = RunLengths.encode(np.array([[1, 1, 0], [0, 0, 2]], dtype=np.uint8))
-    forecast = {"method": "x", "supports": 1, "numbers": [1, 2], "size": [2, 3], "counts": runs.counts}
-    points = [[0.5, 0.5], [2.5, 1.5], [1, 2]]
-    return [
-        {"sha256": hashlib.sha256(_picture("png", PIXELS[:2, :3])).hexdigest()},
-        {"kind": "brush", "number": 1, "radius": 1.5, "points": points},
-        {"kind": "polygon", "number": 2, "points": points},
-        {"kind": "box", "number": 1, "points": points[:2]},
-        {"kind": "mask", "number": 1, "size": [2, 3], "counts": runs.counts[1]}, {"kind": "undo"}, {"kind": "redo"},
-        {"kind": "accept", "forecast": forecast}, {"kind": "undo"}, {"kind": "clear"},
-        {"kind": "done", "time": 1.0, "forecast": forecast},
-    ]  # fmt: skip
-
-
-def _read_steps(path: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = make_folder(Path(folder) / "project")
-        for part in ("images", "strokes"):
-            make_folder(root / part)
-        (root / "images/a.png").write_bytes(_picture("png", PIXELS[:2, :3]))
-        shutil.copyfile(path, root / "strokes/a.png.jsonl")
-        with open_project(root) as project:
-            images = project.labelled_images()
-            for image, _ in choose_supports(images, 1):
-                labels, forecast = image.labels(), image.forecast
-                if forecast is not None:
-                    count(forecast.label_map(), labels, forecast.numbers, 2)
-            if not images:
-                raise DataError(project.problems[0] if project.problems else "no image is labelled")
-
-
 PREDICTED = {"method": {"name": "prototype", "shot": 1}, "support": "ab", "image_size": 48}
 
 
@@ -342,7 +303,6 @@ FORMATS = {
     "tar.gz": Format("a.tar.gz", _archive("gz"), _unpack),
     "zip": Format("a.zip", _archive("zip"), _unpack),
     "journal": Format("part-1-a.jsonl", _journal(), _read_journal),
-    "steps": Format("a.png.jsonl", _steps(), _read_steps, _checked),
     "predicted": Format("journal.jsonl", _predicted(), _read_predicted, _checked),
     "predictions": Format("predictions.parquet", _predictions(), _read_predictions),
     "counts": Format("episodes.parquet", _parquet(), _read_record),

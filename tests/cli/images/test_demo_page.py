@@ -1,14 +1,11 @@
-"""`fsbench demo` as a process: it listens on this machine alone, and what was drawn survives whatever ends it."""
+"""`fsbench demo` as a process: it listens on this machine alone, ends when it is told to, and leaves nothing behind."""
 
-import argparse
 import json
 import signal
 import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +13,9 @@ import pytest
 
 from fsbench.cli import demo
 from fsbench.cli.main import main
-from fsbench.errors import SettingsError
-from fsbench.labelling.clicks import Clicks
-from fsbench.labelling.project import open_project
-from fsbench.labelling.session import LabellingSession
-from tests.fsbench.labelling.conftest import SIDES, scene
+from fsbench.tryout.session import TryoutSession
+from fsbench.tryout.strokes import parse_stroke
+from tests.fsbench.tryout.conftest import SIDES, scene
 
 
 def listens_at(port: int) -> set[str]:
@@ -34,60 +29,43 @@ def listens_at(port: int) -> set[str]:
     return found
 
 
-@contextmanager
-def running(spawn, *arguments: str) -> Iterator[SimpleNamespace]:
-    """A process with its page: `process`, `address`, `server` (without the token), `port` and `post(path, body)`."""
-    process = spawn("demo", "--port", "0", *arguments)
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, ending):
+    pytest.importorskip("starlette")
+    (tmp_path / "temporary").mkdir()
+    process = spawn("demo", "--port", "0", TMPDIR=str(tmp_path / "temporary"))
     line = process.stdout.readline()
     assert line.startswith("http://127.0.0.1:"), line or process.communicate()
-    address = line.split()[0]
-    server, _, token = address.partition("/?token=")
+    server, _, token = line.split()[0].partition("/?token=")
     port = int(server.rpartition(":")[2])
 
-    def post(path: str, body: dict) -> dict:
+    def ask(path: str, body: dict | None = None) -> dict:
         cookie = {"Cookie": f"fsbench-demo-{port}={token}"}
-        request = urllib.request.Request(server + path, json.dumps(body).encode() if body else None, cookie)
+        request = urllib.request.Request(server + path, json.dumps(body).encode() if body is not None else None, cookie)
         with urllib.request.urlopen(request, timeout=240) as answer:
             return json.loads(answer.read())
 
     try:
-        yield SimpleNamespace(process=process, address=address, server=server, port=port, post=post)
+        assert listens_at(port) == {"0100007F"}  # 127.0.0.1 and nothing else
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(server, timeout=240)
+        assert refused.value.code == 401
+        ask("/api/examples", {})
+        ask("/api/draw", {"kind": "box", "image": "example_01.jpg", "number": 1, "points": [[0, 0], [200, 200]]})
+        state = ask("/api/state")
+        assert len(state["images"]) == demo.EXAMPLES and state["classes"] == ["zigzag star", "latticed star"]
+        assert state["images"][0]["marked"] and list((tmp_path / "temporary").glob("fsbench-demo-*/images/1.jpg"))
+        process.send_signal(ending)
+        _, err = process.communicate(timeout=240)
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
-
-
-@pytest.mark.slow
-def test_a_killed_session_goes_on_where_it_was(spawn, tmp_path):
-    pytest.importorskip("starlette")
-    with running(spawn) as page:
-        assert listens_at(page.port) == {"0100007F"}  # 127.0.0.1 and nothing else
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(page.server, timeout=240)
-        assert refused.value.code == 401
-        page.post("/api/examples", {"take": True})
-        for corner in range(5):
-            step = {"kind": "box", "number": 1, "points": [[corner, 0], [corner + 1, 30]]}
-            answered = page.post("/api/draw", {"image": "example_01.jpg", "step": step})
-        assert answered["revision"] == 5
-        with pytest.raises(SettingsError, match="another process has"), open_project(tmp_path / "labelling"):
-            pass
-        page.process.kill()
-        page.process.wait(120)
-    with open_project(tmp_path / "labelling") as project:
-        assert len(project.annotations) == demo.EXAMPLES
-        assert project.classes == ["zigzag star", "latticed star"]
-        assert (project.annotation("example_01.jpg").labels[:30, :5] == 1).all()
-        assert (project.annotation("example_01.jpg").labels > 0).sum() == 150
-    with running(spawn) as page:
-        images = {image["name"]: image for image in page.post("/api/state", {})["images"]}
-        assert images["example_01.jpg"]["revision"] == 5 and images["example_01.jpg"]["can_undo"]
-        page.process.send_signal(signal.SIGINT)
-        _, err = page.process.communicate(timeout=240)
-        assert page.process.returncode == 0
-        # without the prototype's own weights a note names the network that is taken
-        assert not err or (err.startswith("fsbench: note: the weights of dinov2_vits14") and err.count("\n") == 1)
+            process.communicate()
+    assert process.returncode == (0 if ending == signal.SIGINT else 128 + ending)
+    assert not list((tmp_path / "temporary").glob("fsbench-demo-*"))
+    # without the prototype's own weights a note names the network that is taken
+    assert not err or (err.startswith("fsbench: note: the weights of dinov2_vits14") and err.count("\n") == 1)
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
@@ -95,8 +73,7 @@ def test_without_the_servers_packages_one_line_says_how_to_get_them(monkeypatch,
     for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    for name in ("server", "app"):
-        monkeypatch.delitem(sys.modules, f"fsbench.labelling.serve.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, "fsbench.tryout.app", raising=False)
     assert main(["demo", "--port", "0"]) == 2
     error = capsys.readouterr().err
     assert error == f"fsbench: error: the page needs {missing}, which is not installed; pip install 'fsbench[demo]'\n"
@@ -107,12 +84,12 @@ def test_without_the_servers_packages_one_line_says_how_to_get_them(monkeypatch,
     [
         (["--port", "99999"], "cannot listen at 127.0.0.1:99999"),
         (["--host", "192.0.2.7", "--port", "0"], "cannot listen at 192.0.2.7:0"),
+        (["--host", "no.such.name.invalid", "--port", "0"], "cannot listen at no.such.name.invalid:0"),
         (["--max-upload-mb", "0"], "--max-upload-mb is 0, expected a number from 0.001"),
         (["--max-upload-mb", "inf"], "--max-upload-mb is inf, expected"),
-        (["--shots", "0"], "--shots is 0, expected"),
-        (["--also", "emta"], "emta"),
-        (["--promptable", "nowhere"], "nowhere has no config.json and no model.safetensors"),
-        (["--also", "emat=no.ckpt"], "--also emat=no.ckpt: no.ckpt does not exist; expected the checkpoint of emat"),
+        (["--method", "emta"], "emta"),
+        (["--method", "emat", "--backbone", "demo", "--port", "0"], "give its checkpoint"),
+        (["--promptable", "nowhere", "--port", "0"], "nowhere has no config.json and no model.safetensors"),
     ],
 )
 def test_what_it_cannot_do_is_said(arguments, expected, capsys):
@@ -120,68 +97,70 @@ def test_what_it_cannot_do_is_said(arguments, expected, capsys):
     assert expected in capsys.readouterr().err
 
 
-def test_a_port_is_nobody_elses_until_the_page_takes_it():
-    with demo._reserved_port("127.0.0.1", 0) as held, socket.socket() as other:
+def test_a_port_is_nobody_elses_while_the_page_is_made():
+    with demo._listening("127.0.0.1", 0) as held, socket.socket() as other:
         address = held.getsockname()
         with pytest.raises(OSError, match="in use"):
             other.bind(address)
-    demo._reserved_port(*address).close()
+    demo._listening(*address).close()
 
 
-def test_methods_have_names_of_their_own(tmp_path):
-    options = argparse.Namespace(method="emat", ckpt=Path("b.ckpt"))
-    assert demo._free_label(options, ["prototype"]) == "emat"
-    assert demo._free_label(options, ["emat"]) == "emat b.ckpt"
+def demo_socket() -> socket.socket:
+    """A socket of its own, whatever address was asked for: IPv6 may be missing here."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 @pytest.fixture
 def without_a_page(monkeypatch, tmp_path):
-    """Nothing is predicted or served; returns the sessions and hosts of which a page was asked for."""
-    pages: list[tuple[LabellingSession, str]] = []
+    """Nothing is predicted or served; returns the sessions and hosts of which a page was asked for, and `serve`, which
+    tests may replace by what happens instead."""
+    asked = SimpleNamespace(pages=[], serve=lambda: None)
 
-    class Page:
-        def __init__(self, session, host, *_):
-            pages.append((session, host))
-
-        def close(self):
-            assert pages[-1][0].worker._stops  # nobody's click waits for a prediction any more
+    def make_server(session: TryoutSession, host: str, *_: object) -> SimpleNamespace:
+        asked.pages.append((session, host))
+        return SimpleNamespace(run=lambda sockets: asked.serve())
 
     monkeypatch.chdir(tmp_path)
-    held = SimpleNamespace(getsockname=lambda: ("", 7860), close=lambda: None)
-    monkeypatch.setattr(demo, "_reserved_port", lambda *_: held)
-    monkeypatch.setattr(demo, "_predictor", lambda _: (None, True))
-    monkeypatch.setitem(sys.modules, "fsbench.labelling.serve.server", SimpleNamespace(PageServer=Page))
-    return pages
+    monkeypatch.setattr(demo, "_listening", lambda *_: demo_socket())
+    monkeypatch.setattr(demo, "_predictor", lambda _: SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "fsbench.tryout.app", SimpleNamespace(make_server=make_server))
+    return asked
 
 
-def test_sigterm_ends_it_and_gives_the_project_free(monkeypatch, without_a_page, tmp_path):
-    def wait():
-        assert (tmp_path / "labelling" / ".lock").exists() and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+def test_sigterm_ends_it(without_a_page):
+    def serve():
+        session, _ = without_a_page.pages[0]
+        assert session.folder.is_dir() and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(demo, "_wait", wait)
+    without_a_page.serve = serve
     with pytest.raises(SystemExit):
         main(["demo", "--port", "0"])
-    assert not (tmp_path / "labelling" / ".lock").exists()
+    session, _ = without_a_page.pages[0]
+    assert not session.folder.exists() and not session._thread.is_alive()
 
 
-def test_the_page_gets_the_promptable_network(monkeypatch, capsys, without_a_page, tmp_path):
+def test_the_page_gets_the_promptable_network(capsys, without_a_page, tmp_path):
     pytest.importorskip("transformers")
-    from tests.fsbench.labelling.tiny_networks import store_sam
+    from tests.fsbench.tryout.tiny_networks import store_sam
 
-    def wait():
-        session, _ = without_a_page[0]
+    def serve():
+        session, _ = without_a_page.pages[0]
         session.add_class("thing")
         session.add_image("0.png", scene(0)[0])
-        mask = session.segment(Clicks(image="0.png", number=1, points=[(9.0, 9.0, True)]))
-        assert session.describe()["clicks"] and mask.shape == SIDES and 0 < mask.sum() < mask.size
+        session._stops = True  # nothing is predicted here
+        session.draw(parse_stroke({"kind": "clicks", "image": "0.png", "number": 1, "points": [(9.0, 9.0, True)]}))
+        labels = session.image("0.png").labels
+        assert labels.shape == SIDES and 0 < labels.sum() < labels.size
         raise KeyboardInterrupt
 
+    without_a_page.serve = serve
     store_sam(tmp_path / "sam")
     capsys.readouterr()
-    monkeypatch.setattr(demo, "_wait", wait)
     assert main(["demo", "--promptable", "sam", "--backbone", "demo", "--device", "cpu"]) == 0
-    assert capsys.readouterr().err == ""  # transformers' own lines are not shown
+    assert without_a_page.pages and capsys.readouterr().err == ""  # transformers' own lines are not shown
 
 
 @pytest.mark.parametrize(
@@ -193,12 +172,12 @@ def test_the_page_gets_the_promptable_network(monkeypatch, capsys, without_a_pag
         ("", "0.0.0.0", "0.0.0.0", True),
     ],
 )
-def test_the_address_is_one_that_a_browser_takes(monkeypatch, capsys, without_a_page, host, served, shown, noted):
-    def wait():
+def test_the_address_is_one_that_a_browser_takes(capsys, without_a_page, host, served, shown, noted):
+    def serve():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "_wait", wait)
+    without_a_page.serve = serve
     assert main(["demo", "--host", host]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"http://{shown}:7860/?token=") and [host for _, host in without_a_page] == [served]
-    assert ("whoever knows this address" in out + err) == noted
+    assert out.startswith(f"http://{shown}:") and [host for _, host in without_a_page.pages] == [served]
+    assert "/?token=" in out and ("whoever knows this address" in out + err) == noted

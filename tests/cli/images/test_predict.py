@@ -25,6 +25,7 @@ from fsbench.config.registry import config_files
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.experiment import Experiment
 from fsbench.predict.outputs import write_scores
+from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import ClassPresence
 
 PROTOTYPE = ("--dataset", "demo")
@@ -127,6 +128,37 @@ def test_a_photo_that_broke_or_cannot_be_written_leaves_no_result(photos, suppor
     assert not [name for name in files(out) if "z.jpg" in name or "x" * 251 in name or name.endswith(".new")]
     assert "z.jpg" not in (out / "scores.csv").read_text() + (out / "annotations.json").read_text()
     assert (out / "labels" / ("x" * 240 + ".jpg.png")).is_file()
+
+
+def test_its_annotations_are_supports_bit_for_bit(photos, support, tmp_path, capsys):
+    (photos / "m.jpg").unlink()
+    out = tmp_path / "out"
+    assert predict(*support, "--query", photos, "--out", out)[0] == 0
+    supports, notes = read_supports([str(out / "annotations.json")], root=photos)
+    read = {Path(one.image_name).relative_to(photos).as_posix(): one for one in supports}
+    shown = 0
+    for path in (out / "labels").rglob("*.png"):
+        labels = np.asarray(Image.open(path))
+        name = path.relative_to(out / "labels").with_suffix("").as_posix()
+        assert (name in read) == labels.any()
+        if labels.any():
+            np.testing.assert_array_equal(read[name].labels, labels)
+            assert read[name].classes == {
+                n: name for n, name in {1: "first", 2: "second"}.items() if (labels == n).any()
+            }
+            shown += 1
+    assert shown == len(supports) > 2 and not notes
+    again = (
+        "--support",
+        out / "annotations.json",
+        "--support-root",
+        photos,
+        "--query",
+        photos,
+        "--out",
+        tmp_path / "x",
+    )
+    assert predict(*again)[0] == 0, capsys.readouterr().err
 
 
 def test_objects_are_annotations_and_steps_are_drawn(photos, support, tmp_path, capsys):

@@ -277,3 +277,83 @@ def test_what_cannot_be_used_is_said_in_one_line(folder):
             pytest.fail(f"{what} was accepted")
         assert isinstance(caught.value, FsbenchError) and "\n" not in str(caught.value), what
         assert re.search(expected, str(caught.value)), (what, str(caught.value))
+
+
+def changed(path: str, value: object) -> dict:
+    """The content of `coco` with a value in another's place, at a path such as "annotations.0.id"; without it for
+    `...`."""
+    content = coco()
+    *outer, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    entry = content
+    for key in outer:
+        entry = entry[key]
+    if value is ...:
+        del entry[last]
+    else:
+        entry[last] = value
+    return content
+
+
+SEGMENTATION = "annotations.1.segmentation"
+MALFORMED_COCO = [
+    ("images", ..., "it has no list of images"),
+    ("images", {}, "it has no list of images"),
+    ("images", [None], "it has no list of images"),
+    ("images", [3], "it has no list of images"),
+    ("images.0.id", 8, "two images have the same id or file name"),
+    ("images.0.id", "7", "id is '7', not a whole number"),
+    ("images.0.file_name", "not here.png", "two images have the same id or file name"),
+    ("images.0.height", ..., "an image entry has no 'height'"),
+    ("images.0.width", 10**9, "is stated to have 1000000000x20 pixels"),
+    ("images.0.width", 0, "is stated to have 0x20 pixels"),
+    ("images.0.width", WIDTH - 1, "unusable run-length mask"),
+    ("annotations", None, "it has no list of annotations"),
+    ("annotations", [[]], "an annotation entry has no 'image_id'"),
+    ("annotations.0.id", ..., "an annotation entry has no 'id'"),
+    ("annotations.0.image_id", ..., "an annotation entry has no 'image_id'"),
+    ("annotations.0.image_id", 99, "is on image 99, which is not listed"),
+    ("annotations.0.category_id", 99, "has the category id 99, which is not listed"),
+    ("annotations.0.category_id", None, "category_id is 'None', not a whole number"),
+    ("annotations.0.segmentation", ..., "an annotation entry has no 'segmentation'"),
+    ("annotations.0.segmentation", None, "cannot be used"),
+    ("annotations.0.segmentation", 7, "cannot be used"),
+    ("annotations.0.segmentation", "abc", "a polygon that is not a list of x, y in pixels"),
+    ("annotations.0.segmentation", [[1, 2, 3]], "a polygon that is not a list of x, y in pixels"),
+    ("annotations.0.segmentation", [[[1, 2], [3, 4]]], "a polygon that is not a list of x, y in pixels"),
+    ("annotations.0.segmentation", [[1, 2, float("nan"), 4]], "a polygon that is not a list of x, y in pixels"),
+    ("annotations.0.segmentation", [[1, 2, 900, 4]], "is not near its image of 30x20 pixels"),
+    (SEGMENTATION, {}, "unusable run-length mask"),
+    (f"{SEGMENTATION}.size", [20, 31], r"unusable run-length mask on a.png \(its size is \[20, 31\]"),
+    (f"{SEGMENTATION}.size", 20, "unusable run-length mask"),
+    (f"{SEGMENTATION}.counts", [400, 40], "its runs do not fill 600 pixels"),
+    (f"{SEGMENTATION}.counts", [700, -100], "its runs do not fill 600 pixels"),
+    (f"{SEGMENTATION}.counts", [400.5, 199.5], "its runs are no whole numbers"),
+    (f"{SEGMENTATION}.counts", "\u20ac", "its runs hold the character"),
+    (f"{SEGMENTATION}.counts", "", "it has no runs"),
+    (f"{SEGMENTATION}.counts", None, "it has no runs"),
+    ("categories", ..., "has no categories with id and name"),
+    ("categories", 3, "has no categories with id and name"),
+    ("categories", ["cat"], "has no categories with id and name"),
+    ("categories.0.name", None, "has no categories with id and name"),
+    ("categories.0.id", "a", "has no categories with id and name"),
+    ("categories", [{"id": n, "name": str(n)} for n in range(255)], "has 255 categories, expected at most 254"),
+    ("images.0.file_name", "gone.png", "gone.png does not exist"),
+    ("images.0.file_name", "m.json", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), MALFORMED_COCO)
+def test_what_is_wrong_in_a_coco_file_is_said_in_one_line(folder, path, value, expected):
+    (folder / "m.json").write_text(json.dumps(changed(path, value)))
+    with pytest.raises(DataError, match=expected) as refused:
+        read_supports(["m.json"])
+    assert "\n" not in str(refused.value)
+
+
+def test_an_image_of_another_size_than_coco_states_is_refused(folder):
+    content = coco()
+    content["annotations"].pop()
+    content["images"][0]["width"] = WIDTH + 1
+    (folder / "m.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"a.png is 30x20 pixels and its label map m.json 31x20"):
+        read_supports(["m.json"])

@@ -1,1 +1,0 @@
-"""Labelled images in the formats of other programs."""

@@ -1,1 +1,0 @@
-"""The page of `fsbench demo`: its door, its routes and its files."""
