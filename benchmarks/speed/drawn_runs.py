@@ -86,9 +86,10 @@ def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
 
 
 def _identity(method: str, manifest: Manifest, side: int) -> dict[str, Any]:
+    """Return what tells the run of a method on a manifest from others, with images of `side` pixels."""
     return {
         "method": {"name": method, "type": method}, "backbone": {"name": "dinov2_vits14", "weights": "official"},
-        "dataset": {"name": manifest.header["dataset"]}, "fold": manifest.header["fold"], "image_size": side,
+        "dataset": {"name": manifest.header.dataset}, "fold": manifest.header.fold, "image_size": side,
         "manifest_sha256": manifest.sha256, "seed": 0, "training": None,
     }  # fmt: skip
 

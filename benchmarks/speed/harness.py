@@ -218,13 +218,11 @@ def _timed_and_watched(call: Callable[[], object], device: torch.device) -> tupl
 
 def _peak(call: Callable[..., object], turns: Iterable[int], device: torch.device) -> float:
     """Return the peak memory in MiB of a call, or of a call for each turn, beyond what was held before."""
-    turns = list(turns)
+    arguments: list[tuple[int, ...]] = [(turn,) for turn in turns] or [()]
 
     def run() -> None:
-        for turn in turns:
-            call(turn)
-        if not turns:
-            call()
+        for own in arguments:
+            call(*own)
 
     return _timed_and_watched(run, device)[1]
 

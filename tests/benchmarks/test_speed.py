@@ -69,7 +69,7 @@ def test_a_training_step_starts_from_no_gradient():
     ("arguments", "paths"),
     [
         ("episodes --methods hsnet", ["ours"]),
-        ("training-steps --methods bam", ["ours"]),
+        ("training-steps --methods hsnet", ["ours"]),
         ("hsnet-episode --side 64", ["plain", "ours"]),
         ("networks --networks demo:64", ["fp32", "bf16"]),
         ("predict --dataset demo --images 2 --side 64", ["forward", "fsbench predict"]),
@@ -129,9 +129,9 @@ def test_hsnets_plain_formulas_give_its_logits(monkeypatch):
 
 @pytest.mark.slow
 def test_commands_over_runs_are_timed(tmp_path, monkeypatch, capsys):
-    """Of a grid of two runs and of one explored method, in place of thousands."""
+    """Of a grid of four runs and of one explored method, in place of thousands."""
     small = drawn_runs.GRID | {name: values[:1] for name, values in drawn_runs.GRID.items()}
-    monkeypatch.setattr(commands, "GRID", small | {"methods": ["cst", "emat"], "datasets": ["pascal"]})
+    monkeypatch.setattr(commands, "GRID", small | {"methods": ["cst", "emat"], "datasets": ["pascal"], "seeds": [0, 1]})
     monkeypatch.setattr(commands, "LONG", drawn_runs.LONG | {"methods": ["cst", "emat"], "folds": [0]})
     monkeypatch.setattr(drawn_runs, "METHODS", 1)
     monkeypatch.setattr(drawn_runs, "EPISODES", 50)

@@ -22,8 +22,6 @@ from fsbench.ops.kept_correlation import EPSILON, resize_mask, unit
 from fsbench.ops.plane_norm import GroupNormReLU
 from methods.hsnet import HSNet
 
-PRECISIONS: tuple[NetworkPrecision, NetworkPrecision] = ("fp32", "bf16")
-
 
 def precision_cases(
     device: torch.device, networks: str = "dinov2_vits14:448,swin_base:384,resnet50:400"
@@ -33,12 +31,13 @@ def precision_cases(
     A processor gains by bf16 where it multiplies in it (AMX, AVX512-BF16); elsewhere it converts, and loses.
     """
     torch.set_num_threads(1)
+    precisions: tuple[NetworkPrecision, ...] = ("fp32", "bf16")
     for name, side in (word.split(":") for word in networks.split(",")):
         kind: type[FrozenBackbone] = FrozenViT if name in VITS else FrozenPyramid
         image = torch.randn(3, int(side), int(side), generator=torch.Generator().manual_seed(0)).to(device)
         paths = {
             str(precision): partial(kind(BackboneConfig(name, "random", precision=precision)).encode, image)
-            for precision in PRECISIONS
+            for precision in precisions
         }
         yield Case(f"{name}, one image of {side} pixels", paths, partial(call_difference, *paths.values()))
 
