@@ -56,10 +56,8 @@ Call = Callable[[], object]
 
 def gpu_cases(device: torch.device, quick: bool) -> Iterator[Case]:
     """Yield every case, the shortest first; `quick` has tiny shapes and few methods."""
-    yield from scan_cases(device, quick)
-    yield from attention_cases(device, quick)
-    yield from network_cases(device, quick)
-    yield from method_cases(device, quick)
+    for cases in (scan_cases, attention_cases, network_cases, method_cases):
+        yield from cases(device, quick)
 
 
 def _at_first_call(make: Callable[..., Call], *arguments: Any) -> Call:
@@ -248,6 +246,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)  # torch makes no GPU the current one that has no number
+        torch.cuda.set_device(device)
     deadline = time.monotonic() + options.minutes * 60
     name = device_name(device)
     print(f"{name}; each path beside the plain one of this project or torch's own, which stands first", flush=True)
