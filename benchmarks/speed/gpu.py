@@ -67,7 +67,7 @@ def _at_first_call(make: Callable[..., Call], *arguments: Any) -> Call:
 
 
 def _draw(device: torch.device, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape))).to(device, dtype)
+    return torch.randn(shape).to(device, dtype)
 
 
 def _pass(call: Callable[[], Any], leaves: list[Tensor], step: bool) -> Call:
@@ -189,6 +189,7 @@ def time_cases(cases: Iterator[Case], device: torch.device, quick: bool, deadlin
             if time.monotonic() > deadline:
                 yield Row(what=case.what, path=name, times=[], problem=OUT_OF_TIME)
                 continue
+            torch.manual_seed(0)
             try:
                 yield from measure(replace(case, paths={name: path}), device, repeats=0 if quick else 3)
             except Exception as error:  # whatever a kernel, a compiler or a package raises costs this path alone
