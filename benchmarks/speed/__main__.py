@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed                          # what docs/benchmarks.md shows
     python -m benchmarks.speed --write                  # the same, into benchmarks/speed/results
-    python -m benchmarks.speed hsnet --kept 0.05,1      # one benchmark; --help after its name shows its options
+    python -m benchmarks.speed hsnet-episode --kept 1   # one benchmark; --help after its name shows its options
     python -m benchmarks.speed --list
     python -m benchmarks.speed gpu                      # ops, methods and networks on a GPU
 
@@ -12,15 +12,15 @@ Seconds are those of the processor in all threads, on a GPU those of the clock.
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.speed.gpu import run as gpu
+from benchmarks.speed import gpu
 from benchmarks.speed.harness import (
     OWN_REFERENCE,
     Case,
@@ -44,14 +44,12 @@ class Benchmark:
         opponent: who stands first in each comparison.
         repeats: turns unless the user says otherwise; 0 for a single call.
         shown: options with which docs/benchmarks.md shows it; None where it does not.
-        given: arguments of the function that the name stands for, and that are no options.
     """
 
     function: str
-    opponent: str = OWN_REFERENCE
+    opponent: str
     repeats: int = 3
     shown: str | None = None
-    given: Mapping[str, Any] = field(default_factory=dict)
 
     def cases(self) -> Callable[..., Iterator[Case]]:
         """Return the function; importing it may ask for optional packages."""
@@ -60,86 +58,35 @@ class Benchmark:
         return function
 
 
-PLAIN_LOADER = "PIL, torchvision and torch as the authors' programs call them, nothing kept (plain), equal pixels"
 NOTHING = "nothing: figures of one path"
+PLAIN_LOADER = "PIL, torchvision and torch as the authors' programs call them, nothing kept (plain), equal pixels"
+SCHEME = "the authors' scheme with our own loader and heads: K·(N+1) images encoded an episode, none kept"
+FOLD = "--dataset pascal --method hsnet --shots 1 --episodes 60 --repeats 6"
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    "episodes": Benchmark("methods:episode_cases", NOTHING, repeats=0, shown=""),
-    "training-steps": Benchmark("methods:step_cases", NOTHING, repeats=0, shown=""),
-    "emat-training": Benchmark(
-        "emat:learner_cases",
-        "this project's own packed attention on a correlation that is kept for the backward pass as a whole",
-    ),
-    "emat-attention": Benchmark("emat:attention_cases"),
-    "emat-ways": Benchmark("emat:way_cases", "this project's own learner with the whole correlation stored"),
-    "emat-episode": Benchmark("emat:episode_cases", NOTHING, repeats=0),
-    "shots": Benchmark("shots:cases", NOTHING, repeats=1),
-    "ways": Benchmark("shots:way_cases", NOTHING, repeats=1),
-    "hsnet": Benchmark("hsnet:cases"),
-    "hsnet-episode": Benchmark("hsnet:episode_cases", shown=""),
-    "hsnet-process": Benchmark("commands:hsnet_cases", repeats=1, shown=""),
-    "dcama": Benchmark("dcama:cases", f"all attention weights at once, torch's dropout: {OWN_REFERENCE}", repeats=1),
-    "hmnet": Benchmark(
-        "hmnet:cases", f"a loop over tokens (plain): {OWN_REFERENCE}; and with our long scan (long)", repeats=1
-    ),
-    "promptable": Benchmark(
-        "promptable:cases", "the authors' schemes, written by this project: each component, each step anew"
-    ),
-    "promptable-shares": Benchmark("promptable:share_cases", NOTHING, repeats=0),
-    "training-free": Benchmark(
-        "training_free:cases",
-        "distances by broadcasting, and scikit-learn's average linkage as the methods' authors call it",
-    ),
-    "matcher": Benchmark(
-        "matcher:cases", "one linear program of all ways; the authors' scheme, in which each class is a run of its own"
-    ),
-    "vrp-sam": Benchmark("vrp_sam:cases", f"all cells, images encoded anew, support by support: {OWN_REFERENCE}"),
-    "sansa": Benchmark("sansa:cases", f"frame by frame, nothing kept: {OWN_REFERENCE}"),
-    "diam": Benchmark("diam:cases", f"autograd, image after image: {OWN_REFERENCE}"),
-    "networks": Benchmark("networks:cases", "the same network in fp32"),
-    "kept-features": Benchmark("networks:kept_cases", "the same images with nothing kept", 0),
-    "solver": Benchmark("classification:solver_cases", "cvxopt's interior point on the authors' dense program", 5),
-    "classifiers": Benchmark("classification:method_cases", NOTHING, repeats=1),
-    "features": Benchmark("classification:feature_cases", "every image encoded for every episode", repeats=1),
-    "finetune": Benchmark(
-        "classification:tuning_cases", "the same steps in a plain training loop, written by this project", 0, ""
-    ),
-    "loading-pascal": Benchmark("loading:cases", PLAIN_LOADER, shown="--size 384", given={"dataset": "pascal"}),
-    "loading-coco": Benchmark("loading:cases", PLAIN_LOADER, shown="--size 384", given={"dataset": "coco"}),
-    "folds": Benchmark(
-        "folds:cases",
-        "the authors' scheme with our own loader and heads: K·(N+1) images encoded an episode, none kept",
-        shown="--dataset pascal --method hsnet --shots 1 --episodes 60 --repeats 6",
-    ),
-    "augmentation": Benchmark(
-        "augmentation:cases",
-        "the authors' steps one after the other on whole float32 images (chain), equal draws and pixels",
-        repeats=9,
-    ),
-    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready", shown="--dataset demo"),
-    "start": Benchmark("commands:start_cases", "the other checkout, where one is given"),
-    "report": Benchmark("commands:report_cases", NOTHING, repeats=1, shown=""),
-    "tables": Benchmark("commands:table_cases", NOTHING, repeats=1, shown=""),
+    "episodes": Benchmark("methods:episode_cases", NOTHING, 0, ""),
+    "training-steps": Benchmark("methods:step_cases", NOTHING, 0, ""),
+    "hsnet-episode": Benchmark("networks:hsnet_cases", OWN_REFERENCE, 3, ""),
+    "folds": Benchmark("folds:cases", SCHEME, 3, FOLD),
+    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready", 3, "--dataset demo"),
+    "loading-pascal": Benchmark("loading:pascal_cases", PLAIN_LOADER, 3, "--size 384"),
+    "loading-coco": Benchmark("loading:coco_cases", PLAIN_LOADER, 3, "--size 384"),
+    "tables": Benchmark("commands:table_cases", NOTHING, 1, ""),
+    "report": Benchmark("commands:report_cases", NOTHING, 1, ""),
+    "shots": Benchmark("methods:shot_cases", NOTHING, 1),
+    "ways": Benchmark("methods:way_cases", NOTHING, 1),
+    "networks": Benchmark("networks:precision_cases", "the same network in fp32"),
 }
 """Benchmarks by name; the name is that of the file of results, too."""
 
 
-def add_options(
-    parser: argparse.ArgumentParser, function: Callable[..., Any], given: Collection[str] = ()
-) -> list[str]:
-    """Add an option for each argument of a function that yields cases, but for the device and those that are given.
-
-    Returns:
-        Their names.
-    """
+def add_options(parser: argparse.ArgumentParser, function: Callable[..., Any]) -> list[str]:
+    """Add an option for each argument of a function that yields cases, but for the device; return their names."""
     names = []
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
-        if name in given:
-            continue
         default = parameter.default
-        example = ",".join(map(str, default)) if isinstance(default, tuple) else default
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=_reader(default), default=default, help=f"default: {example}"
+            f"--{name.replace('_', '-')}", type=_reader(default), default=default, help=f"default: {default}"
         )
         names.append(name)
     return names
@@ -156,39 +103,27 @@ def run(name: str, arguments: list[str], write: bool = False) -> None:
     """Run one benchmark with its options."""
     benchmark = BENCHMARKS[name]
     function = benchmark.cases()
-    about = inspect.getdoc(function)
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.speed {name}", description=about)
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.speed {name}", description=inspect.getdoc(function))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
     parser.add_argument("--repeats", type=int, default=benchmark.repeats, help="turns; 0: a single call of each path")
     parser.add_argument("--only", default="", help="cases whose name has these words")
-    parser.add_argument("--paths", help="only these, the first as the opponent, with commas")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures into this file")
-    own = add_options(parser, function, benchmark.given)
+    own = add_options(parser, function)
     options = parser.parse_args(arguments)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     print(f"{device_name(options.device)}; {clock_of(options.device)[0]} seconds. Compared with {benchmark.opponent}.")
     rows = []
-    for case in function(options.device, **benchmark.given, **{key: getattr(options, key) for key in own}):
+    for case in function(options.device, **{key: getattr(options, key) for key in own}):
         if options.only in case.what:
             difference = check(case)
-            found = measure(_chosen(case, options.paths), options.device, options.repeats)
+            found = measure(case, options.device, options.repeats)
             print("\n".join(lines(found, difference)), flush=True)
             rows += found
-    kept = [word for word in arguments if not word.startswith("--json") and word != str(options.json)]
     file = options.json or (RESULTS / f"{name}.json" if write else None)
     if file:
+        kept = [word for word in arguments if not word.startswith("--json") and word != str(options.json)]
         command = " ".join(["python -m benchmarks.speed", name, *kept])
         write_measurements(file, command, benchmark.opponent, options.device, rows)
-
-
-def _chosen(case: Case, paths: str | None) -> Case:
-    """Return the case with the paths that are asked for."""
-    if paths is None:
-        return case
-    unknown = [name for name in paths.split(",") if name not in case.paths]
-    if unknown:
-        raise SystemExit(f"--paths {paths}: {unknown[0]} is none of {', '.join(case.paths)}")
-    return Case(**{**vars(case), "paths": {name: case.paths[name] for name in paths.split(",")}})
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ Counts are drawn so that better methods are better; the images they stand for ar
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,28 +77,35 @@ def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
     """Write a finished run of `cell`; returns the name of its folder."""
     request = cell.request
     manifest = draw_manifest(request.dataset, cell.fold, request.shot or 1, request.setting or "original", episodes)
-    rows = [row for result in _results(cell, manifest) for row in result.rows()]
-    identity = {
-        "method": {"name": cell.method, "type": cell.method},
-        "backbone": {"name": "dinov2_vits14", "weights": "official"},
-        "dataset": {"name": cell.request.dataset},
-        "fold": cell.fold,
-        "image_size": 700,
-        "manifest_sha256": manifest.sha256,
-        "seed": cell.request.seed,
-        "training": {"max_epochs": 80},
-    }
-    task = f"{cell.request.dataset}-fold{cell.fold}-{cell.request.shot}shot-{cell.request.setting}"
+    identity = _identity(cell.method, manifest, 700) | {"seed": request.seed, "training": {"max_epochs": 80}}
+    task = f"{request.dataset}-fold{cell.fold}-{request.shot}shot-{request.setting}"
     name = f"{cell.method}-{task}-{fingerprint(identity)[:10]}"
-    folder = runs / name
-    folder.mkdir()
+    frame = to_frame([row for result in _results(cell, manifest) for row in result.rows()], manifest)
+    _write(runs / name, identity, manifest, frame, None, [keep_rows])
+    return name
+
+
+def _identity(method: str, manifest: Manifest, side: int) -> dict[str, Any]:
+    """Return what tells the run of a method on a manifest from others, with images of `side` pixels."""
+    return {
+        "method": {"name": method, "type": method}, "backbone": {"name": "dinov2_vits14", "weights": "official"},
+        "dataset": {"name": manifest.header.dataset}, "fold": manifest.header.fold, "image_size": side,
+        "manifest_sha256": manifest.sha256, "seed": 0, "training": None,
+    }  # fmt: skip
+
+
+def _write(
+    folder: Path, identity: dict[str, Any], manifest: Manifest, frame: Any, kept: Any, keep: Sequence[Any] = ()
+) -> None:
+    """Write a run's manifest, its predictions where some are `kept`, and its record."""
+    folder.mkdir(parents=True)
     manifest.write(folder / "manifest.jsonl")
     cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
-    scores = {"mIoU": 50.0, "FB-IoU": 70.0, "accuracy": 80.0}
-    frame = to_frame(rows, manifest)
-    run = {"id": name, "identity": identity, "presence": "predicted", "cost": cost, "scores": scores}
-    write_record(folder, Run.model_validate(run | {"counts_sha256": counts_sha256(frame)}), frame, [keep_rows])
-    return name
+    run: dict[str, Any] = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
+    run["scores"] = {"mIoU": 50.0, "FB-IoU": 70.0, "accuracy": 80.0}
+    if kept is not None:
+        run["predictions"] = write_predictions(folder, kept, frame, "masks")
+    write_record(folder, Run.model_validate(run | {"counts_sha256": counts_sha256(frame)}), frame, keep)
 
 
 def keep_rows(record: Record) -> None:
@@ -172,18 +179,7 @@ def write_explored(runs: Path) -> None:
         frame = to_frame([row for result in results for row in result.rows()], manifest)
         shapes = [encode(result, "masks") for result in results[:SHAPES]]  # the others have the same masks
         kept = ((result.episode, 1, True, shapes[result.episode % SHAPES][0]) for result in results)
-        folder = runs / f"method-{method:02d}"
-        folder.mkdir(parents=True)
-        manifest.write(folder / "manifest.jsonl")
-        identity = {
-            "method": {"name": f"method {method}"}, "backbone": {"name": "b", "weights": "official"},
-            "dataset": {"name": "pascal"}, "fold": 0, "image_size": 400, "manifest_sha256": manifest.sha256, "seed": 0,
-            "training": None,
-        }  # fmt: skip
-        cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
-        run: dict[str, Any] = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
-        run |= {"predictions": write_predictions(folder, kept, frame, "masks"), "counts_sha256": counts_sha256(frame)}
-        write_record(folder, Run.model_validate(run), frame)
+        _write(runs / f"method-{method:02d}", _identity(f"method {method}", manifest, 400), manifest, frame, kept)
 
 
 def _blob(rng: np.random.Generator) -> np.ndarray:

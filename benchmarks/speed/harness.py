@@ -24,12 +24,15 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from fsbench.doctor.machine import driver
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.engine.provenance import PACKAGES, commit, processor
 from fsbench.files import write_text
 
 OWN_REFERENCE = "this project's own reference, written after the paper's formulas; not the authors' program"
 """Opponent of most benchmarks."""
+OPTIONAL = ("triton", "mamba-ssm", "causal-conv1d")
+"""Packages whose versions are noted where they are installed."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,10 @@ class Command:
     Attributes:
         words: arguments of Python.
         environment: variables besides this process's own.
-        folder: that it works in; None for this process's.
     """
 
     words: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,8 @@ class Case:
         check: largest difference of their answers, relative to the largest number; called before anything is timed.
         tolerance: largest difference that is allowed.
         units: how many of what is named one call computes, by way where they differ; seconds are those of one.
-        memory: "call" for that of one more call beyond what was held before it; "child" for that of all turns in a
-            process of their own; None to watch none. A command's is that of its process.
-        takes_turn: the calls take the number of the turn, and have no other one to warm up.
+        takes_turn: the calls take the number of the turn, and have no other one to warm up; on a CPU their memory is
+            that of all turns in a process of their own.
     """
 
     what: str
@@ -67,7 +67,6 @@ class Case:
     check: Callable[[], float] | None = None
     tolerance: float = math.inf
     units: int | Mapping[str, int] = 1
-    memory: Literal["call", "child"] | None = "call"
     takes_turn: bool = False
 
 
@@ -77,8 +76,9 @@ class Row(BaseModel):
     Attributes:
         what: what is computed, with its shapes.
         path: the way it is computed; the first path of a `what` is the opponent.
-        times: seconds of every repeat.
+        times: seconds of every repeat; none where nothing could be measured.
         peak_mib: memory beyond what was held before the call; None where it was not watched.
+        problem: why nothing was measured; "" where something was.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,6 +87,7 @@ class Row(BaseModel):
     path: str
     times: list[float]
     peak_mib: float | None = None
+    problem: str = ""
 
     @property
     def seconds(self) -> float:
@@ -139,6 +140,8 @@ def check(case: Case) -> float | None:
 def measure(case: Case, device: torch.device, repeats: int) -> list[Row]:
     """Measure a case: its ways take turns, then the memory of each is watched.
 
+    Memory is that of one more call beyond what was held before it, and a command's that of its process.
+
     Args:
         case: what is measured.
         device: where its calls compute.
@@ -147,11 +150,13 @@ def measure(case: Case, device: torch.device, repeats: int) -> list[Row]:
     Raises:
         SystemExit: a command failed.
     """
+    calls = {name: path for name, path in case.paths.items() if not isinstance(path, Command)}
+    in_child = case.takes_turn and device.type == "cpu"
     times: dict[str, list[float]] = {name: [] for name in case.paths}
     peaks: dict[str, float] = {}
     turns = range(max(repeats, 1))
-    for name, call in _calls(case):
-        if case.memory == "child":
+    for name, call in calls.items():
+        if in_child:
             peaks[name] = _in_child(partial(_peak, call, turns, device))
         elif repeats and not case.takes_turn:
             call()
@@ -165,21 +170,11 @@ def measure(case: Case, device: torch.device, repeats: int) -> list[Row]:
             else:
                 seconds, peaks[name] = _timed_and_watched(path, device)
             times[name].append(seconds / (case.units if isinstance(case.units, int) else case.units[name]))
-    if repeats and case.memory == "call":
-        peaks |= {name: _peak(call, [0] if case.takes_turn else (), device) for name, call in _calls(case)}
+    if repeats and not in_child:
+        peaks |= {name: _peak(call, [0] if case.takes_turn else (), device) for name, call in calls.items()}
     return [
-        Row(
-            what=case.what,
-            path=name,
-            times=taken,
-            peak_mib=round(peaks[name], 1) if case.memory and name in peaks else None,
-        )
-        for name, taken in times.items()
+        Row(what=case.what, path=name, times=taken, peak_mib=round(peaks[name], 1)) for name, taken in times.items()
     ]
-
-
-def _calls(case: Case) -> list[tuple[str, Callable[..., object]]]:
-    return [(name, path) for name, path in case.paths.items() if not isinstance(path, Command)]
 
 
 def lines(rows: Sequence[Row], difference: float | None) -> list[str]:
@@ -187,7 +182,7 @@ def lines(rows: Sequence[Row], difference: float | None) -> list[str]:
     first = rows[0].seconds
     lines = [rows[0].what]
     for row in rows:
-        memory = "" if row.peak_mib is None else f" {row.peak_mib:7.0f} MiB"
+        memory = f" {row.peak_mib or 0:7.0f} MiB"
         ratio = f" {first / max(row.seconds, 1e-9):6.2f}x as fast" if row is not rows[0] else ""
         lines.append(f"  {row.path:22} {row.seconds:9.4f} s{memory}{ratio}")
     if difference is not None:
@@ -223,13 +218,11 @@ def _timed_and_watched(call: Callable[[], object], device: torch.device) -> tupl
 
 def _peak(call: Callable[..., object], turns: Iterable[int], device: torch.device) -> float:
     """Return the peak memory in MiB of a call, or of a call for each turn, beyond what was held before."""
-    turns = list(turns)
+    arguments: list[tuple[int, ...]] = [(turn,) for turn in turns] or [()]
 
     def run() -> None:
-        for turn in turns:
-            call(turn)
-        if not turns:
-            call()
+        for own in arguments:
+            call(*own)
 
     return _timed_and_watched(run, device)[1]
 
@@ -277,22 +270,17 @@ def command_cost(command: Command) -> tuple[float, float]:
     """
     words = [sys.executable, "-c", WATCH, sys.executable, *command.words]
     environment = os.environ | dict(command.environment)
-    done = subprocess.run(words, cwd=command.folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     seconds, peak, status = map(float, done.stdout.split())
     if status:
         raise SystemExit(f"{' '.join(command.words)} ended with status {status:.0f}:\n{done.stderr}")
     return seconds, peak
 
 
-def relative_difference(plain: object, fast: object) -> float:
-    """Return the largest difference of tensors, or of sequences of them, relative to the plain one's largest number."""
-    first, second = (torch.cat([t.detach().flatten().float() for t in _tensors(x)]) for x in (plain, fast))
-    return float((first - second).abs().max() / first.abs().max())
-
-
 def call_difference(plain: Callable[[], object], fast: Callable[[], object]) -> float:
-    """Return `relative_difference` of what two calls return."""
-    return relative_difference(plain(), fast())
+    """Return the largest difference of what two calls return, relative to the plain answer's largest number."""
+    first, second = (torch.cat([t.detach().flatten().float() for t in _tensors(call())]) for call in (plain, fast))
+    return float((first - second).abs().max() / first.abs().max())
 
 
 def _tensors(answer: object) -> list[Tensor]:
@@ -319,17 +307,19 @@ def training_step(call: Callable[[], Any], leaves: Iterable[Tensor]) -> Callable
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the GPU, or the model of the CPU and the number of threads."""
+    """Return the name of the GPU, its capability, memory and driver, or the model of the CPU and its threads."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        gpu = torch.cuda.get_device_properties(device)
+        memory, made = f"{gpu.total_memory // 2**20} MiB", f"driver {driver() or 'unknown'}, CUDA {torch.version.cuda}"
+        return f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}, {memory}, {made}"
     threads = torch.get_num_threads()
     return f"{processor()}, {threads} thread{'s' * (threads > 1)}"
 
 
-def package_versions(optional: Sequence[str] = ()) -> dict[str, str]:
-    """Return the versions of Python and of the packages that count; of the optional ones, those that are there."""
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that count; of optional ones, those that are there."""
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-    for name in optional:
+    for name in OPTIONAL:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions

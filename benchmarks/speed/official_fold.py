@@ -1,4 +1,4 @@
-"""One fold of the official lists as a data set: its images from files where they are, else drawn under their names.
+"""One fold of the official lists as a data set, whose images are drawn under the official names.
 
 So images repeat as they really do, and are decoded as large as they really are, on a machine without the data sets.
 """
@@ -29,15 +29,14 @@ class OfficialFold(SegmentationIndex):
         lists: folder of official lists (`<dataset>/val/fold<f>`).
         dataset: "pascal" or "coco".
         fold: the fold.
-        drawn: empty folder for drawn images, each drawn when it is first asked for; without it no image can be opened.
-        images: folder with images at hand, under the names of the lists.
+        drawn: empty folder for the images, each drawn when it is first asked for; without it no image can be opened.
     """
 
     class_names = tuple(map(str, range(1, 81)))
     folds = 4
 
-    def __init__(self, lists: str, dataset: str, fold: int, drawn: Path | None = None, images: Path | None = None):
-        self.lists, self.fold, self.drawn, self.images = lists, fold, drawn, images
+    def __init__(self, lists: str, dataset: str, fold: int, drawn: Path | None = None):
+        self.lists, self.fold, self.drawn = lists, fold, drawn
         self.name = dataset
         self.query_sampling = "sequential" if dataset == "pascal" else "class_first"
 
@@ -59,16 +58,9 @@ class OfficialFold(SegmentationIndex):
                 shown.setdefault(name, []).append(number)
         return shown
 
-    def is_at_hand(self, name: str) -> bool:
-        """Whether the image itself is there."""
-        return self.images is not None and (self.images / _file(name)).is_file()
-
     def image_path(self, name: str) -> Path:
-        if self.is_at_hand(name):
-            assert self.images is not None
-            return self.images / _file(name)
         assert self.drawn is not None, "no image is opened"
-        path = self.drawn / _file(name).replace("/", "-")
+        path = self.drawn / f"{name.removesuffix('.jpg').replace('/', '-')}.jpg"
         if not path.is_file():
             height, width = USUAL_SIZE[self.name]
             coarse = np.random.RandomState(crc32(name.encode())).randint(0, 256, (height // 8, width // 8, 3))
@@ -91,7 +83,3 @@ class OfficialFold(SegmentationIndex):
         """Return the official test episodes."""
         manifest = load_segmentation(protocol).manifest(self, EpisodeTask(self.fold, way, shot))
         return list(manifest.episodes)
-
-
-def _file(name: str) -> str:
-    return name if name.endswith(".jpg") else f"{name}.jpg"

@@ -1,7 +1,7 @@
 """k-means with the cosine as similarity and plain means as centres, as FSSDINO runs it (fssdino.md §3.1).
 
 Written by broadcasting, the distances are most of an episode with many tokens (fssdino.md §8 has an estimate); as a
-product of unit vectors they take a part of that (`python -m benchmarks.speed training-free`).
+product of unit vectors they take a part of that.
 """
 
 from collections.abc import Callable

@@ -66,16 +66,14 @@ def lists(tmp_path, monkeypatch):
     return tmp_path / "lists"
 
 
-def test_images_at_hand_are_taken_and_others_drawn_alike(lists, tmp_path):
-    for folder in ("hand", "one", "two"):
+def test_images_are_drawn_alike_under_the_names_of_the_lists(lists, tmp_path):
+    for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-    one, two = (OfficialFold(str(lists), "pascal", 0, tmp_path / name, tmp_path / "hand") for name in ("one", "two"))
+    one, two = (OfficialFold(str(lists), "pascal", 0, tmp_path / name) for name in ("one", "two"))
     assert one.label_map("2007_000001").shape == (375, 500)
     assert set(np.unique(one.label_map("2007_000006"))) == {0, 2}
     assert one.image_path("2007_000001").read_bytes() == two.image_path("2007_000001").read_bytes()
     assert one.image_path("2007_000001").read_bytes() != one.image_path("2007_000002").read_bytes()
-    two.image_path("2007_000003").rename(tmp_path / "hand" / "2007_000004.jpg")
-    assert one.is_at_hand("2007_000004") and one.image_path("2007_000004").parent.name == "hand"
 
 
 @pytest.mark.slow

@@ -1,17 +1,13 @@
 """The benchmark on a GPU runs on a CPU with tiny shapes, and says in one line what is missing for the true ones."""
 
 import json
-import sys
 import time
 
 import pytest
 import torch
 
-from benchmarks.speed.cases import emat
-from benchmarks.speed.gpu import drive, worker
-from benchmarks.speed.gpu import run as gpu
-from benchmarks.speed.gpu.calls import GpuCall, attention_calls, gpu_calls
-from benchmarks.speed.gpu.figures import OUT_OF_TIME, CudaTests, GpuFigures, Timing
+from benchmarks.speed import gpu
+from benchmarks.speed.harness import Case, Measurements, Row
 
 CPU = torch.device("cpu")
 
@@ -41,134 +37,59 @@ def test_a_gpu_that_is_not_there_is_counted(monkeypatch):
 
 
 def test_true_shapes_name_every_method_back_end_and_precision():
-    calls = list(gpu_calls(torch.device("cuda"), quick=False))
-    paths = {part: {call.path for call in calls if call.part == part} for part in {call.part for call in calls}}
-    assert paths["method"] == {"fp32", "tf32", "bf16", "fp32, deterministic: warn"}
-    assert {"triton", "torch", "mamba_ssm", "triton, bfloat16"} <= paths["scan"]
-    assert {"fused", "packed", "chunked", "reference"} <= paths["attention"] and paths["compile"] == {
-        "eager",
-        "compiled",
-    }
-    methods = {call.what.split(",")[0] for call in calls if call.part == "method"}
-    assert methods == {"prototype", "emat", "cst", "dcama", "hsnet", "hmnet"}
-    assert len(set(calls)) == len({(call.what, call.path) for call in calls}) == len(calls)
+    cases = list(gpu.gpu_cases(torch.device("cuda"), quick=False))
+    paths = {word: {path for case in cases if word in case.what for path in case.paths} for word in
+             ("scan", "EMAT's masked attention", "DCAMA's attention", "frozen network", "episode")}  # fmt: skip
+    assert paths["episode"] == {"fp32", "tf32", "bf16", "fp32, deterministic: warn"}
+    assert {"triton, float32", "torch, float32", "mamba_ssm, float32", "triton, bfloat16"} <= paths["scan"]
+    assert paths["EMAT's masked attention"] == {"reference", "packed", "fused"}
+    assert paths["DCAMA's attention"] == {"reference", "chunked", "fused"}
+    assert paths["frozen network"] == {"eager", "compiled"}
+    steps = {case.what.split(",")[0] for case in cases if "training step, 1-way" in case.what}
+    assert steps == {"emat", "cst", "dcama", "hsnet", "hmnet"}
+    assert len({case.what for case in cases}) == len(cases)
 
 
-def test_settings_of_torch_hold_for_a_call_alone():
-    before = torch.backends.cuda.matmul.allow_tf32, torch.are_deterministic_algorithms_enabled()
-    with GpuCall("part", "what", "path", lambda: print, "tf32", deterministic=True).settings():
-        assert torch.backends.cuda.matmul.allow_tf32 and torch.is_deterministic_algorithms_warn_only_enabled()
-    call = GpuCall("part", "what", "path", lambda: lambda: torch.is_autocast_enabled("cpu"), "bf16").prepared(CPU)
-    assert call() is True and not torch.is_autocast_enabled("cpu")
-    assert (torch.backends.cuda.matmul.allow_tf32, torch.are_deterministic_algorithms_enabled()) == before
+def test_settings_of_torch_hold_for_a_call_alone(monkeypatch):
+    seen = []
+    matmul = torch.backends.cuda.matmul
 
+    def method_call(*arguments):
+        return lambda: seen.append(
+            (matmul.allow_tf32, torch.is_autocast_enabled("cpu"), torch.are_deterministic_algorithms_enabled())
+        )
 
-def test_a_broken_path_of_the_attention_costs_no_other(monkeypatch):
-    attention = emat.masked_attention
-
-    def broken_attention(*arguments):
-        return broken() if arguments[-1] == "fused" else attention(*arguments)
-
-    monkeypatch.setattr(emat, "masked_attention", broken_attention)
-    calls = [call for call in attention_calls(CPU, quick=True) if call.what.startswith("masked attention")]
-    for call in calls:
-        if call.path == "fused":
-            with pytest.raises(RuntimeError, match="no kernel image"):
-                call.make()()
-        else:
-            call.make()()
-    assert {call.path for call in calls} == set(emat.PATHS)
-
-
-def label(what, path="torch"):
-    return GpuCall("scan", what, path, lambda: lambda: 1)
+    monkeypatch.setattr(gpu, "method_call", method_call)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+    for path in next(gpu.method_cases(CPU, quick=True)).paths.values():
+        path()
+    assert seen == [(False, False, False), (True, False, False), (False, True, False), (False, False, True)]
+    assert not matmul.allow_tf32 and not torch.are_deterministic_algorithms_enabled()
 
 
 def broken():
     raise RuntimeError("no kernel image is available")
 
 
-def test_a_worker_names_what_fails_and_what_comes_too_late(monkeypatch):
-    calls = [label("one"), GpuCall("scan", "two", "torch", broken), label("three")]
-    monkeypatch.setattr(worker, "gpu_calls", lambda device, quick: calls)
-    lines = list(worker.measure_calls(CPU, True, 0, 600))
-    assert [line.get("begin", line.get("done")) for line in lines] == [0, 0, 1, 1, 2, 2]
-    assert lines[1]["seconds"] == lines[1]["times"][0] >= 0 and lines[1]["peak_mib"] >= 0
-    assert lines[3] == {"done": 1, "problem": "RuntimeError: no kernel image is available"}
-    late = list(worker.measure_calls(CPU, True, 1, -1))
-    assert late == [{"done": 1, "problem": OUT_OF_TIME}, {"done": 2, "problem": OUT_OF_TIME}]
+def test_a_path_that_cannot_be_built_or_fails_costs_no_other():
+    built = []
 
+    def make(path):
+        built.append(path)
+        return broken() if path == "two" else lambda: 1
 
-def test_a_worker_ends_after_a_call_that_broke_the_gpu(monkeypatch):
-    monkeypatch.setattr(worker, "gpu_calls", lambda device, quick: [label("one"), label("two")])
-    monkeypatch.setattr(worker, "_clean", lambda device: False)
-    lines = worker.measure_calls(CPU, True, 0, 600)
-    assert next(lines) == {"begin": 0} and "seconds" in next(lines)
-    with pytest.raises(SystemExit) as ended:
-        next(lines)
-    assert ended.value.code == worker.BROKEN
-
-
-WORKER = """
-import json, os, sys, time
-first = int(sys.argv[sys.argv.index("--first") + 1])
-for number, deed in list(enumerate(os.environ["DEEDS"].split()))[first:]:
-    if deed == "never":
-        sys.exit(1)
-    print(json.dumps({"begin": number}), flush=True)
-    if deed == "dies":
-        os.abort()
-    if deed == "hangs":
-        time.sleep(600)
-    print(json.dumps({"done": number, "seconds": 0.5, "times": [0.5], "peak_mib": 1.0}), flush=True)
-    if deed == "breaks":
-        sys.exit(3)
-"""
-
-
-@pytest.fixture
-def drive_deeds(monkeypatch):
-    """Return a function that measures one call for each word with stand-ins of workers, which do what it says."""
-
-    def run(deeds, seconds=600):
-        monkeypatch.setenv("DEEDS", deeds)
-        monkeypatch.setattr(
-            drive, "gpu_calls", lambda device, quick: [label(str(n)) for n in range(len(deeds.split()))]
-        )
-        command = (sys.executable, "-c", WORKER)
-        return list(drive.time_calls(CPU, True, time.monotonic() + seconds, command))
-
-    return run
-
-
-def test_a_call_that_ends_the_process_costs_no_other(drive_deeds):
-    found = drive_deeds("works dies breaks dies works")
-    assert [timing.what for timing in found] == ["0", "1", "2", "3", "4"]
-    ended = "the process was ended by SIGABRT"
-    assert [timing.problem for timing in found] == ["", ended, "", ended, ""]
-    assert [timing.seconds for timing in found] == [0.5, None, 0.5, None, 0.5]
-    assert [timing.failed for timing in found] == [False, True, False, True, False]
-
-
-def test_a_call_that_hangs_is_given_up(drive_deeds, monkeypatch):
-    monkeypatch.setattr(drive, "CALL_SECONDS", 0.2)
-    (found,) = drive_deeds("hangs")
-    assert found.problem == "given up after 0 s" and found.failed
-
-
-def test_workers_that_cannot_begin_are_not_started_again(drive_deeds):
-    found = drive_deeds("works dies never works")
-    problem = "the process ended with status 1"
-    assert [timing.problem for timing in found] == ["", "the process was ended by SIGABRT", problem, problem]
-    assert [timing.problem for timing in drive_deeds("works works", seconds=0)] == [OUT_OF_TIME] * 2
-
-
-def test_tests_that_were_done_are_read_although_pytest_was_stopped():
-    text = "tests/a.py::test_one[small chunks] PASSED  [ 50%]\ntests/a.py::test_two FAILED\ntests/b.py::test_three \n"
-    assert drive.OUTCOME.findall(text) == [
-        ("tests/a.py::test_one[small chunks]", "PASSED"),
-        ("tests/a.py::test_two", "FAILED"),
+    paths = {path: gpu._at_first_call(make, path) for path in ("one", "two")} | {"three": broken, "four": lambda: 1}
+    rows = list(gpu.time_cases(iter([Case("scan", paths)]), CPU, False, time.monotonic() + 600))
+    problem = "RuntimeError: no kernel image is available"
+    assert [(row.path, row.problem) for row in rows] == [
+        ("one", ""),
+        ("two", problem),
+        ("three", problem),
+        ("four", ""),
     ]
+    assert len(rows[0].times) == 3 and rows[0].peak_mib >= 0 and built == ["one", "two"]
+    late = list(gpu.time_cases(iter([Case("scan", paths)]), CPU, True, time.monotonic() - 1))
+    assert {row.problem for row in late} == {gpu.OUT_OF_TIME} and len(late) == 4
 
 
 @pytest.mark.parametrize(
@@ -177,33 +98,33 @@ def test_tests_that_were_done_are_read_although_pytest_was_stopped():
         ("", 0, 0),
         ("", 5, 0),  # no such test here
         ("", 1, 1),
+        ("", 124, 1),
         ("RuntimeError: no kernel image is available", 0, 1),
-        (OUT_OF_TIME, 0, 0),
+        (gpu.OUT_OF_TIME, 0, 0),
         ("SettingsError: the scan back end mamba_ssm cannot be imported (No module named 'mamba_ssm')", 0, 0),
     ],
 )
 def test_the_file_and_the_exit_status_say_what_failed(monkeypatch, tmp_path, problem, status, exit_status):
-    timing = Timing(part="scan", what="one", path="torch", precision="fp32", deterministic=False, problem=problem)
-    monkeypatch.setattr(gpu, "time_calls", lambda device, quick, deadline: [timing])
-    outcome = CudaTests(status=status, summary="3 passed", failures=[])
-    monkeypatch.setattr(gpu, "run_tests", lambda paths, seconds: outcome)
+    row = Row(what="one", path="torch", times=[] if problem else [1.0], peak_mib=1.0, problem=problem)
+    monkeypatch.setattr(gpu, "time_cases", lambda cases, device, quick, deadline: [row])
+    monkeypatch.setattr(gpu, "run_tests", lambda paths, seconds: (status, "3 passed"))
     assert gpu.main(["--device", "cpu", "--quick", "--out", str(tmp_path)]) == exit_status
     (path,) = tmp_path.iterdir()
-    found = GpuFigures(**json.loads(path.read_text()))
-    assert found.timings == [timing] and found.tests == outcome and found.kind == "cpu"
+    found = Measurements(**json.loads(path.read_text()))
+    assert found.rows == [row] and found.opponent.endswith("CUDA tests: 3 passed")
 
 
-def test_a_device_without_a_number_is_the_first_gpu():
-    """`torch.cuda.set_device` refuses it."""
-    assert [str(gpu.numbered(torch.device(name))) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:0", "cuda:1", "cpu"]
+def test_tests_that_fail_are_named(tmp_path):
+    (tmp_path / "test_one.py").write_text("import pytest\n\n@pytest.mark.cuda\ndef test_a():\n    assert 1 == 2\n")
+    status, words = gpu.run_tests((str(tmp_path),), 100)
+    assert status == 1 and "test_one.py::test_a" in words and "1 failed" in words
+    assert gpu.run_tests((str(tmp_path),), 0.01) == (124, "not done after 0 s")
 
 
 @pytest.mark.slow(40)
-def test_every_quick_call_gives_figures_on_a_cpu(tmp_path):
+def test_every_quick_path_gives_figures_on_a_cpu(tmp_path):
     assert gpu.main(["--device", "cpu", "--quick", "--out", str(tmp_path)]) == 0
     (path,) = tmp_path.iterdir()
-    found = GpuFigures(**json.loads(path.read_text()))
-    assert path.name.endswith("-quick.json") and found.quick and found.kind == "cpu" and found.versions["torch"]
-    assert found.tests.status == 0 and "deselected" in found.tests.summary
-    assert {timing.part for timing in found.timings} == {"scan", "attention", "compile", "method"}
-    assert all(timing.times and not timing.problem for timing in found.timings)
+    found = Measurements(**json.loads(path.read_text()))
+    assert path.name.endswith("-quick.json") and found.versions["torch"] and "deselected" in found.opponent
+    assert all(row.times and not row.problem for row in found.rows) and len(found.rows) > 30

@@ -13,7 +13,11 @@ from fsbench.protocols.registry import load_protocol
 from tests.goldens.meters import line_of
 
 LISTS = Path(__file__).parents[1] / "goldens" / "protocols"
-NAMES_ONLY = [(protocol, task) for protocol, task in TASKS if protocol != "pfenet" and task.setting == "original"]
+NAMES_ONLY = [
+    pytest.param(protocol, task, marks=[pytest.mark.slow] if task.fold else [])
+    for protocol, task in TASKS
+    if protocol != "pfenet" and task.setting == "original"
+]
 
 
 def lines_of(name):

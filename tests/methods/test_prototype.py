@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.speed.cases.shots import drawn_episode
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
@@ -210,5 +209,5 @@ def test_the_tokens_of_one_support_are_held_at_a_time(monkeypatch):
 
     monkeypatch.setattr(method, "_tokens", watched)
     with torch.inference_mode():
-        method.predict_shots(drawn_episode(6, 32).without_truth())
+        method.predict_shots(segmentation_episode(0, 0, 1, 6, 32).without_truth())
     assert len(seen) == 7

@@ -1,30 +1,22 @@
 """Whole commands in processes of their own: their processor seconds with all their processes, and their memory."""
 
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
-from benchmarks.speed.cases.hsnet import plain_formulas
 from benchmarks.speed.drawn_runs import EPISODES, GRID, LONG, METHODS, make_runs, write_explored
 from benchmarks.speed.harness import Case, Command
-from fsbench.cli.main import main as fsbench
-from fsbench.config.build import compose_method
 from fsbench.paths import REPOSITORY
 
-HSNET_BACKBONE = "resnet50_v1"
 
-
-def _environment(checkout: Path = REPOSITORY) -> dict[str, str]:
-    """Return the variables with which a process runs the code of a checkout."""
-    own = {"PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1", "WANDB": "off"}
-    return own | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+def _environment(**more: str) -> dict[str, str]:
+    """Return the variables with which a process runs the code of this checkout."""
+    own = {"PYTHONPATH": str(REPOSITORY), "PYTHONSAFEPATH": "1", "WANDB": "off"}
+    return own | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | more
 
 
 @contextmanager
@@ -35,105 +27,8 @@ def _folder(given: str | None) -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-def start_cases(
-    device: torch.device, method: str = "prototype", runs: int = 4, against: str | None = None
-) -> Iterator[Case]:
-    """Measure what commands cost besides their episodes: on the demo with one episode a run.
-
-    With --against another checkout is measured in turn with this one, so that other programs on the machine slow both
-    alike.
-    """
-    checkouts = {"before": Path(against).resolve()} if against else {}
-    checkouts |= {"now": REPOSITORY}
-    with tempfile.TemporaryDirectory() as folder:
-
-        def bench(checkout: Path, count: int) -> Command:
-            folds = ",".join(map(str, range(count)))
-            words = ["-m", "fsbench", "bench", "--method", method, "--dataset", "demo", "--fold", folds, "--force"]
-            words += ["--runs", f"{folder}/{checkout.name}", "--data.episodes=1", "--data.workers=0"]
-            return Command(words, _environment(checkout), Path(folder))
-
-        commands = {
-            "the import of torch alone": lambda checkout: Command(["-c", "import torch"], _environment(checkout)),
-            "`fsbench --help`": lambda checkout: Command(["-m", "fsbench", "--help"], _environment(checkout)),
-            "`fsbench list`": lambda checkout: Command(["-m", "fsbench", "list"], _environment(checkout)),
-            "`fsbench bench`, one run": lambda checkout: bench(checkout, 1),
-            f"`fsbench bench`, {runs} runs": lambda checkout: bench(checkout, runs),
-        }
-        first = bench(REPOSITORY, 1)  # draws the demo's images
-        subprocess.run(
-            [sys.executable, *first.words], cwd=folder, env=os.environ | dict(first.environment), check=True,
-            capture_output=True,
-        )  # fmt: skip
-        for what, command in commands.items():
-            yield Case(what, {name: command(checkout) for name, checkout in checkouts.items()})
-
-
-def hsnet_cases(
-    device: torch.device, episodes: int = 5, shot: int = 1, side: int = 400, cache_mib: int = 128
-) -> Iterator[Case]:
-    """Compare whole processes of `fsbench run` that evaluate HSNet at the paper's size.
-
-    "plain" calculates by the formulas and keeps no features, "ours" is the suite with a bound on kept features. Both
-    load torch and the suite; a process that only builds the method says how much that takes. Images are the demo's,
-    weights random.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        method = compose_method("hsnet", "pascal", HSNET_BACKBONE, "random").build_method()
-        checkpoint = {"state_dict": method.state_dict()}
-        method.on_save_checkpoint(checkpoint)
-        torch.save(checkpoint, folder / "random.ckpt")
-
-        def command(path: str) -> Command:
-            words = hsnet_arguments(folder, path, episodes, shot, side, 0 if path == "plain" else cache_mib)
-            return Command(["-m", __name__, path, *words], _environment())
-
-        fsbench(command("first").words[3:])  # draws the demo's images
-        yield Case(
-            f"`fsbench run` of HSNet, {HSNET_BACKBONE}, {side} pixels, {episodes} episodes, 1-way {shot}-shot, "
-            f"features kept up to {cache_mib} MiB",
-            {path: command(path) for path in ("plain", "ours")},
-        )
-        yield Case(
-            "a process that builds HSNet and evaluates nothing",
-            {"ours": Command(["-m", __name__, "nothing"], _environment())},
-        )
-
-
-def hsnet_arguments(folder: Path, path: str, episodes: int, shot: int, side: int, cache_mib: int) -> list[str]:
-    """Return the arguments of `fsbench run` for one path."""
-    files = (REPOSITORY / "configs" / name for name in ("base.yaml", "methods/hsnet.yaml", "data/demo.yaml"))
-    settings = {
-        "run.name": "hsnet",
-        "run.runs": folder / path,
-        "run.force": True,
-        "run.checkpoint": folder / "random.ckpt",
-        "model.backbone.name": HSNET_BACKBONE,
-        "model.backbone.weights": "random",
-        "model.backbone.cache_mib": cache_mib,
-        "data.dataset.root": folder / "demo",
-        "data.protocol": "hsnet",
-        "data.image_size": side,
-        "data.shot": shot,
-        "data.episodes": episodes,
-        "data.workers": 0,
-        "trainer.accelerator": "cpu",
-    }
-    return ["run", *(f"--config={file}" for file in files), *(f"--{key}={value}" for key, value in settings.items())]
-
-
-def run_hsnet(path: str, words: Sequence[str]) -> int:
-    """Build HSNet, or run a command of fsbench on a path; return the exit status."""
-    if path == "nothing":
-        compose_method("hsnet", "pascal", HSNET_BACKBONE, "random").build_method()
-        return 0
-    with plain_formulas() if path == "plain" else nullcontext():
-        return fsbench(words)
-
-
 def _fsbench(cache: Path, *words: str) -> dict[str, Command]:
-    return {f"fsbench {words[0]}": Command(["-m", "fsbench", *words], _environment() | {"FSBENCH_CACHE": str(cache)})}
+    return {f"fsbench {words[0]}": Command(["-m", "fsbench", *words], _environment(FSBENCH_CACHE=str(cache)))}
 
 
 def report_cases(device: torch.device, folder: str | None = None) -> Iterator[Case]:
@@ -193,7 +88,3 @@ def table_cases(device: torch.device, folder: str | None = None) -> Iterator[Cas
         for name, words in commands.items():
             for turn in ("first", "again"):
                 yield Case(f"{name}, {turn}", _fsbench(Path(cache), *words))
-
-
-if __name__ == "__main__":
-    sys.exit(run_hsnet(sys.argv[1], sys.argv[2:]))

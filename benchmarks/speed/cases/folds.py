@@ -6,7 +6,8 @@ images meet. Both decode every image anew and have the suite's loader, metric an
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -64,48 +65,36 @@ def count_encodings(episodes: Sequence[Episode], sizes: Mapping[str, int], cache
     return encoded
 
 
+@dataclass
 class Evaluation:
     """Both ways of evaluating episodes with a method.
 
-    Args:
+    Attributes:
         method: in evaluation mode.
         protocol: how answers are counted.
-        index: the fold.
-        config: how its images are loaded.
+        load: loads an episode.
         episodes: in the manifest's order.
-        cache_bytes: bound on kept features.
     """
 
-    def __init__(
-        self,
-        method: Segmenter,
-        protocol: Segmentation,
-        index: OfficialFold,
-        config: LoadingConfig,
-        episodes: Sequence[Episode],
-        cache_bytes: int,
-    ):
-        self.method, self.protocol, self.index, self.config = method, protocol, index, config
-        self.episodes, self.cache_bytes = list(episodes), cache_bytes
-        self.ordered = evaluation_order(episodes)
+    method: Segmenter
+    protocol: Segmentation
+    load: Callable[[Episode], EpisodeBatch]
+    episodes: list[Episode]
+
+    def __post_init__(self) -> None:
+        self.ordered = evaluation_order(self.episodes)
         self.uses = next_uses(self.ordered)
 
-    def forget(self) -> None:
-        """Keep no features of earlier episodes."""
-        self.method.backbone.cache = FeatureCache(self.cache_bytes)
-
-    def load(self, episode: Episode) -> EpisodeBatch:
-        """Return an episode on the method's device."""
-        return load_episode(self.index, episode, self.config).to(self.method.device)
-
+    @torch.inference_mode()
     def evaluate(self, batch: EpisodeBatch) -> SegmentationResult:
         """Evaluate one episode."""
-        result: SegmentationResult = evaluate_batch(self.method, self.protocol, batch)[0]
+        result: SegmentationResult = evaluate_batch(self.method, self.protocol, batch.to(self.method.device))[0]
         return result
 
-    def authors(self, turn: int) -> dict[int, SegmentationResult]:
-        """Evaluate a block of episodes with K·(N+1) images of each encoded and none kept; return results by episode."""
-        return {episode.index: self.evaluate_plainly(episode) for episode in _block(self.episodes, turn)}
+    def authors(self, turn: int) -> None:
+        """Evaluate a block of episodes with K·(N+1) images of each encoded and none kept."""
+        for episode in _block(self.episodes, turn):
+            self.evaluate_plainly(episode)
 
     @torch.inference_mode()
     def evaluate_plainly(self, episode: Episode) -> SegmentationResult:
@@ -118,26 +107,24 @@ class Evaluation:
             result = self.evaluate(batch)
             ways, shots = batch.support.shape[1:]
             while encode.call_count < shots * (ways + 1):  # the query once for every shot
-                backbone.encode(batch.pixels(int(batch.query[0])))
+                backbone.encode(batch.pixels(int(batch.query[0])).to(self.method.device))
         return result
 
-    @torch.inference_mode()
-    def suite(self, turn: int) -> dict[int, SegmentationResult]:
-        """Evaluate a block of episodes as a run does; return results by episode."""
+    def suite(self, turn: int) -> list[SegmentationResult]:
+        """Evaluate a block of episodes as a run does; return its results."""
         if turn == 0:
-            self.forget()
-        results = {}
+            self.method.backbone.cache.clear()
+        results = []
         for episode, uses in zip(_block(self.ordered, turn), _block(self.uses, turn), strict=True):
-            results[episode.index] = self.evaluate(self.load(episode))
+            results.append(self.evaluate(self.load(episode)))
             for name, place in uses.items():
                 self.method.backbone.cache.expect(name, place)
         return results
 
     def check(self) -> float:
         """Return 0 where both ways count the same pixels in the first block; else AssertionError."""
-        for index, result in self.suite(0).items():
-            (episode,) = (one for one in self.episodes if one.index == index)
-            assert torch.equal(result.counts, self.evaluate_plainly(episode).counts), f"episode {index}"
+        for episode, result in zip(self.ordered, self.suite(0), strict=False):
+            assert torch.equal(result.counts, self.evaluate_plainly(episode).counts), f"episode {episode.index}"
         return 0.0
 
 
@@ -160,17 +147,14 @@ def cases(
     shots: tuple[int, ...] = (1, 5),
     fold: int = 0,
     episodes: int = 30,
-    images: str | None = None,
-    backbone: str | None = None,
     size: int = 0,
-    cache_mib: int = 0,
 ) -> Iterator[Case]:
     """Compare the first --episodes of a fold in the suite's order, 1-way, each method under its own protocol, weights
     random.
 
-    --lists is a folder of official lists (`<dataset>/val/fold<f>`), or those of $FSBENCH_TEST_DATA. Images that are not
-    in --images are drawn, 500x375 or 640x480 pixels, under the official names. The number of images that the whole fold
-    needs encoded is exact: it is counted with the real cache. --size and --cache-mib replace each method's own.
+    --lists is a folder of official lists (`<dataset>/val/fold<f>`), or those of $FSBENCH_TEST_DATA. Images are drawn,
+    500x375 or 640x480 pixels, under the official names. The number of images that the whole fold needs encoded is
+    exact: it is counted with the real cache. --size replaces each method's own.
     """
     samples = os.environ.get("FSBENCH_TEST_DATA")
     if lists is None and samples is None:
@@ -178,28 +162,24 @@ def cases(
     lists = lists or f"{samples}/official-lists/hsnet"
     with TemporaryDirectory() as drawn:
         for data_name, shot, name in product(dataset.split(","), shots, method.split(",")):
-            index = OfficialFold(lists, data_name, fold, Path(drawn), Path(images) if images else None)
-            composed = compose_method(name, data_name, backbone, "random")
+            index = OfficialFold(lists, data_name, fold, Path(drawn))
+            composed = compose_method(name, data_name, weights="random")
             data = composed.config.data.init_args
             side, protocol = size or data.image_size, load_segmentation(data.protocol)
             network: Segmenter = composed.build_method().to(device).eval()
-            network.check_image_size(side)
             listed = index.episodes(data.protocol, 1, shot)
-            config = LoadingConfig(side, protocol.geometry)
-            bound = cache_mib * 2**20 or network.backbone.cache.max_bytes
+            load = partial(load_episode, index, config=LoadingConfig(side, protocol.geometry))
             ordered = evaluation_order(listed)
             first = sorted(ordered[:episodes], key=lambda episode: episode.index)
-            evaluation = Evaluation(network, protocol, index, config, first, bound)
-            with torch.inference_mode():
-                evaluation.evaluate(evaluation.load(listed[0]))  # says how large features are
-            encoded = count_encodings(ordered, network.backbone.cache.entry_bytes(), bound)
-            evaluation.forget()
+            evaluation = Evaluation(network, protocol, load, first)
+            evaluation.evaluate(load(listed[0]))  # says how large features are
+            cache = network.backbone.cache
+            encoded = count_encodings(ordered, cache.entry_bytes(), cache.max_bytes)
             yield Case(
                 f"{data_name} fold {fold}, 1-way {shot}-shot, {name}, {side} pixels, an episode; of the whole fold "
                 f"{2 * shot * len(listed)} -> {encoded} images encoded",
                 {"authors' scheme": evaluation.authors, "suite": evaluation.suite},
                 evaluation.check,
                 units=BLOCK,
-                memory="call" if device.type == "cuda" else "child",
                 takes_turn=True,
             )

@@ -2,14 +2,9 @@
 
 The plain loader does for every image of every episode what those programs do: PIL decodes, torchvision resizes,
 converts and normalises; the mask is decoded from its PNG or painted from the COCO annotations and resized by torch.
-Both give the same pixels and labels, which is checked first. The paths:
-
-- "none kept" decodes every file anew, as training on a data set of many times the memory does. Images leave the loader
-  as 8-bit pixels and are normalised on the device; "none kept, normalised" does that here, for every image.
-- "suite" keeps what it decoded, from nothing at the start of each case. The samples fit into that. The median leaves
-  out the turn in which it fills its memory.
-- "decoding alone" reads and decodes the same files with the suite's decoders and does nothing else. No loader with
-  these pixels can take less where every file is decoded anew: its ratio bounds that of "none kept".
+Both give the same pixels and labels, which is checked first. The suite keeps what it decoded, from nothing at the start
+of each case; the samples fit into that, and the median leaves out the turn in which it fills its memory. Its images
+leave the loader as 8-bit pixels and are normalised on the device.
 """
 
 import json
@@ -17,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +29,6 @@ from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.image_io import read_view
 from fsbench.data.transforms import BY_PIL, resize_image
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order
@@ -45,14 +40,6 @@ DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco
 SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
 BLOCK = 10
 """Episodes that each loader takes before it is the next one's turn."""
-
-
-def sample(dataset: str, root: str | None = None) -> SegmentationIndex:
-    """Return a data set of `root`, or of the small real samples in $FSBENCH_TEST_DATA."""
-    samples = os.environ.get("FSBENCH_TEST_DATA")
-    if root is None and samples is None:
-        raise SystemExit("give --root, or set FSBENCH_TEST_DATA")
-    return DATASETS[dataset](root or str(Path(samples or "") / SAMPLES[dataset]))
 
 
 class PlainLoader:
@@ -144,9 +131,9 @@ def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
         assert torch.equal(image, pixels[row])
 
 
-def our_loader(data: EpisodicDataModule, training: bool, cache_mib: int) -> Callable[[Episode], EpisodeBatch]:
-    """Return the suite's loader, which keeps up to `cache_mib` MiB of decoded images."""
-    config = LoadingConfig(data.image_size, Geometry(query_size="input" if training else "original"), cache_mib * 2**20)
+def our_loader(data: EpisodicDataModule, training: bool) -> Callable[[Episode], EpisodeBatch]:
+    """Return the suite's loader, which keeps up to 1 GiB of decoded images and has kept nothing yet."""
+    config = LoadingConfig(data.image_size, Geometry(query_size="input" if training else "original"), 2**30)
     files = config.files(data.dataset)
 
     def load(episode: Episode) -> EpisodeBatch:
@@ -155,72 +142,49 @@ def our_loader(data: EpisodicDataModule, training: bool, cache_mib: int) -> Call
     return load
 
 
-def decode_files(index: SegmentationIndex, episode: Episode) -> None:
-    """Read and decode every file of an episode once, with the suite's decoders, for the time that this takes."""
-    for name in {episode.query, *(name for way in episode.supports for name in way)}:
-        index.label_map(name)
-        read_view(index.image_path(name), index.crop(name), short_lived=True)
-
-
-def normalised(batch: EpisodeBatch) -> list[Tensor]:
-    """Return all images of a batch, normalised, as the suite does on the device."""
-    return [batch.pixels(row) for row in range(len(batch.images))]
-
-
-def training_episodes(data: EpisodicDataModule, count: int) -> list[Episode]:
-    """Draw `count` 1-way 1-shot episodes of base classes, queries in random order."""
+def training_episodes(data: EpisodicDataModule) -> list[Episode]:
+    """Draw 1-way 1-shot episodes of base classes for three turns, queries in random order."""
     pool = data.training_pool
-    order = np.random.RandomState(0).randint(len(pool.pairs), size=count)
+    order = np.random.RandomState(0).randint(len(pool.pairs), size=3 * BLOCK)
     return [draw_episode(int(i), np.random.RandomState(i), pool, way=1, shot=1, background=True) for i in order]
 
 
-def cases(
-    device: torch.device,
-    dataset: str,
-    root: str | None = None,
-    size: tuple[int, ...] = (384, 473),
-    episodes: int = 30,
-    fold: int = 1,
-    cache_mib: int = 1024,
+def pascal_cases(
+    device: torch.device, root: str | None = None, size: tuple[int, ...] = (384, 473), fold: int = 1
 ) -> Iterator[Case]:
-    """Compare loaders on the data set in `--root`, or on a small sample of it."""
+    """Compare loaders on the PASCAL in `--root`, or on a small sample of it."""
+    yield from _cases("pascal", root, size, fold)
+
+
+def coco_cases(
+    device: torch.device, root: str | None = None, size: tuple[int, ...] = (384, 473), fold: int = 1
+) -> Iterator[Case]:
+    """Compare loaders on the COCO in `--root`, or on a small sample of it."""
+    yield from _cases("coco", root, size, fold)
+
+
+def _cases(dataset: str, root: str | None, sizes: tuple[int, ...], fold: int) -> Iterator[Case]:
     torch.set_num_threads(1)  # as in a loader process
     for _ in range(BY_PIL + 1):  # a process resizes its first images with PIL
         resize_image(np.zeros((2, 3, 3), np.uint8), 1)
-    index = sample(dataset, root)
-    for side in size:
-
-        def module(way: int, shot: int, side: int = side) -> EpisodicDataModule:
-            settings: dict[str, Any] = {"image_size": side, "episodes": 1000, "drop_small_classes": True}
-            return EpisodicDataModule(index, fold=fold, way=way, shot=shot, **settings)
-
-        tasks = [("training, 1-way 1-shot", module(1, 1), training_episodes(module(1, 1), episodes), True)]
-        for way, shot in ((1, 1), (2, 5)):
-            data = module(way, shot)
-            listed = evaluation_order(data.manifest.episodes)[:episodes]
-            tasks.append((f"evaluation, {way}-way {shot}-shot", data, listed, False))
-        for title, data, listed, training in tasks:
-            plain = PlainLoader(index, side)
-            plain.load(listed[0], training)  # reads the annotations
-            yield Case(
-                f"{dataset}, {title}, {side} pixels, {BLOCK} episodes",
-                {path: partial(_load_block, load, listed) for path, load in loaders(plain, data, training, cache_mib)},
-                partial(check_loaders, plain, data, listed[: 2 * BLOCK], training),
-                memory="child",
-                takes_turn=True,
-            )
-
-
-def loaders(
-    plain: PlainLoader, data: EpisodicDataModule, training: bool, cache_mib: int
-) -> Iterator[tuple[str, Callable[[Episode], object]]]:
-    """Yield the paths by name, each with what loads an episode; the suite's has kept nothing yet."""
-    normalising = our_loader(data, training, 0)
-    yield "plain", lambda episode: plain.load(episode, training)
-    yield "decoding alone", lambda episode: decode_files(data.dataset, episode)
-    yield "none kept", our_loader(data, training, 0)
-    yield "none kept, normalised", lambda episode: normalised(normalising(episode))
-    yield "suite", our_loader(data, training, cache_mib)
+    samples = os.environ.get("FSBENCH_TEST_DATA")
+    if root is None and samples is None:
+        raise SystemExit("give --root, or set FSBENCH_TEST_DATA")
+    index = DATASETS[dataset](root or str(Path(samples or "") / SAMPLES[dataset]))
+    for side, (kind, way, shot) in product(sizes, (("training", 1, 1), ("evaluation", 1, 1), ("evaluation", 2, 5))):
+        settings: dict[str, Any] = {"image_size": side, "episodes": 1000, "drop_small_classes": True}
+        data = EpisodicDataModule(index, fold=fold, way=way, shot=shot, **settings)
+        training = kind == "training"
+        episodes = training_episodes(data) if training else evaluation_order(data.manifest.episodes)[: 3 * BLOCK]
+        plain = partial(PlainLoader(index, side).load, training=training)
+        plain(episodes[0])  # reads the annotations
+        yield Case(
+            f"{dataset}, {kind}, {way}-way {shot}-shot, {side} pixels, {BLOCK} episodes",
+            {"plain": partial(_load_block, plain, episodes),
+             "suite": partial(_load_block, our_loader(data, training), episodes)},
+            partial(check_loaders, plain, our_loader(data, training), episodes[: 2 * BLOCK]),
+            takes_turn=True,
+        )  # fmt: skip
 
 
 def _load_block(load: Callable[[Episode], object], episodes: Sequence[Episode], turn: int) -> None:
@@ -229,9 +193,10 @@ def _load_block(load: Callable[[Episode], object], episodes: Sequence[Episode], 
         load(episodes[number % len(episodes)])
 
 
-def check_loaders(plain: PlainLoader, data: EpisodicDataModule, episodes: Sequence[Episode], training: bool) -> float:
+def check_loaders(
+    plain: Callable[[Episode], dict[str, Tensor]], load: Callable[[Episode], EpisodeBatch], episodes: Sequence[Episode]
+) -> float:
     """Return 0 where the suite and the plain loader give the same, from files and from memory; else AssertionError."""
-    load = our_loader(data, training, 1024)
     for episode in [*episodes, *episodes]:
-        check_equal(plain.load(episode, training), load(episode))
+        check_equal(plain(episode), load(episode))
     return 0.0

@@ -1,17 +1,21 @@
-"""Whole episodes and training steps of methods, at the sizes and on the networks of their own settings."""
+"""Whole episodes and training steps of methods at their own sizes, and answers by the number of shots or ways."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks.speed.harness import Case
+from benchmarks.speed.harness import Case, forward
 from fsbench.config.build import NO_DATASET, compose_method, parse
 from fsbench.config.registry import config_files
+from fsbench.config.request import Request
+from fsbench.contract.episodes import segmentation_episode
+from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.engine.cost.method_cost import noise_episode
+from fsbench.engine.experiment import Experiment
 from methods.modules.stage_segmenter import StageSegmenter
 
 
@@ -41,7 +45,6 @@ def _cases(device: torch.device, methods: str, is_step: bool) -> Iterator[Case]:
         )
 
 
-@lru_cache(maxsize=1)  # reading it takes longer than a quick call, and calls of a method follow each other
 def method_settings(name: str, demo: bool = False) -> Any:
     """Return the settings of a method with random weights, on the network of its own settings or on the demo's."""
     if name == "hmnet" and not demo:
@@ -81,3 +84,60 @@ def training_batch(size: int, device: torch.device) -> EpisodeBatch:
     label_map = episode.support_labels[0, 0, 0].flip(0)
     shown = torch.ones(1, 1, dtype=torch.bool, device=device)
     return replace(episode, truth=Truth([label_map], shown, shown.long()))
+
+
+def shot_cases(
+    device: torch.device,
+    methods: str = "prototype,emat,cst,hsnet,dcama,hmnet,fssdino,insid3",
+    shots: tuple[int, ...] = (1, 5, 20, 80),
+    side: int = 128,
+) -> Iterator[Case]:
+    """Measure one answer with each number of shots; seconds are those of a shot.
+
+    Methods have first weights and the demo's small networks, and keep no features of earlier images. Memory is beyond
+    the images and masks of the episode, which are K.
+    """
+    for name in methods.split(","):
+        what = f"{name}, an answer by the number of shots, {side} pixels"
+        yield _growing(_small_method(name, side).to(device).eval(), what, "shots", {n: (1, n) for n in shots}, side)
+
+
+def way_cases(
+    device: torch.device,
+    methods: str = "dcama,hmnet",
+    ways: tuple[int, ...] = (1, 5, 20),
+    side: int = 128,
+    backbone: str = "",
+    settings: str = "",
+) -> Iterator[Case]:
+    """Measure one answer with each number of ways, 1-shot; seconds are those of a way.
+
+    As `shot_cases`; with `backbone` that network with random weights takes the place of the demo's, with `settings`
+    such as width=256,blocks=8 a head of other sizes.
+    """
+    given = [f"--model.backbone.name={backbone}", "--model.backbone.weights=random"] if backbone else []
+    given += [f"--model.{setting}" for setting in settings.split(",") if setting]
+    for name in methods.split(","):
+        sizes = (backbone and f" on {backbone}") + (settings and f" with {settings}")
+        what = f"{name}{sizes}, 1-shot, an answer by the number of ways, {side} pixels"
+        method = _small_method(name, side, *given).to(device).eval()
+        yield _growing(method, what, "ways", {n: (n, 1) for n in ways}, side)
+
+
+def _small_method(name: str, side: int, *given: str) -> Segmenter:
+    """Return a method as it is on the demo, but for what is given, without memory for features."""
+    settings = [f"--data.image_size={side}", "--data.workers=0", "--model.backbone.cache_mib=0", *given]
+    method = Experiment(parse(Request([name], "demo", extra=settings).arguments(name, 0))).method
+    assert isinstance(method, Segmenter)
+    return method
+
+
+def _growing(method: Segmenter, what: str, unit: str, counts: Mapping[int, tuple[int, int]], side: int) -> Case:
+    """Return a case with a path for each (ways, shots), by the number that grows."""
+    episodes = {
+        f"{count} {unit}": segmentation_episode(0, 0, *both, side).without_truth().to(method.device)
+        for count, both in counts.items()
+    }
+    paths = {name: forward(partial(method.predict_shots, episode)) for name, episode in episodes.items()}
+    next(iter(paths.values()))()  # builds the network
+    return Case(what, paths, units=dict(zip(paths, counts, strict=True)))

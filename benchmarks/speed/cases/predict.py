@@ -37,8 +37,6 @@ def cases(
     device: torch.device,
     method: str = "prototype",
     dataset: str | None = None,
-    weights: str = "random",
-    checkpoint: str | None = None,
     images: int = 24,
     side: int = 1200,
     classes: int = 1,
@@ -51,13 +49,8 @@ def cases(
     the mask at the image's size. `predict` does the same from files, with decoding, label PNGs, overlays, run lengths
     and the journal. --side is the longer one of the images.
     """
-    predictor = Predictor(
-        method,
-        dataset=dataset,
-        weights=None if dataset == "demo" else weights,
-        checkpoint=checkpoint,
-        device=str(device),
-    )
+    weights = None if dataset == "demo" else "random"
+    predictor = Predictor(method, dataset=dataset, weights=weights, device=str(device))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "images").mkdir()

@@ -15,6 +15,8 @@ from fsbench.cli.main import main
 from fsbench.metrics.episodic import count
 from fsbench.paths import REPOSITORY
 from fsbench.regression import cases as regress
+from fsbench.regression.cases import diff_outcomes
+from fsbench.regression.outcome import read_outcome
 
 CASES = ["prototype", "emat"]
 
@@ -26,12 +28,11 @@ def accepted(tmp_path_factory, small_demo):
     content = yaml.safe_load((regress.FOLDER / "cases.yaml").read_text())
     content["cases"] = {name: content["cases"][name] for name in CASES}
     content["test"] = ["--data.episodes=4"]
+    content["settings"] += ["--data.image_size=64", "--data.batch_size=2", "--trainer.limit_train_batches=1"]
     (folder / "cases.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regress, "FOLDER", folder)
         patch.setattr("fsbench.regression.run.draw_dataset", lambda _: small_demo)
-        assert main(["regress", "--method", "prototype"]) == 1  # there are no figures yet
-        assert not list(folder.glob("*.json"))
         assert main(["regress", "--accept"]) == 0
     return folder
 
@@ -111,31 +112,6 @@ DEFECTS = {
         "loss of step 1",
     ),
     "metric": ("fsbench.metrics.episodic.count", off_by_a_pixel, "prototype", " tp "),
-    "mIoU": (
-        "fsbench.metrics.confusion.mean_iou",
-        lambda real: lambda *args: real(*args) / 2,
-        "prototype",
-        "mIoU of the accepted",
-    ),
-    "FB-IoU": (
-        "fsbench.metrics.confusion.fb_iou",
-        lambda real: lambda i, *_: 50.0 + 0 * i[..., 0],
-        "prototype",
-        "FB-IoU of the accepted",
-    ),
-    "unions": ("fsbench.metrics.confusion.intersection_union", more_by_one, "prototype", "mIoU of the accepted counts"),
-    "class accuracy": (
-        "fsbench.metrics.confusion.class_accuracy",
-        lambda real: lambda *args: real(*args) + 1,
-        "prototype",
-        "class-error of the accepted",
-    ),
-    "validation": (
-        "fsbench.metrics.episodic.EpisodicScores.update",
-        without_the_last_episode,
-        "prototype",
-        "validation mIoU of the accepted",
-    ),
     "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
     "training sampler": ("datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized image": ("fsbench.protocols.loading.RESIZES", without_antialiasing, "prototype", "pixels differ"),
@@ -144,34 +120,62 @@ DEFECTS = {
 }
 
 
+SCORES = {
+    "mIoU": ("fsbench.metrics.confusion.mean_iou", lambda real: lambda *args: real(*args) / 2, "mIoU"),
+    "FB-IoU": ("fsbench.metrics.confusion.fb_iou", lambda real: lambda i, *_: 50.0 + 0 * i[..., 0], "FB-IoU"),
+    "unions": ("fsbench.metrics.confusion.intersection_union", more_by_one, "mIoU"),
+    "class accuracy": (
+        "fsbench.metrics.confusion.class_accuracy",
+        lambda real: lambda *args: real(*args) + 1,
+        "class-error",
+    ),
+    "validation": ("fsbench.metrics.episodic.EpisodicScores.update", without_the_last_episode, "validation mIoU"),
+}
+"""Defects in what follows from the counts, for which no method need run."""
+
+
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_defect_of_one_line_is_seen(defect, run, tmp_path, monkeypatch):
-    """In a method, its decision, its loss, the metric, the scores, the samplers, the loader."""
+def test_a_defect_of_one_line_is_seen(defect, run, accepted, tmp_path, monkeypatch):
+    """In a method, its decision, its loss, the metric, the samplers, the loader."""
     target, change, method, said = DEFECTS[defect]
+    monkeypatch.setattr(target, change(resolve_name(target)))
+    status, printed = run("--method", method)
+    assert status == 1 and said in printed and "1 changed, 0 failed" in printed, printed
+    assert (tmp_path / "figures" / f"{method}.json").read_bytes() == (accepted / f"{method}.json").read_bytes()
+    assert (tmp_path / "out" / f"{method}.png").is_file() == ("loss" not in said)
+
+
+@pytest.mark.parametrize("defect", SCORES)
+def test_a_defect_in_a_score_is_seen_on_the_accepted_counts(defect, accepted, monkeypatch):
+    target, change, score = SCORES[defect]
     real = resolve_name(target)
     changed = change(real)
     monkeypatch.setattr(target, changed)
     for module in [module for name, module in sys.modules.items() if name.startswith("fsbench.")]:
         if target.startswith("fsbench.metrics.confusion.") and getattr(module, real.__name__, None) is real:
             monkeypatch.setattr(module, real.__name__, changed)  # who imported the function
-    status, printed = run("--method", method)
-    assert status == 1 and said in printed and "1 changed, 0 failed" in printed, printed
-    assert (tmp_path / "out" / f"{method}.png").is_file() == ("loss" not in said and "accepted" not in said)
+    outcome = read_outcome(accepted / "prototype.json")
+    assert any(line.startswith(f"{score} of the accepted counts") for line in diff_outcomes(outcome, outcome).scores)
 
 
-def test_a_change_is_accepted_on_request_only(run, monkeypatch):
+def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
+    file = tmp_path / "figures" / "prototype.json"
+    before = read_outcome(file)
+    file.unlink()
+    assert run("--method", "prototype")[0] == 1 and not file.exists()  # there are no figures
     monkeypatch.setattr("fsbench.metrics.episodic.count", off_by_a_pixel(count))
-    assert run("--method", "prototype")[0] == 1
     status, printed = run("--method", "prototype", "--accept")
     assert status == 0 and "accepted: prototype" in printed
-    assert run("--method", "prototype")[0] == 0
+    moved = diff_outcomes(before, read_outcome(file)).moved
+    assert [item.index for item in moved] == [0, 1, 2, 3] and all(" tp " in item.reasons[0] for item in moved)
 
 
 def test_a_method_that_fails_does_not_hide_the_others(run, monkeypatch):
-    monkeypatch.setattr("methods.prototype.Prototype.forward", lambda *_: 1 / 0)
+    monkeypatch.setattr("methods.emat.EMAT.losses_of_step", lambda *_: 1 / 0)
     status, printed = run()
-    assert status == 2 and "prototype            failed: ZeroDivisionError" in printed
-    assert "emat                 ok " in printed and "2 cases, 0 changed, 1 failed" in printed
+    assert status == 2 and "emat                 failed: ZeroDivisionError" in printed
+    assert printed.index("failed") < printed.index("prototype            ok ")
+    assert "2 cases, 0 changed, 1 failed" in printed
 
 
 @pytest.mark.slow

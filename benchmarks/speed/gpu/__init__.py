@@ -1,1 +1,0 @@
-"""Ops, methods and frozen networks timed on one GPU, after every test marked cuda."""
