@@ -8,7 +8,7 @@ loaded by name, which no import shows. A test whose parameter is such a name, or
 import ast
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -113,7 +113,7 @@ class Reach:
         return self.everything or self.file_reaches(path) or self._lists_files(path)
 
     def _lists_files(self, path: Path) -> bool:
-        imported = self.graph.find_modules_directly_imported_by(module_name(repository_path(path)))
+        imported = import_graph().find_modules_directly_imported_by(module_name(repository_path(path)))
         return bool(imported & LISTS)
 
     def file_reaches(self, path: Path) -> bool:
@@ -146,17 +146,9 @@ class Reach:
         return False
 
     @cached_property
-    def graph(self) -> grimp.ImportGraph:
-        """The imports of the repository."""
-        graph = grimp.build_graph(*PACKAGES, cache_dir=None)
-        for kind in graph.find_children("tests.goldens.kinds"):  # its files are found by their folder
-            graph.add_import(importer="tests.goldens.harness", imported=kind)
-        return graph
-
-    @cached_property
     def modules(self) -> set[str]:
         """Names of the modules that a changed file belongs to, and of all that import them."""
-        graph = self.graph
+        graph = import_graph()
         changed: set[str] = set()
         for file in self.files:
             changed |= {module_name(file)} if file.suffix == ".py" else modules_beside(file, graph.find_children)
@@ -172,6 +164,15 @@ class Reach:
             for file, modules in registered_classes().items()
             if PurePosixPath(file) in self.files or modules & self.modules
         }
+
+
+@cache
+def import_graph() -> grimp.ImportGraph:
+    """Return the imports of the repository."""
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    for kind in graph.find_children("tests.goldens.kinds"):  # its files are found by their folder
+        graph.add_import(importer="tests.goldens.harness", imported=kind)
+    return graph
 
 
 def repository_path(path: Path) -> PurePosixPath:
