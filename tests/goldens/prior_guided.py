@@ -11,7 +11,7 @@ from methods.modules.pspnet import Features
 from tests.goldens.harness import EXACT, Case, Clear, relative
 from tests.goldens.hashed import hash_values
 
-CHANNELS = {"resnet50": (512, 1024), "vgg16": (256, 512)}
+CHANNELS = {"resnet50": (512, 1024), "resnet101": (512, 1024), "vgg16": (256, 512)}
 REDUCED = {"": relative(1e-5), "grad.": relative(1e-4, floor=1e-12), "out.pred": EXACT}
 """Tolerances of heads of reduced widths."""
 WHOLE = {"": relative(1e-5), "out.num_batches_tracked": EXACT}
@@ -21,8 +21,8 @@ STEP = 4
 
 
 def network_kind(config: dict[str, Any]) -> Any:
-    """Return the kind of a case's network, `vgg16` or `resnet50`."""
-    return "vgg16" if config["backbone"].startswith("vgg") else "resnet50"
+    """Return the kind of a case's network: `vgg16`, `resnet50` or `resnet101`."""
+    return "vgg16" if config["backbone"].startswith("vgg") else config["backbone"]
 
 
 def given_features(case: Case) -> tuple[Features, Features, Tensor]:
