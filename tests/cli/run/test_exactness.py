@@ -1,5 +1,8 @@
 """A result depends neither on processes nor on loader workers nor on the batch: one hash, from real processes.
 
+Every method is held against itself in two processes with workers and batches, one of each family in all
+configurations, and a few of them in processes that the command itself starts.
+
 Weights are random, so that many pixels are near a tie. The number of threads is the system's, which Lightning would
 divide among the processes.
 """
@@ -30,9 +33,16 @@ from tests.warm import Warm
 
 ALONE = (1, 0, 1)
 """Processes, workers, batch: what all others are held against."""
+DIVIDED = (2, 2, 3)
+"""What every method is run in besides."""
 OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 8), (2, 1)], 4: [(0, 1), (2, 8)]}
 """Number of processes -> pairs of workers and batch. Each pair of values of two of the three occurs but (4, 3), and
 `every_cell` has four episodes, so that other batches only repeat one of these."""
+FAMILIES = ("prototype", "emat", "hsnet", "pfenet", "fssdino", "persam_f", "matcher", "metaoptnet")
+"""Methods that are run in all of them: without training, by attention, of correlations, of base classes, with soft
+scores, with steps in each episode, with draws, and of classification."""
+STARTED = ("prototype", "cst", "dcama_resnet50", "matcher")
+"""Segmenters in processes that Lightning starts, with `CLASSIFIERS["vpt"]`."""
 
 PROTOCOLS = ("fscs", "hsnet", "pfenet")
 METHODS = {
@@ -139,11 +149,11 @@ def evaluate(
 
 
 @pytest.mark.slow(60)
-def test_every_method_gives_the_same_bits_in_two_processes_of_a_command(cells, photos, tmp_path):
-    chosen = [cells(method, protocol_of(method)) for method in METHODS]
-    chosen += [arguments(method, photos, tmp_path, *more) for method, more in CLASSIFIERS.items()]
+def test_two_processes_of_a_command_give_the_same_bits(cells, photos, tmp_path):
+    chosen = [cells(method, protocol_of(method)) for method in STARTED]
+    chosen.append(arguments("vpt", photos, tmp_path, *CLASSIFIERS["vpt"]))
     alone = evaluate(tmp_path, chosen, *ALONE)
-    assert evaluate(tmp_path, chosen, 2, 2, 3) == alone
+    assert evaluate(tmp_path, chosen, *DIVIDED) == alone
     for record in find_records(tmp_path / "1-0-1"):
         assert record.episodes.filter(pl.col("slot") > 0)["pred"].n_unique() > 1, record.path.name  # no constant answer
 
@@ -153,7 +163,7 @@ def test_every_method_gives_the_same_bits_in_two_processes_of_a_command(cells, p
 def test_every_method_gives_the_same_bits_on_two_gpus(cells, tmp_path):
     """Through NCCL. Kernels that add in no fixed order are named, and none is used in an evaluation."""
     chosen = [cells(method, protocol_of(method)) for method in METHODS]
-    assert evaluate(tmp_path, chosen, 2, 2, 3, "cuda") == evaluate(tmp_path, chosen, *ALONE, "cuda")
+    assert evaluate(tmp_path, chosen, *DIVIDED, "cuda") == evaluate(tmp_path, chosen, *ALONE, "cuda")
     for record in find_records(tmp_path / "2-2-3"):
         assert record.run.provenance.unordered_kernels == [], record.path.name
 
@@ -185,11 +195,12 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
 
 @pytest.fixture(scope="module")
 def every_cell(cells, photos, tmp_path_factory):
-    """The arguments of a cell of every method, of few episodes."""
-    folder = tmp_path_factory.mktemp("photos")
-    chosen = [[*cells(method, protocol_of(method)), "--data.episodes=4"] for method in METHODS]
-    few = ["--data.episodes=4", "--data.way=2"]
-    return chosen + [arguments(method, photos, folder, *more, *few) for method, more in CLASSIFIERS.items()]
+    """Method -> the arguments of a cell of few episodes."""
+    folder, few = tmp_path_factory.mktemp("photos"), ["--data.episodes=4"]
+    chosen = {method: [*cells(method, protocol_of(method)), *few] for method in METHODS}
+    for method, more in CLASSIFIERS.items():
+        chosen[method] = arguments(method, photos, folder, *more, *few, "--data.way=2")
+    return chosen
 
 
 def evaluate_in_forks(
@@ -233,21 +244,22 @@ def runs_of(folder: Path, configuration: tuple[int, int, int]) -> Path:
     return folder / "-".join(map(str, configuration))
 
 
-@pytest.fixture(scope="module")
-def alone(warm_process, every_cell, tmp_path_factory):
-    """Run -> hash of its tables, with one process, no workers and batches of one."""
-    folder = tmp_path_factory.mktemp("alone") / "runs"
-    (hashes,) = evaluate_in_forks(warm_process, folder, every_cell, [ALONE]).values()
-    return hashes
+@pytest.mark.slow(90)
+def test_every_method_gives_the_same_bytes_in_two_processes(warm_process, every_cell, tmp_path):
+    """In forks, whose starts cost nothing."""
+    cells = list(every_cell.values())
+    (alone,) = evaluate_in_forks(warm_process, tmp_path / "alone", cells, [ALONE]).values()
+    (divided,) = evaluate_in_forks(warm_process, tmp_path / "divided", cells, [DIVIDED]).values()
+    assert divided == alone and len(alone) == len(METHODS) + len(CLASSIFIERS)
 
 
 @pytest.mark.slow(70)
-@pytest.mark.parametrize("processes", [1, 2, 4])
-def test_every_method_gives_the_same_bytes_in_every_configuration(warm_process, every_cell, alone, tmp_path, processes):
-    """In forks, whose starts cost nothing; each configuration is (processes, workers, batch)."""
-    assert len(alone) == len(every_cell) == len(METHODS) + len(CLASSIFIERS)
-    chosen = [(processes, workers, batch) for workers, batch in OTHERS[processes]]
-    found = evaluate_in_forks(warm_process, tmp_path / "others", every_cell, chosen)
-    assert len(found) == len(chosen)
-    for configuration, hashes in found.items():
-        assert hashes == alone, configuration
+def test_a_method_of_each_family_gives_the_same_bytes_in_every_configuration(warm_process, every_cell, tmp_path):
+    cells = [every_cell[method] for method in FAMILIES]
+    (alone,) = evaluate_in_forks(warm_process, tmp_path / "alone", cells, [ALONE]).values()
+    for processes, pairs in OTHERS.items():
+        chosen = [(processes, workers, batch) for workers, batch in pairs]
+        found = evaluate_in_forks(warm_process, tmp_path / f"{processes}", cells, chosen)
+        assert len(found) == len(chosen)
+        for configuration, hashes in found.items():
+            assert hashes == alone, configuration

@@ -13,6 +13,8 @@ import pytest
 from fsbench.papers.published import published_scores
 from fsbench.records.record import find_records
 from fsbench.tables.published.obstacles import why_not_comparable
+from tests.cli.commands import environments_of_ranks, run_command
+from tests.cli.conftest import FEW, environment_of_test
 from tests.cli.pausing import pause_after, pause_training
 
 
@@ -63,19 +65,6 @@ def test_train_evaluate_and_find_again(fsbench, warm, bench_arguments, tmp_path)
     assert block["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(run.scores["mIoU"])
 
 
-@pytest.mark.slow
-def test_forced_repetition_gives_the_same_counts(warm, bench_arguments, tmp_path):
-    runs = tmp_path / "runs"
-    assert warm(*bench_arguments("emat", runs)).returncode == 0
-    before = the_record(runs)
-    written = (before.path / "run.json").stat().st_mtime_ns
-    assert warm(*bench_arguments("emat", runs, "--force")).returncode == 0
-    after = the_record(runs)
-    assert after.path == before.path and after.run.counts_sha256 == before.run.counts_sha256
-    assert (after.path / "run.json").stat().st_mtime_ns > written  # the record's own time is of whole seconds
-    assert [path.name for path in runs.iterdir()] == [after.path.name]
-
-
 def test_a_run_that_lost_its_counts_is_made_again_by_force(warm, run_arguments, tmp_path):
     runs = tmp_path / "runs"
     assert warm(*run_arguments("prototype", runs)).returncode == 0
@@ -88,26 +77,17 @@ def test_a_run_that_lost_its_counts_is_made_again_by_force(warm, run_arguments, 
 
 
 @pytest.mark.slow
-def test_counts_do_not_depend_on_processes_workers_or_batch(fsbench, warm, bench_arguments, tmp_path):
-    """The real command line with an odd number of episodes."""
+def test_a_checkpoint_of_another_run_is_tested_and_named(warm, bench_arguments, tmp_path):
     assert warm(*bench_arguments("emat", tmp_path / "trained")).returncode == 0
     trained = the_record(tmp_path / "trained")
     checkpoint = trained.path / "checkpoints" / "best.ckpt"
-    hashes = {}
-    for devices, workers, batch in ((1, 0, 1), (2, 2, 3)):
-        runs = tmp_path / f"runs-{devices}-{workers}-{batch}"
-        extra = [f"--data.workers={workers}", f"--data.eval_batch_size={batch}", "--data.way=2", "--data.shot=2"]
-        start = fsbench if devices > 1 else warm
-        done = start(*bench_arguments("emat", runs, "--devices", str(devices), "--ckpt", str(checkpoint), *extra))
-        assert done.returncode == 0, done.stderr
-        record = the_record(runs)
-        assert record.run.provenance.processes == devices
-        assert record.run.weights.as_json() == {
-            "origin": "another run", "training": trained.run.weights.training.as_json(),
-            "trained_on": {"dataset": "demo", "fold": 0, "protocol": "fscs", "classes": 15},
-        }  # fmt: skip
-        hashes[devices, workers, batch] = record.run.counts_sha256, record.path.name
-    assert len(set(hashes.values())) == 1, hashes
+    more = ["--ckpt", str(checkpoint), "--data.way=2", "--data.shot=2"]
+    done = warm(*bench_arguments("emat", tmp_path / "tested", *more))
+    assert done.returncode == 0, done.stderr
+    assert the_record(tmp_path / "tested").run.weights.as_json() == {
+        "origin": "another run", "training": trained.run.weights.training.as_json(),
+        "trained_on": {"dataset": "demo", "fold": 0, "protocol": "fscs", "classes": 15},
+    }  # fmt: skip
 
 
 @pytest.mark.slow
@@ -118,10 +98,12 @@ def test_more_processes_than_episodes(fsbench, bench_arguments, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_together(fsbench, bench_arguments, tmp_path):
-    options = ["--devices", "2", "--micro-batch", "3", "--data.batch_size=12"]
-    done = fsbench(*bench_arguments("cst", tmp_path / "runs", *options))
-    assert done.returncode == 0, done.stderr
+def test_two_processes_train_together(warm_process, small_demo, tmp_path):
+    options = [*FEW, "--data.batch_size=12", "--data.micro_batch=3", "--trainer.max_epochs=1"]
+    arguments = run_command("cst", tmp_path / "runs", small_demo, *options, "--trainer.limit_train_batches=2", devices=2)
+    environments = [environment_of_test(tmp_path) | rank for rank in environments_of_ranks(2)]
+    ended = warm_process.call_ranks(arguments, tmp_path, environments)
+    assert [done.returncode for done in ended] == [0, 0], ended[0].stderr
     run = the_record(tmp_path / "runs").run
     assert run.made.step == {"batch_size": 12, "processes": 2, "micro_batch": 3}
     assert run.identity.training["batch_size"] == 12 and run.made.validation_mIoU >= 0
@@ -192,34 +174,6 @@ def test_stopped_evaluation_loses_nothing(spawn, warm, bench_arguments, run_argu
     assert "evaluation: 20 of 40 episodes are left" in (record.path / "run.log").read_text()
     assert warm(*run_arguments("prototype", tmp_path / "whole", *more)).returncode == 0
     assert the_record(tmp_path / "whole").run.counts_sha256 == record.run.counts_sha256
-
-
-@pytest.mark.slow
-def test_a_damaged_header_of_the_journal_costs_nothing(spawn, warm, bench_arguments, run_arguments, tmp_path):
-    more = ["--data.eval_batch_size=1"]
-    process = spawn(*bench_arguments("prototype", tmp_path / "runs", *more), *pause_after(5))
-    wait_for(lambda: finished_lines(tmp_path / "runs") >= 5)
-    interrupt(process, alone=True)
-    (part,) = (tmp_path / "runs").glob("*/evaluation/part-*.jsonl")
-    damaged = b"?" + part.read_bytes()[1:]
-    part.write_bytes(damaged)
-    done = warm(*run_arguments("prototype", tmp_path / "runs", *more))
-    assert done.returncode == 0, done.stderr
-    record = the_record(tmp_path / "runs")
-    log = (record.path / "run.log").read_text()
-    assert "evaluation: 4 of 9 episodes are left" in log and f"{part.name} line 1 of the journal" in log
-    kept = record.path / f"damaged-{part.name}"
-    assert kept.read_bytes() == damaged and f"is kept as {kept}" in log
-
-
-@pytest.mark.slow
-def test_a_folder_is_worked_on_by_one_process_at_a_time(spawn, warm, bench_arguments, tmp_path):
-    arguments = bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1")
-    process = spawn(*arguments, *pause_after(2))
-    wait_for(lambda: finished_lines(tmp_path / "runs") >= 2)
-    second = warm(*arguments)
-    assert second.returncode != 0 and "another process is working on" in second.stderr
-    interrupt(process)
 
 
 @pytest.mark.slow(30)

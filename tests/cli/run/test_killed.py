@@ -1,7 +1,6 @@
 """SIGKILL at any moment: the next start finishes the rest and gives the same record; nothing partial looks complete."""
 
 import os
-import random
 import signal
 import subprocess
 import time
@@ -115,72 +114,63 @@ def same(record: Record, whole: Record) -> None:
         assert ours.replace(str(record.path.parent), "") == theirs.replace(str(whole.path.parent), ""), name
 
 
-@pytest.fixture
-def survives(spawn, warm_process, small_demo, tmp_path):
-    """survives(name, method, [(when, kill), ...], *options) kills a run at each moment and starts it again.
-
-    Only the runs that are killed are started from nothing; the whole one and the last are in forks.
-    """
-
-    few = ["--data.workers=0", "--data.validation_episodes=3"]
-
-    def check(name: str, method: str, points: list[tuple[When, Kill]], *options: str, devices: int = 1) -> None:
-        def command(runs: Path) -> list[str]:
-            return run_command(method, runs, small_demo, *few, *options, devices=devices)
-
-        def finish(runs: Path) -> None:
-            environments = [environment_of_test(tmp_path) | rank for rank in environments_of_ranks(devices)]
-            ended = warm_process.call_ranks(command(runs), tmp_path, environments)
-            assert [done.returncode for done in ended] == [0] * devices, ended[0].stderr
-
-        finish(tmp_path / name / "whole")
-        whole = the_record(tmp_path / name / "whole")
-        number = 0
-        for when, kill in points:
-            runs = tmp_path / name / f"killed-{number}"
-            before = in_journal(runs)
-            started = Started(spawn(*command(runs)), runs, before, time.monotonic())
-            while not when(started) and started.process.poll() is None:
-                assert started.seconds < 240, f"{started.evaluated} episodes"
-                time.sleep(0.01)
-            is_to_be_said = started.process.poll() is None and kill(started)
-            _, err = started.process.communicate(timeout=240)  # until no process holds the other end: all have ended
-            assert "Traceback" not in err, err
-            found = find_records(runs) if runs.is_dir() else []
-            if is_to_be_said and not found:
-                assert GOES_ON in err, err
-            for record in found:  # it was complete when it was killed
-                same(record, whole)
-            number += bool(found)
-        runs = tmp_path / name / f"killed-{number}"
-        finish(runs)
-        same(the_record(runs), whole)
-        (folder,) = runs.iterdir()  # and no lock
-        assert not (folder / "evaluation").exists() and not list(folder.rglob("*.new"))
-
-    return check
+def not_yet_together(started: Started) -> bool:
+    return len(started.ranks()) > 1
 
 
 @pytest.mark.slow(60)
-def test_a_process_of_two_of_one_command_is_killed(survives):
-    """By the clock of a real start; tests/cli/run/test_every_moment.py reaches every event of a run and kills both."""
-    rng = random.Random(0)
-    points: list[tuple[When, Kill]] = [(lambda started: len(started.ranks()) > 1, kill_started)]  # not yet together
-    points += [(evaluated(rng.randrange(1, 40)), kill) for kill in (kill_rank_1, kill_started)]
-    survives("ranks", "prototype", points, "--data.episodes=120", devices=2)
+def test_a_process_of_two_of_one_command_is_killed(spawn, warm_process, small_demo, tmp_path):
+    """By the clock of a real start; tests/cli/run/test_every_moment.py reaches every event of a run and kills both.
+
+    Only the runs that are killed are started from nothing; the whole one and the last are in forks.
+    """
+    few = ["--data.workers=0", "--data.validation_episodes=3", "--data.episodes=120"]
+
+    def command(runs: Path) -> list[str]:
+        return run_command("prototype", runs, small_demo, *few, devices=2)
+
+    def finish(runs: Path) -> None:
+        environments = [environment_of_test(tmp_path) | rank for rank in environments_of_ranks(2)]
+        ended = warm_process.call_ranks(command(runs), tmp_path, environments)
+        assert [done.returncode for done in ended] == [0, 0], ended[0].stderr
+
+    finish(tmp_path / "whole")
+    whole = the_record(tmp_path / "whole")
+    points: list[tuple[When, Kill]] = [(not_yet_together, kill_started), (evaluated(25), kill_rank_1)]
+    number = 0
+    for when, kill in points:
+        runs = tmp_path / f"killed-{number}"
+        started = Started(spawn(*command(runs)), runs, in_journal(runs), time.monotonic())
+        while not when(started) and started.process.poll() is None:
+            assert started.seconds < 240, f"{started.evaluated} episodes"
+            time.sleep(0.01)
+        is_to_be_said = started.process.poll() is None and kill(started)
+        _, err = started.process.communicate(timeout=240)  # until no process holds the other end: all have ended
+        assert "Traceback" not in err, err
+        found = find_records(runs) if runs.is_dir() else []
+        if is_to_be_said and not found:
+            assert GOES_ON in err, err
+        for record in found:  # it was complete when it was killed
+            same(record, whole)
+        number += bool(found)
+    runs = tmp_path / f"killed-{number}"
+    finish(runs)
+    same(the_record(runs), whole)
+    (folder,) = runs.iterdir()  # and no lock
+    assert not (folder / "evaluation").exists() and not list(folder.rglob("*.new"))
 
 
 @pytest.mark.slow
-def test_two_starts_of_the_same_run_race(spawn, run_arguments, tmp_path):
+def test_two_starts_of_the_same_run_race(spawn, warm, run_arguments, tmp_path):
     """Both at once, and once more: one works, the other finds its record or says that the first is at work."""
     arguments = run_arguments("prototype", tmp_path / "runs", "--data.episodes=60")
-    for _ in range(2):
-        racing = [spawn(*arguments) for _ in range(2)]
-        ended = [(process.communicate(timeout=400)[1], process.returncode) for process in racing]
-        for err, status in ended:
-            assert status == 0 or (status == 2 and "another process is working on" in err), err
-            assert "Traceback" not in err
-        assert 0 in [status for _, status in ended]
+    racing = [spawn(*arguments) for _ in range(2)]
+    ended = [(process.communicate(timeout=400)[1], process.returncode) for process in racing]
+    for err, status in ended:
+        assert status == 0 or (status == 2 and "another process is working on" in err), err
+        assert "Traceback" not in err
+    assert 0 in [status for _, status in ended]
+    assert warm(*arguments).returncode == 0
     record = the_record(tmp_path / "runs")
     log = (record.path / "run.log").read_text()
     assert log.count("evaluation: 60 of 60 episodes are left") == 1 and "evaluation: 0" not in log
