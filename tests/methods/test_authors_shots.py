@@ -44,11 +44,13 @@ def test_without_a_base_learner_hmnet_has_no_weights_of_shots():
     assert HMNet(BackboneConfig("demo"), width=8, bam=False).authors_shots is None
 
 
-def test_an_ensemble_of_single_shots_is_within_a_rule_for_one(monkeypatch):
+def test_an_ensemble_of_single_shots_is_within_a_rule_for_one(monkeypatch, blocks_folder):
     monkeypatch.setattr(Prototype, "authors_shots", AuthorsShots((1,), "more are averaged here"))
 
+    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+
     def beyond(*extra):
-        request = Request(["prototype"], "demo", shot=5, extra=list(extra))
+        request = Request(["prototype"], "demo", shot=3, extra=[*folder, "--data.episodes=2", *extra])
         return Experiment(parse(request.arguments("prototype", 0))).beyond_authors_rule
 
     assert beyond() == ("the number of shots is beyond the authors' rule, which covers 1: more are averaged here")

@@ -1,5 +1,6 @@
 """Weights that do not fit are refused in one line before anything is computed, by every method on SAM or SegGPT."""
 
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,7 @@ def refusal(method: str, key: str, file: Path) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("form", ["official", "hub"])
+@pytest.mark.parametrize(("method", "form"), list(zip(METHODS, cycle(["official", "hub"]))))
 def test_weights_that_do_not_fit_are_refused_in_one_line(method, form, tmp_path):
     key, *names = METHODS[method]
     own, other = (found[form == "hub"] for found in names)

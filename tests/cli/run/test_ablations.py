@@ -66,10 +66,15 @@ def test_hmnets_sweep_trains_all():
     assert "--method=hmnet" in HMNET_SWEEP["command"]
 
 
+@pytest.fixture(scope="module")
+def plain(small_demo):
+    return experiment(small_demo)
+
+
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
-def test_each_is_a_run_of_its_own(path, small_demo):
+def test_each_is_a_run_of_its_own(path, plain, small_demo):
     """But for the one that says what the demo's configuration says anyway."""
-    plain, varied = experiment(small_demo), experiment(small_demo, f"--config={path}")
+    varied = experiment(small_demo, f"--config={path}")
     content = yaml.safe_load(path.read_text())
     if "run" in content:
         assert varied.method.nshot_strategy == content["run"]["nshot_strategy"]
@@ -110,8 +115,8 @@ def test_wandb_accepts_the_sweep():
     assert load_sweep_config(str(CONFIGS / "sweeps" / "dcama_ablations.yaml")) == SWEEP
 
 
-def test_one_pass_is_for_methods_that_see_all_shots(small_demo, capsys):
-    assert experiment(small_demo, "--run.nshot_strategy=one_pass").folder == experiment(small_demo).folder
+def test_one_pass_is_for_methods_that_see_all_shots(plain, small_demo, capsys):
+    assert experiment(small_demo, "--run.nshot_strategy=one_pass").folder == plain.folder
     arguments = ["bench", "--method", "emat", "--dataset", "demo", "--run.nshot_strategy", "one_pass"]
     folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     assert main([*arguments, *folder]) == 2

@@ -100,7 +100,9 @@ def test_more_processes_than_episodes(fsbench, bench_arguments, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_together(warm_process, small_demo, tmp_path):
     options = [*FEW, "--data.batch_size=12", "--data.micro_batch=3", "--trainer.max_epochs=1"]
-    arguments = run_command("cst", tmp_path / "runs", small_demo, *options, "--trainer.limit_train_batches=2", devices=2)
+    arguments = run_command(
+        "cst", tmp_path / "runs", small_demo, *options, "--trainer.limit_train_batches=2", devices=2
+    )
     environments = [environment_of_test(tmp_path) | rank for rank in environments_of_ranks(2)]
     ended = warm_process.call_ranks(arguments, tmp_path, environments)
     assert [done.returncode for done in ended] == [0, 0], ended[0].stderr

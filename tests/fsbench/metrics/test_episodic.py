@@ -110,6 +110,9 @@ def test_fb_iou_takes_the_foreground_of_all_classes_together():
 
 
 def test_presence_derived_from_the_mask():
+    one_pixel = torch.zeros(3, 4, dtype=torch.long)
+    one_pixel[2, 1] = 1
+    assert presence_from_mask(one_pixel, 2)[0].tolist() == [True, False]
     decided, score = presence_from_mask(torch.tensor([[0, 2], [2, 0]]), 3)
     assert decided.tolist() == [False, True, False]
     assert score.tolist() == [0.0, 0.5, 0.0]

@@ -65,6 +65,18 @@ def test_a_draw_follows_from_seed_episode_and_draw_alone(index):
     assert [e.supports for e in other.episodes[20:]] != [e.supports for e in many.episodes[20:]]
 
 
+def test_each_draw_of_an_episode_has_a_generator_of_its_own(index):
+    """The first image, in an order drawn from (seed, episode, draw), that is not the query."""
+    test = load_segmentation("hsnet")
+    manifest = test.manifest(index, EpisodeTask(0, episodes=20, draws=3))
+    listed = test.test_pool(index, EpisodeTask(0))[1].images_of
+    for episode in manifest.episodes[20:]:
+        images = list(dict.fromkeys(listed[episode.query_class]))
+        order = np.random.default_rng([0, episode.index % 20, episode.draw]).permutation(len(images))
+        expected = next(images[place] for place in order if images[place] != episode.query)
+        assert episode.supports == ((expected,),)
+
+
 def test_every_listed_image_is_drawn_equally_often(index):
     manifest = load_segmentation("hsnet").manifest(index, EpisodeTask(0, episodes=1, draws=3001))
     (number,) = manifest.episodes[0].classes
