@@ -21,15 +21,17 @@ def test_they_are_many_and_half_of_them_move_a_number():
     assert len(defects) >= 40 and 2 * sum(defect.get("moved", False) for defect in defects) >= len(defects)
 
 
-@pytest.mark.parametrize(("old", "words"), [("1 + a", "found"), ("3", "missed"), ("1 - a", "stale")])
-def test_a_defect_is_found_missed_or_no_longer_there(tmp_path, old, words):
+@pytest.mark.parametrize(
+    ("old", "new", "words"), [("1 + a", "2 + a", "found"), ("= 3", "= 4", "missed"), ("1 - a", "", "stale")]
+)
+def test_a_defect_is_found_missed_or_no_longer_there(tmp_path, old, new, words):
     for name, text in (
         ("benchmarks/__init__.py", "UNUSED = 3\n\n\ndef more(a):\n    return 1 + a\n"),
         ("tests/test_sums.py", "from benchmarks import more\n\n\ndef test_more():\n    assert more(1) == 2\n"),
     ):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    outcome = plant(tmp_path, {"file": "benchmarks/__init__.py", "old": old, "new": "2 + a"}, ["tests", "tests/gone"])
+    outcome = plant(tmp_path, {"file": "benchmarks/__init__.py", "old": old, "new": new}, ["tests", "tests/gone"])
     assert outcome.words == words and ("test_more" in outcome.by) == (words == "found")
 
 
