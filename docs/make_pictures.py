@@ -33,10 +33,9 @@ from fsbench.metrics.episodic import count
 from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import find_distinct_records, read_record
-from fsbench.tables.supports.plot import save_plot as save_choices
+from fsbench.tables.analyses import CURVES, SUPPORTS
 from fsbench.tables.supports.sensitivity import sensitivity_tables
 from fsbench.tables.sweep.curves import curve_tables
-from fsbench.tables.sweep.plot import save_plot as save_curves
 from fsbench.visualization.contact_sheet import choose
 from fsbench.visualization.contrast import way_colors
 from fsbench.visualization.masks import paint_slots
@@ -64,9 +63,9 @@ def main() -> None:
     if options.figure:
         return paper_figure(options.figure)
     if options.supports:
-        return save_choices(OUT / "supports.png", sensitivity_tables(find_distinct_records(options.supports)))
+        return SUPPORTS.save_figure(OUT / "supports.png", sensitivity_tables(find_distinct_records(options.supports)))
     if options.curves:
-        return save_curves(OUT / "curves.png", curve_tables(find_distinct_records(options.curves), "shot"))
+        return CURVES.save_figure(OUT / "curves.png", curve_tables(find_distinct_records(options.curves), "shot"))
     for picture in (episodes, drawing, void, resolution, settings, resizing, annotations):
         picture(index)
 

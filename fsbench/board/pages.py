@@ -13,7 +13,7 @@ from fsbench.board.ranking import MOST_TESTED, groups_by_card
 from fsbench.board.rows import Row, Test
 from fsbench.files import write_text
 from fsbench.metrics.scores import METRICS
-from fsbench.report.theme import TEMPLATES, content_hash, template_environment
+from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.tables import layout
 from fsbench.terminal import escape
 
@@ -49,13 +49,10 @@ class Pages:
             "digits": lambda metric: METRICS[metric].digits(),
             "printed": lambda text: escape(str(text), "\n\t"),
         }
-        style = (TEMPLATES / "style.css").read_text() + (OWN / "board.css").read_text()
-        scripts = {"page": (TEMPLATES / "report.js").read_text(), "table": (OWN / "board.js").read_text()}
         self.common = {
-            "style": Markup(style), "style_hash": content_hash(style),
-            "scripts": {name: Markup(script) for name, script in scripts.items()},
-            "script_hashes": " ".join(f"'{content_hash(script)}'" for script in scripts.values()),
-            "version": __version__, "rows": rows, "tests": tests, "collection": collection, "lines": lines,
+            "styles": read_inlined([TEMPLATES / "style.css", OWN / "board.css"]),
+            "scripts": read_inlined([TEMPLATES / "report.js"]), "refused": (), "version": __version__,
+            "rows": rows, "tests": tests, "collection": collection, "lines": lines,
             "filter_values": filter_values, "twins": _twins(tests),
         }  # fmt: skip
 
@@ -70,6 +67,7 @@ class Pages:
         self._write(
             "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices, most=MOST_TESTED,
             datasets=sorted({str(test.header.dataset) for test in self.tests}),
+            scripts=read_inlined([*[OWN / "board.js"] * bool(self.rows), TEMPLATES / "report.js"]),
         )  # fmt: skip
 
     def row_pages(self) -> None:
@@ -94,7 +92,7 @@ class Pages:
         return sorted(rows, key=place)
 
     def _write(self, file: str, template: str, **values: Any) -> None:
-        write_text(self.folder / file, self.environment.get_template(template).render(**self.common, **values))
+        write_text(self.folder / file, self.environment.get_template(template).render(**(self.common | values)))
 
 
 def _twins(tests: Sequence[Test]) -> set[str]:

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from fsbench.atlas.atlas import read_atlas
+from fsbench.cli.analysis import check_plot_file
 from fsbench.cli.parser import add_rank_all
 from fsbench.cli.table import measure_for
-from fsbench.config.limits import check_output_file, check_replaced, whole
+from fsbench.config.limits import whole
 from fsbench.errors import SettingsError, say_left_out
-from fsbench.files.figures import check_figure
 from fsbench.metrics.paired import RESAMPLES
 from fsbench.metrics.scores import metric_names
 from fsbench.records.record import read_record
@@ -42,9 +42,7 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     resamples = RESAMPLES if options.resamples is None else options.resamples
     if resamples < 100:
         raise SettingsError(f"--resamples is {resamples}, expected 100 or more")
-    if options.plot is not None:
-        check_output_file(options.plot, "--plot")
-        check_replaced(options.plot, "--plot", "figure of fsbench", check_figure)
+    check_plot_file(options.plot)
     metrics = None if options.metrics is None else metric_names(options.metrics)
     refused: list[str] = []
     measure = measure_for(metrics or ())

@@ -1,12 +1,9 @@
 """Write the pages and files of a report."""
 
-import csv
-import io
 import re
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from fsbench.metrics.scores import METRICS
 from fsbench.papers.files import read_paper
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.papers.results import RowResult
+from fsbench.report.analyses import Section, analysis_section
 from fsbench.report.atlas.page import render_atlas
 from fsbench.report.collect import Study
 from fsbench.report.costs import COSTS, devices, run_costs
@@ -29,31 +27,27 @@ from fsbench.report.differences import KINDS, thousandths
 from fsbench.report.episodes import IOU_MEANING
 from fsbench.report.explorer.page import EXPLORER_PAGE, explorer_scripts, explorer_styles
 from fsbench.report.matrix import matrix_cells
-from fsbench.report.plots import adapt_to_theme, cost_plot, curve_plot, draw_svg, heat_plot, size_plot
+from fsbench.report.plots import adapt_to_theme, cost_plot, curve_plot, heat_plot, size_plot
 from fsbench.report.provenance import anchors, metric_arguments, run_cards, table_command
 from fsbench.report.scores import heat
 from fsbench.report.scores.front import front_table
 from fsbench.report.scores.leaderboard import build_leaderboard
 from fsbench.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
-from fsbench.report.sweeps import curve_section
 from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.report.views import episode_lines
 from fsbench.tables import breakdowns, layout
 from fsbench.tables import formats as render
+from fsbench.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
+from fsbench.tables.analysis import Analysis, T
 from fsbench.tables.annotations.losses import annotation_tables, has_losses
-from fsbench.tables.annotations.losses import to_csv as annotations_csv
-from fsbench.tables.annotations.losses import to_sheet as annotations_sheet
-from fsbench.tables.annotations.plot import plot_losses, plotted
 from fsbench.tables.compare import Comparison
 from fsbench.tables.compare_layout import plot as plot_differences
 from fsbench.tables.compare_layout import to_sheet as comparison_to_sheet
 from fsbench.tables.summary import card_notes
-from fsbench.tables.supports.layout import to_csv as supports_csv
-from fsbench.tables.supports.layout import to_sheet as supports_sheet
-from fsbench.tables.supports.plot import plot_choices, plot_parts
 from fsbench.tables.supports.sensitivity import sensitivity_tables
-from fsbench.tables.sweep.curves import found_tables
-from fsbench.tables.sweep.curves import to_csv as curves_csv
+from fsbench.tables.sweep.axes import WORDS
+from fsbench.tables.sweep.curves import CurveTable, found_tables
+from fsbench.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.visualization.palette import ERROR_NAMES
 
 
@@ -134,9 +128,13 @@ class Pages:
     def curves(self) -> None:
         """Write the page of curves by shots and the like, if runs differ in such a number alone."""
         if self.curve_tables:
-            shown = [curve_section(self.root, number, table) for number, table in enumerate(self.curve_tables, 1)]
-            write_text(self.root / "curves.csv", curves_csv(self.curve_tables))
-            self._write(self.root / "curves.html", "curves.html", up="", curves=shown)
+            shown = [
+                (analysis_section(self.root, CURVES, table, f"curve{n}", f"curve-{n}-"), _curves_command(table))
+                for n, table in enumerate(self.curve_tables, 1)
+            ]
+            write_text(self.root / "curves.csv", CURVES.csv(self.curve_tables))
+            words = {name: f"{words[0].upper()}{words[1:]}" for name, words in CURVE_COSTS.items()}
+            self._write(self.root / "curves.html", "curves.html", up="", curves=shown, words=words, axes=WORDS)
 
     def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
         """Write a study's pages, tables and plots; `not_shown` says what its explorer lacks."""
@@ -151,7 +149,7 @@ class Pages:
         if comparison is not None:
             words = comparison_to_sheet(comparison)
             write_text(folder / "comparison.tex", render.latex([words]))
-            write_text(folder / "comparison.csv", _csv(_comparison_lines(words)))
+            write_text(folder / "comparison.csv", render.csv_text(_comparison_lines(words)))
             if comparison.alike and len(comparison.methods) <= 30:
                 plots["apart"] = self._difference_plot(folder, comparison)
         published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
@@ -168,43 +166,35 @@ class Pages:
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
             short=layout.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
             **self._leaderboard(study, comparison), **self._differences(study, classes),
-            supports=self._supports(study, plots), annotations=self._annotations(study, plots),
+            supports=self._supports(study), annotations=self._annotations(study),
         )  # fmt: skip
         self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
         if not study.protocol.has_masks:
             return
-        write_text(folder / "episodes.csv", _csv(episode_lines(study)))
+        write_text(folder / "episodes.csv", render.csv_text(episode_lines(study)))
         self._write(
             folder / "explorer.html", "explorer.html", up=up, study=study, not_shown=not_shown, meaning=IOU_MEANING,
             error_names=ERROR_NAMES,
             styles=explorer_styles(self.common["styles"]), scripts=explorer_scripts(self.common["scripts"]),
         )  # fmt: skip
 
-    def _supports(self, study: Study, plots: dict[str, Markup]) -> layout.Sheet | None:
-        """Write what the choice of the supports does, and add its plots; None of runs with one draw of them."""
+    def _supports(self, study: Study) -> Section | None:
+        """Write what the choice of the supports does; None of runs with one draw of them."""
         if study.records[0].header.draws == 1:
             return None
-        (table,) = sensitivity_tables(study.records)
-        write_text(self.folder(study) / "supports.csv", supports_csv([table]))
-        height = 1.6 + 0.4 * len(table.lines)
-        painters = {"supports": plot_choices, "supports-parts": plot_parts}
-        for name, paint in painters.items():
-            svg = draw_svg(partial(paint, lines=table.lines), f"{study.number}{name}", height=height)
-            write_text(self.folder(study) / f"{name}.svg", svg)
-            plots[name] = Markup(svg)
-        return supports_sheet(table)
+        return self._analysis(study, SUPPORTS, sensitivity_tables(study.records))
 
-    def _annotations(self, study: Study, plots: dict[str, Markup]) -> layout.Sheet | None:
-        """Write what weaker annotations cost, and add its plot; None where no method has runs with masks and others."""
+    def _annotations(self, study: Study) -> Section | None:
+        """Write what weaker annotations cost; None where no method has runs with masks and others."""
         if not has_losses(study.records):
             return None
-        (table,) = annotation_tables(study.records)
-        write_text(self.folder(study) / "annotations.csv", annotations_csv([table]))
-        paint, height = partial(plot_losses, losses=plotted(table)), 1.4 + 0.7 * len(table.methods)
-        svg = draw_svg(paint, f"{study.number}annotations", height=height)
-        write_text(self.folder(study) / "annotations.svg", svg)
-        plots["annotations"] = Markup(svg)
-        return annotations_sheet(table)
+        return self._analysis(study, ANNOTATIONS, annotation_tables(study.records))
+
+    def _analysis(self, study: Study, analysis: Analysis[T], tables: Sequence[T]) -> Section:
+        """Write the plots and the CSV of the one table that a study has of an analysis."""
+        (table,) = tables
+        write_text(self.folder(study) / f"{analysis.name}.csv", analysis.csv([table]))
+        return analysis_section(self.folder(study), analysis, table, str(study.number))
 
     def _leaderboard(self, study: Study, comparison: Comparison | None) -> dict[str, Any]:
         """Return what the template of the leaderboard takes."""
@@ -268,10 +258,10 @@ class Pages:
                 plots["classes"] = heat_plot(
                     classes.names, classes.methods, values.T, scale, metric, f"{study.number}classes"
                 )
-            write_text(self.folder(study) / "classes.csv", _csv(classes.lines()))
+            write_text(self.folder(study) / "classes.csv", render.csv_text(classes.lines()))
         folds = heat.fold_heat_map(study, metric)
         if folds.names:
-            write_text(self.folder(study) / "folds.csv", _csv(folds.lines()))
+            write_text(self.folder(study) / "folds.csv", render.csv_text(folds.lines()))
         for name, svg in plots.items():
             write_text(self.folder(study) / f"{name}.svg", svg)
         return {name: Markup(svg) for name, svg in plots.items()}, missing
@@ -304,12 +294,10 @@ def _comparison_lines(sheet: layout.Sheet) -> list[list[str]]:
     return lines
 
 
-def _csv(lines: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(
-        [[render.word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines]
-    )
-    return out.getvalue()
+def _curves_command(table: CurveTable) -> str:
+    """Return the command that prints a table of curves."""
+    runs = sorted({run for curve in table.curves for point in curve.points for run in point.runs})
+    return shlex.join(["fsbench", "curves", *runs, "--by", table.axis])
 
 
 def _percent_of_scale(value: float, scale: tuple[float, float]) -> str:

@@ -12,6 +12,7 @@ from fsbench.metrics.scores import METRICS
 from fsbench.report.costs import COSTS, RunCost, pareto_front
 from fsbench.report.curves import Curve
 from fsbench.tables.blocks import Row
+from fsbench.tables.drawing import COLORS, MARKERS
 from fsbench.tables.layout import shorten
 from fsbench.tables.subsets import SIZES
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 INK = "#010203"
 """Placeholder for the color of the page's text."""
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
-"""Colors that the color-blind can tell apart (Okabe and Ito); each also has a marker of its own."""
-MARKERS = "os^Dv<>P"
 DIVERGING = (
     "#9c4a00", "#cc6a12", "#eb9a4d", "#f8c48d", "#fce5cd", "#f4f4f4",
     "#d8e9f5", "#acd0ea", "#6fafdb", "#2f83bd", "#0b5394",

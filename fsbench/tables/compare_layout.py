@@ -2,22 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from fsbench.errors import SettingsError
-from fsbench.files import replacing
-from fsbench.files.figures import STAMPS
 from fsbench.metrics.scores import METRICS
 from fsbench.tables.compare import Comparison, ComparisonLine, scores_in
+from fsbench.tables.drawing import check_plot, save_figure
 from fsbench.tables.layout import Grid, Sheet, corrected_p, probability, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CAPTIONS = {"all": "", "fold": " by fold", "size": " by object size", "class": " by class"}
-PLOTS = (".png", ".svg", ".pdf")
-
-
 LEAST = 12
 """Characters that are left for a method's name, whatever the width."""
 
@@ -122,16 +118,13 @@ def _fold(fold: str) -> str:
 def plot(path: Path, comparison: Comparison) -> None:
     """Plot the critical-difference diagram of every fold (or their mean) and metric.
 
-    Methods stand at their scores, with a bar over those that are not told apart. `path` ends in one of `PLOTS`; raises
-    SettingsError for others, and where not all pairs were compared.
+    Methods stand at their scores, with a bar over those that are not told apart. Raises SettingsError where `path` has
+    another ending than a figure, and where not all pairs were compared.
     """
-    if path.suffix not in PLOTS:
-        raise SettingsError(f"--plot is {path}, expected a name that ends in {', '.join(PLOTS)}")
+    check_plot(path)
     if not comparison.alike:
         raise SettingsError("--plot needs every two methods compared; leave --baseline out")
-    # spared until it is needed
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # slow to import
 
     metrics = comparison.tables["all"]
     folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
@@ -144,8 +137,7 @@ def plot(path: Path, comparison: Comparison) -> None:
             of_fold = scores_in([line for line in lines if line.fold == fold])
             _diagram(axis, of_fold, comparison.alike[metric][fold], metric, _fold(fold))
     figure.suptitle(comparison.title, fontsize="small")
-    with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):  # the same file from the same runs
-        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=cast(Any, STAMPS[path.suffix]))
+    save_figure(path, figure)
 
 
 def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:

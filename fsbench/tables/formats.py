@@ -5,21 +5,20 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from fsbench.metrics.bootstrap import Interval
-from fsbench.records.card import StatedCard
-from fsbench.tables.blocks import MARKS, Block, Row
+from fsbench.tables.blocks import MARKS, Block
 from fsbench.tables.breakdowns import to_sheet
 from fsbench.tables.layout import Sheet
 from fsbench.terminal import escape
 
-NUMBER = re.compile(r"[+-]?[\d.]+( \[[-+\d., ]+\])?\*?")
-
+NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\])?\*?")
 
 Grid = Sequence[Sequence[str]]
+Item = TypeVar("Item")
 
 
 def align(grid: Grid, rule: bool = True, words: int = 2) -> list[str]:
@@ -56,26 +55,47 @@ def word(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not NUMBER.fullmatch(text) else text
 
 
-def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | None = None, wrap: bool = False) -> str:
-    """Write blocks in the format `form`, one of `FORMATS`.
+def csv_text(lines: Iterable[Sequence[object]]) -> str:
+    """Write lines of cells as CSV, words as `word` has them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
+    return out.getvalue()
+
+
+def write_as(
+    form: str,
+    items: Sequence[Item],
+    sheet: Callable[[Item, int | None], Sheet],
+    to_csv: Callable[[Sequence[Item]], str],
+    width: int | None = None,
+    wrap: bool = False,
+) -> str:
+    """Write dataclasses in the format `form`, one of `FORMATS`.
 
     Args:
-        blocks: CSV and JSON hold all that they have.
         form: name of the format.
-        by: breakdowns of `to_sheet`.
-        width: characters that the short table may take as text.
+        items: what is written; CSV and JSON hold all that they have.
+        sheet: lays an item out, in `width` characters if that is given.
+        to_csv: writes items as CSV.
+        width: characters that a line may take as text.
         wrap: wrap titles and notes to that width, too.
     """
     if form == "csv":
-        return _csv(blocks)
+        return to_csv(items)
     if form == "json":
-        return as_json(blocks)
+        return as_json(items)
     if form == "text":
-        return text([to_sheet(block, by, width) for block in blocks], width if wrap else None)
-    return SHEETS[form]([to_sheet(block, by) for block in blocks])
+        return text([sheet(item, width) for item in items], width if wrap else None)
+    return SHEETS[form]([sheet(item, None) for item in items])
 
 
-def text(sheets: list[Sheet], width: int | None = None) -> str:
+def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | None = None, wrap: bool = False) -> str:
+    """Write blocks as `write_as` does, with the breakdowns `by` of `to_sheet`."""
+    return write_as(form, blocks, lambda block, room: to_sheet(block, by, room), _csv, width, wrap)
+
+
+def text(sheets: Sequence[Sheet], width: int | None = None) -> str:
     """Write sheets as aligned text; titles and notes are wrapped to `width` characters, if that is given."""
     lines: list[str] = []
     for sheet in sheets:
@@ -169,74 +189,50 @@ def _comment(text: str) -> str:
     return "% " + " ".join(text.splitlines())
 
 
-def _csv(blocks: list[Block]) -> str:
-    """Write one line per number: block, method, fold, part (all, a size, a class), metric, value, low, high, pairs,
-    episodes, run, the block's notes, and the method's card.
+COLUMNS = (
+    "block", "method", "fold", "part", "metric", "value", "low", "high", "pairs", "episodes", "run", "notes", "card",
+)  # fmt: skip
 
-    Of the part "reported", run is the source and the notes are the verdict."""
+
+def _csv(blocks: Sequence[Block]) -> str:
+    return csv_text([COLUMNS, *(line for block in blocks for line in _lines(block))])
+
+
+def _lines(block: Block) -> Iterator[list[object]]:
+    """List the numbers of a block under `COLUMNS`, with the block's notes and the method's card.
+
+    Of the part "reported", run is the source and the notes are the verdict.
+    """
+    notes = "; ".join(block.notes)
+    cards = {name: "; ".join(f"{k}: {v}" for k, v in card.words.items()) for name, card in block.cards.items()}
 
     def numbers(interval: Interval) -> list[str]:
         return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]
 
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "block",
-            "method",
-            "fold",
-            "part",
-            "metric",
-            "value",
-            "low",
-            "high",
-            "pairs",
-            "episodes",
-            "run",
-            "notes",
-            "card",
-        ]
-    )
-    for block in blocks:
-        notes = word("; ".join(block.notes))
-
-        def card(method: str, cards: Mapping[str, StatedCard] = block.cards) -> str:
-            return "; ".join(f"{k}: {v}" for k, v in cards[method].words.items()) if method in cards else ""
-
-        def line(row: Row, title: str = block.title) -> list[str]:
-            return [word(title), word(row.method), row.fold]
-
-        for row in block.rows:
-            costs = {
-                "trainable parameters": row.trainable,
-                "episodes/s": row.episodes_per_second,
-                "peak memory MiB": row.peak_mib,
-            }
-            for metric, cost in costs.items():
-                if cost is not None:
-                    number = f"{cost:.10g}"
-                    writer.writerow(
-                        [*line(row), "all", metric, number, *[""] * 4, word(row.run), notes, card(row.method)]
-                    )
-            for metric, i in row.scores.items():
-                writer.writerow(
-                    [*line(row), "all", metric, *numbers(i), "", "", word(row.run), notes, card(row.method)]
-                )
-            for part, cell in (row.by_size | row.by_class).items():
-                for metric, i in cell.scores.items():
-                    counts = (cell.pairs, cell.episodes)
-                    writer.writerow(
-                        [*line(row), word(part), metric, *numbers(i), *counts, word(row.run), notes, card(row.method)]
-                    )
-        for item in block.published:
-            r = item.reported
-            value, verdict = f"{r.value:.{r.digits}f}", "; ".join([f"{r.stated}: {item.verdict}", *item.caveats])
-            cells = [word(block.title), word(item.method), item.fold, "reported", item.metric]
-            writer.writerow([*cells, value, *[""] * 4, r.source, verdict, card(item.method)])
-    return out.getvalue()
+    for row in block.rows:
+        start, end = [block.title, row.method, row.fold], [row.run, notes, cards.get(row.method, "")]
+        costs = {
+            "trainable parameters": row.trainable,
+            "episodes/s": row.episodes_per_second,
+            "peak memory MiB": row.peak_mib,
+        }
+        for metric, cost in costs.items():
+            if cost is not None:
+                yield [*start, "all", metric, f"{cost:.10g}", *[""] * 4, *end]
+        for metric, score in row.scores.items():
+            yield [*start, "all", metric, *numbers(score), "", "", *end]
+        for part, cell in (row.by_size | row.by_class).items():
+            for metric, score in cell.scores.items():
+                yield [*start, part, metric, *numbers(score), cell.pairs, cell.episodes, *end]
+    for item in block.published:
+        r = item.reported
+        verdict = "; ".join([f"{r.stated}: {item.verdict}", *item.caveats])
+        start = [block.title, item.method, item.fold]
+        end = [r.source, verdict, cards.get(item.method, "")]
+        yield [*start, "reported", item.metric, f"{r.value:.{r.digits}f}", *[""] * 4, *end]
 
 
-def as_json(items: list[Any]) -> str:
+def as_json(items: Sequence[Any]) -> str:
     """Write dataclasses as JSON."""
     return json.dumps([asdict(item) for item in items], indent=2, ensure_ascii=False) + "\n"
 

@@ -1,8 +1,6 @@
 """Losses against masks of methods whose supports have weaker annotations: paired differences on the same episodes."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +11,6 @@ from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.tables.compare import ComparisonLine, compare_methods
-from fsbench.tables.formats import word
 from fsbench.tables.layout import Grid, Sheet, Style, corrected_p, shorten
 
 MASK = "mask"
@@ -207,22 +204,20 @@ def _kept(loss: AnnotationLoss) -> str:
     return "–" if loss.mask_score <= 0 else f"{100 * loss.score / loss.mask_score:.0f} %"
 
 
-def to_csv(tables: Sequence[AnnotationTable]) -> str:
-    """Write one line per method, annotation, fold and metric, with scores, difference, p and runs."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([
-        "test", "method", "annotation", "fold", "metric", "score", "with masks", "difference", "low", "high", "p",
-        "corrected p", "query images", "runs",
-    ])  # fmt: skip
-    for table in tables:
-        for loss in table.losses:
-            found = loss.line.difference
-            interval = found.difference
-            numbers = (loss.score, loss.mask_score, interval.value, interval.low, interval.high)
-            writer.writerow([
-                word(table.title), word(loss.method), loss.annotation, loss.line.fold, loss.metric,
-                *(f"{value:.4f}" for value in numbers), f"{found.p:.6g}", f"{loss.line.corrected:.6g}",
-                loss.line.images, word(" ".join(loss.runs)),
-            ])  # fmt: skip
-    return out.getvalue()
+COLUMNS = (
+    "test", "method", "annotation", "fold", "metric", "score", "with masks", "difference", "low", "high", "p",
+    "corrected p", "query images", "runs",
+)  # fmt: skip
+
+
+def lines(table: AnnotationTable) -> Iterator[Sequence[object]]:
+    """List the losses under `COLUMNS`: a line per method, annotation, fold and metric."""
+    for loss in table.losses:
+        found = loss.line.difference
+        interval = found.difference
+        numbers = (loss.score, loss.mask_score, interval.value, interval.low, interval.high)
+        yield [
+            table.title, loss.method, loss.annotation, loss.line.fold, loss.metric,
+            *(f"{value:.4f}" for value in numbers), f"{found.p:.6g}", f"{loss.line.corrected:.6g}", loss.line.images,
+            " ".join(loss.runs),
+        ]  # fmt: skip

@@ -1,12 +1,9 @@
 """Lay out what the choice of the supports does as tables, and write it as CSV."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.support_variance import COMPONENTS
-from fsbench.tables.formats import word
 from fsbench.tables.layout import Grid, Sheet, Style, corrected_p, shorten
 from fsbench.tables.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 
@@ -96,30 +93,27 @@ def _signed(interval: Interval) -> str:
     return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
-def to_csv(tables: Sequence[SensitivityTable]) -> str:
-    """Write one line per number: test, method, kind, name, value, low, high, p, queries, runs."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["test", "method", "kind", "name", "value", "low", "high", "p", "queries", "runs"])
-    for table in tables:
-        for line in table.lines:
-            numbers: list[tuple[str, str, Interval, str, str]] = [
-                (f"{line.metric} of a choice", name, value, "", "") for name, value in line.scores.items()
-            ]
-            numbers += [("difference to draw 0", name, value, "", "") for name, value in line.gains.items()]
-            numbers += [("episode's score", f"{name} draw", value, "", "") for name, value in line.per_query.items()]
-            numbers.append(("episode's score", "best − mean", line.gap, "", ""))
-            if line.parts is not None:
-                queries = str(line.parts.queries)
-                numbers += [("variance", name, value, "", queries) for name, value in line.parts.variances.items()]
-                numbers += [("share", name, value, "", queries) for name, value in line.parts.shares.items()]
-                numbers.append(("variance", "choice", line.parts.choice, "", queries))
-            numbers += [
-                ("rank correlation", name, found.correlation, f"{line.corrected[name]:.6g}", str(found.queries))
-                for name, found in line.properties.items()
-            ]
-            for kind, name, interval, p, queries in numbers:
-                ends = [f"{value:.6g}" for value in (interval.value, interval.low, interval.high)]
-                cells = [word(table.title), word(line.method), kind, name, *ends, p, queries]
-                writer.writerow([*cells, word(" ".join(line.runs))])
-    return out.getvalue()
+COLUMNS = ("test", "method", "kind", "name", "value", "low", "high", "p", "queries", "runs")
+
+
+def lines(table: SensitivityTable) -> Iterator[Sequence[object]]:
+    """List the numbers of a table under `COLUMNS`, a line each."""
+    for line in table.lines:
+        numbers: list[tuple[str, str, Interval, str, str]] = [
+            (f"{line.metric} of a choice", name, value, "", "") for name, value in line.scores.items()
+        ]
+        numbers += [("difference to draw 0", name, value, "", "") for name, value in line.gains.items()]
+        numbers += [("episode's score", f"{name} draw", value, "", "") for name, value in line.per_query.items()]
+        numbers.append(("episode's score", "best − mean", line.gap, "", ""))
+        if line.parts is not None:
+            queries = str(line.parts.queries)
+            numbers += [("variance", name, value, "", queries) for name, value in line.parts.variances.items()]
+            numbers += [("share", name, value, "", queries) for name, value in line.parts.shares.items()]
+            numbers.append(("variance", "choice", line.parts.choice, "", queries))
+        numbers += [
+            ("rank correlation", name, found.correlation, f"{line.corrected[name]:.6g}", str(found.queries))
+            for name, found in line.properties.items()
+        ]
+        for kind, name, interval, p, queries in numbers:
+            ends = [f"{value:.6g}" for value in (interval.value, interval.low, interval.high)]
+            yield [table.title, line.method, kind, name, *ends, p, queries, " ".join(line.runs)]

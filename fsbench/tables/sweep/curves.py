@@ -1,7 +1,5 @@
 """Curves of score, time and memory by one number (see `axes`): runs that differ in it alone, side by side."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +8,8 @@ from fsbench.metrics.bootstrap import RESAMPLES, Interval, intervals
 from fsbench.metrics.paired import RESAMPLES as PAIRED_RESAMPLES
 from fsbench.records.grouping import comparable, fold_of, group_key, variants_of_groups
 from fsbench.records.record import Record
-from fsbench.tables.formats import word
-from fsbench.tables.layout import Grid, Sheet, Style, corrected_p, shorten
 from fsbench.tables.sweep.axes import AXES, WORDS, Axis
-from fsbench.tables.sweep.differences import Kind, PointDifference, Sample, point_differences
+from fsbench.tables.sweep.differences import PointDifference, Sample, point_differences
 
 TOLD = frozenset(("image_size", "kept_support", "precision", "support_annotation"))
 """Entries of an identity by which runs of one method are two curves."""
@@ -266,101 +262,3 @@ def difference_notes(differences: Sequence[PointDifference], resamples: int) -> 
             "over the lines of that table; * where it is below 0.05"
         )
     return notes
-
-
-def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
-    """Lay out the scores, seconds and memory, a row per method and number, then a grid of differences per metric."""
-    narrow = width is not None and width < 100
-    names = shorten([curve.method for curve in table.curves], (14, 20) if narrow else (24, 34))
-    costs = ["s/episode", "MiB"] if any(p.peak_mib or p.seconds for c in table.curves for p in c.points) else []
-    head = ["method", WORDS[table.axis].symbol, *table.metrics[:2], *costs]
-    if "accuracy" in table.metrics and width is not None and width >= 100 and "accuracy" not in head:
-        head.insert(4, "accuracy")
-    rows: Grid = [head]
-    for curve in table.curves:
-        for point in curve.points:
-            scores = [
-                _figure(point.scores[name]) if name in point.scores else "–"
-                for name in head[2 : len(head) - len(costs)]
-            ]
-            spent = [_number(point.seconds), _mib(point.peak_mib)] if costs else []
-            number = f"{point.number:g}{BEYOND * bool(point.beyond)}"
-            rows.append([names[curve.method], number, *scores, *spent])
-    parts, styles = [(f"by {WORDS[table.axis].label}", rows)], [Style(words=1)]
-    columns_of_words: dict[Kind, int] = {"along": 1, "between": 2}
-    for kind, words in columns_of_words.items():
-        for metric in table.headlines:
-            lines = [each for each in table.differences if (each.kind, each.metric) == (kind, metric)]
-            if lines:
-                parts.append((f"{metric}, {CAPTIONS[kind]}", _difference_grid(table, lines, kind, narrow)))
-                styles.append(Style(words=words))
-    return Sheet(table.title, parts, table.notes, dict(enumerate(styles)))
-
-
-CAPTIONS: dict[Kind, str] = {
-    "along": "each point minus the one before it, and the last minus the first",
-    "between": "differences of methods at one number",
-}
-
-
-def _difference_grid(table: CurveTable, lines: Sequence[PointDifference], kind: Kind, narrow: bool) -> Grid:
-    names = shorten([curve.method for curve in table.curves], (12, 15) if narrow else (24, 34))
-    symbol = WORDS[table.axis].symbol
-    rows: Grid = [
-        ["method", symbol, "minus", "difference", "corrected p"]
-        if kind == "along"
-        else ["method", "minus", symbol, "difference", "corrected p"]
-    ]
-    for line in lines:
-        number, moved = f"{line.number:g}", line.difference
-        rows.append([
-            names[line.method],
-            *([number, f"{line.other_number:g}"] if kind == "along" else [names[line.other], number]),
-            f"{moved.value:+.2f} [{moved.low:+.2f}, {moved.high:+.2f}]",
-            corrected_p(line.corrected),
-        ])  # fmt: skip
-    return rows
-
-
-def _figure(interval: Interval) -> str:
-    return f"{interval.value:.2f} [{interval.low:.1f}, {interval.high:.1f}]"
-
-
-def _number(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds:.3g}"
-
-
-def _mib(mib: float | None) -> str:
-    return "–" if mib is None else f"{mib:,.0f}"
-
-
-def to_csv(tables: Sequence[CurveTable]) -> str:
-    """Write a line per number and score or cost, then one per difference, whose value is less `minus` at its number."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([
-        "test", "axis", "method", "number", "metric", "value", "low", "high", "runs",
-        "minus", "minus number", "p", "corrected p", "query images", "beyond the authors' rule",
-    ])  # fmt: skip
-    for table in tables:
-        test = [word(table.title), table.axis]
-        for curve in table.curves:
-            for point in curve.points:
-                where = [*test, word(curve.method), f"{point.number:g}"]
-                runs, ends = word(" ".join(point.runs)), [*[""] * 5, word(point.beyond)]
-                for name, score in point.scores.items():
-                    writer.writerow([*where, name, *_ends(score), runs, *ends])
-                for name, cost in (("seconds of an episode", point.seconds), ("peak memory MiB", point.peak_mib)):
-                    if cost is not None:
-                        writer.writerow([*where, name, f"{cost:.6g}", "", "", runs, *ends])
-        for line in table.differences:
-            writer.writerow([
-                *test, word(line.method), f"{line.number:g}", f"difference of {line.metric}", *_ends(line.difference),
-                "", word(line.other), f"{line.other_number:g}", f"{line.p:.6g}", f"{line.corrected:.6g}", line.images,
-                "",
-            ])  # fmt: skip
-    return out.getvalue()
-
-
-def _ends(interval: Interval) -> list[str]:
-    return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]

@@ -11,8 +11,9 @@ from fsbench.files.figures import check_figure
 from fsbench.metrics.paired import holm
 from fsbench.records.card import derived_entries
 from fsbench.records.description import notes
-from fsbench.tables.annotations.losses import annotation_tables, has_losses, to_csv, to_sheet
-from fsbench.tables.annotations.plot import plotted, save_plot
+from fsbench.tables.analyses import ANNOTATIONS
+from fsbench.tables.annotations.losses import annotation_tables, has_losses
+from fsbench.tables.annotations.plot import plotted
 from fsbench.tables.compare import compare_methods
 from fsbench.tables.formats import text
 from fsbench.tables.published.conditions import run_conditions
@@ -53,22 +54,24 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys, monke
     assert table.losses[0].mask_score == pytest.approx(scores[0])
     assert any("left out, other folds, weights or settings than with masks: b with box" in note for note in table.notes)
     for width in (80, 120):
-        shown = text([to_sheet(table, width)], width)
+        shown = text([ANNOTATIONS.sheet(table, width)], width)
         assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
-    rows = list(csv.DictReader(io.StringIO(to_csv([table]))))
+    rows = list(csv.DictReader(io.StringIO(ANNOTATIONS.csv([table]))))
     assert [(row["annotation"], float(row["score"])) for row in rows] == [
         (loss.annotation, pytest.approx(loss.score, abs=1e-4)) for loss in table.losses
     ]
-    save_plot(tmp_path / "losses.svg", [table])
+    ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
     assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == table.losses
-    monkeypatch.setattr("fsbench.cli.annotations.finished_records", lambda folders: (records, []))  # as they are
+    monkeypatch.setattr("fsbench.cli.analysis.finished_records", lambda folders: (records, []))  # as they are
     (tmp_path / "own.png").write_bytes(b"a photo")
     assert main(["annotations", str(tmp_path), "--plot", str(tmp_path / "own.png"), "--resamples", "100"]) == 2
     assert "cannot be read as a figure of fsbench" in capsys.readouterr().err
     assert (tmp_path / "own.png").read_bytes() == b"a photo"
-    assert main(["annotations", str(tmp_path), "--metrics", "FB-IoU", "--resamples", "100"]) == 0
+    out = tmp_path / "losses"
+    assert main(["annotations", str(tmp_path), "--metrics", "FB-IoU", "--resamples", "100", "--out", str(out)]) == 0
     assert "FB-IoU by what the supports are labelled with, fold 0" in capsys.readouterr().out
+    assert {"annotations.txt", "annotations.csv", "annotations.json"} < {file.name for file in out.iterdir()}
 
 
 def test_runs_without_masks_beside_them_have_no_losses(records):

@@ -14,11 +14,12 @@ from fsbench.errors import SettingsError
 from fsbench.explain.query_objects import count_objects
 from fsbench.metrics.paired import holm, paired_differences
 from fsbench.records.record import find_records
+from fsbench.tables.analyses import CURVES
 from fsbench.tables.formats import text
 from fsbench.tables.sweep.axes import AXES
-from fsbench.tables.sweep.curves import curve_tables, found_tables, to_csv, to_sheet
+from fsbench.tables.sweep.curves import curve_tables, found_tables
 from fsbench.tables.sweep.objects import object_tables
-from fsbench.tables.sweep.plot import panels, plot_panel, save_plot
+from fsbench.tables.sweep.plot import panels, plot_panel
 from tests.fsbench.report.studies import write_study
 from tests.fsbench.runs import written
 
@@ -51,17 +52,17 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, 
     assert any("b has no run with shot 20" in note for note in table.notes)
     assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
     for width in (80, 120):
-        assert max(map(len, text([to_sheet(table, width)], width).splitlines())) <= width
-    rows = list(csv.DictReader(io.StringIO(to_csv([table]))))
+        assert max(map(len, text([CURVES.sheet(table, width)], width).splitlines())) <= width
+    rows = list(csv.DictReader(io.StringIO(CURVES.csv([table]))))
     assert len({(row["method"], row["number"]) for row in rows}) == 5
-    save_plot(tmp_path / "curves.svg", [table])
+    CURVES.save_figure(tmp_path / "curves.svg", [table])
     axis = Figure().subplots()
     plot_panel(axis, table, "peak_mib")
     assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
-    monkeypatch.setattr("fsbench.cli.curves.finished_records", lambda folders: (records, []))  # as they are
+    monkeypatch.setattr("fsbench.cli.analysis.finished_records", lambda folders: (records, []))  # as they are
     assert main(["curves", str(tmp_path), "--by", "shot", "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("test,axis,method,number")
-    assert panels(table)[-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
+    assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
 
 def test_points_beyond_the_authors_rule_are_marked(records):
@@ -73,10 +74,10 @@ def test_points_beyond_the_authors_rule_are_marked(records):
         found.append(written(record.path, record.episodes, **run))
     (table,) = curve_tables(found, "shot", resamples=100, paired_resamples=100)
     assert {(c.method, p.number) for c in table.curves for p in c.points if p.beyond} == {("a", 5), ("a", 20)}
-    shown = to_sheet(table)
+    shown = CURVES.sheet(table, None)
     assert [row[:2] for row in shown.parts[0][1][1:]] == [["a", "1"], ["a", "5+"], ["a", "20+"], ["b", "1"], ["b", "5"]]
     assert f"+ a with K 5, 20: {words}" in shown.notes
-    rows = [row for row in csv.DictReader(io.StringIO(to_csv([table]))) if not row["minus"]]
+    rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if not row["minus"]]
     assert {(row["method"], row["number"]) for row in rows if row["beyond the authors' rule"] == words} == {
         ("a", "5"), ("a", "20")
     }  # fmt: skip
@@ -127,9 +128,9 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
             (alone.difference.low, alone.difference.high, alone.p)
         )
         assert line.images == records[0].episodes["query"].n_unique()
-    rows = [row for row in csv.DictReader(io.StringIO(to_csv([table]))) if row["minus"]]
+    rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if row["minus"]]
     assert [float(row["corrected p"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
-    words = text([to_sheet(table, 80)], 80)
+    words = text([CURVES.sheet(table, 80)], 80)
     assert "each point minus the one before it" in words and "differences of methods at one number" in words
 
 
@@ -242,7 +243,7 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
         shown = pl.concat([r.episodes for r in fewer if r.run.identity.method.name == label])
         shown = shown.filter((pl.col("slot") > 0) & pl.col("present") & (pl.col("episode") % 7 == 0))
         assert note.startswith(f"(episode, way) pairs of {label} by number: 1: {len(shown)}, ")
-    assert table.axis == "objects" and table.numbers == [1, 2, 3, 4, 5] and panels(table) == ["mIoU"]
+    assert table.axis == "objects" and table.numbers == [1, 2, 3, 4, 5] and [*panels(table)] == ["mIoU"]
     for curve in table.curves:
         runs = [record for record in records if record.run.identity.method.name == curve.method]
         for point in curve.points:
@@ -256,7 +257,7 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
                 union = sums["pred"] + sums["gt"] - sums["tp"] + extra
                 scores.append(100 * (sums["tp"] / union).mean())
             assert point.scores["mIoU"].value == pytest.approx(np.mean(scores))
-    assert "MiB" not in text([to_sheet(table, 120)], 120)
+    assert "MiB" not in text([CURVES.sheet(table, 120)], 120)
     with pytest.raises(SettingsError, match="no query"):
         object_tables(records, lambda record: dict.fromkeys(objects(record), 0), resamples=100, paired_resamples=100)
 

@@ -13,14 +13,13 @@ from fsbench.errors import SettingsError
 from fsbench.metrics.rank_correlation import mean_ranks, spearman, within_query_correlation
 from fsbench.protocols.support_draws import further_draws, with_draws
 from fsbench.records.counts import to_frame
+from fsbench.tables.analyses import SUPPORTS
 from fsbench.tables.formats import as_json, text
-from fsbench.tables.supports.layout import to_csv, to_sheet
-from fsbench.tables.supports.plot import save_plot
 from fsbench.tables.supports.sensitivity import _correlations, episode_table, sensitivity_tables
 from tests.fsbench.report.studies import _manifest
 from tests.fsbench.runs import written
 
-DRAWS, EPISODES, SUPPORTS = 5, 60, 8
+DRAWS, EPISODES, IMAGES = 5, 60, 8
 
 
 def iou_of(episode) -> float:
@@ -32,7 +31,7 @@ def iou_of(episode) -> float:
 @pytest.fixture
 def records(tmp_path):
     def redraw(episode, rng):
-        return replace(episode, supports=((str(rng.integers(SUPPORTS)),),))
+        return replace(episode, supports=((str(rng.integers(IMAGES)),),))
 
     records = []
     for name, factor in (("good", 1.0), ("poor", 0.5)):
@@ -103,9 +102,9 @@ def test_a_property_that_one_fold_lacks_is_left_out(records):
 def test_tables_fit_the_screen_and_files_hold_every_number(records, tmp_path):
     tables = sensitivity_tables(records, object_property, resamples=100)
     for width in (80, 120):
-        lines = text([to_sheet(tables[0], width)], width).splitlines()
+        lines = text([SUPPORTS.sheet(tables[0], width)], width).splitlines()
         assert max(map(len, lines)) <= width
-    rows = list(csv.DictReader(io.StringIO(to_csv(tables))))
+    rows = list(csv.DictReader(io.StringIO(SUPPORTS.csv(tables))))
     of_csv = {(row["method"], row["kind"], row["name"]): float(row["value"]) for row in rows}
     read = json.loads(as_json(tables))[0]["lines"]
     for line, entry in zip(tables[0].lines, read, strict=True):
@@ -113,11 +112,11 @@ def test_tables_fit_the_screen_and_files_hold_every_number(records, tmp_path):
         assert of_csv[line.method, "rank correlation", "clutter"] == pytest.approx(
             entry["properties"]["clutter"]["correlation"]["value"], rel=1e-5
         )
-    save_plot(tmp_path / "supports.svg", tables)
+    SUPPORTS.save_figure(tmp_path / "supports.svg", tables)
     drawn = (tmp_path / "supports.svg").read_text()
     assert drawn.startswith("<?xml")
     with pytest.raises(SettingsError, match=r"expected a name that ends in \.png"):
-        save_plot(tmp_path / "supports.txt", tables)
+        SUPPORTS.save_figure(tmp_path / "supports.txt", tables)
 
 
 def test_runs_with_one_draw_are_refused(records):

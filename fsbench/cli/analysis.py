@@ -1,0 +1,68 @@
+"""Options and output of the commands that show what follows from finished runs: `supports`, `annotations`, `curves`."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fsbench.cli.table import finished_records
+from fsbench.config.limits import check_output_file, check_replaced
+from fsbench.errors import say_left_out
+from fsbench.files import write_text
+from fsbench.files.figures import check_figure
+from fsbench.files.folders import check_free, replacing_folder
+from fsbench.records.record import Record
+from fsbench.tables.analysis import Analysis, T
+from fsbench.tables.drawing import PLOTS
+from fsbench.tables.formats import FORMATS
+from fsbench.terminal import print_block, text_width
+
+KIND = "comparison"
+"""Word for a folder of `--out`, which is known by its JSON."""
+
+
+def add_output_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the options of the analysis of that name: a figure, a folder of files, the format."""
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"figure: {', '.join(PLOTS)}")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"write {name}.txt, .csv and .json there, too")
+    parser.add_argument("--format", choices=FORMATS, default="text")
+
+
+def check_plot_file(path: Path | None) -> None:
+    """Raise SettingsError if a figure cannot be written to `path`, or would replace what fsbench did not draw."""
+    if path is not None:
+        check_output_file(path, "--plot")
+        check_replaced(path, "--plot", "figure of fsbench", check_figure)
+
+
+def show(
+    options: argparse.Namespace,
+    analysis: Analysis[T],
+    tables: Callable[[Sequence[Record]], Sequence[T]],
+    caption: str = "",
+) -> int:
+    """Read runs and show what follows from them as `add_output_options` asks.
+
+    Args:
+        options: of the command; `runs` are its folders.
+        analysis: how tables are shown.
+        tables: makes them of the runs.
+        caption: a line below the figure.
+
+    Returns:
+        The exit status.
+    """
+    mark = f"{analysis.name}.json"
+    check_plot_file(options.plot)
+    if options.out is not None:
+        check_free(options.out, mark, KIND)
+    records, refused = finished_records(options.runs)
+    found = tables(records)
+    if options.plot is not None:
+        analysis.save_figure(options.plot, found, caption)
+    width, wrap = text_width()
+    if options.out is not None:
+        with replacing_folder(options.out, mark, KIND) as new:
+            for ending, form in (("txt", "text"), ("csv", "csv"), ("json", "json")):
+                write_text(new / f"{analysis.name}.{ending}", analysis.write(found, form, width, wrap=True))
+    print_block(analysis.write(found, options.format, width, wrap))
+    return say_left_out(refused)

@@ -1,0 +1,42 @@
+"""Analyses of finished runs: what the supports' choice, their annotation and numbers such as K do to the scores."""
+
+from fsbench.tables.analysis import Analysis
+from fsbench.tables.annotations import losses, plot
+from fsbench.tables.annotations.losses import AnnotationTable
+from fsbench.tables.supports import layout as supports_layout
+from fsbench.tables.supports import plot as supports_plot
+from fsbench.tables.supports.sensitivity import SensitivityTable
+from fsbench.tables.sweep import layout as sweep_layout
+from fsbench.tables.sweep import plot as sweep_plot
+from fsbench.tables.sweep.curves import CurveTable
+
+SUPPORTS = Analysis[SensitivityTable](
+    "supports",
+    supports_layout.to_sheet,
+    supports_layout.COLUMNS,
+    supports_layout.lines,
+    supports_plot.panels,
+    height=lambda table: 1.6 + 0.45 * len(table.lines),
+    width=4.5,
+    named_rows=True,
+)
+ANNOTATIONS = Analysis[AnnotationTable](
+    "annotations",
+    losses.to_sheet,
+    losses.COLUMNS,
+    losses.lines,
+    plot.panels,
+    height=lambda table: 1.5 + 0.8 * len(table.methods),
+    width=7.0,
+    named_rows=True,
+)
+CURVES = Analysis[CurveTable](
+    "curves",
+    sweep_layout.to_sheet,
+    sweep_layout.COLUMNS,
+    sweep_layout.lines,
+    sweep_plot.panels,
+    height=lambda table: 3.4 + 0.2 * len(table.curves),
+    width=3.4,
+    named_rows=False,
+)
