@@ -109,6 +109,25 @@ class Job:
         return self.note(path, f"{archive.digest.kind} {checksum}", verified)
 
 
+def unpublished(name: str) -> str:
+    """Return the remark for the user on the archive `name`, of which no checksum is published."""
+    return f"{name}: no checksum is published; its sha256 is in prepared.json"
+
+
+def incomplete(archive: object, found: str, expected: str) -> DataError:
+    """Return the refusal of an archive that lacks files, or has others; `--allow-unverified` takes it all the same.
+
+    Args:
+        archive: the archive, or words for several.
+        found: what it has.
+        expected: what it should have.
+    """
+    return DataError(
+        f"archive {archive} has {found}; expected {expected}; fetch it again, or use what is there with "
+        "--allow-unverified"
+    )
+
+
 def read_note(root: Path) -> dict[str, dict[str, object]]:
     """Return {archive: {"verified", "checksum"}} from the root's note, empty where it is absent or unreadable."""
     try:
