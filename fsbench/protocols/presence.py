@@ -24,7 +24,7 @@ from fsbench.metrics.presence import best_threshold, presence_sums
 from fsbench.metrics.scores import COMMON, PRESENCE
 from fsbench.protocols.base import OTHERS, Choice, FurtherAnswer, Provider
 from fsbench.protocols.conditions import Conditions
-from fsbench.protocols.pools import Pool
+from fsbench.protocols.pools import LEAVE_OUT, Pool
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.support_draws import SupportRedraw
 
@@ -259,7 +259,7 @@ class Presence(Segmentation):
             reasons = "; ".join(f"{index.name_of(number)}: {reason}" for number, reason in unusable.items())
             raise DataError(
                 f"{index.name} fold {task.fold}: no episodes about some classes ({reasons}); use the complete images, "
-                "lower SHOT, or leave these classes out with DROP_SMALL=1 (--drop-small), which the record will say"
+                f"lower SHOT, or {LEAVE_OUT}"
             )
         kept = PairList(tuple(pair for pair in pairs.pairs if pair[1] not in unusable), pairs.origin)
         return kept, pool, None
