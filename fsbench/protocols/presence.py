@@ -80,15 +80,15 @@ class CompleteLabelMaps(KnownAbsence):
         return not pixels.get(number) and not (pixels.get(VOID) and has_unnamed(self.index.label_map(name)))
 
 
-def has_unnamed(labels: np.ndarray, rim: int = RIM) -> bool:
-    """Return whether a label map (H, W) uint8 has void pixels more than `rim` pixels from every object."""
+def has_unnamed(labels: np.ndarray) -> bool:
+    """Return whether a label map (H, W) uint8 has void pixels more than `RIM` pixels from every object."""
     import cv2  # with its 60 MB
 
     elsewhere = ((labels == 0) | (labels == VOID)).astype(np.uint8)
     if elsewhere.all():
         return bool((labels == VOID).any())
     distance = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return bool((distance[labels == VOID] > rim).any())
+    return bool((distance[labels == VOID] > RIM).any())
 
 
 @dataclass(frozen=True)
