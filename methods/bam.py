@@ -314,12 +314,9 @@ class BAM(StageSegmenter):
         Raises:
             SettingsError: the base learner has another number of base classes; with random weights, fewer.
         """
-        known, side = len(base) - 1, episode.images.shape[-1]
-        if known < asked or (known > asked and not self.backbone.weights_id.startswith("random")):
-            raise SettingsError(
-                f"the backbone {self.backbone.weights_id} has {known} base classes, the test asks for {asked}; give a "
-                "PSPNet of this data set and fold"
-            )
+        assert isinstance(self.backbone, FrozenPSPNet)  # without a base learner no such episode is asked
+        self.backbone.check_base_classes(asked)
+        side = episode.images.shape[-1]
         maps = [widened(resize(logits, side)) for logits in (finals, base[None, : asked + 1])]
         height, width = episode.query_sizes[0].tolist()
         found, probability = join_base(maps[0], maps[1][0], (height, width), self.merge_tau, self.merge)

@@ -497,12 +497,8 @@ class DIaM(Segmenter):
             SettingsError: the base model has another number of base classes.
         """
         weight, bias = (self.backbone.state[f"base_learner.2.{name}"].to(self.device) for name in ("weight", "bias"))
-        if asked and len(bias) - 1 != asked:
-            if not self.backbone.weights_id.startswith("random"):
-                raise SettingsError(
-                    f"the backbone {self.backbone.weights_id} has {len(bias) - 1} base classes, the test asks for "
-                    f"{asked}; give a PSPNet of this data set and fold"
-                )
+        if asked:
+            self.backbone.check_base_classes(asked)
             weight, bias = weight[: asked + 1], bias[: asked + 1]
         return weight[:, :, 0, 0].T.float(), bias.float()
 

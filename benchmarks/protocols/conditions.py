@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.protocols.single_run import record_or_reason
 from fsbench.episodes.settings import SIZE_BINS
-from fsbench.errors import FsbenchError, user_message
-from fsbench.grid.bench import Request, bench
+from fsbench.grid.bench import Request
 from fsbench.protocols.registry import protocol_names
 from fsbench.records.record import Record
 from fsbench.tables.formats import markdown
@@ -74,11 +74,7 @@ def _evaluate(condition: Condition, named: str, *own: str, options: argparse.Nam
         drop_small=True,
         extra=[*own, *options.extra],
     )
-    try:
-        records, failures = bench(request)
-    except FsbenchError as error:
-        return user_message(error).splitlines()[0]
-    return records[0] if records else failures[0]
+    return record_or_reason(request)
 
 
 def _table(methods: list[str], rows: list[tuple[Condition, list[Record | str]]]) -> str:

@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from fsbench.errors import FsbenchError, user_message
-from fsbench.grid.bench import Request, bench
+from benchmarks.protocols.single_run import record_or_reason
+from fsbench.grid.bench import Request
 from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.records.record import Record
 from fsbench.tables.formats import markdown
@@ -45,14 +45,8 @@ def _trained(method: str, own: Sequence[str], choice: str, options: argparse.Nam
         filter=choice,
         extra=[*own, *options.extra],
     )
-    try:
-        records, failures = bench(request)
-    except FsbenchError as error:
-        return user_message(error).splitlines()[0]
-    if failures:
-        return failures[0]
-    (record,) = records
-    if "base_classes_sha256" not in (record.run.identity.training or {}):
+    record = record_or_reason(request)
+    if not isinstance(record, str) and "base_classes_sha256" not in (record.run.identity.training or {}):
         return "is not trained, so that a filter of training images changes nothing"
     return record
 

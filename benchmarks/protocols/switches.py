@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.protocols.drawn_domains import prepare_drawn
-from fsbench.errors import FsbenchError, user_message
-from fsbench.grid.bench import Request, bench
+from benchmarks.protocols.single_run import record_or_reason
+from fsbench.grid.bench import Request
 from fsbench.metrics.scores import IFA_FIGURE
 from fsbench.records.record import Record
 from fsbench.tables.formats import markdown
@@ -106,15 +106,10 @@ def _evaluate(setting: Setting, named: Sequence[str], options: argparse.Namespac
         lists=options.lists if setting.dataset == "fss1000" else [],
         extra=[*_source(setting, options), *named[1:], *options.extra],
     )
-    try:
-        records, failures = bench(request)
-    except FsbenchError as error:
-        return user_message(error).splitlines()[0]
-    if not records:
-        return failures[0]
-    if setting.switch.startswith("checkpoint") and records[0].run.made.checkpoint is None:
-        return "it is not trained"
-    return records[0]
+    outcome = record_or_reason(request)
+    if isinstance(outcome, str) or not setting.switch.startswith("checkpoint"):
+        return outcome
+    return outcome if outcome.run.made.checkpoint is not None else "it is not trained"
 
 
 def _source(setting: Setting, options: argparse.Namespace) -> list[str]:

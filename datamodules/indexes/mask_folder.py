@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
+from datamodules.lists.text_file import read_list
 from fsbench.data.dataset import VOID, Part, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_label_map
 from fsbench.errors import DataError
-from fsbench.files import fingerprint, read_text
+from fsbench.files import fingerprint
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -107,10 +108,7 @@ def read_names(path: Path) -> list[str]:
 
     Raises DataError for unreadable and empty lists and for names that occur twice.
     """
-    try:
-        lines = [line.strip() for line in read_text(path, "list").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"list {path} cannot be read ({error}); expected a text file with a name on a line") from error
+    lines = [line.strip() for line in read_list(path, expected="a text file with a name on a line").splitlines()]
     names = [_name_in(line) for line in lines if line]
     if not names:
         raise DataError(f"list {path} is empty; expected an image name on each line")

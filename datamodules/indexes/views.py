@@ -13,6 +13,7 @@ from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import UNDECODABLE, one_line
 from fsbench.data.segmentations import check_form, union_mask
+from fsbench.data.source import missing
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import fingerprint
 from fsbench.files.images import open_image
@@ -143,6 +144,18 @@ def photo_size(path: Path) -> tuple[int, int]:
         raise DataError(
             f"image {path} cannot be read ({one_line(error)}); expected a photo; put a sound copy there"
         ) from error
+
+
+def require_parts(root: Path, parts: Iterable[str], expected: str, package: str) -> None:
+    """Raise DataError unless all `parts`, files and folders, are in `root`; it says what to fetch for `package`."""
+    absent = [part for part in parts if not (root / part).exists()]
+    if absent:
+        raise missing(f"{root} has no {' and no '.join(absent)}; expected {expected}", package)
+
+
+def other_version(file: object, found: str, expected: str, package: str) -> DataError:
+    """Return the refusal of an annotation file that is not of the form that the authors' programs read."""
+    return missing(f"{file} is of another version: {found}; expected {expected}", package)
 
 
 def listed_views(pairs: Iterable[Pair]) -> PairList:

@@ -13,10 +13,11 @@ from functools import cache
 from pathlib import Path
 
 from datamodules.lists.plain_pickle import parse_plain_pickle
+from datamodules.lists.text_file import read_list
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
 from fsbench.data.source import folder_of_package, read_source, with_guide
 from fsbench.errors import DataError
-from fsbench.files import read_bytes, read_text
+from fsbench.files import read_bytes
 
 FILE = "official.csv"
 
@@ -176,11 +177,7 @@ def verify_list(
 
 def _read_text(path: Path) -> tuple[Pair, ...]:
     pairs = []
-    try:
-        lines = read_text(path, "list").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"list {path} cannot be read ({error}); expected a text file; fetch it again") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_list(path).splitlines(), start=1):
         match = re.fullmatch(r"([\w.-]+)__(\d{1,2})", line.strip())
         if not match or int(match[2]) == 0:
             raise DataError(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from datamodules.lists.official import list_folders
+from datamodules.lists.text_file import read_list
 from fsbench.data.dataset import Pair, Part
 from fsbench.errors import DataError
-from fsbench.files import read_text
 from fsbench.protocols.pfenet import ReleasedImages
 
 MIN_PIXELS = 2 * 32 * 32
@@ -43,7 +43,7 @@ def find_image_list(
 
 def _photos(path: Path) -> list[PurePosixPath]:
     photos = []
-    for number, line in enumerate(_read(path).splitlines(), start=1):
+    for number, line in enumerate(read_list(path, "printed list").splitlines(), start=1):
         parts = line.split()
         if not _is_entry(parts):
             raise DataError(
@@ -60,7 +60,7 @@ def _photos(path: Path) -> list[PurePosixPath]:
 def _members(path: Path, names: Sequence[str], name_of: Callable[[PurePosixPath], str]) -> frozenset[Pair]:
     expected = "expected a printed dict {class: [(photo, label map), …]}; fetch it again"
     try:
-        content = ast.literal_eval(_read(path))
+        content = ast.literal_eval(read_list(path, "printed list"))
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise DataError(f"list {path} cannot be read ({type(error).__name__}); {expected}") from error
     plain = isinstance(content, dict) and all(
@@ -88,10 +88,3 @@ def _is_entry(parts: object) -> bool:
         return False
     photo, label = map(PurePosixPath, parts)
     return photo.suffix == ".jpg" and label.suffix == ".png" and photo.stem == label.stem
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_text(path, "printed list")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"list {path} cannot be read ({error}); expected a text file; fetch it again") from error

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datamodules.prepare.making import OTHER_ROOT
 from fsbench.data.source import Archive
 from fsbench.download import RetryPolicy, download
-from fsbench.errors import DataError, SettingsError
-from fsbench.files import locked, read_json, sha256_file, write_text
+from fsbench.errors import DataError
+from fsbench.files import locked, make_folder, read_json, sha256_file, write_text
 from fsbench.terminal import print_line
 
 NOTE = "prepared.json"
@@ -57,19 +57,9 @@ class Job:
         Raises:
             SettingsError: another call holds the lock, or the root cannot be written to.
         """
-        with ExitStack() as stack:
-            try:
-                self.root.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(locked(self.root / ".prepare.lock", OTHER_ROOT))
-            except BlockingIOError as error:
-                raise SettingsError(
-                    f"another `fsbench data prepare` works in {self.root}; wait for it, or stop it"
-                ) from error
-            except OSError as error:
-                raise SettingsError(
-                    f"cannot write to {self.root} ({error.strerror}); expected a folder that can be written to; give "
-                    "another one with --root"
-                ) from error
+        make_folder(self.root, OTHER_ROOT)
+        taken = f"another `fsbench data prepare` works in {self.root}; wait for it, or stop it"
+        with locked(self.root / ".prepare.lock", OTHER_ROOT, taken):
             yield
 
     def obtain(self, archive: Archive) -> Path:
@@ -117,6 +107,25 @@ class Job:
                 "--allow-unverified"
             )
         return self.note(path, f"{archive.digest.kind} {checksum}", verified)
+
+
+def unpublished(name: str) -> str:
+    """Return the remark for the user on the archive `name`, of which no checksum is published."""
+    return f"{name}: no checksum is published; its sha256 is in prepared.json"
+
+
+def incomplete(archive: object, found: str, expected: str) -> DataError:
+    """Return the refusal of an archive that lacks files, or has others; `--allow-unverified` takes it all the same.
+
+    Args:
+        archive: the archive, or words for several.
+        found: what it has.
+        expected: what it should have.
+    """
+    return DataError(
+        f"archive {archive} has {found}; expected {expected}; fetch it again, or use what is there with "
+        "--allow-unverified"
+    )
 
 
 def read_note(root: Path) -> dict[str, dict[str, object]]:

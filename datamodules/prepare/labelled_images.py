@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.prepare.job import Job
+from datamodules.prepare.job import Job, unpublished
 from datamodules.prepare.making import discard, disk_errors, has_content, publish
 from datamodules.prepare.unpack import Place, unpack
 from fsbench.data.source import Archive, dataset_package, read_source
@@ -27,8 +27,7 @@ def prepare_images(kind: type[LabelledImages], job: Job) -> list[str]:
     for archive in archives:
         with disk_errors(job.root):
             _provide(job, archive)
-    unpublished = [archive.name for archive in archives if archive.digest is None]
-    return [f"{name}: no checksum is published; its sha256 is in prepared.json" for name in unpublished]
+    return [unpublished(archive.name) for archive in archives if archive.digest is None]
 
 
 def _provide(job: Job, archive: Archive) -> None:

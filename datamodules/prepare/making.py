@@ -6,7 +6,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fsbench.errors import DataError, SettingsError
+from fsbench.errors import DataError
 from fsbench.files import locked
 
 OTHER_ROOT = "give another folder with --root"
@@ -30,7 +30,8 @@ def making_place(target: Path) -> Iterator[Path]:
     goal, place = target.resolve(), _place(target)
     with disk_errors(goal):
         goal.parent.mkdir(parents=True, exist_ok=True)
-        with locked(_lock(goal), OTHER_ROOT):
+        taken = f"another `fsbench data prepare` makes files of {goal}; wait for it, or stop it"
+        with locked(_lock(goal), OTHER_ROOT, taken):
             yield place
             discard(place)
 
@@ -40,16 +41,13 @@ def disk_errors(goal: Path) -> Iterator[None]:
     """Turn what a disk refuses into one line about the folder `goal`, whose files are made in the block.
 
     Raises:
-        SettingsError: another process holds the folder's lock.
-        DataError: any other error of the disk.
+        DataError: any error of the disk.
         BrokenPipeError: nobody reads the output any more, which is no matter of the disk.
     """
     try:
         yield
     except BrokenPipeError:
         raise
-    except BlockingIOError as error:
-        raise SettingsError(f"another `fsbench data prepare` makes files of {goal}; wait for it, or stop it") from error
     except OSError as error:
         raise DataError(
             f"cannot make files of {goal} ({error}); expected a folder on a disk that can be written to; make it so, "

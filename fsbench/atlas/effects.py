@@ -6,7 +6,6 @@ They are the tables that `python -m benchmarks.protocols` writes into `benchmark
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from fsbench.files import read_json
@@ -44,10 +43,10 @@ class Effect:
     together: tuple[str, ...] = ()
 
 
-def read_effects(folder: Path = RESULTS) -> list[Effect]:
+def read_effects() -> list[Effect]:
     """Return the measured effects of all result files; none where there are no files."""
     found: list[Effect] = []
-    for file in sorted(folder.glob("*.json")):
+    for file in sorted(RESULTS.glob("*.json")):
         content = read_json(file, "record")
         origin = f"{content['origin'].split('.')[0]}; {content['date']}"
         tables = {name.removeprefix(f"{file.stem}-"): table for name, table in content["tables"].items()}

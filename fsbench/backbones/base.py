@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from fsbench.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
 from fsbench.data.file_digests import file_state
-from fsbench.errors import CheckpointError, SettingsError
+from fsbench.errors import CheckpointError, SettingsError, known_names
 from fsbench.files import sha256_file
+from fsbench.plugins import load_object
 from fsbench.tensor_cache import CacheDtype, FeatureCache
 from fsbench.weights.table import how_to_get
 
@@ -54,6 +55,24 @@ class BackboneConfig:
 
 TRUSTED_WEIGHTS = ("random ", "official ")
 """Starts of a `weights_id` whose weights fit by construction or by their published hash."""
+
+
+def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...], refusal: str) -> Any:
+    """Return the description of the network `name`.
+
+    Args:
+        name: the network.
+        known: descriptions of the suite's own networks by their names.
+        kind: type of the descriptions that installed packages may bring.
+        refusal: beginning of the message about a name that is neither.
+
+    Raises:
+        SettingsError: there is no such network, or its package cannot be imported.
+    """
+    spec = known.get(name) or load_object("backbones", name, kind)
+    if spec is None:
+        raise SettingsError(f"{refusal}{known_names(name, known)}")
+    return spec
 
 
 class FrozenBackbone:

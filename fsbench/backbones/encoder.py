@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone, find_spec
 from fsbench.backbones.dino_names import dino_to_timm_names
 from fsbench.backbones.timm_names import encoder_to_timm_names, without_buffers
 from fsbench.backbones.vit import VITS, ViT, build_vit, check_size, new_vit, random_state
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import SettingsError
-from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
 FEATURE_VERSION = 2
@@ -61,10 +60,8 @@ class Encoder(FrozenBackbone):
     known: ClassVar = {**VITS, **ENCODERS}
 
     def __init__(self, config: BackboneConfig):
-        plugged = None if config.name in self.known else load_object("backbones", config.name, (ViT, EncoderNet))
-        if config.name not in self.known and plugged is None:
-            raise SettingsError(f"unknown backbone '{config.name}' of a classifier; there are: {', '.join(self.known)}")
-        self.spec: Any = plugged or self.known[config.name]
+        refusal = f"unknown backbone '{config.name}' of a classifier"
+        self.spec: Any = find_spec(config.name, self.known, (ViT, EncoderNet), refusal)
         super().__init__(config)
 
     @property

@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone, find_spec
 from fsbench.backbones.folded import folded
 from fsbench.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
 from fsbench.backbones.timm_names import to_timm_names
 from fsbench.backbones.vit import VITS, build_vit, random_state, vit_tokens
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import SettingsError
-from fsbench.plugins import load_object
 
 Pyramid = tuple[Tensor, ...]
 """Features of an image at 1/4, 1/8, 1/16, 1/32, each (L, C, h, w). Of the finest scale only the last block is kept, or
@@ -40,12 +39,8 @@ class FrozenPyramid(FrozenBackbone):
     fine: bool = True
 
     def __init__(self, config: BackboneConfig):
-        spec = PYRAMIDS.get(config.name) or load_object("backbones", config.name, PyramidNet)
-        if spec is None:
-            raise SettingsError(
-                f"the backbone '{config.name}' gives no pyramid of features; there are: {', '.join(sorted(PYRAMIDS))}"
-            )
-        self.spec = spec
+        refusal = f"the backbone '{config.name}' gives no pyramid of features"
+        self.spec = find_spec(config.name, dict(sorted(PYRAMIDS.items())), PyramidNet, refusal)
         super().__init__(config)
 
     @property

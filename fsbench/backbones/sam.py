@@ -24,12 +24,11 @@ from torchvision.ops import batched_nms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from fsbench.backbones.base import NARROW, BackboneConfig
+from fsbench.backbones.base import NARROW, BackboneConfig, find_spec
 from fsbench.backbones.hub_networks import FrozenHubNetwork, HubNet, transformers_class, unsuitable
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.errors import CheckpointError, SettingsError, describe, known_names
+from fsbench.errors import CheckpointError, SettingsError, describe
 from fsbench.files import is_file, open_file, read_json
-from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
 Encoding = tuple[Tensor, ...]
@@ -647,10 +646,7 @@ class FrozenSam(FrozenHubNetwork):
     spec: SamNet
 
     def __init__(self, config: BackboneConfig):
-        spec = SAMS.get(config.name) or load_object("backbones", config.name, SamNet)
-        if spec is None:
-            raise SettingsError(f"unknown promptable network '{config.name}'{known_names(config.name, SAMS)}")
-        self.spec = spec
+        self.spec = find_spec(config.name, SAMS, SamNet, f"unknown promptable network '{config.name}'")
         self.prompts: int = getattr(config, "prompts", SamConfig.prompts)
         if self.prompts < 1:
             raise SettingsError(f"prompts is {self.prompts}, expected 1 or more (those decoded at a time)")

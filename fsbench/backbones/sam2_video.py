@@ -17,12 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.base import BackboneConfig, find_spec
 from fsbench.backbones.hub_networks import FrozenHubNetwork, HubNet, new_network
 from fsbench.backbones.sam import HIERA, describe_sam, hiera_settings, names_of_transformers
 from fsbench.backbones.sine_code import sine_code
-from fsbench.errors import SettingsError, known_names
-from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
 STAGES = 4
@@ -167,10 +165,7 @@ class FrozenSam2(FrozenHubNetwork):
     first_stage = 2
 
     def __init__(self, config: BackboneConfig):
-        spec = SAM2_VIDEOS.get(config.name) or load_object("backbones", config.name, Sam2VideoNet)
-        if spec is None:
-            raise SettingsError(f"unknown SAM 2 '{config.name}'{known_names(config.name, SAM2_VIDEOS)}")
-        self.spec = spec
+        self.spec = find_spec(config.name, SAM2_VIDEOS, Sam2VideoNet, f"unknown SAM 2 '{config.name}'")
         super().__init__(config)
 
     def new_network(self) -> nn.Module:

@@ -15,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.base import BackboneConfig, find_spec
 from fsbench.backbones.hub_networks import PACKAGE, FrozenHubNetwork, HubNet
 from fsbench.backbones.sam import describe_sam
-from fsbench.errors import CheckpointError, SettingsError, describe, known_names
+from fsbench.errors import CheckpointError, SettingsError, describe
 from fsbench.files import sha256_file
-from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
 TEXT_LENGTH = 32
@@ -194,11 +193,8 @@ class FrozenSam3(FrozenHubNetwork):
     spec: Sam3Net
 
     def __init__(self, config: BackboneConfig):
-        spec = SAM3S.get(config.name) or load_object("backbones", config.name, Sam3Net)
-        if spec is None:
-            raise SettingsError(f"unknown SAM 3 '{config.name}'{known_names(config.name, SAM3S)}")
-        self.spec = spec
-        self._tokenizer_file = _tokenizer_file(config, spec)
+        self.spec = find_spec(config.name, SAM3S, Sam3Net, f"unknown SAM 3 '{config.name}'")
+        self._tokenizer_file = _tokenizer_file(config, self.spec)
         self._tokenizer: Any = None
         super().__init__(config)
 

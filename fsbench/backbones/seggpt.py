@@ -13,10 +13,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.base import BackboneConfig, find_spec
 from fsbench.backbones.hub_networks import FrozenHubNetwork, HubNet
 from fsbench.errors import SettingsError
-from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
 Embedding = Literal["instance", "semantic"]
@@ -166,10 +165,7 @@ class FrozenSegGPT(FrozenHubNetwork):
     spec: SegGPTNet
 
     def __init__(self, config: BackboneConfig):
-        spec = SEGGPTS.get(config.name) or load_object("backbones", config.name, SegGPTNet)
-        if spec is None:
-            raise SettingsError(f"the backbone '{config.name}' is no SegGPT; there are: {', '.join(SEGGPTS)}")
-        self.spec = spec
+        self.spec = find_spec(config.name, SEGGPTS, SegGPTNet, f"the backbone '{config.name}' is no SegGPT")
         super().__init__(config)
 
     def check_image_size(self, size: int) -> None:

@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.backbones.base import BackboneConfig, FrozenBackbone, find_spec
 from fsbench.backbones.dino_names import PERIODS, dino_to_timm_names
 from fsbench.backbones.weight_files import check_keys
 from fsbench.errors import CheckpointError, SettingsError
-from fsbench.plugins import load_object
 from fsbench.weights.table import WeightFile, weight_files
 
 
@@ -263,12 +262,9 @@ class FrozenViT(FrozenBackbone):
     spec: ViT
 
     def __init__(self, config: BackboneConfig):
-        spec = VITS.get(config.name) or load_object("backbones", config.name, ViT)
-        if spec is None:
-            named = f"backbone '{config.name}'"
-            found = f"the {named} gives no tokens" if config.name in _PUBLISHED else f"unknown {named}"
-            raise SettingsError(f"{found}; there are: {', '.join(sorted(VITS))}")
-        self.spec = spec
+        named = f"backbone '{config.name}'"
+        refusal = f"the {named} gives no tokens" if config.name in _PUBLISHED else f"unknown {named}"
+        self.spec = find_spec(config.name, dict(sorted(VITS.items())), ViT, refusal)
         super().__init__(config)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 from datamodules.check.report import Report
 from datamodules.lists.image_list import write_list
 from datamodules.prepare.job import Job, read_note
-from fsbench.config.limits import check_output_file, real, whole
+from fsbench.config.limits import check_output_file, existing_folder, real, whole
 from fsbench.config.registry import check_known, dataset_class, dataset_package, names, task_of
 from fsbench.data.source import has_module
 from fsbench.download import RetryPolicy
@@ -66,8 +66,8 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
     prepare = _step(options.dataset, "prepare")
     job = Job(
         root=Path(options.root).expanduser(),
-        source=_folder(options.source, "--from"),
-        lists=_folder(options.lists, "--lists"),
+        source=existing_folder(options.source, "--from"),
+        lists=existing_folder(options.lists, "--lists"),
         without_lists=options.no_lists,
         url_base=options.url_base,
         allow_unverified=options.allow_unverified,
@@ -124,11 +124,3 @@ def _step(dataset: str, step: str) -> Callable[..., Any]:
         raise SettingsError(f"there is nothing to {step} of {dataset}; expected one of {', '.join(with_step)}")
     function: Callable[..., Any] = getattr(import_module(f"{packages[dataset]}.{step}"), step)
     return function
-
-
-def _folder(text: str | None, option: str) -> Path | None:
-    """Return the folder an option names; SettingsError where it does not exist."""
-    path = Path(text).expanduser() if text else None
-    if path is not None and not path.is_dir():
-        raise SettingsError(f"{option} is {path}, which is no folder; expected the folder that holds the files")
-    return path

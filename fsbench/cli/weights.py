@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsbench.config.limits import real, whole
+from fsbench.config.limits import existing_folder, real, whole
 from fsbench.errors import CheckpointError, FsbenchError, SettingsError, user_message
 from fsbench.terminal import print_block, print_line
 
@@ -96,9 +96,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.weights.fetch import Fetcher
     from fsbench.weights.table import find
 
-    source = Path(options.source).expanduser() if options.source else None
-    if source is not None and not source.is_dir():
-        raise SettingsError(f"--from is {source}, which is no folder; expected the folder that holds the files")
+    source = existing_folder(options.source, "--from")
     methods = options.method.split(",") if options.method else []
     needed = {method: needed_weights(method) for method in methods}
     for method in (method for method, name in needed.items() if name is None):

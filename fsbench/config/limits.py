@@ -72,6 +72,14 @@ def check_output_file(path: Path, option: str) -> None:
         raise SettingsError(f"{option} is {path}, but nothing can be written to {path.parent}; choose another folder")
 
 
+def existing_folder(text: str | None, option: str) -> Path | None:
+    """Return the folder that `option` gave as `text`, None where it gave none; SettingsError where there is no such."""
+    path = Path(text).expanduser() if text else None
+    if path is not None and not path.is_dir():
+        raise SettingsError(f"{option} is {path}, which is no folder; expected the folder that holds the files")
+    return path
+
+
 def check_replaced(path: Path, option: str, kind: str, check: Callable[[Path], object]) -> None:
     """Raise SettingsError if writing to `path`, which `option` gave, would replace a file of another kind.
 

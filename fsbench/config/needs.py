@@ -154,19 +154,18 @@ def fetch_command(name: str) -> str:
     return f"fsbench weights fetch {name}"
 
 
-def needed_weights(method: str, dataset: str | None = None, backbone: str | None = None) -> str | None:
+def needed_weights(method: str, dataset: str | None = None) -> str | None:
     """Return the name of the published weights that a run takes; None where they come with the repository.
 
     Args:
         method: a method or an alias.
         dataset: the data set, which may bring a backbone along; None for the method's own.
-        backbone: the backbone that is asked for; None for that of the method or the data set.
 
     Raises:
         SettingsError: a name is unknown, or method and data set are for different tasks.
     """
     found = None
-    for file in config_files(method, dataset, backbone=backbone):
+    for file in config_files(method, dataset):
         model = read_settings(file).get("model") or {}
         found = ((model.get("init_args") or {}).get("backbone") or {}).get("name") or found
     return found if found in weight_files() else None

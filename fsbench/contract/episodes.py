@@ -105,9 +105,9 @@ def segmentation_episode(
     )
 
 
-def training_batch(seed: int, shots: int, size: int, episodes: int = 2) -> EpisodeBatch:
-    """Draw a batch of 1-way episodes with their truth at (S, S), as a training step gets it."""
-    return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(episodes)])
+def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
+    """Draw a batch of two 1-way episodes with their truth at (S, S), as a training step gets it."""
+    return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(2)])
 
 
 def with_another_truth(episode: EpisodeBatch, seed: int) -> EpisodeBatch:

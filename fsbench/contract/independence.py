@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fsbench.contract.episodes import CLASSES, training_batch, with_another_truth
 from fsbench.contract.outcome import DifferenceError, NotApplicableError, ViolationError, frame_words
-from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, copied, difference, join, run_test
+from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, copied, join, require_same, run_test
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
@@ -59,17 +59,13 @@ def check_truth(subject: Subject) -> str:
                 changed = answer(subject.method, with_another_truth(episode, subject.seed))
             else:
                 changed, words = _answer_mixed_queries(subject.method, episode), "the order of the queries"
-            found = difference(answer(subject.method, episode), changed)
+            given = answer(subject.method, episode)
         except TruthError as error:
             raise ViolationError(
                 f"a method that asks for the truth ({frame_words(error, -2)})", "none", "predict from the episode alone"
             ) from error
-        if found is not None:
-            raise DifferenceError(
-                f"other answers with another truth ({found})",
-                "equal bits",
-                "predict from the supports and the query's image alone",
-            )
+        advice = "predict from the supports and the query's image alone"
+        require_same(given, changed, "other answers with another truth", advice)
     return f"not asked for, and equal bits in {EPISODES} episodes where {words} and classes were exchanged"
 
 
@@ -95,13 +91,8 @@ def check_batch(subject: Subject) -> str:
     for words, predict in ways.items():
         method.backbone.cache.clear()
         for index, (first, second) in enumerate(zip(alone, predict(), strict=True)):
-            found = difference(first, second)
-            if found is not None:
-                raise DifferenceError(
-                    f"episode {index} answered otherwise {words} than alone ({found})",
-                    "equal bits",
-                    "keep nothing from one episode to the next and compute each by itself",
-                )
+            advice = "keep nothing from one episode to the next and compute each by itself"
+            require_same(first, second, f"episode {index} answered otherwise {words} than alone", advice)
     return f"equal bits of {EPISODES} episodes alone, in a batch and in the opposite order"
 
 
@@ -176,13 +167,13 @@ def check_determinism(subject: Subject) -> str:
         with seed_torch(seed):
             found.append([answer(method, episode) for episode in episodes])
     for one, other in zip(*found, strict=True):
-        differs = difference(one, other)
-        if differs is not None:
-            raise DifferenceError(
-                f"two runs that differ ({differs})",
-                "equal bits from weights and episode alone",
-                "draw from a generator that is seeded by the episode, and start from seeded weights",
-            )
+        require_same(
+            one,
+            other,
+            "two runs that differ",
+            "draw from a generator that is seeded by the episode, and start from seeded weights",
+            "equal bits from weights and episode alone",
+        )
     if not (first.learns and subject.segments):
         return f"equal bits of {EPISODES} episodes in two runs"
     losses = []

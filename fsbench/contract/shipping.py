@@ -11,8 +11,8 @@ from functools import cache
 import torch
 
 from fsbench.config.build import parse, quiet
-from fsbench.contract.outcome import DifferenceError, ViolationError
-from fsbench.contract.subject import Answer, Episode, Subject, answer, difference
+from fsbench.contract.outcome import ViolationError
+from fsbench.contract.subject import Answer, Episode, Subject, answer, require_same
 from fsbench.core.released_format import WRITTEN_BY
 
 EPISODES = 2
@@ -32,13 +32,8 @@ def check_another_process(subject: Subject) -> str:
         ) from error
     there = _remote_answers(shipped, subject.arguments, episodes)
     for one, other in zip(here, there, strict=True):
-        found = difference(one, other)
-        if found is not None:
-            raise DifferenceError(
-                f"other answers in another process ({found})",
-                "equal bits",
-                "keep all that an answer depends on in the object, not in globals of a module",
-            )
+        advice = "keep all that an answer depends on in the object, not in globals of a module"
+        require_same(one, other, "other answers in another process", advice)
     return f"equal bits of {EPISODES} episodes in a spawned process ({len(shipped) / 2**20:.1f} MiB pickled)"
 
 
@@ -105,11 +100,6 @@ def check_checkpoint(subject: Subject) -> str:
     other.load_state_dict(read["state_dict"])
     for index in range(EPISODES):
         episode = subject.episode(50 + index)
-        found = difference(answer(saved, episode), answer(other, episode))
-        if found is not None:
-            raise DifferenceError(
-                f"other answers after loading ({found})",
-                "equal bits",
-                "register every learned tensor as a parameter or a buffer",
-            )
+        advice = "register every learned tensor as a parameter or a buffer"
+        require_same(answer(saved, episode), answer(other, episode), "other answers after loading", advice)
     return f"{len(read['state_dict'])} tensors written and loaded; equal bits of {EPISODES} episodes; equal describe()"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fsbench.config.build import quiet
 from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
+from fsbench.contract.outcome import DifferenceError
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
@@ -182,7 +183,7 @@ def copied(episode: Episode) -> Episode:
     return replace(episode, support=episode.support.clone(), query=episode.query.clone(), images=images)
 
 
-def difference(first: Answer, second: Answer) -> str | None:
+def _difference(first: Answer, second: Answer) -> str | None:
     """Return how many entries of two answers differ, in words; None where all bits are equal."""
     for name, value in first.items():
         other = second[name]
@@ -191,6 +192,13 @@ def difference(first: Answer, second: Answer) -> str | None:
         if not torch.equal(value, other):
             return f"{int((value != other).sum())} of {value.numel()} entries of {name} differ"
     return None
+
+
+def require_same(first: Answer, second: Answer, found: str, advice: str, expected: str = "equal bits") -> None:
+    """Raise DifferenceError, which says what was `found`, unless all bits of two answers are equal."""
+    differs = _difference(first, second)
+    if differs is not None:
+        raise DifferenceError(f"{found} ({differs})", expected, advice)
 
 
 def _answer(result: Any) -> Answer:

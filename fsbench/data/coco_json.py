@@ -3,7 +3,8 @@
 Objects become small arrays while the file is parsed, so that the floats of a 330 MB file are never all in memory.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,21 @@ from fsbench.files.images import MASK_PIXELS
 
 _FAR = 1 << 15
 """Vertices this far out are damage; nearer ones fit into int16."""
+
+
+@contextmanager
+def annotation_errors(path: Path, expected: str) -> Iterator[None]:
+    """Turn what reading the annotation file `path` raises in the block into a DataError that says what is `expected`.
+
+    Raises:
+        DataError: the file cannot be read, or does not hold what it should.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise DataError(f"annotation file {path} cannot be used: {error}; expected {expected}") from error
 
 
 class _Image(NamedTuple):
@@ -53,17 +69,10 @@ def read_instances(path: Path, sha256: str, class_names: Sequence[str], paints_c
     Raises:
         DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.
     """
-    try:
+    with annotation_errors(path, "a complete instances file of COCO's form; put a sound copy there"):
         content = read_json(path, "annotations", object_hook=partial(_compact, paints_crowds=paints_crowds))
         images, objects, crowds = _lists(content)
         return _arrays(path, sha256, images, objects, crowds, _class_numbers(content["categories"], class_names))
-    except OSError as error:
-        raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
-    except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(
-            f"annotation file {path} cannot be used: {error}; expected a complete instances file of COCO's form; put a "
-            "sound copy there"
-        ) from error
 
 
 def _compact(entry: dict[str, Any], paints_crowds: bool) -> Any:

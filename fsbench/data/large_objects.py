@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fsbench.data.coco_json import annotation_errors
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.segmentations import union_mask
 from fsbench.errors import DataError
@@ -111,20 +112,13 @@ def read_large_objects(path: Path) -> LargeObjects:
     Raises:
         DataError: not a complete JSON file, not instance annotations with areas, or entries that do not fit together.
     """
-    try:
+    with annotation_errors(path, "a complete instances file of COCO's form, with areas; put a sound copy there"):
         sha256 = sha256_file(path)
         kept = load_json(_FORMAT, sha256)
         if kept is None:
             kept = _plain(read_json(path, "annotations", object_hook=_compact))
             save_json(_FORMAT, sha256, kept)
         return _from_plain(kept, path, sha256)
-    except OSError as error:
-        raise DataError(f"annotation file {path} cannot be read ({error.strerror}); check the file") from error
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise DataError(
-            f"annotation file {path} cannot be used: {error}; expected a complete instances file of COCO's form, with "
-            "areas; put a sound copy there"
-        ) from error
 
 
 def large_objects(content: Mapping[str, Any]) -> LargeObjects:

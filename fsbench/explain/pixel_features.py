@@ -29,12 +29,11 @@ class PixelSample:
 
     Args:
         per_episode: Most pixels of a query.
-        seed: Seed of the choice.
     """
 
-    def __init__(self, per_episode: int, seed: int = 0):
+    def __init__(self, per_episode: int):
         self.per_episode = per_episode
-        self.generator = np.random.RandomState(seed)
+        self.generator = np.random.RandomState(0)
         self.points: dict[str, list[np.ndarray]] = {}
         self.labels: list[np.ndarray] = []
 
@@ -58,12 +57,12 @@ class PixelSample:
             self.points.setdefault(name, []).append(maps[:, rows, columns].T.float().cpu().numpy())
 
 
-def tsne(points: np.ndarray, seed: int = 0) -> np.ndarray:
+def tsne(points: np.ndarray) -> np.ndarray:
     """Embed points (n, C) as (n, 2) by t-SNE (scikit-learn), seeded."""
     from sklearn.manifold import TSNE  # slow to import
 
     perplexity = min(30.0, (len(points) - 1) / 3)
-    embedded = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points.astype(np.float64))
+    embedded = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points.astype(np.float64))
     return np.asarray(embedded)
 
 

@@ -1,7 +1,6 @@
 """Measure what supports are: size, place and surroundings of the object, and its likeness to the query."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.engine.stored_data import open_dataset
 from fsbench.episodes.episode import Episode
 from fsbench.records.record import Record
-from fsbench.tables.supports.sensitivity import Measure, Properties
+from fsbench.tables.supports.sensitivity import Properties
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,22 +22,12 @@ BEST = 0.1
 """Share of the query's patches that a support's likeness is measured with."""
 
 
-def properties_measure(similarity: bool, settings: Sequence[str] = ()) -> Measure:
-    """Return what measures the supports of a run.
-
-    Args:
-        similarity: measure features of the run's frozen network, too.
-        settings: arguments in LightningCLI's form on top of the run's own, such as where the data are here.
-    """
-    return partial(support_properties, similarity=similarity, settings=settings)
-
-
-def support_properties(record: Record, similarity: bool = False, settings: Sequence[str] = ()) -> Properties:
+def support_properties(record: Record, similarity: bool = False) -> Properties:
     """Measure the supports of every episode of a run, the mean over an episode's supports.
 
     Args:
         record: a run of segmentation.
-        similarity, settings: see `properties_measure`.
+        similarity: measure features of the run's frozen network, too.
 
     Returns:
         See `fsbench.tables.supports.sensitivity.Properties`; NaN for the similarity of supports without a patch of the
@@ -46,7 +35,7 @@ def support_properties(record: Record, similarity: bool = False, settings: Seque
     """
     if not record.protocol.has_masks:
         return {}
-    index = open_dataset(record, settings)
+    index = open_dataset(record)
     seen: dict[tuple[str, int], tuple[float, float, float]] = {}
     episodes = sorted(record.manifest.tested_episodes, key=lambda episode: episode.index)
     measured = []
@@ -59,7 +48,7 @@ def support_properties(record: Record, similarity: bool = False, settings: Seque
     table = np.array(measured)
     found = {name: table[:, column] for column, name in enumerate(("object size", "off centre", "clutter"))}
     if similarity:
-        found["similarity"] = _similarities(record, index, settings)
+        found["similarity"] = _similarities(record, index)
     return found
 
 
@@ -89,12 +78,12 @@ def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float,
     return size, float(away), clutter(pixels, mask)
 
 
-def _similarities(record: Record, index: SegmentationIndex, settings: Sequence[str]) -> np.ndarray:
+def _similarities(record: Record, index: SegmentationIndex) -> np.ndarray:
     """Measure the likeness of every episode's supports to its query, by features of the run's frozen network."""
     # torch, which the other properties spare
     from fsbench.engine.restore import load_run
 
-    experiment = load_run(record.path, settings)
+    experiment = load_run(record.path)
     side = experiment.data.image_size
 
     def encoded(name: str) -> "Tensor":

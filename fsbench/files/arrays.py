@@ -24,19 +24,19 @@ _COMPRESSED = 15
 """MATLAB's number of a compressed element."""
 
 
-def read_npz(path: Path, kind: str = "cache") -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file; nothing is unpickled.
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file of the cache; nothing is unpickled.
 
     Raises:
         OSError: as `open_file`.
-        ValueError: it is damaged or holds other things, or more than the limit of its kind.
+        ValueError: it is damaged or holds other things, or more than the limit of the cache's files.
     """
-    with open_file(path, kind) as file:
+    with open_file(path, "cache") as file:
         try:
             with zipfile.ZipFile(file) as members:
                 size = sum(member.file_size for member in members.infolist())
-            if size > LIMITS[kind]:
-                raise ValueError(f"it decompresses to {in_units(size)}; expected at most {in_units(LIMITS[kind])}")
+            if size > LIMITS["cache"]:
+                raise ValueError(f"it decompresses to {in_units(size)}; expected at most {in_units(LIMITS['cache'])}")
             file.seek(0)
             with np.load(file, allow_pickle=False) as saved:
                 return {name: saved[name] for name in saved.files}

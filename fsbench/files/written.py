@@ -82,8 +82,10 @@ def is_half(name: str) -> bool:
 
 
 @contextmanager
-def locked(path: Path, way_out: str = "choose another folder of runs with RUNS=<folder>") -> Iterator[None]:
-    """Hold the lock file `path`; BlockingIOError when another process does.
+def locked(
+    path: Path, way_out: str = "choose another folder of runs with RUNS=<folder>", refusal: str | None = None
+) -> Iterator[None]:
+    """Hold the lock file `path`; no other process can meanwhile.
 
     The lock ends with this process, however that ends: no child inherits it (as `flock` would have it: workers of a
     killed loader hold on for seconds). The file is gone when nobody needs it.
@@ -91,9 +93,11 @@ def locked(path: Path, way_out: str = "choose another folder of runs with RUNS=<
     Args:
         path: the file, in a folder that is there.
         way_out: what to do where the disk has no locks.
+        refusal: message for the user where another process holds the lock; None for callers that wait for it.
 
     Raises:
-        SettingsError: the disk has no locks.
+        SettingsError: the disk has no locks, or another process holds the lock and there is a `refusal`.
+        BlockingIOError: another process holds the lock and there is no `refusal`.
     """
     while True:
         file = path.open("w")
@@ -102,6 +106,8 @@ def locked(path: Path, way_out: str = "choose another folder of runs with RUNS=<
         except OSError as error:
             file.close()
             if error.errno in (errno.EACCES, errno.EAGAIN):
+                if refusal is not None:
+                    raise SettingsError(refusal) from error
                 raise BlockingIOError(error.errno, "locked", str(path)) from error
             raise SettingsError(
                 f"cannot lock {path} ({error.strerror}); expected a file system with locks, so that two processes "
@@ -120,15 +126,18 @@ def locked(path: Path, way_out: str = "choose another folder of runs with RUNS=<
         file.close()
 
 
-def make_folder(path: Path) -> Path:
-    """Create `path`; a clear error where that cannot be done or nothing can be written to it."""
+_OTHER_FOLDER = "choose another (of runs with RUNS=<folder> or --runs <folder>)"
+
+
+def make_folder(path: Path, way_out: str = _OTHER_FOLDER) -> Path:
+    """Create `path` and return it. Raises SettingsError, which ends with `way_out`, where nothing can be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise _not_writable(path, str(error.strerror)) from error
+        raise _not_writable(path, str(error.strerror), way_out) from error
     return path
 
 
@@ -141,10 +150,9 @@ def check_can_be_made(path: Path) -> None:
         raise _not_writable(path, os.strerror(errno.EACCES))
 
 
-def _not_writable(path: Path, reason: str) -> SettingsError:
+def _not_writable(path: Path, reason: str, way_out: str = _OTHER_FOLDER) -> SettingsError:
     return SettingsError(
-        f"cannot write to {path} ({reason}); expected a folder that can be created and written to; "
-        "choose another (of runs with RUNS=<folder> or --runs <folder>)"
+        f"cannot write to {path} ({reason}); expected a folder that can be created and written to; {way_out}"
     )
 
 

@@ -140,12 +140,12 @@ def _job(item: PlannedRun, runs: Path, in_foreground: bool) -> Job:
     return Job(tuple(cell.arguments(runs)), log, cell.request.devices or 1, cell.request.debug, configuration)
 
 
-def last_lines(log: Path, count: int = LAST_LINES) -> list[str]:
+def last_lines(log: Path) -> list[str]:
     """Return a log's last lines that are not empty; of progress bars only the last state."""
     if not log.is_file():
         return []
     lines = [line.rpartition("\r")[2].rstrip() for line in log.read_bytes().decode(errors="replace").split("\n")]
-    return [line for line in lines if line][-count:]
+    return [line for line in lines if line][-LAST_LINES:]
 
 
 class GridDisplay:

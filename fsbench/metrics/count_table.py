@@ -1,10 +1,9 @@
 """Score statistics of a count table: a run of segmentation as a whole, or some of its (episode, way) pairs."""
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -136,20 +135,11 @@ def _queries(frame: "pl.DataFrame", keep: np.ndarray | slice = slice(None)) -> t
     return int(is_there.sum()), (is_there.cumsum() - 1)[numbers]
 
 
-_QUERY_NUMBERS: dict[int, tuple["weakref.ref[Any]", np.ndarray]] = {}
-"""Id of a count table in use -> the table, and its numbers: sorting names takes longer than all other sums."""
-
-
 def _query_numbers(frame: "pl.DataFrame") -> np.ndarray:
-    """Number each row's query image in the order of names; found once for a table."""
-    key = id(frame)
-    owner, numbers = _QUERY_NUMBERS.get(key, (None, None))
-    if numbers is None or owner is None or owner() is not frame:
-        names = frame["query"].to_list()
-        number_of = {name: number for number, name in enumerate(sorted(set(names)))}
-        numbers = np.array([number_of[name] for name in names], dtype=int)
-        _QUERY_NUMBERS[key] = weakref.ref(frame, lambda _: _QUERY_NUMBERS.pop(key, None)), numbers
-    return numbers
+    """Number each row's query image in the order of names."""
+    names = frame["query"].to_list()
+    number_of = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([number_of[name] for name in names], dtype=int)
 
 
 def _sum_at(shape: tuple[int, ...], where: tuple[np.ndarray, ...], values: np.ndarray) -> np.ndarray:

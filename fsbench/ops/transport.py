@@ -39,12 +39,6 @@ def transport_cost(cost: np.ndarray) -> float:
         used |= _best(savings, ADDED) & (savings > -largest)  # also those that may save something next
 
 
-def transport_cost_reference(cost: np.ndarray) -> float:
-    """Compute `transport_cost` by one linear program of all ways."""
-    used = np.ones(cost.shape, bool)
-    return _solve(np.asarray(cost, np.float64), *np.nonzero(used))[0]
-
-
 def _first_ways(cost: np.ndarray) -> np.ndarray:
     """Choose the nearest ways (r, c) bool of each row and column, and a staircase of ways that a transport can take."""
     rows, columns = cost.shape

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fsbench.data.file_digests import file_state
-from fsbench.errors import DataError, SettingsError
+from fsbench.errors import DataError
 from fsbench.files import locked, make_folder, remove_halves
 from fsbench.predict.journal import FILE, PredictionJournal
 from fsbench.predict.load_images import LoadedImage
@@ -70,18 +70,16 @@ def predict_folder(
         SettingsError: `out` has results of other settings, or another process works there.
     """
     make_folder(out)
-    try:
-        with locked(out / ".lock", "choose another --out"):
-            resumes = (out / FILE).is_file()
-            journal = PredictionJournal(out, predictor.identity, force)
-            try:
-                if resumes:  # else no file in it is ours
-                    _remove_halves(out)
-                return _FolderRun(predictor, out, journal, threads, steps, report).predict(images)
-            finally:
-                journal.close()
-    except BlockingIOError:
-        raise SettingsError(f"another process writes to {out}; wait for it or choose another --out") from None
+    taken = f"another process writes to {out}; wait for it or choose another --out"
+    with locked(out / ".lock", "choose another --out", taken):
+        resumes = (out / FILE).is_file()
+        journal = PredictionJournal(out, predictor.identity, force)
+        try:
+            if resumes:  # else no file in it is ours
+                _remove_halves(out)
+            return _FolderRun(predictor, out, journal, threads, steps, report).predict(images)
+        finally:
+            journal.close()
 
 
 def _remove_halves(out: Path) -> None:

@@ -4,9 +4,8 @@ The atlas (`benchmarks/published/atlas`) states them of published evaluation pro
 (`Protocol.conditions`), so that a run of ours and a reported figure are compared in the same words.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 NOT_STATED = "not stated"
 """A protocol, such as one of an installed package, that does not say."""
@@ -72,20 +71,6 @@ class Conditions:
     void: str = NOT_STATED
     metric: str = NOT_STATED
     fb_iou: str = NOT_STATED
-
-
-VOCABULARY: Mapping[str, tuple[str, ...]] = {
-    "image_lists": get_args(ImageLists),
-    "min_object": get_args(MinObject),
-    "episode_draw": get_args(EpisodeDraw),
-    "depends_on": get_args(DependsOn),
-    "geometry": get_args(ImageGeometry),
-    "compared_at": get_args(ComparedAt),
-    "void": get_args(Void),
-    "metric": get_args(Metric),
-    "fb_iou": get_args(FBIoU),
-}
-"""Closed lists by the names of `Conditions`; `episodes_per_fold` and `seeds` are free, as numbers are."""
 
 
 class ListsAndDraw(NamedTuple):

@@ -117,7 +117,7 @@ def augment(
     return replace(episode, classes=tuple(supports), supports=tuple(map(tuple, supports.values())), augmented=True)
 
 
-def size_pool(pairs: PairList, query_sampling: QuerySampling, *, way: int, shot: int, seed: int = 0) -> Pool:
+def size_pool(pairs: PairList, query_sampling: QuerySampling, *, way: int, shot: int) -> Pool:
     """Return the pool of a size-restricted split (fscs-protocol §5): grouped by class, filtered, shuffled once.
 
     Data sets with sequential queries (PASCAL) keep every class in `class_ids` in order of first appearance and filter
@@ -131,5 +131,5 @@ def size_pool(pairs: PairList, query_sampling: QuerySampling, *, way: int, shot:
         class_ids = list(enough)
         queries = enough
     shuffled = [(name, number) for number, names in queries.items() for name in names]
-    np.random.RandomState(seed).shuffle(shuffled)
+    np.random.RandomState(0).shuffle(shuffled)
     return Pool(shuffled, pairs.images_of, class_ids, "sequential")

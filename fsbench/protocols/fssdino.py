@@ -20,7 +20,7 @@ from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
-from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.pools import LEAVE_OUT, Pool, TooFewImages
 from fsbench.protocols.segmentation import TestAlone
 
 
@@ -95,8 +95,7 @@ class FSSDINO(TestAlone):
             counts = ", ".join(f"{index.name_of(number)} {len(found.images_of[number])}" for number in small)
             raise DataError(
                 f"{index.name} fold {task.fold}: too few images with large objects of some classes ({counts}; {needed} "
-                "each are needed); take the complete images and annotations, lower SHOT, or leave these classes out "
-                "with DROP_SMALL=1 (--drop-small), which the record will say"
+                f"each are needed); take the complete images and annotations, lower SHOT, or {LEAVE_OUT}"
             )
         official = self.episode_count(index.name, 0)
         requested = official if task.episodes is None else task.episodes

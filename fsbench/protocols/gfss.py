@@ -20,7 +20,7 @@ from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
 from fsbench.protocols.conditions import NOT_STATED, Conditions, ListsAndDraw
 from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import QuerySize
-from fsbench.protocols.pools import Pool
+from fsbench.protocols.pools import LEAVE_OUT, Pool
 
 Refill = Literal["official", "own_class"]
 Name = TypeVar("Name")
@@ -157,7 +157,7 @@ class GFSS(Generalised):
                 + (
                     ": without these classes, which DROP_SMALL=1 (--drop-small) leaves out, none remains"
                     if task.skip_small_classes
-                    else ", or leave these classes out with DROP_SMALL=1 (--drop-small), which the record will say"
+                    else f", or {LEAVE_OUT}"
                 )
             )
         ordered = (*base, *novel)

@@ -58,6 +58,10 @@ def ordinary_pool(index: SegmentationIndex, pairs: PairList, class_ids: Sequence
     return Pool(pairs.pairs, index.support_images(pairs), sorted(class_ids), index.query_sampling)
 
 
+LEAVE_OUT = "leave these classes out with DROP_SMALL=1 (--drop-small), which the record will say"
+"""Way out for tests of which some classes cannot be tested."""
+
+
 def too_few_images(
     index: SegmentationIndex,
     pairs: PairList,
@@ -82,6 +86,5 @@ def too_few_images(
         )
     return (
         f"{index.name} fold {fold}: too few images of some classes for a query and its supports "
-        f"({small}; {needed} each are needed); add images, lower {option}, or leave these classes out with "
-        "DROP_SMALL=1 (--drop-small), which the record will say"
+        f"({small}; {needed} each are needed); add images, lower {option}, or {LEAVE_OUT}"
     )

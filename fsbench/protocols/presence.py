@@ -24,7 +24,7 @@ from fsbench.metrics.presence import best_threshold, presence_sums
 from fsbench.metrics.scores import COMMON, PRESENCE
 from fsbench.protocols.base import OTHERS, Choice, FurtherAnswer, Provider
 from fsbench.protocols.conditions import Conditions
-from fsbench.protocols.pools import Pool
+from fsbench.protocols.pools import LEAVE_OUT, Pool
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.support_draws import SupportRedraw
 
@@ -80,15 +80,15 @@ class CompleteLabelMaps(KnownAbsence):
         return not pixels.get(number) and not (pixels.get(VOID) and has_unnamed(self.index.label_map(name)))
 
 
-def has_unnamed(labels: np.ndarray, rim: int = RIM) -> bool:
-    """Return whether a label map (H, W) uint8 has void pixels more than `rim` pixels from every object."""
+def has_unnamed(labels: np.ndarray) -> bool:
+    """Return whether a label map (H, W) uint8 has void pixels more than `RIM` pixels from every object."""
     import cv2  # with its 60 MB
 
     elsewhere = ((labels == 0) | (labels == VOID)).astype(np.uint8)
     if elsewhere.all():
         return bool((labels == VOID).any())
     distance = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return bool((distance[labels == VOID] > rim).any())
+    return bool((distance[labels == VOID] > RIM).any())
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class Presence(Segmentation):
             reasons = "; ".join(f"{index.name_of(number)}: {reason}" for number, reason in unusable.items())
             raise DataError(
                 f"{index.name} fold {task.fold}: no episodes about some classes ({reasons}); use the complete images, "
-                "lower SHOT, or leave these classes out with DROP_SMALL=1 (--drop-small), which the record will say"
+                f"lower SHOT, or {LEAVE_OUT}"
             )
         kept = PairList(tuple(pair for pair in pairs.pairs if pair[1] not in unusable), pairs.origin)
         return kept, pool, None

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fsbench.errors import FsbenchError, SettingsError, user_message
+from fsbench.errors import FsbenchError, user_message
 from fsbench.files import locked, make_folder, remove_halves, write_text
 from fsbench.terminal import is_verbose
 
@@ -62,7 +62,8 @@ class RunDirectory:
         make_folder(self.folder.parent)
         with self._stack:
             if self.rank == 0:
-                self._stack.enter_context(_run_lock(self.folder))
+                taken = f"another process is working on {self.folder}; wait for it or stop it"
+                self._stack.enter_context(locked(_lock_file(self.folder), refusal=taken))
             self._open()
             self._stack = self._stack.pop_all()  # nothing failed: hold everything until the end of the block
         return self
@@ -108,15 +109,9 @@ class RunDirectory:
             replace(self.folder)
 
 
-@contextmanager
-def _run_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of the run in `folder`, a file beside it; SettingsError at once if another process does."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder.with_name(f".{folder.name}.lock")))
-        except BlockingIOError as error:
-            raise SettingsError(f"another process is working on {folder}; wait for it or stop it") from error
-        yield
+def _lock_file(folder: Path) -> Path:
+    """Return the lock file of the run in `folder`; it lies beside the folder."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 class _LogFile(logging.FileHandler):

@@ -6,13 +6,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsbench.download import Digest, RetryPolicy, download
 from fsbench.errors import DataError, SettingsError
-from fsbench.files import locked, read_json, replacing, write_text
+from fsbench.files import locked, make_folder, read_json, replacing, write_text
 from fsbench.paths import weights_folder
 from fsbench.weights.table import INSTALL_PHOTOS, CheckpointSet, WeightFile, find
 
@@ -117,22 +117,10 @@ def _manual_message(name: str, page: str, by_hand: str, place: str) -> str:
 @contextmanager
 def _lock_file(file: WeightFile) -> Iterator[None]:
     """Create the folder of weights and lock the file against other processes that fetch it."""
-    path = file.path
-    with ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(
-                locked(path.with_name(f".{path.name}.lock"), "name another folder with FSBENCH_WEIGHTS")
-            )
-        except BlockingIOError as error:
-            raise SettingsError(
-                f"another `fsbench weights fetch` is fetching {path.name}; wait for it, or stop it"
-            ) from error
-        except OSError as error:
-            raise SettingsError(
-                f"cannot write to {path.parent} ({error.strerror}); expected a folder that can be written to; name "
-                "another with FSBENCH_WEIGHTS"
-            ) from error
+    path, other_folder = file.path, "name another folder with FSBENCH_WEIGHTS"
+    make_folder(path.parent, other_folder)
+    taken = f"another `fsbench weights fetch` is fetching {path.name}; wait for it, or stop it"
+    with locked(path.with_name(f".{path.name}.lock"), other_folder, taken):
         yield
 
 

@@ -90,6 +90,17 @@ class FrozenPSPNet(DilatedLayers):
         """Number of base classes that the base learner distinguishes."""
         return len(self.state["base_learner.2.bias"]) - 1
 
+    def check_base_classes(self, asked: int) -> None:
+        """Raise SettingsError where the base learner has another number of base classes than the test asks for.
+
+        One with random weights may have more, of which the first are taken.
+        """
+        if self.classes < asked or (self.classes > asked and not self.weights_id.startswith("random")):
+            raise SettingsError(
+                f"the backbone {self.weights_id} has {self.classes} base classes, the test asks for {asked}; give a "
+                "PSPNet of this data set and fold"
+            )
+
     def base_logits(self, f4: Tensor, training: bool) -> Tensor:
         """Classify f4 (b, c, h, w) into background and base classes (b, n + 1, h, w).
 

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from benchmarks import ablations
-from benchmarks.protocols import filtering
+from benchmarks.protocols import filtering, single_run
 from fsbench.grid.bench import Request
 from fsbench.metrics.bootstrap import intervals
 
@@ -26,7 +26,7 @@ def test_each_method_is_trained_with_the_filter_and_without_it(make, monkeypatch
         asked.append(request)
         return ([records[request.filter]], []) if request.methods == ["m"] else ([], ["it fails"])
 
-    monkeypatch.setattr(filtering, "bench", bench)
+    monkeypatch.setattr(single_run, "bench", bench)
     page = filtering.compare_filters([["m", "--model.x=1"], ["n"], ["m=best.ckpt"]], options(extra=["--seed=3"]))
     assert [(r.filter, *r.extra) for r in asked[:2]] == [
         ("1", "--model.x=1", "--seed=3"),
@@ -41,7 +41,7 @@ def test_each_method_is_trained_with_the_filter_and_without_it(make, monkeypatch
 
 
 def test_what_is_not_trained_is_not_compared(make, monkeypatch):
-    monkeypatch.setattr(filtering, "bench", lambda request: ([make("m", 0)], []))
+    monkeypatch.setattr(single_run, "bench", lambda request: ([make("m", 0)], []))
     assert "m: is not trained" in filtering.compare_filters([["m"]], options())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.protocols import conditions, finished, in_domain
+from benchmarks.protocols import finished, in_domain, single_run
 from benchmarks.protocols.__main__ import main
 from benchmarks.protocols.finished import (
     TABLES,
@@ -328,7 +328,7 @@ def test_a_checkpoint_of_another_fold_is_tested_without_its_classes_and_its_card
 
 def test_every_protocol_is_a_condition(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(conditions, "bench", lambda request: asked.append(request) or ([], ["no data here"]))
+    monkeypatch.setattr(single_run, "bench", lambda request: asked.append(request) or ([], ["no data here"]))
     assert main(["--dataset", "demo", "--method", "prototype"]) == 0
     assert {request.protocol for request in asked} == set(protocol_names()) - {
         "incontext518",

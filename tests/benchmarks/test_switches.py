@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.protocols import switches
+from benchmarks.protocols import single_run, switches
 from benchmarks.protocols.__main__ import main
 
 
@@ -23,7 +23,7 @@ def asked(monkeypatch):
         )
         return [SimpleNamespace(run=run)], []
 
-    monkeypatch.setattr(switches, "bench", bench)
+    monkeypatch.setattr(single_run, "bench", bench)
     return requests
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from datamodules.indexes.views import SEPARATOR, view_photo
+from fsbench.data.coco_json import annotation_errors
 from fsbench.data.segmentations import union_mask
 from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError
@@ -94,7 +95,8 @@ class CocoBoxIndex(Coco):
         """The objects of the file, id -> name, height and width of each image, and the file's sha256."""
         self.require_parts(FOLDER)
         path = self.annotation_file(FOLDER)
-        try:
+        form = f"a complete instances file of COCO's form with {len(CLASS_NAMES)} categories; fetch it again"
+        with annotation_errors(path, form):
             content = read_json(path, "annotations")
             categories = sorted(int(category["id"]) for category in content["categories"])
             if len(categories) != len(CLASS_NAMES):
@@ -107,11 +109,6 @@ class CocoBoxIndex(Coco):
             unknown = next((item for item in objects.by_id.values() if item.image not in images), None)
             if unknown is not None:
                 raise ValueError(f"annotation {unknown.id} is on image {unknown.image}, which is not listed")
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"annotation file {path} cannot be used: {error}; expected a complete instances file of COCO's form "
-                f"with {len(CLASS_NAMES)} categories; fetch it again"
-            ) from error
         return objects, images, sha256_file(path)
 
     @cached_property

@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.datasets.deepglobe.crops import crops
 from datamodules.prepare.by_hand import find_archive
-from datamodules.prepare.job import Job
+from datamodules.prepare.job import Job, incomplete, unpublished
 from datamodules.prepare.making import has_content, making_place, publish
 from datamodules.prepare.unpack import unpack
 from fsbench.data.image_io import read_image
@@ -47,7 +47,7 @@ def prepare_crops(job: Job, with_all: bool) -> list[str]:
             publish(making, target)
     job.note(archive, None, verified=False)
     return [
-        f"{archive.name}: no checksum is published; its sha256 is in prepared.json",
+        unpublished(archive.name),
         f"{kept} crops of {len(names)} scenes"
         + ("" if with_all else "; the paper of PATNet counts 5666, which nobody has checked"),
     ]
@@ -67,10 +67,7 @@ def scene_names(scenes: Path, archive: Path, allow_incomplete: bool) -> list[str
     if masks - images:
         raise DataError(f"archive {archive} has {min(masks - images)}_mask.png without its image; fetch it again")
     if not masks or (len(masks) != SCENES and not allow_incomplete):
-        raise DataError(
-            f"archive {archive} has a mask of {len(masks)} scenes; expected the {SCENES} of the training part; fetch "
-            "it again, or use what is there with --allow-unverified"
-        )
+        raise incomplete(archive, f"a mask of {len(masks)} scenes", f"the {SCENES} of the training part")
     return sorted(masks)
 
 

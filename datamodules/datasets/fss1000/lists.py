@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, list_folders, missing_list
+from datamodules.lists.text_file import read_list
 from fsbench.errors import DataError
-from fsbench.files import read_text
 
 PARTS = ("trn", "val", "test")
 SIZES = {"trn": 520, "val": 240, "test": 240}
@@ -98,10 +98,7 @@ def _names(places: Sequence[Path], part: str) -> tuple[str, ...]:
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise missing_list(f"{paths[0]} does not exist; expected the lists trn.txt, val.txt and test.txt", "fss1000")
-    try:
-        names = [line.strip() for line in read_text(path, "list").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"list {path} cannot be read ({error}); expected a text file; fetch it again") from error
+    names = [line.strip() for line in read_list(path).splitlines() if line.strip()]
     for name in names:
         if not re.fullmatch(r"\w[\w.' +&()-]*", name):
             raise DataError(f"list {path} has the line {name[:80]!r}; expected names of folders; fetch it again")

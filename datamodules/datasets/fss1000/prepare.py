@@ -5,11 +5,10 @@ from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, INNER_FOLDERS
 from datamodules.prepare.by_hand import find_archive
-from datamodules.prepare.job import Job
+from datamodules.prepare.job import Job, incomplete, unpublished
 from datamodules.prepare.list_files import provide_lists
 from datamodules.prepare.making import making_place, publish
 from datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
 
 ARCHIVES = tuple(
     f"{stem}{suffix}"
@@ -35,7 +34,7 @@ def prepare(job: Job) -> list[str]:
             _check_structure(making, archive, job.allow_unverified)
             job.note(archive, None, verified=False)
             publish(making, job.root / "FSS-1000")
-        remarks.append(f"{archive.name}: no checksum is published; its sha256 is in prepared.json")
+        remarks.append(unpublished(archive.name))
     return remarks
 
 
@@ -52,7 +51,5 @@ def _check_structure(making: Path, archive: Path, allow_incomplete: bool) -> Non
     missing_files = sorted(f"{name}/{min(expected - files)}" for name, files in classes.items() if expected - files)
     if (len(classes) != CLASSES or missing_files) and not (allow_incomplete and classes):
         example = f", and {len(missing_files)} of them lack images, such as {missing_files[0]}" if missing_files else ""
-        raise DataError(
-            f"archive {archive} has {len(classes)} class folders{example}; expected {CLASSES} with 1 to "
-            f"{IMAGES_PER_CLASS}; fetch it again, or use what is there with --allow-unverified"
-        )
+        found = f"{len(classes)} class folders{example}"
+        raise incomplete(archive, found, f"{CLASSES} with 1 to {IMAGES_PER_CLASS}")

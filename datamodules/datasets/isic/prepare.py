@@ -4,11 +4,10 @@ import re
 from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.isic.index import IMAGES, MASKS, NUMBERINGS, lesion_classes
-from datamodules.prepare.job import Job
+from datamodules.prepare.job import Job, incomplete, unpublished
 from datamodules.prepare.making import has_content, making_place, publish
 from datamodules.prepare.unpack import unpack
 from fsbench.data.source import read_source
-from fsbench.errors import DataError
 
 ARCHIVES = read_source("datamodules.datasets.isic").archives
 
@@ -31,7 +30,7 @@ def prepare(job: Job) -> list[str]:
             unpack(archive, making, place)
             _check_complete(making, archive, job.allow_unverified)
             publish(making, target)
-        remarks.append(f"{archive.name}: no checksum is published; its sha256 is in prepared.json")
+        remarks.append(unpublished(archive.name))
     return remarks
 
 
@@ -51,7 +50,4 @@ def _check_complete(making: Path, archive: Path, allow_incomplete: bool) -> None
     """Raise DataError unless a file of every listed image is there, or some with `allow_incomplete`."""
     found = sum(path.is_file() for path in making.rglob("*"))
     if found != len(lesion_classes()) and not (allow_incomplete and found):
-        raise DataError(
-            f"archive {archive} has files of {found} listed images; expected {len(lesion_classes())}; fetch it again, "
-            "or use what is there with --allow-unverified"
-        )
+        raise incomplete(archive, f"files of {found} listed images", str(len(lesion_classes())))

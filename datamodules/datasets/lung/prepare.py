@@ -5,10 +5,9 @@ from pathlib import Path, PurePosixPath
 
 from datamodules.datasets.lung.index import IMAGES, MASKS
 from datamodules.prepare.by_hand import find_archive
-from datamodules.prepare.job import Job
+from datamodules.prepare.job import Job, incomplete, unpublished
 from datamodules.prepare.making import has_content, making_place, publish
 from datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
 
 ARCHIVES = ("chest-xray-masks-and-labels.zip", "archive.zip", "LungSegmentation.zip", "Lung Segmentation.zip")
 """File names under which the archive is known."""
@@ -48,14 +47,11 @@ def prepare_images(job: Job, wanted: str, masks: int) -> list[str]:
         _check_complete(making, archive, masks, job.allow_unverified)
         job.note(archive, None, verified=False)
         publish(making, target)
-    return [f"{archive.name}: no checksum is published; its sha256 is in prepared.json"]
+    return [unpublished(archive.name)]
 
 
 def _check_complete(making: Path, archive: Path, masks: int, allow_incomplete: bool) -> None:
     """Raise DataError unless there are as many masks as there should be, or some with `allow_incomplete`."""
     found = sum(1 for _ in (making / MASKS).glob("*.png"))
     if found != masks and not (allow_incomplete and found):
-        raise DataError(
-            f"archive {archive} has {found} masks; expected {masks}; fetch it again, or use what is there with "
-            "--allow-unverified"
-        )
+        raise incomplete(archive, f"{found} masks", str(masks))

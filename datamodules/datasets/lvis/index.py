@@ -8,7 +8,7 @@ from typing import Any
 
 from datamodules.datasets.lvis.own_file import FILE as OWN_FILE
 from datamodules.datasets.lvis.own_file import OwnFile, Verified, read_own_file
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, view_photo
+from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, other_version, require_parts, view_photo
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.source import missing
 from fsbench.errors import DataError
@@ -41,13 +41,8 @@ class Lvis(ViewIndex):
     def __init__(self, root: str):
         self.root = Path(root).expanduser()
         self.file = next((name for name in (FILE, OWN_FILE) if (self.root / name).exists()), FILE)
-        absent = [part for part in (self.file, "coco") if not (self.root / part).exists()]
-        if absent:
-            raise missing(
-                f"{root} has no {' and no '.join(absent)}; expected {FILE} and the photos coco/{{train,val}}2017, or "
-                f"for PROTOCOL=presence alone {OWN_FILE} and these",
-                __package__,
-            )
+        expected = f"{FILE} and the photos coco/{{train,val}}2017, or for PROTOCOL=presence alone {OWN_FILE} and these"
+        require_parts(self.root, (self.file, "coco"), expected, __package__)
 
     def require_list(self) -> None:
         """Raise DataError unless the authors' list is there, by whose order the published tests draw."""
@@ -162,4 +157,4 @@ class Lvis(ViewIndex):
         return int(key)
 
     def _other_form(self, found: str) -> DataError:
-        return missing(f"{self.root / self.file} is of another version: {found}; expected {_FORM}", __package__)
+        return other_version(self.root / self.file, found, _FORM, __package__)

@@ -6,10 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, view_photo
+from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, other_version, require_parts, view_photo
 from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.disk_cache import load_json, save_json
-from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.files import sha256_file
 
@@ -41,13 +40,8 @@ class PacoPart(ViewIndex):
 
     def __init__(self, root: str):
         self.root = Path(root).expanduser()
-        absent = [part for part in (*FILES.values(), "coco") if not (self.root / part).exists()]
-        if absent:
-            raise missing(
-                f"{root} has no {' and no '.join(absent)}; expected {' and '.join(FILES.values())}, and the photos "
-                "coco/{train,val}2017",
-                __package__,
-            )
+        expected = f"{' and '.join(FILES.values())}, and the photos coco/{{train,val}}2017"
+        require_parts(self.root, (*FILES.values(), "coco"), expected, __package__)
 
     @cached_property
     def category_ids(self) -> list[int]:
@@ -191,4 +185,4 @@ class PacoPart(ViewIndex):
         return dict(content)
 
     def _other_form(self, part: str, found: str) -> DataError:
-        return missing(f"{self.root / FILES[part]} is of another version: {found}; expected {_FORM}", __package__)
+        return other_version(self.root / FILES[part], found, _FORM, __package__)

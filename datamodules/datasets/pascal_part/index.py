@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, view_photo
+from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, other_version, require_parts, view_photo
 from fsbench.data.source import missing
 from fsbench.errors import DataError
 from fsbench.files import read_json
@@ -45,20 +45,19 @@ class PascalPart(ViewIndex):
     def __init__(self, root: str):
         given = Path(root).expanduser()
         self.root = given / "VOC2010" if (given / "VOC2010").is_dir() else given
-        absent = [part for part in (LIST, ANNOTATIONS, PHOTOS) if not (self.root / part).exists()]
-        if absent:
-            raise missing(
-                f"{self.root} has no {' and no '.join(absent)}; expected {LIST}, {ANNOTATIONS} and {PHOTOS}",
-                __package__,
-            )
+        expected = f"{LIST}, {ANNOTATIONS} and {PHOTOS}"
+        require_parts(self.root, (LIST, ANNOTATIONS, PHOTOS), expected, __package__)
 
     @cached_property
     def _super_classes(self) -> dict[int, list[tuple[str, str, list[str], list[str]]]]:
         """Fold -> (object, part, training ids, validation ids) of all parts in the order of the list."""
-        content = self._json(self.root / LIST, _LIST_FORM)
+        path = self.root / LIST
+        content = _read(path, _LIST_FORM)
+        if not isinstance(content, Mapping):
+            raise other_version(path, f"it holds {type(content).__name__}", _LIST_FORM, __package__)
         unknown = sorted(set(content) - {*SUPER_CLASSES})
         if unknown or not content:
-            raise self._other_form(LIST, f"it has the super-class {unknown[:1]}", _LIST_FORM)
+            raise other_version(LIST, f"it has the super-class {unknown[:1]}", _LIST_FORM, __package__)
         try:
             return {
                 SUPER_CLASSES.index(name): [
@@ -69,7 +68,7 @@ class PascalPart(ViewIndex):
                 for name, entry in content.items()
             }
         except (KeyError, TypeError, AttributeError) as error:
-            raise self._other_form(LIST, f"an entry lacks {error}", _LIST_FORM) from error
+            raise other_version(LIST, f"an entry lacks {error}", _LIST_FORM, __package__) from error
 
     @cached_property
     def classes(self) -> tuple[Part, ...]:
@@ -144,8 +143,8 @@ class PascalPart(ViewIndex):
         try:
             left, top, right, bottom = (int(value) for value in box.values())  # type: ignore[union-attr]
         except (AttributeError, TypeError, ValueError, OverflowError) as error:  # the last of infinity
-            file = str(self.label_file(name))
-            raise self._other_form(file, f"object {name} has the box {str(box)[:60]}", _FORM) from error
+            found = f"object {name} has the box {str(box)[:60]}"
+            raise other_version(self.label_file(name), found, _FORM, __package__) from error
         return slice(top, bottom), slice(left, right)
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
@@ -163,17 +162,6 @@ class PascalPart(ViewIndex):
 
     def _annotated(self, image: str) -> list[dict[str, Any]]:
         return _read_objects(self.root / ANNOTATIONS / f"{image}.json")
-
-    @staticmethod
-    def _json(path: Path, form: str) -> dict[str, Any]:
-        content = _read(path, form)
-        if not isinstance(content, Mapping):
-            raise PascalPart._other_form(str(path), f"it holds {type(content).__name__}", form)
-        return dict(content)
-
-    @staticmethod
-    def _other_form(file: str, found: str, form: str) -> DataError:
-        return missing(f"{file} is of another version: {found}; expected {form}", __package__)
 
 
 def _meet(box: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
@@ -203,7 +191,5 @@ def _read_objects(path: Path) -> list[dict[str, Any]]:
             for part in parts
         )
         if not sound or not isinstance(item.get("name"), str):
-            raise missing(
-                f"{path} is of another version: an object has no name or parts; expected {_FORM}", __package__
-            )
+            raise other_version(path, "an object has no name or parts", _FORM, __package__)
     return list(objects or ())

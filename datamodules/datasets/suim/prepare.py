@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.datasets.suim.index import IMAGES, MASKS
 from datamodules.prepare.by_hand import archive_at_hand, find_archive
-from datamodules.prepare.job import Job
+from datamodules.prepare.job import Job, incomplete, unpublished
 from datamodules.prepare.making import discard, has_content, making_place, publish
 from datamodules.prepare.unpack import unpack
 from fsbench.data.image_io import read_image
@@ -44,10 +44,7 @@ def prepare(job: Job) -> list[str]:
         archives = _unpack_parts(job, parts)
         names = _masks(parts)
         if len(names) != TOTAL and not (job.allow_unverified and names):
-            raise DataError(
-                f"{', '.join(map(str, archives))}: {len(names)} images with a mask; expected {TOTAL}; fetch them "
-                "again, or use what is there with --allow-unverified"
-            )
+            raise incomplete(", ".join(map(str, archives)), f"{len(names)} images with a mask", str(TOTAL))
         with making_place(target) as making:
             for name, (image, mask) in names.items():
                 (making / IMAGES).mkdir(parents=True, exist_ok=True)
@@ -56,7 +53,7 @@ def prepare(job: Job) -> list[str]:
             for archive in archives:
                 job.note(archive, None, verified=False)
             publish(making, target)
-    return [f"{archive.name}: no checksum is published; its sha256 is in prepared.json" for archive in archives]
+    return [unpublished(archive.name) for archive in archives]
 
 
 def _unpack_parts(job: Job, parts: Path) -> list[Path]:

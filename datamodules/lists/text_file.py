@@ -1,0 +1,23 @@
+"""Read a list that is a text file."""
+
+from pathlib import Path
+
+from fsbench.errors import DataError
+from fsbench.files import read_text
+
+
+def read_list(path: Path, kind: str = "list", expected: str = "a text file; fetch it again") -> str:
+    """Return the text of the list `path`.
+
+    Args:
+        path: the file.
+        kind: kind of the file, which limits its size, see `fsbench.files.read_text`.
+        expected: what the file should be, and what to do.
+
+    Raises:
+        DataError: the file cannot be read or is no text.
+    """
+    try:
+        return read_text(path, kind)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"list {path} cannot be read ({error}); expected {expected}") from error
