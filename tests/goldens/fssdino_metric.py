@@ -1,14 +1,12 @@
 """The product's scores of label maps under FSSDINO's protocol, and the matrix that defines them (fssdino.md §4)."""
 
 import numpy as np
-import polars as pl
 import torch
 
 from fsbench.metrics.confusion import COUNTS, background_intersection_union, intersection_union
 from fsbench.metrics.episodic import count
 from fsbench.metrics.scores import ScoreStatistics
-from fsbench.protocols.registry import load_protocol
-from tests.fsbench.runs import some_header
+from tests.goldens.meters import protocol_statistics
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -39,15 +37,14 @@ def protocol_scores(counts: np.ndarray) -> dict[str, float]:
             "episode": episode,
             "slot": slot,
             "class_id": slot,
-            "query": str(episode),
             **dict(zip(COUNTS, of_slot, strict=True)),
         }
         for episode, table in enumerate(counts.tolist())
         for slot, of_slot in enumerate(table)
     ]
-    frame = pl.DataFrame(rows).with_columns(present=pl.col("gt") > 0, decided=pl.col("pred") > 0)
-    header = some_header(protocol="fssdino", class_ids=list(range(1, counts.shape[1])))
-    statistics: ScoreStatistics = load_protocol("fssdino").statistics(frame, header)
+    for row in rows:
+        row |= {"present": row["gt"] > 0, "decided": row["pred"] > 0}
+    statistics: ScoreStatistics = protocol_statistics("fssdino", rows, list(range(1, counts.shape[1])))
     return {name: float(value[0]) for name, value in statistics.scores().items()}
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.goldens import kinds
+from tests.goldens.forms import form_of
 
 INPUTS = ("in.", "state.")
 """Prefixes of inputs and weights. All other tensors are results; a case in which one of them stays unchecked fails."""
@@ -43,6 +43,7 @@ class Tolerance:
         share: share of the entries that may differ by more than the bound.
         entries: number of entries that may.
         mean: the largest mean of the absolute differences.
+        of_whole: whether the bound follows from the whole tensor of which the reference is a part.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Tolerance:
     share: float = 0.0
     entries: float = 0.0
     mean: float = float("inf")
+    of_whole: bool = False
 
 
 EXACT = Tolerance("exact", lambda ref: 0.0)
@@ -70,11 +72,20 @@ def entrywise(tol: float) -> Tolerance:
     return Tolerance(f"{tol:g}*max(1,|ref|)", lambda ref: tol * ref.abs().clamp(min=1))
 
 
-def relative(tol: float, floor: float = 0.0, scale: float | None = None) -> Tolerance:
-    """Allow tol x max|ref| of the tensor (or x `scale`, where the maximum is not stored), at least `floor`."""
-    return Tolerance(
-        f"{tol:g}*max|ref|", lambda ref: max(floor, tol * (float(ref.abs().max()) if scale is None else scale))
-    )
+def relative(tol: float, floor: float = 0.0) -> Tolerance:
+    """Allow tol x max|ref| of the tensor, at least `floor`."""
+    return Tolerance(f"{tol:g}*max|ref|", lambda ref: max(floor, tol * float(ref.abs().max())))
+
+
+def relative_to_whole(tol: float, floor: float = 0.0) -> Tolerance:
+    """Allow tol x max|x| of our whole tensor x, of which a case may store a part only, at least `floor`."""
+    bound = relative(tol, floor).bound
+    return Tolerance(f"{tol:g}*max|whole|", bound, of_whole=True)
+
+
+def proportional(tol: float, atol: float = 0.0) -> Tolerance:
+    """Allow tol x |ref| + atol for each entry by itself."""
+    return Tolerance(f"{tol:g}*|ref|" + (f"+{atol:g}" if atol else ""), lambda ref: tol * ref.abs() + atol)
 
 
 def stated(key: str, make: Callable[[float], Tolerance]) -> Callable[["Case"], Tolerance]:
@@ -150,16 +161,9 @@ class Case:
         """Return the tensors whose names begin with `prefix`, by the rest of the name."""
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
-    def compare(self, name: str, value: Tensor | np.ndarray, tolerance: Tolerance) -> Comparison | None:
-        """Compare `value` with the stored tensor `name`; None if the case does not store it."""
-        if name not in self.tensors:
-            return None
-        self.checked.add(name)
-        return compare(name, value, self.tensors[name], tolerance)
 
-
-def compare(name: str, value: Any, reference: Any, tolerance: Tolerance) -> Comparison:
-    """Compare `value` with `reference`; another shape or a NaN fails."""
+def compare(name: str, value: Any, reference: Any, tolerance: Tolerance, whole: Tensor | None = None) -> Comparison:
+    """Compare `value` with `reference`; another shape or a NaN fails. `whole` is what `value` is a part of."""
     value = torch.as_tensor(value, dtype=torch.float64).detach()
     reference = torch.as_tensor(reference, dtype=torch.float64)
     if value.shape != reference.shape:
@@ -169,7 +173,8 @@ def compare(name: str, value: Any, reference: Any, tolerance: Tolerance) -> Comp
     if not difference.numel():
         return Comparison(name, 0.0, 0.0, tolerance.text, True)
     largest = float(difference.max())
-    outside = int((~(difference <= tolerance.bound(reference))).sum())  # NaN is outside
+    measured = whole.detach().double() if whole is not None and tolerance.of_whole else reference
+    outside = int((~(difference <= tolerance.bound(measured))).sum())  # NaN is outside
     passed = outside <= max(tolerance.share * difference.numel(), tolerance.entries)
     passed = passed and float(difference.mean()) <= tolerance.mean  # NaN is no mean
     return Comparison(name, largest, largest / max(float(reference.abs().max()), 1e-30), tolerance.text, passed)
@@ -190,11 +195,34 @@ class Clear:
 
 
 @dataclass(frozen=True)
-class Change:
-    """A tensor of which the change since `before` is compared with the stored tensor's."""
+class Result:
+    """A tensor that is not simply held against the stored one of its name.
+
+    Attributes:
+        value: the tensor.
+        view: function of the stored tensor that gives what `value` is compared with.
+        note: words behind the name, in the report and where the tolerance is looked up.
+        whole: tensor of which `value` is a part.
+        tolerance: the tolerance, where it follows from values and cannot be declared.
+    """
 
     value: Tensor
-    before: Tensor
+    view: Callable[[Tensor], Tensor] = lambda stored: stored
+    note: str = ""
+    whole: Tensor | None = None
+    tolerance: Tolerance | None = None
+
+
+def change(value: Tensor, before: Tensor) -> Result:
+    """Return the change of a tensor since `before`, to be compared with the stored tensor's."""
+    return Result(value - before, lambda stored: stored - before)
+
+
+@dataclass(frozen=True)
+class Forms:
+    """A large tensor, compared in each form (`forms.py`) that the case stores as `<name>` or `<name>.<form>`."""
+
+    value: Tensor
 
 
 @dataclass(frozen=True)
@@ -205,14 +233,22 @@ class Same:
     expected: Any
 
 
+@dataclass(frozen=True)
+class Near:
+    """Numbers that the tolerance of the name holds to `expected`, which the case states elsewhere than there."""
+
+    value: Any
+    expected: Any
+
+
 Results = Mapping[str, Any]
 """Results by name. Below a name that ends in "." or "_" is a mapping by the rest of the name; None is no result.
 
-A result is a tensor, an array or a number, `Clear`, `Change` or `Same`; in a case without tensors, whatever JSON holds.
+A result is a tensor, an array or a number, or one of the classes above; in a case without tensors, whatever JSON holds.
 """
-Comparisons = Iterator[Comparison | Results | None]
-"""Results and comparisons of a check, one after the other; None for tensors that the case does not store."""
-Check = Callable[["Case"], Comparisons | Results]
+Parts = Iterator[Results]
+"""Results one after the other: several ways to one of them, or what is too large to be held together."""
+Check = Callable[["Case"], Parts | Results]
 Tolerances = Mapping[str, "Tolerance | Callable[[Case], Tolerance] | Sequence[Tolerance]"]
 
 
@@ -222,34 +258,69 @@ class Kind:
 
     Attributes:
         results: function that computes the results of a case, all at once, or in parts.
-        tolerances: by name or prefix of results, or by "*" and their end; the longest that fits counts. A function gets
-            the case; of several tolerances, each must hold. A result that nothing fits must be exact.
+        tolerances: by prefix of results, or by "<prefix>*<end>"; the longest that fits counts. A function gets the
+            case; of several tolerances, each must hold. A result that nothing fits must be exact.
         accepts: tells by its contents whether a case is meant, where subjects use one word for different things.
+        inputs: prefixes of inputs beside those of all cases.
     """
 
     results: Check
     tolerances: Tolerances = field(default_factory=dict)
     accepts: Callable[["Case"], bool] | None = None
+    inputs: tuple[str, ...] = ()
 
     def comparisons(self, case: Case) -> Iterator[Comparison]:
         """Yield a comparison for each result that the case stores."""
         found = self.results(case)
         for part in [found] if isinstance(found, Mapping) else found:
-            if isinstance(part, Mapping):
-                for name, value in _flat(part):
-                    yield from _compared(case, name, value, self._bounds(case, name))
-            elif part is not None:
-                yield part
+            for name, value in _flat(part):
+                yield from self._compared(case, name, value)
 
     def _bounds(self, case: Case, name: str) -> Sequence[Tolerance]:
-        fitting = [
-            key
-            for key in self.tolerances
-            if (name.endswith(key.removeprefix("*")) if key.startswith("*") else name.startswith(key))
-        ]
+        fitting = [key for key in self.tolerances if _fits(key, name)]
         found = self.tolerances[max(fitting, key=len)] if fitting else EXACT
         found = found(case) if callable(found) else found
         return [found] if isinstance(found, Tolerance) else found
+
+    def _compared(self, case: Case, name: str, value: Any) -> Iterator[Comparison]:
+        """Yield the comparisons of one result with what the case stores under its name; none if it stores nothing."""
+        if isinstance(value, Same):
+            yield equal(name, value.value, value.expected)
+        elif isinstance(value, Near):
+            yield from (compare(name, value.value, value.expected, bound) for bound in self._bounds(case, name))
+        elif isinstance(value, Forms):
+            for stored in [key for key in case.tensors if key == name or key.startswith(f"{name}.")]:
+                form = form_of(value.value, stored.removeprefix(name).removeprefix("."))
+                if form is not None:
+                    yield from self._compared(case, stored, Result(form, whole=value.value))
+        elif isinstance(case.data, Mapping):
+            yield equal(name, value, case.data[name])
+        elif name in case.tensors:
+            case.checked.add(name)
+            yield from self._held(case, name, value, case.tensors[name])
+
+    def _held(self, case: Case, name: str, value: Any, stored: Tensor) -> Iterator[Comparison]:
+        """Yield the comparisons of a result with a stored tensor."""
+        if isinstance(value, Clear):
+            unclear = int((~value.clear).sum())
+            given = value.labels.shape == stored.shape == value.clear.shape
+            found = torch.where(value.clear, value.labels, stored) if given else value.labels
+            yield compare(f"{name} ({unclear} unclear left out)" if unclear else name, found, stored, EXACT)
+            return
+        result = value if isinstance(value, Result) else Result(value)
+        said = f"{name} {result.note}".rstrip()
+        for bound in [result.tolerance] if result.tolerance else self._bounds(case, said):
+            yield compare(said, result.value, result.view(stored), bound, result.whole)
+
+
+def _fits(key: str, name: str) -> bool:
+    """Tell whether a key of tolerances means a result.
+
+    >>> _fits("out.", "out.x"), _fits("*.l2", "grad.x.l2"), _fits("grad.*.l2", "out.x.l2")
+    (True, True, False)
+    """
+    head, _, end = key.partition("*")
+    return name.startswith(head) and name.removeprefix(head).endswith(end)
 
 
 def _flat(results: Results, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -259,27 +330,6 @@ def _flat(results: Results, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat({str(rest): entry for rest, entry in value.items()}, prefix + name)
         elif value is not None:
             yield prefix + name, value
-
-
-def _compared(case: Case, name: str, value: Any, tolerances: Sequence[Tolerance]) -> Iterator[Comparison]:
-    """Yield the comparisons of one result with what the case stores under its name; none if it stores nothing."""
-    if isinstance(value, Same):
-        yield equal(name, value.value, value.expected)
-    elif isinstance(case.data, Mapping):
-        yield equal(name, value, case.data[name])
-    elif name in case.tensors:
-        case.checked.add(name)
-        stored = case.tensors[name]
-        if isinstance(value, Clear):
-            unclear = int((~value.clear).sum())
-            given = value.labels.shape == stored.shape == value.clear.shape
-            found = torch.where(value.clear, value.labels, stored) if given else value.labels
-            yield compare(f"{name} ({unclear} unclear left out)" if unclear else name, found, stored, EXACT)
-            return
-        if isinstance(value, Change):
-            value, stored = value.value - value.before, stored - value.before
-        for tolerance in tolerances:
-            yield compare(name, value, stored, tolerance)
 
 
 def find_kind(case: Case) -> Kind | None:
@@ -318,7 +368,7 @@ def run(case: Case, kind: Kind | None = None) -> Iterator[Comparison]:
         raise UnknownKind(f"unknown kind '{case.entry['kind']}'")
     yield from kind.comparisons(case)
     for name in sorted(case.tensors):
-        if not name.startswith(INPUTS) and name not in case.checked:
+        if not name.startswith(INPUTS + kind.inputs) and name not in case.checked:
             yield Comparison(f"{name}: not checked", float("nan"), float("nan"), "-", False)
 
 

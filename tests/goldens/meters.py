@@ -1,10 +1,11 @@
-"""Scores of one class against background, and checks of lists, that goldens of several protocols have in common."""
+"""Scores, rows of episodes and checks of lists that goldens of several protocols have in common."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from torch import Tensor
 
 from datamodules.lists.official import checksums
@@ -13,12 +14,14 @@ from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
 from fsbench.metrics.episodic import count
 from fsbench.protocols.pools import Pool
+from fsbench.protocols.registry import load_protocol
+from tests.fsbench.runs import some_header
 from tests.goldens.harness import Case, Results, Same
 
 
-def truth_of(case: Case) -> Tensor:
+def truth_of(case: Case, name: str = "in.gt") -> Tensor:
     """Return a case's label maps of one class, void where it ignores pixels."""
-    truth = case.tensors["in.gt"].clone()
+    truth = case.tensors[name].clone()
     if "in.ignore" in case.tensors:
         truth[case.tensors["in.ignore"] > 0] = VOID
     return truth
@@ -29,10 +32,10 @@ def counts_of(predictions: Tensor, truths: Tensor) -> np.ndarray:
     return np.stack([count(p, t, 1).numpy() for p, t in zip(predictions, truths, strict=True)])
 
 
-def background_foreground(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return intersections and unions (2, E) of counts (E, 2, 6), void left out."""
-    background = background_intersection_union(counts[:, 0], "ignore")
-    foreground = intersection_union(counts[:, 1], "ignore")
+def background_foreground(counts: np.ndarray, void: str = "ignore") -> tuple[np.ndarray, np.ndarray]:
+    """Return intersections and unions (2, E) of counts (E, 2, 6), of the background first."""
+    background = background_intersection_union(counts[:, 0], void)
+    foreground = intersection_union(counts[:, 1], void)
     return np.stack([background[0], foreground[0]]), np.stack([background[1], foreground[1]])
 
 
@@ -47,6 +50,12 @@ def scores(inter: np.ndarray, union: np.ndarray) -> dict[str, Any]:
     """Return mIoU and FB-IoU in per cent of intersections and unions by class (2, classes)."""
     both = fb_iou(inter[1], union[1], (inter[0].sum(), union[0].sum()))
     return {"miou": mean_iou(inter[1], union[1]), "fb_iou": both}
+
+
+def protocol_statistics(protocol: str, rows: list[dict[str, Any]], class_ids: list[int], **header: Any) -> Any:
+    """Return the statistics of a protocol for rows of counts, each query named by the number of its episode."""
+    frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
+    return load_protocol(protocol).statistics(frame, some_header(protocol=protocol, class_ids=class_ids, **header))
 
 
 def parse_pair(line: Any) -> Pair:
@@ -66,6 +75,11 @@ def listed_pool(pairs: Sequence[Pair], rule: Any) -> Pool:
 def line_of(episode: Episode) -> str:
     """Return an episode as the line of text by which goldens store it."""
     return f"{episode.index}\t{episode.query_class - 1}\t{episode.query}\t{','.join(episode.supports[0])}"
+
+
+def row_of(episode: Episode) -> list[Any]:
+    """Return class, from 0, query and supports of an episode of one class."""
+    return [episode.query_class - 1, episode.query, list(episode.supports[0])]
 
 
 def same_list(dataset: str, split: str, fold: int, pairs: Iterable[Pair]) -> Results:

@@ -1,4 +1,4 @@
-"""Networks in checks: weights by formula, parts that are watched, gradients, summaries of large results."""
+"""Networks in checks: weights by formula, parts that are watched, gradients and steps, predictions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.backbones.vit import build_vit
-from tests.goldens.harness import Case
+from tests.goldens.harness import Case, Clear
 from tests.goldens.hashed import hash_state
 
 State = dict[str, Tensor]
@@ -55,10 +55,34 @@ def gradients(loss: Tensor | None, *modules: nn.Module, **inputs: Tensor) -> Sta
     return {name: x.grad for name, x in (parameters | inputs).items() if x.grad is not None}
 
 
-def statistics(x: Tensor) -> Tensor:
-    """Return mean, standard deviation, minimum, maximum and the sum of magnitudes (5,), float64."""
-    x = x.detach().double()
-    return torch.stack([x.mean(), x.std(correction=0), x.min(), x.max(), x.abs().sum()])
+def copies(module: nn.Module) -> State:
+    """Return copies of the parameters by name, to be compared after a training."""
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def changes(module: nn.Module, before: State) -> State:
+    """Return what the parameters have moved since `before`."""
+    return {name: p.detach() - before[name] for name, p in module.named_parameters()}
+
+
+def optimizer_step(optimizer: torch.optim.Optimizer, loss: Tensor, *modules: nn.Module) -> State:
+    """Do a step of training; return the gradients of the modules by the names of parameters."""
+    optimizer.zero_grad()
+    found = gradients(loss, *modules)
+    optimizer.step()
+    return found
+
+
+def predictions(maps: Tensor, nearness: float, judged: Tensor | None = None) -> Clear:
+    """Return the arg-max of maps (b, 2, H, W), unclear where the channels of `judged` differ by less than `nearness`.
+
+    Args:
+        maps: of background and foreground.
+        nearness: difference from which on rounding does not decide.
+        judged: the maps that tell what is clear, those of the reference for example; without them `maps`.
+    """
+    judged = maps if judged is None else judged
+    return Clear(maps[:, 1] > maps[:, 0], (judged[:, 1] - judged[:, 0]).abs() >= nearness)
 
 
 def small_vit(config: dict[str, Any], state: State, **more: Any) -> Any:

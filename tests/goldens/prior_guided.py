@@ -8,7 +8,7 @@ from torch import Tensor
 
 from methods.modules.masked_comparison import masked_layer4
 from methods.modules.pspnet import Features
-from tests.goldens.harness import EXACT, Case, Clear, relative
+from tests.goldens.harness import EXACT, Case, relative
 from tests.goldens.hashed import hash_values
 
 CHANNELS = {"resnet50": (512, 1024), "resnet101": (512, 1024), "vgg16": (256, 512)}
@@ -44,11 +44,6 @@ def given_features(case: Case) -> tuple[Features, Features, Tensor]:
 def thinned(x: Tensor) -> Tensor:
     """Return every fourth row and column."""
     return x[:, :, ::STEP, ::STEP]
-
-
-def predictions(maps: Tensor, nearness: float) -> Clear:
-    """Return the arg-max of maps (b, 2, H, W), unclear where both channels differ by less than `nearness`."""
-    return Clear(maps[:, 1] > maps[:, 0], (maps[:, 1] - maps[:, 0]).abs() >= nearness)
 
 
 def hashed_images(config: dict[str, Any], batch: int = 1) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,18 @@ import torch
 
 from tests.goldens.harness import (
     Case,
-    Change,
     Clear,
-    Comparison,
+    Forms,
     Kind,
+    Near,
+    Result,
     Same,
     absolute,
+    change,
     compare,
     few,
     relative,
+    relative_to_whole,
     run,
     stated,
 )
@@ -62,9 +65,38 @@ def test_unclear_labels_are_left_out():
 
 
 def test_changes_are_compared_and_not_values():
-    kind = Kind(lambda case: {"out.x": Change(ONES + 0.1, ONES)}, {"": relative(0.01)})
+    kind = Kind(lambda case: {"out.x": change(ONES + 0.1, ONES)}, {"": relative(0.01)})
     assert verdicts(kind, out__x=ONES + 0.1001)["out.x"]
     assert not verdicts(kind, out__x=ONES + 0.11)["out.x"]
+
+
+def test_a_view_of_the_stored_tensor_is_compared_under_its_note():
+    first = Result(ONES[:1], lambda stored: stored[:1], "first")
+    kind = Kind(lambda case: iter([{"out.x": ONES, "out.y": None}, {"out.x": first}]), {"out.*first": absolute(0.1)})
+    assert verdicts(kind, out__x=torch.tensor([1.05, 1, 1, 1])) == {"out.x": False, "out.x first": True}
+    own = Kind(lambda case: {"out.x": Result(ONES, tolerance=absolute(1))}, {"out.": absolute(0.1)})
+    assert verdicts(own, out__x=ONES + 0.5) == {"out.x": True}
+
+
+def test_a_large_tensor_is_compared_in_each_form_that_is_stored():
+    x = torch.arange(16.0).view(1, 4, 2, 2)
+    kind = Kind(lambda case: {"out.": {"x": Forms(x)}}, {"out.": relative_to_whole(0.1), "out.*.l2": relative(0.1)})
+    stored = {
+        "out__x": x + 1.4,  # a tenth of the largest entry, also for the parts
+        "out__x.first2": x.flatten()[:2] + 1.4,
+        "out__x.ch0_2": x[:, :2] + 1.6,
+        "out__x.channel_mean": x.mean((2, 3)),
+        "out__x.l2": x.norm() * 1.05,
+        "out__x.strange": ONES,
+    }
+    wrong = {"out.x.ch0_2", "out.x.strange: not checked"}
+    found = verdicts(kind, **stored)
+    assert len(found) == 6 and {name for name, passed in found.items() if not passed} == wrong
+
+
+def test_a_kind_may_have_inputs_of_its_own():
+    made = Kind(lambda case: {"out.x": ONES}, inputs=("mid.a.",))
+    assert verdicts(made, out__x=ONES, mid__a__x=ONES, mid__b=ONES) == {"out.x": True, "mid.b: not checked": False}
 
 
 def test_several_tolerances_must_all_hold():
@@ -87,13 +119,14 @@ def test_nan_and_another_shape_fail():
 
 def test_json_and_statements_are_equal_or_not():
     case = Case(Path(), {}, data={"names": ["a"], "more": 1})
-    found = list(Kind(lambda case: {"names": ["a"], "more": 2, "sum": Same(3, 3)}).comparisons(case))
-    assert [(c.tensor, c.passed) for c in found] == [("names", True), ("more", False), ("sum", True)]
+    results = {"names": ["a"], "more": 2, "sum": Same(3, 3), "mean": Near(1.05, 1), "rate": Near([1.05], [1])}
+    found = list(Kind(lambda case: results, {"mean": absolute(0.1)}).comparisons(case))
+    assert {c.tensor: c.passed for c in found} == {
+        "names": True,
+        "more": False,
+        "sum": True,
+        "mean": True,
+        "rate": False,
+    }
     with pytest.raises(KeyError):
         list(Kind(lambda case: {"unknown": 1}).comparisons(case))
-
-
-def test_a_check_may_yield_comparisons_of_its_own():
-    own = Comparison("own", 0.0, 0.0, "exact", True)
-    case = Case(Path(), {})
-    assert list(Kind(lambda case: iter([own, None])).comparisons(case)) == [own]

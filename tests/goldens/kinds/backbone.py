@@ -1,11 +1,10 @@
 """The frozen ViT: position table and tokens of all blocks (emat.md §1)."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from fsbench.backbones.vit import build_vit, resize_position_table, vit_tokens
-from tests.goldens.harness import Case, Kind, Results, absolute, relative
+from tests.goldens.harness import Case, Kind, Parts, Results, absolute, relative
 
 
 def position_embedding(case: Case) -> Results:
@@ -20,7 +19,7 @@ def position_embedding(case: Case) -> Results:
     return {"out.": found}
 
 
-def vit_tokens_of_all_blocks(case: Case) -> Iterator[Results]:
+def vit_tokens_of_all_blocks(case: Case) -> Parts:
     c = case.config
     arguments = dict(
         patch_size=c["patch"],

@@ -21,9 +21,9 @@ from methods.modules.masked_comparison import masked_layer4
 from methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
 from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from methods.modules.style import reweight_network, shot_weights
-from tests.goldens.harness import EXACT, Case, Comparisons, Kind, Results, absolute, equal
+from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, absolute
 from tests.goldens.kinds.base_learner import IMAGES, LABELS, classes_of
-from tests.goldens.networks import gradients, load_hashed, record_inputs, without_dropout
+from tests.goldens.networks import gradients, load_hashed, predictions, record_inputs, without_dropout
 from tests.goldens.prior_guided import (
     CHANNELS,
     REDUCED,
@@ -31,7 +31,6 @@ from tests.goldens.prior_guided import (
     given_features,
     hashed_images,
     network_kind,
-    predictions,
     thinned,
 )
 
@@ -149,14 +148,14 @@ def layout(case: Case) -> Results:
     }
 
 
-def triple_augmentation(case: Case) -> Comparisons:
+def triple_augmentation(case: Case) -> Parts:
     c, t = case.config, case.tensors
     augmentation = Augmentation(c["crop"], tuple(c["scale"]))
     for i, drawn in enumerate(c["cases"]):
         image, label, base = (t[f"in.{name}_{i}"].numpy() for name in ("image", "label", "base"))
         rng = random.Random(drawn["seed"])
         changed, labels, (bases,) = augmentation.with_more(image, label.astype(np.uint8), [base.astype(np.uint8)], rng)
-        yield equal(f"{i}: draws", rng.random(), drawn["next_random_after"])
+        yield {f"{i}: draws": Same(rng.random(), drawn["next_random_after"])}
         found = {"image": normalise(torch.from_numpy(changed)), "label": labels, "base": bases}
         yield {f"out.{name}_{i}": value for name, value in found.items()}
         for name, given in (("label", label), ("base", base)):
@@ -164,7 +163,7 @@ def triple_augmentation(case: Case) -> Comparisons:
                 yield {f"out.val_{name}_{i}": resize_labels_padded(given.astype(np.uint8), c["val_size"])}
 
 
-def lists(case: Case) -> Comparisons:
+def lists(case: Case) -> Parts:
     base, novel = classes_of(case.config)
     maps = case.tensors["in.labels"].numpy()
 
@@ -180,7 +179,7 @@ def lists(case: Case) -> Comparisons:
         yield {f"out.{what}_images": torch.tensor(images), f"out.{what}_pairs": torch.tensor(by_class).view(-1, 2)}
 
 
-def square_metrics(case: Case) -> Comparisons:
+def square_metrics(case: Case) -> Parts:
     t = case.tensors
     numbers = t["in.class_idx"].tolist()
     rows: dict[str, list[np.ndarray]] = {"final": [], "meta": []}

@@ -19,21 +19,9 @@ from fsbench.metrics.episodic import count
 from methods.hmnet.base_training import label_map, pixel_loss, sgd
 from methods.modules.poly_rate import poly_schedule
 from methods.modules.pspnet import PSPNet
-from tests.goldens.harness import (
-    EXACT,
-    Case,
-    Comparisons,
-    Kind,
-    Results,
-    Tolerance,
-    absolute,
-    compare,
-    equal,
-    few,
-    relative,
-)
+from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, Tolerance, absolute, few, relative
 from tests.goldens.hashed import hash_values
-from tests.goldens.networks import load_hashed
+from tests.goldens.networks import changes, copies, load_hashed, optimizer_step
 
 DATA_SETS = {"pascal": Pascal, "coco": Coco}
 KEPT = 0.9
@@ -59,28 +47,25 @@ def base_labels(case: Case) -> Results:
     return {"out.": found}
 
 
-def base_rates(case: Case) -> Comparisons:
+def base_rates(case: Case) -> Parts:
     c = case.config
     division = StepDivision(c["processes"] * c["batch_per_process"], c["processes"])
     steps = len(TrainingBatches(c["images"], 0, division, fill_to=c["processes"], drop_last=True))
-    if "steps_per_epoch" in case.data:
-        yield equal("steps of an epoch", steps, case.data["steps_per_epoch"])
-    if "max_iter" in case.data:
-        yield equal("steps", c["epochs"] * steps, case.data["max_iter"])
+    for name, found in (("steps_per_epoch", steps), ("max_iter", c["epochs"] * steps)):
+        yield {name: found if name in case.data else None}
     with torch.device("meta"):
         optimizer = sgd(PSPNet("resnet50", 1), c["base_lr"], c["index_split"], 0.9, 0.0)
     schedule = poly_schedule(optimizer, c["epochs"] * steps, c.get("power", 0.9))
     for step, *rates in case.data.get("rows", []):
-        found = [rate * factor(step - 1) for rate, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
-        references = torch.tensor(rates, dtype=torch.float64)
-        yield compare(f"rates of step {step}", torch.tensor(found, dtype=torch.float64), references, absolute(1e-12))
+        pairs = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+        yield {f"rates of step {step}": Near([rate * factor(step - 1) for rate, factor in pairs], rates)}
 
 
 def _numbers(case: Case, prefix: str) -> list[int]:
     return sorted(int(name) for name in case.group(prefix))
 
 
-def padded_resize(case: Case) -> Comparisons:
+def padded_resize(case: Case) -> Parts:
     size = case.config["size"]
     for i in _numbers(case, "in.image_"):
         image = resize_padded(case.tensors[f"in.image_{i}"].numpy(), size)
@@ -90,24 +75,24 @@ def padded_resize(case: Case) -> Comparisons:
         yield {f"out.label_{i}": labels}
 
 
-def base_augmentation(case: Case) -> Comparisons:
+def base_augmentation(case: Case) -> Parts:
     augmentation = Augmentation(case.config["crop"], tuple(case.config["scale"]))
     for i, drawn in enumerate(case.config["cases"]):
         image, label = (case.tensors[f"in.{name}_{i}"].numpy() for name in ("image", "label"))
         rng = random.Random(drawn["seed"])
         changed, labels = augmentation(image, label.astype(np.uint8), rng)
         if "next_random_after" in drawn:
-            yield equal(f"{i}: draws", rng.random(), drawn["next_random_after"])
+            yield {f"{i}: draws": Same(rng.random(), drawn["next_random_after"])}
         yield {f"out.image_{i}": normalise(torch.from_numpy(changed)), f"out.label_{i}": labels}
 
 
-def pspnet_step(case: Case) -> Comparisons:
+def pspnet_step(case: Case) -> Parts:
     c = case.config
     model = PSPNet("vgg16" if c["backbone"].startswith("vgg16") else "resnet50", c["classes"] - 1)
     load_hashed(model, lambda state: {_released(name): value for name, value in state.items()})
     own = {name: _released(name) for name in model.state_dict()}
     model.double().train()
-    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    start = copies(model)
     order = sorted(start, key=own.__getitem__)
     optimizer = sgd(model, c["base_lr"], c["index_split"], c["momentum"], c["weight_decay"])
     schedule = poly_schedule(optimizer, c["max_iter"], c.get("power", 0.9))
@@ -123,15 +108,11 @@ def pspnet_step(case: Case) -> Comparisons:
         shares = zip(logits.split(c["batch_per_process"]), labels.split(c["batch_per_process"]), strict=True)
         loss = torch.stack([pixel_loss(own_logits, own_labels) for own_logits, own_labels in shares]).mean()
         yield {f"mid.step{step}.logits": logits, f"out.step{step}.loss": loss[None]}
-        optimizer.zero_grad()
-        loss.backward()
-        weights = dict(model.named_parameters())
-        norms = torch.stack([weights[name].grad.norm() for name in order])
-        yield {f"mid.step{step}.grad_l2": norms}
-        optimizer.step()
-    change = {own[name]: (weights[name] - start[name]).detach() for name in order}
-    yield {"out.delta_l2": torch.stack([v.norm() for v in change.values()])}
-    yield {"out.first16.": {name: moved.flatten()[:16] for name, moved in change.items()}}
+        found_gradients = optimizer_step(optimizer, loss, model)
+        yield {f"mid.step{step}.grad_l2": torch.stack([found_gradients[name].norm() for name in order])}
+    moved = changes(model, start)
+    yield {"out.delta_l2": torch.stack([moved[name].norm() for name in order])}
+    yield {"out.first16.": {own[name]: moved[name].flatten()[:16] for name in order}}
     buffers = {own[name]: value for name, value in model.named_buffers()}
     for kind in ("running_mean", "running_var", "num_batches_tracked"):
         found = [buffers[name].flatten() for name in sorted(buffers) if name.endswith(f".{kind}")]
@@ -162,7 +143,7 @@ def base_validation(case: Case) -> Results:
 
 KINDS = {
     "base_labels": Kind(base_labels),
-    "base_rates": Kind(base_rates),
+    "base_rates": Kind(base_rates, {"rates": absolute(1e-12)}),
     "padded_resize": Kind(padded_resize, {"out.normalised_": absolute(1e-4)}),
     "base_augmentation": Kind(base_augmentation, {"out.image_": IMAGES, "out.label_": LABELS}),
     "pspnet_step": Kind(pspnet_step, {"": relative(1e-5), "out.num_batches_tracked": EXACT}),

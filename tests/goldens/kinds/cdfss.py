@@ -35,7 +35,7 @@ from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.pools import ordinary_pool
 from fsbench.protocols.segmentation import load_segmentation
 from methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
-from tests.goldens.harness import Case, Kind, Results, Same, absolute, relative
+from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fss_protocol import fss_pool
 from tests.goldens.meters import background_foreground, by_class, counts_of, same_text, scores
 
@@ -93,7 +93,7 @@ def _rows(case: Case, drawn: Iterator[Episode], suffix: str) -> list[list[Any]]:
     ]
 
 
-def names(case: Case) -> Iterator[Results]:
+def names(case: Case) -> Parts:
     for item in case.data["items"]:
         listed, layout = item["listed"], item["layout"]
         image, mask = {
@@ -133,7 +133,7 @@ def _framed(folder: Path, dataset: str) -> tuple[ListedMasks, str]:
     return _make(folder, dataset, "patnet"), f"{place}/{name}"
 
 
-def vote(case: Case) -> Iterator[Results]:
+def vote(case: Case) -> Parts:
     """Hard masks as logits of 0 and 1; images of the batch in place of ways."""
     masks = case.tensors["in.masks"].float()
     if len(masks) == 1:

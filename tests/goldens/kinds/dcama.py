@@ -15,22 +15,33 @@ from torch import Tensor
 from methods.dcama.dcama import DCAMA
 from methods.dcama.head import DCAMAHead
 from methods.dcama.options import HeadOptions
+from tests.goldens.forms import statistics
 from tests.goldens.harness import (
     Case,
-    Clear,
-    Comparisons,
+    Forms,
     Kind,
+    Parts,
+    Result,
     Results,
     Same,
     Tolerance,
     absolute,
-    compare,
     relative,
+    relative_to_whole,
     stated,
 )
-from tests.goldens.hashed import hash_state, hash_values
+from tests.goldens.hashed import hash_values
 from tests.goldens.kinds.dcama_attention import PATHS
-from tests.goldens.networks import gradients, record_inputs, record_outputs, statistics
+from tests.goldens.networks import (
+    changes,
+    copies,
+    gradients,
+    load_hashed,
+    optimizer_step,
+    predictions,
+    record_inputs,
+    record_outputs,
+)
 
 
 def weights(case: Case) -> Results:
@@ -51,10 +62,9 @@ def _head(case: Case, **fixed: Any) -> DCAMAHead:
     head = DCAMAHead(tuple(case.config["channels"]), tuple(case.config["nlayers"]), options).eval()
     stored = case.entry.get("state", "hash_weights")
     if stored.endswith(".safetensors"):
-        state = {k.removeprefix("state."): v.float() for k, v in load_file(case.folder / stored).items()}
+        head.load_state_dict({k.removeprefix("state."): v for k, v in load_file(case.folder / stored).items()})
     else:
-        state = hash_state({key: value.shape for key, value in head.state_dict().items()})
-    head.load_state_dict(state)
+        load_hashed(head)
     return head
 
 
@@ -88,11 +98,6 @@ def _coarse(head: DCAMAHead, query: list[Tensor], support: list[Tensor], masks: 
     return [mask.flatten(1) for scale in sorted(found) for mask in found[scale].unbind(1)]
 
 
-def decisions(logits: Tensor, reference: Tensor, tolerance: float) -> Clear:
-    """Return a prediction, unclear where the reference's two logits are nearly equal."""
-    return Clear(logits.argmax(1), (reference[:, 1] - reference[:, 0]).abs() >= 2 * tolerance)
-
-
 def _watch(net: DCAMAHead) -> dict[str, Tensor]:
     """Return a dictionary that holds, after a forward pass, what the blocks gave and what the first mixer got."""
     caught: dict[str, Tensor] = {}
@@ -102,7 +107,7 @@ def _watch(net: DCAMAHead) -> dict[str, Tensor]:
     return caught
 
 
-def head(case: Case) -> Comparisons:
+def head(case: Case) -> Parts:
     t, near = case.tensors, case.entry["tolerance"]["out_logits_abs"]
     query, support = _stored_pyramids(case)
     masks = t["in.support_mask"]
@@ -112,43 +117,24 @@ def head(case: Case) -> Comparisons:
             net = _head(case)
             caught = _watch(net)
             logits = net(query, support, masks)
-            pred = decisions(logits, t.get("out.logits", logits.detach()), near)
+            pred = predictions(logits, 2 * near, t.get("out.logits"))
             coarse = dict(enumerate(_coarse(net, query, support, masks)))
             yield {"out.logits": logits, "out.pred": pred, "mid.coarse.": coarse}
-            for name, value in caught.items():
-                yield from _forms(case, f"mid.{name}", value, absolute(near))
-            if "in.query_mask" not in t:
-                continue
-            loss = F.cross_entropy(logits, t["in.query_mask"].long())
-            yield {"out.loss": loss}
-            if case.group("grad."):
-                for name, gradient in gradients(loss, net).items():
-                    yield from _gradient(case, name, gradient)
+            yield {"mid.": {name: Forms(value) for name, value in caught.items()}}
+            if "in.query_mask" in t:
+                loss = F.cross_entropy(logits, t["in.query_mask"].long())
+                yield {"out.loss": loss}
+                if case.group("grad."):
+                    yield from _gradients(case, gradients(loss, net))
 
 
-def _gradient(case: Case, name: str, gradient: Tensor) -> Comparisons:
-    if name.endswith("linears.1.bias"):  # zero in truth; the stored one is rounding
-        case.checked |= {key for key in case.tensors if key.startswith(f"grad.{name}")}
-        yield compare(f"grad.{name} (zero)", gradient, torch.zeros_like(gradient), absolute(1e-7))
-        return
-    largest = max(float(gradient.abs().max()), 1e-30)
-    yield from _forms(case, f"grad.{name}", gradient, relative(case.entry["tolerance"]["grad_rel"], scale=largest))
-
-
-def _forms(case: Case, name: str, value: Tensor, tolerance: Tolerance) -> Comparisons:
-    """Compare a tensor with every form in which it is stored (`about` of the index)."""
-    for key in [k for k in case.tensors if k == name or k.startswith(f"{name}.")]:
-        form = key.removeprefix(name).lstrip(".")
-        if form == "":
-            yield case.compare(key, value, tolerance)
-        elif form.startswith("first"):
-            yield case.compare(key, value.flatten()[: int(form.removeprefix("first"))], tolerance)
-        elif form == "l2":
-            yield case.compare(key, value.double().norm(), relative(2e-3))
-        elif form.startswith("ch0_"):
-            yield case.compare(key, value[:, : int(form.removeprefix("ch0_"))], tolerance)
-        elif form == "channel_mean":
-            yield case.compare(key, value.mean((2, 3)), tolerance)
+def _gradients(case: Case, found: dict[str, Tensor]) -> Parts:
+    """Yield gradients. Those of the biases of the keys' projections are zero in truth, the stored ones rounding."""
+    zeros = {name: found.pop(name) for name in list(found) if name.endswith("linears.1.bias")}
+    yield {"grad.": {name: Forms(gradient) for name, gradient in found.items()}}
+    for name, gradient in zeros.items():
+        zero = Result(gradient, lambda stored, gradient=gradient: torch.zeros_like(gradient), "(zero)")
+        yield {key: zero for key in case.tensors if key.startswith(f"grad.{name}")}
 
 
 def stats_absolute(tol: float) -> Tolerance:
@@ -164,7 +150,7 @@ def stats_relative(tol: float) -> Tolerance:
     return Tolerance(f"{tol:g} relative", lambda ref: tol * torch.cat([ref[1:2], ref[1:]]).abs())
 
 
-def head_true(case: Case) -> Comparisons:
+def head_true(case: Case) -> Parts:
     c, t, near = case.config, case.tensors, case.entry["tolerance"]["logits_abs"]
     net, side, shots = _head(case), c["input_size"], c["shot"]
     layers = [(w, s) for w, s, n in zip(c["channels"], c["map_sizes"], c["nlayers"], strict=True) for _ in range(n)]
@@ -185,40 +171,36 @@ def head_true(case: Case) -> Comparisons:
     step = side // t["out.logits.strided"].shape[-1] if "out.logits.strided" in t else 1
     flat = [mask.flatten(1) for scale in sorted(coarse) for mask in coarse[scale].unbind(1)]
     unclear = int(((logits[:, 1] - logits[:, 0]).abs() < 2 * near).sum())
-    yield case.compare("out.fg_count", logits.argmax(1).sum((1, 2)), absolute(unclear))
     yield {
+        "out.fg_count": Result(logits.argmax(1).sum((1, 2)), tolerance=absolute(unclear)),
         "out.logits.": {"strided": logits[..., ::step, ::step], "stats": statistics(logits)},
-        "mid.coarse.": {f"{i}.first8": found.flatten()[:8] for i, found in enumerate(flat)},
-        "mid.": {f"coarse.{i}.stats": statistics(found) for i, found in enumerate(flat)},
+        "mid.coarse.": {i: Forms(found) for i, found in enumerate(flat)},
     }
 
 
-def train_steps(case: Case) -> Comparisons:
+def train_steps(case: Case) -> Parts:
     for path in PATHS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FSBENCH_MASK_ATTENTION", path)
             yield from _train(case)
 
 
-def _train(case: Case) -> Comparisons:
+def _train(case: Case) -> Parts:
     t = case.tensors
     method = _Bare(_head(case, dropout=0.0))
     optimiser = method.configure_optimizers()
-    before = {name: p.detach().clone() for name, p in method.model.named_parameters()}
+    before = copies(method.model)
     for step in range(case.config["steps"]):
         query, support = _stored_pyramids(case, f"in.step{step}.")
         masks = _by_shot(t[f"in.step{step}.support_mask"])
         logits = method.logits(query, support, masks, torch.zeros(len(masks)))
         loss = F.cross_entropy(logits, t[f"in.step{step}.query_mask"].long())
         yield {f"out.step{step}.loss": loss}
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    for name, parameter in method.model.named_parameters():
-        for key in [k for k in t if k.startswith(f"out.param.{name}.first") or k == f"out.param.{name}"]:
-            count = t[key].numel()
-            yield {key: parameter.flatten()[:count].view(t[key].shape)}
-        yield {f"out.delta_l2.{name}": (parameter.detach() - before[name]).double().norm()}
+        optimizer_step(optimiser, loss, method.model)
+    yield {
+        "out.param.": {name: Forms(parameter) for name, parameter in method.model.named_parameters()},
+        "out.delta_l2.": {name: moved.double().norm() for name, moved in changes(method.model, before).items()},
+    }
 
 
 class _Bare(DCAMA):
@@ -248,7 +230,12 @@ def has_layers(case: Case) -> bool:
 HEAD = {
     "out.logits": stated("out_logits_abs", absolute),
     "out.loss": stated("loss_abs", absolute),
+    "mid.": stated("out_logits_abs", absolute),
     "mid.coarse.": stated("coarse_abs", absolute),
+    "grad.": stated("grad_rel", relative_to_whole),
+    "grad.*(zero)": absolute(1e-7),
+    "mid.*.l2": relative(2e-3),
+    "grad.*.l2": relative(2e-3),
 }
 TRUE_HEAD = {
     "out.logits.strided": stated("logits_abs", absolute),

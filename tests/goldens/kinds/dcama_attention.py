@@ -13,7 +13,7 @@ from torch import Tensor
 from fsbench.ops import mask_value_attention as attention_module
 from fsbench.paths import REPOSITORY
 from methods.dcama.attention import MaskAttention, position_table, resize_mask
-from tests.goldens.harness import Case, Comparisons, Kind, absolute, stated
+from tests.goldens.harness import Case, Kind, Parts, absolute, stated
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.networks import gradients, weighted_loss
 
@@ -27,7 +27,7 @@ torch.save({width: position_table(lengths[0], width) for width in lengths[1:]}, 
 """
 
 
-def positions(case: Case) -> Comparisons:
+def positions(case: Case) -> Parts:
     """Compare the tables in a process where MKL takes the path on which the golden was measured.
 
     The last bit of `torch.exp` is MKL's: on Intel's CPUs it takes another path than elsewhere, and at position 2303 one
@@ -48,7 +48,7 @@ def _block(case: Case, state: dict[str, Tensor]) -> MaskAttention:
     return block
 
 
-def attention(case: Case) -> Comparisons:
+def attention(case: Case) -> Parts:
     t = case.tensors
     for path in PATHS:
         block = _block(case, case.state())
@@ -62,7 +62,7 @@ def attention(case: Case) -> Comparisons:
     yield {"mid.attn": weights}
 
 
-def attention_dropout(case: Case) -> Comparisons:
+def attention_dropout(case: Case) -> Parts:
     """The stored coins in place of random ones, in both paths that draw theirs by place."""
     t, c = case.tensors, case.config
     block = _block(case, case.state())
@@ -81,7 +81,7 @@ def attention_dropout(case: Case) -> Comparisons:
         yield {"out.out": found[..., None]}
 
 
-def attention_true(case: Case) -> Comparisons:
+def attention_true(case: Case) -> Parts:
     c = case.config
     width, length, shots = c["C"], c["N"], c["shot"]
     shapes = {f"linears.{i}.{n}": s for i in (0, 1) for n, s in (("weight", (width, width)), ("bias", (width,)))}
@@ -98,7 +98,7 @@ def attention_true(case: Case) -> Comparisons:
     yield {"mid.attn_head0_first4": weights[0, 0]}
 
 
-def mask_resize(case: Case) -> Comparisons:
+def mask_resize(case: Case) -> Parts:
     for name in case.group("out.bilinear."):
         source, _, side = name.partition(".")
         if not side.isdecimal() or f"in.mask.{source}" not in case.tensors:  # reported as unchecked

@@ -10,16 +10,26 @@ from fsbench.explain.coarse_masks import binary_sum
 from fsbench.weights.table import WeightFile
 from methods.dcama.dcama import DCAMA
 from methods.modules.pyramid_segmenter import resize
-from tests.goldens.harness import Case, Comparisons, Kind, Results, absolute, relative, stated
+from tests.goldens.harness import (
+    Case,
+    Forms,
+    Kind,
+    Parts,
+    Results,
+    Tolerance,
+    absolute,
+    relative,
+    relative_to_whole,
+    stated,
+)
 from tests.goldens.hashed import hash_state, hash_values
-from tests.goldens.kinds.dcama import decisions, stats_absolute, stats_relative
+from tests.goldens.kinds.dcama import stats_absolute, stats_relative
 from tests.goldens.kinds.metrics import regions
-from tests.goldens.networks import statistics
+from tests.goldens.networks import load_hashed, predictions
 
 
-def features(case: Case) -> Comparisons:
-    c, t = case.config, case.tensors
-    tolerance = case.entry["tolerance"]
+def features(case: Case) -> Results:
+    c = case.config
     if c.get("backbone") in PYRAMIDS or c.get("backbone") == "swin":
         net = PYRAMIDS["swin_base" if c["backbone"] == "swin" else c["backbone"]]
         state = hash_state(_authors_shapes(net))
@@ -42,31 +52,26 @@ def features(case: Case) -> Comparisons:
         state = case.state()
     model = build_pyramid_network(net)
     model.load_state_dict(to_timm_names(state), strict=False)
-    image = t.get("in.image")
+    image = case.tensors.get("in.image")
     if image is None:
         side = c.get("input", 384)
         tag, (low, high) = c.get("image_tag", 203), c.get("image_range", (-2, 2))
         image = hash_values(tag, (1, 3, side, side), low, high)
     with torch.no_grad():
         maps = block_features(model.eval(), image)
-    for i, found in enumerate(maps):
-        values = {
-            "": found[: len(t[f"out.feat.{i}"])] if f"out.feat.{i}" in t else found,
-            ".first32": found.flatten()[:32],
-            ".chmean": found.mean((0, 2, 3))[:64],
-            ".stats": statistics(found),
-        }
-        for form, value in values.items():
-            key = f"out.feat.{i}{form}"
-            if key not in t:
-                continue
-            if "abs" in tolerance:
-                kind = stats_absolute if form == ".stats" else absolute
-                yield case.compare(key, value, kind(tolerance["abs"]))
-            elif form == ".stats":
-                yield case.compare(key, value, stats_relative(tolerance["rel"]))
-            else:
-                yield case.compare(key, value, relative(tolerance["rel"], scale=float(found.abs().max())))
+    return {"out.feat.": {i: Forms(found) for i, found in enumerate(maps)}}
+
+
+def feature_tolerance(case: Case) -> Tolerance:
+    """Return the tolerance of the maps, absolute or relative to a whole map as the case states it."""
+    stated = case.entry["tolerance"]
+    return absolute(stated["abs"]) if "abs" in stated else relative_to_whole(stated["rel"])
+
+
+def statistics_tolerance(case: Case) -> Tolerance:
+    """Return the tolerance of a map's statistics, as the case states it."""
+    stated = case.entry["tolerance"]
+    return stats_absolute(stated["abs"]) if "abs" in stated else stats_relative(stated["rel"])
 
 
 def _authors_shapes(net: PyramidNet) -> dict[str, tuple[int, ...]]:
@@ -86,7 +91,7 @@ def end_to_end(case: Case) -> Results:
     t, tolerance = case.tensors, case.entry["tolerance"]
     method = DCAMA(BackboneConfig("resnet50", "random")).eval()
     method.backbone.replace_weights(hash_state(_authors_shapes(PYRAMIDS["resnet50"])), "hash")
-    method.model.load_state_dict(hash_state({k: v.shape for k, v in method.model.state_dict().items()}))
+    load_hashed(method.model)
     queries = [method.backbone.encode(image) for image in t["in.query_img"]]
     query = [torch.stack(scale) for scale in zip(*queries, strict=True)]
     supports = [method.backbone.encode(image) for image in t["in.support_imgs"].flatten(0, 1)]
@@ -96,11 +101,11 @@ def end_to_end(case: Case) -> Results:
         logits = method.logits(query, support, t["in.support_masks"], torch.zeros(shape[0]))
     reference = t.get("out.logits", logits)
     bound = tolerance["logits_rel"] * float(reference.abs().max())
-    results = {"out.logits": logits, "out.pred": decisions(logits, reference, bound)}
+    results = {"out.logits": logits, "out.pred": predictions(logits, 2 * bound, reference)}
     if "out.pred_original_size" in t:
         original = t["out.pred_original_size"].shape[-2:]
         wide = (int(original[0]), int(original[1]))
-        results["out.pred_original_size"] = decisions(resize(logits, wide), resize(reference, wide), bound)
+        results["out.pred_original_size"] = predictions(resize(logits, wide), 2 * bound, resize(reference, wide))
     return results
 
 
@@ -111,7 +116,7 @@ def ensembles(case: Case) -> Results:
     return {"mid.votes": votes, "out.": {strategy: combine(logits, strategy)[1] for strategy in stored}}
 
 
-def analysis(case: Case) -> Comparisons:
+def analysis(case: Case) -> Parts:
     """Binarised sums of coarse masks; the measures of regions are the metrics' part."""
     masks = case.group("out.mask.")
     for name in case.group("in.coarse."):
@@ -129,7 +134,7 @@ KINDS = {
         analysis,
         {"out.rom": absolute(1e-6), "out.rum": absolute(1e-6), "out.otsu_threshold.": stated("otsu_rel", relative)},
     ),
-    "features": Kind(features),
+    "features": Kind(features, {"out.feat.": feature_tolerance, "out.feat.*.stats": statistics_tolerance}),
     "end_to_end": Kind(
         end_to_end, {"out.logits": stated("logits_rel", relative)}, lambda case: "in.query_img" in case.tensors
     ),

@@ -1,6 +1,5 @@
 """Classifiers on frozen features, episodes and the interval of few-shot classification (fort.md §2, §4, §6, §7)."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -21,11 +20,11 @@ from methods.classifiers.solvers import (
     r2d2_weights,
     scikit_model,
 )
-from tests.goldens.harness import EXACT, Case, Comparisons, Kind, Results, Same, absolute, compare, relative
+from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fort import either
 
 
-def heads(case: Case) -> Comparisons:
+def heads(case: Case) -> Parts:
     """Classifiers and initial heads on given features, with the constants that the case states."""
     c = case.config
     constants = {"RIDGE_ALPHA": "rr_alpha", "SVM_C": "svm_C", "R2D2_RIDGE": "r2d2_lambda"}
@@ -37,7 +36,7 @@ def heads(case: Case) -> Comparisons:
         yield from _heads(case)
 
 
-def _heads(case: Case) -> Comparisons:
+def _heads(case: Case) -> Parts:
     c, t = case.config, case.tensors
     ways, shots = c["n_way"], c["k_shot"]
     features = t["in.features"].clone().requires_grad_()
@@ -73,7 +72,7 @@ def _heads(case: Case) -> Comparisons:
             yield {f"out.head_T{temperature}.{kind}.": {"weight": weight, "bias": bias}}
 
 
-def episodes(case: Case) -> Iterator[Results]:
+def episodes(case: Case) -> Parts:
     d = case.data
     sizes = d["class_sizes"]
     lists = classification_episodes(
@@ -97,11 +96,10 @@ def episodes(case: Case) -> Iterator[Results]:
         }
 
 
-def ci95(case: Case) -> Comparisons:
+def ci95(case: Case) -> Results:
     mean, half = mean_interval(case.data["accuracies"])
-    for name, value in (("mean", mean), ("half_width_95", half)):
-        if name in case.data:
-            yield compare(name, [value], [case.data[name]], absolute(1e-4))
+    found = {"mean": mean, "half_width_95": half}
+    return {name: Near(value, case.data[name]) for name, value in found.items() if name in case.data}
 
 
 def list_of_classes(case: Case) -> bool:
@@ -119,4 +117,8 @@ HEADS = {
     "out.metaopt.z_fp32": absolute(2e-4),
     "*.metaoptnet.weight": SOLVED,
 }
-KINDS = {"heads": Kind(heads, HEADS), "episodes": Kind(episodes, accepts=list_of_classes), "ci95": Kind(ci95)}
+KINDS = {
+    "heads": Kind(heads, HEADS),
+    "episodes": Kind(episodes, accepts=list_of_classes),
+    "ci95": Kind(ci95, {"": absolute(1e-4)}),
+}

@@ -1,6 +1,7 @@
 """Whole learners of EMAT and CST from backbone tokens: values, loss, gradients, and N-way K-shot inference."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,13 +14,15 @@ from methods.modules.segmenter import FewShotClassifierSegmenter, decide, resize
 from tests.goldens.harness import (
     Case,
     Clear,
-    Comparisons,
     Kind,
+    Parts,
+    Result,
     Results,
+    Tolerance,
     absolute,
-    compare,
     entrywise,
     relative,
+    relative_to_whole,
     scaled,
 )
 from tests.goldens.networks import record_outputs
@@ -43,28 +46,24 @@ def build(model: str, channels: int, side: int) -> Learner:
     return emat_learner(channels, side, class_token=model == "emat")
 
 
-def learner(case: Case) -> Comparisons:
+def learner(case: Case) -> Parts:
     """Values in fp32; gradients of the reduced cases in float64, where no ReLU unit flips by rounding."""
     values, evaluated, gradients = _run(case, torch.float32)
     true_size = "token_rule" in case.config
     yield values
-    for name in evaluated.keys() & case.tensors.keys():
-        yield compare(f"{name} in chunks", evaluated[name], case.tensors[name], VALUES)
-    if not gradients:
-        return
-    if not true_size:
+    yield {name: Result(value, note="in chunks") for name, value in evaluated.items()}
+    if gradients and not true_size:
         gradients = _run(case, torch.float64)[2]
-    tolerance = 2e-2 if true_size else 1e-4
-    for name, gradient in gradients.items():
-        largest = float(gradient.abs().max())
-        forms = {
-            f"grad.{name}": gradient,
-            f"gradhead.{name}": gradient.flatten()[:32],
-            f"gradnorm.{name}": gradient.norm()[None],
-        }
-        for key in forms.keys() & case.tensors.keys():  # big tensors store their head and norm only
-            scale = None if key.startswith("gradnorm.") else largest
-            yield case.compare(key, forms[key], relative(tolerance, floor=0 if true_size else 1e-6, scale=scale))
+    yield {  # big tensors store their head and norm only
+        "grad.": {name: Result(gradient, whole=gradient) for name, gradient in gradients.items()},
+        "gradhead.": {name: Result(gradient.flatten()[:32], whole=gradient) for name, gradient in gradients.items()},
+        "gradnorm.": {name: gradient.norm()[None] for name, gradient in gradients.items()},
+    }
+
+
+def gradient_tolerance(make: Callable[[float, float], Tolerance]) -> Callable[[Case], Tolerance]:
+    """Return a tolerance of gradients, wider at true size, where single ReLU units lie within rounding of 0."""
+    return lambda case: make(2e-2, 0) if "token_rule" in case.config else make(1e-4, 1e-6)
 
 
 def _run(case: Case, dtype: torch.dtype) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -160,7 +159,7 @@ def _statistics(x: Tensor) -> Tensor:
     return torch.stack([wide.mean(), wide.std(), wide.abs().sum()])
 
 
-def inference(case: Case) -> Comparisons:
+def inference(case: Case) -> Parts:
     c = case.config
     net = build(c["model"], c["layers"] * c["heads"], c["support_side"])
     net.load_state_dict(case.state())
@@ -177,9 +176,8 @@ def inference(case: Case) -> Comparisons:
         decided, label_map = decide(labels, masks)
         shots = sub["shots"]
         near = absolute(2e-5 * shots)
-        yield case.compare(f"mid.{i}.mask_fg_prob_sum", masks[:, 1], near)
-        if labels is not None:
-            yield case.compare(f"mid.{i}.label_prob_sum", labels, near)
+        yield {f"mid.{i}.mask_fg_prob_sum": Result(masks[:, 1], tolerance=near)}
+        yield {f"mid.{i}.label_prob_sum": None if labels is None else Result(labels, tolerance=near)}
         top = case.tensors.get(f"mid.{i}.mask_fg_prob_sum", masks[:, 1]).sort(0, descending=True).values
         sure = (top[0] - shots / 2).abs() >= 1e-4
         if len(top) > 1:
@@ -197,8 +195,14 @@ def threshold_rules(case: Case) -> Results:
     return {"out.labels": decided, "out.mask": decide(None, case.tensors["in.mask_sums"])[1]}
 
 
+LEARNER = {
+    "": VALUES,
+    "sum.": entrywise(2e-5),
+    "grad": gradient_tolerance(relative_to_whole),
+    "gradnorm.": gradient_tolerance(relative),
+}
 KINDS = {
-    "learner": Kind(learner, {"": VALUES, "sum.": entrywise(2e-5)}),
+    "learner": Kind(learner, LEARNER),
     "inference": Kind(inference),
     "mask_tokens": Kind(mask_tokens),
     "threshold_rules": Kind(threshold_rules),

@@ -1,6 +1,5 @@
 """Episodes, preprocessing and metrics of the FS-CS protocol (fscs-protocol)."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.fscs import augment, size_pool
 from fsbench.protocols.pools import Pool
-from tests.goldens.harness import Case, Comparisons, Kind, Results, Same, Skipped, absolute, compare
+from tests.goldens.harness import Case, Kind, Near, Parts, Same, Skipped, absolute
 
 QUERY_RULES = {"pascal": "sequential", "coco": "class_first"}
 
 
-def preprocess(case: Case) -> Iterator[Results]:
+def preprocess(case: Case) -> Parts:
     size = case.config["size"]
     for i in sorted({name.split(".")[0] for name in case.group("in.")}):
         labels = case.tensors[f"in.{i}.mask"].numpy()
@@ -40,7 +39,7 @@ def preprocess(case: Case) -> Iterator[Results]:
                 yield {f"out.{i}.{name}": np.where(slots == VOID, 0, slots)}  # void is background
 
 
-def metrics(case: Case) -> Comparisons:
+def metrics(case: Case) -> Parts:
     data = case.data
     class_ids = data["class_ids"]
     scores = EpisodicScores(class_ids, void="background")
@@ -59,12 +58,11 @@ def metrics(case: Case) -> Comparisons:
     intersection[0], union[0] = background_intersection_union(sums[0], "background")
     for name, result in (("intersection", intersection), ("union", union)):
         yield {f"class sums, {name}": Same({c: int(result[int(c)]) for c in expected[name]}, expected[name])}
-    yield compare("mIoU", values["mIoU"], expected["mIoU"], absolute(1e-3))
-    yield compare("FB_IoU", values["FB-IoU"], expected["FB_IoU"], absolute(1e-3))
-    yield compare("accuracy", values["accuracy"], expected["accuracy"], absolute(1e-9))
+    figures = {"mIoU": "mIoU", "FB_IoU": "FB-IoU", "accuracy": "accuracy"}
+    yield {name: Near(values[own], expected[name]) for name, own in figures.items()}
 
 
-def episodes(case: Case) -> Iterator[Results]:
+def episodes(case: Case) -> Parts:
     """Episodes of a synthetic annotation list: classes, supports, presence and mask pixels of every item."""
     data = case.data
     for sub in case.data["cases"]:
@@ -150,7 +148,7 @@ def _support_masks(data: dict[str, Any], episode: Episode) -> tuple[list[list[in
     return pixels, [way + 1 if any(row) else 0 for way, row in enumerate(pixels)]
 
 
-def official_episodes(case: Case) -> Iterator[Results]:
+def official_episodes(case: Case) -> Parts:
     """Episodes drawn from the authors' list files, which are looked for outside the goldens."""
     if case.lists is None or not case.lists.is_dir():
         raise Skipped("needs the official lists: give --lists DIR or set FSBENCH_TEST_DATA")
@@ -186,9 +184,10 @@ def _official(folders: list[str], dataset: str, split: str, fold: int) -> PairLi
     return pairs
 
 
+SCORES = {"mIoU": absolute(1e-3), "FB_IoU": absolute(1e-3), "accuracy": absolute(1e-9)}
 KINDS = {
     "preprocess": Kind(preprocess, {"*.image": absolute(1e-5)}, accepts=lambda case: "in.0.image" in case.tensors),
-    "metrics": Kind(metrics, accepts=lambda case: isinstance(case.data, dict) and "episodes" in case.data),
+    "metrics": Kind(metrics, SCORES, accepts=lambda case: isinstance(case.data, dict) and "episodes" in case.data),
     "episodes": Kind(episodes, accepts=lambda case: "dataset" in case.data),
     "episodes_official_lists": Kind(official_episodes, accepts=lambda case: not isinstance(case.data, str)),
 }

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -17,7 +17,7 @@ from fsbench.data.transforms import resize_image
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.pfenet import loader_seeds, pfenet_episode
 from fsbench.protocols.pools import Pool
-from tests.goldens.harness import Case, Kind, Results, Same, Skipped, absolute
+from tests.goldens.harness import Case, Kind, Parts, Results, Same, Skipped, absolute
 from tests.goldens.meters import line_of, listed_pool, parse_pair, same_list, same_text
 
 FSS_OFFSETS = {"trn": 0, "val": 520, "test": 760}
@@ -28,7 +28,7 @@ FSS_SHA256 = {  # of the sorted class names, a line each (fss-protocol §3.3)
 }
 
 
-def episodes(case: Case) -> Iterator[Results]:
+def episodes(case: Case) -> Parts:
     """Episodes of synthetic lists, as text lines (fss-protocol §11)."""
     for name, lines in case.data["episodes"].items():
         words = name.split("_")  # <data set>[_<split>]_<K>shot
@@ -80,7 +80,7 @@ def official_episodes(case: Case) -> Results:
     return {f"{len(lines)} episodes": Same(_lines(pool, config["shot"], len(lines)), lines), **same_text(case)}
 
 
-def pascal_lists(case: Case) -> Iterator[Results]:
+def pascal_lists(case: Case) -> Parts:
     """The released lists against the checksums that ours are verified with."""
     found: dict[tuple[str, int], list[Pair]] = {}
     for line in case.data.splitlines():
@@ -90,7 +90,7 @@ def pascal_lists(case: Case) -> Iterator[Results]:
         yield same_list("pascal", split, fold, pairs)
 
 
-def coco_order(case: Case) -> Iterator[Results]:
+def coco_order(case: Case) -> Parts:
     names = {
         int(words[0]): [f"val2014/COCO_val2014_{int(image):012d}.jpg" for image in words[1:]]
         for words in map(str.split, case.data.splitlines())
@@ -100,7 +100,7 @@ def coco_order(case: Case) -> Iterator[Results]:
         yield same_list("coco", "val", fold, pairs)
 
 
-def fss_splits(case: Case) -> Iterator[Results]:
+def fss_splits(case: Case) -> Parts:
     splits: dict[str, list[str]] = {}
     for line in case.data.splitlines():
         split, name = line.split()
@@ -132,7 +132,7 @@ def nearest_resize(case: Case) -> Results:
     return {"out.": {name: resize_labels(labels.numpy(), size, size) for name, labels in case.group("in.").items()}}
 
 
-def pfenet_pass(case: Case) -> Iterator[Results]:
+def pfenet_pass(case: Case) -> Parts:
     """A pass over a list with one stream, and the seeds that torch gives the loader processes."""
     shot = case.data["config"]["shot"]
     for mode in ("val", "train"):
@@ -156,7 +156,7 @@ def pfenet_pass(case: Case) -> Iterator[Results]:
         yield {f"loader seeds after {seed}": Same(list(islice(loader_seeds(int(seed)), len(seeds))), seeds)}
 
 
-def any_episodes(case: Case) -> Iterator[Results]:
+def any_episodes(case: Case) -> Parts:
     return episodes(case) if "fss" in case.data else pfenet_pass(case)
 
 

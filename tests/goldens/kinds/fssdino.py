@@ -24,27 +24,15 @@ from methods.fssdino.prediction import (
 )
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
 from tests.goldens.fssdino_metric import class_iou, confusion_matrix, counted, episode_mean_iou, protocol_scores
-from tests.goldens.harness import (
-    EXACT,
-    Case,
-    Clear,
-    Comparisons,
-    Kind,
-    Results,
-    Same,
-    Tolerance,
-    absolute,
-    compare,
-    relative,
-)
+from tests.goldens.harness import EXACT, Case, Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.networks import small_dinov3
 
 TIE = 2e-5
 """Pixels whose two best classes are nearer than this may have either label."""
-RELATIVE = Tolerance("1e-4*|ref|", lambda ref: 1e-4 * ref.abs())
+RELATIVE = proportional(1e-4)
 
 
-def kmeans(case: Case) -> Comparisons:
+def kmeans(case: Case) -> Parts:
     c, x = case.config, case.tensors["in.x"]
     draws = Draws(c["numpy_seed"])
     initial = draws.rows(len(x), c["clusters"])
@@ -54,7 +42,7 @@ def kmeans(case: Case) -> Comparisons:
         yield {"out.centres": found.centres, "out.labels": found.labels, "passes": Same(found.passes, c["iterations"])}
 
 
-def gram(case: Case) -> Comparisons:
+def gram(case: Case) -> Parts:
     t = case.tensors
     for number, features in enumerate(class_features(t["in.support_features"], t["in.support_masks"] > 0)):
         if len(features):
@@ -63,13 +51,13 @@ def gram(case: Case) -> Comparisons:
         yield {f"class {number} has a map": Same(bool(len(features)), f"out.map.{number}" in t)}
 
 
-def prediction(case: Case) -> Comparisons:
+def prediction(case: Case) -> Parts:
     c, t = case.config, case.tensors
     original = (c["original_size"][0], c["original_size"][1])
     supports, masks = t["in.support_features"], t["in.support_masks"] > 0
     small = to_grid(masks, *supports.shape[2:])
     yield {"mid.support_masks_small": small}
-    yield from _channels(masks)
+    yield _channels(masks)
     draws = Draws(c["numpy_seed"])
     maps = compare_classes(t["in.query_features"][0], class_features(supports, small), c["n_clusters"], draws)
     for number, own in enumerate(maps):
@@ -87,11 +75,11 @@ def prediction(case: Case) -> Comparisons:
     }
 
 
-def _channels(masks: Tensor) -> Comparisons:
-    """Compare masks (B, M + 1, S, S) with the method's channels of the same supports, a class for each way."""
+def _channels(masks: Tensor) -> Results:
+    """Return the method's channels of supports, a class for each way, with a case's masks (B, M + 1, S, S)."""
     shown = [number for number in range(1, masks.shape[1]) if masks[:, number].any()]
     if len(masks) % len(shown):  # a way without pixels
-        return
+        return {}
     maps = 255 - 255 * masks.any(1).to(torch.uint8)  # in no channel: padding
     for way, number in enumerate(shown, 1):
         maps[masks[:, number]] = way
@@ -99,7 +87,7 @@ def _channels(masks: Tensor) -> Comparisons:
     ways = torch.arange(1, len(shown) + 1)[:, None, None, None]
     own = torch.where(maps == 255, 255, (maps == ways).to(torch.uint8))
     channels = class_masks(own, torch.arange(len(masks)).view(maps.shape[:2]), maps)
-    yield compare("in.support_masks", channels, masks[:, [0, *shown]], EXACT)
+    return {"in.support_masks": Near(channels, masks[:, [0, *shown]])}
 
 
 def _labels(scores: Tensor) -> Clear:
@@ -166,7 +154,7 @@ def metrics(case: Case) -> Results:
     }
 
 
-def coco_episodes(case: Case) -> Comparisons:
+def coco_episodes(case: Case) -> Parts:
     c, d = case.config, case.data
     found = large_objects(d["instances"])
     categories = [number for number, _ in found.categories][c["fold"] :: c["folds"]]

@@ -1,7 +1,5 @@
 """GF-SAM: every step from given tokens, maps and masks, and the whole method on tiny networks (gf-sam.md §14)."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -19,7 +17,7 @@ from methods.gf_sam import (
     similarity_prior,
     to_grid,
 )
-from tests.goldens.harness import EXACT, Case, Kind, Results, absolute, few
+from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, absolute, few
 from tests.goldens.kinds.persam import STATED, chw, size_of, tiny_sam
 from tests.goldens.networks import small_dinov2
 
@@ -40,7 +38,7 @@ def points_of(case: Case, group: str, prompts: Tensor) -> Results:
     return {f"{group}points_grid": cells, f"{group}points_sam": pixels}
 
 
-def prior(case: Case) -> Iterator[Results]:
+def prior(case: Case) -> Parts:
     t = case.tensors
     query = channel_normalised(t["in.query_tokens"])
     supports = torch.stack([channel_normalised(tokens) for tokens in t["in.support_tokens"]])
@@ -67,7 +65,7 @@ def gating(case: Case) -> Results:
     }
 
 
-def end_to_end(case: Case) -> Iterator[Results]:
+def end_to_end(case: Case) -> Parts:
     c, t = case.config, case.tensors
     model = small_dinov2(case)
 

@@ -4,7 +4,6 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,22 +42,22 @@ from methods.diam import (
 from methods.modules.generalised_answer import join_base
 from methods.modules.pspnet import PSPNet
 from methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
-from tests.fsbench.runs import some_header
 from tests.goldens.harness import (
     EXACT,
     Case,
     Clear,
-    Comparisons,
     Kind,
+    Parts,
+    Result,
     Results,
     Same,
     Tolerance,
     absolute,
-    compare,
     relative,
     stated,
 )
 from tests.goldens.hashed import hash_state
+from tests.goldens.meters import protocol_statistics
 
 MARGIN = 1e-4
 """Difference of the two largest probabilities below which a pixel may go to either class."""
@@ -149,7 +148,7 @@ def _true(case: Case, task: Task, size: tuple[int, int]) -> Tensor:
     return true_proportions(t["in.gt_q"], valid.bool(), size, config["base_and_background"] + config["novel"])
 
 
-def gfss_losses(case: Case) -> Comparisons:
+def gfss_losses(case: Case) -> Parts:
     """Terms and gradients, by autograd and in closed form."""
     t, config = case.tensors, case.config
     size = tuple(config["map"])
@@ -203,7 +202,7 @@ def _settings(config: dict[str, Any]) -> Adaptation:
     )  # fmt: skip
 
 
-def _predicted(case: Case, logits: Tensor) -> Comparisons:
+def _predicted(case: Case, logits: Tensor) -> Parts:
     """Label maps and counts; pixels with two nearly equal probabilities may go to either class."""
     size = tuple(case.tensors["in.gt_q"].shape[-2:])
     p = enlarge(logits, size)  # type: ignore[arg-type]
@@ -214,7 +213,7 @@ def _predicted(case: Case, logits: Tensor) -> Comparisons:
     yield from _counted(case, found, case.tensors["in.gt_q"], p.shape[1], near.flatten(1).sum(1))
 
 
-def _counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Tensor) -> Comparisons:
+def _counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Tensor) -> Parts:
     counts = torch.stack([count(one, true, classes - 1) for one, true in zip(found, truth, strict=True)]).numpy()
     sums = np.stack([np.stack(intersection_union(one, "ignore")) for one in counts])  # (B, 2, C), classes from 1
     background = [_background(one, true) for one, true in zip(found, truth, strict=True)]
@@ -224,7 +223,7 @@ def _counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Te
         per_image = case.tensors[f"out.{name}"].dim() == 2
         bound = allowed if per_image else allowed.sum()
         tolerance = Tolerance("pixels near a tie", lambda ref, bound=bound: bound[..., None].expand(ref.shape).double())
-        yield case.compare(f"out.{name}", value if per_image else value.sum(0), tolerance)
+        yield {f"out.{name}": Result(value if per_image else value.sum(0), tolerance=tolerance)}
 
 
 def _background(found: Tensor, truth: Tensor) -> tuple[int, int]:
@@ -233,7 +232,7 @@ def _background(found: Tensor, truth: Tensor) -> tuple[int, int]:
     return int(both.sum()), int(either.sum())
 
 
-def _adapted(case: Case, task: Task, size: tuple[int, int]) -> Comparisons:
+def _adapted(case: Case, task: Task, size: tuple[int, int]) -> Parts:
     """Both ways of the optimisation, without void pixels of the supports, and the images one by one."""
     t, config = case.tensors, case.config
     base, novel, settings = task.base, config["novel"], _settings(config)
@@ -246,18 +245,19 @@ def _adapted(case: Case, task: Task, size: tuple[int, int]) -> Comparisons:
         yield {"out.": {**_parts(found.classifiers, base), "logits": logits}}
         yield from _predicted(case, logits)
     for image in range(len(task.query)):
-        alone = task.rows(image, image + 1)
-        one = adapt(alone, t["in.base_weight"], t["in.base_bias"], novel, settings, true[image : image + 1])
-        own = one.classifiers.logits(alone.query)[0].unflatten(-1, size)
-        yield compare(f"logits of image {image} alone", own, t["out.logits"][image], STATED(case))
+        single = task.rows(image, image + 1)
+        one = adapt(single, t["in.base_weight"], t["in.base_bias"], novel, settings, true[image : image + 1])
+        own = one.classifiers.logits(single.query)[0].unflatten(-1, size)
+        alone = Result(own, lambda stored, image=image: stored[image], f"of image {image} alone")
+        yield {"out.logits": alone}
 
 
-def optimise(case: Case) -> Comparisons:
+def optimise(case: Case) -> Parts:
     t = case.tensors
     yield from _adapted(case, _task(case, t["in.features_s"], t["in.features_q"]), tuple(case.config["map"]))
 
 
-def metric(case: Case) -> Comparisons:
+def metric(case: Case) -> Parts:
     t, config = case.tensors, case.config
     base, classes = config["base_and_background"], config["base_and_background"] + config["novel"]
     p = F.interpolate(t["in.probas"], t["in.gt"].shape[-2:], mode="bilinear", align_corners=True)
@@ -285,10 +285,9 @@ def bam(case: Case) -> Results:
         classes = torch.tensor([*range(1, base + 1), base + 1 + int(t["in.novel_index"][number])])
         truth = EpisodeTruth(number, size, target, torch.ones(base + 1, dtype=torch.bool), classes)
         rows += count_answer(SegmentationAnswer(found), truth).rows()
-    frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
     ids = [*range(1, base + novel + 1)]
-    header = some_header(protocol="bam_gfss", class_ids=ids, novel_ids=ids[base:], dataset=config["dataset"])
-    scores = load_protocol("bam_gfss").statistics(frame, header).scores()
+    statistics = protocol_statistics("bam_gfss", rows, ids, novel_ids=ids[base:], dataset=config["dataset"])
+    scores = statistics.scores()
     figures = [scores[name].item() for name in ("mIoU-novel", "mIoU-base", "mIoU", "FB-IoU")]
     return {"out.merged": torch.stack(merged), "out.figures": figures}
 
@@ -326,7 +325,7 @@ def base_model(case: Case) -> Results:
 
 
 @torch.no_grad()
-def end_to_end(case: Case) -> Comparisons:
+def end_to_end(case: Case) -> Parts:
     t = case.tensors
     model, _ = _network(case.config)
 

@@ -1,7 +1,6 @@
 """HMNet's head, losses, optimisers, layout of weights, and the whole model at true size (hmnet.md §2-§5, §8-§12)."""
 
 import inspect
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,27 +16,15 @@ from methods.modules.maps import masked_mean
 from methods.modules.poly_rate import poly_rate
 from methods.modules.pspnet import Features, PSPNet, PyramidPooling
 from methods.modules.style import gram, shot_weights
-from tests.goldens.harness import (
-    EXACT,
-    Case,
-    Clear,
-    Comparison,
-    Comparisons,
-    Kind,
-    Results,
-    Same,
-    Tolerance,
-    absolute,
-    compare,
-    relative,
-)
+from tests.goldens.forms import statistics
+from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Result, Results, Same, Tolerance, absolute, relative
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state, scan_settings
-from tests.goldens.networks import gradients, statistics, without_dropout
+from tests.goldens.networks import gradients, predictions, without_dropout
 
 CLOSE = 2e-5  # channels nearer than this may be decided either way
 
 
-def head(case: Case) -> Comparisons:
+def head(case: Case) -> Parts:
     c, t = case.config, case.tensors
     net = HMNetHead(
         (c["f1"], c["f2"]),
@@ -82,18 +69,14 @@ def head(case: Case) -> Comparisons:
         yield {"out.loss_": {name: losses[name] for name in ("main", "dice")}}
         yield {"out.loss_zero": losses["loss"] - losses["main"] - losses["dice"]}
         yield {"grad.state.": gradients(losses["loss"], net)}
-    yield {"out.final": final, "out.bam_off_pred": _predictions(meta), "out.pred": _predictions(final), "mid.": found}
+    yield {"out.final": final, "mid.": found}
+    yield {"out.bam_off_pred": predictions(meta, CLOSE), "out.pred": predictions(final, CLOSE)}
 
 
 def by_shot(features: Features, shots: int) -> list[Features]:
     """Return the features (b·K, c, ·, ·), shots fastest, of each shot (b, c, ·, ·)."""
     parts = [level.unflatten(0, (-1, shots)).unbind(1) for level in features if level is not None]
     return [Features(*levels) for levels in zip(*parts, strict=True)]
-
-
-def _predictions(channels: Tensor) -> Clear:
-    """Return the arg-max, unclear where the two channels are nearly equal."""
-    return Clear(channels.argmax(1), (channels[:, 0] - channels[:, 1]).abs() >= CLOSE)
 
 
 def _watch(net: HMNetHead, found: dict[str, Tensor]) -> None:
@@ -151,12 +134,12 @@ def losses(case: Case) -> Results:
     return {"out.": found, "grad.": gradients(found["dice"] + found["ce"], dice_logits=dice, ce_logits=ce)}
 
 
-def lr_schedule(case: Case) -> Iterator[Comparison]:
+def lr_schedule(case: Case) -> Parts:
     for base, step, steps, rate in case.data["rows"]:
-        yield compare(f"step {step} of {steps}", poly_rate(base, step, steps), rate, absolute(1e-12))
+        yield {f"step {step} of {steps}": Near(poly_rate(base, step, steps), rate)}
 
 
-def optimizers(case: Case) -> Iterator[Results]:
+def optimizers(case: Case) -> Parts:
     c, stored = case.config, case.data
     with torch.device("meta"):
         net = HMNetHead(
@@ -207,7 +190,7 @@ def layout(case: Case) -> Results:
     return {"names, shapes, order": Same(found, [(key, list(shape)) for key, shape in case.data.items()])}
 
 
-def true_model(case: Case) -> Comparisons:
+def true_model(case: Case) -> Parts:
     c, salt, size = case.config, case.entry["salt"], case.config["image"]
     kind = "vgg16" if c["vgg"] else "resnet50"
     classes = {"pascal": 15, "coco": 60}[c["dataset"]]
@@ -242,20 +225,22 @@ def true_model(case: Case) -> Comparisons:
             continue
         value = found[name]
         part = value[:, :, ::2, ::2] if name == "meta_logits" else value[:, :: max(1, value.shape[1] // 16), ::8, ::8]
-        yield from _summary(case, f"mid.{name}", value, part)
-    yield from _summary(case, "out.final", final, final[:, :, ::8, ::8])
+        yield _summary(case, f"mid.{name}", value, part)
+    yield _summary(case, "out.final", final, final[:, :, ::8, ::8])
     yield {"out.fg_pixels": (final[:, 1] > final[:, 0]).sum()}
 
 
-def _summary(case: Case, name: str, value: Tensor, part: Tensor) -> Comparisons:
-    """Compare a slice and the statistics of a large tensor."""
+def _summary(case: Case, name: str, value: Tensor, part: Tensor) -> Results:
+    """Return a slice and the statistics of a large tensor, held to its standard deviation."""
     spread = float(case.tensors.get(f"{name}_stats", statistics(value))[1])
-    yield case.compare(f"{name}_slice", part, Tolerance("3e-4 of the std", lambda ref: 3e-4 * spread))
     bound = Tolerance(
         "1e-4*|ref| + 3e-4*std, sum 1e-4*|ref|",
         lambda ref: 1e-4 * ref.abs() + 3e-4 * spread * torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0]),
     )
-    yield case.compare(f"{name}_stats", statistics(value), bound)
+    return {
+        f"{name}_slice": Result(part, tolerance=Tolerance("3e-4 of the std", lambda ref: 3e-4 * spread)),
+        f"{name}_stats": Result(statistics(value), tolerance=bound),
+    }
 
 
 def _image(key: str, size: int, salt: str) -> Tensor:
@@ -286,7 +271,7 @@ KINDS = {
     "losses": Kind(
         losses, {"": absolute(1e-6)}, accepts=lambda case: {"in.target", "in.logits"} <= case.tensors.keys()
     ),
-    "lr_schedule": Kind(lr_schedule, accepts=lambda case: "rows" in case.data),
+    "lr_schedule": Kind(lr_schedule, {"": absolute(1e-12)}, accepts=lambda case: "rows" in case.data),
     "optimizers": Kind(optimizers, accepts=lambda case: "sgd" in case.data),
     "state_dict_layout": Kind(layout),
     "end_to_end": Kind(true_model, WHOLE, accepts=lambda case: "salt" in case.entry),

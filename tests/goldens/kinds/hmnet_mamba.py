@@ -15,8 +15,9 @@ from methods.hmnet.mamba.maps import sum_directions
 from methods.hmnet.mamba.network import HybridMamba
 from methods.hmnet.mamba.ss2d import SS2D
 from methods.modules.maps import resize
-from tests.goldens.harness import EXACT, Case, Comparisons, Kind, Results, Same, Tolerance, absolute, relative
-from tests.goldens.networks import gradients, statistics, weighted_loss
+from tests.goldens.forms import statistics
+from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, Tolerance, absolute, relative
+from tests.goldens.networks import gradients, weighted_loss
 
 NAMES = ("row", "col", "row_inv", "col_inv")
 
@@ -26,7 +27,7 @@ def scan_settings(config: dict[str, Any]) -> dict[str, int]:
     return {key: config[name] for key, name in (("states", "d_state"), ("ratio", "ratio")) if name in config}
 
 
-def module(case: Case) -> Comparisons:
+def module(case: Case) -> Parts:
     """One SS2D; intermediate values come from its parts."""
     c = case.config
     hybrid = case.entry["kind"] == "hybrid_mamba"
@@ -75,7 +76,7 @@ def _parts(net: SS2D, x_q: Tensor, x_s: Tensor, hybrid: bool) -> dict[str, Tenso
     return found | dict(zip(names, directions, strict=True))
 
 
-def network(case: Case) -> Comparisons:
+def network(case: Case) -> Parts:
     c = case.config
     net = HybridMamba(c["dim"], HybridMambaConfig(blocks=c["n_blocks"], **scan_settings(c)))
     net.load_state_dict(case.state())
@@ -157,7 +158,7 @@ def _rule(key: str, shape: tuple[int, ...], h: Tensor, batch_norm: bool) -> Tens
 STATISTICS = Tolerance("sum of |.| 1e-5 rel, rest 2e-5", lambda ref: torch.tensor([2e-5] * 4 + [1e-5 * float(ref[4])]))
 
 
-def true_network(case: Case) -> Comparisons:
+def true_network(case: Case) -> Parts:
     c, salt = case.config, case.entry["salt"]
     net = HybridMamba(c["dim"], HybridMambaConfig(blocks=c["n_blocks"], **scan_settings(c)))
     net.load_state_dict(hashed_state(net.state_dict(), salt, "mamba."))

@@ -21,8 +21,9 @@ from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth
 from methods.hmnet.hmnet import HMNet
 from methods.modules.frozen_pspnet import FrozenPSPNet
 from methods.modules.pspnet import Features, PSPNet
-from tests.goldens.harness import Case, Comparisons, Kind, Results, Same, Tolerance, absolute
+from tests.goldens.harness import Case, Kind, Parts, Result, Results, Same, Tolerance, absolute, proportional
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state
+from tests.goldens.networks import copies
 
 DROPOUTS = ("down_query", "down_supp", "cls_meta", "base_learner")
 """Modules with dropout, in the order in which a forward pass comes to them."""
@@ -82,7 +83,7 @@ class Trained(HMNet):
         self.logged.append(dict(dictionary))
 
 
-def steps(case: Case) -> Comparisons:
+def steps(case: Case) -> Parts:
     """Several steps; the processes of a distributed training are micro-batches of one here."""
     c = case.config
     rates = {"learning_rate": c["base_lr"], "momentum": c["momentum"], "weight_decay": c["weight_decay"]}
@@ -92,7 +93,7 @@ def steps(case: Case) -> Comparisons:
     method.prepare(case)
     yield _groups(case, method)
     named = dict(method.head.named_parameters())
-    initial = {name: p.detach().clone() for name, p in named.items()}
+    initial = copies(method.head)
     listed = sorted(name for group in _listed(case) for name in group)
     learned = [name for name in listed if name not in case.entry["without_gradient"]]
     yield {"in.state_l2": _norms(named[name] for name in listed)}
@@ -112,8 +113,8 @@ def steps(case: Case) -> Comparisons:
         }
         gradients = {name: _known(named[name].grad) for name in learned}
         deltas = {name: named[name].detach() - initial[name] for name in learned}
-        yield from _statistics(case, f"grad.step{step}.", gradients, 1e-7)
-        yield from _statistics(case, f"out.step{step}.delta_", deltas, 1e-6)
+        yield _statistics(case, f"grad.step{step}.", gradients, 1e-7)
+        yield _statistics(case, f"out.step{step}.delta_", deltas, 1e-6)
     still = {name: p for name, p in named.items() if name in case.entry["without_gradient"]}
     yield {
         "parameters without a gradient": Same(sorted(still), sorted(case.entry["without_gradient"])),
@@ -141,26 +142,25 @@ def _norms(tensors: Iterable[Tensor]) -> Tensor:
     return torch.stack([tensor.detach().double().norm() for tensor in tensors])
 
 
-def _statistics(case: Case, prefix: str, values: dict[str, Tensor], tolerance: float) -> Comparisons:
-    """Compare length, a projection and the first entries of tensors by name."""
+def _statistics(case: Case, prefix: str, values: dict[str, Tensor], tolerance: float) -> Results:
+    """Return lengths, projections and first entries of tensors by name; the lengths bound the others."""
     flat = [(name, value.flatten()) for name, value in sorted(values.items())]
     norms = torch.stack([value.norm() for _, value in flat])
     first = torch.stack([F.pad(value[:16], (0, max(0, 16 - len(value)))) for _, value in flat])
     dots = torch.stack([(value * hashed(f"probe/{name}", (len(value),), "")).sum() for name, value in flat])
     lengths = case.tensors.get(f"{prefix}l2", norms)
     roots = torch.tensor([len(value) ** 0.5 for _, value in flat], dtype=torch.float64)
-    word = f"{tolerance:g}*"
-    yield case.compare(f"{prefix}l2", norms, Tolerance(f"{word}|ref|", lambda ref: tolerance * ref.abs()))
-    bound = tolerance * lengths * roots
-    yield case.compare(f"{prefix}dot", dots, Tolerance(f"{word}l2*sqrt(n)", lambda ref: bound))
-    yield case.compare(
-        f"{prefix}first16",
-        first,
-        Tolerance(
-            f"{word}max|ref| of a parameter + 1e-9*l2",
-            lambda ref: tolerance * ref.abs().amax(1, keepdim=True) + 1e-9 * lengths[:, None],
-        ),
+    word, bound = f"{tolerance:g}*", tolerance * lengths * roots
+    projected = Tolerance(f"{word}l2*sqrt(n)", lambda ref: bound)
+    entries = Tolerance(
+        f"{word}max|ref| of a parameter + 1e-9*l2",
+        lambda ref: tolerance * ref.abs().amax(1, keepdim=True) + 1e-9 * lengths[:, None],
     )
+    return {
+        f"{prefix}l2": Result(norms, tolerance=proportional(tolerance)),
+        f"{prefix}dot": Result(dots, tolerance=projected),
+        f"{prefix}first16": Result(first, tolerance=entries),
+    }
 
 
 def _inputs(case: Case, step: int) -> Results:
@@ -261,7 +261,7 @@ def _known(value: Tensor | None) -> Tensor:
     return value
 
 
-NORMS = Tolerance("1e-12*|ref|", lambda ref: 1e-12 * ref.abs())
+NORMS = proportional(1e-12)
 LOSSES = {"*.main": absolute(1e-9), "*.dice": absolute(1e-9), "*.rates": absolute(1e-12)}
 STEPS = {"in.state_l2": NORMS, "in.frozen_l2": NORMS} | LOSSES
 KINDS = dict.fromkeys(("hmnet_train_steps", "hmnet_ddp_batch"), Kind(steps, STEPS))

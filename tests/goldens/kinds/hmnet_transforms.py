@@ -9,10 +9,10 @@ from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur,
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.label_maps import bounding_boxes
 from fsbench.data.transforms import resize_image_cv2, resize_labels_cv2
-from tests.goldens.harness import Case, Comparisons, Kind, Same, absolute, few
+from tests.goldens.harness import Case, Kind, Parts, Same, absolute, few
 
 
-def transforms(case: Case) -> Comparisons:
+def transforms(case: Case) -> Parts:
     image, label = (case.tensors[f"in.{name}"].numpy() for name in ("image", "label"))
     image, label = image.astype(np.float32), label.astype(np.uint8)
     for name, c in case.config.items():

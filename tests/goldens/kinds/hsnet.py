@@ -9,14 +9,14 @@ from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.correlation import hyper_correlation, prior_mask
 from fsbench.ops.kept_correlation import keep_correlation, unit
 from methods.hsnet import HyperpixelLearner
-from tests.goldens.harness import Case, Comparisons, Kind, Results, Same, Tolerance, absolute, relative
+from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.hashed import value
 from tests.goldens.networks import gradients, record_outputs
 
-SUMMARY = Tolerance("1e-5 each", lambda ref: 1e-5 * ref.abs())
+SUMMARY = proportional(1e-5)
 
 
-def center_pivot(case: Case) -> Comparisons:
+def center_pivot(case: Case) -> Parts:
     """The stored gradients are those of sum(y * linspace(-1, 1)); both forms of the operation are held against them."""
     c, t = case.config, case.tensors
     for form in ("forward", "reference"):
@@ -28,7 +28,7 @@ def center_pivot(case: Case) -> Comparisons:
         yield {"out.y": y, "grad.": gradients(loss, module, x=x)}
 
 
-def learner(case: Case) -> Comparisons:
+def learner(case: Case) -> Parts:
     c = case.config
     counts = c.get("channels") or {"layer4": 3, "layer3": 6, "layer2": 4}
     net = HyperpixelLearner([counts[name] for name in ("layer2", "layer3", "layer4")])
@@ -71,7 +71,7 @@ def _summary(x: Tensor) -> Tensor:
     return torch.stack([x.double().abs().mean(), x.double().sum()])
 
 
-def correlation_vote(case: Case) -> Comparisons:
+def correlation_vote(case: Case) -> Parts:
     t = case.tensors
     maps = {
         side: [t[f"in.{side}.{i:02d}"] for i in range(len(case.group(f"in.{side}.")))] for side in ("query", "support")

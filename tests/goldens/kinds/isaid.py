@@ -7,27 +7,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from datamodules.datasets.isaid import Isaid, Isaid512
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.episodes.episode import Episode
-from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
-from fsbench.metrics.episodic import count
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.isaid import sdm_episodes
 from fsbench.protocols.pfenet import pfenet_episode
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import load_segmentation
-from tests.goldens.harness import Case, Check, Kind, Results, Same, absolute
+from tests.goldens.harness import Case, Check, Kind, Parts, Results, Same, absolute
 from tests.goldens.kinds.incontext import isaid_pairs, isaid_pool
-from tests.goldens.meters import line_of, listed_pool, parse_pair, same_list, same_text
+from tests.goldens.meters import (
+    background_foreground,
+    by_class,
+    counts_of,
+    line_of,
+    listed_pool,
+    parse_pair,
+    row_of,
+    same_list,
+    same_text,
+    scores,
+)
 
 
 def _rows(episodes: Iterator[Episode], number: int) -> list[list[Any]]:
     """Return class id, query and supports of the first episodes."""
-    return [[e.query_class - 1, e.query, list(e.supports[0])] for e in islice(episodes, number)]
+    return [row_of(episode) for episode in islice(episodes, number)]
 
 
 def episodes(case: Case) -> Results:
@@ -57,7 +65,7 @@ def official_episodes(case: Case) -> Results:
     }
 
 
-def lists(case: Case) -> Iterator[Results]:
+def lists(case: Case) -> Parts:
     """All six lists against the checksums that ours are verified with."""
     for split, fold in ((split, fold) for split in ("trn", "val") for fold in range(3)):
         yield same_list("isaid", split, fold, isaid_pairs(case.data.splitlines(), split, str(fold)))
@@ -99,24 +107,17 @@ def frame(case: Case) -> Results:
     return {"out.mask": labels == 1, "out.ignore": labels == VOID, "out.support_mask": support == 1}
 
 
-def _scores(case: Case, protocol: str) -> tuple[float, float]:
-    """mIoU and FB-IoU of label maps with all classes, by a protocol's rule for void."""
-    t, void = case.tensors, load_segmentation(protocol).void
-    first = 5 * case.config["fold"] + 1
-    sums, background = np.zeros((2, 5), dtype=np.int64), np.zeros(2, dtype=np.int64)
-    for number, labels, found in zip(t["in.class_id"].tolist(), t["in.label"], t["in.pred"], strict=True):
-        truth: Tensor = torch.from_numpy(way_labels(labels.numpy().astype(np.uint8), [number + 1]))
-        counts = count(found, truth, 1).numpy()
-        sums[:, number + 1 - first] += intersection_union(counts[1], void)
-        background += background_intersection_union(counts[0], void)
-    score = fb_iou(*sums, (background[0], background[1]))
-    return float(mean_iou(*sums)), float(score)
-
-
 def metric(protocol: str) -> Check:
+    """Make a check of mIoU and FB-IoU of label maps with all classes, by a protocol's rule for void."""
+
     def results(case: Case) -> Results:
-        miou, both = _scores(case, protocol)
-        return {"out.miou": [miou], "out.fb_iou": [both]}
+        t, numbers = case.tensors, case.tensors["in.class_id"].tolist()
+        maps = zip(numbers, t["in.label"].numpy().astype(np.uint8), strict=True)
+        truths = torch.from_numpy(np.stack([way_labels(labels, [number + 1]) for number, labels in maps]))
+        sums = background_foreground(counts_of(t["in.pred"], truths), load_segmentation(protocol).void)
+        columns = [number - 5 * case.config["fold"] for number in numbers]
+        found = scores(*(by_class(values, columns, 5) for values in sums))
+        return {"out.": {name: [value] for name, value in found.items()}}
 
     return results
 

@@ -27,7 +27,7 @@ from methods.persam import (
     selected_cells,
     tune_weights,
 )
-from tests.goldens.harness import EXACT, Case, Comparisons, Kind, Results, Tolerance, absolute, few, relative, stated
+from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Tolerance, absolute, few, relative, stated
 
 
 def rel(tol: float) -> Tolerance:
@@ -127,7 +127,7 @@ def tuning(case: Case) -> Results:
     }
 
 
-def end_to_end(case: Case) -> Comparisons:
+def end_to_end(case: Case) -> Parts:
     c, t = case.config, case.tensors
     network = tiny_sam(c["sam"], case.group("state.sam."))
     query, size, mask = network.encode(chw(t["in.query"])), size_of(t["in.query"]), t["in.reference_mask"]

@@ -11,7 +11,16 @@ from methods.modules.poly_rate import tenfold_sgd
 from methods.modules.pspnet import Features, Trunk
 from methods.pfenet import MODULES, PFENet, PFENetHead
 from tests.goldens.harness import Case, Kind, Results, Same
-from tests.goldens.networks import gradients, load_hashed, record_inputs, without_dropout
+from tests.goldens.networks import (
+    changes,
+    copies,
+    gradients,
+    load_hashed,
+    optimizer_step,
+    predictions,
+    record_inputs,
+    without_dropout,
+)
 from tests.goldens.prior_guided import (
     CHANNELS,
     REDUCED,
@@ -19,7 +28,6 @@ from tests.goldens.prior_guided import (
     given_features,
     hashed_images,
     network_kind,
-    predictions,
     thinned,
 )
 
@@ -118,16 +126,16 @@ def train_step(case: Case) -> Results:
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
     for group in optimizer.param_groups:
         group["lr"] = 10 * c["base_lr"] * schedule.lr_lambdas[0](c["iteration"] - 1)
-    parameters = dict(sorted(method.head.named_parameters()))
-    start = {name: p.detach().clone() for name, p in parameters.items()}
+    parameters = sorted(name for name, _ in method.head.named_parameters())
+    start = copies(method.head)
     losses = method.loss(Images(*hashed_images(c, c["b"]), t["in.supp_mask"], t["in.query_mask"]))
-    found = gradients(losses["loss"], method.head)
-    optimizer.step()
+    found = optimizer_step(optimizer, losses["loss"], method.head)
+    moved = changes(method.head, start)
     buffers = sorted(method.trunk.named_buffers())
     return {
         "out.loss_": {"main": losses["main"][None], "aux": losses["inner"][None]},
         "mid.grad_l2": torch.stack([found[name].norm() for name in parameters]),
-        "out.delta_l2": torch.stack([(p - start[name]).norm() for name, p in parameters.items()]),
+        "out.delta_l2": torch.stack([moved[name].norm() for name in parameters]),
         "out.": {
             kind: torch.cat([value.flatten() for name, value in buffers if name.endswith(kind)])
             for kind in ("running_mean", "running_var", "num_batches_tracked")

@@ -4,12 +4,10 @@ import gzip
 import hashlib
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import numpy as np
-import polars as pl
 import torch
 
 from datamodules.datasets.coco.fss_sam3 import AnnotatedObject, AnnotatedObjects, load_objects
@@ -27,7 +25,6 @@ from fsbench.data.batch import EpisodeTruth
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.episodic import SegmentationAnswer, count_answer
 from fsbench.protocols.fss_sam3 import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
-from fsbench.protocols.registry import load_protocol
 from fsbench.weights.table import WeightFile
 from methods.sam3_canvas import (
     Slot,
@@ -40,8 +37,8 @@ from methods.sam3_canvas import (
     one_shot_slots,
     score_map,
 )
-from tests.fsbench.runs import some_header
-from tests.goldens.harness import Case, Kind, Results, Same, absolute, few, relative
+from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, few, relative
+from tests.goldens.meters import protocol_statistics
 
 COCO_IDS = [number for number in range(1, 91) if number not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
 FOLDS, EPISODES, THRESHOLD = 4, 1000, 0.5
@@ -66,9 +63,7 @@ def metric(case: Case) -> Results:
         label_map, present = truth.to(torch.uint8), torch.tensor([bool(truth.any())])
         answer = SegmentationAnswer(case.tensors[f"in.pred_{episode}"].to(torch.uint8))
         rows += count_answer(answer, EpisodeTruth(episode, size, label_map, present, classes)).rows()
-    frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
-    header = some_header(protocol="fss_sam3", dataset="pascal", class_ids=list(range(1, 21)))
-    statistics = load_protocol("fss_sam3").statistics(frame, header)
+    statistics = protocol_statistics("fss_sam3", rows, list(range(1, 21)), dataset="pascal")
     scores = {name: float(value.item()) / 100 for name, value in statistics.scores().items()}
     fg, bg = (
         float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1)) for sums in (statistics.foreground, statistics.background)
@@ -97,7 +92,7 @@ def compared_lines(place: str, lines: list[str], data: dict[str, Any], end: str 
     }
 
 
-def episodes_pascal(case: Case) -> Iterator[Results]:
+def episodes_pascal(case: Case) -> Parts:
     areas = json.loads(gzip.decompress((case.folder / case.config["areas"]).read_bytes()))
     fold, shot = case.config["fold"], case.config["shot"]
     numbers = range(5 * fold + 1, 5 * fold + 6)
@@ -132,7 +127,7 @@ class Indexed(BoxTest):
         return Episode(episode.index, episode.query, number, (number,), (named,))
 
 
-def episodes_coco(case: Case) -> Iterator[Results]:
+def episodes_coco(case: Case) -> Parts:
     index, shot, seed = case.data["index"], case.config["shot"], case.config["seed"]
     items = [
         AnnotatedObject(number, image, category, area, bool(is_crowd), tuple(box))

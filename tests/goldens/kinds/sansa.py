@@ -1,7 +1,6 @@
 """SANSA: adapters, SAM 2 as a frozen network, prompts, pseudo-video, loss and training steps (sansa.md §8)."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -31,19 +30,19 @@ from methods.sansa.released import AdapterFile
 from methods.sansa.sansa import adamw_with_cosine
 from tests.goldens.harness import (
     Case,
-    Change,
     Clear,
-    Comparisons,
     Kind,
+    Parts,
     Results,
     Same,
-    Tolerance,
     absolute,
+    change,
     few,
+    proportional,
     relative,
 )
 from tests.goldens.hashed import hash_state, hash_values
-from tests.goldens.networks import gradients, weighted_loss
+from tests.goldens.networks import copies, gradients, load_hashed, weighted_loss
 
 OFFICIAL = (
     (r"^vision_encoder\.backbone\.patch_embed\.projection", "image_encoder.trunk.patch_embed.proj"),
@@ -145,13 +144,15 @@ def tiny_sam(config: dict[str, Any]) -> tuple[Any, Adapters]:
 def adapter(case: Case) -> Results:
     t, c = case.tensors, case.config
     branch = Adapter(c["channels"], c["bottleneck"])
-    names = {name: tuple(value.shape) for name, value in branch.state_dict().items()}
-    branch.load_state_dict(case.state() or hash_state(names))
+    if case.state():
+        branch.load_state_dict(case.state())
+    else:
+        load_hashed(branch)
     y = branch(t["in.x"].requires_grad_())
     return {"out.y": y, "grad.": gradients(weighted_loss(case, weight=y), branch, x=t["in.x"])}
 
 
-def layout(case: Case) -> Iterator[Results]:
+def layout(case: Case) -> Parts:
     for row in case.data:
         channels, _, settings = HIERA[{"base": "base_plus"}.get(row["version"], row["version"])]
         shapes = adapter_shapes(channels, settings["blocks_per_stage"], row["stages"], row["factor"])
@@ -263,11 +264,11 @@ def end_to_end(case: Case) -> Results:
     }
 
 
-def train_steps(case: Case) -> Comparisons:
+def train_steps(case: Case) -> Parts:
     c, t = case.config, case.tensors
     model, adapters = tiny_sam(c)
     set_memory_dropout(model, 0.0)
-    before = {name: value.clone() for name, value in adapters.state_dict().items()}
+    before = copies(adapters)
     optimizer, scheduler = adamw_with_cosine(adapters.parameters(), 1e-4, c["total"])
     counted_from = 1 if c["prompt"] == "mask" else 0
     losses, norms, rates = [], [], []
@@ -287,7 +288,7 @@ def train_steps(case: Case) -> Comparisons:
         optimizer.step()
         scheduler.step()
     yield {"out.losses": torch.stack(losses), "out.norms": torch.stack(norms), "mid.lr": rates}
-    yield {"out.after.": {official(k): Change(v, before[k]) for k, v in adapters.state_dict().items()}}
+    yield {"out.after.": {official(k): change(v, before[k]) for k, v in adapters.named_parameters()}}
 
 
 def official(name: str) -> str:
@@ -295,7 +296,7 @@ def official(name: str) -> str:
     return str(next(iter(AdapterFile().join({f"adapters.{name}": torch.empty(0)}, {})["model"])))
 
 
-def schedule(case: Case) -> Iterator[Results]:
+def schedule(case: Case) -> Parts:
     for row in case.data:
         steps, name = official_steps(row["images"], row["batch"], row["world"]), f"{row['images']} images"
         order = official_order(row["images"], 1, row["world"], row["world"] - 1)
@@ -305,7 +306,7 @@ def schedule(case: Case) -> Iterator[Results]:
         }
 
 
-ENTRIES = Tolerance("1e-3*|ref|", lambda ref: 1e-3 * ref.abs())
+ENTRIES = proportional(1e-3)
 TRAINED = {
     "grad.": relative(2e-3),
     "mid.lr": absolute(1e-12),

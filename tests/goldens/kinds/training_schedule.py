@@ -1,13 +1,13 @@
 """When a training validates, which checkpoints it keeps and when it stops (hmnet.md §2.4.4, §10; bam.md §9)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from fsbench.core.validation_schedule import BestScore, ValidationSchedule
-from tests.goldens.harness import Case, Kind, Results, Same
+from tests.goldens.harness import Case, Kind, Parts, Same
 
 
-def validation_schedule(case: Case) -> Iterator[Results]:
+def validation_schedule(case: Case) -> Parts:
     """`data` lists trainings; each result that is stored is compared."""
     for number, training in enumerate(case.data):
         found = simulated(case.config["method"], training)

@@ -3,7 +3,7 @@
 import gzip
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -31,8 +31,6 @@ from fsbench.data.support_annotation import (
 )
 from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
-from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
-from fsbench.metrics.episodic import count
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.vrp_draws import SEED, Division, EpisodeStreams, training_epoch, validation_episodes
 from fsbench.weights.table import WeightFile
@@ -51,27 +49,30 @@ from methods.vrp_sam.vrp_sam import enlarged, joined, labels
 from tests.goldens.harness import (
     EXACT,
     Case,
-    Change,
     Clear,
-    Comparisons,
     Kind,
+    Near,
+    Parts,
+    Result,
     Results,
     Same,
     Skipped,
     absolute,
+    change,
     few,
     relative,
 )
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.kinds.persam import rel, tiny_sam
-from tests.goldens.networks import gradients, load_hashed, weighted_loss
+from tests.goldens.meters import background_foreground, by_class, counts_of, row_of, scores, truth_of
+from tests.goldens.networks import copies, gradients, load_hashed, optimizer_step, weighted_loss
 
 CHANNELS = {"resnet50": (512, 1024), "vgg16": (256, 512)}
 """Channels of the outputs of layers 2 and 3."""
 VALUES, LOOSE = rel(1e-5), rel(1e-4)
 
 
-def annotation(case: Case) -> Comparisons:
+def annotation(case: Case) -> Parts:
     c, t = case.config, case.tensors
     masks, streams = t["in.mask"], AnnotationStreams.seeded(c["seed"])
     brush = SMALL if c["preset"] == "rand_curve_small" else LARGE
@@ -105,7 +106,7 @@ def backbone(case: Case) -> Results:
     return {"out.": {name: x[:, ::8] for name, x in layers.items()} | lengths}
 
 
-def pseudo_masks(case: Case) -> Iterator[Results]:
+def pseudo_masks(case: Case) -> Parts:
     t = case.tensors
     for function in (pseudo_mask, pseudo_mask_plain):
         yield {"out.pseudo_mask": function(t["in.support"], t["in.query"], t["in.mask"].float())}
@@ -182,16 +183,15 @@ def predictions(logits: Tensor) -> Clear:
     return Clear(masks.view_as(logits), logits.abs() > 1e-4 * logits.abs().max())
 
 
-def sam_decode(case: Case) -> Comparisons:
+def sam_decode(case: Case) -> Parts:
     c, t = case.config, case.tensors
     sam = tiny_sam(c["sam"], case.group("state.sam."))
     encodings = torch.stack([sam.encode_pixels(sam_square(x, c["sam"]["image"]))[0][0] for x in t["in.image"]])
     yield {"mid.embedding": encodings}
-    for given, tolerance in ((encodings, LOOSE), (t["mid.embedding"], VALUES)):
+    for given, note in ((encodings, ""), (t["mid.embedding"], "of the stored embedding")):
         low = sam.decode_embeddings(given, t["in.prompts"])
         logits = enlarged(low, (c["side"], c["side"]))
-        yield case.compare("mid.low_res", low[:, None], tolerance)
-        yield case.compare("out.logits", logits[:, None], tolerance)
+        yield {"mid.low_res": Result(low[:, None], note=note), "out.logits": Result(logits[:, None], note=note)}
         yield {"out.pred": predictions(logits)}
 
 
@@ -205,7 +205,7 @@ def loss(case: Case) -> Results:
     }
 
 
-def schedule(case: Case) -> Comparisons:
+def schedule(case: Case) -> Parts:
     for given in case.data:
         items = -(-given["images"] // given["world"])
         steps = -(-items // given["batch"])
@@ -220,14 +220,13 @@ def schedule(case: Case) -> Comparisons:
             found[step] = optimizer.param_groups[0]["lr"]
             optimizer.step()
             scheduler.step()
-        worst = max(abs(found[step] - rate) for step, rate in rates.items())
-        yield {f"rates of {given['total']} steps": Same(worst <= 1e-9 * 1e-4, True)}
+        yield {f"rates of {given['total']} steps": Near([found[step] for step in rates], list(rates.values()))}
 
 
-def train_steps(case: Case) -> Comparisons:
+def train_steps(case: Case) -> Parts:
     c, t = case.config, case.tensors
     net = small_encoder(case).train()
-    before = {name: value.clone() for name, value in net.state_dict().items()}
+    before = copies(net)
     sam = tiny_sam(c["sam"], case.group("state.sam."))
     made = cosine_adamw(net.parameters(), c["lr"], c["weight_decay"], c["total"])
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
@@ -243,13 +242,11 @@ def train_steps(case: Case) -> Comparisons:
         found: Encoded = net(*given_features(case, cells), cells)
         logits = enlarged(sam.decode_embeddings(t["in.embedding"], found.steps.prompts), (c["image"], c["image"]))
         value = mask_losses(logits, t["in.query_mask"])["loss"]
-        optimizer.zero_grad()
-        found_gradients = gradients(value, net)
+        found_gradients = optimizer_step(optimizer, value, net)
+        scheduler.step()
         if not step:
             yield {"out.logits_0": logits[:, None, ::2, ::2], "out.prompts_0": found.steps.prompts}
             yield {"grad.": found_gradients}
-        optimizer.step()
-        scheduler.step()
         losses.append(value.detach())
     yield {
         "out.losses": torch.stack(losses),
@@ -257,7 +254,7 @@ def train_steps(case: Case) -> Comparisons:
         "mid.dropout_query_": dict(enumerate(dropped[::2])),
         "mid.dropout_support_": dict(enumerate(dropped[1::2])),
         "SAM has no gradients": Same(all(p.grad is None for p in sam.model.parameters()), True),
-        "out.after.": {name: Change(value, before[name]) for name, value in net.state_dict().items()},
+        "out.after.": {name: change(value, before[name]) for name, value in net.named_parameters()},
     }
 
 
@@ -362,24 +359,13 @@ def preprocess(case: Case) -> Results:
 def metrics(case: Case) -> Results:
     """Predictions as the method makes them, counted as the protocol `hsnet` counts."""
     t, fold = case.tensors, case.config["fold"]
-    truth = t["in.mask"].clone()
-    if "in.ignore" in t:
-        truth[t["in.ignore"] > 0] = VOID
-    pairs = zip(t["in.logits"], truth, strict=True)
-    counts = np.stack([count(labels(logits), label, 1).numpy() for logits, label in pairs])
-    background = background_intersection_union(counts[:, 0], "ignore")
-    foreground = intersection_union(counts[:, 1], "ignore")
+    predicted = torch.stack([labels(logits) for logits in t["in.logits"]])
+    inter, union = background_foreground(counts_of(predicted, truth_of(case, "in.mask")))
     pascal = case.config["data_set"] == "pascal"
     classes = [5 * fold + i for i in range(5)] if pascal else list(range(fold, 80, 4))
-    inter, union = np.zeros(len(classes), np.int64), np.zeros(len(classes), np.int64)
-    for number, i, u in zip(t["in.class"].tolist(), *foreground, strict=True):
-        inter[classes.index(number)] += i
-        union[classes.index(number)] += u
-    return {
-        "out.counts": np.stack([background[0], foreground[0], background[1], foreground[1]], 1),
-        "out.miou": mean_iou(inter, union),
-        "out.fb_iou": fb_iou(inter, union, (background[0].sum(), background[1].sum())),
-    }
+    columns = [classes.index(number) for number in t["in.class"].tolist()]
+    found = scores(*(by_class(values, columns, len(classes)) for values in (inter, union)))
+    return {"out.counts": np.concatenate([inter, union]).T, "out.": found}
 
 
 def case_pool(case: Case) -> Pool:
@@ -396,10 +382,10 @@ def case_pool(case: Case) -> Pool:
 
 def episode_rows(episodes: Iterable[Episode]) -> list[list[Any]]:
     """Return episodes as rows of the cases."""
-    return [[e.index, e.query_class - 1, e.query, list(e.supports[0])] for e in episodes]
+    return [[e.index, *row_of(e)] for e in episodes]
 
 
-def episodes(case: Case) -> Comparisons:
+def episodes(case: Case) -> Parts:
     c, pool = case.config, case_pool(case)
     yield {"seed of the authors": Same(c["seed"], SEED)}
     if c["split"] == "val":
@@ -474,9 +460,9 @@ KINDS = {
     "vrp_position": Kind(position, {"": NEAR}),
     "vrp_prompt_generator": Kind(prompt_generator, {"": VALUES, "grad.": rel(1e-4)}),
     "vrp_encoder": Kind(encoder, {"": VALUES, "out.annotation": EXACT, "mid.support_mask": EXACT}),
-    "vrp_sam_decode": Kind(sam_decode, {"mid.embedding": LOOSE}),
+    "vrp_sam_decode": Kind(sam_decode, {"": LOOSE, "*of the stored embedding": VALUES}),
     "vrp_loss": Kind(loss, {"": relative(1e-6)}),
-    "vrp_schedule": Kind(schedule),
+    "vrp_schedule": Kind(schedule, {"rates": absolute(1e-13)}),
     "vrp_train_steps": Kind(train_steps, TRAINED),
     "vrp_end_to_end": Kind(end_to_end, {"": LOOSE}),
     "vrp_preprocess": Kind(preprocess, {"": NEAR, "out.mask": EXACT, "out.ignore": EXACT}),
