@@ -31,7 +31,7 @@ def worst_violation(z, gram, labels, ways, cap):
     return max(float(apart.max()) / max(1, float(gram.abs().max())), float((-room).max()), float(z.sum(1).abs().max()))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.integers(2, 8),
