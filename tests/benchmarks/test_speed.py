@@ -11,7 +11,7 @@ from benchmarks.speed.cases import commands, networks
 from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure, training_step
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from methods.hsnet import HSNet
-from tests.methods.modules.small import SMALL, backbone
+from tests.methods.small import PYRAMID, pyramid
 
 CPU = torch.device("cpu")
 
@@ -111,11 +111,11 @@ def test_unknown_names_are_refused(capsys):
 
 
 def test_hsnets_plain_formulas_give_its_logits(monkeypatch):
-    monkeypatch.setitem(PYRAMIDS, "small", SMALL)
+    monkeypatch.setitem(PYRAMIDS, "small", PYRAMID)
     torch.manual_seed(0)
-    method = HSNet(backbone(), width=32).eval()
+    method = HSNet(pyramid(), width=32).eval()
     query, support = (
-        [torch.randn(2, blocks, 8, side, side) for blocks, side in zip(SMALL.blocks[1:], (9, 5, 3), strict=True)]
+        [torch.randn(2, blocks, 8, side, side) for blocks, side in zip(PYRAMID.blocks[1:], (9, 5, 3), strict=True)]
         for _ in range(2)
     )
     masks = torch.zeros(2, 33, 33)

@@ -7,10 +7,9 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.pyramid import VIT_SCALE
 from fsbench.backbones.vit import vit_tokens
 from fsbench.engine.checkpoint import TRAINED_ON
-from fsbench.errors import CheckpointError, SettingsError
+from fsbench.errors import CheckpointError
 from methods.bam import BAM
-from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from tests.methods.hmnet.small import data, episode, fit
+from tests.methods.small import data, episode
 
 
 def on_vit(**options):
@@ -21,16 +20,6 @@ def on_vit(**options):
 def on_pspnet(**options):
     torch.manual_seed(0)
     return BAM(BackboneConfig("pspnet_vgg16", "random"), **{"width": 8} | options).eval()
-
-
-def test_an_answer_has_the_querys_size_and_the_prior_is_its_attention(blocks_folder):
-    found, method = episode(data(blocks_folder, 97, shot=2)), on_pspnet()
-    method.keeps_soft_masks = True
-    with torch.no_grad():
-        prediction = method(found)
-    assert prediction.label_map.shape == tuple(found.query_sizes[0].tolist())
-    assert torch.equal(prediction.label_map, (prediction.logits[:, 1] > prediction.logits[:, 0])[0].long())
-    assert prediction.attention.min() >= 0 and prediction.attention.max() <= 1 and prediction.attention.std() > 0
 
 
 def test_shots_are_averaged_or_weighed_by_their_own_distance(blocks_folder):
@@ -63,31 +52,6 @@ def test_the_base_learner_can_be_left_out_of_a_checkpoint_that_has_it():
         method.filter_state_dict(on_pspnet(shots=5).state_dict(), "it")
 
 
-def test_an_authors_checkpoint_is_split_and_joined():
-    method = on_pspnet(shots=5)
-    whole = method.released_format.join(method.state_dict(), method.backbone.state)["state_dict"]
-    assert {"module.learner_base.1.4.bias", "module.learner_base.0.features.0.1.weight", "module.kshot_rw.2.bias",
-            "module.ASPP_meta.layer6_4.0.weight", "module.layer4.0.weight"} <= whole.keys()  # fmt: skip
-    learned, frozen = method.released_format.split(whole)
-    assert learned.keys() == method.state_dict().keys() and frozen.keys() == method.backbone.state.keys()
-    assert all(torch.equal(learned[key], value) for key, value in method.state_dict().items())
-    assert to_hmnet_names(to_bam_names(frozen)).keys() == frozen.keys()
-    assert method.released_format.split({"layer0.0.weight": torch.zeros(1)}) is None
-
-
-def test_training_lowers_the_loss_without_the_frozen_network(blocks_folder):
-    method, module = on_pspnet(learning_rate=5e-3), data(blocks_folder, batch_size=4)
-    module.asks_for_base_maps = method.asks_for_base_maps
-    before = {key: value.clone() for key, value in method.backbone.state.items()}
-    losses = []
-    method.log_dict = lambda values, **_: losses.append({k: float(v) for k, v in values.items()})
-    fit(method.train(), module, steps=16)
-    assert set(losses[0]) == {"train/loss", "train/main", "train/meta", "train/base"}
-    torch.testing.assert_close(losses[0]["train/loss"], losses[0]["train/main"] + losses[0]["train/meta"])
-    assert sum(x["train/loss"] for x in losses[-4:]) < sum(x["train/loss"] for x in losses[:4])
-    assert all(torch.equal(before[key], value) for key, value in method.backbone.state.items())
-
-
 def test_a_pspnet_of_unknown_training_may_have_seen_the_tests_classes(tmp_path):
     """Random weights saw no class, files of ours tell their data set, and what other files saw is not known."""
     method = on_pspnet()
@@ -115,19 +79,3 @@ def test_blocks_of_the_vit_are_chosen(blocks_folder):
     for stages, blocks in ((some, (0, 1, 2)), (others, (0, 1, 5))):
         for stage, block in zip(stages[:3], blocks, strict=True):
             torch.testing.assert_close(stage[0], maps[block])
-    for wrong in ((0, 1), (0, 1, 6)):
-        with pytest.raises(SettingsError, match=r"expected three numbers from -6 to 5.*demo has 6 blocks"):
-            on_vit(vit_blocks=wrong)
-
-
-def test_what_cannot_be_is_refused():
-    with pytest.raises(SettingsError, match="dropout is 1, expected a share from 0 to below 1"):
-        on_vit(dropout=1)
-    with pytest.raises(SettingsError, match="base_learner needs a backbone with a base learner, found demo"):
-        on_vit(base_learner=True)
-    with pytest.raises(SettingsError, match="width, shots and kshot_trans_dim are 0, 1 and 2; expected 1, 1 and 0"):
-        on_vit(width=0)
-    with pytest.raises(SettingsError, match="meta_weight is -1, expected 0 or more"):
-        on_vit(meta_weight=-1)
-    with pytest.raises(SettingsError, match=r"data\.training_shot is 1; give data\.training_shot: 3"):
-        on_pspnet(shots=3).check_shots(3, 1)

@@ -6,7 +6,6 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.contract.episodes import segmentation_episode
-from fsbench.errors import SettingsError
 from methods.blind import Blind, border, centre_mask, otsu_threshold, saliency, saliency_mask
 
 
@@ -63,11 +62,3 @@ def test_the_supports_and_the_number_of_shots_change_nothing():
         assert answers[0].shape == tuple(one.query_sizes[0].tolist()) and answers[0].any()
         assert all(torch.equal(answers[0], other) for other in answers)
     assert not method.predicts_presence and method.num_parameters(1) == 0
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"), [({"sigma": 0.0}, "sigma is 0.0"), ({"radius": -1.0}, "radius is -1.0")]
-)
-def test_settings_without_a_meaning_are_refused(settings, message):
-    with pytest.raises(SettingsError, match=message):
-        blind(**settings)

@@ -5,7 +5,7 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig
 from methods.emat import EMAT
-from tests.methods.hmnet.small import data, episode
+from tests.methods.small import data, episode
 
 
 def emat(**options):

@@ -3,16 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.contract.episodes import segmentation_episode
-from fsbench.errors import SettingsError
-from methods.fssdino import FSSDINO, fssdino
+from methods.fssdino import FSSDINO
 from methods.fssdino.fssdino import class_masks
-from methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes, gram_map, gram_matrix
-from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy
+from methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes
 
 
 def method(**settings: object) -> FSSDINO:
@@ -68,22 +65,6 @@ def test_features_come_support_by_support_and_row_by_row():
     masks = torch.ones(2, 1, 2, 2, dtype=torch.bool)
     masks[0, 0, 0, 0] = False
     assert class_features(features, masks)[0][:, 0].tolist() == [1, 2, 3, 8, 9, 10, 11]
-
-
-def test_the_gram_map_is_the_mean_square_of_products_with_unit_features():
-    query, (features, *_) = scene()
-    directions = features / features.norm(dim=1, keepdim=True)
-    expected = torch.einsum("nc,chw->nhw", directions, query).square().mean(0)
-    expected = (expected - expected.min()) / (expected.max() - expected.min())
-    torch.testing.assert_close(gram_map(gram_matrix(features), query), expected)
-
-
-def test_a_score_is_mean_times_largest_of_the_maps():
-    query, features = scene()
-    maps = compare_classes(query, features[:1], 5, Draws(0))
-    assert maps[0] is not None and maps[0].cosines.shape == (5, 6, 6)
-    every = torch.cat([maps[0].cosines, maps[0].gram[None]])
-    torch.testing.assert_close(class_scores(maps, (6, 6))[0], every.mean(0) * every.amax(0))
 
 
 def test_longer_features_change_no_label():
@@ -154,34 +135,7 @@ def test_the_scores_follow_from_the_maps_that_are_shown():
     assert {"Gram map 1", "Gram map 2"} < set(two)
 
 
-@pytest.mark.parametrize("keeps", [False, True])
-def test_similarities_are_computed_where_they_are_kept(keeps, monkeypatch):
-    found, calls, real = method(), [], fssdino._similarities
-    monkeypatch.setattr(fssdino, "_similarities", lambda ways: calls.append(1) or real(ways))
-    found.keeps_soft_masks = keeps
-    result = found.answer(next(segmentation_episode(0, 0, 1, 1, 64).split()))
-    assert (len(calls), result.attention is not None) == (int(keeps), keeps)
-
-
 def test_the_layer_is_a_block_of_the_backbone():
     episode = next(segmentation_episode(0, 0, 1, 1, 64).split()).without_truth()
     last, first = (method(layer=layer).predict_shots(episode).logits for layer in (-1, 0))
     assert torch.equal(last, method(layer=5).predict_shots(episode).logits) and not torch.equal(last, first)
-    for settings in ({"layer": 6}, {"layer": -7}, {"n_clusters": 0}, {"seed": -1}):
-        with pytest.raises(SettingsError, match="a block of demo, -6 to 5"):
-            method(**settings)
-
-
-def test_scores_of_layers_at_their_ends():
-    query = torch.randn(1, 6, 4, 4, generator=torch.Generator().manual_seed(0))
-    nothing = torch.zeros(1, 3, 4, 4, dtype=torch.bool)
-    alone, half = nothing.clone(), nothing.clone()
-    alone[:, 1] = True
-    half[:, 1, :2], half[:, 2, 2:] = True, True
-    assert fisher_ratio(query, alone) == 0 and gram_distance(query, alone, query, nothing) == 1
-    assert gram_distance(query, half, query, half) == 0 and map_entropy([]) == 1
-    apart = torch.zeros(1, 6, 4, 4)
-    apart[:, 0, :2], apart[:, 1, 2:] = 1, 1
-    assert fisher_ratio(apart, half) > 1e3 > fisher_ratio(query, half) > 0
-    even = torch.zeros(5, 4, 4)
-    assert abs(map_entropy([even]) - np.log(5)) < 1e-5

@@ -7,7 +7,6 @@ import torch
 
 from fsbench.backbones.vit_and_sam import ViTAndSamConfig
 from fsbench.contract.episodes import segmentation_episode
-from fsbench.errors import CheckpointError, SettingsError
 from methods.gf_sam import (
     GFSAM,
     Gated,
@@ -16,7 +15,6 @@ from methods.gf_sam import (
     component_instances,
     filled_masks,
     gate_and_merge,
-    graph_components,
     merged_probability,
     overshooting_gate,
     select_points,
@@ -38,26 +36,6 @@ def test_equal_weights_become_points_in_rows_and_no_weight_none():
     weights[:] = 0.5  # 8 of 16: the first two rows, in the order of columns
     assert select_points(weights, 128).tolist() == [[x, y] for x in range(4) for y in range(2)]
     assert select_points(weights, 3).tolist() == [[0, 0], [1, 0], [2, 0]]
-
-
-def test_components_are_those_of_a_search_from_point_to_point():
-    generator = torch.Generator().manual_seed(5)
-    for _ in range(20):
-        cells = torch.randperm(64, generator=generator)[:9]
-        cells = torch.stack([cells % 8, cells // 8], 1)
-        masks = torch.rand(9, 8, 8, generator=generator) < 0.12
-        linked = masks[:, cells[:, 1], cells[:, 0]]
-        linked = linked | linked.T
-        labels, number = [-1] * 9, 0
-        for start in range(9):
-            if labels[start] < 0:
-                reached = [start]
-                for k in reached:
-                    reached += [j for j in range(9) if linked[k, j] and j not in reached]
-                for k in reached:
-                    labels[k] = number
-                number += 1
-        assert graph_components(masks, cells).tolist() == labels
 
 
 def test_the_overshooting_gate_is_that_of_the_whole_similarity():
@@ -144,23 +122,6 @@ def test_the_identity_names_both_networks_and_what_is_random():
     assert mixed.weights_id.startswith("random (seed 7) of sam_demo, official vit.safetensors sha256 ")
     alone = mixed.num_parameters - mixed.sam.num_parameters
     assert alone == sum(tensor.numel() for tensor in mixed.state.values())
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"vit_size": 30}, "vit_size is 30, expected a multiple of 8"),
-        ({"max_points": 0}, "max_points is 0, expected 1 or more"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(settings, message):
-    with pytest.raises(SettingsError, match=message):
-        GFSAM(ViTAndSamConfig("demo", "random:1", sam="sam_demo"), **{"vit_size": 64, **settings})
-
-
-def test_missing_weights_of_sam_are_one_story():
-    with pytest.raises(CheckpointError, match=r"weights of the backbone sam_vit_b are not at .*sam_vit_b_01ec64.pth"):
-        GFSAM(ViTAndSamConfig("demo", sam="sam_vit_b", sam_weights="no/sam_vit_b_01ec64.pth"), vit_size=64)
 
 
 def test_each_component_that_is_kept_is_an_object():

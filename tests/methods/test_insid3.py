@@ -163,36 +163,11 @@ def test_the_mask_follows_from_the_maps_that_are_shown():
     ]
 
 
-@pytest.mark.parametrize("keeps", [False, True])
-def test_similarities_are_handed_over_where_they_are_kept(keeps, monkeypatch):
-    found, calls, real = method(), [], INSID3._attention
-    monkeypatch.setattr(INSID3, "_attention", lambda *given: calls.append(1) or real(*given))
-    found.keeps_soft_masks = keeps
-    result = found.answer(next(segmentation_episode(0, 0, 1, 1, 64).split()))
-    assert (len(calls), result.attention is not None) == (int(keeps), keeps)
-
-
-@pytest.mark.parametrize(("components", "limit"), [(96, 96), (0, 96), (500, 96)])
-def test_as_many_directions_as_channels_are_refused(components, limit):
-    with pytest.raises(SettingsError) as error:
-        method(svd_components=components)
-    assert str(error.value) == (
-        f"svd_components is {components}; expected 1 to {limit - 1}, fewer than demo has channels ({limit}); set "
-        "--model.svd_components"
-    )
-
-
 def test_as_many_directions_as_patches_are_refused():
     found = method(svd_components=70)
     found.check_image_size(72)
     with pytest.raises(SettingsError, match=r"1 to 62, fewer than demo at 64 pixels has patches less one \(63\)"):
         found.check_image_size(64)
-
-
-def test_other_thresholds_are_refused():
-    for settings in ({"tau": 1.0}, {"merge_threshold": -0.1}):
-        with pytest.raises(SettingsError, match="expected a cosine between -1 and 1"):
-            method(**settings)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from fsbench.config.request import Request
 from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
 from methods.matcher import Matcher
 from methods.matcher.matching import match_cells, matched_points, reference_foreground
 from methods.matcher.prompts import cluster_points, sample_points
@@ -178,19 +177,6 @@ def test_more_shots_merge_as_many_masks_as_they_are_told():
     found = method(num_merging_mask=1, merging_of_several_shots=3, topk_scores_threshold=0.01)
     chosen = [len(found._steps(an_episode(1, shots).without_truth())[0].chosen) for shots in (1, 2)]
     assert chosen == [1, 3]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"sample_range": (3, 2)}, "sample_range is 3, 2; expected"),
-        ({"max_iterations": 0}, "max_iterations is 0, expected 1 or more"),
-        ({"seed": -1}, "seed is -1, expected 0 or more"),
-    ],
-)
-def test_numbers_that_mean_nothing_are_refused(settings, message):
-    with pytest.raises(SettingsError, match=message):
-        method(**settings)
 
 
 SOURCES = {

@@ -5,7 +5,6 @@ import torch
 
 from fsbench.backbones.sam import Prompts, SamConfig
 from fsbench.contract.episodes import segmentation_episode
-from fsbench.errors import SettingsError
 from methods.persam import (
     PerSAM,
     PerSAMF,
@@ -13,13 +12,9 @@ from methods.persam import (
     decode_guided,
     extreme_points,
     first_largest,
-    guided_attention,
     mask_box,
-    mixed,
     refine,
     selected_cells,
-    tune_weights,
-    tuning_losses,
 )
 
 pytest.importorskip("transformers")
@@ -67,29 +62,6 @@ def test_the_decoder_is_as_before_after_a_guided_call():
     torch.testing.assert_close(neither.low_res, plain.low_res, rtol=1e-4, atol=1e-4)
 
 
-def test_the_second_softmax_is_of_the_weights_plus_the_guidance():
-    q, k, v, a = (torch.rand(*s) for s in ((1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), (1, 1, 1, 5)))
-    weights = torch.stack([torch.softmax(q[0, h] @ k[0, h].T / 2, -1) for h in range(2)])
-    expected = torch.softmax(weights + a[0, 0], -1) @ v[0]
-    torch.testing.assert_close(guided_attention(None, q, k, v, a)[0][0].transpose(0, 1), expected)
-
-
-def test_a_step_of_the_tuning_is_that_of_adamw_written_out():
-    generator = torch.Generator().manual_seed(4)
-    logits, mask = torch.randn(3, 6, 5, generator=generator), torch.rand(6, 5, generator=generator) > 0.6
-    found = tune_weights([logits, 2 * logits], [mask, ~mask], steps=1, lr=0.01)
-    w = torch.full((2,), 1 / 3, dtype=torch.float64, requires_grad=True)
-    parts = [
-        sum(tuning_losses(mixed(w, scale * logits.double()).flatten(), truth.flatten().double()))
-        for scale, truth in ((1, mask), (2, ~mask))
-    ]
-    (gradient,) = torch.autograd.grad((parts[0] + parts[1]) / 2, w)
-    expected = w * (1 - 0.01 * 0.01) - 0.01 * gradient / (gradient.abs() + 1e-4)  # Adam's first step, decoupled decay
-    torch.testing.assert_close(found.weights[1].double(), expected.detach(), rtol=1e-5, atol=1e-6)
-    with torch.inference_mode():
-        assert torch.equal(tune_weights([logits.clone()], [mask.clone()], 3, 0.01).weights[0], torch.full((2,), 1 / 3))
-
-
 @pytest.mark.parametrize("kind", [PerSAM, lambda config, **more: PerSAMF(config, steps=5, **more)])
 def test_equal_shots_predict_as_one_and_a_vote_of_equals_is_the_same(kind):
     one, first = kind(DEMO).eval(), segmentation_episode(0, 0, 1, 1, 64)
@@ -111,12 +83,3 @@ def test_several_ways_are_segmented_one_by_one_and_the_surer_one_has_the_pixel()
     size = tuple(answer.label_map.shape)
     inside = torch.nn.functional.interpolate(steps[surer].mask[None, None].float(), size, mode="bilinear")[0, 0] > 0.5
     assert torch.equal(answer.label_map == surer + 1, inside)
-
-
-def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(SettingsError, match="the backbone is sam2_hiera_tiny; expected a SAM of the first generation"):
-        PerSAM(SamConfig("sam2_hiera_tiny", "random:1"))
-    with pytest.raises(SettingsError, match="mask_value is 0, expected 1 to 255"):
-        PerSAM(DEMO, mask_value=0)
-    with pytest.raises(SettingsError, match="steps is 0"):
-        PerSAMF(DEMO, steps=0)

@@ -22,7 +22,7 @@ from methods.prototype import (
     support_sums,
     token_logits,
 )
-from tests.methods.tiny_vit import backbone
+from tests.methods.small import vit
 
 SIDE, CHANNELS = 6, 12
 
@@ -132,7 +132,7 @@ def results(method, data):
 
 
 def test_gating_removes_masks_of_absent_ways(data):
-    plain, gated = (results(Prototype(backbone(), theta=0.95, gate=gate), data) for gate in (False, True))
+    plain, gated = (results(Prototype(vit(), theta=0.95, gate=gate), data) for gate in (False, True))
     absent = [(p, g) for p, g in zip(plain, gated, strict=True) if not bool(p.decided.all())]
     assert absent
     for p, g in absent:
@@ -143,20 +143,20 @@ def test_gating_removes_masks_of_absent_ways(data):
 
 def test_layers_average_their_cosines(data):
     batch: EpisodeBatch = next(iter(data.test_dataloader()))
-    single = [Prototype(backbone(), layers=(layer,))._similar(batch)[0] for layer in (0, 2)]
-    both = Prototype(backbone(), layers=(0, -1))._similar(batch)[0]
+    single = [Prototype(vit(), layers=(layer,))._similar(batch)[0] for layer in (0, 2)]
+    both = Prototype(vit(), layers=(0, -1))._similar(batch)[0]
     torch.testing.assert_close(both, (single[0] + single[1]) / 2)
 
 
 def test_without_background_a_constant_takes_its_place(data):
     batch = next(iter(data.test_dataloader()))
-    similar, _, _ = Prototype(backbone(), background="none", background_cosine=0.3)._similar(batch)
+    similar, _, _ = Prototype(vit(), background="none", background_cosine=0.3)._similar(batch)
     assert (similar[0] == 0.3).all()
 
 
 def test_calibration_on_base_classes_improves_on_them(data):
     """The chosen settings are the best of the grid: no worse than the fixed ones on the same episodes."""
-    fixed, chosen = Prototype(backbone()), Prototype(backbone(), selection="base")
+    fixed, chosen = Prototype(vit()), Prototype(vit(), selection="base")
     assert chosen.calibrates and not fixed.calibrates
     episodes = list(data.calibration_episodes(20))
     picked = chosen.calibrate(episodes)
@@ -176,7 +176,7 @@ def test_calibration_on_base_classes_improves_on_them(data):
 
 
 def test_delta_from_the_supports_segments_them_best(data):
-    method = Prototype(backbone(), selection="support")
+    method = Prototype(vit(), selection="support")
     batch = next(iter(data.test_dataloader()))
     _, prototypes, delta = method._similar(batch)
     supports = torch.stack(

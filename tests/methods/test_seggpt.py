@@ -17,7 +17,7 @@ from fsbench.backbones.seggpt import SEGGPTS, FrozenSegGPT
 from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, normalise
-from fsbench.errors import CheckpointError, SettingsError
+from fsbench.errors import CheckpointError
 from methods.seggpt import WHITE, SegGPT, nearest_colour, paint_mask, palette
 
 pytest.importorskip("transformers")
@@ -149,17 +149,6 @@ def test_all_ways_at_once_have_colours_of_their_own():
     assert torch.equal(answer.present, torch.tensor([bool((answer.label_map == way).any()) for way in (1, 2)]))
     one = of_way(episode, 0)
     assert torch.equal(predict(found, one).label_map, predict(method(), one).label_map)  # white is the one colour
-
-
-def test_another_size_threshold_or_network_is_refused():
-    with pytest.raises(
-        SettingsError, match=r"image size 448 does not fit seggpt_demo.* expected --data.image_size 128"
-    ):
-        method().check_image_size(448)
-    with pytest.raises(SettingsError, match="threshold is 255, expected"):
-        method(threshold=255.0)
-    with pytest.raises(SettingsError, match="the backbone 'demo' is no SegGPT; there are: seggpt_vitl, seggpt_demo"):
-        FrozenSegGPT(BackboneConfig("demo"))
 
 
 def test_it_says_which_classes_it_saw(tmp_path):

@@ -5,12 +5,11 @@ import torch
 
 from fsbench.backbones.beside_sam import BesideSamConfig
 from fsbench.contract.episodes import segmentation_episode
-from fsbench.errors import CheckpointError, SettingsError
 from methods.modules.pspnet import Trunk
 from methods.vrp_sam import VRPSAM
 from methods.vrp_sam.encoder import pseudo_mask, pseudo_mask_plain
 from methods.vrp_sam.loss import mask_losses
-from tests.methods.hmnet.small import data, fit
+from tests.methods.small import data
 
 pytest.importorskip("transformers")
 
@@ -113,64 +112,12 @@ def test_void_is_background_in_the_loss_and_a_perfect_mask_has_none():
     assert float(wrong["dice"]) == pytest.approx(1 - ((2 * 9 + 1) / (64 + 9 + 1) + 1 / 65) / 2, abs=1e-4)
 
 
-def test_an_authors_checkpoint_is_split_and_joined():
-    method = on_vgg()
-    whole = method.released_format.join(method.state_dict(), method.backbone.state)
-    assert {"module.merge_1.0.weight", "module.layer4.1.running_var"} <= whole.keys()
-    assert "module.transformer_decoder.transformer_self_attention_layers_0.0.self_attn.in_proj_weight" in whole
-    learned, frozen = method.released_format.split(whole)
-    assert learned.keys() == method.state_dict().keys() and frozen.keys() == method.backbone.state.keys()
-    bare = {key.removeprefix("module."): value for key, value in whole.items()}
-    assert method.released_format.split(bare)[0].keys() == learned.keys()
-    assert method.released_format.split({"layer0.0.weight": torch.zeros(1)}) is None
-    with pytest.raises(CheckpointError, match="ImageNet weights for vrp_vgg16 cannot be used"):
-        method.backbone.replace_weights({k: v for k, v in frozen.items() if "layer4" not in k}, "a file")
-
-
 def test_what_it_was_told_follows_the_annotation():
     told = {kind: on_demo(annotation=kind).supervision for kind in ("mask", "box", "point", "scribble")}
     assert told == {
         "mask": ("masks",), "box": ("masks", "boxes"), "point": ("masks", "points"), "scribble": ("masks", "scribbles"),
     }  # fmt: skip
     assert on_demo().saw_test_classes == "no"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"width": 64}, "prompts of sam_demo have 32 channels; give --model.width 32"),
-        ({"prompts": 0}, "expected a width that is a multiple of twice the heads"),
-        ({"learning_rate": -1.0}, "learning_rate is -1.0, expected 0 or more"),
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(options, message):
-    with pytest.raises(SettingsError, match=message):
-        on_demo(**options)
-
-
-def test_training_has_one_shot_and_a_test_any():
-    on_demo().check_shots(5, 1)
-    with pytest.raises(SettingsError, match="training_shot is 2, but VRPSAM trains 1-shot"):
-        on_demo().check_shots(1, 2)
-
-
-def test_networks_that_do_not_fit_are_refused():
-    with pytest.raises(SettingsError, match="'resnet9' gives no features for VRP-SAM"):
-        VRPSAM(BesideSamConfig("resnet9", "random", sam="sam_demo"), width=32)
-    with pytest.raises(SettingsError, match="sam2_hiera_tiny; expected one of the first generation"):
-        VRPSAM(BesideSamConfig("demo", sam="sam2_hiera_tiny", sam_weights="random"))
-    with pytest.raises(SettingsError, match="image size 100 does not fit vrp_vgg16; expected a multiple of 8"):
-        on_vgg().check_image_size(100)
-
-
-def test_training_lowers_the_loss(blocks_folder):
-    method, losses = on_demo(learning_rate=5e-3).train(), []
-    method.log_dict = lambda values, **_: losses.append({k: float(v) for k, v in values.items()})
-    trainer = fit(method, data(blocks_folder, size=64, batch_size=4), steps=16)
-    assert set(losses[0]) == {"train/loss", "train/entropy", "train/dice"}
-    assert sum(x["train/loss"] for x in losses[-4:]) < sum(x["train/loss"] for x in losses[:4])
-    group = trainer.optimizers[0].param_groups[0]
-    assert group["weight_decay"] == 1e-6 and group["lr"] < 1e-9  # the cosine has come to its end
 
 
 def test_maps_for_people_are_of_the_query_and_show_what_was_drawn():

@@ -13,7 +13,7 @@ from fsbench.episodes.episode import Episode
 from fsbench.protocols.loading import LoadingConfig, labelled_image
 from fsbench.protocols.pfenet import image_lists
 from fsbench.protocols.whole_images import WholeImages
-from tests.methods.hmnet.small import data
+from tests.methods.small import data
 
 
 def remapped(labels, base):

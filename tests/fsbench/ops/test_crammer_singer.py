@@ -31,7 +31,7 @@ def worst_violation(z, gram, labels, ways, cap):
     return max(float(apart.max()) / max(1, float(gram.abs().max())), float((-room).max()), float(z.sum(1).abs().max()))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.integers(2, 8),
@@ -94,7 +94,7 @@ def test_features_that_are_not_finite_are_refused():
         crammer_singer(gram, torch.tensor([[0, 1]]), 2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.sampled_from([0.0, 0.1, 5.0]))
 def test_projection(seed, ways, cap):
     """Feasible, and no nearer than any feasible step away from it: <x - p, v - p> <= 0 for feasible v."""

@@ -136,7 +136,7 @@ def check(function, plain, names, call, device="cpu", roundings=1, **options):
         assert error <= (own + (2e-5 if own > 1e-10 else 1e-11)) * value.abs().max().clamp(min=1), (name, error)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(call=calls([torch.float32, torch.float64, *HALF], [(1, 1), (1, 5), (2, 3), (3, 1), (4, 2), (2, 20)], (3, 5, 40)))
 @pytest.mark.parametrize("backend", ["reference", "torch"])
 def test_torch_paths(backend, call):
@@ -155,6 +155,7 @@ def test_the_gradient_of_one_group_is_rounded_once(backend):
 
 
 @needs_triton
+@pytest.mark.slow(4)
 @settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink would take minutes
 @given(call=calls([torch.float32, *HALF], [(1, 1), (1, 3), (2, 1), (2, 3)], (2, 3, 40)))
 def test_triton(call):
@@ -163,7 +164,7 @@ def test_triton(call):
         check(selective_scan, loop, ("y", "last"), call, DEVICE, return_last_state=True, backend="triton")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(call=recaps([torch.float32, torch.float64, *HALF], (3, 4, 20, 4, 20)))
 @pytest.mark.parametrize("backend", ["reference", "torch"])
 def test_recapped_torch_paths(backend, call):
@@ -171,6 +172,7 @@ def test_recapped_torch_paths(backend, call):
 
 
 @needs_triton
+@pytest.mark.slow(8)
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(call=recaps([torch.float32, *HALF], (2, 3, 20, 3, 20)))
 def test_recapped_triton(call):

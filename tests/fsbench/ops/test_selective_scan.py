@@ -8,35 +8,8 @@ from tests.conftest import DEVICE
 from tests.fsbench.ops.scan_inputs import FAST, NAMES, assert_near, inputs, run
 
 
-def plain(u, delta, A, B, C, D, z, delta_bias, initial_state):
-    """The definition with a loop over every sample, channel and state."""
-    b, d, length = u.shape
-    y, last = torch.zeros_like(u), initial_state.clone()
-    for i in range(b):
-        for c in range(d):
-            group = c // (d // B.shape[1])
-            for t in range(length):
-                x = delta[i, c, t] + delta_bias[c]
-                step = torch.log1p(x.exp()) if x <= 20 else x
-                for n in range(A.shape[1]):
-                    inflow = step * u[i, c, t] * B[i, group, n, t]
-                    last[i, c, n] = torch.exp(step * A[c, n]) * last[i, c, n] + inflow
-                    y[i, c, t] += C[i, group, n, t] * last[i, c, n]
-                y[i, c, t] += D[c] * u[i, c, t]
-                y[i, c, t] *= z[i, c, t] * torch.sigmoid(z[i, c, t])
-    return y, last
-
-
-@pytest.mark.parametrize("backend", ["reference", *FAST])
-def test_values_equal_a_loop_over_every_number(backend):
-    x = inputs(b=2, d=4, length=9, n=2)
-    y, last = selective_scan(**x, delta_softplus=True, return_last_state=True, backend=backend)
-    expected = plain(**{k: v.double() for k, v in x.items()})
-    torch.testing.assert_close((y.double(), last.double()), expected, atol=2e-5, rtol=2e-5)
-
-
 @pytest.mark.parametrize("backend", FAST)
-@pytest.mark.parametrize("length", [1, 16, 37, 130])  # one token, one block, an unfinished one, several chunks
+@pytest.mark.parametrize("length", [1, 130])  # one token; several chunks, the last unfinished
 def test_values_and_gradients_equal_the_reference(backend, length):
     x = inputs(b=1, n=2, length=length)
     assert_near(run(x, backend, DEVICE if backend == "triton" else "cpu"), run(x, "reference"), 2e-5)
@@ -45,14 +18,14 @@ def test_values_and_gradients_equal_the_reference(backend, length):
 @pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize(("bc", "groups"), [("4d", 3), ("3d", 1), ("fixed", 1)])
 def test_groups_and_fixed_matrices(backend, bc, groups):
-    x = inputs(b=1, bc=bc, groups=groups, length=20)
+    x = inputs(b=1, bc=bc, groups=groups, length=9)
     assert_near(run(x, backend, DEVICE if backend == "triton" else "cpu"), run(x, "reference"), 2e-5)
 
 
 @pytest.mark.parametrize("backend", FAST)
 def test_large_steps_stay_finite_and_exact(backend):
     """Deltas of hundreds, where a form with exp(-sum) would overflow; the state is forgotten at once."""
-    x = inputs(b=1, n=2, scale=200, length=70)
+    x = inputs(b=1, n=2, scale=200, length=20)
     found = run(x, backend, DEVICE if backend == "triton" else "cpu")
     assert all(v.isfinite().all() for v in found.values())
     assert_near(found, run(x, "reference"), 2e-5)
@@ -79,11 +52,11 @@ def test_gradients_equal_numerical_ones(backend):
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 def test_two_halves_with_the_state_handed_over_equal_the_whole(backend):
     device = DEVICE if backend == "triton" else "cpu"
-    x = {k: v.to(device) for k, v in inputs(b=1, n=2, length=100).items()}
+    x = {k: v.to(device) for k, v in inputs(b=1, n=2, length=40).items()}
     per_token = ("u", "delta", "B", "C", "z")
     whole = selective_scan(**x, delta_softplus=True, return_last_state=True, backend=backend)
-    first = {k: v[..., :41] if k in per_token else v for k, v in x.items()}
-    second = {k: v[..., 41:] if k in per_token else v for k, v in x.items()}
+    first = {k: v[..., :17] if k in per_token else v for k, v in x.items()}
+    second = {k: v[..., 17:] if k in per_token else v for k, v in x.items()}
     y1, state = selective_scan(**first, delta_softplus=True, return_last_state=True, backend=backend)
     second["initial_state"] = state
     y2, last = selective_scan(**second, delta_softplus=True, return_last_state=True, backend=backend)
@@ -95,7 +68,7 @@ def test_two_halves_with_the_state_handed_over_equal_the_whole(backend):
 def test_half_precision_inputs_are_summed_in_single_precision(backend, dtype):
     """The output is rounded once: it equals the exact result of the rounded inputs to half a unit in the last place."""
     device = DEVICE if backend == "triton" else "cpu"
-    x = {k: v.to(device) for k, v in inputs(b=1, n=2, dtype=dtype, length=70).items()}
+    x = {k: v.to(device) for k, v in inputs(b=1, n=2, dtype=dtype, length=20).items()}
     y, last = selective_scan(**x, delta_softplus=True, return_last_state=True, backend=backend)
     exact, state = selective_scan(
         **{k: v.double().cpu() for k, v in x.items()}, delta_softplus=True, return_last_state=True, backend="reference"
@@ -108,7 +81,7 @@ def test_half_precision_inputs_are_summed_in_single_precision(backend, dtype):
 
 @pytest.mark.parametrize("backend", FAST)
 def test_half_precision_gradients_have_the_inputs_dtype(backend):
-    x = inputs(dtype=torch.bfloat16, length=40)
+    x = inputs(b=1, n=2, dtype=torch.bfloat16, length=20)
     single = {k: v.float() for k, v in x.items()}
     found = run(x, backend, DEVICE if backend == "triton" else "cpu")
     assert found["B"].dtype == torch.bfloat16 and found["A"].dtype == torch.float32

@@ -7,8 +7,7 @@ from torch import nn
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.encoder import ENCODERS, Encoder, build_encoder_network
 from fsbench.core.classifier import Classifier
-from fsbench.errors import CheckpointError, SettingsError
-from methods.classifiers.fine_tuned import FineTuned
+from fsbench.errors import CheckpointError
 
 
 def test_trained_parameters(experiment):
@@ -23,6 +22,7 @@ def test_trained_parameters(experiment):
     )
 
 
+@pytest.mark.slow(3)
 def test_a_swin_of_its_authors_loads_and_gives_the_same_feature(tmp_path):
     """Merging layers are counted to the stage before in their file; buffers, head and mask are not needed (§5)."""
     spec = ENCODERS["ibot_swin_tiny"]
@@ -47,23 +47,10 @@ def test_a_swin_of_its_authors_loads_and_gives_the_same_feature(tmp_path):
         Encoder(BackboneConfig("ibot_swin_tiny", str(file)))
 
 
+@pytest.mark.slow(3)
 def test_clip_gives_unit_features_of_its_own_activation():
     encoder = Encoder(BackboneConfig("clip_vitb16", "random"))
     feature = encoder.encode(torch.randn(3, 224, 224))
     assert encoder.width == 512 and feature.shape == (512,) and float(feature.norm()) == pytest.approx(1, abs=1e-5)
     kinds = {type(m).__name__ for m in encoder.network(torch.zeros(3, 224, 224)).modules()}
     assert "QuickGELU" in kinds and nn.GELU.__name__ not in kinds
-
-
-def test_networks_that_cannot_do_it_are_refused():
-    def refused(name, **settings):
-        with pytest.raises(SettingsError) as error:
-            FineTuned(BackboneConfig(name, "random"), **settings)
-        return str(error.value)
-
-    assert "clip_vitb16 only gives features here" in refused("clip_vitb16", alpha=0.1)
-    assert "prompts need a ViT" in refused("ibot_swin_tiny", tuning="vpt")
-    assert "unknown backbone 'resnet50' of a classifier; there are: dinov2_vits14" in refused("resnet50", alpha=0.1)
-    assert "epochs is 0" in refused("demo", epochs=0)
-    assert "learning_rate is inf" in refused("demo", learning_rate=float("inf"))
-    assert "FORT is not defined with prompts" in refused("demo", tuning="vpt", alpha=0.1)

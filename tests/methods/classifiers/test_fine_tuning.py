@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
-from fsbench.errors import SettingsError
 from methods.classifiers import adapters as _adapters
 from methods.classifiers.attention_maps import attention_logits
 from methods.classifiers.class_token import ClassTokenBlock, read_class_token_alone
@@ -116,11 +115,6 @@ def test_networks_that_read_more_or_drop_something_keep_their_last_block():
     read_class_token_alone(small("swin"))
 
 
-def test_prompts_need_a_vit():
-    with pytest.raises(SettingsError, match="prompts need a ViT"):
-        _adapters.insert(small("swin"), "vpt")
-
-
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_logits_are_those_the_network_attends_with(kind):
     """Their softmax is what the unfused attention multiplies its values by."""
@@ -154,8 +148,6 @@ def test_focus_keeps_p_patches_that_sum_to_p():
     focus = weighted_focus(importance, 6)
     assert ((focus > 0).sum(1) == 6).all() and torch.allclose(focus.sum(1), torch.full((5,), 6.0))
     assert torch.equal(focus.argmax(1), importance.argmax(1))
-    with pytest.raises(SettingsError, match="patches is 17, expected 1 to 16"):
-        weighted_focus(importance, 17)
 
 
 def test_the_attention_term_is_smallest_where_attention_is_the_focus():
@@ -167,11 +159,6 @@ def test_the_attention_term_is_smallest_where_attention_is_the_focus():
     assert float(attention_loss([other], [focus], 1.0)) > least
 
 
-def test_a_network_without_attention_is_refused():
-    with pytest.raises(SettingsError, match="FORT needs a ViT or a Swin"):
-        position_prompts(nn.Flatten(), nn.Identity(), images("vit"), torch.zeros(4, dtype=torch.long), 4)
-
-
 def test_every_image_is_visited_once_in_an_epoch():
     steps = list(visiting_order(10, 5, 3, np.random.default_rng(0)))
     assert [len(step) for step in steps] == [5] * 6
@@ -179,13 +166,12 @@ def test_every_image_is_visited_once_in_an_epoch():
         assert sorted(torch.cat(steps[2 * epoch : 2 * epoch + 2]).tolist()) == list(range(10))
 
 
-@pytest.mark.parametrize("tuning", ["full", "lora", "ssf"])
-def test_the_attention_term_turns_attention_to_the_focus(tuning):
+def test_the_attention_term_turns_attention_to_the_focus():
     encoder, x = small("vit"), images("vit")
     labels = torch.tensor([0, 0, 1, 1])
     net = LinearClassifier(encoder, 24, 2)
     focus = position_prompts(encoder, net.head, x, labels, 4)
-    _adapters.insert(encoder, tuning)
+    _adapters.insert(encoder, "lora")
     schedule = Schedule("adamw", 3e-3, alpha=1.0)
     taken = list(fine_tune(net, schedule, x, labels, visiting_order(4, 4, 15, np.random.default_rng(0)), focus))
     terms = [loss - entropy for loss, entropy in taken]

@@ -22,6 +22,7 @@ from fsbench.errors import DataError
 from fsbench.metrics.classification import mean_interval
 from fsbench.records.record import read_record
 from fsbench.tables.table import build_blocks
+from tests.methods.classifiers.first_episodes import SMALL
 from tests.photos import draw_photos
 
 
@@ -72,6 +73,7 @@ def test_records_hold_what_plain_code_finds(experiment, plain_features):
     assert read_record(record.path).manifest == record.manifest
 
 
+@pytest.mark.slow(4)
 def test_one_shot_methods_that_are_the_same_agree(experiment):
     """With one support a class the nearest support is the nearest mean (fort.md §6)."""
     assert table(run(experiment("nn"))).equals(table(run(experiment("protonet"))))
@@ -86,19 +88,19 @@ def test_every_image_is_encoded_once_and_a_damaged_feature_again(experiment, cac
         return whole(self, pixels)
 
     monkeypatch.setattr(Encoder, "encode", counting)
-    first = table(run(experiment("nn")))
+    first = table(run(experiment("nn", SMALL)))
     assert 40 < len(encoded) <= 72 and set(encoded.values()) == {1}
     encoded.clear()
-    run(experiment("metaoptnet"))
+    run(experiment("metaoptnet", SMALL))
     assert not encoded
     (values,) = (cache / "features").glob("*.f32")
     content = np.memmap(values, dtype=np.float32, mode="r+", shape=(72, 96))
     damaged = int(np.flatnonzero(content.any(1))[3])
     content[damaged, 5] += 1
     content.flush()
-    assert table(run(experiment("nn", "--run.force=true"))).equals(first) and sum(encoded.values()) == 1
+    assert table(run(experiment("nn", SMALL, "--run.force=true"))).equals(first) and sum(encoded.values()) == 1
     encoded.clear()
-    without = run(experiment("nn", "--model.backbone.cache_mib=0", "--data.episodes=6", "--run.force=true"))
+    without = run(experiment("nn", SMALL, "--model.backbone.cache_mib=0", "--data.episodes=6", "--run.force=true"))
     assert table(without).equals(first) and sum(encoded.values()) == 6 * 25
 
 
@@ -116,13 +118,6 @@ def test_features_have_their_place_on_the_disk_before_they_are_written(tmp_path,
     store = FeatureStore(tmp_path / "g", 100, 96)
     store.put(3, np.ones(96))
     assert store.has(3) and not isinstance(store.values, np.memmap)
-
-
-def test_metaoptnet_solves_episodes_together_as_it_does_one_by_one(experiment):
-    single = table(run(experiment("metaoptnet", "--data.shot=3")))
-    assert table(run(experiment("metaoptnet", "--data.shot=3", "--data.eval_batch_size=4", "--run.force=true"))).equals(
-        single
-    )
 
 
 def test_an_image_that_cannot_be_read_is_named(experiment, tmp_path):

@@ -14,7 +14,8 @@ from fsbench.engine.run import run
 from methods.classifiers.fine_tuned import FineTuned
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes
 
-TUNED = ("ft", "vpt", "fort", "fort_lora", "fort_ssf")
+TUNED = ("fort_lora", pytest.param("ft", marks=pytest.mark.slow(4)), pytest.param("vpt", marks=pytest.mark.slow(3)))
+"""With adapters and a focus, with all weights, and with prompts."""
 
 
 def state(method: FineTuned) -> str:
@@ -27,7 +28,7 @@ def state(method: FineTuned) -> str:
 @pytest.mark.parametrize("name", TUNED)
 def test_an_episode_leaves_nothing_behind(experiment, name):
     """Pre-trained weights are back bit by bit, adapters too, and an episode after others ends as it does alone."""
-    faster = ["--model.epochs=2", "--model.learning_rate=1e-3", SMALL]
+    faster = ["--model.epochs=1", "--model.learning_rate=1e-3", SMALL]
     built = experiment(name, *faster)
     method, fresh = built.method, deepcopy(built.method)
     episodes = first_episodes(built)
@@ -53,11 +54,10 @@ def test_an_episode_leaves_nothing_behind(experiment, name):
     assert torch.equal(method.classify(episodes[2:])[0], scores[method].argmax(1))
 
 
-@pytest.mark.parametrize("name", ["vpt", "lora"])
-@pytest.mark.parametrize("draw", ["run", "episode"])
+@pytest.mark.parametrize(("name", "draw"), [("vpt", "run"), pytest.param("lora", "episode", marks=pytest.mark.slow(3))])
 def test_first_values_of_adapters_are_drawn_once_in_a_run_or_in_every_episode(experiment, name, draw):
     """Once: from the seed alone, whichever episode comes first in a process. The order of visits is each episode's."""
-    settings = [SMALL, "--data.shot=3", "--model.epochs=2"]
+    settings = [SMALL, "--model.epochs=2"]
     if draw == "episode":
         settings.append("--model.prompt_draw=episode")
     built = experiment(name, *settings)
@@ -89,6 +89,7 @@ class Stop(L.Callback):
             raise RuntimeError("power cut")
 
 
+@pytest.mark.slow(6)
 def test_a_run_that_was_stopped_goes_on_with_the_same_record(experiment, tmp_path):
     settings = ["--model.epochs=1", "--model.learning_rate=1e-3", "--data.episodes=4", SMALL]
     whole = run(experiment("fort_lora", *settings))

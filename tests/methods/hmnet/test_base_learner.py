@@ -21,7 +21,8 @@ from methods.hmnet.base_learner import BaseLearner
 from methods.hmnet.hmnet import HMNet
 from methods.modules.frozen_pspnet import FrozenPSPNet
 from methods.modules.pspnet import PSPNet
-from tests.methods.hmnet.small import SMALL, data, episode, fit
+from tests.methods.hmnet.small import SMALL
+from tests.methods.small import data, episode, fit
 
 
 def test_the_base_learner_must_know_the_folds_classes(blocks_folder, tmp_path):
@@ -34,6 +35,7 @@ def test_the_base_learner_must_know_the_folds_classes(blocks_folder, tmp_path):
         fit(method, data(blocks_folder))
 
 
+@pytest.mark.slow(6)
 def test_the_chain_from_the_base_learner_to_hmnet(blocks_folder, tmp_path):
     """A PSPNet is trained on the base classes; its checkpoint is HMNet's backbone and knows its fold."""
     torch.manual_seed(0)
@@ -83,10 +85,9 @@ def images(folder, **options):
     return data(folder, training_items="images", validation="images", validation_episodes=None, **options)
 
 
-@pytest.mark.parametrize("eval_batch_size", [1, 5])
-def test_validation_is_the_base_miou_of_all_images(blocks_folder, monkeypatch, eval_batch_size):
+def test_validation_is_the_base_miou_of_all_images(blocks_folder, monkeypatch):
     """With logits that follow the colours: intersections and unions by plain sums over all 24 images, without void."""
-    module, learner = images(blocks_folder, eval_batch_size=eval_batch_size), learner_of_three()
+    module, learner = images(blocks_folder, eval_batch_size=5), learner_of_three()
 
     def by_colour(pixels):
         small = torch.nn.functional.avg_pool2d(pixels, 5, 4)

@@ -91,8 +91,7 @@ def test_dice_of_a_perfect_answer_is_nothing_but_void():
     assert dice_loss(logits, target) == pytest.approx((1 - 2 / 3) + (1 - 4 / 5), abs=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("scale", [1, 300])  # products of such features overflow half precision
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.bfloat16, 1), (torch.float16, 300)])  # whose products overflow
 def test_half_precision_of_the_head_stays_near(dtype, scale):
     torch.manual_seed(0)
     head = HMNetHead((6, 6), 8, 8, HybridMambaConfig(blocks=2, states=2), True, shots=2).eval()

@@ -8,7 +8,8 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.weight_files import state_digest
 from methods.hmnet.hmnet import HMNet
-from tests.methods.hmnet.small import SMALL, data, fit, on_pspnet, on_vit, without_dropout
+from tests.methods.hmnet.small import SMALL, on_pspnet, on_vit
+from tests.methods.small import data, fit, without_dropout
 
 
 def test_a_training_of_both_optimisers(blocks_folder):
@@ -27,6 +28,7 @@ def test_a_training_of_both_optimisers(blocks_folder):
     )
 
 
+@pytest.mark.slow(3)
 def test_a_training_in_mixed_precision(blocks_folder):
     """By Lightning's setting, with both optimisers: single-precision weights that move, a loss near the other."""
     losses = []
@@ -77,6 +79,7 @@ class WithoutVoid(HMNet):
         return super().loss(batch)
 
 
+@pytest.mark.slow(10)
 def test_two_processes_train_as_one(blocks_folder, tmp_path):
     """Real processes with two episodes each, one after the other, get the gradients of one process with all four, at
     once or one by one; a second step shows that none waits for a gradient that never comes."""

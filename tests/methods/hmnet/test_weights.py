@@ -10,9 +10,11 @@ from fsbench.errors import CheckpointError
 from methods.hmnet.hmnet import HMNet
 from methods.modules.pspnet import PSPNet
 from methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
-from tests.methods.hmnet.small import SMALL, data, episode, on_pspnet
+from tests.methods.hmnet.small import SMALL, on_pspnet
+from tests.methods.small import data, episode
 
 
+@pytest.mark.slow(5)
 def test_authors_checkpoints_and_back(tmp_path):
     """Ours -> the authors' (with the PSPNet) -> ours: the same weights, and both load."""
     method = on_pspnet(shots=5)
@@ -38,7 +40,7 @@ def test_authors_checkpoints_and_back(tmp_path):
     assert all(torch.equal(v, method.state_dict()[k]) for k, v in other.state_dict().items())
 
 
-@pytest.mark.parametrize("authors", [False, True])
+@pytest.mark.parametrize("authors", [False, pytest.param(True, marks=pytest.mark.slow(3))])
 def test_the_meta_learner_alone_of_a_checkpoint_with_the_ensemble(blocks_folder, tmp_path, authors):
     """Only the meta logits that the ensemble starts from are read; the other settings must be the same."""
     method = on_pspnet(shots=2)
@@ -86,6 +88,7 @@ def test_imagenet_weights_under_their_usual_names():
     assert list(found) == list(own) and all(torch.equal(found[k], own[k]) for k in own)
 
 
+@pytest.mark.slow(3)
 def test_networks_of_other_libraries_give_the_same_features():
     import timm
     from torchvision.models.vgg import cfgs, make_layers

@@ -9,9 +9,14 @@ from fsbench.engine.checkpoint import checkpoint_weights_origin, convert, load_c
 from fsbench.errors import CheckpointError
 from methods.cst import CST, cst_learner
 from methods.emat import EMAT, emat_learner
-from tests.methods.tiny_vit import backbone
+from tests.methods.small import vit
 
 pytestmark = pytest.mark.usefixtures("tiny")
+
+
+@pytest.fixture
+def data(episodes):
+    return episodes(48, 8)
 
 
 def converted(source, target, backbone):
@@ -31,7 +36,7 @@ def official_checkpoint(path, learner):
 def test_authors_checkpoints_load_with_their_backbone(tmp_path, data):
     torch.manual_seed(1)
     state = official_checkpoint(tmp_path / "best.ckpt", emat_learner(6, 8))
-    method = EMAT(backbone(), support_side=8)
+    method = EMAT(vit(), support_side=8)
     load_checkpoint(method, tmp_path / "best.ckpt")
     assert torch.equal(method.state_dict()["learner.linear.0.weight"], state["learner.linear.0.weight"])
     assert torch.equal(method.backbone.state["cls_token"], state["backbone.cls_token"])
@@ -112,7 +117,7 @@ def test_what_the_authors_state_beside_a_checkpoint(tmp_path, capsys, stated, si
     learned = {f"learner.{k}": v for k, v in cst_learner(6, 12).state_dict().items()}
     torch.save({"state_dict": learned | {f"backbone.{k}": v for k, v in frozen.items()}}, tmp_path / "best.ckpt")
     (tmp_path / "config.yaml").write_text(stated)
-    method = CST(backbone())
+    method = CST(vit())
     if message not in (None, "trust"):
         with pytest.raises(CheckpointError, match=message) as error:
             load_checkpoint(method, tmp_path / "best.ckpt", size)
@@ -125,7 +130,7 @@ def test_what_the_authors_state_beside_a_checkpoint(tmp_path, capsys, stated, si
 
 def test_a_converted_checkpoint_keeps_what_was_stated_beside_it(tmp_path):
     official_checkpoint(tmp_path / "best.ckpt", cst_learner(6, 12))
-    assert load_checkpoint(CST(backbone()), tmp_path / "best.ckpt", 700)["variant"] == "taken on trust"
+    assert load_checkpoint(CST(vit()), tmp_path / "best.ckpt", 700)["variant"] == "taken on trust"
     (tmp_path / "config.yaml").write_text(STATED)
     (tmp_path / "ours").mkdir()
     assert converted(tmp_path / "best.ckpt", tmp_path / "ours" / "x.ckpt", None) == (
@@ -158,21 +163,21 @@ def test_a_checkpoint_of_another_method_names_the_keys(tmp_path):
         CheckpointError,
         match=r"cst.ckpt cannot be used with this model: \d+ keys missing: learner.corrtrans.*not known",
     ):
-        load_checkpoint(EMAT(backbone(), support_side=8), tmp_path / "cst.ckpt")
+        load_checkpoint(EMAT(vit(), support_side=8), tmp_path / "cst.ckpt")
 
 
 def test_a_checkpoint_of_another_backbone_is_refused(tmp_path):
     import lightning as L
 
     trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", barebones=False)
-    method = CST(backbone("random:1"), support_side=6)
+    method = CST(vit("random:1"), support_side=6)
     trainer.strategy.connect(method)
     trainer.save_checkpoint(tmp_path / "ours.ckpt")
-    load_checkpoint(CST(backbone("random:1"), support_side=6), tmp_path / "ours.ckpt")
+    load_checkpoint(CST(vit("random:1"), support_side=6), tmp_path / "ours.ckpt")
     with pytest.raises(CheckpointError, match=r"of cst\).* was trained on .*random \(seed 1\).*random \(seed 2\)"):
-        load_checkpoint(CST(backbone("random:2"), support_side=6), tmp_path / "ours.ckpt")
+        load_checkpoint(CST(vit("random:2"), support_side=6), tmp_path / "ours.ckpt")
     with pytest.raises(CheckpointError, match=r"was trained with .*'support_side': 6.*expected .*'support_side': 9"):
-        load_checkpoint(CST(backbone("random:1"), support_side=9), tmp_path / "ours.ckpt")  # of the same shapes
+        load_checkpoint(CST(vit("random:1"), support_side=9), tmp_path / "ours.ckpt")  # of the same shapes
     stored = torch.load(tmp_path / "ours.ckpt", weights_only=True)["state_dict"]
     assert all(key.startswith("learner.") for key in stored)  # frozen weights are in no checkpoint
 
@@ -181,6 +186,6 @@ def test_a_checkpoint_of_another_backbone_is_refused(tmp_path):
 def test_what_is_no_checkpoint_is_said(tmp_path, content):
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(CheckpointError, match="cannot read the checkpoint"):
-        load_checkpoint(EMAT(backbone(), support_side=8), tmp_path / "x.ckpt")
+        load_checkpoint(EMAT(vit(), support_side=8), tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match="no checkpoint at"):
-        load_checkpoint(EMAT(backbone(), support_side=8), tmp_path / "y.ckpt")
+        load_checkpoint(EMAT(vit(), support_side=8), tmp_path / "y.ckpt")

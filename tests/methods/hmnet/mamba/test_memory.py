@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fsbench.errors import SettingsError
-from tests.methods.hmnet.small import data, episode, on_vit
+from tests.methods.hmnet.small import on_vit
+from tests.methods.small import data, episode
 
 
 def test_a_recapped_scan_remembers_the_support(blocks_folder):

@@ -1,11 +1,8 @@
 """HMNet's hybrid Mamba network: orders of the scan, ablations, and what the last block leaves out."""
 
-import itertools
-
 import pytest
 import torch
 
-from fsbench.errors import SettingsError
 from methods.hmnet.mamba.config import HybridMambaConfig
 from methods.hmnet.mamba.maps import scan_order, sum_directions
 from methods.hmnet.mamba.network import HybridMamba
@@ -61,12 +58,10 @@ def test_start_values():
     assert net.x_proj_weight.abs().max() <= 512**-0.5 and net.dt_projs_weight.abs().max() <= 0.25
 
 
-ABLATIONS = [
-    dict(srm=srm, qim=qim) for srm, qim in itertools.product(["recap", "basic", "off"], ["share", "basic", "off"])
-]
+PAIRS = (("recap", "share"), ("recap", "off"), ("basic", "basic"), ("off", "share"), ("off", "off"))
 
 
-@pytest.mark.parametrize("options", ABLATIONS, ids=str)
+@pytest.mark.parametrize("options", [dict(srm=srm, qim=qim) for srm, qim in PAIRS], ids=str)
 def test_ablations_mix_what_they_say(options):
     """The query depends on the support unless both ways are off, and every parameter in use gets a gradient."""
     net = network(**options)
@@ -113,24 +108,18 @@ def test_the_scalar_skip_of_the_interception():
     assert gradients == [[0], list(range(2 * WIDTH))]
 
 
-def test_a_side_that_cannot_be_cut_is_refused():
-    with pytest.raises(SettingsError, match="feature_side is 15, expected a multiple of the 4 patches a side"):
-        HybridMambaConfig().check(15)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_mixed_precision_stays_near(dtype):
+def test_mixed_precision_stays_near():
     """Values and gradients; the scan itself stays in single precision."""
     exact, half = network(), network()
     q, s = streams()
     expected = exact(q, s)
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast("cpu", dtype=torch.float16):
         found = half(q, s)
     for y in (expected, found):
         y.float().square().mean().backward()
     pairs = zip(half.parameters(), exact.parameters(), strict=True)
     gradients = [(mine.grad, other.grad) for mine, other in pairs if other.grad is not None]
     flat = [torch.cat([g[i].flatten() for g in gradients]) for i in range(2)]
-    limit = 8 * torch.finfo(dtype).eps
+    limit = 8 * torch.finfo(torch.float16).eps
     assert float((found - expected).detach().norm() / expected.detach().norm()) < limit
     assert float((flat[0] - flat[1]).norm() / flat[1].norm()) < limit

@@ -1,0 +1,62 @@
+"""Small backbones, data and trainings for the tests of methods; the fixtures of `conftest` make the backbones known."""
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from datamodules.datasets.folder import Folder
+from datamodules.episodic import EpisodicDataModule
+from fsbench.backbones.base import BackboneConfig
+from fsbench.backbones.pyramid_networks import PyramidNet
+from fsbench.weights.table import WeightFile
+
+TINY = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
+"""A vision transformer of three small blocks, `tiny`."""
+PYRAMID = PyramidNet(
+    "resnet",
+    dict(layers=(1, 2, 1, 1), channels=(4, 8, 8, 16)),
+    (1, 2, 1, 1),
+    (16, 32, 32, 64),
+    32,
+    weights=WeightFile("none.pth"),
+)
+"""A small pyramid, `small`."""
+
+
+def vit(weights="random:0"):
+    return BackboneConfig("tiny", weights)
+
+
+def pyramid(weights="random:0"):
+    return BackboneConfig("small", weights)
+
+
+def data(folder, size=33, **options):
+    """Episodes of the blocks in a folder, two in a batch."""
+    settings = dict(image_size=size, batch_size=2, workers=0, empty_masks=False, episodes=4, validation_episodes=2)
+    return EpisodicDataModule(Folder(str(folder)), **settings | options)
+
+
+def episode(module):
+    """The first episode of a data module's test."""
+    return next(iter(module.test_dataloader())).without_truth()
+
+
+def fit(method, module, steps=2, callbacks=(), **options):
+    """Train a method for a few steps of one epoch; return its trainer."""
+    trainer = L.Trainer(
+        max_epochs=1, limit_train_batches=steps, limit_val_batches=1, logger=False,
+        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks), callbacks=list(callbacks),
+        enable_progress_bar=False, enable_model_summary=False, accelerator="cpu", use_distributed_sampler=False,
+        **options,
+    )  # fmt: skip
+    trainer.fit(method, module)
+    return trainer
+
+
+def without_dropout(method):
+    """Which draws from the generator of each process."""
+    for module in method.modules():
+        if isinstance(module, torch.nn.Dropout2d):
+            module.p = 0.0
+    return method.train()

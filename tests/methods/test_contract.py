@@ -1,0 +1,52 @@
+"""Every method of the suite keeps the contract of methods.
+
+What all have in common is said here once: they learn a batch by heart, an episode is answered alike alone and in a
+batch, ways may come in any order, and one or several shots are taken or refused. `make test` looks at one method of
+each family; a method that was changed itself is no slow test for `pytest --changed`, which reads it from the parameter.
+"""
+
+from collections.abc import Iterable
+
+import pytest
+
+from fsbench.config.registry import names
+from fsbench.contract.subject import Subject
+from fsbench.contract.suite import build_subject, run_check
+from tests.methods.contract_settings import CROSSING, OPTIONS, OTHER_CHECKS, PARTLY, QUICK_FORM, WHOLE
+
+FAMILIES = {"emat": "trained", "prototype": "training-free", "persam": "on SAM", "protonet": "a classifier"}
+"""One method of each family, seconds each; the others are slow."""
+
+
+def keep(method: str, checks: Iterable[str]) -> tuple[Subject, set[str]]:
+    """Run checks of a method, none of which fails; return the method and the names of those that apply to it."""
+    subject = build_subject(method, extra=OPTIONS.get(method, ()))
+    found = [run_check(name, subject) for name in checks]
+    assert [outcome for outcome in found if outcome.status == "failed"] == []
+    return subject, {outcome.check for outcome in found if outcome.status == "ok"}
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in FAMILIES else pytest.mark.slow) for name in names("methods")]
+)
+def test_methods_keep_the_contract(method):
+    subject, applies = keep(method, PARTLY.get(method, QUICK_FORM))
+    assert applies >= {"shapes", "truth"}
+    if method not in PARTLY:
+        learned = {"gradients", "overfit"}
+        assert applies >= {"ways-and-shots", "batch", "checkpoint"}
+        assert applies & learned == (learned if subject.method.learns else set())
+
+
+@pytest.mark.parametrize("method", [pytest.param(name, marks=pytest.mark.slow) for name in WHOLE])
+def test_kinds_of_methods_keep_all_of_it(method):
+    assert "determinism" in keep(method, OTHER_CHECKS)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prototype", "emat"])
+def test_methods_cross_processes_and_keep_memory_flat(method):
+    subject = build_subject(method, memory_episodes=60)
+    for name in CROSSING:
+        outcome = run_check(name, subject)
+        assert outcome.status == "ok", outcome
