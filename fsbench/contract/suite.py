@@ -1,6 +1,6 @@
 """The checks by their names, and a registered method made ready for them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fsbench.config.build import SuiteCLI, parse
 from fsbench.config.compose import setting
@@ -109,17 +109,6 @@ def select_checks(names: Sequence[str]) -> list[str]:
         if name not in CHECKS:
             raise SettingsError(f"unknown check '{name}'{known_names(name, CHECKS)}")
     return [name for name in CHECKS if not names or name in names]
-
-
-def run_checks(subject: Subject, names: Sequence[str] = ()) -> Iterator[Outcome]:
-    """Run checks and yield their outcomes in turn.
-
-    Args:
-        subject: the method.
-        names: the checks; all if empty.
-    """
-    for name in select_checks(names):
-        yield run_check(name, subject)
 
 
 def run_check(name: str, subject: Subject) -> Outcome:

@@ -1,7 +1,6 @@
 """Measure what supports are: size, place and surroundings of the object, and its likeness to the query."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.engine.stored_data import open_dataset
 from fsbench.episodes.episode import Episode
 from fsbench.records.record import Record
-from fsbench.tables.supports.sensitivity import Measure, Properties
+from fsbench.tables.supports.sensitivity import Properties
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,22 +22,13 @@ BEST = 0.1
 """Share of the query's patches that a support's likeness is measured with."""
 
 
-def properties_measure(similarity: bool, settings: Sequence[str] = ()) -> Measure:
-    """Return what measures the supports of a run.
-
-    Args:
-        similarity: measure features of the run's frozen network, too.
-        settings: arguments in LightningCLI's form on top of the run's own, such as where the data are here.
-    """
-    return partial(support_properties, similarity=similarity, settings=settings)
-
-
 def support_properties(record: Record, similarity: bool = False, settings: Sequence[str] = ()) -> Properties:
     """Measure the supports of every episode of a run, the mean over an episode's supports.
 
     Args:
         record: a run of segmentation.
-        similarity, settings: see `properties_measure`.
+        similarity: measure features of the run's frozen network, too.
+        settings: arguments in LightningCLI's form on top of the run's own, such as where the data are here.
 
     Returns:
         See `fsbench.tables.supports.sensitivity.Properties`; NaN for the similarity of supports without a patch of the
