@@ -94,8 +94,8 @@ def test_every_case_compares_and_times_its_paths(arguments, paths, tmp_path, cap
     assert all(row.what in capsys.readouterr().out for row in found.rows[:1])
 
 
-def test_every_benchmark_has_its_rows_on_the_page():
-    assert set(table.GAINS) == set(speed.BENCHMARKS)
+def test_every_benchmark_has_its_result_and_its_rows_on_the_page():
+    assert set(table.GAINS) == set(speed.BENCHMARKS) == set(table.measurements())
 
 
 def test_the_table_of_cases_names_functions_that_are_there():
