@@ -163,7 +163,7 @@ def _cases(index: Pascal | Coco, side: int, fold: int) -> Iterator[Case]:
         episodes = training_episodes(data) if training else evaluation_order(data.manifest.episodes)[: 3 * BLOCK]
         plain = partial(PlainLoader(index, side).load, training=training)
         plain(episodes[0])  # reads the annotations
-        loaders = {"plain": plain, "suite": our_loader(data, training)}
+        loaders: dict[str, Callable[[Episode], object]] = {"plain": plain, "suite": our_loader(data, training)}
         paths = {name: partial(_load_block, load, episodes) for name, load in loaders.items()}
         equal = partial(check_loaders, plain, our_loader(data, training), episodes[: 2 * BLOCK])
         what = f"{index.name}, {kind}, {way}-way {shot}-shot, {side} pixels, {BLOCK} episodes"
