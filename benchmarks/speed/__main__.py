@@ -1,6 +1,6 @@
 """Compare the suite's fast paths with plain ones: seconds in turns, peak memory, and whether the answers agree.
 
-    python -m benchmarks.speed                          # what docs/benchmarks.md shows
+    python -m benchmarks.speed                          # all of docs/benchmarks.md
     python -m benchmarks.speed --write                  # the same, into benchmarks/speed/results
     python -m benchmarks.speed hsnet-episode --kept 1   # one benchmark; --help after its name shows its options
     python -m benchmarks.speed --list
@@ -22,7 +22,6 @@ import torch
 
 from benchmarks.speed import gpu
 from benchmarks.speed.harness import (
-    OWN_REFERENCE,
     Case,
     check,
     clock_of,
@@ -43,13 +42,11 @@ class Benchmark:
             device are the options.
         opponent: who stands first in each comparison.
         repeats: turns unless the user says otherwise; 0 for a single call.
-        shown: options with which docs/benchmarks.md shows it; None where it does not.
     """
 
     function: str
     opponent: str
     repeats: int = 3
-    shown: str | None = None
 
     def cases(self) -> Callable[..., Iterator[Case]]:
         """Return the function; importing it may ask for optional packages."""
@@ -59,22 +56,21 @@ class Benchmark:
 
 
 NOTHING = "nothing: figures of one path"
+FORMULAS = "this project's own reference, written after the paper's formulas; not the authors' program"
 PLAIN_LOADER = "PIL, torchvision and torch as the authors' programs call them, nothing kept (plain), equal pixels"
 SCHEME = "the authors' scheme with our own loader and heads: K·(N+1) images encoded an episode, none kept"
-FOLD = "--dataset pascal --method hsnet --shots 1 --episodes 60 --repeats 6"
 
 BENCHMARKS: Mapping[str, Benchmark] = {
-    "episodes": Benchmark("methods:episode_cases", NOTHING, 0, ""),
-    "training-steps": Benchmark("methods:step_cases", NOTHING, 0, ""),
-    "hsnet-episode": Benchmark("networks:hsnet_cases", OWN_REFERENCE, 3, ""),
-    "folds": Benchmark("folds:cases", SCHEME, 3, FOLD),
-    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready", 3, "--dataset demo"),
-    "loading-pascal": Benchmark("loading:pascal_cases", PLAIN_LOADER, 3, "--size 384"),
-    "loading-coco": Benchmark("loading:coco_cases", PLAIN_LOADER, 3, "--size 384"),
-    "tables": Benchmark("commands:table_cases", NOTHING, 1, ""),
-    "report": Benchmark("commands:report_cases", NOTHING, 1, ""),
-    "shots": Benchmark("methods:shot_cases", NOTHING, 1),
-    "ways": Benchmark("methods:way_cases", NOTHING, 1),
+    "episodes": Benchmark("methods:episode_cases", NOTHING, 0),
+    "training-steps": Benchmark("methods:step_cases", NOTHING, 0),
+    "hsnet-episode": Benchmark("networks:hsnet_cases", FORMULAS),
+    "folds": Benchmark("folds:cases", SCHEME, 6),
+    "predict": Benchmark("predict:cases", "the method's own forward on images that are ready"),
+    "loading-pascal": Benchmark("loading:pascal_cases", PLAIN_LOADER),
+    "loading-coco": Benchmark("loading:coco_cases", PLAIN_LOADER),
+    "tables": Benchmark("commands:table_cases", NOTHING, 1),
+    "report": Benchmark("commands:report_cases", NOTHING, 1),
+    "answers": Benchmark("methods:answer_cases", NOTHING),
     "networks": Benchmark("networks:precision_cases", "the same network in fp32"),
 }
 """Benchmarks by name; the name is that of the file of results, too."""
@@ -93,9 +89,7 @@ def add_options(parser: argparse.ArgumentParser, function: Callable[..., Any]) -
 
 
 def _reader(default: Any) -> Callable[[str], Any]:
-    """Return what turns text into a value of the default's type; a tuple is written with commas."""
-    if isinstance(default, tuple):
-        return lambda text: tuple(type(default[0])(part) for part in text.split(","))
+    """Return what turns text into a value of the default's type."""
     return str if default is None else type(default)
 
 
@@ -144,9 +138,9 @@ def main(arguments: list[str]) -> int:
     for name, benchmark in BENCHMARKS.items():
         if options.list:
             print(f"{name:16} {benchmark.opponent}")
-        elif benchmark.shown is not None:
+        else:
             print(f"\n{name}", flush=True)
-            run(name, benchmark.shown.split(), options.write)
+            run(name, [], options.write)
     return 0
 
 

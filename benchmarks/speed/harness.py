@@ -29,8 +29,6 @@ from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.engine.provenance import PACKAGES, commit, processor
 from fsbench.files import write_text
 
-OWN_REFERENCE = "this project's own reference, written after the paper's formulas; not the authors' program"
-"""Opponent of most benchmarks."""
 OPTIONAL = ("triton", "mamba-ssm", "causal-conv1d")
 """Packages whose versions are noted where they are installed."""
 
@@ -304,6 +302,18 @@ def training_step(call: Callable[[], Any], leaves: Iterable[Tensor]) -> Callable
         return [leaf.grad for leaf in leaves if leaf.grad is not None]
 
     return run
+
+
+def sample_folder(given: str | None, option: str, sample: str) -> str:
+    """Return the folder that an option gives, or that of a sample in the folder $FSBENCH_TEST_DATA.
+
+    Raises:
+        SystemExit: there is neither.
+    """
+    samples = os.environ.get("FSBENCH_TEST_DATA")
+    if given is None and samples is None:
+        raise SystemExit(f"give {option}, or set FSBENCH_TEST_DATA to the folder of samples")
+    return given or f"{samples}/{sample}"
 
 
 def device_name(device: torch.device) -> str:

@@ -33,6 +33,8 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "loading-coco": ("suite", "PIL, torchvision and torch"),
     "tables": ("fsbench table", ""),
     "report": ("fsbench report", ""),
+    "answers": ("ours", ""),
+    "networks": ("bf16", "fp32"),
 }
 """Results in the order of the page, each with the path that a user runs, and its opponent in few words."""
 

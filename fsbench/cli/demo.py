@@ -4,7 +4,6 @@ import argparse
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
@@ -17,14 +16,12 @@ from fsbench.config.limits import real, whole
 from fsbench.engine.machine.watchdog import sigterm_exits
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.terminal import print_line, print_note
-from fsbench.tryout.guard import in_address, listening_address
+from fsbench.tryout.addresses import in_address, listening_address
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from fsbench.predict.predictor import Predictor
+    from fsbench.tryout.segment_anything import SegmentAnything
     from fsbench.tryout.session import TryoutSession
-    from fsbench.tryout.strokes import Promptable
 
 EXAMPLES = 12
 """Number of example images, which are drawn."""
@@ -56,8 +53,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     with sigterm_exits(), _listening(options.host, options.port) as held, ExitStack() as ends:
-        make_server = _server_maker()
         # torch: seconds, which help and refused options do without
+        from fsbench.tryout.app import make_server
         from fsbench.tryout.session import TryoutSession
 
         address, port = listening_address(options.host), int(held.getsockname()[1])
@@ -82,18 +79,6 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     return 0
 
 
-def _server_maker() -> Callable[..., "uvicorn.Server"]:
-    """Return `make_server`. Raises SettingsError where a package that it needs is not installed."""
-    try:
-        from fsbench.tryout.app import make_server
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in ("starlette", "uvicorn"):
-            raise
-        raise SettingsError(f"the page needs {package}, which is not installed; pip install 'fsbench[demo]'") from None
-    return make_server
-
-
 def _predictor(options: argparse.Namespace) -> "Predictor":
     """Build the predictor; on the small network that fsbench includes where nothing was asked for and the default's
     weights are missing."""
@@ -107,7 +92,7 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
         return make_predictor(options)
 
 
-def _promptable(folder: Path, device: str) -> "Promptable":
+def _promptable(folder: Path, device: str) -> "SegmentAnything":
     """Read the network of `--promptable`."""
     # heavy, and transformers is optional
     from fsbench.predict.settings import choose_device
@@ -122,17 +107,11 @@ def _listening(host: str, port: int) -> socket.socket:
     Raises:
         SettingsError: the port is taken, or the address is not this machine's.
     """
-    with ExitStack() as failed:
-        try:
-            family = socket.AF_INET6 if listening_address(host).version == 6 else socket.AF_INET
-            held = failed.enter_context(socket.socket(family))
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.bind((host, port))
-            held.listen()  # from now on browsers wait for the page
-        except (OSError, OverflowError, UnicodeError) as error:
-            raise SettingsError(f"cannot listen at {host}:{port} ({error}); choose another --port or --host") from None
-        failed.pop_all()
-        return held
+    try:
+        family = socket.AF_INET6 if listening_address(host).version == 6 else socket.AF_INET
+        return socket.create_server((host, port), family=family)  # from now on browsers wait for the page
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise SettingsError(f"cannot listen at {host}:{port} ({error}); choose another --port or --host") from None
 
 
 def _add_examples(session: "TryoutSession") -> None:

@@ -30,11 +30,11 @@ def check_free(out: Path, mark: str, kind: str) -> None:
         raise SettingsError(f"--out {out} is the working folder or holds it; expected a new folder, such as {kind}")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / mark).is_file()):
         raise SettingsError(f"--out {out} is there and is no {kind}; expected a new folder, or a {kind} to be replaced")
-    check_only_written(out, f"--out {out}", mark)
+    _check_only_written(out, f"--out {out}", mark)
 
 
-def check_only_written(folder: Path, name: str, *known: str) -> None:
-    """Raise SettingsError about `name` if `folder` has a file besides `known` that `replace_folder` did not write."""
+def _check_only_written(folder: Path, name: str, *known: str) -> None:
+    """Raise SettingsError about `name` if `folder` has a file besides `known` that `_replace_folder` did not write."""
     listing = folder / LISTING
     written = set(read_text(listing, "list").splitlines()) if is_file(listing) else set()
     foreign = [file for file in _files(folder) if file not in written | {LISTING, *known}]
@@ -51,10 +51,10 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
-def replace_folder(new: Path, out: Path) -> None:
+def _replace_folder(new: Path, out: Path) -> None:
     """Move the folder `new`, with a list of its files, to `out`, and remove what it takes the place of.
 
-    The caller has asked `check_only_written`.
+    The caller has asked `_check_only_written`.
     """
     write_text(new / LISTING, "".join(f"{file}\n" for file in _files(new)))
     old = out.with_name(f".{out.name}.{os.getpid()}.old")
@@ -81,6 +81,6 @@ def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
     try:
         yield new
         check_free(out, mark, kind)
-        replace_folder(new, out)
+        _replace_folder(new, out)
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -22,7 +22,8 @@ from starlette.staticfiles import StaticFiles
 
 from fsbench.errors import DataError, FsbenchError, describe
 from fsbench.files.opening import parse_json
-from fsbench.tryout.guard import UPLOAD, Guard, host_names
+from fsbench.tryout.addresses import host_names
+from fsbench.tryout.guard import Guard
 from fsbench.tryout.images import SessionImage
 from fsbench.tryout.layers import labels_png
 from fsbench.tryout.session import TryoutSession
@@ -44,7 +45,7 @@ def make_server(session: TryoutSession, host: str, port: int, token: str, max_up
         token: What a request must know.
         max_upload: Largest accepted image file in bytes.
     """
-    guard = Middleware(Guard, hosts=host_names(host, port), port=port, token=token, max_upload=max_upload)
+    guard = Middleware(Guard, hosts=host_names(host, port), port=port, token=token)
     handlers: dict[Any, Any] = dict.fromkeys((FsbenchError, HTTPException, OSError, ClientDisconnect), _report_error)
     routes = [*_api(session, max_upload), Mount("/", StaticFiles(directory=PAGE, html=True))]
     app: Any = Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
@@ -106,7 +107,7 @@ def _api(session: TryoutSession, max_upload: int) -> list[BaseRoute]:
     gets = [state, image, labels, prediction, save]
     return [
         *(Route(f"/api/{function.__name__}", function) for function in gets),
-        Route(UPLOAD, upload, methods=["POST"]),
+        Route("/api/upload", upload, methods=["POST"]),
         *(Route(f"/api/{name}", partial(_post, act), methods=["POST"]) for name, act in posts.items()),
     ]
 

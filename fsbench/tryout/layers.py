@@ -10,6 +10,7 @@ from PIL import Image
 
 from fsbench.data.transforms import resize_labels
 from fsbench.predict.result import palette
+from fsbench.visualization.masks import outline
 from fsbench.visualization.palette import DARK_LINE
 
 LONGEST_SIDE = 1600
@@ -32,20 +33,10 @@ def labels_png(labels: np.ndarray) -> bytes:
     pixels = np.zeros((*labels.shape, 4), dtype=np.uint8)
     pixels[..., :3] = palette()[labels]
     pixels[..., 3] = np.where(labels > 0, OPACITY, 0)
-    inner, outer = _outlines(labels)
-    pixels[inner, 3] = 255
-    pixels[outer] = (*DARK_LINE, 255)
+    inner, outer = outline(labels, 1)  # a light and a dark line, which together are seen on any image
+    pixels[inner > 0, 3] = 255
+    pixels[outer > 0] = (*DARK_LINE, 255)
     return _encode(Image.fromarray(pixels), "PNG", compress_level=1)
-
-
-def _outlines(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labeled pixels beside another label, and the unlabeled ones beside a label, both (h, w) bool: a light
-    and a dark line, which together are seen on any image."""
-    import cv2  # slow to import
-
-    window = np.ones((3, 3), dtype=np.uint8)
-    highest, lowest = cv2.dilate(labels, window), cv2.erode(labels, window)
-    return (labels > 0) & (highest != lowest), (labels == 0) & (highest > 0)
 
 
 def _encode(image: Image.Image, form: str, **options: int) -> bytes:

@@ -22,7 +22,8 @@ from fsbench.predict.result import ClassPresence, Result, output_files, palette
 from fsbench.predict.support import MAX_CLASSES
 from fsbench.tryout.images import ImagePrediction, SessionImage, check_size, free_name
 from fsbench.tryout.layers import image_jpeg, labels_png
-from fsbench.tryout.strokes import Clicks, Promptable, Stroke, paint
+from fsbench.tryout.segment_anything import SegmentAnything
+from fsbench.tryout.strokes import Clicks, Stroke, paint
 
 MOST_IMAGES = 500
 LONGEST_CLASS_NAME = 60
@@ -46,7 +47,7 @@ class TryoutSession:
         folder: Path,
         predictor: Predictor,
         examples: Callable[["TryoutSession"], None] | None = None,
-        promptable: Promptable | None = None,
+        promptable: SegmentAnything | None = None,
     ):
         self.folder = folder
         self.predictor = predictor
@@ -58,7 +59,7 @@ class TryoutSession:
         self._images_folder = make_folder(folder / "images")
         self._promptable = promptable
         self._clicking = threading.Lock()  # held by whoever uses that network
-        self._encode = lru_cache(KEPT_ENCODINGS)(lambda path: promptable and promptable.encode(read_upright(path)[0]))
+        self._encode = lru_cache(KEPT_ENCODINGS)(lambda network, path: network.encode(read_upright(path)[0]))
         self._changed = threading.Condition(threading.RLock())  # held by whoever reads or changes the session
         self._results = threading.Lock()  # held by whoever writes results, or packs them
         self._numbers = itertools.count(1)
@@ -158,7 +159,7 @@ class TryoutSession:
             raise DataError("there is no promptable network here; start fsbench demo with --promptable FOLDER")
         try:
             with self._clicking:
-                return self._promptable.mask(self._encode(image.path), clicks.points)
+                return self._promptable.mask(self._encode(self._promptable, image.path), clicks.points)
         except Exception as error:  # whatever it is, the page says it and goes on
             raise DataError(_line(error)) from error
 

@@ -3,8 +3,7 @@
 Coordinates are pixels of the upright image, x to the right and y down; the middle of the first pixel is (0.5, 0.5).
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,16 +34,6 @@ class Click(NamedTuple):
     x: Coordinate
     y: Coordinate
     adds: bool
-
-
-class Promptable(Protocol):
-    """A network that segments the object at which somebody points."""
-
-    def encode(self, pixels: np.ndarray) -> Any:
-        """Return the part of the work that depends on the image (H, W, 3) uint8 alone."""
-
-    def mask(self, encoding: Any, clicks: Sequence[Click]) -> np.ndarray:
-        """Return the mask (H, W) bool of the object at `clicks`, from an encoding of `encode`."""
 
 
 class _Stroke(BaseModel):

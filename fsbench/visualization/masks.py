@@ -54,7 +54,7 @@ def paint_slots(
     ways = np.where(void, 0, slots) if void.any() else slots
     colored = _label_colors(ways, colors)
     painted = hatch(_lay_over(pixels, ways, colored, fill), void)
-    inner, outer = _outline(ways, line_width(pixels.shape))
+    inner, outer = outline(ways, line_width(pixels.shape))
     return np.asarray(cv2.copyTo(colored, inner, _darken(painted, outer)), dtype=np.uint8)
 
 
@@ -68,7 +68,7 @@ def paint_errors(pixels: np.ndarray, prediction: np.ndarray, truth: np.ndarray) 
     kinds = resize_labels(error_map(prediction, truth), *pixels.shape[:2])
     shown = np.where(kinds == VOID, 0, kinds)
     painted = hatch(_lay_over(gray(pixels), shown, _label_colors(shown, ERROR_COLORS), ERROR_FILL), kinds == VOID)
-    return _darken(painted, _outline(shown, line_width(pixels.shape))[1])
+    return _darken(painted, outline(shown, line_width(pixels.shape))[1])
 
 
 def heat_map(values: np.ndarray, image: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
@@ -122,7 +122,7 @@ def _darken(pixels: np.ndarray, line: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.copyTo(np.ascontiguousarray(dark), line, pixels), dtype=np.uint8)
 
 
-def _outline(labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+def outline(labels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Return where the lines of an outline are, as masks (H, W) uint8: inside the labels above 0, and outside."""
     window = np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8)
     largest = cv2.dilate(labels, window)

@@ -4,7 +4,6 @@ Shapes: N ways, K shots, D image side, g side of the grid of patches.
 """
 
 from dataclasses import replace
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -134,10 +133,6 @@ class Matcher(Segmenter):
                 raise SettingsError(f"{name} is {count}, expected 1 or more; set --model.{name}")
         if self.seed < 0:
             raise SettingsError(f"seed is {self.seed}, expected 0 or more; set --model.seed")
-
-    @cached_property
-    def _patch(self) -> int:
-        return int(self.backbone.spec.arguments["patch_size"])
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():  # steps decide by order

@@ -96,7 +96,7 @@ def test_both_ways_are_timed_on_the_first_episodes_of_a_fold(method, lists, tmp_
 
 def test_what_the_ways_need_is_said(lists, monkeypatch):
     monkeypatch.delenv("FSBENCH_TEST_DATA", raising=False)
-    with pytest.raises(SystemExit, match="give --lists, a folder of official lists"):
+    with pytest.raises(SystemExit, match=r"give --lists, a folder of official lists .*, or set FSBENCH_TEST_DATA"):
         speed.main(["folds", "--device", "cpu"])
     few = f"folds --lists {lists} --dataset pascal --method prototype --shots 1 --size 28 --episodes 3 --device cpu"
     with pytest.raises(SystemExit, match="3 episodes are too few; expected 10 for every turn: give --episodes"):

@@ -27,8 +27,11 @@ def _folder(given: str | None) -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-def _fsbench(cache: Path, *words: str) -> dict[str, Command]:
-    return {f"fsbench {words[0]}": Command(["-m", "fsbench", *words], _environment(FSBENCH_CACHE=str(cache)))}
+def _turns(cache: Path, what: str, *words: str) -> Iterator[Case]:
+    """Yield a command with an empty cache folder or what earlier ones left there, and the same command again."""
+    command = Command(["-m", "fsbench", *words], _environment(FSBENCH_CACHE=str(cache)))
+    for turn in ("first", "again"):
+        yield Case(f"{what}, {turn}", {f"fsbench {words[0]}": command})
 
 
 def report_cases(device: torch.device, folder: str | None = None) -> Iterator[Case]:
@@ -41,17 +44,15 @@ def report_cases(device: torch.device, folder: str | None = None) -> Iterator[Ca
     were by an earlier call.
     """
     with _folder(folder) as place, tempfile.TemporaryDirectory() as temporary:
-        cache, out = Path(temporary) / "cache", f"{temporary}/report"
-        many, explored = place / "fifty", place / "explored"
+        many, explored, out = place / "fifty", place / "explored", f"{temporary}/report"
+        cache = Path(temporary) / "cache"
         if not many.is_dir():
             make_runs(many, LONG | {"methods": GRID["methods"], "seeds": list(range(10))}, 1000)
-        for turn in ("first", "again"):
-            what = f"report of 50 methods on 4 folds of 1000 episodes, {turn}"
-            yield Case(what, _fsbench(cache, "report", str(many), "--out", out))
+        yield from _turns(cache, "report of 50 methods on 4 folds of 1000 episodes", "report", str(many), "--out", out)
         if not explored.is_dir():
             write_explored(explored)
-        what = f"report and explorer of {METHODS} methods, {EPISODES} stored masks each, first"
-        yield Case(what, _fsbench(cache, "report", str(explored), "--out", out))
+        what = f"report and explorer of {METHODS} methods, {EPISODES} stored masks each"
+        yield next(_turns(cache, what, "report", str(explored), "--out", out))
 
 
 def table_cases(device: torch.device, folder: str | None = None) -> Iterator[Case]:
@@ -63,28 +64,35 @@ def table_cases(device: torch.device, folder: str | None = None) -> Iterator[Cas
     the code. Runs are written into --folder, or were by an earlier call.
     """
     with _folder(folder) as place, tempfile.TemporaryDirectory() as cache:
-        many, long = place / "many", place / "long"
-        for runs, grid, episodes in ((many, GRID, 100), (long, LONG, 1000)):
-            if not runs.is_dir():
-                make_runs(runs, grid, episodes)
-        task = place / "task"  # those that can be compared
-        if not task.is_dir():
-            for run in many.glob("*-pascal-*-1shot-original-*"):
-                shutil.copytree(run, task / run.name)
-        bare = place / "bare"  # runs of another version, whose rows do not count
-        if not bare.is_dir():
-            for run in sorted(path for path in many.iterdir() if path.name[0] != ".")[:1000]:
-                shutil.copytree(run, bare / run.name, ignore=shutil.ignore_patterns("rows"))
-        commands = {
-            "table, 1000 runs without rows": ["table", str(bare)],
-            "table, 2000 runs": ["table", str(many)],
-            "table, 2000 runs, all breakdowns": ["table", str(many), "--by", "size", "--by", "class"],
-            "table, 12 long runs": ["table", str(long)],
-            "compare, 12 long runs": ["compare", str(long)],
-            "compare, 100 runs, 24 pairs": ["compare", str(task), "--baseline", "emat (seed 0)"],
-            "grid, 2400 cells": ["grid", f"{many}.yaml", "--runs", str(many)],
-            "grid, 2400 cells, JSON": ["grid", f"{many}.yaml", "--runs", str(many), "--format", "json"],
-        }
-        for name, words in commands.items():
-            for turn in ("first", "again"):
-                yield Case(f"{name}, {turn}", _fsbench(Path(cache), *words))
+        many, long, task, bare = write_tabled_runs(place)
+        grid = ("grid", f"{many}.yaml", "--runs", many)
+        for name, words in {
+            "table, 1000 runs without rows": ("table", bare),
+            "table, 2000 runs": ("table", many),
+            "table, 2000 runs, all breakdowns": ("table", many, "--by", "size", "--by", "class"),
+            "table, 12 long runs": ("table", long),
+            "compare, 12 long runs": ("compare", long),
+            "compare, 100 runs, 24 pairs": ("compare", task, "--baseline", "emat (seed 0)"),
+            "grid, 2400 cells": grid,
+            "grid, 2400 cells, JSON": (*grid, "--format", "json"),
+        }.items():
+            yield from _turns(Path(cache), name, *words)
+
+
+def write_tabled_runs(place: Path) -> tuple[str, str, str, str]:
+    """Write the runs of `table_cases` that are not there; return the folders many, long, task and bare.
+
+    "task" has those of the many that can be compared, "bare" the first thousand without their rows, as runs of another
+    version of the code are read.
+    """
+    many, long, task, bare = (place / name for name in ("many", "long", "task", "bare"))
+    for runs, grid, episodes in ((many, GRID, 100), (long, LONG, 1000)):
+        if not runs.is_dir():
+            make_runs(runs, grid, episodes)
+    if not task.is_dir():
+        for run in many.glob("*-pascal-*-1shot-original-*"):
+            shutil.copytree(run, task / run.name)
+    if not bare.is_dir():
+        for run in sorted(path for path in many.iterdir() if path.name[0] != ".")[:1000]:
+            shutil.copytree(run, bare / run.name, ignore=shutil.ignore_patterns("rows"))
+    return str(many), str(long), str(task), str(bare)

@@ -5,11 +5,9 @@ image of an episode once, keeps features in a bounded cache until their last use
 images meet. Both decode every image anew and have the suite's loader, metric and heads.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -18,7 +16,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.speed.cases.loading import BLOCK
-from benchmarks.speed.harness import Case
+from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.config.build import compose_method
 from fsbench.core.evaluation import evaluate_batch
@@ -67,23 +65,33 @@ def count_encodings(episodes: Sequence[Episode], sizes: Mapping[str, int], cache
 
 @dataclass
 class Evaluation:
-    """Both ways of evaluating episodes with a method.
+    """Both ways of evaluating the first episodes of a fold with a method.
 
     Attributes:
         method: in evaluation mode.
         protocol: how answers are counted.
         load: loads an episode.
-        episodes: in the manifest's order.
+        fold: all its episodes in the manifest's order.
+        count: how many are evaluated: the first in the suite's order.
     """
 
     method: Segmenter
     protocol: Segmentation
     load: Callable[[Episode], EpisodeBatch]
-    episodes: list[Episode]
+    fold: list[Episode]
+    count: int
 
     def __post_init__(self) -> None:
+        first = evaluation_order(self.fold)[: self.count]
+        self.episodes = sorted(first, key=lambda episode: episode.index)
         self.ordered = evaluation_order(self.episodes)
         self.uses = next_uses(self.ordered)
+
+    def encodings(self) -> int:
+        """Count the images that the suite encodes for the whole fold."""
+        self.evaluate(self.load(self.fold[0]))  # says how large features are
+        cache = self.method.backbone.cache
+        return count_encodings(evaluation_order(self.fold), cache.entry_bytes(), cache.max_bytes)
 
     @torch.inference_mode()
     def evaluate(self, batch: EpisodeBatch) -> SegmentationResult:
@@ -142,44 +150,35 @@ def _block(listed: Sequence[T], turn: int) -> Sequence[T]:
 def cases(
     device: torch.device,
     lists: str | None = None,
-    dataset: str = "pascal,coco",
-    method: str = "prototype,emat,dcama,hsnet",
-    shots: tuple[int, ...] = (1, 5),
-    fold: int = 0,
-    episodes: int = 30,
+    dataset: str = "pascal",
+    method: str = "hsnet",
+    shots: int = 1,
+    episodes: int = 60,
     size: int = 0,
 ) -> Iterator[Case]:
-    """Compare the first --episodes of a fold in the suite's order, 1-way, each method under its own protocol, weights
-    random.
+    """Compare the first --episodes of fold 0 in the suite's order, 1-way, under the method's own protocol.
 
     --lists is a folder of official lists (`<dataset>/val/fold<f>`), or those of $FSBENCH_TEST_DATA. Images are drawn,
-    500x375 or 640x480 pixels, under the official names. The number of images that the whole fold needs encoded is
-    exact: it is counted with the real cache. --size replaces each method's own.
+    500x375 or 640x480 pixels, under the official names; weights are random. --size replaces the method's own.
     """
-    samples = os.environ.get("FSBENCH_TEST_DATA")
-    if lists is None and samples is None:
-        raise SystemExit("give --lists, a folder of official lists (<dataset>/val/fold<f>), or set FSBENCH_TEST_DATA")
-    lists = lists or f"{samples}/official-lists/hsnet"
+    lists = sample_folder(lists, "--lists, a folder of official lists (<dataset>/val/fold<f>)", "official-lists/hsnet")
     with TemporaryDirectory() as drawn:
-        for data_name, shot, name in product(dataset.split(","), shots, method.split(",")):
-            index = OfficialFold(lists, data_name, fold, Path(drawn))
-            composed = compose_method(name, data_name, weights="random")
-            data = composed.config.data.init_args
-            side, protocol = size or data.image_size, load_segmentation(data.protocol)
-            network: Segmenter = composed.build_method().to(device).eval()
-            listed = index.episodes(data.protocol, 1, shot)
-            load = partial(load_episode, index, config=LoadingConfig(side, protocol.geometry))
-            ordered = evaluation_order(listed)
-            first = sorted(ordered[:episodes], key=lambda episode: episode.index)
-            evaluation = Evaluation(network, protocol, load, first)
-            evaluation.evaluate(load(listed[0]))  # says how large features are
-            cache = network.backbone.cache
-            encoded = count_encodings(ordered, cache.entry_bytes(), cache.max_bytes)
-            yield Case(
-                f"{data_name} fold {fold}, 1-way {shot}-shot, {name}, {side} pixels, an episode; of the whole fold "
-                f"{2 * shot * len(listed)} -> {encoded} images encoded",
-                {"authors' scheme": evaluation.authors, "suite": evaluation.suite},
-                evaluation.check,
-                units=BLOCK,
-                takes_turn=True,
-            )
+        composed = compose_method(method, dataset, weights="random")
+        data = composed.config.data.init_args
+        side, index = size or data.image_size, OfficialFold(lists, dataset, 0, Path(drawn))
+        evaluation = build_evaluation(
+            composed.build_method().to(device).eval(), data.protocol, index, side, shots, episodes
+        )
+        encoded = f"{2 * shots * len(evaluation.fold)} -> {evaluation.encodings()} images encoded"
+        what = f"{dataset} fold 0, 1-way {shots}-shot, {method}, {side} pixels, an episode; of the whole fold {encoded}"
+        paths = {"authors' scheme": evaluation.authors, "suite": evaluation.suite}
+        yield Case(what, paths, evaluation.check, units=BLOCK, takes_turn=True)
+
+
+def build_evaluation(
+    method: Segmenter, protocol: str, index: OfficialFold, side: int, shots: int, count: int
+) -> Evaluation:
+    """Return both ways for the first `count` 1-way episodes of a fold under the protocol of that name."""
+    rules = load_segmentation(protocol)
+    load = partial(load_episode, index, config=LoadingConfig(side, rules.geometry))
+    return Evaluation(method, rules, load, index.episodes(protocol, 1, shots), count)

@@ -8,12 +8,9 @@ leave the loader as 8-bit pixels and are normalised on the device.
 """
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from torchvision import transforms
 
-from benchmarks.speed.harness import Case
+from benchmarks.speed.harness import Case, sample_folder
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
@@ -36,8 +33,6 @@ from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.loading import LoadingConfig, load_episode
 
-DATASETS: dict[str, type[Pascal] | type[Coco]] = {"pascal": Pascal, "coco": Coco}
-SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
 BLOCK = 10
 """Episodes that each loader takes before it is the next one's turn."""
 
@@ -149,42 +144,37 @@ def training_episodes(data: EpisodicDataModule) -> list[Episode]:
     return [draw_episode(int(i), np.random.RandomState(i), pool, way=1, shot=1, background=True) for i in order]
 
 
-def pascal_cases(
-    device: torch.device, root: str | None = None, size: tuple[int, ...] = (384, 473), fold: int = 1
-) -> Iterator[Case]:
+def pascal_cases(device: torch.device, root: str | None = None, size: int = 384, fold: int = 1) -> Iterator[Case]:
     """Compare loaders on the PASCAL in `--root`, or on a small sample of it."""
-    yield from _cases("pascal", root, size, fold)
+    yield from _cases(Pascal(sample_folder(root, "--root", "voc-mini")), size, fold)
 
 
-def coco_cases(
-    device: torch.device, root: str | None = None, size: tuple[int, ...] = (384, 473), fold: int = 1
-) -> Iterator[Case]:
+def coco_cases(device: torch.device, root: str | None = None, size: int = 384, fold: int = 1) -> Iterator[Case]:
     """Compare loaders on the COCO in `--root`, or on a small sample of it."""
-    yield from _cases("coco", root, size, fold)
+    yield from _cases(Coco(sample_folder(root, "--root", "coco-mini")), size, fold)
 
 
-def _cases(dataset: str, root: str | None, sizes: tuple[int, ...], fold: int) -> Iterator[Case]:
-    torch.set_num_threads(1)  # as in a loader process
-    for _ in range(BY_PIL + 1):  # a process resizes its first images with PIL
-        resize_image(np.zeros((2, 3, 3), np.uint8), 1)
-    samples = os.environ.get("FSBENCH_TEST_DATA")
-    if root is None and samples is None:
-        raise SystemExit("give --root, or set FSBENCH_TEST_DATA")
-    index = DATASETS[dataset](root or str(Path(samples or "") / SAMPLES[dataset]))
-    for side, (kind, way, shot) in product(sizes, (("training", 1, 1), ("evaluation", 1, 1), ("evaluation", 2, 5))):
+def _cases(index: Pascal | Coco, side: int, fold: int) -> Iterator[Case]:
+    _begin_as_a_loader()
+    for kind, way, shot in (("training", 1, 1), ("evaluation", 1, 1), ("evaluation", 2, 5)):
         settings: dict[str, Any] = {"image_size": side, "episodes": 1000, "drop_small_classes": True}
         data = EpisodicDataModule(index, fold=fold, way=way, shot=shot, **settings)
         training = kind == "training"
         episodes = training_episodes(data) if training else evaluation_order(data.manifest.episodes)[: 3 * BLOCK]
         plain = partial(PlainLoader(index, side).load, training=training)
         plain(episodes[0])  # reads the annotations
-        yield Case(
-            f"{dataset}, {kind}, {way}-way {shot}-shot, {side} pixels, {BLOCK} episodes",
-            {"plain": partial(_load_block, plain, episodes),
-             "suite": partial(_load_block, our_loader(data, training), episodes)},
-            partial(check_loaders, plain, our_loader(data, training), episodes[: 2 * BLOCK]),
-            takes_turn=True,
-        )  # fmt: skip
+        loaders: dict[str, Callable[[Episode], object]] = {"plain": plain, "suite": our_loader(data, training)}
+        paths = {name: partial(_load_block, load, episodes) for name, load in loaders.items()}
+        equal = partial(check_loaders, plain, our_loader(data, training), episodes[: 2 * BLOCK])
+        what = f"{index.name}, {kind}, {way}-way {shot}-shot, {side} pixels, {BLOCK} episodes"
+        yield Case(what, paths, equal, takes_turn=True)
+
+
+def _begin_as_a_loader() -> None:
+    """Bring this process into the state of a loader process that has resized its first images, which PIL does."""
+    torch.set_num_threads(1)
+    for _ in range(BY_PIL + 1):
+        resize_image(np.zeros((2, 3, 3), np.uint8), 1)
 
 
 def _load_block(load: Callable[[Episode], object], episodes: Sequence[Episode], turn: int) -> None:

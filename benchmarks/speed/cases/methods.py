@@ -1,6 +1,6 @@
-"""Whole episodes and training steps of methods at their own sizes, and answers by the number of shots or ways."""
+"""Whole episodes and training steps of methods at their own sizes, and answers by the number of ways and shots."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -59,23 +59,24 @@ def method_call(device: torch.device, name: str, is_step: bool, demo: bool = Fal
     """Return a call that evaluates an episode, or learns from one; every image is encoded anew."""
     composed = method_settings(name, demo)
     method = composed.build_method().to(device).train(is_step)
-    batch = training_batch(int(composed.config.data.init_args.image_size), device)
     if isinstance(method, StageSegmenter):
         method.base_classes = range(1, 16)  # those of a fold of PASCAL; the truth's class is the first
+    batch = training_batch(int(composed.config.data.init_args.image_size), device)
+    return partial(_learn if is_step else _answer, method, batch)
 
-    def episode() -> None:
-        method.backbone.cache.clear()
-        with torch.inference_mode():
-            method.predict_shots(batch.without_truth())
 
-    def learn() -> None:
-        method.backbone.cache.clear()
-        method.zero_grad(set_to_none=True)
-        loss = method.losses_of_step(batch)["loss"]
-        with torch.autocast(device.type, enabled=False):  # as Lightning does
-            loss.backward()
+def _answer(method: Segmenter, batch: EpisodeBatch) -> None:
+    method.backbone.cache.clear()
+    with torch.inference_mode():
+        method.predict_shots(batch.without_truth())
 
-    return learn if is_step else episode
+
+def _learn(method: Any, batch: EpisodeBatch) -> None:
+    method.backbone.cache.clear()
+    method.zero_grad(set_to_none=True)
+    loss = method.losses_of_step(batch)["loss"]
+    with torch.autocast(batch.images.device.type, enabled=False):  # as Lightning does
+        loss.backward()
 
 
 def training_batch(size: int, device: torch.device) -> EpisodeBatch:
@@ -86,58 +87,30 @@ def training_batch(size: int, device: torch.device) -> EpisodeBatch:
     return replace(episode, truth=Truth([label_map], shown, shown.long()))
 
 
-def shot_cases(
+def answer_cases(
     device: torch.device,
-    methods: str = "prototype,emat,cst,hsnet,dcama,hmnet,fssdino,insid3",
-    shots: tuple[int, ...] = (1, 5, 20, 80),
+    methods: str = "prototype,insid3,emat,hsnet,fssdino,dcama,hmnet",
+    episodes: str = "1x1,1x80,20x1",
     side: int = 128,
 ) -> Iterator[Case]:
-    """Measure one answer with each number of shots; seconds are those of a shot.
+    """Measure one answer by the number of ways and shots (--episodes WAYSxSHOTS,…), on the demo's small networks.
 
-    Methods have first weights and the demo's small networks, and keep no features of earlier images. Memory is beyond
-    the images and masks of the episode, which are K.
+    Weights are the first ones, and no features of earlier images are kept. Memory is beyond the episode's own images
+    and masks.
     """
     for name in methods.split(","):
-        what = f"{name}, an answer by the number of shots, {side} pixels"
-        yield _growing(_small_method(name, side).to(device).eval(), what, "shots", {n: (1, n) for n in shots}, side)
+        method = small_method(name, side).to(device).eval()
+        for ways, shots in (map(int, word.split("x")) for word in episodes.split(",")):
+            episode = segmentation_episode(0, 0, ways, shots, side).without_truth().to(device)
+            answer = forward(partial(method.predict_shots, episode))
+            yield Case(
+                f"{name}, an answer, the demo's network, {side} pixels, {ways}-way {shots}-shot", {"ours": answer}
+            )
 
 
-def way_cases(
-    device: torch.device,
-    methods: str = "dcama,hmnet",
-    ways: tuple[int, ...] = (1, 5, 20),
-    side: int = 128,
-    backbone: str = "",
-    settings: str = "",
-) -> Iterator[Case]:
-    """Measure one answer with each number of ways, 1-shot; seconds are those of a way.
-
-    As `shot_cases`; with `backbone` that network with random weights takes the place of the demo's, with `settings`
-    such as width=256,blocks=8 a head of other sizes.
-    """
-    given = [f"--model.backbone.name={backbone}", "--model.backbone.weights=random"] if backbone else []
-    given += [f"--model.{setting}" for setting in settings.split(",") if setting]
-    for name in methods.split(","):
-        sizes = (backbone and f" on {backbone}") + (settings and f" with {settings}")
-        what = f"{name}{sizes}, 1-shot, an answer by the number of ways, {side} pixels"
-        method = _small_method(name, side, *given).to(device).eval()
-        yield _growing(method, what, "ways", {n: (n, 1) for n in ways}, side)
-
-
-def _small_method(name: str, side: int, *given: str) -> Segmenter:
-    """Return a method as it is on the demo, but for what is given, without memory for features."""
-    settings = [f"--data.image_size={side}", "--data.workers=0", "--model.backbone.cache_mib=0", *given]
+def small_method(name: str, side: int) -> Segmenter:
+    """Return a method as it is on the demo, without memory for features."""
+    settings = [f"--data.image_size={side}", "--data.workers=0", "--model.backbone.cache_mib=0"]
     method = Experiment(parse(Request([name], "demo", extra=settings).arguments(name, 0))).method
     assert isinstance(method, Segmenter)
     return method
-
-
-def _growing(method: Segmenter, what: str, unit: str, counts: Mapping[int, tuple[int, int]], side: int) -> Case:
-    """Return a case with a path for each (ways, shots), by the number that grows."""
-    episodes = {
-        f"{count} {unit}": segmentation_episode(0, 0, *both, side).without_truth().to(method.device)
-        for count, both in counts.items()
-    }
-    paths = {name: forward(partial(method.predict_shots, episode)) for name, episode in episodes.items()}
-    next(iter(paths.values()))()  # builds the network
-    return Case(what, paths, units=dict(zip(paths, counts, strict=True)))

@@ -3,7 +3,7 @@
 Sections are those of classical-baselines.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from unittest import mock
@@ -31,15 +31,15 @@ def precision_cases(
     A processor gains by bf16 where it multiplies in it (AMX, AVX512-BF16); elsewhere it converts, and loses.
     """
     torch.set_num_threads(1)
-    precisions: tuple[NetworkPrecision, ...] = ("fp32", "bf16")
     for name, side in (word.split(":") for word in networks.split(",")):
-        kind: type[FrozenBackbone] = FrozenViT if name in VITS else FrozenPyramid
         image = torch.randn(3, int(side), int(side), generator=torch.Generator().manual_seed(0)).to(device)
-        paths = {
-            str(precision): partial(kind(BackboneConfig(name, "random", precision=precision)).encode, image)
-            for precision in precisions
-        }
-        yield Case(f"{name}, one image of {side} pixels", paths, partial(call_difference, *paths.values()))
+        paths = {"fp32": partial(_encoder(name, "fp32"), image), "bf16": partial(_encoder(name, "bf16"), image)}
+        yield Case(f"{name} in bf16, one image of {side} pixels", paths, partial(call_difference, *paths.values()))
+
+
+def _encoder(name: str, precision: NetworkPrecision) -> Callable[[Tensor], object]:
+    kind: type[FrozenBackbone] = FrozenViT if name in VITS else FrozenPyramid
+    return kind(BackboneConfig(name, "random", precision=precision)).encode
 
 
 @contextmanager
@@ -54,48 +54,71 @@ def plain_formulas() -> Iterator[None]:
         yield
 
 
+class HSNetEpisode:
+    """What HSNet computes of an episode, 1-way 1-shot, in the plain form and in the suite's.
+
+    The plain form is that of §4: BatchNorms of their own, a copy of every block's sum before its last ReLU, one
+    correlation for every block, which are then stacked. Weights and images are random.
+
+    Args:
+        device: where it computes.
+        backbone: name of the network.
+        kept: share of the support that its mask, a square, keeps.
+        side: of the images, in pixels.
+    """
+
+    def __init__(self, device: torch.device, backbone: str, kept: float, side: int) -> None:
+        torch.manual_seed(0)
+        self.method = HSNet(BackboneConfig(backbone, "random")).to(device).eval()
+        self.network = build_pyramid_network(self.backbone.spec).to(device).eval().requires_grad_(False)
+        self.network.load_state_dict(self.backbone.state, strict=False)
+        self.query, self.support = (torch.randn(3, side, side, device=device) for _ in range(2))
+        self.mask, edge = torch.zeros(1, side, side, device=device), round(side * kept**0.5)
+        self.mask[:, (side - edge) // 2 : (side + edge) // 2, (side - edge) // 2 : (side + edge) // 2] = 1
+
+    @property
+    def backbone(self) -> FrozenPyramid:
+        """The suite's network."""
+        return self.method.backbone
+
+    def plain_maps(self, image: Tensor) -> list[Tensor]:
+        """Return the map (1, C, h, w) of every block that is read."""
+        return block_features(self.network, image[None])[self.backbone.spec.blocks[0] :]
+
+    def plain(self) -> Tensor:
+        """Return the logits by the plain formulas."""
+        pairs = zip(self.plain_maps(self.query), self.plain_maps(self.support), strict=True)
+        cosines = [block_correlation(query, support, self.mask) for query, support in pairs]
+        with plain_formulas():
+            logits: Tensor = self.method.hpn_learner(split_stages(cosines, self.backbone.spec.blocks[1:])[::-1])
+        return logits
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """Return the suite's maps (1, L, C, h, w) of the stages that are read."""
+        return [scale[None] for scale in self.backbone.encode(image)]
+
+    def ours(self) -> Tensor:
+        """Return the logits as the suite computes them."""
+        return self.method.segment([unit(scale) for scale in self.maps(self.query)], self.maps(self.support), self.mask)
+
+    def blocks(self) -> list[Tensor]:
+        """Return what `plain_maps` does of the query, from the suite's network."""
+        return [block for stage in self.maps(self.query) for block in stage.unbind(1)]
+
+
 def hsnet_cases(
     device: torch.device, backbone: str = "resnet50_v1", kept: float = 0.25, side: int = 400
 ) -> Iterator[Case]:
-    """Compare what an episode computes, 1-way 1-shot: the network on both images, the correlation, the learner.
+    """Compare what an episode computes (network on both images, correlation, learner), and the network on one image.
 
-    "plain" is the form of §4: BatchNorms of their own, a copy of every block's sum before its last ReLU, one
-    correlation for every block, which are then stacked. Weights and images are random; the mask is a square that keeps
-    a share of the support. "network" is one image alone.
+    --kept is the share of the support that its mask keeps.
     """
-    torch.manual_seed(0)
-    method = HSNet(BackboneConfig(backbone, "random")).to(device).eval()
-    ours = method.backbone
-    network = build_pyramid_network(ours.spec).to(device).eval().requires_grad_(False)
-    network.load_state_dict(ours.state, strict=False)
-    query, support = (torch.randn(3, side, side, device=device) for _ in range(2))
-    mask, edge = torch.zeros(1, side, side, device=device), round(side * kept**0.5)
-    mask[:, (side - edge) // 2 : (side + edge) // 2, (side - edge) // 2 : (side + edge) // 2] = 1
-
-    def plain_maps(image: Tensor) -> list[Tensor]:
-        return block_features(network, image[None])[ours.spec.blocks[0] :]
-
-    def plain_episode() -> Tensor:
-        cosines = [block_correlation(q, s, mask) for q, s in zip(plain_maps(query), plain_maps(support), strict=True)]
-        with plain_formulas():
-            logits: Tensor = method.hpn_learner(split_stages(cosines, ours.spec.blocks[1:])[::-1])
-        return logits
-
-    def maps(image: Tensor) -> list[Tensor]:
-        return [scale[None] for scale in ours.encode(image)]
-
-    def episode() -> Tensor:
-        return method.segment([unit(scale) for scale in maps(query)], maps(support), mask)
-
-    def blocks() -> list[Tensor]:
-        return [block for stage in maps(query) for block in stage.unbind(1)]
-
-    shape = f"{backbone}, {side} pixels"
-    for what, plain, fast in (
-        (f"HSNet, an episode, {shape}, 1-way 1-shot, {kept:.0%} of the support kept", plain_episode, episode),
-        (f"HSNet's network, {shape}, one image", lambda: plain_maps(query), blocks),
+    episode, shape = HSNetEpisode(device, backbone, kept, side), f"{backbone}, {side} pixels"
+    for what, plain, ours in (
+        (f"HSNet, an episode, {shape}, 1-way 1-shot, {kept:.0%} of the support kept", episode.plain, episode.ours),
+        (f"HSNet's network, {shape}, one image", partial(episode.plain_maps, episode.query), episode.blocks),
     ):
-        paths = {"plain": forward(plain), "ours": forward(fast)}
+        paths = {"plain": forward(plain), "ours": forward(ours)}
         yield Case(what, paths, partial(call_difference, *paths.values()), tolerance=1e-3)
 
 

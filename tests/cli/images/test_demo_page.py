@@ -76,7 +76,8 @@ def test_without_the_servers_packages_one_line_says_how_to_get_them(monkeypatch,
     monkeypatch.delitem(sys.modules, "fsbench.tryout.app", raising=False)
     assert main(["demo", "--port", "0"]) == 2
     error = capsys.readouterr().err
-    assert error == f"fsbench: error: the page needs {missing}, which is not installed; pip install 'fsbench[demo]'\n"
+    advice = f"this needs {missing}, which is not installed; get it with: pip install 'fsbench[demo]'"
+    assert error == f"fsbench: error: {advice}\n"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 import fsbench
 from fsbench.cli.demo import _listening
 from fsbench.tryout.session import TryoutSession
-from fsbench.tryout.strokes import Click, Promptable
+from fsbench.tryout.strokes import Click
 
 SIDES = (50, 60)
 TOKEN = "secret"
@@ -87,12 +87,12 @@ def small_predictor() -> fsbench.Predictor:
 
 
 @pytest.fixture
-def promptable() -> Promptable:
+def promptable() -> Discs:
     return Discs()
 
 
 @pytest.fixture
-def session(tmp_path: Path, small_predictor: fsbench.Predictor, promptable: Promptable) -> Iterator[TryoutSession]:
+def session(tmp_path: Path, small_predictor: fsbench.Predictor, promptable: Discs) -> Iterator[TryoutSession]:
     """Four scenes, none marked, with a class."""
     (tmp_path / "session").mkdir()
     session = TryoutSession(tmp_path / "session", small_predictor, promptable=promptable)

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.tryout.guard import HEADERS
 from fsbench.tryout.strokes import MOST_CLICKS, MOST_POINTS
 from tests.fsbench.tryout.conftest import LARGEST_UPLOAD, SIDES, TOKEN, box, scene, scene_labels, wait_for
+
+pytest.importorskip("starlette")
+
+from fsbench.tryout.guard import HEADERS
 
 
 def ask(served, path: str, body: bytes | dict | None = None, cookie: bool = True, **headers: str):
