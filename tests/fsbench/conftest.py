@@ -93,10 +93,9 @@ def shared_make(blocks_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return record_maker(blocks_folder, tmp_path_factory.mktemp("shared"))
 
 
-@pytest.fixture
-def classified(tmp_path):
-    """classified(method, wrong) -> a record of 2-way classification, `wrong` of three queries a class named wrongly in
-    every episode."""
+def classification_maker(runs: Path) -> Callable[[str, int], Record]:
+    """make(method, wrong) -> a record in `runs` of 2-way classification, `wrong` of three queries a class named
+    wrongly in every episode."""
     header = {
         "kind": "classification", "protocol": "fort", "version": 1, "dataset": "photos", "fold": 0, "folds": 1,
         "way": 2, "shot": 1, "queries": 3, "setting": "original", "classes": "all", "empty": False,
@@ -116,7 +115,7 @@ def classified(tmp_path):
             "method": {"name": method}, "backbone": {"name": "b", "weights": "official x"}, "fold": 0, "seed": 0,
             "manifest_sha256": manifest.sha256, "training": None,
         }  # fmt: skip
-        folder = tmp_path / f"{method}-{some_run(identity).identity.digits}"
+        folder = runs / f"{method}-{some_run(identity).identity.digits}"
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
         cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
@@ -124,3 +123,9 @@ def classified(tmp_path):
         return written(folder, to_frame(rows, manifest), **run)
 
     return make
+
+
+@pytest.fixture
+def classified(tmp_path: Path) -> Callable[[str, int], Record]:
+    """A maker of records of classification in the test's own folder, see `classification_maker`."""
+    return classification_maker(tmp_path)
