@@ -1,6 +1,7 @@
 """Records on disk whose predictions are known."""
 
 from collections.abc import Callable
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
     is the rule by which presence was decided; `keep` is how much of the predictions is kept; `attends`, the meaning of
     its attention, gives way n the value (n + 3 x) / 255 in column x; `protocol` draws and scores the episodes."""
     index = Folder(str(data))
+    label_map = cache(index.label_map)
 
     def make(
         method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None,
@@ -47,7 +49,7 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
         manifest = load_protocol(protocol).manifest(index, EpisodeTask(fold, **{"episodes": 24, **task}))
         rows, kept = [], []
         for e in manifest.episodes:
-            truth = torch.from_numpy(way_labels(index.label_map(e.query), e.classes))
+            truth = torch.from_numpy(way_labels(label_map(e.query), e.classes))
             prediction = torch.where(truth == 255, int(spill), truth).clone()
             prediction[torch.arange(len(prediction)) % quality != 0] = 0
             ways = len(e.classes)
@@ -73,10 +75,11 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
         manifest.write(folder / "manifest.jsonl")
         cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
         run = {"identity": identity, "presence": presence, "cost": cost}
-        predictions = write_predictions(folder, kept, to_frame(rows, manifest), keep, attends)
+        frame = to_frame(rows, manifest)
+        predictions = write_predictions(folder, kept, frame, keep, attends)
         if predictions is not None:
             run["predictions"] = predictions
-        return written(folder, to_frame(rows, manifest), **run)
+        return written(folder, frame, **run)
 
     return make
 

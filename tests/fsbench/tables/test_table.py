@@ -206,14 +206,20 @@ def test_a_run_without_region_measures_says_so(make):
     assert not any(new.path.name in note for note in block.notes)
 
 
-@pytest.fixture
-def table(make, tmp_path, capsys):
-    """table(*arguments) -> what `fsbench table` prints of two methods, one of them on one fold only."""
+@pytest.fixture(scope="module")
+def runs(shared_make):
+    """The folder of runs of two methods, one of them on one fold only."""
     for method, fold, quality in (("good", 0, 1), ("good", 1, 1), ("bad", 0, 2)):
-        make(method, fold, quality, wrong=3)
+        record = shared_make(method, fold, quality, wrong=3)
+    return record.path.parent
+
+
+@pytest.fixture
+def table(runs, capsys):
+    """table(*arguments) -> what `fsbench table` prints of these runs."""
 
     def call(*arguments: str) -> str:
-        assert main(["table", str(tmp_path), "--no-trivial", *arguments]) == 0
+        assert main(["table", str(runs), "--no-trivial", *arguments]) == 0
         return capsys.readouterr().out
 
     return call
@@ -264,11 +270,15 @@ def test_by_class_and_csv_and_json(table):
     assert set(block["rows"][0]["by_size"]["absent"]) == {"pairs", "episodes", "scores"}
 
 
-@pytest.mark.parametrize(("metrics", "expected"), [("mIoU,miou", "unknown metric 'miou'; there are: mIoU, FB-IoU, acc"),
-                                                   (",", "no metric was named; there are: mIoU")])  # fmt: skip
-def test_unknown_metrics_are_refused(make, tmp_path, capsys, metrics, expected):
-    make("m", 0)
-    assert main(["table", str(tmp_path), "--metrics", metrics]) == 2
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ("mIoU,miou", "unknown metric 'miou'; there are: mIoU, FB-IoU, acc"),
+        (",", "no metric was named; there are: mIoU"),
+    ],
+)
+def test_unknown_metrics_are_refused(runs, capsys, metrics, expected):
+    assert main(["table", str(runs), "--metrics", metrics]) == 2
     assert expected in capsys.readouterr().err
 
 
