@@ -135,6 +135,7 @@ def test_masks_of_large_photos_are_enlarged(demo):
     assert both / either > 0.5
 
 
+@pytest.mark.slow(6)
 def test_a_huge_photo_takes_bounded_memory(demo, tmp_path):
     """80 megapixels are 229 MiB of RGB, of which PIL holds 3.4 times as much while it decodes a PNG; no more comes on
     top."""
