@@ -89,7 +89,7 @@ def test_commands_that_compute_nothing(runs, tmp_path):
     bundles = tmp_path / "bundles"
     bundles.mkdir()
     bundle = str(bundles / "results.fsb")
-    for words, status, out, err in light.call(
+    computed = [
         ["list"],
         ["protocols"],
         ["table", *runs, "--all"],
@@ -99,18 +99,20 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         ["verify", bundle],
         ["board", str(bundles), "--out", "site", "--strict"],
         ["weights", "list"],
-    ):
+    ]
+    plots, run = (f"is not installed; get it with: pip install 'fsbench[{extra}]'" for extra in ("plots", "run"))
+    refused = [
+        (["report", *runs], plots),
+        (["verify", bundle, "--predict", "1"], run),
+        (["explain", *runs], run),
+        (["bench", "--method", "prototype"], run),
+        (["bench", "--method", "prototyp"], "did you mean 'prototype'"),
+    ]
+    answers = [*light.call(*computed, *(words for words, _ in refused))]
+    for words, status, out, err in answers[: len(computed)]:
         assert status == 0 and out, (words, err)
-    run = "is not installed; get it with: pip install 'fsbench[run]'"
-    refused = {
-        "pip install 'fsbench[plots]'": [["report", *runs]],
-        run: [["verify", bundle, "--predict", "1"], ["explain", *runs], ["bench", "--method", "prototype"]],
-    }
-    for end, commands in refused.items():
-        for words, status, _, err in light.call(*commands):
-            assert status == 2 and err.endswith(f"{end}\n") and err.count("\n") == 1, (words, err)
-    ((_, status, _, err),) = light.call(["bench", "--method", "prototyp"])
-    assert status == 2 and "did you mean 'prototype'" in err
+    for (words, status, _, err), (_, expected) in zip(answers[len(computed) :], refused, strict=True):
+        assert status == 2 and expected in err and err.count("\n") == 1, (words, err)
 
 
 def test_commands_that_draw_plots(runs, tmp_path):
