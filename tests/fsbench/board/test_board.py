@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -120,28 +121,24 @@ def test_what_a_record_states_is_ranked_apart_unless_asked(make, hand_in, tmp_pa
     assert ranks == [{"plain": ["1 of 1"], "named": ["1 of 1"]}, {"plain": ["2 of 2‡"], "named": ["1 of 2‡"]}]
 
 
-def test_other_episodes_are_compared_by_intervals(make, hand_in, tmp_path):
-    for name, quality in (("first", 1), ("third", 3)):
-        hand_in(name, [finished(make(name, fold, quality)) for fold in BOTH])
-    hand_in("moved", [reseeded(make("moved", fold, 3)) for fold in BOTH])
-    assert board(tmp_path) == 0
-    rows = table_rows(tmp_path / "site")
-    ranks = {name: [rank for _, rank in cells(row).values()] for name, row in rows.items()}
-    assert ranks == {"first": ["1 of 3~"], "third": ["2–3 of 3~"], "moved": ["2–3 of 3~"]}
+def moved(record):
+    """The record with a manifest that states another seed of the test, hence has another hash."""
+    return rewrite(record, header={"seed": 5})
 
 
-def test_other_images_are_compared_by_intervals(make, hand_in, tmp_path):
-    for name, quality, files in (("first", 1, "a"), ("second", 1, "b"), ("third", 3, "a")):
-        records = [rewrite(make(name, fold, quality), {"files_sha256": f"{fold}{files}"}) for fold in BOTH]
-        hand_in(name, [finished(record) for record in records])
+def of_files(record, name="a"):
+    """The record with another hash of the files of images."""
+    return rewrite(record, {"files_sha256": f"{record.header.fold}{name}"})
+
+
+@pytest.mark.parametrize("change", [moved, partial(of_files, name="b")], ids=["episodes", "images"])
+def test_other_episodes_or_images_are_compared_by_intervals(change, make, hand_in, tmp_path):
+    for name, quality in (("first", 1), ("second", 1), ("third", 3)):
+        other = change if name == "second" else lambda record: record
+        hand_in(name, [finished(other(of_files(make(name, fold, quality)))) for fold in BOTH])
     assert board(tmp_path) == 0
     ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
     assert ranks == {"first": ["1–2 of 3~"], "second": ["1–2 of 3~"], "third": ["3 of 3~"]}
-
-
-def reseeded(record):
-    """Complete a record whose manifest states another seed of the test, hence has another hash."""
-    return finished(rewrite(record, header={"seed": 5}))
 
 
 def test_a_row_is_cited_and_its_bundle_downloaded(site):

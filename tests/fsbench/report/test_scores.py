@@ -37,12 +37,6 @@ def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():
             assert bool(set(letters[first]) & set(letters[second])) == (frozenset((first, second)) not in different)
 
 
-def test_letters_by_hand():
-    assert compact_letters(["a1", "a2", "a3"], set()) == {"a1": "a", "a2": "a", "a3": "a"}
-    chain = compact_letters(["x", "y", "z"], {frozenset("xz")})
-    assert chain == {"x": "a", "y": "ab", "z": "b"}
-
-
 def test_best_and_second_are_those_that_are_printed():
     cells = ["50.1", "50.1", "49.0", "40.0", "60.0"]
     values = [50.11, 50.14, 49.0, 40.0, 60.0]

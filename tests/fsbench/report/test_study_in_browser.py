@@ -331,13 +331,3 @@ def test_an_address_may_be_anybodys(chromium, page_file):
                 page.locator("#parts tbody tr").count() == 6 and page.locator("#leaderboard th[aria-sort]").count() == 0
             )
         assert heads(page) == ["method"]
-
-
-@pytest.mark.slow(2)
-def test_printed_and_dark(chromium, page_file):
-    with opened(chromium, page_file, color_scheme="dark") as page:
-        back = "getComputedStyle(document.querySelector('#leaderboard th')).backgroundColor"
-        assert page.evaluate(back) == "rgb(20, 23, 28)"
-        page.emulate_media(media="print")
-        assert page.evaluate(back) == "rgb(255, 255, 255)" and page.locator(".controls:visible").count() == 0
-        assert page.evaluate("getComputedStyle(document.querySelector('.tall')).maxHeight") == "none"
