@@ -1,6 +1,7 @@
 """Records on disk whose predictions are known."""
 
 from collections.abc import Callable
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
     is the rule by which presence was decided; `keep` is how much of the predictions is kept; `attends`, the meaning of
     its attention, gives way n the value (n + 3 x) / 255 in column x; `protocol` draws and scores the episodes."""
     index = Folder(str(data))
+    label_map = cache(index.label_map)
 
     def make(
         method: str, fold: int, quality: int = 1, seed: int = 0, weights: str = "official x", training=None,
@@ -47,7 +49,7 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
         manifest = load_protocol(protocol).manifest(index, EpisodeTask(fold, **{"episodes": 24, **task}))
         rows, kept = [], []
         for e in manifest.episodes:
-            truth = torch.from_numpy(way_labels(index.label_map(e.query), e.classes))
+            truth = torch.from_numpy(way_labels(label_map(e.query), e.classes))
             prediction = torch.where(truth == 255, int(spill), truth).clone()
             prediction[torch.arange(len(prediction)) % quality != 0] = 0
             ways = len(e.classes)
@@ -73,10 +75,11 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
         manifest.write(folder / "manifest.jsonl")
         cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
         run = {"identity": identity, "presence": presence, "cost": cost}
-        predictions = write_predictions(folder, kept, to_frame(rows, manifest), keep, attends)
+        frame = to_frame(rows, manifest)
+        predictions = write_predictions(folder, kept, frame, keep, attends)
         if predictions is not None:
             run["predictions"] = predictions
-        return written(folder, to_frame(rows, manifest), **run)
+        return written(folder, frame, **run)
 
     return make
 
@@ -93,10 +96,9 @@ def shared_make(blocks_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return record_maker(blocks_folder, tmp_path_factory.mktemp("shared"))
 
 
-@pytest.fixture
-def classified(tmp_path):
-    """classified(method, wrong) -> a record of 2-way classification, `wrong` of three queries a class named wrongly in
-    every episode."""
+def classification_maker(runs: Path) -> Callable[[str, int], Record]:
+    """make(method, wrong) -> a record in `runs` of 2-way classification, `wrong` of three queries a class named
+    wrongly in every episode."""
     header = {
         "kind": "classification", "protocol": "fort", "version": 1, "dataset": "photos", "fold": 0, "folds": 1,
         "way": 2, "shot": 1, "queries": 3, "setting": "original", "classes": "all", "empty": False,
@@ -116,7 +118,7 @@ def classified(tmp_path):
             "method": {"name": method}, "backbone": {"name": "b", "weights": "official x"}, "fold": 0, "seed": 0,
             "manifest_sha256": manifest.sha256, "training": None,
         }  # fmt: skip
-        folder = tmp_path / f"{method}-{some_run(identity).identity.digits}"
+        folder = runs / f"{method}-{some_run(identity).identity.digits}"
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
         cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
@@ -124,3 +126,9 @@ def classified(tmp_path):
         return written(folder, to_frame(rows, manifest), **run)
 
     return make
+
+
+@pytest.fixture
+def classified(tmp_path: Path) -> Callable[[str, int], Record]:
+    """A maker of records of classification in the test's own folder, see `classification_maker`."""
+    return classification_maker(tmp_path)

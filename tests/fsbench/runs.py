@@ -47,7 +47,8 @@ def changed(record: Record, identity: dict[str, Any] | None = None, **entries: A
     values = record.run.as_json()
     values |= {"identity": _merged(values["identity"], identity)} | entries
     other = Record(record.path, Run.model_validate({key: value for key, value in values.items() if value is not ...}))
-    other.__dict__.update({name: value for name, value in record.__dict__.items() if name not in ("path", "run")})
+    of_the_run = ("path", "run", "flat_identity")
+    other.__dict__.update({name: value for name, value in record.__dict__.items() if name not in of_the_run})
     return other
 
 

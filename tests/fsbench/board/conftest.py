@@ -26,14 +26,19 @@ def finished(record: Record, dataset: str | None = None, year: str = "2024", **r
     )
 
 
-@pytest.fixture
-def hand_in(tmp_path) -> Callable[..., Path]:
-    """hand_in(name, records, **card) -> the bundle in the folder `bundles`."""
-    (tmp_path / "bundles").mkdir()
+def bundle_writer(folder: Path) -> Callable[..., Path]:
+    """write(name, records, **card) -> the bundle in `folder`, which is made."""
+    folder.mkdir()
 
     def write(name: str, records: Sequence[Record], **card: Any) -> Path:
-        file: Path = tmp_path / "bundles" / f"{name}.fsb"
+        file = folder / f"{name}.fsb"
         write_bundle(records, check_card(CARD | card, "card"), "CC-BY-4.0", "fsbench 1", file)
         return file
 
     return write
+
+
+@pytest.fixture
+def hand_in(tmp_path: Path) -> Callable[..., Path]:
+    """A writer of bundles in the folder `bundles`, see `bundle_writer`."""
+    return bundle_writer(tmp_path / "bundles")

@@ -3,7 +3,7 @@
 import pytest
 
 from fsbench.cli.main import main
-from tests.fsbench.board.conftest import finished
+from tests.fsbench.board.conftest import bundle_writer, finished
 from tests.fsbench.report.test_in_browser import opened
 from tests.fsbench.runs import changed
 
@@ -11,20 +11,22 @@ HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def site(make, hand_in, tmp_path):
+@pytest.fixture(scope="module")
+def site(shared_make, tmp_path_factory):
     """Three methods on two data sets; the order differs between the two."""
     methods = (("one", 1, 3, 1, "2023"), ("two", 2, 1, 2, "2024"), (HOSTILE, 3, 2, 1, "2024"))
+    folder = tmp_path_factory.mktemp("board")
+    hand_in = bundle_writer(folder / "bundles")
     for number, (name, first, second, trials, year) in enumerate(methods):
         records = []
         for dataset, quality in (("pascal", first), ("coco", second)):
             for fold in (0, 1):
-                record = make("m", fold, quality, shot=1 if dataset == "pascal" else 2)
+                record = shared_make("m", fold, quality, shot=1 if dataset == "pascal" else 2)
                 record = changed(record, {"method": {"name": name}})
                 records.append(finished(record, dataset, year))
         hand_in(f"{number}", records, trials=trials, supervision=["boxes"] if name == "two" else ["masks"])
-    assert main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict"]) == 0
-    return tmp_path / "site"
+    assert main(["board", str(folder / "bundles"), "--out", str(folder / "site"), "--strict"]) == 0
+    return folder / "site"
 
 
 def shown(page):

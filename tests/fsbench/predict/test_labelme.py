@@ -22,14 +22,11 @@ def content(points=SQUARE, kind="polygon", height=50, width=40, label="cat", **m
     return {"shapes": [shape], "imageHeight": height, "imageWidth": width, "imagePath": "a.jpg"}
 
 
-@pytest.mark.parametrize(
-    "value", [math.nan, math.inf, -math.inf, 1e30, -1e30, 151, -101, 10**400, "10", None, True, [1]]
-)
 @pytest.mark.parametrize("kind", ["polygon", "rectangle", "circle"])
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_corner_that_is_no_place_near_the_image_is_refused(tmp_path, value, kind, axis):
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 1e30, 151, -101, 10**400, "10", None, True, [1]])
+def test_a_corner_that_is_no_place_near_the_image_is_refused(tmp_path, value, kind):
     points = [list(corner) for corner in (SQUARE if kind == "polygon" else SQUARE[::2])]
-    points[1][axis] = value
+    points[1][0 if kind == "rectangle" else 1] = value
     with pytest.raises(DataError, match=r"^\S+ cannot be used \(.*\); expected the JSON file that LabelMe writes"):
         paint_labelme(content(points, kind), tmp_path / "a.json")
 
@@ -108,10 +105,10 @@ def test_a_vertex_of_coco_may_be_outside(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["height", "width", "id", "image_id", "category_id"])
-@pytest.mark.parametrize("value", [math.nan, math.inf, 1.5, "1", None, True, 10**30, [1]])
-def test_numbers_of_coco_are_whole_numbers(tmp_path, key, value):
-    with pytest.raises(DataError, match="cannot be used"):
-        coco(tmp_path, **{key: value})
+def test_numbers_of_coco_are_whole_numbers(tmp_path, key):
+    for value in (math.nan, math.inf, 1.5, "1", None, True, 10**30, [1]):
+        with pytest.raises(DataError, match="cannot be used"):
+            coco(tmp_path, **{key: value})
 
 
 @pytest.mark.parametrize("counts", ["P1", "0" * 9, [200.0], [True] * 200, [201], "no", "\u20ac"])

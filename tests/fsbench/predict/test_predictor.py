@@ -8,7 +8,6 @@ from PIL import Image
 import fsbench
 from datamodules.datasets.folder import Folder
 from fsbench.core.evaluation import evaluate_batch
-from fsbench.core.segmenter import Segmenter
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.episodes.episode import Episode
@@ -49,11 +48,10 @@ def an_episode(index: Folder) -> Episode:
     )
 
 
-@pytest.mark.parametrize("name", ["prototype", "emat", "hsnet", "fssdino", "insid3", "linear_probe_dense", "seggpt"])
-def test_a_prediction_is_the_evaluations(blocks_folder, emat, name, monkeypatch):
+@pytest.mark.parametrize("name", ["prototype", "emat", "fssdino", "linear_probe_dense", "seggpt"])
+def test_a_prediction_is_the_evaluations(blocks_folder, emat, name):
     """The same supports and query through the data module's path and through files a user names."""
     torch.manual_seed(3)
-    monkeypatch.setattr(Segmenter, "learns", name == "emat")  # HSNet's random weights will do to compare two ways
     predictor = fsbench.Predictor(name, dataset="demo", checkpoint=emat if name == "emat" else None)
     index = Folder(str(blocks_folder))
     episode = an_episode(index)
@@ -135,6 +133,7 @@ def test_masks_of_large_photos_are_enlarged(demo):
     assert both / either > 0.5
 
 
+@pytest.mark.slow(6)
 def test_a_huge_photo_takes_bounded_memory(demo, tmp_path):
     """80 megapixels are 229 MiB of RGB, of which PIL holds 3.4 times as much while it decodes a PNG; no more comes on
     top."""

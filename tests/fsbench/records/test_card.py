@@ -20,6 +20,18 @@ def card_of(record, **run):
     return Cards().run_card(changed(record, **run))
 
 
+@pytest.fixture(scope="module")
+def prototype(shared_make):
+    """A run of a method that learns nothing, which no test changes."""
+    return shared_make("prototype", 0, training={"validation_sha256": "x"})
+
+
+@pytest.fixture(scope="module")
+def emat(shared_make):
+    """A run of a trained method, which no test changes."""
+    return shared_make("emat", 0, training=TRAINED)
+
+
 def test_entries_and_values_are_those_of_a_bundles_card():
     assert list(StatedCard().words) == [*(row[0] for row in SOME_CARD.as_rows()), "trained on"]
     assert ALLOWED["supervision"] == ("masks", "boxes", "points", "scribbles", "image labels", "text", "class names")
@@ -32,36 +44,35 @@ SOME_CARD = Card(
 )  # fmt: skip
 
 
-def test_what_a_record_tells(make):
-    untrained = card_of(make("prototype", 0, training={"validation_sha256": "x"}))
-    assert untrained == StatedCard(
+def test_what_a_record_tells(prototype, emat):
+    assert card_of(prototype) == StatedCard(
         "no", "masks", checkpoint_choice="nothing trained", saw_test_classes="no", trained_on="nothing"
     )
-    assert card_of(make("emat", 0, training=TRAINED)) == StatedCard(
+    assert card_of(emat) == StatedCard(
         "unlabelled",
         "masks",
         checkpoint_choice="base classes",
         saw_test_classes="no",
         trained_on="base classes of blocks fold 0, by protocol fscs",
     )
-    assert card_of(make("emat", 0, training=TRAINED | {"validation": "novel"})).checkpoint_choice == "novel classes"
+    chosen = changed(emat, {"training": {"validation": "novel"}})
+    assert card_of(chosen).checkpoint_choice == "novel classes"
     authors = {"origin": "the authors' checkpoint", "training": None}
-    released = card_of(make("emat", 0), weights=authors)
+    released = card_of(emat, weights=authors)
     assert (released.novel_pixels, released.checkpoint_choice) == (NOT_STATED, "released")
     assert {released.trials, released.backbone_data, released.trained_on} == {NOT_STATED}
     told = {"dataset": "coco", "fold": 1, "protocol": "hsnet", "classes": 60}
-    other = card_of(make("emat", 0), weights={"origin": "another run", "training": None, "trained_on": told})
+    other = card_of(emat, weights={"origin": "another run", "training": None, "trained_on": told})
     assert other.trained_on == "60 base classes of coco fold 1, by protocol hsnet"
-    older = card_of(make("emat", 0), weights={"origin": "another run", "training": None})
+    older = card_of(emat, weights={"origin": "another run", "training": None})
     assert older.trained_on == NOT_STATED
 
 
-def test_random_weights_saw_nothing(make):
-    record = make("prototype", 0)
+def test_random_weights_saw_nothing(prototype):
     identity = {"backbone": {"name": "dinov2_vits14", "weights": "random (seed 0)"}}
-    random = Cards(backbone_data()).run_card(changed(record, identity))
+    random = Cards(backbone_data()).run_card(changed(prototype, identity))
     assert random.backbone_data == "none: random weights"
-    assert Cards(backbone_data()).run_card(record).backbone_data == NOT_STATED
+    assert Cards(backbone_data()).run_card(prototype).backbone_data == NOT_STATED
 
 
 def test_the_training_follows_from_the_record_whatever_is_stated(make):
@@ -70,8 +81,8 @@ def test_the_training_follows_from_the_record_whatever_is_stated(make):
     assert Cards().run_card(record).trained_on == "nothing"
 
 
-def test_images_with_novel_classes_are_no_part_of_pfenets_lists(make):
-    record = make("hmnet", 0, training=TRAINED)
+def test_images_with_novel_classes_are_no_part_of_pfenets_lists(emat):
+    record = changed(emat, {"method": {"name": "hmnet"}})
     record.__dict__["header"] = record.header.model_copy(update={"protocol": "pfenet"})
     assert Cards().run_card(record).novel_pixels == "no"
 
@@ -165,14 +176,14 @@ def told(*supervision, saw="no"):
     return {"supervision": list(supervision), "saw_test_classes": saw}
 
 
-def test_a_record_states_what_its_method_was_told(make):
-    named = card_of(make("a", 0), told=told("class names", "boxes", saw="unknown"))
+def test_a_record_states_what_its_method_was_told(prototype, emat):
+    named = card_of(prototype, told=told("class names", "boxes", saw="unknown"))
     assert (named.supervision, named.saw_test_classes) == ("boxes, class names", "unknown")
-    older = card_of(make("b", 0))
+    older = card_of(prototype)
     assert (older.supervision, older.saw_test_classes) == ("masks", "no")
-    boxes = changed(make("c", 0), identity={"support_annotation": "bbox"})
+    boxes = changed(prototype, identity={"support_annotation": "bbox"})
     assert Cards().run_card(boxes).supervision == "boxes"
-    trained = changed(make("emat", 0, training=TRAINED), identity={"support_annotation": "bbox"})
+    trained = changed(emat, identity={"support_annotation": "bbox"})
     assert Cards().run_card(trained).supervision == "boxes, masks"
 
 

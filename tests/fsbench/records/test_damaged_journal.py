@@ -25,7 +25,7 @@ def test_any_byte_of_the_header_may_be_damaged(tmp_path):
     file = journal_of(folder)
     whole = file.read_bytes()
     header = whole.index(b"\n") + 1
-    for place in range(header):
+    for place in (*range(0, header - 1, 5), header - 1):
         for byte in (0, ord("\n"), whole[place] ^ 1):
             file.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
             journal = Journal(folder, ID)

@@ -6,8 +6,12 @@ from fsbench.records.description import notes
 from tests.fsbench.runs import changed
 
 
-def test_a_flood_of_remarks_is_shortened_with_a_count(make):
-    record = make("m", 0)
+@pytest.fixture(scope="module")
+def record(shared_make):
+    return shared_make("m", 0)
+
+
+def test_a_flood_of_remarks_is_shortened_with_a_count(record):
     remarks = ["x" * 9000, *(f"remark {i}" for i in range(500))]
     kernels = {"unordered_kernels": [f"kernel{i}" for i in range(500)]}
     flooded = changed(record, remarks=remarks, provenance=kernels)
@@ -22,8 +26,7 @@ def test_a_flood_of_remarks_is_shortened_with_a_count(make):
     assert "kernel19, … and 480 more add" in unordered and "kernel20" not in unordered
 
 
-def test_classes_that_are_left_out_have_names(make):
-    record = make("m", 0)
+def test_classes_that_are_left_out_have_names(record):
     lacking = changed(record, dropped_classes=["blue", "red"])
     lacking.__dict__["header"] = record.header.model_copy(update={"dropped_classes": [3, 1]})
     assert "classes left out for want of images (DROP_SMALL): red, blue" in notes([lacking])
@@ -31,15 +34,13 @@ def test_classes_that_are_left_out_have_names(make):
     assert "classes left out for want of images (DROP_SMALL): 1, 3" in notes([older])
 
 
-def test_what_is_short_is_printed_whole(make):
-    record = make("m", 0)
+def test_what_is_short_is_printed_whole(record):
     remarks = [f"{i}" * 20 for i in range(10, 25)]
     lines = notes([changed(record, remarks=remarks)])
     assert [line for line in lines if line.startswith("m: ")] == [f"m: {remark}" for remark in remarks]
 
 
-def test_a_method_that_is_told_more_than_others_is_named(make):
-    record = make("m", 0)
+def test_a_method_that_is_told_more_than_others_is_named(record):
     told = changed(record, {"support_annotation": "all_ways"})
     line = "m is told what a support shows of the episode's other ways; others are told its own alone"
     assert line in notes([told]) and line not in notes([record])
@@ -55,13 +56,12 @@ def test_a_method_that_is_told_more_than_others_is_named(make):
          "demo has random (seed 1) and sam_demo has random (seed 2) weights"),
     ],
 )  # fmt: skip
-def test_networks_of_random_weights_are_named_without_those_of_official_ones(make, weights, expected):
-    lines = notes([make("m", 0, weights=weights)])
+def test_networks_of_random_weights_are_named_without_those_of_official_ones(record, weights, expected):
+    lines = notes([changed(record, {"backbone": {"weights": weights}})])
     assert [line for line in lines if "random" in line] == [f"m: {expected}; its figures mean nothing"]
 
 
-def test_failed_episodes_are_counted(make):
-    record = make("m", 0)
+def test_failed_episodes_are_counted(record):
     assert not any("failed" in line for line in notes([record]))
     assert "m: 1 episode failed; its prediction is empty and counts" in notes([changed(record, failed_episodes=1)])
     line = "m: 3 episodes failed; their predictions are empty and count"

@@ -134,7 +134,7 @@ def test_a_cut_off_line_loses_counts_and_prediction_together(tmp_path):
     (file,) = tmp_path.glob("part-*")
     content = file.read_bytes()
     last = content.rstrip(b"\n").rindex(b"\n") + 1
-    for end in range(last, len(content) - 1, 97):
+    for end in range(last, len(content) - 1, 997):
         file.write_bytes(content[:end])
         journal = Journal(tmp_path, ID)
         assert journal.done("soft") == {0, 1} == {row["episode"] for row in journal.rows()}

@@ -153,21 +153,10 @@ def test_runs_that_are_being_repeated_are_no_records(tmp_path):
     assert [record.path.name for record in find_records(tmp_path)] == ["run"]
 
 
-def test_a_damaged_run_json_is_named(tmp_path):
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(RecordError, match=r"run.json is no JSON"):
-        find_records(tmp_path)
+def test_what_a_run_json_lacks_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"id": "x"}')
     with pytest.raises(RecordError, match="lacks identity, presence, cost, counts_sha256; expected a whole record"):
         find_records(tmp_path)
-
-
-def test_a_run_without_its_counts_is_not_done(tmp_path):
-    finished(tmp_path / "run")
-    assert read_record(tmp_path / "run") is not None
-    (tmp_path / "run" / "episodes.parquet").unlink()
-    with pytest.raises(RecordError, match=r"episodes.parquet is missing; .* run it again with FORCE=1"):
-        read_record(tmp_path / "run")
 
 
 def test_the_journal_keeps_what_was_finished_before_a_crash(tmp_path):

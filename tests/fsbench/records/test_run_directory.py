@@ -68,8 +68,9 @@ def test_a_second_process_is_refused_at_once(tmp_path):
         assert not directory.is_complete
 
 
-def test_a_finished_run_is_complete_unless_forced(tmp_path):
+def test_a_finished_run_is_complete_unless_forced_and_a_backup_beside_it_is_left_alone(tmp_path):
     finished(tmp_path / "run", "first")
+    finished(tmp_path / "run.old", "mine")
     with RunDirectory(tmp_path / "run") as directory:
         assert directory.is_complete
     assert not (tmp_path / "run" / "run.log").exists()
@@ -78,8 +79,8 @@ def test_a_finished_run_is_complete_unless_forced(tmp_path):
         directory.write_text("run.json", (tmp_path / "run" / "run.json").read_text().replace("first", "second"))
         directory.write_text("episodes.parquet", "")
         directory.publish()
-    assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second"]
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second", "mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old"]
 
 
 def test_an_interrupted_replacement_is_finished_on_entry(tmp_path):
@@ -88,19 +89,6 @@ def test_an_interrupted_replacement_is_finished_on_entry(tmp_path):
     with RunDirectory(tmp_path / "run", force=True) as directory:
         assert directory.is_complete
     assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second"]
-
-
-def test_a_backup_beside_a_run_is_left_alone(tmp_path):
-    finished(tmp_path / "run", "first")
-    finished(tmp_path / "run.old", "mine")
-    with RunDirectory(tmp_path / "run") as directory:
-        assert directory.is_complete
-    with RunDirectory(tmp_path / "run", force=True) as directory:
-        directory.write_text("run.json", (tmp_path / "run" / "run.json").read_text().replace("first", "second"))
-        directory.write_text("episodes.parquet", "")
-        directory.publish()
-    assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second", "mine"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old"]
 
 
 def test_messages_and_errors_go_to_the_log(tmp_path):

@@ -5,19 +5,24 @@ import html
 import json
 import platform
 import re
+from contextlib import redirect_stderr
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from fsbench.cli.main import main
 from fsbench.engine.provenance import processor
 from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
+from fsbench.episodes.manifest import Manifest, read_manifest
 from fsbench.files.folders import replacing_folder
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.classification import accuracy_interval, accuracy_statistics
-from fsbench.records.record import find_records, write_record
+from fsbench.records.record import find_records, read_record, write_record
 from fsbench.report.costs import RunCost, pareto_front
 from fsbench.report.episodes import FoldEpisodes, episode_scores, object_sizes, worth_a_look
 from fsbench.report.plots import adapt_to_theme, cost_plot
@@ -25,6 +30,7 @@ from fsbench.report.site import MARK
 from fsbench.tables.formats import latex, render
 from fsbench.tables.layout import Sheet, shorten
 from fsbench.tables.table import build_blocks
+from tests.fsbench.conftest import classification_maker, record_maker
 from tests.fsbench.runs import changed, rewrite
 
 CPU_INFO = Path("/proc/cpuinfo").is_file()
@@ -121,28 +127,21 @@ def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
         record = make(f"m{wrong}", 0, wrong=wrong, quality=1 + wrong // 6)
         cost = record.run.cost.as_json() | {"trainable_parameters": 100 - number}
         (record.path / "run.json").write_text(json.dumps(changed(record, cost=cost).run.as_json()))
-    for metric in ("ROM", "accuracy"):
-        more = ["--metrics", metric, "--compare", "2", "--gallery", "0"]
-        assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), *more]) == 0
-        page = (tmp_path / "r/study-1/index.html").read_text()
-        ranked = list(dict.fromkeys(re.findall(r'<tr data-method="(m\d+)"', page)))
-        (block,) = build_blocks(find_records(tmp_path), metrics=[metric])
-        value = {row.method: row.scores[metric].value for row in block.rows}
-        assert ranked == sorted(value, key=value.__getitem__, reverse=metric == "accuracy")
-        assert re.findall(r'title="(\w+) minus (\w+):', page)[0] == tuple(ranked[:2])  # the matrix has the two best
-        assert data_file(tmp_path / "r/study-1", "data")["methods"] == ranked
-        heat = re.findall(r'<td class="(\w+)" title="[^"]*: ([\d.]+) [^"]*">([-+\d.]+)</td>', page)
-        assert [
-            level
-            for level, exact, shown in heat
-            if level == "own" and float(exact) != pytest.approx(float(shown), abs=0.06)
-        ] == []
-        moved = [(level, float(shown)) for level, _, shown in heat if level != "own"]
-        better = 1 if metric == "accuracy" else -1
-        assert moved and all(
-            level[0] == ("b" if better * shown > 0 else "w") or level == "even" for level, shown in moved
-        )
-        assert all(len(shown.partition(".")[2]) == (3 if metric == "ROM" else 1) for *_, shown in heat)
+    more = ["--metrics", "ROM", "--compare", "2", "--gallery", "0"]
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), *more]) == 0
+    page = (tmp_path / "r/study-1/index.html").read_text()
+    ranked = list(dict.fromkeys(re.findall(r'<tr data-method="(m\d+)"', page)))
+    (block,) = build_blocks(find_records(tmp_path), metrics=["ROM"])
+    value = {row.method: row.scores["ROM"].value for row in block.rows}
+    assert ranked == sorted(value, key=value.__getitem__)
+    assert re.findall(r'title="(\w+) minus (\w+):', page)[0] == tuple(ranked[:2])  # the matrix has the two best
+    assert data_file(tmp_path / "r/study-1", "data")["methods"] == ranked
+    cells = re.findall(r'<td class="(\w+)" title="[^"]*: ([\d.]+) [^"]*">([-+\d.]+)</td>', page)
+    own = [(float(exact), float(shown)) for level, exact, shown in cells if level == "own"]
+    assert own and all(exact == pytest.approx(shown, abs=0.06) for exact, shown in own)
+    moved = [(level, float(shown)) for level, _, shown in cells if level != "own"]
+    assert moved and all(level[0] == ("b" if shown < 0 else "w") or level == "even" for level, shown in moved)
+    assert all(len(shown.partition(".")[2]) == 3 for *_, shown in cells)
 
 
 def test_pareto_front_of_an_error():
@@ -189,19 +188,21 @@ def test_styles_become_attributes():
     assert svg == '<svg><path fill="none" stroke="currentColor"/></svg>'
 
 
-def test_a_folder_that_is_no_report_is_left_alone(make, tmp_path, capsys, monkeypatch):
-    make("m", 0)
+def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
+    """An empty folder is taken, a report is replaced, and a link stays; nothing else is touched."""
+
+    asked = ["report", str(make("m", 0).path), "--gallery", "0", "--out"]
     place, link = tmp_path / "mine", tmp_path / "link"
     place.mkdir()
     link.symlink_to("mine")
-    asked = ["report", str(tmp_path), "--gallery", "0", "--out"]
     (place / "thesis.txt").write_text("mine")
     assert main([*asked, str(place)]) == 2
     assert "is no report" in capsys.readouterr().err and (place / "thesis.txt").read_text() == "mine"
     (place / "thesis.txt").unlink()
-    for out in (place, link):  # an empty folder is taken, a report is replaced, a link stays
-        assert main([*asked, str(out)]) == 0
-    assert link.is_symlink() and (place / MARK).is_file()
+    with replacing_folder(place, MARK, "report") as new:
+        (new / MARK).write_text("old")
+    assert main([*asked, str(link)]) == 0
+    assert link.is_symlink() and (place / MARK).read_text() != "old"
     (place / "pictures").mkdir(exist_ok=True)
     (place / "pictures/thesis.txt").write_text("mine")
     assert main([*asked, str(place)]) == 2
@@ -230,34 +231,46 @@ def test_the_old_report_is_put_back_where_the_new_one_cannot_be(tmp_path, monkey
     assert (out / MARK).read_text() == "old" and list(tmp_path.iterdir()) == [out]
 
 
-def test_damaged_records_are_said_and_left_out(make, tmp_path, capsys):
-    """Of the others one lacks the mean over folds, as if it lacked the score."""
+@pytest.fixture(scope="module")
+def odd(blocks_folder, tmp_path_factory):
+    """A report of runs that are damaged, of classification, with names that look like formulas and with hostile ones;
+    of the others one lacks the mean over folds. `folder`, `errors` that were said, and some of the records."""
+    runs = tmp_path_factory.mktemp("odd")
+    make, classified = record_maker(blocks_folder, runs), classification_maker(runs)
     for method, fold in (("good", 0), ("good", 1), ("half", 0)):
         make(method, fold)
     (make("broken", 0).path / "episodes.parquet").write_bytes(b"nothing")
     (make("strange", 0).path / "run.json").write_text("{")
-    old = make("old", 1)
-    rewrite(old, header={"protocol": "other"})
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 1
-    error = capsys.readouterr().err
-    assert f"left out: {old.path}: unknown protocol 'other'" in error
-    page = (tmp_path / "r/index.html").read_text()
-    assert error.count("left out") == 3 and "broken-" in page and "strange-" in page and 'role="alert"' in page
-    study = (tmp_path / "r/study-1/index.html").read_text()
+    old = rewrite(make("old", 1), header={"protocol": "other"})
+    for number in range(2):
+        _spoil(make(f"m{number}", 0, quality=1 + number, episodes=20).path)
+    make("=1+1", 0, way=2)
+    make("@SUM(A1)", 0, quality=3, way=2)
+    named = [classified("near", 0), classified("far", 1)]
+    with redirect_stderr(StringIO()) as said:
+        assert main(["report", str(runs), "--out", str(runs / "r")]) == 1
+    return SimpleNamespace(folder=runs / "r", errors=said.getvalue(), old=old, named=named)
+
+
+def study_of(folder, words):
+    """Return the folder of the table on whose page these words are."""
+    (page,) = (page for page in folder.glob("study-*/index.html") if words in page.read_text())
+    return page.parent
+
+
+def test_damaged_records_are_said_and_left_out(odd):
+    assert f"left out: {odd.old.path}: unknown protocol 'other'" in odd.errors and odd.errors.count("left out") == 3
+    page = (odd.folder / "index.html").read_text()
+    assert "broken-" in page and "strange-" in page and 'role="alert"' in page
+    study = (study_of(odd.folder, 'data-method="half"') / "index.html").read_text()
     assert "No plots: good alone has mIoU; its figures are in the table below." in study
-    assert main(["report", str(tmp_path / "nothing"), "--out", str(tmp_path / "r2")]) == 2
+    assert main(["report", str(odd.folder / "nothing"), "--out", str(odd.folder.parent / "r2")]) == 2
 
 
-def test_classification_is_reported(classified, make, tmp_path):
-    """Beside runs with masks, whose names look like formulas and stay words in CSV."""
-    near, far = classified("near", 0), classified("far", 1)
-    make("=1+1", 0)
-    make("@SUM(A1)", 0, quality=3)
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r"), "--gallery", "0"]) == 0
-    pages = [path.read_text() for path in sorted((tmp_path / "r").glob("study-*/index.html"))]
-    (page,) = (page for page in pages if "· classification ·" in page)
-    assert len(pages) == 2 and re.findall(r'<tr data-method="(\w+)"', page)[:2] == ["near", "far"]
-    for record in (near, far):
+def test_classification_is_reported(odd):
+    page = (study_of(odd.folder, "· classification ·") / "index.html").read_text()
+    assert re.findall(r'<tr data-method="(\w+)"', page)[:2] == ["near", "far"]
+    for record in odd.named:
         interval = accuracy_interval(accuracy_statistics(record.episodes))
         assert f">{interval.value:.2f}<" in page and f"[{interval.low:.2f}, {interval.high:.2f}]" in page
         assert str(record.path) in page
@@ -266,38 +279,30 @@ def test_classification_is_reported(classified, make, tmp_path):
     moved = float(re.search('title="near minus far: ([+-][0-9.]+)', page)[1])
     assert moved == pytest.approx(100 / 3, abs=1e-3)  # one of three queries a class is named wrongly
     assert 'id="sizes"' not in page and 'href="explorer.html' not in page
-    (masks,) = {path.parent for path in (tmp_path / "r").glob("study-*/explorer.html")}
+
+
+def test_names_that_look_like_formulas_stay_words_in_csv(odd):
     for name in ("table.csv", "episodes.csv", "folds.csv", "comparison.csv"):
-        cells = [cell for line in csv.reader((masks / name).open()) for cell in line]
+        lines = csv.reader((study_of(odd.folder, "=1+1") / name).open())
+        cells = [cell for line in lines for cell in line]
         assert "'=1+1" in cells and "'@SUM(A1)" in cells and not {"=1+1", "@SUM(A1)"} & set(cells)
         assert not any(cell.startswith("'") for cell in cells if cell.lstrip("'")[:1] in "+-")  # numbers stay numbers
 
 
-def test_hostile_names_stay_text(make, tmp_path):
-    paths = [make(f"m{n}", 0, quality=1 + n).path for n in range(2)]
-    for path in paths:
-        _spoil(path)
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "r")]) == 0
-    # as many as the templates write: two of every page, the explorer's own, and two more of a study with two of data
-    scripts = {"index.html": 2, "study-1/runs.html": 2, "study-1/explorer.html": 3, "study-1/index.html": 6}
-    found = {}
-    for page in (tmp_path / "r").rglob("*.html"):
+def test_hostile_names_stay_text(odd):
+    for page in odd.folder.rglob("*.html"):
         text = page.read_text()
         assert "<img src=x" not in text and "alert(1)</script" not in text and "</script><b>" not in text
-        found[page.relative_to(tmp_path / "r").as_posix()] = text.count("<script")
-    assert found == scripts
-    assert set(HOSTILE) & set(data_file(tmp_path / "r/study-1", "data")["classes"].values())
+    # as many as the templates write: two of every page, the explorer's own, and two more of a study with two of data
+    study = study_of(odd.folder, "alert(1)")
+    scripts = {page.name: page.read_text().count("<script") for page in study.glob("*.html")}
+    assert scripts == {"runs.html": 2, "explorer.html": 3, "index.html": 6}
+    assert (odd.folder / "index.html").read_text().count("<script") == 2
+    assert set(HOSTILE) & set(data_file(study, "data")["classes"].values())
 
 
 def _spoil(folder):
     """Give a record's method, classes and images names that mean harm, with all hashes as they should be."""
-    from dataclasses import replace
-
-    import polars as pl
-
-    from fsbench.episodes.manifest import read_manifest
-    from fsbench.records.record import read_record
-
     record = read_record(folder)
     old = read_manifest(folder / "manifest.jsonl")
     names = dict(zip(old.header.class_names, HOSTILE, strict=False))

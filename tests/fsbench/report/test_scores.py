@@ -11,7 +11,6 @@ from fsbench.cli.main import main
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import Interval, differences
 from fsbench.metrics.paired import compact_letters
-from fsbench.records.record import find_records
 from fsbench.report.collect import collect, select_methods
 from fsbench.report.costs import RunCost
 from fsbench.report.curves import Curve
@@ -25,18 +24,6 @@ from fsbench.tables.blocks import Row, Subset
 from fsbench.tables.compare import compare_methods
 from fsbench.tables.layout import places
 from fsbench.tables.subsets import pairs_by_class, pairs_by_size
-from tests.fsbench.report.studies import write_study
-
-METHODS = {"good (steps 5)": 0.7, "good (steps 1)": 0.69, "fair": 0.6, "poor": 0.4}
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """Four methods on two folds of three classes each."""
-    runs = tmp_path_factory.mktemp("study") / "runs"
-    write_study(runs, METHODS, folds=2, classes=6, episodes=40)
-    (study,) = collect(find_records(runs), ["mIoU", "FB-IoU", "accuracy"], SerialExecutor())
-    return study
 
 
 def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():
@@ -48,12 +35,6 @@ def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():
         assert all(letters.values()) and letters["A"][0] == "a"
         for first, second in pairs:
             assert bool(set(letters[first]) & set(letters[second])) == (frozenset((first, second)) not in different)
-
-
-def test_letters_by_hand():
-    assert compact_letters(["a1", "a2", "a3"], set()) == {"a1": "a", "a2": "a", "a3": "a"}
-    chain = compact_letters(["x", "y", "z"], {frozenset("xz")})
-    assert chain == {"x": "a", "y": "ab", "z": "b"}
 
 
 def test_best_and_second_are_those_that_are_printed():
@@ -202,7 +183,7 @@ def test_only_the_methods_that_are_asked_for(study, tmp_path, capsys):
     chosen = select_methods(records, ["good", "poor"])
     assert {record.run.identity.method.name for record in chosen} == {"good", "poor"} and len(chosen) == 6
     assert select_methods(records, []) == records
-    with pytest.raises(SettingsError, match="no run of god; there are: fair, good, poor"):
+    with pytest.raises(SettingsError, match="no run of god; there are: =fair, good, poor"):
         select_methods(records, ["god"])
     runs = str(records[0].path.parent)
     assert main(["report", runs, "--out", str(tmp_path / "r"), "--method", "cat"]) == 2

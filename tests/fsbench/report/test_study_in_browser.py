@@ -8,30 +8,19 @@ import numpy as np
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.records.record import find_records
-from fsbench.report.collect import collect
 from fsbench.report.scores import heat
-from fsbench.report.workers import SerialExecutor
-from tests.fsbench.report.studies import write_study
+from tests.fsbench.report.conftest import METHODS
 from tests.fsbench.report.test_in_browser import opened
 
-METHODS = {"good (steps 5)": 0.7, "good (steps 1)": 0.69, "=fair": 0.6, "poor": 0.4}
 SHOWN = "#leaderboard tbody:first-of-type tr:not([hidden])"
 
 
 @pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
-    """The page of four methods on two folds of three classes each."""
-    folder = tmp_path_factory.mktemp("site")
-    write_study(folder / "runs", METHODS, folds=2, classes=6, episodes=40)
-    assert main(["report", str(folder / "runs"), "--out", str(folder / "r"), "--gallery", "0"]) == 0
-    return folder / "r/study-1/index.html"
-
-
-@pytest.fixture(scope="module")
-def study(page_file):
-    (study,) = collect(find_records(page_file.parents[2] / "runs"), ["mIoU", "FB-IoU", "accuracy"], SerialExecutor())
-    return study
+def page_file(study_runs, tmp_path_factory):
+    """The page of the study."""
+    out = tmp_path_factory.mktemp("site") / "r"
+    assert main(["report", str(study_runs), "--out", str(out), "--gallery", "0"]) == 0
+    return out / "study-1/index.html"
 
 
 def words(page, selector):
@@ -342,13 +331,3 @@ def test_an_address_may_be_anybodys(chromium, page_file):
                 page.locator("#parts tbody tr").count() == 6 and page.locator("#leaderboard th[aria-sort]").count() == 0
             )
         assert heads(page) == ["method"]
-
-
-@pytest.mark.slow(2)
-def test_printed_and_dark(chromium, page_file):
-    with opened(chromium, page_file, color_scheme="dark") as page:
-        back = "getComputedStyle(document.querySelector('#leaderboard th')).backgroundColor"
-        assert page.evaluate(back) == "rgb(20, 23, 28)"
-        page.emulate_media(media="print")
-        assert page.evaluate(back) == "rgb(255, 255, 255)" and page.locator(".controls:visible").count() == 0
-        assert page.evaluate("getComputedStyle(document.querySelector('.tall')).maxHeight") == "none"

@@ -18,24 +18,25 @@ from fsbench.tables.compare import compare_methods
 from fsbench.tables.formats import text
 from fsbench.tables.published.conditions import run_conditions
 from tests.fsbench.report.studies import write_study
-from tests.fsbench.runs import written
+from tests.fsbench.runs import changed, written
 
 
 def annotated(record, kind, **other):
-    identity = record.run.identity.as_json() | ({} if kind == "mask" else {"support_annotation": kind}) | other
-    return written(record.path, record.episodes, **record.run.as_json() | {"identity": identity})
+    """The record as of supports that are labelled so."""
+    return changed(record, ({} if kind == "mask" else {"support_annotation": kind}) | other)
 
 
-@pytest.fixture
-def records(tmp_path):
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
     """Runs of method a with masks, boxes and points, of b with masks and boxes of another training, of c with boxes."""
     qualities = {"a": 0.6, "a (1)": 0.4, "a (2)": 0.55, "b": 0.5, "b (1)": 0.4, "c": 0.3}
     kinds = ["mask", "box", "point", "mask", "box", "box"]
     found = []
-    for number, record in enumerate(write_study(tmp_path, qualities, folds=1, classes=4, episodes=60)):
-        method = {"name": "abc"[(0, 0, 0, 1, 1, 2)[number]]}
-        training = {"training": {"epochs": 80 + (number == 4)}}
-        found.append(annotated(record, kinds[number], method=method, **training))
+    drawn = write_study(tmp_path_factory.mktemp("runs"), qualities, folds=1, classes=4, episodes=60)
+    for number, record in enumerate(drawn):
+        own = {"method": {"name": "aaabbc"[number]}, "training": {"epochs": 80 + (number == 4)}}
+        run = record.run.as_json() | {"identity": record.run.identity.as_json() | own}
+        found.append(annotated(written(record.path, record.episodes, **run), kinds[number]))
     return found
 
 

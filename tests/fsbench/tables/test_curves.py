@@ -21,15 +21,15 @@ from fsbench.tables.sweep.curves import curve_tables, found_tables
 from fsbench.tables.sweep.objects import object_tables
 from fsbench.tables.sweep.plot import panels, plot_panel
 from tests.fsbench.report.studies import write_study
-from tests.fsbench.runs import written
+from tests.fsbench.runs import changed, written
 
 
-@pytest.fixture
-def records(tmp_path):
-    """Runs of two methods with 1 and 5 shots, and of the first with 20."""
-    found = []
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Runs of two methods with 1 and 5 shots, and of the first with 20. No test changes them."""
+    found, folder = [], tmp_path_factory.mktemp("shots")
     for shot, methods in ((1, {"a": 0.5, "b": 0.4}), (5, {"a": 0.6, "b": 0.7}), (20, {"a": 0.8})):
-        for record in write_study(tmp_path / str(shot), methods, folds=1, classes=4, episodes=30):
+        for record in write_study(folder / str(shot), methods, folds=1, classes=4, episodes=30):
             entries = record.manifest.entries | {"shot": shot, "nested_in": 20}
             manifest = type(record.manifest)(entries, record.manifest.episodes)
             manifest.write(record.path / "manifest.jsonl")
@@ -70,8 +70,7 @@ def test_points_beyond_the_authors_rule_are_marked(records):
     found = []
     for record in records:
         beyond = record.run.identity.method.name == "a" and record.header.shot > 1
-        run = record.run.as_json() | ({"beyond_authors_rule": words} if beyond else {})
-        found.append(written(record.path, record.episodes, **run))
+        found.append(changed(record, **({"beyond_authors_rule": words} if beyond else {})))
     (table,) = curve_tables(found, "shot", resamples=100, paired_resamples=100)
     assert {(c.method, p.number) for c in table.curves for p in c.points if p.beyond} == {("a", 5), ("a", 20)}
     shown = CURVES.sheet(table, None)
@@ -92,11 +91,8 @@ def test_points_beyond_the_authors_rule_are_marked(records):
 
 @pytest.mark.parametrize("entry", [{"image_size": 336}, {"support_annotation": "box"}, {"kept_support": 0.1}])
 def test_runs_that_differ_in_more_than_shots_are_two_curves(records, entry):
-    found = []
-    for record in (one for one in records if one.run.identity.method.name == "a"):
-        other = entry if record.header.shot == 20 else {}
-        run = record.run.as_json() | {"identity": record.run.identity.as_json() | other}
-        found.append(written(record.path, record.episodes, **run))
+    of_a = [record for record in records if record.run.identity.method.name == "a"]
+    found = [changed(record, entry if record.header.shot == 20 else None) for record in of_a]
     (table,) = curve_tables(found, resamples=100, paired_resamples=100)
     ((key, value),) = entry.items()
     assert {curve.method: [point.number for point in curve.points] for curve in table.curves} == {
@@ -135,12 +131,13 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
 
 
 def test_points_of_other_queries_are_not_compared(records):
+    moved = []
     for record in records:  # as where every number of shots draws its own queries
-        shot = record.header.shot
         assert len(record.episodes)  # the counts are read with the queries that they are of
-        episodes = tuple(replace(each, query=f"{each.query}-{shot}") for each in record.manifest.episodes)
-        record.__dict__["manifest"] = type(record.manifest)(record.manifest.entries, episodes)
-    (table,) = curve_tables(records, "shot", resamples=100, paired_resamples=100)
+        moved.append(changed(record))
+        episodes = tuple(replace(e, query=f"{e.query}-{record.header.shot}") for e in record.manifest.episodes)
+        moved[-1].__dict__["manifest"] = type(record.manifest)(record.manifest.entries, episodes)
+    (table,) = curve_tables(moved, "shot", resamples=100, paired_resamples=100)
     assert {line.kind for line in table.differences} == {"between"}
     assert any("not of the same queries" in note for note in table.notes)
 
@@ -152,20 +149,23 @@ def test_runs_of_one_test_are_no_curve(records):
             curve_tables(one, axis)
 
 
-@pytest.mark.parametrize(("axis", "entry"), [("side", "image_size"), ("kept", "kept_support")])
-def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(axis, entry, tmp_path):
-    found = []
-    for value in (0.25, None, 0.5) if axis == "kept" else (64, 224, 128):
-        methods = {"a": 0.5, "b": 0.4} if value in (64, 224, None, 0.25) else {"a": 0.5}
-        for record in write_study(tmp_path / str(value), methods, folds=2, classes=4, episodes=12):
-            identity = record.run.identity.as_json()
-            identity = {**identity, entry: value} if value else identity
-            run = record.run.as_json() | {"id": f"{record.path.name}-{value}", "identity": identity}
-            found.append(written(record.path, record.episodes, **run))
+@pytest.mark.parametrize(
+    ("entry", "values", "numbers"),
+    [("image_size", (224, 64, 128), (64, 128, 224)), ("kept_support", (0.25, None, 0.5), (25, 50, 100))],
+)
+def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(entry, values, numbers, tmp_path):
+    """Method b lacks the number in the middle, the last of `values`."""
+    drawn = write_study(tmp_path, {"a": 0.5, "b": 0.4}, folds=2, classes=4, episodes=12)
+    found = [
+        changed(record, {entry: value} if value else None, id=f"{record.path.name}-{value}")
+        for value in values
+        for record in drawn
+        if record.run.identity.method.name == "a" or value != values[-1]
+    ]
     (table,) = curve_tables(found, resamples=100, paired_resamples=100)
-    numbers = [25, 50, 100] if axis == "kept" else [64, 128, 224]
-    assert table.axis == axis and table.numbers == numbers
-    assert {c.method: [p.number for p in c.points] for c in table.curves} == {"a": numbers, "b": numbers[::2]}
+    assert table.axis == {"image_size": "side", "kept_support": "kept"}[entry] and table.numbers == [*numbers]
+    points = {curve.method: tuple(point.number for point in curve.points) for curve in table.curves}
+    assert points == {"a": numbers, "b": numbers[::2]}
     assert all(len(point.runs) == 2 for curve in table.curves for point in curve.points)
     assert any("same episodes" in note for note in table.notes)
     alone = [record for record in found if record.run.identity.method.name == "b"][:2]

@@ -30,9 +30,10 @@ def by_hand(record) -> float:
     return 50 * (classes / len(record.header.class_ids) + background.item())
 
 
-@pytest.fixture
-def runs(make):
-    return [under_fssdino(make(name, 0, quality, spill=True)) for name, quality in (("good", 1), ("bad", 3))]
+@pytest.fixture(scope="module")
+def runs(shared_make):
+    """Two runs under fssdino, which no test changes."""
+    return [under_fssdino(shared_make(name, 0, quality, spill=True)) for name, quality in (("good", 1), ("bad", 3))]
 
 
 def test_tables(runs):

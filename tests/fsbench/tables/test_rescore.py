@@ -15,18 +15,28 @@ from tests.fsbench.runs import changed
 FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))
 
 
+@pytest.fixture(scope="module")
+def spilled(shared_make):
+    """A run that shows the truth on every second row, and way 1 on its void pixels. No test changes it."""
+    return shared_make("m", 0, quality=2, spill=True)
+
+
+@pytest.fixture(scope="module")
+def whole(shared_make):
+    """A run whose predictions are the truth. No test changes it."""
+    return shared_make("m", 0)
+
+
 def by_figures(group, fold="0"):
     return {line.figures: line for line in group.lines if line.fold == fold}
 
 
-def test_void_policy_by_hand(make):
-    """The truth on every second row, and way 1 on its void pixels."""
-    record = make("m", 0, quality=2, spill=True)
-    (group,) = rescore([record], PFENET)
+def test_void_policy_by_hand(spilled):
+    (group,) = rescore([spilled], PFENET)
     lines = by_figures(group)
     assert list(lines) == ["own metric: fscs v1", "metric of pfenet v1, same episodes", "only presence: any_pixel"]
     own, other, _ = lines.values()
-    sums = record.episodes.filter(pl.col("slot") == 1).group_by("class_id").agg(
+    sums = spilled.episodes.filter(pl.col("slot") == 1).group_by("class_id").agg(
         pl.col("tp", "pred", "gt", "pred_void").sum()
     )  # fmt: skip
     tp, union = sums["tp"], sums["pred"] + sums["gt"] - sums["tp"]
@@ -50,27 +60,26 @@ def test_presence_from_the_mask_counts_void_pixels_too(make):
     assert line.difference["mIoU"].value == 0
 
 
-def test_methods_that_only_segment_have_no_other_presence(make):
-    (group,) = rescore([make("m", 0, presence="any_pixel")], PFENET)
+def test_methods_that_only_segment_have_no_other_presence(whole):
+    (group,) = rescore([changed(whole, presence="any_pixel")], PFENET)
     assert not any("presence" in line.figures for line in group.lines)
 
 
-def test_another_resolution_is_not_defined_and_void_alone_is(make):
-    (group,) = rescore([make("m", 0, quality=2, spill=True)], HSNET)
+def test_another_resolution_is_not_defined_and_void_alone_is(spilled):
+    (group,) = rescore([spilled], HSNET)
     lines = by_figures(group)
     line = lines["metric of hsnet v1, same episodes"]
     reason = "hsnet counts pixels at the method's input size, the run's counts are at the query's original size"
     assert not line.scores and line.undefined.startswith(reason)
     assert any(reason in note for note in group.notes)
-    (same,) = rescore([make("m", 0, quality=2, spill=True)], PFENET)
+    (same,) = rescore([spilled], PFENET)
     expected = by_figures(same)["metric of pfenet v1, same episodes"]
     assert lines["only void: ignore"].scores == expected.scores
 
 
-def test_stored_predictions_give_another_resolution(make):
+def test_stored_predictions_give_another_resolution(spilled):
     """At the input size; where they are not sound, the reason stands beside the usual one."""
-    plain = make("m", 0, quality=2, spill=True)
-    record = changed(plain, {"image_size": 32})
+    record = changed(spilled, {"image_size": 32})
     asked = []
 
     def recount(of, side):
@@ -92,7 +101,7 @@ def test_stored_predictions_give_another_resolution(make):
     (group,) = rescore([record], HSNET, recount=refuse)
     line = by_figures(group)["metric of hsnet v1, same episodes"]
     assert line.undefined.endswith("evaluate again under hsnet; stored predictions: the run kept no predictions")
-    lacking = changed(plain, {"image_size": 10**9})
+    lacking = changed(spilled, {"image_size": 10**9})
     line = by_figures(rescore([lacking], HSNET, recount=recount)[0])["metric of hsnet v1, same episodes"]
     assert line.undefined.endswith("run.json has the image size 1000000000; expected a side from 1 to 4096")
 
@@ -106,20 +115,20 @@ def test_several_ways_under_a_protocol_of_one_are_not_defined(make):
     assert own.scores["FB-IoU-any"].value >= own.scores["FB-IoU"].value
 
 
-def test_the_own_protocol_is_not_shown_twice(make):
-    lines = by_figures(rescore([make("m", 0, quality=2)], FSCS)[0])
+def test_the_own_protocol_is_not_shown_twice(whole):
+    lines = by_figures(rescore([whole], FSCS)[0])
     assert "own metric: fscs v1" in lines and not [name for name in lines if name.startswith("metric of")]
 
 
-def test_readers_are_told_whose_episodes_these_are(make):
-    (group,) = rescore([make("m", 0)], PFENET)
+def test_readers_are_told_whose_episodes_these_are(whole):
+    (group,) = rescore([whole], PFENET)
     text = "\n".join(group.notes)
     assert "same episodes: drawn and predicted under fscs; pfenet's own figure needs a run under it" in text
     assert "queries may be empty here; under pfenet every query shows the class" in text
     assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
-    record = make("m", 0)
-    record.__dict__["header"] = record.header.model_copy(update={"version": 0})
-    assert "made under fscs v0; the own metric here is that of v1" in rescore([record], PFENET)[0].notes
+    earlier = changed(whole)
+    earlier.__dict__["header"] = whole.header.model_copy(update={"version": 0})
+    assert "made under fscs v0; the own metric here is that of v1" in rescore([earlier], PFENET)[0].notes
 
 
 def test_a_mean_only_over_every_fold(make):
@@ -148,30 +157,28 @@ def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):
     assert head == ["method", "fold", "figures", "mIoU", "difference", "FB-IoU", "difference", "accuracy", "difference"]
 
 
-def test_what_cannot_be_rescored_is_refused(make, tmp_path, capsys):
-    record = make("m", 0)
-    assert main(["rescore", str(record.path), "--protocol", "pascal"]) == 2
+def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
+    assert main(["rescore", str(whole.path), "--protocol", "pascal"]) == 2
     assert f"unknown protocol 'pascal'; there are: {', '.join(protocol_names())}" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert main(["rescore", str(tmp_path / "empty"), "--protocol", "fscs"]) == 2
     assert "no finished run in" in capsys.readouterr().err
-    assert main(["rescore", str(record.path)]) == 2
+    assert main(["rescore", str(whole.path)]) == 2
     assert "expected --protocol, --void, --resolution or --objects" in capsys.readouterr().err
 
 
-def test_counts_at_the_input_size_do_not_give_those_at_the_original(make):
-    record = make("m", 0)
+def test_counts_at_the_input_size_do_not_give_those_at_the_original(whole):
     inputs = replace(FSCS, query_size="input")
-    assert undefined(record, inputs, FSCS).endswith("at the method's input size; evaluate again under fscs")
-    assert undefined(record, inputs, inputs) == ""
+    assert undefined(whole, inputs, FSCS).endswith("at the method's input size; evaluate again under fscs")
+    assert undefined(whole, inputs, inputs) == ""
     bam, generalised = load_protocol("bam"), load_protocol("bam_gfss")
     words = "bam_gfss asks for base classes, bam does not; evaluate again under"
-    assert undefined(record, bam, generalised) == f"{words} bam_gfss"
-    assert undefined(record, generalised, bam) == f"{words} bam"
+    assert undefined(whole, bam, generalised) == f"{words} bam_gfss"
+    assert undefined(whole, generalised, bam) == f"{words} bam"
     large, small = (load_protocol(name) for name in ("incontext", "incontext518"))
-    reason = undefined(record, large, small)
+    reason = undefined(whole, large, small)
     counted = "incontext518 counts pixels at 518 x 518, the run's counts are at 1024 x 1024"
     assert reason == f"{counted}; evaluate again under incontext518"
-    assert undefined(record, large, replace(small, query_size=1024)) == ""
+    assert undefined(whole, large, replace(small, query_size=1024)) == ""
     reason = "fscs and fssdino lay masks over the query in other ways; evaluate again under fssdino"
-    assert undefined(record, FSCS, load_protocol("fssdino")) == reason
+    assert undefined(whole, FSCS, load_protocol("fssdino")) == reason

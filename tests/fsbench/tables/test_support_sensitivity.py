@@ -28,18 +28,20 @@ def iou_of(episode) -> float:
     return 0.3 + 0.3 * (query % 7) / 7 + 0.04 * support + 0.01 * (query * support % 5)
 
 
-@pytest.fixture
-def records(tmp_path):
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Runs of two methods whose scores follow from the query and the support by name."""
+
     def redraw(episode, rng):
         return replace(episode, supports=((str(rng.integers(IMAGES)),),))
 
-    records = []
+    records, runs = [], tmp_path_factory.mktemp("draws")
     for name, factor in (("good", 1.0), ("poor", 0.5)):
         official = _manifest(0, 4, 8, EPISODES)
         episodes = tuple(redraw(episode, np.random.default_rng(episode.index)) for episode in official.episodes)
         official = replace(official, episodes=episodes)
         manifest = with_draws(official, DRAWS, further_draws(official, DRAWS, redraw))
-        folder = tmp_path / name
+        folder = runs / name
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
         rows = []
@@ -63,8 +65,14 @@ def object_property(record):
     return {"object size": number, "clutter": np.random.default_rng(1).normal(size=len(number))}
 
 
-def test_figures_are_those_of_a_plain_computation(records):
-    (table,) = sensitivity_tables(records, object_property, resamples=200)
+@pytest.fixture(scope="module")
+def table(records):
+    """The table of the runs."""
+    (table,) = sensitivity_tables(records, object_property, resamples=500)
+    return table
+
+
+def test_figures_are_those_of_a_plain_computation(records, table):
     assert [line.method for line in table.lines] == ["good", "poor"]
     line = table.lines[0]
     episodes = {episode.index: episode for episode in records[0].manifest.episodes}
@@ -83,8 +91,7 @@ def test_figures_are_those_of_a_plain_computation(records):
     )
 
 
-def test_a_planted_cause_is_found_and_noise_is_not(records):
-    (table,) = sensitivity_tables(records, object_property, resamples=500)
+def test_a_planted_cause_is_found_and_noise_is_not(table):
     for line in table.lines:
         assert line.properties["object size"].correlation.low > 0.8 and line.corrected["object size"] < 0.01
         found = line.properties["clutter"].correlation
@@ -99,24 +106,23 @@ def test_a_property_that_one_fold_lacks_is_left_out(records):
     assert [*_correlations(drawn * 2, tables, lambda _: next(measured), 100)] == ["clutter"]
 
 
-def test_tables_fit_the_screen_and_files_hold_every_number(records, tmp_path):
-    tables = sensitivity_tables(records, object_property, resamples=100)
+def test_tables_fit_the_screen_and_files_hold_every_number(table, tmp_path):
     for width in (80, 120):
-        lines = text([SUPPORTS.sheet(tables[0], width)], width).splitlines()
+        lines = text([SUPPORTS.sheet(table, width)], width).splitlines()
         assert max(map(len, lines)) <= width
-    rows = list(csv.DictReader(io.StringIO(SUPPORTS.csv(tables))))
+    rows = list(csv.DictReader(io.StringIO(SUPPORTS.csv([table]))))
     of_csv = {(row["method"], row["kind"], row["name"]): float(row["value"]) for row in rows}
-    read = json.loads(as_json(tables))[0]["lines"]
-    for line, entry in zip(tables[0].lines, read, strict=True):
+    read = json.loads(as_json([table]))[0]["lines"]
+    for line, entry in zip(table.lines, read, strict=True):
         assert of_csv[line.method, "share", "support"] == pytest.approx(line.parts.shares["support"].value, rel=1e-5)
         assert of_csv[line.method, "rank correlation", "clutter"] == pytest.approx(
             entry["properties"]["clutter"]["correlation"]["value"], rel=1e-5
         )
-    SUPPORTS.save_figure(tmp_path / "supports.svg", tables)
+    SUPPORTS.save_figure(tmp_path / "supports.svg", [table])
     drawn = (tmp_path / "supports.svg").read_text()
     assert drawn.startswith("<?xml")
     with pytest.raises(SettingsError, match=r"expected a name that ends in \.png"):
-        SUPPORTS.save_figure(tmp_path / "supports.txt", tables)
+        SUPPORTS.save_figure(tmp_path / "supports.txt", [table])
 
 
 def test_runs_with_one_draw_are_refused(records):

@@ -31,8 +31,13 @@ def lines(blocks):
     return [(row.method, row.fold) for block in blocks for row in block.rows]
 
 
-def test_a_mean_only_where_every_fold_is_there(make):
-    records = [make("good", 0), make("good", 1), make("bad", 0, quality=2)]
+@pytest.fixture(scope="module")
+def records(shared_make):
+    """Runs of two methods, one of them on one fold only, which no test changes."""
+    return [shared_make(*of, wrong=3) for of in (("good", 0, 1), ("good", 1, 1), ("bad", 0, 2))]
+
+
+def test_a_mean_only_where_every_fold_is_there(records):
     (block,) = build_blocks(records)
     assert lines([block]) == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
     by_key = {(row.method, row.fold): row for row in block.rows}
@@ -207,13 +212,11 @@ def test_a_run_without_region_measures_says_so(make):
 
 
 @pytest.fixture
-def table(make, tmp_path, capsys):
-    """table(*arguments) -> what `fsbench table` prints of two methods, one of them on one fold only."""
-    for method, fold, quality in (("good", 0, 1), ("good", 1, 1), ("bad", 0, 2)):
-        make(method, fold, quality, wrong=3)
+def table(records, capsys):
+    """table(*arguments) -> what `fsbench table` prints of the shared runs."""
 
     def call(*arguments: str) -> str:
-        assert main(["table", str(tmp_path), "--no-trivial", *arguments]) == 0
+        assert main(["table", str(records[0].path.parent), "--no-trivial", *arguments]) == 0
         return capsys.readouterr().out
 
     return call
@@ -264,11 +267,15 @@ def test_by_class_and_csv_and_json(table):
     assert set(block["rows"][0]["by_size"]["absent"]) == {"pairs", "episodes", "scores"}
 
 
-@pytest.mark.parametrize(("metrics", "expected"), [("mIoU,miou", "unknown metric 'miou'; there are: mIoU, FB-IoU, acc"),
-                                                   (",", "no metric was named; there are: mIoU")])  # fmt: skip
-def test_unknown_metrics_are_refused(make, tmp_path, capsys, metrics, expected):
-    make("m", 0)
-    assert main(["table", str(tmp_path), "--metrics", metrics]) == 2
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ("mIoU,miou", "unknown metric 'miou'; there are: mIoU, FB-IoU, acc"),
+        (",", "no metric was named; there are: mIoU"),
+    ],
+)
+def test_unknown_metrics_are_refused(records, capsys, metrics, expected):
+    assert main(["table", str(records[0].path.parent), "--metrics", metrics]) == 2
     assert expected in capsys.readouterr().err
 
 
@@ -298,15 +305,14 @@ def test_formats(make):
     assert loaded[0]["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(100)
 
 
-def test_the_order_of_the_folders_does_not_matter(make):
-    records = [make("m", fold) for fold in (1, 0)]
-    assert render(build_blocks(records), "json") == render(build_blocks(records[::-1]), "json")
-    assert isinstance(records[0].path, Path)
+def test_the_order_of_the_folders_does_not_matter(records):
+    good = records[:2]
+    assert render(build_blocks(good), "json") == render(build_blocks(good[::-1]), "json")
 
 
-def test_rows_of_several_runs_are_broken_down_by_size_only_where_asked(make):
-    runs = [make("m", fold) for fold in range(2)]
-    (plain,), (whole,) = build_blocks(runs, by_size=False, trivial=True), build_blocks(runs, trivial=True)
+def test_rows_of_several_runs_are_broken_down_by_size_only_where_asked(records):
+    good = records[:2]
+    (plain,), (whole,) = build_blocks(good, by_size=False, trivial=True), build_blocks(good, trivial=True)
     assert [row.scores for row in plain.rows] == [row.scores for row in whole.rows]
     sized = [(row.method, row.fold) for row in plain.rows if row.by_size]
-    assert sized == [("m", str(fold)) for fold in range(2)] and all(row.by_size for row in whole.rows)
+    assert sized == [("good", str(fold)) for fold in range(2)] and all(row.by_size for row in whole.rows)

@@ -52,7 +52,7 @@ def saved(session: TryoutSession, tmp_path: Path) -> Path:
     return tmp_path / "saved"
 
 
-@pytest.mark.parametrize("radius", [0.3, 1.0, 4.5, 9.0])
+@pytest.mark.parametrize("radius", [0.3, 4.5])
 def test_a_brush_covers_what_is_near_its_path(session, radius):
     path = [(10.5, 12.5), (40.5, 30.5), (40.5, 60.0)]
     labels = draw(session, brush(1, radius, *path))
@@ -244,24 +244,24 @@ def header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "expected"),
-    [
-        ("a.png", header(10**6, 10**6), "a.png"),
-        ("a.png", header(8001, 8000), f"expected {MOST_PIXELS // 10**6} million at most"),
-        ("a.png", scene(0)[0][:200], "a.png cannot be"),
-        ("a.png", b"", "a.png cannot be read"),
-        ("a.jpg", b"<svg onload=alert(1)>", "a.jpg cannot be read"),
-        ("../../a.svg", scene(0)[0], "'a.svg' is no image by its name"),
-        ("a.png/", scene(0)[0], "'' is no image by its name"),
-        ("", scene(0)[0], "'' is no image by its name"),
-    ],
-)
-def test_what_is_no_photo_is_refused_in_one_line_and_leaves_nothing(session, name, content, expected):
-    with pytest.raises(DataError) as refused:
-        session.add_image(name, content)
-    assert expected in str(refused.value) and "\n" not in str(refused.value)
-    assert str(session.folder) not in str(refused.value)
+NO_PHOTOS = [
+    ("a.png", header(10**6, 10**6), "a.png"),
+    ("a.png", header(8001, 8000), f"expected {MOST_PIXELS // 10**6} million at most"),
+    ("a.png", scene(0)[0][:200], "a.png cannot be"),
+    ("a.png", b"", "a.png cannot be read"),
+    ("a.jpg", b"<svg onload=alert(1)>", "a.jpg cannot be read"),
+    ("../../a.svg", scene(0)[0], "'a.svg' is no image by its name"),
+    ("a.png/", scene(0)[0], "'' is no image by its name"),
+    ("", scene(0)[0], "'' is no image by its name"),
+]
+
+
+def test_what_is_no_photo_is_refused_in_one_line_and_leaves_nothing(session):
+    for name, content, expected in NO_PHOTOS:
+        with pytest.raises(DataError) as refused:
+            session.add_image(name, content)
+        assert expected in str(refused.value) and "\n" not in str(refused.value)
+        assert str(session.folder) not in str(refused.value)
     assert list(session.images) == [f"{place}.png" for place in range(4)]
     assert len(list((session.folder / "images").iterdir())) == 4
 
@@ -297,10 +297,10 @@ def test_no_file_is_named_by_a_user(session, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["", " ", "x" * 61, None, 3, "Thing", "\u202eabc"])
-def test_names_of_classes(session, name):
-    with pytest.raises(DataError):
-        session.add_class(name)
+def test_names_of_classes(session):
+    for name in ("", " ", "x" * 61, None, 3, "Thing", "\u202eabc"):
+        with pytest.raises(DataError):
+            session.add_class(name)
     assert session.classes == ["thing"]
     assert session.add_class("  second \t class ") == 2 and session.classes[1] == "second class"
 

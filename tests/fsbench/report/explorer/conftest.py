@@ -18,31 +18,31 @@ def index(blocks_folder):
     return Folder(str(blocks_folder))
 
 
-def write_report(data, runs, *arguments):
-    """Write runs of two methods on two folds, of two ways each, where there are none; return the folder of their
-    report's table. Only m0 has attention, and its meaning is to be shown as it is."""
-    if not any(runs.glob("m*/run.json")):
-        make = record_maker(data, runs)
-        for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
-            kept = {"keep": "soft", "attends": "" if number else ATTENDS}
-            record = make(f"m{number}", fold, quality=2 + 3 * number, wrong=6 * number, way=2, **kept)
-            (record.path / "config.yaml").write_text("")
+def write_report(data, runs, out, *arguments):
+    """Write a report of runs whose data are at hand; return the folder of its table."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fsbench.engine.stored_data.open_dataset", lambda record: Folder(str(data)))
-        assert main(["report", str(runs), "--out", str(runs / "r"), *arguments]) == 0
-    return runs / "r/study-1"
-
-
-@pytest.fixture
-def explored(blocks_folder, tmp_path):
-    """explored(*arguments) -> the folder of the table in a report of the test's own."""
-    return partial(write_report, blocks_folder, tmp_path)
+        assert main(["report", str(runs), "--out", str(out), *arguments]) == 0
+    return out / "study-1"
 
 
 @pytest.fixture(scope="session")
 def study(blocks_folder, tmp_path_factory):
-    """The folder of the table in the report that all tests read, two levels below that of the runs."""
-    return write_report(blocks_folder, tmp_path_factory.mktemp("explored"), "--photo-side", "40")
+    """The folder of the table in the report that all tests read, two levels below that of the runs: of two methods on
+    two folds, of two ways each. Only m0 has attention, and its meaning is to be shown as it is."""
+    runs = tmp_path_factory.mktemp("explored")
+    make = record_maker(blocks_folder, runs)
+    for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        kept = {"keep": "soft", "attends": "" if number else ATTENDS}
+        record = make(f"m{number}", fold, quality=2 + 3 * number, wrong=6 * number, way=2, **kept)
+        (record.path / "config.yaml").write_text("")
+    return write_report(blocks_folder, runs, runs / "r", "--photo-side", "40")
+
+
+@pytest.fixture
+def explored(blocks_folder, study, tmp_path):
+    """explored(*arguments) -> the folder of the table in another report of the same runs."""
+    return partial(write_report, blocks_folder, study.parents[1], tmp_path / "r")
 
 
 @pytest.fixture

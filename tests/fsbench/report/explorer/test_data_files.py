@@ -106,7 +106,7 @@ def test_images_end_at_the_budget(study, explored, monkeypatch):
     assert data["columns"]["query"][spread.index(max(spread))] in data["images"]
 
 
-def test_a_run_with_other_masks_than_were_counted_has_none(explored, tmp_path, monkeypatch):
+def test_a_run_with_other_masks_than_were_counted_has_none(explored, monkeypatch):
     from fsbench.records import predictions
 
     real = predictions.rle_pixels
