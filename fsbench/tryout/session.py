@@ -26,6 +26,8 @@ from fsbench.tryout.segment_anything import SegmentAnything
 from fsbench.tryout.strokes import Clicks, Stroke, paint
 
 MOST_IMAGES = 500
+MOST_BYTES = 4_000_000_000
+"""Size of all images' files, so that whoever has the page's address cannot fill the disk."""
 LONGEST_CLASS_NAME = 60
 """Characters of a class's name."""
 KEPT_ENCODINGS = 8
@@ -102,6 +104,8 @@ class TryoutSession:
             with self._changed:
                 if len(self.images) >= MOST_IMAGES:
                     raise DataError(f"there are {MOST_IMAGES} photos, expected no more; fsbench predict takes folders")
+                if sum(image.path.stat().st_size for image in self.images.values()) + len(content) > MOST_BYTES:
+                    raise DataError(f"the photos have {MOST_BYTES / 1e9:g} GB, expected no more; try a few at a time")
                 free = free_name(name, self.images)
                 self.images[free] = SessionImage(free, path, preview, labels)
                 self._changed.notify_all()

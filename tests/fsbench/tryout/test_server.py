@@ -10,6 +10,7 @@ from itertools import product
 from urllib.parse import quote
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fsbench.tryout.strokes import MOST_CLICKS, MOST_POINTS

@@ -266,6 +266,14 @@ def test_what_is_no_photo_is_refused_in_one_line_and_leaves_nothing(session):
     assert len(list((session.folder / "images").iterdir())) == 4
 
 
+@pytest.mark.parametrize(("limit", "most"), [("MOST_IMAGES", 4), ("MOST_BYTES", 4 * len(scene(0)[0]))])
+def test_a_session_takes_so_many_photos_and_bytes(session, monkeypatch, limit, most):
+    monkeypatch.setattr(f"fsbench.tryout.session.{limit}", most)
+    with pytest.raises(DataError, match="expected no more"):
+        session.add_image("more.png", scene(0)[0])
+    assert len(session.images) == len(list((session.folder / "images").iterdir())) == 4
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [
