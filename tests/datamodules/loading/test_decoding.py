@@ -31,7 +31,7 @@ def parts(batch: EpisodeBatch) -> list[Tensor]:
 
 
 @given(names=st.lists(st.sampled_from(NAMES), max_size=40), max_bytes=st.integers(0, 40_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_bound_holds_and_what_is_kept_is_right(index, names, max_bytes):
     """An image takes 3 · 32 · 32 bytes and a label map 1600 to 4096: none, some or all fit."""
     files, fresh = (LoadingConfig(32, cache_bytes=n).files(index) for n in (max_bytes, 0))

@@ -1,5 +1,4 @@
 import json
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,16 +239,14 @@ def test_image_without_annotation_entry_is_named(root: Path) -> None:
         Coco(str(root)).label_map("val2014/x.jpg")
 
 
-def test_painted_membership_agrees_with_the_official_lists(real_data: Path, tmp_path: Path) -> None:
+def test_painted_membership_agrees_with_the_official_lists(real_data: Path, large_lists: Path) -> None:
     """Real annotations of 288 images: the same pairs as the official lists, restricted to these images."""
     lists = real_data / "official-lists"
-    with tarfile.open(lists / "large-lists.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
     index = Coco(str(real_data / "coco-mini"))
     present = {f"{f}/{path.name}" for f in ("train2014", "val2014") for path in index.root.joinpath(f).iterdir()}
     compared: set[tuple[str, Pair]] = set()
     for split in ("trn", "val", *SIZE_BINS):
-        folders = [tmp_path / "hsnet"] if split == "trn" else [lists / "hsnet", lists / "emat-size"]
+        folders = [large_lists / "hsnet"] if split == "trn" else [lists / "hsnet", lists / "emat-size"]
         for fold in range(4):
             official = read_official(folders, "coco", split, fold)
             assert official is not None

@@ -228,11 +228,13 @@ def test_items_and_supports_give_the_official_episodes(real_data: Path, tmp_path
         pytest.skip(f"{golden} is not at hand")
     splits = read_splits([real_data / "official-lists"])
     assert splits is not None
+    (tmp_path / "one class").mkdir()
+    (tmp_path / "all").mkdir()
+    for number in range(1, 11):
+        for suffix in ("jpg", "png"):
+            (tmp_path / "one class" / f"{number}.{suffix}").touch()
     for name in splits.trn + splits.val + splits.test:
-        (tmp_path / "all" / name).mkdir(parents=True)
-        for number in range(1, 11):
-            for suffix in ("jpg", "png"):
-                (tmp_path / "all" / name / f"{number}.{suffix}").touch()
+        (tmp_path / "all" / name).symlink_to(tmp_path / "one class")
     index = Fss1000(str(tmp_path / "all"), [str(real_data / "official-lists")])
     pairs = pair_list(index, "val", 0)
     supports = index.support_images(pairs)
