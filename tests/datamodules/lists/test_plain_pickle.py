@@ -170,6 +170,9 @@ def read_mutated(seed: int, count: int) -> None:
     for _ in range(count):
         content = mutated(draw, draw.choice(valid))
         for file in ("lvis_val.pkl", "paco/paco_part_train.pkl", "paco/paco_part_val.pkl"):
+            Path(file).unlink(
+                missing_ok=True
+            )  # file systems write a file to the disk at once that another one replaces
             Path(file).write_bytes(content)
         for read in (read_lvis, read_paco):
             try:

@@ -109,13 +109,3 @@ def test_nothing_that_was_trained_on_coco_is_tested_on_its_own_classes(root: Pat
     data.check_unseen(trained | {"classes": [CLASS_NAMES[79]]}, "the checkpoint x.ckpt")  # of which it has no image
     with pytest.raises(SettingsError, match="coco_all has its test part alone, as all classes are novel; found the"):
         _ = data.training_pool
-
-
-def test_what_is_missing_names_the_validation_part_alone(tmp_path: Path) -> None:
-    (tmp_path / "train2014").mkdir()
-    save_coco(tmp_path, "train2014", {"COCO_train2014_1.jpg": (60, 80, [])})
-    for root, found in ((tmp_path, "has no annotations/instances_val2014.json and no val2014/"),
-                        (tmp_path / "none", "does not exist; expected val2014 and annotations in it")):  # fmt: skip
-        with pytest.raises(DataError, match=found) as error:
-            CocoAll(str(root))
-        assert "fsbench data prepare coco_all" in str(error.value) and "train2014.zip" not in str(error.value)
