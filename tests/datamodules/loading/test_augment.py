@@ -169,7 +169,7 @@ def test_labels_of_all_base_classes_follow_the_querys_image(blocks_folder, augme
 
 
 def test_boxes_weaken_the_test_supports_only(blocks_folder):
-    masks, boxes = (module(blocks_folder, support_annotation=a) for a in ("mask", "bbox"))
+    masks, boxes = (module(blocks_folder, support_annotation=a, episodes=20) for a in ("mask", "bbox"))
     pairs = zip(masks.test_dataloader(), boxes.test_dataloader(), strict=True)
     grown = 0
     for mask, box in pairs:
