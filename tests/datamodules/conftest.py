@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from tests.web import Web, serve
 def web() -> Iterator[Web]:
     with serve() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def large_lists(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The released lists that are kept packed, unpacked once; nobody writes there."""
+    folder = tmp_path_factory.mktemp("large-lists")
+    with tarfile.open(real_data / "official-lists/large-lists.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture(autouse=True)

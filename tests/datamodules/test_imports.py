@@ -5,7 +5,7 @@ import sys
 def test_datasets_do_not_load_heavy_packages_before_they_are_used() -> None:
     program = """
 import sys
-import datamodules.datasets.coco, datamodules.datasets.demo, datamodules.datasets.folder
+import datamodules.datasets.coco, datamodules.datasets.demo.dataset, datamodules.datasets.folder
 import datamodules.datasets.cars, datamodules.datasets.pascal
 print(*sorted({"torch", "cv2", "polars", "pycocotools", "yaml", "lightning"} & sys.modules.keys()))
 """

@@ -14,7 +14,7 @@ CORPUS = Path(__file__).resolve().parent.parent / "corpus"
 """Files named <format>--<what was wrong>."""
 
 
-@settings(max_examples=500, deadline=None, database=None, derandomize=True, phases=[Phase.generate, Phase.shrink],
+@settings(max_examples=300, deadline=None, database=None, derandomize=True, phases=[Phase.generate, Phase.shrink],
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases)
 def test_mutated_files_end_well(case):
@@ -57,7 +57,8 @@ def test_the_harness_finds_what_it_looks_for(monkeypatch):
     }
     monkeypatch.setattr("tests.fuzz.harness.MEMORY_KIB", 20 << 10)
     for reason, reader in readers.items():
-        gc.collect()  # what earlier tests left, freed meanwhile, would hide what a reader takes
+        if "GiB" in reason:
+            gc.collect()  # what earlier tests left, freed meanwhile, would hide what a reader takes
         if reader is forever:  # the others may take their time on a busy machine
             monkeypatch.setattr("tests.fuzz.harness.SECONDS", 1)
         monkeypatch.setitem(FORMATS, "names", type(FORMATS["names"])("x", b"", reader))

@@ -127,21 +127,6 @@ def test_configuration_names_the_data_set(name: str) -> None:
     assert dataset["init_args"] == {"root": f"data/{name}"}
 
 
-@pytest.mark.parametrize("name", IMAGE_DATASETS)
-def test_missing_folder_says_what_to_do(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError) as error:
-        IMAGE_DATASETS[name](str(tmp_path / "none"))
-    first, *guide = str(error.value).splitlines()
-    assert first.startswith(f"{tmp_path / 'none'} does not exist; expected the {name} folder with ")
-    if name == "imagefolder":
-        assert "<root>/<class>/<image>" in "\n".join(guide)
-    else:
-        assert f"fsbench data prepare {name} --root <root>" in "\n".join(guide)
-        (tmp_path / "none").mkdir()
-        with pytest.raises(DataError, match=f"none has no .*; expected the {name} folder"):
-            IMAGE_DATASETS[name](str(tmp_path / "none"))
-
-
 def test_episodes_name_a_class_that_is_too_small(tmp_path: Path) -> None:
     save_cub(tmp_path)
     index = Cub(str(tmp_path))

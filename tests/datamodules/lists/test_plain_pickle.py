@@ -35,7 +35,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(values, st.integers(0, 4))
 def test_values_are_those_of_pythons_own_reader(value, protocol):
     """An ordered dictionary equals a plain one."""
@@ -43,16 +43,16 @@ def test_values_are_those_of_pythons_own_reader(value, protocol):
 
 
 @pytest.mark.parametrize("protocol", range(5))
-@pytest.mark.parametrize("kind", ["u1", "i8", ">i4", "f4", "f8", "f2", "bool", "<u2"])
-def test_arrays_and_their_numbers_are_read(kind, protocol):
-    array = (np.arange(24).reshape(2, 3, 4) % 2).astype(kind)
-    content = {"a": array, "twice": [array, array.T, np.asfortranarray(array), array[:0]], "number": array[1, 1, 1]}
-    pickled = pickle.dumps(content, protocol)
-    found, content = parse_plain_pickle(pickled), pickle.loads(pickled)
-    for mine, theirs in zip([found["a"], *found["twice"]], [content["a"], *content["twice"]], strict=True):
-        assert mine.dtype == theirs.dtype and mine.shape == theirs.shape and np.array_equal(mine, theirs)
-    assert found["a"] is found["twice"][0]
-    assert found["number"] == content["number"] and found["number"].dtype == content["number"].dtype
+def test_arrays_and_their_numbers_are_read(protocol):
+    for kind in ("u1", "i8", ">i4", "f4", "f8", "f2", "bool", "<u2"):
+        array = (np.arange(24).reshape(2, 3, 4) % 2).astype(kind)
+        content = {"a": array, "twice": [array, array.T, np.asfortranarray(array), array[:0]], "number": array[1, 1, 1]}
+        pickled = pickle.dumps(content, protocol)
+        found, content = parse_plain_pickle(pickled), pickle.loads(pickled)
+        for mine, theirs in zip([found["a"], *found["twice"]], [content["a"], *content["twice"]], strict=True):
+            assert mine.dtype == theirs.dtype and mine.shape == theirs.shape and np.array_equal(mine, theirs)
+        assert found["a"] is found["twice"][0]
+        assert found["number"] == content["number"] and found["number"].dtype == content["number"].dtype
 
 
 def with_state(kind: bytes, state: bytes) -> bytes:
@@ -64,14 +64,16 @@ def with_state(kind: bytes, state: bytes) -> bytes:
 
 OBJECTS = with_state(b"S'O8'\n", b"(I3\nS'|'\nNNNI-1\nI-1\nI63\ntb")
 FORGED = with_state(b"S'i8'\n", b"(I3\nS'|'\nNNNI-1\nI-1\nI63\ntb").replace(b"NNN", b"N(S'f'\ntN")
+DEEP = 300_000
+"""Depth of a tuple at which computing its hash overruns the stack and ends the process."""
 REFUSED = {
     "objects": (OBJECTS, "an array of 'O8'"),
     "structures": (FORGED, "an array of structures"),
     "huge shape": (pickle.dumps(np.zeros(3), 2).replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"), "shape"),
     "negative shape": (pickle.dumps(np.zeros(3), 2).replace(b"K\x03\x85", b"J\xff\xff\xff\xff\x85"), "shape"),
     "memo bomb": (b"\x80\x04]r\xff\xff\xff\xffa.", "damaged|values"),
-    "nested key": (b"\x80\x04})" + b"\x85" * 2_000_000 + b"K\x01s.", "tuple as a key"),
-    "nested member": (b"\x80\x04\x8f()" + b"\x85" * 2_000_000 + b"\x90.", "tuple as a key"),
+    "nested key": (b"\x80\x04})" + b"\x85" * DEEP + b"K\x01s.", "tuple as a key"),
+    "nested member": (b"\x80\x04\x8f()" + b"\x85" * DEEP + b"\x90.", "tuple as a key"),
     "long integer": (pickle.dumps(1 << 70), "64 bits"),
     "copies": (pickle.dumps([*range(256)], 2)[:-1] + b"c__builtin__\nset\nq\xf0" + b"h\xf0h\x00\x85R0" * 99, "copies"),
     "code": (b"cos\nsystem\n(S'true'\ntR.", "it asks for os.system"),
@@ -93,7 +95,7 @@ def test_what_is_no_data_is_refused_with_its_reason(name):
 
 
 def test_nested_lists_are_read_without_recursion():
-    depth = 300_000
+    depth = 20_000
     value = parse_plain_pickle(b"\x80\x04" + b"]" * depth + b"a" * (depth - 1) + b".")
     for _ in range(depth - 1):
         (value,) = value
@@ -168,6 +170,9 @@ def read_mutated(seed: int, count: int) -> None:
     for _ in range(count):
         content = mutated(draw, draw.choice(valid))
         for file in ("lvis_val.pkl", "paco/paco_part_train.pkl", "paco/paco_part_val.pkl"):
+            Path(file).unlink(
+                missing_ok=True
+            )  # file systems write a file to the disk at once that another one replaces
             Path(file).write_bytes(content)
         for read in (read_lvis, read_paco):
             try:
@@ -180,7 +185,7 @@ def read_mutated(seed: int, count: int) -> None:
 
 
 def test_mutated_files_end_neither_the_process_nor_its_memory(tmp_path):
-    code = "from tests.datamodules.lists.test_plain_pickle import read_mutated; read_mutated(0, 1500)"
+    code = "from tests.datamodules.lists.test_plain_pickle import read_mutated; read_mutated(0, 1000)"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); {code}"],
         cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -31,7 +31,7 @@ def parts(batch: EpisodeBatch) -> list[Tensor]:
 
 
 @given(names=st.lists(st.sampled_from(NAMES), max_size=40), max_bytes=st.integers(0, 40_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_bound_holds_and_what_is_kept_is_right(index, names, max_bytes):
     """An image takes 3 · 32 · 32 bytes and a label map 1600 to 4096: none, some or all fit."""
     files, fresh = (LoadingConfig(32, cache_bytes=n).files(index) for n in (max_bytes, 0))
@@ -67,7 +67,7 @@ def test_episodes_do_not_show_what_was_kept(index, resize):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_size_of_the_memory_changes_no_batch(index, workers):
-    settings = {"image_size": 64, "episodes": 30, "batch_size": 4, "workers": workers}
+    settings = {"image_size": 64, "episodes": 12, "batch_size": 4, "workers": workers}
     plain, kept = (EpisodicDataModule(index, **settings, cache_mib=n) for n in (0, 1))
     for a, b in zip(plain.test_dataloader(), kept.test_dataloader(), strict=True):
         assert a.image_names == b.image_names
@@ -75,7 +75,9 @@ def test_the_size_of_the_memory_changes_no_batch(index, workers):
 
 
 def test_the_memory_is_shared_by_the_workers(index):
-    share = [EpisodicDataModule(index, workers=w, cache_mib=6).test_dataloader().dataset.files for w in (0, 1, 2)]
+    share = [
+        EpisodicDataModule(index, workers=w, episodes=2, cache_mib=6).test_dataloader().dataset.files for w in (0, 1, 2)
+    ]
     assert [files.cache.max_bytes for files in share] == [6 * 2**20, 6 * 2**20, 3 * 2**20]
     with pytest.raises(SettingsError, match="cache_mib is -1"):
         EpisodicDataModule(index, cache_mib=-1)
@@ -92,7 +94,7 @@ class Logged(Folder):
         return super().image_path(name)
 
 
-@pytest.mark.parametrize(("workers", "mib"), [(0, 2), (1, 2), (2, 3)])
+@pytest.mark.parametrize(("workers", "mib"), [(0, 2), (2, 3)])
 def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, tmp_path, workers, mib):
     """One process that loads all images gains; several, each of which sees some batches, lose nothing."""
     index = Logged(str(blocks_folder))
@@ -105,17 +107,17 @@ def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, 
             loader.dataset.next_shown = {}
         assert len(list(loader)) > workers
         decoded[tells] = len(index.log.read_text().split())
-    assert decoded[True] < decoded[False] if workers < 2 else decoded[True] <= decoded[False]
+    assert decoded[True] < decoded[False] if workers == 0 else decoded[True] <= decoded[False]
 
 
 def test_memory_stays_flat(index):
-    """500 episodes of images that need ten times the bound: 64 MiB pass through a memory of 1 MiB."""
+    """300 episodes of images that need ten times the bound: 64 MiB pass through a memory of 1 MiB."""
     data = EpisodicDataModule(index, image_size=256, workers=0, episodes=100, cache_mib=1)
     dataset = data.test_dataloader().dataset
     for i in range(100):
         dataset[i]
     before = resident_mib()
-    for i in range(500):
+    for i in range(300):
         dataset[i % 100]
     assert held_bytes(dataset.files) <= 2**20
     assert resident_mib() - before < 16

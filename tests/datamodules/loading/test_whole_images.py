@@ -54,8 +54,7 @@ def test_an_augmented_image_is_a_function_of_seed_epoch_and_place(blocks_folder)
     assert first[1, 3].images.shape == (1, 3, 33, 33) and first[1, 3].images.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("data_set", "folder"), [(Pascal, "voc-mini"), (Coco, "coco-mini")])
-@pytest.mark.parametrize("fold", [0, 3])
+@pytest.mark.parametrize(("data_set", "folder", "fold"), [(Pascal, "voc-mini", 0), (Coco, "coco-mini", 3)])
 def test_labels_of_real_images(data_set, folder, fold, real_data):
     """All base classes of the fold, novel ones as background, void where it was; none of the images is left out."""
     index = data_set(str(real_data / folder))

@@ -55,9 +55,10 @@ def test_a_folder_on_another_disk_gets_its_photos_there(link: str, disk: Path, o
     assert (root / link).is_symlink() and not any("making" in path.name for path in disk.rglob("*"))
 
 
-@pytest.mark.parametrize("leads_nowhere", [False, True])
-@pytest.mark.parametrize("validation_only", [False, True])
-@pytest.mark.parametrize("link", ["coco", "coco/val2017"])
+@pytest.mark.parametrize(
+    ("link", "validation_only", "leads_nowhere"),
+    [("coco", False, False), ("coco", True, True), ("coco/val2017", True, False), ("coco/val2017", False, True)],
+)
 def test_a_link_to_an_empty_folder_or_to_none_yet_is_no_folder_of_photos(
     link: str, validation_only: bool, leads_nowhere: bool, disk: Path, ours: Roots
 ) -> None:

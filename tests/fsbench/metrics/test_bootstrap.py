@@ -96,7 +96,7 @@ def test_the_totals_of_a_resample_are_those_of_the_drawn_images_one_after_the_ot
 
 def test_intervals_are_percentiles_of_the_resampled_scores():
     """However many query images there are: few draws are kept as they are multiplied, many as bytes."""
-    for clusters in (20, 3000):
+    for clusters in (20, 1500):
         sums = random_sums(clusters)
         drawn = np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=2000)
         found = intervals([sums])

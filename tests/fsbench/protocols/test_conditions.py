@@ -218,7 +218,7 @@ def _goes_through(items: Sequence[object]) -> bool:
 
 
 @pytest.mark.parametrize(("name", "dataset"), STATED)
-def test_lists_draw_and_numbers_are_those_of_the_episodes(name, dataset, indexes):
+def test_lists_draw_numbers_and_task_are_those_of_the_episodes(name, dataset, indexes):
     found = probe(name, indexes(dataset))
     protocol, stated, header = found.protocol, found.protocol.conditions(dataset), found.manifest.header
     assert stated.image_lists in fitting_lists(found)
@@ -232,26 +232,19 @@ def test_lists_draw_and_numbers_are_those_of_the_episodes(name, dataset, indexes
         runs = len(header.protocol_entries.get("run_lengths", [0]))
         assert stated.episodes_per_fold.startswith(("all", "as many as"))
         assert official / runs <= len(found.index.candidates("val")) * 2 and official >= len(set(found.queries()))
+    whole = drawn(protocol, found.index)  # also with queries that show none of the classes
     if header.seed is None:
         assert stated.seeds == "index of the episode"
-        assert drawn(protocol, found.index).episodes[:9] == drawn(protocol, found.index, episodes=9).episodes
+        assert whole.episodes[:9] == drawn(protocol, found.index, episodes=9).episodes
     else:
         assert stated.seeds in (str(header.seed), f"{header.seed} + fold")
-        assert drawn(protocol, found.index, seed=header.seed + 1).episodes != drawn(protocol, found.index).episodes
-    assert stated.depends_on == "no" and drawn(protocol, found.index) == drawn(protocol, found.index)
-
-
-@pytest.mark.parametrize(("name", "dataset"), STATED)
-def test_the_stated_task_is_that_of_the_classes(name, dataset, indexes):
-    found = drawn(load_protocol(name), index := indexes(dataset), skip_small_classes=True)
-    stated = load_protocol(name).conditions(dataset)
-    shown = [
-        any(index.class_pixels(_photo(each.query))[0].get(number) for number in each.classes) for each in found.episodes
-    ]
-    asks_base = any(not names for each in found.episodes for names in each.supports)
+        assert drawn(protocol, found.index, seed=header.seed + 1).episodes != whole.episodes
+    assert stated.depends_on == "no" and drawn(protocol, found.index) == whole
+    shown = [any(found.pixels(_photo(each.query), number) for number in each.classes) for each in whole.episodes]
+    asks_base = any(not names for each in whole.episodes for names in each.supports)
     assert (stated.task == "GFSS") == asks_base and (stated.task == "FS-CS") == (not all(shown))
     if stated.task == "CD-FSS":  # classes of another domain than the training's
-        assert dataset == "fss1000" or index.train_classes(0) == []
+        assert dataset == "fss1000" or found.index.train_classes(0) == []
 
 
 def test_every_protocol_of_masks_states_all_conditions_of_a_test():

@@ -170,7 +170,7 @@ def test_scores_are_those_of_the_definition(scenes, tmp_path):
 
 def test_neighbours_are_fitted_together_where_no_bit_changes(scenes, tmp_path, monkeypatch):
     """Whether a bit changes depends on the processor, so it is asked of the product; one answer is also given to it."""
-    made = experiment(scenes, tmp_path, "--model.iterations=3", "--data.episodes=20", "--data.eval_batch_size=6")
+    made = experiment(scenes, tmp_path, "--model.iterations=2", "--data.episodes=20", "--data.eval_batch_size=6")
     batch = next(iter(made.data.test_dataloader()))
     episodes = [*batch.split()]
 

@@ -22,16 +22,15 @@ from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.isaid import sdm_episodes
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.registry import load_protocol
-from fsbench.records.record import Record
 from tests.datamodules.builders import blocks, save_labels, save_photo
 from tests.datamodules.datasets.isaid.test_index import save_large_patches
 
 
-def evaluated(dataset: str, root: Path, folder: Path, *more: str, protocol: str | None = None) -> Record:
-    """The record of the prototype on fold 0."""
+def experiment(dataset: str, root: Path, folder: Path, *more: str, protocol: str | None = None) -> Experiment:
+    """Return the test of the prototype on fold 0."""
     small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={root}", *more]
     request = Request(["prototype"], dataset, [0], str(folder), backbone="demo", protocol=protocol, extra=small)
-    return run(Experiment(parse(request.arguments("prototype", 0))))
+    return Experiment(parse(request.arguments("prototype", 0)))
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def patches(tmp_path):
 )
 def test_a_run_counts_by_its_protocol(patches, protocol, episodes, side, void):
     more = ["--data.episodes=12"] if protocol == "isaid_sdm" else []
-    record = evaluated("isaid", patches, patches / "runs", *more, protocol=protocol)
+    record = run(experiment("isaid", patches, patches / "runs", *more, protocol=protocol))
     ways = record.episodes.filter(pl.col("slot") == 1)
     assert len(ways) == episodes  # a line of the list each, where the protocol says so
     assert set((ways["valid"] + ways["void"]).to_list()) == {side**2}
@@ -64,13 +63,15 @@ def test_a_run_counts_by_its_protocol(patches, protocol, episodes, side, void):
     assert record.run.scores["mIoU"] == pytest.approx(100 * np.mean(ious))
 
 
-def test_r2nets_runs_are_on_patches_of_512(tmp_path):
+def test_r2nets_test_is_on_patches_of_512(tmp_path):
     shown = {f"P{n:02d}{copy}_0_512_0_512": {n: 40 + 5 * copy} for n in range(1, 16) for copy in range(2)}
     save_large_patches(tmp_path / "iSAID", "val", shown)
-    record = evaluated("isaid512", tmp_path, tmp_path / "runs", "--data.episodes=10")
-    assert record.header.protocol == "isaid_r2net"
-    assert record.header.seed == 538 and [e.query for e in record.manifest.episodes] == sorted(shown)[:10]
-    assert set(record.episodes["void"].to_list()) == {512}
+    data = experiment("isaid512", tmp_path, tmp_path / "runs", "--data.episodes=10").data
+    header = data.manifest.header
+    assert header.protocol == "isaid_r2net"
+    assert header.seed == 538 and [e.query for e in data.manifest.episodes] == sorted(shown)[:10]
+    truths = [batch.known_truth().label_maps[0] for batch in data.test_dataloader()]
+    assert {(*truth.shape, int((truth == 255).sum())) for truth in truths} == {(512, 512, 512)}
 
 
 def test_items_are_shuffled_from_the_second_pass_on():

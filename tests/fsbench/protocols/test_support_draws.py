@@ -78,12 +78,12 @@ def test_each_draw_of_an_episode_has_a_generator_of_its_own(index):
 
 
 def test_every_listed_image_is_drawn_equally_often(index):
-    manifest = load_segmentation("hsnet").manifest(index, EpisodeTask(0, episodes=1, draws=3001))
+    manifest = load_segmentation("hsnet").manifest(index, EpisodeTask(0, episodes=1, draws=601))
     (number,) = manifest.episodes[0].classes
     listed = load_segmentation("hsnet").test_pool(index, EpisodeTask(0))[1].images_of[number]
     times = Counter(episode.supports[0][0] for episode in manifest.episodes[1:])
     assert set(times) == set(listed) - {manifest.episodes[0].query}
-    expected = 3000 / len(times)
+    expected = 600 / len(times)
     assert all(abs(count - expected) < 5 * expected**0.5 for count in times.values())
 
 

@@ -136,11 +136,6 @@ def test_foreign_folder_is_refused(tmp_path: Path, lists: str) -> None:
     save_class(tmp_path / "other", "unknown")
     with pytest.raises(DataError, match="no folder of a listed class"):
         Fss1000(str(tmp_path / "other"), [lists], allow_missing=True)
-    with pytest.raises(DataError, match="has no class folders"):
-        Fss1000(str(tmp_path))
-    with pytest.raises(DataError, match=r"the FSS-1000 folder .* does not exist") as caught:
-        Fss1000(str(tmp_path / "none"))
-    assert "fsbench data prepare fss1000" in str(caught.value)
 
 
 @pytest.mark.parametrize("inner", ["FSS-1000", "fewshot_data", "fewshot_data/fewshot_data"])
@@ -228,11 +223,13 @@ def test_items_and_supports_give_the_official_episodes(real_data: Path, tmp_path
         pytest.skip(f"{golden} is not at hand")
     splits = read_splits([real_data / "official-lists"])
     assert splits is not None
+    (tmp_path / "one class").mkdir()
+    (tmp_path / "all").mkdir()
+    for number in range(1, 11):
+        for suffix in ("jpg", "png"):
+            (tmp_path / "one class" / f"{number}.{suffix}").touch()
     for name in splits.trn + splits.val + splits.test:
-        (tmp_path / "all" / name).mkdir(parents=True)
-        for number in range(1, 11):
-            for suffix in ("jpg", "png"):
-                (tmp_path / "all" / name / f"{number}.{suffix}").touch()
+        (tmp_path / "all" / name).symlink_to(tmp_path / "one class")
     index = Fss1000(str(tmp_path / "all"), [str(real_data / "official-lists")])
     pairs = pair_list(index, "val", 0)
     supports = index.support_images(pairs)

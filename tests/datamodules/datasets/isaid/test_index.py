@@ -81,13 +81,6 @@ def test_the_authors_lists_are_verified_and_kept_in_their_order(tmp_path, lists)
     assert pairs.pairs == (("P9", 1), ("P5", 1)) and pairs.origin == "official, unverified"
 
 
-def test_a_folder_without_patches_says_what_is_expected(tmp_path):
-    with pytest.raises(
-        DataError, match=r"has no val/images and no val/semantic_png; expected val/images and val/seman"
-    ):
-        Isaid(str(tmp_path))
-
-
 def test_training_lists_are_those_of_the_other_folds_in_their_order(tmp_path):
     root = save_patches(save_patches(tmp_path, PATCHES), {"T2": [2, 6], "T1": [7, 11], "T3": [12]}, "train")
     index = Isaid(str(root))

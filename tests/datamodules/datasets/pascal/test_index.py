@@ -141,27 +141,6 @@ def test_root_may_be_a_folder_above(tmp_path: Path, inner: str) -> None:
     np.testing.assert_array_equal(index.label_map("2007_b"), MAPS["2007_b"])
 
 
-def test_absent_data_says_what_to_fetch(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught:
-        Pascal(str(tmp_path / "none"))
-    first, *rest = str(caught.value).splitlines()
-    assert first.endswith("none does not exist; expected VOC2012 with JPEGImages and SegmentationClassAug")
-    assert all(line.startswith("  ") for line in rest)
-    text = "\n".join(rest)
-    for fact in (
-        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
-        "VOCtrainval_11-May-2012.tar   md5 6cd6e144f989b92b3379bac3b3de84fd",
-        "benchmark.tgz                 md5 82b4d87ceb2ed10f6038a1cba92111cb",
-    ):
-        assert fact in text
-
-
-def test_absent_parts_are_all_named_at_once(tmp_path: Path) -> None:
-    (tmp_path / "VOC2012").mkdir()
-    with pytest.raises(DataError, match="VOC2012 has no JPEGImages and no SegmentationClassAug"):
-        Pascal(str(tmp_path))
-
-
 def test_label_map_without_its_photo_is_an_error(voc: Path) -> None:
     (voc / "JPEGImages" / "2007_b.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of 3 names in .*SegmentationClassAug have no image .*: 2007_b"):
