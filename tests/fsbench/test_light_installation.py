@@ -1,5 +1,6 @@
 """The packages of `pip install fsbench` are enough for reading results: the commands run beside them alone."""
 
+import json
 import re
 import subprocess
 import sys
@@ -18,11 +19,18 @@ from tests.fsbench.exchange.test_bundle import card_file, with_scores
 pytestmark = pytest.mark.skipif(not IS_CLONE, reason="pyproject.toml is a clone's")
 
 MAIN = """
-import sys
+import contextlib, io, json, sys
 sys.path += sys.argv[1:3]
 from fsbench.cli.main import main
-sys.exit(main(sys.argv[3:]))
+ended = []
+for words in json.loads(sys.argv[3]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(words)
+    ended.append([status, out.getvalue(), err.getvalue()])
+print(json.dumps(ended))
 """
+"""Runs commands one after another, and prints their statuses and outputs."""
 
 
 def requirements(*extras: str) -> list[str]:
@@ -61,16 +69,18 @@ class Installation:
             for top in tops:
                 (folder / top).symlink_to(Path(str(distribution.locate_file(top))))
 
-    def call(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in an isolated process, without the packages of the tests' own installation."""
-        command = [sys.executable, "-I", "-S", "-c", MAIN, str(REPOSITORY), str(self.folder), *words]
-        return subprocess.run(command, cwd=self.work, capture_output=True, text=True, check=False)
+    def call(self, *commands: list[str]) -> list[tuple[int, str, str]]:
+        """Run commands in one isolated process, without the packages of the tests' own installation.
 
-    def refused(self, *words: str) -> str:
-        """Return the line with which a command is refused."""
-        done = self.call(*words)
-        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
-        return done.stderr
+        Returns:
+            For each command its status, what it printed, and its errors.
+        """
+        asked = [str(REPOSITORY), str(self.folder), json.dumps(commands)]
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", MAIN, *asked], cwd=self.work, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return [tuple(ended) for ended in json.loads(done.stdout)]
 
 
 @pytest.fixture
@@ -83,7 +93,7 @@ def test_commands_that_compute_nothing(runs, tmp_path):
     bundles = tmp_path / "bundles"
     bundles.mkdir()
     bundle = str(bundles / "results.fsb")
-    for words in (
+    commands = [
         ["list"],
         ["protocols"],
         ["table", *runs, "--all"],
@@ -93,20 +103,27 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         ["verify", bundle],
         ["board", str(bundles), "--out", "site", "--strict"],
         ["weights", "list"],
-    ):
-        done = light.call(*words)
-        assert done.returncode == 0 and done.stdout, (words, done.stderr)
-    assert light.refused("report", *runs).endswith("pip install 'fsbench[plots]'\n")
-    for words in (["verify", bundle, "--predict", "1"], ["explain", *runs], ["bench", "--method", "prototype"]):
-        assert light.refused(*words).endswith("is not installed; get it with: pip install 'fsbench[run]'\n")
-    assert "did you mean 'prototype'" in light.refused("bench", "--method", "prototyp")
+    ]
+    missing = "is not installed; get it with: pip install 'fsbench[run]'\n"
+    refusals = [
+        (["report", *runs], "pip install 'fsbench[plots]'\n"),
+        (["verify", bundle, "--predict", "1"], missing),
+        (["explain", *runs], missing),
+        (["bench", "--method", "prototype"], missing),
+        (["bench", "--method", "prototyp"], "did you mean 'prototype'"),
+    ]
+    ended = light.call(*commands, *(words for words, _ in refusals))
+    for words, (status, out, err) in zip(commands, ended, strict=False):
+        assert status == 0 and out, (words, err)
+    for (words, expected), (status, _, err) in zip(refusals, ended[len(commands) :], strict=True):
+        assert status == 2 and len(err.splitlines()) == 1 and expected in err, (words, err)
 
 
 def test_commands_that_draw_plots(runs, tmp_path):
     installation = Installation(tmp_path / "packages", requirements("plots"), tmp_path)
-    for words in (["report", *runs, "--out", "pages"], ["compare", *runs, "--plot", "plot.svg"]):
-        done = installation.call(*words)
-        assert done.returncode == 0, done.stderr
+    commands = ["report", *runs, "--out", "pages"], ["compare", *runs, "--plot", "plot.svg"]
+    for status, _, err in installation.call(*commands):
+        assert status == 0, err
     assert (tmp_path / "pages" / "index.html").is_file() and (tmp_path / "plot.svg").is_file()
 
 
@@ -117,10 +134,10 @@ def test_the_light_installation_is_light():
     assert sum(file.stat().st_size for file in files if file.is_file() and file.suffix != ".pyc") < 300e6
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
-def test_missing_packages_are_told_with_their_extra(extra):
+def test_missing_packages_are_told_with_their_extra():
     """The table of errors.py is that of pyproject.toml, in the names by which packages are imported."""
     homes = metadata.packages_distributions()
-    named = {canonicalize_name(homes[package][0]) for package in EXTRAS[extra]}
-    lines = [line for line in requirements(extra) if not line.startswith("fsbench")][len(requirements()) :]
-    assert named == {canonicalize_name(re.split(r"[\[<>=]", line)[0]) for line in lines}
+    for extra, packages in EXTRAS.items():
+        named = {canonicalize_name(homes[package][0]) for package in packages}
+        lines = [line for line in requirements(extra) if not line.startswith("fsbench")][len(requirements()) :]
+        assert named == {canonicalize_name(re.split(r"[\[<>=]", line)[0]) for line in lines}, extra
