@@ -84,7 +84,7 @@ sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(call quoted,$(COUNT)) $$id
 
 test: $(STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'
-	$(PYTEST) -m 'not slow' --durations=15 --durations-min=2 $(if $(CHANGED),--changed $(filter-out 1,$(CHANGED))) $(ARGS)
+	$(PYTEST) -m 'not slow' --durations=15 --durations-min=2 $(if $(CHANGED),--changed=$(or $(filter-out 1,$(CHANGED)),'@{upstream}')) $(ARGS)
 
 test-all: $(STAMP)  ## run all tests: kills, whole trainings and every configuration, too
 	$(PYTEST) $(ARGS)

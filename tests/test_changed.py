@@ -1,19 +1,21 @@
-"""`pytest --changed`: which files of tests reach a changed file."""
+"""`pytest --changed`: which tests reach a changed file."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fsbench.paths import REPOSITORY
-from tests.changed import Reach, changed_files
+from tests.changed import Reach, changed_files, make_quick
+from tests.goldens.harness import find_cases
 
 FILES = sorted(path for path in (REPOSITORY / "tests").rglob("test_*.py"))
 
 
 def reached(*changed: str) -> set[str]:
-    """The files of tests that are run, as paths in the repository."""
+    """The files with tests that are run whatever their parameters, as paths in the repository."""
     reach = Reach(changed)
-    return {path.relative_to(REPOSITORY).as_posix() for path in FILES if reach.file_reaches(path)}
+    return {path.relative_to(REPOSITORY).as_posix() for path in FILES if reach.functions(path)}
 
 
 @pytest.mark.parametrize(
@@ -22,9 +24,10 @@ def reached(*changed: str) -> set[str]:
         ("methods/sansa/__init__.py", "tests/methods/test_sansa.py", "tests/fsbench/metrics/test_paired.py"),
         ("configs/methods/sansa.yaml", "tests/methods/test_sansa.py", "tests/fsbench/metrics/test_paired.py"),
         ("fsbench/metrics/confusion.py", "tests/fsbench/metrics/test_paired.py", "tests/test_lock.py"),
+        ("fsbench/protocols/fscs.py", "tests/fsbench/protocols/test_draws.py", "tests/fsbench/board/test_board.py"),
         ("fsbench/cli/explain.py", "tests/cli/results/test_explain.py", "tests/test_lock.py"),
+        ("fsbench/tryout/page/page.js", "tests/cli/images/test_demo_page.py", "tests/cli/run/test_flows.py"),
         ("fsbench/report/templates/base.html", "tests/fsbench/report/test_report.py", "tests/methods/test_persam.py"),
-        ("tests/goldens/kinds/sansa.py", "tests/goldens/test_goldens.py", "tests/methods/test_persam.py"),
         ("tests/methods/conftest.py", "tests/methods/test_sansa.py", "tests/test_lock.py"),
     ],
 )
@@ -39,11 +42,93 @@ def test_no_change_reaches_no_test_and_the_dependencies_all():
     assert all(Reach(["pyproject.toml"]).may_reach(path) for path in FILES)
 
 
-def test_a_method_is_tested_by_a_small_part():
-    assert len(reached("methods/emat.py")) < len(FILES) / 3
+@pytest.mark.parametrize(
+    ("changed", "most"),
+    [
+        ("methods/emat.py", 1 / 4),  # the method that examples name
+        ("methods/pfenet.py", 1 / 8),
+        ("fsbench/protocols/fscs.py", 1 / 6),
+        ("fsbench/tryout/page/page.js", 1 / 20),
+    ],
+)
+def test_a_change_is_tested_by_a_small_part(changed, most):
+    assert len(reached(changed)) < len(FILES) * most
+
+
+WORDS = """
+import pytest
+from fsbench.cli.main import main
+
+OTHERS = ["hsnet"]
+
+@pytest.fixture
+def told(capsys):
+    main(["table", "runs"])
+
+def helper():
+    return "prototype,emat"
+
+def test_names_a_method():
+    assert helper()
+
+def test_runs_a_command(told):
+    assert told
+
+def test_says_a_command():
+    assert "fsbench explain RUN"
+
+def test_uses_a_data_set():
+    assert ["demo"]
+
+@pytest.mark.parametrize("method", ["emat", *OTHERS])
+def test_has_parameters(method):
+    assert "a table"
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ("methods/emat.py", {"helper", "test_names_a_method"}),
+        ("fsbench/cli/table.py", {"told", "test_runs_a_command"}),
+        ("fsbench/cli/explain.py", {"test_says_a_command"}),
+        ("datamodules/datasets/demo/__init__.py", {"test_uses_a_data_set"}),
+        ("methods/hsnet.py", {"OTHERS"}),
+    ],
+)
+def test_a_test_reaches_what_its_function_uses(changed, expected, tmp_path, monkeypatch):
+    file = tmp_path / "tests" / "test_words.py"
+    file.parent.mkdir()
+    file.write_text(WORDS)
+    monkeypatch.setattr("tests.changed.REPOSITORY", tmp_path)
+    reach = Reach([changed])
+    assert set(reach.functions(file)) == expected
+    names = changed == "methods/emat.py"
+    assert reach.reaches(file, "test_has_parameters", {"method": "emat"}) == names
+    assert reach.reaches(file, "test_has_parameters", {"case": (1, ["hsnet,emat_seg"])}) == (
+        names or changed == "methods/hsnet.py"
+    )
+
+
+def test_a_golden_is_checked_where_its_check_or_what_that_imports_is_changed():
+    path = REPOSITORY / "tests/goldens/test_goldens.py"
+    cases = list(find_cases(path.parent, None, None, None))
+    for changed in ("tests/goldens/kinds/sansa.py", "methods/sansa/__init__.py"):
+        reach = Reach([changed])
+        assert reach.may_reach(path)
+        folders = {case.folder.name for case in cases if reach.reaches(path, "test_golden", {"case": case})}
+        assert "sansa" in folders and "bam" not in folders
+
+
+def test_a_slow_member_of_a_family_is_quick_and_a_slow_test_slow():
+    slow, member = pytest.mark.slow(5).mark, pytest.mark.slow.mark
+    item = SimpleNamespace(callspec=SimpleNamespace(marks=[member]), own_markers=[slow, member])
+    make_quick(item)
+    assert item.own_markers == [slow]
 
 
 def test_what_is_no_commit_is_refused():
-    with pytest.raises(pytest.UsageError, match=r"--changed: .*nosuch"):
-        changed_files("nosuch")
+    for word in ("nosuch", "tests/methods", "HEAD:tests"):
+        with pytest.raises(pytest.UsageError, match=rf"--changed: '{word}' is no commit"):
+            changed_files(word)
     assert all(not Path(file).is_absolute() for file in changed_files("HEAD"))

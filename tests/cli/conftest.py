@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from datamodules.datasets.demo.dataset import generate
+from fsbench.cli.main import main
 from fsbench.paths import REPOSITORY
 from tests.cli.commands import run_command
 from tests.warm import Warm
@@ -86,6 +87,14 @@ def warm(warm_process: Warm, tmp_path: Path) -> Callable[..., subprocess.Complet
         return warm_process.call(arguments, tmp_path, environment_of_test(tmp_path) | more)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def finished_runs(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished run of the prototype on the small data set, to look at or to copy."""
+    runs = tmp_path_factory.mktemp("finished") / "runs"
+    assert main(run_command("prototype", runs, small_demo, *FEW)) == 0
+    return runs
 
 
 @pytest.fixture

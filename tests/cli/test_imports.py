@@ -59,7 +59,8 @@ def wait_for_end(process: Running) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
 def test_runs_of_a_grid(trap, tmp_path, monkeypatch, devices):
     """In a fork, and in a process from nothing; both import the class that they are given, and so the trap if any."""
     monkeypatch.syspath_prepend(tmp_path)

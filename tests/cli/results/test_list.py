@@ -51,10 +51,14 @@ def test_a_number_of_batches_is_no_share_of_them(capsys, value):
     assert read == (value, value) and {type(number) for number in read} == {type(value)}
 
 
+SEGMENTERS = [name for name in names("methods") if task_of("methods", name) == "segmentation"]
+SEGMENTERS += [name for name, choice in aliases().items() if task_of("methods", choice.method) == "segmentation"]
+OFTEN = ("emat", "prototype", "hsnet", "sansa", "dcama_resnet50")
+"""One of each family, and an alias."""
+
+
 @pytest.mark.parametrize(
-    "method",
-    [name for name in names("methods") if task_of("methods", name) == "segmentation"]
-    + [name for name, choice in aliases().items() if task_of("methods", choice.method) == "segmentation"],
+    "method", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow(2)) for name in SEGMENTERS]
 )
 def test_paper_settings_of_every_method(method, small_demo):
     """The configuration of the official data sets, with the data and the weights that are at hand."""

@@ -1,20 +1,19 @@
 """`fsbench report` of a real run: its episodes are shown, and chosen ones run again as a manifest from the page."""
 
 import shlex
+import shutil
 
 import polars as pl
 import pytest
 from PIL import Image
 
+from fsbench.cli.main import main
 from tests.fsbench.report.test_report import data_file
 
 
-def test_a_real_run_is_explored(warm, bench_arguments, tmp_path):
-    runs, out = tmp_path / "runs", tmp_path / "report"
-    done = warm(*bench_arguments("prototype", runs))
-    assert done.returncode == 0, done.stderr
-    made = warm("report", str(runs), "--out", str(out), "--photo-side", "100")
-    assert made.returncode == 0, made.stderr
+def test_a_real_run_is_explored(finished_runs, tmp_path, capsys):
+    runs, out = shutil.copytree(finished_runs, tmp_path / "runs"), tmp_path / "report"
+    assert main(["report", str(runs), "--out", str(out), "--photo-side", "100"]) == 0, capsys.readouterr().err
     data, masks = (data_file(out / "study-1", name) for name in ("data", "masks-0-0"))
     names = {data["columns"]["query"][i] for i in range(9)}
     assert names <= set(data["images"]) and len(masks["predicted"]["0"]) == len(masks["truth"]) == 9
@@ -23,8 +22,8 @@ def test_a_real_run_is_explored(warm, bench_arguments, tmp_path):
     assert "What is not shown" not in (out / "study-1/explorer.html").read_text()
     for config in runs.glob("*/config.yaml"):
         config.unlink()
-    again = warm("report", str(runs), "--out", str(out))
-    assert again.returncode == 0 and "there is no config.yaml" in (out / "study-1/explorer.html").read_text()
+    assert main(["report", str(runs), "--out", str(out)]) == 0
+    assert "there is no config.yaml" in (out / "study-1/explorer.html").read_text()
 
 
 @pytest.mark.slow(30)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fsbench.cli.main import main
 from fsbench.papers.published import published_scores
 from fsbench.records.record import find_records
 from fsbench.tables.published.obstacles import why_not_comparable
@@ -65,14 +67,13 @@ def test_train_evaluate_and_find_again(fsbench, warm, bench_arguments, tmp_path)
     assert block["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(run.scores["mIoU"])
 
 
-def test_a_run_that_lost_its_counts_is_made_again_by_force(warm, run_arguments, tmp_path):
-    runs = tmp_path / "runs"
-    assert warm(*run_arguments("prototype", runs)).returncode == 0
+def test_a_run_that_lost_its_counts_is_made_again_by_force(finished_runs, small_demo, tmp_path, capsys):
+    runs = shutil.copytree(finished_runs, tmp_path / "runs")
     before = the_record(runs)
     (before.path / "episodes.parquet").unlink()
-    refused = warm(*run_arguments("prototype", runs))
-    assert refused.returncode == 2 and "run it again with FORCE=1" in refused.stderr.splitlines()[-1]
-    assert warm(*run_arguments("prototype", runs, "--run.force=true")).returncode == 0
+    assert main(run_command("prototype", runs, small_demo, *FEW)) == 2
+    assert "run it again with FORCE=1" in capsys.readouterr().err.splitlines()[-1]
+    assert main(run_command("prototype", runs, small_demo, *FEW, "--run.force=true")) == 0
     assert the_record(runs).run.counts_sha256 == before.run.counts_sha256
 
 
@@ -164,18 +165,16 @@ def finished_lines(runs):
     return sum(len(part.read_text().splitlines()) - 1 for part in runs.glob("*/evaluation/part-*.jsonl"))
 
 
-def test_stopped_evaluation_loses_nothing(spawn, warm, bench_arguments, run_arguments, tmp_path):
-    more = ["--data.episodes=40", "--data.eval_batch_size=1"]
-    process = spawn(*bench_arguments("prototype", tmp_path / "runs", *more), *pause_after(20))
-    wait_for(lambda: finished_lines(tmp_path / "runs") >= 20)
+def test_stopped_evaluation_loses_nothing(spawn, bench_arguments, small_demo, finished_runs, tmp_path):
+    one = "--data.eval_batch_size=1"
+    process = spawn(*bench_arguments("prototype", tmp_path / "runs", one), *pause_after(4))
+    wait_for(lambda: finished_lines(tmp_path / "runs") >= 4)
     interrupt(process, alone=True)
-    assert finished_lines(tmp_path / "runs") == 20 and not find_records(tmp_path / "runs")
-    done = warm(*run_arguments("prototype", tmp_path / "runs", *more))
-    assert done.returncode == 0, done.stderr
+    assert finished_lines(tmp_path / "runs") == 4 and not find_records(tmp_path / "runs")
+    assert main(run_command("prototype", tmp_path / "runs", small_demo, *FEW, one)) == 0
     record = the_record(tmp_path / "runs")
-    assert "evaluation: 20 of 40 episodes are left" in (record.path / "run.log").read_text()
-    assert warm(*run_arguments("prototype", tmp_path / "whole", *more)).returncode == 0
-    assert the_record(tmp_path / "whole").run.counts_sha256 == record.run.counts_sha256
+    assert "evaluation: 5 of 9 episodes are left" in (record.path / "run.log").read_text()
+    assert the_record(finished_runs).run.counts_sha256 == record.run.counts_sha256
 
 
 @pytest.mark.slow(30)

@@ -95,7 +95,6 @@ DEFECTS = {
     ),
     "metric": ("fsbench.metrics.episodic.count", off_by_a_pixel, "prototype", " tp "),
     "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
-    "training sampler": ("datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized mask": ("fsbench.protocols.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
 }
 """One of each figure that may move: losses, counts, episodes, predictions."""
