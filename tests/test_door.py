@@ -27,12 +27,6 @@ EXCEPTIONS = {
     "fsbench/regression/run.py": ["yaml.safe_load", "(cases.FOLDER / 'cases.yaml').read_text"],
     "fsbench/tables/published/scores.py": ["path.open"],
     "datamodules/lists/official.py": ["(folder / FILE).open"],
-    "fsbench/board/pages.py": [
-        "(OWN / 'board.css').read_text",
-        "(OWN / 'board.js').read_text",
-        "(TEMPLATES / 'report.js').read_text",
-        "(TEMPLATES / 'style.css').read_text",
-    ],
     "fsbench/board/repository.py": ["(FILES / name).read_text"],
     "fsbench/report/pages.py": ["(folder / 'apart.svg').read_text"],  # drawn a line before, in a temporary folder
     "fsbench/report/explorer/page.py": [

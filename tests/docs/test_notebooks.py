@@ -7,6 +7,7 @@ import pytest
 from fsbench.paths import REPOSITORY
 
 
+@pytest.mark.slow(12)
 def test_the_notebook_of_predict_runs(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

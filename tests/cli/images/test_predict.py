@@ -265,6 +265,7 @@ def test_a_torn_journal_loses_only_its_last_line(photos, support, tmp_path):
     assert "(5 of them before)" in said
 
 
+@pytest.mark.slow(12)
 def test_ctrl_c_leaves_what_is_finished(small_demo, support, tmp_path, spawn):
     """It cannot come to its end before: it writes a line for each photo to a pipe that has no room for all of them."""
     query = tmp_path / "query"

@@ -29,6 +29,7 @@ def test_cost_tells_parameters_arithmetic_time_and_memory_by_shots(capsys):
     assert "GMAC" in printed and "hsnet" in printed and "CPU, " in printed
 
 
+@pytest.mark.slow(3)
 def test_weights_that_training_begins_with_are_counted_once(capsys):
     arguments = ["--image-size", "33", "--repeats", "1", "--shots", "1", "--format", "json"]
     assert main(["cost", "--method", "pspnet", *arguments]) == 0
@@ -50,6 +51,7 @@ def test_a_prediction_of_minutes_is_made_once(monkeypatch):
     assert len(calls) == 1 and gmac == pytest.approx(1e-3) and seconds > 0 and basis == "one prediction"
 
 
+@pytest.mark.slow(3)
 def test_thousands_of_prompts_are_extrapolated_from_few():
     class Prompter:
         prompts = 0

@@ -58,6 +58,7 @@ def made(small_demo, tmp_path_factory):
     return make
 
 
+@pytest.mark.slow(4)
 def test_every_method_side_by_side(made, tmp_path, capsys):
     methods = ["prototype", "emat", "dcama"]
     records = {method: made(method) for method in methods}

@@ -17,11 +17,11 @@ def facts(record: Record) -> dict:
     return json.loads(json.dumps(run).replace(str(record.path.parent), "RUNS"))
 
 
-@pytest.mark.parametrize("method", ["prototype", pytest.param("emat", marks=pytest.mark.slow)])
-def test_runs_of_bench_leave_the_same_records(warm, run_arguments, bench_arguments, tmp_path, method):
-    bench = warm(*bench_arguments(method, "bench"))
+@pytest.mark.slow(20)
+def test_runs_of_bench_leave_the_same_records(warm, run_arguments, bench_arguments, tmp_path):
+    bench = warm(*bench_arguments("emat", "bench"))
     assert bench.returncode == 0, bench.stderr
-    alone = warm(*run_arguments(method, "alone"))
+    alone = warm(*run_arguments("emat", "alone"))
     assert alone.returncode == 0, alone.stderr
     (ours,), (theirs,) = (find_records(tmp_path / name) for name in ("bench", "alone"))
     assert facts(ours) == facts(theirs) and ours.episodes.equals(theirs.episodes)

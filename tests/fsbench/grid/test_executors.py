@@ -9,6 +9,7 @@ from fsbench.grid.executors import Job, LocalProcesses, Submitit
 from fsbench.grid.run import last_lines
 
 
+@pytest.mark.slow(5)
 def test_a_process_that_is_stopped_ends(tmp_path):
     job = Job(("--config=/dev/stdin",), tmp_path / "log")
     (process,) = LocalProcesses(1).start([job])

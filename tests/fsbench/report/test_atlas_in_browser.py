@@ -153,6 +153,7 @@ def test_an_island_leads_to_its_rows_whatever_is_filtered_and_marks_go_along(chr
         assert "FSSAM: not proven by a run" in text
 
 
+@pytest.mark.slow(2)
 def test_narrow_and_dark(chromium, page_file):
     phone = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
     with opened(chromium, page_file, **phone) as page:

@@ -102,6 +102,7 @@ def test_hostile_names_are_words_of_the_explorer(chromium, site):
         assert any(option.startswith("<script>alert(1)</script>m0") for option in options)
 
 
+@pytest.mark.slow(2)
 def test_long_names_and_commands_are_readable(chromium, site):
     study = study_with(site, "variant_" * 8)
     for path in (site / "index.html", study / "index.html", study / "runs.html"):
@@ -115,6 +116,7 @@ def test_long_names_and_commands_are_readable(chromium, site):
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow(1)
 def test_a_dot_of_an_interval_is_round(chromium, site):
     for name in ("index.html", "study-1/index.html"):
         with opened(chromium, site / name, viewport={"width": 1400, "height": 900}) as page:

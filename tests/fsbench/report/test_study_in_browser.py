@@ -45,6 +45,7 @@ def query(page):
     return page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
 
 
+@pytest.mark.slow(2)
 def test_rows_are_ordered_and_the_order_stays_in_the_address(chromium, page_file):
     with opened(chromium, page_file) as page:
         ranked = methods(page)
@@ -63,6 +64,7 @@ def test_rows_are_ordered_and_the_order_stays_in_the_address(chromium, page_file
         assert methods(page) == sorted(ranked, key=str.lower)
 
 
+@pytest.mark.slow(1)
 def test_rows_and_columns_are_chosen(chromium, page_file):
     with opened(chromium, page_file, viewport={"width": 1400, "height": 900}) as page:
         usual = [
@@ -218,6 +220,7 @@ def test_differences_of_any_two_methods(chromium, page_file, study):
         assert page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('b')") == ["=fair"]
 
 
+@pytest.mark.slow(2)
 def test_classes_are_compared_with_any_method(chromium, page_file, study):
     classes = heat.class_heat_map(study, "mIoU")
 

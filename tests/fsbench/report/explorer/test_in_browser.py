@@ -38,6 +38,7 @@ def test_masks_are_decoded_as_pycocotools_does(chromium):
     page.context.close()
 
 
+@pytest.mark.slow(2)
 def test_a_brushed_rectangle_chooses_the_episodes_in_it(reading):
     with reading() as reader:
         assert reader.shown() == 48
@@ -243,6 +244,7 @@ def test_everything_has_a_name(reading):
         assert "IoU: A " in tile and tile.startswith("Fold ")
 
 
+@pytest.mark.slow(1)
 def test_the_command_that_explains_the_open_episode(reading):
     with reading("episode=1.3&a=m1&b=m0") as reader:
         command, (m0, m1) = reader.page.locator("#explain-command"), reader.data["folds"][1]["runs"]
@@ -252,6 +254,7 @@ def test_the_command_that_explains_the_open_episode(reading):
         expect(command).to_have_text(f"fsbench explain {m1} --episode 3")
 
 
+@pytest.mark.slow(1)
 def test_phone_dark_and_print(reading):
     with reading("episode=0.2", viewport={"width": 390, "height": 800}, color_scheme="dark") as reader:
         page = reader.page

@@ -13,6 +13,7 @@ from tests.fsbench.report.explorer.reader import Reader, expect
 from tests.fsbench.report.test_in_browser import opened
 
 
+@pytest.mark.slow(2)
 def test_an_address_shows_the_same_again(reading):
     fragment = (
         "a=m1&b=m0&order=worst&class=2&size=0+500&brush=0+900+0+1000&episode=1.3&layers=truth+errors&split=30&zoom=2"
@@ -34,6 +35,7 @@ def test_an_address_shows_the_same_again(reading):
         assert again.shown() <= 48 and page.locator("#viewer-empty").is_visible()  # nonsense is left out
 
 
+@pytest.mark.slow(3)
 def test_tags_stay_and_travel(reading, tmp_path):
     with reading("order=list&episode=0.4&fold=0") as reader:
         page = reader.page

@@ -5,6 +5,7 @@ import zlib
 from base64 import b64encode
 
 import numpy as np
+import pytest
 from pycocotools import mask as coco
 
 from fsbench.report.explorer.files import write_data_file
@@ -84,6 +85,7 @@ def test_attention_is_a_layer_of_the_method_that_has_it(reading):
         assert reader.hash()["layers"] == ["attention"]
 
 
+@pytest.mark.slow(1)
 def test_attention_lies_over_a_gray_image(chromium):
     """In browsers without `filter` on a canvas (Safari), too."""
     page = chromium.new_page()
@@ -107,6 +109,7 @@ def test_attention_lies_over_a_gray_image(chromium):
     page.context.close()
 
 
+@pytest.mark.slow(2)
 def test_a_layer_chosen_while_another_loads_is_drawn(reading):
     """The soft masks arrive after the key and before the next frame: a drawing goes on with others than it loaded."""
     with reading("order=list&a=m0&b=m1&episode=0.3&layers=&split=100") as reader:
@@ -132,6 +135,7 @@ def test_a_layer_chosen_while_another_loads_is_drawn(reading):
         assert page.evaluate(colors) > 50  # of the heat; without it there are none
 
 
+@pytest.mark.slow(2)
 def test_maps_that_are_none_are_left_out(chromium, study, tmp_path):
     study = shutil.copytree(study, tmp_path / "damaged")
     contents = [b"no stream", *map(zlib.compress, (b"another size", bytes(4096), b"\xff" * 4104))]
