@@ -6,16 +6,15 @@ from types import SimpleNamespace
 import pytest
 
 from fsbench.paths import REPOSITORY
-from tests.changed import Reach, changed_files, make_quick
-from tests.goldens.harness import find_cases
+from tests.changed import Reach, changed_files, file_words, make_quick
 
 FILES = sorted(path for path in (REPOSITORY / "tests").rglob("test_*.py"))
 
 
 def reached(*changed: str) -> set[str]:
-    """The files with tests that are run whatever their parameters, as paths in the repository."""
+    """The files of which tests are run whatever their parameters, as paths in the repository."""
     reach = Reach(changed)
-    return {path.relative_to(REPOSITORY).as_posix() for path in FILES if reach.functions(path)}
+    return {path.relative_to(REPOSITORY).as_posix() for path in FILES if reach.some_reach(path)}
 
 
 @pytest.mark.parametrize(
@@ -45,9 +44,9 @@ def test_no_change_reaches_no_test_and_the_dependencies_all():
 @pytest.mark.parametrize(
     ("changed", "most"),
     [
-        ("methods/emat.py", 1 / 4),  # the method that examples name
-        ("methods/pfenet.py", 1 / 8),
-        ("fsbench/protocols/fscs.py", 1 / 6),
+        ("methods/emat.py", 1 / 3),  # the method that examples name
+        ("methods/pfenet.py", 1 / 6),
+        ("fsbench/protocols/fscs.py", 1 / 4),
         ("fsbench/tryout/page/page.js", 1 / 20),
     ],
 )
@@ -61,63 +60,37 @@ from fsbench.cli.main import main
 
 OTHERS = ["hsnet"]
 
-@pytest.fixture
-def told(capsys):
-    main(["table", "runs"])
-
-def helper():
-    return "prototype,emat"
-
 def test_names_a_method():
-    assert helper()
+    assert "prototype,emat"
 
-def test_runs_a_command(told):
-    assert told
+def test_runs_a_command():
+    main(["table", "runs"])
 
 def test_says_a_command():
     assert "fsbench explain RUN"
 
 def test_uses_a_data_set():
     assert ["demo"]
-
-@pytest.mark.parametrize("method", ["emat", *OTHERS])
-def test_has_parameters(method):
-    assert "a table"
 """
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ("methods/emat.py", {"helper", "test_names_a_method"}),
-        ("fsbench/cli/table.py", {"told", "test_runs_a_command"}),
+        ("methods/emat.py", {"test_names_a_method"}),
+        ("fsbench/cli/table.py", {"test_runs_a_command"}),
         ("fsbench/cli/explain.py", {"test_says_a_command"}),
         ("datamodules/datasets/demo/__init__.py", {"test_uses_a_data_set"}),
-        ("methods/hsnet.py", {"OTHERS"}),
+        ("configs/methods/hsnet.yaml", {"shared"}),
+        ("fsbench/cli/demo.py", set()),
     ],
 )
-def test_a_test_reaches_what_its_function_uses(changed, expected, tmp_path, monkeypatch):
-    file = tmp_path / "tests" / "test_words.py"
-    file.parent.mkdir()
+def test_a_test_is_chosen_by_its_own_words_and_by_those_that_all_share(changed, expected, tmp_path):
+    file = tmp_path / "test_words.py"
     file.write_text(WORDS)
-    monkeypatch.setattr("tests.changed.REPOSITORY", tmp_path)
-    reach = Reach([changed])
-    assert set(reach.functions(file)) == expected
-    names = changed == "methods/emat.py"
-    assert reach.reaches(file, "test_has_parameters", {"method": "emat"}) == names
-    assert reach.reaches(file, "test_has_parameters", {"case": (1, ["hsnet,emat_seg"])}) == (
-        names or changed == "methods/hsnet.py"
-    )
-
-
-def test_a_golden_is_checked_where_its_check_or_what_that_imports_is_changed():
-    path = REPOSITORY / "tests/goldens/test_goldens.py"
-    cases = list(find_cases(path.parent, None, None, None))
-    for changed in ("tests/goldens/kinds/sansa.py", "methods/sansa/__init__.py"):
-        reach = Reach([changed])
-        assert reach.may_reach(path)
-        folders = {case.folder.name for case in cases if reach.reaches(path, "test_golden", {"case": case})}
-        assert "sansa" in folders and "bam" not in folders
+    words, reach = file_words(file), Reach([changed])
+    assert {name for name, own in words.of_tests.items() if reach._are_reached(own)} == expected - {"shared"}
+    assert reach._are_reached(words.shared) == ("shared" in expected)
 
 
 def test_a_slow_member_of_a_family_is_quick_and_a_slow_test_slow():
