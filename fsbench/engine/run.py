@@ -48,6 +48,7 @@ def run(experiment: Experiment) -> Record | None:
 
     Raises:
         FsbenchError: the run cannot be done or finished; its log says the same.
+        KeyboardInterrupt: it was interrupted.
     """
     if experiment.is_done:
         return experiment.record()
@@ -59,6 +60,10 @@ def run(experiment: Experiment) -> Record | None:
             record = _train_and_evaluate(experiment, directory)
         except MisconfigurationException as error:
             raise SettingsError(f"trainer: {error}") from error
+        except SystemExit as ended:
+            if isinstance(ended.__context__, KeyboardInterrupt):  # which Lightning's Trainer turns into exit(1)
+                raise KeyboardInterrupt from None
+            raise
         if record is None:
             return None
         directory.publish()

@@ -165,9 +165,10 @@ def finished_lines(runs):
     return sum(len(part.read_text().splitlines()) - 1 for part in runs.glob("*/evaluation/part-*.jsonl"))
 
 
-def test_stopped_evaluation_loses_nothing(spawn, bench_arguments, small_demo, finished_runs, tmp_path):
-    one = "--data.eval_batch_size=1"
-    process = spawn(*bench_arguments("prototype", tmp_path / "runs", one), *pause_after(4))
+@pytest.mark.parametrize("command", ["bench_arguments", pytest.param("run_arguments", marks=pytest.mark.slow(10))])
+def test_stopped_evaluation_loses_nothing(spawn, request, command, small_demo, finished_runs, tmp_path):
+    one, arguments = "--data.eval_batch_size=1", request.getfixturevalue(command)
+    process = spawn(*arguments("prototype", tmp_path / "runs", one), *pause_after(4))
     wait_for(lambda: finished_lines(tmp_path / "runs") >= 4)
     interrupt(process, alone=True)
     assert finished_lines(tmp_path / "runs") == 4 and not find_records(tmp_path / "runs")
