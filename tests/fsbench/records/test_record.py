@@ -85,6 +85,8 @@ def test_order_and_repetition_of_results_do_not_matter():
     assert len({counts_sha256(frame) for frame in frames}) == 1
     assert frames[1]["episode"].to_list() == [e for e in range(4) for _ in range(3)]
     assert frames[0].filter(pl.col("slot") == 0)["query"].to_list() == ["q0", "q0", "q1", "q1"]
+    other = [row | {"tp": row["tp"] + 1} for row in rows([2], 2)]  # an answer that came again counts as it came first
+    assert counts_sha256(to_frame(rows(range(4), 2) + other, manifest(4, 2))) == counts_sha256(frames[0])
 
 
 def test_one_pixel_changes_the_hash():
