@@ -41,7 +41,7 @@ OTHERS = {1: [(0, 8), (2, 3)], 2: [(0, 3), (2, 8), (2, 1)], 4: [(0, 1), (2, 8)]}
 FAMILIES = ("prototype", "emat", "hsnet", "pfenet", "fssdino", "persam_f", "matcher", "metaoptnet")
 """Methods that are run in all of them: without training, by attention, of correlations, of base classes, with soft
 scores, with steps in each episode, with draws, and of classification."""
-STARTED = ("prototype", "cst", "dcama_resnet50", "matcher")
+STARTED = ("cst", "matcher")
 """Segmenters in processes that Lightning starts, with `CLASSIFIERS["vpt"]`."""
 
 PROTOCOLS = ("fscs", "hsnet", "pfenet")
