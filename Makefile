@@ -10,7 +10,8 @@ METHOD      ?= prototype,emat
 DATASET     ?= demo
 COUNT       ?= 20
 CASES       ?= 20000
-JOBS        ?= auto
+# one more process of tests than cores: some of them wait for others
+JOBS        ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 WANDB_PROJECT ?= fsbench
 FORCE_BUILD ?= FALSE
 

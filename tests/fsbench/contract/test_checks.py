@@ -31,9 +31,10 @@ BROKEN = {
     "overfit": (broken.LearnsNothing, "loss 1 before and 1 after 100 steps"),
     "memory": (broken.Leaks, "live tensors"),
 }
+EACH = [pytest.param(name, marks=pytest.mark.slow(3)) if name == "memory" else name for name in CHECKS]
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_method_that_breaks_the_rule_is_found(name):
     method, message = BROKEN[name]
     outcome = run_check(name, Subject(method, 32, memory_episodes=40))
@@ -95,7 +96,7 @@ def test_attention_has_a_meaning_is_a_share_and_costs_nothing_unasked(method, me
     assert outcome.status == "failed" and re.search(message, outcome.text), outcome
 
 
-@pytest.mark.parametrize("name", [name for name in CHECKS if name not in ("another-process", "overfit")])
+@pytest.mark.parametrize("name", [name for name in EACH if name not in ("another-process", "overfit")])
 def test_a_sound_method_passes(name):
     outcome = run_check(name, Subject(broken.Sound, 32, memory_episodes=40))
     assert outcome.status == "ok", outcome
