@@ -12,7 +12,7 @@ from fsbench.tables.layout import Sheet
 
 
 class Section(NamedTuple):
-    """What a page shows of a table.
+    """A table of an analysis, as a page shows it.
 
     Attributes:
         table: the table itself.

@@ -3,7 +3,7 @@
 from fsbench.contract.suite import CHECKS
 
 ONE_EPOCH = ["--model.epochs=1"]
-"""Of those that tune a network in each episode."""
+"""Argument of methods that tune a network in each episode."""
 OPTIONS = {
     **dict.fromkeys(("ft", "vpt", "lora", "ssf", "fort", "fort_lora", "fort_ssf"), ONE_EPOCH),
     "lora_probe_dense": ["--model.tuning_steps=1"],

@@ -55,7 +55,7 @@ def plain_formulas() -> Iterator[None]:
 
 
 class HSNetEpisode:
-    """What HSNet computes of an episode, 1-way 1-shot, in the plain form and in the suite's.
+    """HSNet's arithmetic of a 1-way 1-shot episode, in the plain form and in the suite's.
 
     The plain form is that of §4: BatchNorms of their own, a copy of every block's sum before its last ReLU, one
     correlation for every block, which are then stacked. Weights and images are random.

@@ -16,7 +16,7 @@ def costs(rows: int, columns: int, seed: int) -> np.ndarray:
 
 
 def one_program(cost: np.ndarray) -> float:
-    """The same by a single linear program of all ways."""
+    """Return the transport cost, computed by one linear program of all ways."""
     rows, columns = cost.shape
     of_row = np.repeat(np.eye(rows), columns, axis=1)
     of_column = np.tile(np.eye(columns), rows)

@@ -35,12 +35,13 @@ def records(tmp_path_factory):
     drawn = write_study(tmp_path_factory.mktemp("runs"), qualities, folds=1, classes=4, episodes=60)
     for number, record in enumerate(drawn):
         own = {"method": {"name": "aaabbc"[number]}, "training": {"epochs": 80 + (number == 4)}}
+        own |= {"support_annotation": kinds[number]} if kinds[number] != "mask" else {}
         run = record.run.as_json() | {"identity": record.run.identity.as_json() | own}
-        found.append(annotated(written(record.path, record.episodes, **run), kinds[number]))
+        found.append(written(record.path, record.episodes, **run))
     return found
 
 
-def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys, monkeypatch):
+def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     (table,) = annotation_tables(records, resamples=200)
     assert [(loss.method, loss.annotation) for loss in table.losses] == [("a", "box"), ("a", "point")]
     masks, boxes, points = records[:3]
@@ -64,15 +65,20 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys, monke
     ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
     assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == table.losses
-    monkeypatch.setattr("fsbench.cli.analysis.finished_records", lambda folders: (records, []))  # as they are
+    words = ["annotations", *(str(record.path) for record in records), "--resamples", "100"]
     (tmp_path / "own.png").write_bytes(b"a photo")
-    assert main(["annotations", str(tmp_path), "--plot", str(tmp_path / "own.png"), "--resamples", "100"]) == 2
+    assert main([*words, "--plot", str(tmp_path / "own.png")]) == 2
     assert "cannot be read as a figure of fsbench" in capsys.readouterr().err
     assert (tmp_path / "own.png").read_bytes() == b"a photo"
     out = tmp_path / "losses"
-    assert main(["annotations", str(tmp_path), "--metrics", "FB-IoU", "--resamples", "100", "--out", str(out)]) == 0
-    assert "FB-IoU by what the supports are labelled with, fold 0" in capsys.readouterr().out
-    assert {"annotations.txt", "annotations.csv", "annotations.json"} < {file.name for file in out.iterdir()}
+    assert main([*words, "--metrics", "FB-IoU", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "FB-IoU by what the supports are labelled with, fold 0" in printed
+    assert (out / "annotations.txt").read_text().split() == printed.split()  # wrapped
+    assert {"annotations.csv", "annotations.json"} < {file.name for file in out.iterdir()}
+    (out / "notes.md").write_text("mine")
+    assert main([*words, "--out", str(out)]) == 2 and "notes.md" in capsys.readouterr().err
+    assert (out / "notes.md").read_text() == "mine" and len(list(out.iterdir())) == 5
 
 
 def test_runs_without_masks_beside_them_have_no_losses(records):

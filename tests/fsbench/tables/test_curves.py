@@ -39,7 +39,7 @@ def records(tmp_path_factory):
     return found
 
 
-def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, monkeypatch):
+def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     (table,) = curve_tables(records, resamples=100, paired_resamples=100)
     assert table.axis == "shot" and table.numbers == [1, 5, 20] and table.nested
     assert [(c.method, [p.number for p in c.points]) for c in table.curves] == [("a", [1, 5, 20]), ("b", [1, 5])]
@@ -59,8 +59,7 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys, 
     axis = Figure().subplots()
     plot_panel(axis, table, "peak_mib")
     assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
-    monkeypatch.setattr("fsbench.cli.analysis.finished_records", lambda folders: (records, []))  # as they are
-    assert main(["curves", str(tmp_path), "--by", "shot", "--format", "csv"]) == 0
+    assert main(["curves", *(str(record.path) for record in records), "--by", "shot", "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("test,axis,method,number")
     assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
 

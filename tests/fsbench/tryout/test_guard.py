@@ -18,7 +18,7 @@ KNOWN = HERE | {"cookie": f"a=b; fsbench-demo-7860={TOKEN}"}
 
 
 class Page:
-    """What is guarded: it counts what it is asked, and answers 200."""
+    """A stand-in for the guarded page: it counts its requests and answers 200."""
 
     def __init__(self) -> None:
         self.asked = 0

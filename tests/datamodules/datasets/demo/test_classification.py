@@ -18,18 +18,15 @@ def digest(root: Path) -> str:
     return hashlib.sha256(b"".join(pixels)).hexdigest()
 
 
-def test_demo_photos_are_drawn_once_and_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_generate, real_current = classification.generate, classification.is_current
-    monkeypatch.setattr(classification, "generate", lambda root, seed: real_generate(root, seed, 1))
-    monkeypatch.setattr(classification, "is_current", lambda root, seed: real_current(root, seed, 1))
-    index = DemoImages(str(tmp_path / "one"))
+def test_demo_photos_are_drawn_once_and_the_same(tmp_path: Path) -> None:
+    index = DemoImages(str(tmp_path / "all"))
     assert sorted(index.class_names) == sorted(object_class(number).name for number in range(1, 21))
-    assert [len(images) for images in index.images] == [1] * 20
-    drawn = (tmp_path / "one" / classification.DESCRIPTION).stat().st_mtime_ns
-    DemoImages(str(tmp_path / "one"))
-    assert (tmp_path / "one" / classification.DESCRIPTION).stat().st_mtime_ns == drawn
-    DemoImages(str(tmp_path / "two"))
-    DemoImages(str(tmp_path / "three"), seed=1)
+    assert [len(images) for images in index.images] == [classification.PER_CLASS] * 20
+    drawn = (tmp_path / "all" / classification.DESCRIPTION).stat().st_mtime_ns
+    DemoImages(str(tmp_path / "all"))
+    assert (tmp_path / "all" / classification.DESCRIPTION).stat().st_mtime_ns == drawn
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        classification.generate(tmp_path / name, seed, per_class=1)
     assert digest(tmp_path / "two") == digest(tmp_path / "one") != digest(tmp_path / "three")
     save(tmp_path / "mine/a/1.jpg")
     with pytest.raises(DataError, match="holds files that are not the demo's"):
