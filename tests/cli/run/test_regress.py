@@ -95,6 +95,7 @@ DEFECTS = {
     ),
     "metric": ("fsbench.metrics.episodic.count", off_by_a_pixel, "prototype", " tp "),
     "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
+    "training sampler": ("datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized mask": ("fsbench.protocols.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
 }
 """One of each figure that may move: losses, counts, episodes, predictions."""
@@ -114,7 +115,10 @@ SCORES = {
 """Defects in what follows from the counts, for which no method need run."""
 
 
-@pytest.mark.parametrize("defect", DEFECTS)
+@pytest.mark.parametrize(
+    "defect",
+    [pytest.param(name, marks=pytest.mark.slow(3)) if name == "training sampler" else name for name in DEFECTS],
+)  # its loss stands for it in the quick tests
 def test_a_defect_of_one_line_is_seen(defect, run, accepted, tmp_path, monkeypatch):
     """In a loss, the metric, the samplers, the loader."""
     target, change, method, said = DEFECTS[defect]
