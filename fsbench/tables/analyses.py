@@ -1,7 +1,8 @@
 """Analyses of finished runs: what the supports' choice, their annotation and numbers such as K do to the scores."""
 
 from fsbench.tables.analysis import Analysis
-from fsbench.tables.annotations import losses, plot
+from fsbench.tables.annotations import layout as annotations_layout
+from fsbench.tables.annotations import plot as annotations_plot
 from fsbench.tables.annotations.losses import AnnotationTable
 from fsbench.tables.supports import layout as supports_layout
 from fsbench.tables.supports import plot as supports_plot
@@ -22,10 +23,10 @@ SUPPORTS = Analysis[SensitivityTable](
 )
 ANNOTATIONS = Analysis[AnnotationTable](
     "annotations",
-    losses.to_sheet,
-    losses.COLUMNS,
-    losses.lines,
-    plot.panels,
+    annotations_layout.to_sheet,
+    annotations_layout.COLUMNS,
+    annotations_layout.lines,
+    annotations_plot.panels,
     height=lambda table: 1.5 + 0.8 * len(table.methods),
     width=7.0,
     named_rows=True,
