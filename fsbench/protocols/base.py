@@ -157,6 +157,22 @@ class Protocol(ABC):
             DataError: a file cannot be decoded, or image and label map differ in size.
         """
 
+    def support_boxes(self, index: Any, episode: Any) -> "Sequence[Sequence[Any]] | None":
+        """Return a box for each support of an episode, by way, where the test tells boxes; None where it tells masks.
+
+        A box is (x, y, width, height) in pixels of its image, or None where a support has none.
+        """
+        return None
+
+    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
+        """Return the size (h, w) of a label map that is asked for, of a query of `size` (H, W); only of masks.
+
+        Args:
+            size: of the query.
+            image_size: side of the images that are answered; needed where pixels are counted at that size.
+        """
+        return size
+
     @abstractmethod
     def separate(self, batch: Any) -> tuple[Any, list[Any]]:
         """Split a batch of items into what a method sees and what its answers are counted against, one an episode."""

@@ -155,6 +155,11 @@ class Classification(Protocol):
         """Return the episodes as a method sees them, with mixed queries: their order says nothing of their classes."""
         return [episode.mixed(_query_order(episode)) for episode in batch], list(batch)
 
+    def query_order(self, episode: ClassificationEpisode, seed: int = 0) -> list[int]:
+        """Return the order in which the queries of an episode are shown, of places in them way by way."""
+        count = sum(map(len, episode.query))
+        return [int(place) for place in np.random.default_rng([seed, episode.index, count]).permutation(count)]
+
     def numbers(self, batch: "Sequence[ImageEpisode]") -> list[int]:
         return [episode.index for episode in batch]
 

@@ -194,6 +194,13 @@ class FSSSAM3(TestAlone):
 
         return load_episode(index, episode, config, files, box_test(index).box)
 
+    def support_boxes(self, index: SegmentationIndex, episode: Episode) -> list[list[Box | None]]:
+        box = box_test(index).box
+        return [
+            [box(name, number, index.label_map(name) == index.label_values(name, [number])[0]) for name in names]
+            for number, names in zip(episode.classes, episode.supports, strict=True)
+        ]
+
     def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
         """List the classes that occurred (§6.6)."""
         return sorted(set(frame["class_id"].to_list()) - {0})

@@ -348,6 +348,9 @@ class Segmentation(Protocol):
 
     # How is a prediction counted?
 
+    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
+        return self.geometry.answer_size(size, image_size)
+
     def separate(self, batch: "EpisodeBatch") -> "tuple[EpisodeBatch, list[EpisodeTruth]]":
         return batch.without_truth(), batch.truths()
 

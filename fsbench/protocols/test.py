@@ -1,0 +1,209 @@
+"""A test: its episodes, its data, and the protocol that says how answers to them are counted.
+
+Everything that evaluates shares it: a run of the suite, a function in Python, a file of masks from anywhere.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.data.image_io import read_view
+from fsbench.data.label_maps import Box, way_labels
+from fsbench.episodes.episode import ClassificationEpisode, Episode
+from fsbench.episodes.manifest import Manifest
+from fsbench.errors import SettingsError
+from fsbench.protocols.base import Protocol
+
+
+@dataclass(frozen=True)
+class Support:
+    """A labelled image of an episode, which is read when it is asked for.
+
+    Attributes:
+        index: the data set.
+        name: of the image in it.
+        number: number of the class that it is labelled with.
+        box: (x, y, width, height) in pixels where the test tells a box and no mask; None elsewhere.
+    """
+
+    index: Any
+    name: str
+    number: int
+    box: Box | None = None
+
+    @property
+    def file(self) -> Path:
+        """File of the image."""
+        return Path(self.index.image_path(self.name))
+
+    @property
+    def image(self) -> np.ndarray:
+        """The image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
+        return _pixels(self.index, self.name)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Labels (H, W) uint8: 1 on the class, 255 void, else 0. Raises DataError where they cannot be decoded."""
+        return way_labels(self.index.label_map(self.name), self.index.label_values(self.name, [self.number]))
+
+
+@dataclass(frozen=True)
+class VisibleEpisode:
+    """An episode as whoever answers it sees it, without its truth; images are read when they are asked for.
+
+    Attributes:
+        index: the data set.
+        number: of the episode in its manifest.
+        query_name: of the query image in the data set.
+        classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
+        supports: by way, the K labelled images; none of a base class that methods are to know by their training.
+        answer_size: gives the size of an answer for a query of a size, both (height, width).
+    """
+
+    index: Any
+    number: int
+    query_name: str
+    classes: tuple[int, ...]
+    supports: tuple[tuple[Support, ...], ...]
+    answer_size: Callable[[tuple[int, int]], tuple[int, int]]
+
+    @property
+    def query_file(self) -> Path:
+        """File of the query image."""
+        return Path(self.index.image_path(self.query_name))
+
+    @cached_property
+    def query(self) -> np.ndarray:
+        """The query at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
+        return _pixels(self.index, self.query_name)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the label map that is asked for."""
+        return self.answer_size((self.query.shape[0], self.query.shape[1]))
+
+    @property
+    def way(self) -> int:
+        """N, the number of classes that are asked for."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True)
+class VisibleImages:
+    """An episode of classification as whoever answers it sees it; images are read when they are asked for.
+
+    Attributes:
+        index: the data set.
+        number: of the episode in its manifest.
+        classes: handles of the N ways; label n of an answer, from 0, is `classes[n]`.
+        supports: by way, the names of the K images of it.
+        queries: names of the images to name the class of, in an order that says nothing of their classes.
+    """
+
+    index: Any
+    number: int
+    classes: tuple[int, ...]
+    supports: tuple[tuple[str, ...], ...]
+    queries: tuple[str, ...]
+
+    def image(self, name: str) -> np.ndarray:
+        """Return an image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
+        return read_view(self.file(name), None)
+
+    def file(self, name: str) -> Path:
+        """Return the file of an image."""
+        return Path(self.index.image_path(name))
+
+
+@dataclass(frozen=True)
+class Test:
+    """Episodes of a data set, and the protocol by which answers to them are counted.
+
+    `len(test)` is the number of its episodes, `test[i]` the i-th as whoever answers it sees it, without its truth.
+
+    Attributes:
+        manifest: the episodes.
+        index: the data set as the protocol sees it.
+        protocol: the published test.
+        image_size: side in pixels of the images that are answered; it decides the size of answers where the protocol
+            counts pixels at that size, and None elsewhere.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    manifest: Manifest
+    index: Any
+    protocol: Protocol
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and self.image_size < 1:
+            raise SettingsError(f"image_size is {self.image_size}, expected a number of pixels above 0")
+
+    def __len__(self) -> int:
+        return len(self.manifest.episodes)
+
+    def __iter__(self) -> Iterator[VisibleEpisode | VisibleImages]:
+        return (self._visible(episode) for episode in self.manifest.episodes)
+
+    def __getitem__(self, place: int) -> VisibleEpisode | VisibleImages:
+        return self._visible(self.manifest.episodes[place])
+
+    def __repr__(self) -> str:
+        header = self.manifest.header
+        drawn = f" · {header.draws} draws of the supports" if header.draws > 1 else ""
+        fold = "" if header.kind else f" fold {header.fold}"
+        return (
+            f"{header.dataset}{fold} · {header.way}-way {header.shot}-shot · protocol {header.protocol} "
+            f"v{header.version} · {len(self)} episodes{drawn} · {header.lists} lists · {self.manifest.sha256[:12]}…"
+        )
+
+    @cached_property
+    def places(self) -> dict[int, int]:
+        """Place of each episode in the manifest by its number."""
+        return {episode.index: place for place, episode in enumerate(self.manifest.episodes)}
+
+    def truth(self, number: int) -> Any:
+        """Return what answers to episode `number` are counted against; reads the query's label map."""
+        episode = self.manifest.episodes[self.places[number]]
+        return self.protocol.truth(self.index, episode, self.image_size)
+
+    def _visible(self, episode: Episode | ClassificationEpisode) -> VisibleEpisode | VisibleImages:
+        if isinstance(episode, ClassificationEpisode):
+            return self._visible_images(episode)
+        boxes = self.protocol.support_boxes(self.index, episode)
+        supports = tuple(
+            tuple(
+                Support(self.index, name, number, None if boxes is None else boxes[way][shot])
+                for shot, name in enumerate(names)
+            )
+            for way, (number, names) in enumerate(zip(episode.classes, episode.supports, strict=True))
+        )
+        size = partial(self.protocol.answer_size, image_size=self.image_size)
+        return VisibleEpisode(self.index, episode.index, episode.query, episode.classes, supports, size)
+
+    def _visible_images(self, episode: ClassificationEpisode) -> VisibleImages:
+        names = [self.index.images[number] for number in episode.classes]
+        supports = tuple(
+            tuple(of_class[place] for place in places)
+            for of_class, places in zip(names, episode.support, strict=True)
+        )
+        queries = [
+            of_class[place] for of_class, places in zip(names, episode.query, strict=True) for place in places
+        ]
+        order = self.protocol.query_order(episode)
+        return VisibleImages(
+            self.index,
+            episode.index,
+            tuple(number + 1 for number in episode.classes),
+            supports,
+            tuple(queries[place] for place in order),
+        )
+
+
+def _pixels(index: Any, name: str) -> np.ndarray:
+    return read_view(index.image_path(name), index.crop(name))
