@@ -2,15 +2,15 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
 from fsbench.terminal import is_quiet, print_progress
 
 SECONDS = 10.0
 """Least time between two lines."""
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", covariant=True)
 
 
 class ProgressLines:
@@ -41,7 +41,15 @@ def shows_bar() -> bool:
     return sys.stdout is not None and sys.stdout.isatty() and not is_quiet()
 
 
-def track(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
+class Sized(Protocol[Item]):
+    """Something with a length to iterate over."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+
+def track(items: Sized[Item], description: str, unit: str) -> Iterator[Item]:
     """Yield the items, showing on the standard error how many are done."""
     from tqdm import tqdm  # spares commands that draw no progress its import
 

@@ -5,21 +5,20 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from fsbench.config.build import quiet
 from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
 from fsbench.contract.outcome import DifferenceError
 from fsbench.core.classifier import FeatureClassifier
+from fsbench.core.evaluation import answering
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
-from fsbench.engine.withheld_truth import withhold_truth
 from fsbench.errors import SettingsError, describe
+from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.registry import load_protocol
 
 SHOTS = (1, 5, 2, 3, 4)
@@ -139,24 +138,12 @@ class Subject:
 
 
 def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
-    """Return the results of batches by a test as in a run: Lightning's loop, with all hooks, and without the truth."""
-    withheld = withhold_truth(method.registry_name, load_protocol(PROTOCOLS[method.task]), lambda: batches)
+    """Return the results of batches by a test as in a run, without the truth."""
     results: list[Any] = []
-
-    class Count(Callback):
-        def on_test_batch_end(
-            self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
-        ) -> None:
-            results.extend(withheld.count(outputs, batch))
-
-    trainer = L.Trainer(
-        accelerator="cpu", devices=1, logger=False, callbacks=[Count()], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-    )  # fmt: skip
-    try:
-        trainer.test(method, withheld.loader(), verbose=False)
-    finally:
-        method.trainer = None
+    with answering(method) as answerer:
+        evaluate_batches(
+            batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name
+        )
     return results
 
 

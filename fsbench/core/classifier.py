@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from fsbench.backbones.encoder import FEATURE_VERSION, Encoder
 from fsbench.backbones.feature_store import FeatureStore
@@ -59,11 +59,11 @@ class Classifier(Method):
     def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise SettingsError(f"{whose}: classifiers learn anew in every episode; expected no checkpoint")
 
-    def test_step(self, batch: Sequence[ImageEpisode], batch_idx: int) -> dict[str, list[Tensor]]:
-        return {"answers": self.classify(batch)}
+    def answer_batch(self, batch: Sequence[ImageEpisode]) -> list[Tensor]:
+        return self.classify(batch)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return [episode.to(device, non_blocking=True) for episode in batch]
+    def on_device(self, batch: Sequence[ImageEpisode]) -> list[ImageEpisode]:
+        return [episode.to(self.device, non_blocking=True) for episode in batch]
 
 
 class FeatureClassifier(Classifier):
@@ -77,11 +77,11 @@ class FeatureClassifier(Classifier):
     store: FeatureStore | None = None
     data: Any = None
 
-    def on_test_start(self) -> None:
-        data = getattr(self.trainer, "datamodule", None)
+    def begin_test(self, data: Any) -> None:
         if data is not None:  # else images are asked for one by one
             self.encode_shown(data)
-            self.trainer.strategy.barrier("encoded")
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.barrier()
 
     def encode_shown(self, data: Any) -> None:
         """Encode the images of the unfinished episodes that are not stored yet, a share on each rank.

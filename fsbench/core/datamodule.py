@@ -141,6 +141,8 @@ class DataModule(L.LightningDataModule, ABC):
     """Protocol of the test, which says how episodes are drawn, resized and scored."""
     training = Training()
     """Items of training and validation."""
+    counts_validation_elsewhere = False
+    """Whether the batches of a validation lack their truth, and somebody else counts what a method answers."""
 
     def __init__(self, dataset: Any, test: Test, image_size: int, loading: Loading, seed: int):
         super().__init__()
@@ -212,6 +214,10 @@ class DataModule(L.LightningDataModule, ABC):
     def test_options(self) -> dict[str, Any]:
         """Test settings that differ from their defaults, for the run's identity."""
         return {}
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of the test, for `trainer.predict`."""
+        return self.test_dataloader()
 
     def unfinished_episodes(self) -> Sequence[Any]:
         """Return the test episodes that are still to be done, in the manifest's order."""

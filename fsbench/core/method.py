@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import lightning as L
-import torch
 from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.core.plain_lightning import EvaluatedByLightning
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.errors import SettingsError
@@ -26,8 +25,8 @@ class AuthorsShots(NamedTuple):
     why: str
 
 
-class Method(L.LightningModule):
-    """A LightningModule on a frozen backbone whose test step returns `{"results": [one result per episode]}`.
+class Method(EvaluatedByLightning):
+    """A LightningModule on a frozen backbone that answers the episodes of a test.
 
     Subclass `fsbench.core.segmenter.Segmenter` or `fsbench.core.classifier.Classifier`. Modules and parameters that a
     subclass registers are trainable and stored in checkpoints; the frozen backbone is neither.
@@ -87,6 +86,10 @@ class Method(L.LightningModule):
     def __init__(self, backbone: BackboneConfig):
         super().__init__()
         self.backbone = self.backbone_type(backbone)
+
+    def answer_batch(self, batch: Any) -> list[Any]:
+        """Return an answer to each episode of a batch that lacks its truth and is on the method's device."""
+        raise NotImplementedError
 
     @property
     def predicts_presence(self) -> bool:
@@ -200,5 +203,3 @@ class Method(L.LightningModule):
         if data is not None:  # Lightning calls this hook of the method alone
             data.on_save_checkpoint(checkpoint)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return batch.to(device, non_blocking=True)

@@ -84,19 +84,16 @@ class Segmenter(Method):
             if together is not None and batch.recurs:
                 self._encoded_together |= together.names
 
-    def validation_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationAnswer]]:
-        return {"answers": self.answers([*batch.split()])}
-
-    def test_step(self, batch: EpisodeBatch, batch_idx: int) -> dict[str, list[SegmentationAnswer]]:
-        answers = self.validation_step(batch, batch_idx)
+    def answer_batch(self, batch: EpisodeBatch) -> list[SegmentationAnswer]:
+        answers = self.answers([*batch.split()])
         for name, place in batch.next_shown.items():
             self.backbone.cache.expect(name, place)
         return answers
 
-    def on_test_start(self) -> None:
+    def begin_test(self, data: Any) -> None:
         self.backbone.cache.forget_expectations()
 
-    def on_test_end(self) -> None:
+    def end_test(self) -> None:
         self.backbone.cache.forget_expectations()
 
     def answers(self, episodes: Sequence[EpisodeBatch]) -> list[SegmentationAnswer]:

@@ -1,4 +1,4 @@
-"""Lightning callbacks of a run: seed each training step, sum validation results, write test results to the journal."""
+"""Lightning callbacks of a run: seed each training step, sum validation results, keep checkpoints, say how far it is."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +10,10 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from fsbench.core.datamodule import DataModule
-from fsbench.engine.withheld_truth import Count
+from fsbench.engine.withheld_validation import Count
 from fsbench.errors import NumericsError
 from fsbench.metrics.episodic import EpisodicScores
 from fsbench.progress import ProgressLines
-from fsbench.records.journal import Journal, JournalWriter
-from fsbench.records.predictions import Keep
 
 THREADS = torch.get_num_threads()
 """Number of threads that torch uses before Lightning divides the cores among the ranks of a machine."""
@@ -104,7 +102,7 @@ class EpisodicValidation(Callback):
 
     Args:
         data: the data module, which has the validation episodes and the protocol.
-        count: counts the outputs of the validation step, see `fsbench.engine.withheld_truth.Withheld`.
+        count: counts the outputs of the validation step, see `withhold_validation`.
     """
 
     def __init__(self, data: DataModule, count: Count):
@@ -131,7 +129,7 @@ class EpisodicValidation(Callback):
 
 
 class ForgottenFeatures(Callback):
-    """Forget the features that are kept of images where training, validation and test may be of two data sets.
+    """Forget the features that are kept of images where training and validation may be of two data sets.
 
     Features are kept by the images' names, which are unique in one data set alone.
     """
@@ -140,9 +138,6 @@ class ForgottenFeatures(Callback):
         self._forget(pl_module)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._forget(pl_module)
-
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._forget(pl_module)
 
     def _forget(self, method: Any) -> None:
@@ -165,51 +160,7 @@ class ProgressInLines(Callback):
         batches = f"batch {batch_idx + 1} of {sum(trainer.num_val_batches)}"
         self._say(trainer, f"validation of epoch {trainer.current_epoch + 1}: {batches}")
 
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *more: Any
-    ) -> None:
-        self._say(trainer, f"evaluation: batch {batch_idx + 1} of {sum(trainer.num_test_batches)}")
-
     def _say(self, trainer: L.Trainer, text: str) -> None:
         if trainer.is_global_zero and self.lines.is_due:
             score = trainer.callback_metrics.get("val/mIoU")
             self.lines.say(text if score is None else f"{text}; last validation: mIoU {float(score):.2f}")
-
-
-class ResultWriter(Callback):
-    """Count every answer of a test, and write the result to the journal with as much of its prediction as is kept.
-
-    Args:
-        data: the data module, whose `done` episodes are left out.
-        count: counts the outputs of the test step, see `fsbench.engine.withheld_truth.Withheld`.
-        journal: where results go.
-        keep: how much of a prediction is kept, by the episode's number; None for results without masks.
-    """
-
-    def __init__(self, data: DataModule, count: Count, journal: Journal, keep: Callable[[int], Keep] | None):
-        self.data, self.count = data, count
-        self.journal = journal
-        self.keep = keep
-        self.writer: JournalWriter | None = None
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the finished episodes from rank 0: an orphan of a killed run may still write to the journal."""
-        self.data.done = trainer.strategy.broadcast(self.data.done)
-
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        torch.set_num_threads(THREADS)  # some kernels sum in another order with another number
-        self.writer = self.journal.open()
-
-    def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        assert self.writer is not None
-        results = self.count(outputs, batch)
-        if self.keep is None:
-            self.writer.add(results)
-        else:
-            self.writer.add_with_predictions(results, self.keep)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.writer is not None:
-            self.writer.close()

@@ -2,26 +2,31 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import lightning as L
+import torch
 
 from fsbench.core.datamodule import DataModule
-from fsbench.engine.callbacks import ResultWriter
+from fsbench.core.evaluation import answering
+from fsbench.engine.callbacks import THREADS
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.identity import feature_rounding
 from fsbench.engine.machine.determinism import unordered_kernels
 from fsbench.engine.machine.meter import Meter
 from fsbench.engine.plug_in_origins import plug_in_origins
+from fsbench.engine.processes import in_each_process
 from fsbench.engine.provenance import provenance
 from fsbench.engine.train import Preparation
 from fsbench.engine.training_facts import weights_origin
-from fsbench.engine.withheld_truth import Count, VisibleData
 from fsbench.files import fingerprint
 from fsbench.metrics.confusion import FAILED
+from fsbench.progress import track
+from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.counts import counts_sha256, official_rows, to_frame
 from fsbench.records.journal import Journal
@@ -54,8 +59,6 @@ class EvaluationCost:
 def evaluate(
     experiment: Experiment,
     trainer: L.Trainer,
-    visible: VisibleData,
-    count: Count,
     folder: Path,
     preparation: Preparation,
     listeners: Sequence[RecordListener] = (),
@@ -66,8 +69,6 @@ def evaluate(
     Args:
         experiment: the run, with its method ready.
         trainer: its trainer.
-        visible: its data as the trainer has them, without the truth of the test.
-        count: counts the outputs of the test step.
         folder: where the record is written.
         preparation: what made the method ready.
         listeners: told of the record, see `fsbench.records.record.write_record`.
@@ -83,8 +84,7 @@ def evaluate(
     data.done = journal.done(keep, attends=bool(meaning))
     for line in journal.damaged():
         log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
-    writer = ResultWriter(data, count, journal, _kept_by_episode(data, keep, shown))
-    cost = _test(experiment, trainer, visible, writer)
+    cost = _test(experiment, trainer, journal, _kept_by_episode(data, keep, shown))
     if trainer.global_rank != 0:
         return None
     frame = to_frame(journal.rows(), data.manifest)
@@ -123,20 +123,40 @@ def _kept_by_episode(data: DataModule, keep: Keep, shown: Collection[int]) -> Ca
     return (lambda episode: least if episode in shown else keep) if has_masks else None
 
 
-def _test(experiment: Experiment, trainer: L.Trainer, visible: VisibleData, writer: ResultWriter) -> EvaluationCost:
+def _test(
+    experiment: Experiment, trainer: L.Trainer, journal: Journal, keep: Callable[[int], Keep] | None
+) -> EvaluationCost:
     """Evaluate what the journal lacks, each result written to it as it comes."""
     data = experiment.data
     meter = Meter(trainer.strategy.root_device)
-    episodes = data.manifest.episodes
-    left = len(episodes) - len(data.done)
-    log.info("evaluation: %d of %d episodes are left", left, len(episodes))
+    left = len(data.manifest.episodes) - len(data.done)
+    log.info("evaluation: %d of %d episodes are left", left, len(data.manifest.episodes))
     kernels: set[str] = set()
     if left:
-        trainer.callbacks.append(writer)  # type: ignore[attr-defined]
         with unordered_kernels() as kernels:
-            trainer.test(experiment.method, datamodule=visible, verbose=False)
+            in_each_process(trainer, partial(_evaluate_share, experiment, trainer, journal, keep))
         trainer.strategy.barrier("evaluated")
     return EvaluationCost(meter.seconds, meter.peak_mib_of_all_ranks(), left, kernels)
+
+
+def _evaluate_share(
+    experiment: Experiment, trainer: L.Trainer, journal: Journal, keep: Callable[[int], Keep] | None
+) -> None:
+    """Evaluate this process's share of the episodes that are left."""
+    data, method = experiment.data, experiment.method
+    # those of rank 0: an orphan of a killed run may still write to the journal
+    data.done = trainer.strategy.broadcast(data.done)
+    torch.set_num_threads(THREADS)  # some kernels sum in another order with another number
+    precision = trainer.precision_plugin
+    precision.convert_module(method)
+    method.to(trainer.strategy.root_device)
+    if data.trains_elsewhere:  # features are kept by names of images, which are unique in one data set alone
+        method.backbone.cache.clear()
+    with answering(method, data, precision.test_step_context()) as answerer, closing(journal.open()) as writer:
+        add = writer.add if keep is None else partial(writer.add_with_predictions, keep=keep)
+        shows = trainer.is_global_zero and experiment.shows_progress
+        batches = track(data.test_dataloader(), "evaluation", "batch") if shows else data.test_dataloader()
+        evaluate_batches(batches, data.protocol, answerer, add, method.registry_name)
 
 
 def _finished_run(

@@ -184,6 +184,11 @@ class Experiment:
         return [*data.test_files, *base, *(data.validation_files if trains else [])]
 
     @property
+    def shows_progress(self) -> bool:
+        """Whether the run says how far it is."""
+        return self.trainer_settings["enable_progress_bar"] is not False
+
+    @property
     def trains(self) -> bool:
         """True if the run trains the method: it learns, and no checkpoint is given."""
         return self.method.learns and self.checkpoint is None

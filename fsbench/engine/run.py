@@ -19,7 +19,7 @@ from fsbench.engine.machine.watchdog import ProcessWatchdog, is_broken_collectiv
 from fsbench.engine.prediction_sheet import PredictionSheet
 from fsbench.engine.train import prepare_method
 from fsbench.engine.trainer import build_trainer
-from fsbench.engine.withheld_truth import part_from_truth
+from fsbench.engine.withheld_validation import withhold_validation
 from fsbench.errors import SettingsError
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record
@@ -73,7 +73,7 @@ def run(experiment: Experiment) -> Record | None:
 def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Record | None:
     directory.write_json("identity.json", experiment.identity.as_json())
     directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
-    visible, count_validation, count_test = part_from_truth(experiment.method.registry_name, experiment.data)
+    training_data, count_validation = withhold_validation(experiment.method.registry_name, experiment.data)
     trainer, best = build_trainer(experiment, directory.path, count_validation)
     sheet = PredictionSheet(experiment.data)
 
@@ -85,10 +85,8 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
     listeners = (sheet.draw, keep_row, log_scores)  # the sheet first: loggers send it
     with ProcessWatchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
         try:
-            preparation = prepare_method(experiment, trainer, visible, directory, best)
-            return evaluate(
-                experiment, trainer, visible, count_test, directory.path, preparation, listeners, sheet.shown
-            )
+            preparation = prepare_method(experiment, trainer, training_data, directory, best)
+            return evaluate(experiment, trainer, directory.path, preparation, listeners, sheet.shown)
         except RuntimeError as error:
             if trainer.world_size > 1 and is_broken_collective(error):
                 raise watchdog.lost_peer() from error

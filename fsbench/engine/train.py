@@ -15,7 +15,7 @@ from fsbench.engine.machine.determinism import unordered_kernels
 from fsbench.engine.machine.meter import Meter
 from fsbench.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.engine.validation_plan import ValidationPlan
-from fsbench.engine.withheld_truth import VisibleData
+from fsbench.engine.withheld_validation import TrainingData
 from fsbench.errors import RecordError, RunError, SettingsError
 from fsbench.files import read_json, sha256_file
 from fsbench.records.run_directory import RunDirectory
@@ -38,7 +38,7 @@ class Preparation:
 
 
 def prepare_method(
-    experiment: Experiment, trainer: L.Trainer, data: VisibleData, directory: RunDirectory, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, data: TrainingData, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
     """Train the method if the run trains it, else calibrate it if it calibrates.
 
@@ -58,7 +58,7 @@ def prepare_method(
 
 
 def _train(
-    experiment: Experiment, trainer: L.Trainer, data: VisibleData, directory: RunDirectory, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, data: TrainingData, directory: RunDirectory, best: ModelCheckpoint
 ) -> dict[str, Any]:
     """Train unless that is done, and load the best checkpoint into the method.
 
@@ -79,7 +79,7 @@ def _train(
 
 
 def _fit(
-    experiment: Experiment, trainer: L.Trainer, data: VisibleData, last: Path, best: ModelCheckpoint
+    experiment: Experiment, trainer: L.Trainer, data: TrainingData, last: Path, best: ModelCheckpoint
 ) -> dict[str, Any]:
     """Train from the checkpoint `last`, or from the first epoch where there is none."""
     log.info("training %s", f"goes on from {last}" if last.is_file() else "starts")

@@ -26,7 +26,7 @@ from fsbench.engine.machine.slurm import plugins_in_job
 from fsbench.engine.micro_batches import in_micro_batches
 from fsbench.engine.training_facts import CHOSEN_BY, TrainingFacts
 from fsbench.engine.validation_plan import EVERY_EPOCH, ValidationPlan, validation_schedule
-from fsbench.engine.withheld_truth import Count
+from fsbench.engine.withheld_validation import Count
 from fsbench.errors import SettingsError
 from fsbench.progress import shows_bar
 
@@ -89,7 +89,7 @@ def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L
 
 
 def _training_threads(experiment: Experiment) -> int:
-    """Return the threads of the training; the evaluation sets its own number (`ResultWriter`)."""
+    """Return the threads of the training; the evaluation sets its own number."""
     threads = experiment.options.training_threads
     if threads is not None and threads < 1:
         raise SettingsError(f"run.training_threads is {threads}, expected a number of threads above 0")

@@ -1,0 +1,1 @@
+from fsbench.metrics.episodic import EpisodicScores as EpisodicScores

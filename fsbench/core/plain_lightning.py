@@ -1,0 +1,142 @@
+"""What a plain Trainer of Lightning calls of a method: `fit`, `validate`, `test` and `predict` log the suite's scores.
+
+A run of the suite keeps the truth of its evaluations from the method; a Trainer by hand gives it whole batches, which
+are parted here.
+"""
+
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch import Tensor, distributed
+
+from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.errors import SettingsError
+from fsbench.protocols.evaluation import count_answers
+from fsbench.records.counts import official_rows, to_frame
+
+if TYPE_CHECKING:
+    from fsbench.core.datamodule import DataModule
+
+
+class EvaluatedByLightning(L.LightningModule):
+    """A module that answers batches, and the steps and hooks by which a Trainer evaluates it."""
+
+    registry_name: str
+    _validation: EpisodicScores | None = None
+
+    def answer_batch(self, batch: Any) -> list[Any]:
+        """Return an answer to each episode of a batch that lacks its truth and is on the method's device."""
+        raise NotImplementedError
+
+    def on_device(self, batch: Any) -> Any:
+        """Return a batch on the device of the method."""
+        return batch.to(self.device, non_blocking=True)
+
+    def begin_test(self, data: Any) -> None:
+        """Make ready for the episodes of a test; `data` is its data module, or None where single batches are tested."""
+
+    def end_test(self) -> None:
+        """Leave nothing behind of the test's episodes."""
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return self.on_device(batch)
+
+    # Validation
+
+    def on_validation_epoch_start(self) -> None:
+        data = self._data
+        if data.counts_validation_elsewhere:
+            return
+        if self._validation is None:
+            void = data.protocol.void
+            self._validation = EpisodicScores(data.validation_manifest.class_ids, void).to(self.device)
+        self._validation.reset()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
+        """Answer a batch; count the answers where it carries its truth."""
+        data = self._data
+        if data.counts_validation_elsewhere:
+            return {"answers": self.answer_batch(batch)}
+        assert self._validation is not None
+        for result in self._counted(data.validation_protocol, batch):
+            self._validation.update(result)
+        return {}
+
+    def on_validation_epoch_end(self) -> None:
+        if not self._data.counts_validation_elsewhere:
+            assert self._validation is not None
+            self.log_scores("val", self._validation.compute())  # sums over all ranks first
+
+    # Test
+
+    def on_test_start(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self.begin_test(self._data)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Answer a batch and count the answers against its truth."""
+        for result in self._counted(self._data.protocol, batch):
+            self._rows += result.rows()
+
+    def on_test_epoch_end(self) -> None:
+        data = self._data
+        frame = official_rows(to_frame(_of_all_ranks(self._rows), data.manifest))
+        scores = data.protocol.statistics(frame, data.manifest.header).scores()
+        self.log_scores("test", {name: float(values[0]) for name, values in scores.items()})
+
+    def on_test_end(self) -> None:
+        self._rows = []
+        self.end_test()
+
+    # Prediction
+
+    def on_predict_start(self) -> None:
+        self.begin_test(self._data)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """Return the answers to a batch, each with the number of its `episode`; its truth is not looked at.
+
+        Of segmentation they have the entries of `SegmentationAnswer`, of classification `labels`.
+        """
+        protocol = self._data.protocol
+        seen, _ = protocol.separate(batch)
+        answers = self.answer_batch(seen)  # as plain values: Lightning moves no frozen objects
+        plain = (dict(vars(answer)) if is_dataclass(answer) else {"labels": answer} for answer in answers)
+        return [{"episode": number, **answer} for number, answer in zip(protocol.numbers(seen), plain, strict=True)]
+
+    def on_predict_end(self) -> None:
+        self.end_test()
+
+    def log_scores(self, stage: str, scores: dict[str, float]) -> None:
+        """Log scores that are those of all ranks, as `test/mIoU`, with all their digits."""
+        for name, value in scores.items():
+            self.log(f"{stage}/{name}", _whole(value, self.device), prog_bar=name == "mIoU", sync_dist=False)
+
+    @property
+    def _data(self) -> "DataModule":
+        data: Any = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None:
+            raise SettingsError(
+                "the Trainer evaluates a method of fsbench without knowing its test; expected a data module: "
+                "trainer.test(method, datamodule=EpisodicDataModule(...))"
+            )
+        return data  # type: ignore[no-any-return]
+
+    def _counted(self, protocol: Any, batch: Any) -> list[Any]:
+        seen, truths = protocol.separate(batch)
+        return count_answers(protocol, self.answer_batch(seen), truths, self.registry_name)
+
+
+def _of_all_ranks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    gathered: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(gathered, rows)
+    return [row for of_rank in gathered for row in of_rank]
+
+
+def _whole(value: float, device: torch.device) -> Tensor:
+    """Return a score with the digits that it has, where the device knows such numbers."""
+    return torch.tensor(value, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)

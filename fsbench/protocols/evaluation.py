@@ -1,0 +1,43 @@
+"""The loop over a test. A run of the suite, a function in Python and a file of masks differ in who answers."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from fsbench.errors import NumericsError, SettingsError
+from fsbench.protocols.base import Protocol
+
+Answerer = Callable[[Any], Sequence[Any]]
+"""Answers a batch that lacks its truth: one answer for each of its episodes, in their order."""
+
+
+def evaluate_batches(
+    batches: Iterable[Any], protocol: Protocol, answerer: Answerer, add: Callable[[list[Any]], None], name: str
+) -> None:
+    """Let `answerer` answer the batches of a test, and count its answers against the truth, which it never sees.
+
+    Args:
+        batches: items of the protocol with their truth.
+        protocol: parts a batch from its truth, and counts an answer.
+        answerer: see `Answerer`.
+        add: takes the results of each batch.
+        name: of whoever answers, for messages.
+
+    Raises:
+        SettingsError: there is not one answer for each episode, or a mask of another size or with other labels.
+        NumericsError: a presence score is no finite number.
+    """
+    for batch in batches:
+        seen, truths = protocol.separate(batch)
+        answers = answerer(seen)
+        add(count_answers(protocol, answers, truths, name))
+
+
+def count_answers(protocol: Protocol, answers: Sequence[Any], truths: Sequence[Any], name: str) -> list[Any]:
+    """Count one answer for each truth; arguments and errors are as of `evaluate_batches`."""
+    if not isinstance(answers, list | tuple) or len(answers) != len(truths):
+        found = f"{len(answers)} answers" if isinstance(answers, list | tuple) else f"a {type(answers).__name__}"
+        raise SettingsError(f"{name} gave {found} for {len(truths)} episodes, expected a list of one answer each")
+    try:
+        return [protocol.count(answer, truth) for answer, truth in zip(answers, truths, strict=True)]
+    except (SettingsError, NumericsError) as error:
+        raise type(error)(f"{name}: {error}") from error
