@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.paths import IS_CLONE, REPOSITORY
 from tests.cli.conftest import environment_of_test
 from tests.plugged import METHOD
 
@@ -50,8 +51,16 @@ def test_a_trial_runs(foreign, fsbench):
     assert "prototype" in done.stdout and list((foreign / "runs").glob("*/run.json"))
 
 
+@pytest.mark.skipif(not IS_CLONE, reason="a wheel has no such folders")
+def test_the_former_names_say_what_to_import():
+    for name in ("methods", "datamodules"):
+        done = python(REPOSITORY, f"import {name}")
+        assert f"was imported as {name}; import fsbench.{name} instead" in done.stderr
+
+
 def test_a_class_of_a_foreign_package_with_the_name_of_our_folder_is_theirs(tmp_path):
     (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "__init__.py").touch()
     (tmp_path / "methods" / "theirs.py").write_text(METHOD)
     done = python(
         tmp_path,
