@@ -71,7 +71,7 @@ class VisibleEpisode:
     query_name: str
     classes: tuple[int, ...]
     supports: tuple[tuple[Support, ...], ...]
-    answer_size: Callable[[tuple[int, int]], tuple[int, int] | None]
+    answer_size: Callable[[tuple[int, int]], tuple[int, int] | None] = field(repr=False)
 
     @property
     def query_file(self) -> Path:
