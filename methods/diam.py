@@ -27,7 +27,7 @@ from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError, known_names
-from fsbench.metrics.episodic import SegmentationAnswer
+from fsbench.metrics.answers import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
 from methods.modules.frozen_pspnet import FrozenPSPNet
 

@@ -59,8 +59,8 @@ class Classifier(Method):
     def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise SettingsError(f"{whose}: classifiers learn anew in every episode; expected no checkpoint")
 
-    def test_step(self, batch: Sequence[ImageEpisode], batch_idx: int) -> dict[str, list[Tensor]]:
-        return {"answers": self.classify(batch)}
+    def test_step(self, batch: Sequence[ImageEpisode], batch_idx: int) -> dict[str, list[np.ndarray]]:
+        return {"answers": [labels.cpu().numpy() for labels in self.classify(batch)]}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return [episode.to(device, non_blocking=True) for episode in batch]

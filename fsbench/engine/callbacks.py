@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from fsbench.core.datamodule import DataModule
+from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.engine.withheld_truth import Count
 from fsbench.errors import NumericsError
-from fsbench.metrics.episodic import EpisodicScores
 from fsbench.progress import ProgressLines
 from fsbench.records.journal import Journal, JournalWriter
 from fsbench.records.predictions import Keep

@@ -20,7 +20,7 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
-from fsbench.metrics.episodic import SegmentationAnswer
+from fsbench.metrics.answers import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
 from methods.hmnet.base_training import label_map, pixel_loss, sgd
 from methods.modules.frozen_pspnet import FrozenTrunk
@@ -132,7 +132,7 @@ class BaseLearner(Segmenter):
         if episode.support.shape[2]:
             return super().answer(episode)
         logits = self.model.segment(episode.pixels(int(episode.query[0]))[None]).float()  # a whole image (§2.4.5)
-        return SegmentationAnswer(label_map(logits, int(episode.query_sizes[0, 1]))[0].cpu())
+        return SegmentationAnswer(label_map(logits, int(episode.query_sizes[0, 1]))[0].cpu().numpy())
 
     def configure_optimizers(self) -> Any:
         optimizer = sgd(self.model, *self.sgd_settings)

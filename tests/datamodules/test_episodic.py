@@ -14,6 +14,7 @@ from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from datamodules.loading import distributed as shares_module
 from datamodules.loading.distributed import ContiguousDistributedSampler
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data import decoding
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import resize_labels
@@ -22,7 +23,6 @@ from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError, SettingsError, user_message
 from fsbench.files import fingerprint
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.vrp_draws import training_steps
 
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.engine.machine.meter import resident_mib
 from fsbench.errors import SettingsError
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.loading import LoadingConfig, load_episode
 
 NAMES = [f"image_{i:03d}" for i in range(24, 36)]
 
