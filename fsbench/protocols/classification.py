@@ -161,9 +161,10 @@ class Classification(Protocol):
     def truth(
         self, index: ClassificationIndex, episode: ClassificationEpisode, image_size: int
     ) -> "ClassificationTruth":
-        """Return the truth of an episode for answers in the order of its queries, which only `separate` mixes."""
+        """Return the truth of an episode for answers in the order of `query_order`."""
         classes = tuple(number + 1 for number in episode.classes)
-        return ClassificationTruth(episode.index, classes, len(episode.query[0]))
+        order = np.array(self.query_order(episode), dtype=np.int64)
+        return ClassificationTruth(episode.index, classes, len(episode.query[0]), order)
 
     def separate(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ClassificationTruth]]":
         """Return the episodes as a method sees them, with mixed queries: their order says nothing of their classes."""
