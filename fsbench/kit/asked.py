@@ -1,13 +1,13 @@
 """Answers that a test asks for: sizes and numbers of ways, found without decoding an image."""
 
 from pathlib import Path
-from typing import Any
 
 from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.episodes.episode import ClassificationEpisode
 from fsbench.errors import DataError
 from fsbench.files.images import open_image
 from fsbench.kit.answers import Asked
-from fsbench.protocols.test import Test, VisibleImages
+from fsbench.protocols.test import Test
 
 
 def image_shape(path: Path, crop: tuple[slice, slice] | None) -> tuple[int, int]:
@@ -29,11 +29,12 @@ def image_shape(path: Path, crop: tuple[slice, slice] | None) -> tuple[int, int]
     return rows, columns
 
 
-def asked_size(test: Test, query: Any) -> list[int] | None:
-    """Return the size [h, w] of the answer to an episode, or None where the method's input size decides it."""
+def asked_size(test: Test, query: str) -> list[int] | None:
+    """Return the size [h, w] of the answer for a query, or None where the method's input size decides it."""
     if test.image_size is None and test.protocol.counts_at_input_size():
         return None
-    return list(query.answer_size(image_shape(query.query_file, test.index.crop(query.query_name))))
+    shape = image_shape(Path(test.index.image_path(query)), test.index.crop(query))
+    return list(test.protocol.answer_size(shape, test.image_size))
 
 
 def asked_answers(test: Test) -> Asked:
@@ -42,10 +43,10 @@ def asked_answers(test: Test) -> Asked:
     They are as `fsbench.kit.answers.read_kit_folder` reads them from a kit.
     """
     asked: Asked = {}
-    for episode in test:
-        if isinstance(episode, VisibleImages):
-            queries, size = len(episode.queries), None
+    for episode in test.manifest.episodes:
+        if isinstance(episode, ClassificationEpisode):
+            queries, size = sum(map(len, episode.query)), None
         else:
-            queries, size = None, asked_size(test, episode)
-        asked[episode.number] = {"ways": len(episode.classes), "size": size, "queries": queries}
+            queries, size = None, asked_size(test, episode.query)
+        asked[episode.index] = {"ways": len(episode.classes), "size": size, "queries": queries}
     return asked
