@@ -11,19 +11,19 @@ import torch.distributed
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.loading.augment import Augmentation
-from datamodules.loading.calibration import calibration_episodes
-from datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
-from datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
-from datamodules.loading.given_manifest import read_given_manifest
-from datamodules.loading.training import augmented_episode
-from datamodules.loading.whole_images import TrainingImages
 from fsbench.core.datamodule import DataModule, EpisodeStreamChoice, Loading, Training, Validation, check_at_least
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
-from fsbench.data.file_digests import content_digests, file_state
+from fsbench.data.file_digests import contents_sha256, file_state
 from fsbench.data.loader import Loader, end_quietly
+from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.datamodules.loading.calibration import calibration_episodes
+from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
+from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
+from fsbench.datamodules.loading.given_manifest import read_given_manifest
+from fsbench.datamodules.loading.training import augmented_episode
+from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
@@ -284,7 +284,7 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def files_sha256(self) -> str:
-        return _contents_sha256(self.dataset, self.manifest.image_names)
+        return contents_sha256(self.dataset, self.manifest.image_names)
 
     @property
     def former_files_sha256(self) -> str:
@@ -295,11 +295,11 @@ class EpisodicDataModule(DataModule):
 
     @cached_property
     def base_files_sha256(self) -> str:
-        return _contents_sha256(self.source, self._base_images)
+        return contents_sha256(self.source, self._base_images)
 
     @cached_property
     def validation_files_sha256(self) -> str:
-        return _contents_sha256(self.validation_dataset, self.validation_manifest.image_names)
+        return contents_sha256(self.validation_dataset, self.validation_manifest.image_names)
 
     @property
     def test_files(self) -> Sequence[Path]:
@@ -458,9 +458,3 @@ class EpisodicDataModule(DataModule):
 def _files(dataset: SegmentationIndex, names: Sequence[str]) -> list[Path]:
     """Return the image files of `names`, then their label files."""
     return [*map(dataset.image_path, names), *map(dataset.label_file, names)]
-
-
-def _contents_sha256(dataset: SegmentationIndex, names: Sequence[str]) -> str:
-    """Return a hash of the names of images, and of the contents of their files and of their label files."""
-    digests = content_digests(_files(dataset, names))
-    return fingerprint(list(zip(names, digests[: len(names)], digests[len(names) :], strict=True)))

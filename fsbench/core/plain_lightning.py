@@ -24,7 +24,6 @@ class EvaluatedByLightning(L.LightningModule):
     """A module that answers batches, and the steps and hooks by which a Trainer evaluates it."""
 
     registry_name: str
-    _validation: EpisodicScores | None = None
 
     def answer_batch(self, batch: Any) -> list[Any]:
         """Return an answer to each episode of a batch that lacks its truth and is on the method's device."""
@@ -49,25 +48,21 @@ class EvaluatedByLightning(L.LightningModule):
         data = self._data
         if data.counts_validation_elsewhere:
             return
-        if self._validation is None:
-            void = data.protocol.void
-            self._validation = EpisodicScores(data.validation_manifest.class_ids, void).to(self.device)
-        self._validation.reset()
+        scores = EpisodicScores(data.validation_manifest.class_ids, data.protocol.void).to(self.device)
+        self._validation = [scores]  # in a list: it is no module of the method's
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
         """Answer a batch; count the answers where it carries its truth."""
         data = self._data
         if data.counts_validation_elsewhere:
             return {"answers": self.answer_batch(batch)}
-        assert self._validation is not None
         for result in self._counted(data.validation_protocol, batch):
-            self._validation.update(result)
+            self._validation[0].update(result)
         return {}
 
     def on_validation_epoch_end(self) -> None:
         if not self._data.counts_validation_elsewhere:
-            assert self._validation is not None
-            self.log_scores("val", self._validation.compute())  # sums over all ranks first
+            self.log_scores("val", self._validation[0].compute())  # sums over all ranks first
 
     # Test
 

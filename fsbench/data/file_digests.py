@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.disk_cache import load_arrays, save_arrays
 from fsbench.errors import FsbenchError
-from fsbench.files import locked, sha256_file
+from fsbench.files import fingerprint, locked, sha256_file
 from fsbench.files.cache import suite_cache
 from fsbench.files.opening import MIB, note_opened
 
@@ -72,6 +73,12 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
             _read_and_keep(files, states, digests, np.flatnonzero(~known), places)
     found = {file: digest.tobytes().hex() for file, digest in zip(files, digests, strict=True)}
     return [found[os.path.abspath(path)] for path in paths]  # noqa: PTH100
+
+
+def contents_sha256(index: SegmentationIndex, names: Sequence[str]) -> str:
+    """Return a hash of the names of images, and of the contents of their files and of their label files."""
+    digests = content_digests([*map(index.image_path, names), *map(index.label_file, names)])
+    return fingerprint(list(zip(names, digests[: len(names)], digests[len(names) :], strict=True)))
 
 
 def _known(files: Sequence[str], states: np.ndarray, digests: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:

@@ -157,6 +157,10 @@ class Protocol(ABC):
             DataError: a file cannot be decoded, or image and label map differ in size.
         """
 
+    def view(self, index: Any) -> Any:
+        """Return the data set as the test sees it; SettingsError where it has no such test."""
+        return index
+
     def support_boxes(self, index: Any, episode: Any) -> "Sequence[Sequence[Any]] | None":
         """Return a box for each support of an episode, by way, where the test tells boxes; None where it tells masks.
 
@@ -164,12 +168,14 @@ class Protocol(ABC):
         """
         return None
 
-    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
-        """Return the size (h, w) of a label map that is asked for, of a query of `size` (H, W); only of masks.
+    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int] | None:
+        """Return the size (h, w) of a label map that is asked for; only of masks.
+
+        It is None where pixels are counted at the size of the method's input, and that is not known.
 
         Args:
-            size: of the query.
-            image_size: side of the images that are answered; needed where pixels are counted at that size.
+            size: (H, W) of the query.
+            image_size: side of the images that are answered; None where it is not known.
         """
         return size
 

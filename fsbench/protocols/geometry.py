@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from fsbench.data.frames import over_image, stretch, stretch_truth
-from fsbench.errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,27 +60,21 @@ class Geometry:
             return image_size
         return self.query_size if isinstance(self.query_size, int) else None
 
-    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
+    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int] | None:
         """Return the size (h, w) that a predicted label map should have.
+
+        It is None where pixels are counted at the size of the method's input, and that is not known.
 
         Args:
             size: (H, W) of the query.
-            image_size: side of the images that the method sees; needed where pixels are counted at that size.
-
-        Raises:
-            SettingsError: it is needed, and None.
+            image_size: side of the images that the method sees; None where it is not known.
         """
         if self.frame is not None:
             return self.frame, self.frame
         if self.query_size == "square":
             return max(size), max(size)
         if self.query_size == "input":
-            if image_size is None:
-                raise SettingsError(
-                    "the protocol counts pixels at the size of the method's input, which is not given; expected "
-                    "image_size, the side in pixels of the images that are answered"
-                )
-            return image_size, image_size
+            return None if image_size is None else (image_size, image_size)
         return (self.query_size, self.query_size) if isinstance(self.query_size, int) else size
 
     def truth(self, labels: np.ndarray, image_size: int) -> tuple[np.ndarray, tuple[int, int]]:

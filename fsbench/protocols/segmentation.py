@@ -330,10 +330,6 @@ class Segmentation(Protocol):
 
     # How are images and masks seen?
 
-    def view(self, index: SegmentationIndex) -> SegmentationIndex:
-        """Return the data set as the test sees it; SettingsError where it has no such test."""
-        return index
-
     @property
     def geometry(self) -> Geometry:
         """Sizes and places of images and masks."""
@@ -348,7 +344,7 @@ class Segmentation(Protocol):
 
     # How is a prediction counted?
 
-    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
+    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int] | None:
         return self.geometry.answer_size(size, image_size)
 
     def separate(self, batch: "EpisodeBatch") -> "tuple[EpisodeBatch, list[EpisodeTruth]]":

@@ -3,19 +3,22 @@
 Everything that evaluates shares it: a run of the suite, a function in Python, a file of masks from anywhere.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.file_digests import content_digests, contents_sha256
 from fsbench.data.image_io import read_view
 from fsbench.data.label_maps import Box, way_labels
 from fsbench.episodes.episode import ClassificationEpisode, Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
+from fsbench.files import fingerprint
 from fsbench.protocols.base import Protocol
 
 
@@ -24,13 +27,12 @@ class Support:
     """A labelled image of an episode, which is read when it is asked for.
 
     Attributes:
-        index: the data set.
-        name: of the image in it.
+        name: of the image in the data set.
         number: number of the class that it is labelled with.
         box: (x, y, width, height) in pixels where the test tells a box and no mask; None elsewhere.
     """
 
-    index: Any
+    _index: Any = field(repr=False)
     name: str
     number: int
     box: Box | None = None
@@ -38,17 +40,17 @@ class Support:
     @property
     def file(self) -> Path:
         """File of the image."""
-        return Path(self.index.image_path(self.name))
+        return Path(self._index.image_path(self.name))
 
     @property
     def image(self) -> np.ndarray:
         """The image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
-        return _pixels(self.index, self.name)
+        return _pixels(self._index, self.name)
 
     @property
     def mask(self) -> np.ndarray:
         """Labels (H, W) uint8: 1 on the class, 255 void, else 0. Raises DataError where they cannot be decoded."""
-        return way_labels(self.index.label_map(self.name), self.index.label_values(self.name, [self.number]))
+        return way_labels(self._index.label_map(self.name), self._index.label_values(self.name, [self.number]))
 
 
 @dataclass(frozen=True)
@@ -56,34 +58,37 @@ class VisibleEpisode:
     """An episode as whoever answers it sees it, without its truth; images are read when they are asked for.
 
     Attributes:
-        index: the data set.
         number: of the episode in its manifest.
         query_name: of the query image in the data set.
         classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
         supports: by way, the K labelled images; none of a base class that methods are to know by their training.
-        answer_size: gives the size of an answer for a query of a size, both (height, width).
+        answer_size: gives the size of an answer for a query of a size, both (height, width); None where the answer
+            itself decides it.
     """
 
-    index: Any
+    _index: Any = field(repr=False)
     number: int
     query_name: str
     classes: tuple[int, ...]
     supports: tuple[tuple[Support, ...], ...]
-    answer_size: Callable[[tuple[int, int]], tuple[int, int]]
+    answer_size: Callable[[tuple[int, int]], tuple[int, int] | None]
 
     @property
     def query_file(self) -> Path:
         """File of the query image."""
-        return Path(self.index.image_path(self.query_name))
+        return Path(self._index.image_path(self.query_name))
 
     @cached_property
     def query(self) -> np.ndarray:
         """The query at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
-        return _pixels(self.index, self.query_name)
+        return _pixels(self._index, self.query_name)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the label map that is asked for."""
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of the label map that is asked for.
+
+        It is None where the protocol counts pixels at the size of the method's input, which every answer then has.
+        """
         return self.answer_size((self.query.shape[0], self.query.shape[1]))
 
     @property
@@ -97,14 +102,13 @@ class VisibleImages:
     """An episode of classification as whoever answers it sees it; images are read when they are asked for.
 
     Attributes:
-        index: the data set.
         number: of the episode in its manifest.
         classes: handles of the N ways; label n of an answer, from 0, is `classes[n]`.
         supports: by way, the names of the K images of it.
         queries: names of the images to name the class of, in an order that says nothing of their classes.
     """
 
-    index: Any
+    _index: Any = field(repr=False)
     number: int
     classes: tuple[int, ...]
     supports: tuple[tuple[str, ...], ...]
@@ -116,7 +120,7 @@ class VisibleImages:
 
     def file(self, name: str) -> Path:
         """Return the file of an image."""
-        return Path(self.index.image_path(name))
+        return Path(self._index.image_path(name))
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,23 @@ class Test:
     def places(self) -> dict[int, int]:
         """Place of each episode in the manifest by its number."""
         return {episode.index: place for place, episode in enumerate(self.manifest.episodes)}
+
+    def separate(self, numbers: Sequence[int]) -> tuple[list[VisibleEpisode | VisibleImages], list[Any]]:
+        """Return some episodes, by their numbers, as whoever answers them sees them, and the truth of each."""
+        seen = [self[self.places[number]] for number in numbers]
+        return seen, [self.truth(number) for number in numbers]
+
+    def count(self, answer: Any, truth: Any) -> Any:
+        """Count an answer against the truth of its episode, as the protocol says."""
+        return self.protocol.count(answer, truth)
+
+    @cached_property
+    def files_sha256(self) -> str:
+        """Hash of the contents of the files that the episodes are made of: exchanged files make another test."""
+        if isinstance(self.index, ClassificationIndex):
+            files = [self.index.image_path(name) for of_class in self.index.images for name in of_class]
+            return fingerprint([self.index.sha256, content_digests(files)])
+        return contents_sha256(self.index, self.manifest.image_names)
 
     def truth(self, number: int) -> Any:
         """Return what answers to episode `number` are counted against; reads the query's label map."""

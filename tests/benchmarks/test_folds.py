@@ -12,12 +12,12 @@ from benchmarks.speed import official_fold
 from benchmarks.speed.cases.folds import count_encodings
 from benchmarks.speed.harness import Measurements
 from benchmarks.speed.official_fold import OfficialFold
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.methods.prototype import Prototype
 from fsbench.tensor_cache import FeatureCache
-from methods.prototype import Prototype
 from tests.fsbench.episodes.test_evaluation_order import encoded_twice, episodes
 
 LARGE = 10**9
@@ -42,13 +42,13 @@ def test_an_evaluation_encodes_the_images_that_are_counted(blocks_folder):
     data = EpisodicDataModule(Folder(str(blocks_folder)), image_size=48, shot=2, episodes=30, workers=0)
     method = Prototype(BackboneConfig("demo", "random:0")).eval()
     with torch.inference_mode():
-        method.test_step(next(iter(data.test_dataloader())), 0)
+        method.answer_batch(next(iter(data.test_dataloader())))
         size = max(method.backbone.cache.entry_bytes().values())
         method.backbone.cache = FeatureCache(5 * size)
         encode, encoded = method.backbone.encode, []
         method.backbone.encode = lambda pixels: encoded.append(1) or encode(pixels)
         for batch in data.test_dataloader():
-            method.test_step(batch, 0)
+            method.answer_batch(batch)
     listed = evaluation_order(data.manifest.episodes)
     distinct = {name for names in shown(listed) for name in names}
     assert len(distinct) < len(encoded) == count_encodings(listed, {"tokens": size}, 5 * size)

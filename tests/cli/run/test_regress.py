@@ -88,14 +88,14 @@ def without_the_last_episode(real):
 
 DEFECTS = {
     "loss": (
-        "methods.modules.segmenter.segmentation_loss",
+        "fsbench.methods.modules.segmenter.segmentation_loss",
         lambda real: lambda a, b: 1.01 * real(a, b),
         "emat",
         "loss of step 1",
     ),
     "metric": ("fsbench.metrics.episodic.count", off_by_a_pixel, "prototype", " tp "),
     "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
-    "training sampler": ("datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
+    "training sampler": ("fsbench.datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized mask": ("fsbench.protocols.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
 }
 """One of each figure that may move: losses, counts, episodes, predictions."""
@@ -155,7 +155,7 @@ def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
 
 
 def test_a_method_that_fails_does_not_hide_the_others(run, monkeypatch):
-    monkeypatch.setattr("methods.emat.EMAT.losses_of_step", lambda *_: 1 / 0)
+    monkeypatch.setattr("fsbench.methods.emat.EMAT.losses_of_step", lambda *_: 1 / 0)
     status, printed = run()
     assert status == 2 and "emat                 failed: ZeroDivisionError" in printed
     assert printed.index("failed") < printed.index("prototype            ok ")
@@ -167,7 +167,7 @@ def test_a_changed_copy_of_the_suite_against_the_figures_that_come_along(tmp_pat
     """The real command in a copy in which one line was changed."""
     for name in ("fsbench", "methods", "datamodules", "configs", "benchmarks"):
         ignored = shutil.ignore_patterns("__pycache__", "manifests")
-        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored)
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored, symlinks=True)
     metrics = tmp_path / "fsbench" / "metrics" / "episodic.py"
     before = metrics.read_text()
     metrics.write_text(before.replace("inside[1:, 1:].sum()", "inside[1:].sum()", 1))

@@ -14,7 +14,7 @@ from fsbench.data.step_division import StepDivision
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.engine.trainer import build_trainer
-from fsbench.engine.withheld_truth import part_from_truth
+from fsbench.engine.withheld_validation import withhold_validation
 from fsbench.errors import SettingsError
 
 
@@ -31,7 +31,7 @@ class Weights(Callback):
 
 def experiment(blocks_folder, folder, *more, method="emat", **request):
     extra = [
-        "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
+        "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
         "--data.image_size=32", "--data.workers=0", "--trainer.accelerator=cpu", "--trainer.max_epochs=3",
         "--data.validation_episodes=2", "--data.episodes=1", "--trainer.enable_progress_bar=false",
         "--data.batch_size=12", *more,
@@ -44,7 +44,7 @@ def weights_after_steps(blocks_folder, folder, *more, **request):
     run = experiment(
         blocks_folder, folder, "--optimizer=SGD", "--optimizer.lr=0.05", "--trainer.max_steps=5", *more, **request
     )
-    visible, count, _ = part_from_truth("method", run.data)
+    visible, count = withhold_validation("method", run.data)
     trainer, _ = build_trainer(run, folder, count)
     trainer.callbacks.append(Weights(folder))
     trainer.fit(run.method, visible)
@@ -83,7 +83,7 @@ def test_micro_batches_give_the_weights_of_the_whole_step(blocks_folder, tmp_pat
             blocks_folder, tmp_path / name, "--trainer.limit_train_batches=2", "--trainer.max_epochs=1",
             "--optimizer=SGD", "--optimizer.lr=0.05", **more,
         )  # fmt: skip
-        visible, count, _ = part_from_truth("method", run.data)
+        visible, count = withhold_validation("method", run.data)
         trainer, _ = build_trainer(run, tmp_path / name, count)
         trainer.fit(run.method, visible)
         assert trainer.global_step == 2

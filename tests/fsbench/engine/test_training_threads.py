@@ -5,7 +5,7 @@ import torch
 
 from fsbench.engine.callbacks import THREADS
 from fsbench.engine.trainer import build_trainer
-from fsbench.engine.withheld_truth import part_from_truth
+from fsbench.engine.withheld_validation import withhold_validation
 from fsbench.errors import SettingsError
 from tests.fsbench.engine.test_training_steps import experiment
 
@@ -15,7 +15,7 @@ def test_a_training_takes_the_threads_of_its_settings(blocks_folder, tmp_path):
 
     def threads(*more):
         run = experiment(blocks_folder, tmp_path, *more)
-        build_trainer(run, tmp_path, part_from_truth("method", run.data)[1])
+        build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
         return torch.get_num_threads()
 
     try:

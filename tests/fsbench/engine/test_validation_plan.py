@@ -13,7 +13,7 @@ from fsbench.engine.machine.check import check_machine
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.training_facts import training_facts
 from fsbench.engine.validation_plan import ValidationPlan, validation_schedule
-from fsbench.engine.withheld_truth import part_from_truth
+from fsbench.engine.withheld_validation import withhold_validation
 from fsbench.errors import SettingsError
 from tests.fsbench.engine.test_training_steps import experiment
 from tests.goldens.kinds.training_schedule import hmnet_schedule
@@ -119,7 +119,7 @@ def test_a_training_goes_on_after_epochs_without_a_validation(blocks_folder, tmp
         (folder := tmp_path / name).mkdir()
         for attempt in range(2 if name == "parts" else 1):
             run = experiment(blocks_folder, folder, *options, micro_batch=3)
-            visible, count, _ = part_from_truth("method", run.data)
+            visible, count = withhold_validation("method", run.data)
             trainer, best = build_trainer(run, folder, count)
             last = folder / "checkpoints" / "last.ckpt"
             if name == "parts" and attempt == 0:
@@ -179,7 +179,7 @@ def test_tf32_of_convolutions_and_of_products_are_apart(
     for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
         monkeypatch.setattr(backend, "allow_tf32", not backend.allow_tf32)  # both are set, and put back afterwards
     run = experiment(blocks_folder, tmp_path, f"--run.tf32={given}")
-    build_trainer(run, tmp_path, part_from_truth("method", run.data)[1])
+    build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
     assert torch.backends.cuda.matmul.allow_tf32 is products
     assert torch.backends.cudnn.allow_tf32 is convolutions
     assert run.identity.tf32 == {"false": False, "true": True}.get(given, given)
@@ -188,6 +188,6 @@ def test_tf32_of_convolutions_and_of_products_are_apart(
 
 def test_experiments_are_built_with_the_plan(blocks_folder, tmp_path):
     run: Experiment = experiment(blocks_folder, tmp_path, "--run.first_validation=1", "--run.patience=2")
-    trainer, best = build_trainer(run, tmp_path, part_from_truth("method", run.data)[1])
+    trainer, best = build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
     plan = next(c for c in trainer.callbacks if isinstance(c, ValidationPlan))
     assert plan.schedule == ValidationSchedule(1) and plan.score.patience == 2 and best.monitor == plan.monitor

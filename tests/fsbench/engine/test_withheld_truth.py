@@ -10,7 +10,7 @@ from fsbench.config.request import Request
 from fsbench.data.batch import EpisodeTruth, Truth
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
-from fsbench.engine.withheld_truth import part_from_truth
+from fsbench.engine.withheld_validation import withhold_validation
 from fsbench.errors import NumericsError, SettingsError, TruthError
 from fsbench.metrics.episodic import SegmentationResult
 
@@ -67,42 +67,35 @@ class Mine(Segmenter):
         self.look("on_after_batch_transfer", batch)
         return batch
 
-    def on_test_batch_start(self, batch, batch_idx, dataloader_idx=0):
-        self.look("on_test_batch_start", batch)
-        if self.fault == "hook":
-            self.seen = batch.truth.label_maps
-
-    def on_test_batch_end(self, outputs, batch, batch_idx, dataloader_idx=0):
-        self.look("on_test_batch_end", (outputs, batch))
-
     def on_validation_batch_start(self, batch, batch_idx, dataloader_idx=0):
         self.look("on_validation_batch_start", batch)
+        if self.fault == "hook":
+            self.seen = batch.truth.label_maps
 
     def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx=0):
         self.look("on_validation_batch_end", (outputs, batch))
 
-    def test_step(self, batch, batch_idx):
-        self.look("test_step", batch)
+    def answer_batch(self, batch):
+        SEEN.append(("answer_batch", batch))
         if self.fault == "few":
-            return {"answers": []}
-        return super().test_step(batch, batch_idx)
+            return []
+        return super().answer_batch(batch)
 
     def look(self, hook, given):
         trainer = self.trainer
         if trainer.training:
             return
-        loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-        own = trainer.datamodule.test_dataloader() if trainer.testing else trainer.datamodule.val_dataloader()
         SEEN.append((hook, given))
-        if hook in ("on_test_batch_start", "on_validation_batch_start"):
-            SEEN.append((hook, [next(iter(own)), loaders, trainer.callbacks]))
+        if hook == "on_validation_batch_start":
+            own = trainer.datamodule.val_dataloader()
+            SEEN.append((hook, [next(iter(own)), trainer.val_dataloaders, trainer.callbacks]))
 '''
 
 
 def experiment(blocks_folder, tmp_path, fault="", workers=0):
     (tmp_path / "mine.py").write_text(METHOD)
     extra = [
-        "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
+        "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
         "--data.image_size=32", f"--data.workers={workers}", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
         "--trainer.limit_train_batches=1", "--data.validation_episodes=2", "--data.episodes=3",
         "--trainer.enable_progress_bar=false", f"--model.fault={fault}",
@@ -133,8 +126,8 @@ def test_no_hook_of_a_method_is_given_the_truth(blocks_folder, tmp_path):
     record = run(mine)
     hooks = {hook for hook, _ in seen}
     assert hooks == {
-        "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "on_test_batch_start",
-        "on_test_batch_end", "on_validation_batch_start", "on_validation_batch_end", "test_step", "forward",
+        "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+        "on_validation_batch_start", "on_validation_batch_end", "answer_batch", "forward",
     }  # fmt: skip
     for hook, given in seen:
         found = [one for one in parts(given) if isinstance(one, (Truth, EpisodeTruth, SegmentationResult))]
@@ -157,7 +150,7 @@ def test_a_hook_that_asks_for_the_truth_ends_the_run_in_one_line(blocks_folder, 
         ("inf", NumericsError, "mine: episode 1: the presence score of way 1 is inf, expected a finite number"),
         ("logit", NumericsError, "mine: episode 1: the logit of way 1 is nan, expected a finite number"),
         ("label", SettingsError, "mine: episode 1: the method gave a mask with labels from 0 to 2, expected 0 for"),
-        ("few", SettingsError, "mine: a step of the evaluation gave 0 answers for 1 episodes, expected one answer"),
+        ("few", SettingsError, "mine gave 0 answers for 1 episodes, expected a list of one answer each"),
         ("loss", NumericsError, "mine: the training loss is nan in epoch 1, expected a finite number"),
     ],
 )
@@ -170,10 +163,9 @@ def test_an_answer_that_cannot_be_counted_is_refused_with_its_place(blocks_folde
 
 
 def test_no_process_of_a_loader_outlives_its_evaluation(blocks_folder, tmp_path):
-    data, _, _ = part_from_truth("method", experiment(blocks_folder, tmp_path, workers=1).data)
+    data, _ = withhold_validation("method", experiment(blocks_folder, tmp_path, workers=1).data)
     before = set(active_children())
-    for loader in (data.val_dataloader(), data.test_dataloader()):
-        next(iter(loader))
-    assert len(set(active_children()) - before) == 2
+    next(iter(data.val_dataloader()))
+    assert len(set(active_children()) - before) == 1
     data.teardown("test")
     assert set(active_children()) == before

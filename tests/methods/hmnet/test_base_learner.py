@@ -8,19 +8,19 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.loading.distributed import TrainingBatches
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import collate
 from fsbench.data.step_division import StepDivision
+from fsbench.datamodules.loading.distributed import TrainingBatches
 from fsbench.engine.callbacks import EpisodicValidation
-from fsbench.engine.withheld_truth import part_from_truth
+from fsbench.engine.withheld_validation import withhold_validation
 from fsbench.errors import SettingsError
+from fsbench.methods.hmnet.base_learner import BaseLearner
+from fsbench.methods.hmnet.hmnet import HMNet
+from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
+from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.protocols.whole_images import WholeImages, whole_image
-from methods.hmnet.base_learner import BaseLearner
-from methods.hmnet.hmnet import HMNet
-from methods.modules.frozen_pspnet import FrozenPSPNet
-from methods.modules.pspnet import PSPNet
 from tests.methods.hmnet.small import SMALL
 from tests.methods.small import data, episode, fit
 
@@ -41,7 +41,7 @@ def test_the_chain_from_the_base_learner_to_hmnet(blocks_folder, tmp_path):
     torch.manual_seed(0)
     learner = BaseLearner(BackboneConfig("dilated_vgg16", "random"), classes=3)
     module = data(blocks_folder, training_items="images", validation="images")
-    visible, count, _ = part_from_truth("base", module)
+    visible, count = withhold_validation("base", module)
     fit(learner, visible, 1, [ModelCheckpoint(tmp_path, "base"), EpisodicValidation(module, count)])
     frozen = FrozenPSPNet(BackboneConfig("pspnet_vgg16", str(tmp_path / "base.ckpt")))
     assert frozen.classes == 3 and frozen.trained_on["classes"] == ["yellow", "cyan", "magenta"]
@@ -94,7 +94,7 @@ def test_validation_is_the_base_miou_of_all_images(blocks_folder, monkeypatch):
         return torch.cat([small.mean(1, keepdim=True) * 0 + 0.3, small], 1)
 
     monkeypatch.setattr(learner.model, "segment", by_colour)
-    visible, count, _ = part_from_truth("base", module)
+    visible, count = withhold_validation("base", module)
     trainer = L.Trainer(
         logger=False, callbacks=[EpisodicValidation(module, count)], enable_progress_bar=False, accelerator="cpu",
         enable_checkpointing=False, use_distributed_sampler=False,

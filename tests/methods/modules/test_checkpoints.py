@@ -7,8 +7,8 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import VITS, random_state
 from fsbench.engine.checkpoint import checkpoint_weights_origin, convert, load_checkpoint, read_checkpoint
 from fsbench.errors import CheckpointError
-from methods.cst import CST, cst_learner
-from methods.emat import EMAT, emat_learner
+from fsbench.methods.cst import CST, cst_learner
+from fsbench.methods.emat import EMAT, emat_learner
 from tests.methods.small import vit
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -46,7 +46,7 @@ def test_authors_checkpoints_load_with_their_backbone(tmp_path, data):
     other = EMAT(BackboneConfig("tiny", "random:7"), support_side=8)
     other.load_state_dict(method.state_dict())
     batch = next(iter(data.test_dataloader()))
-    results = [m.eval().validation_step(batch, 0)["answers"][0] for m in (method, other)]
+    results = [m.eval().answer_batch(batch)[0] for m in (method, other)]
     assert torch.equal(results[0].score, results[1].score)
 
 

@@ -11,9 +11,9 @@ from fsbench.backbones.weight_files import state_digest
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError
-from methods.dcama.dcama import DCAMA
-from methods.emat import EMAT
-from methods.hsnet import HSNet, HyperpixelLearner
+from fsbench.methods.dcama.dcama import DCAMA
+from fsbench.methods.emat import EMAT
+from fsbench.methods.hsnet import HSNet, HyperpixelLearner
 from tests.methods.small import PYRAMID, pyramid, vit
 
 pytestmark = pytest.mark.usefixtures("tiny", "pyramids")
@@ -50,7 +50,7 @@ def test_only_scales_that_are_read_are_kept(name, scales, data):
     method = METHODS[name]().eval()
     batch = next(iter(data.test_dataloader()))
     with torch.no_grad():
-        method.validation_step(batch, 0)
+        method.answer_batch(batch)
         whole = method.backbone.encode(batch.pixels(0))
     assert len(whole) == scales
     assert method.backbone.cache.entry_bytes() == {"pyramid": sum(scale.nbytes for scale in whole)}

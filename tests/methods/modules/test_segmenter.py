@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from datamodules.loading import distributed
 from fsbench.core.datamodule import Loading
 from fsbench.core.evaluation import evaluate_batch
+from fsbench.datamodules.loading import distributed
 from fsbench.episodes.evaluation_order import supports_of
+from fsbench.methods.cst import CST, cst_learner
+from fsbench.methods.emat import EMAT, emat_learner
+from fsbench.methods.modules.correlation import kept_tokens
+from fsbench.methods.prototype import Prototype
 from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.tensor_cache import FeatureCache
-from methods.cst import CST, cst_learner
-from methods.emat import EMAT, emat_learner
-from methods.modules.correlation import kept_tokens
-from methods.prototype import Prototype
 from tests.fsbench.episodes.test_evaluation_order import encoded_twice
 from tests.methods.small import vit
 
@@ -45,7 +45,7 @@ def test_images_are_encoded_once_but_for_supports_that_become_queries(data):
     method.backbone.encode = lambda pixels: encoded.append(1) or encode(pixels)
     with torch.no_grad():
         for batch in data.test_dataloader():
-            method.validation_step(batch, 0)
+            method.answer_batch(batch)
     episodes = data.test_dataloader().dataset.episodes
     images = {e.query for e in episodes} | supports_of(episodes)
     assert len(encoded) == len(images) + encoded_twice(episodes)
@@ -90,8 +90,8 @@ def test_a_process_forgets_what_its_own_share_shows_no_more(world, data, monkeyp
 def test_a_tests_expectations_end_with_it(data):
     """Also those of one that stopped in the middle, when the next begins."""
     method = Prototype(vit()).eval()
-    for hook in (method.on_test_start, method.on_test_end):
-        method.test_step(next(iter(data.test_dataloader())), 0)
+    for hook in (lambda: method.begin_test(data), method.end_test):
+        method.answer_batch(next(iter(data.test_dataloader())))
         assert method.backbone.cache._next_use
         hook()
         assert not method.backbone.cache._next_use
@@ -123,7 +123,7 @@ def test_half_precision_trains_and_predicts(make, dtype, data):
     with torch.autocast("cpu", dtype=dtype):
         loss = method.loss(batch)["loss"]
         episode = next(iter(data.test_dataloader()))
-        result = method.eval().validation_step(episode, 0)["answers"][0]
+        result = method.eval().answer_batch(episode)[0]
     loss.backward()
     torch.testing.assert_close(loss.detach(), exact, atol=0.02, rtol=0.02)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())

@@ -1,0 +1,39 @@
+"""Data sets of configs/data as objects, without a configuration's parser and without torch."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from fsbench.config.class_paths import current_path
+from fsbench.config.registry import check_known, config_file, read_settings
+from fsbench.errors import SettingsError, did_you_mean
+
+
+def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str] = (), **settings: Any) -> Any:
+    """Build a data set of configs/data.
+
+    Args:
+        name: of configs/data or of an installed package.
+        root: its folder instead of the configuration's.
+        lists: its folders with official list files instead of the configuration's.
+        **settings: further arguments of its class.
+
+    Raises:
+        SettingsError: the data set is unknown, or has no such setting.
+        DataError: its files are unusable.
+    """
+    check_known("data", "data set", name)
+    content = read_settings(config_file("data", name))["data"]["init_args"]["dataset"]
+    kind = resolve_name(current_path(content["class_path"]))
+    arguments = {**content.get("init_args", {}), **settings}
+    arguments |= {"root": str(root)} if root is not None else {}
+    arguments |= {"lists": [str(folder) for folder in lists]} if lists else {}
+    known = inspect.signature(kind).parameters
+    for key in arguments:
+        if key not in known:
+            raise SettingsError(
+                f"the data set {name} has no setting {key}{did_you_mean(key, list(known))}; it has {', '.join(known)}"
+            )
+    return kind(**arguments)

@@ -1,0 +1,129 @@
+"""`fsbench.load_test`: a test by the name of its data set, or by the file of its manifest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.datasets import open_dataset
+from fsbench.config.registry import config_file, read_settings, task_of
+from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.episodes.manifest import CLASSIFICATION, check_fits, read_manifest
+from fsbench.episodes.task import EpisodeTask, usable_way
+from fsbench.errors import SettingsError
+from fsbench.protocols.base import Protocol
+from fsbench.protocols.classification import ClassificationTask
+from fsbench.protocols.registry import load_protocol, protocol_of
+from fsbench.protocols.test import Test
+
+USUAL_WAY = {"segmentation": 1, "classification": 20}
+"""Number of ways of a test that asks for none, by task."""
+
+
+def load_test(
+    dataset: str | None = None,
+    *,
+    root: str | Path | None = None,
+    lists: Sequence[str | Path] = (),
+    protocol: str | None = None,
+    fold: int = 0,
+    way: int | None = None,
+    shot: int = 1,
+    setting: str = "original",
+    empty: bool = True,
+    episodes: int | None = None,
+    seed: int | None = None,
+    draws: int = 1,
+    drop_small: bool = False,
+    manifest: str | Path | None = None,
+    image_size: int | None = None,
+) -> Test:
+    """Open a test: its episodes, its data, and how answers are counted.
+
+    Args:
+        dataset: name of a data set (see `fsbench list`); with `manifest`, that of its header unless given.
+        root: folder of the data, instead of `data/<name>`.
+        lists: folders with official list files.
+        protocol: name of a published test (see `fsbench protocols`); "fscs" unless given, or "fort" of classification.
+        fold: fold whose classes are novel.
+        way, shot: N and K; N is 1, or 20 of classification, unless given.
+        setting: of the protocol fscs: original, partially_augmented, fully_augmented.
+        empty: queries may show none of their episode's classes, where the protocol allows it.
+        episodes: their number, instead of the protocol's.
+        seed: of the episodes, instead of the protocol's.
+        draws: draws of the supports for every query; draw 0 is the official one, which scores count.
+        drop_small: leave out classes with too few images.
+        manifest: a file of episodes, which fixes everything but `root`, `lists` and `image_size`.
+        image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
+
+    Returns:
+        The test; `test[i]` is an episode as whoever answers it sees it.
+
+    Raises:
+        SettingsError: a name is unknown, or the protocol has no such test.
+        DataError: files of the data set are absent or unusable.
+        RecordError: the manifest cannot be read.
+
+    >>> import fsbench
+    >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+    >>> len(test), test[0].query.shape, int(test[0].supports[0][0].mask.max())
+    (5, (128, 128, 3), 1)
+    """
+    if manifest is not None:
+        return _from_manifest(Path(manifest).expanduser(), dataset, root, lists, image_size)
+    if dataset is None:
+        raise SettingsError("load_test was given neither a data set nor a manifest; expected one, such as 'pascal'")
+    index = open_dataset(dataset, root, [str(folder) for folder in lists])
+    task_name = task_of("data", dataset)
+    rules = load_protocol(protocol or ("fort" if task_name == CLASSIFICATION else "fscs"))
+    _check_same_task(rules, dataset, task_name)
+    index = rules.view(index)
+    if isinstance(index, ClassificationIndex):
+        task: Any = _classification_task(dataset, way, shot, episodes, seed, draws)
+    else:
+        ways = usable_way(index, fold, USUAL_WAY[task_name] if way is None else way)
+        task = EpisodeTask(
+            fold, ways, shot, setting, empty, episodes=episodes, skip_small_classes=drop_small, seed=seed, draws=draws
+        )
+    return _checked(Test(rules.manifest(index, task), index, rules, image_size))
+
+
+def _from_manifest(
+    file: Path, dataset: str | None, root: str | Path | None, lists: Sequence[str | Path], image_size: int | None
+) -> Test:
+    manifest = read_manifest(file)
+    header = manifest.header
+    rules = protocol_of(header)
+    index = rules.view(open_dataset(dataset or header.dataset, root, [str(folder) for folder in lists]))
+    if isinstance(index, SegmentationIndex):
+        check_fits(manifest, index, str(file))
+    return _checked(Test(manifest, index, rules, image_size))
+
+
+def _classification_task(
+    dataset: str, way: int | None, shot: int, episodes: int | None, seed: int | None, draws: int
+) -> ClassificationTask:
+    settings = read_settings(config_file("data", dataset))["data"]["init_args"]
+    return ClassificationTask(
+        way=USUAL_WAY["classification"] if way is None else way,
+        shot=shot,
+        queries=settings.get("queries", 15),
+        episodes=2000 if episodes is None else episodes,
+        seed=seed or 0,
+        min_class_size=settings.get("min_class_size"),
+        draws=draws,
+    )
+
+
+def _check_same_task(rules: Protocol, dataset: str, task: str) -> None:
+    if rules.task != task:
+        raise SettingsError(
+            f"{dataset} is a data set of {task}, and the protocol {rules.name} one of {rules.task}; expected both of "
+            "one kind (see: fsbench protocols)"
+        )
+
+
+def _checked(test: Test) -> Test:
+    """Return the test. Raises SettingsError where it has no episode."""
+    if not len(test):
+        raise SettingsError("the test has no episode; expected episodes of 1 or more")
+    return test
