@@ -188,6 +188,18 @@ class Told(Entries):
     saw_test_classes: Name
 
 
+class HandedIn(Entries):
+    """Where the predictions of a run come from whose method was not run here.
+
+    Attributes:
+        answers_sha256: hash of the file of answers that was counted.
+        card: name of the file that stated the method's card; "" where there was none.
+    """
+
+    answers_sha256: Name
+    card: Text = ""
+
+
 class Cost(Entries):
     """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do."""
 
@@ -247,6 +259,7 @@ class Run(Entries):
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
         weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
         told: None in an older record.
+        handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does, or an older record does not tell.
@@ -269,6 +282,7 @@ class Run(Entries):
     checkpoint_variant: Text | None = None
     weights: Weights | None = None
     told: Told | None = None
+    handed_in: HandedIn | None = None
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True
