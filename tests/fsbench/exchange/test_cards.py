@@ -95,7 +95,7 @@ def one_card(card: dict):
 
     def change(contents):
         listing = json.loads(contents[LISTING])
-        del listing["cards"]
+        listing.pop("cards", None)
         contents[LISTING] = json.dumps(listing | {"format": 1, "card": card}).encode()
 
     return change
