@@ -33,7 +33,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         repetition = Repetition(options.predict, options.seed, settings, options.ckpt)
     listing, findings = verify(options.bundle, repetition)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
-    for method, card in ({"all methods": listing.card} if listing.cards is None else listing.cards).items():
+    for method, card in listing.named_cards.items():
         print_line(f"card of {method}, as stated")
         print_block("\n".join(align(card.as_rows(), rule=False)))
     for run in (None, *listing.runs):

@@ -70,6 +70,11 @@ class Listing(BaseModel):
     cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)] | None = None
     runs: Annotated[dict[str, dict[str, _Hash]], Field(min_length=1, max_length=MOST_RUNS)]
 
+    @property
+    def named_cards(self) -> dict[str, Card]:
+        """The cards by the methods that they are of, in words."""
+        return self.cards or ({} if self.card is None else {"all methods": self.card})
+
     def card_of(self, method: str) -> Card:
         """Return the card of a method. Raises RecordError where the bundle has none."""
         card = self.card if self.cards is None else self.cards.get(method)

@@ -139,6 +139,11 @@ def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
         what = "run.json says that nothing was trained, and its settings have a training: it was changed after the run"
         yield Finding(name, "failed", what)
         return
+    answers = None if record.run.handed_in is None else record.run.handed_in.answers_sha256
+    if answers != record.run.identity.answers_sha256:
+        what = "run.json and its settings differ in which answers were handed in, if any: it was changed after the run"
+        yield Finding(name, "failed", what)
+        return
     stated = listing.card_of(record.run.identity.method.name).stated
     lines = contradictions(stated, record)
     for line in lines:

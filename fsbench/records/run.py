@@ -97,6 +97,7 @@ class Identity(Entries):
 
     Attributes:
         files_sha256: hash of the test's images and label files.
+        answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
         files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
             `Record.files_cover`.
@@ -114,6 +115,7 @@ class Identity(Entries):
     precision: Name | int | None = None
     tf32: TF32 | None = None
     training: TrainingSettings | None
+    answers_sha256: Text | None = None
     support_annotation: Name = "mask"
     kept_support: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -192,7 +194,7 @@ class HandedIn(Entries):
     """Where the predictions of a run come from whose method was not run here.
 
     Attributes:
-        answers_sha256: hash of the file of answers that was counted.
+        answers_sha256: hash of the file of answers that was counted; the identity has it, too.
         card: name of the file that stated the method's card; "" where there was none.
     """
 

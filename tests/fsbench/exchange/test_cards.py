@@ -16,7 +16,8 @@ from tests.fsbench.runs import rewrite
 ASKED = {"backbone_saw_test_images": "no", "trials": 2}
 """Entries that no record proves."""
 TRAINED = {"max_epochs": 3, "validation": "base"}
-HANDED_IN = {"handed_in": {"answers_sha256": "0" * 64}}
+ANSWERS = {"answers_sha256": "0" * 64}
+HANDED_IN = {"handed_in": ANSWERS}
 
 
 def write(file: Path, **card) -> Path:
@@ -88,6 +89,17 @@ def test_a_record_that_hides_its_training_is_found_out(make, tmp_path, capsys):
     altered(file, edit("run.json", weights={"origin": "nothing trained", "training": None}), relist=True)
     assert main(["verify", str(file)]) == 1
     assert "says that nothing was trained, and its settings have a training" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changed", [None, {"answers_sha256": "1" * 64}])
+def test_a_record_that_hides_whose_answers_it_counts_is_found_out(make, tmp_path, capsys, changed):
+    rewrite(with_scores(make("theirs", 0)), ANSWERS, **HANDED_IN)
+    assert bundle_of(tmp_path, write(tmp_path / "card.yaml", **ASKED)) == 0
+    file = tmp_path / "bundles/results.fsb"
+    assert main(["verify", str(file)]) == 0
+    altered(file, edit("run.json", handed_in=changed), relist=True)
+    assert main(["verify", str(file)]) == 1
+    assert "differ in which answers were handed in" in capsys.readouterr().out
 
 
 def one_card(card: dict):
@@ -209,7 +221,10 @@ def test_predictions_that_were_handed_in(make, tmp_path, capsys):
     """Nothing follows from their records; they are marked, ranked apart, and verified as far as that goes."""
     for name, quality in (("ours", 2), ("theirs", 1)):
         for fold in (0, 1):
-            rewrite(with_scores(make(name, fold, quality)), **(HANDED_IN if name == "theirs" else told("masks")))
+            record = with_scores(make(name, fold, quality))
+            rewrite(
+                record, *([ANSWERS] if name == "theirs" else []), **(HANDED_IN if name == "theirs" else told("masks"))
+            )
     stated = ASKED | {"novel_pixels": "no", "checkpoint_choice": "nothing trained", "supervision": ["masks"]}
     theirs = write(tmp_path / "theirs.yaml", **stated, saw_test_classes="no")
     assert bundle_of(tmp_path, f"theirs={theirs}", f"ours={write(tmp_path / 'ours.yaml', **ASKED)}") == 0
