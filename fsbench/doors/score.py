@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fsbench.doors.records import Answered, Tally, check_runs_name, record_answers
+from fsbench.config.limits import check_name
+from fsbench.doors.records import Answered, Tally, record_answers
 from fsbench.doors.results import Result
 from fsbench.episodes.manifest import Manifest
 from fsbench.kit.reader import HandedIn, StoredAnswers, read_answers
@@ -44,7 +45,7 @@ def score(
             size or with other labels. Nothing is written then.
         SettingsError: the name cannot be that of a run, or the card does not fit.
     """
-    check_runs_name(name)
+    check_name(name, "name")
     paths = [answers] if isinstance(answers, str | Path) else answers
     stored = read_answers([Path(path).expanduser() for path in paths], test, partial)
     if test.protocol.counts_at_input_size():

@@ -205,7 +205,7 @@ class HandedIn(Entries):
 class Cost(Entries):
     """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do."""
 
-    trainable_parameters: Count
+    trainable_parameters: Count | None
     total_parameters: Count | None = None
     evaluation_seconds: Measure | None = None
     episodes_per_second: Measure | None
