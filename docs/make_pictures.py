@@ -272,7 +272,7 @@ def front_page(index: Demo, run: Path) -> None:
             name, result = names_of(index, episode.classes)[0], results[episode.index]
             shot, query = episode.supports[0][0], photo(index, episode.query)
             truth = slots(index, episode.query, episode.classes) == 1
-            answer = result.label_map.numpy() == 1
+            answer = result.label_map == 1
             mask, image = index.label_map(shot) == episode.classes[0], photo(index, shot)
             marked, colors = painted(image, mask, way_colors(image, mask, 1)), way_colors(query, truth, 1)
             show(next(row), marked, f"support: {name}")

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+from fsbench.data.connected import Regions
 from fsbench.data.dataset import VOID
 
 
@@ -60,14 +61,9 @@ def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
 def bounding_boxes(label: np.ndarray) -> np.ndarray:
     """Fill label (h, w) with foreground 1: every 8-connected piece of it becomes its bounding box, one pixel beyond
     on the right and below, as the authors draw it; void stays on top (hmnet.md §11.4)."""
-    # spared until it is needed
-    import cv2
-
-    mask = (label == 1).astype(np.uint8)
-    _, _, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     filled = np.zeros_like(label)
-    for left, top, width, height, _ in boxes[1:]:
-        filled[top : top + height + 1, left : left + width + 1] = 1
+    for left, top, right, bottom in Regions.of(label == 1).boxes():
+        filled[top : bottom + 1, left : right + 1] = 1
     filled[label == VOID] = VOID
     return filled
 
@@ -84,15 +80,8 @@ def largest_part_box(mask: np.ndarray) -> Box | None:
 
     None where the mask is empty.
     """
-    import cv2  # spared until it is needed
-
-    filled = np.asarray(mask) != 0
-    if not filled.any():
+    regions = Regions.of(np.asarray(mask) != 0)
+    if not regions.number:
         return None
-    parts = cv2.connectedComponents(filled.astype(np.uint8), connectivity=8)[1]
-    numbers, first, sizes = np.unique(parts.ravel(), return_index=True, return_counts=True)
-    kept = numbers > 0
-    best = min(zip(-sizes[kept], first[kept], numbers[kept], strict=True))[2]
-    rows, columns = np.nonzero(parts == best)
-    x, y = int(columns.min()), int(rows.min())
-    return float(x), float(y), float(columns.max() - x + 1), float(rows.max() - y + 1)
+    left, top, right, bottom = regions.boxes()[int(regions.pixels().argmax())].tolist()
+    return float(left), float(top), float(right - left), float(bottom - top)

@@ -164,6 +164,6 @@ def _predict(
         check_counts(record, [result])
     except RecordError as error:
         note = user_message(error)
-    ious = way_ious(result.counts[1:].numpy(), void)
-    panels = prediction_panels(cast(Any, experiment.method), episode, result.label_map.numpy(), ious, pixel)
+    ious = way_ious(result.counts[1:], void)
+    panels = prediction_panels(cast(Any, experiment.method), episode, result.label_map, ious, pixel)
     return EpisodePrediction(ious, result.decided.tolist(), result.score.tolist(), panels), note

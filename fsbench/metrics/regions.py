@@ -3,10 +3,9 @@
 They need connected regions, which no count of pixels can tell; so they are measured while a run is evaluated.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from fsbench.data.connected import Regions, runs
 from fsbench.data.dataset import VOID
 
 DENSE = 1 << 22
@@ -34,66 +33,6 @@ def region_measures(prediction: np.ndarray, truth: np.ndarray) -> tuple[float, f
         _measure(of_truth, of_prediction, true.number, predicted.number),
         _measure(of_prediction, of_truth, predicted.number, true.number),
     )
-
-
-def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the starts and ends of the horizontal runs of a mask (h, w) bool, in raster order.
-
-    Both count the places of rows that are one place longer than the mask's; the end is the place behind a run.
-    """
-    height, width = mask.shape
-    places = np.zeros(1 + height * (width + 1), dtype=bool)
-    places[1:].reshape(height, width + 1)[:, :-1] = mask
-    edges = np.flatnonzero(places[1:] != places[:-1])
-    return edges[::2], edges[1::2]
-
-
-@dataclass(frozen=True)
-class Regions:
-    """The regions of a mask, connected in 8 directions.
-
-    Attributes:
-        starts: (R,) places where the runs start, see `runs`.
-        region: (R,) number from 0 of the region that each run belongs to.
-        number: of regions.
-    """
-
-    starts: np.ndarray
-    region: np.ndarray
-    number: int
-
-    @classmethod
-    def of(cls, mask: np.ndarray) -> "Regions":
-        """Find the regions of a mask (h, w) bool: runs that touch runs of the next row are joined."""
-        starts, ends = runs(mask)
-        below = mask.shape[1] + 1
-        first = np.searchsorted(ends, starts + below)  # of the runs that touch one from below, corners included
-        touching = np.maximum(np.searchsorted(starts, ends + below, side="right") - first, 0)
-        upper = np.repeat(np.arange(len(starts)), touching)
-        lower = np.arange(len(upper)) + np.repeat(first - (np.cumsum(touching) - touching), touching)
-        parent = _joined(len(starts), upper, lower)
-        is_first = parent == np.arange(len(starts))
-        return cls(starts, (np.cumsum(is_first) - 1)[parent], int(is_first.sum()))
-
-    def at(self, places: np.ndarray) -> np.ndarray:
-        """Return the region of each place, which must lie in a run."""
-        return self.region[np.searchsorted(self.starts, places, side="right") - 1]
-
-
-def _joined(number: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return for each of `number` things the first one that the pairs (one[i], other[i]) connect it to."""
-    parent = np.arange(number)
-    parent[other] = one  # the one above
-    while True:
-        grandparent = parent[parent]
-        while not np.array_equal(grandparent, parent):
-            parent, grandparent = grandparent, grandparent[grandparent]
-        first, second = parent[one], parent[other]
-        apart = first != second
-        if not apart.any():
-            return parent
-        one, other = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
-        np.minimum.at(parent, other, one)
 
 
 def _measure(one: np.ndarray, other: np.ndarray, ones: int, others: int) -> float:

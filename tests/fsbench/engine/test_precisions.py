@@ -1,5 +1,6 @@
 """Every method answers under bf16-mixed: in its own float32 where its page says so, else near that."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,13 +40,13 @@ def both_answers(name, dataset, folders, *settings):
 def test_methods_that_compute_in_float32_answer_the_same_bits(name, folders):
     more = {"insid3": ["--model.svd_components=20"], "lora_probe_dense": ["--model.tuning_steps=2"]}.get(name, [])
     exact, mixed = both_answers(name, "folder", folders, "--data.empty_masks=false", *more)
-    assert torch.equal(exact.label_map, mixed.label_map) and torch.equal(exact.score, mixed.score)
+    assert np.array_equal(exact.label_map, mixed.label_map) and np.array_equal(exact.score, mixed.score)
 
 
 def test_a_prototype_answers_nearly_the_same(folders):
     exact, mixed = both_answers("prototype", "folder", folders, "--data.empty_masks=false")
-    assert (exact.label_map == mixed.label_map).float().mean() > 0.95
-    torch.testing.assert_close(mixed.score, exact.score, atol=0.05, rtol=0)
+    assert (exact.label_map == mixed.label_map).mean() > 0.95
+    np.testing.assert_allclose(mixed.score, exact.score, atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["nn", "ridge", "svm", "protonet", "r2d2", "metaoptnet"])

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fsbench.data.connected import Regions
 from fsbench.data.truth import EpisodeTruth
 from fsbench.metrics import regions
 from fsbench.metrics.answers import SegmentationAnswer, count_answer
-from fsbench.metrics.regions import Regions, region_measures, slot_regions
+from fsbench.metrics.regions import region_measures, slot_regions
 
 
 def plain_regions(mask):

@@ -215,7 +215,7 @@ def square_metrics(case: Case) -> Parts:
         yield {"out.class_iou" + ("_meta" if name == "meta" else ""): each}
         scores["miou"].append(mean_iou(*sums) / 100)
         scores["fb"].append(fb_iou(*sums, (background[0].sum(), background[1].sum())) / 100)
-    inter, union = intersection_union(base_counts.numpy()[1:], "ignore")
+    inter, union = intersection_union(base_counts[1:], "ignore")
     seen = np.concatenate([t[f"in.label_base_{i}"].numpy().ravel() for i in range(len(numbers))])
     shown = np.isin(np.arange(1, n + 1), seen)
     miou = (inter[shown] / np.maximum(union[shown], 1)).mean()

@@ -1,5 +1,6 @@
 """Checkpoints of EMAT and CST: the authors', ours, and those that cannot be used."""
 
+import numpy as np
 import pytest
 import torch
 

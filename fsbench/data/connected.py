@@ -1,0 +1,84 @@
+"""Connected regions of masks, found by the runs of their rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the starts and ends of the horizontal runs of a mask (h, w) bool, in raster order.
+
+    Both count the places of rows that are one place longer than the mask's; the end is the place behind a run.
+    """
+    height, width = mask.shape
+    places = np.zeros(1 + height * (width + 1), dtype=bool)
+    places[1:].reshape(height, width + 1)[:, :-1] = mask
+    edges = np.flatnonzero(places[1:] != places[:-1])
+    return edges[::2], edges[1::2]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of a mask, connected in 8 directions.
+
+    Attributes:
+        row: places of a row, see `runs`.
+        starts, ends: (R,) of the runs.
+        region: (R,) number from 0 of the region that each run belongs to, in the order of their first runs.
+        number: of regions.
+    """
+
+    row: int
+    starts: np.ndarray
+    ends: np.ndarray
+    region: np.ndarray
+    number: int
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> "Regions":
+        """Find the regions of a mask (h, w) bool: runs that touch runs of the next row are joined."""
+        starts, ends = runs(mask)
+        row = mask.shape[1] + 1
+        first = np.searchsorted(ends, starts + row)  # of the runs that touch one from below, corners included
+        touching = np.maximum(np.searchsorted(starts, ends + row, side="right") - first, 0)
+        upper = np.repeat(np.arange(len(starts)), touching)
+        lower = np.arange(len(upper)) + np.repeat(first - (np.cumsum(touching) - touching), touching)
+        parent = _joined(len(starts), upper, lower)
+        is_first = parent == np.arange(len(starts))
+        return cls(row, starts, ends, (np.cumsum(is_first) - 1)[parent], int(is_first.sum()))
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """Return the region of each place, which must lie in a run."""
+        return self.region[np.searchsorted(self.starts, places, side="right") - 1]
+
+    def pixels(self) -> np.ndarray:
+        """Return the pixels (number,) int64 of each region."""
+        sizes = np.zeros(self.number, dtype=np.int64)
+        np.add.at(sizes, self.region, self.ends - self.starts)
+        return sizes
+
+    def boxes(self) -> np.ndarray:
+        """Return (number, 4) int64: left, top, and the column and row behind each region."""
+        top = self.starts // self.row
+        boxes = np.tile(np.array([self.row, len(self.starts) and top[-1], 0, 0]), (self.number, 1))
+        np.minimum.at(boxes, (self.region, 0), self.starts - top * self.row)
+        np.minimum.at(boxes, (self.region, 1), top)
+        np.maximum.at(boxes, (self.region, 2), self.ends - top * self.row)
+        np.maximum.at(boxes, (self.region, 3), top + 1)
+        return boxes
+
+
+def _joined(number: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return for each of `number` things the first one that the pairs (one[i], other[i]) connect it to."""
+    parent = np.arange(number)
+    parent[other] = one  # the one above
+    while True:
+        grandparent = parent[parent]
+        while not np.array_equal(grandparent, parent):
+            parent, grandparent = grandparent, grandparent[grandparent]
+        first, second = parent[one], parent[other]
+        apart = first != second
+        if not apart.any():
+            return parent
+        one, other = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
+        np.minimum.at(parent, other, one)

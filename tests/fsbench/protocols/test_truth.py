@@ -1,0 +1,104 @@
+"""The truth of an episode is the loader's, and reading and counting it needs neither torch nor OpenCV."""
+
+import subprocess
+import sys
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from fsbench.core.loading import LoadingConfig, load_item
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.protocols.pfenet import loader_seeds, torch_permutation
+from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.whole_images import WholeImages
+
+
+def same_truth(truth, batch):
+    (expected,) = batch.truths()
+    assert truth.episode == expected.episode and truth.size == expected.size
+    for name in ("label_map", "presence", "classes"):
+        found, other = getattr(truth, name), getattr(expected, name)
+        assert found.dtype == other.dtype and np.array_equal(found, other), name
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dataset"),
+    [
+        *((name, "pascal") for name in ("fscs", "hsnet", "pfenet", "bam", "gfss", "bam_gfss", "fss_sam3", "presence")),
+        *((name, "coco") for name in ("fssdino", "fss_sam3", "incontext", "hsnet")),
+        ("isaid_r2net", "folder"),
+        ("cdfss", "folder"),
+    ],
+)
+def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, blocks_folder):
+    index = {
+        "pascal": lambda: Pascal(str(real_data / "voc-mini")),
+        "coco": lambda: Coco(str(real_data / "coco-mini")),
+        "folder": lambda: Folder(str(blocks_folder)),
+    }[dataset]()
+    data = EpisodicDataModule(index, protocol, image_size=49, workers=0, episodes=6, drop_small_classes=True)
+    episodes = {episode.index: episode for episode in data.manifest.episodes}
+    batches = list(data.test_dataloader())
+    assert batches
+    for batch in batches:
+        same_truth(data.protocol.truth(data.dataset, episodes[int(batch.episodes[0])], 49), batch)
+
+
+def test_the_truth_of_a_whole_image_is_the_loaders(blocks_folder):
+    index = Folder(str(blocks_folder))
+    protocol, config = WholeImages(index, 0), LoadingConfig(49)
+    for episode in protocol.manifest(4).episodes:
+        same_truth(protocol.truth(index, episode, 49), load_item(protocol, index, episode, config, config.files(index)))
+
+
+def test_a_count_imports_neither_torch_nor_opencv(blocks_folder):
+    code = f"""
+import sys
+import numpy as np
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.episodes.task import EpisodeTask
+from fsbench.metrics.answers import SegmentationAnswer
+from fsbench.protocols.registry import load_protocol
+from fsbench.records.counts import to_frame
+index = Folder({str(blocks_folder)!r})
+for name in ("fscs", "bam", "isaid_r2net", "cdfss"):
+    protocol = load_protocol(name)
+    manifest = protocol.manifest(index, EpisodeTask(0, episodes=3))
+    rows = []
+    for episode in manifest.episodes:
+        truth = protocol.truth(index, episode, 48)
+        answer = SegmentationAnswer(np.ones(truth.size, np.uint8))
+        rows += protocol.count(answer, truth).rows()
+    protocol.statistics(to_frame(rows, manifest), manifest.header).scores()
+sys.exit(", ".join({{"torch", "cv2", "lightning", "torchmetrics"}} & {{*sys.modules}}) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("seed", [0, 1, 321, (1 << 32) - 1])
+def test_draws_of_the_authors_loaders_are_torchs(seed):
+    generator = torch.Generator().manual_seed(seed)
+    expected = [int(torch.empty((), dtype=torch.int64).random_(generator=generator)) for _ in range(300)]
+    assert list(islice(loader_seeds(seed), 300)) == expected
+    for length in (1, 2, 17, 5953):
+        expected = torch.randperm(length, generator=torch.Generator().manual_seed(seed)).tolist()
+        assert torch_permutation(length, seed) == expected
+
+
+def test_classification_counts_answers_in_the_order_of_the_episode(tmp_path):
+    from tests.datamodules.test_classification import photos
+
+    index, protocol = photos(tmp_path), load_protocol("fort")
+    from fsbench.protocols.classification import ClassificationTask
+
+    (episode,) = protocol.manifest(index, ClassificationTask(3, 1, 4, 1)).episodes
+    truth = protocol.truth(index, episode, 224)
+    answer = np.repeat(np.arange(3), 4)
+    assert [row["tp"] for row in protocol.count(answer, truth).rows()] == [4, 4, 4]
+    assert truth.classes == tuple(number + 1 for number in episode.classes)
