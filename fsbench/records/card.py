@@ -39,7 +39,16 @@ RANDOM_WEIGHTS = "none: random weights"
 CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice", "saw_test_classes")
 """Entries that rows must share to be ranked together; see `ranking_groups`."""
 
-Words = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+
+def _check_filled_in(text: str) -> str:
+    if text == "...":
+        raise ValueError("expected words in place of the ...; leave the entry out where you do not know")
+    return text
+
+
+Words = Annotated[
+    str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), AfterValidator(_check_filled_in)
+]
 
 
 def _check_entry(text: str) -> str:

@@ -252,6 +252,7 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
         ({"supervision": []}, "supervision is"),
         ({"supervision": ["guesses"]}, "supervision[0] is 'guesses'"),
         ({"backbone_data": "a\nb"}, "backbone_data is"),
+        ({"backbone_data": "..."}, "backbone_data: expected words in place of the ..."),
         ({"more": 1}, "the key 'more' is unknown"),
         ({"novel_pixels": "maybe", "trials": 0}, "(and 1 more)"),
         ({"bibtex": "a paper"}, "bibtex: expected one entry of BibTeX"),
@@ -281,7 +282,7 @@ def test_a_card_may_state_the_paper(runs, tmp_path):
 def test_yes_and_no_may_be_yamls():
     card = check_card(yaml.safe_load(yaml.safe_dump(CARD).replace("'no'", "no")), "card")
     assert card.backbone_saw_test_images == "no"
-    with pytest.raises(SettingsError, match=r"novel_pixels is '\.\.\.'.*\(and 3 more\)"):
+    with pytest.raises(SettingsError, match=r"novel_pixels is '\.\.\.'.*\(and 4 more\)"):
         check_card(yaml.safe_load(CHOICES), "card")
     with pytest.raises(SettingsError, match="is no card"):
         check_card(["no", "mapping"], "card")
