@@ -36,9 +36,9 @@ class Kit(BaseModel):
     Attributes:
         format, version: of the folder.
         test: sha256 of the test's manifest.
-        dataset, fold, way, shot, setting, protocol, protocol_version, seed, episodes, draws, nested_in, empty,
-            drop_small: the choices that the manifest follows from (`fsbench.episodes.task.EpisodeTask`).
-        min_class_size, queries: of classification alone.
+        dataset, protocol, protocol_version, fold, way, shot, setting, seed, draws, empty, drop_small: the choices
+            that the manifest follows from (`fsbench.doors.tests.load_test`).
+        episodes: their number; None for the protocol's.
         lists: origin of the lists of images.
         copied_images: the kit has copies of the images.
         files: sha256 of every other file by its path in the folder.
@@ -57,13 +57,10 @@ class Kit(BaseModel):
     shot: Count
     setting: Name
     seed: int | None
-    episodes: Count
+    episodes: Count | None
     draws: Count
-    nested_in: Count | None
     empty: bool
     drop_small: bool
-    queries: Count | None = None
-    min_class_size: Count | None = None
     lists: Name
     copied_images: bool
     files: dict[Name, Name]
@@ -218,13 +215,10 @@ class _Writer:
             shot=header.shot,
             setting=header.setting,
             seed=header.seed,
-            episodes=header.requested,
+            episodes=None if header.requested == header.official_episodes else header.requested,
             draws=header.draws,
-            nested_in=header.nested_in,
             empty=header.empty,
             drop_small=header.drop_small,
-            queries=header.queries,
-            min_class_size=header.min_class_size,
             lists=header.lists,
             copied_images=self.copy_images,
             files={name: sha256_file(self.folder / name) for name in names},
