@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.core.datamodule import DataModule, Loading, check_at_least
+from fsbench.core.loading import ImageLoading, centre_image, load_image_episode
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.file_digests import content_digests
@@ -21,7 +22,6 @@ from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 from fsbench.protocols.classification import ClassificationTask
-from fsbench.protocols.loading import ImageLoading, centre_image
 from fsbench.protocols.registry import load_protocol
 from fsbench.tensor_cache import FeatureCache
 
@@ -194,10 +194,10 @@ class Photos(Dataset[tuple[int, Tensor]]):
 
 
 class ImageEpisodes(Dataset[ImageEpisode]):
-    """The episodes of a manifest, each loaded as its protocol says."""
+    """The episodes of a manifest, decoded one by one."""
 
     def __init__(self, data: ClassificationDataModule, episodes: Sequence[ClassificationEpisode]):
-        self.protocol, self.index, self.episodes = data.protocol, data.dataset, episodes
+        self.index, self.episodes = data.dataset, episodes
         self.config = data.image_loading
         self.files = FeatureCache(data.loading.cache_bytes)
 
@@ -205,5 +205,4 @@ class ImageEpisodes(Dataset[ImageEpisode]):
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> ImageEpisode:
-        item: ImageEpisode = self.protocol.item(self.index, self.episodes[i], self.config, self.files)
-        return item
+        return load_image_episode(self.index, self.episodes[i], self.config, self.files)

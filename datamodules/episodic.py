@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.core.datamodule import DataModule, EpisodeStreamChoice, Loading, Training, Validation, check_at_least
+from fsbench.core.loading import LoadingConfig
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
@@ -32,7 +33,6 @@ from fsbench.episodes.task import EpisodeTask, usable_way
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 from fsbench.protocols.geometry import InputResize
-from fsbench.protocols.loading import LoadingConfig
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation, load_segmentation
 from fsbench.protocols.whole_images import WholeImages

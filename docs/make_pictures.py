@@ -19,6 +19,7 @@ from matplotlib import pyplot
 from PIL import Image
 
 from fsbench.core.evaluation import evaluate_batch
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
@@ -28,9 +29,8 @@ from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.explain.paper_figure import draw_paper_figure
+from fsbench.metrics.answers import count
 from fsbench.metrics.confusion import intersection_union
-from fsbench.metrics.episodic import count
-from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import find_distinct_records, read_record
 from fsbench.tables.analyses import CURVES, SUPPORTS
@@ -164,7 +164,7 @@ def drawing(index: Demo) -> None:
 
 
 def iou(answer: np.ndarray, truth: np.ndarray, policy: str) -> float:
-    counts = count(torch.from_numpy(answer.astype(np.uint8)), torch.from_numpy(truth), 1).numpy()
+    counts = count(answer.astype(np.uint8), truth, 1)
     inside, union = intersection_union(counts[1], policy)
     return float(100 * inside / union)
 

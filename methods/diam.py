@@ -28,7 +28,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError, known_names
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
-from fsbench.metrics.episodic import SegmentationAnswer
+from fsbench.metrics.answers import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
 
 EPS = 1e-10

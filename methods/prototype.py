@@ -23,8 +23,8 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
+from fsbench.metrics.answers import count
 from fsbench.metrics.confusion import intersection_union, mean_iou
-from fsbench.metrics.episodic import count
 from fsbench.ops.first_largest import first_largest
 
 DELTAS = sorted(np.arange(-4, 4.5, 0.5).tolist(), key=abs)  # `selection: support`, smallest first
@@ -210,11 +210,11 @@ class Prototype(Segmenter):
             similar, prototypes, _ = self._similar(episode.without_truth())
             seen.append((similar, prototypes.valid, truth.presence[0]))
             side = round(similar.shape[1] ** 0.5)
-            classes = truth.classes[0].tolist()
+            classes, target = truth.classes[0].tolist(), truth.label_maps[0].cpu().numpy()
             for row, (alpha, delta) in enumerate(GRID):
                 logits = token_logits(similar, prototypes.valid, alpha, delta)
                 label_map = first_largest(resize_logits(logits, (side, side), _size(episode)))
-                counts = count(label_map, truth.label_maps[0], len(classes))[1:].cpu().numpy()
+                counts = count(label_map.cpu().numpy(), target, len(classes))[1:]
                 for number, slot in zip(classes, np.stack(intersection_union(counts, "background"), 1), strict=True):
                     sums.setdefault(number, np.zeros((len(GRID), 2), dtype=np.int64))[row] += slot
         by_class = np.stack(list(sums.values()), 1)

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.files import fingerprint
 from fsbench.grid.spec import GridCell, read_grid
-from fsbench.metrics.episodic import SegmentationResult
+from fsbench.metrics.answers import SegmentationResult
 from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.predictions import encode, write_predictions
 from fsbench.records.record import Record, write_record
@@ -158,14 +157,14 @@ def drawn_result(episode: Episode, counts: tuple[int, int, int], present: bool, 
     """
     return SegmentationResult(
         episode.index,
-        torch.tensor(episode.classes),
-        torch.tensor([[*counts, 0, 1000, PIXELS - 1000]] * 2),
-        torch.tensor([present]),
-        torch.tensor([decided]),
-        torch.tensor([float(decided)]),
-        torch.empty(0),
-        torch.zeros(2),
-        torch.zeros(2),
+        np.array(episode.classes),
+        np.array([[*counts, 0, 1000, PIXELS - 1000]] * 2),
+        np.array([present]),
+        np.array([decided]),
+        np.array([float(decided)]),
+        np.empty(0),
+        np.zeros(2),
+        np.zeros(2),
     )
 
 
@@ -202,5 +201,5 @@ def _explored_results(
         shape = episode.index % SHAPES
         tp, pred, truth = counts[shape]
         result = drawn_result(episode, (tp, pred, truth), True, True)
-        table = torch.tensor([[tp, pred, truth, 0, 0, PIXELS]] * 2)
-        yield replace(result, counts=table, label_map=torch.from_numpy(found[shape].astype(np.uint8)))
+        table = np.array([[tp, pred, truth, 0, 0, PIXELS]] * 2)
+        yield replace(result, counts=table, label_map=found[shape].astype(np.uint8))

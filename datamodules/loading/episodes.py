@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from fsbench.core.loading import LoadingConfig, load_episode, load_item
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.datamodules.loading.training import base_map
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.draws import draw_episode
-from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.vrp_draws import filled_length, training_steps
@@ -51,7 +51,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> EpisodeBatch:
-        batch = self.protocol.item(self.index, self.episodes[i], self.config, self.files)
+        batch = load_item(self.protocol, self.index, self.episodes[i], self.config, self.files)
         next_shown = self.next_shown.get(i, {})
         worker = get_worker_info()
         loads_all = worker is None or worker.num_workers == 1

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset
 
+from fsbench.core.loading import LoadingConfig, labelled_image, whole_image
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.loading.augment import Augmentation
-from fsbench.protocols.loading import LoadingConfig, labelled_image
-from fsbench.protocols.whole_images import whole_image
+from fsbench.protocols.whole_images import image_truth
 
 
 class TrainingImages(Dataset[EpisodeBatch]):
@@ -51,4 +51,4 @@ class TrainingImages(Dataset[EpisodeBatch]):
         else:
             augmented, labels = self.augmentation(pixels, labels, random.Random(repr((self.seed, epoch, i))))
             image = torch.from_numpy(augmented)
-        return whole_image(f"{self.names[i]} {(self.seed, epoch, i)}", i, image, torch.from_numpy(labels), self.classes)
+        return whole_image(f"{self.names[i]} {(self.seed, epoch, i)}", image, image_truth(i, labels, self.classes))

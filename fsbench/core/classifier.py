@@ -59,8 +59,8 @@ class Classifier(Method):
     def filter_state_dict(self, learned: dict[str, Tensor], whose: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise SettingsError(f"{whose}: classifiers learn anew in every episode; expected no checkpoint")
 
-    def answer_batch(self, batch: Sequence[ImageEpisode]) -> list[Tensor]:
-        return self.classify(batch)
+    def answer_batch(self, batch: Sequence[ImageEpisode]) -> list[np.ndarray]:
+        return [labels.cpu().numpy() for labels in self.classify(batch)]
 
     def on_device(self, batch: Sequence[ImageEpisode]) -> list[ImageEpisode]:
         return [episode.to(self.device, non_blocking=True) for episode in batch]

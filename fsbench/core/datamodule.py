@@ -248,7 +248,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def validation_protocol(self) -> Any:
-        """Loads and counts what chooses the checkpoint, by `item`, `separate` and `count` as a protocol has them."""
+        """Counts what chooses the checkpoint, by `separate`, `truth` and `count` as a protocol has them."""
         return self.protocol
 
     @property

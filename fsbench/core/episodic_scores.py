@@ -1,1 +1,52 @@
-from fsbench.metrics.episodic import EpisodicScores as EpisodicScores
+"""Scores of a validation while it runs, summed over all ranks."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics.metric import Metric
+
+from fsbench.metrics.answers import SegmentationResult
+from fsbench.metrics.confusion import (
+    COUNTS,
+    background_intersection_union,
+    fb_iou,
+    intersection_union,
+    mean_iou,
+)
+
+
+class EpisodicScores(Metric):
+    """mIoU, FB-IoU and exact-match accuracy of the episodes seen on all ranks, for progress during training.
+
+    States are int64 sums, so the result does not depend on how episodes were spread over ranks.
+    """
+
+    full_state_update = False
+    slots: Tensor
+    exact: Tensor
+
+    def __init__(self, class_ids: Sequence[int], void: str):
+        super().__init__()
+        self.class_ids = list(class_ids)
+        self.void = void
+        self.add_state("slots", torch.zeros(max(class_ids) + 1, len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, result: SegmentationResult) -> None:
+        """Add the counts of an episode."""
+        row = torch.tensor([0, *result.classes.tolist()], device=self.slots.device)
+        self.slots.index_add_(0, row, torch.from_numpy(result.counts).to(self.slots.device))
+        exact = bool((result.present == result.decided).all())
+        self.exact += torch.tensor([exact, 1], device=self.exact.device)
+
+    def compute(self) -> dict[str, float]:
+        slots = self.slots.cpu().numpy()
+        intersection, union = intersection_union(slots[self.class_ids], self.void)
+        background = background_intersection_union(slots[0], self.void)
+        right, total = self.exact.tolist()
+        return {
+            "mIoU": float(mean_iou(intersection, union)),
+            "FB-IoU": float(fb_iou(intersection, union, background)),
+            "accuracy": 100 * right / max(total, 1),
+        }

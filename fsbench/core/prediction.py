@@ -2,11 +2,19 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from fsbench.metrics.episodic import SegmentationAnswer, check_finite
+from fsbench.metrics.answers import SegmentationAnswer, check_finite
 from fsbench.records.predictions import SOFT_SIDE
+
+
+def array(values: Tensor) -> np.ndarray:
+    """Return a tensor's values on the CPU; bfloat16, which numpy lacks, as float32."""
+    here = values.detach().cpu()
+    return np.asarray(here.float() if here.dtype == torch.bfloat16 else here)
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Prediction:
     failed: bool = False
 
     def answer(self, place: str, soft: bool) -> SegmentationAnswer:
-        """Return what an evaluation counts and keeps, on the CPU.
+        """Return what an evaluation counts and keeps, as numpy arrays.
 
         Args:
             place: method and episode, for messages.
@@ -68,14 +76,15 @@ class Prediction:
         """
         named = {"logit": self.logits, "probability": self.probability, "presence score": self.presence_score}
         for name, values in named.items():
-            if values is not None:
-                check_finite(values.detach(), name, place)
+            if values is not None and not bool(values.isfinite().all()):  # looked for where they are
+                check_finite(array(values), name, place)
+        masks, attention = (self.soft_masks(SOFT_SIDE), self.attention_maps(SOFT_SIDE)) if soft else (None, None)
         return SegmentationAnswer(
-            label_map=self.label_map.cpu(),
-            present=None if self.present is None else self.present.cpu(),
-            score=None if self.presence_score is None else self.presence_score.float().cpu(),
-            soft=self.soft_masks(SOFT_SIDE) if soft else None,
-            attention=self.attention_maps(SOFT_SIDE) if soft else None,
+            label_map=array(self.label_map),
+            present=None if self.present is None else array(self.present),
+            score=None if self.presence_score is None else array(self.presence_score.float()),
+            soft=None if masks is None else array(masks),
+            attention=None if attention is None else array(attention),
             failed=self.failed,
         )
 

@@ -18,7 +18,7 @@ from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
 from fsbench.data.batch import EpisodeBatch, Hint
-from fsbench.metrics.episodic import SegmentationAnswer
+from fsbench.metrics.answers import SegmentationAnswer
 
 
 class Segmenter(Method):

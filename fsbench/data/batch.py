@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.data.truth import EpisodeTruth
 from fsbench.errors import TruthError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -57,25 +58,6 @@ _HIDDEN = (
     "a method asked for the truth of an episode that it predicts; expected a prediction from the supports and the "
     "query's image alone (fsbench check-method tests it)"
 )
-
-
-@dataclass(frozen=True)
-class EpisodeTruth:
-    """The truth of one episode, as an answer is counted against it.
-
-    Attributes:
-        episode: index in the manifest.
-        size: (height, width) that a predicted label map should have; see `EpisodeBatch.query_sizes`.
-        label_map: (h, w) uint8 on the CPU, as in `Truth`.
-        presence: (N,) bool.
-        classes: (N,) int64 class numbers.
-    """
-
-    episode: int
-    size: tuple[int, int]
-    label_map: Tensor
-    presence: Tensor
-    classes: Tensor
 
 
 Hint = Literal["photos", "boxes", "class names"]
@@ -180,8 +162,8 @@ class EpisodeBatch:
         truths = []
         for b, episode in enumerate(self.split()):
             truth, (height, width) = episode.known_truth(), self.query_sizes[b].tolist()
-            label_map, presence, classes = truth.label_maps[0].cpu(), truth.presence[0].cpu(), truth.classes[0].cpu()
-            truths.append(EpisodeTruth(int(self.episodes[b]), (height, width), label_map, presence, classes))
+            parts = (part.cpu().numpy() for part in (truth.label_maps[0], truth.presence[0], truth.classes[0]))
+            truths.append(EpisodeTruth(int(self.episodes[b]), (height, width), *parts))
         return truths
 
     def split(self) -> Iterator["EpisodeBatch"]:
@@ -311,12 +293,12 @@ class ImageEpisode:
     def ways(self) -> int:
         return len(self.classes)
 
-    def mixed(self, order: Tensor) -> "ImageEpisode":
+    def mixed(self, order: np.ndarray) -> "ImageEpisode":
         """Return the episode with its queries in the order (N·q,) of their numbers; the shape stays."""
-        images, supports = self.images, self.support.numel()
+        images, supports, rows = self.images, self.support.numel(), torch.from_numpy(order)
         if images is not None:
-            images = torch.cat([images[:supports], images[supports:][order]])
-        return replace(self, query=self.query.flatten()[order].view(self.query.shape), images=images)
+            images = torch.cat([images[:supports], images[supports:][rows]])
+        return replace(self, query=self.query.flatten()[rows].view(self.query.shape), images=images)
 
     def labels(self, device: torch.device) -> Tensor:
         """Return the labels of the supports, (N·K,) int64."""

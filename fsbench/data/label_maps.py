@@ -1,9 +1,10 @@
-"""Label maps resized and renamed as the protocols do it (fss-protocol §4). Needs numpy and OpenCV alone."""
+"""Label maps resized and renamed as the protocols do it (fss-protocol §4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 
 from fsbench.data.dataset import VOID
 
@@ -14,21 +15,35 @@ def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
     This is torch's `interpolate(mode="nearest")`; the product is rounded to float32, which differs from the exact
     integer quotient for some sizes (fss-protocol §4).
     """
-    rows, columns = _source_index(labels.shape[0], height), _source_index(labels.shape[1], width)
-    if labels.dtype != np.uint8:
-        return labels.take(rows, axis=0).take(columns, axis=1)
-    # spared until it is needed
-    import cv2
-
-    # Whole rows are copied at once, single pixels one by one: so columns are taken as rows of the transposed map.
-    return np.asarray(cv2.transpose(cv2.transpose(labels.take(rows, axis=0)).take(columns, axis=0)))
+    return take_pixels(labels, _torch_index(labels.shape[0], height), _torch_index(labels.shape[1], width))
 
 
 @lru_cache(maxsize=4096)
-def _source_index(length: int, size: int) -> np.ndarray:
+def _torch_index(length: int, size: int) -> np.ndarray:
     scale = np.float32(length) / np.float32(size)
     index = np.floor(np.arange(size, dtype=np.float32) * scale).astype(np.int64)
     return np.minimum(index, length - 1)
+
+
+def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a label map (h, w) to (height, width) by OpenCV's nearest (source index floor(i · in/out) in double)."""
+    return take_pixels(labels, _opencv_index(labels.shape[0], height), _opencv_index(labels.shape[1], width))
+
+
+@lru_cache(maxsize=4096)
+def _opencv_index(length: int, size: int) -> np.ndarray:
+    index = np.floor(np.arange(size) * (1 / (size / length))).astype(np.int64)  # OpenCV divides twice
+    return np.minimum(index, length - 1)
+
+
+def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a label map (h, w) to (height, width) by PIL's nearest, which looks at the middles of pixels."""
+    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+
+
+def take_pixels(labels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the pixels of a label map (h, w) in these rows and columns."""
+    return labels.take(rows, axis=0).take(columns, axis=1)
 
 
 def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
@@ -38,10 +53,8 @@ def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     slots[VOID] = VOID
     if labels.dtype != np.uint8:
         return slots.take(labels)
-    # spared until it is needed
-    import cv2
-
-    return np.asarray(cv2.LUT(labels, slots))
+    named = bytearray(labels.tobytes()).translate(slots.tobytes())  # a fifth of the time of numpy's take
+    return np.frombuffer(named, dtype=np.uint8).reshape(labels.shape)
 
 
 def bounding_boxes(label: np.ndarray) -> np.ndarray:
@@ -61,6 +74,9 @@ def bounding_boxes(label: np.ndarray) -> np.ndarray:
 
 Box = tuple[float, float, float, float]
 """x, y, width and height in pixels of an image."""
+
+BoxOf = Callable[[str, int, np.ndarray], Box | None]
+"""Gives the box of a support by its name, the number of its class, and its mask (H, W)."""
 
 
 def largest_part_box(mask: np.ndarray) -> Box | None:

@@ -1,4 +1,4 @@
-"""Images and label maps as the protocols resize and rename them (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""
+"""Images as the protocols resize them (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""
 
 from collections.abc import Callable
 from functools import cache
@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsbench.data.dataset import VOID
-from fsbench.data.frames import frame_image, frame_labels, frame_shape
-from fsbench.data.label_maps import resize_labels
+from fsbench.data.batch import IMAGENET_MEAN
+from fsbench.data.frames import frame_shape
+from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
 
 BY_PIL = 100
 """Images that a process resizes with PIL at first: the compiled loops take 0.3 s to load, and save 2 ms an image."""
@@ -81,38 +81,23 @@ def resize_image_bicubic(image: Image.Image | np.ndarray, size: int) -> Tensor:
     return torch.from_numpy(np.array(found)).permute(2, 0, 1).contiguous()
 
 
-def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a label map (h, w) to (height, width) by PIL's nearest, which looks at the middles of pixels."""
-    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
-
-
-def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a label map (h, w) to (height, width) by OpenCV's nearest (source index floor(i · in/out) in double)."""
-    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST))
-
-
-def padded_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return height and width of an image inside a square of `size` pixels (hmnet.md §2.4.5).
-
-    The longer side becomes `size` and the other one keeps the aspect ratio, rounded down; then both are rounded down to
-    multiples of 8, at least 8.
-    """
-    ratio = size / max(height, width)
-    inner = (size, int(width * ratio)) if height >= width else (int(height * ratio), size)
-    return max(inner[0] // 8 * 8, 8), max(inner[1] // 8 * 8, 8)
-
-
-def image_part(height: int, width: int, size: int, resize: str) -> tuple[int, int]:
-    """Return height and width of the part, at the top left, that an image fills in its square of `size` pixels.
+def frame_image(image: Image.Image | np.ndarray, side: int) -> Tensor:
+    """Shrink or enlarge an RGB image into a frame by OpenCV's linear interpolation in 8 bits, without antialiasing.
 
     Args:
-        height, width: of the image.
-        size: side of the square.
-        resize: rule of `RESIZES` by which the image got into it.
+        image: PIL's, or (H, W, 3) uint8.
+        side: of the frame in pixels.
+
+    Returns:
+        The image at the top left of (3, side, side), float32 in 0..255; padding has the mean colour of ImageNet, which
+        is 0 after normalisation.
     """
-    if resize == "frame":
-        return frame_shape(height, width, size)
-    return padded_shape(height, width, size) if resize == "padded" else (size, size)
+    pixels = np.asarray(image)
+    height, width = frame_shape(pixels.shape[0], pixels.shape[1], side)
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    framed = torch.mul(torch.tensor(IMAGENET_MEAN), 255)[:, None, None].repeat(1, side, side)
+    framed[:, :height, :width] = torch.from_numpy(resized).permute(2, 0, 1)
+    return framed
 
 
 def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
@@ -129,19 +114,12 @@ def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
     return canvas
 
 
-def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
-    """Resize a label map (h, w) as `resize_padded` does its image, by OpenCV's nearest; void outside of it."""
-    height, width = padded_shape(labels.shape[0], labels.shape[1], size)
-    canvas = np.full((size, size), VOID, dtype=np.uint8)
-    canvas[:height, :width] = resize_labels_cv2(labels, height, width)
-    return canvas
-
-
-RESIZES = {
-    "pil": (resize_image, resize_labels),
-    "cv2": (resize_image_cv2, resize_labels_cv2),
-    "frame": (frame_image, frame_labels),
-    "padded": (resize_padded, lambda labels, side, _: resize_labels_padded(labels, side)),
-    "bicubic": (resize_image_bicubic, resize_labels_pil),
+_IMAGE_RESIZES = {
+    "pil": resize_image,
+    "cv2": resize_image_cv2,
+    "frame": frame_image,
+    "padded": resize_padded,
+    "bicubic": resize_image_bicubic,
 }
+RESIZES = {name: (image, LABEL_RESIZES[name]) for name, image in _IMAGE_RESIZES.items()}
 """`Protocol.resize`, or a method's own choice -> how images and label maps become S x S."""

@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from fsbench.core.datamodule import DataModule
+from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.engine.withheld_validation import Count
 from fsbench.errors import NumericsError
-from fsbench.metrics.episodic import EpisodicScores
 from fsbench.progress import ProgressLines
 
 THREADS = torch.get_num_threads()

@@ -1,19 +1,15 @@
-"""The provenance of a record: versions, device, commit, time."""
+"""The provenance of a run's record: versions, device, commit, time."""
 
 import platform
-import re
-import subprocess
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
 from fsbench import __version__
-from fsbench.paths import IS_CLONE, REPOSITORY
+from fsbench.records.machine import commit, processor
 
 PACKAGES = ("torch", "lightning", "timm", "numpy", "pillow")
 
@@ -30,22 +26,3 @@ def provenance(trainer: L.Trainer) -> dict[str, Any]:
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
     }
-
-
-def processor() -> str:
-    """Return the model of this machine's CPU, or its architecture where the model is not known."""
-    with suppress(OSError):
-        if model := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
-            return model[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def commit() -> str | None:
-    """Return the commit of the suite's code; None where it is no checkout or git is not installed."""
-    if not IS_CLONE:  # installed packages may stand in a clone of something else
-        return None
-    describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or None
-    except OSError:
-        return None

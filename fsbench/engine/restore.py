@@ -13,8 +13,8 @@ from fsbench.engine.experiment import Experiment
 from fsbench.engine.stored_data import check_same_data
 from fsbench.errors import RecordError
 from fsbench.files import read_json, sha256_file
+from fsbench.metrics.answers import SegmentationResult
 from fsbench.metrics.confusion import COUNTS
-from fsbench.metrics.episodic import SegmentationResult
 from fsbench.records.record import Record, read_record
 
 

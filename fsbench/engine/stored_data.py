@@ -7,12 +7,12 @@ import numpy as np
 
 from fsbench.config.stored import parse_stored
 from fsbench.core.datamodule import DataModule
+from fsbench.core.loading import LoadingConfig, support_labels
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.label_maps import resize_labels, way_labels
-from fsbench.data.transforms import image_part
+from fsbench.data.label_resizing import image_part
 from fsbench.episodes.episode import Episode
 from fsbench.errors import RecordError
-from fsbench.protocols.loading import LoadingConfig, support_labels
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import CONTENTS

@@ -13,7 +13,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.experiment import Experiment
 from fsbench.episodes.manifest import Manifest
-from fsbench.metrics.episodic import SegmentationAnswer
+from fsbench.metrics.answers import SegmentationAnswer
 from fsbench.protocols.segmentation import segmentation_of
 
 
@@ -92,7 +92,7 @@ class MaskScores:
         (truth,) = masks.episode.truths()
         query = {"query": self.queries[truth.episode]}
         for name, predicted in masks.masks.items():
-            result = self.protocol.count(SegmentationAnswer(predicted.long().cpu()), truth)
+            result = self.protocol.count(SegmentationAnswer(predicted.long().cpu().numpy()), truth)
             self.rows.setdefault(name, []).extend(row | query for row in result.rows())
 
     def table(self) -> dict[str, dict[str, float]]:

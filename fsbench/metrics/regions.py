@@ -3,10 +3,9 @@
 They need connected regions, which no count of pixels can tell; so they are measured while a run is evaluated.
 """
 
-import cv2
+from dataclasses import dataclass
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from fsbench.data.dataset import VOID
 
@@ -23,22 +22,78 @@ def region_measures(prediction: np.ndarray, truth: np.ndarray) -> tuple[float, f
     Regions are connected in 8 directions; two overlap when they share a pixel. Both measures are in [0, 1), 0 is best,
     and 0 where prediction or truth is empty.
     """
-    predicted, in_prediction = _regions(prediction)
-    true, in_truth = _regions(truth)
-    if not predicted or not true:
+    if not prediction.any() or not truth.any():
         return 0.0, 0.0
-    both = prediction & truth
-    codes = (in_truth[both].astype(np.int64) - 1) * predicted + in_prediction[both] - 1
-    few = true * predicted <= DENSE
+    predicted, true = Regions.of(prediction), Regions.of(truth)
+    both, _ = runs(prediction & truth)  # each run of these is part of one run of either
+    codes = true.at(both) * predicted.number + predicted.at(both)
+    few = true.number * predicted.number <= DENSE
     overlaps = np.flatnonzero(np.bincount(codes, minlength=1)) if few else np.unique(codes)
-    of_truth, of_prediction = np.divmod(overlaps, predicted)
-    return _measure(of_truth, of_prediction, true, predicted), _measure(of_prediction, of_truth, predicted, true)
+    of_truth, of_prediction = np.divmod(overlaps, predicted.number)
+    return (
+        _measure(of_truth, of_prediction, true.number, predicted.number),
+        _measure(of_prediction, of_truth, predicted.number, true.number),
+    )
 
 
-def _regions(mask: np.ndarray) -> tuple[int, np.ndarray]:
-    """Return the number of regions and the map (h, w) int32 of their numbers from 1; 0 outside."""
-    number, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    return number - 1, labels
+def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the starts and ends of the horizontal runs of a mask (h, w) bool, in raster order.
+
+    Both count the places of rows that are one place longer than the mask's; the end is the place behind a run.
+    """
+    height, width = mask.shape
+    places = np.zeros(1 + height * (width + 1), dtype=bool)
+    places[1:].reshape(height, width + 1)[:, :-1] = mask
+    edges = np.flatnonzero(places[1:] != places[:-1])
+    return edges[::2], edges[1::2]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of a mask, connected in 8 directions.
+
+    Attributes:
+        starts: (R,) places where the runs start, see `runs`.
+        region: (R,) number from 0 of the region that each run belongs to.
+        number: of regions.
+    """
+
+    starts: np.ndarray
+    region: np.ndarray
+    number: int
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> "Regions":
+        """Find the regions of a mask (h, w) bool: runs that touch runs of the next row are joined."""
+        starts, ends = runs(mask)
+        below = mask.shape[1] + 1
+        first = np.searchsorted(ends, starts + below)  # of the runs that touch one from below, corners included
+        touching = np.maximum(np.searchsorted(starts, ends + below, side="right") - first, 0)
+        upper = np.repeat(np.arange(len(starts)), touching)
+        lower = np.arange(len(upper)) + np.repeat(first - (np.cumsum(touching) - touching), touching)
+        parent = _joined(len(starts), upper, lower)
+        is_first = parent == np.arange(len(starts))
+        return cls(starts, (np.cumsum(is_first) - 1)[parent], int(is_first.sum()))
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """Return the region of each place, which must lie in a run."""
+        return self.region[np.searchsorted(self.starts, places, side="right") - 1]
+
+
+def _joined(number: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return for each of `number` things the first one that the pairs (one[i], other[i]) connect it to."""
+    parent = np.arange(number)
+    parent[other] = one  # the one above
+    while True:
+        grandparent = parent[parent]
+        while not np.array_equal(grandparent, parent):
+            parent, grandparent = grandparent, grandparent[grandparent]
+        first, second = parent[one], parent[other]
+        apart = first != second
+        if not apart.any():
+            return parent
+        one, other = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
+        np.minimum.at(parent, other, one)
 
 
 def _measure(one: np.ndarray, other: np.ndarray, ones: int, others: int) -> float:
@@ -51,7 +106,7 @@ def _measure(one: np.ndarray, other: np.ndarray, ones: int, others: int) -> floa
     return float(np.tanh(ratio * np.maximum(partners - 1, 0).sum()))
 
 
-def slot_regions(prediction: Tensor, truth: Tensor, ways: int) -> tuple[Tensor, Tensor]:
+def slot_regions(prediction: np.ndarray, truth: np.ndarray, ways: int) -> tuple[np.ndarray, np.ndarray]:
     """Compute ROM and RUM, each (ways + 1,) float32, of slot 0 (any foreground) and of the ways.
 
     Void pixels belong to no object; a prediction that covers some is not cut there, so that one that joins two objects
@@ -62,9 +117,8 @@ def slot_regions(prediction: Tensor, truth: Tensor, ways: int) -> tuple[Tensor, 
         truth: (h, w) integers in 0..ways, or 255 for void.
         ways: number of ways N.
     """
-    predicted, true = prediction.cpu().numpy(), truth.cpu().numpy()
-    true = np.where(true == VOID, 0, true)
-    way_measures = [region_measures(predicted == slot, true == slot) for slot in range(1, ways + 1)]
-    any_foreground = way_measures[0] if ways == 1 else region_measures(predicted > 0, true > 0)
-    rom, rum = torch.tensor([any_foreground, *way_measures], dtype=torch.float32).T
+    true = np.where(truth == VOID, 0, truth)
+    way_measures = [region_measures(prediction == slot, true == slot) for slot in range(1, ways + 1)]
+    any_foreground = way_measures[0] if ways == 1 else region_measures(prediction > 0, true > 0)
+    rom, rum = np.array([any_foreground, *way_measures], dtype=np.float32).T
     return rom, rum

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.label_maps import resize_labels
 from fsbench.engine.checkpoint import load_checkpoint
 from fsbench.errors import DataError, SettingsError
 from fsbench.files import fingerprint, sha256_file
-from fsbench.metrics.episodic import presence_from_mask
+from fsbench.metrics.answers import presence_from_mask
 from fsbench.predict.instances import image_instances
 from fsbench.predict.load_images import ImageLoader, LoadedImage
 from fsbench.predict.prefetch import prefetch_map
@@ -191,15 +192,16 @@ class Predictor:
                     panels = step_panels(self.method, episode, image.preview, palette()[1:])
         finally:  # whatever happens, the next photo has features of its own
             self.method.backbone.cache.forget(QUERY)
-        present, score = prediction.present, prediction.presence_score
-        if present is None or score is None:
-            present, score = presence_from_mask(prediction.label_map, len(self.classes))
         label_map = own = prediction.label_map.to("cpu", torch.uint8).numpy()
+        if prediction.present is None or prediction.presence_score is None:
+            present, score = presence_from_mask(label_map, len(self.classes))
+        else:
+            present, score = array(prediction.present), array(prediction.presence_score)
         if label_map.shape != image.size:
             label_map = resize_labels(label_map, *image.size)
         if self.only_present:
             label_map = _remove_absent(label_map, present.tolist())
-        decisions = zip(self.classes, present.tolist(), score.float().tolist(), strict=True)
+        decisions = zip(self.classes, present.tolist(), score.tolist(), strict=True)
         classes = tuple(
             # bincount would take 8 bytes a pixel
             ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)))

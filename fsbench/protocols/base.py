@@ -144,17 +144,16 @@ class Protocol(ABC):
         """Return the number of test episodes on `dataset`, whose list has `pairs` entries."""
 
     @abstractmethod
-    def item(self, index: Any, episode: Any, config: Any, files: Any) -> Any:
-        """Load a test episode with its truth: an item of the loader.
+    def truth(self, index: Any, episode: Any, image_size: int) -> Any:
+        """Return the truth of an episode as `count` takes it, without reading an image.
 
         Args:
             index: the data set; that which `view` returns in a test of masks.
             episode: one of the manifest.
-            config: settings of loading, such as the side of images.
-            files: cache of decoded files.
+            image_size: side of the images that the method sees.
 
         Raises:
-            DataError: a file cannot be decoded, or image and label map differ in size.
+            DataError: a label map cannot be read.
         """
 
     def view(self, index: Any) -> Any:
@@ -181,7 +180,10 @@ class Protocol(ABC):
 
     @abstractmethod
     def separate(self, batch: Any) -> tuple[Any, list[Any]]:
-        """Split a batch of items into what a method sees and what its answers are counted against, one an episode."""
+        """Split a batch of the loader into what a method sees and what its answers are counted against, one an episode.
+
+        Its items are those of `fsbench.core.loading.load_item`.
+        """
 
     @abstractmethod
     def numbers(self, batch: Any) -> list[int]:

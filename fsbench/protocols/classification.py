@@ -23,11 +23,8 @@ from fsbench.protocols.support_draws import SupportRedraw, draw_distinct
 
 if TYPE_CHECKING:
     import polars as pl
-    from torch import Tensor
 
     from fsbench.data.batch import ImageEpisode
-    from fsbench.protocols.loading import ImageLoading
-    from fsbench.tensor_cache import FeatureCache
 
 OFFICIAL_CLASS_SIZE = 50
 """Classes with fewer images are repeated up to so many entries in the authors' program; an image may then be support
@@ -61,6 +58,23 @@ class ClassificationTask:
     def fold(self) -> int:
         """The only fold: all classes take part."""
         return 0
+
+
+@dataclass(frozen=True)
+class ClassificationTruth:
+    """The truth of one episode: its queries stand class by class.
+
+    Attributes:
+        episode: index in the manifest.
+        classes: numbers of its N classes, from 1.
+        queries: q, the queries of each class.
+        order: (N·q,) number of the query that each answer is about; None where answers stand in their order.
+    """
+
+    episode: int
+    classes: tuple[int, ...]
+    queries: int
+    order: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -144,16 +158,22 @@ class Classification(Protocol):
     def episode_count(self, dataset: str, pairs: int) -> int:
         return self.episodes
 
-    def item(
-        self, index: ClassificationIndex, episode: ClassificationEpisode, config: "ImageLoading", files: "FeatureCache"
-    ) -> "ImageEpisode":
-        from fsbench.protocols.loading import load_image_episode  # with torch
+    def truth(
+        self, index: ClassificationIndex, episode: ClassificationEpisode, image_size: int
+    ) -> "ClassificationTruth":
+        """Return the truth of an episode for answers in the order of `query_order`."""
+        classes = tuple(number + 1 for number in episode.classes)
+        order = np.array(self.query_order(episode), dtype=np.int64)
+        return ClassificationTruth(episode.index, classes, len(episode.query[0]), order)
 
-        return load_image_episode(index, episode, config, files)
-
-    def separate(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ImageEpisode]]":
+    def separate(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ClassificationTruth]]":
         """Return the episodes as a method sees them, with mixed queries: their order says nothing of their classes."""
-        return [episode.mixed(_query_order(episode)) for episode in batch], list(batch)
+        shown, truths = [], []
+        for episode in batch:
+            order = _query_order(episode)
+            shown.append(episode.mixed(order))
+            truths.append(ClassificationTruth(episode.index, episode.classes, episode.query.shape[1], order))
+        return shown, truths
 
     def query_order(self, episode: ClassificationEpisode, seed: int = 0) -> list[int]:
         """Return the order in which the queries of an episode are shown, of places in them way by way."""
@@ -163,16 +183,18 @@ class Classification(Protocol):
     def numbers(self, batch: "Sequence[ImageEpisode]") -> list[int]:
         return [episode.index for episode in batch]
 
-    def count(self, answer: "Tensor", truth: "ImageEpisode") -> ClassificationResult:
+    def count(self, answer: np.ndarray, truth: "ClassificationTruth") -> ClassificationResult:
         """Count the queries whose class was named.
 
         Args:
-            answer: (N·q,) the way, from 0, of each query image, in the order in which `separate` showed them.
-            truth: the episode.
+            answer: (N·q,) the way, from 0, of each query image, in the order that the truth states.
+            truth: of the same episode.
         """
-        mixed = answer.cpu().flatten()
-        answers = mixed.new_empty(mixed.shape).index_copy_(0, _query_order(truth), mixed)
-        return ClassificationResult(truth.index, truth.classes, answers.view(truth.query.shape).numpy())
+        named = answer.ravel()
+        if truth.order is not None:
+            named = np.empty_like(named)
+            named[truth.order] = answer.ravel()
+        return ClassificationResult(truth.episode, truth.classes, named.reshape(len(truth.classes), truth.queries))
 
     def statistics(self, frame: "pl.DataFrame", header: Header) -> ScoreStatistics:
         return accuracy_statistics(frame)
@@ -222,12 +244,10 @@ class Classification(Protocol):
             raise SettingsError(f"episodes is {self.episodes}, expected 1 or more")
 
 
-def _query_order(episode: "ImageEpisode") -> "Tensor":
+def _query_order(episode: "ImageEpisode") -> np.ndarray:
     """Draw the order (N·q,) in which a method sees the queries, from the run's seed and the episode's number."""
-    import torch
-
-    rng = np.random.default_rng([episode.seed, episode.index, episode.query.numel()])
-    return torch.from_numpy(rng.permutation(episode.query.numel()))
+    queries = episode.query.numel()
+    return np.random.default_rng([episode.seed, episode.index, queries]).permutation(queries)
 
 
 def classification_episodes(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from fsbench.data.dataset import DERIVED, SegmentationIndex
-from fsbench.data.label_maps import Box, largest_part_box
+from fsbench.data.label_maps import Box, BoxOf, largest_part_box
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
@@ -28,10 +28,6 @@ from fsbench.protocols.support_draws import official_supports
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from fsbench.data.batch import EpisodeBatch
-    from fsbench.data.decoding import DecodedImageCache
-    from fsbench.protocols.loading import LoadingConfig
 
 SMALLEST_SUPPORT = 1000
 """Pixels of the class (COCO: area of one object) that an image must have more than to be a support."""
@@ -187,12 +183,8 @@ class FSSSAM3(TestAlone):
     def view(self, index: SegmentationIndex) -> SegmentationIndex:
         return box_test(index).view()
 
-    def item(
-        self, index: SegmentationIndex, episode: Episode, config: "LoadingConfig", files: "DecodedImageCache"
-    ) -> "EpisodeBatch":
-        from fsbench.protocols.loading import load_episode  # with torch
-
-        return load_episode(index, episode, config, files, box_test(index).box)
+    def support_box(self, index: SegmentationIndex) -> BoxOf:
+        return box_test(index).box
 
     def support_boxes(self, index: SegmentationIndex, episode: Episode) -> list[list[Box | None]]:
         box = box_test(index).box

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fsbench.data.dataset import DERIVED, VOID, Pair, PairList, SegmentationIndex
-from fsbench.episodes.episode import Episode
+from fsbench.data.dataset import DERIVED, Pair, PairList, SegmentationIndex
 from fsbench.episodes.header import Header
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
@@ -25,10 +24,7 @@ from fsbench.protocols.segmentation import TestAlone
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.data.batch import EpisodeBatch
-    from fsbench.data.decoding import DecodedImageCache
     from fsbench.metrics.scores import ScoreStatistics
-    from fsbench.protocols.loading import LoadingConfig
 
 
 class ValidationImages(Provider):
@@ -95,59 +91,6 @@ class Generalised(TestAlone):
 
     def view(self, index: SegmentationIndex) -> SegmentationIndex:
         return self._provider(index).view()
-
-    def item(
-        self, index: SegmentationIndex, episode: Episode, config: "LoadingConfig", files: "DecodedImageCache"
-    ) -> "EpisodeBatch":
-        """Load a query with all supports; those of base classes are absent, and supports show novel classes alone."""
-        import torch  # with the loader
-
-        from fsbench.data.batch import EpisodeBatch, Truth
-        from fsbench.data.label_maps import way_labels
-        from fsbench.data.transforms import RESIZES, padded_shape
-
-        side, ways = config.size, len(episode.classes)
-        shots = max(len(names) for names in episode.supports)
-        names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
-        images, maps = [], {}
-        for name in names:
-            image, labels = files.decoded(name)
-            images.append(image)
-            maps[name] = way_labels(labels, index.label_values(name, episode.classes))
-        small = {name: torch.from_numpy(RESIZES[self.resize][1](labels, side, side)) for name, labels in maps.items()}
-        support = torch.zeros(1, ways, shots, dtype=torch.int64)
-        valid = torch.zeros(1, ways, shots, dtype=torch.bool)
-        shown = torch.zeros(1, ways, shots, side, side, dtype=torch.uint8)
-        own = torch.zeros_like(shown)
-        base = [way for way, listed in enumerate(episode.supports, start=1) if not listed]
-        for way, listed in enumerate(episode.supports):
-            for number, name in enumerate(listed):
-                support[0, way, number], valid[0, way, number] = names.index(name), True
-                seen = small[name]
-                shown[0, way, number] = torch.where(torch.isin(seen, torch.tensor(base, dtype=seen.dtype)), 0, seen)
-                own[0, way, number] = torch.where(seen == VOID, VOID, seen == way + 1)
-        target, size = config.geometry.truth(maps[episode.query], side)
-        counted = small[episode.query] != VOID
-        if not self.tells_void:
-            height, width = maps[episode.query].shape
-            rows, columns = padded_shape(height, width, side)
-            counted = torch.zeros_like(counted)
-            counted[:rows, :columns] = True
-        present = [bool((maps[episode.query] == way).any()) for way in range(1, ways + 1)]
-        return EpisodeBatch(
-            images=torch.stack(images),
-            image_names=names,
-            query=torch.zeros(1, dtype=torch.int64),
-            support=support,
-            support_labels=own,
-            valid=valid,
-            query_sizes=torch.tensor([size]),
-            episodes=torch.tensor([episode.index]),
-            truth=Truth([torch.from_numpy(target.copy())], torch.tensor([present]), torch.tensor([episode.classes])),
-            support_ways=shown,
-            ways=torch.tensor([ways]),
-            counted_pixels=counted[None],
-        )
 
     # Which scores follow?
 

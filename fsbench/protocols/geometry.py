@@ -1,14 +1,12 @@
 """Geometry of a test: the size at which pixels are counted, and where masks lie."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from fsbench.data.frames import over_image, stretch, stretch_truth
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
 
 Resize = Literal["pil", "cv2", "frame", "padded"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S."""
@@ -93,16 +91,14 @@ class Geometry:
             return labels, (max(labels.shape), max(labels.shape))
         side = self.side(image_size)
         if side is not None:
-            from fsbench.data.transforms import RESIZES, padded_shape  # with torch
-
-            resized = RESIZES[self.resize][1](labels, side, side)
+            resized = LABEL_RESIZES[self.resize](labels, side, side)
             if self.resize == "padded":
                 height, width = padded_shape(labels.shape[0], labels.shape[1], side)
                 return (resized if self.keeps_padding else resized[:height, :width]), (side, side)
             labels = resized
         return labels, (labels.shape[0], labels.shape[1])
 
-    def fit(self, found: "Tensor", size: tuple[int, int]) -> "Tensor":
+    def fit(self, found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Bring a predicted label map (h, w) to the `size` of the truth that `truth` gave.
 
         It is stretched out of a frame, and cut at the end of a padded image.

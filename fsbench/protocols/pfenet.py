@@ -3,8 +3,11 @@
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
+
+import numpy as np
 
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.episodes.episode import Episode
@@ -132,12 +135,26 @@ def streamed_queries(images: Sequence[str], seed: int, streams: int) -> Iterator
 
 def loader_seeds(seed: int) -> Iterator[int]:
     """Base seeds that torch's loader gives its processes, pass after pass, after `torch.manual_seed(seed)`."""
-    # spared until it is needed
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
+    words = torch_words(seed)
     while True:
-        yield int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+        high, low = islice(words, 2)
+        yield (high << 32 | low) & ((1 << 63) - 1)
+
+
+def torch_words(seed: int) -> Iterator[int]:
+    """Yield the 32-bit numbers of torch's generator on a CPU, which is the Mersenne Twister of NumPy's legacy one."""
+    rng = np.random.RandomState(seed & 0xFFFFFFFF)
+    while True:
+        yield from rng.randint(0, 1 << 32, 256, dtype=np.uint32).tolist()
+
+
+def torch_permutation(length: int, seed: int) -> list[int]:
+    """Return torch's `randperm(length)` on a CPU after `manual_seed(seed)`."""
+    order = list(range(length))
+    for place, word in enumerate(islice(torch_words(seed), max(length - 1, 0))):
+        other = place + word % (length - place)
+        order[place], order[other] = order[other], order[place]
+    return order
 
 
 def pfenet_episode(index: int, query: str, rng: random.Random, pool: Pool, *, shot: int) -> Episode:

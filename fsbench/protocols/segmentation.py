@@ -8,12 +8,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.label_maps import BoxOf
+from fsbench.data.truth import EpisodeTruth
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.metrics.answers import SegmentationAnswer, SegmentationResult, count_answer
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import OTHERS, Choice, Protocol, check_counts, words_by_dataset
@@ -23,16 +26,14 @@ from fsbench.protocols.lists import base_validation_pairs, filtered_list, pair_l
 from fsbench.protocols.pools import Pool, TooFewImages, ordinary_pool, too_few_images
 from fsbench.protocols.registry import load_protocol, protocol_of
 from fsbench.protocols.support_draws import SupportRedraw, redraw_of_names
+from fsbench.protocols.truth import episode_truth
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    from fsbench.data.batch import EpisodeBatch, EpisodeTruth
-    from fsbench.data.decoding import DecodedImageCache
-    from fsbench.metrics.episodic import SegmentationAnswer, SegmentationResult
+    from fsbench.data.batch import EpisodeBatch
     from fsbench.metrics.scores import ScoreStatistics
-    from fsbench.protocols.loading import LoadingConfig
 
 ALLOWED = 1e-3
 """Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
@@ -335,12 +336,12 @@ class Segmentation(Protocol):
         """Sizes and places of images and masks."""
         return Geometry(self.resize, self.query_size, self.frame)
 
-    def item(
-        self, index: SegmentationIndex, episode: Episode, config: "LoadingConfig", files: "DecodedImageCache"
-    ) -> "EpisodeBatch":
-        from fsbench.protocols.loading import load_episode  # with torch
+    def support_box(self, index: SegmentationIndex) -> BoxOf | None:
+        """Return what gives the boxes of supports to methods that ask for them; None for those of largest parts."""
+        return None
 
-        return load_episode(index, episode, config, files)
+    def truth(self, index: SegmentationIndex, episode: Episode, image_size: int) -> EpisodeTruth:
+        return episode_truth(index, episode, self.geometry, image_size)
 
     # How is a prediction counted?
 
@@ -353,10 +354,8 @@ class Segmentation(Protocol):
     def numbers(self, batch: "EpisodeBatch") -> list[int]:
         return list(batch.episodes.tolist())
 
-    def count(self, answer: "SegmentationAnswer", truth: "EpisodeTruth") -> "SegmentationResult":
-        """Count the pixels of an answer; raises as `fsbench.metrics.episodic.count_answer` does."""
-        from fsbench.metrics.episodic import count_answer  # with torch
-
+    def count(self, answer: SegmentationAnswer, truth: EpisodeTruth) -> SegmentationResult:
+        """Count the pixels of an answer; raises as `fsbench.metrics.answers.count_answer` does."""
         return count_answer(answer, truth, self.geometry.fit)
 
     # Which scores follow?

@@ -71,7 +71,7 @@ class VisibleEpisode:
     query_name: str
     classes: tuple[int, ...]
     supports: tuple[tuple[Support, ...], ...]
-    answer_size: Callable[[tuple[int, int]], tuple[int, int] | None]
+    answer_size: Callable[[tuple[int, int]], tuple[int, int] | None] = field(repr=False)
 
     @property
     def query_file(self) -> Path:
@@ -166,6 +166,16 @@ class Test:
             f"v{header.version} · {len(self)} episodes{drawn} · {header.lists} lists · {self.manifest.sha256[:12]}…"
         )
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Words for people that name the test in folders, such as "pascal", "hsnet", "fold0", "1way1shot-original"."""
+        header = self.manifest.header
+        drawn = f"-{header.draws}draws" if header.draws > 1 else ""
+        if header.kind is not None:
+            return header.dataset, header.protocol, f"{header.way}way{header.shot}shot{drawn}"
+        task = f"{header.way}way{header.shot}shot-{header.setting.replace('_', '-')}{drawn}"
+        return header.dataset, header.protocol, f"fold{header.fold}", task
+
     @cached_property
     def places(self) -> dict[int, int]:
         """Place of each episode in the manifest by its number."""
@@ -189,9 +199,19 @@ class Test:
         return contents_sha256(self.index, self.manifest.image_names)
 
     def truth(self, number: int) -> Any:
-        """Return what answers to episode `number` are counted against; reads the query's label map."""
+        """Return what answers to episode `number` are counted against; reads the query's label map.
+
+        Raises:
+            SettingsError: pixels are counted at the size of answers, which `image_size` does not state.
+            DataError: the label map cannot be read.
+        """
+        if self.image_size is None and self.protocol.counts_at_input_size():
+            raise SettingsError(
+                f"the protocol {self.protocol.name} counts pixels at the size of the method's input, which the test "
+                "does not state; expected image_size, the side of answers in pixels"
+            )
         episode = self.manifest.episodes[self.places[number]]
-        return self.protocol.truth(self.index, episode, self.image_size)
+        return self.protocol.truth(self.index, episode, self.image_size or 0)
 
     def _visible(self, episode: Episode | ClassificationEpisode) -> VisibleEpisode | VisibleImages:
         if isinstance(episode, ClassificationEpisode):

@@ -12,7 +12,7 @@ import numpy as np
 
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.draws import draw_query, repeated_supports
-from fsbench.protocols.pfenet import loader_seeds
+from fsbench.protocols.pfenet import loader_seeds, torch_permutation
 from fsbench.protocols.pools import Pool, TooFewImages
 
 SEED = 321
@@ -125,9 +125,7 @@ def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = O
     The order of the items is that of the first epoch in all of them. Worker w of every process has the same streams, so
     that on COCO all processes train on the same episodes.
     """
-    import torch  # spared until it is needed
-
-    order = torch.randperm(len(pool.images), generator=torch.Generator().manual_seed(0)).tolist()
+    order = torch_permutation(len(pool.images), 0)
     filled = filled_length(pool, division)
     order = (order * -(-filled // len(order)))[:filled]
     base, shown = next(loader_seeds(SEED + epoch)), classes_shown(pool)

@@ -9,28 +9,30 @@ Shapes: n base classes, S image side.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from fsbench.data.batch import EpisodeBatch, EpisodeTruth, Truth
 from fsbench.data.dataset import VOID, SegmentationIndex
-from fsbench.data.decoding import DecodedImageCache
-from fsbench.data.transforms import resize_labels_padded, resize_padded
+from fsbench.data.label_maps import way_labels
+from fsbench.data.label_resizing import resize_labels_padded
+from fsbench.data.truth import EpisodeTruth
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.metrics.episodic import SegmentationAnswer, SegmentationResult, count_answer
+from fsbench.metrics.answers import SegmentationAnswer, SegmentationResult, count_answer
 from fsbench.protocols.lists import without_other_classes
-from fsbench.protocols.loading import LoadingConfig, labelled_image
 from fsbench.protocols.pfenet import image_lists
 from fsbench.protocols.pools import Pool
+
+if TYPE_CHECKING:
+    from fsbench.data.batch import EpisodeBatch
 
 BACKGROUND = 0
 """Stands for a class where an image is listed as a whole."""
 
 
 class WholeImages:
-    """The images of a data set with all base classes of a fold; it loads and counts them as a protocol its episodes.
+    """The images of a data set with all base classes of a fold; their truth and counts are as of a protocol's episodes.
 
     Args:
         index: the data set.
@@ -69,42 +71,39 @@ class WholeImages:
         }
         return Manifest(entries, tuple(Episode(i, name, BACKGROUND, (), ()) for i, name in enumerate(names)))
 
-    def item(
-        self, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
-    ) -> EpisodeBatch:
-        """Load an image by the padded resize, unchanged but for that."""
-        classes = sorted(self.classes)
-        pixels, labels = labelled_image(index, episode.query, classes)
-        target = torch.from_numpy(resize_labels_padded(labels, config.size))
-        return whole_image(episode.query, episode.index, resize_padded(pixels, config.size), target, classes)
+    def truth(
+        self, index: SegmentationIndex, episode: Episode, image_size: int, labels: np.ndarray | None = None
+    ) -> EpisodeTruth:
+        """Return the truth of an image at the method's input size, padded with void.
 
-    def separate(self, batch: EpisodeBatch) -> tuple[EpisodeBatch, list[EpisodeTruth]]:
+        Args:
+            index: the data set.
+            episode: the image.
+            image_size: side S of images.
+            labels: label map (H, W) of the image, where it was read already.
+
+        Raises:
+            DataError: the label map cannot be read.
+        """
+        classes, labels = sorted(self.classes), index.label_map(episode.query) if labels is None else labels
+        numbered = way_labels(labels, index.label_values(episode.query, classes))
+        return image_truth(episode.index, resize_labels_padded(numbered, image_size), classes)
+
+    def separate(self, batch: "EpisodeBatch") -> "tuple[EpisodeBatch, list[EpisodeTruth]]":
         """Split a batch into what a method sees and what its answers are counted against, one an image."""
         return batch.without_truth(), batch.truths()
 
-    def numbers(self, batch: EpisodeBatch) -> list[int]:
+    def numbers(self, batch: "EpisodeBatch") -> list[int]:
         """Return the places of the images of a batch."""
         return list(batch.episodes.tolist())
 
     def count(self, answer: SegmentationAnswer, truth: EpisodeTruth) -> SegmentationResult:
         """Count the pixels of the base classes in an image; void is not scored (§2.4.5)."""
-        found = answer.label_map.masked_fill(truth.label_map == VOID, 0)
+        found = np.where(truth.label_map == VOID, 0, answer.label_map)
         return count_answer(replace(answer, label_map=found), truth)
 
 
-def whole_image(name: str, number: int, image: Tensor, labels: Tensor, classes: Sequence[int]) -> EpisodeBatch:
-    """Return an image (3, S, S) with its label map (S, S) as an episode of `classes` without supports."""
-    no_support = torch.zeros(1, len(classes), 0, dtype=torch.int64)
-    present = torch.isin(torch.arange(1, len(classes) + 1), labels)
-    return EpisodeBatch(
-        images=image[None],
-        image_names=[name],
-        query=torch.zeros(1, dtype=torch.int64),
-        support=no_support,
-        support_labels=torch.zeros(*no_support.shape, *labels.shape, dtype=torch.uint8),
-        valid=no_support == 0,
-        query_sizes=torch.tensor([labels.shape]),
-        episodes=torch.tensor([number]),
-        truth=Truth([labels], present[None], torch.tensor([list(classes)])),
-        ways=torch.tensor([len(classes)]),
-    )
+def image_truth(number: int, labels: np.ndarray, classes: Sequence[int]) -> EpisodeTruth:
+    """Return the truth of an image whose label map (S, S) uint8 shows the n-th of `classes` as n; void is 255."""
+    present = np.isin(np.arange(1, len(classes) + 1), labels)
+    return EpisodeTruth(number, (labels.shape[0], labels.shape[1]), labels, present, np.array(classes, dtype=np.int64))

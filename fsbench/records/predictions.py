@@ -26,7 +26,7 @@ from fsbench.records.run import KeptPredictions
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.metrics.episodic import SegmentationResult
+    from fsbench.metrics.answers import SegmentationResult
 
 Keep = Literal["none", "masks", "soft"]
 """How much of its predictions a run keeps: nothing, masks, or beside them the soft masks and attention maps that the
@@ -49,13 +49,13 @@ LAYERS = ("soft", "attention")
 
 def encode(result: "SegmentationResult", keep: Keep) -> list[Prediction]:
     """Encode the prediction of an episode, a way at a time, as JSON values."""
-    label_map = result.label_map.numpy()
+    label_map = result.label_map
     texts = encode_ways(label_map, len(result.classes))
     ways: list[Prediction] = [{"size": list(label_map.shape), "rle": text} for text in texts]
     if keep == "soft":
         for name in LAYERS:
             maps = getattr(result, name)
-            packed = [None] * len(ways) if maps is None else [_compress(_content(values)) for values in maps.numpy()]
+            packed = [None] * len(ways) if maps is None else [_compress(_content(values)) for values in maps]
             ways = [{**way, name: values} for way, values in zip(ways, packed, strict=True)]
     return ways
 

@@ -71,10 +71,10 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[
     """Compute `Outcome.scores` from the counts of the predictions."""
     # spared until it is needed
     import polars as pl
-    import torch
 
+    from fsbench.core.episodic_scores import EpisodicScores
+    from fsbench.metrics.answers import SegmentationResult
     from fsbench.metrics.count_table import episode_statistics
-    from fsbench.metrics.episodic import EpisodicScores, SegmentationResult
 
     frame = pl.DataFrame([row for answer in answers for row in answer.slots], schema=list(COLUMNS), orient="row")
     owner = [answer.episode for answer in answers for _ in answer.slots]
@@ -88,10 +88,10 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[
     for (index,), rows in frame.group_by("episode", maintain_order=True):
         ways = rows.filter(pl.col("slot") > 0)
         classes, present, decided, score = (
-            torch.tensor(ways[name].to_list()) for name in ("class_id", "present", "decided", "score")
+            np.array(ways[name].to_list()) for name in ("class_id", "present", "decided", "score")
         )
-        counts = torch.tensor(rows.select(COUNTS).rows())
-        validation.update(SegmentationResult(index, classes, counts, present, decided, score, torch.empty(0)))
+        counts = np.array(rows.select(COUNTS).rows())
+        validation.update(SegmentationResult(index, classes, counts, present, decided, score, np.empty(0)))
     return scores | {f"validation {name}": value for name, value in validation.compute().items()}
 
 

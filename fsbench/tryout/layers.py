@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from fsbench.data.transforms import resize_labels
+from fsbench.data.label_maps import resize_labels
 from fsbench.predict.result import palette
 from fsbench.visualization.masks import outline
 from fsbench.visualization.palette import DARK_LINE

@@ -24,7 +24,7 @@ from fsbench.methods.hmnet.base_training import label_map, pixel_loss, sgd
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.poly_rate import poly_schedule
 from fsbench.methods.modules.pspnet import PSPNet
-from fsbench.metrics.episodic import SegmentationAnswer
+from fsbench.metrics.answers import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
 
 log = logging.getLogger("fsbench")
@@ -132,7 +132,7 @@ class BaseLearner(Segmenter):
         if episode.support.shape[2]:
             return super().answer(episode)
         logits = self.model.segment(episode.pixels(int(episode.query[0]))[None]).float()  # a whole image (§2.4.5)
-        return SegmentationAnswer(label_map(logits, int(episode.query_sizes[0, 1]))[0].cpu())
+        return SegmentationAnswer(label_map(logits, int(episode.query_sizes[0, 1]))[0].cpu().numpy())
 
     def configure_optimizers(self) -> Any:
         optimizer = sgd(self.model, *self.sgd_settings)

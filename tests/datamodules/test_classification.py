@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fsbench.data.batch import ImageEpisode
 from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
+from fsbench.protocols.classification import ClassificationTruth
 
 WAYS, IMAGES = 5, 20
 
@@ -28,8 +28,9 @@ def test_places_say_nothing_of_classes(tmp_path):
     data = ClassificationDataModule(photos(tmp_path), way=WAYS, queries=15, episodes=20, image_size=8, workers=0)
     assert sorted(data.names) == sorted(name for images in data.dataset.images for name in images)
     nearest, reddest = [], []
-    for (episode,), (truth,) in map(data.protocol.separate, data.test_dataloader()):
-        reds = torch.stack([data.image(int(place)) for place in truth.query.flatten()])[:, 0, 4, 4]
+    for (known,) in data.test_dataloader():
+        (episode,), (truth,) = data.protocol.separate([known])
+        reds = torch.stack([data.image(int(place)) for place in known.query.flatten()])[:, 0, 4, 4]
         classes = torch.tensor(truth.classes).repeat_interleave(15) - 1
         assert torch.equal(reds.long(), 40 * classes), "a place is that of another image"
         assert torch.equal(episode.images[WAYS:, 0, 4, 4].sort().values, reds.sort().values)
@@ -51,6 +52,6 @@ def test_hashes_of_files_do_not_follow_the_places(tmp_path):
     assert listed != list(data.names)
 
 
-def _accuracy(data: ClassificationDataModule, answer: torch.Tensor, truth: ImageEpisode) -> float:
-    rows = data.protocol.count(answer, truth).rows()
-    return sum(row["tp"] for row in rows) / truth.query.numel()
+def _accuracy(data: ClassificationDataModule, answer: torch.Tensor, truth: ClassificationTruth) -> float:
+    rows = data.protocol.count(answer.numpy(), truth).rows()
+    return sum(row["tp"] for row in rows) / answer.numel()

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data import decoding
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import resize_labels
@@ -22,7 +23,6 @@ from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError, SettingsError, user_message
 from fsbench.files import fingerprint
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.vrp_draws import training_steps
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.coco import Coco
@@ -18,7 +19,6 @@ from fsbench.engine.experiment import Experiment
 from fsbench.errors import SettingsError
 from fsbench.methods.prototype import Prototype
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.segmentation import load_segmentation
 
 SIDE = 56

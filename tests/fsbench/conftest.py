@@ -14,8 +14,8 @@ from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
+from fsbench.metrics.answers import SegmentationResult, count
 from fsbench.metrics.classification import ClassificationResult
-from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
 from fsbench.protocols.classification import classification_episodes
 from fsbench.protocols.registry import load_protocol
@@ -49,19 +49,19 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
         manifest = load_protocol(protocol).manifest(index, EpisodeTask(fold, **{"episodes": 24, **task}))
         rows, kept = [], []
         for e in manifest.episodes:
-            truth = torch.from_numpy(way_labels(label_map(e.query), e.classes))
-            prediction = torch.where(truth == 255, int(spill), truth).clone()
-            prediction[torch.arange(len(prediction)) % quality != 0] = 0
+            truth = way_labels(label_map(e.query), e.classes)
+            prediction = np.where(truth == 255, np.uint8(spill), truth)
+            prediction[np.arange(len(prediction)) % quality != 0] = 0
             ways = len(e.classes)
-            present = torch.tensor([bool((truth == n + 1).any()) for n in range(ways)])
+            present = np.array([bool((truth == n + 1).any()) for n in range(ways)])
             decided = ~present if e.index < wrong else present
             measured = slot_regions(prediction, truth, ways) if regions else ()
             counts = count(prediction, truth, ways)
-            layers = torch.stack([prediction == n + 1 for n in range(ways)]).float()
-            soft = (255 * adaptive_avg_pool2d(layers, SOFT_SIDE)).byte()
+            layers = torch.from_numpy(np.stack([prediction == n + 1 for n in range(ways)])).float()
+            soft = (255 * adaptive_avg_pool2d(layers, SOFT_SIDE)).byte().numpy()
             result = SegmentationResult(
-                e.index, torch.tensor(e.classes), counts, present, decided, decided.float(), prediction,
-                *(measured or (None, None)), soft, ramp(ways) if attends else None,
+                e.index, np.array(e.classes), counts, present, decided, decided.astype(np.float32), prediction,
+                *(measured or (None, None)), soft, ramp(ways).numpy() if attends else None,
             )  # fmt: skip
             rows += result.rows()
             kept += [(e.index, way, True, found) for way, found in enumerate(encode(result, keep), 1)]

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from fsbench.metrics.answers import count
 from fsbench.metrics.confusion import COUNTS, background_intersection_union, intersection_union
-from fsbench.metrics.episodic import count
 from fsbench.metrics.scores import ScoreStatistics
 from tests.goldens.meters import protocol_statistics
 
@@ -18,7 +18,7 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> 
 def counted(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Return the product's counts (B, classes, 6) of label maps (B, H, W) in which class c is way c."""
     maps = zip(truth, predicted, strict=True)
-    tables = [count(torch.from_numpy(p.copy()), torch.from_numpy(t.copy()), classes - 1) for t, p in maps]
+    tables = [count(p, t, classes - 1) for t, p in maps]
     return torch.stack(tables).numpy()
 
 

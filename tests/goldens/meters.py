@@ -11,8 +11,8 @@ from torch import Tensor
 from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
 from fsbench.datamodules.lists.official import checksums
 from fsbench.episodes.episode import Episode
+from fsbench.metrics.answers import count
 from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
-from fsbench.metrics.episodic import count
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.registry import load_protocol
 from tests.fsbench.runs import some_header
@@ -29,7 +29,7 @@ def truth_of(case: Case, name: str = "in.gt") -> Tensor:
 
 def counts_of(predictions: Tensor, truths: Tensor) -> np.ndarray:
     """Return the counts (E, 2, 6) of maps (E, h, w): of slot 0, any foreground, and of the one way."""
-    return np.stack([count(p, t, 1).numpy() for p, t in zip(predictions, truths, strict=True)])
+    return np.stack([count(p.numpy(), t.numpy(), 1) for p, t in zip(predictions, truths, strict=True)])
 
 
 def background_foreground(counts: np.ndarray, void: str = "ignore") -> tuple[np.ndarray, np.ndarray]:

@@ -163,7 +163,7 @@ def test_calibration_on_base_classes_improves_on_them(data):
     assert (chosen.alpha, chosen.delta, chosen.theta) == (picked["alpha"], picked["delta"], picked["theta"])
 
     def score(method):
-        from fsbench.metrics.episodic import EpisodicScores
+        from fsbench.core.episodic_scores import EpisodicScores
 
         scores = EpisodicScores([4, 5, 6], "background")
         for episode in episodes:

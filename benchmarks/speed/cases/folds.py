@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 from unittest.mock import patch
 
+import numpy as np
 import torch
 
 from benchmarks.speed.cases.loading import BLOCK
@@ -20,12 +21,12 @@ from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.config.build import compose_method
 from fsbench.core.evaluation import evaluate_batch
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.metrics.episodic import SegmentationResult
-from fsbench.protocols.loading import LoadingConfig, load_episode
+from fsbench.metrics.answers import SegmentationResult
 from fsbench.protocols.segmentation import Segmentation, load_segmentation
 from fsbench.tensor_cache import FeatureCache
 
@@ -132,7 +133,7 @@ class Evaluation:
     def check(self) -> float:
         """Return 0 where both ways count the same pixels in the first block; else AssertionError."""
         for episode, result in zip(self.ordered, self.suite(0), strict=False):
-            assert torch.equal(result.counts, self.evaluate_plainly(episode).counts), f"episode {episode.index}"
+            assert np.array_equal(result.counts, self.evaluate_plainly(episode).counts), f"episode {episode.index}"
         return 0.0
 
 

@@ -21,6 +21,7 @@ from torch.utils.data import default_collate
 from torchvision import transforms
 
 from benchmarks.speed.harness import Case, sample_folder
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.transforms import BY_PIL, resize_image
@@ -31,7 +32,6 @@ from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.loading import LoadingConfig, load_episode
 
 BLOCK = 10
 """Episodes that each loader takes before it is the next one's turn."""

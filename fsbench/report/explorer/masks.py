@@ -15,7 +15,7 @@ from fsbench.report.collect import Study
 from fsbench.report.episodes import worth_a_look
 
 if TYPE_CHECKING:
-    from fsbench.metrics.episodic import SegmentationResult
+    from fsbench.metrics.answers import SegmentationResult
 
 Ways = list[dict[str, Any]]
 """The ways of an episode's prediction in order, each with `size`, `rle` and `LAYERS` (base64 or None)."""

@@ -75,12 +75,11 @@ def recount(record: Record, truth: Truth, resolution: int) -> "pl.DataFrame":
     Raises:
         RecordError: there are no predictions, or they are not those of the counts.
     """
-    # torch, which tables spare
+    # spared until it is needed
     import polars as pl
-    import torch
 
     from fsbench.data.label_maps import resize_labels
-    from fsbench.metrics.episodic import count
+    from fsbench.metrics.answers import count
 
     stored = stored_predictions(record)
     frame = record.episodes
@@ -89,7 +88,7 @@ def recount(record: Record, truth: Truth, resolution: int) -> "pl.DataFrame":
         target, predicted = truth(episode), stored.label_map(episode)
         height, width = (resolution, resolution) if resolution else target.shape
         target, predicted = resize_labels(target, height, width), resize_labels(predicted, height, width)
-        rows.append(count(torch.from_numpy(predicted), torch.from_numpy(target), ways).numpy())
+        rows.append(count(predicted, target, ways))
     counts = np.concatenate(rows)
     changed = frame.drop(REGIONS, strict=False).with_columns(
         pl.Series(name, counts[:, column], pl.Int64) for column, name in enumerate(COUNTS)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
-from fsbench.metrics.episodic import count
+from fsbench.metrics.answers import count
 from fsbench.paths import REPOSITORY
 from fsbench.regression import cases as regress
 from fsbench.regression.cases import diff_outcomes
@@ -93,10 +93,10 @@ DEFECTS = {
         "emat",
         "loss of step 1",
     ),
-    "metric": ("fsbench.metrics.episodic.count", off_by_a_pixel, "prototype", " tp "),
+    "metric": ("fsbench.metrics.answers.count", off_by_a_pixel, "prototype", " tp "),
     "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
     "training sampler": ("fsbench.datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
-    "resized mask": ("fsbench.protocols.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
+    "resized mask": ("fsbench.core.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
 }
 """One of each figure that may move: losses, counts, episodes, predictions."""
 
@@ -110,7 +110,7 @@ SCORES = {
         lambda real: lambda *args: real(*args) + 1,
         "class-error",
     ),
-    "validation": ("fsbench.metrics.episodic.EpisodicScores.update", without_the_last_episode, "validation mIoU"),
+    "validation": ("fsbench.core.episodic_scores.EpisodicScores.update", without_the_last_episode, "validation mIoU"),
 }
 """Defects in what follows from the counts, for which no method need run."""
 
@@ -147,7 +147,7 @@ def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
     before = read_outcome(file)
     file.unlink()
     assert run("--method", "prototype")[0] == 1 and not file.exists()  # there are no figures
-    monkeypatch.setattr("fsbench.metrics.episodic.count", off_by_a_pixel(count))
+    monkeypatch.setattr("fsbench.metrics.answers.count", off_by_a_pixel(count))
     status, printed = run("--method", "prototype", "--accept")
     assert status == 0 and "accepted: prototype" in printed
     moved = diff_outcomes(before, read_outcome(file)).moved

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.datamodules.datasets.folder import Folder
@@ -16,7 +17,6 @@ from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.machine.meter import resident_mib
 from fsbench.errors import SettingsError
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.loading import LoadingConfig, load_episode
 
 NAMES = [f"image_{i:03d}" for i in range(24, 36)]
 

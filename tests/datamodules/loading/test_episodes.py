@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.loading import LoadingConfig, load_episode
 
 EPISODE = Episode(0, "image_030", 1, (1,), (("image_031", "image_026", "image_031"),))
 

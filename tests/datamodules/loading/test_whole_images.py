@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from fsbench.core.loading import LoadingConfig, labelled_image, load_item
 from fsbench.data.image_io import read_pixels
-from fsbench.data.transforms import padded_shape
+from fsbench.data.label_resizing import padded_shape
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.episodes.episode import Episode
-from fsbench.protocols.loading import LoadingConfig, labelled_image
 from fsbench.protocols.pfenet import image_lists
 from fsbench.protocols.whole_images import WholeImages
 from tests.methods.small import data
@@ -120,7 +120,7 @@ def test_a_portrait_of_the_real_samples(real_data):
     sizes = {name: index.label_map(name).shape for name in image_lists(index).image_order("val")}
     portrait = next(name for name, (height, width) in sizes.items() if height > width)
     config = LoadingConfig(417)
-    item = WholeImages(index, 0).item(index, Episode(0, portrait, 0, (), ()), config, config.files(index))
+    item = load_item(WholeImages(index, 0), index, Episode(0, portrait, 0, (), ()), config, config.files(index))
     height, width = padded_shape(*sizes[portrait], 417)
     assert height == 416 and width < 417 - 8
     assert (item.images[0, :, :, width:] == 0).all() and item.images[0, :, :, width - 8 : width].max() > 0

@@ -8,7 +8,7 @@ from torch import nn
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import EpisodeTruth
+from fsbench.data.truth import EpisodeTruth
 from fsbench.errors import SettingsError
 
 
@@ -121,7 +121,7 @@ class DigsForTruth(Sound):
         number = int(episode.episodes[0])
         for one in gc.get_objects():
             if type(one) is EpisodeTruth and one.episode == number and one.size == tuple(found.label_map.shape):
-                return Prediction(one.label_map.long().clamp(max=1), logits=found.logits)
+                return Prediction(torch.from_numpy(one.label_map).long().clamp(max=1), logits=found.logits)
         return found
 
 

@@ -1,12 +1,13 @@
 """Masks are counted at the truth's size; one of another size than was asked for ends the run instead of a figure."""
 
+import numpy as np
 import pytest
 import torch
 
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.errors import SettingsError
-from fsbench.metrics.episodic import count_answer
+from fsbench.metrics.answers import count_answer
 
 FRAME = 8
 TRUTH = torch.zeros(4, 6, dtype=torch.uint8)
@@ -50,12 +51,12 @@ def test_probabilities_are_no_mask(value):
         SettingsError, match=f"episode 7: the method gave a mask with the value {value}, expected whole"
     ):
         evaluated(mask, (4, 6))
-    assert torch.equal(evaluated(TRUTH.float(), (4, 6)).label_map, TRUTH)
+    assert np.array_equal(evaluated(TRUTH.float(), (4, 6)).label_map, TRUTH)
 
 
 def test_a_mask_without_a_frame_is_counted_as_it_is():
     result = evaluated(TRUTH.long(), (4, 6))
-    assert torch.equal(result.label_map, TRUTH) and result.counts[1].tolist() == [6, 6, 6, 0, 0, 24]
+    assert np.array_equal(result.label_map, TRUTH) and result.counts[1].tolist() == [6, 6, 6, 0, 0, 24]
 
 
 def test_a_mask_of_a_frame_is_stretched_to_the_truth():
@@ -63,6 +64,6 @@ def test_a_mask_of_a_frame_is_stretched_to_the_truth():
     rows, columns = [int((y + 0.5) * FRAME / 4) for y in range(4)], [int((x + 0.5) * FRAME / 6) for x in range(6)]
     expected = mask[rows][:, columns]
     result = evaluated(mask, (FRAME, FRAME))
-    assert torch.equal(result.label_map, expected.byte())
+    assert np.array_equal(result.label_map, expected)
     hits, predicted = int((expected * TRUTH).sum()), int(expected.sum())
     assert result.counts[1].tolist() == [hits, predicted, 6, 0, 0, 24] and 0 < hits < predicted

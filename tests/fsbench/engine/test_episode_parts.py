@@ -7,12 +7,12 @@ import torch
 
 from fsbench.config.build import parse
 from fsbench.config.registry import config_files
+from fsbench.core.loading import centre_image
 from fsbench.engine.cost.drawn_files import draw_classification, draw_segmentation
 from fsbench.engine.cost.episode_parts import PARTS, EpisodeParts, measure_parts, part_rows
 from fsbench.engine.cost.part_clock import PartClock
 from fsbench.errors import SettingsError
-from fsbench.metrics.episodic import count
-from fsbench.protocols.loading import centre_image
+from fsbench.metrics.answers import count
 
 CPU = torch.device("cpu")
 
@@ -95,7 +95,7 @@ def test_each_part_of_an_episode_gets_exactly_its_seconds(segmentation, monkeypa
     monkeypatch.setattr(dataset, "__getitem__", now.goes_on(1, dataset.__getitem__))
     monkeypatch.setattr(method.backbone, "_features", now.goes_on(2, method.backbone._features), raising=False)
     monkeypatch.setattr(method, "forward", now.goes_on(50, method.forward))
-    monkeypatch.setattr("fsbench.metrics.episodic.count", now.goes_on(7, count))
+    monkeypatch.setattr("fsbench.metrics.answers.count", now.goes_on(7, count))
     parts = measure_parts(method, data, CPU, 3, PartClock(CPU, now))
     assert parts == {"loader": 3 * 1, "backbone": 3 * 2 * 2, "head": 3 * 50, "metric": 3 * 7}
     assert "encode" not in vars(method.backbone) and "predict_shots" not in vars(method)
@@ -125,7 +125,7 @@ def test_classifiers_credit_images_to_the_loader_and_the_network_to_the_backbone
     task = ("--data.way=2", "--data.queries=2")
     classifier, data = built(method, "imagefolder", tmp_path, *task)
     now = Ticking()
-    for user in ("fsbench.datamodules.classification", "fsbench.protocols.loading"):
+    for user in ("fsbench.datamodules.classification", "fsbench.core.loading"):
         monkeypatch.setattr(f"{user}.centre_image", now.goes_on(1, centre_image))
     build = classifier.backbone._build
 

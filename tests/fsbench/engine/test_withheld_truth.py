@@ -7,12 +7,13 @@ import torch
 
 from fsbench.config.build import parse
 from fsbench.config.request import Request
-from fsbench.data.batch import EpisodeTruth, Truth
+from fsbench.data.batch import Truth
+from fsbench.data.truth import EpisodeTruth
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.engine.withheld_validation import withhold_validation
 from fsbench.errors import NumericsError, SettingsError, TruthError
-from fsbench.metrics.episodic import SegmentationResult
+from fsbench.metrics.answers import SegmentationResult
 
 METHOD = '''"""A method that learns a bias, and whose hooks look around."""
 

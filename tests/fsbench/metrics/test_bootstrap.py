@@ -5,14 +5,13 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fsbench.metrics.answers import SegmentationResult, count
 from fsbench.metrics.bootstrap import FEW_EPISODES, differences, intervals, resampled_scores
 from fsbench.metrics.classification import accuracy_interval
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
-from fsbench.metrics.episodic import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
 from fsbench.metrics.scores import FROM_PREDICTIONS, GENERALISED, IFA_FIGURE, METRICS, PRESENCE, ScoreStatistics
 from fsbench.metrics.trivial import trivial_answers
@@ -173,7 +172,7 @@ def plain_scores(episodes, void):
         foreground += [(p & t).sum(), (p | t).sum()]
         background += [(~p & ~t & counted).sum(), (~(p & t) & counted).sum()]
         exact.append(present == decided.tolist())
-        measured = slot_regions(torch.tensor(prediction), torch.tensor(truth), len(numbers))
+        measured = slot_regions(prediction, truth, len(numbers))
         rom += measured[0][1:].tolist()
         rum += measured[1][1:].tolist()
     each = np.array([sums[c] for c in classes])
@@ -200,11 +199,11 @@ def plain_scores(episodes, void):
 def count_table(episodes):
     rows = []
     for i, (query, numbers, prediction, truth, decided) in enumerate(episodes):
-        p, t = torch.tensor(prediction), torch.tensor(truth)
-        present = torch.tensor([bool((truth == slot).any()) for slot in range(1, len(numbers) + 1)])
-        flags = present, torch.tensor(decided), torch.tensor(decided).float()
+        p, t = prediction, truth
+        present = np.array([bool((truth == slot).any()) for slot in range(1, len(numbers) + 1)])
+        flags = present, np.array(decided), np.array(decided, dtype=np.float32)
         counts = count(p, t, len(numbers))
-        result = SegmentationResult(i, torch.tensor(numbers), counts, *flags, p, *slot_regions(p, t, len(numbers)))
+        result = SegmentationResult(i, np.array(numbers), counts, *flags, p, *slot_regions(p, t, len(numbers)))
         rows += [row | {"query": query} for row in result.rows()]
     return pl.DataFrame(rows)
 

@@ -1,11 +1,12 @@
 """Counts and scores against a plain numpy implementation of fscs-protocol §7 on random episodes."""
 
 import numpy as np
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.metrics.answers import SegmentationResult, count, presence_from_mask
 from fsbench.metrics.confusion import (
     background_intersection_union,
     class_accuracy,
@@ -14,7 +15,6 @@ from fsbench.metrics.confusion import (
     mean_iou,
     pixel_accuracy,
 )
-from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count, presence_from_mask
 
 
 def maps(ways, void):
@@ -63,9 +63,9 @@ def test_scores_equal_the_plain_formulas(cases, void):
     class_ids = [1, 2, 3, 4, 5]
     scores = EpisodicScores(class_ids, void)
     for i, (classes, prediction, truth, present, decided) in enumerate(cases):
-        counts = count(torch.from_numpy(prediction), torch.from_numpy(truth), len(classes))
-        flags = torch.tensor(present), torch.tensor(decided)
-        scores.update(SegmentationResult(i, torch.tensor(classes), counts, *flags, flags[1].float(), torch.empty(0)))
+        counts = count(prediction, truth, len(classes))
+        flags = np.array(present), np.array(decided)
+        scores.update(SegmentationResult(i, np.array(classes), counts, *flags, flags[1], np.empty(0)))
     found = scores.compute()
     expected = plain_scores(cases, class_ids, void)
     np.testing.assert_allclose([found["mIoU"], found["FB-IoU"], found["accuracy"]], expected, rtol=1e-12)
@@ -75,7 +75,7 @@ def test_scores_equal_the_plain_formulas(cases, void):
 @settings(max_examples=40, deadline=None)
 def test_counts_of_every_slot(pair):
     prediction, truth = pair
-    counts = count(torch.from_numpy(prediction), torch.from_numpy(truth), 3).numpy()
+    counts = count(prediction, truth, 3)
     void = truth == 255
     for slot in range(4):
         p = (prediction > 0) if slot == 0 else (prediction == slot)
@@ -87,17 +87,17 @@ def test_counts_of_every_slot(pair):
 
 def test_sums_come_before_the_division():
     """Two episodes of one class: 1 of 1 and 1 of 9 pixels. The field's IoU is 2/10, not the mean of 1 and 1/9."""
-    small, large = torch.ones(1, 1, dtype=torch.int64), torch.ones(3, 3, dtype=torch.int64)
-    hit = torch.zeros(3, 3, dtype=torch.int64)
+    small, large = np.ones((1, 1), dtype=np.int64), np.ones((3, 3), dtype=np.int64)
+    hit = np.zeros((3, 3), dtype=np.int64)
     hit[0, 0] = 1
     total = count(small, small, 1) + count(hit, large, 1)
-    intersection, union = intersection_union(total[1:].numpy(), "background")
+    intersection, union = intersection_union(total[1:], "background")
     assert mean_iou(intersection, union) == 20.0
 
 
 def test_void_is_background_or_nothing():
-    prediction, truth = torch.tensor([[1, 1, 0, 0]]), torch.tensor([[1, 255, 255, 0]])
-    counts = count(prediction, truth, 1).numpy()
+    prediction, truth = np.array([[1, 1, 0, 0]]), np.array([[1, 255, 255, 0]])
+    counts = count(prediction, truth, 1)
     assert [int(x) for x in intersection_union(counts[1], "background")] == [1, 2]
     assert [int(x) for x in intersection_union(counts[1], "ignore")] == [1, 1]
     assert [int(x) for x in background_intersection_union(counts[0], "background")] == [2, 3]
@@ -110,19 +110,18 @@ def test_fb_iou_takes_the_foreground_of_all_classes_together():
 
 
 def test_presence_derived_from_the_mask():
-    one_pixel = torch.zeros(3, 4, dtype=torch.long)
+    one_pixel = np.zeros((3, 4), dtype=np.uint8)
     one_pixel[2, 1] = 1
     assert presence_from_mask(one_pixel, 2)[0].tolist() == [True, False]
-    decided, score = presence_from_mask(torch.tensor([[0, 2], [2, 0]]), 3)
+    decided, score = presence_from_mask(np.array([[0, 2], [2, 0]]), 3)
     assert decided.tolist() == [False, True, False]
     assert score.tolist() == [0.0, 0.5, 0.0]
 
 
 def test_classes_never_sampled_count_as_zero():
     scores = EpisodicScores([1, 2], "background")
-    mask = torch.ones(2, 2, dtype=torch.int64)
-    yes = torch.tensor([True])
-    scores.update(SegmentationResult(0, torch.tensor([1]), count(mask, mask, 1), yes, yes, yes.float(), mask))
+    mask, yes = np.ones((2, 2), dtype=np.uint8), np.array([True])
+    scores.update(SegmentationResult(0, np.array([1]), count(mask, mask, 1), yes, yes, yes, mask))
     assert scores.compute()["mIoU"] == 50.0
 
 

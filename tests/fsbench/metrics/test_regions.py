@@ -2,17 +2,17 @@
 
 from math import tanh
 
+import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.data.truth import EpisodeTruth
 from fsbench.metrics import regions
-from fsbench.metrics.episodic import SegmentationAnswer, count_answer
-from fsbench.metrics.regions import region_measures, slot_regions
+from fsbench.metrics.answers import SegmentationAnswer, count_answer
+from fsbench.metrics.regions import Regions, region_measures, slot_regions
 
 
 def plain_regions(mask):
@@ -64,10 +64,31 @@ def test_measures_equal_the_plain_ones(pair):
 @settings(max_examples=100, deadline=None)
 def test_void_is_no_object(pair):
     prediction, truth = pair
-    rom, rum = slot_regions(torch.from_numpy(prediction), torch.from_numpy(truth), 2)
+    rom, rum = slot_regions(prediction, truth, 2)
     expected = [plain(prediction > 0, (truth > 0) & (truth != 255))]
     expected += [plain(prediction == slot, truth == slot) for slot in (1, 2)]
-    np.testing.assert_allclose(torch.stack([rom, rum], 1).numpy(), expected, atol=1e-7)
+    np.testing.assert_allclose(np.stack([rom, rum], 1), expected, atol=1e-7)
+
+
+def random_mask(number):
+    """Noise of any density, or smooth objects."""
+    rng = np.random.default_rng(number)
+    shape = rng.integers(1, 90, 2)
+    if number % 2:
+        return rng.random(shape) < rng.random()
+    return cv2.GaussianBlur(rng.random(shape), (0, 0), rng.uniform(0.5, 4)) > 0.5
+
+
+@pytest.mark.parametrize("start", range(0, 100, 20))
+def test_regions_are_those_of_opencv(start):
+    spiral = np.array([list(row) for row in ("11111", "00001", "11101", "10001", "11111")]) == "1"
+    for mask in [spiral, *map(random_mask, range(start, start + 20))]:
+        number, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        rows, columns = np.nonzero(mask)
+        regions = Regions.of(mask)
+        pairs = set(zip(regions.at(rows * (mask.shape[1] + 1) + columns).tolist(), labels[mask].tolist(), strict=True))
+        assert regions.number == number - 1 == len(pairs)
+        assert {len({pair[side] for pair in pairs}) for side in (0, 1)} <= {number - 1}
 
 
 def test_an_object_in_three_pieces_and_three_objects_as_one():
@@ -85,11 +106,11 @@ def test_diagonal_neighbours_are_one_region():
 
 def test_void_does_not_cut_a_prediction():
     """A strip that joins two objects across a void border is one region."""
-    prediction = torch.ones(1, 5, dtype=torch.uint8)
-    truth = torch.tensor([[1, 1, 255, 0, 0]], dtype=torch.uint8)
+    prediction = np.ones((1, 5), dtype=np.uint8)
+    truth = np.array([[1, 1, 255, 0, 0]], dtype=np.uint8)
     rom, rum = slot_regions(prediction, truth, 1)
     assert rom.tolist() == [0, 0] and rum.tolist() == [0, 0]
-    truth = torch.tensor([[1, 0, 255, 0, 1]], dtype=torch.uint8)
+    truth = np.array([[1, 0, 255, 0, 1]], dtype=np.uint8)
     assert slot_regions(prediction, truth, 1)[1].tolist() == pytest.approx([tanh(1), tanh(1)])
 
 
@@ -109,14 +130,9 @@ def test_many_regions_take_another_way_with_the_same_result(monkeypatch):
 
 
 def test_the_evaluation_measures_regions():
-    truth = torch.tensor([[1, 1, 1, 0, 2], [0, 0, 0, 0, 255]], dtype=torch.uint8)
-    label_map = torch.tensor([[1, 0, 1, 0, 2], [0, 0, 0, 0, 2]])
-    one = torch.ones(1, 2, 1)
-    episode = EpisodeBatch(
-        torch.zeros(1, 3, 2, 5), ["q"], torch.tensor([0]), one.long(), one, one.bool(),
-        torch.tensor([[2, 5]]), torch.tensor([7]),
-        Truth([truth], torch.tensor([[True, True]]), torch.tensor([[3, 4]])),
-    )  # fmt: skip
-    result = count_answer(SegmentationAnswer(label_map), *episode.truths())
+    truth = np.array([[1, 1, 1, 0, 2], [0, 0, 0, 0, 255]], dtype=np.uint8)
+    label_map = np.array([[1, 0, 1, 0, 2], [0, 0, 0, 0, 2]])
+    episode = EpisodeTruth(7, (2, 5), truth, np.array([True, True]), np.array([3, 4]))
+    result = count_answer(SegmentationAnswer(label_map), episode)
     assert result.rom.tolist() == pytest.approx([tanh(1 * 2 / (2 * 3)), tanh(1), 0])
     assert result.rum.tolist() == [0, 0, 0]

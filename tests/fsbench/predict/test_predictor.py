@@ -7,17 +7,17 @@ from PIL import Image
 
 import fsbench
 from fsbench.core.evaluation import evaluate_batch
+from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.episodes.episode import Episode
 from fsbench.errors import CheckpointError, DataError, SettingsError
-from fsbench.metrics.episodic import presence_from_mask
+from fsbench.metrics.answers import presence_from_mask
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
 from fsbench.predict.support import Support, stack_supports
 from fsbench.protocols.lists import pair_list
-from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.visualization.masks import paint_slots
 
@@ -64,7 +64,7 @@ def test_a_prediction_is_the_evaluations(blocks_folder, emat, name):
         predictor.add(read_supports(texts, f"{number}=class {number}")[0])
     (result,) = predictor(index.image_path(episode.query))
     assert (result.label_map > 0).any()
-    np.testing.assert_array_equal(result.label_map, evaluated.label_map.numpy())
+    np.testing.assert_array_equal(result.label_map, evaluated.label_map)
     assert [presence.present for presence in result.classes] == evaluated.decided.tolist()
     assert [presence.score for presence in result.classes] == evaluated.score.tolist()
     pixels, share = presence_from_mask(evaluated.label_map, 2)

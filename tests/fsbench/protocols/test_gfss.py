@@ -11,8 +11,9 @@ from PIL import Image
 
 from fsbench.config.build import parse
 from fsbench.config.request import Request
+from fsbench.core.loading import load_item
 from fsbench.data.batch import collate
-from fsbench.data.transforms import padded_shape, resize_labels_padded
+from fsbench.data.label_resizing import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.gfss import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
@@ -124,8 +125,8 @@ def test_a_method_is_given_padded_images_and_all_novel_classes_of_supports(scene
     assert set(maps.unique().tolist()) <= {0, 255, *range(1, 21)} and (maps[0] == 16).any()
     assert set(maps[0].unique().tolist()) == {0, 16, 255}  # a base class is background there (gfss.md, support label)
     silent = replace(data.protocol, tells_void=False)
-    item = silent.item(
-        data.dataset, data.manifest.episodes[0], data._loading(False), data._loading(False).files(data.dataset)
+    item = load_item(
+        silent, data.dataset, data.manifest.episodes[0], data._loading(False), data._loading(False).files(data.dataset)
     )
     assert item.counted_pixels[0, :24, :40].all() and item.counted_pixels.sum() == 24 * 40
     joined = collate([item, item])

@@ -5,19 +5,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from fsbench.config.build import parse
 from fsbench.config.request import Request
-from fsbench.data.batch import EpisodeTruth
-from fsbench.data.transforms import resize_labels_padded
+from fsbench.data.label_resizing import resize_labels_padded
+from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
-from fsbench.metrics.episodic import SegmentationAnswer
+from fsbench.metrics.answers import SegmentationAnswer
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.isaid import sdm_episodes
 from fsbench.protocols.pools import Pool
@@ -97,9 +96,9 @@ def test_a_padded_image_is_counted_where_the_image_is():
     assert size == (67, 67) and truth.shape == (16, 64)  # 67 * 30 / 90 = 22, then multiples of 8
     kept, _ = Geometry("padded", "original").training.truth(labels, 67)
     assert np.array_equal(kept, resize_labels_padded(labels, 67)) and (kept[16:] == 255).all()
-    found = torch.ones(67, 67, dtype=torch.uint8)
+    found = np.ones((67, 67), dtype=np.uint8)
 
-    here = EpisodeTruth(0, size, torch.from_numpy(truth.copy()), torch.tensor([True]), torch.tensor([1]))
+    here = EpisodeTruth(0, size, truth, np.array([True]), np.array([1]))
     result = protocol.count(SegmentationAnswer(found), here)
     assert result.label_map.shape == (16, 64)
     tp, pred, gt = result.counts[1, :3].tolist()

@@ -26,13 +26,13 @@ ID = "ab" * 32
 
 def soft_result(index, ways=2, attends=False):
     rng = np.random.RandomState(index)
-    soft, steps = (
-        torch.from_numpy(rng.randint(0, 256, (ways, SOFT_SIDE, SOFT_SIDE)).astype(np.uint8)) for _ in range(2)
-    )
-    attention = 0.001 + 0.004 * (1 + torch.arange(ways)[:, None, None]) * steps / 255  # ranges as of small objects
+    soft, steps = (rng.randint(0, 256, (ways, SOFT_SIDE, SOFT_SIDE)).astype(np.uint8) for _ in range(2))
+    attention = (0.001 + 0.004 * (1 + np.arange(ways)[:, None, None]) * steps / 255).astype(
+        np.float32
+    )  # ranges as of small objects
     found = result(index, ways)
     return replace(
-        found, label_map=found.label_map.byte(), soft=soft, score=found.decided.float() / 3,
+        found, label_map=found.label_map.astype(np.uint8), soft=soft, score=found.decided.astype(np.float32) / 3,
         attention=attention if attends else None,
     )  # fmt: skip
 
@@ -58,10 +58,10 @@ def test_stored_predictions_are_those_that_were_made(tmp_path, keep):
     assert stored.has_soft_masks == (keep == "soft")
     for index in range(4):
         made = soft_result(index)
-        np.testing.assert_array_equal(stored.label_map(index), made.label_map.numpy())
+        np.testing.assert_array_equal(stored.label_map(index), made.label_map)
         assert stored.decided(index) == made.decided.tolist()
         soft = stored.soft_masks(index)
-        assert soft is None if keep == "masks" else np.array_equal(soft, made.soft.numpy())
+        assert soft is None if keep == "masks" else np.array_equal(soft, made.soft)
 
 
 def test_attention_is_kept_with_its_meaning_and_leaves_all_else_as_it_is(tmp_path):
@@ -73,10 +73,10 @@ def test_attention_is_kept_with_its_meaning_and_leaves_all_else_as_it_is(tmp_pat
         made = soft_result(index, attends=True)
         attention, step = stored.attention(index), np.array([0.004, 0.008])[:, None, None] / 255
         assert attention.dtype == np.float32 and [len(np.unique(way)) for way in attention] == [256, 256]
-        assert (np.abs(attention - made.attention.numpy()) < 0.51 * step).all()
-        ranges = [(way.min(), way.max()) for way in made.attention.numpy()]
+        assert (np.abs(attention - made.attention) < 0.51 * step).all()
+        ranges = [(way.min(), way.max()) for way in made.attention]
         np.testing.assert_allclose([(way.min(), way.max()) for way in attention], ranges, rtol=1e-6)
-        np.testing.assert_array_equal(stored.soft_masks(index), made.soft.numpy())
+        np.testing.assert_array_equal(stored.soft_masks(index), made.soft)
         assert read_predictions(plain).attention(index) is None
     tables = [pl.read_parquet(record.path / FILE) for record in (attends, plain)]
     assert tables[0].columns[-1] == "attention" and tables[0].drop("attention").equals(tables[1])  # as before

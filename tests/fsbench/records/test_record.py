@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import RecordError
 from fsbench.files import replacing, write_text
-from fsbench.metrics.episodic import SegmentationResult, count
+from fsbench.metrics.answers import SegmentationResult, count
 from fsbench.metrics.regions import slot_regions
 from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.journal import Journal
@@ -23,15 +22,15 @@ from tests.fsbench.runs import HEADER, some_run, written
 
 def result(index, ways=1, regions=True):
     rng = np.random.RandomState(index)
-    prediction, truth = (torch.from_numpy(rng.randint(0, ways + 1, (6, 5))) for _ in range(2))
-    present = torch.tensor([bool((truth == n).any()) for n in range(1, ways + 1)])
+    prediction, truth = (rng.randint(0, ways + 1, (6, 5)) for _ in range(2))
+    present = np.array([bool((truth == n).any()) for n in range(1, ways + 1)])
     return SegmentationResult(
         index,
-        torch.arange(1, ways + 1),
+        np.arange(1, ways + 1),
         count(prediction, truth, ways),
         present,
         ~present,
-        torch.rand(ways),
+        rng.rand(ways).astype(np.float32),
         prediction,
         *(slot_regions(prediction, truth, ways) if regions else ()),
     )

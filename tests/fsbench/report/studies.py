@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.speed.drawn_runs import PIXELS, drawn_result
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
-from fsbench.metrics.episodic import SegmentationResult
+from fsbench.metrics.answers import SegmentationResult
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
 from tests.fsbench.runs import written

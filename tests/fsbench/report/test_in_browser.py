@@ -2,14 +2,14 @@
 
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
-import torch
 
 from fsbench.cli.main import main
 from fsbench.engine.restore import check_counts
 from fsbench.errors import RecordError
+from fsbench.metrics.answers import SegmentationResult
 from fsbench.metrics.confusion import COUNTS
-from fsbench.metrics.episodic import SegmentationResult
 from fsbench.report.pages import _bare_number
 from fsbench.tables import breakdowns
 from tests.browser import wait_until
@@ -143,9 +143,9 @@ def test_what_is_drawn_is_what_was_scored(make):
     first = record.episodes.filter(record.episodes["episode"] == 0)
     ways = first.filter(first["slot"] > 0)
     result = SegmentationResult(
-        0, torch.tensor(ways["class_id"].to_list()), torch.tensor(first.select(COUNTS).rows()),
-        torch.tensor(ways["present"].to_list()), torch.tensor(ways["decided"].to_list()),
-        torch.tensor(ways["score"].to_list()), torch.empty(0),
+        0, np.array(ways["class_id"].to_list()), np.array(first.select(COUNTS).rows()),
+        np.array(ways["present"].to_list()), np.array(ways["decided"].to_list()),
+        np.array(ways["score"].to_list()), np.empty(0),
     )  # fmt: skip
     check_counts(record, [result])
     result.counts[1, 1] += 1

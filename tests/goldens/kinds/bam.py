@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsbench.data.batch import EpisodeTruth, normalise
-from fsbench.data.transforms import resize_labels_padded
+from fsbench.data.batch import normalise
+from fsbench.data.label_resizing import resize_labels_padded
+from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.methods.bam import BAM, BAMHead
 from fsbench.methods.modules.maps import resize
@@ -17,8 +18,8 @@ from fsbench.methods.modules.masked_comparison import masked_layer4
 from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
 from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from fsbench.methods.modules.style import reweight_network, shot_weights
+from fsbench.metrics.answers import SegmentationAnswer, count
 from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
-from fsbench.metrics.episodic import SegmentationAnswer, count
 from fsbench.protocols.pfenet import pairs_by_pixels
 from fsbench.protocols.segmentation import load_segmentation
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, absolute
@@ -184,12 +185,12 @@ def square_metrics(case: Case) -> Parts:
     numbers = t["in.class_idx"].tolist()
     rows: dict[str, list[np.ndarray]] = {"final": [], "meta": []}
     n = case.config["base_classes"]
-    base_counts = torch.zeros(n + 1, 6, dtype=torch.int64)
+    base_counts = np.zeros((n + 1, 6), dtype=np.int64)
     protocol = load_segmentation("bam")
 
     def counted(found: Tensor, label: Tensor) -> np.ndarray:
-        truth = EpisodeTruth(0, (len(found), len(found)), label, torch.tensor([True]), torch.tensor([1]))
-        return protocol.count(SegmentationAnswer(found), truth).counts.numpy()
+        truth = EpisodeTruth(0, (len(found), len(found)), label.numpy(), np.array([True]), np.array([1]))
+        return protocol.count(SegmentationAnswer(found.numpy()), truth).counts
 
     for i in range(len(numbers)):
         label, base_label = t[f"in.label_{i}"], t[f"in.label_base_{i}"]
@@ -200,7 +201,7 @@ def square_metrics(case: Case) -> Parts:
                 yield {f"out.pred_{i}": found}
             counts.append(counted(found, label))
         base = resize(t[f"in.base_{i}"], side).argmax(1)[0, : len(base_label), : base_label.shape[1]]
-        base_counts += count(base.masked_fill(base_label == 255, 0), base_label, n)
+        base_counts += count(base.masked_fill(base_label == 255, 0).numpy(), base_label.numpy(), n)
     scores: dict[str, list[float]] = {"miou": [], "fb": []}
     for name, counts in rows.items():
         stacked = np.stack(counts)

@@ -8,8 +8,9 @@ import torch
 
 from fsbench.data.batch import normalise
 from fsbench.data.label_maps import way_labels
+from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.step_division import StepDivision
-from fsbench.data.transforms import resize_labels_padded, resize_padded
+from fsbench.data.transforms import resize_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.augment import Augmentation
@@ -17,8 +18,8 @@ from fsbench.datamodules.loading.distributed import TrainingBatches
 from fsbench.methods.hmnet.base_training import label_map, pixel_loss, sgd
 from fsbench.methods.modules.poly_rate import poly_schedule
 from fsbench.methods.modules.pspnet import PSPNet
+from fsbench.metrics.answers import count
 from fsbench.metrics.confusion import background_intersection_union, intersection_union, mean_iou
-from fsbench.metrics.episodic import count
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, Tolerance, absolute, few, relative
 from tests.goldens.hashed import hash_values
 from tests.goldens.networks import changes, copies, load_hashed, optimizer_step
@@ -126,13 +127,13 @@ def _released(name: str) -> str:
 
 def base_validation(case: Case) -> Results:
     n = case.config["classes"] - 1
-    counts = torch.zeros(n + 1, 6, dtype=torch.int64)
+    counts = np.zeros((n + 1, 6), dtype=np.int64)
     for i in _numbers(case, "in.logits_"):
         labels = case.tensors[f"in.label_{i}"]
         for found, truth in zip(label_map(case.tensors[f"in.logits_{i}"], labels.shape[-1]), labels, strict=True):
-            counts += count(found, truth, n)
-    intersection, union = intersection_union(counts.numpy()[1:], "ignore")
-    background = background_intersection_union(counts.numpy()[0], "ignore")
+            counts += count(found.numpy(), truth.numpy(), n)
+    intersection, union = intersection_union(counts[1:], "ignore")
+    background = background_intersection_union(counts[0], "ignore")
     return {
         "out.intersection": np.append(background[0], intersection),
         "out.union": np.append(background[1], union),

@@ -3,17 +3,17 @@
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
+from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID, PairList
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.lists.official import read_official
 from fsbench.episodes.episode import Episode
+from fsbench.metrics.answers import SegmentationResult, count
 from fsbench.metrics.confusion import background_intersection_union, intersection_union
-from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.fscs import augment, size_pool
 from fsbench.protocols.pools import Pool
@@ -45,13 +45,11 @@ def metrics(case: Case) -> Parts:
     scores = EpisodicScores(class_ids, void="background")
     for i, episode in enumerate(data["episodes"]):
         truth, pred = (
-            torch.tensor([int(digit) for digit in episode[key]]).view(episode["shape"]) for key in ("truth", "pred")
+            np.array([int(digit) for digit in episode[key]]).reshape(episode["shape"]) for key in ("truth", "pred")
         )
-        present, decided = (torch.tensor(episode[key]).bool() for key in ("presence", "pred_labels"))
+        present, decided = (np.array(episode[key], dtype=bool) for key in ("presence", "pred_labels"))
         counts = count(pred, truth, len(episode["classes"]))
-        scores.update(
-            SegmentationResult(i, torch.tensor(episode["classes"]), counts, present, decided, decided.float(), pred)
-        )
+        scores.update(SegmentationResult(i, np.array(episode["classes"]), counts, present, decided, decided, pred))
     expected, values = data["expected"], scores.compute()
     sums = scores.slots.numpy()
     intersection, union = intersection_union(sums, "background")

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.data.batch import EpisodeTruth, normalise
+from fsbench.data.batch import normalise
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
+from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.gfss import ORDER_SHA256, line_of
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
@@ -35,8 +36,8 @@ from fsbench.methods.diam import (
 from fsbench.methods.modules.generalised_answer import join_base
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
+from fsbench.metrics.answers import SegmentationAnswer, count, count_answer
 from fsbench.metrics.confusion import intersection_union
-from fsbench.metrics.episodic import SegmentationAnswer, count, count_answer
 from fsbench.metrics.scores import run_means
 from fsbench.ops.first_largest import first_largest
 from fsbench.protocols.generalised import list_sha256
@@ -214,7 +215,7 @@ def _predicted(case: Case, logits: Tensor) -> Parts:
 
 
 def _counted(case: Case, found: Tensor, truth: Tensor, classes: int, allowed: Tensor) -> Parts:
-    counts = torch.stack([count(one, true, classes - 1) for one, true in zip(found, truth, strict=True)]).numpy()
+    counts = [count(one.numpy(), true.numpy(), classes - 1) for one, true in zip(found, truth, strict=True)]
     sums = np.stack([np.stack(intersection_union(one, "ignore")) for one in counts])  # (B, 2, C), classes from 1
     background = [_background(one, true) for one, true in zip(found, truth, strict=True)]
     for place, name in enumerate(("intersection", "union")):
@@ -264,7 +265,7 @@ def metric(case: Case) -> Parts:
     found = torch.stack([first_largest(maps) for maps in p])
     yield from _counted(case, found, t["in.gt"], classes, torch.zeros(len(found), dtype=torch.int64))
     sums = sum(
-        np.stack(intersection_union(count(one, true, classes - 1).numpy(), "ignore"), -1)
+        np.stack(intersection_union(count(one.numpy(), true.numpy(), classes - 1), "ignore"), -1)
         for one, true in zip(found, t["in.gt"], strict=True)
     )
     parts = [float(run_means(sums[None, rows, None])[0]) for rows in (slice(1, base), slice(base, None))]
@@ -282,9 +283,9 @@ def bam(case: Case) -> Results:
         final, seen = t["in.logits"][number, None], t["in.base_logits"][number]
         found, _ = join_base(final, seen, size, config["tau"], config["merge"])
         merged.append(found)
-        classes = torch.tensor([*range(1, base + 1), base + 1 + int(t["in.novel_index"][number])])
-        truth = EpisodeTruth(number, size, target, torch.ones(base + 1, dtype=torch.bool), classes)
-        rows += count_answer(SegmentationAnswer(found), truth).rows()
+        classes = np.array([*range(1, base + 1), base + 1 + int(t["in.novel_index"][number])])
+        truth = EpisodeTruth(number, size, target.numpy(), np.ones(base + 1, dtype=bool), classes)
+        rows += count_answer(SegmentationAnswer(found.numpy()), truth).rows()
     ids = [*range(1, base + novel + 1)]
     statistics = protocol_statistics("bam_gfss", rows, ids, novel_ids=ids[base:], dataset=config["dataset"])
     scores = statistics.scores()

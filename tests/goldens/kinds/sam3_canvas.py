@@ -20,7 +20,7 @@ from fsbench.backbones.sam3 import (
     detections,
     sam3_settings,
 )
-from fsbench.data.batch import EpisodeTruth
+from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.coco.fss_sam3 import AnnotatedObject, AnnotatedObjects, load_objects
 from fsbench.episodes.episode import Episode
 from fsbench.methods.sam3_canvas import (
@@ -34,7 +34,7 @@ from fsbench.methods.sam3_canvas import (
     one_shot_slots,
     score_map,
 )
-from fsbench.metrics.episodic import SegmentationAnswer, count_answer
+from fsbench.metrics.answers import SegmentationAnswer, count_answer
 from fsbench.protocols.fss_sam3 import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
 from fsbench.weights.table import WeightFile
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, few, relative
@@ -59,9 +59,9 @@ def metric(case: Case) -> Results:
     for episode, number in enumerate(numbers):
         truth = case.tensors[f"in.mask_{episode}"]
         size = (truth.shape[0], truth.shape[1])
-        classes = torch.tensor([number])
-        label_map, present = truth.to(torch.uint8), torch.tensor([bool(truth.any())])
-        answer = SegmentationAnswer(case.tensors[f"in.pred_{episode}"].to(torch.uint8))
+        classes = np.array([number])
+        label_map, present = truth.to(torch.uint8).numpy(), np.array([bool(truth.any())])
+        answer = SegmentationAnswer(case.tensors[f"in.pred_{episode}"].to(torch.uint8).numpy())
         rows += count_answer(answer, EpisodeTruth(episode, size, label_map, present, classes)).rows()
     statistics = protocol_statistics("fss_sam3", rows, list(range(1, 21)), dataset="pascal")
     scores = {name: float(value.item()) / 100 for name, value in statistics.scores().items()}

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.evaluation import evaluate_batch
+from fsbench.core.loading import whole_image
 from fsbench.data.batch import collate
 from fsbench.data.step_division import StepDivision
 from fsbench.datamodules.loading.distributed import TrainingBatches
@@ -20,7 +21,7 @@ from fsbench.methods.hmnet.base_learner import BaseLearner
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.pspnet import PSPNet
-from fsbench.protocols.whole_images import WholeImages, whole_image
+from fsbench.protocols.whole_images import WholeImages, image_truth
 from tests.methods.hmnet.small import SMALL
 from tests.methods.small import data, episode, fit
 
@@ -117,10 +118,11 @@ def test_validation_is_the_base_miou_of_all_images(blocks_folder, monkeypatch):
 
 def test_a_class_that_no_image_shows_counts_as_nothing(monkeypatch):
     learner = learner_of_three()
-    labels = torch.zeros(9, 9, dtype=torch.uint8)
+    labels = np.zeros((9, 9), dtype=np.uint8)
     labels[:4], labels[8] = 1, 255
+    truths = [image_truth(i, labels, [4, 5, 6]) for i in range(2)]
     monkeypatch.setattr(learner.model, "segment", lambda pixels: torch.tensor([0.0, 1, 0, 0]).view(1, 4, 1, 1))
-    batch = collate([whole_image(name, i, torch.zeros(3, 9, 9), labels, [4, 5, 6]) for i, name in enumerate("ab")])
+    batch = collate([whole_image(name, torch.zeros(3, 9, 9), one) for name, one in zip("ab", truths, strict=True)])
     protocol = WholeImages(SimpleNamespace(train_classes=lambda fold: [4, 5, 6]), 0)
     results = evaluate_batch(learner, protocol, batch)
     assert [r.episode for r in results] == [0, 1] and results[0].present.tolist() == [True, False, False]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, singledispatch
 
 import numpy as np
 import torch
@@ -14,11 +14,17 @@ from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.image_io import check_sizes, read_pixels, read_view
 from fsbench.data.kept_support import keep_share
-from fsbench.data.label_maps import Box, bounding_boxes, largest_part_box, way_labels
+from fsbench.data.label_maps import BoxOf, bounding_boxes, largest_part_box, way_labels
+from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
 from fsbench.data.support_annotation import AnnotationStreams, draw_label
-from fsbench.data.transforms import RESIZES, centre_square
+from fsbench.data.transforms import RESIZES, centre_square, resize_padded
+from fsbench.data.truth import EpisodeTruth
 from fsbench.episodes.episode import ClassificationEpisode, Episode
+from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import Geometry, InputResize, input_rule
+from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.truth import episode_truth
+from fsbench.protocols.whole_images import WholeImages
 from fsbench.tensor_cache import FeatureCache
 
 
@@ -62,7 +68,7 @@ def load_episode(
     episode: Episode,
     config: LoadingConfig,
     files: DecodedImageCache | None = None,
-    box_of: "BoxOf | None" = None,
+    box_of: BoxOf | None = None,
 ) -> EpisodeBatch:
     """Decode one episode, a batch of one.
 
@@ -83,8 +89,6 @@ def load_episode(
     for name in names:
         image, labels[name] = files.decoded(name)
         images.append(image)
-    query = way_labels(labels[episode.query], index.label_values(episode.query, episode.classes))
-    present = [n in query for n in range(1, len(episode.classes) + 1)]  # anywhere at original size, also in training
     side = config.size
     given = support_labels(index, episode, config, labels.__getitem__)
     shown = None
@@ -97,7 +101,7 @@ def load_episode(
             for way in episode.supports
         ]
         shown = torch.from_numpy(np.where(np.array([given]) == VOID, np.uint8(VOID), np.array([all_ways])))
-    target, size = config.geometry.truth(query, side)
+    truth = episode_truth(index, episode, config.geometry, side, labels[episode.query])
     support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
     return EpisodeBatch(
         images=torch.stack(images),
@@ -106,11 +110,127 @@ def load_episode(
         support=support,
         support_labels=torch.from_numpy(np.array([given])),
         valid=torch.ones(support.shape, dtype=torch.bool),
-        query_sizes=torch.tensor([size]),
+        query_sizes=torch.tensor([truth.size]),
         episodes=torch.tensor([episode.index]),
-        truth=Truth([torch.from_numpy(target)], torch.tensor([present]), torch.tensor([episode.classes])),
+        truth=as_tensors(truth),
         support_ways=shown,
         hints=[_load_hints(index, episode, config, labels, box_of)] if config.hints else None,
+    )
+
+
+@singledispatch
+def load_item(
+    protocol: Segmentation | WholeImages,
+    index: SegmentationIndex,
+    episode: Episode,
+    config: LoadingConfig,
+    files: DecodedImageCache,
+) -> EpisodeBatch:
+    """Load a test episode with its truth, as its protocol has it: an item of the loader.
+
+    A protocol whose batches are built otherwise registers a function for its class: `load_item.register(Class)`.
+
+    Args:
+        protocol: how the episode is seen.
+        index: the data set, as the protocol's `view` has it.
+        episode: one of the manifest.
+        config: settings of loading, such as the side of images.
+        files: cache of decoded files.
+
+    Raises:
+        DataError: a file cannot be decoded, or image and label map differ in size.
+    """
+    raise NotImplementedError(f"no function loads the items of {type(protocol).__name__}")
+
+
+@load_item.register
+def _(
+    protocol: Segmentation, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
+) -> EpisodeBatch:
+    return load_episode(index, episode, config, files, protocol.support_box(index))
+
+
+@load_item.register
+def _(
+    protocol: Generalised, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
+) -> EpisodeBatch:
+    """Load a query with all supports; those of base classes are absent, and supports show novel classes alone."""
+    side, ways = config.size, len(episode.classes)
+    shots = max(len(names) for names in episode.supports)
+    names = list(dict.fromkeys([episode.query, *(name for way in episode.supports for name in way)]))
+    images, labels, small = [], {}, {}
+    for name in names:
+        image, labels[name] = files.decoded(name)
+        images.append(image)
+        numbered = way_labels(labels[name], index.label_values(name, episode.classes))
+        small[name] = torch.from_numpy(LABEL_RESIZES[protocol.resize](numbered, side, side))
+    support = torch.zeros(1, ways, shots, dtype=torch.int64)
+    valid = torch.zeros(1, ways, shots, dtype=torch.bool)
+    shown = torch.zeros(1, ways, shots, side, side, dtype=torch.uint8)
+    own = torch.zeros_like(shown)
+    base = [way for way, listed in enumerate(episode.supports, start=1) if not listed]
+    for way, listed in enumerate(episode.supports):
+        for number, name in enumerate(listed):
+            support[0, way, number], valid[0, way, number] = names.index(name), True
+            seen = small[name]
+            shown[0, way, number] = torch.where(torch.isin(seen, torch.tensor(base, dtype=seen.dtype)), 0, seen)
+            own[0, way, number] = torch.where(seen == VOID, VOID, seen == way + 1)
+    truth = episode_truth(index, episode, config.geometry, side, labels[episode.query])
+    counted = small[episode.query] != VOID
+    if not protocol.tells_void:
+        height, width = labels[episode.query].shape
+        rows, columns = padded_shape(height, width, side)
+        counted = torch.zeros_like(counted)
+        counted[:rows, :columns] = True
+    return EpisodeBatch(
+        images=torch.stack(images),
+        image_names=names,
+        query=torch.zeros(1, dtype=torch.int64),
+        support=support,
+        support_labels=own,
+        valid=valid,
+        query_sizes=torch.tensor([truth.size]),
+        episodes=torch.tensor([episode.index]),
+        truth=as_tensors(truth),
+        support_ways=shown,
+        ways=torch.tensor([ways]),
+        counted_pixels=counted[None],
+    )
+
+
+@load_item.register
+def _(
+    protocol: WholeImages, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
+) -> EpisodeBatch:
+    """Load an image by the padded resize, unchanged but for that."""
+    pixels, labels = read_labelled(index, episode.query)
+    truth = protocol.truth(index, episode, config.size, labels)
+    return whole_image(episode.query, resize_padded(pixels, config.size), truth)
+
+
+def whole_image(name: str, image: Tensor, truth: EpisodeTruth) -> EpisodeBatch:
+    """Return an image (3, S, S) with its truth as an episode without supports, about the truth's classes."""
+    ways = len(truth.classes)
+    no_support = torch.zeros(1, ways, 0, dtype=torch.int64)
+    return EpisodeBatch(
+        images=image[None],
+        image_names=[name],
+        query=torch.zeros(1, dtype=torch.int64),
+        support=no_support,
+        support_labels=torch.zeros(*no_support.shape, *truth.label_map.shape, dtype=torch.uint8),
+        valid=no_support == 0,
+        query_sizes=torch.tensor([truth.size]),
+        episodes=torch.tensor([truth.episode]),
+        truth=as_tensors(truth),
+        ways=torch.tensor([ways]),
+    )
+
+
+def as_tensors(truth: EpisodeTruth) -> Truth:
+    """Return the truth of one episode as that of a batch of one."""
+    label_map = np.require(truth.label_map, requirements="W")  # torch takes no array that cannot be written
+    return Truth(
+        [torch.from_numpy(label_map)], torch.from_numpy(truth.presence)[None], torch.from_numpy(truth.classes)[None]
     )
 
 
@@ -172,10 +292,6 @@ def _support_label(
     return np.maximum(padding, drawn)
 
 
-BoxOf = Callable[[str, int, np.ndarray], Box | None]
-"""Gives the box of a support by its name, the number of its class, and its mask (H, W)."""
-
-
 def _load_hints(
     index: SegmentationIndex,
     episode: Episode,
@@ -220,10 +336,16 @@ def labelled_image(index: SegmentationIndex, name: str, classes: Sequence[int]) 
     Raises:
         DataError: a file cannot be decoded, or image and label map differ in size.
     """
+    pixels, labels = read_labelled(index, name)
+    return pixels, way_labels(labels, index.label_values(name, classes))
+
+
+def read_labelled(index: SegmentationIndex, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Decode image `name` to pixels (H, W, 3) uint8 and its label map (H, W); raises as `labelled_image` does."""
     path, labels = index.image_path(name), index.label_map(name)
     pixels = read_view(path, index.crop(name))
     check_sizes(path, pixels, labels, index.label_file(name))
-    return pixels, way_labels(labels, index.label_values(name, classes))
+    return pixels, labels
 
 
 @dataclass(frozen=True)

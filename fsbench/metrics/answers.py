@@ -1,34 +1,25 @@
-"""Metrics in two steps: int64 counts per (episode, slot), and every score as a function of summed counts.
+"""Answers and their counts: int64 per (episode, slot), of whose sums every score is a function.
 
 A slot is a way (1..N) or, as slot 0, "any foreground". The field sums intersections and unions per class over all
 episodes before it divides (fscs-protocol §7); torchmetrics' MeanIoU, which averages per sample, is another number.
+All of it is numpy: whoever has an answer as arrays counts it without torch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-from torchmetrics.metric import Metric
+import numpy as np
 
-from fsbench.data.batch import EpisodeTruth
 from fsbench.data.dataset import VOID
 from fsbench.data.frames import stretch
+from fsbench.data.truth import EpisodeTruth
 from fsbench.errors import NumericsError, SettingsError
-from fsbench.metrics.confusion import (
-    COUNTS,
-    FAILED,
-    REGIONS,
-    background_intersection_union,
-    fb_iou,
-    intersection_union,
-    mean_iou,
-)
+from fsbench.metrics.confusion import COUNTS, FAILED, REGIONS
 from fsbench.metrics.regions import slot_regions
 
 
-def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
+def count(prediction: np.ndarray, truth: np.ndarray, ways: int) -> np.ndarray:
     """Count the pixels of one episode: (ways + 1, 6) int64 in the order of `COUNTS`.
 
     Args:
@@ -37,30 +28,31 @@ def count(prediction: Tensor, truth: Tensor, ways: int) -> Tensor:
         ways: number of ways N.
     """
     slots = ways + 1
-    row = torch.where(truth == VOID, slots, truth.long())
-    joint = torch.bincount((row * slots + prediction.long()).flatten(), minlength=slots * (slots + 1))
-    joint = joint.view(slots + 1, slots)  # rows: truth with void last, columns: prediction
+    row = np.where(truth == VOID, slots, truth.astype(np.int64))
+    joint = np.bincount((row * slots + prediction).ravel(), minlength=slots * (slots + 1))
+    joint = joint.reshape(slots + 1, slots)  # rows: truth with void last, columns: prediction
     inside, void = joint[:slots], joint[slots]
-    table = torch.stack([inside.diagonal(), inside.sum(0), inside.sum(1), void], 1)
-    table[0] = torch.stack([inside[1:, 1:].sum(), inside[:, 1:].sum(), inside[1:].sum(), void[1:].sum()])
-    totals = torch.stack([void.sum(), inside.sum()]).expand(slots, 2)
-    return torch.cat([table, totals], 1)
+    table = np.empty((slots, len(COUNTS)), dtype=np.int64)
+    table[:, :4] = np.stack([inside.diagonal(), inside.sum(0), inside.sum(1), void], 1)
+    table[0, :4] = inside[1:, 1:].sum(), inside[:, 1:].sum(), inside[1:].sum(), void[1:].sum()
+    table[:, 4:] = void.sum(), inside.sum()
+    return table
 
 
-def presence_from_mask(prediction: Tensor, ways: int) -> tuple[Tensor, Tensor]:
+def presence_from_mask(prediction: np.ndarray, ways: int) -> tuple[np.ndarray, np.ndarray]:
     """Derive presence for methods that only segment (protocol rule `any_pixel`).
 
     Returns:
         decisions (N,) bool, a way is present iff some pixel is predicted as it; scores (N,) float32, the share of such
         pixels.
     """
-    pixels = torch.bincount(prediction.long().flatten(), minlength=ways + 1)[1:]
-    return pixels > 0, pixels.float() / prediction.numel()
+    pixels = np.bincount(prediction.ravel(), minlength=ways + 1)[1:]
+    return pixels > 0, pixels.astype(np.float32) / np.float32(prediction.size)
 
 
 @dataclass(frozen=True)
 class SegmentationAnswer:
-    """A method's answer to one episode, on the CPU, before anybody compares it with the truth.
+    """A method's answer to one episode, before anybody compares it with the truth.
 
     Attributes:
         label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
@@ -69,11 +61,11 @@ class SegmentationAnswer:
         soft, attention, failed: see `SegmentationResult`.
     """
 
-    label_map: Tensor
-    present: Tensor | None = None
-    score: Tensor | None = None
-    soft: Tensor | None = None
-    attention: Tensor | None = None
+    label_map: np.ndarray
+    present: np.ndarray | None = None
+    score: np.ndarray | None = None
+    soft: np.ndarray | None = None
+    attention: np.ndarray | None = None
     failed: bool = False
 
 
@@ -95,16 +87,16 @@ class SegmentationResult:
     """
 
     episode: int
-    classes: Tensor
-    counts: Tensor
-    present: Tensor
-    decided: Tensor
-    score: Tensor
-    label_map: Tensor
-    rom: Tensor | None = None
-    rum: Tensor | None = None
-    soft: Tensor | None = None
-    attention: Tensor | None = None
+    classes: np.ndarray
+    counts: np.ndarray
+    present: np.ndarray
+    decided: np.ndarray
+    score: np.ndarray
+    label_map: np.ndarray
+    rom: np.ndarray | None = None
+    rum: np.ndarray | None = None
+    soft: np.ndarray | None = None
+    attention: np.ndarray | None = None
     failed: bool = False
 
     def rows(self) -> list[dict[str, Any]]:
@@ -131,7 +123,7 @@ class SegmentationResult:
 
 
 def count_answer(
-    answer: SegmentationAnswer, truth: EpisodeTruth, fit: Callable[[Tensor, tuple[int, int]], Tensor] = stretch
+    answer: SegmentationAnswer, truth: EpisodeTruth, fit: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = stretch
 ) -> SegmentationResult:
     """Count the pixels of an answer against the truth, at the truth's size.
 
@@ -153,19 +145,19 @@ def count_answer(
             f"episode {truth.episode}: the method gave a mask of {tuple(found.shape)}, expected {truth.size}; make it "
             "of the size query_sizes (fsbench check-method tests it)"
         )
-    if found.is_floating_point() and not torch.equal(found, found.round()):
-        part = found[found != found.round()][0].item()
+    if found.dtype.kind == "f" and not np.array_equal(found, np.rint(found)):
+        part = found[found != np.rint(found)][0]
         raise SettingsError(
             f"episode {truth.episode}: the method gave a mask with the value {part:.6g}, expected whole labels: 0 for "
             f"the background and 1 to {ways} for the ways; a probability is cut at a threshold before"
         )
-    least, most = (int(label) for label in found.aminmax())
+    least, most = int(found.min()), int(found.max())
     if least < 0 or most > ways:
         raise SettingsError(
             f"episode {truth.episode}: the method gave a mask with labels from {least} to {most}, expected 0 for the "
             f"background and 1 to {ways} for the ways (fsbench check-method tests it)"
         )
-    found = found.to(torch.uint8)
+    found = found.astype(np.uint8)
     if found.shape != truth.label_map.shape:
         rows, columns = truth.label_map.shape
         found = fit(found, (rows, columns))
@@ -190,48 +182,13 @@ def count_answer(
     )
 
 
-def check_finite(values: Tensor, name: str, place: str) -> None:
+def check_finite(values: np.ndarray, name: str, place: str) -> None:
     """Raise NumericsError with the first value that is NaN or infinite, and the way (dimension 0) it belongs to."""
-    if bool(values.isfinite().all()):
+    wrong = np.argwhere(~np.isfinite(values))
+    if not len(wrong):
         return
-    at = (~values.isfinite()).nonzero()[0].tolist()
+    at = wrong[0].tolist()
     raise NumericsError(
         f"{place}: the {name} of way {at[0] + 1} is {float(values[tuple(at)])}, expected a finite "
         "number; look for divisions by an empty mask and for weights that are NaN (fsbench check-method tests it)"
     )
-
-
-class EpisodicScores(Metric):
-    """mIoU, FB-IoU and exact-match accuracy of the episodes seen on all ranks, for progress during training.
-
-    States are int64 sums, so the result does not depend on how episodes were spread over ranks.
-    """
-
-    full_state_update = False
-    slots: Tensor
-    exact: Tensor
-
-    def __init__(self, class_ids: Sequence[int], void: str):
-        super().__init__()
-        self.class_ids = list(class_ids)
-        self.void = void
-        self.add_state("slots", torch.zeros(max(class_ids) + 1, len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, result: SegmentationResult) -> None:
-        """Add the counts of an episode."""
-        row = torch.cat([result.classes.new_zeros(1), result.classes])
-        self.slots.index_add_(0, row.to(self.slots.device), result.counts.to(self.slots.device))
-        exact = bool((result.present == result.decided).all())
-        self.exact += torch.tensor([exact, 1], device=self.exact.device)
-
-    def compute(self) -> dict[str, float]:
-        slots = self.slots.cpu().numpy()
-        intersection, union = intersection_union(slots[self.class_ids], self.void)
-        background = background_intersection_union(slots[0], self.void)
-        right, total = self.exact.tolist()
-        return {
-            "mIoU": float(mean_iou(intersection, union)),
-            "FB-IoU": float(fb_iou(intersection, union, background)),
-            "accuracy": 100 * right / max(total, 1),
-        }

@@ -1,0 +1,251 @@
+"""`fsbench.evaluate`: any function, a method's object or a method's name answers a test, and its answers are counted."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.doors.records import Answered, check_runs_name, record_answers
+from fsbench.doors.results import Result
+from fsbench.errors import SettingsError
+from fsbench.files import fingerprint, locked, make_folder
+from fsbench.metrics.answers import SegmentationAnswer
+from fsbench.progress import track
+from fsbench.protocols.evaluation import Answerer, evaluate_batches
+from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
+from fsbench.records.journal import Journal
+from fsbench.records.predictions import Keep
+
+Model = Callable[[Any], Any]
+
+
+def evaluate(
+    model: Any,
+    test: Test,
+    *,
+    name: str | None = None,
+    runs: str | Path = "runs",
+    card: str | Path | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    **options: Any,
+) -> Result:
+    """Let a model answer a test, and count its answers as every run of the suite counts them.
+
+    What is done is kept: after Ctrl-C, or a crash of the model, the same call goes on where it was.
+
+    Args:
+        model: one of three.
+            A function of an episode, see `fsbench.protocols.test.VisibleEpisode`, that returns its mask (h, w) of
+            integers, 0 background and 1 to N the ways, or (mask, presence), or (mask, presence, score), with N bools
+            and N numbers from 0 to 1; in classification the way from 1 of each query.
+            A method of the suite as an object, such as a `Segmenter` of one's own.
+            The name of a method (see `fsbench list`), which is built, trained if need be and run as by `fsbench bench`.
+        test: what `fsbench.load_test` returned.
+        name: in tables; the function's or the method's own unless given.
+        runs: folder of all runs.
+        card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
+        resume: go on where an earlier call of this name was interrupted. One finished answer is asked for again: a
+            model that answers otherwise now is refused.
+        progress: show how far it is.
+        **options: of a method as an object, `image_size`, `workers` and `device`; of a method by its name, settings of
+            a run such as `backbone="demo"` or `checkpoint="best.ckpt"`.
+
+    Returns:
+        The result, whose record stands in the folder of runs.
+
+    Raises:
+        SettingsError: an answer has another size or other labels than were asked for, or an argument does not fit.
+        NumericsError: a presence score is no finite number.
+    """
+    if isinstance(model, str):
+        from fsbench.doors.named import evaluate_named  # with torch
+
+        return Result(evaluate_named(model, test, runs, options), test)
+    chosen = name or _own_name(model)
+    check_runs_name(chosen)
+    if hasattr(model, "answer_batch"):
+        from fsbench.doors.methods import answer_by_method  # with torch
+
+        parts = answer_by_method(model, test, **options)
+    else:
+        if options:
+            raise SettingsError(
+                f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
+            )
+        parts = _by_function(model, test)
+    return Result(_evaluate(parts, chosen, Path(runs), None if card is None else Path(card), resume, progress), test)
+
+
+class Parts:
+    """A test in parts, and the one who answers them.
+
+    Args:
+        test: as answers are counted, with their side where that decides.
+        answering: yields the function that answers a part.
+        batches: gives the parts of some episodes, by their numbers.
+        counting: parts a batch from its truth and counts; the test itself, or its protocol.
+        parameters: (learned, all) of a method; None where nobody knows.
+    """
+
+    def __init__(
+        self,
+        test: Test,
+        answering: Callable[[], Any],
+        batches: Callable[[Sequence[int]], Any],
+        counting: Any,
+        parameters: tuple[int, int] | None = None,
+    ):
+        self.test, self.answering, self.batches, self.counting = test, answering, batches, counting
+        self.parameters = parameters
+
+
+def _evaluate(parts: Parts, name: str, runs: Path, card: Path | None, resume: bool, progress: bool) -> Any:
+    test = parts.test
+    digits = fingerprint([name, test.manifest.sha256, test.files_sha256, test.image_size])
+    work = make_folder(runs) / f".{name}-{digits[:10]}.answers"
+    taken = f"another process evaluates {name} on this test; wait for it, or give another name"
+    keep: Callable[[int], Keep] | None = (lambda _: "masks") if test.protocol.has_masks else None
+    with locked(work.with_name(f"{work.name}.lock"), refusal=taken):
+        journal = Journal(work, digits)
+        least: Keep = "masks" if keep else "none"
+        done = journal.done(least) if resume else frozenset()
+        if not resume and work.exists():
+            journal.remove()
+        began, seen_presence = time.perf_counter(), _Presence()
+        with parts.answering() as answerer, closing(journal.open()) as writer:
+            add = writer.add if keep is None else lambda results: writer.add_with_predictions(results, keep)
+            answer = seen_presence.noting(answerer)
+            if done:
+                _check_alike(parts, answer, journal, min(done), name)
+            left = [episode.index for episode in test.manifest.episodes if episode.index not in done]
+            batches = parts.batches(left)
+            evaluate_batches(
+                track(batches, name, "episode") if progress else batches, parts.counting, answer, add, name
+            )
+        seconds = None if done else time.perf_counter() - began
+        record = record_answers(
+            Answered(test, name, journal, seen_presence.is_decided, seconds, parts.parameters, card), runs
+        )
+        journal.remove()
+    return record
+
+
+def _check_alike(parts: Parts, answer: Answerer, journal: Journal, number: int, name: str) -> None:
+    """Raise SettingsError unless the model answers a finished episode as it did."""
+    again: list[dict[str, Any]] = []
+
+    def add(results: Sequence[Any]) -> None:
+        again.extend(row for result in results for row in result.rows())
+
+    evaluate_batches(parts.batches([number]), parts.counting, answer, add, name)
+    before = [row for row in journal.rows() if row["episode"] == number]
+    if before != again:
+        raise SettingsError(
+            f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that began; "
+            "begin anew with resume=False, or give another name"
+        )
+
+
+class _Presence:
+    """Whether all answers decided on presence by themselves."""
+
+    def __init__(self) -> None:
+        self.is_decided = True
+
+    def noting(self, answerer: Answerer) -> Answerer:
+        def answer(seen: Any) -> Sequence[Any]:
+            answers = answerer(seen)
+            if isinstance(answers, list | tuple):
+                decided = all(getattr(one, "present", True) is not None for one in answers)
+                self.is_decided = self.is_decided and decided
+            return answers
+
+        return answer
+
+
+def _by_function(model: Model, test: Test) -> Parts:
+    """Return the parts of a test that a function answers one by one."""
+    if not callable(model):
+        raise SettingsError(
+            f"evaluate was given a {type(model).__name__}; expected a function of an episode, a method, or its name"
+        )
+    if test.image_size is None and test.protocol.counts_at_input_size():
+        first = read_output(model(test[0]), test[0])
+        test = replace(test, image_size=first.label_map.shape[0])
+
+    @contextmanager
+    def answering() -> Iterator[Answerer]:
+        yield lambda seen: [read_output(model(episode), episode) for episode in seen]
+
+    return Parts(test, answering, lambda numbers: [[number] for number in numbers], test)
+
+
+def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
+    """Return what a function answered as it is counted.
+
+    Args:
+        output: a mask (h, w), or (mask, presence), or (mask, presence, score); arrays, lists or tensors. In
+            classification the way from 1 of each query image.
+        episode: that was answered.
+
+    Raises:
+        SettingsError: it is none of these.
+    """
+    if isinstance(episode, VisibleImages):
+        labels = _array(output)
+        if labels.shape != (len(episode.queries),) or labels.dtype.kind not in "iu":
+            raise SettingsError(
+                f"episode {episode.number}: the answer is {labels.dtype} of shape {labels.shape}, expected "
+                f"{len(episode.queries)} integers from 1 to {len(episode.classes)}, the way of each query image"
+            )
+        return labels.astype(np.int64) - 1
+    mask, *told = output if isinstance(output, tuple) else (output,)
+    label_map = _array(mask)
+    label_map = label_map.astype(np.uint8) if label_map.dtype == bool else label_map
+    if label_map.ndim != 2 or label_map.dtype.kind not in "iuf" or len(told) > 2:
+        raise SettingsError(
+            f"episode {episode.number}: the answer is {label_map.dtype} of shape {label_map.shape}"
+            f"{f' with {len(told)} more' if told else ''}, expected a mask (h, w) of integers, or (mask, presence), or "
+            "(mask, presence, score)"
+        )
+    presence = None if not told or told[0] is None else _of_ways(told[0], "presence", episode)
+    score = None if len(told) < 2 or told[1] is None else _of_ways(told[1], "score", episode)
+    if presence is None:
+        return SegmentationAnswer(label_map)
+    if presence.dtype != bool:
+        raise SettingsError(
+            f"episode {episode.number}: presence is {presence.dtype}, expected a bool for each way; scores come third"
+        )
+    score = presence.astype(np.float32) if score is None else score.astype(np.float32)
+    if not ((score >= 0) & (score <= 1)).all():
+        raise SettingsError(f"episode {episode.number}: a presence score is {score.tolist()}, expected 0 to 1")
+    return SegmentationAnswer(label_map, presence, score)
+
+
+def _of_ways(values: Any, what: str, episode: VisibleEpisode) -> np.ndarray:
+    found = np.atleast_1d(_array(values))
+    if found.shape != (episode.way,):
+        raise SettingsError(
+            f"episode {episode.number}: {what} has the shape {found.shape}, expected ({episode.way},), one for each way"
+        )
+    return found
+
+
+def _array(values: Any) -> np.ndarray:
+    """Return numbers as an array, those of a tensor of any device included."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    return np.asarray(values)
+
+
+def _own_name(model: Any) -> str:
+    """Return the name of a method or a function; SettingsError where it has none that a run may have."""
+    name = getattr(model, "registry_name", None) or getattr(model, "__name__", None) or type(model).__name__
+    if not str(name).isidentifier():
+        raise SettingsError(f"the model has no name of its own (found {name!r}); give one: evaluate(…, name='mine')")
+    return str(name).lower()

@@ -1,0 +1,181 @@
+"""The record of a test that somebody else answered: its answers were counted here, by the loop of every run."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fsbench.config.limits import check_name
+from fsbench.errors import SettingsError
+from fsbench.files import fingerprint, locked, make_folder, read_text, write_text
+from fsbench.metrics.confusion import FAILED
+from fsbench.protocols.test import Test
+from fsbench.records.card import FILE as CARD
+from fsbench.records.card import contradictions, read_card
+from fsbench.records.counts import counts_sha256, official_rows, to_frame
+from fsbench.records.machine import counted_on
+from fsbench.records.predictions import Prediction, encode, write_predictions
+from fsbench.records.record import Record, read_record, write_record
+from fsbench.records.run import (
+    CONTENTS,
+    BackboneSettings,
+    Cost,
+    HandedIn,
+    Identity,
+    MethodSettings,
+    Provenance,
+    Run,
+    Weights,
+)
+
+if TYPE_CHECKING:
+    import polars as pl
+
+UNKNOWN = "unknown"
+"""Stands for a backbone and for weights that nobody stated."""
+
+
+class Counted(Protocol):
+    """Rows of the count table of a whole test, and the predictions that were counted, as a journal has them."""
+
+    def rows(self) -> Iterator[dict[str, Any]]: ...
+
+    def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]: ...
+
+
+@dataclass
+class Tally:
+    """Results of a loop over a test, in memory."""
+
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _kept: list[tuple[int, int, bool, Prediction]] = field(default_factory=list)
+
+    def add(self, results: Sequence[Any]) -> None:
+        """Take the results of a batch."""
+        for result in results:
+            rows = result.rows()
+            self._rows += rows
+            if hasattr(result, "label_map"):
+                ways = zip(rows[1:], encode(result, "masks"), strict=True)
+                self._kept += [(row["episode"], row["slot"], row["decided"], way) for row, way in ways]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        return iter(self._rows)
+
+    def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]:
+        return iter(self._kept)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A test that somebody answered.
+
+    Attributes:
+        test: with the side of its answers, where the protocol counts at that size.
+        name: of whoever answered, in tables.
+        counted: the counts and predictions of all episodes.
+        presence: whether every answer decided on presence by itself.
+        seconds: that the answers took; None where they were made elsewhere.
+        parameters: (learned, all) of the method, where they are known.
+        card: file with the card of the method, if there is one.
+    """
+
+    test: Test
+    name: str
+    counted: Counted
+    presence: bool
+    seconds: float | None = None
+    parameters: tuple[int, int] | None = None
+    card: Path | None = None
+
+
+def check_runs_name(name: str) -> None:
+    """Raise SettingsError for a name that no folder of a run may have."""
+    check_name(name, "name")
+
+
+def record_answers(answered: Answered, runs: str | Path) -> Record:
+    """Write the record of a test that somebody answered; where these very answers have one, return it.
+
+    Its identity is the test and the hash of the answers: exchanged answers are another run.
+
+    Args:
+        answered: the test and its answers.
+        runs: folder of all runs.
+
+    Raises:
+        SettingsError: the folder cannot be written, or the card does not fit.
+    """
+    test = answered.test
+    frame = to_frame(answered.counted.rows(), test.manifest)
+    kept = list(answered.counted.predictions())
+    run = _content(answered, frame, kept)
+    folder = Path(runs) / run.id
+    stated = None if answered.card is None else read_card(answered.card)[1]
+    if stated is not None and (problems := contradictions(stated.stated, Record(folder, run))):
+        raise SettingsError(problems[0])
+    make_folder(folder.parent)
+    with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
+        present = read_record(folder)
+        if present is None:
+            make_folder(folder)
+            test.manifest.write(folder / "manifest.jsonl")
+            predictions = write_predictions(folder, kept, frame, "masks" if kept else "none")
+            run = run if predictions is None else run.model_copy(update={"predictions": predictions})
+            present = write_record(folder, Run.model_validate(run.as_json()), frame)
+        if answered.card is not None:
+            write_text(folder / CARD, read_text(answered.card, "settings"))
+    return present
+
+
+def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int, int, bool, Prediction]]) -> Run:
+    """Return the content of `run.json` but for the entry about the file of predictions."""
+    test, header = answered.test, answered.test.manifest.header
+    digest = answers_sha256(frame, kept)
+    identity = Identity(
+        method=MethodSettings(name=answered.name, type="handed in"),
+        backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
+        dataset={"name": test.index.name},
+        fold=header.fold,
+        image_size=test.image_size,
+        manifest_sha256=test.manifest.sha256,
+        files_sha256=test.files_sha256,
+        files_cover=CONTENTS,
+        training=None,
+        answers_sha256=digest,  # type: ignore[call-arg] - an entry of these records alone
+    )
+    scores = test.protocol.statistics(official_rows(frame), header).scores()
+    episodes = len(test.manifest.episodes)
+    learned, every = answered.parameters or (None, None)
+    failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
+    return Run(
+        id="-".join([answered.name, *test.words, identity.digits]),
+        identity=identity,
+        weights=Weights(origin=None, training=None),
+        handed_in=HandedIn(answers_sha256=digest, card="" if answered.card is None else answered.card.name),
+        presence="predicted" if answered.presence else getattr(test.protocol, "presence", "predicted"),
+        scores={name: float(value[0]) for name, value in scores.items()},
+        augmented_episodes=sum(getattr(episode, "augmented", False) for episode in test.manifest.episodes),
+        failed_episodes=failed,
+        dropped_classes=[test.index.class_names[number - 1] for number in header.dropped_classes],
+        cost=Cost(
+            trainable_parameters=learned,
+            total_parameters=every,
+            evaluation_seconds=answered.seconds,
+            episodes_per_second=episodes / answered.seconds if answered.seconds else None,
+            peak_mib=None,
+        ),
+        provenance=Provenance.model_validate(counted_on()),
+        counts_sha256=counts_sha256(frame),
+    )
+
+
+def answers_sha256(frame: "pl.DataFrame", kept: Iterable[tuple[int, int, bool, Prediction]]) -> str:
+    """Hash the answers to a test as they were counted: masks, decisions on presence and their scores.
+
+    Args:
+        frame: the count table.
+        kept: (episode, way, decision, prediction) in any order; none of classification, whose counts are its answers.
+    """
+    masks = sorted((episode, way, *prediction["size"], prediction["rle"]) for episode, way, _, prediction in kept)
+    return fingerprint([counts_sha256(frame), frame["score"].to_list(), masks])
