@@ -62,7 +62,9 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
         manifest=options.manifest,
     )
     root = None if options.data_root is None else Path(options.data_root).expanduser()
-    kit, images = write_kit(test, options.out, root, options.copy_images, _progress)
+    kit, images = write_kit(
+        test, options.out, root, dataset=options.dataset, copy_images=options.copy_images, progress=_progress
+    )
     print_line(f"{options.out}: {test!r}")
     print_line(f"kit {kit.sha256[:16]} · paths of images start from {images} · the rules are in RULES.md")
     return 0

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kit", type=Path, help="folder of the kit that is answered")
     parser.add_argument("--manifest", type=Path, help="file of the episodes that are answered, in place of a kit")
-    parser.add_argument("--dataset", help="with --manifest, in place of the one that it names")
+    parser.add_argument("--dataset", help="in place of the one that the kit or the manifest names")
     add_data_options(parser)
     parser.add_argument("--name", required=True, help="of the method in tables")
     parser.add_argument("--card", type=Path, help="what no record proves (see: fsbench bundle --new-card card.yaml)")
@@ -51,6 +51,4 @@ def _test(options: argparse.Namespace) -> Test:
         raise SettingsError(f"found {found}; expected one of them: the kit or the episodes that are answered")
     if options.kit is None:
         return load_test(options.dataset, root=options.data_root, lists=given_lists(options), manifest=options.manifest)
-    if options.dataset is not None:
-        raise SettingsError("found --kit and --dataset; expected --dataset only with --manifest")
-    return load_kit_test(read_kit(options.kit), root=options.data_root, lists=given_lists(options))
+    return load_kit_test(read_kit(options.kit), options.dataset, root=options.data_root, lists=given_lists(options))

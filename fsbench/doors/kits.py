@@ -3,22 +3,28 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.registry import task_of
+from fsbench.config.registry import names, task_of
 from fsbench.doors.tests import load_test
 from fsbench.episodes.manifest import CLASSIFICATION
-from fsbench.errors import RecordError
+from fsbench.errors import RecordError, SettingsError
 from fsbench.kit.kit import Kit
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.test import Test
 
 
 def load_kit_test(
-    kit: Kit, *, root: str | Path | None = None, lists: Sequence[str | Path] = (), image_size: int | None = None
+    kit: Kit,
+    dataset: str | None = None,
+    *,
+    root: str | Path | None = None,
+    lists: Sequence[str | Path] = (),
+    image_size: int | None = None,
 ) -> Test:
     """Draw the test of a kit again, which holds no truth, from one's own data.
 
     Args:
         kit: what the kit says of itself.
+        dataset: name of the data set, in place of the one that the kit states.
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
         image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
@@ -27,10 +33,15 @@ def load_kit_test(
         RecordError: the data give another test than the kit has.
         SettingsError, DataError: as `load_test` does.
     """
+    if dataset is None and kit.dataset not in names("data"):  # a stranger's kit names no class to be imported
+        raise SettingsError(
+            f"the kit is of the data set {kit.dataset!a}, which is not known here; name it with --dataset"
+        )
     official = load_protocol(kit.protocol).seed
-    is_classification = task_of("data", kit.dataset) == CLASSIFICATION
+    name = dataset or kit.dataset
+    is_classification = task_of("data", name) == CLASSIFICATION
     test = load_test(
-        kit.dataset,
+        name,
         root=root,
         lists=lists,
         protocol=kit.protocol,

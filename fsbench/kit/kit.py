@@ -113,6 +113,8 @@ def write_kit(
     test: Test,
     out: Path,
     root: Path | None = None,
+    *,
+    dataset: str | None = None,
     copy_images: bool = False,
     progress: Callable[[Test], Any] = iter,
 ) -> tuple[Kit, Path]:
@@ -124,6 +126,7 @@ def write_kit(
         test: the episodes.
         out: a folder that is new or empty.
         root: folder that paths of images start from; None, or a folder that does not hold all, takes the one above all.
+        dataset: name by which `load_test` opened the data set; that of the manifest unless given.
         copy_images: copy the images, of queries and supports, to the kit.
         progress: gives the episodes of a test and shows how far they are.
 
@@ -144,7 +147,7 @@ def write_kit(
     new = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.new")
     try:
         new.mkdir()
-        kit = _Writer(test, new, root, copy_images).write(progress)
+        kit = _Writer(test, new, root, dataset or test.manifest.header.dataset, copy_images).write(progress)
         new.rename(out)
     except OSError as error:
         raise SettingsError(
@@ -186,6 +189,7 @@ class _Writer:
     test: Test
     folder: Path
     root: Path
+    dataset: str
     copy_images: bool
     _images: dict[Any, dict[str, Any]] = field(default_factory=dict)
     _masks: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -207,7 +211,7 @@ class _Writer:
         names = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
         kit = Kit(
             test=self.test.manifest.sha256,
-            dataset=header.dataset,
+            dataset=self.dataset,
             protocol=header.protocol,
             protocol_version=header.version,
             fold=header.fold,
