@@ -173,9 +173,8 @@ def _same_kit(test: Test, out: Path, copy_images: bool) -> Kit:
 
 def _common_root(test: Test, root: Path | None) -> Path:
     """Return the folder `root` if all images are below it, else the lowest folder that they are below."""
-    names: Iterable[str] = test.manifest.image_names
-    if test.protocol.task == "classification":
-        names = chain.from_iterable(test.index.images)
+    classified = test.protocol.task == "classification"
+    names: Iterable[str] = chain.from_iterable(test.index.images) if classified else test.manifest.image_names
     folders = {Path(test.index.image_path(name)).absolute().parent for name in names}
     if root is not None and all(folder.is_relative_to(root.absolute()) for folder in folders):
         return root.absolute()

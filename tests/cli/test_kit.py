@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.data.label_maps import way_labels
+from fsbench.doors.evaluate import evaluate
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.tests import load_test
 from fsbench.kit.answers import Answers
@@ -100,13 +103,11 @@ def test_pictures_count_the_same(said, folder, kit, blocks_test, tmp_path):
 def test_a_manifest_in_place_of_a_kit(said, folder, tmp_path):
     """A manifest comes in as a kit, and its answers are counted by it."""
     file, where = tmp_path / "m.jsonl", ["--data-root", folder[2]]
-    built = ["manifest", "build", "--dataset", *folder, "--episodes", 6, "--protocol", "hsnet", "--out", file]
-    assert said(*built)[0] == 0
+    load_test("folder", root=folder[2], episodes=6, protocol="hsnet").manifest.write(file)
     assert said("kit", "folder", *where, "--manifest", file, "--out", tmp_path / "kit")[0] == 0
-    test = load_test("folder", root=folder[2], manifest=file)
     with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:
-        for episode in test:
-            answers.add(episode.number, np.ones((40, 40), bool))
+        for number in range(6):
+            answers.add(number, np.ones((40, 40), bool))
     asked = ["score", tmp_path / "a.fsa", "--name", "x", *where, "--runs", tmp_path / "runs"]
     status, _, err = said(*asked, "--manifest", file, "--dataset", "folder")
     assert status == 0, err
@@ -114,6 +115,53 @@ def test_a_manifest_in_place_of_a_kit(said, folder, tmp_path):
     for words, expected in [([], "neither --kit nor --manifest"), (["--kit", "a", "--manifest", "b"], "--kit and")]:
         status, _, err = said(*asked, *words)
         assert status == 2 and expected in err and err.count("\n") == 1
+
+
+FOREIGN = """
+import sys
+sys.path[:] = [path for path in sys.path if "site-packages" not in path] + [{packages!r}, {kit!r}]
+import json
+import numpy as np
+from PIL import Image
+from answers import Answers
+assert not [name for name in sys.modules if name.startswith(("fsbench", "torch"))]
+read = lambda folder, name: np.array(Image.open(folder + "/" + name))
+with Answers({out!r}, {kit!r}) as answers:
+    for episode in map(json.loads, open({kit!r} + "/episodes.jsonl")):
+        query = read({data!r}, episode["query"]["image"])
+        found = np.zeros(episode["size"], int)
+        for way, ((shot,),) in enumerate(zip(episode["supports"]), 1):
+            colour = read({data!r}, shot["image"])[read({kit!r}, shot["mask"]) == 1].mean(0)
+            found[np.abs(query - colour).sum(-1) < 60] = way
+        answers.add(episode["number"], found)
+"""
+
+
+def by_colour(episode) -> np.ndarray:
+    """The function of the foreign program, of an episode in Python."""
+    found = np.zeros(episode.size, int)
+    for way, (shot,) in enumerate(episode.supports, 1):
+        colour = shot.image[shot.mask == 1].mean(0)
+        found[np.abs(episode.query - colour).sum(-1) < 60] = way
+    return found
+
+
+def test_a_foreign_program(said, folder, kit, blocks_test, tmp_path):
+    """Python by itself, with numpy and PIL alone, answers a kit; the same function in Python gives the same counts."""
+    packages, answers = tmp_path / "packages", tmp_path / "a.fsa"
+    packages.mkdir()
+    for module in (np, Image):
+        package = Path(module.__file__).parent
+        for part in package.parent.glob(f"{package.name}*"):
+            (packages / part.name).symlink_to(part)
+    code = FOREIGN.format(packages=str(packages), kit=str(kit), out=str(answers), data=folder[2])
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, check=True)
+    where = ["--kit", kit, "--data-root", folder[2], "--runs", tmp_path / "runs"]
+    assert said("score", answers, *where, "--name", "foreign")[0] == 0
+    counted = only_run(tmp_path / "runs").run
+    here = evaluate(by_colour, blocks_test, name="here", runs=tmp_path / "others", progress=False).record.run
+    assert counted.counts_sha256 == here.counts_sha256 and counted.scores == here.scores
+    assert 10 < counted.scores["mIoU"] < 100
 
 
 def test_some_answers_are_a_trial(said, folder, kit, blocks_test, tmp_path):

@@ -14,6 +14,7 @@ from PIL import Image
 from fsbench.data.image_io import read_label_map, read_view
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, RecordError, SettingsError
@@ -21,6 +22,7 @@ from fsbench.kit.answers import Answers, AnswersError, header_line, line_of
 from fsbench.kit.asked import asked_answers
 from fsbench.kit.kit import check_kit, read_kit, write_kit
 from fsbench.kit.reader import read_answers
+from fsbench.protocols.classification import ClassificationTask
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 
@@ -380,47 +382,6 @@ def test_answers_that_change_meanwhile(two_ways, kit, tmp_path):
         read[0]
 
 
-FOREIGN = """
-import sys
-sys.path[:] = [path for path in sys.path if "site-packages" not in path] + [{packages!r}, {kit!r}]
-import json
-import numpy as np
-from PIL import Image
-from answers import Answers
-assert not [name for name in sys.modules if name.startswith(("fsbench", "torch"))]
-with Answers({out!r}, {kit!r}) as answers:
-    for line in open({kit!r} + "/episodes.jsonl"):
-        episode = json.loads(line)
-        support = episode["supports"][0][0]
-        mask = np.array(Image.open({kit!r} + "/" + support["mask"])) == 1
-        colour = np.array(Image.open({data!r} + "/" + support["image"]))[mask].mean(0)
-        query = np.array(Image.open({data!r} + "/" + episode["query"]["image"]))
-        answers.add(episode["number"], np.abs(query - colour).sum(-1) < 60)
-"""
-
-
-def test_a_foreign_program(blocks_folder, tmp_path):
-    """Python by itself, with numpy and PIL alone, answers a kit; the same function in Python gives the same answers."""
-    test = some_test(blocks_folder)
-    write_kit(test, tmp_path / "kit", blocks_folder)
-    packages = tmp_path / "packages"
-    packages.mkdir()
-    for module in (np, Image):
-        package = Path(module.__file__).parent
-        for part in package.parent.glob(f"{package.name}*"):
-            (packages / part.name).symlink_to(part)
-    code = FOREIGN.format(
-        packages=str(packages), kit=str(tmp_path / "kit"), out=str(tmp_path / "a.fsa"), data=str(blocks_folder)
-    )
-    subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, check=True)
-    answers = read_answers([tmp_path / "a.fsa"], test)
-    for answer, episode in zip(answers, test, strict=True):
-        support = episode.supports[0][0]
-        colour = support.image[support.mask == 1].mean(0)
-        expected = np.abs(episode.query - colour).sum(-1) < 60
-        np.testing.assert_array_equal(answer.label_map, expected)
-
-
 def test_the_example_runs(two_ways, kit, blocks_folder, tmp_path):
     """`example.py` of a kit answers everything with background, and goes on where it was stopped."""
     example = (kit / "example.py").read_text()
@@ -449,3 +410,31 @@ def test_kits_are_checked(kit, tmp_path):
     with pytest.raises(AnswersError, match="no kit"):
         Answers(tmp_path / "a.fsa", tmp_path)
     assert read_label_map(next((kit / "masks").iterdir())).any()
+
+
+def test_a_kit_of_classification(photos, tmp_path):
+    """Queries come in the order in which the test shows them, and their labels go back in it."""
+    rules, index = load_protocol("fort"), ImageFolder(str(photos))
+    task = ClassificationTask(way=3, shot=2, queries=3, episodes=4)
+    test = Test(rules.manifest(index, task), index, rules)
+    kit, root = write_kit(test, tmp_path / "kit", photos)
+    check_kit(tmp_path / "kit", kit)
+    for episode, shown in zip(episodes_of(tmp_path / "kit"), test, strict=True):
+        assert set(episode) == {"number", "supports", "queries"}
+        assert [root / entry["image"] for entry in episode["queries"]] == [shown.file(name) for name in shown.queries]
+        assert [len(way) for way in episode["supports"]] == [2, 2, 2]
+    with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:
+        for place in range(4):
+            answers.add(place, labels=np.arange(9) % 3 + 1)
+        for labels, words in [([1] * 8, "8 labels up to 1; expected 9"), ([4] * 9, "up to 4; expected 9 from 1 to 3")]:
+            answers.done.clear()
+            with pytest.raises(AnswersError, match=words):
+                answers.add(0, labels=labels)
+        with pytest.raises(AnswersError, match="is a mask; expected labels"):
+            answers.add(0, np.eye(3, dtype=int))
+    read = read_answers([tmp_path / "a.fsa"], test)
+    assert [answer.labels.tolist() for answer in read] == [[1, 2, 3] * 3] * 4
+    example = (tmp_path / "kit" / "example.py").read_text().replace('"data"', repr(str(photos)))
+    (tmp_path / "kit" / "example.py").write_text(example)
+    subprocess.run([sys.executable, str(tmp_path / "kit" / "example.py")], cwd=tmp_path, check=True)
+    assert read_answers([tmp_path / "mine.fsa"], test)[3].labels.tolist() == [1] * 9
