@@ -29,6 +29,10 @@ GROUPS = {
         "reproduce": "show what a paper's tables need, run them, compare the figures",
         "regress": "check every method's predictions against accepted ones",
     },
+    "score other programs": {
+        "kit": "write the episodes of a test for any program to answer",
+        "score": "score the answers of any program to a test",
+    },
     "look at results": {
         "table": "print the table of finished runs",
         "rescore": "score finished runs by another protocol's metric or rule",

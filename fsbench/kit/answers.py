@@ -259,10 +259,8 @@ def read_answer(line: bytes, place: int, name: str) -> Answer:
             raise AnswersError("its number is %s" % ascii(number)[:40])
         if "labels" in value:
             return {"number": number, "labels": _check_labels(value["labels"], number)}
-        size = value.get("size")  # type: Any
-        runs = value.get("runs")
-        sides = isinstance(size, list) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)
-        if not sides or size[0] * size[1] > MOST_PIXELS:
+        size, runs = value.get("size"), value.get("runs")
+        if size is None or not _is_size(size):
             raise AnswersError("its size is %s" % ascii(size)[:40])
         if not isinstance(runs, str):
             raise AnswersError("it has no mask")
@@ -382,6 +380,14 @@ def _whole(value: Any, what: str) -> int:
     return number
 
 
+def _is_size(size: Any) -> bool:
+    """Return whether a value is [height, width], or None where the answer's own size is taken."""
+    if size is None:
+        return True
+    sides = isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+    return sides and size[0] * size[1] <= MOST_PIXELS
+
+
 def _is_sha256(text: Any) -> bool:
     return isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
 
@@ -399,16 +405,17 @@ def read_kit_folder(folder: str) -> Tuple[str, Asked]:
     try:
         with open(os.path.join(folder, "kit.json"), "rb") as file:
             test = json.loads(file.read().decode("utf-8"))["test"]
+        if not _is_sha256(test):
+            raise ValueError("test is %s" % ascii(test)[:40])
         asked = {}
         with open(os.path.join(folder, "episodes.jsonl"), "rb") as file:
             for line in file:
                 episode = json.loads(line.decode("utf-8"))
-                queries = episode.get("queries")
-                asked[int(episode["number"])] = {
-                    "ways": len(episode["supports"]),
-                    "size": episode.get("size"),
-                    "queries": None if queries is None else len(queries),
-                }
+                number, size, queries = episode["number"], episode.get("size"), episode.get("queries")
+                if type(number) is not int or not _is_size(size):
+                    raise ValueError("number %s, size %s" % (ascii(number)[:40], ascii(size)[:40]))
+                ways, queries = len(episode["supports"]), None if queries is None else len(queries)
+                asked[number] = {"ways": ways, "size": size, "queries": queries}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AnswersError(
             "%s is no kit (%s: %s); expected a folder that fsbench kit wrote" % (folder, type(error).__name__, error)

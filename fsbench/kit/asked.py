@@ -31,10 +31,9 @@ def image_shape(path: Path, crop: tuple[slice, slice] | None) -> tuple[int, int]
 
 def asked_size(test: Test, query: str) -> list[int] | None:
     """Return the size [h, w] of the answer for a query, or None where the method's input size decides it."""
-    if test.image_size is None and test.protocol.counts_at_input_size():
-        return None
     shape = image_shape(Path(test.index.image_path(query)), test.index.crop(query))
-    return list(test.protocol.answer_size(shape, test.image_size))
+    size = test.protocol.answer_size(shape, test.image_size)
+    return None if size is None else list(size)
 
 
 def asked_answers(test: Test) -> Asked:

@@ -36,9 +36,9 @@ class Kit(BaseModel):
     Attributes:
         format, version: of the folder.
         test: sha256 of the test's manifest.
-        dataset, fold, way, shot, setting, protocol, protocol_version, seed, episodes, draws, nested_in, empty,
-            drop_small: the choices that the manifest follows from (`fsbench.episodes.task.EpisodeTask`).
-        min_class_size, queries: of classification alone.
+        dataset, protocol, protocol_version, fold, way, shot, setting, seed, draws, empty, drop_small: the choices
+            that the manifest follows from (`fsbench.doors.tests.load_test`).
+        episodes: their number; None for the protocol's.
         lists: origin of the lists of images.
         copied_images: the kit has copies of the images.
         files: sha256 of every other file by its path in the folder.
@@ -57,13 +57,10 @@ class Kit(BaseModel):
     shot: Count
     setting: Name
     seed: int | None
-    episodes: Count
+    episodes: Count | None
     draws: Count
-    nested_in: Count | None
     empty: bool
     drop_small: bool
-    queries: Count | None = None
-    min_class_size: Count | None = None
     lists: Name
     copied_images: bool
     files: dict[Name, Name]
@@ -116,6 +113,8 @@ def write_kit(
     test: Test,
     out: Path,
     root: Path | None = None,
+    *,
+    dataset: str | None = None,
     copy_images: bool = False,
     progress: Callable[[Test], Any] = iter,
 ) -> tuple[Kit, Path]:
@@ -127,6 +126,7 @@ def write_kit(
         test: the episodes.
         out: a folder that is new or empty.
         root: folder that paths of images start from; None, or a folder that does not hold all, takes the one above all.
+        dataset: name by which `load_test` opened the data set; that of the manifest unless given.
         copy_images: copy the images, of queries and supports, to the kit.
         progress: gives the episodes of a test and shows how far they are.
 
@@ -147,7 +147,7 @@ def write_kit(
     new = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.new")
     try:
         new.mkdir()
-        kit = _Writer(test, new, root, copy_images).write(progress)
+        kit = _Writer(test, new, root, dataset or test.manifest.header.dataset, copy_images).write(progress)
         new.rename(out)
     except OSError as error:
         raise SettingsError(
@@ -173,9 +173,8 @@ def _same_kit(test: Test, out: Path, copy_images: bool) -> Kit:
 
 def _common_root(test: Test, root: Path | None) -> Path:
     """Return the folder `root` if all images are below it, else the lowest folder that they are below."""
-    names: Iterable[str] = test.manifest.image_names
-    if test.protocol.task == "classification":
-        names = chain.from_iterable(test.index.images)
+    classified = test.protocol.task == "classification"
+    names: Iterable[str] = chain.from_iterable(test.index.images) if classified else test.manifest.image_names
     folders = {Path(test.index.image_path(name)).absolute().parent for name in names}
     if root is not None and all(folder.is_relative_to(root.absolute()) for folder in folders):
         return root.absolute()
@@ -189,6 +188,7 @@ class _Writer:
     test: Test
     folder: Path
     root: Path
+    dataset: str
     copy_images: bool
     _images: dict[Any, dict[str, Any]] = field(default_factory=dict)
     _masks: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -210,7 +210,7 @@ class _Writer:
         names = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
         kit = Kit(
             test=self.test.manifest.sha256,
-            dataset=header.dataset,
+            dataset=self.dataset,
             protocol=header.protocol,
             protocol_version=header.version,
             fold=header.fold,
@@ -218,13 +218,10 @@ class _Writer:
             shot=header.shot,
             setting=header.setting,
             seed=header.seed,
-            episodes=header.requested,
+            episodes=None if header.requested == header.official_episodes else header.requested,
             draws=header.draws,
-            nested_in=header.nested_in,
             empty=header.empty,
             drop_small=header.drop_small,
-            queries=header.queries,
-            min_class_size=header.min_class_size,
             lists=header.lists,
             copied_images=self.copy_images,
             files={name: sha256_file(self.folder / name) for name in names},

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fsbench import __version__
 from fsbench.paths import IS_CLONE, REPOSITORY
 
 COUNTING = ("numpy", "pillow")
@@ -20,7 +21,7 @@ def counted_on() -> dict[str, Any]:
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "versions": {name: metadata.version(name) for name in (*COUNTING, "fsbench")},
+        "versions": {**{name: metadata.version(name) for name in COUNTING}, "fsbench": __version__},
         "python": platform.python_version(),
         "device": processor(),
         "processes": 1,

@@ -57,6 +57,7 @@ PARSED = {
     r"fsbench supports .*": "needs runs with several draws; tests/cli/run/test_draws.py runs it",
     r"fsbench curves .*": "needs runs of several shots; tests/fsbench/tables/test_curves.py runs it",
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
+    r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
     r"fsbench board .*": "tests/fsbench/board runs it",
     r"fsbench atlas .*": "tests/fsbench/atlas runs it",

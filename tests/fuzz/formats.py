@@ -33,8 +33,12 @@ from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest, read_manifest
 from fsbench.episodes.task import EpisodeTask
+from fsbench.errors import RecordError
 from fsbench.files import sha256_file
 from fsbench.grid.spec import read_grid
+from fsbench.kit.answers import Answers, AnswersError, line_of
+from fsbench.kit.kit import check_kit, read_kit
+from fsbench.kit.reader import check_answers
 from fsbench.paths import CONFIGS
 from fsbench.predict.journal import PredictionJournal
 from fsbench.predict.labelme import paint_labelme
@@ -271,6 +275,77 @@ def _read_predictions(path: Path) -> None:
         stored.label_map(episode), stored.soft_masks(episode), stored.attention(episode)
 
 
+ASKED: dict[int, dict[str, Any]] = {
+    0: {"ways": 2, "size": [9, 12], "queries": None},
+    1: {"ways": 1, "size": None, "queries": None},
+    2: {"ways": 3, "size": None, "queries": 4},
+}
+KIT: dict[str, Any] = {
+    "format": "fsbench kit", "version": 1, "test": IDENTITY, "dataset": "d", "protocol": "fscs", "protocol_version": 1,
+    "fold": 0, "way": 1, "shot": 1, "setting": "original", "seed": None, "episodes": 3, "draws": 1, "empty": True,
+    "drop_small": False, "lists": "official", "copied_images": False, "files": {"kit.json": IDENTITY},
+}  # fmt: skip
+ASKED_LINES = [
+    {"number": 0, "size": [9, 12], "query": {"image": "a.jpg"}, "supports": [[{"image": "b.jpg"}], []]},
+    {"number": 1, "size": None, "query": {"image": "a.jpg", "crop": [0, 1, 0, 1]}, "supports": [[]]},
+    {"number": 2, "queries": [{"image": "c.jpg"}] * 4, "supports": [[], [], []]},
+]
+
+
+def _answers() -> list[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        with Answers(Path(folder) / "a.fsa", IDENTITY) as answers:
+            answers.add(0, PIXELS[..., 0] % 3, presence=[True, False], score=[0.5, 0.25])
+            answers.add(1, PIXELS[:5, :5, 0] % 2)
+            answers.add(2, labels=[1, 3, 2, 2])
+        lines = (Path(folder) / "a.fsa").read_bytes().splitlines()
+    return [json.loads(line.partition(b" ")[2]) for line in lines]
+
+
+def _answer_lines(value: Any) -> bytes:
+    """Return lines whose checksums are right, whatever they hold."""
+    return b"".join(map(line_of, value if isinstance(value, list) else [value]))
+
+
+def _read_answers(path: Path) -> None:
+    answers = check_answers([path], IDENTITY, ASKED, partial=True)
+    list(answers)
+
+
+def _resume(path: Path) -> None:
+    """Go on with a file of answers, and with the episodes of a kit."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(path, Path(folder) / path.name)
+        (Path(folder) / "kit.json").write_text(json.dumps(KIT))
+        (Path(folder) / "episodes.jsonl").write_bytes(
+            path.read_bytes() if path.name == "episodes.jsonl" else _lines(ASKED_LINES)
+        )
+        try:
+            with Answers(Path(folder) / "a.fsa", folder) as answers:
+                for number, asked in ASKED.items():
+                    if number not in answers.done and asked["queries"] is None:
+                        answers.add(number, np.zeros(asked["size"] or (4, 4), int))
+            with Answers(Path(folder) / "a.fsa", folder) as again:
+                assert again.done == answers.done
+        except AnswersError as error:
+            raise RecordError(str(error)) from None
+
+
+def _read_kit(path: Path) -> None:
+    check_kit(path.parent, read_kit(path.parent))
+
+
+def _presence_table(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(path, Path(folder) / path.name)
+        Image.new("L", (12, 9)).save(Path(folder) / "0.png")
+        check_answers([Path(folder)], IDENTITY, ASKED, partial=True)
+
+
+def _answer_picture(path: Path) -> None:
+    check_answers([path.parent], IDENTITY, ASKED, partial=True)
+
+
 def _read_images_list(path: Path) -> None:
     read_list(path, path.parent)
 
@@ -305,6 +380,13 @@ FORMATS = {
     "journal": Format("part-1-a.jsonl", _journal(), _read_journal),
     "predicted": Format("journal.jsonl", _predicted(), _read_predicted, _checked),
     "predictions": Format("predictions.parquet", _predictions(), _read_predictions),
+    "answers": Format("a.fsa", _answers(), _read_answers, _answer_lines),
+    "answers bytes": Format("a.fsa", _answer_lines(_answers()), _read_answers),
+    "answers resumed": Format("a.fsa", _answer_lines(_answers()[:2]), _resume),
+    "answers presence": Format("presence.csv", b"number,way,presence,score\n0,1,1,0.5\n0,2,0,0.25\n", _presence_table),
+    "answers picture": Format("0.png", _picture("png", PIXELS[..., 0] % 3), _answer_picture),
+    "kit": Format("kit.json", KIT, _read_kit, _json),
+    "kit episodes": Format("episodes.jsonl", ASKED_LINES, _resume, _lines),
     "counts": Format("episodes.parquet", _parquet(), _read_record),
     **{
         name: Format(Path(file).name, _made(make, file), _views(make, file), _json if "json" in file else pickle.dumps)

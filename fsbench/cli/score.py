@@ -1,0 +1,54 @@
+"""`fsbench score`: the answers of any program to a test, counted as those of every run."""
+
+import argparse
+from pathlib import Path
+
+from fsbench.cli.kit import add_data_options, given_lists
+from fsbench.cli.parser import add_table_options
+from fsbench.cli.table import print_table
+from fsbench.doors.kits import load_kit_test
+from fsbench.doors.score import score
+from fsbench.doors.tests import load_test
+from fsbench.errors import SettingsError, say_left_out
+from fsbench.kit.kit import read_kit
+from fsbench.protocols.test import Test
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "answers", nargs="+", type=Path, help="files of answers.py, or folders of PNGs <number of the episode>.png"
+    )
+    parser.add_argument("--kit", type=Path, help="folder of the kit that is answered")
+    parser.add_argument("--manifest", type=Path, help="file of the episodes that are answered, in place of a kit")
+    parser.add_argument("--dataset", help="in place of the one that the kit or the manifest names")
+    add_data_options(parser)
+    parser.add_argument("--name", required=True, help="of the method in tables")
+    parser.add_argument("--card", type=Path, help="what no record proves (see: fsbench bundle --new-card card.yaml)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument(
+        "--partial", action="store_true", help="some episodes have no answer yet: a trial, which is not ranked"
+    )
+    add_table_options(parser)
+    parser.set_defaults(function=_score)
+
+
+def _score(options: argparse.Namespace, extra: list[str]) -> int:
+    result = score(
+        options.answers,
+        _test(options),
+        name=options.name,
+        runs=options.runs,
+        card=options.card,
+        partial=options.partial,
+    )
+    return say_left_out(print_table([result.record.path], options))
+
+
+def _test(options: argparse.Namespace) -> Test:
+    """Open the test that is answered. Raises SettingsError unless one is named."""
+    if (options.kit is None) == (options.manifest is None):
+        found = "neither --kit nor --manifest" if options.kit is None else "--kit and --manifest"
+        raise SettingsError(f"found {found}; expected one of them: the kit or the episodes that are answered")
+    if options.kit is None:
+        return load_test(options.dataset, root=options.data_root, lists=given_lists(options), manifest=options.manifest)
+    return load_kit_test(read_kit(options.kit), options.dataset, root=options.data_root, lists=given_lists(options))

@@ -1,0 +1,64 @@
+"""`load_kit_test`: the test that a kit was made of, from one's own data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fsbench.config.registry import names, task_of
+from fsbench.doors.tests import load_test
+from fsbench.episodes.manifest import CLASSIFICATION
+from fsbench.errors import RecordError, SettingsError
+from fsbench.kit.kit import Kit
+from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.test import Test
+
+
+def load_kit_test(
+    kit: Kit,
+    dataset: str | None = None,
+    *,
+    root: str | Path | None = None,
+    lists: Sequence[str | Path] = (),
+    image_size: int | None = None,
+) -> Test:
+    """Draw the test of a kit again, which holds no truth, from one's own data.
+
+    Args:
+        kit: what the kit says of itself.
+        dataset: name of the data set, in place of the one that the kit states.
+        root: folder of the data, instead of `data/<name>`.
+        lists: folders with official list files.
+        image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
+
+    Raises:
+        RecordError: the data give another test than the kit has.
+        SettingsError, DataError: as `load_test` does.
+    """
+    if dataset is None and kit.dataset not in names("data"):  # a stranger's kit names no class to be imported
+        raise SettingsError(
+            f"the kit is of the data set {kit.dataset!a}, which is not known here; name it with --dataset"
+        )
+    official = load_protocol(kit.protocol).seed
+    name = dataset or kit.dataset
+    is_classification = task_of("data", name) == CLASSIFICATION
+    test = load_test(
+        name,
+        root=root,
+        lists=lists,
+        protocol=kit.protocol,
+        fold=kit.fold,
+        way=kit.way,
+        shot=kit.shot,
+        setting=kit.setting,
+        empty=kit.empty,
+        episodes=kit.episodes,
+        seed=kit.seed if is_classification or kit.seed != official else None,
+        draws=kit.draws,
+        drop_small=kit.drop_small,
+        image_size=image_size,
+    )
+    if test.manifest.sha256 != kit.test:
+        raise RecordError(
+            f"these data give the test {test.manifest.sha256[:16]}, and the kit is of {kit.test[:16]}; expected the "
+            "data and lists (--lists) that it was made of, or its manifest (--manifest) where it was made of one"
+        )
+    return test

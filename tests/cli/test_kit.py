@@ -1,0 +1,238 @@
+"""`fsbench kit` and `fsbench score`: a test goes out, is answered by another program, and comes back as a run."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsbench.cli.main import main
+from fsbench.data.label_maps import way_labels
+from fsbench.doors.evaluate import evaluate
+from fsbench.doors.kits import load_kit_test
+from fsbench.doors.tests import load_test
+from fsbench.kit.answers import Answers
+from fsbench.kit.kit import read_kit
+from fsbench.protocols.test import Test
+from fsbench.records.record import Record, read_record
+from tests.fsbench.test_light_installation import Installation, requirements
+
+
+@pytest.fixture
+def said(capsys):
+    """Type a command; returns its exit status and what it said on both streams."""
+
+    def type_words(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([str(word) for word in words])
+        return (status, *capsys.readouterr())
+
+    return type_words
+
+
+@pytest.fixture(scope="module")
+def folder(blocks_folder) -> list[str]:
+    """The arguments that name the small data set."""
+    return ["folder", "--data-root", str(blocks_folder)]
+
+
+@pytest.fixture
+def kit(folder, said, tmp_path) -> Path:
+    status, out, err = said("kit", *folder, "--fold", 1, "--way", 2, "--episodes", 12, "--out", tmp_path / "kit")
+    assert (status, err) == (0, "") and "2-way 1-shot" in out and "RULES.md" in out
+    return tmp_path / "kit"
+
+
+def truth(test: Test, number: int) -> np.ndarray:
+    episode = test.manifest.episodes[test.places[number]]
+    labels = way_labels(test.index.label_map(episode.query), episode.classes)
+    return np.where(labels == 255, 0, labels)
+
+
+def answer(path: Path, test: Test, kit: Path, rows: int = 1, numbers: slice = slice(None), **more) -> Path:
+    """Answer with the truth on every `rows`-th row."""
+    with Answers(path, kit) as answers:
+        for episode in list(test)[numbers]:
+            mask = truth(test, episode.number)
+            mask[np.arange(len(mask)) % rows != 0] = 0
+            answers.add(episode.number, mask, **more)
+    return path
+
+
+@pytest.fixture
+def blocks_test(folder, kit) -> Test:
+    return load_kit_test(read_kit(kit), root=folder[2])
+
+
+def only_run(runs: Path) -> Record:
+    (path,) = [path for path in runs.iterdir() if path.is_dir()]
+    record = read_record(path)
+    assert record is not None
+    return record
+
+
+def test_a_test_leaves_and_comes_back(said, folder, kit, blocks_test, tmp_path):
+    data = ["--kit", kit, "--data-root", folder[2], "--runs", tmp_path / "runs"]
+    status, out, err = said("score", answer(tmp_path / "a.fsa", blocks_test, kit), *data, "--name", "perfect")
+    assert status == 0 and "perfect" in out, err
+    record = only_run(tmp_path / "runs")
+    assert record.run.scores["mIoU"] == 100 and record.run.identity.manifest_sha256 == read_kit(kit).test
+    assert said("score", answer(tmp_path / "b.fsa", blocks_test, kit, 2), *data, "--name", "half")[0] == 0
+    status, out, _ = said("table", tmp_path / "runs")
+    assert status == 0 and out.count("handed in") >= 2
+    assert said("compare", tmp_path / "runs")[0] == 0
+
+
+def test_pictures_count_the_same(said, folder, kit, blocks_test, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for episode in blocks_test:
+        Image.fromarray(truth(blocks_test, episode.number)).save(tmp_path / "pictures" / f"{episode.number}.png")
+    hashes = []
+    for place, answers in enumerate([answer(tmp_path / "a.fsa", blocks_test, kit), tmp_path / "pictures"]):
+        runs = tmp_path / f"runs{place}"
+        where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", runs]
+        assert said("score", answers, *where)[0] == 0
+        hashes.append((only_run(runs).run.counts_sha256, only_run(runs).run.id))
+    assert hashes[0] == hashes[1]
+
+
+def test_a_manifest_in_place_of_a_kit(said, folder, tmp_path):
+    """A manifest comes in as a kit, and its answers are counted by it."""
+    file, where = tmp_path / "m.jsonl", ["--data-root", folder[2]]
+    load_test("folder", root=folder[2], episodes=6, protocol="hsnet").manifest.write(file)
+    assert said("kit", "folder", *where, "--manifest", file, "--out", tmp_path / "kit")[0] == 0
+    with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:
+        for number in range(6):
+            answers.add(number, np.ones((40, 40), bool))
+    asked = ["score", tmp_path / "a.fsa", "--name", "x", *where, "--runs", tmp_path / "runs"]
+    status, _, err = said(*asked, "--manifest", file, "--dataset", "folder")
+    assert status == 0, err
+    assert only_run(tmp_path / "runs").run.identity.image_size == 40
+    for words, expected in [([], "neither --kit nor --manifest"), (["--kit", "a", "--manifest", "b"], "--kit and")]:
+        status, _, err = said(*asked, *words)
+        assert status == 2 and expected in err and err.count("\n") == 1
+
+
+FOREIGN = """
+import sys
+sys.path[:] = [path for path in sys.path if "site-packages" not in path] + [{packages!r}, {kit!r}]
+import json
+import numpy as np
+from PIL import Image
+from answers import Answers
+assert not [name for name in sys.modules if name.startswith(("fsbench", "torch"))]
+read = lambda folder, name: np.array(Image.open(folder + "/" + name))
+with Answers({out!r}, {kit!r}) as answers:
+    for episode in map(json.loads, open({kit!r} + "/episodes.jsonl")):
+        query = read({data!r}, episode["query"]["image"])
+        found = np.zeros(episode["size"], int)
+        for way, ((shot,),) in enumerate(zip(episode["supports"]), 1):
+            colour = read({data!r}, shot["image"])[read({kit!r}, shot["mask"]) == 1].mean(0)
+            found[np.abs(query - colour).sum(-1) < 60] = way
+        answers.add(episode["number"], found)
+"""
+
+
+def by_colour(episode) -> np.ndarray:
+    """The function of the foreign program, of an episode in Python."""
+    found = np.zeros(episode.size, int)
+    for way, (shot,) in enumerate(episode.supports, 1):
+        colour = shot.image[shot.mask == 1].mean(0)
+        found[np.abs(episode.query - colour).sum(-1) < 60] = way
+    return found
+
+
+def test_a_foreign_program(said, folder, kit, blocks_test, tmp_path):
+    """Python by itself, with numpy and PIL alone, answers a kit; the same function in Python gives the same counts."""
+    packages, answers = tmp_path / "packages", tmp_path / "a.fsa"
+    packages.mkdir()
+    for module in (np, Image):
+        package = Path(module.__file__).parent
+        for part in package.parent.glob(f"{package.name}*"):
+            (packages / part.name).symlink_to(part)
+    code = FOREIGN.format(packages=str(packages), kit=str(kit), out=str(answers), data=folder[2])
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, check=True)
+    where = ["--kit", kit, "--data-root", folder[2], "--runs", tmp_path / "runs"]
+    assert said("score", answers, *where, "--name", "foreign")[0] == 0
+    counted = only_run(tmp_path / "runs").run
+    here = evaluate(by_colour, blocks_test, name="here", runs=tmp_path / "others", progress=False).record.run
+    assert counted.counts_sha256 == here.counts_sha256 and counted.scores == here.scores
+    assert 10 < counted.scores["mIoU"] < 100
+
+
+def test_some_answers_are_a_trial(said, folder, kit, blocks_test, tmp_path):
+    answers = answer(tmp_path / "a.fsa", blocks_test, kit, numbers=slice(0, 5))
+    where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", tmp_path / "runs"]
+    status, _, err = said("score", answers, *where)
+    assert status == 2 and "7 of 12 episodes have no answer" in err and not (tmp_path / "runs").exists()
+    assert said("score", answers, *where, "--partial")[0] == 0
+    assert len(only_run(tmp_path / "runs").manifest.episodes) == 5
+
+
+@pytest.mark.parametrize("damage", ["cut", "twice", "foreign", "other test", "large", "void"])
+def test_refused_answers_write_nothing(said, folder, kit, blocks_test, tmp_path, damage):
+    answers = answer(tmp_path / "a.fsa", blocks_test, kit)
+    content, given = answers.read_bytes(), [answers]
+    if damage == "cut":
+        answers.write_bytes(content[:-3])
+    elif damage == "twice":
+        given = [answers, shutil.copyfile(answers, tmp_path / "b.fsa")]
+    elif damage == "other test":
+        answers.unlink()
+        Answers(answers, "cd" * 32).close()
+    else:
+        mask = {"foreign": (99, np.ones((3, 3), int)), "large": (0, np.ones((3, 3), int))}
+        size = truth(blocks_test, 0).shape
+        with Answers(tmp_path / "b.fsa") as others:
+            others.add(*mask.get(damage, (0, np.full(size, 3))))
+        given = [tmp_path / "b.fsa"]
+    where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", tmp_path / "runs"]
+    status, out, err = said("score", *given, *where)
+    assert status == 2 and err.count("\n") == 1 and not out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_data_are_another_test(said, folder, kit, blocks_test, tmp_path):
+    """A kit is of the data that it was made of."""
+    answers = answer(tmp_path / "a.fsa", blocks_test, kit)
+    content = json.loads((kit / "kit.json").read_text())
+    asked = ["score", answers, "--kit", kit, "--name", "x", "--runs", tmp_path / "runs", "--data-root", folder[2]]
+    for change, expected in [
+        ({"fold": 0}, "these data give the test"),
+        ({"fold": 7}, "unknown fold 7"),
+        ({"dataset": "evil.py:Data"}, "not known here"),
+    ]:
+        (kit / "kit.json").write_text(json.dumps(content | change))
+        status, _, err = said(*asked)
+        assert status == 2 and expected in err and err.count("\n") == 1, err
+
+
+def test_refused_kits(said, folder, kit, tmp_path):
+    for words, expected in [
+        (["kit", "--out", tmp_path / "new"], "neither a data set nor --manifest"),
+        (["kit", "pascl", "--out", tmp_path / "new"], "pascal"),
+        (["kit", *folder, "--protocol", "hsnet", "--out", kit], "expected a new folder"),
+        (["kit", *folder, "--protocol", "hsnet", "--way", 2, "--out", tmp_path / "new"], "is 1-way"),
+        (["kit", *folder, "--out", tmp_path], "no kit"),
+    ]:
+        status, _, err = said(*words)
+        assert status == 2 and expected in err and err.count("\n") == 1, (words, err)
+        assert not (tmp_path / "new").exists()
+
+
+def test_the_light_installation_has_both(folder, tmp_path):
+    """Kits are written and answers scored without torch and OpenCV."""
+    light = Installation(tmp_path / "packages", requirements(), tmp_path)
+    test = load_test("folder", root=folder[2], protocol="pfenet", episodes=5)
+    with Answers(tmp_path / "a.fsa") as answers:
+        for episode in test:
+            answers.add(episode.number, truth(test, episode.number))
+    answered = ["score", "a.fsa", "--kit", "kit", "--data-root", folder[2], "--name", "x", "--runs", "runs"]
+    kit = ["kit", *folder, "--protocol", "pfenet", "--episodes", "5", "--out", "kit"]
+    for words, status, out, err in light.call(kit, answered):
+        assert status == 0 and out, (words, err)
+    assert only_run(tmp_path / "runs").run.scores["mIoU"] == 100
