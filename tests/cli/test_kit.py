@@ -1,6 +1,7 @@
 """`fsbench kit` and `fsbench score`: a test goes out, is answered by another program, and comes back as a run."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fsbench.cli.main import main
@@ -17,6 +19,7 @@ from fsbench.doors.kits import load_kit_test
 from fsbench.doors.tests import load_test
 from fsbench.kit.answers import Answers
 from fsbench.kit.kit import read_kit
+from fsbench.paths import IS_CLONE, REPOSITORY
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
 from tests.fsbench.test_light_installation import Installation, requirements
@@ -162,6 +165,55 @@ def test_a_foreign_program(said, folder, kit, blocks_test, tmp_path):
     here = evaluate(by_colour, blocks_test, name="here", runs=tmp_path / "others", progress=False).record.run
     assert counted.counts_sha256 == here.counts_sha256 and counted.scores == here.scores
     assert 10 < counted.scores["mIoU"] < 100
+
+
+GUIDE = IS_CLONE and (REPOSITORY / "docs" / "guides" / "own-repository.md").read_text()
+
+
+class OthersModel:
+    """Stands for the networks of other repositories: whatever is asked, all is foreground."""
+
+    def predict_mask_nshot(self, batch: dict[str, torch.Tensor], nshot: int) -> torch.Tensor:
+        assert batch["support_imgs"].shape == (1, nshot, 3, 48, 48) and batch["support_masks"].shape == (
+            1,
+            nshot,
+            48,
+            48,
+        )
+        return torch.ones(batch["query_img"].shape[0], 48, 48)
+
+    def __call__(self, s_x, s_y, x) -> torch.Tensor:
+        assert s_x.shape[:2] == (1, 2) and s_y.shape[2:] == x.shape[2:]
+        return torch.stack([torch.zeros(x.shape[2:]), torch.ones(x.shape[2:])])[None]
+
+
+def padded(image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stands for the transform of image and label in other repositories."""
+    image = np.pad(image, [(0, 64 - image.shape[0]), (0, 64 - image.shape[1]), (0, 0)])
+    label = np.pad(label, [(0, 64 - label.shape[0]), (0, 64 - label.shape[1])], constant_values=255)
+    return torch.from_numpy(image).permute(2, 0, 1).float(), torch.from_numpy(label).long()
+
+
+@pytest.mark.skipif(not GUIDE, reason="the guide is a clone's")
+@pytest.mark.parametrize("place, protocol", [(1, "hsnet"), (2, "bam"), (3, "incontext518")])
+def test_the_loops_of_the_guide(said, folder, tmp_path, monkeypatch, place, protocol):
+    """The lines that the guide gives to other repositories answer kits of their protocols."""
+    monkeypatch.chdir(tmp_path)
+    words = ["kit", *folder, "--protocol", protocol, "--shot", 2, "--episodes", 3, "--out", "kit"]
+    assert said(*words)[0] == 0
+    monkeypatch.syspath_prepend(str(tmp_path / "kit"))
+    loops = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    assert len(loops) == 4
+    stand_ins = {
+        "S": 48, "model": OthersModel(), "val_transform": padded,
+        "segment": lambda query, shot, mask: query[..., 0] >= 0,
+        "transform": lambda image: torch.from_numpy(np.array(image.resize((48, 48)))).permute(2, 0, 1).float(),
+    }  # fmt: skip
+    code = (loops[0] + loops[place]).replace(".cuda()", "").replace("data/pascal/", f"{folder[2]}/")
+    exec(compile(code, "guide", "exec"), stand_ins)
+    status, _, err = said("score", "mine.fsa", "--kit", "kit", "--data-root", folder[2], "--name", "mine")
+    assert status == 0, err
+    assert 0 < only_run(tmp_path / "runs").run.scores["mIoU"] < 100
 
 
 def test_some_answers_are_a_trial(said, folder, kit, blocks_test, tmp_path):
