@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,17 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.datasets.demo import Demo
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.doors.evaluate import evaluate
 from fsbench.doors.kits import load_kit_test
+from fsbench.doors.score import score
 from fsbench.doors.tests import load_test
+from fsbench.episodes.task import EpisodeTask
 from fsbench.kit.answers import Answers
-from fsbench.kit.kit import read_kit
+from fsbench.kit.kit import read_kit, write_kit
 from fsbench.paths import IS_CLONE, REPOSITORY
+from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
 from tests.fsbench.test_light_installation import Installation, requirements
@@ -288,3 +294,35 @@ def test_the_light_installation_has_both(folder, tmp_path):
     for words, status, out, err in light.call(kit, answered):
         assert status == 0 and out, (words, err)
     assert only_run(tmp_path / "runs").run.scores["mIoU"] == 100
+
+
+def noise(episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return an answer that follows from the episode's number alone: label map, presence and its score."""
+    rng = np.random.RandomState(episode.number)
+    ways = len(episode.classes)
+    return rng.randint(0, ways + 1, episode.size), rng.rand(ways) < 0.5, rng.rand(ways).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "protocol", [name for name in protocol_names() if load_protocol(name).task == "segmentation" and name != "fssdino"]
+)
+def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_path):
+    """A file of answers has the counts, scores and predictions of the function that made it."""
+    rules = load_protocol(protocol)
+    if protocol in ("gfss", "fss_sam3"):  # which need larger objects
+        index = rules.view(Demo(str(tmp_path / "demo"), train=20, val=60))
+    else:
+        index = rules.view(Folder(str(blocks_folder)))
+    task = EpisodeTask(0, episodes=6, skip_small_classes=True)
+    side = 48 if rules.counts_at_input_size() else None
+    test = Test(rules.manifest(index, task), index, rules, image_size=side)
+    here = evaluate(noise, test, name="x", runs=tmp_path / "here", progress=False).record
+    write_kit(replace(test, image_size=None), tmp_path / "kit")
+    with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:
+        for episode in test:
+            answers.add(episode, *noise(episode))
+    there = score(tmp_path / "a.fsa", replace(test, image_size=None), name="x", runs=tmp_path / "there").record
+    assert there.run.counts_sha256 == here.run.counts_sha256 and there.run.scores == here.run.scores
+    assert there.run.identity.image_size == side
+    predictions = [(record.path / "predictions.parquet").read_bytes() for record in (here, there)]
+    assert predictions[0] == predictions[1]
