@@ -11,7 +11,8 @@ from scipy.stats import false_discovery_control, norm
 
 from fsbench.metrics.bootstrap import differences, intervals, resampled_scores, resampled_together
 from fsbench.metrics.paired import episodes_needed, holm, indistinguishable, paired_differences, swapped_differences
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.scores import COMMON
+from fsbench.metrics.statistics import ScoreStatistics
 
 IMAGES, CLASSES = 80, 3
 ARRAYS = ("intersection", "union", "truth")

@@ -17,7 +17,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.metrics.confusion import intersection_union
 from fsbench.metrics.episodic import SegmentationAnswer, count, count_answer
-from fsbench.metrics.scores import run_means
+from fsbench.metrics.generalised import run_means
 from fsbench.ops.first_largest import first_largest
 from fsbench.protocols.generalised import list_sha256
 from fsbench.protocols.gfss import GFSS, draw_runs
