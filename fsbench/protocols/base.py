@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
-from fsbench.errors import SettingsError, did_you_mean
+from fsbench.errors import SettingsError, known_names
 from fsbench.metrics.metric import Metric, Sum
 from fsbench.protocols.conditions import Conditions
 from fsbench.protocols.support_draws import SupportRedraw, further_draws, with_draws
@@ -266,15 +266,22 @@ class Protocol(ABC):
         return next((metric for metric in self.metrics if metric.name == name), None)
 
     def check_own_metrics(self) -> None:
-        """Raise SettingsError unless `metrics` are metrics, no name or sum of which stands for two, with the default."""
+        """Raise SettingsError unless `metrics` are metrics, no name or sum stands for two, and the default are there."""
         sums: dict[str, tuple[Sum, Metric]] = {}
-        for place, metric in enumerate(self.metrics):
+        names: list[str] = []
+        for metric in self.metrics:
             if not isinstance(metric, Metric):
                 raise SettingsError(
                     f"metrics has {metric!r}, expected objects of subclasses of Metric, such as MeanIoU()"
                 )
-            if metric.name in self.metric_names[:place]:
+            missing = [key for key in ("name", "meaning", "sums") if not hasattr(metric, key)]
+            if missing:
+                raise SettingsError(
+                    f"the metric {type(metric).__name__} has no {', '.join(missing)}; expected all three"
+                )
+            if metric.name in names:
                 raise SettingsError(f"metrics has {metric.name} twice, expected each name once")
+            names.append(metric.name)
             for one in metric.sums:
                 known, other = sums.setdefault(one.name, (one, metric))
                 if known != one:
@@ -283,13 +290,10 @@ class Protocol(ABC):
                         "expected one sum of a name; rename one of them"
                     )
         for name in self.default_metrics:
-            if name not in self.metric_names:
-                raise SettingsError(
-                    f"default_metrics has '{name}', which metrics has not{did_you_mean(name, self.metric_names)} "
-                    f"There are: {', '.join(self.metric_names)}"
-                )
+            if name not in names:
+                raise SettingsError(f"default_metrics has '{name}', which is not in metrics{known_names(name, names)}")
         if not self.default_metrics:
-            raise SettingsError(f"default_metrics is empty, expected some of {', '.join(self.metric_names)}")
+            raise SettingsError(f"default_metrics is empty, expected some of {', '.join(names)}")
 
     def check_metrics(self, metrics: Collection[str], asked: str) -> None:
         """Raise SettingsError where the protocol has none of `metrics`, which the user wrote as `asked`."""

@@ -489,8 +489,14 @@ class Segmentation(Protocol):
                 "about counts as 0",
             ),
             Choice("FB-IoU", self.fb_iou, self.fb_iou_words),
+            Choice("scores", self.default_metrics, self.scores_words()),
             Choice("masks lie over", self.frame, self.frame_words()),
         ]
+
+    def scores_words(self) -> str:
+        """Say which scores a table shows, and what those are that most protocols do not have."""
+        own = [f"{metric.name}: {metric.meaning}" for metric in self.metrics if metric not in COMMON]
+        return "; ".join([", ".join(self.default_metrics), *own])
 
     def seed_words(self) -> str:
         """Say what the seed is and who changes it."""

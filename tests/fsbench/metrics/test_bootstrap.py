@@ -118,7 +118,6 @@ def test_intervals_shrink_with_the_square_root_of_the_query_images():
 def test_whole_query_images_are_resampled():
     """Copies of the same ten images are no new evidence: the interval stays as wide as that of ten."""
     few = random_sums(10)
-    names = ("intersection", "union", "truth", "background", "right")
     many = replace(few, sums={name: array * 100 for name, array in few.sums.items()})
     assert intervals([few])["mIoU"].high == pytest.approx(intervals([many])["mIoU"].high)
 

@@ -66,9 +66,7 @@ def metric(case: Case) -> Results:
     statistics = protocol_statistics("fss_sam3", rows, list(range(1, 21)), dataset="pascal")
     scores = {name: float(value.item()) / 100 for name, value in statistics.scores().items()}
     of = statistics.sums
-    fg, bg = (
-        float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1)) for sums in (of["foreground"], of["background"])
-    )
+    fg, bg = (float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1)) for sums in (of["foreground"], of["background"]))
     return {
         "out.class_ids": sorted(set(numbers)),
         "out.intersection": of["intersection"].sum(0),
