@@ -266,7 +266,7 @@ class Protocol(ABC):
         return next((metric for metric in self.metrics if metric.name == name), None)
 
     def check_own_metrics(self) -> None:
-        """Raise SettingsError unless `metrics` are metrics, no name or sum stands for two, and the default are there."""
+        """Raise SettingsError unless `metrics` are sound, their names are unique, and the default ones are there."""
         sums: dict[str, tuple[Sum, Metric]] = {}
         names: list[str] = []
         for metric in self.metrics:

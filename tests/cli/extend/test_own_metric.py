@@ -42,7 +42,6 @@ version: 1
 summary: hsnet, scored by Dice
 episodes: {others: 24}
 """
-CONDITIONS = "from fsbench.protocols.registry import load_protocol as p; print(p('own').conditions('pascal'))"
 
 
 def package(folder, code=OWN):

@@ -75,9 +75,8 @@ def test_every_sum_is_counted_once_and_weighed_as_the_others():
     assert scores["Dice-error"].item() == pytest.approx(100 - dice(ways))
     weights = np.random.default_rng(1).integers(1, 4, (1, 24))
     names = sorted(set(frame["query"]))
-    drawn = pl.concat(
-        [ways.filter(pl.col("query") == n) for n, k in zip(names, weights[0], strict=True) for _ in range(k)]
-    )
+    times = zip(names, weights[0], strict=True)
+    drawn = pl.concat([ways.filter(pl.col("query") == name) for name, number in times for _ in range(number)])
     assert statistics.scores(weights.astype(float))["Dice"].item() == pytest.approx(dice(drawn))
     interval = intervals([statistics.only(["Dice"])], 200)["Dice"]
     assert interval.low < scores["Dice"].item() < interval.high
@@ -116,6 +115,13 @@ class Area(Metric):
         return totals["areas"].sum(-1)
 
 
+class Nameless(Metric):
+    sums = (AREAS,)
+
+    def compute(self, totals, run):
+        return totals["areas"].sum(-1)
+
+
 @pytest.mark.parametrize(
     "metrics, default, said",
     [
@@ -123,8 +129,9 @@ class Area(Metric):
         ((Dice, MeanIoU()), ("mIoU",), "expected objects of subclasses of Metric"),
         ((Dice(), Dice()), ("Dice",), "metrics has Dice twice"),
         ((Dice(), Area()), ("Dice",), "Dice and area have different sums of the name areas"),
-        ((Dice(), MeanIoU()), ("Dise",), "default_metrics has 'Dise', which metrics has not; did you mean 'Dice'?"),
+        ((Dice(), MeanIoU()), ("Dise",), "default_metrics has 'Dise', which is not in metrics; did you mean 'Dice'?"),
         ((Dice(),), (), "default_metrics is empty"),
+        ((Nameless(),), ("Dice",), "the metric Nameless has no name, meaning"),
     ],
 )  # fmt: skip
 def test_metrics_that_are_none_are_refused(metrics, default, said):
