@@ -141,9 +141,7 @@ def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
     """Return the results of batches by a test as in a run, without the truth."""
     results: list[Any] = []
     with answering(method) as answerer:
-        evaluate_batches(
-            batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name
-        )
+        evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name)
     return results
 
 

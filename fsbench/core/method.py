@@ -205,4 +205,3 @@ class Method(EvaluatedByLightning):
         data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
         if data is not None:  # Lightning calls this hook of the method alone
             data.on_save_checkpoint(checkpoint)
-

@@ -29,7 +29,7 @@ from fsbench.errors import RecordError
 from fsbench.methods.insid3 import INSID3
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.count_table import episode_statistics
-from fsbench.metrics.scores import FROM_PREDICTIONS
+from fsbench.metrics.scores import COMMON
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
 from fsbench.records.run import CONTENTS
 from fsbench.report.explorer.masks import predict_again, run_masks
@@ -261,7 +261,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
             cells += list(zip(soft.ravel(), share.ravel(), weight.ravel(), strict=True))
     ways = record.episodes.filter(pl.col("slot") > 0)
     pairs = [(p, float(there), 1) for p, there in ways.select("score", "present").rows()]
-    names = list(FROM_PREDICTIONS)
+    names = [metric.name for metric in COMMON if metric.is_measured]
     (block,) = build_blocks([record], metrics=names, measure=partial(measure, metrics=names, open_truth=Truths))
     scores = block.rows[0].scores
     shown = [i / u for i, u in boundary.values() if u]
@@ -274,7 +274,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
 
 
 def test_what_a_run_lacks_is_said(runs_of_prototype):
-    names = list(FROM_PREDICTIONS)
+    names = [metric.name for metric in COMMON if metric.is_measured]
     (block,) = build_blocks(
         [runs_of_prototype("none")], metrics=names, measure=partial(measure, metrics=names, open_truth=Truths)
     )

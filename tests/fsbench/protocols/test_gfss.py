@@ -24,7 +24,7 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.methods import diam
 from fsbench.methods.diam import adapt, same_bits
-from fsbench.metrics.scores import run_means
+from fsbench.metrics.generalised import run_means
 from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
