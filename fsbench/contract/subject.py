@@ -12,13 +12,13 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from fsbench.config.build import quiet
-from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
+from fsbench.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
 from fsbench.contract.outcome import DifferenceError
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
-from fsbench.engine.withheld_truth import withhold_truth
+from fsbench.engine.withheld_truth import VisibleData, withhold_truth
 from fsbench.errors import SettingsError, describe
 from fsbench.protocols.registry import load_protocol
 
@@ -154,7 +154,10 @@ def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
     try:
-        trainer.test(method, withheld.loader(), verbose=False)
+        if method.task == "segmentation":
+            trainer.test(method, datamodule=VisibleData(SyntheticData(batches), withheld, withheld), verbose=False)
+        else:
+            trainer.test(method, withheld.loader(), verbose=False)
     finally:
         method.trainer = None
     return results
