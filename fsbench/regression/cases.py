@@ -268,7 +268,8 @@ def _check_case(name: str, options: Mapping[str, Any], folder: Path | None) -> N
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name, re.ASCII):
         raise SettingsError(f"{file} has a case {name!r}, expected a name of letters, digits, - and _")
     known = {"method", "pixels"} | {option.name for option in fields(Request)}
-    known -= {"methods", "folds", "runs", "data_root", "checkpoint", "force", "debug"}  # the command's own to say
+    known -= {"methods", "folds", "runs", "checkpoint", "force", "debug"}  # the command's own to say
+    known -= set() if "dataset" in options else {"data_root"}  # that of the drawn data set is the command's
     for option in options:
         if option not in known:
             raise SettingsError(
