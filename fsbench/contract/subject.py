@@ -155,7 +155,8 @@ def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
     )  # fmt: skip
     try:
         if method.task == "segmentation":
-            trainer.test(method, datamodule=VisibleData(SyntheticData(batches), withheld, withheld), verbose=False)
+            data: Any = SyntheticData(batches)
+            trainer.test(method, datamodule=VisibleData(data, withheld, withheld), verbose=False)
         else:
             trainer.test(method, withheld.loader(), verbose=False)
     finally:
