@@ -306,6 +306,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")  # Lightning's own call of torch
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # not every run on a cluster is a job
+    warnings.filterwarnings("ignore", message="You have overridden `transfer_batch_to_device`")  # the method's
     loaders = ("This DataLoader will create", r"The '\w+' does not have many workers", "'pin_memory' argument is set")
     for message in loaders:  # the number of workers is a setting, and changes no result
         warnings.filterwarnings("ignore", message=message)

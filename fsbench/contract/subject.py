@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fsbench.config.build import quiet
-from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
+from fsbench.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
 from fsbench.contract.outcome import DifferenceError
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.evaluation import answering
@@ -140,7 +140,8 @@ class Subject:
 def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
     """Return the results of batches by a test as in a run, without the truth."""
     results: list[Any] = []
-    with answering(method) as answerer:
+    data: Any = SyntheticData(batches) if method.task == "segmentation" else None
+    with answering(method, data) as answerer:
         evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name)
     return results
 
