@@ -189,5 +189,6 @@ def require_same(first: Answer, second: Answer, found: str, advice: str, expecte
 
 def _answer(result: Any) -> Answer:
     if hasattr(result, "label_map"):
-        return {"label_map": result.label_map, "decided": result.decided, "score": result.score}
+        parts = {"label_map": result.label_map, "decided": result.decided, "score": result.score}
+        return {name: torch.from_numpy(part) for name, part in parts.items()}
     return {"labels": torch.as_tensor(result.named)}
