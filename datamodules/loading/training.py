@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from datamodules.loading.augment import Augmentation
 from fsbench.core.loading import labelled_image
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.episodes.episode import Episode
 
 

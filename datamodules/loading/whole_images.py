@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.loading.augment import Augmentation
 from fsbench.core.loading import LoadingConfig, labelled_image, whole_image
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.transforms import RESIZES
+from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.protocols.whole_images import image_truth
 
 

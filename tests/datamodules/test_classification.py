@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.classification import ClassificationDataModule
-from datamodules.datasets.imagefolder import ImageFolder
+from fsbench.datamodules.classification import ClassificationDataModule
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.protocols.classification import ClassificationTruth
 
 WAYS, IMAGES = 5, 20

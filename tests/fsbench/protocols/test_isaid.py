@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datamodules.datasets.isaid import Isaid
-from datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.folder import Folder
-from datamodules.datasets.pascal import Pascal
-from datamodules.episodic import EpisodicDataModule
 from fsbench.core.loading import LoadingConfig, load_item
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.protocols.pfenet import loader_seeds, torch_permutation
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.whole_images import WholeImages
@@ -60,7 +60,7 @@ def test_a_count_imports_neither_torch_nor_opencv(blocks_folder):
     code = f"""
 import sys
 import numpy as np
-from datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.answers import SegmentationAnswer
 from fsbench.protocols.registry import load_protocol

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datamodules.lists.official import read_official
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID, PairList
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
+from fsbench.datamodules.lists.official import read_official
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.answers import SegmentationResult, count
 from fsbench.metrics.confusion import background_intersection_union, intersection_union

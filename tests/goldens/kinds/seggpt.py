@@ -10,8 +10,8 @@ from fsbench.backbones.seggpt import paint, seggpt_net, seggpt_to_transformers_n
 from fsbench.data.batch import normalise
 from fsbench.data.label_maps import resize_labels_pil
 from fsbench.data.transforms import resize_image_bicubic
+from fsbench.methods.seggpt import WHITE, at_size, colours, nearest_colour, paint_mask, palette
 from fsbench.weights.table import WeightFile
-from methods.seggpt import WHITE, at_size, colours, nearest_colour, paint_mask, palette
 from tests.goldens.harness import Case, Kind, Results, absolute, few, relative
 
 THRESHOLD = 128
