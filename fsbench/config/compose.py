@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from fsbench.config.class_paths import with_current_paths
 from fsbench.config.registry import config_files, read_settings
 from fsbench.errors import FsbenchError, SettingsError, did_you_mean
 
@@ -48,8 +49,8 @@ class Configuration:
             values: nested values.
             texts: the same with texts of the command line that are not read yet.
         """
-        values = _with_class_paths(values)
-        texts = values if texts is None else _with_class_paths(texts)
+        values = with_current_paths(_with_class_paths(values))
+        texts = values if texts is None else with_current_paths(_with_class_paths(texts))
         last = self.parts[-1] if self.parts else None
         if isinstance(last, dict) and not _replaces_class(self.values, values):
             self.parts[-1] = merge_settings(last, texts)
