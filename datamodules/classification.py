@@ -138,7 +138,7 @@ class ClassificationDataModule(DataModule):
     @property
     def image_loading(self) -> ImageLoading:
         """Settings of loading; without images where the method asks for features."""
-        return ImageLoading(self.names, self.class_places, self.image_size, self.seed, not self.asks_for_features)
+        return ImageLoading(self.names, self.class_places, self.image_size, self.seed, not self.needs.features)
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
         """Places in `names` of an episode's supports (N, K) and queries (N, q)."""

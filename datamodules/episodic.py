@@ -369,7 +369,7 @@ class EpisodicDataModule(DataModule):
         if self.training.items == "images":
             items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
         else:
-            labelled = self.asks_for_base_maps and len(pool.class_ids) < VOID  # a label map has no more numbers
+            labelled = self.needs.base_maps and len(pool.class_ids) < VOID  # a label map has no more numbers
             base = sorted(pool.class_ids) if labelled else []
             change = partial(augmented_episode, augmentation=augmentation, base_classes=base) if augmentation else None
             official = self.training.episode_streams == "official"
@@ -414,7 +414,7 @@ class EpisodicDataModule(DataModule):
             geometry,
             self.loading.cache_bytes,
             input_resize=self.input_resize,
-            hints=self.hints,
+            hints=self.needs.hints,
         )
 
     @property

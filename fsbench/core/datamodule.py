@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol
 import lightning as L
 from torch.utils.data import DataLoader
 
-from fsbench.data.batch import Hint
+from fsbench.core.needs import Needs
+from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.step_division import StepDivision
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
@@ -141,6 +142,8 @@ class DataModule(L.LightningDataModule, ABC):
     """Protocol of the test, which says how episodes are drawn, resized and scored."""
     training = Training()
     """Items of training and validation."""
+    support_annotation: SupportAnnotation = "mask"
+    """What the test's supports are labelled with."""
 
     def __init__(self, dataset: Any, test: Test, image_size: int, loading: Loading, seed: int):
         super().__init__()
@@ -154,14 +157,10 @@ class DataModule(L.LightningDataModule, ABC):
         self.done: frozenset[int] = frozenset()
         """Numbers of the test episodes that are finished already; `test_dataloader` leaves them out."""
 
-        self.asks_for_features = False
-        """Whether the method sees features and no images; the experiment says so."""
+        self.needs = Needs()
+        """What the method needs beside images and masks; the experiment says so."""
         self.trains_elsewhere = False
         """Whether training, and perhaps validation, show images of another data set than the test."""
-        self.hints: frozenset[Hint] = frozenset()
-        """What the method asks for beside images and masks; the experiment says so."""
-        self.asks_for_base_maps = False
-        """Whether training queries bring the labels of all base classes, too; the experiment says so."""
 
     @property
     @abstractmethod

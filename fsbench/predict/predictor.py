@@ -99,7 +99,7 @@ class Predictor:
             raise SettingsError(
                 f"{self.name} has to be trained; give its checkpoint (--ckpt FILE), or take the training-free prototype"
             )
-        if self.method.calibrates:
+        if self.method.needs.calibration:
             raise SettingsError(
                 f"{self.name} is set to calibrate itself on base classes, of which there are none here; take "
                 "another selection"

@@ -157,7 +157,7 @@ def test_without_background_a_constant_takes_its_place(data):
 def test_calibration_on_base_classes_improves_on_them(data):
     """The chosen settings are the best of the grid: no worse than the fixed ones on the same episodes."""
     fixed, chosen = Prototype(vit()), Prototype(vit(), selection="base")
-    assert chosen.calibrates and not fixed.calibrates
+    assert chosen.needs.calibration and not fixed.needs.calibration
     episodes = list(data.calibration_episodes(20))
     picked = chosen.calibrate(episodes)
     assert (chosen.alpha, chosen.delta, chosen.theta) == (picked["alpha"], picked["delta"], picked["theta"])

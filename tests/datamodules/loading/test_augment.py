@@ -11,6 +11,7 @@ from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
 from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
 from datamodules.loading.whole_images import labelled_image
+from fsbench.core.needs import Needs
 from fsbench.data.fast.scratch import Scratch
 from fsbench.data.label_maps import bounding_boxes
 from fsbench.errors import DataError, SettingsError
@@ -159,7 +160,7 @@ def test_labels_of_all_base_classes_follow_the_querys_image(blocks_folder, augme
     """Where they name the episode's class is where its own label map has it (bam.md §8); nothing is drawn for them."""
     data = module(blocks_folder, augmentation=augmentation)
     plain = batch_of(data)
-    data.asks_for_base_maps = True
+    data.needs = Needs(base_maps=True)
     batch, numbers = batch_of(data), sorted(data.training_pool.class_ids)
     assert plain.truth.base_maps == [] and torch.equal(plain.images, batch.images)
     for own, base, number in zip(batch.truth.label_maps, batch.truth.base_maps, batch.truth.classes[:, 0], strict=True):

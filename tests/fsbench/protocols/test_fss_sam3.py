@@ -19,6 +19,7 @@ from datamodules.datasets.folder import Folder
 from datamodules.datasets.pascal import Pascal
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.sam3 import Detections, Sam3NetConfig
+from fsbench.core.needs import Needs
 from fsbench.data.label_maps import largest_part_box
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
@@ -196,7 +197,7 @@ def test_pascal_has_boxes_of_objects_and_replaces_supports_without_one(tmp_path,
     assert manifest.header.dropped_classes == [2, 3, 4, 5]
     assert ("SegmentationObject" in manifest.header.lists) and ("derived" in manifest.header.lists) != objects
     data = EpisodicDataModule(index, "fss_sam3", image_size=32, workers=0, episodes=4)
-    data.hints = frozenset({"photos", "boxes", "class names"})
+    data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     for batch in data.test_dataloader():
         (hints,) = batch.hints
         place = float(batch.image_names[int(batch.support[0, 0, 0])][-1])
@@ -286,7 +287,7 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
 def test_padded_images_have_no_place_for_photos(real_data, protocol):
     index = Coco(str(real_data / "coco-mini"))
     data = EpisodicDataModule(index, protocol, image_size=64, workers=0, episodes=1, drop_small_classes=True)
-    data.hints = frozenset({"photos", "boxes", "class names"})
+    data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     (batch,) = data.test_dataloader()
     (hints,) = batch.hints
     assert (hints.query, hints.supports, hints.boxes) == (None, None, None) and len(hints.class_names) == 1
@@ -298,7 +299,7 @@ def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypat
     index = Coco(str(real_data / "coco-mini"))
     data = EpisodicDataModule(index, "bam", image_size=64, workers=0, episodes=8, drop_small_classes=True)
     found = SAM3Canvas(Sam3NetConfig("sam3_demo", "random:1")).eval()
-    data.hints = frozenset(found.asks_for)
+    data.needs = found.needs
     masks = torch.full((1, 112, 112), -9.0)
     x, y, width, height = found.slots(1)[-1]
     masks[:, y + height // 2 : y + height, x : x + width] = 9
