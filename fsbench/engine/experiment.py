@@ -130,7 +130,7 @@ class Experiment:
                 f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
                 f"ensemble: {', '.join(ENSEMBLES)}"
             )
-        self.method.check_shots(self._shots_at_a_time, self.data.training.shot if self.trains else None)
+        self.method.check_shots(self._shots_at_a_time, self.data.training.training_shot if self.trains else None)
 
     @property
     def _shots_at_a_time(self) -> int:

@@ -11,7 +11,6 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from datamodules.loading import distributed as shares_module
 from datamodules.loading.distributed import ContiguousDistributedSampler
 from fsbench.data import decoding
@@ -24,6 +23,7 @@ from fsbench.files import fingerprint
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.vrp_draws import training_steps
+from tests.data_modules import episodic
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def index(blocks_folder):
 
 
 def module(index, **settings):
-    return EpisodicDataModule(index, **{"image_size": 32, "workers": 0, "batch_size": 4, "episodes": 11, **settings})
+    return episodic(index, **{"image_size": 32, "workers": 0, "batch_size": 4, "episodes": 11, **settings})
 
 
 def exchange(one: Path, other: Path) -> None:

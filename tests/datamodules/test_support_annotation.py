@@ -10,7 +10,6 @@ import torch
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.coco.index import CLASS_NAMES
 from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.needs import Needs
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
@@ -21,13 +20,14 @@ from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.segmentation import load_segmentation
 from methods.prototype import Prototype
+from tests.data_modules import episodic
 
 SIDE = 56
 
 
 def module(folder, kind="mask", **settings):
     usual = {"image_size": SIDE, "workers": 0, "episodes": 4, "validation_episodes": 2, "protocol": "fscs", "shot": 2}
-    return EpisodicDataModule(Folder(str(folder)), support_annotation=kind, **usual | settings)
+    return episodic(Folder(str(folder)), support_annotation=kind, **usual | settings)
 
 
 def labels_of(data):

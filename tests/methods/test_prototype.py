@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.evaluation import evaluate_batch
@@ -22,6 +21,7 @@ from methods.prototype import (
     support_sums,
     token_logits,
 )
+from tests.data_modules import episodic
 from tests.methods.small import vit
 
 SIDE, CHANNELS = 6, 12
@@ -123,7 +123,7 @@ def test_presence_is_the_mean_of_the_largest_probabilities():
 
 @pytest.fixture
 def data(blocks_folder):
-    return EpisodicDataModule(Folder(str(blocks_folder)), image_size=48, way=2, episodes=12, workers=0)
+    return episodic(Folder(str(blocks_folder)), image_size=48, way=2, episodes=12, workers=0)
 
 
 def results(method, data):

@@ -8,13 +8,13 @@ import torch
 
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.pascal import Pascal
-from datamodules.episodic import EpisodicDataModule
 from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
 from datamodules.loading.whole_images import labelled_image
 from fsbench.core.needs import Needs
 from fsbench.data.fast.scratch import Scratch
 from fsbench.data.label_maps import bounding_boxes
 from fsbench.errors import DataError, SettingsError
+from tests.data_modules import episodic
 
 
 def picture(height=50, width=70, seed=0):
@@ -135,7 +135,7 @@ def test_padding_is_mean_colour_and_void():
 
 def module(folder, **options):
     settings = dict(protocol="fscs", image_size=33, batch_size=4, workers=0, empty_masks=False)
-    return EpisodicDataModule(Folder(str(folder)), **settings | options)
+    return episodic(Folder(str(folder)), **settings | options)
 
 
 def batch_of(data, epoch=0):

@@ -17,7 +17,6 @@ from datamodules.datasets.coco.index import CLASS_NAMES
 from datamodules.datasets.coco_all import CocoAll
 from datamodules.datasets.folder import Folder
 from datamodules.datasets.pascal import Pascal
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.sam3 import Detections, Sam3NetConfig
 from fsbench.core.needs import Needs
 from fsbench.data.label_maps import largest_part_box
@@ -39,6 +38,7 @@ from fsbench.protocols.registry import load_protocol
 from fsbench.tables.rescoring.measures import Measures
 from fsbench.tables.rescoring.statistics import whole_statistics
 from methods.sam3_canvas import SAM3Canvas, draw_canvas
+from tests.data_modules import episodic
 from tests.fsbench.runs import some_header
 
 PROTOCOL = load_protocol("fss_sam3")
@@ -196,7 +196,7 @@ def test_pascal_has_boxes_of_objects_and_replaces_supports_without_one(tmp_path,
     assert manifest.header.seed == 123 and manifest.header.class_ids == [1]
     assert manifest.header.dropped_classes == [2, 3, 4, 5]
     assert ("SegmentationObject" in manifest.header.lists) and ("derived" in manifest.header.lists) != objects
-    data = EpisodicDataModule(index, "fss_sam3", image_size=32, workers=0, episodes=4)
+    data = episodic(index, "fss_sam3", image_size=32, workers=0, episodes=4)
     data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     for batch in data.test_dataloader():
         (hints,) = batch.hints
@@ -278,7 +278,7 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
         PROTOCOL.manifest(index, EpisodeTask(0, classes="base"))
     with pytest.raises(DataError, match="has no class with a query and 91 images of more than 20 pixels"):
         PROTOCOL.manifest(index, EpisodeTask(0, shot=90))
-    data = EpisodicDataModule(index, "fss_sam3", image_size=32, workers=0)
+    data = episodic(index, "fss_sam3", image_size=32, workers=0)
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
         data.train_dataloader()
 
@@ -286,7 +286,7 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
 @pytest.mark.parametrize("protocol", ["fssdino", "bam", "pfenet2020"])
 def test_padded_images_have_no_place_for_photos(real_data, protocol):
     index = Coco(str(real_data / "coco-mini"))
-    data = EpisodicDataModule(index, protocol, image_size=64, workers=0, episodes=1, drop_small_classes=True)
+    data = episodic(index, protocol, image_size=64, workers=0, episodes=1, drop_small_classes=True)
     data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     (batch,) = data.test_dataloader()
     (hints,) = batch.hints
@@ -297,7 +297,7 @@ def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypat
     """What is found in the lower half of the query's part is the lower half of the padded square."""
     pytest.importorskip("transformers")
     index = Coco(str(real_data / "coco-mini"))
-    data = EpisodicDataModule(index, "bam", image_size=64, workers=0, episodes=8, drop_small_classes=True)
+    data = episodic(index, "bam", image_size=64, workers=0, episodes=8, drop_small_classes=True)
     found = SAM3Canvas(Sam3NetConfig("sam3_demo", "random:1")).eval()
     data.needs = found.needs
     masks = torch.full((1, 112, 112), -9.0)

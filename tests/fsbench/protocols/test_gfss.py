@@ -12,7 +12,6 @@ from PIL import Image
 from datamodules.datasets.coco import Coco
 from datamodules.datasets.coco.gfss import CocoValidation
 from datamodules.datasets.pascal import Pascal, Pascal10
-from datamodules.episodic import EpisodicDataModule
 from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.batch import collate
@@ -27,6 +26,7 @@ from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
 from methods import diam
 from methods.diam import adapt, same_bits
+from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.coco.test_index import box
 
@@ -109,7 +109,7 @@ def test_slots_of_a_class_with_few_images():
 
 
 def test_a_method_is_given_padded_images_and_all_novel_classes_of_supports(scenes):
-    data = EpisodicDataModule(Pascal(str(scenes)), "gfss", shot=2, image_size=41, workers=0, episodes=10)
+    data = episodic(Pascal(str(scenes)), "gfss", shot=2, image_size=41, workers=0, episodes=10)
     batch = next(iter(data.test_dataloader()))
     (episode,) = batch.split()
     assert episode.support.shape == (1, 20, 2) and episode.valid[0].any(1).tolist() == [False] * 15 + [True] * 5

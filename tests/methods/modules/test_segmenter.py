@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datamodules.loading import distributed
-from fsbench.core.datamodule import Loading
+from fsbench.core.data_options import Loading
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.episodes.evaluation_order import supports_of
 from fsbench.protocols.loading import LoadingConfig, load_episode

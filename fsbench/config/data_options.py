@@ -1,0 +1,156 @@
+"""Keys of the group `data`, which users write flat: `--data.way 2`, `data: {init_args: {way: 2}}`.
+
+A data module takes its options in dataclasses, such as `test` and `training`, and each field is an option. Here alone
+flat keys become fields and fields flat keys, by the names in the dataclasses. The nested key `data.test.way` means the
+same as `data.way`. An argument that a data module takes itself stays as it is.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pkgutil import resolve_name
+from typing import Any, get_type_hints
+
+from fsbench.errors import SettingsError
+
+DATA_MODULE = "datamodules.episodic.EpisodicDataModule"
+"""The data module of configurations that name none."""
+DATASETS = ("dataset", "source")
+"""Arguments of data modules that are data sets."""
+
+
+def option_groups(kind: Any) -> dict[str, Any]:
+    """Return the dataclasses of options that a data module takes, by argument; none for another class."""
+    from lightning import LightningDataModule  # configurations without nested keys are composed without torch
+
+    if not (inspect.isclass(kind) and issubclass(kind, LightningDataModule)):
+        return {}
+    hints = get_type_hints(kind.__init__)
+    return {name: hints[name] for name in inspect.signature(kind).parameters if is_dataclass(hints.get(name))}
+
+
+def group_of_option(kind: Any) -> dict[str, str]:
+    """Return the argument of a data module that holds each option; none for names that two arguments could mean."""
+    found: dict[str, list[str]] = {name: [name] for name in inspect.signature(kind).parameters}
+    groups = option_groups(kind)
+    for group, options in groups.items():
+        for one in fields(options):
+            found.setdefault(one.name, []).append(group)
+    return {name: places[0] for name, places in found.items() if len(places) == 1 and places[0] != name}
+
+
+def option_parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a class, in the order of its own; of a data module the fields in place of their group."""
+    parameters: dict[str, inspect.Parameter] = {}
+    groups = option_groups(kind)
+    for name, parameter in inspect.signature(kind).parameters.items():
+        parameters |= inspect.signature(groups[name]).parameters if name in groups else {name: parameter}
+    return parameters
+
+
+def flat_arguments(kind: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data module's arguments with the fields of its dataclasses beside the others.
+
+    Raises:
+        SettingsError: an option is given as a field and flat, with two values.
+    """
+    group_of = group_of_option(kind)
+    flat: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name not in group_of.values() or not isinstance(value, Mapping):
+            flat[name] = value
+            continue
+        for option, inner in value.items():
+            if group_of.get(option) == name:
+                if option in arguments and arguments[option] != inner:
+                    raise SettingsError(
+                        f"data.{option} is {arguments[option]} and data.{name}.{option} is {inner}, which mean the "
+                        f"same option; leave data.{name}.{option} out"
+                    )
+                flat[option] = inner
+        if unknown := {option: inner for option, inner in value.items() if group_of.get(option) != name}:
+            flat[name] = unknown
+    return flat
+
+
+def grouped_arguments(kind: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a data module's arguments with flat options in the dataclasses that have them, as its class takes them."""
+    group_of = group_of_option(kind)
+    grouped = {name: value for name, value in arguments.items() if name not in group_of}
+    for name, value in arguments.items():
+        if name in group_of:
+            inner = grouped.get(group_of[name], {})
+            if isinstance(inner, Mapping):  # else the parser refuses what is there in place of the dataclass
+                grouped[group_of[name]] = {**inner, name: value}
+    return grouped
+
+
+def flat_values(values: Mapping[str, Any], named: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a configuration's values with flat keys in the group `data`.
+
+    A data module is imported only where there is something nested that is no data set.
+
+    Args:
+        values: nested values, as YAML files have them.
+        named: values that name the data module where `values` does not.
+    """
+    arguments = _data(values).get("init_args")
+    if not isinstance(arguments, Mapping):
+        return dict(values)
+    if not any(isinstance(value, Mapping) for name, value in arguments.items() if name not in DATASETS):
+        return dict(values)
+    kind = _data_module(_data(values).get("class_path") or _data(named or {}).get("class_path"))
+    return dict(values) if kind is None else _with_arguments(values, flat_arguments(kind, arguments))
+
+
+def grouped_parts(parts: Sequence[Mapping[str, Any] | str]) -> Iterator[Mapping[str, Any] | str]:
+    """Yield the parts of a configuration for the parser, with the options of data modules in their dataclasses."""
+    class_path: Any = None
+    for part in parts:
+        if isinstance(part, Mapping):
+            class_path = _data(part).get("class_path", class_path)
+            arguments, kind = _data(part).get("init_args"), _data_module(class_path)
+            if isinstance(arguments, Mapping) and kind is not None:
+                part = _with_arguments(part, grouped_arguments(kind, arguments))
+        elif part.startswith("--data."):
+            part = _grouped_text(part, _data_module(class_path))
+        yield part
+
+
+def flat_key(key: str, values: Mapping[str, Any]) -> str:
+    """Return the key `data.way` for `data.test.way`, and every other key as it is.
+
+    Args:
+        key: a dotted key.
+        values: nested values that name the data module.
+    """
+    words = key.split(".")
+    kind = _data_module(_data(values).get("class_path")) if words[0] == "data" and len(words) > 2 else None
+    is_nested = kind is not None and group_of_option(kind).get(words[2]) == words[1]
+    return ".".join((words[0], *words[2:])) if is_nested else key
+
+
+def _grouped_text(argument: str, kind: Any) -> str:
+    """Return an argument that only the parser understands, such as `--data.KEY+=VALUE`, with a nested key."""
+    key, equals, value = argument.partition("=")
+    words = [word for word in key.split(".")[1:] if word != "init_args"]
+    group = None if kind is None else group_of_option(kind).get(words[0].removesuffix("+"))
+    return argument if group is None else f"--data.{group}.{'.'.join(words)}{equals}{value}"
+
+
+def _data(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    data = values.get("data")
+    return data if isinstance(data, Mapping) else {}
+
+
+def _with_arguments(values: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "data": {**_data(values), "init_args": dict(arguments)}}
+
+
+def _data_module(class_path: Any) -> Any:
+    """Import a data module; None where that fails, which the parser then says."""
+    try:
+        found = resolve_name(str(class_path or DATA_MODULE))
+    except Exception:  # whatever its module raises
+        return None
+    return found if option_groups(found) else None
