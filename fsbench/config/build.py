@@ -138,13 +138,14 @@ class SuiteCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         values = self.config.as_dict()
-        data = resolve_name(values["data"]["class_path"])
         check_plain_values(flat_values(values))
-        check_nulls(resolve_name(values["model"]["class_path"]), values["model"].get("init_args") or {}, "model")
-        arguments = values["data"].get("init_args") or {}
-        for group, kind in option_groups(data).items():
-            check_nulls(kind, arguments[group], "data")
-        check_nulls(data, {name: arguments[name] for name in arguments if name not in option_groups(data)}, "data")
+        for part in ("model", "data"):
+            kind, arguments = resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}
+            groups = option_groups(kind)
+            own = {name: value for name, value in arguments.items() if name not in groups or value is None}
+            check_nulls(kind, own, part)
+            for group in groups.keys() - own.keys():
+                check_nulls(groups[group], arguments[group], part)
         check_nulls(RunOptions, values["run"], "run")
         if self.build:
             check_trainer(values["trainer"])
@@ -392,12 +393,14 @@ def _unknown_arguments(kind: Any, values: Any, owner: str) -> Iterator[str]:
     if not isinstance(values, Mapping):
         yield f"the arguments of {owner} are {values!r}, expected a mapping of names and values"
         return
-    parameters, own = option_parameters(kind), inspect.signature(kind).parameters
+    parameters = option_parameters(kind)
     for name in values:
-        if name not in (*parameters, *own) and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        if name not in (*parameters, *option_groups(kind)) and not any(
+            one.kind is one.VAR_KEYWORD for one in parameters.values()
+        ):
             hint = did_you_mean(str(name), parameters) or f"; there are: {', '.join(parameters) or 'none'}"
             yield f"{owner} has no option '{name}'{hint}"
-    yield from _unknown_in_classes(values, own)
+    yield from _unknown_in_classes(values, inspect.signature(kind).parameters)
 
 
 def _unknown_in_classes(values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:

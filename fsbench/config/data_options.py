@@ -25,25 +25,42 @@ def option_groups(kind: Any) -> dict[str, Any]:
 
     if not (inspect.isclass(kind) and issubclass(kind, LightningDataModule)):
         return {}
-    hints = get_type_hints(kind.__init__)
-    return {name: hints[name] for name in inspect.signature(kind).parameters if is_dataclass(hints.get(name))}
+    return {name: one.annotation for name, one in _parameters(kind).items() if is_dataclass(one.annotation)}
+
+
+def _parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a class, and where it hands on more by `**`, those of the class that takes them."""
+    found: dict[str, inspect.Parameter] = {}
+    for owner in inspect.getmro(kind):
+        if "__init__" in vars(owner):
+            hints, own = _hints(vars(owner)["__init__"]), inspect.signature(owner).parameters.values()
+            named = (one for one in own if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD))
+            found |= {one.name: one.replace(annotation=hints.get(one.name)) for one in named if one.name not in found}
+            if not any(one.kind is one.VAR_KEYWORD for one in own):
+                break
+    return found
+
+
+def _hints(constructor: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(constructor)
+    except Exception:  # names for type checkers only, annotations in words: none of them is a dataclass of options
+        return {}
 
 
 def group_of_option(kind: Any) -> dict[str, str]:
     """Return the argument of a data module that holds each option; none for names that two arguments could mean."""
-    found: dict[str, list[str]] = {name: [name] for name in inspect.signature(kind).parameters}
     groups = option_groups(kind)
-    for group, options in groups.items():
-        for one in fields(options):
-            found.setdefault(one.name, []).append(group)
-    return {name: places[0] for name, places in found.items() if len(places) == 1 and places[0] != name}
+    taken = [*_parameters(kind), *(one.name for options in groups.values() for one in fields(options))]
+    pairs = ((one.name, group) for group, options in groups.items() for one in fields(options))
+    return {name: group for name, group in pairs if taken.count(name) == 1}
 
 
 def option_parameters(kind: Any) -> dict[str, inspect.Parameter]:
     """Return the arguments of a class, in the order of its own; of a data module the fields in place of their group."""
-    parameters: dict[str, inspect.Parameter] = {}
     groups = option_groups(kind)
-    for name, parameter in inspect.signature(kind).parameters.items():
+    parameters: dict[str, inspect.Parameter] = {}
+    for name, parameter in (_parameters(kind) if groups else inspect.signature(kind).parameters).items():
         parameters |= inspect.signature(groups[name]).parameters if name in groups else {name: parameter}
     return parameters
 
