@@ -394,10 +394,9 @@ def _unknown_arguments(kind: Any, values: Any, owner: str) -> Iterator[str]:
         yield f"the arguments of {owner} are {values!r}, expected a mapping of names and values"
         return
     parameters = option_parameters(kind)
+    takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in values:
-        if name not in (*parameters, *option_groups(kind)) and not any(
-            one.kind is one.VAR_KEYWORD for one in parameters.values()
-        ):
+        if name not in (*parameters, *option_groups(kind)) and not takes_more:
             hint = did_you_mean(str(name), parameters) or f"; there are: {', '.join(parameters) or 'none'}"
             yield f"{owner} has no option '{name}'{hint}"
     yield from _unknown_in_classes(values, inspect.signature(kind).parameters)
