@@ -121,17 +121,32 @@ def flat_values(values: Mapping[str, Any], named: Mapping[str, Any] | None = Non
 
 
 def grouped_parts(parts: Sequence[Mapping[str, Any] | str]) -> Iterator[Mapping[str, Any] | str]:
-    """Yield the parts of a configuration for the parser, with the options of data modules in their dataclasses."""
+    """Yield the parts of a configuration for the parser, with the options of data modules in their dataclasses.
+
+    Where a later part names another data module, options that its dataclasses lack are left out of earlier parts: the
+    parser hands a dataclass's values on to the next class.
+    """
+    kinds: list[Any] = []
     class_path: Any = None
     for part in parts:
-        if isinstance(part, Mapping):
-            class_path = _data(part).get("class_path", class_path)
-            arguments, kind = _data(part).get("init_args"), _data_module(class_path)
-            if isinstance(arguments, Mapping) and kind is not None:
-                part = _with_arguments(part, grouped_arguments(kind, arguments))
-        elif part.startswith("--data."):
-            part = _grouped_text(part, _data_module(class_path))
-        yield part
+        class_path = _data(part).get("class_path", class_path) if isinstance(part, Mapping) else class_path
+        kinds.append(_data_module(class_path))
+    for place, (part, kind) in enumerate(zip(parts, kinds, strict=True)):
+        if kind is None:
+            yield part
+        elif isinstance(part, str):
+            yield _grouped_text(part, kind) if part.startswith("--data.") else part
+        elif isinstance(arguments := _data(part).get("init_args"), Mapping):
+            group_of, later = group_of_option(kind), {other for other in kinds[place:] if other not in (None, kind)}
+            others = [group_of_option(other) for other in later]
+            kept = {
+                name: value
+                for name, value in arguments.items()
+                if name not in group_of or all(other.get(name) == group_of[name] for other in others)
+            }
+            yield _with_arguments(part, grouped_arguments(kind, kept))
+        else:
+            yield part
 
 
 def flat_key(key: str, values: Mapping[str, Any]) -> str:
@@ -151,7 +166,7 @@ def _grouped_text(argument: str, kind: Any) -> str:
     """Return an argument that only the parser understands, such as `--data.KEY+=VALUE`, with a nested key."""
     key, equals, value = argument.partition("=")
     words = [word for word in key.split(".")[1:] if word != "init_args"]
-    group = None if kind is None else group_of_option(kind).get(words[0].removesuffix("+"))
+    group = group_of_option(kind).get(words[0].removesuffix("+"))
     return argument if group is None else f"--data.{group}.{'.'.join(words)}{equals}{value}"
 
 

@@ -115,6 +115,17 @@ def test_messages_name_the_flat_key(key):
     assert "test has no option 'fodl'; did you mean 'fold'?" in message(*FILES, "--data.test.fodl=1")
 
 
+def test_another_data_module_keeps_the_options_that_it_has(tmp_path):
+    """What every run starts from has a protocol, which classification has not."""
+    files = [f"--config={file}" for file in config_files("nn", "demo-cls")]
+    (tmp_path / "before.yaml").write_text("data: {init_args: {draws: 3, batch_size: 5, eval_batch_size: 2}}")
+    found = parse([files[0], f"--config={tmp_path / 'before.yaml'}", *files[1:], "--data.way=2"], build=False)
+    assert found.config.data.class_path.endswith("ClassificationDataModule")
+    arguments = found.data_arguments
+    assert (arguments["way"], arguments["draws"], arguments["eval_batch_size"]) == (2, 3, 2)
+    assert "protocol" not in arguments and "batch_size" not in arguments
+
+
 def test_objects_go_in(blocks_folder):
     data = EpisodicDataModule(Folder(str(blocks_folder)), EpisodicTest(shot=2), Training(batch_size=2), image_size=32)
     assert (data.test.shot, data.training.batch_size, data.loading, data.image_size) == (2, 2, Loading(), 32)
