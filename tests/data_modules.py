@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from datamodules.classification import ClassificationDataModule
-from datamodules.episodic import EpisodicDataModule
 from fsbench.config.data_options import grouped_arguments, option_groups
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.datamodules.classification import ClassificationDataModule
+from fsbench.datamodules.episodic import EpisodicDataModule
 
 
 def episodic(index: SegmentationIndex, protocol: str = "fscs", **options: Any) -> EpisodicDataModule:

@@ -258,7 +258,7 @@ def _check_source(values: Mapping[str, Any]) -> None:
     if found is None or not issubclass(found, SegmentationIndex):
         raise SettingsError(
             f"data.source is {class_path!r}, expected the class of a data set of segmentation, such as "
-            "datamodules.datasets.pascal.PascalAll, and its folder with --data.source.root"
+            "fsbench.datamodules.datasets.pascal.PascalAll, and its folder with --data.source.root"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from fsbench.errors import SettingsError
 
-DATA_MODULE = "datamodules.episodic.EpisodicDataModule"
+DATA_MODULE = "fsbench.datamodules.episodic.EpisodicDataModule"
 """The data module of configurations that name none."""
 DATASETS = ("dataset", "source")
 """Arguments of data modules that are data sets."""

@@ -12,11 +12,11 @@ from benchmarks.speed import official_fold
 from benchmarks.speed.cases.folds import count_encodings
 from benchmarks.speed.harness import Measurements
 from benchmarks.speed.official_fold import OfficialFold
-from datamodules.datasets.folder import Folder
 from fsbench.backbones.base import BackboneConfig
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.methods.prototype import Prototype
 from fsbench.tensor_cache import FeatureCache
-from methods.prototype import Prototype
 from tests.data_modules import episodic
 from tests.fsbench.episodes.test_evaluation_order import encoded_twice, episodes
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from datamodules.datasets.folder import Folder
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.vit import VITS
 from fsbench.config.build import parse
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.engine.experiment import Experiment
 from fsbench.weights.table import WeightFile
 from tests.data_modules import episodic

@@ -4,9 +4,9 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.datasets.folder import Folder
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.pyramid_networks import PyramidNet
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.weights.table import WeightFile
 from tests.data_modules import episodic
 

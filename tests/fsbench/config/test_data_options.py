@@ -5,13 +5,13 @@ from dataclasses import dataclass, fields
 import pytest
 import yaml
 
-from datamodules.classification import ClassificationDataModule
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.config.build import describe_keys, parse
 from fsbench.config.data_options import flat_arguments, group_of_option, grouped_arguments, option_groups
 from fsbench.config.registry import config_files
 from fsbench.core.data_options import EpisodicTest, Loading, Training
+from fsbench.datamodules.classification import ClassificationDataModule
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.errors import SettingsError
 
 FILES = [f"--config={file}" for file in config_files("prototype", "demo")]
@@ -44,7 +44,7 @@ class PlainDataModule(EpisodicDataModule):
 @pytest.fixture
 def rainy(blocks_folder, tmp_path):
     """Arguments of a run whose data module is a package's own."""
-    dataset = {"class_path": "datamodules.datasets.folder.Folder", "init_args": {"root": str(blocks_folder)}}
+    dataset = {"class_path": "fsbench.datamodules.datasets.folder.Folder", "init_args": {"root": str(blocks_folder)}}
     data = {"class_path": f"{__name__}.RainyDataModule", "init_args": {"dataset": dataset, "image_size": 32}}
     (tmp_path / "rainy.yaml").write_text(yaml.safe_dump({"data": data}))
     return [*FILES, f"--config={tmp_path / 'rainy.yaml'}"]

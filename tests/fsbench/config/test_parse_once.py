@@ -14,7 +14,7 @@ def test_what_was_checked_is_planned(monkeypatch, blocks_folder, tmp_path):
     for module in (request, spec):
         compose = module.compose
         monkeypatch.setattr(module, "compose", lambda *given, c=compose: composed.append(given) or c(*given))
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
     asked = Request(("prototype",), "demo", runs=str(tmp_path), extra=data)
     assert request_errors(asked) == []
     (planned,) = plan_requests([asked])
@@ -33,6 +33,6 @@ def test_a_run_is_parsed_once(monkeypatch, blocks_folder):
     monkeypatch.setattr("fsbench.engine.run.Experiment", lambda cli: cli)
     monkeypatch.setattr("fsbench.engine.run.run", built.append)
     config = CONFIGS / "data" / "demo.yaml"
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
     assert main.main(["run", "--method", "prototype", "--config", str(config), *data]) == 0
     assert len(parsed) == 1 and built[0].config["run"].name == "prototype"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from datamodules.datasets.demo.dataset import generate
 from fsbench.config.build import parse
 from fsbench.config.request import Request
+from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.errors import SettingsError
@@ -19,7 +19,7 @@ def experiment(tmp_path_factory):
 
     def make(*options):
         extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",
-                 "--trainer.enable_progress_bar=false", "--data.dataset=datamodules.datasets.folder.Folder",
+                 "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={folder / 'data'}", *options]  # fmt: skip
         request = Request(["prototype"], "demo", [0], str(folder / "runs"), extra=extra)
         return Experiment(parse(request.arguments("prototype", 0)))

@@ -5,8 +5,8 @@ from types import SimpleNamespace as Plain
 
 import pytest
 
-from datamodules.datasets.folder import Folder
 from fsbench.core.needs import Needs
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.engine.identity import _training
 from fsbench.engine.training_facts import training_facts, weights_origin
 from fsbench.episodes.task import EpisodeTask

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 import torch
 
-from datamodules.datasets.isaid import Isaid
-from datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.batch import EpisodeTruth
 from fsbench.data.transforms import resize_labels_padded
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from datamodules.datasets.folder import Folder
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from methods.emat import EMAT
-from methods.prototype import Prototype
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.methods.emat import EMAT
+from fsbench.methods.prototype import Prototype
 from tests.data_modules import episodic
 
 SIZE = 64
