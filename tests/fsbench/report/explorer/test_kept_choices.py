@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fsbench.cli.main import main
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.manifest import mismatches, read_manifest
 from tests.browser import wait_until
 from tests.data_modules import episodic
