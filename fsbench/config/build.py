@@ -17,12 +17,21 @@ from pkgutil import resolve_name
 from types import NoneType
 from typing import Any, get_args
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from fsbench.config.class_file import load_class_file
 from fsbench.config.compose import Configuration, compose, merge_settings, value_at
+from fsbench.config.data_options import (
+    DATA_MODULE,
+    flat_key,
+    flat_values,
+    grouped_parts,
+    option_groups,
+    option_parameters,
+)
 from fsbench.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.config.registry import (
     TaskName,
@@ -90,6 +99,15 @@ class RunOptions:
     keep_predictions: Keep = "masks"
 
 
+class _FlatParser(LightningArgumentParser):
+    """A parser that shows and keeps the options of data modules as users write them, with flat keys."""
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        text: str = super().dump(*args, **kwargs)
+        values = yaml.safe_load(text) if re.search("^data:", text, re.MULTILINE) else None
+        return yaml.safe_dump(flat_values(values), sort_keys=False, allow_unicode=True) if values else text
+
+
 class SuiteCLI(LightningCLI):
     """LightningCLI for one run, with `task` and the group `run` beside model, data and trainer.
 
@@ -108,6 +126,7 @@ class SuiteCLI(LightningCLI):
             run=False,
             args=args,
             save_config_callback=None,
+            parser_class=_FlatParser,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
         )
@@ -119,9 +138,14 @@ class SuiteCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         values = self.config.as_dict()
-        check_plain_values(values)
+        check_plain_values(flat_values(values))
         for part in ("model", "data"):
-            check_nulls(resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}, part)
+            kind, arguments = resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}
+            groups = option_groups(kind)
+            own = {name: value for name, value in arguments.items() if name not in groups or value is None}
+            check_nulls(kind, own, part)
+            for group in groups.keys() - own.keys():
+                check_nulls(groups[group], arguments[group], part)
         check_nulls(RunOptions, values["run"], "run")
         if self.build:
             check_trainer(values["trainer"])
@@ -144,6 +168,11 @@ class SuiteCLI(LightningCLI):
         config.pop("model")
         with _plain_errors():
             return self.parser.instantiate_classes(config)["data"]
+
+    @property
+    def data_arguments(self) -> dict[str, Any]:
+        """Arguments of the data module by their flat keys."""
+        return dict(flat_values(self.config.as_dict())["data"]["init_args"])
 
     def _set_seed(self) -> None:
         if self.build:
@@ -172,8 +201,9 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     for option in ("method_file", "dataset_file"):
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
-    arguments = [part if isinstance(part, str) else f"--config={_as_json(part)}" for part in configuration.parts]
-    with _plain_errors(_unknown_options(configuration)):
+    parts = grouped_parts(configuration.parts)
+    arguments = [part if isinstance(part, str) else f"--config={_as_json(part)}" for part in parts]
+    with _plain_errors(_unknown_options(configuration), configuration.values):
         return SuiteCLI(arguments, build)
 
 
@@ -200,15 +230,11 @@ def describe_keys(arguments: Sequence[str]) -> str:
         "  --print_config       show all settings, and run nothing",
         "  --seed_everything N  seed of first weights and of training episodes",
     ]
-    data = value_at(values, ("data", "class_path")) or "fsbench.datamodules.episodic.EpisodicDataModule"
+    data = value_at(values, ("data", "class_path")) or DATA_MODULE
     classes = {"run": RunOptions, "data": data, "model": value_at(values, ("model", "class_path")), "trainer": Trainer}
     for group, kind in classes.items():
         found = _import_class(kind) if isinstance(kind, str) else kind
-        known = (
-            ", ".join(inspect.signature(found).parameters)
-            if found
-            else "those of the method; name its file with --config"
-        )
+        known = ", ".join(option_parameters(found)) if found else "those of the method; name its file with --config"
         text += textwrap.wrap(f"--{group}.KEY: {known}", 100, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(text)
 
@@ -285,11 +311,12 @@ def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ())
 
 
 @contextmanager
-def _plain_errors(unknown: Iterable[str] = ()) -> Iterator[None]:
+def _plain_errors(unknown: Iterable[str] = (), values: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised.
 
     Args:
         unknown: messages about settings that no class takes, found only after an error; the first one tells it.
+        values: the settings, which name the data module.
     """
     try:
         yield
@@ -297,7 +324,7 @@ def _plain_errors(unknown: Iterable[str] = ()) -> Iterator[None]:
         own = _find_own(error)
         if own is not None:
             raise own from error
-        raise SettingsError(next(iter(unknown), "") or _explain(str(error))) from error
+        raise SettingsError(next(iter(unknown), "") or _explain(str(error), values or {})) from error
 
 
 def quiet() -> None:
@@ -323,11 +350,11 @@ def _find_own(error: BaseException | None) -> FsbenchError | None:
     return None
 
 
-def _explain(text: str) -> str:
-    """Return the parser's message in one line: which option, of what, and what was expected."""
+def _explain(text: str, values: Mapping[str, Any]) -> str:
+    """Return the parser's message in one line: which option of `values`, and what was expected."""
     keys = re.findall(r'Parser key "([\w.]+)":', text)
     built = re.search(r"^Given value: Namespace\(class_path='([\w.]+)'", text, re.MULTILINE)  # whose constructor raised
-    where = ".".join(dict.fromkeys(keys)) or (built[1] if built else "configuration")
+    where = flat_key(".".join(dict.fromkeys(keys)), values) or (built[1] if built else "configuration")
     inner = text.rpartition(f'"{keys[-1]}":')[2] if keys else text
     # of several things that a value may be, why it is none; a reason that ends with a colon has a second line
     reasons = re.findall(r"^ *- (.+:\n.+|.+)$", inner, re.MULTILINE)
@@ -367,12 +394,13 @@ def _unknown_arguments(kind: Any, values: Any, owner: str) -> Iterator[str]:
     if not isinstance(values, Mapping):
         yield f"the arguments of {owner} are {values!r}, expected a mapping of names and values"
         return
-    parameters = inspect.signature(kind).parameters
+    parameters = option_parameters(kind)
+    takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in values:
-        if name not in parameters and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        if name not in (*parameters, *option_groups(kind)) and not takes_more:
             hint = did_you_mean(str(name), parameters) or f"; there are: {', '.join(parameters) or 'none'}"
             yield f"{owner} has no option '{name}'{hint}"
-    yield from _unknown_in_classes(values, parameters)
+    yield from _unknown_in_classes(values, inspect.signature(kind).parameters)
 
 
 def _unknown_in_classes(values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:

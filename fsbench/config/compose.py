@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from fsbench.config.class_paths import with_current_paths
+from fsbench.config.data_options import DATASETS, flat_values
 from fsbench.config.registry import config_files, read_settings
 from fsbench.errors import FsbenchError, SettingsError, did_you_mean
 
@@ -22,9 +22,6 @@ ASKING = ("help", "print_config")
 """Last parts of arguments that show something instead of running."""
 CLASSES = ("model", "data", "dataset", "source")
 """Keys whose values are classes; a text there is the class's name, or a file with its settings."""
-
-DATASETS = ("dataset", "source")
-"""Keys of the group `data` whose values are data sets."""
 
 
 @dataclass
@@ -49,8 +46,8 @@ class Configuration:
             values: nested values.
             texts: the same with texts of the command line that are not read yet.
         """
-        values = with_current_paths(_with_class_paths(values))
-        texts = values if texts is None else with_current_paths(_with_class_paths(texts))
+        texts = flat_values(_with_class_paths(values if texts is None else texts), self.values)
+        values = flat_values(_with_class_paths(values), self.values)
         last = self.parts[-1] if self.parts else None
         if isinstance(last, dict) and not _replaces_class(self.values, values):
             self.parts[-1] = merge_settings(last, texts)

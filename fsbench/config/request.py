@@ -17,7 +17,7 @@ from fsbench.errors import FsbenchError, SettingsError, raise_all
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
 NOTHING_NAMED = "no method or no fold was named; see: fsbench list"
-PROTOCOL_ARGUMENTS = ("--data.protocol", "--data.init_args.protocol")
+PROTOCOL_ARGUMENTS = tuple(f"--data.{place}protocol" for place in ("", "init_args.", "test.", "init_args.test."))
 """Arguments in LightningCLI's form that ask for a protocol."""
 
 

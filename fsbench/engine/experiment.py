@@ -65,9 +65,7 @@ class Experiment:
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
         self._check_task()
-        self.data.hints = frozenset(getattr(self.method, "asks_for", ()))
-        self.data.asks_for_features = getattr(self.method, "asks_for_features", False)
-        self.data.asks_for_base_maps = getattr(self.method, "asks_for_base_maps", False)
+        self.data.needs = self.method.needs
         self.processes = self._count_processes()
         self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
@@ -88,8 +86,7 @@ class Experiment:
                 f"{self.options.name} is a method of {self.method.task}, and the data module one of "
                 f"{self.data.task}; expected both of one kind (see: fsbench list)"
             )
-        protocol = getattr(self.data, "protocol", None)
-        if getattr(protocol, "asks_base_classes", False) and not self.method.segments_base_classes:
+        if self.data.protocol.asks_base_classes and not self.method.segments_base_classes:
             raise SettingsError(
                 f"the protocol {self.data.test_words[1]} asks for base classes too, and {self.options.name} labels "
                 "those that it has supports of; choose METHOD=diam, or bam with its base learner, or another protocol"
@@ -111,15 +108,15 @@ class Experiment:
 
     def _check_annotation(self) -> None:
         """Raise SettingsError for a weak annotation of the supports with a method that is told another way."""
-        annotation = getattr(self.data, "support_annotation", "mask")
+        annotation = self.data.support_annotation
         if annotation not in WEAK:
             return
-        if option := getattr(self.method, "annotation_option", None):
+        if option := self.method.needs.annotation_option:
             raise SettingsError(
                 f"support_annotation is {annotation}, and {self.options.name} draws by itself what it is told of the "
                 f"supports; leave it out and give the method's own option, such as {option} box"
             )
-        if "boxes" in getattr(self.method, "asks_for", ()):
+        if "boxes" in self.method.needs.hints:
             raise SettingsError(
                 f"support_annotation is {annotation}, and {self.options.name} is told a box of each support whatever "
                 "they are labelled with; leave it out"
@@ -133,7 +130,7 @@ class Experiment:
                 f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
                 f"ensemble: {', '.join(ENSEMBLES)}"
             )
-        self.method.check_shots(self._shots_at_a_time, self.data.training.shot if self.trains else None)
+        self.method.check_shots(self._shots_at_a_time, self.data.training.training_shot if self.trains else None)
 
     @property
     def _shots_at_a_time(self) -> int:
@@ -180,7 +177,7 @@ class Experiment:
     def files(self) -> list[Path]:
         """Images and label files that the run reads."""
         data, trains = self.data, self.trains
-        base = data.base_files if trains or self.method.calibrates else []
+        base = data.base_files if trains or self.method.needs.calibration else []
         return [*data.test_files, *base, *(data.validation_files if trains else [])]
 
     @property

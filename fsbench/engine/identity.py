@@ -115,7 +115,7 @@ def _dataset_settings(experiment: Identified) -> dict[str, Any]:
     runs had been recorded without them.
     """
     arguments = experiment.config["data"].init_args.dataset.init_args.as_dict()
-    defaults = getattr(experiment.data.dataset, "identity_defaults", {})
+    defaults = experiment.data.dataset.identity_defaults
     settings = {
         key: value
         for key, value in arguments.items()
@@ -132,8 +132,8 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
     if experiment.checkpoint is not None:
         checkpoint: dict[str, Any] = {"checkpoint_sha256": sha256_file(experiment.checkpoint)}
         checkpoint |= {TRAINED_WITH: experiment.training_settings} if experiment.training_settings else {}
-        return checkpoint | (_base_classes(data) if method.calibrates else {})
-    if not (method.learns or method.calibrates):
+        return checkpoint | (_base_classes(data) if method.needs.calibration else {})
+    if not (method.learns or method.needs.calibration):
         return None
     if not method.learns:
         return _base_classes(data)

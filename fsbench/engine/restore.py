@@ -79,7 +79,7 @@ def reopen_at(
     data.done = frozenset(episode.index for episode in data.manifest.episodes) - set(chosen)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method.to(device)
-    if method.calibrates and not experiment.trains:
+    if method.needs.calibration and not experiment.trains:
         with torch.inference_mode():
             method.calibrate(episode.to(device) for episode in data.calibration_episodes())
     batches: Iterable[EpisodeBatch] = data.test_dataloader()

@@ -64,6 +64,7 @@ class Protocol(ABC):
         resampled: the units that intervals and tests draw, in words.
         on_repetition: how a repeated test on unordered kernels may differ, in words.
         has_further_answers: counts are read for `further_answers`; tables of others need none whose rows are kept.
+        asks_base_classes: episodes are about base classes, too, for which there are no supports.
         averaged_seeds: seeds of the test whose mean its authors report; tables give it where a method has all of them.
     """
 
@@ -83,6 +84,7 @@ class Protocol(ABC):
     on_repetition: ClassVar[str]
     averaged_seeds: ClassVar[tuple[int, ...]] = ()
     has_further_answers: ClassVar[bool] = False
+    asks_base_classes: ClassVar[bool] = False
 
     def manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.

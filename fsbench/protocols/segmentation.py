@@ -81,7 +81,6 @@ class Segmentation(Protocol):
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
         drops_novel_images: training images that show a novel class are left out; None where only some of them are.
         has_weak_supports: supports may have weaker annotations than whole masks.
-        asks_base_classes: episodes are about base classes, too, for which there are no supports.
         lists_and_draw: by data set, the lists and the draw in the words of the atlas; stated beside the methods that
             make them so, since a subclass with other methods says nothing by it.
         all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
@@ -109,7 +108,6 @@ class Segmentation(Protocol):
     supports_repeat: ClassVar[bool] = False
     drops_novel_images: ClassVar[bool | None] = False
     has_weak_supports: ClassVar[bool] = True
-    asks_base_classes: ClassVar[bool] = False
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}
     all_episodes: ClassVar[str] = "as many as listed pairs"
 

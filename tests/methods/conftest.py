@@ -8,9 +8,9 @@ from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.vit import VITS
 from fsbench.config.build import parse
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.experiment import Experiment
 from fsbench.weights.table import WeightFile
+from tests.data_modules import episodic
 from tests.methods.small import PYRAMID, TINY
 from tests.photos import arguments
 
@@ -32,7 +32,7 @@ def pyramids(monkeypatch):
 @pytest.fixture
 def episodes(blocks_folder):
     """episodes(image_size, number) -> a data module of 2-way 2-shot episodes, three in a batch."""
-    return lambda size, number: EpisodicDataModule(
+    return lambda size, number: episodic(
         Folder(str(blocks_folder)), image_size=size, way=2, shot=2, episodes=number, batch_size=3, workers=0
     )
 

@@ -17,7 +17,6 @@ from fsbench.data.label_resizing import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.gfss import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.experiment import Experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
@@ -28,6 +27,7 @@ from fsbench.metrics.generalised import run_means
 from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
+from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.coco.test_index import box
 
@@ -110,7 +110,7 @@ def test_slots_of_a_class_with_few_images():
 
 
 def test_a_method_is_given_padded_images_and_all_novel_classes_of_supports(scenes):
-    data = EpisodicDataModule(Pascal(str(scenes)), "gfss", shot=2, image_size=41, workers=0, episodes=10)
+    data = episodic(Pascal(str(scenes)), "gfss", shot=2, image_size=41, workers=0, episodes=10)
     batch = next(iter(data.test_dataloader()))
     (episode,) = batch.split()
     assert episode.support.shape == (1, 20, 2) and episode.valid[0].any(1).tolist() == [False] * 15 + [True] * 5
