@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from fsbench.config.compose import Configuration
 from fsbench.config.request import Request
 from fsbench.errors import SettingsError
 from fsbench.metrics.confusion import COUNTS, REGIONS
@@ -65,8 +66,10 @@ class Case:
     def seed(self) -> int:
         return int(self.options.get("seed", 0))
 
-    def arguments(self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None) -> list[str]:
-        """Return the arguments of `fsbench run`.
+    def configuration(
+        self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None
+    ) -> Configuration:
+        """Compose the configuration of a run.
 
         Args:
             data: folder of the data set.
@@ -78,7 +81,7 @@ class Case:
         own = self.random_backbone if "backbone" in options else ()
         extra = [*self.settings, *more, *own, *options.pop("extra", ())]
         request = Request([self.method], "demo", [0], str(runs), data_root=str(data), extra=extra, **options)
-        return request.arguments(self.method, 0)
+        return request.configuration(self.method, 0)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from datamodules.datasets.folder import Folder
 from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.vit import VITS
-from fsbench.config.build import parse
-from fsbench.engine.experiment import Experiment
+from fsbench.config.compose import compose
+from fsbench.engine.experiment import build_experiment
 from fsbench.weights.table import WeightFile
 from tests.methods.small import PYRAMID, TINY
 from tests.photos import arguments
@@ -40,4 +40,6 @@ def episodes(blocks_folder):
 @pytest.fixture
 def experiment(photos, tmp_path):
     """experiment(method, *settings) -> an experiment on drawn images in a folder of runs of its own."""
-    return lambda method, *more, root=photos: Experiment(parse(arguments(method, root, tmp_path / "runs", *more)))
+    return lambda method, *more, root=photos: build_experiment(
+        compose(arguments(method, root, tmp_path / "runs", *more))
+    )

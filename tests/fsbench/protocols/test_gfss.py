@@ -13,11 +13,10 @@ from datamodules.datasets.coco import Coco
 from datamodules.datasets.coco.gfss import CocoValidation
 from datamodules.datasets.pascal import Pascal, Pascal10
 from datamodules.episodic import EpisodicDataModule
-from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.batch import collate
 from fsbench.data.transforms import padded_shape, resize_labels_padded
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
@@ -141,7 +140,7 @@ def experiment(scenes, folder, *more, method="diam"):
         *more,
     ]
     request = Request([method], "pascal", [0], str(folder), weights="random", keep_predictions="masks", extra=small)
-    return Experiment(parse(request.arguments(method, 0)))
+    return build_experiment(request.configuration(method, 0))
 
 
 def test_scores_are_those_of_the_definition(scenes, tmp_path):
