@@ -188,6 +188,7 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     values: dict[str, Any] = {}
     for part in configuration.parts:
         values = merge_settings(values, part, _arguments_of)
+    # What the parser shall see in another form than files and arguments have it is changed in `values` here.
     with _plain_errors(_unknown_options(configuration)):
         return SuiteCLI(values, configuration.asks, build)
 

@@ -39,9 +39,8 @@ def bench(*requests: Request) -> tuple[list[Record], list[str]]:
         # with torch, which the command otherwise leaves to forks
         from fsbench.config.build import parse_configuration
 
-        parse_configuration(
-            first.configuration(first.methods[0], first.folds[0])
-        )  # shows it, of the first run, and ends the command
+        # shows it, of the first run, and ends the command
+        parse_configuration(first.configuration(first.methods[0], first.folds[0]))
     runs = make_folder(Path(first.runs))
     planned = plan_requests(requests)
     if protocols := describe_protocols(*requests):

@@ -107,7 +107,7 @@ def compose(method, dataset, **options):
     others = {name: value for name, value in arguments.items() if name != "dataset"}
     key = json.dumps(settings | {"data": settings["data"] | {"init_args": others}}, sort_keys=True)
     if key not in PARSED:
-        PARSED[key] = Composed([f"--config={json.dumps(settings)}"]).config
+        PARSED[key] = Composed(settings).config
     return PARSED[key]
 
 

@@ -41,8 +41,8 @@ def test_a_run_is_parsed_once(monkeypatch, blocks_folder):
 def test_a_command_line_says_what_the_values_say():
     """A process that is started from nothing, such as a job of SLURM, makes the run of the request."""
     request = Request(
-        ("emat",), "pascal", way=2, lists=("a", "b"), data_root="2024", filter="0", devices=2, backbone_precision="bf16",
-        weights="random", drop_small=True, extra=("--model.learning_rate=1e-4", "--data.dataset.lists=[c]"),
+        ("emat",), "pascal", way=2, lists=("a", "b"), data_root="2024", filter="0", seed=3, drop_small=True,
+        backbone_precision="bf16", weights="random", extra=("--model.learning_rate=1e-4", "--data.dataset.lists=[c]"),
     )  # fmt: skip
     texts = [build.parse_configuration(configuration, build=False).config_text for configuration in (
         request.configuration("emat", 0), compose(request.arguments("emat", 0))

@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from fsbench.config.build import parse
-from fsbench.config.compose import compose
 from fsbench.config.request import Request
 from fsbench.data.step_division import StepDivision
 from fsbench.engine.experiment import build_experiment
@@ -38,7 +37,7 @@ def experiment(blocks_folder, folder, *more, method="emat", **request):
         "--data.batch_size=12", *more,
     ]  # fmt: skip
     return build_experiment(
-        compose(Request([method], "demo", [0], str(folder), extra=extra, **request).arguments(method, 0))
+        Request([method], "demo", [0], str(folder), extra=extra, **request).configuration(method, 0)
     )
 
 
