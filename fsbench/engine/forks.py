@@ -180,6 +180,10 @@ class _Locator:
             raise answer
         return answer
 
+    def has_built_only(self, configuration: Configuration) -> bool:
+        """Return whether the fork can make this run as one that does nothing else would make it."""
+        return len(self.located) == 1 and self.located[0] is configuration and self.process.is_alive()
+
     def go_on(self, debug: bool) -> BaseProcess:
         """Let the fork make the run that it has located."""
         self.connection.send(_GoOn(debug))
@@ -187,10 +191,7 @@ class _Locator:
 
 
 def _serve(connection: Connection) -> None:
-    """Answer questions until the run is to be made, or the process that asks ends; that one gets Ctrl-C as well.
-
-    An error is sent as it is where any process has its class, else its words.
-    """
+    """Answer questions until the run is to be made, or the process that asks ends; that one gets Ctrl-C as well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -203,14 +204,20 @@ def _serve(connection: Connection) -> None:
         if isinstance(message, _GoOn):
             _run(experiment, message.debug, apart=False)
         answer: Place | Exception
+        experiment = None  # one at a time: its data may be large
         try:
             experiment, answer = _locate(message)
         except Exception as error:
-            if os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0"):
-                print_block(traceback.format_exc(), sys.stderr)
-            is_known = type(error).__module__ in ("builtins", FsbenchError.__module__)
-            answer = error if is_known else FsbenchError(describe(error))
+            answer = _portable(error)
         connection.send(answer)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that another process can raise: `error`, or one with its words where a package has its class."""
+    if os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0"):
+        print_block(traceback.format_exc(), sys.stderr)
+    is_known = type(error).__module__ in ("builtins", FsbenchError.__module__)
+    return error if is_known else FsbenchError(describe(error))
 
 
 def _locate(question: _Question) -> "tuple[Experiment, Place]":
@@ -243,8 +250,8 @@ def start_run(configuration: Configuration, log: Path | None = None, debug: bool
         debug: whether its errors are shown with their tracebacks.
     """
     global _locator
-    if log is None and _locator is not None and len(_locator.located) == 1 and _locator.located[0] is configuration:
-        locator, _locator = _locator, None  # it has built the run already, and nothing else
+    if log is None and _locator is not None and _locator.has_built_only(configuration):
+        locator, _locator = _locator, None
         return locator.go_on(debug)
     end_locator()
     if log is None:
