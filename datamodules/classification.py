@@ -10,12 +10,12 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.loading.distributed import ContiguousDistributedSampler, ranks
 from fsbench.core.datamodule import DataModule, Loading, check_at_least
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.loader import Loader, end_quietly
+from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, ranks
 from fsbench.episodes.episode import ClassificationEpisode
 from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import SettingsError

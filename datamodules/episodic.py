@@ -11,19 +11,19 @@ import torch.distributed
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.loading.augment import Augmentation
-from datamodules.loading.calibration import calibration_episodes
-from datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
-from datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
-from datamodules.loading.given_manifest import read_given_manifest
-from datamodules.loading.training import augmented_episode
-from datamodules.loading.whole_images import TrainingImages
 from fsbench.core.datamodule import DataModule, EpisodeStreamChoice, Loading, Training, Validation, check_at_least
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.file_digests import content_digests, file_state
 from fsbench.data.loader import Loader, end_quietly
+from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.datamodules.loading.calibration import calibration_episodes
+from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
+from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
+from fsbench.datamodules.loading.given_manifest import read_given_manifest
+from fsbench.datamodules.loading.training import augmented_episode
+from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order, next_uses

@@ -18,12 +18,12 @@ import torch
 from matplotlib import pyplot
 from PIL import Image
 
-from datamodules.datasets.demo import Demo
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
+from fsbench.datamodules.datasets.demo import Demo
 from fsbench.engine.restore import check_counts, reopen_at
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask

@@ -20,18 +20,18 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError
-from methods.modules.base_ensemble import base_map, join, merge_layer
-from methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
-from methods.modules.frozen_pspnet import FrozenPSPNet
-from methods.modules.generalised_answer import First, join_base
-from methods.modules.maps import resize, widened
-from methods.modules.masked_comparison import Comparison, compare
-from methods.modules.poly_rate import tenfold_sgd
-from methods.modules.pspnet import Features
-from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
-from methods.modules.stages import aligned, widths
-from methods.modules.style import gram, gram_distance, reweight_network, shot_weights
+from fsbench.methods.modules.base_ensemble import base_map, join, merge_layer
+from fsbench.methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
+from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
+from fsbench.methods.modules.generalised_answer import First, join_base
+from fsbench.methods.modules.maps import resize, widened
+from fsbench.methods.modules.masked_comparison import Comparison, compare
+from fsbench.methods.modules.poly_rate import tenfold_sgd
+from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
+from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
+from fsbench.methods.modules.stages import aligned, widths
+from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 
 MODULES = (
     "down_query", "down_supp", "init_merge", "ASPP_meta", "res1_meta", "res2_meta", "cls_meta", "gram_merge",

@@ -27,9 +27,9 @@ from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError, known_names
+from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.metrics.episodic import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
-from methods.modules.frozen_pspnet import FrozenPSPNet
 
 EPS = 1e-10
 Proportions = Literal["self", "uniform", "upperbound", "imglvl"]

@@ -20,14 +20,14 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError
-from methods.modules.decoder import classifier, dropped_reduction, reduction, two_convolutions
-from methods.modules.frozen_pspnet import FrozenTrunk
-from methods.modules.maps import resize, widened
-from methods.modules.masked_comparison import compare, masked_layer4
-from methods.modules.poly_rate import tenfold_sgd
-from methods.modules.pspnet import Features, Trunk
-from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
-from methods.modules.stages import aligned, widths
+from fsbench.methods.modules.decoder import classifier, dropped_reduction, reduction, two_convolutions
+from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
+from fsbench.methods.modules.maps import resize, widened
+from fsbench.methods.modules.masked_comparison import compare, masked_layer4
+from fsbench.methods.modules.poly_rate import tenfold_sgd
+from fsbench.methods.modules.pspnet import Features, Trunk
+from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
+from fsbench.methods.modules.stages import aligned, widths
 
 MODULES = (
     "down_query", "down_supp", "init_merge", "alpha_conv", "beta_conv", "inner_cls", "res1", "res2", "cls",

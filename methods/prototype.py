@@ -22,10 +22,10 @@ from fsbench.backbones.vit import FrozenViT
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
+from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
 from fsbench.metrics.confusion import intersection_union, mean_iou
 from fsbench.metrics.episodic import count
 from fsbench.ops.first_largest import first_largest
-from methods.modules.class_logits import INVALID, one_against_rest, resize_logits
 
 DELTAS = sorted(np.arange(-4, 4.5, 0.5).tolist(), key=abs)  # `selection: support`, smallest first
 GRID = [(alpha, delta) for alpha in (10, 20, 40, 80) for delta in (-2, -1, 0, 1, 2, 3)]  # `selection: base`

@@ -10,7 +10,7 @@ from fsbench.config.request import Request
 CLASSES = 6
 DATA = "demo-cls"
 """A data set whose settings are taken, with other photos."""
-INDEX = "datamodules.datasets.imagefolder.ImageFolder"
+INDEX = "fsbench.datamodules.datasets.imagefolder.ImageFolder"
 """Their class."""
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 PRELOADED = (
     "lightning", "polars", "fsbench.backbones.timm_networks", "fsbench.cli.main", "fsbench.grid.bench",
-    "fsbench.engine.run", "fsbench.config.build", "datamodules.episodic", "datamodules.classification",
+    "fsbench.engine.run", "fsbench.config.build", "fsbench.datamodules.episodic", "fsbench.datamodules.classification",
 )  # fmt: skip
 
 LIMIT_SECONDS = 1200

@@ -173,7 +173,7 @@ def main() -> None:
         "seed": str(arguments.seed),
         "steps": str(arguments.steps),
         "batch": str(BATCH),
-        "classes": "101-200 of datamodules.datasets.demo.classes",
+        "classes": "101-200 of fsbench.datamodules.datasets.demo.classes",
         "patch_accuracy": f"{accuracy(vit, heads):.3f}",
     }
     save(vit, arguments.out, figures)

@@ -8,8 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from datamodules.datasets.pascal import Pascal
-from datamodules.lists.official import OFFICIAL
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.lists.official import OFFICIAL
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError

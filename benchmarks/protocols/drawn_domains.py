@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datamodules.datasets.deepglobe.crops import COLOURS as LAND
-from datamodules.datasets.isaid import Isaid, Isaid512
-from datamodules.datasets.isaid.index import LABEL_SUFFIX
-from datamodules.datasets.isic.index import IMAGES, MASKS, lesion_classes
-from datamodules.datasets.suim.prepare import COLOURS as WATER
-from datamodules.prepare.job import Job
-from datamodules.prepare.label_images import write_label_map
+from fsbench.datamodules.datasets.deepglobe.crops import COLOURS as LAND
+from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
+from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
+from fsbench.datamodules.datasets.isic.index import IMAGES, MASKS, lesion_classes
+from fsbench.datamodules.datasets.suim.prepare import COLOURS as WATER
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.label_images import write_label_map
 from fsbench.files import write_text
 
 SCENE = 2448
@@ -217,6 +217,6 @@ def prepare_drawn(folder: Path, dataset: str) -> Path:
             ARCHIVES[own](archives)
             job = Job(root=root, source=archives, allow_unverified=True)
             with job.alone():
-                import_module(f"datamodules.datasets.{own}.prepare").prepare(job)
+                import_module(f"fsbench.datamodules.datasets.{own}.prepare").prepare(job)
         write_text(marker, "")
     return root

@@ -117,7 +117,7 @@ def _source(setting: Setting, options: argparse.Namespace) -> list[str]:
     if not setting.has_source:
         return []
     return [
-        "--data.source=datamodules.datasets.pascal.PascalAll",
+        "--data.source=fsbench.datamodules.datasets.pascal.PascalAll",
         f"--data.source.root={_root('pascal', options)}",
         f"--data.validation={setting.validation}",
     ]

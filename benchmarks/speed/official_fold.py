@@ -11,8 +11,8 @@ from zlib import crc32
 import numpy as np
 from PIL import Image
 
-from datamodules.lists.official import read_official
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.datamodules.lists.official import read_official
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.lists import pair_list

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from datamodules.check.media import check_files
-from datamodules.check.report import Report
-from datamodules.indexes.labelled_images import LabelledImages
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.indexes.labelled_images import LabelledImages
 
 
 def check_images(kind: type[LabelledImages], report: Report, root: Path, lists: list[str] | None) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
-from datamodules.check.media import check_files
-from datamodules.check.report import Report
-from datamodules.indexes.binary_masks import ListedMasks
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.indexes.binary_masks import ListedMasks
 
 
 def check_listed(

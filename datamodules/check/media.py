@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from datamodules.check.report import Report, some
 from fsbench.data.image_io import read_image
+from fsbench.datamodules.check.report import Report, some
 from fsbench.errors import DataError
 from fsbench.files import open_file
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from datamodules.check.report import Report, some
-from datamodules.indexes.views import ViewIndex
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.indexes.views import ViewIndex
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import FsbenchError

@@ -4,9 +4,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.lists.image_list import read_list
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.source import dataset_package, missing
+from fsbench.datamodules.lists.image_list import read_list
 from fsbench.errors import DataError
 
 

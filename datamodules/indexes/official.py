@@ -4,8 +4,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.lists.official import joined_origin, read_official, verdict
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
+from fsbench.datamodules.lists.official import joined_origin, read_official, verdict
 from fsbench.errors import DataError
 
 
@@ -13,7 +13,7 @@ class OfficialIndex(SegmentationIndex):
     """A data set with official lists of known checksums (fscs-protocol §2).
 
     Attributes:
-        lists: folders with official lists, see `datamodules.lists.official.read_official`.
+        lists: folders with official lists, see `fsbench.datamodules.lists.official.read_official`.
         allow_unverified_lists: use lists whose checksum is not the official one.
     """
 

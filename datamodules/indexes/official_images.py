@@ -1,8 +1,8 @@
 """Image lists of PFENet-like programs whose checksums are known."""
 
-from datamodules.indexes.official import OfficialIndex
-from datamodules.lists.official import verify_list
 from fsbench.data.dataset import Pair, Part
+from fsbench.datamodules.indexes.official import OfficialIndex
+from fsbench.datamodules.lists.official import verify_list
 from fsbench.protocols.pfenet import ImageLists, ReleasedImages
 
 

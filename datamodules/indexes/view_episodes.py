@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from datamodules.indexes.views import ViewIndex
-from datamodules.lists.official import UNVERIFIED
+from fsbench.datamodules.indexes.views import ViewIndex
+from fsbench.datamodules.lists.official import UNVERIFIED
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes
 

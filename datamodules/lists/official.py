@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from datamodules.lists.plain_pickle import parse_plain_pickle
-from datamodules.lists.text_file import read_list
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
 from fsbench.data.source import folder_of_package, read_source, with_guide
+from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
+from fsbench.datamodules.lists.text_file import read_list
 from fsbench.errors import DataError
 from fsbench.files import read_bytes
 
@@ -37,7 +37,7 @@ def missing_list(problem: str, dataset: str) -> DataError:
 
 
 def _package(dataset: str) -> str:
-    return f"datamodules.datasets.{dataset}"
+    return f"fsbench.datamodules.datasets.{dataset}"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import ast
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from datamodules.lists.official import list_folders
-from datamodules.lists.text_file import read_list
 from fsbench.data.dataset import Pair, Part
+from fsbench.datamodules.lists.official import list_folders
+from fsbench.datamodules.lists.text_file import read_list
 from fsbench.errors import DataError
 from fsbench.protocols.pfenet import ReleasedImages
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from datamodules.loading.training import base_map
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.datamodules.loading.training import base_map
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.loading import LoadingConfig, load_episode

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from datamodules.loading.augment import Augmentation
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.loading import labelled_image
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.loading.augment import Augmentation
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.transforms import RESIZES
+from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.protocols.loading import LoadingConfig, labelled_image
 from fsbench.protocols.whole_images import whole_image
 

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from datamodules.prepare.job import Job
 from fsbench.data.source import missing
+from fsbench.datamodules.prepare.job import Job
 from fsbench.files import is_file, replacing
 
 

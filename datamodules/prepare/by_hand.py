@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.prepare.job import Job
 from fsbench.data.source import missing
+from fsbench.datamodules.prepare.job import Job
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Ends of names of archives, which are read whatever they are packed with."""

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.prepare.making import OTHER_ROOT
 from fsbench.data.source import Archive
+from fsbench.datamodules.prepare.making import OTHER_ROOT
 from fsbench.download import RetryPolicy, download
 from fsbench.errors import DataError
 from fsbench.files import locked, make_folder, read_json, sha256_file, write_text

@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from datamodules.indexes.labelled_images import LabelledImages
-from datamodules.prepare.job import Job, unpublished
-from datamodules.prepare.making import discard, disk_errors, has_content, publish
-from datamodules.prepare.unpack import Place, unpack
 from fsbench.data.source import Archive, dataset_package, read_source
+from fsbench.datamodules.indexes.labelled_images import LabelledImages
+from fsbench.datamodules.prepare.job import Job, unpublished
+from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, publish
+from fsbench.datamodules.prepare.unpack import Place, unpack
 from fsbench.errors import DataError, SettingsError
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from datamodules.prepare.job import ELSEWHERE, Job
 from fsbench.data.source import folder_of_package
+from fsbench.datamodules.prepare.job import ELSEWHERE, Job
 from fsbench.download import Digest, download
 from fsbench.errors import DataError
 from fsbench.files import read_text, replacing, sha256_file

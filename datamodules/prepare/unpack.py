@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from datamodules.prepare.making import source_note
 from fsbench.data.file_digests import file_state
+from fsbench.datamodules.prepare.making import source_note
 from fsbench.download import require_space
 from fsbench.errors import DataError
 from fsbench.files import is_file, open_file, read_text, write_text

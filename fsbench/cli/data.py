@@ -7,12 +7,12 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from datamodules.check.report import Report
-from datamodules.lists.image_list import write_list
-from datamodules.prepare.job import Job, read_note
 from fsbench.config.limits import check_output_file, existing_folder, real, whole
 from fsbench.config.registry import check_known, dataset_class, dataset_package, names, task_of
 from fsbench.data.source import has_module
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.lists.image_list import write_list
+from fsbench.datamodules.prepare.job import Job, read_note
 from fsbench.download import RetryPolicy
 from fsbench.errors import SettingsError
 from fsbench.terminal import print_block, print_line
@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
-    """Bring the data set `options.dataset` into `options.root`; see `datamodules.prepare.job.Job`."""
+    """Bring the data set `options.dataset` into `options.root`; see `fsbench.datamodules.prepare.job.Job`."""
     prepare = _step(options.dataset, "prepare")
     job = Job(
         root=Path(options.root).expanduser(),

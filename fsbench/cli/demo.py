@@ -116,7 +116,7 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _add_examples(session: "TryoutSession") -> None:
     """Add the example images and their classes to a session."""
-    from datamodules.datasets.demo.classes import object_class  # only where somebody wants examples
+    from fsbench.datamodules.datasets.demo.classes import object_class  # only where somebody wants examples
 
     for number in EXAMPLE_CLASSES:
         session.add_class(f"{object_class(number).pattern} {object_class(number).shape}")
@@ -126,7 +126,7 @@ def _add_examples(session: "TryoutSession") -> None:
 
 def _example(number: int) -> tuple[str, bytes]:
     """Draw an example image: one class in turn, or both."""
-    from datamodules.datasets.demo.scenes import draw_scene
+    from fsbench.datamodules.datasets.demo.scenes import draw_scene
 
     shown = (EXAMPLE_CLASSES, EXAMPLE_CLASSES[:1], EXAMPLE_CLASSES[1:])[number % 3]
     pixels, _ = draw_scene([0, number], shown)

@@ -208,7 +208,7 @@ def describe_keys(arguments: Sequence[str]) -> str:
         "  --print_config       show all settings, and run nothing",
         "  --seed_everything N  seed of first weights and of training episodes",
     ]
-    data = value_at(values, ("data", "class_path")) or "datamodules.episodic.EpisodicDataModule"
+    data = value_at(values, ("data", "class_path")) or "fsbench.datamodules.episodic.EpisodicDataModule"
     classes = {"run": RunOptions, "data": data, "model": value_at(values, ("model", "class_path")), "trainer": Trainer}
     for group, kind in classes.items():
         found = _import_class(kind) if isinstance(kind, str) else kind
@@ -240,7 +240,7 @@ def _check_source(values: Mapping[str, Any]) -> None:
     if found is None or not issubclass(found, SegmentationIndex):
         raise SettingsError(
             f"data.source is {class_path!r}, expected the class of a data set of segmentation, such as "
-            "datamodules.datasets.pascal.PascalAll, and its folder with --data.source.root"
+            "fsbench.datamodules.datasets.pascal.PascalAll, and its folder with --data.source.root"
         )
 
 

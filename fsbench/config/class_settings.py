@@ -19,7 +19,7 @@ from fsbench.plugins import PlugIn, load_entry_point
 
 BACKBONES = {"segmentation": "dinov2_vits14", "classification": "dino_vitb16"}
 """Backbone of a method that states none, by its task; a data set's configuration may bring another."""
-_CLASSIFICATION = "datamodules.classification.ClassificationDataModule"
+_CLASSIFICATION = "fsbench.datamodules.classification.ClassificationDataModule"
 _EXPECTED = {
     "methods": "fsbench's Segmenter or Classifier",
     "data": "fsbench's SegmentationIndex or ClassificationIndex",

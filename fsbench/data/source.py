@@ -88,7 +88,7 @@ def has_module(package: str, name: str) -> bool:
 
 @cache
 def read_source(package: str) -> Source:
-    """Return the source of the data set in `package`, such as `datamodules.datasets.coco`; an empty one without a file.
+    """Return the source of the data set in `package`, such as `fsbench.datamodules.datasets.coco`; an empty one without a file.
 
     Raises:
         SettingsError: the file cannot be read or is of another form.

@@ -31,7 +31,7 @@ MODULES = (
     "fsbench.__main__",
     "fsbench.engine.forks",
     "fsbench.engine.run",
-    "datamodules.episodic",
+    "fsbench.datamodules.episodic",
 )
 """Modules that the server imports; they import the rest."""
 

@@ -1,5 +1,5 @@
 """Few-shot classification: training-free classifiers, fine-tuning, and FORT (NeurIPS 2023; `fort.md`)."""
 
-from methods.classifiers.fine_tuned import FineTuned as FineTuned
-from methods.classifiers.frozen import FrozenClassifier as FrozenClassifier
-from methods.classifiers.linear_probe import LinearProbe as LinearProbe
+from fsbench.methods.classifiers.fine_tuned import FineTuned as FineTuned
+from fsbench.methods.classifiers.frozen import FrozenClassifier as FrozenClassifier
+from fsbench.methods.classifiers.linear_probe import LinearProbe as LinearProbe

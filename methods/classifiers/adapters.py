@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
-from methods.modules.lora import insert_lora
+from fsbench.methods.modules.lora import insert_lora
 
 Tuning = Literal["full", "lora", "ssf", "vpt"]
 

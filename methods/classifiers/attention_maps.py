@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
 from fsbench.errors import SettingsError
-from methods.classifiers.adapters import PROMPTS, DeepPrompts
+from fsbench.methods.classifiers.adapters import PROMPTS, DeepPrompts
 
 
 def check_encoder(encoder: nn.Module) -> None:

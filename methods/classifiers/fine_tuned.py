@@ -2,7 +2,7 @@
 
 A pre-trained network gets a linear head that is solved from the supports' features, and is tuned on the supports for a
 few steps: all of it (FT), low-rank adapters (LoRA), scales and shifts (SSF) or prompts (VPT). FORT first finds the
-patches of the supports that matter (`methods.classifiers.fort`) and adds a loss that draws the last attention to them.
+patches of the supports that matter (`fsbench.methods.classifiers.fort`) and adds a loss that draws the last attention to them.
 After the episode every tuned number is restored.
 
 Shapes: N ways, B = N·K supports, M = N·q queries.
@@ -21,13 +21,20 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.core.classifier import Classifier, episode_rng, run_rng
 from fsbench.data.batch import ImageEpisode
 from fsbench.errors import SettingsError
-from methods.classifiers import adapters
-from methods.classifiers.attention_maps import attention_logits, check_encoder
-from methods.classifiers.class_token import read_class_token_alone
-from methods.classifiers.fort import GRADIENT_WEIGHT, PositionPrompts, check_patches, position_prompts
-from methods.classifiers.published_settings import tuning_notes
-from methods.classifiers.solvers import HeadKind, initial_head
-from methods.classifiers.tuning import LinearClassifier, Optimiser, Schedule, check_positive, fine_tune, visiting_order
+from fsbench.methods.classifiers import adapters
+from fsbench.methods.classifiers.attention_maps import attention_logits, check_encoder
+from fsbench.methods.classifiers.class_token import read_class_token_alone
+from fsbench.methods.classifiers.fort import GRADIENT_WEIGHT, PositionPrompts, check_patches, position_prompts
+from fsbench.methods.classifiers.published_settings import tuning_notes
+from fsbench.methods.classifiers.solvers import HeadKind, initial_head
+from fsbench.methods.classifiers.tuning import (
+    LinearClassifier,
+    Optimiser,
+    Schedule,
+    check_positive,
+    fine_tune,
+    visiting_order,
+)
 
 
 @dataclass(frozen=True)

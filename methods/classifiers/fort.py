@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fsbench.backbones.timm_networks import SwinTransformer
 from fsbench.errors import SettingsError
-from methods.classifiers.attention_maps import attention_and_gradient, attention_logits, check_encoder
+from fsbench.methods.classifiers.attention_maps import attention_and_gradient, attention_logits, check_encoder
 
 PositionPrompts = list[Tensor]
 """Weights of the patches: one tensor (B, N) for a ViT, one (B, W, M) for each stage of a Swin."""

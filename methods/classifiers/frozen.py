@@ -14,8 +14,8 @@ from torch import Tensor
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.data.batch import ImageEpisode
+from fsbench.methods.classifiers.solvers import Solver, classify
 from fsbench.ops.crammer_singer import crammer_singer
-from methods.classifiers.solvers import Solver, classify
 
 
 class FrozenClassifier(FeatureClassifier):

@@ -10,8 +10,8 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.core.classifier import FeatureClassifier, episode_rng
 from fsbench.data.batch import ImageEpisode
 from fsbench.errors import SettingsError
-from methods.classifiers.published_settings import tuning_notes
-from methods.classifiers.tuning import LinearClassifier, Schedule, check_positive, fine_tune, visiting_order
+from fsbench.methods.classifiers.published_settings import tuning_notes
+from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, check_positive, fine_tune, visiting_order
 
 
 class LinearProbe(FeatureClassifier):

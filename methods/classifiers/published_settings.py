@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from methods.classifiers.fort import GRADIENT_WEIGHT
+from fsbench.methods.classifiers.fort import GRADIENT_WEIGHT
 
 CUB, PETS = "cub", "pets"
 

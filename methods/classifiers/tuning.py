@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.errors import SettingsError
-from methods.classifiers.attention_maps import attention_logits
-from methods.classifiers.fort import PositionPrompts, attention_loss
+from fsbench.methods.classifiers.attention_maps import attention_logits
+from fsbench.methods.classifiers.fort import PositionPrompts, attention_loss
 
 Optimiser = Literal["sgd", "adamw"]
 

@@ -19,10 +19,10 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
-from methods.dcama.attention import POSITIONS, position_table
-from methods.dcama.head import DCAMAHead, mean_coarse_mask
-from methods.dcama.options import HeadOptions
-from methods.modules.pyramid_segmenter import OneWaySegmenter
+from fsbench.methods.dcama.attention import POSITIONS, position_table
+from fsbench.methods.dcama.head import DCAMAHead, mean_coarse_mask
+from fsbench.methods.dcama.options import HeadOptions
+from fsbench.methods.modules.pyramid_segmenter import OneWaySegmenter
 
 
 def _add_position_tables(learned: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ class DCAMA(OneWaySegmenter):
         learning_rate: constant rate of SGD with Nesterov's momentum.
         momentum, weight_decay: of SGD; the decay is a tenth of the learning rate in the paper.
         support_background, skip_scales, skip_support, attn_scales, support_pixels, heads, dropout, pe, width: see
-            `methods.dcama.options.HeadOptions`.
+            `fsbench.methods.dcama.options.HeadOptions`.
     """
 
     sees_all_shots = True

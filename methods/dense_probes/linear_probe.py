@@ -19,7 +19,7 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError
-from methods.modules.class_logits import INVALID, one_against_rest, resize_logits
+from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
 
 
 def class_shares(labels: Tensor, height: int, width: int) -> Tensor:

@@ -19,8 +19,8 @@ from fsbench.backbones.vit import patch_maps
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
-from methods.dense_probes.linear_probe import LinearProbeDense, fit, standardise
-from methods.modules.lora import insert_lora
+from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, fit, standardise
+from fsbench.methods.modules.lora import insert_lora
 
 EPSILON = 1e-3
 """AdamW's. Training begins where the classifier has no gradient but rounding, of which the usual 1e-8 would make whole

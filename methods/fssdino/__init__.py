@@ -1,5 +1,5 @@
 """FSSDINO: training-free N-way few-shot segmentation with frozen features."""
 
-from methods.fssdino.fssdino import FSSDINO
+from fsbench.methods.fssdino.fssdino import FSSDINO
 
 __all__ = ["FSSDINO"]

@@ -15,7 +15,7 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.errors import SettingsError
-from methods.fssdino.prediction import (
+from fsbench.methods.fssdino.prediction import (
     ClassMaps,
     Draws,
     class_features,
@@ -24,7 +24,7 @@ from methods.fssdino.prediction import (
     to_grid,
     to_size,
 )
-from methods.modules.class_logits import INVALID
+from fsbench.methods.modules.class_logits import INVALID
 
 
 class FSSDINO(Segmenter):

@@ -1,4 +1,4 @@
 """HMNet: hybrid Mamba network (NeurIPS 2024; `hmnet.md`), and the base learner that it is trained with."""
 
-from methods.hmnet.base_learner import BaseLearner as BaseLearner
-from methods.hmnet.hmnet import HMNet as HMNet
+from fsbench.methods.hmnet.base_learner import BaseLearner as BaseLearner
+from fsbench.methods.hmnet.hmnet import HMNet as HMNet

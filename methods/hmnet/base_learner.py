@@ -20,12 +20,12 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
+from fsbench.methods.hmnet.base_training import label_map, pixel_loss, sgd
+from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
+from fsbench.methods.modules.poly_rate import poly_schedule
+from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.metrics.episodic import SegmentationAnswer
 from fsbench.ops.first_largest import first_largest
-from methods.hmnet.base_training import label_map, pixel_loss, sgd
-from methods.modules.frozen_pspnet import FrozenTrunk
-from methods.modules.poly_rate import poly_schedule
-from methods.modules.pspnet import PSPNet
 
 log = logging.getLogger("fsbench")
 TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.data.dataset import VOID
-from methods.modules.pspnet import PSPNet
+from fsbench.methods.modules.pspnet import PSPNet
 
 
 def resized_logits(logits: Tensor, size: int) -> Tensor:

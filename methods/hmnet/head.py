@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.network import HybridMamba
-from methods.hmnet.priors import best_priors, prior_maps
-from methods.modules.base_ensemble import base_map, join, merge_layer
-from methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
-from methods.modules.maps import masked_mean, resize
-from methods.modules.pspnet import Features
-from methods.modules.stages import aligned
-from methods.modules.style import gram, gram_distance, reweight_network, shot_weights
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.hmnet.mamba.network import HybridMamba
+from fsbench.methods.hmnet.priors import best_priors, prior_maps
+from fsbench.methods.modules.base_ensemble import base_map, join, merge_layer
+from fsbench.methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
+from fsbench.methods.modules.maps import masked_mean, resize
+from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.stages import aligned
+from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
 
 PRIOR_SCALE = 10  # §4
 

@@ -19,16 +19,16 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
-from methods.hmnet.head import HMNetHead, Output
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.memory import memory_curves
-from methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_local, one_update
-from methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
-from methods.modules.frozen_pspnet import FrozenPSPNet
-from methods.modules.poly_rate import poly_rate
-from methods.modules.pspnet import Features
-from methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates, shots_of
-from methods.modules.stages import widths
+from fsbench.methods.hmnet.head import HMNetHead, Output
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.hmnet.mamba.memory import memory_curves
+from fsbench.methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_local, one_update
+from fsbench.methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
+from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
+from fsbench.methods.modules.poly_rate import poly_rate
+from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates, shots_of
+from fsbench.methods.modules.stages import widths
 
 
 class HMNet(StageSegmenter):
@@ -40,7 +40,7 @@ class HMNet(StageSegmenter):
         width: channels of the head.
         feature_side: side of the features in the head, 64 for images of 473 and 80 for 633.
         mamba: False leaves the hybrid Mamba network out (Table 3, first row).
-        blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see `methods.hmnet.mamba.config.HybridMambaConfig`.
+        blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see `fsbench.methods.hmnet.mamba.config.HybridMambaConfig`.
         bam: join the base learner's prediction (§9). False also loads checkpoints that were trained with it, and uses
             their meta learner alone (§7, the evaluation-only variant).
         shots: 1 averages the shots' style distances, as the paper says, whatever K is tested, so that one training

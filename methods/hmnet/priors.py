@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.modules.maps import masked_mean, resize
+from fsbench.methods.modules.maps import masked_mean, resize
 
 
 @dataclass

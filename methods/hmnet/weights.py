@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fsbench.core.released_format import ReleasedFormat
-from methods.modules.pspnet_weights import FROZEN
+from fsbench.methods.modules.pspnet_weights import FROZEN
 
 ENSEMBLE = ("head.gram_merge.", "head.cls_merge.", "head.kshot_rw.")
 """Prefixes of weights that exist only with the ensemble (`bam`)."""

@@ -1,5 +1,5 @@
 """Matcher: training-free segmentation by matched points that prompt SAM, and masks that are scored by transport."""
 
-from methods.matcher.matcher import Matcher
+from fsbench.methods.matcher.matcher import Matcher
 
 __all__ = ["Matcher"]

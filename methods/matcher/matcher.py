@@ -17,8 +17,7 @@ from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import SettingsError
-from fsbench.visualization.steps import Sketch, stacked_regions
-from methods.matcher.prediction import (
+from fsbench.methods.matcher.prediction import (
     Draws,
     EncodedImage,
     Prompting,
@@ -26,7 +25,8 @@ from methods.matcher.prediction import (
     segment,
     unit_tokens,
 )
-from methods.matcher.scores import Merging
+from fsbench.methods.matcher.scores import Merging
+from fsbench.visualization.steps import Sketch, stacked_regions
 
 SeedMode = Literal["independent", "per_episode"]
 

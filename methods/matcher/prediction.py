@@ -13,9 +13,9 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from fsbench.backbones.sam import Candidates, Encoding, MaskThresholds, PromptableNetwork, Prompts, without_overlap
-from methods.matcher.matching import Matches, cost_of, match_cells, matched_points, reference_foreground
-from methods.matcher.prompts import cluster_points, sample_points
-from methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
+from fsbench.methods.matcher.matching import Matches, cost_of, match_cells, matched_points, reference_foreground
+from fsbench.methods.matcher.prompts import cluster_points, sample_points
+from fsbench.methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
 
 
 @dataclass(frozen=True)

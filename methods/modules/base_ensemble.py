@@ -6,7 +6,7 @@ Shapes: b samples, n base classes, (h, w) a map.
 import torch
 from torch import Tensor, nn
 
-from methods.modules.maps import widened
+from fsbench.methods.modules.maps import widened
 
 
 def merge_layer() -> nn.Conv2d:

@@ -19,9 +19,9 @@ from fsbench.backbones.weight_files import check_keys, state_digest
 from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
+from fsbench.methods.modules.pspnet import WIDTH, Features, Kind, PSPNet
+from fsbench.methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 from fsbench.weights.table import WeightFile, weight_files
-from methods.modules.pspnet import WIDTH, Features, Kind, PSPNet
-from methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 
 ANY_CLASSES = 60  # base classes of random weights: enough for every data set of the field
 

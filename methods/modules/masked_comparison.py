@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fsbench.methods.modules.maps import masked_mean, resize, widened
+from fsbench.methods.modules.pspnet import Features
 from fsbench.ops.correlation import prior_mask
-from methods.modules.maps import masked_mean, resize, widened
-from methods.modules.pspnet import Features
 
 
 @dataclass

@@ -19,8 +19,8 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
-from methods.modules.correlation import Learner, query_features, support_features
-from methods.modules.released_config import stated_settings
+from fsbench.methods.modules.correlation import Learner, query_features, support_features
+from fsbench.methods.modules.released_config import stated_settings
 
 
 def decide(label_sums: Tensor | None, mask_sums: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -17,11 +17,11 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
 from fsbench.errors import CheckpointError, SettingsError
-from methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
-from methods.modules.maps import resize
-from methods.modules.masked_comparison import masked_layer4
-from methods.modules.pspnet import Features
-from methods.modules.stages import FrozenStages, frozen_features
+from fsbench.methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
+from fsbench.methods.modules.maps import resize
+from fsbench.methods.modules.masked_comparison import masked_layer4
+from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.stages import FrozenStages, frozen_features
 
 
 class StageSegmenter(Segmenter):

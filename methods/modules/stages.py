@@ -12,9 +12,9 @@ from fsbench.backbones.pyramid import FrozenPyramid, token_maps
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.vit import VITS, vit_tokens
 from fsbench.errors import SettingsError
-from methods.modules.frozen_pspnet import PSPNETS, TRUNKS, DilatedLayers, FrozenPSPNet, FrozenTrunk
-from methods.modules.maps import resize
-from methods.modules.pspnet import Features
+from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS, DilatedLayers, FrozenPSPNet, FrozenTrunk
+from fsbench.methods.modules.maps import resize
+from fsbench.methods.modules.pspnet import Features
 
 
 class FrozenStages(FrozenPyramid):

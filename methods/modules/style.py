@@ -6,7 +6,7 @@ Shapes: b samples, K shots, c channels.
 import torch
 from torch import Tensor, nn
 
-from methods.modules.maps import widened
+from fsbench.methods.modules.maps import widened
 
 
 def gram(x: Tensor) -> Tensor:

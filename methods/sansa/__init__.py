@@ -1,3 +1,3 @@
 """SANSA: few-shot segmentation as a short video for SAM 2 with adapters (NeurIPS 2025; `sansa.md`)."""
 
-from methods.sansa.sansa import SANSA as SANSA
+from fsbench.methods.sansa.sansa import SANSA as SANSA

@@ -21,7 +21,7 @@ from fsbench.backbones.sam2_video import (
     embed_points,
     memory_of_frames,
 )
-from methods.sansa.prompts import in_square, prompt_mask
+from fsbench.methods.sansa.prompts import in_square, prompt_mask
 
 Prompt = Tensor | PointPrompts
 """A support's prompt: its mask (D, D), or points of one frame in pixels of the image."""

@@ -21,14 +21,14 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import AnnotationStreams
 from fsbench.errors import CheckpointError, SettingsError
+from fsbench.methods.sansa.adapters import Adapters, adapter_shapes
+from fsbench.methods.sansa.losses import losses_by_video, mean_losses
+from fsbench.methods.sansa.pictures import MemoryAttention, memory_picture, prompt_picture
+from fsbench.methods.sansa.prompts import KINDS, Kind, prompt_points
+from fsbench.methods.sansa.pseudo_video import Frame, Prompt, PseudoVideo, full_size, prompted_frame
+from fsbench.methods.sansa.released import AdapterFile
 from fsbench.ops.first_largest import first_largest
 from fsbench.records.run import KnownOrNot, Supervision
-from methods.sansa.adapters import Adapters, adapter_shapes
-from methods.sansa.losses import losses_by_video, mean_losses
-from methods.sansa.pictures import MemoryAttention, memory_picture, prompt_picture
-from methods.sansa.prompts import KINDS, Kind, prompt_points
-from methods.sansa.pseudo_video import Frame, Prompt, PseudoVideo, full_size, prompted_frame
-from methods.sansa.released import AdapterFile
 
 Training = Literal["strict", "generalist"]
 SEEN = ("coco", "coco_all", "lvis", "paco_part")

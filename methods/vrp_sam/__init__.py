@@ -1,5 +1,5 @@
 """VRP-SAM: SAM prompted by a reference image and its annotation."""
 
-from methods.vrp_sam.vrp_sam import VRPSAM
+from fsbench.methods.vrp_sam.vrp_sam import VRPSAM
 
 __all__ = ["VRPSAM"]

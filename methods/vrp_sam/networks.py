@@ -10,11 +10,11 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.beside_sam import BesideSam, BesideSamConfig
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.errors import SettingsError, known_names
+from fsbench.methods.modules.frozen_pspnet import DilatedLayers, PSPNetSpec
+from fsbench.methods.modules.pspnet import Features, Trunk
+from fsbench.methods.modules.pspnet_weights import from_imagenet
+from fsbench.methods.modules.stages import FrozenStages
 from fsbench.weights.table import weight_files
-from methods.modules.frozen_pspnet import DilatedLayers, PSPNetSpec
-from methods.modules.pspnet import Features, Trunk
-from methods.modules.pspnet_weights import from_imagenet
-from methods.modules.stages import FrozenStages
 
 FIRST_DILATIONS = (1, 2)
 """Dilations of the first blocks of layers 3 and 4 of the ResNets, where PFENet's followers have 2 and 4 (§4)."""

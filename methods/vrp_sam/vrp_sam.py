@@ -19,12 +19,12 @@ from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import Annotation, AnnotationStreams, draw_annotation
 from fsbench.errors import SettingsError
+from fsbench.methods.modules.stage_segmenter import StageSegmenter, check_rates
+from fsbench.methods.modules.stages import widths
+from fsbench.methods.vrp_sam.encoder import Encoded, VisualPromptEncoder, annotated_cells
+from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
+from fsbench.methods.vrp_sam.networks import StagesAndSam, TrunkAndSam, frozen_networks
 from fsbench.records.run import Supervision
-from methods.modules.stage_segmenter import StageSegmenter, check_rates
-from methods.modules.stages import widths
-from methods.vrp_sam.encoder import Encoded, VisualPromptEncoder, annotated_cells
-from methods.vrp_sam.loss import cosine_adamw, mask_losses
-from methods.vrp_sam.networks import StagesAndSam, TrunkAndSam, frozen_networks
 
 
 class VRPSAMReleasedFormat(ReleasedFormat):

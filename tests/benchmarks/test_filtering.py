@@ -68,7 +68,7 @@ def test_ablations_show_score_and_costs_and_are_drawn(make, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_costs_are_of_each_variant_beyond_the_backbone(blocks_folder, tmp_path):
     """A step gives gradients, an episode an answer, and neither encodes an image once it was seen."""
-    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
     small = [*folder, "--data.batch_size=2", "--data.episodes=1", "--data.validation_episodes=1"]
     last = f"--config={ablations.CONFIGS / 'ablations/emat/last_layer.yaml'}"
     requests = {

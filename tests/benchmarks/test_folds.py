@@ -12,12 +12,12 @@ from benchmarks.speed import official_fold
 from benchmarks.speed.cases.folds import count_encodings
 from benchmarks.speed.harness import Measurements
 from benchmarks.speed.official_fold import OfficialFold
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.methods.prototype import Prototype
 from fsbench.tensor_cache import FeatureCache
-from methods.prototype import Prototype
 from tests.fsbench.episodes.test_evaluation_order import encoded_twice, episodes
 
 LARGE = 10**9

@@ -22,7 +22,7 @@ from benchmarks.protocols.finished import (
 from benchmarks.protocols.in_domain import check_saw_classes, forget_classes
 from benchmarks.protocols.page import PAGE, RESULTS
 from benchmarks.speed.table import BLOCK, filled, tables
-from datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import intervals
@@ -290,7 +290,7 @@ def test_a_checkpoint_that_did_not_see_the_classes_of_the_test_is_not_in_domain(
     checkpoint, runs = tmp_path / "best.ckpt", tmp_path / "runs"
     index = Folder(str(blocks_folder))
     seen = [index.class_names[number - 1] for number in index.train_classes(0)]
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
     given = ["--dataset", "demo", "--runs", str(runs), "--in-domain", f"--method=emat={checkpoint}"]
     own = {"dataset": "blocks", "fold": 0, "protocol": "fscs", "classes": seen}
     torch.save({"state_dict": {"w": torch.ones(1)}, TRAINED_ON: own}, checkpoint)
@@ -318,7 +318,7 @@ def test_a_checkpoint_of_another_fold_is_tested_without_its_classes_and_its_card
     seen = [index.class_names[number - 1] for number in index.train_classes(0)]
     told = {"dataset": "blocks", "fold": 0, "protocol": "fscs", "classes": seen}
     torch.save({"state_dict": {"w": torch.ones(1)}, TRAINED_ON: told}, tmp_path / "best.ckpt")
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
     place = ["--dataset", "demo", "--fold", "1", "--runs", str(tmp_path / "runs"), "--in-domain"]
     assert main([*place, f"--method=emat={tmp_path / 'best.ckpt'}", "--", *data]) == 0
     assert capsys.readouterr().out.strip().endswith(": mIoU 41.2, in domain")

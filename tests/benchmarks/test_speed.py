@@ -10,7 +10,7 @@ from benchmarks.speed import drawn_runs, table
 from benchmarks.speed.cases import commands, networks
 from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure, training_step
 from fsbench.backbones.pyramid_networks import PYRAMIDS
-from methods.hsnet import HSNet
+from fsbench.methods.hsnet import HSNet
 from tests.methods.small import PYRAMID, pyramid
 
 CPU = torch.device("cpu")

@@ -49,7 +49,7 @@ def test_each_setting_is_a_run_and_its_change_is_that_from_the_first(asked, caps
     ]
     assert found["SDM's, void is background (isaid_sdm)"] == ["37.0 (-1.0)"]
     assert asked[-4].extra == [
-        "--data.source=datamodules.datasets.pascal.PascalAll", "--data.source.root=data/pascal",
+        "--data.source=fsbench.datamodules.datasets.pascal.PascalAll", "--data.source.root=data/pascal",
         "--data.validation=novel", "--model.width=8", "--a=b",
     ]  # fmt: skip
 

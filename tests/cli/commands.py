@@ -18,7 +18,7 @@ def run_command(
         options: further settings, which win over those given here.
         devices: number of processes; the configuration's own if None.
     """
-    extra = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     if devices is not None:
         extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
     return ["run", *Request([method], "demo", [0], str(runs), extra=[*extra, *options]).arguments(method, 0)]

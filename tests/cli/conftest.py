@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.demo.dataset import generate
 from fsbench.cli.main import main
+from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.paths import REPOSITORY
 from tests.cli.commands import run_command
 from tests.warm import Warm
@@ -115,7 +115,7 @@ def bench_arguments(small_demo: Path) -> Callable[..., list[str]]:
     def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
         return [
             "bench", "--method", method, "--dataset", "demo", "--runs", str(runs), *FEW, "--trainer.max_epochs=2",
-            "--trainer.limit_train_batches=3", "--data.dataset=datamodules.datasets.folder.Folder",
+            "--trainer.limit_train_batches=3", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
             f"--data.dataset.root={small_demo}", *more,
         ]  # fmt: skip
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-import methods
+from fsbench import methods
 from fsbench.cli import main as cli
 from fsbench.config import registry as catalogue
 from fsbench.config.build import SuiteCLI, parse, parse_configuration

@@ -163,7 +163,7 @@ def test_options_are_checked_before_anything_starts(capsys, tmp_path, monkeypatc
     before = sorted(tmp_path.rglob("*"))
     words = arguments.split()
     if words[0] == "bench":
-        words += ["--method=prototype", "--data.dataset=datamodules.datasets.folder.Folder"]
+        words += ["--method=prototype", "--data.dataset=fsbench.datamodules.datasets.folder.Folder"]
         words += [f"--data.dataset.root={small_demo}"]
     try:
         status = command.main(words)

@@ -5,11 +5,11 @@ import json
 import pytest
 import yaml
 
-from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
 from fsbench.config.build import parse
 from fsbench.config.compose import compose, nested
 from fsbench.config.limits import check_nulls
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
 
@@ -93,7 +93,7 @@ def test_what_the_check_cannot_read_it_leaves_to_the_parser():
     for table in ({"class_path": "nomodule.X"}, {"class_path": "hello world"}, {"a": None}):
         check_nulls(Tabled, {"table": table, "kept": None, "thing": None}, "model")
     check_nulls(InWords, {"odd": None}, "model")
-    inner = {"class_path": "datamodules.datasets.folder.Folder", "init_args": {"root": None}}
+    inner = {"class_path": "fsbench.datamodules.datasets.folder.Folder", "init_args": {"root": None}}
     with pytest.raises(SettingsError, match=r"^model\.kept\.root is null"):
         check_nulls(Tabled, {"kept": inner}, "model")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.datasets.demo.classes import object_class
 from fsbench.cli.main import main
 from fsbench.config.registry import aliases, names
+from fsbench.datamodules.datasets.demo.classes import object_class
 from fsbench.errors import FsbenchError
 
 
@@ -45,8 +45,11 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--shot", "-2"], "shot is -2, expected 1 or more"),
         (["--shot", "500"], "too few images of some classes for a query and its supports ("),
         (["--setting", "partial"], "unknown setting 'partial'; there are: original, partially_augmented"),
-        (["--data.fodl=1"], "datamodules.episodic.EpisodicDataModule has no option 'fodl'; did you mean 'fold'?"),
-        (["--model.learning=1"], "methods.emat.EMAT has no option 'learning'; did you mean 'learning_rate'?"),
+        (
+            ["--data.fodl=1"],
+            "fsbench.datamodules.episodic.EpisodicDataModule has no option 'fodl'; did you mean 'fold'?",
+        ),
+        (["--model.learning=1"], "fsbench.methods.emat.EMAT has no option 'learning'; did you mean 'learning_rate'?"),
         (["--data.workers=many"], "data.workers: expected a whole number; found many"),
         (["--run.tf32=foo"], "run.tf32: expected true or false or 'convolutions' or 'matmul'; found foo"),
         (["--model.learning_rate=x"], "model.learning_rate: expected a number; found x"),
@@ -55,12 +58,12 @@ def refused(capsys, tmp_path, monkeypatch):
         (["--model.support_side=6"], "support_side is 6, expected a multiple of 4"),
         (["--ckpt", "nowhere.ckpt"], "no checkpoint at nowhere.ckpt"),
         (["--fold", "0,1", "--ckpt", "one.ckpt"], "one checkpoint for 2 folds: each fold needs its own"),
-        (["--lists", "lists"], "datamodules.datasets.demo.Demo has no option 'lists'; there are: root, seed"),
+        (["--lists", "lists"], "fsbench.datamodules.datasets.demo.Demo has no option 'lists'; there are: root, seed"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_settings(refused, small_demo, arguments, expected):
-    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     if "--dataset" not in arguments:
         arguments = [*folder, *arguments]
     assert expected in refused("bench", "--method", "emat", *arguments)
@@ -69,7 +72,7 @@ def test_settings(refused, small_demo, arguments, expected):
 @pytest.mark.parametrize("method", ["emat", "cst", "dcama", "hsnet"])
 def test_more_shots_in_training_than_the_authors_train_with(refused, small_demo, method):
     """Before, further supports were drawn, and the loss looked at the first."""
-    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     message = refused("bench", "--method", method, "--data.training_shot=2", *folder)
     name = "HSNet" if method == "hsnet" else method.upper()
     assert f"data.training_shot is 2, but {name} trains 1-shot, as its authors do; expected data.training_shot: 1" in (
@@ -78,7 +81,7 @@ def test_more_shots_in_training_than_the_authors_train_with(refused, small_demo,
 
 
 def test_a_support_side_whose_pooling_leaves_tokens_out(refused, small_demo):
-    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     message = refused("bench", "--method", "cst", "--model.support_side=20", *folder)
     assert "support_side is 20, whose pooling would leave tokens out; expected 12 (CST*, CST of 2023), 18" in message
 
@@ -124,26 +127,26 @@ def test_an_unwritable_folder(refused, small_demo, tmp_path):
 
 
 def test_a_checkpoint_of_another_method(refused, tmp_path, small_demo):
-    from methods.cst import cst_learner
+    from fsbench.methods.cst import cst_learner
 
     state = {f"learner.{k}": v for k, v in cst_learner(24, 12).state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "cst.ckpt")
     message = refused(
-        "bench", "--method", "emat", "--ckpt", "cst.ckpt", "--data.dataset=datamodules.datasets.folder.Folder",
+        "bench", "--method", "emat", "--ckpt", "cst.ckpt", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
         f"--data.dataset.root={small_demo}",
     )  # fmt: skip
     assert "cst.ckpt cannot be used with this model" in message and "missing: learner." in message
 
 
 def test_a_checkpoint_that_was_trained_on_the_test_classes(refused, tmp_path, small_demo):
-    from methods.cst import cst_learner
+    from fsbench.methods.cst import cst_learner
 
     state = {f"learner.{k}": v for k, v in cst_learner(24, 12).state_dict().items()}
     names = [object_class(number).name for number in range(1, 16)]
     torch.save(
         {"state_dict": state, "fsbench_data": {"dataset": "demo", "fold": 0, "classes": names}}, tmp_path / "0.ckpt"
     )
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     message = refused("bench", "--method", "cst", "--fold", "1", "--ckpt", "0.ckpt", *data)
     assert "was trained on fold 0 of demo" in message and "novel classes of fold 1" in message
 
@@ -155,11 +158,11 @@ def test_a_checkpoint_that_was_trained_on_the_test_classes(refused, tmp_path, sm
         (["--devices", "0"], "devices is 0, expected their number"),
         (["--data.episodes=-1"], "episodes is -1, expected 1 or more"),
         (["--weights", "random:x"], "weights are 'random:x', expected a file, random or random:SEED"),
-        (["--model=methods.nope.Nope"], "model: "),
+        (["--model=fsbench.methods.nope.Nope"], "model: "),
     ],
 )
 def test_values_out_of_range(refused, small_demo, arguments, expected):
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     assert expected in refused("bench", "--method", "emat", *data, *arguments)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.prepare.list_files import list_files
+from fsbench.datamodules.prepare.list_files import list_files
 from tests.web import Web, serve
 
 

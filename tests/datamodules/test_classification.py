@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.classification import ClassificationDataModule
-from datamodules.datasets.imagefolder import ImageFolder
 from fsbench.data.batch import ImageEpisode
+from fsbench.datamodules.classification import ClassificationDataModule
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
 
 WAYS, IMAGES = 5, 20
 

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
-from datamodules.loading import distributed as shares_module
-from datamodules.loading.distributed import ContiguousDistributedSampler
 from fsbench.data import decoding
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_image
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.loading import distributed as shares_module
+from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
 from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError, SettingsError, user_message
 from fsbench.files import fingerprint

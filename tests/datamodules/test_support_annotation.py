@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco.index import CLASS_NAMES
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
 from fsbench.data.transforms import RESIZES
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.experiment import Experiment
 from fsbench.errors import SettingsError
+from fsbench.methods.prototype import Prototype
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.protocols.segmentation import load_segmentation
-from methods.prototype import Prototype
 
 SIDE = 56
 

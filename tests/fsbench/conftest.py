@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from datamodules.datasets.folder import Folder
 from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.metrics.classification import ClassificationResult

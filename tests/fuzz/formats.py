@@ -21,15 +21,15 @@ import polars as pl
 import yaml
 from PIL import Image
 
-from datamodules.datasets.folder.description import read_description
-from datamodules.datasets.pascal.sbd import read_segmentation as read_sbd
-from datamodules.indexes.class_folders import rows
-from datamodules.indexes.mask_folder import read_names
-from datamodules.lists.image_list import read_list
-from datamodules.prepare.unpack import unpack
 from fsbench.data.coco_json import read_instances
 from fsbench.data.image_io import read_label_map, read_pixels
 from fsbench.data.rle import encode_ways
+from fsbench.datamodules.datasets.folder.description import read_description
+from fsbench.datamodules.datasets.pascal.sbd import read_segmentation as read_sbd
+from fsbench.datamodules.indexes.class_folders import rows
+from fsbench.datamodules.indexes.mask_folder import read_names
+from fsbench.datamodules.lists.image_list import read_list
+from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest, read_manifest
 from fsbench.episodes.task import EpisodeTask

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from datamodules.lists.official import checksums
 from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
+from fsbench.datamodules.lists.official import checksums
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
 from fsbench.metrics.episodic import count

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.modules.masked_comparison import masked_layer4
-from methods.modules.pspnet import Features
+from fsbench.methods.modules.masked_comparison import masked_layer4
+from fsbench.methods.modules.pspnet import Features
 from tests.goldens.harness import EXACT, Case, relative
 from tests.goldens.hashed import hash_values
 

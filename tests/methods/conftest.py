@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.vit import VITS
 from fsbench.config.compose import compose
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.experiment import build_experiment
 from fsbench.weights.table import WeightFile
 from tests.methods.small import PYRAMID, TINY

@@ -4,10 +4,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.pyramid_networks import PyramidNet
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.weights.table import WeightFile
 
 TINY = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)

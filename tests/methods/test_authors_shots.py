@@ -6,15 +6,15 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.config.request import Request
 from fsbench.core.method import AuthorsShots
 from fsbench.engine.experiment import build_experiment
-from methods.bam import BAM
-from methods.emat import EMAT
-from methods.hmnet import HMNet
-from methods.matcher import Matcher
-from methods.persam import PerSAM
-from methods.pfenet import PFENet
-from methods.prototype import Prototype
-from methods.sam3_canvas import SAM3Canvas
-from methods.vrp_sam import VRPSAM
+from fsbench.methods.bam import BAM
+from fsbench.methods.emat import EMAT
+from fsbench.methods.hmnet import HMNet
+from fsbench.methods.matcher import Matcher
+from fsbench.methods.persam import PerSAM
+from fsbench.methods.pfenet import PFENet
+from fsbench.methods.prototype import Prototype
+from fsbench.methods.sam3_canvas import SAM3Canvas
+from fsbench.methods.vrp_sam import VRPSAM
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_without_a_base_learner_hmnet_has_no_weights_of_shots():
 def test_an_ensemble_of_single_shots_is_within_a_rule_for_one(monkeypatch, blocks_folder):
     monkeypatch.setattr(Prototype, "authors_shots", AuthorsShots((1,), "more are averaged here"))
 
-    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
 
     def beyond(*extra):
         request = Request(["prototype"], "demo", shot=3, extra=[*folder, "--data.episodes=2", *extra])

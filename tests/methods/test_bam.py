@@ -8,7 +8,7 @@ from fsbench.backbones.pyramid import VIT_SCALE
 from fsbench.backbones.vit import vit_tokens
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.errors import CheckpointError
-from methods.bam import BAM
+from fsbench.methods.bam import BAM
 from tests.methods.small import data, episode
 
 

@@ -6,7 +6,7 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.contract.episodes import segmentation_episode
-from methods.blind import Blind, border, centre_mask, otsu_threshold, saliency, saliency_mask
+from fsbench.methods.blind import Blind, border, centre_mask, otsu_threshold, saliency, saliency_mask
 
 
 def blind(**settings) -> Blind:

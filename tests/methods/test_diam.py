@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.diam import Adaptation, Classifiers, adapt, adapt_plainly, make_task, same_bits, without_void
+from fsbench.methods.diam import Adaptation, Classifiers, adapt, adapt_plainly, make_task, same_bits, without_void
 
 
 def drawn(images: int, seed: int = 0):

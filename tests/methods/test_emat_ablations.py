@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fsbench.backbones.base import BackboneConfig
-from methods.emat import EMAT
+from fsbench.methods.emat import EMAT
 from tests.methods.small import data, episode
 
 

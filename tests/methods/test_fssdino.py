@@ -7,9 +7,9 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.contract.episodes import segmentation_episode
-from methods.fssdino import FSSDINO
-from methods.fssdino.fssdino import class_masks
-from methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes
+from fsbench.methods.fssdino import FSSDINO
+from fsbench.methods.fssdino.fssdino import class_masks
+from fsbench.methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes
 
 
 def method(**settings: object) -> FSSDINO:

@@ -7,7 +7,7 @@ import torch
 
 from fsbench.backbones.vit_and_sam import ViTAndSamConfig
 from fsbench.contract.episodes import segmentation_episode
-from methods.gf_sam import (
+from fsbench.methods.gf_sam import (
     GFSAM,
     Gated,
     Prior,

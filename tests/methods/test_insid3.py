@@ -11,9 +11,8 @@ from fsbench.config.compose import compose
 from fsbench.contract.episodes import segmentation_episode
 from fsbench.engine.experiment import build_experiment
 from fsbench.errors import SettingsError
-from fsbench.weights.table import WeightFile
-from methods import insid3
-from methods.insid3 import (
+from fsbench.methods import insid3
+from fsbench.methods.insid3 import (
     INSID3,
     cluster_cells,
     debias,
@@ -23,6 +22,7 @@ from methods.insid3 import (
     position_projector,
     unit,
 )
+from fsbench.weights.table import WeightFile
 
 CHANNELS, SIDE = 12, 8
 

@@ -13,10 +13,10 @@ from fsbench.config.request import Request
 from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
-from methods.matcher import Matcher
-from methods.matcher.matching import match_cells, matched_points, reference_foreground
-from methods.matcher.prompts import cluster_points, sample_points
-from methods.matcher.scores import MaskScores, Merging, choose_masks, mask_cells, score_masks
+from fsbench.methods.matcher import Matcher
+from fsbench.methods.matcher.matching import match_cells, matched_points, reference_foreground
+from fsbench.methods.matcher.prompts import cluster_points, sample_points
+from fsbench.methods.matcher.scores import MaskScores, Merging, choose_masks, mask_cells, score_masks
 
 SIDE = 64
 FEW = {"sample_range": (1, 2), "max_iterations": 3, "use_points": True, "topk_scores_threshold": 0.9}

@@ -5,7 +5,7 @@ import torch
 
 from fsbench.backbones.sam import Prompts, SamConfig
 from fsbench.contract.episodes import segmentation_episode
-from methods.persam import (
+from fsbench.methods.persam import (
     PerSAM,
     PerSAMF,
     Refined,

@@ -3,7 +3,7 @@
 import torch
 
 from fsbench.backbones.base import BackboneConfig
-from methods.pfenet import PFENet, bin_sides
+from fsbench.methods.pfenet import PFENet, bin_sides
 from tests.methods.small import data, episode, fit
 
 

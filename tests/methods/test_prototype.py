@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
-from methods.prototype import (
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.methods.prototype import (
     Prototype,
     build_prototypes,
     cell_weights,

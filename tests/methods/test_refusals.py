@@ -15,27 +15,27 @@ from fsbench.backbones.sam3 import FrozenSam3, Sam3NetConfig
 from fsbench.backbones.seggpt import FrozenSegGPT
 from fsbench.backbones.vit_and_sam import ViTAndSamConfig
 from fsbench.errors import CheckpointError, SettingsError
-from methods.bam import BAM
-from methods.blind import Blind
-from methods.classifiers.fine_tuned import FineTuned
-from methods.classifiers.fort import position_prompts, weighted_focus
-from methods.dcama.dcama import DCAMA
-from methods.dcama.head import DCAMAHead
-from methods.dcama.options import HeadOptions
-from methods.dense_probes import LinearProbeDense, LoraProbeDense
-from methods.fssdino import FSSDINO
-from methods.gf_sam import GFSAM
-from methods.hmnet.base_learner import BaseLearner
-from methods.hmnet.hmnet import HMNet
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.insid3 import INSID3
-from methods.matcher import Matcher
-from methods.persam import PerSAM, PerSAMF
-from methods.pfenet import PFENet, bin_sides
-from methods.sam3_canvas import SAM3Canvas
-from methods.sansa import SANSA
-from methods.seggpt import SegGPT
-from methods.vrp_sam import VRPSAM
+from fsbench.methods.bam import BAM
+from fsbench.methods.blind import Blind
+from fsbench.methods.classifiers.fine_tuned import FineTuned
+from fsbench.methods.classifiers.fort import position_prompts, weighted_focus
+from fsbench.methods.dcama.dcama import DCAMA
+from fsbench.methods.dcama.head import DCAMAHead
+from fsbench.methods.dcama.options import HeadOptions
+from fsbench.methods.dense_probes import LinearProbeDense, LoraProbeDense
+from fsbench.methods.fssdino import FSSDINO
+from fsbench.methods.gf_sam import GFSAM
+from fsbench.methods.hmnet.base_learner import BaseLearner
+from fsbench.methods.hmnet.hmnet import HMNet
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.insid3 import INSID3
+from fsbench.methods.matcher import Matcher
+from fsbench.methods.persam import PerSAM, PerSAMF
+from fsbench.methods.pfenet import PFENet, bin_sides
+from fsbench.methods.sam3_canvas import SAM3Canvas
+from fsbench.methods.sansa import SANSA
+from fsbench.methods.seggpt import SegGPT
+from fsbench.methods.vrp_sam import VRPSAM
 from tests.methods.hmnet.small import on_pspnet, on_vit
 
 DEMO = BackboneConfig("demo", "random:1")

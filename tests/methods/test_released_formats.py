@@ -6,10 +6,10 @@ import torch
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.beside_sam import BesideSamConfig
 from fsbench.errors import CheckpointError
-from methods.bam import BAM
-from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from methods.pfenet import PFENet
-from methods.vrp_sam import VRPSAM
+from fsbench.methods.bam import BAM
+from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
+from fsbench.methods.pfenet import PFENet
+from fsbench.methods.vrp_sam import VRPSAM
 
 DILATED = BackboneConfig("dilated_vgg16", "random")
 

@@ -25,7 +25,15 @@ from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.label_maps import largest_part_box
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
-from methods.sam3_canvas import VISUAL, SAM3Canvas, canvas_box, cut_query, draw_canvas, many_shot_slots, one_shot_slots
+from fsbench.methods.sam3_canvas import (
+    VISUAL,
+    SAM3Canvas,
+    canvas_box,
+    cut_query,
+    draw_canvas,
+    many_shot_slots,
+    one_shot_slots,
+)
 
 pytest.importorskip("transformers")
 

@@ -21,10 +21,10 @@ from fsbench.contract.episodes import segmentation_episode
 from fsbench.data.support_annotation import AnnotationStreams
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError, NumericsError
-from methods.sansa import SANSA
-from methods.sansa.adapters import Adapter
-from methods.sansa.losses import losses_by_video, video_losses
-from methods.sansa.prompts import largest_box, merged_boxes, prompt_mask, prompt_points
+from fsbench.methods.sansa import SANSA
+from fsbench.methods.sansa.adapters import Adapter
+from fsbench.methods.sansa.losses import losses_by_video, video_losses
+from fsbench.methods.sansa.prompts import largest_box, merged_boxes, prompt_mask, prompt_points
 from tests.goldens.kinds.sansa import official_names
 
 pytest.importorskip("transformers")

@@ -6,19 +6,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco_all import CocoAll
-from datamodules.datasets.isaid.index import Isaid, Isaid512
-from datamodules.datasets.pascal import Pascal
-from datamodules.datasets.pascal.all_classes import PascalAll
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.hub_networks import new_network
 from fsbench.backbones.seggpt import SEGGPTS, FrozenSegGPT
 from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, normalise
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.isaid.index import Isaid, Isaid512
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.datasets.pascal.all_classes import PascalAll
 from fsbench.errors import CheckpointError
-from methods.seggpt import WHITE, SegGPT, nearest_colour, paint_mask, palette
+from fsbench.methods.seggpt import WHITE, SegGPT, nearest_colour, paint_mask, palette
 
 pytest.importorskip("transformers")
 

@@ -5,10 +5,10 @@ import torch
 
 from fsbench.backbones.beside_sam import BesideSamConfig
 from fsbench.contract.episodes import segmentation_episode
-from methods.modules.pspnet import Trunk
-from methods.vrp_sam import VRPSAM
-from methods.vrp_sam.encoder import pseudo_mask, pseudo_mask_plain
-from methods.vrp_sam.loss import mask_losses
+from fsbench.methods.modules.pspnet import Trunk
+from fsbench.methods.vrp_sam import VRPSAM
+from fsbench.methods.vrp_sam.encoder import pseudo_mask, pseudo_mask_plain
+from fsbench.methods.vrp_sam.loss import mask_losses
 from tests.methods.small import data
 
 pytest.importorskip("transformers")

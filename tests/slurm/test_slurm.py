@@ -43,7 +43,7 @@ def equal(record: Record, whole: Record) -> None:
 
 def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
     """With the records of the same grid on this machine; a job that fails is reported; no accounts are said once."""
-    extra = ["--data.episodes=6", "--data.workers=0", "--data.dataset=datamodules.datasets.folder.Folder"]
+    extra = ["--data.episodes=6", "--data.workers=0", "--data.dataset=fsbench.datamodules.datasets.folder.Folder"]
     given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0, 1], "data_roots": {"demo": str(small_demo)}}
     (tmp_path / "good.yaml").write_text(yaml.safe_dump(given | {"extra": extra}))
     bad = given | {"methods": ["emat"], "folds": [0], "extra": [*extra, "--trainer.limit_train_batches=0"]}

@@ -21,12 +21,12 @@ from torch.utils.data import default_collate
 from torchvision import transforms
 
 from benchmarks.speed.harness import Case, sample_folder
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.pascal import Pascal
-from datamodules.episodic import EpisodicDataModule
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.transforms import BY_PIL, resize_image
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.protocols.draws import draw_episode

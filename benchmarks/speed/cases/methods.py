@@ -16,7 +16,7 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.engine.cost.method_cost import noise_episode
 from fsbench.engine.experiment import build_experiment
-from methods.modules.stage_segmenter import StageSegmenter
+from fsbench.methods.modules.stage_segmenter import StageSegmenter
 
 
 def episode_cases(

@@ -16,11 +16,11 @@ from fsbench.backbones.base import BackboneConfig, FrozenBackbone, NetworkPrecis
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.pyramid_networks import block_features, build_pyramid_network
 from fsbench.backbones.vit import VITS, FrozenViT
+from fsbench.methods.hsnet import HSNet
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.correlation import hyper_correlation
 from fsbench.ops.kept_correlation import EPSILON, resize_mask, unit
 from fsbench.ops.plane_norm import GroupNormReLU
-from methods.hsnet import HSNet
 
 
 def precision_cases(
@@ -48,8 +48,8 @@ def plain_formulas() -> Iterator[None]:
     with (
         mock.patch.object(CenterPivotConv4d, "forward", CenterPivotConv4d.reference),
         mock.patch.object(GroupNormReLU, "forward", GroupNormReLU.reference),
-        mock.patch("methods.hsnet.keep_correlation", hyper_correlation),
-        mock.patch("methods.hsnet.unit", lambda x: x),  # of the query, which `hyper_correlation` divides
+        mock.patch("fsbench.methods.hsnet.keep_correlation", hyper_correlation),
+        mock.patch("fsbench.methods.hsnet.unit", lambda x: x),  # of the query, which `hyper_correlation` divides
     ):
         yield
 

@@ -1,5 +1,5 @@
 """FGVC-Aircraft."""
 
-from datamodules.datasets.aircraft.index import Aircraft
+from fsbench.datamodules.datasets.aircraft.index import Aircraft
 
 __all__ = ["Aircraft"]

@@ -1,8 +1,8 @@
 """Prepare FGVC-Aircraft."""
 
-from datamodules.datasets.aircraft import Aircraft
-from datamodules.prepare.job import Job
-from datamodules.prepare.labelled_images import prepare_images
+from fsbench.datamodules.datasets.aircraft import Aircraft
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.labelled_images import prepare_images
 
 
 def prepare(job: Job) -> list[str]:

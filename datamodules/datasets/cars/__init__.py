@@ -1,5 +1,5 @@
 """Stanford Cars."""
 
-from datamodules.datasets.cars.index import Cars
+from fsbench.datamodules.datasets.cars.index import Cars
 
 __all__ = ["Cars"]

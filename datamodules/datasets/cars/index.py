@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from datamodules.indexes.class_folders import by_class
-from datamodules.indexes.labelled_images import LabelledImages
+from fsbench.datamodules.indexes.class_folders import by_class
+from fsbench.datamodules.indexes.labelled_images import LabelledImages
 from fsbench.errors import DataError
 from fsbench.files.arrays import read_matlab
 

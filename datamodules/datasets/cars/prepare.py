@@ -1,8 +1,8 @@
 """Prepare Stanford Cars."""
 
-from datamodules.datasets.cars import Cars
-from datamodules.prepare.job import Job
-from datamodules.prepare.labelled_images import prepare_images
+from fsbench.datamodules.datasets.cars import Cars
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.labelled_images import prepare_images
 
 
 def prepare(job: Job) -> list[str]:

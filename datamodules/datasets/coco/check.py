@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from datamodules.check.lists import check_lists, derived_pairs
-from datamodules.check.media import check_files
-from datamodules.check.report import Report, some
-from datamodules.datasets.coco import Coco
-from datamodules.lists.official import default_lists
+from fsbench.datamodules.check.lists import check_lists, derived_pairs
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.lists.official import default_lists
 from fsbench.episodes.settings import SIZE_BINS
 
 _IMAGES = {"train2014": 82783, "val2014": 40504}

@@ -1,6 +1,6 @@
 """COCO-20i under the protocol fscs."""
 
-from datamodules.datasets.coco.index import Coco
+from fsbench.datamodules.datasets.coco.index import Coco
 from fsbench.protocols.fscs import Augmentation
 
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from datamodules.indexes.views import SEPARATOR, view_photo
 from fsbench.data.coco_json import annotation_errors
 from fsbench.data.segmentations import union_mask
+from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
+from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
 from fsbench.episodes.episode import Episode
 from fsbench.errors import DataError
 from fsbench.files import read_json, sha256_file

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from datamodules.indexes.views import SEPARATOR, view_photo
 from fsbench.data.large_objects import LargeObjects, read_large_objects
+from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
+from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
 from fsbench.errors import DataError
 from fsbench.protocols.fssdino import LargeObjectImages, LargeObjectTest
 

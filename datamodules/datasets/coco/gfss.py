@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
-from datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
 from fsbench.data.dataset import DERIVED
+from fsbench.datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
+from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
 from fsbench.files import read_text
 from fsbench.protocols.generalised import ValidationImages, list_sha256
 

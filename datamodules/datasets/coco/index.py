@@ -7,15 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from datamodules.indexes.official import OfficialIndex
-from datamodules.indexes.views import view_photo
-from datamodules.lists.official import default_lists
-from datamodules.lists.pfenet import MIN_PIXELS
-from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.coco_instances import Instances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
 from fsbench.data.source import dataset_package, missing
+from fsbench.datamodules.indexes.official import OfficialIndex
+from fsbench.datamodules.indexes.views import view_photo
+from fsbench.datamodules.lists.official import default_lists
+from fsbench.datamodules.lists.pfenet import MIN_PIXELS
+from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.errors import DataError
 
 _NAMES = (

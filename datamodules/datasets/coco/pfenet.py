@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
-from datamodules.indexes.official_images import OfficialImageLists
-from datamodules.lists.pfenet import find_image_list
 from fsbench.data.dataset import Part
+from fsbench.datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
+from fsbench.datamodules.indexes.official_images import OfficialImageLists
+from fsbench.datamodules.lists.pfenet import find_image_list
 from fsbench.protocols.pfenet import ImageLists, ReleasedImages
 
 

@@ -6,17 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.coco import Coco
-from datamodules.prepare.job import Job
-from datamodules.prepare.label_images import write_label_map
-from datamodules.prepare.list_files import provide_lists
-from datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
-from datamodules.prepare.unpack import unpack
 from fsbench.data.source import Archive, read_source
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.label_images import write_label_map
+from fsbench.datamodules.prepare.list_files import provide_lists
+from fsbench.datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
+from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.errors import DataError
 from fsbench.files import is_file, read_text, sha256_file, write_text
 
-_ARCHIVES = read_source("datamodules.datasets.coco").archives
+_ARCHIVES = read_source("fsbench.datamodules.datasets.coco").archives
 IMAGES = {folder: _ARCHIVES[f"{folder}.zip"] for folder in Coco.image_folders}
 ANNOTATIONS = _ARCHIVES["annotations_trainval2014.zip"]
 RENDERED = "rendered-from.txt"
@@ -25,7 +25,7 @@ RENDERED = "rendered-from.txt"
 
 def prepare(job: Job) -> list[str]:
     """Make `<root>/{train2014,val2014,annotations}` and the lists; returns remarks for the user."""
-    remarks = provide_lists(job, "datamodules.datasets.coco")
+    remarks = provide_lists(job, "fsbench.datamodules.datasets.coco")
     provide_parts(job, Coco.image_folders)
     return remarks
 

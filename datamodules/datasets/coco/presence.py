@@ -1,6 +1,6 @@
 """COCO under the protocol presence: crowds, and objects that others cover, are not absent."""
 
-from datamodules.datasets.coco.index import Coco
+from fsbench.datamodules.datasets.coco.index import Coco
 from fsbench.protocols.presence import KnownAbsence
 
 

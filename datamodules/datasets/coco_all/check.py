@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from datamodules.check.lists import check_lists, derived_pairs
-from datamodules.check.report import Report
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco.check import PAIRS_OF_CLASSES, check_parts
-from datamodules.datasets.coco_all import CocoAll
-from datamodules.lists.official import default_lists
+from fsbench.datamodules.check.lists import check_lists, derived_pairs
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.coco.check import PAIRS_OF_CLASSES, check_parts
+from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.lists.official import default_lists
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

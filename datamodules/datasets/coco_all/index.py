@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from datamodules.lists.official import joined_origin, read_official, verdict
 from fsbench.data.dataset import Pair, PairList, Part
+from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
+from fsbench.datamodules.lists.official import joined_origin, read_official, verdict
 from fsbench.errors import SettingsError
 
 

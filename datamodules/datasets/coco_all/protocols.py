@@ -1,6 +1,6 @@
 """Lists and rules of single protocols for COCO's 80 classes in one fold: none of those of COCO-20i."""
 
-from datamodules.datasets.coco_all.index import CocoAll
+from fsbench.datamodules.datasets.coco_all.index import CocoAll
 from fsbench.protocols.fss_sam3 import BoxTest
 from fsbench.protocols.fssdino import LargeObjectTest
 from fsbench.protocols.generalised import ValidationImages

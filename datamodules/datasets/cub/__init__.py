@@ -1,5 +1,5 @@
 """CUB-200-2011."""
 
-from datamodules.datasets.cub.index import Cub
+from fsbench.datamodules.datasets.cub.index import Cub
 
 __all__ = ["Cub"]

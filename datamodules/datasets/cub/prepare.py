@@ -1,8 +1,8 @@
 """Prepare CUB-200-2011."""
 
-from datamodules.datasets.cub import Cub
-from datamodules.prepare.job import Job
-from datamodules.prepare.labelled_images import prepare_images
+from fsbench.datamodules.datasets.cub import Cub
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.labelled_images import prepare_images
 
 
 def prepare(job: Job) -> list[str]:

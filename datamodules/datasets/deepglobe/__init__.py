@@ -1,5 +1,5 @@
 """DeepGlobe Land Cover 2018."""
 
-from datamodules.datasets.deepglobe.index import DeepGlobe
+from fsbench.datamodules.datasets.deepglobe.index import DeepGlobe
 
 __all__ = ["DeepGlobe"]

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from datamodules.check.listed_masks import check_listed
-from datamodules.check.report import Report
-from datamodules.datasets.deepglobe.index import DeepGlobe
-from datamodules.indexes.binary_masks import file_stem
+from fsbench.datamodules.check.listed_masks import check_listed
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.deepglobe.index import DeepGlobe
+from fsbench.datamodules.indexes.binary_masks import file_stem
 
 CROPS = 5666
 """Crops that PATNet's paper counts."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from datamodules.indexes.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
 
 CLASS_NAMES = ("agriculture", "urban", "rangeland", "forest", "water", "barren")
 INNER_FOLDERS = ("Deepglobe", "Deepglobe/04_train_cat", "04_train_cat")

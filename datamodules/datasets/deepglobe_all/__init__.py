@@ -1,5 +1,5 @@
 """DeepGlobe Land Cover 2018 with all of its crops."""
 
-from datamodules.datasets.deepglobe_all.index import DeepGlobeAll
+from fsbench.datamodules.datasets.deepglobe_all.index import DeepGlobeAll
 
 __all__ = ["DeepGlobeAll"]

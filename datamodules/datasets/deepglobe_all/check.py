@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from datamodules.check.listed_masks import check_listed
-from datamodules.check.report import Report
-from datamodules.datasets.deepglobe_all.index import DeepGlobeAll
+from fsbench.datamodules.check.listed_masks import check_listed
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.deepglobe_all.index import DeepGlobeAll
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

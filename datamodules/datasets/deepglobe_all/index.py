@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from datamodules.datasets.deepglobe.index import DeepGlobe
+from fsbench.datamodules.datasets.deepglobe.index import DeepGlobe
 
 
 class DeepGlobeAll(DeepGlobe):

@@ -1,7 +1,7 @@
 """Prepare DeepGlobe with all of its crops."""
 
-from datamodules.datasets.deepglobe.prepare import prepare_crops
-from datamodules.prepare.job import Job
+from fsbench.datamodules.datasets.deepglobe.prepare import prepare_crops
+from fsbench.datamodules.prepare.job import Job
 
 
 def prepare(job: Job) -> list[str]:

@@ -5,6 +5,6 @@ minute. From small to large: `shapes` and `patterns` -> `classes`, `paint` -> `c
 demo's ViT is pre-trained on other classes of the same generator (`benchmarks.demo_backbone`). Nothing imports torch.
 """
 
-from datamodules.datasets.demo.index import Demo, DemoImages
+from fsbench.datamodules.datasets.demo.index import Demo, DemoImages
 
 __all__ = ["Demo", "DemoImages"]

@@ -5,8 +5,8 @@ from functools import cache
 
 import numpy as np
 
-from datamodules.datasets.demo.patterns import PATTERNS
-from datamodules.datasets.demo.shapes import SHAPES
+from fsbench.datamodules.datasets.demo.patterns import PATTERNS
+from fsbench.datamodules.datasets.demo.shapes import SHAPES
 
 DEMO_CLASSES = 20
 """Number of classes of the demo, numbered from 1."""
@@ -27,8 +27,8 @@ class ObjectClass:
 
     Attributes:
         number: the class number, from 1.
-        shape: key of `datamodules.datasets.demo.shapes.SHAPES`.
-        pattern: key of `datamodules.datasets.demo.patterns.PATTERNS`.
+        shape: key of `fsbench.datamodules.datasets.demo.shapes.SHAPES`.
+        pattern: key of `fsbench.datamodules.datasets.demo.patterns.PATTERNS`.
         periods: periods of the texture per radius.
         hue: hue of the first color in [0, 1), which instances vary widely.
         hue_step: distance to the second color's hue.

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from datamodules.datasets.demo.classes import DEMO_CLASSES, object_class
-from datamodules.datasets.demo.scenes import draw_scene
-from datamodules.datasets.demo.whole_folder import STAMP, first_line, own_folder, write_whole
+from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES, object_class
+from fsbench.datamodules.datasets.demo.scenes import draw_scene
+from fsbench.datamodules.datasets.demo.whole_folder import STAMP, first_line, own_folder, write_whole
 
 VERSION = 1
 """Version of the files; a change that alters them raises it, and they are generated in another folder."""

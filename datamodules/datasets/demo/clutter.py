@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datamodules.datasets.demo.paint import (
+from fsbench.datamodules.datasets.demo.paint import (
     Colors,
     Pose,
     Stencil,
@@ -14,8 +14,8 @@ from datamodules.datasets.demo.paint import (
     texture,
     two_tone,
 )
-from datamodules.datasets.demo.patterns import PATTERNS
-from datamodules.datasets.demo.shapes import SHAPES, Outline, blob
+from fsbench.datamodules.datasets.demo.patterns import PATTERNS
+from fsbench.datamodules.datasets.demo.shapes import SHAPES, Outline, blob
 
 
 def ground(rng: np.random.RandomState, height: int, width: int) -> np.ndarray:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from datamodules.datasets.demo import classification
-from datamodules.datasets.demo.dataset import TRAIN, VAL, demo_folder, generate, is_current
-from datamodules.datasets.folder import Folder
-from datamodules.datasets.imagefolder import ImageFolder
 from fsbench.data.dataset import Drawn
+from fsbench.datamodules.datasets.demo import classification
+from fsbench.datamodules.datasets.demo.dataset import TRAIN, VAL, demo_folder, generate, is_current
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
 
 
 class Demo(Folder, Drawn):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.datasets.demo.patterns import Pattern
-from datamodules.datasets.demo.shapes import REACH, Outline
+from fsbench.datamodules.datasets.demo.patterns import Pattern
+from fsbench.datamodules.datasets.demo.shapes import REACH, Outline
 
 Window = tuple[slice, slice]
 Colors = tuple[np.ndarray, np.ndarray]

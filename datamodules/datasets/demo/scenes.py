@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datamodules.datasets.demo.classes import ObjectClass, object_class
-from datamodules.datasets.demo.clutter import ground, place_distractor, scatter
-from datamodules.datasets.demo.paint import Colors, Pose, Stencil, hsv, lay, stencil, texture
-from datamodules.datasets.demo.patterns import PATTERNS
-from datamodules.datasets.demo.shapes import SHAPES, unit_area
+from fsbench.datamodules.datasets.demo.classes import ObjectClass, object_class
+from fsbench.datamodules.datasets.demo.clutter import ground, place_distractor, scatter
+from fsbench.datamodules.datasets.demo.paint import Colors, Pose, Stencil, hsv, lay, stencil, texture
+from fsbench.datamodules.datasets.demo.patterns import PATTERNS
+from fsbench.datamodules.datasets.demo.shapes import SHAPES, unit_area
 
 VOID = 255
 SIDES = (112, 161)

@@ -3,10 +3,10 @@
 from collections import Counter
 from pathlib import Path
 
-from datamodules.check.media import check_files, report_absent
-from datamodules.check.report import Report
-from datamodules.datasets.folder import Folder
-from datamodules.indexes.mask_folder import read_names
+from fsbench.datamodules.check.media import check_files, report_absent
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.protocols.lists import pair_list
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.indexes.mask_folder import MaskFolder, read_names
 from fsbench.data.dataset import Part
+from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
 from fsbench.errors import DataError
 
 DESCRIPTION = "folds.yaml"
@@ -22,7 +22,7 @@ class Folder(MaskFolder):
     """
 
     def __init__(self, root: str):
-        from datamodules.datasets.folder.description import (
+        from fsbench.datamodules.datasets.folder.description import (
             read_description,  # pydantic and yaml are needed for folders only
         )
 

@@ -1,6 +1,6 @@
 """A folder under the protocol presence."""
 
-from datamodules.datasets.folder.index import Folder
+from fsbench.datamodules.datasets.folder.index import Folder
 from fsbench.protocols.presence import CompleteLabelMaps, KnownAbsence
 
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from datamodules.check.media import check_files
-from datamodules.check.report import Report, some
-from datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, Fss1000, class_files, class_folder
-from datamodules.datasets.fss1000.lists import PARTS, SIZES, read_splits
-from datamodules.lists.official import OFFICIAL, default_lists
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, Fss1000, class_files, class_folder
+from fsbench.datamodules.datasets.fss1000.lists import PARTS, SIZES, read_splits
+from fsbench.datamodules.lists.official import OFFICIAL, default_lists
 from fsbench.protocols.lists import pair_list
 
 _CLASSES = 1000

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from datamodules.datasets.fss1000.lists import PARTS, SIZES, Splits, draw_splits, read_splits
-from datamodules.indexes.binary_masks import BinaryMasks
-from datamodules.lists.official import default_lists
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, QuerySampling
 from fsbench.data.source import missing
+from fsbench.datamodules.datasets.fss1000.lists import PARTS, SIZES, Splits, draw_splits, read_splits
+from fsbench.datamodules.indexes.binary_masks import BinaryMasks
+from fsbench.datamodules.lists.official import default_lists
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
 

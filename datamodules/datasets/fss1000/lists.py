@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, list_folders, missing_list
-from datamodules.lists.text_file import read_list
+from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, list_folders, missing_list
+from fsbench.datamodules.lists.text_file import read_list
 from fsbench.errors import DataError
 
 PARTS = ("trn", "val", "test")

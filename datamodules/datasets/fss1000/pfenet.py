@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from datamodules.datasets.fss1000.index import Fss1000
 from fsbench.data.dataset import Part
+from fsbench.datamodules.datasets.fss1000.index import Fss1000
 from fsbench.errors import SettingsError
 from fsbench.protocols.pfenet import ImageLists
 

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, INNER_FOLDERS
-from datamodules.prepare.by_hand import find_archive
-from datamodules.prepare.job import Job, incomplete, unpublished
-from datamodules.prepare.list_files import provide_lists
-from datamodules.prepare.making import making_place, publish
-from datamodules.prepare.unpack import unpack
+from fsbench.datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, INNER_FOLDERS
+from fsbench.datamodules.prepare.by_hand import find_archive
+from fsbench.datamodules.prepare.job import Job, incomplete, unpublished
+from fsbench.datamodules.prepare.list_files import provide_lists
+from fsbench.datamodules.prepare.making import making_place, publish
+from fsbench.datamodules.prepare.unpack import unpack
 
 ARCHIVES = tuple(
     f"{stem}{suffix}"
@@ -25,7 +25,7 @@ def prepare(job: Job) -> list[str]:
 
     Returns remarks for the user.
     """
-    remarks = provide_lists(job, "datamodules.datasets.fss1000")
+    remarks = provide_lists(job, "fsbench.datamodules.datasets.fss1000")
     folders = (job.root, *(job.root / inner for inner in INNER_FOLDERS))
     if not any(any(folder.glob("*/[0-9]*.jpg")) for folder in folders):
         archive = find_archive(job, ARCHIVES, "FSS-1000", __package__)

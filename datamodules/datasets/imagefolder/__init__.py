@@ -1,5 +1,5 @@
 """Anybody's folder with a folder of images for each class."""
 
-from datamodules.datasets.imagefolder.index import ImageFolder
+from fsbench.datamodules.datasets.imagefolder.index import ImageFolder
 
 __all__ = ["ImageFolder"]

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from datamodules.check.lists import check_lists, derived_pairs
-from datamodules.check.media import check_files
-from datamodules.check.report import Report
-from datamodules.datasets.isaid import Isaid
-from datamodules.lists.official import default_lists
+from fsbench.datamodules.check.lists import check_lists, derived_pairs
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.lists.official import default_lists
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

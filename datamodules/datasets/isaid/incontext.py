@@ -1,6 +1,6 @@
 """iSAID-5i under the protocol incontext: a test asks for each pair of its list once."""
 
-from datamodules.datasets.isaid.index import Isaid
+from fsbench.datamodules.datasets.isaid.index import Isaid
 from fsbench.protocols.incontext import EachPairOnce
 
 

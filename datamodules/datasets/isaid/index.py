@@ -5,12 +5,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from datamodules.indexes.mask_folder import MaskFolder
-from datamodules.indexes.official import FoldwiseTrainingLists
-from datamodules.lists.official import default_lists
-from datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.data.dataset import Part, QuerySampling
 from fsbench.data.source import missing
+from fsbench.datamodules.indexes.mask_folder import MaskFolder
+from fsbench.datamodules.indexes.official import FoldwiseTrainingLists
+from fsbench.datamodules.lists.official import default_lists
+from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.errors import DataError, SettingsError, known_names
 
 CLASS_NAMES = (

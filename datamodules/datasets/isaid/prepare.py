@@ -1,8 +1,8 @@
 """Prepare iSAID-5i: the authors' lists beside their patches, which no program can fetch."""
 
-from datamodules.datasets.isaid import Isaid
-from datamodules.prepare.job import Job
-from datamodules.prepare.list_files import provide_lists
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.list_files import provide_lists
 
 
 def prepare(job: Job) -> list[str]:
@@ -11,6 +11,6 @@ def prepare(job: Job) -> list[str]:
     Raises:
         DataError: the patches are not there, or the lists are not to be had.
     """
-    remarks = provide_lists(job, "datamodules.datasets.isaid")
+    remarks = provide_lists(job, "fsbench.datamodules.datasets.isaid")
     Isaid(str(job.root), lists=[])
     return remarks

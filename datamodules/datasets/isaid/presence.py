@@ -1,6 +1,6 @@
 """iSAID-5i under the protocol presence."""
 
-from datamodules.datasets.isaid.index import Isaid
+from fsbench.datamodules.datasets.isaid.index import Isaid
 from fsbench.protocols.presence import CompleteLabelMaps, KnownAbsence
 
 

@@ -1,5 +1,5 @@
 """ISIC 2018 Task 1."""
 
-from datamodules.datasets.isic.index import Isic
+from fsbench.datamodules.datasets.isic.index import Isic
 
 __all__ = ["Isic"]

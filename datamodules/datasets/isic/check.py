@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from datamodules.check.listed_masks import check_listed
-from datamodules.check.report import Report
-from datamodules.datasets.isic.index import NUMBERINGS, Isic, lesion_classes, numbering_of
+from fsbench.datamodules.check.listed_masks import check_listed
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.isic.index import NUMBERINGS, Isic, lesion_classes, numbering_of
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from datamodules.indexes.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
 from fsbench.errors import DataError
 from fsbench.files import read_text
 

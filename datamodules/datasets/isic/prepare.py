@@ -3,13 +3,13 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.isic.index import IMAGES, MASKS, NUMBERINGS, lesion_classes
-from datamodules.prepare.job import Job, incomplete, unpublished
-from datamodules.prepare.making import has_content, making_place, publish
-from datamodules.prepare.unpack import unpack
 from fsbench.data.source import read_source
+from fsbench.datamodules.datasets.isic.index import IMAGES, MASKS, NUMBERINGS, lesion_classes
+from fsbench.datamodules.prepare.job import Job, incomplete, unpublished
+from fsbench.datamodules.prepare.making import has_content, making_place, publish
+from fsbench.datamodules.prepare.unpack import unpack
 
-ARCHIVES = read_source("datamodules.datasets.isic").archives
+ARCHIVES = read_source("fsbench.datamodules.datasets.isic").archives
 
 
 def prepare(job: Job) -> list[str]:

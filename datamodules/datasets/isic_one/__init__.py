@@ -1,5 +1,5 @@
 """ISIC 2018 Task 1 as one class."""
 
-from datamodules.datasets.isic_one.index import IsicOne
+from fsbench.datamodules.datasets.isic_one.index import IsicOne
 
 __all__ = ["IsicOne"]

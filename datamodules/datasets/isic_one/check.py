@@ -1,5 +1,5 @@
 """Check a folder of ISIC 2018 Task 1, which serves for one class as for three."""
 
-from datamodules.datasets.isic.check import check
+from fsbench.datamodules.datasets.isic.check import check
 
 __all__ = ["check"]

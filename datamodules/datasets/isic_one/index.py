@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from datamodules.datasets.isic.index import Isic, Numbering
+from fsbench.datamodules.datasets.isic.index import Isic, Numbering
 
 
 class IsicOne(Isic):

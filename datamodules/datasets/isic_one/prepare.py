@@ -1,5 +1,5 @@
 """Prepare ISIC 2018 Task 1, whose folder serves for one class as for three."""
 
-from datamodules.datasets.isic.prepare import prepare
+from fsbench.datamodules.datasets.isic.prepare import prepare
 
 __all__ = ["prepare"]

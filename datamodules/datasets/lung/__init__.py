@@ -1,5 +1,5 @@
 """Chest X-rays with masks of the lungs."""
 
-from datamodules.datasets.lung.index import Lung
+from fsbench.datamodules.datasets.lung.index import Lung
 
 __all__ = ["Lung"]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from datamodules.check.listed_masks import check_listed
-from datamodules.check.report import Report
-from datamodules.datasets.lung.index import Lung
-from datamodules.datasets.lung.prepare import SHENZHEN
+from fsbench.datamodules.check.listed_masks import check_listed
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.lung.index import Lung
+from fsbench.datamodules.datasets.lung.prepare import SHENZHEN
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

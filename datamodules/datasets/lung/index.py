@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from datamodules.indexes.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
 
 IMAGES, MASKS = "CXR_png", "masks"
 

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.lung.index import IMAGES, MASKS
-from datamodules.prepare.by_hand import find_archive
-from datamodules.prepare.job import Job, incomplete, unpublished
-from datamodules.prepare.making import has_content, making_place, publish
-from datamodules.prepare.unpack import unpack
+from fsbench.datamodules.datasets.lung.index import IMAGES, MASKS
+from fsbench.datamodules.prepare.by_hand import find_archive
+from fsbench.datamodules.prepare.job import Job, incomplete, unpublished
+from fsbench.datamodules.prepare.making import has_content, making_place, publish
+from fsbench.datamodules.prepare.unpack import unpack
 
 ARCHIVES = ("chest-xray-masks-and-labels.zip", "archive.zip", "LungSegmentation.zip", "Lung Segmentation.zip")
 """File names under which the archive is known."""

@@ -1,5 +1,5 @@
 """Chest X-rays of both hospitals with masks of the lungs."""
 
-from datamodules.datasets.lung_all.index import LungAll
+from fsbench.datamodules.datasets.lung_all.index import LungAll
 
 __all__ = ["LungAll"]

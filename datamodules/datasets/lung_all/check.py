@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from datamodules.check.listed_masks import check_listed
-from datamodules.check.report import Report
-from datamodules.datasets.lung.prepare import EVERY
-from datamodules.datasets.lung_all.index import LungAll
+from fsbench.datamodules.check.listed_masks import check_listed
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.lung.prepare import EVERY
+from fsbench.datamodules.datasets.lung_all.index import LungAll
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

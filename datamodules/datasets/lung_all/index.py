@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from datamodules.datasets.lung.index import Lung
+from fsbench.datamodules.datasets.lung.index import Lung
 
 
 class LungAll(Lung):

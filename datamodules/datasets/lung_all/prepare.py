@@ -1,7 +1,7 @@
 """Prepare the chest X-rays of both hospitals."""
 
-from datamodules.datasets.lung.prepare import EVERY, prepare_images
-from datamodules.prepare.job import Job
+from fsbench.datamodules.datasets.lung.prepare import EVERY, prepare_images
+from fsbench.datamodules.prepare.job import Job
 
 
 def prepare(job: Job) -> list[str]:

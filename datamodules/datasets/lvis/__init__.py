@@ -1,7 +1,7 @@
 """LVIS-92i."""
 
-from datamodules.datasets.lvis.incontext import LvisEpisodes
-from datamodules.datasets.lvis.index import Lvis
-from datamodules.datasets.lvis.presence import LvisAbsence
+from fsbench.datamodules.datasets.lvis.incontext import LvisEpisodes
+from fsbench.datamodules.datasets.lvis.index import Lvis
+from fsbench.datamodules.datasets.lvis.presence import LvisAbsence
 
 __all__ = ["Lvis", "LvisAbsence", "LvisEpisodes"]

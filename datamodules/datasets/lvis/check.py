@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from datamodules.check.report import Report, some
-from datamodules.check.views import LoggedRuns, check_annotations, check_episodes, check_views, draw_test
-from datamodules.datasets.lvis import Lvis
-from datamodules.datasets.lvis.index import FILE
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.check.views import LoggedRuns, check_annotations, check_episodes, check_views, draw_test
+from fsbench.datamodules.datasets.lvis import Lvis
+from fsbench.datamodules.datasets.lvis.index import FILE
 from fsbench.episodes.task import EpisodeTask
 from fsbench.files import is_file
 

@@ -1,8 +1,8 @@
 """Lvis under the protocol incontext: the rule that its episodes are drawn by."""
 
-from datamodules.datasets.lvis.index import Lvis
-from datamodules.indexes.view_episodes import ViewEpisodes
-from datamodules.indexes.views import SEPARATOR
+from fsbench.datamodules.datasets.lvis.index import Lvis
+from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
+from fsbench.datamodules.indexes.views import SEPARATOR
 from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, episodes_by_turns, every_tenth
 
 

@@ -6,11 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.datasets.lvis.own_file import FILE as OWN_FILE
-from datamodules.datasets.lvis.own_file import OwnFile, Verified, read_own_file
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, other_version, require_parts, view_photo
-from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.source import missing
+from fsbench.datamodules.datasets.lvis.own_file import FILE as OWN_FILE
+from fsbench.datamodules.datasets.lvis.own_file import OwnFile, Verified, read_own_file
+from fsbench.datamodules.indexes.views import (
+    SEPARATOR,
+    AnnotatedMask,
+    ViewIndex,
+    other_version,
+    require_parts,
+    view_photo,
+)
+from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.errors import DataError
 from fsbench.protocols.incontext import every_tenth
 

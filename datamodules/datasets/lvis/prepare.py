@@ -2,14 +2,14 @@
 
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.lvis.index import FILE, OWN_FILE, Lvis
-from datamodules.prepare.authors_files import take_file
-from datamodules.prepare.by_hand import archive_at_hand
-from datamodules.prepare.coco_photos import provide_photos
-from datamodules.prepare.job import Job
-from datamodules.prepare.making import making_place, publish
-from datamodules.prepare.unpack import unpack
 from fsbench.data.source import missing
+from fsbench.datamodules.datasets.lvis.index import FILE, OWN_FILE, Lvis
+from fsbench.datamodules.prepare.authors_files import take_file
+from fsbench.datamodules.prepare.by_hand import archive_at_hand
+from fsbench.datamodules.prepare.coco_photos import provide_photos
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.making import making_place, publish
+from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.errors import DataError
 from fsbench.files import is_file
 

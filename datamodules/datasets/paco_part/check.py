@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from datamodules.check.report import Report
-from datamodules.check.views import LoggedRuns, check_views
-from datamodules.datasets.paco_part import PacoPart
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.check.views import LoggedRuns, check_views
+from fsbench.datamodules.datasets.paco_part import PacoPart
 
 LOGGED = LoggedRuns(classes={1: (79, 82, 66, 76)}, episodes=(2500,) * 4)
 

@@ -1,7 +1,7 @@
 """PacoPart under the protocol incontext: the rule that its episodes are drawn by."""
 
-from datamodules.datasets.paco_part.index import PacoPart
-from datamodules.indexes.view_episodes import ViewEpisodes
+from fsbench.datamodules.datasets.paco_part.index import PacoPart
+from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
 from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, episodes_of_objects
 
 

@@ -6,9 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, other_version, require_parts, view_photo
-from datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.data.disk_cache import load_json, save_json
+from fsbench.datamodules.indexes.views import (
+    SEPARATOR,
+    AnnotatedMask,
+    ViewIndex,
+    other_version,
+    require_parts,
+    view_photo,
+)
+from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.errors import DataError
 from fsbench.files import sha256_file
 

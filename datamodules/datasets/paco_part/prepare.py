@@ -1,9 +1,9 @@
 """Prepare PACO-Part: COCO's photos of 2017 beside the authors' annotation files."""
 
-from datamodules.datasets.paco_part.index import FILES, PacoPart
-from datamodules.prepare.authors_files import take_file
-from datamodules.prepare.coco_photos import provide_photos
-from datamodules.prepare.job import Job
+from fsbench.datamodules.datasets.paco_part.index import FILES, PacoPart
+from fsbench.datamodules.prepare.authors_files import take_file
+from fsbench.datamodules.prepare.coco_photos import provide_photos
+from fsbench.datamodules.prepare.job import Job
 
 
 def prepare(job: Job) -> list[str]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
 
-from datamodules.datasets.pascal.index import CLASS_NAMES, Pascal
-from datamodules.indexes.official import OfficialIndex
-from datamodules.lists.official import joined_origin
 from fsbench.data.dataset import Pair, PairList
+from fsbench.datamodules.datasets.pascal.index import CLASS_NAMES, Pascal
+from fsbench.datamodules.indexes.official import OfficialIndex
+from fsbench.datamodules.lists.official import joined_origin
 
 
 class PascalAll(Pascal):

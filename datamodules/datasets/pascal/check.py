@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from datamodules.check.lists import check_lists, split_list
-from datamodules.check.media import check_files, report_absent
-from datamodules.check.report import Report
-from datamodules.datasets.pascal import Pascal
-from datamodules.indexes.mask_folder import read_names
-from datamodules.lists.official import default_lists
 from fsbench.data.dataset import Pair
+from fsbench.datamodules.check.lists import check_lists, split_list
+from fsbench.datamodules.check.media import check_files, report_absent
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.indexes.mask_folder import read_names
+from fsbench.datamodules.lists.official import default_lists
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.files import is_file
 from fsbench.protocols.lists import pair_list

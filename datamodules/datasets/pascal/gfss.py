@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from datamodules.datasets.pascal.index import Pascal
-from datamodules.lists.official import OFFICIAL
 from fsbench.data.dataset import DERIVED
+from fsbench.datamodules.datasets.pascal.index import Pascal
+from fsbench.datamodules.lists.official import OFFICIAL
 from fsbench.protocols.generalised import ValidationImages, list_sha256
 
 ORDER_SHA256 = "25cdf9026986ab18d9c235d458f2b39bc44a29b801f3371624a22011bcee980c"

@@ -7,14 +7,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from datamodules.datasets.pascal.lists import MIN_SAMPLES, set_samples
-from datamodules.indexes.mask_folder import MaskFolder, read_names
-from datamodules.indexes.official import FoldwiseTrainingLists
-from datamodules.lists.official import default_lists
-from datamodules.lists.pfenet import MIN_PIXELS
-from datamodules.lists.pixel_counts import count_labels
 from fsbench.data.dataset import VOID, Pair, Part, QuerySampling
 from fsbench.data.source import missing
+from fsbench.datamodules.datasets.pascal.lists import MIN_SAMPLES, set_samples
+from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
+from fsbench.datamodules.indexes.official import FoldwiseTrainingLists
+from fsbench.datamodules.lists.official import default_lists
+from fsbench.datamodules.lists.pfenet import MIN_PIXELS
+from fsbench.datamodules.lists.pixel_counts import count_labels
 from fsbench.errors import DataError
 
 _NAMES = (

@@ -4,17 +4,17 @@ import shutil
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from datamodules.datasets.pascal.index import SBD_TRAIN
-from datamodules.datasets.pascal.sbd import convert
-from datamodules.prepare.job import Job
-from datamodules.prepare.list_files import provide_lists
-from datamodules.prepare.making import discard, disk_errors, has_content, publish
-from datamodules.prepare.unpack import unpack
 from fsbench.data.source import read_source
+from fsbench.datamodules.datasets.pascal.index import SBD_TRAIN
+from fsbench.datamodules.datasets.pascal.sbd import convert
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.list_files import provide_lists
+from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, publish
+from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.errors import DataError
 from fsbench.files import replacing
 
-_ARCHIVES = read_source("datamodules.datasets.pascal").archives
+_ARCHIVES = read_source("fsbench.datamodules.datasets.pascal").archives
 VOC, SBD = _ARCHIVES["VOCtrainval_11-May-2012.tar"], _ARCHIVES["benchmark.tgz"]
 PARTS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 """Folders of the VOC archive that are unpacked."""
@@ -25,11 +25,11 @@ SBD_UNPACKED = ".sbd.making"
 
 
 def prepare(job: Job) -> list[str]:
-    """Make `<root>/VOC2012` as `datamodules.datasets.pascal` reads it; steps whose result is present are left out.
+    """Make `<root>/VOC2012` as `fsbench.datamodules.datasets.pascal` reads it; steps whose result is present are left out.
 
     Returns remarks for the user.
     """
-    remarks = provide_lists(job, "datamodules.datasets.pascal")
+    remarks = provide_lists(job, "fsbench.datamodules.datasets.pascal")
     folders = (job.root, job.root / "VOC2012", job.root / "VOCdevkit/VOC2012")
     voc = next((folder for folder in folders if (folder / "JPEGImages").is_dir()), job.root / "VOC2012")
     with disk_errors(voc):

@@ -1,6 +1,6 @@
 """PASCAL under the protocol presence."""
 
-from datamodules.datasets.pascal.index import Pascal
+from fsbench.datamodules.datasets.pascal.index import Pascal
 from fsbench.protocols.presence import CompleteLabelMaps, KnownAbsence
 
 

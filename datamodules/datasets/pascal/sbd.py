@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.prepare.label_images import write_label_map
+from fsbench.datamodules.prepare.label_images import write_label_map
 from fsbench.errors import DataError
 from fsbench.files.arrays import read_matlab
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from datamodules.check.report import Report
-from datamodules.check.views import LoggedRuns, check_views
-from datamodules.datasets.pascal_part import PascalPart
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.check.views import LoggedRuns, check_views
+from fsbench.datamodules.datasets.pascal_part import PascalPart
 
 LOGGED = LoggedRuns(classes={1: (31, 4, 5, 16)}, episodes=(2500, 959, 2500, 2500))
 

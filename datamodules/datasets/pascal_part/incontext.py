@@ -1,7 +1,7 @@
 """PascalPart under the protocol incontext: the rule that its episodes are drawn by."""
 
-from datamodules.datasets.pascal_part.index import PascalPart
-from datamodules.indexes.view_episodes import ViewEpisodes
+from fsbench.datamodules.datasets.pascal_part.index import PascalPart
+from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
 from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, episodes_of_parts
 
 

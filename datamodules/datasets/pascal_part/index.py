@@ -5,8 +5,15 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, other_version, require_parts, view_photo
 from fsbench.data.source import missing
+from fsbench.datamodules.indexes.views import (
+    SEPARATOR,
+    AnnotatedMask,
+    ViewIndex,
+    other_version,
+    require_parts,
+    view_photo,
+)
 from fsbench.errors import DataError
 from fsbench.files import read_json
 

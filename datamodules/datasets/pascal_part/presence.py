@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from datamodules.datasets.pascal_part.index import PascalPart
-from datamodules.indexes.views import listed_views
 from fsbench.data.dataset import PairList
+from fsbench.datamodules.datasets.pascal_part.index import PascalPart
+from fsbench.datamodules.indexes.views import listed_views
 from fsbench.episodes.header import Classes
 from fsbench.protocols.presence import KnownAbsence
 

@@ -1,5 +1,5 @@
 """Oxford-IIIT Pet."""
 
-from datamodules.datasets.pets.index import Pets
+from fsbench.datamodules.datasets.pets.index import Pets
 
 __all__ = ["Pets"]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from datamodules.check.labelled_images import check_images
-from datamodules.check.report import Report
-from datamodules.datasets.pets import Pets
+from fsbench.datamodules.check.labelled_images import check_images
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.pets import Pets
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

@@ -1,8 +1,8 @@
 """Prepare Oxford-IIIT Pet."""
 
-from datamodules.datasets.pets import Pets
-from datamodules.prepare.job import Job
-from datamodules.prepare.labelled_images import prepare_images
+from fsbench.datamodules.datasets.pets import Pets
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.labelled_images import prepare_images
 
 
 def prepare(job: Job) -> list[str]:

@@ -1,5 +1,5 @@
 """Places365-Standard."""
 
-from datamodules.datasets.places.index import Places
+from fsbench.datamodules.datasets.places.index import Places
 
 __all__ = ["Places"]

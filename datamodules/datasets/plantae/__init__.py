@@ -1,5 +1,5 @@
 """The plants of iNaturalist 2018."""
 
-from datamodules.datasets.plantae.index import Plantae
+from fsbench.datamodules.datasets.plantae.index import Plantae
 
 __all__ = ["Plantae"]

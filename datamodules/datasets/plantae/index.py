@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from datamodules.indexes.class_folders import below_folders, class_folders, require_images
-from datamodules.indexes.labelled_images import LabelledImages
+from fsbench.datamodules.indexes.class_folders import below_folders, class_folders, require_images
+from fsbench.datamodules.indexes.labelled_images import LabelledImages
 from fsbench.errors import DataError
 from fsbench.files import read_json
 

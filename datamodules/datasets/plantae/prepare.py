@@ -1,8 +1,8 @@
 """Prepare the plants of iNaturalist 2018."""
 
-from datamodules.datasets.plantae import Plantae
-from datamodules.prepare.job import Job
-from datamodules.prepare.labelled_images import prepare_images
+from fsbench.datamodules.datasets.plantae import Plantae
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.labelled_images import prepare_images
 
 
 def prepare(job: Job) -> list[str]:

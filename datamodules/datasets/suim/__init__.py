@@ -1,5 +1,5 @@
 """SUIM."""
 
-from datamodules.datasets.suim.index import Suim
+from fsbench.datamodules.datasets.suim.index import Suim
 
 __all__ = ["Suim"]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from datamodules.check.listed_masks import check_listed
-from datamodules.check.report import Report
-from datamodules.datasets.suim.index import Suim
+from fsbench.datamodules.check.listed_masks import check_listed
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.datasets.suim.index import Suim
 
 MASKS = 3859
 """Masks with foreground that ABCDFSS states."""

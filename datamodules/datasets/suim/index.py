@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from datamodules.indexes.binary_masks import ListedMasks, file_stem
+from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
 
 IMAGES, MASKS = "images", "masks"
 CLASS_NAMES = {

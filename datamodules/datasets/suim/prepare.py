@@ -6,12 +6,12 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from datamodules.datasets.suim.index import IMAGES, MASKS
-from datamodules.prepare.by_hand import archive_at_hand, find_archive
-from datamodules.prepare.job import Job, incomplete, unpublished
-from datamodules.prepare.making import discard, has_content, making_place, publish
-from datamodules.prepare.unpack import unpack
 from fsbench.data.image_io import read_image
+from fsbench.datamodules.datasets.suim.index import IMAGES, MASKS
+from fsbench.datamodules.prepare.by_hand import archive_at_hand, find_archive
+from fsbench.datamodules.prepare.job import Job, incomplete, unpublished
+from fsbench.datamodules.prepare.making import discard, has_content, making_place, publish
+from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.errors import DataError
 from fsbench.files import replacing
 

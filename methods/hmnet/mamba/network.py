@@ -8,8 +8,8 @@ Shapes: b samples, C model width, S feature side.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.ss2d import SS2D
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.hmnet.mamba.ss2d import SS2D
 
 
 class Mlp(nn.Module):

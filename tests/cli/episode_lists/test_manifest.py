@@ -94,7 +94,7 @@ def test_diff(build, capsys):
         (["--seed", "3"], "protocol fscs seeds episodes by their index; found test seed 3"),
         (["--protocol", "hsnte"], "unknown protocol 'hsnte'; there are: bam, bam_gfss, cdfss, "),
         (["--dataset", "ade"], "unknown data set 'ade'"),
-        (["--lists", "somewhere"], "datamodules.datasets.folder.Folder has no option 'lists'; there are: root"),
+        (["--lists", "somewhere"], "fsbench.datamodules.datasets.folder.Folder has no option 'lists'; there are: root"),
         (["--out", "m.txt"], "--out is m.txt, expected a name that ends in .jsonl or .jsonl.gz"),
     ],
 )

@@ -308,7 +308,7 @@ def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support
     (photos / "m.jpg").unlink()
     configs = [f"--config={file}" for file in config_files("emat", "demo")]
     own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]
-    dataset = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    dataset = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     experiment = build_experiment(compose([*configs, *own, *dataset]))
     checkpoint = tmp_path / "runs" / "mine" / "checkpoints" / "best.ckpt"
     checkpoint.parent.mkdir(parents=True)

@@ -42,7 +42,7 @@ def made(small_demo, tmp_path_factory):
     def make(method: str, *options: str) -> Record:
         if (method, options) not in runs:
             extra = ["--data.episodes=6", "--data.workers=0", "--data.empty_masks=false", "--trainer.accelerator=cpu",
-                     "--trainer.enable_progress_bar=false", "--data.dataset=datamodules.datasets.folder.Folder",
+                     "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={small_demo}", *options]  # fmt: skip
             given = Request([method], "demo", [0], str(folder), extra=extra).arguments(method, 0)
             experiment = build_experiment(compose(given))

@@ -37,7 +37,7 @@ def test_print_config_shows_everything(capsys):
     assert stopped.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["model"]["init_args"]["learning_rate"] == 1e-3
-    assert config["data"]["init_args"]["dataset"]["class_path"] == "datamodules.datasets.demo.Demo"
+    assert config["data"]["init_args"]["dataset"]["class_path"] == "fsbench.datamodules.datasets.demo.Demo"
     assert config["trainer"]["max_epochs"] and config["seed_everything"] == 0
 
 

@@ -21,7 +21,7 @@ HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_
 
 def experiment(small_demo, *extra, method="dcama"):
     arguments = Request([method], "demo", [0], shot=2, extra=extra).arguments(method, 0)
-    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     return build_experiment(compose([*arguments, *folder, "--data.episodes=4", "--data.validation_episodes=4"]))
 
 
@@ -118,6 +118,6 @@ def test_wandb_accepts_the_sweep():
 def test_one_pass_is_for_methods_that_see_all_shots(plain, small_demo, capsys):
     assert experiment(small_demo, "--run.nshot_strategy=one_pass").folder == plain.folder
     arguments = ["bench", "--method", "emat", "--dataset", "demo", "--run.nshot_strategy", "one_pass"]
-    folder = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     assert main([*arguments, *folder]) == 2
     assert "nshot_strategy is one_pass, but emat takes one shot at a time" in capsys.readouterr().err

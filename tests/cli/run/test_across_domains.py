@@ -22,7 +22,7 @@ TRAINED = ["--data.validation_episodes=3", "--trainer.max_epochs=1", "--trainer.
 @pytest.mark.slow
 def test_a_method_is_trained_on_pascal_tested_elsewhere_and_held_against_a_blind_baseline(warm, tmp_path):
     roots = {name: prepare_drawn(tmp_path, name) for name in ("isic", "pascal")}
-    source = ["--data.source=datamodules.datasets.pascal.PascalAll", f"--data.source.root={roots['pascal']}"]
+    source = ["--data.source=fsbench.datamodules.datasets.pascal.PascalAll", f"--data.source.root={roots['pascal']}"]
     place = ["--dataset", "isic", "--data-root", str(roots["isic"]), "--runs", str(tmp_path / "runs")]
     asked = ["--method", "hsnet,blind_saliency", "--backbone", "demo", "--data.validation=source", *source, *SMALL]
     done = warm("bench", *asked, *place, *TRAINED)
@@ -63,7 +63,7 @@ def test_the_grid_names_five_targets_and_one_source():
     assert {cell.protocol for cell in cells} == {"cdfss"} and {cell.request.shot for cell in cells} == {1, 5}
     for cell in cells:
         values = cell.configuration(CONFIGS).values["data"]["init_args"]
-        assert values["source"]["class_path"] == "datamodules.datasets.pascal.PascalAll"
+        assert values["source"]["class_path"] == "fsbench.datamodules.datasets.pascal.PascalAll"
         assert values["source"]["init_args"] == {"root": "data/pascal"} and values["validation"] == "source"
 
 
@@ -81,7 +81,7 @@ def test_a_stored_source_of_a_foreign_class_is_not_loaded(tmp_path, capsys):
     """A config.yaml may be anybody's; `source` is a class, so that it is held to the same rule as `dataset`."""
     for source in ("os.system", {"class_path": "subprocess.Popen", "init_args": {"args": "true"}}):
         config = tmp_path / "config.yaml"
-        data = {"class_path": "datamodules.episodic.EpisodicDataModule", "init_args": {"source": source}}
+        data = {"class_path": "fsbench.datamodules.episodic.EpisodicDataModule", "init_args": {"source": source}}
         config.write_text(json.dumps({"trainer": {}, "data": data}))
         with pytest.raises(SettingsError, match="which is none of fsbench's"):
             parse_stored(config)

@@ -102,7 +102,7 @@ def cells(small_demo, tmp_path_factory):
     def arguments(method: str, protocol: str) -> list[str]:
         options = [o for o in METHODS[method] if protocol == "fscs" or not o.startswith(ONLY_FSCS)]
         extra = ["--data.episodes=7", "--data.validation_episodes=1",
-                 "--data.dataset=datamodules.datasets.folder.Folder",
+                 "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={small_demo}", f"--data.protocol={protocol}", *options]  # fmt: skip
         given = Request([method], "demo", [0], extra=extra).arguments(method, 0)
         experiment = build_experiment(compose(given))

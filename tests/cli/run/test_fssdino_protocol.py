@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from datamodules.datasets.coco import Coco
 from fsbench.data.frames import stretch_truth
+from fsbench.datamodules.datasets.coco import Coco
 from fsbench.engine.stored_data import Truths
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.predictions import read_predictions

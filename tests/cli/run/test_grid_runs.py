@@ -14,7 +14,7 @@ def grid(small_demo, tmp_path):
     """grid(name, **values) -> a grid's file on the small data set."""
 
     def write(name, **values):
-        extra = [*FEW, "--data.dataset=datamodules.datasets.folder.Folder", *values.pop("extra", [])]
+        extra = [*FEW, "--data.dataset=fsbench.datamodules.datasets.folder.Folder", *values.pop("extra", [])]
         file = tmp_path / f"{name}.yaml"
         given = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
         file.write_text(yaml.safe_dump(given | values | {"extra": extra}))

@@ -149,7 +149,7 @@ ANY_PROTOCOL = {
 @pytest.mark.slow
 def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small_demo, tmp_path):
     """Random weights: that each answers every episode at the size that the protocol counts at."""
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     few = [*data, "--data.episodes=2", "--data.workers=0", "--trainer.accelerator=cpu"]
     plan = []
     for method, tasks in ANY_PROTOCOL.items():

@@ -196,7 +196,7 @@ def test_cells_of_a_grid_end_with_it(spawn, warm, small_demo, tmp_path):
     """SIGKILL and SIGTERM of `fsbench grid --run` alone: its cell ends each time, and the next start goes on."""
     episodes, lines = 30, 0
     extra = [f"--data.episodes={episodes}", "--data.workers=0", "--data.eval_batch_size=1"]
-    extra += ["--data.dataset=datamodules.datasets.folder.Folder"]
+    extra += ["--data.dataset=fsbench.datamodules.datasets.folder.Folder"]
     grid = {"methods": ["prototype"], "datasets": ["demo"], "folds": [0], "data_roots": {"demo": str(small_demo)}}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid | {"extra": [*extra, *pause_after(5)]}))
     command = ["grid", "grid.yaml", "--runs", "runs", "--run"]

@@ -88,14 +88,14 @@ def without_the_last_episode(real):
 
 DEFECTS = {
     "loss": (
-        "methods.modules.segmenter.segmentation_loss",
+        "fsbench.methods.modules.segmenter.segmentation_loss",
         lambda real: lambda a, b: 1.01 * real(a, b),
         "emat",
         "loss of step 1",
     ),
     "metric": ("fsbench.metrics.episodic.count", off_by_a_pixel, "prototype", " tp "),
     "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
-    "training sampler": ("datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
+    "training sampler": ("fsbench.datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized mask": ("fsbench.protocols.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
 }
 """One of each figure that may move: losses, counts, episodes, predictions."""
@@ -155,7 +155,7 @@ def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
 
 
 def test_a_method_that_fails_does_not_hide_the_others(run, monkeypatch):
-    monkeypatch.setattr("methods.emat.EMAT.losses_of_step", lambda *_: 1 / 0)
+    monkeypatch.setattr("fsbench.methods.emat.EMAT.losses_of_step", lambda *_: 1 / 0)
     status, printed = run()
     assert status == 2 and "emat                 failed: ZeroDivisionError" in printed
     assert printed.index("failed") < printed.index("prototype            ok ")

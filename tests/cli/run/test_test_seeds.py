@@ -2,10 +2,10 @@
 
 import torch
 
-from datamodules.datasets.folder import Folder
 from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.engine.experiment import build_experiment
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.registry import load_protocol
@@ -16,7 +16,7 @@ SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--dat
 
 def test_one_checkpoint_under_several_test_seeds(warm, small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
-    extra = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *SMALL]
+    extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *SMALL]
     method = parse(Request(["hmnet"], "demo", [0], protocol="pfenet", extra=extra).arguments("hmnet", 0)).model
     checkpoint = tmp_path / "best.ckpt"
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)

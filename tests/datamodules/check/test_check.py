@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.check.lists import split_list
-from datamodules.check.media import Damage, image_size
-from datamodules.datasets.pascal import Pascal
-from datamodules.datasets.pascal import check as pascal_check
-from datamodules.lists import official as official_lists
-from datamodules.lists.official import Checksum
 from fsbench.cli.main import main
 from fsbench.data.dataset import pairs_sha256
+from fsbench.datamodules.check.lists import split_list
+from fsbench.datamodules.check.media import Damage, image_size
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.datasets.pascal import check as pascal_check
+from fsbench.datamodules.lists import official as official_lists
+from fsbench.datamodules.lists.official import Checksum
 from fsbench.episodes.settings import SIZE_BINS
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.fss1000.test_index import NAMES, lists, save_class  # noqa: F401
@@ -69,7 +69,7 @@ def known(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             pairs = tuple(pair for pair in pairs if split != "trn" or pair[1] in index.test_classes(fold))
             sums = (pairs_sha256(pairs, ordered=ordered) for ordered in (False, True))
             table[split, fold] = Checksum(len(pairs), len({name for name, _ in pairs}), *sums)
-    for module in ("datamodules.lists.official", "datamodules.check.lists"):
+    for module in ("fsbench.datamodules.lists.official", "fsbench.datamodules.check.lists"):
         monkeypatch.setattr(f"{module}.checksums", lambda name: table)
     monkeypatch.setattr(pascal_check, "PAIRS_OF_CLASSES", {split: [1] * 20 for split in ("trn", "val")})
     for name, number in (("_LABELS", 40), ("_VAL", 20), ("_TRAIN", 1)):
@@ -300,7 +300,7 @@ def test_sizes_come_from_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "colour.png": encoded(image, format="PNG"),
         "palette.png": encoded(image.convert("P"), format="PNG"),
     }
-    monkeypatch.setattr("datamodules.check.media.read_image", None)  # nothing is decoded
+    monkeypatch.setattr("fsbench.datamodules.check.media.read_image", None)  # nothing is decoded
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         assert image_size(tmp_path / name) == (53, 37)

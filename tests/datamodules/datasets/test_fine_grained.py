@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datamodules.datasets.aircraft import Aircraft
-from datamodules.datasets.cars import Cars
-from datamodules.datasets.cub import Cub
-from datamodules.datasets.demo import DemoImages
-from datamodules.datasets.imagefolder import ImageFolder
-from datamodules.datasets.pets import Pets
-from datamodules.datasets.places import Places
-from datamodules.datasets.plantae import Plantae
-from datamodules.indexes import class_folders
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_pixels
+from fsbench.datamodules.datasets.aircraft import Aircraft
+from fsbench.datamodules.datasets.cars import Cars
+from fsbench.datamodules.datasets.cub import Cub
+from fsbench.datamodules.datasets.demo import DemoImages
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
+from fsbench.datamodules.datasets.pets import Pets
+from fsbench.datamodules.datasets.places import Places
+from fsbench.datamodules.datasets.plantae import Plantae
+from fsbench.datamodules.indexes import class_folders
 from fsbench.errors import DataError
 from fsbench.paths import CONFIGS
 from fsbench.protocols.classification import classification_episodes
@@ -120,7 +120,7 @@ def test_a_list_is_kept_until_a_folder_changes(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("name", [*IMAGE_DATASETS, "demo-cls"])
 def test_configuration_names_the_data_set(name: str) -> None:
     data = yaml.safe_load((CONFIGS / f"data/{name}.yaml").read_text())["data"]
-    assert data["class_path"] == "datamodules.classification.ClassificationDataModule"
+    assert data["class_path"] == "fsbench.datamodules.classification.ClassificationDataModule"
     dataset = data["init_args"]["dataset"]
     module, _, kind = dataset["class_path"].rpartition(".")
     assert getattr(importlib.import_module(module), kind) is (IMAGE_DATASETS | {"demo-cls": DemoImages})[name]

@@ -4,25 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.aircraft import Aircraft
-from datamodules.datasets.cars import Cars
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco_all import CocoAll
-from datamodules.datasets.cub import Cub
-from datamodules.datasets.deepglobe import DeepGlobe
-from datamodules.datasets.fss1000 import Fss1000
-from datamodules.datasets.isaid import Isaid
-from datamodules.datasets.isaid.index import Isaid512
-from datamodules.datasets.isic import Isic
-from datamodules.datasets.lung import Lung
-from datamodules.datasets.lvis import Lvis
-from datamodules.datasets.paco_part import PacoPart
-from datamodules.datasets.pascal import Pascal
-from datamodules.datasets.pascal_part import PascalPart
-from datamodules.datasets.pets import Pets
-from datamodules.datasets.places import Places
-from datamodules.datasets.plantae import Plantae
-from datamodules.datasets.suim import Suim
+from fsbench.datamodules.datasets.aircraft import Aircraft
+from fsbench.datamodules.datasets.cars import Cars
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.cub import Cub
+from fsbench.datamodules.datasets.deepglobe import DeepGlobe
+from fsbench.datamodules.datasets.fss1000 import Fss1000
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.datasets.isaid.index import Isaid512
+from fsbench.datamodules.datasets.isic import Isic
+from fsbench.datamodules.datasets.lung import Lung
+from fsbench.datamodules.datasets.lvis import Lvis
+from fsbench.datamodules.datasets.paco_part import PacoPart
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.datasets.pascal_part import PascalPart
+from fsbench.datamodules.datasets.pets import Pets
+from fsbench.datamodules.datasets.places import Places
+from fsbench.datamodules.datasets.plantae import Plantae
+from fsbench.datamodules.datasets.suim import Suim
 from fsbench.errors import DataError
 
 IMAGES = (Cub, Cars, Places, Plantae, Aircraft, Pets)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datamodules.datasets.lvis import Lvis
 from fsbench.cli.main import main
 from fsbench.config.build import load_index
+from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError
 from fsbench.protocols.segmentation import load_segmentation

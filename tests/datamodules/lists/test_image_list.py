@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.imagefolder import ImageFolder
 from fsbench.cli.main import main
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.errors import DataError
 from tests.datamodules.datasets.labelled_images import save
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.lists import official as official_lists
-from datamodules.lists.official import Checksum, checksums, joined_origin, read_official, verdict
 from fsbench.data.dataset import pairs_sha256
+from fsbench.datamodules.lists import official as official_lists
+from fsbench.datamodules.lists.official import Checksum, checksums, joined_origin, read_official, verdict
 from fsbench.errors import DataError
 
 TEXT = "2007_000033__01\n2007_000061__4\n"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.folder import Folder
-from datamodules.datasets.pascal import Pascal
-from datamodules.lists.official import checksums, read_official
-from datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.data.dataset import pairs_sha256
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.lists.official import checksums, read_official
+from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.errors import DataError
 from fsbench.files.opening import LIMITS
 from fsbench.protocols.pfenet import image_list, pairs_by_pixels

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.data.disk_cache import _warn
+from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 
 MAPS = {"a": np.array([[0, 3], [3, 255]], dtype=np.uint8), "b": np.array([[2, 2, 2]], dtype=np.uint8)}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder import Folder
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.datasets.folder import Folder
-from datamodules.datasets.pascal import Pascal
-from datamodules.episodic import EpisodicDataModule
-from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
-from datamodules.loading.whole_images import labelled_image
 from fsbench.data.fast.scratch import Scratch
 from fsbench.data.label_maps import bounding_boxes
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
+from fsbench.datamodules.loading.whole_images import labelled_image
 from fsbench.errors import DataError, SettingsError
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.machine.meter import resident_mib
 from fsbench.errors import SettingsError
 from fsbench.protocols.geometry import Geometry

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import datamodules.loading.distributed as module
-from datamodules.loading.distributed import TrainingBatches
+import fsbench.datamodules.loading.distributed as module
 from fsbench.data.step_division import StepDivision
+from fsbench.datamodules.loading.distributed import TrainingBatches
 from fsbench.errors import SettingsError
 
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.loading import LoadingConfig, load_episode

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.pascal import Pascal
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import padded_shape
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.loading import LoadingConfig, labelled_image
 from fsbench.protocols.pfenet import image_lists

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.pascal import Pascal
-from datamodules.prepare import list_files as list_module
-from datamodules.prepare.list_files import list_files
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.prepare import list_files as list_module
+from fsbench.datamodules.prepare.list_files import list_files
 from tests.datamodules.prepare.archives import prepare
 from tests.web import Web
 

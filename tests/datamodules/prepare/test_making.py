@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.prepare.making import making_place
+from fsbench.datamodules.prepare.making import making_place
 from fsbench.errors import SettingsError
 from tests.datamodules.datasets.test_object_annotations import lvis
 from tests.datamodules.prepare.archives import packed, prepare

@@ -9,8 +9,8 @@ from fsbench.backbones.encoder import Encoder
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.vit import FrozenViT
 from fsbench.errors import SettingsError
-from methods.dense_probes.lora_probe import LoraProbeDense
-from methods.modules.frozen_pspnet import FrozenTrunk
+from fsbench.methods.dense_probes.lora_probe import LoraProbeDense
+from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 
 PIXELS = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
 ODD = torch.randn(3, 33, 33, generator=torch.Generator().manual_seed(0))

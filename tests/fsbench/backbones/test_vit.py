@@ -11,9 +11,9 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import VITS, FrozenViT, ViT, build_vit, random_state, resize_position_table
 from fsbench.errors import CheckpointError, SettingsError
 from fsbench.files import sha256_file
+from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.paths import weights_folder
 from fsbench.weights.table import WeightFile
-from methods.modules.frozen_pspnet import FrozenTrunk
 
 TINY = dict(patch_size=4, embed_dim=8, depth=2, num_heads=2)
 CST = "dino_vits8_300ep"

@@ -156,7 +156,9 @@ def test_another_file_beside_the_named_one_is_not_run(stored, mine, tmp_path, op
 
 
 def test_a_yaml_file_is_a_method_with_the_files_beside_it(mine):
-    (mine.parent / "own.yaml").write_text("task: segmentation\nmodel:\n  class_path: methods.prototype.Prototype\n")
+    (mine.parent / "own.yaml").write_text(
+        "task: segmentation\nmodel:\n  class_path: fsbench.methods.prototype.Prototype\n"
+    )
     (mine.parent / "own.demo.yaml").write_text("model:\n  init_args:\n    alpha: 3.0\n")
     assert choose_method("./own.yaml").name == "own"
     assert [file.name for file in config_files("./own.yaml", "demo")][1:] == ["own.yaml", "demo.yaml", "own.demo.yaml"]
@@ -172,6 +174,6 @@ def test_what_is_no_file_of_a_class_is_refused_by_commands_on_runs():
 @pytest.fixture
 def small_data(tmp_path) -> list[str]:
     """Arguments of a small demo."""
-    dataset = {"class_path": "datamodules.datasets.demo.Demo"}
+    dataset = {"class_path": "fsbench.datamodules.datasets.demo.Demo"}
     arguments = {"root": str(tmp_path / "demo"), "train": 40, "val": 40}
     return ["--data.episodes=3", f"--data.dataset={yaml.safe_dump(dataset | {'init_args': arguments})}"]

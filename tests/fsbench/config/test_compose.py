@@ -15,7 +15,7 @@ from fsbench.errors import SettingsError
 from fsbench.paths import CONFIGS
 
 EMAT = Request(["emat"], "pascal").arguments("emat", 0)
-FOLDER = "--data.dataset=datamodules.datasets.folder.Folder"
+FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
 
 
 def refusal(*arguments: str) -> str:
@@ -41,17 +41,20 @@ def test_a_run_has_what_its_files_say():
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ("--data.fodl=1", "datamodules.episodic.EpisodicDataModule has no option 'fodl'; did you mean 'fold'?"),
-        ("--data.init_args.dataset.init_args.rot=1", "datamodules.datasets.pascal.Pascal has no option 'rot'"),
+        ("--data.fodl=1", "fsbench.datamodules.episodic.EpisodicDataModule has no option 'fodl'; did you mean 'fold'?"),
+        ("--data.init_args.dataset.init_args.rot=1", "fsbench.datamodules.datasets.pascal.Pascal has no option 'rot'"),
         ("--data.dataset.rot=1", "Pascal has no option 'rot'; did you mean 'root'?"),
-        ("--model.support_sid=4", "methods.emat.EMAT has no option 'support_sid'; did you mean 'support_side'?"),
+        (
+            "--model.support_sid=4",
+            "fsbench.methods.emat.EMAT has no option 'support_sid'; did you mean 'support_side'?",
+        ),
         ("--model.backbone.nam=x", "backbone has no option 'nam'; did you mean 'name'?"),
         ("--trainer.max_epoch=3", "trainer has no option 'max_epoch'; did you mean 'max_epochs'?"),
         ("--run.forc=true", "run has no option 'forc'; did you mean 'force'?"),
         ("--trainr.max_epochs=3", "unrecognized arguments: --trainr.max_epochs; did you mean '--trainer'?"),
         ("--data.fold", "--data.fold has no value; expected --data.fold=VALUE"),
         ("--trainer.callbacks.init_args.x=1", "trainer.callbacks: "),
-        ("--model=methods.nope.Nope", "model: "),
+        ("--model=fsbench.methods.nope.Nope", "model: "),
         ("word", "unrecognized arguments: word"),
     ],
 )
@@ -62,7 +65,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(argument, expected):
 @pytest.mark.parametrize(
     "argument",
     [
-        FOLDER, "--model=methods.nope.Nope", "--trainer.callbacks+=X", "--optimizer.lr=1", "--data.fold=1",
+        FOLDER, "--model=fsbench.methods.nope.Nope", "--trainer.callbacks+=X", "--optimizer.lr=1", "--data.fold=1",
         "--model.backbone.name=x", "--print_config", "--model.help", "--data.fodl=1", "--trainer.logger.x=1",
     ],
 )  # fmt: skip
@@ -76,10 +79,13 @@ def test_what_only_the_classes_can_judge(argument):
         ("fsbench.files.make_folder", "data.source is 'fsbench.files.make_folder', expected the class of a data set"),
         ("demo", "data.source is 'demo', expected the class of a data set of segmentation, such as"),
         (
-            "{class_path: datamodules.datasets.imagefolder.ImageFolder}",
+            "{class_path: fsbench.datamodules.datasets.imagefolder.ImageFolder}",
             "expected the class of a data set of segmentation",
         ),
-        ("{class_path: datamodules.datasets.pascal.Pascal, init_args: 5}", "Pascal are 5, expected a mapping of names"),
+        (
+            "{class_path: fsbench.datamodules.datasets.pascal.Pascal, init_args: 5}",
+            "Pascal are 5, expected a mapping of names",
+        ),
     ],
 )
 def test_a_data_set_to_train_on_is_one_and_no_function_is_called(given, message, tmp_path):
@@ -94,7 +100,7 @@ def test_a_class_given_by_an_argument_decides_on_the_following_ones():
     values = compose([*EMAT, FOLDER, "--data.dataset.root", "x", "--data.dataset.lists=[y]"]).values
     assert values["data"]["init_args"]["dataset"]["init_args"] == {"root": "x", "lists": ["y"]}
     assert refusal(FOLDER, "--data.dataset.lists=[y]") == (
-        "datamodules.datasets.folder.Folder has no option 'lists'; there are: root"
+        "fsbench.datamodules.datasets.folder.Folder has no option 'lists'; there are: root"
     )
 
 
@@ -126,7 +132,7 @@ def test_files_of_ones_own(tmp_path):
     assert "cannot read the configuration nowhere.yaml" in str(problems[1]) and len(problems) == 2
     (tmp_path / "data.yaml").write_text((CONFIGS / "data" / "folder.yaml").read_text().partition("data:\n")[2])
     values = compose([*EMAT, f"--data={tmp_path / 'data.yaml'}"]).values
-    assert values["data"]["init_args"]["dataset"]["class_path"] == "datamodules.datasets.folder.Folder"
+    assert values["data"]["init_args"]["dataset"]["class_path"] == "fsbench.datamodules.datasets.folder.Folder"
 
 
 def test_words_and_values():

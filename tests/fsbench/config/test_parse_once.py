@@ -15,7 +15,7 @@ def test_what_was_checked_is_planned(monkeypatch, blocks_folder, tmp_path):
     monkeypatch.setattr(
         Configuration, "add_arguments", lambda self, *given: composed.append(given) or add_arguments(self, *given)
     )
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
     asked = Request(("prototype",), "demo", runs=str(tmp_path), extra=data)
     assert request_errors(asked) == []
     (planned,) = plan_requests([asked])
@@ -33,7 +33,7 @@ def test_a_run_is_parsed_once(monkeypatch, blocks_folder):
     monkeypatch.setattr(build.SuiteCLI, "parse_arguments", counted)
     monkeypatch.setattr("fsbench.engine.run.run", built.append)
     config = CONFIGS / "data" / "demo.yaml"
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
     assert main.main(["run", "--method", "prototype", "--config", str(config), *data]) == 0
     assert len(parsed) == 1 and built[0].options.name == "prototype"
 

@@ -79,7 +79,7 @@ def test_a_folder_of_configuration_files_joins_the_registry(site):
     assert [file.name for file in config_files("emat", "mydata")] == [
         "base.yaml", "emat.yaml", "mydata.yaml", "emat.mydata.yaml"
     ]  # fmt: skip
-    assert plug_in_classes() == {"fsb_mine.mine.Constant", "datamodules.datasets.folder.Folder"}
+    assert plug_in_classes() == {"fsb_mine.mine.Constant", "fsbench.datamodules.datasets.folder.Folder"}
     assert load_protocol("myprotocol").name == "myprotocol"
     assert "fsb_mine" not in sys.modules
 
@@ -90,7 +90,7 @@ def test_a_class_needs_no_file(site):
         "fsbench.datasets": {"mydata": "fsb_mine.mine:Mine"},
         "fsbench.backbones": {"mynet": "fsb_mine.mine:NET"},
     }
-    data = METHOD + "\nfrom datamodules.datasets.folder import Folder\n\n\nclass Mine(Folder):\n    folds = 2\n"
+    data = METHOD + "\nfrom fsbench.datamodules.datasets.folder import Folder\n\n\nclass Mine(Folder):\n    folds = 2\n"
     install(site, "fsb-mine", groups, {"fsb_mine/__init__.py": "", "fsb_mine/mine.py": data})
     (*_, method, dataset) = config_files("mine", "mydata")
     assert yaml.safe_load(method.read_text()) == {
@@ -104,7 +104,7 @@ def test_a_class_needs_no_file(site):
     backbone = yaml.safe_load(config_file("backbones", "mynet").read_text())
     assert backbone == {"model": {"init_args": {"backbone": {"name": "mynet"}}}}
     assert choose_method("mine", "mynet").name == "mine_mynet"
-    assert owner("fsb_mine.other.Class").package == "fsb-mine" and owner("methods.emat.EMAT") is None
+    assert owner("fsb_mine.other.Class").package == "fsb-mine" and owner("fsbench.methods.emat.EMAT") is None
 
 
 def test_a_class_without_a_file_needs_no_cache_to_write_to(site, tmp_path):
@@ -155,11 +155,11 @@ def test_a_class_that_a_file_of_a_package_names_is_the_packages(site):
     files = {
         "yours.py": TRAP,
         "yours_configs/data/yours.yaml": f"{data}yours.Yours\n",
-        "yours_configs/data/other.yaml": f"{data}datamodules.datasets.folder.Folder\n",
+        "yours_configs/data/other.yaml": f"{data}fsbench.datamodules.datasets.folder.Folder\n",
     }
     install(site, "fsbench-yours", {"fsbench.configs": {"yours": "yours_configs"}}, files)
     assert plug_in_of_class("yours.Yours").package == "fsbench-yours"
-    assert plug_in_of_class("datamodules.datasets.folder.Folder") is None
+    assert plug_in_of_class("fsbench.datamodules.datasets.folder.Folder") is None
 
 
 def test_two_packages_with_one_name_are_both_named(site):

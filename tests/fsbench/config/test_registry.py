@@ -11,8 +11,8 @@ from fsbench.config import registry
 from fsbench.config.compose import shipped_settings
 from fsbench.config.registry import TASKS, choose_method, config_files, names, task_of
 from fsbench.errors import SettingsError
+from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.paths import CONFIGS
-from methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from pkgutil import resolve_name
 
 import pytest
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.demo import Demo
-from datamodules.datasets.demo.dataset import FOLD, FOLD_STARTS
-from datamodules.datasets.pascal import Pascal
 from fsbench.cli.main import main
 from fsbench.config.compose import shipped_settings
 from fsbench.config.registry import names, task_of
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.demo import Demo
+from fsbench.datamodules.datasets.demo.dataset import FOLD, FOLD_STARTS
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.errors import DataError, SettingsError, SeveralErrors, did_you_mean, raise_all
 from fsbench.weights.table import usual_path, weight_files
 

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.vit import FrozenViT
 from fsbench.core import images_together
 from fsbench.data.batch import collate
-from methods.emat import EMAT
-from methods.modules.frozen_pspnet import FrozenTrunk
-from methods.modules.stages import FrozenStages
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.methods.emat import EMAT
+from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
+from fsbench.methods.modules.stages import FrozenStages
 from tests.fsbench.backbones.test_pyramid import SMALL, SWIN
 
 

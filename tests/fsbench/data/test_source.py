@@ -60,7 +60,7 @@ def test_the_data_set_of_a_package_is_checked_by_its_own_file(
     mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     (mine / "check.py").write_text("def check(report, root, lists):\n    report.ok('folder', f'{root.name} is fine')\n")
-    packages = {"mine": "mine", "demo": "datamodules.datasets.demo"}
+    packages = {"mine": "mine", "demo": "fsbench.datamodules.datasets.demo"}
     monkeypatch.setattr("fsbench.cli.data.names", lambda kind: packages)
     monkeypatch.setattr("fsbench.cli.data.check_known", lambda *names: None)
     monkeypatch.setattr("fsbench.cli.data.dataset_package", packages.__getitem__)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.datasets.folder import Folder
-from datamodules.datasets.imagefolder import ImageFolder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import RESIZES, centre_square, resize_image, resize_with_pil
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.predict.load_images import ImageLoader
 from fsbench.predict.support import Support, stack_supports
 from fsbench.protocols.loading import centre_image

@@ -32,7 +32,7 @@ def test_what_was_the_best_is_known_in_another_folder(tmp_path, writer):
 @pytest.mark.slow
 def test_a_training_has_the_same_checkpoints_in_any_folder(blocks_folder, tmp_path):
     def request(place: str) -> Request:
-        extra = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
+        extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
                  "--data.episodes=2", "--data.validation_episodes=3", "--data.workers=0", "--data.image_size=64",
                  "--trainer.limit_train_batches=1", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
                  "--trainer.enable_progress_bar=false"]  # fmt: skip

@@ -125,7 +125,7 @@ def test_classifiers_credit_images_to_the_loader_and_the_network_to_the_backbone
     task = ("--data.way=2", "--data.queries=2")
     classifier, data = built(method, "imagefolder", tmp_path, *task)
     now = Ticking()
-    for user in ("datamodules.classification", "fsbench.protocols.loading"):
+    for user in ("fsbench.datamodules.classification", "fsbench.protocols.loading"):
         monkeypatch.setattr(f"{user}.centre_image", now.goes_on(1, centre_image))
     build = classifier.backbone._build
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from datamodules.datasets.demo.dataset import generate
 from fsbench.config.request import Request
+from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.engine.experiment import build_experiment
 from fsbench.engine.run import run
 from fsbench.errors import SettingsError
@@ -18,7 +18,7 @@ def experiment(tmp_path_factory):
 
     def make(*options):
         extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",
-                 "--trainer.enable_progress_bar=false", "--data.dataset=datamodules.datasets.folder.Folder",
+                 "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={folder / 'data'}", *options]  # fmt: skip
         request = Request(["prototype"], "demo", [0], str(folder / "runs"), extra=extra)
         return build_experiment(request.configuration("prototype", 0))

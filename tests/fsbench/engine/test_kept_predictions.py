@@ -16,15 +16,16 @@ import yaml
 from PIL import Image, ImageOps
 from torch.nn.functional import adaptive_avg_pool2d
 
-from datamodules.datasets.demo.dataset import generate
 from fsbench.cli.main import main
 from fsbench.config.request import Request
 from fsbench.core.method import Method
+from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.engine.experiment import build_experiment
 from fsbench.engine.restore import reopen_at
 from fsbench.engine.run import run
 from fsbench.engine.stored_data import Truths, open_dataset
 from fsbench.errors import RecordError
+from fsbench.methods.insid3 import INSID3
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.count_table import episode_statistics
 from fsbench.metrics.scores import FROM_PREDICTIONS
@@ -34,7 +35,6 @@ from fsbench.report.explorer.masks import predict_again, run_masks
 from fsbench.tables.rescoring.measures import measure
 from fsbench.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.tables.table import build_blocks
-from methods.insid3 import INSID3
 from tests.datamodules.test_episodic import exchange
 from tests.fsbench.exchange.test_bundle import CARD
 from tests.fsbench.runs import rewrite
@@ -49,7 +49,7 @@ def runs_of(demo_like, tmp_path_factory):
         if (method, keep) not in made:
             folder = tmp_path_factory.mktemp(keep)
             extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",
-                     "--trainer.enable_progress_bar=false", "--data.dataset=datamodules.datasets.folder.Folder",
+                     "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={demo_like}", "--data.protocol=fscs"]  # fmt: skip
             request = Request([method], "demo", [0], str(folder), keep_predictions=keep, extra=extra)
             made[method, keep] = run(build_experiment(request.configuration(method, 0)))
@@ -75,7 +75,7 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
     root = shutil.copytree(demo_like, tmp_path / "small")
     extra = ["--data.episodes=3", "--data.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={root}",
-             "--data.dataset=datamodules.datasets.folder.Folder", "--trainer.enable_progress_bar=false"]  # fmt: skip
+             "--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--trainer.enable_progress_bar=false"]  # fmt: skip
     request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
 
     def experiment():

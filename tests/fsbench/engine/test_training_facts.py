@@ -5,7 +5,7 @@ from types import SimpleNamespace as Plain
 
 import pytest
 
-from datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.engine.identity import _training
 from fsbench.engine.training_facts import training_facts, weights_origin
 from fsbench.episodes.task import EpisodeTask

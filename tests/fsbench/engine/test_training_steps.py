@@ -31,7 +31,7 @@ class Weights(Callback):
 
 def experiment(blocks_folder, folder, *more, method="emat", **request):
     extra = [
-        "--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
+        "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
         "--data.image_size=32", "--data.workers=0", "--trainer.accelerator=cpu", "--trainer.max_epochs=3",
         "--data.validation_episodes=2", "--data.episodes=1", "--trainer.enable_progress_bar=false",
         "--data.batch_size=12", *more,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.episodes.manifest import check_fits, hash_images, mismatches, read_manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, RecordError

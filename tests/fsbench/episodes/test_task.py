@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import base_validation_pairs, pair_list

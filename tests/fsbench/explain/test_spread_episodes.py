@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.errors import SettingsError
 from fsbench.explain.paper_figure import draw_paper_figure, spread_episodes
 

@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from datamodules.prepare.unpack import unpack
 from fsbench.data.image_io import from_colours, read_image, read_label_map, voc_colors
+from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.episodes.manifest import read_manifest
 from fsbench.errors import DataError, RecordError
 from fsbench.files import NotReadable, is_file, open_file, read_json, read_text

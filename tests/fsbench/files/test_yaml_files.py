@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datamodules.datasets.folder.description import read_description
+from fsbench.datamodules.datasets.folder.description import read_description
 from fsbench.errors import FsbenchError
 from fsbench.grid.spec import read_grid
 from fsbench.paths import CONFIGS

@@ -100,7 +100,7 @@ def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path,
     started = []
     monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
     monkeypatch.setattr(benches, "LocalProcesses", lambda at_once: Fails(started))
-    data = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
 
     def request(name: str, *folds: int) -> Request:
         return Request(["prototype"], "demo", folds, str(tmp_path / "runs"), protocol=name, extra=data)

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from datamodules.datasets.demo.dataset import generate
 from fsbench.cli.main import main
 from fsbench.data.file_digests import states_sha256
+from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.grid.layout import to_sheet
 from fsbench.grid.plan import plan, run_folder
 from fsbench.grid.spec import read_grid
@@ -20,7 +20,7 @@ from fsbench.records.run_directory import staging_folder
 def test_damaged_notes_count_as_none(make, write, demo_folder):
     """Each is written anew, with the folder that the cell has."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=datamodules.datasets.folder.Folder", "--data.episodes=3"])],
+    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
                       {"demo": str(demo_folder)})  # fmt: skip
     (planned,) = plan(cells, runs)
     (note,) = (runs / ".grid/cells").iterdir()
@@ -33,7 +33,7 @@ def test_damaged_notes_count_as_none(make, write, demo_folder):
 def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
     """Also where the new file has the size and the time of the old one."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=datamodules.datasets.folder.Folder", "--data.episodes=3"])],
+    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
                       {"demo": str(demo_folder)})  # fmt: skip
     (before,) = plan(cells, runs)
     assert plan(cells, runs) == [before]
@@ -49,7 +49,7 @@ def test_a_cell_whose_images_were_replaced_is_another_one(write, demo_folder):
 @pytest.mark.parametrize("file", ["folds.yaml", "ImageSets/Segmentation/val.txt"])
 def test_another_description_or_list_is_another_cell(write, demo_folder, tmp_path, file):
     """Although its images and label maps are those of before."""
-    grid = write(extra=["--data.dataset=datamodules.datasets.folder.Folder", "--data.episodes=5"])
+    grid = write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=5"])
     cells, runs = read_grid([grid], {"demo": str(demo_folder)}), tmp_path / "runs"
     (before,), (again,) = plan(cells, runs), plan(cells, runs)
     assert before.folder == again.folder
@@ -98,7 +98,7 @@ def test_what_is_noted_needs_no_model(make, write, tmp_path, capsys):
 
 def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder, tmp_path):
     """And those whose files are absent say which."""
-    files = [write(folds=[9], extra=["--data.dataset=datamodules.datasets.folder.Folder"]),
+    files = [write(folds=[9], extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder"]),
              write(datasets=["folder"], data_roots={"folder": str(tmp_path / "no")}, weights="random")]  # fmt: skip
     unknown, absent = plan(read_grid(files, {"demo": str(demo_folder)}), tmp_path)
     assert unknown.state == "refused" and "unknown fold 9" in unknown.refused and unknown.folder is None
@@ -113,7 +113,7 @@ def test_cells_that_cannot_be_built_are_refused_by_themselves(write, demo_folder
 def test_a_rerun_that_waits_to_take_its_place_is_not_done(make, write, demo_folder):
     """As for the run itself, which then finishes the replacement."""
     runs = demo_folder.parent / "runs"
-    cells = read_grid([write(extra=["--data.dataset=datamodules.datasets.folder.Folder", "--data.episodes=3"])],
+    cells = read_grid([write(extra=["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--data.episodes=3"])],
                       {"demo": str(demo_folder)})  # fmt: skip
     folder = run_folder(cells[0], runs)
     make("prototype", 0).path.rename(folder)

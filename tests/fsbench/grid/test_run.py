@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
 
 def test_a_status_of_0_without_a_record_is_a_failure(tmp_path, monkeypatch, blocks_folder):
     monkeypatch.setattr("fsbench.grid.run.POLL_SECONDS", 0)
-    small = ("--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}")
+    small = ("--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}")
     cells = [PlannedRun(cell_of("prototype", "demo", 0, 1, 1, None, 0, extra=small), tmp_path / "none")]
     assert len(run_missing(cells, tmp_path, Pretended(1, [0]), GridDisplay(cells, screen=False))) == 1
 

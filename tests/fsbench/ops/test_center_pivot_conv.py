@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsbench.methods.hsnet import HyperpixelLearner
 from fsbench.ops import center_pivot_conv
 from fsbench.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.ops.correlation import hyper_correlation
 from fsbench.ops.kept_correlation import keep_correlation, unit
 from fsbench.ops.plane_norm import GroupNormReLU
-from methods.hsnet import HyperpixelLearner
 
 
 def draw(*shape, seed=0):

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from fsbench.errors import SettingsError
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.hmnet.mamba.ss2d import SS2D
 from fsbench.ops import selective_scan as scans
 from fsbench.ops.selective_scan import selective_scan
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.ss2d import SS2D
 from tests.fsbench.ops.scan_inputs import inputs
 
 

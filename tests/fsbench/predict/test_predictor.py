@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 import fsbench
-from datamodules.datasets.folder import Folder
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.label_maps import resize_labels
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.episodes.episode import Episode
 from fsbench.errors import CheckpointError, DataError, SettingsError

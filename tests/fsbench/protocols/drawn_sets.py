@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.deepglobe import DeepGlobe
-from datamodules.datasets.fss1000 import Fss1000
-from datamodules.datasets.isaid import Isaid
-from datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid512
-from datamodules.datasets.isic import Isic
-from datamodules.datasets.lung import Lung
-from datamodules.datasets.pascal import Pascal, Pascal10
-from datamodules.datasets.suim import Suim
-from datamodules.datasets.suim.index import CLASS_NAMES as SUIM_CLASSES
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.deepglobe import DeepGlobe
+from fsbench.datamodules.datasets.fss1000 import Fss1000
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid512
+from fsbench.datamodules.datasets.isic import Isic
+from fsbench.datamodules.datasets.lung import Lung
+from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
+from fsbench.datamodules.datasets.suim import Suim
+from fsbench.datamodules.datasets.suim.index import CLASS_NAMES as SUIM_CLASSES
 from tests.datamodules.builders import save_coco, save_labels, save_names, save_pairs, save_photo
 
 HEIGHT, WIDTH = 200, 260

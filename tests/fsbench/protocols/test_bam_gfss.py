@@ -8,19 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datamodules.datasets.pascal import Pascal
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig
 from fsbench.data.dataset import PairList
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.methods.bam import BAM
 from fsbench.metrics.confusion import COUNTS
 from fsbench.protocols.bam_gfss import BAM_SEEDS, bam_gfss_episodes
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
 from fsbench.visualization.episodes import batch_query_image, batch_support_images
-from methods.bam import BAM
 from tests.fsbench.protocols.test_gfss import NOVEL, experiment, scenes
 from tests.fsbench.runs import some_header
 

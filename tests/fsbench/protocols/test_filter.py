@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.datasets.coco.index import Coco
-from datamodules.datasets.pascal.index import Pascal
 from fsbench.config.request import Request
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.datamodules.datasets.coco.index import Coco
+from fsbench.datamodules.datasets.pascal.index import Pascal
 from fsbench.errors import SettingsError
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation

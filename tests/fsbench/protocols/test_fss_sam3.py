@@ -11,18 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco.fss_sam3 import CocoBoxes
-from datamodules.datasets.coco.index import CLASS_NAMES
-from datamodules.datasets.coco_all import CocoAll
-from datamodules.datasets.folder import Folder
-from datamodules.datasets.pascal import Pascal
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.sam3 import Detections, Sam3NetConfig
 from fsbench.data.label_maps import largest_part_box
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.coco.fss_sam3 import CocoBoxes
+from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
+from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.methods.sam3_canvas import SAM3Canvas, draw_canvas
 from fsbench.metrics.confusion import COUNTS
 from fsbench.protocols import fss_sam3
 from fsbench.protocols.fss_sam3 import (
@@ -37,7 +38,6 @@ from fsbench.protocols.fss_sam3 import (
 from fsbench.protocols.registry import load_protocol
 from fsbench.tables.rescoring.measures import Measures
 from fsbench.tables.rescoring.statistics import whole_statistics
-from methods.sam3_canvas import SAM3Canvas, draw_canvas
 from tests.fsbench.runs import some_header
 
 PROTOCOL = load_protocol("fss_sam3")

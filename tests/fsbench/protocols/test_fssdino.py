@@ -9,11 +9,11 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from datamodules.datasets.coco_all import CocoAll
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.data.frames import frame_labels, stretch_truth
+from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
+from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.fssdino import LargeObjectTest, fssdino_episodes

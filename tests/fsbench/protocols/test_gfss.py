@@ -9,23 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco.gfss import CocoValidation
-from datamodules.datasets.pascal import Pascal, Pascal10
-from datamodules.episodic import EpisodicDataModule
 from fsbench.config.request import Request
 from fsbench.data.batch import collate
 from fsbench.data.transforms import padded_shape, resize_labels_padded
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.coco.gfss import CocoValidation
+from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.experiment import build_experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
+from fsbench.methods import diam
+from fsbench.methods.diam import adapt, same_bits
 from fsbench.metrics.scores import run_means
 from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
-from methods import diam
-from methods.diam import adapt, same_bits
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.coco.test_index import box
 

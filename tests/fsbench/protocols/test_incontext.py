@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
-from datamodules.indexes.views import ViewIndex
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.indexes.views import ViewIndex
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.incontext import (

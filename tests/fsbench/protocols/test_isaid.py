@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 import torch
 
-from datamodules.datasets.isaid import Isaid
-from datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.config.request import Request
 from fsbench.data.batch import EpisodeTruth
 from fsbench.data.transforms import resize_labels_padded
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.engine.experiment import Experiment, build_experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datamodules.datasets.pascal.index import Pascal
+from fsbench.datamodules.datasets.pascal.index import Pascal
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
 from fsbench.protocols.padded import PaddedPFENet

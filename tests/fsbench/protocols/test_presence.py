@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.isaid import Isaid
-from datamodules.datasets.isaid.index import LABEL_SUFFIX
-from datamodules.datasets.lvis import Lvis
-from datamodules.datasets.paco_part import PacoPart
-from datamodules.datasets.pascal_part import PascalPart
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.isaid import Isaid
+from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
+from fsbench.datamodules.datasets.lvis import Lvis
+from fsbench.datamodules.datasets.paco_part import PacoPart
+from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest, mismatches, read_manifest
 from fsbench.episodes.task import EpisodeTask

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datamodules.classification import ClassificationDataModule
-from datamodules.datasets.folder import Folder
-from datamodules.datasets.imagefolder.index import ImageFolder
-from datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.classification import ClassificationDataModule
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.imagefolder.index import ImageFolder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.cost.drawn_files import draw_classification
 from fsbench.episodes.manifest import read_manifest
 from fsbench.episodes.task import EpisodeTask

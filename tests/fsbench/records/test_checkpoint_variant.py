@@ -9,8 +9,8 @@ from fsbench.backbones.vit import VITS, random_state
 from fsbench.config.request import Request
 from fsbench.engine.experiment import build_experiment
 from fsbench.errors import CheckpointError
+from fsbench.methods.cst import cst_learner
 from fsbench.records.description import ON_TRUST, STATED_VARIANT, notes
-from methods.cst import cst_learner
 from tests.fsbench.runs import changed
 
 
@@ -23,7 +23,11 @@ def experiment(tmp_path, blocks_folder):
         frozen = {f"backbone.{k}": v for k, v in random_state(VITS["demo"], 7).items()}
         torch.save({"state_dict": learned | frozen}, tmp_path / "best.ckpt")
         (tmp_path / "config.yaml").write_text(stated) if stated else (tmp_path / "config.yaml").unlink(missing_ok=True)
-        given = ["--data.dataset=datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}", *extra]
+        given = [
+            "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
+            f"--data.dataset.root={blocks_folder}",
+            *extra,
+        ]
         request = Request(
             ["cst"], "demo", [0], str(tmp_path / "runs"), checkpoint=str(tmp_path / "best.ckpt"), extra=given
         )

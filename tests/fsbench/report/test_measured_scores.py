@@ -7,9 +7,9 @@ import shlex
 
 import pytest
 
-from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
 from fsbench.data.rle import decode_rle
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records import predictions
 
 

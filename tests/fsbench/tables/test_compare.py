@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
 from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.metrics.bootstrap import differences
 from fsbench.metrics.calibration import BINS
 from fsbench.metrics.count_table import episode_statistics

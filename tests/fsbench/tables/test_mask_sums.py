@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from datamodules.datasets.folder import Folder
 from fsbench.data.label_maps import way_labels
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.files import sha256_file
 from fsbench.metrics.boundary import boundary_counts
 from fsbench.metrics.calibration import soft_mask_sums

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
+from fsbench.datamodules.datasets.folder import Folder
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import RecordError
 from fsbench.metrics.confusion import COUNTS, intersection_union, mean_iou

@@ -18,9 +18,9 @@ from fsbench.backbones.vit import VITS
 from fsbench.cli.main import main
 from fsbench.config.needs import methods_by_weights, needed_weights
 from fsbench.config.registry import names
+from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
+from fsbench.methods.vrp_sam.networks import TRUNKS as VRP_TRUNKS
 from fsbench.weights import table
-from methods.modules.frozen_pspnet import PSPNETS, TRUNKS
-from methods.vrp_sam.networks import TRUNKS as VRP_TRUNKS
 from tests.fsbench.weights.conftest import saved
 
 

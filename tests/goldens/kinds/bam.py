@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datamodules.loading.augment import Augmentation
 from fsbench.data.batch import EpisodeTruth, normalise
 from fsbench.data.transforms import resize_labels_padded
+from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.methods.bam import BAM, BAMHead
+from fsbench.methods.modules.maps import resize
+from fsbench.methods.modules.masked_comparison import masked_layer4
+from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
+from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
+from fsbench.methods.modules.style import reweight_network, shot_weights
 from fsbench.metrics.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
 from fsbench.metrics.episodic import SegmentationAnswer, count
 from fsbench.protocols.pfenet import pairs_by_pixels
 from fsbench.protocols.segmentation import load_segmentation
-from methods.bam import BAM, BAMHead
-from methods.modules.maps import resize
-from methods.modules.masked_comparison import masked_layer4
-from methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
-from methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
-from methods.modules.style import reweight_network, shot_weights
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, absolute
 from tests.goldens.kinds.base_learner import IMAGES, LABELS, classes_of
 from tests.goldens.networks import gradients, load_hashed, predictions, record_inputs, without_dropout

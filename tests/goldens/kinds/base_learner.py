@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.pascal import Pascal
-from datamodules.loading.augment import Augmentation
-from datamodules.loading.distributed import TrainingBatches
 from fsbench.data.batch import normalise
 from fsbench.data.label_maps import way_labels
 from fsbench.data.step_division import StepDivision
 from fsbench.data.transforms import resize_labels_padded, resize_padded
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.datamodules.loading.distributed import TrainingBatches
+from fsbench.methods.hmnet.base_training import label_map, pixel_loss, sgd
+from fsbench.methods.modules.poly_rate import poly_schedule
+from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.metrics.confusion import background_intersection_union, intersection_union, mean_iou
 from fsbench.metrics.episodic import count
-from methods.hmnet.base_training import label_map, pixel_loss, sgd
-from methods.modules.poly_rate import poly_schedule
-from methods.modules.pspnet import PSPNet
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, Tolerance, absolute, few, relative
 from tests.goldens.hashed import hash_values
 from tests.goldens.networks import changes, copies, load_hashed, optimizer_step

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from methods.dcama.dcama import DCAMA
-from methods.dcama.head import DCAMAHead
-from methods.dcama.options import HeadOptions
+from fsbench.methods.dcama.dcama import DCAMA
+from fsbench.methods.dcama.head import DCAMAHead
+from fsbench.methods.dcama.options import HeadOptions
 from tests.goldens.forms import statistics
 from tests.goldens.harness import (
     Case,

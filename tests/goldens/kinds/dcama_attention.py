@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fsbench.methods.dcama.attention import MaskAttention, position_table, resize_mask
 from fsbench.ops import mask_value_attention as attention_module
 from fsbench.paths import REPOSITORY
-from methods.dcama.attention import MaskAttention, position_table, resize_mask
 from tests.goldens.harness import Case, Kind, Parts, absolute, stated
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.networks import gradients, weighted_loss
@@ -21,7 +21,7 @@ PATHS = ("reference", "chunked", "fused")
 """Back ends of the attention; each is compared with the golden."""
 TABLES = """
 import sys, torch
-from methods.dcama.attention import position_table
+from fsbench.methods.dcama.attention import position_table
 lengths = [int(text) for text in sys.argv[2:]]
 torch.save({width: position_table(lengths[0], width) for width in lengths[1:]}, sys.argv[1])
 """

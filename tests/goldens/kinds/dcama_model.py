@@ -7,9 +7,9 @@ from fsbench.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_featu
 from fsbench.backbones.timm_names import to_timm_names
 from fsbench.core.shot_ensemble import ENSEMBLES, combine
 from fsbench.explain.coarse_masks import binary_sum
+from fsbench.methods.dcama.dcama import DCAMA
+from fsbench.methods.modules.pyramid_segmenter import resize
 from fsbench.weights.table import WeightFile
-from methods.dcama.dcama import DCAMA
-from methods.modules.pyramid_segmenter import resize
 from tests.goldens.harness import (
     Case,
     Forms,

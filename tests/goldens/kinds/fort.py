@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
-from methods.classifiers import adapters
-from methods.classifiers.attention_maps import attention_and_gradient, attention_logits
-from methods.classifiers.class_token import read_class_token_alone
-from methods.classifiers.fort import (
+from fsbench.methods.classifiers import adapters
+from fsbench.methods.classifiers.attention_maps import attention_and_gradient, attention_logits
+from fsbench.methods.classifiers.class_token import read_class_token_alone
+from fsbench.methods.classifiers.fort import (
     GRADIENT_WEIGHT,
     ZEROED,
     attention_loss,
@@ -22,7 +22,7 @@ from methods.classifiers.fort import (
     weighted_focus,
     window_importance,
 )
-from methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, losses
+from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, losses
 from tests.goldens.harness import (
     EXACT,
     Case,

@@ -7,12 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.metrics.classification import mean_interval
-from fsbench.ops import crammer_singer as programme
-from fsbench.ops.crammer_singer import crammer_singer
-from fsbench.protocols.classification import classification_episodes
-from methods.classifiers import solvers
-from methods.classifiers.solvers import (
+from fsbench.methods.classifiers import solvers
+from fsbench.methods.classifiers.solvers import (
     classify,
     initial_head,
     metaoptnet_weights,
@@ -20,6 +16,10 @@ from methods.classifiers.solvers import (
     r2d2_weights,
     scikit_model,
 )
+from fsbench.metrics.classification import mean_interval
+from fsbench.ops import crammer_singer as programme
+from fsbench.ops.crammer_singer import crammer_singer
+from fsbench.protocols.classification import classification_episodes
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fort import either
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from methods import cst, emat
-from methods.modules.correlation import FeedForward, kept_tokens
+from fsbench.methods import cst, emat
+from fsbench.methods.modules.correlation import FeedForward, kept_tokens
 from tests.goldens.harness import EXACT, Case, Check, Kind, Results, relative, scaled
 from tests.goldens.networks import gradients, record_inputs, record_outputs, weighted_loss
 

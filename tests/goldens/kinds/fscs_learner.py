@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.cst import cst_learner
-from methods.emat import emat_learner
-from methods.modules.correlation import Learner, kept_tokens, query_features, support_features
-from methods.modules.segmenter import FewShotClassifierSegmenter, decide, resize_masks
+from fsbench.methods.cst import cst_learner
+from fsbench.methods.emat import emat_learner
+from fsbench.methods.modules.correlation import Learner, kept_tokens, query_features, support_features
+from fsbench.methods.modules.segmenter import FewShotClassifierSegmenter, decide, resize_masks
 from tests.goldens.harness import (
     Case,
     Clear,

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.lists.official import read_official
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID, PairList
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
+from fsbench.datamodules.lists.official import read_official
 from fsbench.episodes.episode import Episode
 from fsbench.metrics.confusion import background_intersection_union, intersection_union
 from fsbench.metrics.episodic import EpisodicScores, SegmentationResult, count

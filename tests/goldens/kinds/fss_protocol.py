@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datamodules.lists.official import read_official
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID, Pair
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
+from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.pfenet import loader_seeds, pfenet_episode
 from fsbench.protocols.pools import Pool

@@ -9,10 +9,8 @@ from torch import Tensor
 from fsbench.backbones.vit import patch_maps
 from fsbench.data.batch import normalise
 from fsbench.data.large_objects import large_objects
-from fsbench.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
-from fsbench.protocols.fssdino import fssdino_episodes
-from methods.fssdino.fssdino import class_masks
-from methods.fssdino.prediction import (
+from fsbench.methods.fssdino.fssdino import class_masks
+from fsbench.methods.fssdino.prediction import (
     Draws,
     class_features,
     class_scores,
@@ -22,6 +20,8 @@ from methods.fssdino.prediction import (
     to_grid,
     to_size,
 )
+from fsbench.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
+from fsbench.protocols.fssdino import fssdino_episodes
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
 from tests.goldens.fssdino_metric import class_iou, confusion_matrix, counted, episode_mean_iou, protocol_scores
 from tests.goldens.harness import EXACT, Case, Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fsbench.backbones.vit import patch_maps
-from methods.gf_sam import (
+from fsbench.methods.gf_sam import (
     Prior,
     channel_normalised,
     dino_pixels,

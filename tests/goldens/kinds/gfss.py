@@ -8,21 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco.gfss import ORDER_SHA256, line_of
-from datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.data.batch import EpisodeTruth, normalise
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
-from fsbench.metrics.confusion import intersection_union
-from fsbench.metrics.episodic import SegmentationAnswer, count, count_answer
-from fsbench.metrics.scores import run_means
-from fsbench.ops.first_largest import first_largest
-from fsbench.protocols.generalised import list_sha256
-from fsbench.protocols.gfss import GFSS, draw_runs
-from fsbench.protocols.registry import load_protocol
-from methods.diam import (
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.coco.gfss import ORDER_SHA256, line_of
+from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
+from fsbench.methods.diam import (
     Adaptation,
     Classifiers,
     Task,
@@ -39,9 +32,16 @@ from methods.diam import (
     true_proportions,
     without_void,
 )
-from methods.modules.generalised_answer import join_base
-from methods.modules.pspnet import PSPNet
-from methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
+from fsbench.methods.modules.generalised_answer import join_base
+from fsbench.methods.modules.pspnet import PSPNet
+from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
+from fsbench.metrics.confusion import intersection_union
+from fsbench.metrics.episodic import SegmentationAnswer, count, count_answer
+from fsbench.metrics.scores import run_means
+from fsbench.ops.first_largest import first_largest
+from fsbench.protocols.generalised import list_sha256
+from fsbench.protocols.gfss import GFSS, draw_runs
+from fsbench.protocols.registry import load_protocol
 from tests.goldens.harness import (
     EXACT,
     Case,

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.hmnet.head import HMNetHead, dice_loss
-from methods.hmnet.hmnet import HMNet
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.priors import prior_maps
-from methods.modules.maps import masked_mean
-from methods.modules.poly_rate import poly_rate
-from methods.modules.pspnet import Features, PSPNet, PyramidPooling
-from methods.modules.style import gram, shot_weights
+from fsbench.methods.hmnet.head import HMNetHead, dice_loss
+from fsbench.methods.hmnet.hmnet import HMNet
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.hmnet.priors import prior_maps
+from fsbench.methods.modules.maps import masked_mean
+from fsbench.methods.modules.poly_rate import poly_rate
+from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling
+from fsbench.methods.modules.style import gram, shot_weights
 from tests.goldens.forms import statistics
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Result, Results, Same, Tolerance, absolute, relative
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state, scan_settings

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.hmnet.mamba import ss2d as _mamba
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.maps import sum_directions
-from methods.hmnet.mamba.network import HybridMamba
-from methods.hmnet.mamba.ss2d import SS2D
-from methods.modules.maps import resize
+from fsbench.methods.hmnet.mamba import ss2d as _mamba
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.hmnet.mamba.maps import sum_directions
+from fsbench.methods.hmnet.mamba.network import HybridMamba
+from fsbench.methods.hmnet.mamba.ss2d import SS2D
+from fsbench.methods.modules.maps import resize
 from tests.goldens.forms import statistics
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, Tolerance, absolute, relative
 from tests.goldens.networks import gradients, weighted_loss

@@ -5,10 +5,10 @@ import random
 import numpy as np
 import torch
 
-from datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.data.label_maps import bounding_boxes
 from fsbench.data.transforms import resize_image_cv2, resize_labels_cv2
+from fsbench.datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
 from tests.goldens.harness import Case, Kind, Parts, Same, absolute, few
 
 

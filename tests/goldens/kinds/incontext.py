@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from datamodules.datasets.lvis import Lvis
-from datamodules.datasets.paco_part import PacoPart
-from datamodules.datasets.pascal_part import PascalPart
-from datamodules.indexes.views import ViewIndex, view_photo
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
+from fsbench.datamodules.datasets.lvis import Lvis
+from fsbench.datamodules.datasets.paco_part import PacoPart
+from fsbench.datamodules.datasets.pascal_part import PascalPart
+from fsbench.datamodules.indexes.views import ViewIndex, view_photo
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.geometry import Geometry

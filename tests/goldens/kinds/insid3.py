@@ -11,8 +11,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from fsbench.backbones.vit import patch_maps, scaled_coordinates
 from fsbench.data.batch import normalise
-from fsbench.ops.average_linkage import linkage_by_rounds, linkage_by_tree
-from methods.insid3 import (
+from fsbench.methods.insid3 import (
     Steps,
     aggregate,
     black_image,
@@ -25,6 +24,7 @@ from methods.insid3 import (
     unit,
     upsample,
 )
+from fsbench.ops.average_linkage import linkage_by_rounds, linkage_by_tree
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Result, Results, absolute, relative
 from tests.goldens.networks import small_dinov3
 

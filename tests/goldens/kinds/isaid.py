@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.datasets.isaid import Isaid, Isaid512
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.isaid import sdm_episodes

@@ -14,8 +14,7 @@ from fsbench.backbones.sam import (
     names_of_transformers,
     sam_settings,
 )
-from fsbench.weights.table import WeightFile
-from methods.persam import (
+from fsbench.methods.persam import (
     decode_guided,
     locate,
     locate_positive,
@@ -27,6 +26,7 @@ from methods.persam import (
     selected_cells,
     tune_weights,
 )
+from fsbench.weights.table import WeightFile
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Tolerance, absolute, few, relative, stated
 
 

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.methods.modules.maps import resize
+from fsbench.methods.modules.masked_comparison import masked_layer4
+from fsbench.methods.modules.poly_rate import tenfold_sgd
+from fsbench.methods.modules.pspnet import Features, Trunk
+from fsbench.methods.pfenet import MODULES, PFENet, PFENetHead
 from fsbench.protocols.padded import evaluated_episodes
-from methods.modules.maps import resize
-from methods.modules.masked_comparison import masked_layer4
-from methods.modules.poly_rate import tenfold_sgd
-from methods.modules.pspnet import Features, Trunk
-from methods.pfenet import MODULES, PFENet, PFENetHead
 from tests.goldens.harness import Case, Kind, Results, Same
 from tests.goldens.networks import (
     changes,

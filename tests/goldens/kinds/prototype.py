@@ -2,8 +2,8 @@
 
 import torch
 
-from methods.modules.class_logits import resize_logits
-from methods.prototype import (
+from fsbench.methods.modules.class_logits import resize_logits
+from fsbench.methods.prototype import (
     build_prototypes,
     cell_weights,
     cosines,

@@ -10,7 +10,6 @@ from unittest import mock
 import numpy as np
 import torch
 
-from datamodules.datasets.coco.fss_sam3 import AnnotatedObject, AnnotatedObjects, load_objects
 from fsbench.backbones.sam3 import (
     SAM3S,
     Concept,
@@ -22,11 +21,9 @@ from fsbench.backbones.sam3 import (
     sam3_settings,
 )
 from fsbench.data.batch import EpisodeTruth
+from fsbench.datamodules.datasets.coco.fss_sam3 import AnnotatedObject, AnnotatedObjects, load_objects
 from fsbench.episodes.episode import Episode
-from fsbench.metrics.episodic import SegmentationAnswer, count_answer
-from fsbench.protocols.fss_sam3 import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
-from fsbench.weights.table import WeightFile
-from methods.sam3_canvas import (
+from fsbench.methods.sam3_canvas import (
     Slot,
     canvas_box,
     cut_query,
@@ -37,6 +34,9 @@ from methods.sam3_canvas import (
     one_shot_slots,
     score_map,
 )
+from fsbench.metrics.episodic import SegmentationAnswer, count_answer
+from fsbench.protocols.fss_sam3 import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
+from fsbench.weights.table import WeightFile
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, few, relative
 from tests.goldens.meters import protocol_statistics
 

@@ -20,14 +20,14 @@ from fsbench.backbones.sam2_video import (
     set_memory_dropout,
 )
 from fsbench.data.support_annotation import LARGE, SMALL, AnnotationStreams, points, scribble
+from fsbench.methods.sansa.adapters import Adapter, Adapters, adapter_shapes
+from fsbench.methods.sansa.losses import official_order, official_steps, video_losses
+from fsbench.methods.sansa.prompts import Kind as PromptKind
+from fsbench.methods.sansa.prompts import in_square, pixel_points, prompt_mask, prompt_points
+from fsbench.methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
+from fsbench.methods.sansa.released import AdapterFile
+from fsbench.methods.sansa.sansa import adamw_with_cosine
 from fsbench.weights.table import WeightFile
-from methods.sansa.adapters import Adapter, Adapters, adapter_shapes
-from methods.sansa.losses import official_order, official_steps, video_losses
-from methods.sansa.prompts import Kind as PromptKind
-from methods.sansa.prompts import in_square, pixel_points, prompt_mask, prompt_points
-from methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
-from methods.sansa.released import AdapterFile
-from methods.sansa.sansa import adamw_with_cosine
 from tests.goldens.harness import (
     Case,
     Clear,

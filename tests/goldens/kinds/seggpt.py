@@ -9,8 +9,8 @@ from fsbench.backbones.hub_networks import new_network
 from fsbench.backbones.seggpt import paint, seggpt_net, seggpt_to_transformers_names
 from fsbench.data.batch import normalise
 from fsbench.data.transforms import resize_image_bicubic, resize_labels_pil
+from fsbench.methods.seggpt import WHITE, at_size, colours, nearest_colour, paint_mask, palette
 from fsbench.weights.table import WeightFile
-from methods.seggpt import WHITE, at_size, colours, nearest_colour, paint_mask, palette
 from tests.goldens.harness import Case, Kind, Results, absolute, few, relative
 
 THRESHOLD = 128

@@ -31,11 +31,8 @@ from fsbench.data.support_annotation import (
 )
 from fsbench.data.transforms import resize_image
 from fsbench.episodes.episode import Episode
-from fsbench.protocols.pools import Pool
-from fsbench.protocols.vrp_draws import SEED, Division, EpisodeStreams, training_epoch, validation_episodes
-from fsbench.weights.table import WeightFile
-from methods.modules.pspnet import BLOCKS, Features, Trunk
-from methods.vrp_sam.encoder import (
+from fsbench.methods.modules.pspnet import BLOCKS, Features, Trunk
+from fsbench.methods.vrp_sam.encoder import (
     Encoded,
     PromptGenerator,
     VisualPromptEncoder,
@@ -43,9 +40,12 @@ from methods.vrp_sam.encoder import (
     pseudo_mask,
     pseudo_mask_plain,
 )
-from methods.vrp_sam.loss import cosine_adamw, mask_losses
-from methods.vrp_sam.networks import FIRST_DILATIONS, sam_square
-from methods.vrp_sam.vrp_sam import enlarged, joined, labels
+from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
+from fsbench.methods.vrp_sam.networks import FIRST_DILATIONS, sam_square
+from fsbench.methods.vrp_sam.vrp_sam import enlarged, joined, labels
+from fsbench.protocols.pools import Pool
+from fsbench.protocols.vrp_draws import SEED, Division, EpisodeStreams, training_epoch, validation_episodes
+from fsbench.weights.table import WeightFile
 from tests.goldens.harness import (
     EXACT,
     Case,

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from methods.emat import EMAT
-from methods.prototype import Prototype
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.methods.emat import EMAT
+from fsbench.methods.prototype import Prototype
 
 SIZE = 64
 METHODS = {  # with one kind of features, and with other features of a query than of a support

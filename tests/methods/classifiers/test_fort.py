@@ -5,8 +5,8 @@ import torch
 
 from fsbench.errors import SettingsError
 from fsbench.explain.capabilities import HasTunedAttention
-from methods.classifiers.attention_maps import attention_and_gradient
-from methods.classifiers.fort import principal_component, roll_out, weighted_focus
+from fsbench.methods.classifiers.attention_maps import attention_and_gradient
+from fsbench.methods.classifiers.fort import principal_component, roll_out, weighted_focus
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes
 
 

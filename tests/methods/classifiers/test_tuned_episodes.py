@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fsbench.engine.run import run
-from methods.classifiers.fine_tuned import FineTuned
+from fsbench.methods.classifiers.fine_tuned import FineTuned
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes
 
 TUNED = ("fort_lora", pytest.param("ft", marks=pytest.mark.slow(4)), pytest.param("vpt", marks=pytest.mark.slow(3)))

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsbench.methods.dcama.attention import MaskAttention, Positions, balanced_sample, position_table, resize_mask
+from fsbench.methods.dcama.dcama import DCAMA
+from fsbench.methods.dcama.head import DCAMAHead
+from fsbench.methods.dcama.options import HeadOptions
 from fsbench.ops import mask_value_attention
-from methods.dcama.attention import MaskAttention, Positions, balanced_sample, position_table, resize_mask
-from methods.dcama.dcama import DCAMA
-from methods.dcama.head import DCAMAHead
-from methods.dcama.options import HeadOptions
 from tests.methods.small import pyramid as small_pyramid
 
 pytestmark = pytest.mark.usefixtures("pyramids")

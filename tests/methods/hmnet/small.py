@@ -3,7 +3,7 @@
 import torch
 
 from fsbench.backbones.base import BackboneConfig
-from methods.hmnet.hmnet import HMNet
+from fsbench.methods.hmnet.hmnet import HMNet
 
 SMALL = dict(width=8, feature_side=8, blocks=2, states=2)
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.loading.distributed import TrainingBatches
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import collate
 from fsbench.data.step_division import StepDivision
+from fsbench.datamodules.loading.distributed import TrainingBatches
 from fsbench.engine.callbacks import EpisodicValidation
 from fsbench.engine.withheld_truth import part_from_truth
 from fsbench.errors import SettingsError
+from fsbench.methods.hmnet.base_learner import BaseLearner
+from fsbench.methods.hmnet.hmnet import HMNet
+from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
+from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.protocols.whole_images import WholeImages, whole_image
-from methods.hmnet.base_learner import BaseLearner
-from methods.hmnet.hmnet import HMNet
-from methods.modules.frozen_pspnet import FrozenPSPNet
-from methods.modules.pspnet import PSPNet
 from tests.methods.hmnet.small import SMALL
 from tests.methods.small import data, episode, fit
 

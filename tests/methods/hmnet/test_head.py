@@ -5,11 +5,11 @@ import weakref
 import pytest
 import torch
 
-from methods.hmnet.head import HMNetHead, dice_loss
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.priors import best_priors, prior_maps
-from methods.modules.pspnet import Features
-from methods.modules.style import shot_weights
+from fsbench.methods.hmnet.head import HMNetHead, dice_loss
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.hmnet.priors import best_priors, prior_maps
+from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.style import shot_weights
 
 
 def test_weights_of_shots_without_hidden_channels_start_as_the_mean():

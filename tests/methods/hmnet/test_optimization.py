@@ -7,7 +7,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.weight_files import state_digest
-from methods.hmnet.hmnet import HMNet
+from fsbench.methods.hmnet.hmnet import HMNet
 from tests.methods.hmnet.small import SMALL, on_pspnet, on_vit
 from tests.methods.small import data, fit, without_dropout
 

@@ -7,9 +7,9 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.engine.checkpoint import TRAINED_WITH, convert, load_checkpoint
 from fsbench.errors import CheckpointError
-from methods.hmnet.hmnet import HMNet
-from methods.modules.pspnet import PSPNet
-from methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
+from fsbench.methods.hmnet.hmnet import HMNet
+from fsbench.methods.modules.pspnet import PSPNet
+from fsbench.methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
 from tests.methods.hmnet.small import SMALL, on_pspnet
 from tests.methods.small import data, episode
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from methods.cst import cst_learner
-from methods.emat import emat_learner
+from fsbench.methods.cst import cst_learner
+from fsbench.methods.emat import emat_learner
 
 LEARNERS = {"emat": emat_learner, "emat_seg": partial(emat_learner, class_token=False), "cst": cst_learner}

@@ -7,8 +7,8 @@ from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import VITS, random_state
 from fsbench.engine.checkpoint import checkpoint_weights_origin, convert, load_checkpoint, read_checkpoint
 from fsbench.errors import CheckpointError
-from methods.cst import CST, cst_learner
-from methods.emat import EMAT, emat_learner
+from fsbench.methods.cst import CST, cst_learner
+from fsbench.methods.emat import EMAT, emat_learner
 from tests.methods.small import vit
 
 pytestmark = pytest.mark.usefixtures("tiny")

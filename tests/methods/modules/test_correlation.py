@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from fsbench.methods.emat import emat_learner
+from fsbench.methods.modules import blockwise, halved_correlation
+from fsbench.methods.modules import correlation as module
 from fsbench.ops import masked_attention
-from methods.emat import emat_learner
-from methods.modules import blockwise, halved_correlation
-from methods.modules import correlation as module
 from tests.methods.modules.learners import LEARNERS
 
 CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 12, 49, 4

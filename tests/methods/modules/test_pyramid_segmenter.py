@@ -11,9 +11,9 @@ from fsbench.backbones.weight_files import state_digest
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.engine.checkpoint import convert, load_checkpoint
 from fsbench.errors import CheckpointError
-from methods.dcama.dcama import DCAMA
-from methods.emat import EMAT
-from methods.hsnet import HSNet, HyperpixelLearner
+from fsbench.methods.dcama.dcama import DCAMA
+from fsbench.methods.emat import EMAT
+from fsbench.methods.hsnet import HSNet, HyperpixelLearner
 from tests.methods.small import PYRAMID, pyramid, vit
 
 pytestmark = pytest.mark.usefixtures("tiny", "pyramids")

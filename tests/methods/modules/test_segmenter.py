@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from datamodules.loading import distributed
 from fsbench.core.datamodule import Loading
 from fsbench.core.evaluation import evaluate_batch
+from fsbench.datamodules.loading import distributed
 from fsbench.episodes.evaluation_order import supports_of
+from fsbench.methods.cst import CST, cst_learner
+from fsbench.methods.emat import EMAT, emat_learner
+from fsbench.methods.modules.correlation import kept_tokens
+from fsbench.methods.prototype import Prototype
 from fsbench.protocols.loading import LoadingConfig, load_episode
 from fsbench.tensor_cache import FeatureCache
-from methods.cst import CST, cst_learner
-from methods.emat import EMAT, emat_learner
-from methods.modules.correlation import kept_tokens
-from methods.prototype import Prototype
 from tests.fsbench.episodes.test_evaluation_order import encoded_twice
 from tests.methods.small import vit
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsbench.methods.emat import emat_learner
+from fsbench.methods.modules import halved_correlation
 from fsbench.ops import masked_attention
-from methods.emat import emat_learner
-from methods.modules import halved_correlation
 from tests.methods.modules.learners import LEARNERS
 
 SIDES = {"emat": 8, "emat_seg": 8, "cst": 6}

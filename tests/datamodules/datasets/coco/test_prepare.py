@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.datasets.coco import Coco
-from datamodules.datasets.coco.prepare import RENDERED
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_label_map
+from fsbench.datamodules.datasets.coco import Coco
+from fsbench.datamodules.datasets.coco.prepare import RENDERED
 from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import save_coco
 from tests.datamodules.prepare.archives import packed, prepare, times

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from datamodules.datasets.coco_all import CocoAll
-from datamodules.episodic import EpisodicDataModule
-from datamodules.lists.official import read_official
+from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
+from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.lists.official import read_official
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list

@@ -12,19 +12,19 @@ import pytest
 from PIL import Image
 
 from benchmarks.protocols.drawn_domains import ARCHIVES, draw_isic, draw_suim, prepare_drawn
-from datamodules.datasets.deepglobe import DeepGlobe
-from datamodules.datasets.deepglobe.crops import crops
-from datamodules.datasets.deepglobe_all import DeepGlobeAll
-from datamodules.datasets.fss1000 import Fss1000
-from datamodules.datasets.isic import Isic
-from datamodules.datasets.isic.index import IMAGES, lesion_classes
-from datamodules.datasets.isic_one import IsicOne
-from datamodules.datasets.lung import Lung
-from datamodules.datasets.lung_all import LungAll
-from datamodules.datasets.suim import Suim
-from datamodules.datasets.suim.prepare import class_masks
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_image
+from fsbench.datamodules.datasets.deepglobe import DeepGlobe
+from fsbench.datamodules.datasets.deepglobe.crops import crops
+from fsbench.datamodules.datasets.deepglobe_all import DeepGlobeAll
+from fsbench.datamodules.datasets.fss1000 import Fss1000
+from fsbench.datamodules.datasets.isic import Isic
+from fsbench.datamodules.datasets.isic.index import IMAGES, lesion_classes
+from fsbench.datamodules.datasets.isic_one import IsicOne
+from fsbench.datamodules.datasets.lung import Lung
+from fsbench.datamodules.datasets.lung_all import LungAll
+from fsbench.datamodules.datasets.suim import Suim
+from fsbench.datamodules.datasets.suim.prepare import class_masks
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.datasets.demo import DemoImages, classification
-from datamodules.datasets.demo.classes import object_class
+from fsbench.datamodules.datasets.demo import DemoImages, classification
+from fsbench.datamodules.datasets.demo.classes import object_class
 from fsbench.errors import DataError
 from tests.datamodules.datasets.labelled_images import save
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.datasets import demo
-from datamodules.datasets.demo import dataset
-from datamodules.datasets.demo.classes import DEMO_CLASSES
+from fsbench.datamodules.datasets import demo
+from fsbench.datamodules.datasets.demo import dataset
+from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES
 from fsbench.errors import DataError
 from fsbench.protocols.lists import pair_list
 
@@ -125,7 +125,7 @@ def test_interrupted_generation_leaves_nothing_that_looks_complete(
 
 
 def test_two_processes_make_one_demo(tmp_path: Path) -> None:
-    code = "import sys; from datamodules.datasets.demo import Demo; Demo(sys.argv[1], train=14, val=10)"
+    code = "import sys; from fsbench.datamodules.datasets.demo import Demo; Demo(sys.argv[1], train=14, val=10)"
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "demo")]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert files(tmp_path) == {"demo"} and dataset.is_current(tmp_path / "demo", 0, TRAIN, VAL)

@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from datamodules.datasets.demo.classes import DEMO_CLASSES, FOLD, PRETRAIN_START, object_class
-from datamodules.datasets.demo.scenes import VOID, draw_scene
-from datamodules.datasets.demo.shapes import REACH, SHAPES, unit_area
+from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES, FOLD, PRETRAIN_START, object_class
+from fsbench.datamodules.datasets.demo.scenes import VOID, draw_scene
+from fsbench.datamodules.datasets.demo.shapes import REACH, SHAPES, unit_area
 
 GOLDEN = "6b460e59ca8e945d07ddf6488aa95a7442da328076b8ca857ac66924771ecbf0"
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import yaml
 
-from datamodules.datasets.folder import Folder
-from datamodules.datasets.folder.description import EXAMPLE
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder.description import EXAMPLE
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import blocks, save_names, save_pairs, save_photo

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datamodules.datasets.fss1000 import Fss1000
+from fsbench.datamodules.datasets.fss1000 import Fss1000
 from tests.datamodules.datasets.fss1000.test_index import save_class
 from tests.datamodules.prepare.archives import packed, prepare, times
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid, Isaid512
+from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid, Isaid512
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.protocols.drawn_domains import draw_isic, draw_pascal
-from datamodules.datasets.isic import Isic
-from datamodules.datasets.isic.prepare import prepare
-from datamodules.datasets.pascal import Pascal, PascalAll
-from datamodules.episodic import EpisodicDataModule
-from datamodules.prepare.job import Job
+from fsbench.datamodules.datasets.isic import Isic
+from fsbench.datamodules.datasets.isic.prepare import prepare
+from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.datamodules.prepare.job import Job
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.errors import SettingsError
 from fsbench.protocols.lists import pair_list

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from datamodules.datasets.pascal.index import CLASS_NAMES, Pascal
-from datamodules.datasets.pascal.lists import noise_table, set_samples
-from datamodules.indexes.mask_folder import read_names
-from datamodules.lists.official import checksums
 from fsbench.data.dataset import pairs_sha256
+from fsbench.datamodules.datasets.pascal.index import CLASS_NAMES, Pascal
+from fsbench.datamodules.datasets.pascal.lists import noise_table, set_samples
+from fsbench.datamodules.indexes.mask_folder import read_names
+from fsbench.datamodules.lists.official import checksums
 from fsbench.episodes.settings import SIZE_BINS
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.datasets.pascal import Pascal
 from fsbench.data.image_io import read_label_map, voc_colors
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pfenet import image_list
 from tests.datamodules.builders import blocks, save_labels, save_names, save_photo
@@ -138,7 +138,7 @@ def test_stopped_conversion_is_taken_up(voc_archives: Path, tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("datamodules.datasets.pascal.prepare.convert", stop)
+        patch.setattr("fsbench.datamodules.datasets.pascal.prepare.convert", stop)
         assert prepare(*arguments) == 130
     assert not (root / "VOC2012/SegmentationClassAug").exists()
     assert prepare(*arguments) == 0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from datamodules.datasets.pascal.sbd import convert, read_segmentation
 from fsbench.data.image_io import read_label_map
+from fsbench.datamodules.datasets.pascal.sbd import convert, read_segmentation
 from fsbench.errors import DataError
 from tests.datamodules.prepare.archives import save_mat
 

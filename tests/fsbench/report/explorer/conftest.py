@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from datamodules.datasets.folder import Folder
 from fsbench.cli.main import main
+from fsbench.datamodules.datasets.folder import Folder
 from tests.fsbench.conftest import record_maker
 
 ATTENDS = "similarity to <b>columns</b>"

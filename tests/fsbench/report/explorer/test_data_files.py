@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from datamodules.datasets.folder import Folder
-from datamodules.episodic import EpisodicDataModule
 from fsbench.cli.main import main
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.rle import decode_rle
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import find_records
 from fsbench.report.explorer.columns import iou_spread

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from datamodules.episodic import EpisodicDataModule
 from fsbench.cli.main import main
+from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.manifest import mismatches, read_manifest
 from tests.browser import wait_until
 from tests.fsbench.report.explorer.reader import Reader, expect

@@ -4,9 +4,9 @@ import csv
 
 import pytest
 
-from datamodules.datasets.lvis.check import LOGGED as LVIS
-from datamodules.datasets.paco_part.check import LOGGED as PACO_PART
-from datamodules.datasets.pascal_part.check import LOGGED as PASCAL_PART
+from fsbench.datamodules.datasets.lvis.check import LOGGED as LVIS
+from fsbench.datamodules.datasets.paco_part.check import LOGGED as PACO_PART
+from fsbench.datamodules.datasets.pascal_part.check import LOGGED as PASCAL_PART
 from fsbench.protocols.registry import load_protocol
 from fsbench.tables.published.scores import FOLDER
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from methods.hmnet.mamba.config import HybridMambaConfig
-from methods.hmnet.mamba.maps import scan_order, sum_directions
-from methods.hmnet.mamba.network import HybridMamba
-from methods.hmnet.mamba.ss2d import SS2D
+from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
+from fsbench.methods.hmnet.mamba.maps import scan_order, sum_directions
+from fsbench.methods.hmnet.mamba.network import HybridMamba
+from fsbench.methods.hmnet.mamba.ss2d import SS2D
 
 WIDTH, SIDE = 8, 8
 
