@@ -8,7 +8,7 @@ from fsbench.errors import SettingsError
 
 _PACKAGE = Path(__file__).resolve().parent
 REPOSITORY = _PACKAGE.parent
-"""Folder of the packages `fsbench`, `methods` and `datamodules`: of a clone, or where packages are installed."""
+"""Folder of the package `fsbench`: of a clone, or where packages are installed."""
 IS_CLONE = (REPOSITORY / "configs" / "base.yaml").is_file()
 _FILES = REPOSITORY if IS_CLONE else _PACKAGE  # a wheel has them within the package
 CONFIGS = _FILES / "configs"

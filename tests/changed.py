@@ -30,7 +30,9 @@ import yaml
 
 from fsbench.paths import CONFIGS, REPOSITORY
 
-PACKAGES = ("fsbench", "methods", "datamodules", "benchmarks", "tests")
+PACKAGES = ("fsbench", "benchmarks", "tests")
+LINKED = ("methods", "datamodules")
+"""Folders that are imported by links in the folder `fsbench`."""
 EVERYTHING = ("pyproject.toml", "constraints.txt", "tests/conftest.py", "tests/changed.py")
 """Files on which every test depends."""
 REGISTRIES = ("methods", "data", "protocols", "backbones")
@@ -286,14 +288,15 @@ def repository_path(path: Path) -> PurePosixPath:
 
 def module_name(file: PurePosixPath) -> str:
     """Return the name under which a file of Python is imported."""
-    return ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+    module = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+    return f"fsbench.{module}" if file.parts[0] in LINKED else module
 
 
 def modules_beside(file: PurePosixPath, children: Callable[[str], set[str]]) -> set[str]:
     """Return the modules of the nearest package around a file that is no module, such as a page's template."""
     for folder in file.parents:
         if (REPOSITORY / folder / "__init__.py").is_file():
-            package = ".".join(folder.parts)
+            package = module_name(folder / "__init__.py")
             return {package, *children(package)}
     return set()
 

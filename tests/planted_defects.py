@@ -40,7 +40,7 @@ def copy_of(repository: Path, folder: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", ".venv", ".git")
     for part in (repository / name for name in PARTS):
         if part.is_dir():
-            shutil.copytree(part, folder / part.name, ignore=ignored)
+            shutil.copytree(part, folder / part.name, ignore=ignored, symlinks=True)
         elif part.is_file():
             shutil.copy(part, folder / part.name)
     return folder

@@ -4,6 +4,7 @@ import os
 import site
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def wheel(tmp_path_factory) -> Path:
 def test_the_wheel_has_every_file_of_the_suite_and_no_other_package(wheel):
     tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     expected = {
-        f"fsbench/{file}" if file.startswith(("configs/", "benchmarks/")) else file
+        file if file.startswith("fsbench/") else f"fsbench/{file}"
         for file in tracked.stdout.splitlines()
         if file.startswith(("fsbench/", "methods/", "datamodules/", "configs/"))
         or file.startswith(
@@ -41,8 +42,21 @@ def test_the_wheel_has_every_file_of_the_suite_and_no_other_package(wheel):
         )
     }
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert not expected - names
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"fsbench", "methods", "datamodules"}
+    assert expected - names == {"fsbench/methods", "fsbench/datamodules"}  # links, in whose places are folders
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"fsbench"}
+
+
+def test_a_source_archive_builds_the_same_wheel(wheel, tmp_path):
+    """The archive has no links, and the folders that they lead to."""
+    build = [sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path), "--target"]
+    subprocess.run([*build, "sdist"], cwd=REPOSITORY, capture_output=True, check=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        files.extractall(tmp_path, filter="data")
+    source = tmp_path / archive.name.removesuffix(".tar.gz")
+    subprocess.run([*build, "wheel"], cwd=source, capture_output=True, check=True)
+    (made,) = tmp_path.glob("*.whl")
+    assert sorted(zipfile.ZipFile(made).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.slow(60)

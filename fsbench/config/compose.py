@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from fsbench.config.class_paths import with_current_paths
 from fsbench.config.registry import config_files, read_settings
 from fsbench.errors import FsbenchError, SettingsError, did_you_mean
 

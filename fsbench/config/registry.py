@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 from typing import Any, Literal, get_args
 
 from fsbench.config.class_file import is_class_file
+from fsbench.config.class_paths import with_current_paths
 from fsbench.config.class_settings import settings_of_file, settings_of_object
 from fsbench.data.source import Source, read_source
 from fsbench.errors import SettingsError, known_names
@@ -111,7 +112,7 @@ def plug_in_classes() -> set[str]:
 
 def plug_in_of_class(class_path: str) -> PlugIn | None:
     """Return an entry point of the package that has the class, or whose files name it; None for fsbench's classes."""
-    if class_path.partition(".")[0] in ("fsbench", "methods", "datamodules"):
+    if class_path.startswith("fsbench."):
         return None
     files = [file for kind in ("methods", "data") for file in _files(kind).values() if file.plug_in is not None]
     naming = (file.plug_in for file in files if class_path in _class_paths(read_settings(file.path)))
@@ -269,14 +270,15 @@ def method_classes() -> dict[str, Any]:
 
 @cache
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read a configuration file as plain values, which are not to be changed."""
+    """Read a configuration file as plain values, which are not to be changed; classes have their present names."""
     try:
         content = load_yaml(file) or {}
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot read the configuration {file} ({error}); expected a mapping in YAML") from error
     if not isinstance(content, dict):
         raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping of settings")
-    return content
+    settings: dict[str, Any] = with_current_paths(content)
+    return settings
 
 
 def config_files(

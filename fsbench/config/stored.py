@@ -15,22 +15,8 @@ from fsbench.config.registry import plug_in_classes
 from fsbench.errors import SettingsError
 from fsbench.files.yaml_files import load_yaml
 
-TRUSTED = re.compile(r"(methods|datamodules)(\.\w+)+", re.ASCII)
+TRUSTED = re.compile(r"fsbench\.(methods|datamodules)(\.\w+)+", re.ASCII)
 """Class paths that a stored configuration may name, besides those that installed packages name."""
-
-MOVED = {
-    "datamodules.datasets.image_folder.ImageFolder": "datamodules.datasets.imagefolder.ImageFolder",
-    "datamodules.datasets.in_context.lvis.Lvis": "datamodules.datasets.lvis.Lvis",
-    "datamodules.datasets.in_context.paco_part.PacoPart": "datamodules.datasets.paco_part.PacoPart",
-    "datamodules.datasets.in_context.pascal_part.PascalPart": "datamodules.datasets.pascal_part.PascalPart",
-    "datamodules.datasets.fine_grained.Aircraft": "datamodules.datasets.aircraft.Aircraft",
-    "datamodules.datasets.fine_grained.Cars": "datamodules.datasets.cars.Cars",
-    "datamodules.datasets.fine_grained.Cub": "datamodules.datasets.cub.Cub",
-    "datamodules.datasets.fine_grained.Pets": "datamodules.datasets.pets.Pets",
-    "datamodules.datasets.fine_grained.Places": "datamodules.datasets.places.Places",
-    "datamodules.datasets.fine_grained.Plantae": "datamodules.datasets.plantae.Plantae",
-}
-"""Present paths of data sets' classes by those that runs were recorded with."""
 
 FILES = ("method_file", "dataset_file")
 """Settings of the group `run` that state the file of a class. Its code is run only if the command that opens the run
@@ -79,8 +65,7 @@ def stored_configuration(config: Path, more: Sequence[str] = ()) -> Configuratio
         raise SettingsError(f"{config} holds no configuration with a trainer; expected the config.yaml of a run")
     for key in values:
         _check_key(key, config)
-    values = {key: values[key] for key in NEEDED if key in values}
-    _rename_moved_class(values)
+    values = with_current_paths({key: values[key] for key in NEEDED if key in values})
     if isinstance(values.get("run"), dict):
         values["run"] = {key: value for key, value in values["run"].items() if key not in DROPPED}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
@@ -111,13 +96,6 @@ def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:
         options[option] = file.reference
         allowed |= {path for path in stated if path.rpartition(".")[0] == file.module}
     return allowed
-
-
-def _rename_moved_class(values: dict[str, Any]) -> None:
-    """Replace the path of the data set's class by its present one, if it has moved since."""
-    dataset = value_at(values, CLASSES[1][:-1])
-    if isinstance(dataset, dict) and isinstance(dataset.get("class_path"), str):
-        dataset["class_path"] = MOVED.get(dataset["class_path"], dataset["class_path"])
 
 
 def _check_classes(values: Any, config: Path, known: Collection[str]) -> None:

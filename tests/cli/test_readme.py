@@ -63,7 +63,7 @@ def test_readme_is_short_and_narrow():
 def test_example_method_runs_from_the_command_line(fsbench, bench_arguments, tmp_path):
     """In a copy of the repository with the two files of the example: a working folder goes before what is installed."""
     for name in CODE:
-        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
     for path, text in EXAMPLES.items():
         (tmp_path / path).write_text(text)
     done = fsbench(*bench_arguments("nearest", "runs"))

@@ -1,14 +1,13 @@
 """A run's config.yaml may name any class, and only classes of the suite are imported."""
 
 import re
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
 from fsbench.config.build import compose_method
-from fsbench.config.stored import MOVED, parse_stored
+from fsbench.config.stored import parse_stored
 from fsbench.errors import SettingsError
 
 
@@ -34,22 +33,21 @@ def write(folder: Path, values: dict) -> Path:
 
 def test_a_run_is_read_as_it_was_written(stored, tmp_path):
     again = parse_stored(write(tmp_path, stored), build=False)
-    assert again.config.model.class_path == "methods.prototype.Prototype"
+    assert again.config.model.class_path == "fsbench.methods.prototype.Prototype"
     assert again.config.data.init_args.dataset.class_path == stored["data"]["init_args"]["dataset"]["class_path"]
 
 
-def test_the_path_that_a_data_set_had_is_understood(stored, tmp_path):
+def test_the_names_that_classes_had_are_understood(stored, tmp_path):
+    """As runs recorded them while `methods` and `datamodules` were packages of their own."""
+    stored["model"]["class_path"] = "methods.prototype.Prototype"
+    stored["data"]["class_path"] = "datamodules.episodic.EpisodicDataModule"
     stored["data"]["init_args"]["dataset"] = {
-        "class_path": "datamodules.datasets.lvis.Lvis", "init_args": {"root": "data/lvis"},
+        "class_path": "datamodules.datasets.in_context.lvis.Lvis", "init_args": {"root": "data/lvis"},
     }  # fmt: skip
-    again = parse_stored(write(tmp_path, stored), build=False)
-    assert again.config.data.init_args.dataset.class_path == "datamodules.datasets.lvis.Lvis"
-
-
-@pytest.mark.parametrize("new", MOVED.values())
-def test_a_data_set_is_where_the_table_of_moved_ones_says(new):
-    module, _, name = new.rpartition(".")
-    assert getattr(import_module(module), name).__name__ == name
+    config = parse_stored(write(tmp_path, stored), build=False).config
+    assert config.model.class_path == "fsbench.methods.prototype.Prototype"
+    assert config.data.class_path == "fsbench.datamodules.episodic.EpisodicDataModule"
+    assert config.data.init_args.dataset.class_path == "fsbench.datamodules.datasets.lvis.Lvis"
 
 
 @pytest.mark.parametrize(
@@ -88,10 +86,11 @@ def test_a_key_that_stands_for_another_is_refused(stored, tmp_path, trap, key, p
 @pytest.mark.parametrize(
     ("place", "value"),
     [("model", "methods.yaml"), ("run", "run.yaml"),
-     ("model", "methods.prototype.Prototype"), ("data", ["datamodules"]),
-     ("model", {"class_path": "methods.prototype.Prototype\n"}), ("model", {"class_path": "methods."}),
+     ("model", "fsbench.methods.prototype.Prototype"), ("data", ["datamodules"]),
+     ("model", {"class_path": "fsbench.methods.prototype.Prototype\n"}), ("model", {"class_path": "fsbench.methods."}),
+     ("model", {"class_path": "methods.prototype.Prototype\n"}), ("model", {"class_path": "methods.theirs.Theirs"}),
      ("model", {"class_path": "methods/../evil.Net"}), ("model", {"class_path": "torch.optim.SGD"}),
-     ("model", {"class_path": ["methods.prototype.Prototype"]})],
+     ("model", {"class_path": ["fsbench.methods.prototype.Prototype"]})],
 )  # fmt: skip
 def test_a_class_is_a_whole_path_within_the_suite(stored, tmp_path, place, value):
     with pytest.raises(SettingsError, match="which is none of fsbench's"):
