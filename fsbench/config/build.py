@@ -4,9 +4,7 @@ This is the only module that knows jsonargparse and LightningCLI.
 """
 
 import inspect
-import json
 import logging
-import math
 import re
 import textwrap
 import warnings
@@ -112,11 +110,13 @@ class SuiteCLI(LightningCLI):
     """LightningCLI for one run, with `task` and the group `run` beside model, data and trainer.
 
     Args:
-        args: arguments in LightningCLI's form.
+        values: nested settings, which the parser judges as they are.
+        asks: arguments that ask for help or the configuration; they end the command.
         build: whether to seed the random numbers and build model and data module.
     """
 
-    def __init__(self, args: ArgsType, build: bool = True):
+    def __init__(self, values: dict[str, Any], asks: Sequence[str] = (), build: bool = True):
+        self.asks = asks
         self.build = build
         super().__init__(
             LightningModule,
@@ -124,12 +124,25 @@ class SuiteCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             run=False,
-            args=args,
+            args=values,
             save_config_callback=None,
             parser_class=_FlatParser,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        assert isinstance(args, dict)
+        if helps := [word for word in self.asks if "print_config" not in word]:
+            parser.parse_args(helps)
+        self.config = parser.parse_object(args)
+        if self.asks:
+            parser.parse_args(self.asks, namespace=self.config)
+
+    @property
+    def config_text(self) -> str:
+        """All settings as YAML, the `config.yaml` of a run."""
+        return str(self.parser.dump(self.config, skip_none=False))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--task", type=TaskName | None, default=None, help="task of the method and the data set")
@@ -201,25 +214,18 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     for option in ("method_file", "dataset_file"):
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
-    parts = grouped_parts(configuration.parts)
-    arguments = [part if isinstance(part, str) else f"--config={_as_json(part)}" for part in parts]
+    values: dict[str, Any] = {}
+    for part in grouped_parts(configuration.parts):
+        values = merge_settings(values, part, _arguments_of)
     with _plain_errors(_unknown_options(configuration), configuration.values):
-        return SuiteCLI(arguments, build)
+        return SuiteCLI(values, configuration.asks, build)
 
 
-def _as_json(values: Mapping[str, Any]) -> str:
-    """Write settings as JSON, which is YAML to the parser; numbers that are not finite as YAML writes them."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [plain(inner) for inner in value]
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"{'-' if value < 0 else ''}.{'nan' if math.isnan(value) else 'inf'}"
-        return value
-
-    return json.dumps(plain(values), default=str)
+def _arguments_of(path: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of `arguments` that a class takes; all where only the parser finds the class."""
+    kind = _import_class(path)
+    taken = arguments if kind is None else inspect.signature(kind).parameters
+    return {name: value for name, value in arguments.items() if name in taken}
 
 
 def describe_keys(arguments: Sequence[str]) -> str:
@@ -329,7 +335,6 @@ def _plain_errors(unknown: Iterable[str] = (), values: Mapping[str, Any] | None 
 
 def quiet() -> None:
     """Keep Lightning's notices (seeds, devices, tips) off the screen; a run's go to its log."""
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")  # Lightning's own call of torch
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # not every run on a cluster is a job
@@ -383,7 +388,7 @@ def _unknown_options(configuration: Configuration) -> Iterator[str]:
     """Yield a message about each setting of a run that its trainer, options or classes have no argument for."""
     values: Mapping[str, Any] = {}
     for part in configuration.parts:  # each has classes of its own
-        values = merge_settings(values, part) if isinstance(part, dict) else values
+        values = merge_settings(values, part)
         for group, kind in (("trainer", Trainer), ("run", RunOptions)):
             yield from _unknown_arguments(kind, values.get(group) or {}, group)
         yield from _unknown_in_classes({group: values.get(group) for group in ("data", "model")}, {})

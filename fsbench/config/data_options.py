@@ -120,7 +120,7 @@ def flat_values(values: Mapping[str, Any], named: Mapping[str, Any] | None = Non
     return dict(values) if kind is None else _with_arguments(values, flat_arguments(kind, arguments))
 
 
-def grouped_parts(parts: Sequence[Mapping[str, Any] | str]) -> Iterator[Mapping[str, Any] | str]:
+def grouped_parts(parts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """Yield the parts of a configuration for the parser, with the options of data modules in their dataclasses.
 
     Where a later part names another data module, options that its dataclasses lack are left out of earlier parts: the
@@ -129,13 +129,11 @@ def grouped_parts(parts: Sequence[Mapping[str, Any] | str]) -> Iterator[Mapping[
     kinds: list[Any] = []
     class_path: Any = None
     for part in parts:
-        class_path = _data(part).get("class_path", class_path) if isinstance(part, Mapping) else class_path
+        class_path = _data(part).get("class_path", class_path)
         kinds.append(_data_module(class_path))
     for place, (part, kind) in enumerate(zip(parts, kinds, strict=True)):
         if kind is None:
             yield part
-        elif isinstance(part, str):
-            yield _grouped_text(part, kind) if part.startswith("--data.") else part
         elif isinstance(arguments := _data(part).get("init_args"), Mapping):
             group_of, later = group_of_option(kind), {other for other in kinds[place:] if other not in (None, kind)}
             others = [group_of_option(other) for other in later]
@@ -160,14 +158,6 @@ def flat_key(key: str, values: Mapping[str, Any]) -> str:
     kind = _data_module(_data(values).get("class_path")) if words[0] == "data" and len(words) > 2 else None
     is_nested = kind is not None and group_of_option(kind).get(words[2]) == words[1]
     return ".".join((words[0], *words[2:])) if is_nested else key
-
-
-def _grouped_text(argument: str, kind: Any) -> str:
-    """Return an argument that only the parser understands, such as `--data.KEY+=VALUE`, with a nested key."""
-    key, equals, value = argument.partition("=")
-    words = [word for word in key.split(".")[1:] if word != "init_args"]
-    group = group_of_option(kind).get(words[0].removesuffix("+"))
-    return argument if group is None else f"--data.{group}.{'.'.join(words)}{equals}{value}"
 
 
 def _data(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,10 +1,12 @@
 """An experiment: one method on one fold of a data set, and the folder where its record is or will be."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.build import SuiteCLI
+from fsbench.config.build import RunOptions, parse_configuration
+from fsbench.config.compose import Configuration
 from fsbench.config.limits import check_name, check_trainer
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
@@ -34,19 +36,20 @@ class Experiment:
     image is encoded.
 
     Args:
-        cli: parsed configuration with the method and the data module.
+        method: the method, which gets the weights of `options.checkpoint` if that is given.
+        data: the data module.
+        options: settings of the run besides method, data and trainer.
+        settings: nested plain values of the whole configuration, from which the run's identity follows: its
+            `seed_everything`, `trainer`, `model`, `data`, and `optimizer` and `lr_scheduler` if they are given.
+        trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
+        config_text: the configuration as YAML, for the record.
 
     Attributes:
-        config: the parsed configuration.
-        config_text: the same as YAML.
-        options: the group `run` of the configuration.
-        method: the method, with the weights of `checkpoint` if there is one.
-        data: the data module.
+        method, data, options, settings, trainer_arguments, config_text: see above.
         checkpoint: file that is evaluated instead of training.
         training_settings: settings of the checkpoint's training that the method now goes without.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
         checkpoint_weights: origin and training of the checkpoint, see `checkpoint_weights_origin`; empty without one.
-        trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
         processes: number of processes that share a training step.
         division: how a training step is divided over processes and micro-batches; None where nothing is trained.
 
@@ -55,13 +58,21 @@ class Experiment:
         CheckpointError: the checkpoint is damaged or belongs to something else.
     """
 
-    def __init__(self, cli: SuiteCLI):
-        self.config = cli.config
-        self.config_text: str = cli.parser.dump(cli.config, skip_none=False)
-        self.trainer_arguments: dict[str, Any] = dict(cli.config_init["trainer"])
-        self.options = cli.config["run"]
-        self.method: Method = cli.model
-        self.data: DataModule = cli.datamodule
+    def __init__(
+        self,
+        method: Method,
+        data: DataModule,
+        options: RunOptions,
+        settings: Mapping[str, Any],
+        trainer_arguments: Mapping[str, Any],
+        config_text: str,
+    ):
+        self.method = method
+        self.data = data
+        self.options = options
+        self.settings = settings
+        self.trainer_arguments = dict(trainer_arguments)
+        self.config_text = config_text
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
         self._check_task()
@@ -193,7 +204,7 @@ class Experiment:
     @property
     def trainer_settings(self) -> dict[str, Any]:
         """Arguments of Lightning's Trainer as plain values."""
-        return dict(self.config["trainer"].as_dict())
+        return dict(self.settings["trainer"])
 
     @cached_property
     def identity(self) -> Identity:
@@ -213,3 +224,20 @@ class Experiment:
     def is_done(self) -> bool:
         """True if a complete record exists and no forced rerun is requested or interrupted."""
         return not self.options.force and is_finished(self.folder) and self.record() is not None
+
+
+def build_experiment(configuration: Configuration) -> Experiment:
+    """Build the method and the data that a configuration names, and the experiment of both.
+
+    Raises:
+        FsbenchError: the parser does not accept a setting, or the parts do not fit together.
+    """
+    parsed = parse_configuration(configuration)
+    return Experiment(
+        parsed.model,
+        parsed.datamodule,
+        options=parsed.config_init["run"],
+        settings=parsed.config.as_dict(),
+        trainer_arguments=parsed.config_init["trainer"],
+        config_text=parsed.config_text,
+    )

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from fsbench.config.compose import Configuration
 from fsbench.config.request import Request
 from fsbench.errors import SettingsError, known_names
 from fsbench.files import read_yaml
@@ -74,8 +75,10 @@ class Case:
     def seed(self) -> int:
         return int(self.options.get("seed", 0))
 
-    def arguments(self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None) -> list[str]:
-        """Return the arguments of `fsbench run`.
+    def configuration(
+        self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None
+    ) -> Configuration:
+        """Compose the configuration of a run.
 
         Args:
             data: folder of the drawn data set.
@@ -90,7 +93,7 @@ class Case:
         if drawn:
             options |= {"dataset": "demo", "data_root": str(data)}
         request = Request([self.method], folds=[0], runs=str(runs), extra=extra, **options)
-        return request.arguments(self.method, 0)
+        return request.configuration(self.method, 0)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.loading import load_item
 from fsbench.data.batch import collate
@@ -17,7 +16,7 @@ from fsbench.data.label_resizing import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.gfss import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
@@ -142,7 +141,7 @@ def experiment(scenes, folder, *more, method="diam"):
         *more,
     ]
     request = Request([method], "pascal", [0], str(folder), weights="random", keep_predictions="masks", extra=small)
-    return Experiment(parse(request.arguments(method, 0)))
+    return build_experiment(request.configuration(method, 0))
 
 
 def test_scores_are_those_of_the_definition(scenes, tmp_path):
