@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from fsbench.config.class_paths import with_current_paths
 from fsbench.config.data_options import DATASETS, flat_values
 from fsbench.config.registry import config_files, read_settings
 from fsbench.errors import FsbenchError, SettingsError, did_you_mean
@@ -52,13 +53,17 @@ class Configuration:
         Raises:
             SettingsError: a file that stands for a class cannot be read.
         """
-        typed = flat_values(_with_class_paths(values if typed is None else typed), self.values)
-        values = flat_values(_with_class_paths(values), self.values)
+        typed = self._as_known(values if typed is None else typed)
+        values = self._as_known(values)
         if self.parts and not _replaces_class(self.values, values):
             self.parts[-1] = merge_settings(self.parts[-1], typed)
         else:
             self.parts.append(dict(typed))
         self.values = merge_settings(self.values, values)
+
+    def _as_known(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values with the present names of classes, and with flat keys of the group `data`."""
+        return flat_values(with_current_paths(_with_class_paths(values)), self.values)
 
     def add_file(self, file: str | Path) -> None:
         """Put the settings of a YAML file over those that are there, or note what is wrong with it."""

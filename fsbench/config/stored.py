@@ -10,6 +10,7 @@ from typing import Any
 
 from fsbench.config.build import SuiteCLI, parse_configuration
 from fsbench.config.class_file import SHA256, named_file, not_named
+from fsbench.config.class_paths import with_current_paths
 from fsbench.config.compose import Configuration, compose, value_at
 from fsbench.config.registry import plug_in_classes
 from fsbench.errors import SettingsError

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from fsbench.config.build import parse_configuration
+from fsbench.config.compose import Configuration
 from fsbench.config.compose import compose as compose_settings
 from fsbench.config.registry import aliases, names, task_of
 from fsbench.config.request import Request
@@ -99,7 +101,7 @@ def compose(method, dataset, **options):
     others = {name: value for name, value in arguments.items() if name != "dataset"}
     key = json.dumps(settings | {"data": settings["data"] | {"init_args": others}}, sort_keys=True)
     if key not in PARSED:
-        PARSED[key] = Composed(settings).config
+        PARSED[key] = parse_configuration(Configuration(settings, [settings]), build=False)
     return PARSED[key]
 
 
