@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.speed.harness import Case, clock_of, device_name, measure
-from fsbench.config.build import parse
-from fsbench.engine.experiment import Experiment
+from fsbench.config.compose import compose
+from fsbench.engine.experiment import build_experiment
 from fsbench.grid.bench import Request, bench
 from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.paths import CONFIGS
@@ -102,7 +102,7 @@ def measure_costs(requests: Mapping[str, Request], repeats: int) -> dict[str, Co
 def step_and_episode(request: Request) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return a training step with first weights and the answer to a test episode, features of the backbone kept."""
     arguments = [*request.arguments("emat", request.folds[0]), "--data.workers=0", "--data.eval_batch_size=1"]
-    experiment = Experiment(parse(arguments))
+    experiment = build_experiment(compose(arguments))
     method: Any = experiment.method.to(DEVICE)
     batch = next(iter(experiment.data.train_dataloader())).to(DEVICE)
     (episode,) = next(iter(experiment.data.test_dataloader())).to(DEVICE).split()

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fsbench.core.datamodule import DataModule, Loading, check_at_least
+from fsbench.core.data_options import ClassificationTest, Loading
+from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import ImageLoading, centre_image, load_image_episode
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
@@ -34,20 +35,16 @@ class ClassificationDataModule(DataModule):
 
     Args:
         dataset: the photos and their classes.
-        way, shot, queries: N, K, and query images of each class.
-        episodes: in the manifest.
-        test_seed: of the manifest.
-        min_class_size: smaller classes are repeated up to so many images before drawing, which lets an image be support
-            and query at once: 50 is what the published figures were made with. None leaves them as they are.
+        test: ways, shots and queries of the test.
+        loading: how files become batches.
         image_size: side of the images.
-        eval_batch_size: episodes handed to the method at once; figures do not depend on it.
-        workers: loader processes.
-        cache_mib: memory for decoded images, shared equally by the `workers` of a loader.
-        draws: draws of the supports for the queries of every episode; draw 0 is the official one, which scores count.
-        nested_in: number of shots that are drawn for the test, of which an episode has the first `shot`, so that tests
-            with other numbers of shots have the same queries; None draws `shot`.
-        fold: 0; there are no folds.
         seed: of what methods draw (first weights, order of visits), together with the episode's number.
+
+    Attributes:
+        options: options of the test as they were given; `test` is the task that they make.
+
+    Raises:
+        SettingsError: a fold other than 0 is asked for, or an option is too small.
     """
 
     task = CLASSIFICATION
@@ -56,27 +53,25 @@ class ClassificationDataModule(DataModule):
     def __init__(
         self,
         dataset: ClassificationIndex,
-        way: int = 20,
-        shot: int = 1,
-        queries: int = 15,
-        episodes: int = 2000,
-        test_seed: int = 0,
-        min_class_size: int | None = None,
+        test: ClassificationTest = ClassificationTest(),
+        loading: Loading = Loading(),
         image_size: int = 224,
-        eval_batch_size: int = 1,
-        workers: int = 2,
-        cache_mib: int = 1024,
-        fold: int = 0,
         seed: int = 0,
-        draws: int = 1,
-        nested_in: int | None = None,
     ):
-        if fold != 0:
-            raise SettingsError(f"unknown fold {fold} for {dataset.name}; classification has no folds, only 0")
-        check_at_least(1, {"episodes": episodes, "draws": draws, "nested_in": nested_in})
-        check_at_least(0, {"test_seed": test_seed})
-        test = ClassificationTask(way, shot, queries, episodes, test_seed, min_class_size, draws, nested_in)
-        super().__init__(dataset, test, image_size, Loading(workers, eval_batch_size, cache_mib), seed)
+        if test.fold != 0:
+            raise SettingsError(f"unknown fold {test.fold} for {dataset.name}; classification has no folds, only 0")
+        task = ClassificationTask(
+            way=test.way,
+            shot=test.shot,
+            queries=test.queries,
+            episodes=test.episodes,
+            seed=test.test_seed,
+            min_class_size=test.min_class_size,
+            draws=test.draws,
+            nested_in=test.nested_in,
+        )
+        super().__init__(dataset, task, image_size, loading, seed)
+        self.options = test
         self.protocol = load_protocol(PROTOCOL)
 
     @property
@@ -91,8 +86,7 @@ class ClassificationDataModule(DataModule):
 
     @property
     def test_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {"draws": self.test.draws} if self.test.draws > 1 else {}
-        return options | ({"nested_in": self.test.nested_in} if self.test.nested_in is not None else {})
+        return self.options.differing
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -138,7 +132,7 @@ class ClassificationDataModule(DataModule):
     @property
     def image_loading(self) -> ImageLoading:
         """Settings of loading; without images where the method asks for features."""
-        return ImageLoading(self.names, self.class_places, self.image_size, self.seed, not self.asks_for_features)
+        return ImageLoading(self.names, self.class_places, self.image_size, self.seed, not self.needs.features)
 
     def places(self, episode: ClassificationEpisode) -> tuple[Tensor, Tensor]:
         """Places in `names` of an episode's supports (N, K) and queries (N, q)."""

@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
-from fsbench.core.datamodule import DataModule, EpisodeStreamChoice, Loading, Training, Validation, check_at_least
+from fsbench.core.data_options import EpisodicTest, Loading, Training
+from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import LoadingConfig
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
@@ -52,58 +53,21 @@ class EpisodicDataModule(DataModule):
 
     Args:
         dataset: the data set.
-        protocol: name in configs/protocols.
-        fold: fold whose classes are novel.
-        way, shot: N and K of the test; on a data set without a published protocol N is at most the number of the fold's
-            classes. Training and validation are 1-way, with `training_shot` supports.
-        training_shot: K of training and validation.
-        training_items: "episodes", or "images": every training image with the labels of all base classes, for methods
-            that learn these.
-        augmentation: random changes of training images as PFENet's followers make them, with their factors of size
-            for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2).
-        support_annotation: what the test's supports are labelled with, in place of their masks where that is weaker
-            (`fsbench.data.annotations`): "mask", "box", "point", "scribble", "instance-box" for a box around each
-            object, "bbox" for one around each connected piece, or "all_ways" for masks that also show a support's
-            pixels of the episode's other ways. What is drawn follows from the test's seed and the episode's number.
-            Training and validation have masks.
-        kept_support: share of the object that is labelled in each support of the test, above 0, up to 1; the rest is
-            void there (`fsbench.data.kept_support`).
-        setting: one of `fsbench.episodes.settings.SETTINGS`.
-        empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
-            that only segment).
-        image_size: side S that images are resized to.
-        batch_size: training episodes per optimiser step, over all processes.
-        micro_batch: training episodes that a process takes at once, all of its share unless given; gradients are summed
-            until the step's episodes are done.
-        fill_to: repeat episodes from the start of an epoch until their number is a multiple of this, as PyTorch's
-            distributed sampler does for the authors' number of processes.
-        drop_last: leave the incomplete last step of an epoch out.
-        input_resize: "bicubic" for methods whose images and support masks are stretched to S x S by PIL's defaults
-            instead of the protocol's rule, but where the protocol keeps their aspect; the truth stays the protocol's.
-        filter_novel: leave out training images that show a pixel of a novel class, as BAM does, or keep them, as PFENet
-            does, with novel classes as background; unless given, as the protocol does (bam.md §8).
-        episode_streams: "independent" draws each training episode from the seed, the epoch and its number alone;
-            "official" draws them as VRP-SAM's program does with its 4 processes of 8 workers, in its order of one per
-            image (vrp-sam.md §9), which on COCO shows every episode four times.
-        eval_batch_size: evaluation episodes loaded at once; figures do not depend on it.
-        workers: loader processes.
-        episodes: test episodes instead of the protocol's number.
-        validation_episodes: validation episodes instead of the protocol's number.
-        validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice
-            (the test classes themselves), "base" keeps them unseen, "held_out" are those that the data set keeps for
-            that (FSS-1000), "source" are all of `source` in its test images; "images" is no episodes, but every test
-            image of the data set that is trained on, with the labels of all base classes, for methods that learn these.
-        seed: of the training episodes.
-        test_seed: of the test episodes instead of the protocol's, to repeat a test with other episodes.
-        draws: draws of the supports for every query of the test; draw 0 is the official one, which scores count.
-        nested_in: number of shots that are drawn for the test, of which an episode has the first `shot`, so that tests
-            with other numbers of shots have the same queries; None draws `shot`.
-        manifest: file of test episodes, instead of drawing them; it must fit the other settings and the data.
-        drop_small_classes: leave out classes with too few images instead of stopping.
+        test: protocol, fold, ways, shots and labels of the test.
+        training: items of training and of the validation that chooses a checkpoint.
+        loading: how files become batches.
         source: makes the data set that methods are trained on, all of its base classes, where that is not `dataset`; it
             is made when training needs it.
-        cache_mib: memory for decoded images and label maps, shared equally by the `workers` of a loader; figures do not
-            depend on it.
+        image_size: side S that images are resized to.
+        input_resize: "bicubic" for methods whose images and support masks are stretched to S x S by PIL's defaults
+            instead of the protocol's rule, but where the protocol keeps their aspect; the truth stays the protocol's.
+        seed: of the training episodes.
+
+    Attributes:
+        options: options of the test as they were given; `test` is the task that they make on this data set.
+
+    Raises:
+        SettingsError: the options contradict one another, the protocol or the data set.
     """
 
     task = "segmentation"
@@ -113,84 +77,57 @@ class EpisodicDataModule(DataModule):
     def __init__(
         self,
         dataset: SegmentationIndex,
-        protocol: str = "fscs",
-        fold: int = 0,
-        way: int = 1,
-        shot: int = 1,
-        setting: str = "original",
-        empty_masks: bool = True,
-        image_size: int = 700,
-        batch_size: int = 27,
-        eval_batch_size: int = 1,
-        workers: int = 2,
-        episodes: int | None = None,
-        validation_episodes: int | None = None,
-        validation: Validation = "novel",
-        seed: int = 0,
-        test_seed: int | None = None,
-        manifest: str | None = None,
-        drop_small_classes: bool = False,
-        cache_mib: int = 1024,
-        training_shot: int = 1,
-        training_items: Literal["episodes", "images"] = "episodes",
-        augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none",
-        support_annotation: SupportAnnotation = "mask",
-        micro_batch: int | None = None,
-        fill_to: int = 1,
-        drop_last: bool = False,
-        input_resize: InputResize = "protocol",
-        filter_novel: bool | None = None,
-        episode_streams: EpisodeStreamChoice = "independent",
+        test: EpisodicTest = EpisodicTest(),
+        training: Training = Training(),
+        loading: Loading = Loading(),
         source: Callable[[], SegmentationIndex] | None = None,
-        draws: int = 1,
-        nested_in: int | None = None,
-        kept_support: float = 1.0,
+        image_size: int = 700,
+        input_resize: InputResize = "protocol",
+        seed: int = 0,
     ):
-        if not 0 < kept_support <= 1:
-            raise SettingsError(f"kept_support is {kept_support:g}, expected a share above 0, up to 1")
-        check_at_least(1, {"episodes": episodes, "draws": draws, "nested_in": nested_in})
-        evaluation = load_segmentation(protocol)
-        ways = way if manifest else usable_way(dataset, fold, way)
-        test = EpisodeTask(
-            fold, ways, shot, setting, empty_masks, "novel", episodes, drop_small_classes, test_seed, draws, nested_in
-        )
-        super().__init__(evaluation.view(dataset), test, image_size, Loading(workers, eval_batch_size, cache_mib), seed)
-        self.protocol = evaluation
-        self.training = Training(
-            training_shot, training_items, augmentation, batch_size, micro_batch, fill_to, drop_last, validation,
-            validation_episodes, None if filter_novel == self._filters(evaluation, training_items) else filter_novel,
-            episode_streams,
-        )  # fmt: skip
-        if episode_streams == "official" and (training_items == "images" or self._background):
+        protocol = load_segmentation(test.protocol)
+        way = test.way if test.manifest else usable_way(dataset, test.fold, test.way)
+        super().__init__(protocol.view(dataset), _task(test, way), image_size, loading, seed)
+        self.options = test
+        self.protocol = protocol
+        is_usual = training.filter_novel == self._filters(protocol, training.training_items)
+        self.training = replace(training, filter_novel=None) if is_usual else training
+        if training.episode_streams == "official" and (training.training_items == "images" or self._background):
             raise SettingsError(
                 "episode_streams official draws 1-way episodes whose query shows their class; expected training_items: "
                 "episodes, and empty_masks: false or a protocol without empty queries"
             )
-        if ways != way:
-            _note(f"{dataset.name} fold {fold} has {ways} classes: the test is {ways}-way instead of {way}-way")
-        self.manifest_file = manifest
-        self.kept_support = kept_support
-        self.support_annotation: SupportAnnotation = support_annotation
-        if support_annotation in WEAK and not evaluation.has_weak_supports:
-            raise SettingsError(
-                f"support_annotation is {support_annotation}, and the protocol {evaluation.name} has supports with "
-                "masks; leave it out, or choose another protocol"
-            )
-        if kept_support < 1 and not evaluation.has_weak_supports:
-            raise SettingsError(
-                f"kept_support is {kept_support:g}, and the protocol {evaluation.name} has supports with whole masks; "
-                "leave it out, or choose another protocol"
-            )
-        if support_annotation == "instance-box" and not self.dataset.knows_objects:
-            raise SettingsError(
-                f"support_annotation is instance-box, and {dataset.name} does not tell the single objects of a class "
-                "apart; expected a data set that does (coco), or another annotation: box, or bbox for a box around "
-                "each connected piece"
-            )
+        if way != test.way:
+            _note(f"{dataset.name} fold {test.fold} has {way} classes: the test is {way}-way instead of {test.way}-way")
+        self._check_labels()
         self._make_source = source
         self.trains_elsewhere = source is not None
         self.input_resize = input_resize
         self._batches: TrainingBatches | None = None
+
+    def _check_labels(self) -> None:
+        """Raise SettingsError for labels of supports that the protocol or the data set cannot give."""
+        annotation, kept, protocol = self.options.support_annotation, self.options.kept_support, self.protocol
+        if annotation in WEAK and not protocol.has_weak_supports:
+            raise SettingsError(
+                f"support_annotation is {annotation}, and the protocol {protocol.name} has supports with masks; leave "
+                "it out, or choose another protocol"
+            )
+        if kept < 1 and not protocol.has_weak_supports:
+            raise SettingsError(
+                f"kept_support is {kept:g}, and the protocol {protocol.name} has supports with whole masks; leave it "
+                "out, or choose another protocol"
+            )
+        if annotation == "instance-box" and not self.dataset.knows_objects:
+            raise SettingsError(
+                f"support_annotation is instance-box, and {self.dataset.name} does not tell the single objects of a "
+                "class apart; expected a data set that does (coco), or another annotation: box, or bbox for a box "
+                "around each connected piece"
+            )
+
+    @property
+    def support_annotation(self) -> SupportAnnotation:
+        return self.options.support_annotation
 
     @property
     def test_words(self) -> tuple[str, ...]:
@@ -204,9 +141,9 @@ class EpisodicDataModule(DataModule):
     @cached_property
     def manifest(self) -> Manifest:
         """The test episodes."""
-        if self.manifest_file is None:
+        if self.options.manifest is None:
             return self.protocol.manifest(self.dataset, self.test)
-        return read_given_manifest(self.manifest_file, self.dataset, self.protocol, self.test)
+        return read_given_manifest(self.options.manifest, self.dataset, self.protocol, self.test)
 
     @cached_property
     def source(self) -> SegmentationIndex:
@@ -238,7 +175,7 @@ class EpisodicDataModule(DataModule):
             self.test,
             fold=self.source_fold if chosen == "source" else self.test.fold,
             way=1,
-            shot=self.training.shot,
+            shot=self.training.training_shot,
             setting="original",
             classes="novel" if chosen == "source" else chosen,
             episodes=self.training.validation_episodes,
@@ -258,9 +195,9 @@ class EpisodicDataModule(DataModule):
     @cached_property
     def training_pool(self) -> Pool:
         """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
-        if self.training.items == "images":
+        if self.training.training_items == "images":
             return WholeImages(self.source, self.source_fold).training_pool(self.training.filter_novel)
-        skip, shot = self.test.skip_small_classes, self.training.shot
+        skip, shot = self.test.skip_small_classes, self.training.training_shot
         other = {} if self.training.filter_novel is None else {"filter_novel": self.training.filter_novel}
         return self.protocol.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
 
@@ -276,7 +213,7 @@ class EpisodicDataModule(DataModule):
     @property
     def training_lists(self) -> str:
         """Origin of the lists of base classes."""
-        if self.training.items == "images":
+        if self.training.training_items == "images":
             return DERIVED
         if self.training.filter_novel is None:
             return self.protocol.pairs(self.source, "trn", self.source_fold).origin
@@ -343,11 +280,9 @@ class EpisodicDataModule(DataModule):
     @property
     def test_options(self) -> dict[str, Any]:
         """Non-default settings of the test that only some methods use, for the run's identity."""
-        is_other = self.support_annotation in WEAK or self._tells_all_ways
-        options: dict[str, Any] = {"support_annotation": self.support_annotation} if is_other else {}
-        options |= {"kept_support": self.kept_support} if self.kept_support < 1 else {}
-        options |= {"draws": self.test.draws} if self.test.draws > 1 else {}
-        options |= {"nested_in": self.test.nested_in} if self.test.nested_in is not None else {}
+        options = self.options.differing
+        if self.support_annotation == "all_ways" and not self._tells_all_ways:
+            del options["support_annotation"]
         rule = self._loading(training=False).resize
         return options if rule == self.protocol.geometry.resize else options | {"input_resize": rule}
 
@@ -366,15 +301,23 @@ class EpisodicDataModule(DataModule):
         factors = SCALE_FACTORS.get(self.training.augmentation)
         augmentation = Augmentation(self.image_size, factors) if factors else None
         items: TrainingImages | TrainingEpisodes
-        if self.training.items == "images":
+        if self.training.training_items == "images":
             items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
         else:
-            labelled = self.asks_for_base_maps and len(pool.class_ids) < VOID  # a label map has no more numbers
+            labelled = self.needs.base_maps and len(pool.class_ids) < VOID  # a label map has no more numbers
             base = sorted(pool.class_ids) if labelled else []
             change = partial(augmented_episode, augmentation=augmentation, base_classes=base) if augmentation else None
             official = self.training.episode_streams == "official"
             items = TrainingEpisodes(
-                self.source, pool, config, self._background, self.seed, self.training.shot, change, official, base
+                self.source,
+                pool,
+                config,
+                self._background,
+                self.seed,
+                self.training.training_shot,
+                change,
+                official,
+                base,
             )
         self._batches = TrainingBatches(
             len(items),
@@ -414,7 +357,7 @@ class EpisodicDataModule(DataModule):
             geometry,
             self.loading.cache_bytes,
             input_resize=self.input_resize,
-            hints=self.hints,
+            hints=self.needs.hints,
         )
 
     @property
@@ -425,7 +368,7 @@ class EpisodicDataModule(DataModule):
             self._loading(training=False),
             annotation=self.support_annotation if is_other else "mask",
             annotation_seed=self.manifest.header.seed or 0,  # episodes that are seeded with their index have none
-            kept_support=self.kept_support,
+            kept_support=self.options.kept_support,
         )
 
     def _evaluation_loader(
@@ -453,6 +396,22 @@ class EpisodicDataModule(DataModule):
             persistent_workers=self.loading.workers > 0,
             **batches,
         )
+
+
+def _task(options: EpisodicTest, way: int) -> EpisodeTask:
+    """Return the task that a test's options ask for, in `way` ways."""
+    return EpisodeTask(
+        fold=options.fold,
+        way=way,
+        shot=options.shot,
+        setting=options.setting,
+        allow_background_queries=options.empty_masks,
+        episodes=options.episodes,
+        skip_small_classes=options.drop_small_classes,
+        seed=options.test_seed,
+        draws=options.draws,
+        nested_in=options.nested_in,
+    )
 
 
 def _files(dataset: SegmentationIndex, names: Sequence[str]) -> list[Path]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.backbones.base import BackboneConfig
+from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
@@ -270,8 +271,8 @@ class BAM(StageSegmenter):
         self.head = BAMHead(widths(self.backbone), width, base_learner, shots, kshot_trans_dim, low_fea, dropout)
 
     @property
-    def asks_for_base_maps(self) -> bool:  # type: ignore[override]
-        return self.joins_base_learner
+    def needs(self) -> Needs:  # type: ignore[override]
+        return Needs(base_maps=self.joins_base_learner)
 
     def checkpoint_settings(self) -> dict[str, Any]:
         return self.settings

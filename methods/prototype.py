@@ -19,6 +19,7 @@ from torch import Tensor
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.patch_tokens import PyramidTokens, frozen_tokens
 from fsbench.backbones.vit import FrozenViT
+from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
@@ -172,7 +173,7 @@ class Prototype(Segmenter):
         self.alpha, self.delta, self.theta = alpha, delta, theta
         self.top_fraction = top_fraction
         self.selection = selection
-        self.calibrates = selection == "base"
+        self.needs = Needs(calibration=selection == "base")
         self.pool = pool
         self.background = background
         self.background_cosine = background_cosine

@@ -21,6 +21,7 @@ from torchvision.transforms.v2.functional import resize
 
 from fsbench.backbones.sam3 import Detections, FrozenSam3, Sam3NetConfig
 from fsbench.core.method import AuthorsShots
+from fsbench.core.needs import Needs
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hint
@@ -258,8 +259,9 @@ class SAM3Canvas(Segmenter):
         return self.backbone.spec.side
 
     @property
-    def asks_for(self) -> tuple[Hint, ...]:  # type: ignore[override]
-        return ("photos", "boxes", "class names") if self.text == "class" else ("photos", "boxes")
+    def needs(self) -> Needs:  # type: ignore[override]
+        named: frozenset[Hint] = frozenset({"class names"} if self.text == "class" else ())
+        return Needs(hints=named | {"photos", "boxes"})
 
     @property
     def supervision(self) -> tuple[Supervision, ...]:

@@ -15,7 +15,7 @@ from fsbench.errors import RecordError, SettingsError
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import Interval, differences, intervals
 from fsbench.metrics.count_table import pair_statistics
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.protocols.segmentation import Segmentation, segmentation_of
 from fsbench.records.card import Cards
 from fsbench.records.grouping import fold_of

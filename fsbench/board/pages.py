@@ -12,7 +12,7 @@ from fsbench.board.collect import Collection
 from fsbench.board.ranking import MOST_TESTED, groups_by_card
 from fsbench.board.rows import Row, Test
 from fsbench.files import write_text
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.tables import layout
 from fsbench.terminal import escape
@@ -46,7 +46,7 @@ class Pages:
         self.environment.finalize = _printable
         self.environment.filters |= {
             "figure": layout.figure,
-            "digits": lambda metric: METRICS[metric].digits(),
+            "digits": lambda metric: metric_named(metric).digits(),
             "printed": lambda text: escape(str(text), "\n\t"),
         }
         self.common = {
@@ -86,7 +86,7 @@ class Pages:
         def place(row: Row) -> tuple[Any, ...]:
             test = self.tests[0]
             scores = row.cells[test.id].scores if test.id in row.cells else {}
-            value = -METRICS[test.metric].sign * scores[test.metric].value if scores else 0.0
+            value = -metric_named(test.metric).sign * scores[test.metric].value if scores else 0.0
             return not scores, value, *row.age, row.label, row.id
 
         return sorted(rows, key=place)

@@ -8,7 +8,7 @@ from typing import Any
 from fsbench.board.rows import Cell, Rank, Row, Test
 from fsbench.metrics.bootstrap import LEVEL
 from fsbench.metrics.paired import RESAMPLES, holm, paired_differences
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.records.card import ALLOWED, CONDITIONS
 from fsbench.records.grouping import known_images
 
@@ -40,7 +40,7 @@ def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False
 
 def _rank(rows: Sequence[Row], test: Test) -> None:
     cells = {row.id: row.cells[test.id] for row in rows}
-    sign = METRICS[test.metric].sign
+    sign = metric_named(test.metric).sign
     ranked = sorted(cells, key=lambda name: (-sign * cells[name].scores[test.metric].value, name))
     place = {name: number for number, name in enumerate(ranked)}
     tested = _significant_by_test(ranked, cells, test.metric)

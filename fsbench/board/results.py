@@ -10,7 +10,7 @@ import numpy as np
 from fsbench.errors import RecordError
 from fsbench.metrics.bootstrap import Interval, intervals
 from fsbench.metrics.classification import accuracy_interval
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.records.record import Record, read_record
 
 
@@ -58,7 +58,7 @@ def run_result(folder: Path) -> RunResult:
 
 def score_names(record: Record) -> tuple[str, ...]:
     """Return the names of the scores that the leaderboard shows of a run; the first ranks."""
-    return tuple(name for name in record.protocol.default_metrics if name in record.protocol.metrics)
+    return record.protocol.default_metrics
 
 
 def mean_scores(folds: list[RunResult]) -> dict[str, Interval]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from fsbench.cli.analysis import add_output_options, show
 from fsbench.config.limits import whole
 from fsbench.metrics.paired import RESAMPLES
-from fsbench.metrics.scores import metric_names
+from fsbench.protocols.registry import metric_names
 from fsbench.tables.analyses import ANNOTATIONS
 from fsbench.tables.annotations.losses import annotation_tables
 

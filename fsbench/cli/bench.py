@@ -78,13 +78,13 @@ def _distinct(errors: Sequence[FsbenchError]) -> list[FsbenchError]:
 
 def _wrong_settings(requests: Sequence[Request]) -> list[FsbenchError]:
     """Return what the parser does not accept of the settings of requests whose names are known; imports torch."""
-    from fsbench.config.build import parse
+    from fsbench.config.build import parse_configuration
 
     errors: list[FsbenchError] = []
     for request in requests:
         for method in request.methods:
             try:
-                parse(request.arguments(method, request.folds[0]), build=False)
+                parse_configuration(request.configuration(method, request.folds[0]), build=False)
             except FsbenchError as error:
                 errors.append(error)
     return errors

@@ -10,7 +10,7 @@ from fsbench.cli.table import measure_for
 from fsbench.config.limits import whole
 from fsbench.errors import SettingsError, say_left_out
 from fsbench.metrics.paired import RESAMPLES
-from fsbench.metrics.scores import metric_names
+from fsbench.protocols.registry import metric_names
 from fsbench.records.record import read_record
 from fsbench.tables.compare import Comparison, compare
 from fsbench.tables.compare_layout import plot, to_sheet

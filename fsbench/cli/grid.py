@@ -15,8 +15,8 @@ from fsbench.grid.plan import PlannedRun, plan
 from fsbench.grid.run import Failure, last_lines, run_missing
 from fsbench.grid.spec import read_grid
 from fsbench.grid.summary import remarks, summaries
-from fsbench.metrics.scores import metric_names
 from fsbench.progress import track
+from fsbench.protocols.registry import metric_names
 from fsbench.tables.formats import SHEETS
 from fsbench.terminal import one_line, print_block, print_line
 

@@ -3,7 +3,7 @@
 import argparse
 
 from fsbench.config.registry import aliases, names, names_by_task
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import known_metrics
 from fsbench.terminal import print_error, print_line
 
 
@@ -30,7 +30,7 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     for name, line in names("protocols").items():
         print_line(f"  {name:16} {line}")
     print_line("metrics (fsbench table --metrics …):")
-    for name, metric in METRICS.items():
+    for name, metric in known_metrics().items():
         print_line(f"  {name:16} {metric.meaning}")
     for problem in (*broken_methods, *broken_data):
         print_error(problem)

@@ -21,7 +21,13 @@ MAX_EPISODES = 12
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--method", help="only these, with commas: methods or cases of benchmarks/regression")
+    parser.add_argument("--method", help="only these, with commas: methods or cases")
+    parser.add_argument(
+        "--cases",
+        type=Path,
+        metavar="DIR",
+        help="a package's folder: cases.yaml lists its cases, accepted answers lie beside it; default: fsbench's own",
+    )
     parser.add_argument("--accept", action="store_true", help="what comes out is what is expected from now on")
     parser.add_argument("--out", type=Path, default=Path("regress"), help="folder for pictures of what moved")
     parser.set_defaults(function=_regress)
@@ -35,7 +41,7 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
     names = [] if options.method is None else [word.strip() for word in options.method.split(",") if word.strip()]
     if options.method is not None and not names:
         raise SettingsError(f"--method is '{options.method}', expected methods with commas between")
-    cases = read_cases(names)
+    cases = read_cases(names, options.cases)
     expected = [read_outcome(expected_file(case)) for case in cases]  # a damaged file is reported before anything runs
 
     from fsbench.regression.run import draw_dataset, observe
@@ -59,7 +65,7 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
                 changed.append(case.name)
                 if options.accept:
                     write_outcome(expected_file(case), now.outcome)
-    print_line(_conclusion(len(cases), changed, failed, options.accept))
+    print_line(_conclusion(len(cases), changed, failed, options))
     return 2 if failed else int(bool(changed) and not options.accept)
 
 
@@ -101,10 +107,11 @@ def _lines(findings: "Findings") -> Iterable[str]:
         yield f"and {len(findings.moved) - MAX_EPISODES} episodes more"
 
 
-def _conclusion(cases: int, changed: list[str], failed: int, accept: bool) -> str:
+def _conclusion(cases: int, changed: list[str], failed: int, options: argparse.Namespace) -> str:
     parts = [f"{cases} cases, {len(changed)} changed, {failed} failed"]
-    if changed and accept:
+    if changed and options.accept:
         parts.append(f"accepted: {', '.join(changed)}")
     elif changed:
-        parts.append("if that is meant, look at the pictures and accept it: fsbench regress --accept")
+        own = "" if options.cases is None else f" --cases {options.cases}"
+        parts.append(f"if that is meant, look at the pictures and accept it: fsbench regress{own} --accept")
     return "; ".join(parts)

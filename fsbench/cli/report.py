@@ -8,8 +8,8 @@ from pathlib import Path
 from fsbench.cli.parser import add_rank_all
 from fsbench.cli.table import measure_for
 from fsbench.config.limits import whole
-from fsbench.metrics.scores import metric_names
 from fsbench.papers.published import published_scores
+from fsbench.protocols.registry import metric_names
 from fsbench.report.explorer.write import ExplorerOptions
 from fsbench.report.site import ReportOptions, write_report
 from fsbench.terminal import print_error, print_line

@@ -9,7 +9,7 @@ from typing import Any
 
 from fsbench.cli.parser import add_table_options
 from fsbench.errors import RecordError, SettingsError, say_left_out
-from fsbench.metrics.scores import FROM_PREDICTIONS, metric_names
+from fsbench.protocols.registry import metric_named, metric_names
 from fsbench.records.record import Record, find_distinct_records, leave_out_damaged
 from fsbench.tables.blocks import Block
 from fsbench.tables.compare import Measure
@@ -101,7 +101,7 @@ def measure_for(metrics: Sequence[str]) -> Measure | None:
 
     It can be sent to another process.
     """
-    if not set(FROM_PREDICTIONS) & set(metrics):
+    if not any(metric_named(name).is_measured for name in metrics):
         return None
     from fsbench.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
 

@@ -4,9 +4,7 @@ This is the only module that knows jsonargparse and LightningCLI.
 """
 
 import inspect
-import json
 import logging
-import math
 import re
 import textwrap
 import warnings
@@ -17,12 +15,21 @@ from pkgutil import resolve_name
 from types import NoneType
 from typing import Any, get_args
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from fsbench.config.class_file import load_class_file
 from fsbench.config.compose import Configuration, compose, merge_settings, value_at
+from fsbench.config.data_options import (
+    DATA_MODULE,
+    flat_key,
+    flat_values,
+    grouped_parts,
+    option_groups,
+    option_parameters,
+)
 from fsbench.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.config.registry import (
     TaskName,
@@ -90,15 +97,26 @@ class RunOptions:
     keep_predictions: Keep = "masks"
 
 
+class _FlatParser(LightningArgumentParser):
+    """A parser that shows and keeps the options of data modules as users write them, with flat keys."""
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        text: str = super().dump(*args, **kwargs)
+        values = yaml.safe_load(text) if re.search("^data:", text, re.MULTILINE) else None
+        return yaml.safe_dump(flat_values(values), sort_keys=False, allow_unicode=True) if values else text
+
+
 class SuiteCLI(LightningCLI):
     """LightningCLI for one run, with `task` and the group `run` beside model, data and trainer.
 
     Args:
-        args: arguments in LightningCLI's form.
+        values: nested settings, which the parser judges as they are.
+        asks: arguments that ask for help or the configuration; they end the command.
         build: whether to seed the random numbers and build model and data module.
     """
 
-    def __init__(self, args: ArgsType, build: bool = True):
+    def __init__(self, values: dict[str, Any], asks: Sequence[str] = (), build: bool = True):
+        self.asks = asks
         self.build = build
         super().__init__(
             LightningModule,
@@ -106,11 +124,25 @@ class SuiteCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             run=False,
-            args=args,
+            args=values,
             save_config_callback=None,
+            parser_class=_FlatParser,
             seed_everything_default=0,
             parser_kwargs={"exit_on_error": False, "allow_abbrev": False},
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        assert isinstance(args, dict)
+        if helps := [word for word in self.asks if "print_config" not in word]:
+            parser.parse_args(helps)
+        self.config = parser.parse_object(args)
+        if self.asks:
+            parser.parse_args(self.asks, namespace=self.config)
+
+    @property
+    def config_text(self) -> str:
+        """All settings as YAML, the `config.yaml` of a run."""
+        return str(self.parser.dump(self.config, skip_none=False))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--task", type=TaskName | None, default=None, help="task of the method and the data set")
@@ -119,9 +151,14 @@ class SuiteCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         values = self.config.as_dict()
-        check_plain_values(values)
+        check_plain_values(flat_values(values))
         for part in ("model", "data"):
-            check_nulls(resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}, part)
+            kind, arguments = resolve_name(values[part]["class_path"]), values[part].get("init_args") or {}
+            groups = option_groups(kind)
+            own = {name: value for name, value in arguments.items() if name not in groups or value is None}
+            check_nulls(kind, own, part)
+            for group in groups.keys() - own.keys():
+                check_nulls(groups[group], arguments[group], part)
         check_nulls(RunOptions, values["run"], "run")
         if self.build:
             check_trainer(values["trainer"])
@@ -144,6 +181,11 @@ class SuiteCLI(LightningCLI):
         config.pop("model")
         with _plain_errors():
             return self.parser.instantiate_classes(config)["data"]
+
+    @property
+    def data_arguments(self) -> dict[str, Any]:
+        """Arguments of the data module by their flat keys."""
+        return dict(flat_values(self.config.as_dict())["data"]["init_args"])
 
     def _set_seed(self) -> None:
         if self.build:
@@ -172,24 +214,18 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     for option in ("method_file", "dataset_file"):
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
-    arguments = [part if isinstance(part, str) else f"--config={_as_json(part)}" for part in configuration.parts]
-    with _plain_errors(_unknown_options(configuration)):
-        return SuiteCLI(arguments, build)
+    values: dict[str, Any] = {}
+    for part in grouped_parts(configuration.parts):
+        values = merge_settings(values, part, _arguments_of)
+    with _plain_errors(_unknown_options(configuration), configuration.values):
+        return SuiteCLI(values, configuration.asks, build)
 
 
-def _as_json(values: Mapping[str, Any]) -> str:
-    """Write settings as JSON, which is YAML to the parser; numbers that are not finite as YAML writes them."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [plain(inner) for inner in value]
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"{'-' if value < 0 else ''}.{'nan' if math.isnan(value) else 'inf'}"
-        return value
-
-    return json.dumps(plain(values), default=str)
+def _arguments_of(path: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of `arguments` that a class takes; all where only the parser finds the class."""
+    kind = _import_class(path)
+    taken = arguments if kind is None else inspect.signature(kind).parameters
+    return {name: value for name, value in arguments.items() if name in taken}
 
 
 def describe_keys(arguments: Sequence[str]) -> str:
@@ -200,15 +236,11 @@ def describe_keys(arguments: Sequence[str]) -> str:
         "  --print_config       show all settings, and run nothing",
         "  --seed_everything N  seed of first weights and of training episodes",
     ]
-    data = value_at(values, ("data", "class_path")) or "fsbench.datamodules.episodic.EpisodicDataModule"
+    data = value_at(values, ("data", "class_path")) or DATA_MODULE
     classes = {"run": RunOptions, "data": data, "model": value_at(values, ("model", "class_path")), "trainer": Trainer}
     for group, kind in classes.items():
         found = _import_class(kind) if isinstance(kind, str) else kind
-        known = (
-            ", ".join(inspect.signature(found).parameters)
-            if found
-            else "those of the method; name its file with --config"
-        )
+        known = ", ".join(option_parameters(found)) if found else "those of the method; name its file with --config"
         text += textwrap.wrap(f"--{group}.KEY: {known}", 100, initial_indent="  ", subsequent_indent="      ")
     return "\n".join(text)
 
@@ -285,11 +317,12 @@ def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ())
 
 
 @contextmanager
-def _plain_errors(unknown: Iterable[str] = ()) -> Iterator[None]:
+def _plain_errors(unknown: Iterable[str] = (), values: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Turn the parser's errors into SettingsErrors of one line, or the FsbenchError that a constructor raised.
 
     Args:
         unknown: messages about settings that no class takes, found only after an error; the first one tells it.
+        values: the settings, which name the data module.
     """
     try:
         yield
@@ -297,15 +330,15 @@ def _plain_errors(unknown: Iterable[str] = ()) -> Iterator[None]:
         own = _find_own(error)
         if own is not None:
             raise own from error
-        raise SettingsError(next(iter(unknown), "") or _explain(str(error))) from error
+        raise SettingsError(next(iter(unknown), "") or _explain(str(error), values or {})) from error
 
 
 def quiet() -> None:
     """Keep Lightning's notices (seeds, devices, tips) off the screen; a run's go to its log."""
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`")  # Lightning's own call of torch
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` will be overridden")  # as was asked for
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # not every run on a cluster is a job
+    warnings.filterwarnings("ignore", message="You have overridden `transfer_batch_to_device`")  # the method's
     loaders = ("This DataLoader will create", r"The '\w+' does not have many workers", "'pin_memory' argument is set")
     for message in loaders:  # the number of workers is a setting, and changes no result
         warnings.filterwarnings("ignore", message=message)
@@ -322,11 +355,11 @@ def _find_own(error: BaseException | None) -> FsbenchError | None:
     return None
 
 
-def _explain(text: str) -> str:
-    """Return the parser's message in one line: which option, of what, and what was expected."""
+def _explain(text: str, values: Mapping[str, Any]) -> str:
+    """Return the parser's message in one line: which option of `values`, and what was expected."""
     keys = re.findall(r'Parser key "([\w.]+)":', text)
     built = re.search(r"^Given value: Namespace\(class_path='([\w.]+)'", text, re.MULTILINE)  # whose constructor raised
-    where = ".".join(dict.fromkeys(keys)) or (built[1] if built else "configuration")
+    where = flat_key(".".join(dict.fromkeys(keys)), values) or (built[1] if built else "configuration")
     inner = text.rpartition(f'"{keys[-1]}":')[2] if keys else text
     # of several things that a value may be, why it is none; a reason that ends with a colon has a second line
     reasons = re.findall(r"^ *- (.+:\n.+|.+)$", inner, re.MULTILINE)
@@ -355,7 +388,7 @@ def _unknown_options(configuration: Configuration) -> Iterator[str]:
     """Yield a message about each setting of a run that its trainer, options or classes have no argument for."""
     values: Mapping[str, Any] = {}
     for part in configuration.parts:  # each has classes of its own
-        values = merge_settings(values, part) if isinstance(part, dict) else values
+        values = merge_settings(values, part)
         for group, kind in (("trainer", Trainer), ("run", RunOptions)):
             yield from _unknown_arguments(kind, values.get(group) or {}, group)
         yield from _unknown_in_classes({group: values.get(group) for group in ("data", "model")}, {})
@@ -366,12 +399,13 @@ def _unknown_arguments(kind: Any, values: Any, owner: str) -> Iterator[str]:
     if not isinstance(values, Mapping):
         yield f"the arguments of {owner} are {values!r}, expected a mapping of names and values"
         return
-    parameters = inspect.signature(kind).parameters
+    parameters = option_parameters(kind)
+    takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     for name in values:
-        if name not in parameters and not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        if name not in (*parameters, *option_groups(kind)) and not takes_more:
             hint = did_you_mean(str(name), parameters) or f"; there are: {', '.join(parameters) or 'none'}"
             yield f"{owner} has no option '{name}'{hint}"
-    yield from _unknown_in_classes(values, parameters)
+    yield from _unknown_in_classes(values, inspect.signature(kind).parameters)
 
 
 def _unknown_in_classes(values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:

@@ -4,7 +4,7 @@ Nothing is imported or built here, so that names, numbers and files are checked 
 values the classes of a run take is said by `fsbench.config.build` alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from fsbench.config.class_paths import with_current_paths
+from fsbench.config.data_options import DATASETS, flat_values
 from fsbench.config.registry import config_files, read_settings
 from fsbench.errors import FsbenchError, SettingsError, did_you_mean
 
@@ -23,9 +24,6 @@ ASKING = ("help", "print_config")
 CLASSES = ("model", "data", "dataset", "source")
 """Keys whose values are classes; a text there is the class's name, or a file with its settings."""
 
-DATASETS = ("dataset", "source")
-"""Keys of the group `data` whose values are data sets."""
-
 
 @dataclass
 class Configuration:
@@ -33,32 +31,41 @@ class Configuration:
 
     Attributes:
         values: nested values, as the YAML files have them; not to be changed.
-        parts: the same for the parser, in order: mappings, and arguments that it alone understands. Texts of the
-            command line are still texts. A new part begins where a class is replaced by another.
+        parts: the same for the parser, in order. A new part begins where a class is replaced by another, since only the
+            parser's side knows which arguments the other takes. A scalar of the command line is still a text there: its
+            class knows whether `1` is a number or a name.
+        asks: arguments that ask for help or the configuration instead of a run.
         problems: what is wrong with files and with the first words of keys.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
-    parts: list[dict[str, Any] | str] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    asks: list[str] = field(default_factory=list)
     problems: list[FsbenchError] = field(default_factory=list)
 
-    def add(self, values: Mapping[str, Any], texts: Mapping[str, Any] | None = None) -> None:
+    def add(self, values: Mapping[str, Any], typed: Mapping[str, Any] | None = None) -> None:
         """Put settings over those that are there.
 
         Args:
             values: nested values.
-            texts: the same with texts of the command line that are not read yet.
+            typed: the same with scalars of the command line as they were typed.
+
+        Raises:
+            SettingsError: a file that stands for a class cannot be read.
         """
-        values = with_current_paths(_with_class_paths(values))
-        texts = values if texts is None else with_current_paths(_with_class_paths(texts))
-        last = self.parts[-1] if self.parts else None
-        if isinstance(last, dict) and not _replaces_class(self.values, values):
-            self.parts[-1] = merge_settings(last, texts)
+        typed = self._as_known(values if typed is None else typed)
+        values = self._as_known(values)
+        if self.parts and not _replaces_class(self.values, values):
+            self.parts[-1] = merge_settings(self.parts[-1], typed)
         else:
-            self.parts.append(dict(texts))
+            self.parts.append(dict(typed))
         self.values = merge_settings(self.values, values)
 
-    def add_file(self, file: str) -> None:
+    def _as_known(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values with the present names of classes, and with flat keys of the group `data`."""
+        return flat_values(with_current_paths(_with_class_paths(values)), self.values)
+
+    def add_file(self, file: str | Path) -> None:
         """Put the settings of a YAML file over those that are there, or note what is wrong with it."""
         try:
             given = read_settings(Path(file))
@@ -70,6 +77,43 @@ class Configuration:
             if key not in GROUPS:
                 hint = did_you_mean(key, GROUPS) or f"; there are: {', '.join(GROUPS)}"
                 self.problems.append(SettingsError(f"{file} has the unknown key '{key}'{hint}"))
+
+    def add_arguments(self, arguments: Sequence[str], options: Iterable[str] = ()) -> None:
+        """Put arguments over what is there, or note what is wrong with them; see `compose`."""
+        for key, text in split_arguments(arguments):
+            parts = full_key(key.removesuffix("+"))
+            if not key or parts[0] not in (*GROUPS, "config", *ASKING):
+                word = f"--{key}" if key else str(text)
+                known = [f"--{name}" for name in (*options, *GROUPS)]
+                problem = f"unrecognized arguments: {word}{did_you_mean(word.split('.')[0], known)}"
+                self.problems.append(SettingsError(problem))
+            elif parts[-1] in ASKING:
+                self.asks.append(f"--{key}" if text is None else f"--{key}={text}")
+            elif text is None:
+                self.problems.append(SettingsError(f"--{key} has no value; expected --{key}=VALUE"))
+            elif key == "config":
+                self.add_file(text)
+            else:
+                try:
+                    self._add_text(parts, text, appends=key.endswith("+"))
+                except SettingsError as error:
+                    self.problems.append(error)
+
+    def _add_text(self, parts: Sequence[str], text: str, appends: bool) -> None:
+        """Read the value of an argument and put it over what is there."""
+        value = parse_value(text) if text else text
+        typed = value if value is None or isinstance(value, dict | list) else text
+        owner = {"trainer": 2, "optimizer": 1, "lr_scheduler": 1}.get(parts[0], len(parts))
+        if appends:
+            there = _listed(value_at(self.values, parts))
+            self.add(nested(parts, [*there, *_listed(typed)]))
+        elif len(parts) > owner:  # an argument of a callback, a logger or an optimiser; of several, of the last one
+            there = value_at(self.values, parts[:owner])
+            *others, last = _listed(there) or [None]
+            changed = _with_argument(last, parts[owner:], typed)
+            self.add(nested(parts[:owner], [*others, changed] if isinstance(there, list) else changed))
+        else:
+            self.add(nested(parts, value), nested(parts, typed))
 
 
 def compose(
@@ -84,28 +128,7 @@ def compose(
     """
     configuration = Configuration()
     configuration.add(below or {})
-    for key, text in split_arguments(arguments):
-        parts = full_key(key.removesuffix("+"))
-        if not key or parts[0] not in (*GROUPS, "config", *ASKING):
-            word = f"--{key}" if key else str(text)
-            known = [f"--{name}" for name in (*options, *GROUPS)]
-            problem = f"unrecognized arguments: {word}{did_you_mean(word.split('.')[0], known)}"
-            configuration.problems.append(SettingsError(problem))
-        elif parts[-1] in ASKING:
-            configuration.parts.append(f"--{key}" if text is None else f"--{key}={text}")
-        elif text is None:
-            configuration.problems.append(SettingsError(f"--{key} has no value; expected --{key}=VALUE"))
-        elif key == "config":
-            configuration.add_file(text)
-        elif key.endswith("+") or _is_of_an_object(parts):
-            configuration.parts.append(f"--{key}={text}")
-        else:
-            value = parse_value(text) if text else text
-            is_read = value is None or isinstance(value, dict | list)
-            try:
-                configuration.add(nested(parts, value), nested(parts, value if is_read else text))
-            except SettingsError as error:
-                configuration.problems.append(error)
+    configuration.add_arguments(arguments, options)
     return configuration
 
 
@@ -152,14 +175,25 @@ def asks(arguments: Sequence[str]) -> bool:
     return any(key.rpartition(".")[2] in ASKING for key, _ in split_arguments(arguments))
 
 
-def merge_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `first` with the entries of `second`; another `class_path` drops the arguments of the class before."""
+def merge_settings(
+    first: Mapping[str, Any], second: Mapping[str, Any], kept: Callable[[str, Mapping[str, Any]], Any] | None = None
+) -> dict[str, Any]:
+    """Return `first` with the entries of `second`.
+
+    Args:
+        first, second: nested values.
+        kept: says which arguments of the class before stay when `second` names another one, from that one's name and
+            those arguments; none stay without it.
+    """
     if second.get("class_path", first.get("class_path")) != first.get("class_path"):
+        before = first.get("init_args") or {}
         first = {key: value for key, value in first.items() if key != "init_args"}
+        if kept is not None:
+            first["init_args"] = kept(str(second["class_path"]), before)
     merged = dict(first)
     for key, value in second.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge_settings(merged[key], value) if both else value
+        merged[key] = merge_settings(merged[key], value, kept) if both else value
     return merged
 
 
@@ -202,9 +236,16 @@ def nested(parts: Iterable[str], value: Any) -> dict[str, Any]:
     return {first: nested(rest, value) if rest else value}
 
 
-def _is_of_an_object(parts: Sequence[str]) -> bool:
-    """Return whether a key sets an argument of a callback, a logger or an optimiser."""
-    return len(parts) > {"trainer": 2, "optimizer": 1, "lr_scheduler": 1}.get(parts[0], len(parts))
+def _listed(value: Any) -> list[Any]:
+    """Return the values of a list, a single one, or none."""
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def _with_argument(described: Any, parts: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return the description of an object, a class's name or a mapping, with one argument set."""
+    before = {"class_path": described} if isinstance(described, str) else described
+    parts = parts if parts[0] in ("class_path", "init_args", "dict_kwargs") else ["init_args", *parts]
+    return merge_settings(before if isinstance(before, Mapping) else {}, nested(parts, value))
 
 
 def _with_class_paths(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from fsbench.config.compose import Configuration, compose
+from fsbench.config.compose import Configuration, full_key, nested
 from fsbench.config.limits import whole
 from fsbench.config.registry import choose_method, config_files, configured_protocol, label, task_of
 from fsbench.episodes.manifest import read_manifest
@@ -17,7 +17,7 @@ from fsbench.errors import FsbenchError, SettingsError, raise_all
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
 NOTHING_NAMED = "no method or no fold was named; see: fsbench list"
-PROTOCOL_ARGUMENTS = ("--data.protocol", "--data.init_args.protocol")
+PROTOCOL_ARGUMENTS = tuple(f"--data.{place}protocol" for place in ("", "init_args.", "test.", "init_args.test."))
 """Arguments in LightningCLI's form that ask for a protocol."""
 
 
@@ -139,12 +139,40 @@ class Request:
     debug: bool = _option(False, "show the traceback of an error", grid=False)
     extra: Sequence[str] = _option((), flag="")
 
-    def arguments(self, method: str, fold: int) -> list[str]:
-        """Return the arguments of the run of `method` on `fold`, in LightningCLI's form.
+    def configuration(self, method: str, fold: int) -> Configuration:
+        """Compose the configuration of the run of `method` on `fold`, once.
 
         Raises SettingsError for what the data set does not have, and for unknown names.
         """
-        files = config_files(method, self.dataset, self.fast, self.backbone)
+        if (method, fold) not in self._composed:
+            configuration = Configuration()
+            for file in self._files(method):
+                configuration.add_file(file)
+            for key, value in self._settings(method, fold).items():
+                configuration.add(nested(full_key(key), value))
+            configuration.add_arguments(self.extra, [option.name for option in bench_options()])
+            self._composed[method, fold] = configuration
+        return self._composed[method, fold]
+
+    def arguments(self, method: str, fold: int) -> list[str]:
+        """Return the command line of `fsbench run` for a process that is started from nothing, such as a job.
+
+        Its configuration is that of `configuration`, which raises the same.
+        """
+        settings = self._settings(method, fold)
+        return [
+            *(f"--config={file}" for file in self._files(method)),
+            *(f"--{key}={_text(value)}" for key, value in settings.items()),
+            *self.extra,
+        ]
+
+    def _files(self, method: str) -> list[Path]:
+        """Return the configuration files of a run of `method`."""
+        return config_files(method, self.dataset, self.fast, self.backbone)
+
+    def _settings(self, method: str, fold: int) -> dict[str, Any]:
+        """Return the values that the options set, by the configuration's dotted keys; raises as `configuration`."""
+        self._files(method)  # names that are unknown come first
         if task_of("data", self.dataset) == "classification":
             self._check_classification()
         keys = {f.metadata["key"]: getattr(self, f.name) for f in fields(self) if f.metadata["key"]}
@@ -158,27 +186,20 @@ class Request:
             "data.fold": fold,
             "data.filter_novel": self._filter(),
         }
-        stated = self._of_manifest(method, fold)
-        return [
-            *(f"--config={file}" for file in files),
-            *(f"--{key}={_text(value)}" for key, value in (stated | values).items() if value is not None),
-            *self.extra,
-        ]
-
-    def configuration(self, method: str, fold: int) -> Configuration:
-        """Compose the configuration of the run of `method` on `fold`, once; raises what `arguments` does."""
-        if (method, fold) not in self._composed:
-            options = [option.name for option in bench_options()]
-            self._composed[method, fold] = compose(self.arguments(method, fold), options)
-        return self._composed[method, fold]
+        stated = self._of_manifest(method, fold) | values
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in stated.items()
+            if value is not None
+        }
 
     @cached_property
     def _composed(self) -> dict[tuple[str, int], Configuration]:
         return {}
 
-    def _filter(self) -> str | None:
-        """Return the choice of `filter` as the configuration's parser reads it; SettingsError for another word."""
-        choices = {"1": "true", "0": "false", "true": "true", "false": "false", "yes": "true", "no": "false"}
+    def _filter(self) -> bool | None:
+        """Return the choice of `filter`; SettingsError for another word."""
+        choices = {"1": True, "0": False, "true": True, "false": False, "yes": True, "no": False}
         if self.filter is not None and str(self.filter).lower() not in choices:
             raise SettingsError(f"FILTER (--filter) is '{self.filter}', expected 1 or 0")
         return None if self.filter is None else choices[str(self.filter).lower()]
@@ -195,7 +216,7 @@ class Request:
         """
         if self.protocol or self.manifest or any(text.startswith(PROTOCOL_ARGUMENTS) for text in self.extra):
             return None
-        return configured_protocol(tuple(config_files(method, self.dataset, self.fast, self.backbone)))
+        return configured_protocol(tuple(self._files(method)))
 
     def _check_classification(self) -> None:
         """Raise SettingsError for an option that only segmentation has."""
@@ -242,8 +263,10 @@ def file_settings(request: Request) -> dict[str, Any]:
     Returns:
         Nested values, as the YAML files have them, without defaults of classes; not to be changed.
     """
-    files = config_files(request.methods[0], request.dataset, request.fast, request.backbone)
-    configuration = compose([*(f"--config={file}" for file in files), *request.extra])
+    configuration = Configuration()
+    for file in config_files(request.methods[0], request.dataset, request.fast, request.backbone):
+        configuration.add_file(file)
+    configuration.add_arguments(request.extra)
     raise_all(configuration.problems)
     return configuration.values
 
@@ -254,7 +277,7 @@ def _is_given(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """Write a value as the configuration's parser reads it."""
+    """Write a value as a command line has it."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, str | int) else "[" + ",".join(value) + "]"

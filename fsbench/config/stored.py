@@ -11,7 +11,7 @@ from typing import Any
 from fsbench.config.build import SuiteCLI, parse_configuration
 from fsbench.config.class_file import SHA256, named_file, not_named
 from fsbench.config.class_paths import with_current_paths
-from fsbench.config.compose import compose, value_at
+from fsbench.config.compose import Configuration, compose, value_at
 from fsbench.config.registry import plug_in_classes
 from fsbench.errors import SettingsError
 from fsbench.files.yaml_files import load_yaml
@@ -41,12 +41,19 @@ DROPPED = ("cpu_kernels",)
 
 
 def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> SuiteCLI:
+    """Let the parser judge the configuration of a finished run; `build`: whether to build model and data module, too.
+
+    Raises what `stored_configuration` and `fsbench.config.build.parse` do.
+    """
+    return parse_configuration(stored_configuration(config, more), build)
+
+
+def stored_configuration(config: Path, more: Sequence[str] = ()) -> Configuration:
     """Compose the configuration of a finished run.
 
     Args:
         config: its config.yaml.
         more: arguments in LightningCLI's form on top.
-        build: whether to build model and data module, too.
 
     Raises:
         SettingsError: the file is none of a run, or names a class that may not be loaded.
@@ -64,7 +71,7 @@ def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> 
         values["run"] = {key: value for key, value in values["run"].items() if key not in DROPPED}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
     _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
-    return parse_configuration(compose(more, below=values), build)
+    return compose(more, below=values)
 
 
 def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:

@@ -3,7 +3,9 @@
 Shapes: N ways, K shots, q queries of a class, S image side, (h, w) a query's label map.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode, Truth, collate
-from fsbench.data.dataset import VOID
+from fsbench.data.dataset import VOID, Part, SegmentationIndex
+from fsbench.errors import DataError, TruthError
 
 CLASSES = 20
 """Number of classes, each of one colour."""
@@ -103,6 +106,66 @@ def segmentation_episode(
             torch.from_numpy(classes)[None] + 1,
         ),
     )
+
+
+class RevealedBatch(EpisodeBatch):
+    """Episodes that keep their truth wherever else it is withheld: a method that looks for it finds it."""
+
+    def without_truth(self) -> EpisodeBatch:
+        return self
+
+
+def with_revealed_truth(episode: EpisodeBatch) -> RevealedBatch:
+    """Return the same episode with a truth that is not withheld from the method."""
+    return RevealedBatch(**{field.name: getattr(episode, field.name) for field in fields(episode)})
+
+
+class SyntheticIndex(SegmentationIndex):
+    """The data set that synthetic episodes are of, as a method is told of it.
+
+    Args:
+        batches: the episodes of a test, with their truth.
+    """
+
+    name = "synthetic"
+    class_names = tuple(f"colour {number}" for number in range(CLASSES))
+    folds = 1
+
+    def __init__(self, batches: Sequence[EpisodeBatch]):
+        self._episodes = [episode for batch in batches for episode in batch.split()]
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return list(range(1, CLASSES + 1))
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        return sorted({name for episode in self._episodes for name in episode.image_names})
+
+    def image_path(self, name: str) -> Path:
+        raise DataError(f"{name} is drawn and has no file; expected a method that takes its images from the episode")
+
+    def label_map(self, name: str) -> np.ndarray:
+        """Return the label map of a query with a revealed truth; raise TruthError for any other image."""
+        for episode in self._episodes:
+            if isinstance(episode, RevealedBatch) and name == episode.image_names[int(episode.query[0])]:
+                truth = episode.known_truth()
+                numbers = torch.cat([torch.zeros(1, dtype=torch.int64), truth.classes[0]])
+                return numbers[truth.label_maps[0].long()].to(torch.uint8).numpy()
+        raise TruthError(
+            "a method asked its data set for the labels of an image while it predicts; expected a prediction from the "
+            "supports and the query's image alone"
+        )
+
+
+class SyntheticData:
+    """The part of a data module that a method may use in a test of synthetic episodes.
+
+    Args:
+        batches: the episodes, with their truth.
+    """
+
+    def __init__(self, batches: Sequence[EpisodeBatch]):
+        self.dataset = SyntheticIndex(batches)
 
 
 def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsbench.contract.episodes import CLASSES, training_batch, with_another_truth
-from fsbench.contract.outcome import DifferenceError, NotApplicableError, ViolationError, frame_words
+from fsbench.contract.episodes import CLASSES, training_batch, with_another_truth, with_revealed_truth
+from fsbench.contract.outcome import DifferenceError, NotApplicableError, ReadsTruthError, ViolationError, frame_words
 from fsbench.contract.subject import Answer, Episode, Subject, answer, answers, copied, join, require_same, run_test
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
-from fsbench.errors import TruthError
+from fsbench.errors import TruthError, describe
 
 EPISODES = 4
 WAY_ORDER = 0.01
@@ -50,23 +50,53 @@ def _number_of_changes(one: Tensor, other: Tensor) -> str:
 
 
 def check_truth(subject: Subject) -> str:
-    """The truth is never asked for, in no hook of a test, and with another one the answer has the same bits."""
+    """The truth is never asked for, in no hook of a test, and with another one the answer has the same bits.
+
+    In segmentation it has the same bits where that truth is not withheld, too: a method may take it silently where it
+    finds it, and do without where it does not.
+    """
+    advice = "predict from the supports and the query's image alone"
+    words = "label maps, presence" if subject.segments else "the order of the queries"
     for index in range(EPISODES):
         episode = subject.episode(index)
-        try:
-            if isinstance(episode, EpisodeBatch):
-                words = "label maps, presence"
-                changed = answer(subject.method, with_another_truth(episode, subject.seed))
-            else:
-                changed, words = _answer_mixed_queries(subject.method, episode), "the order of the queries"
-            given = answer(subject.method, episode)
-        except TruthError as error:
-            raise ViolationError(
-                f"a method that asks for the truth ({frame_words(error, -2)})", "none", "predict from the episode alone"
-            ) from error
-        advice = "predict from the supports and the query's image alone"
-        require_same(given, changed, "other answers with another truth", advice)
+        given = _answer_without_truth(subject, episode)
+        if not isinstance(episode, EpisodeBatch):
+            changed = _answer_mixed_queries(subject.method, episode)
+            require_same(given, changed, "other answers with another truth", advice)
+            continue
+        another = with_another_truth(episode, subject.seed)
+        for found, other in (
+            ("other answers with another truth", another),
+            ("other answers where the truth is not withheld", with_revealed_truth(another)),
+        ):
+            require_same(given, answer(subject.method, other), found, advice)
     return f"not asked for, and equal bits in {EPISODES} episodes where {words} and classes were exchanged"
+
+
+def _answer_without_truth(subject: Subject, episode: Episode) -> Answer:
+    """Return the answer to an episode; ReadsTruthError where the method asks for the truth or fails only without it."""
+    advice = "predict from the episode alone"
+    try:
+        return answer(subject.method, episode)
+    except TruthError as error:
+        raise ReadsTruthError(f"a method that asks for the truth ({frame_words(error, -2)})", "none", advice) from error
+    except Exception as error:
+        if not (isinstance(episode, EpisodeBatch) and _answers(subject.method, with_revealed_truth(episode))):
+            raise
+        raise ReadsTruthError(
+            f"a method that reads the truth: it answers with it, and fails without ({describe(error)}, "
+            f"{frame_words(error)})",
+            "an answer without it",
+            advice,
+        ) from error
+
+
+def _answers(method: Method, episode: Episode) -> bool:
+    try:
+        answer(method, episode)
+    except Exception:
+        return False
+    return True
 
 
 def _answer_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:

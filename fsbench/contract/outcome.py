@@ -29,6 +29,10 @@ class DifferenceError(ViolationError):
     """Two answers differ that should be equal; a more basic rule that is broken may be the reason."""
 
 
+class ReadsTruthError(ViolationError):
+    """A method asks for the truth or cannot do without it: no more basic rule is the reason."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of one check.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fsbench.config.build import quiet
-from fsbench.contract.episodes import SyntheticImages, image_episode, segmentation_episode
+from fsbench.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
 from fsbench.contract.outcome import DifferenceError
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.evaluation import answering
@@ -140,10 +140,9 @@ class Subject:
 def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
     """Return the results of batches by a test as in a run, without the truth."""
     results: list[Any] = []
-    with answering(method) as answerer:
-        evaluate_batches(
-            batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name
-        )
+    data: Any = SyntheticData(batches) if method.task == "segmentation" else None
+    with answering(method, data) as answerer:
+        evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name)
     return results
 
 
@@ -190,5 +189,6 @@ def require_same(first: Answer, second: Answer, found: str, advice: str, expecte
 
 def _answer(result: Any) -> Answer:
     if hasattr(result, "label_map"):
-        return {"label_map": result.label_map, "decided": result.decided, "score": result.score}
+        parts = {"label_map": result.label_map, "decided": result.decided, "score": result.score}
+        return {name: torch.from_numpy(part) for name, part in parts.items()}
     return {"labels": torch.as_tensor(result.named)}

@@ -8,12 +8,19 @@ from fsbench.config.registry import TaskName, choose_method, task_of
 from fsbench.config.request import Request, file_settings
 from fsbench.contract.answers import check_empty_query, check_empty_supports, check_shapes, check_ways_and_shots
 from fsbench.contract.independence import check_batch, check_determinism, check_inputs, check_truth, check_way_order
-from fsbench.contract.outcome import DifferenceError, NotApplicableError, Outcome, ViolationError, frame_words
+from fsbench.contract.outcome import (
+    DifferenceError,
+    NotApplicableError,
+    Outcome,
+    ReadsTruthError,
+    ViolationError,
+    frame_words,
+)
 from fsbench.contract.resources import check_half_precision, check_memory
 from fsbench.contract.shipping import check_another_process, check_checkpoint
 from fsbench.contract.subject import Subject
 from fsbench.contract.training import check_gradients, check_overfit
-from fsbench.errors import FsbenchError, SettingsError, TruthError, describe, known_names, user_message
+from fsbench.errors import FsbenchError, SettingsError, describe, known_names, user_message
 
 Check = Callable[[Subject], str]
 
@@ -121,7 +128,10 @@ def run_check(name: str, subject: Subject) -> Outcome:
     except NotApplicableError as reason:
         return Outcome(name, "does not apply", str(reason))
     except Exception as error:
-        cause = next((root for root in _possible_causes(name, error) if _fails(root, subject)), None)
+        if name != "truth" and _reads_truth(subject):
+            cause: str | None = "truth"
+        else:
+            cause = next((root for root in _possible_causes(name, error) if _error(root, subject)), None)
         if cause is not None:
             return Outcome(name, "does not apply", f"the check {cause} fails, and so this one tells nothing; mend that")
         return Outcome(name, "failed", _failure(error), None if isinstance(error, ViolationError) else error)
@@ -129,21 +139,27 @@ def run_check(name: str, subject: Subject) -> Outcome:
 
 def _possible_causes(name: str, error: Exception) -> list[str]:
     """Return the more basic checks whose fault may show in `name` as this failure."""
-    if isinstance(error, TruthError):
-        return ["truth"]
+    if isinstance(error, ReadsTruthError):
+        return []
     causes = ["shapes", *(CAUSES_OF_DIFFERENCES if isinstance(error, DifferenceError) else ())]
     earlier = list(CHECKS)[: list(CHECKS).index(name)]
     return [cause for cause in causes if cause in earlier]
 
 
-def _fails(name: str, subject: Subject) -> bool:
+def _reads_truth(subject: Subject) -> bool:
+    """Return whether the method asks for the truth or fails without it, which may fail every other check, too."""
+    return isinstance(_error("truth", subject), ReadsTruthError)
+
+
+def _error(name: str, subject: Subject) -> Exception | None:
+    """Run a check; return the exception that ended it, None where it passed or does not apply."""
     try:
         CHECKS[name](subject)
     except NotApplicableError:
-        return False
-    except Exception:
-        return True
-    return False
+        return None
+    except Exception as error:
+        return error
+    return None
 
 
 def _failure(error: Exception) -> str:

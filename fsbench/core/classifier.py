@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, distributed
 from fsbench.backbones.encoder import FEATURE_VERSION, Encoder
 from fsbench.backbones.feature_store import FeatureStore
 from fsbench.core.method import Method
+from fsbench.core.needs import Needs
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import ImageEpisode, normalise
 from fsbench.errors import SettingsError
@@ -39,8 +40,6 @@ class Classifier(Method):
     task = "classification"
     backbone: Encoder
     backbone_type = Encoder
-    asks_for_features: ClassVar[bool] = False
-    """True for methods that see features of the frozen network and no images."""
     learns = False
     sees_all_shots = True
 
@@ -73,7 +72,7 @@ class FeatureClassifier(Classifier):
     backbone's `cache_mib: 0` encodes it for every episode again).
     """
 
-    asks_for_features = True
+    needs = Needs(features=True)
     store: FeatureStore | None = None
     data: Any = None
 

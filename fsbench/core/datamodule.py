@@ -2,30 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import lightning as L
 from torch.utils.data import DataLoader
 
-from fsbench.data.batch import Hint
+from fsbench.core.data_options import Loading, Training, check_at_least
+from fsbench.core.needs import Needs
+from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.step_division import StepDivision
 from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
 from fsbench.protocols.pools import Pool
-
-Validation = Literal["novel", "base", "held_out", "source", "images"]
-"""Choices of what chooses a checkpoint."""
-EpisodeStreamChoice = Literal["independent", "official"]
-"""Choices of the random streams that training episodes are drawn from."""
-
-
-def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
-    """Raise SettingsError for a setting below `lowest`; None is no setting."""
-    for name, value in settings.items():
-        if value is not None and value < lowest:
-            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
 
 
 class Test(Protocol):
@@ -42,83 +31,6 @@ class Test(Protocol):
     @property
     def shot(self) -> int:
         """K, supports of each class in a test episode."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """The items of a training and of the validation that chooses its checkpoint.
-
-    Attributes:
-        shot: K of training and validation episodes, which are 1-way.
-        items: "episodes", or "images": every training image with the labels of all base classes, for methods that learn
-            these.
-        augmentation: random changes of training images.
-        batch_size: episodes of an optimiser step, over all processes.
-        micro_batch: episodes that a process takes at once; None takes all of its share.
-        fill_to: episodes of an epoch are repeated from its start until their number is a multiple of this.
-        drop_last: whether the incomplete last step of an epoch is left out.
-        validation: classes of the validation episodes, "source" for all of another data set that is trained on, or
-            "images", which are no episodes.
-        validation_episodes: their number instead of the protocol's.
-        filter_novel: whether training images that show a novel class are left out; None where that is as the protocol
-            has it.
-        episode_streams: "independent" draws each episode from the seed, the epoch and its number; "official" draws them
-            as VRP-SAM's program does with its processes and workers.
-    """
-
-    shot: int = 1
-    items: Literal["episodes", "images"] = "episodes"
-    augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none"
-    batch_size: int = 27
-    micro_batch: int | None = None
-    fill_to: int = 1
-    drop_last: bool = False
-    validation: Validation = "novel"
-    validation_episodes: int | None = None
-    filter_novel: bool | None = None
-    episode_streams: EpisodeStreamChoice = "independent"
-
-    def __post_init__(self) -> None:
-        counts = {"training_shot": self.shot, "batch_size": self.batch_size, "micro_batch": self.micro_batch}
-        check_at_least(1, {**counts, "fill_to": self.fill_to, "validation_episodes": self.validation_episodes})
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings that only some methods use and that differ from their defaults, for the run's identity."""
-        own: dict[str, Any] = {
-            "training_shot": self.shot,
-            "training_items": self.items,
-            "augmentation": self.augmentation,
-        }
-        own |= {"fill_to": self.fill_to, "drop_last": self.drop_last, "filter_novel": self.filter_novel}
-        own |= {"episode_streams": self.episode_streams}
-        usual = {"training_shot": 1, "training_items": "episodes", "augmentation": "none"}
-        usual |= {"fill_to": 1, "drop_last": False, "filter_novel": None, "episode_streams": "independent"}
-        return {name: value for name, value in own.items() if value != usual[name]}
-
-
-@dataclass(frozen=True)
-class Loading:
-    """Settings of loading: how files become batches. No score depends on them.
-
-    Attributes:
-        workers: loader processes.
-        eval_batch_size: evaluation episodes loaded at once.
-        cache_mib: memory for decoded images and label maps, shared equally by the workers of a loader.
-    """
-
-    workers: int = 2
-    eval_batch_size: int = 1
-    cache_mib: int = 1024
-
-    def __post_init__(self) -> None:
-        check_at_least(1, {"eval_batch_size": self.eval_batch_size})
-        check_at_least(0, {"workers": self.workers, "cache_mib": self.cache_mib})
-
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of the memory for decoded files that each worker has."""
-        return self.cache_mib * 2**20 // max(self.workers, 1)
 
 
 class DataModule(L.LightningDataModule, ABC):
@@ -156,19 +68,20 @@ class DataModule(L.LightningDataModule, ABC):
         self.done: frozenset[int] = frozenset()
         """Numbers of the test episodes that are finished already; `test_dataloader` leaves them out."""
 
-        self.asks_for_features = False
-        """Whether the method sees features and no images; the experiment says so."""
+        self.needs = Needs()
+        """What the method needs beside images and masks; the experiment says so."""
         self.trains_elsewhere = False
         """Whether training, and perhaps validation, show images of another data set than the test."""
-        self.hints: frozenset[Hint] = frozenset()
-        """What the method asks for beside images and masks; the experiment says so."""
-        self.asks_for_base_maps = False
-        """Whether training queries bring the labels of all base classes, too; the experiment says so."""
 
     @property
     @abstractmethod
     def test_words(self) -> tuple[str, ...]:
         """Words for people that name the test in folders and loggers, e.g. "pascal", "fscs", "fold0", …"""
+
+    @property
+    def support_annotation(self) -> SupportAnnotation:
+        """What the test's supports are labelled with."""
+        return "mask"
 
     @property
     @abstractmethod
@@ -234,7 +147,7 @@ class DataModule(L.LightningDataModule, ABC):
     @property
     def training_options(self) -> dict[str, Any]:
         """Training settings that differ from their defaults, for the run's identity."""
-        return self.training.options
+        return self.training.differing
 
     @property
     def training_lists(self) -> str:

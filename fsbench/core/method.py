@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from torch import Tensor
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.core.needs import Needs
 from fsbench.core.plain_lightning import EvaluatedByLightning
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
@@ -48,8 +49,8 @@ class Method(EvaluatedByLightning):
     """Layout of the authors' checkpoints."""
     learns: bool = True
     """False for methods without training: the run goes straight to the evaluation."""
-    calibrates: bool = False
-    """True for training-free methods that look at base classes first; see `calibrate`."""
+    needs: Needs = Needs()
+    """What the method needs of its data beside images and masks; a property where it follows from settings."""
     step_is_a_mean: bool = False
     """True if the loss of a batch is the mean of its episodes' own losses, without random draws and without statistics
     of the batch: then a step's division over processes and micro-batches changes no more than rounding."""
@@ -184,7 +185,7 @@ class Method(EvaluatedByLightning):
         return learned, {}
 
     def calibrate(self, episodes: Iterable[Any]) -> dict[str, float]:
-        """Choose settings on labelled single episodes of base classes; called only if `calibrates`.
+        """Choose settings on labelled single episodes of base classes; called only if `needs.calibration`.
 
         Returns:
             The chosen settings, for the record.
@@ -205,4 +206,3 @@ class Method(EvaluatedByLightning):
         data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
         if data is not None:  # Lightning calls this hook of the method alone
             data.on_save_checkpoint(checkpoint)
-

@@ -17,7 +17,7 @@ from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
-from fsbench.data.batch import EpisodeBatch, Hint
+from fsbench.data.batch import EpisodeBatch
 from fsbench.metrics.answers import SegmentationAnswer
 
 
@@ -31,18 +31,10 @@ class Segmenter(Method):
 
     task = "segmentation"
     backbone_type: ClassVar[type[FrozenBackbone]] = FrozenViT
-    asks_for: tuple[Hint, ...] = ()
-    """What the method wants of episodes beside images and masks of one side, see `fsbench.data.batch.Hints`; where an
-    episode has none, as of one's own images, it makes do with these."""
-    annotation_option: ClassVar[str | None] = None
-    """The method's own option for what it makes of the supports' masks, boxes or points say, as the command line has
-    it; their annotation is then not for the test to choose."""
     finds_instances: ClassVar[bool] = False
     """True for methods whose predictions are made of single objects, see `Prediction.instances`."""
     keeps_instances: bool = False
     """Whether predictions hold these objects; one's own images ask for them."""
-    asks_for_base_maps: bool = False
-    """Whether `loss` reads the labels of all base classes of a query, see `fsbench.data.batch.Truth.base_maps`."""
     _together: ImagesTogether | None = None
 
     def __init__(self, backbone: BackboneConfig):

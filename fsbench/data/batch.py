@@ -44,11 +44,10 @@ class Truth:
 class HiddenTruth:
     """Stands for the truth where a method predicts: whoever asks for a part of it is told so."""
 
-    @property
-    def label_maps(self) -> NoReturn:
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # Python's own questions, as when it is copied
+            raise AttributeError(name)
         raise TruthError(_HIDDEN)
-
-    presence = classes = label_maps
 
     def __bool__(self) -> bool:
         return False

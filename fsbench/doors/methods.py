@@ -80,7 +80,7 @@ class _Items(Dataset[EpisodeBatch]):
     def __init__(self, method: Segmenter, test: Test, side: int, episodes: Sequence[Episode]):
         assert isinstance(test.protocol, Segmentation)
         self.protocol, self.index, self.episodes = test.protocol, test.index, episodes
-        self.config = LoadingConfig(side, test.protocol.geometry, hints=frozenset(method.asks_for))
+        self.config = LoadingConfig(side, test.protocol.geometry, hints=method.needs.hints)
         self.files = self.config.files(test.index)
 
     def __len__(self) -> int:

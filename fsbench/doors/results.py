@@ -1,4 +1,7 @@
 class Result:
-    def __init__(self, record, test=None): self.record, self.test = record, test
+    def __init__(self, record, test=None):
+        self.record, self.test = record, test
+
     @property
-    def scores(self): return self.record.run.scores
+    def scores(self):
+        return self.record.run.scores

@@ -1,10 +1,12 @@
 """An experiment: one method on one fold of a data set, and the folder where its record is or will be."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.build import SuiteCLI
+from fsbench.config.build import RunOptions, parse_configuration
+from fsbench.config.compose import Configuration
 from fsbench.config.limits import check_name, check_trainer
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
@@ -34,19 +36,20 @@ class Experiment:
     image is encoded.
 
     Args:
-        cli: parsed configuration with the method and the data module.
+        method: the method, which gets the weights of `options.checkpoint` if that is given.
+        data: the data module.
+        options: settings of the run besides method, data and trainer.
+        settings: nested plain values of the whole configuration, from which the run's identity follows: its
+            `seed_everything`, `trainer`, `model`, `data`, and `optimizer` and `lr_scheduler` if they are given.
+        trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
+        config_text: the configuration as YAML, for the record.
 
     Attributes:
-        config: the parsed configuration.
-        config_text: the same as YAML.
-        options: the group `run` of the configuration.
-        method: the method, with the weights of `checkpoint` if there is one.
-        data: the data module.
+        method, data, options, settings, trainer_arguments, config_text: see above.
         checkpoint: file that is evaluated instead of training.
         training_settings: settings of the checkpoint's training that the method now goes without.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
         checkpoint_weights: origin and training of the checkpoint, see `checkpoint_weights_origin`; empty without one.
-        trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
         processes: number of processes that share a training step.
         division: how a training step is divided over processes and micro-batches; None where nothing is trained.
 
@@ -55,19 +58,25 @@ class Experiment:
         CheckpointError: the checkpoint is damaged or belongs to something else.
     """
 
-    def __init__(self, cli: SuiteCLI):
-        self.config = cli.config
-        self.config_text: str = cli.parser.dump(cli.config, skip_none=False)
-        self.trainer_arguments: dict[str, Any] = dict(cli.config_init["trainer"])
-        self.options = cli.config["run"]
-        self.method: Method = cli.model
-        self.data: DataModule = cli.datamodule
+    def __init__(
+        self,
+        method: Method,
+        data: DataModule,
+        options: RunOptions,
+        settings: Mapping[str, Any],
+        trainer_arguments: Mapping[str, Any],
+        config_text: str,
+    ):
+        self.method = method
+        self.data = data
+        self.options = options
+        self.settings = settings
+        self.trainer_arguments = dict(trainer_arguments)
+        self.config_text = config_text
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
         self._check_task()
-        self.data.hints = frozenset(getattr(self.method, "asks_for", ()))
-        self.data.asks_for_features = getattr(self.method, "asks_for_features", False)
-        self.data.asks_for_base_maps = getattr(self.method, "asks_for_base_maps", False)
+        self.data.needs = self.method.needs
         self.processes = self._count_processes()
         self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
@@ -88,8 +97,7 @@ class Experiment:
                 f"{self.options.name} is a method of {self.method.task}, and the data module one of "
                 f"{self.data.task}; expected both of one kind (see: fsbench list)"
             )
-        protocol = getattr(self.data, "protocol", None)
-        if getattr(protocol, "asks_base_classes", False) and not self.method.segments_base_classes:
+        if self.data.protocol.asks_base_classes and not self.method.segments_base_classes:
             raise SettingsError(
                 f"the protocol {self.data.test_words[1]} asks for base classes too, and {self.options.name} labels "
                 "those that it has supports of; choose METHOD=diam, or bam with its base learner, or another protocol"
@@ -111,15 +119,15 @@ class Experiment:
 
     def _check_annotation(self) -> None:
         """Raise SettingsError for a weak annotation of the supports with a method that is told another way."""
-        annotation = getattr(self.data, "support_annotation", "mask")
+        annotation = self.data.support_annotation
         if annotation not in WEAK:
             return
-        if option := getattr(self.method, "annotation_option", None):
+        if option := self.method.needs.annotation_option:
             raise SettingsError(
                 f"support_annotation is {annotation}, and {self.options.name} draws by itself what it is told of the "
                 f"supports; leave it out and give the method's own option, such as {option} box"
             )
-        if "boxes" in getattr(self.method, "asks_for", ()):
+        if "boxes" in self.method.needs.hints:
             raise SettingsError(
                 f"support_annotation is {annotation}, and {self.options.name} is told a box of each support whatever "
                 "they are labelled with; leave it out"
@@ -133,7 +141,7 @@ class Experiment:
                 f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
                 f"ensemble: {', '.join(ENSEMBLES)}"
             )
-        self.method.check_shots(self._shots_at_a_time, self.data.training.shot if self.trains else None)
+        self.method.check_shots(self._shots_at_a_time, self.data.training.training_shot if self.trains else None)
 
     @property
     def _shots_at_a_time(self) -> int:
@@ -180,7 +188,7 @@ class Experiment:
     def files(self) -> list[Path]:
         """Images and label files that the run reads."""
         data, trains = self.data, self.trains
-        base = data.base_files if trains or self.method.calibrates else []
+        base = data.base_files if trains or self.method.needs.calibration else []
         return [*data.test_files, *base, *(data.validation_files if trains else [])]
 
     @property
@@ -196,7 +204,7 @@ class Experiment:
     @property
     def trainer_settings(self) -> dict[str, Any]:
         """Arguments of Lightning's Trainer as plain values."""
-        return dict(self.config["trainer"].as_dict())
+        return dict(self.settings["trainer"])
 
     @cached_property
     def identity(self) -> Identity:
@@ -216,3 +224,20 @@ class Experiment:
     def is_done(self) -> bool:
         """True if a complete record exists and no forced rerun is requested or interrupted."""
         return not self.options.force and is_finished(self.folder) and self.record() is not None
+
+
+def build_experiment(configuration: Configuration) -> Experiment:
+    """Build the method and the data that a configuration names, and the experiment of both.
+
+    Raises:
+        FsbenchError: the parser does not accept a setting, or the parts do not fit together.
+    """
+    parsed = parse_configuration(configuration)
+    return Experiment(
+        parsed.model,
+        parsed.datamodule,
+        options=parsed.config_init["run"],
+        settings=parsed.config.as_dict(),
+        trainer_arguments=parsed.config_init["trainer"],
+        config_text=parsed.config_text,
+    )

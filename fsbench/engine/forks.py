@@ -4,6 +4,7 @@ The command itself imports no torch. It lets forks look up where a run's record 
 server is the standard library's. It only imports: no thread that computes and no GPU would be lost by a fork.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -15,13 +16,16 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fsbench.config.compose import Configuration
 from fsbench.engine.machine.watchdog import PARENT, changed_environment, safe_imports
 from fsbench.errors import FsbenchError, RunError, describe, exit_status
 from fsbench.files.opening import opened_files
 from fsbench.terminal import print_block
+
+if TYPE_CHECKING:
+    from fsbench.engine.experiment import Experiment
 
 MODULES = (
     "fsbench.__main__",
@@ -63,21 +67,20 @@ def _received(duplicate: Any) -> _Descriptor:
     return _Descriptor(duplicate.detach())
 
 
-def _fork(work: Any, *arguments: Any, output: int = STDERR, daemon: bool = False) -> BaseProcess:
+def _fork(work: Any, *arguments: Any, output: int = STDERR) -> BaseProcess:
     """Start `work(*arguments)` in a fork with this process's environment and standard error, and what it prints there.
 
     Args:
         work: a function of a module that the server has.
         *arguments: values that can be pickled.
         output: file descriptor for the fork's standard output and error.
-        daemon: whether it is stopped when this process ends.
 
     Raises:
         RunError: the server cannot be started.
     """
     start_server()
     outer = (dict(os.environ), _Descriptor(output), work, arguments)
-    process = context.Process(target=_work, args=outer, daemon=daemon)
+    process = context.Process(target=_work, args=outer)
     try:
         process.start()
     except (EOFError, ConnectionError) as error:
@@ -106,6 +109,22 @@ Place = tuple[Path, list[str]]
 """The folder where a run's record is or will be, and the files that this follows from, or none of them."""
 
 
+@dataclass(frozen=True)
+class _Question:
+    """Where is the record of a run? The arguments are those of `locate_run`."""
+
+    configuration: Configuration
+    on_this_machine: bool
+    with_files: bool
+
+
+@dataclass(frozen=True)
+class _GoOn:
+    """The only run that a fork has located is to be made now, by that fork."""
+
+    debug: bool
+
+
 def locate_run(configuration: Configuration, on_this_machine: bool = False, with_files: bool = False) -> Place:
     """Return where a run's record is or will be, and the files that this follows from: images, label maps, lists and
     descriptions of the data set, weights. Its frozen network is not built.
@@ -120,15 +139,13 @@ def locate_run(configuration: Configuration, on_this_machine: bool = False, with
     Raises:
         FsbenchError: the run cannot be made.
     """
+    question = _Question(configuration, on_this_machine, with_files)
     if "torch" in sys.modules:
-        return _locate_run(configuration, on_this_machine, with_files)
+        return _locate(question)[1]
     global _locator
     if _locator is None:
         _locator = _Locator()
-    found = _locator.ask(configuration, on_this_machine, with_files)
-    if isinstance(found, BaseException):
-        raise found
-    return found
+    return _locator.ask(question)
 
 
 def end_locator() -> None:
@@ -140,40 +157,59 @@ def end_locator() -> None:
 
 
 _locator: "_Locator | None" = None
+atexit.register(end_locator)
 
 
 class _Locator:
-    """The fork that locates runs, and the connection to it."""
+    """The fork that locates runs, the connection to it, and the configurations that it was asked about."""
 
     def __init__(self) -> None:
         self.connection, other = context.Pipe()
-        self.process = _fork(_answer, other, daemon=True)
+        self.process = _fork(_serve, other)
+        self.located: list[Configuration] = []
         other.close()
 
-    def ask(self, *arguments: Any) -> "Place | BaseException":
+    def ask(self, question: _Question) -> Place:
+        self.located.append(question.configuration)
         try:
-            self.connection.send(arguments)
-            found: Place | BaseException = self.connection.recv()
+            self.connection.send(question)
+            answer: Place | Exception = self.connection.recv()
         except (EOFError, ConnectionError) as error:
             raise RunError("the process that locates runs ended; out of memory? try again") from error
-        return found
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def has_built_only(self, configuration: Configuration) -> bool:
+        """Return whether the fork can make this run as one that does nothing else would make it."""
+        return len(self.located) == 1 and self.located[0] is configuration and self.process.is_alive()
+
+    def go_on(self, debug: bool) -> BaseProcess:
+        """Let the fork make the run that it has located."""
+        self.connection.send(_GoOn(debug))
+        return self.process
 
 
-def _answer(connection: Connection) -> None:
-    """Answer questions until the process that asks them ends, which gets Ctrl-C as well."""
+def _serve(connection: Connection) -> None:
+    """Answer questions until the run is to be made, or the process that asks ends; that one gets Ctrl-C as well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
+    experiment: Any = None
     while connection in wait([connection, parent.sentinel]):
         try:
-            arguments = connection.recv()
+            message = connection.recv()
         except EOFError:
             return
+        if isinstance(message, _GoOn):
+            _run(experiment, message.debug, apart=False)
+        answer: Place | Exception
+        experiment = None  # one at a time: its data may be large
         try:
-            found: Place | BaseException = _locate_run(*arguments)
+            experiment, answer = _locate(message)
         except Exception as error:
-            found = _portable(error)
-        connection.send(found)
+            answer = _portable(error)
+        connection.send(answer)
 
 
 def _portable(error: Exception) -> Exception:
@@ -184,20 +220,19 @@ def _portable(error: Exception) -> Exception:
     return error if is_known else FsbenchError(describe(error))
 
 
-def _locate_run(configuration: Configuration, on_this_machine: bool, with_files: bool) -> Place:
+def _locate(question: _Question) -> "tuple[Experiment, Place]":
     # with torch
-    from fsbench.config.build import parse_configuration
-    from fsbench.engine.experiment import Experiment
+    from fsbench.engine.experiment import build_experiment
     from fsbench.engine.machine.check import check_machine
 
     with opened_files() as opened:
-        experiment = Experiment(parse_configuration(configuration))
-        if on_this_machine:
+        experiment = build_experiment(question.configuration)
+        if question.on_this_machine:
             check_machine(experiment.trainer_settings)
         folder = experiment.folder
-    if with_files:
+    if question.with_files:
         opened.update(os.path.abspath(file) for file in experiment.files)  # noqa: PTH100 - twice the time
-    return folder, sorted(opened) if with_files else []
+    return experiment, (folder, sorted(opened) if question.with_files else [])
 
 
 # To make a run
@@ -206,29 +241,44 @@ def _locate_run(configuration: Configuration, on_this_machine: bool, with_files:
 def start_run(configuration: Configuration, log: Path | None = None, debug: bool = False) -> BaseProcess:
     """Start a run in a fork, which ends when this process does, however that happens.
 
+    The fork that located it makes it, if it located no other. Otherwise that one ends.
+
     Args:
         configuration: the run's.
         log: file that all its output is appended to. Then it has a session of its own: Ctrl-C in a terminal reaches
             this process alone. None for this process's standard error, since progress is no output.
         debug: whether its errors are shown with their tracebacks.
     """
+    global _locator
+    if log is None and _locator is not None and _locator.has_built_only(configuration):
+        locator, _locator = _locator, None
+        return locator.go_on(debug)
+    end_locator()
     if log is None:
         return _fork(_run, configuration, debug, False)
     with log.open("a") as out:
         return _fork(_run, configuration, debug, True, output=out.fileno())
 
 
-def _run(configuration: Configuration, debug: bool, apart: bool) -> None:
+def _run(wanted: "Configuration | Experiment", debug: bool, apart: bool) -> NoReturn:
+    """Make a run, which is built already or not, and end the process with its exit status.
+
+    `apart`: in a session of its own.
+    """
     # with torch
-    from fsbench.engine.run import run_configuration
+    from fsbench.engine.experiment import build_experiment
+    from fsbench.engine.machine.process_group import leaving_process_group
+    from fsbench.engine.run import run
 
     def make() -> int:
         try:
-            return run_configuration(configuration)
+            with leaving_process_group():
+                run(build_experiment(wanted) if isinstance(wanted, Configuration) else wanted)
         except KeyboardInterrupt:
             if apart:
                 raise
             return 130  # the command says it
+        return 0
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if apart:

@@ -5,6 +5,7 @@ list of base classes and of the contents of images and label files.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +33,7 @@ INDIFFERENT_DATASET = {"root", "lists", "allow_unverified_lists"}
 class Identified(Protocol):
     """The parts of an `fsbench.engine.experiment.Experiment` that its identity follows from."""
 
-    config: Any
+    settings: Mapping[str, Any]
     options: Any
     method: Method
     data: DataModule
@@ -64,7 +65,7 @@ def run_identity(experiment: Identified) -> Identity:
         "manifest_sha256": data.manifest.sha256,
         "files_sha256": data.files_sha256,
         "files_cover": CONTENTS,
-        "seed": experiment.config["seed_everything"],
+        "seed": experiment.settings["seed_everything"],
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,
         "training": _training(experiment),
@@ -94,7 +95,7 @@ def folder_name(experiment: Identified) -> str:
 
 def _method_settings(experiment: Identified) -> dict[str, Any]:
     """Return the method's arguments, but for those that have their value of `Method.identity_defaults`."""
-    arguments = experiment.config["model"].as_dict()["init_args"]
+    arguments = experiment.settings["model"]["init_args"]
     defaults = experiment.method.identity_defaults
     settings = {
         key: value
@@ -114,8 +115,8 @@ def _dataset_settings(experiment: Identified) -> dict[str, Any]:
     A data set's `identity_defaults` are arguments that are left out while they have these values: they were added after
     runs had been recorded without them.
     """
-    arguments = experiment.config["data"].init_args.dataset.init_args.as_dict()
-    defaults = getattr(experiment.data.dataset, "identity_defaults", {})
+    arguments = experiment.settings["data"]["init_args"]["dataset"]["init_args"]
+    defaults = experiment.data.dataset.identity_defaults
     settings = {
         key: value
         for key, value in arguments.items()
@@ -132,18 +133,18 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
     if experiment.checkpoint is not None:
         checkpoint: dict[str, Any] = {"checkpoint_sha256": sha256_file(experiment.checkpoint)}
         checkpoint |= {TRAINED_WITH: experiment.training_settings} if experiment.training_settings else {}
-        return checkpoint | (_base_classes(data) if method.calibrates else {})
-    if not (method.learns or method.calibrates):
+        return checkpoint | (_base_classes(data) if method.needs.calibration else {})
+    if not (method.learns or method.needs.calibration):
         return None
     if not method.learns:
         return _base_classes(data)
     indifferent = INDIFFERENT_TRAINER | {"precision"}
     trainer = {k: v for k, v in experiment.trainer_settings.items() if k not in indifferent and v is not None}
-    config = experiment.config
-    optimisation = {key: config[key] for key in ("optimizer", "lr_scheduler") if config.get(key)}
+    settings = experiment.settings
+    optimisation = {key: settings[key] for key in ("optimizer", "lr_scheduler") if settings.get(key)}
     return {
         **trainer,
-        **{key: value.as_dict() for key, value in optimisation.items()},  # given instead of the method's own
+        **optimisation,  # given instead of the method's own
         **_step(experiment),
         **validation_options(experiment.options),
         **feature_rounding(method),

@@ -15,14 +15,13 @@ def plug_in_origins(experiment: Identified) -> list[dict[str, str | None]]:
     Each has `part` and `name`, and `package`, `version` and `commit` (None where it is not known) or `file` and
     `sha256`.
     """
-    options, config = experiment.options, experiment.config
-    dataset = config["data"].init_args.dataset.class_path
+    options, data = experiment.options, experiment.settings["data"]["init_args"]
     found = [
-        _class_origin("method", config["model"].class_path, options.method_file)
+        _class_origin("method", experiment.settings["model"]["class_path"], options.method_file)
         or _package_origin("method", options.name, plug_in_of("methods", options.name)),
-        _class_origin("data set", dataset, options.dataset_file),
+        _class_origin("data set", data["dataset"]["class_path"], options.dataset_file),
         _name_origin("backbone", "backbones", experiment.method.backbone.name),
-        _name_origin("protocol", "protocols", config["data"].init_args.get("protocol")),
+        _name_origin("protocol", "protocols", data.get("protocol")),
     ]
     return [entry for entry in found if entry is not None]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from fsbench.config.stored import parse_stored
+from fsbench.config.stored import stored_configuration
 from fsbench.data.batch import EpisodeBatch
 from fsbench.engine.checkpoint import load_checkpoint
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import Experiment, build_experiment
 from fsbench.engine.stored_data import check_same_data
 from fsbench.errors import RecordError
 from fsbench.files import read_json, sha256_file
@@ -34,7 +34,7 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
     config = folder / "config.yaml"
     if not (folder / "run.json").is_file() or not config.is_file():
         raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
-    experiment, record = Experiment(parse_stored(config, settings)), read_record(folder)
+    experiment, record = build_experiment(stored_configuration(config, settings)), read_record(folder)
     if experiment.trains and checkpoint is not None:
         load_checkpoint(experiment.method, checkpoint)
     elif experiment.trains:
@@ -79,7 +79,7 @@ def reopen_at(
     data.done = frozenset(episode.index for episode in data.manifest.episodes) - set(chosen)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method.to(device)
-    if method.calibrates and not experiment.trains:
+    if method.needs.calibration and not experiment.trains:
         with torch.inference_mode():
             method.calibrate(episode.to(device) for episode in data.calibration_episodes())
     batches: Iterable[EpisodeBatch] = data.test_dataloader()

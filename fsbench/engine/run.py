@@ -8,10 +8,9 @@ import logging
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fsbench.config.build import parse_configuration
 from fsbench.config.compose import Configuration
 from fsbench.engine.evaluate import evaluate
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import Experiment, build_experiment
 from fsbench.engine.loggers import log_record
 from fsbench.engine.machine.check import check_machine
 from fsbench.engine.machine.process_group import leaving_process_group
@@ -36,7 +35,7 @@ def run_configuration(configuration: Configuration) -> int:
         FsbenchError: the parts do not fit together, or the run cannot be done or finished.
     """
     with leaving_process_group():
-        run(Experiment(parse_configuration(configuration)))
+        run(build_experiment(configuration))
     return 0
 
 

@@ -52,7 +52,7 @@ def prepare_method(
     if experiment.trains:
         facts = _train(experiment, trainer, data, directory, best)
         return Preparation(facts.pop("checkpoint_sha256"), facts)
-    if experiment.method.calibrates:
+    if experiment.method.needs.calibration:
         return Preparation(facts={"calibration": _calibrate(experiment, trainer.strategy.root_device)})
     return Preparation()
 

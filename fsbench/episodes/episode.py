@@ -1,6 +1,7 @@
 """An episode: the names of its images and the numbers of its classes."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,5 @@ class ClassificationEpisode:
     support: tuple[tuple[int, ...], ...]
     query: tuple[tuple[int, ...], ...]
     draw: int = 0
+    augmented: ClassVar[bool] = False
+    calibrates: ClassVar[bool] = False

@@ -68,7 +68,7 @@ class Manifest:
     @property
     def tested_episodes(self) -> tuple[Episode, ...]:
         """Episodes of all draws, without those that only calibrate."""
-        return tuple(one for one in self.episodes if not getattr(one, "calibrates", False))
+        return tuple(one for one in self.episodes if not one.calibrates)
 
     @property
     def official_episodes(self) -> tuple[Episode, ...]:

@@ -1,4 +1,4 @@
-"""Write a small package with a method or a data set that works as it is written."""
+"""Write a small package with a method, a data set or a protocol that works as it is written."""
 
 import importlib.util
 import keyword
@@ -12,8 +12,10 @@ from fsbench.errors import SettingsError
 from fsbench.files import make_folder, read_text, write_text
 
 TEMPLATES = Path(__file__).with_name("templates")
-KINDS = {"method": "methods", "dataset": "data"}
+KINDS = {"method": "methods", "dataset": "data", "protocol": "protocols"}
 """Kinds of packages, and the folder of configs whose names they join."""
+CHECKS = {"method": "fsbench check-method ${name}", "dataset": "fsbench list", "protocol": "fsbench protocols"}
+"""Command of each kind that shows whether fsbench takes the installed package."""
 TAKEN = {"fsbench", "methods", "datamodules", "tests", "test", "torch", "numpy", "lightning", "site", "configs"}
 """Names of modules that a package would hide, besides Python's own."""
 
@@ -22,8 +24,8 @@ def write_package(kind: str, name: str, folder: Path) -> tuple[Path, str]:
     """Write a package into a new folder.
 
     Args:
-        kind: "method" or "dataset".
-        name: of the method or data set, and of its module and folder.
+        kind: "method", "dataset" or "protocol".
+        name: of the method, data set or protocol, and of its module and folder.
         folder: in which the package's folder is made.
 
     Returns:
@@ -40,15 +42,19 @@ def write_package(kind: str, name: str, folder: Path) -> tuple[Path, str]:
     if class_name.lower() != name and class_name.lower() in _known(kind):
         raise SettingsError(f"{name} would have the class {class_name}, whose name is taken; choose another name")
     places = {
-        f"{kind}/code.py": f"{name}.py",
-        f"{kind}/config.yaml": f"{name}_configs/{KINDS[kind]}/{name}.yaml",
-        f"{kind}/test.py": f"test_{name}.py",
-        f"{kind}/README.md": "README.md",
-        "pyproject.toml": "pyproject.toml",
+        f"{name}.py": [f"{kind}/code.py"],
+        f"{name}_configs/{KINDS[kind]}/{name}.yaml": [f"{kind}/config.yaml"],
+        f"test_{name}.py": [f"{kind}/test.py"],
+        "README.md": [f"{kind}/README.md", "accepted.md"],
+        "pyproject.toml": ["pyproject.toml", *(["protocol/entry_point.toml"] if kind == "protocol" else [])],
+        "accepted/cases.yaml": [f"{kind}/cases.yaml"],
+        ".github/workflows/check.yml": ["workflow.yml"],
     }
     values = {"name": name, "class_name": class_name, "slug": name.replace("_", "-")}
-    for template, place in places.items():
-        text = Template(read_text(TEMPLATES / f"{template}.txt", "settings")).substitute(values)
+    values["check"] = Template(CHECKS[kind]).substitute(values)
+    for place, templates in places.items():
+        texts = [read_text(TEMPLATES / f"{template}.txt", "settings") for template in templates]
+        text = "\n".join(Template(one).substitute(values).strip("\n") + "\n" for one in texts)
         write_text(make_folder((target / place).parent) / Path(place).name, text)
     return target, class_name
 
@@ -67,7 +73,8 @@ def _check_name(kind: str, name: str) -> None:
             f"the name {name} is that of an installed Python module ({found.origin}); choose another name"
         )
     if name in _known(kind):
-        raise SettingsError(f"there is a {kind} {name} already (see: fsbench list); choose another name")
+        command = "protocols" if kind == "protocol" else "list"
+        raise SettingsError(f"there is a {kind} {name} already (see: fsbench {command}); choose another name")
 
 
 def _known(kind: str) -> set[str]:

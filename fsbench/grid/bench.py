@@ -37,9 +37,10 @@ def bench(*requests: Request) -> tuple[list[Record], list[str]]:
     first = requests[0]
     if asks(first.extra):
         # with torch, which the command otherwise leaves to forks
-        from fsbench.config.build import parse
+        from fsbench.config.build import parse_configuration
 
-        parse(first.arguments(first.methods[0], first.folds[0]))  # shows it, of the first run, and ends the command
+        # shows it, of the first run, and ends the command
+        parse_configuration(first.configuration(first.methods[0], first.folds[0]))
     runs = make_folder(Path(first.runs))
     planned = plan_requests(requests)
     if protocols := describe_protocols(*requests):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fsbench.config.compose import Configuration, compose, setting
-from fsbench.engine.forks import STDERR, start_run
+from fsbench.engine.forks import STDERR, end_locator, start_run
 from fsbench.engine.machine.watchdog import changed_environment, child_environment, safe_imports
 from fsbench.errors import SettingsError
 
@@ -80,6 +80,7 @@ class LocalProcesses:
         if setting(configuration.values, "trainer.devices") in (None, 1):
             process: BaseProcess | subprocess.Popen[bytes] = start_run(configuration, job.log, job.debug)
         else:  # Lightning starts the other processes by the command line of this one
+            end_locator()
             process = _start_command([*["--debug"] * job.debug, "run", *job.arguments], job.log)
         return _Process(process, is_apart=job.log is not None)
 
@@ -175,6 +176,7 @@ class Submitit:
 
         Without SLURM, Lightning starts the ranks itself.
         """
+        end_locator()
         tasks = [job.tasks if self.cluster == "slurm" else 1 for job in jobs]
         started: dict[int, Running] = {}
         for number in sorted(set(tasks)):

@@ -7,7 +7,7 @@ from fsbench.config.needs import distinct
 from fsbench.grid.plan import PlannedRun, State
 from fsbench.grid.spec import GridCell
 from fsbench.grid.summary import Summary
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.tables.layout import Grid, Sheet
 
 NOTES = (
@@ -108,7 +108,7 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Grid:
 
 
 def _score(item: Summary) -> str:
-    n = METRICS[item.metric].digits()
+    n = metric_named(item.metric).digits()
     if item.value is None:
         return "–"
     deviation = "" if item.deviation is None else f" ± {item.deviation:.{n}f}"

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from fsbench.engine.forks import end_locator
 from fsbench.engine.machine.watchdog import sigterm_exits
 from fsbench.errors import FsbenchError
 from fsbench.files import make_folder
@@ -70,7 +69,6 @@ def run_missing(
         display: tells of them; None for that of a grid.
         in_foreground: let them print to the standard error instead, on this machine.
     """
-    end_locator()
     display = GridDisplay(planned) if display is None else display
     waiting = deque(planned)
     running: list[tuple[PlannedRun, Job, Running]] = []

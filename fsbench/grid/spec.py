@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from fsbench import __version__
-from fsbench.config.compose import Configuration, compose
+from fsbench.config.compose import Configuration
 from fsbench.config.registry import choose_method, config_files
 from fsbench.config.request import DEFAULT_PROTOCOL, Request
 from fsbench.data.file_digests import states_sha256
@@ -104,7 +104,7 @@ class GridCell:
         """Return the configuration of the run, with records in the folder `runs`."""
         if self.composed is not None and str(runs) == self.request.runs:
             return self.composed
-        return compose(self.arguments(runs))
+        return replace(self.request, runs=str(runs)).configuration(self.request.methods[0], self.fold)
 
     def fingerprint(self, runs: Path) -> str:
         """Return a hash of all options, of the configuration files' texts and of the states of files that options name.

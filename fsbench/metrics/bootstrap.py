@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.statistics import ScoreStatistics
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -9,7 +9,8 @@ import numpy as np
 
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import Interval
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.scores import RIGHT, Accuracy
+from fsbench.metrics.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,12 +67,13 @@ def accuracy_statistics(frame: "pl.DataFrame", keep: np.ndarray | None = None) -
     places = np.unique(episode, return_inverse=True)[1]
     sums = np.zeros((int(places.max()) + 1, 2), dtype=np.int64)
     np.add.at(sums, places, np.stack([right, shown], 1))
-    return ScoreStatistics(right=sums)
+    return ScoreStatistics(len(sums), {RIGHT.name: sums}, (Accuracy(),))
 
 
 def accuracy_interval(statistics: ScoreStatistics) -> Interval:
     """Return the episodes' mean accuracy in percent with its 95 % interval (§1)."""
-    mean, half = mean_interval(100 * statistics.right[:, 0] / statistics.right[:, 1])
+    right, shown = np.asarray(statistics.sums[RIGHT.name]).T
+    mean, half = mean_interval(100 * right / shown)
     return Interval(mean, mean - half, mean + half)
 
 

@@ -1,21 +1,143 @@
-"""Score statistics of a count table: a run of segmentation as a whole, or some of its (episode, way) pairs."""
+"""The rows of a count table that scores are made of: a run of segmentation as a whole, or some of its pairs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.metrics.confusion import COUNTS, REGIONS, background_intersection_union, intersection_union
-from fsbench.metrics.scores import COMMON, ScoreStatistics
+from fsbench.metrics.confusion import COUNTS, VOID_RULES, VoidRule, intersection_union
+from fsbench.metrics.metric import ByQuery, Metric, Sum
+from fsbench.metrics.scores import COMMON
+from fsbench.metrics.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from fsbench.episodes.header import Header
+
+
+@dataclass(frozen=True, eq=False)
+class CountTable:
+    """Rows of (episode, way) pairs, whose values are summed by query image.
+
+    Shapes: `n` pairs, `E` episodes, `Q` query images, in the order of their names, `C` classes.
+
+    Attributes:
+        frame: the whole count table, with a column `query`.
+        class_ids: numbers of the classes that means are taken over; at least those of the pairs.
+        pairs: (rows,) bool, the rows of the pairs.
+        void_rule: rule for void pixels.
+        is_whole: the pairs are all there are, and sums over whole episodes exist.
+        header: of the run; None where the counts are of none.
+    """
+
+    frame: "pl.DataFrame"
+    class_ids: Sequence[int]
+    pairs: np.ndarray
+    void_rule: VoidRule = VOID_RULES["ignore"]
+    is_whole: bool = False
+    header: "Header | None" = None
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of the table at the pairs, (n,)."""
+        return self.frame[name].to_numpy()[self.pairs]
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """The columns `COUNTS` of the pairs, (n, 6)."""
+        return _columns(self.frame, COUNTS)[self.pairs]
+
+    @cached_property
+    def intersection_union(self) -> tuple[np.ndarray, np.ndarray]:
+        """Intersections and unions (n,) of the pairs by the rule for void pixels."""
+        return self.void_rule.intersection_union(self.counts)
+
+    @cached_property
+    def rightly_decided(self) -> np.ndarray:
+        """Whether the presence of each way was decided rightly, (n,) bool."""
+        return np.asarray(self.column("present") == self.column("decided"))
+
+    @cached_property
+    def episodes(self) -> np.ndarray:
+        """The rows of slot 0, (rows,) bool, one of each of the E episodes: any foreground."""
+        return np.asarray(self.frame["slot"].to_numpy() == 0)
+
+    @cached_property
+    def episode_counts(self) -> np.ndarray:
+        """The columns `COUNTS` of slot 0, (E, 6)."""
+        return _columns(self.frame, COUNTS)[self.episodes]
+
+    @property
+    def clusters(self) -> int:
+        """Number Q of query images."""
+        return self._clusters[0]
+
+    @property
+    def query(self) -> np.ndarray:
+        """Number of each pair's query image, (n,)."""
+        return self._clusters[1][self.pairs]
+
+    @cached_property
+    def _clusters(self) -> tuple[int, np.ndarray]:
+        """The number of query images, and each row's; rows of other query images than the pairs' have none."""
+        numbers = _query_numbers(self.frame)
+        is_there = np.zeros(len(self.frame), dtype=bool)
+        is_there[numbers[self.pairs]] = True
+        return int(is_there.sum()), (is_there.cumsum() - 1)[numbers]
+
+    @cached_property
+    def _class_places(self) -> np.ndarray:
+        """The place of each pair's class among `class_ids`, (n,)."""
+        place = {number: i for i, number in enumerate(self.class_ids)}
+        return np.array([place[number] for number in self.column("class_id").tolist()], dtype=int)
+
+    def by_query(self, values: np.ndarray) -> np.ndarray:
+        """Sum values (n, ...) of the pairs by query image: (Q, ...)."""
+        return _sum_at((self.clusters, *values.shape[1:]), (self.query,), values)
+
+    def by_class(self, values: np.ndarray) -> np.ndarray:
+        """Sum values (n, ...) of the pairs by query image and class: (Q, C, ...)."""
+        where = self.query, self._class_places
+        return _sum_at((self.clusters, len(self.class_ids), *values.shape[1:]), where, values)
+
+    def episodes_by_query(self, values: np.ndarray) -> np.ndarray:
+        """Sum values (E, ...) of the episodes of a whole run by query image: (Q, ...)."""
+        where = (self._clusters[1][self.episodes],)
+        return _sum_at((self.clusters, *values.shape[1:]), where, values)
+
+    def statistics(self, metrics: Sequence[Metric]) -> ScoreStatistics:
+        """Sum what `metrics` need, each sum once."""
+        counted = {one.name: self.sum(one) for metric in metrics for one in metric.sums}
+        sums = {name: found for name, found in counted.items() if found is not None}
+        return ScoreStatistics(self.clusters, sums, tuple(metrics), self.is_whole)
+
+    def sum(self, one: Sum) -> Any:
+        """Return a sum by query image, counted when it is first asked for; None where there is none."""
+        if one.name not in self._sums:
+            self._sums[one.name] = self._count(one)
+        return self._sums[one.name]
+
+    @cached_property
+    def _sums(self) -> dict[str, ByQuery | None]:
+        return {}
+
+    def _count(self, one: Sum) -> ByQuery | None:
+        if one.count is None:
+            return None
+        if any(name not in self.frame.columns or self.frame[name].has_nulls() for name in one.columns):
+            return None
+        return one.count(self)
+
 
 def episode_statistics(
-    frame: "pl.DataFrame", class_ids: Sequence[int], void: str, metrics: Sequence[str] = COMMON
+    frame: "pl.DataFrame",
+    class_ids: Sequence[int],
+    void: str,
+    metrics: Sequence[Metric] = COMMON,
+    header: "Header | None" = None,
 ) -> ScoreStatistics:
     """Sum a whole run by query image: every score of it (fscs-protocol §7, fss-protocol §7).
 
@@ -23,28 +145,21 @@ def episode_statistics(
         frame: the count table, with a column `query`.
         class_ids: numbers of the classes that means are taken over.
         void: rule of `fsbench.metrics.confusion.VOID_RULES`.
-        metrics: names of the scores that there are.
+        metrics: the scores that there are.
+        header: of the run, for metrics that ask it.
     """
-    slot = frame["slot"].to_numpy()
-    ways, first = slot > 0, slot == 0
-    clusters, query = _queries(frame)
-    counts = _columns(frame, COUNTS)[first]
-    episode = frame["episode"].to_numpy()
-    wrong = episode[ways & ~_right_decisions(frame)]
-    right = ~np.isin(episode[first], wrong)
-    values = [*background_intersection_union(counts, void), *intersection_union(counts, void), right]
-    background, foreground, answers = np.split(_sums_and_number((clusters,), (query[first],), values), [2, 4], -1)
-    return replace(
-        pair_statistics(frame, ways, class_ids, void),
-        background=background,
-        foreground=foreground,
-        right=answers,
-        absent_is_zero=True,
-        metrics=metrics,
-    )
+    ways = (frame["slot"] > 0).to_numpy()
+    return CountTable(frame, class_ids, ways, VOID_RULES[void], True, header).statistics(metrics)
 
 
-def pair_statistics(frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int], void: str) -> ScoreStatistics:
+def pair_statistics(
+    frame: "pl.DataFrame",
+    keep: np.ndarray,
+    class_ids: Sequence[int],
+    void: str,
+    metrics: Sequence[Metric] = COMMON,
+    header: "Header | None" = None,
+) -> ScoreStatistics:
     """Sum the (episode, way) rows `keep` alone by query image; accuracy is that of single presence decisions.
 
     Args:
@@ -52,30 +167,10 @@ def pair_statistics(frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence
         keep: (rows,) bool.
         class_ids: numbers of the classes of these rows at least.
         void: rule of `fsbench.metrics.confusion.VOID_RULES`.
+        metrics: the scores that there are.
+        header: of the run, for metrics that ask it.
     """
-    clusters, query = _queries(frame, keep)
-    counts = _columns(frame, COUNTS)[keep]
-    where = query, _class_places(frame, keep, class_ids)
-    values = [*intersection_union(counts, void), counts[:, COUNTS.index("gt")], _right_decisions(frame)[keep]]
-    sums = _sums_and_number((clusters, len(class_ids)), where, values)
-    decisions = sums[..., 3:]
-    return ScoreStatistics(
-        intersection=sums[..., 0],
-        union=sums[..., 1],
-        truth=sums[..., 2],
-        right=decisions.sum(1),
-        decisions=decisions,
-        regions=_region_sums(frame, keep, clusters, query),
-        absent_is_zero=False,
-    )
-
-
-def _region_sums(frame: "pl.DataFrame", keep: np.ndarray, clusters: int, query: np.ndarray) -> np.ndarray | None:
-    """Sum the region measures, see `ScoreStatistics.regions`; None for records made before they were measured."""
-    if not set(REGIONS) <= set(frame.columns) or any(frame[name].has_nulls() for name in REGIONS):
-        return None
-    values = _columns(frame, REGIONS)[keep].astype(float)
-    return _sum_at((clusters, 3), (query,), np.column_stack([values, np.ones(len(values))]))
+    return CountTable(frame, class_ids, keep, VOID_RULES[void], False, header).statistics(metrics)
 
 
 def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.ndarray]:
@@ -93,46 +188,9 @@ def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.nda
     return iou, np.bincount(episode[wrong], minlength=number)
 
 
-def sum_by_query(frame: "pl.DataFrame", keep: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sum values (kept rows, ...) by query image: (Q, ...)."""
-    clusters, query = _queries(frame, keep)
-    return _sum_at((clusters, *values.shape[1:]), (query,), values)
-
-
-def sum_by_class(frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int], values: np.ndarray) -> np.ndarray:
-    """Sum values (kept rows, ...) by query image and class: (Q, C, ...)."""
-    clusters, query = _queries(frame, keep)
-    where = query, _class_places(frame, keep, class_ids)
-    return _sum_at((clusters, len(class_ids), *values.shape[1:]), where, values)
-
-
-def query_numbers(frame: "pl.DataFrame", keep: np.ndarray) -> np.ndarray:
-    """Return the number of each kept row's query image, as sums by query image have them."""
-    return _queries(frame, keep)[1]
-
-
 def _columns(frame: "pl.DataFrame", names: Sequence[str]) -> np.ndarray:
     """Stack columns side by side (rows, names); a query of polars would take longer than all that follows."""
     return np.column_stack([frame[name].to_numpy() for name in names])
-
-
-def _right_decisions(frame: "pl.DataFrame") -> np.ndarray:
-    """Return the rows (rows,) bool whose presence is decided rightly."""
-    return np.asarray(frame["present"].to_numpy() == frame["decided"].to_numpy())
-
-
-def _class_places(frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int]) -> np.ndarray:
-    """Return the place of each kept row's class among `class_ids`."""
-    place = {number: i for i, number in enumerate(class_ids)}
-    return np.array([place[number] for number in frame["class_id"].to_numpy()[keep].tolist()], dtype=int)
-
-
-def _queries(frame: "pl.DataFrame", keep: np.ndarray | slice = slice(None)) -> tuple[int, np.ndarray]:
-    """Return the number of distinct query images in the rows `keep`, and each row's, in the order of their names."""
-    numbers = _query_numbers(frame)[keep]
-    is_there = np.zeros(len(frame), dtype=bool)
-    is_there[numbers] = True
-    return int(is_there.sum()), (is_there.cumsum() - 1)[numbers]
 
 
 def _query_numbers(frame: "pl.DataFrame") -> np.ndarray:
@@ -150,9 +208,3 @@ def _sum_at(shape: tuple[int, ...], where: tuple[np.ndarray, ...], values: np.nd
     total = np.zeros(prod(shape), dtype=np.float64 if values.dtype.kind == "f" else np.int64)
     np.add.at(total, places, values.ravel())
     return total.reshape(shape)
-
-
-def _sums_and_number(shape: tuple[int, ...], where: tuple[np.ndarray, ...], values: Sequence[np.ndarray]) -> np.ndarray:
-    """Sum each of `values` (rows,), of whole numbers, at its places, and count the rows: `shape` (..., values + 1)."""
-    table = np.column_stack([*values, np.ones(len(where[0]), dtype=np.int64)])
-    return _sum_at((*shape, len(values) + 1), where, table)

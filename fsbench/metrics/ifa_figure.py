@@ -5,14 +5,50 @@ that label in an n x n confusion matrix, whose background is a class, too. Its s
 episodes, so that no prediction is looked at again.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fsbench.metrics.confusion import COUNTS
+from fsbench.metrics.metric import Metric, Sum, Totals
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from fsbench.metrics.count_table import CountTable
+
+IFA_FIGURE = "IFA-figure"
+"""Name of the score that IFA's program prints."""
+
+
+@dataclass(frozen=True)
+class IFAFigure(Metric):
+    """The figure, of a test whose 1-shot batches have `batch` episodes, and half as many with more shots."""
+
+    batch: int
+
+    name = IFA_FIGURE
+    meaning = (
+        "what IFA's program prints: batches of episodes have one label, and the background is a class (cd-fss-protocol "
+        "§8); no mIoU, and not to be mixed with one"
+    )
+
+    @property
+    def sums(self) -> tuple[Sum, ...]:  # type: ignore[override]
+        """The sum of this test: (Q, L, 4) pixels by the label of an episode's batch, see `ifa_sums`."""
+        return (Sum("labelled", self._labelled),)
+
+    def _labelled(self, table: "CountTable") -> np.ndarray | None:
+        header = table.header
+        if not table.is_whole or header is None:
+            return None
+        batch = self.batch if header.shot == 1 else max(self.batch // 2, 1)
+        classes = 1000 if header.dataset == "fss1000" else max(header.class_ids)
+        return ifa_sums(table.frame, batch, classes)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return ifa_figure(totals["labelled"])
 
 
 def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> np.ndarray:

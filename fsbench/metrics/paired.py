@@ -7,14 +7,16 @@ ratios of sums.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from statistics import NormalDist
 
 import numpy as np
 
 from fsbench.metrics.bootstrap import CHUNK, LEVEL, Interval, percentile_interval, resampled_together
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.metric import Totals
+from fsbench.metrics.scores import TRUTH
+from fsbench.metrics.statistics import ScoreStatistics
 
 RESAMPLES = 10_000
 POWER = 0.80
@@ -155,13 +157,16 @@ class _Side:
         for name in self.staying.keys() & other.staying.keys():
             moved = self.staying[name] - other.staying[name]
             ours[name], theirs[name] = other.whole[name] + moved, self.whole[name] - moved
-        shown_to_either = self._join_truth(other)
-        first, second = shown_to_either.compute(ours), shown_to_either.compute(theirs)
+        run = self._run_of_either(other)
+        first, second = self.statistics.compute(ours, run), self.statistics.compute(theirs, run)
         return {name: second[name] - first[name] for name in first}
 
-    def _join_truth(self, other: "_Side") -> ScoreStatistics:
-        mine, theirs = self.statistics.truth, other.statistics.truth
-        return self.statistics if mine is None or theirs is None else replace(self.statistics, truth=mine + theirs)
+    def _run_of_either(self, other: "_Side") -> Totals | None:
+        """Return the sums of the whole run, in which a class is shown that either side was shown."""
+        run, truth = self.statistics.run, TRUTH.name
+        if run is None or truth not in self.whole or truth not in other.whole:
+            return run
+        return {**run, truth: self.whole[truth] + other.whole[truth]}
 
 
 def swapped_differences(first: ScoreStatistics, second: ScoreStatistics, stay: np.ndarray) -> Scores:

@@ -1,44 +1,87 @@
-"""Statistics of the question whether a query shows a class at all: its scores, its threshold."""
+"""Scores of the question whether a query shows a class at all, and its threshold."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.metrics.auroc import RankedPairs
-from fsbench.metrics.confusion import COUNTS, VOID_RULES, intersection_union
-from fsbench.metrics.count_table import query_numbers, sum_by_class, sum_by_query
+from fsbench.metrics.auroc import RankedPairs, auroc
+from fsbench.metrics.confusion import mean_iou
+from fsbench.metrics.metric import Metric, Sum, Totals, over_shown_classes
+from fsbench.metrics.scores import TRUTH
 
 if TYPE_CHECKING:
-    import polars as pl
+    from fsbench.metrics.count_table import CountTable
 
 
-def presence_sums(frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int], void: str) -> dict[str, Any]:
-    """Sum what the scores of presence need over the (episode, way) rows `keep` (rows,) bool, by query image.
+def _false_alarms(table: "CountTable") -> np.ndarray | None:
+    present = table.column("present")
+    if present.all():
+        return None
+    predicted = table.intersection_union[1]  # nothing is true where the way is absent
+    share = np.where(present, 0.0, predicted / np.maximum(table.void_rule.pixels(table.counts), 1))
+    return table.by_query(np.stack([share, (~present).astype(float)], 1))
 
-    Args:
-        frame: the count table, with a column `query`.
-        keep: (rows,) bool, of ways alone.
-        class_ids: numbers of the classes of these rows at least.
-        void: rule of `fsbench.metrics.confusion.VOID_RULES`.
 
-    Returns:
-        Statistics of `ScoreStatistics` by name; without those that need present or absent pairs where there are none.
-    """
-    present = frame["present"].to_numpy()[keep]
-    counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])[keep]
-    sums: dict[str, Any] = {}
-    if not present.all():
-        predicted = VOID_RULES[void].intersection_union(counts)[1]  # nothing is true there
-        share = np.where(present, 0.0, predicted / np.maximum(VOID_RULES[void].pixels(counts), 1))
-        sums["false_alarms"] = sum_by_query(frame, keep, np.stack([share, (~present).astype(float)], 1))
-    if present.any():
-        both = np.stack(intersection_union(counts, void), 1) * present[:, None]
-        sums["shown"] = sum_by_class(frame, keep, class_ids, both)
-    if present.any() and not present.all():
-        score = frame["score"].to_numpy()[keep]
-        sums["ranked"] = RankedPairs.from_scores(query_numbers(frame, keep), present, score)
-    return sums
+def _shown(table: "CountTable") -> np.ndarray | None:
+    present = table.column("present")
+    if not present.any():
+        return None
+    return table.by_class(np.stack(table.intersection_union, 1) * present[:, None])
+
+
+def _ranked(table: "CountTable") -> RankedPairs | None:
+    present = table.column("present")
+    if present.all() or not present.any():
+        return None
+    return RankedPairs.from_scores(table.query, present, table.column("score"))
+
+
+RANKED = Sum("ranked", _ranked)
+"""The pairs by their presence scores, whose weights by rank are a total like the sums."""
+FALSE_ALARMS = Sum("false_alarms", _false_alarms)
+"""(Q, 2) sums of the share of pixels predicted as an absent way, and the number of such pairs."""
+SHOWN = Sum("shown", _shown)
+"""(Q, C, 2) intersection and union of the ways of the pairs whose query shows them."""
+
+
+class AUROC(Metric):
+    name = "AUROC"
+    meaning = (
+        "chance that a query with the class has a higher presence score than one without, equal scores counting half; "
+        "50 is chance"
+    )
+    sums = (RANKED,)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return auroc(totals["ranked"])
+
+
+class FalseAlarmArea(Metric):
+    name = "false-alarm-area"
+    meaning = (
+        "share of the pixels that is predicted as the class where it is absent, mean over these (episode, way) pairs; "
+        "0 is best"
+    )
+    sums = (FALSE_ALARMS,)
+    higher_is_better = False
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        share, pairs = totals["false_alarms"].T
+        return 100 * share / np.maximum(pairs, 1e-9)
+
+
+class MeanIoUPresent(Metric):
+    name = "mIoU-present"
+    meaning = "mIoU of the queries that show the class, without those that do not"
+    sums = (SHOWN, TRUTH)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        intersection, union = np.moveaxis(totals["shown"], -1, 0)
+        return over_shown_classes(mean_iou(intersection, union), totals, run)
+
+
+PRESENCE: tuple[Metric, ...] = (AUROC(), FalseAlarmArea(), MeanIoUPresent())
+"""Scores of the question whether a query shows the class at all."""
 
 
 def best_threshold(present: np.ndarray, score: np.ndarray) -> float:

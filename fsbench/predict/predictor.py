@@ -73,7 +73,7 @@ class Predictor:
         )
         self.settings: dict[str, Any] = composed.config.as_dict()
         self.name: str = self.settings["run"]["name"]
-        data = self.settings["data"]["init_args"]
+        data = composed.data_arguments
         if image_size is not None and image_size < 1:
             raise SettingsError(f"image_size is {image_size}, expected a number of pixels above 0")
         self.image_size = image_size or data["image_size"]
@@ -100,7 +100,7 @@ class Predictor:
             raise SettingsError(
                 f"{self.name} has to be trained; give its checkpoint (--ckpt FILE), or take the training-free prototype"
             )
-        if self.method.calibrates:
+        if self.method.needs.calibration:
             raise SettingsError(
                 f"{self.name} is set to calibrate itself on base classes, of which there are none here; take "
                 "another selection"

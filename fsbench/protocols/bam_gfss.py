@@ -12,6 +12,9 @@ from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError
+from fsbench.metrics.generalised import generalised_metrics
+from fsbench.metrics.metric import Metric
+from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.generalised import Generalised
@@ -38,7 +41,7 @@ class BAMGFSS(Generalised):
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})
 
     averaged_seeds: ClassVar[tuple[int, ...]] = BAM_SEEDS
-    absent_is_zero: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (*COMMON, *generalised_metrics(absent_is_zero=True))
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
         name: ListsAndDraw("gfss", "none", "image then class") for name in ("pascal", "pascal10i", "coco")
     }

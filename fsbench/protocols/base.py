@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
-from fsbench.errors import SettingsError
+from fsbench.errors import SettingsError, known_names
+from fsbench.metrics.metric import Metric, Sum
 from fsbench.protocols.conditions import Conditions
 from fsbench.protocols.support_draws import SupportRedraw, further_draws, with_draws
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    from fsbench.metrics.scores import ScoreStatistics
+    from fsbench.metrics.statistics import ScoreStatistics
 
 OTHERS = "others"
 """Key of a value by data set that holds for data sets that are not named."""
@@ -57,12 +58,13 @@ class Protocol(ABC):
         seed: of the episodes; None where every episode is seeded with its own index.
         task: methods and data sets that it is for.
         kind: `kind` in the header of its manifests.
-        metrics: names of the scores that there are.
-        default_metrics: those that are shown where nobody asks for others.
+        metrics: the scores that there are.
+        default_metrics: names of those that are shown where nobody asks for others; the first ranks.
         has_masks: predictions are label maps: there are object sizes, void pixels and pictures.
         resampled: the units that intervals and tests draw, in words.
         on_repetition: how a repeated test on unordered kernels may differ, in words.
         has_further_answers: counts are read for `further_answers`; tables of others need none whose rows are kept.
+        asks_base_classes: episodes are about base classes, too, for which there are no supports.
         averaged_seeds: seeds of the test whose mean its authors report; tables give it where a method has all of them.
     """
 
@@ -75,13 +77,14 @@ class Protocol(ABC):
 
     task: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
     kind: ClassVar[str | None] = None
-    metrics: ClassVar[tuple[str, ...]]
+    metrics: ClassVar[tuple[Metric, ...]]
     default_metrics: ClassVar[tuple[str, ...]]
     has_masks: ClassVar[bool]
     resampled: ClassVar[str]
     on_repetition: ClassVar[str]
     averaged_seeds: ClassVar[tuple[int, ...]] = ()
     has_further_answers: ClassVar[bool] = False
+    asks_base_classes: ClassVar[bool] = False
 
     def manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
@@ -279,10 +282,49 @@ class Protocol(ABC):
         if "size" in by and not self.has_masks:
             raise SettingsError(f"--by size: {self.task} has no object sizes; expected --by class, or nothing")
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of `metrics`."""
+        return tuple(metric.name for metric in self.metrics)
+
+    def find_metric(self, name: str) -> Metric | None:
+        """Return the metric of that name; None where the protocol has none."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def check_own_metrics(self) -> None:
+        """Raise SettingsError unless `metrics` are sound, their names are unique, and the default ones are there."""
+        sums: dict[str, tuple[Sum, Metric]] = {}
+        names: list[str] = []
+        for metric in self.metrics:
+            if not isinstance(metric, Metric):
+                raise SettingsError(
+                    f"metrics has {metric!r}, expected objects of subclasses of Metric, such as MeanIoU()"
+                )
+            missing = [key for key in ("name", "meaning", "sums") if not hasattr(metric, key)]
+            if missing:
+                raise SettingsError(
+                    f"the metric {type(metric).__name__} has no {', '.join(missing)}; expected all three"
+                )
+            if metric.name in names:
+                raise SettingsError(f"metrics has {metric.name} twice, expected each name once")
+            names.append(metric.name)
+            for one in metric.sums:
+                known, other = sums.setdefault(one.name, (one, metric))
+                if known != one:
+                    raise SettingsError(
+                        f"the metrics {other.name} and {metric.name} have different sums of the name {one.name}, "
+                        "expected one sum of a name; rename one of them"
+                    )
+        for name in self.default_metrics:
+            if name not in names:
+                raise SettingsError(f"default_metrics has '{name}', which is not in metrics{known_names(name, names)}")
+        if not self.default_metrics:
+            raise SettingsError(f"default_metrics is empty, expected some of {', '.join(names)}")
+
     def check_metrics(self, metrics: Collection[str], asked: str) -> None:
         """Raise SettingsError where the protocol has none of `metrics`, which the user wrote as `asked`."""
-        if not set(metrics) & set(self.metrics):
-            names = ", ".join(self.metrics)
+        if not set(metrics) & set(self.metric_names):
+            names = ", ".join(self.metric_names)
             raise SettingsError(f"--metrics {asked}: {self.task} has {names} alone; expected {names}")
 
 

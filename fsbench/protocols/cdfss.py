@@ -5,14 +5,15 @@ Methods are trained on PASCAL VOC and tested on satellite, skin, X-ray, everyday
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.episodes.header import Header
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
-from fsbench.metrics.ifa_figure import ifa_sums
-from fsbench.metrics.scores import COMMON, IFA_FIGURE
+from fsbench.metrics.ifa_figure import IFA_FIGURE, IFAFigure
+from fsbench.metrics.metric import Metric
+from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import OTHERS, Choice
 from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.hsnet import HSNet
@@ -20,7 +21,7 @@ from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pools import Pool
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
 
 BLIND_BASELINE = "blind_saliency"
 """Method that sees no support, which every table should have (cd-fss-protocol §9)."""
@@ -75,9 +76,9 @@ class CrossDomain(HSNet):
     """Data set -> what its figures suffer from (cd-fss-protocol §7)."""
 
     @property
-    def metrics(self) -> tuple[str, ...]:  # type: ignore[override]
+    def metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
         """The usual scores, and IFA's figure where the protocol is IFA's."""
-        return (*COMMON, IFA_FIGURE) if self.ifa_batch else COMMON
+        return (*COMMON, IFAFigure(self.ifa_batch)) if self.ifa_batch else COMMON
 
     @property
     def averaged_seeds(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -102,13 +103,6 @@ class CrossDomain(HSNet):
     def _is_val(self, index: SegmentationIndex, fold: int) -> bool:
         """Return whether the test is about classes that the data set keeps for validation."""
         return self.split == "val" and bool(index.val_classes(fold))
-
-    def extra_statistics(self, frame: "pl.DataFrame", header: Header, void: str) -> dict[str, Any]:
-        if not self.ifa_batch:
-            return {}
-        batch = self.ifa_batch if header.shot == 1 else max(self.ifa_batch // 2, 1)
-        classes = 1000 if header.dataset == "fss1000" else max(header.class_ids)
-        return {"labelled": ifa_sums(frame, batch, classes)}
 
     def conditions(self, dataset: str) -> Conditions:
         stated = replace(super().conditions(dataset), task="CD-FSS")

@@ -16,7 +16,8 @@ from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.scores import COMMON
+from fsbench.metrics.metric import Metric
+from fsbench.metrics.scores import COMMON, FBIoUClasses
 from fsbench.protocols.base import Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
@@ -65,8 +66,8 @@ class FSSDINO(TestAlone):
     frame: int | None = 512
     void: Literal["background", "ignore"] = "background"  # there is none: padding and crowds are background
 
-    metrics: ClassVar[tuple[str, ...]] = (*COMMON, "FB-IoU-classes")
-    fb_iou: ClassVar[str] = "FB-IoU-classes"
+    metrics: ClassVar[tuple[Metric, ...]] = (*COMMON, FBIoUClasses())
+    fb_iou: ClassVar[str] = FBIoUClasses.name
     fb_iou_words: ClassVar[str] = "mean of mIoU and the background's IoU: the score FB-IoU-classes"
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
         "coco": ListsAndDraw("own", "2048 per object", "class then image")

@@ -7,24 +7,19 @@ that labels both (`Segmenter.segments_base_classes`).
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from fsbench.data.dataset import DERIVED, Pair, PairList, SegmentationIndex
 from fsbench.episodes.header import Header
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
-from fsbench.metrics.confusion import COUNTS, intersection_union
-from fsbench.metrics.count_table import sum_by_class
-from fsbench.metrics.scores import COMMON, GENERALISED
+from fsbench.metrics.generalised import BaseAndNovelIoU, generalised_metrics
+from fsbench.metrics.metric import Metric
+from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import Choice, Provider
 from fsbench.protocols.conditions import Conditions
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.segmentation import TestAlone
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from fsbench.metrics.scores import ScoreStatistics
 
 
 class ValidationImages(Provider):
@@ -47,7 +42,6 @@ class Generalised(TestAlone):
 
     Attributes:
         tells_void: methods are told which of a query's pixels are void; else only where padding is.
-        absent_is_zero: a base or novel class that a run neither shows nor predicts counts as 0; else it is left out.
     """
 
     ways: Literal["any", "one"] = "any"
@@ -55,10 +49,9 @@ class Generalised(TestAlone):
     resize: Resize = "padded"
     tells_void: bool = False
 
-    metrics: ClassVar[tuple[str, ...]] = (*COMMON, *GENERALISED)
+    metrics: ClassVar[tuple[Metric, ...]] = (*COMMON, *generalised_metrics(absent_is_zero=False))
     asks_base_classes: ClassVar[bool] = True
     has_weak_supports: ClassVar[bool] = False
-    absent_is_zero: ClassVar[bool] = False
 
     # Which episodes are there?
 
@@ -92,33 +85,6 @@ class Generalised(TestAlone):
     def view(self, index: SegmentationIndex) -> SegmentationIndex:
         return self._provider(index).view()
 
-    # Which scores follow?
-
-    def run_starts(self, header: Header) -> list[int]:
-        """Return the number of the first episode of each run whose scores are averaged; there is one by default."""
-        return [0]
-
-    def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
-        """Sum a whole count table; by run and class for the mIoU of base and of novel classes."""
-        import numpy as np  # with polars
-
-        keep = (frame["slot"] > 0).to_numpy()
-        starts = self.run_starts(header)
-        run = np.searchsorted(starts, frame["episode"].to_numpy()[keep], side="right") - 1
-        counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])[keep]
-        values = np.zeros((len(run), len(starts), 2), dtype=np.int64)
-        values[np.arange(len(run)), run] = np.stack(intersection_union(counts, void), 1)
-        ordered, novel = header.class_ids, set(self.novel_classes(header))
-        sums = sum_by_class(frame, keep, ordered, values)
-        is_novel = np.array([number in novel for number in ordered])
-        whole = super().statistics_with_void(frame, header, void)
-        return replace(
-            whole,
-            base_runs=sums[:, ~is_novel],
-            novel_runs=sums[:, is_novel],
-            absent_in_runs_is_zero=self.absent_is_zero,
-        )
-
     # In which words?
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
@@ -127,14 +93,14 @@ class Generalised(TestAlone):
         )
         return [*super().rule_notes(header, image_sizes), *told]
 
+    @property
+    def stated_metric(self) -> str:
+        """Mean of the base and the novel mIoU, whichever of the scores comes first."""
+        return BaseAndNovelIoU.name
+
     def conditions(self, dataset: str) -> Conditions:
-        return replace(
-            super().conditions(dataset),
-            task="GFSS",
-            void=self._void_condition(dataset),
-            metric="gfss, base without background",
-            fb_iou="pooled" if self.fb_iou in self.default_metrics else "not computed",
-        )
+        fb_iou = {} if self.fb_iou in self.default_metrics else {"fb_iou": "not computed"}
+        return replace(super().conditions(dataset), task="GFSS", **fb_iou)
 
     def choices(self) -> list[Choice]:
         told = "void pixels of the query are told" if self.tells_void else "only the query's padding is told"

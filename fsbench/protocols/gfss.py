@@ -15,7 +15,7 @@ from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.scores import GENERALISED
+from fsbench.metrics.generalised import generalised_metrics
 from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
 from fsbench.protocols.conditions import NOT_STATED, Conditions, ListsAndDraw
 from fsbench.protocols.generalised import Generalised
@@ -127,7 +127,7 @@ class GFSS(Generalised):
     @property
     def default_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
         """The mean of base and novel mIoU, and these."""
-        return GENERALISED
+        return tuple(metric.name for metric in generalised_metrics(absent_is_zero=False))
 
     # Which episodes are there?
 
@@ -231,12 +231,6 @@ class GFSS(Generalised):
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         return iter(self.official_manifest(index, task).episodes)
-
-    # Which scores follow?
-
-    def run_starts(self, header: Header) -> list[int]:
-        lengths = header.protocol_entries["run_lengths"]
-        return [sum(lengths[:run]) for run in range(len(lengths))]
 
     # In which words?
 

@@ -21,8 +21,9 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.confusion import REGIONS
-from fsbench.metrics.presence import best_threshold, presence_sums
-from fsbench.metrics.scores import COMMON, PRESENCE
+from fsbench.metrics.metric import Metric
+from fsbench.metrics.presence import PRESENCE, best_threshold
+from fsbench.metrics.scores import COMMON, MeanIoU
 from fsbench.protocols.base import OTHERS, Choice, FurtherAnswer, Provider
 from fsbench.protocols.conditions import Conditions
 from fsbench.protocols.pools import LEAVE_OUT, Pool
@@ -32,7 +33,6 @@ from fsbench.protocols.support_draws import SupportRedraw
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.metrics.scores import ScoreStatistics
 
 CALIBRATED = "calibrated"
 """Name of the answer whose threshold of presence was chosen on base classes."""
@@ -212,7 +212,7 @@ class Presence(Segmentation):
     calibration: int = 400
 
     has_further_answers: ClassVar[bool] = True
-    metrics: ClassVar[tuple[str, ...]] = (*COMMON, *PRESENCE)
+    metrics: ClassVar[tuple[Metric, ...]] = (*COMMON, *PRESENCE)
     drawing: ClassVar[str] = (
         "each by itself from (seed, its index): the classes take turns, for each a query that shows it and one that "
         "surely does not, which shows another class of the test where the data set has several; K different supports, "
@@ -366,15 +366,6 @@ class Presence(Segmentation):
 
     # Which scores follow?
 
-    def extra_statistics(self, frame: "pl.DataFrame", header: Header, void: str) -> dict[str, Any]:
-        ways = (frame["slot"] > 0).to_numpy()
-        return presence_sums(frame, ways, self.counted_classes(frame, header), void)
-
-    def subset_statistics(self, frame: "pl.DataFrame", keep: np.ndarray, header: Header) -> "ScoreStatistics":
-        classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
-        statistics = super().subset_statistics(frame, keep, header)
-        return replace(statistics, metrics=self.metrics, **presence_sums(frame, keep, classes, self.void))
-
     def further_answers(
         self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
     ) -> Mapping[str, FurtherAnswer]:
@@ -399,6 +390,11 @@ class Presence(Segmentation):
         return {CALIBRATED: FurtherAnswer(answer, words)}
 
     # In which words?
+
+    @property
+    def stated_metric(self) -> str:
+        """mIoU, although the scores of presence come first."""
+        return MeanIoU.name
 
     def conditions(self, dataset: str) -> Conditions:
         """State the conditions of the test; its kind is its own, so that no published figure stands beside it."""

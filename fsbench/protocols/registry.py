@@ -7,14 +7,17 @@ from pkgutil import resolve_name
 from typing import Any
 
 from fsbench.episodes.header import Header
-from fsbench.errors import SettingsError
+from fsbench.errors import SettingsError, known_names
 from fsbench.files import load_yaml, validate_yaml
+from fsbench.metrics.metric import Metric
+from fsbench.metrics.scores import COMMON
 from fsbench.paths import CONFIGS
 from fsbench.plugins import PROTOCOLS_GROUP, load_entry_point, named_files, plug_ins
 from fsbench.protocols.base import Protocol
 
 OWN = "fsbench.protocols."
 """Start of the full names of the suite's protocol classes."""
+_COMMON = {metric.name: metric for metric in COMMON}
 
 
 def protocol_names() -> list[str]:
@@ -45,6 +48,55 @@ def protocol_of(header: Header) -> Protocol:
     return protocol
 
 
+@cache
+def known_metrics() -> dict[str, Metric]:
+    """Return the metrics of all protocols by their names, those of most protocols first.
+
+    A protocol that cannot be read has none here; who uses it is told why.
+
+    Raises:
+        SettingsError: metrics of two protocols have the same name.
+    """
+    found = dict(_COMMON)
+    for name in protocol_names():
+        try:
+            metrics = load_protocol(name).metrics
+        except SettingsError:
+            continue
+        for metric in metrics:
+            _check_name(metric, found.setdefault(metric.name, metric))
+    return found
+
+
+def _check_name(metric: Metric, other: Metric) -> None:
+    """Raise SettingsError unless the metrics of one name are of one class, so that a name is one score everywhere."""
+    if type(other) is not type(metric):
+        raise SettingsError(
+            f"two have the name {metric.name} of a metric: {_class_name(other)}, and {_class_name(metric)}; expected "
+            "one; rename one, or uninstall a package"
+        )
+
+
+def _class_name(metric: Metric) -> str:
+    return f"{type(metric).__module__}.{type(metric).__qualname__}"
+
+
+def metric_named(name: str) -> Metric:
+    """Return the metric `name` of some protocol; SettingsError for an unknown name."""
+    found = _COMMON.get(name) or known_metrics().get(name)
+    if found is None:
+        raise SettingsError(f"unknown metric '{name}'{known_names(name, known_metrics())}")
+    return found
+
+
+def metric_names(text: str) -> list[str]:
+    """Split names of metrics written with commas between. Raises SettingsError for unknown ones, and for none."""
+    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not names:
+        raise SettingsError(f"no metric was named; there are: {', '.join(known_metrics())}")
+    return [metric_named(name).name for name in names]
+
+
 def read_protocol(path: Path) -> Protocol:
     """Read the protocol of a YAML file.
 
@@ -61,6 +113,9 @@ def read_protocol(path: Path) -> Protocol:
     protocol: Protocol = validate_yaml(path, content, protocol_class)
     try:
         protocol.check_values()
+        protocol.check_own_metrics()
+        for metric in protocol.metrics:
+            _check_name(metric, _COMMON.get(metric.name, metric))
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
     return protocol

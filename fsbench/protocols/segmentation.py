@@ -18,6 +18,7 @@ from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.answers import SegmentationAnswer, SegmentationResult, count_answer
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
+from fsbench.metrics.metric import Metric
 from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import OTHERS, Choice, Protocol, check_counts, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from fsbench.data.batch import EpisodeBatch
-    from fsbench.metrics.scores import ScoreStatistics
+    from fsbench.metrics.statistics import ScoreStatistics
 
 ALLOWED = 1e-3
 """Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
@@ -61,7 +62,6 @@ VOID_WORDS = {
 
 
 _COMPARED_AT = {"input": "network input", "original": "original", "square": "original"}  # its padding is void
-_FB_IOUS = {"FB-IoU": "pooled", "FB-IoU-classes": "mean of mIoU and background IoU"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,6 @@ class Segmentation(Protocol):
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
         drops_novel_images: training images that show a novel class are left out; None where only some of them are.
         has_weak_supports: supports may have weaker annotations than whole masks.
-        asks_base_classes: episodes are about base classes, too, for which there are no supports.
         lists_and_draw: by data set, the lists and the draw in the words of the atlas; stated beside the methods that
             make them so, since a subclass with other methods says nothing by it.
         all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
@@ -96,7 +95,7 @@ class Segmentation(Protocol):
     frame: int | None = None
     void: Literal["background", "ignore"] = "ignore"
 
-    metrics: ClassVar[tuple[str, ...]] = COMMON
+    metrics: ClassVar[tuple[Metric, ...]] = COMMON
     has_masks: ClassVar[bool] = True
     resampled: ClassVar[str] = "query images"
     on_repetition: ClassVar[str] = f"count up to {ALLOWED:.1%} of an episode's pixels"
@@ -109,7 +108,6 @@ class Segmentation(Protocol):
     supports_repeat: ClassVar[bool] = False
     drops_novel_images: ClassVar[bool | None] = False
     has_weak_supports: ClassVar[bool] = True
-    asks_base_classes: ClassVar[bool] = False
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}
     all_episodes: ClassVar[str] = "as many as listed pairs"
 
@@ -365,20 +363,15 @@ class Segmentation(Protocol):
 
     def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
         """Sum a whole count table with another rule for void pixels."""
-        statistics = episode_statistics(frame, self.counted_classes(frame, header), void, self.metrics)
-        return replace(statistics, **self.extra_statistics(frame, header, void))
+        return episode_statistics(frame, self.counted_classes(frame, header), void, self.metrics, header)
 
     def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
         """List the classes whose mean the scores of a whole count table are."""
         return header.class_ids
 
-    def extra_statistics(self, frame: "pl.DataFrame", header: Header, void: str) -> dict[str, Any]:
-        """Return further sums of a whole count table, for scores of the protocol's own, by names of statistics."""
-        return {}
-
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
         classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
-        return pair_statistics(frame, keep, classes, self.void)
+        return pair_statistics(frame, keep, classes, self.void, self.metrics, header)
 
     def query_name(self, episode: Any) -> str:
         return str(episode.query)
@@ -404,9 +397,23 @@ class Segmentation(Protocol):
             geometry="letterbox" if self.resize in ("frame", "padded") else "squash",
             compared_at=_COMPARED_AT.get(str(self.query_size), f"fixed {self.query_size}"),
             void=self._void_condition(dataset) if counted else NOT_STATED,
-            metric="class-pooled mIoU" if counted else NOT_STATED,
-            fb_iou=_FB_IOUS.get(self.fb_iou, NOT_STATED) if counted else NOT_STATED,
+            metric=self._metric_condition() if counted else NOT_STATED,
+            fb_iou=self._fb_iou_condition() if counted else NOT_STATED,
         )
+
+    @property
+    def stated_metric(self) -> str:
+        """Name of the metric that `conditions` states: the one that ranks."""
+        return self.default_metrics[0]
+
+    def _metric_condition(self) -> str:
+        metric = self.find_metric(self.stated_metric)
+        return (metric and metric.atlas_metric) or NOT_STATED
+
+    def _fb_iou_condition(self) -> str:
+        """Return what the protocol calls FB-IoU in the words of the atlas."""
+        metric = self.find_metric(self.fb_iou)
+        return "not computed" if metric is None else metric.atlas_fb_iou or NOT_STATED
 
     def _lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         """Return what the class that draws the episodes states of `dataset`; None where another class draws them."""
@@ -478,8 +485,14 @@ class Segmentation(Protocol):
                 "about counts as 0",
             ),
             Choice("FB-IoU", self.fb_iou, self.fb_iou_words),
+            Choice("scores", self.default_metrics, self.scores_words()),
             Choice("masks lie over", self.frame, self.frame_words()),
         ]
+
+    def scores_words(self) -> str:
+        """Say which scores a table shows, and what those are that most protocols do not have."""
+        own = [f"{metric.name}: {metric.meaning}" for metric in self.metrics if metric not in COMMON]
+        return "; ".join([", ".join(self.default_metrics), *own])
 
     def seed_words(self) -> str:
         """Say what the seed is and who changes it."""

@@ -242,12 +242,9 @@ class Test:
     def _visible_images(self, episode: ClassificationEpisode) -> VisibleImages:
         names = [self.index.images[number] for number in episode.classes]
         supports = tuple(
-            tuple(of_class[place] for place in places)
-            for of_class, places in zip(names, episode.support, strict=True)
+            tuple(of_class[place] for place in places) for of_class, places in zip(names, episode.support, strict=True)
         )
-        queries = [
-            of_class[place] for of_class, places in zip(names, episode.query, strict=True) for place in places
-        ]
+        queries = [of_class[place] for of_class, places in zip(names, episode.query, strict=True) for place in places]
         order = self.protocol.query_order(episode)
         return VisibleImages(
             self.index,

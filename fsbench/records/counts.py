@@ -213,7 +213,7 @@ def _is_in_order(frame: "pl.DataFrame", table: np.ndarray, manifest: Manifest) -
 
 def _check_marks(frame: "pl.DataFrame", manifest: Manifest, column: str, words: str, file: Path) -> None:
     """Raise RecordError unless every row has in `column` what the manifest gives to its episode."""
-    marks = {episode.index: getattr(episode, column, False) for episode in manifest.episodes}
+    marks = {episode.index: getattr(episode, column) for episode in manifest.episodes}
     stated = frame[column].to_list() if column in frame.columns else []
     if stated != [marks.get(number) for number in frame["episode"].to_list()]:
         raise RecordError(f"{file} has other {words} than its manifest names; {EXPECTED}")

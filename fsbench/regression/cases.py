@@ -1,6 +1,7 @@
 """Regression cases: methods on a few episodes, whose predictions are compared with accepted ones in files.
 
-`benchmarks/regression/cases.yaml` lists the cases; `<case>.json` beside it is the outcome that was last accepted.
+`benchmarks/regression/cases.yaml` lists the cases; `<case>.json` beside it is the outcome that was last accepted. A
+package has such a folder of its own, whose `cases.yaml` lists its cases and takes all else from the suite's.
 Other processors and other versions of torch round differently, which moves single pixels of an outline; so a mask may
 differ in `PIXELS`, and everything that follows from it by as much. Where no pixel differs, all counts must be the same.
 The scores of the accepted counts are computed anew and must be the same in any case.
@@ -9,15 +10,19 @@ pixels of some 20,000 and 4e-5 of a loss.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
+from fsbench.config.compose import Configuration
 from fsbench.config.request import Request
-from fsbench.errors import SettingsError
+from fsbench.errors import SettingsError, known_names
+from fsbench.files import read_yaml
 from fsbench.metrics.confusion import COUNTS, REGIONS
 from fsbench.paths import BENCHMARKS
 from fsbench.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
@@ -43,9 +48,12 @@ class Case:
 
     Attributes:
         name: name of the case and of its file.
-        method: name in configs/methods.
-        options: options of `Request`; `backbone` names a backbone whose weights are random.
+        folder: folder of that file.
+        method: name of the method, as `fsbench bench --method` takes it.
+        options: options of `Request`; `backbone` names a backbone whose weights are random, `dataset` a data set that
+            is tested on instead of the drawn one.
         settings: arguments of `fsbench run` for all cases.
+        drawn: further arguments without a `dataset`.
         test: further arguments of the test.
         training: further arguments of the training.
         random_backbone: further arguments with a `backbone`.
@@ -53,9 +61,11 @@ class Case:
     """
 
     name: str
+    folder: Path
     method: str
     options: Mapping[str, Any]
     settings: tuple[str, ...]
+    drawn: tuple[str, ...]
     test: tuple[str, ...]
     training: tuple[str, ...]
     random_backbone: tuple[str, ...]
@@ -65,20 +75,25 @@ class Case:
     def seed(self) -> int:
         return int(self.options.get("seed", 0))
 
-    def arguments(self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None) -> list[str]:
-        """Return the arguments of `fsbench run`.
+    def configuration(
+        self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None
+    ) -> Configuration:
+        """Compose the configuration of a run.
 
         Args:
-            data: folder of the data set.
+            data: folder of the drawn data set.
             runs: folder of runs.
             more: arguments of the test or of the training.
             checkpoint: checkpoint to test.
         """
         options = dict(self.options) | {"checkpoint": None if checkpoint is None else str(checkpoint)}
+        drawn = () if "dataset" in options else self.drawn
         own = self.random_backbone if "backbone" in options else ()
-        extra = [*self.settings, *more, *own, *options.pop("extra", ())]
-        request = Request([self.method], "demo", [0], str(runs), data_root=str(data), extra=extra, **options)
-        return request.arguments(self.method, 0)
+        extra = [*drawn, *self.settings, *more, *own, *options.pop("extra", ())]
+        if drawn:
+            options |= {"dataset": "demo", "data_root": str(data)}
+        request = Request([self.method], folds=[0], runs=str(runs), extra=extra, **options)
+        return request.configuration(self.method, 0)
 
 
 @dataclass(frozen=True)
@@ -203,33 +218,68 @@ def _as_text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def read_cases(names: Sequence[str] = ()) -> list[Case]:
+class PackageCases(BaseModel):
+    """The file `cases.yaml` of a package.
+
+    Attributes:
+        cases: options of each case by its name.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    cases: dict[str, dict[str, Any]]
+
+
+def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Case]:
     """Read the cases of `cases.yaml`.
 
     Args:
         names: methods or cases to read alone; all without any.
+        folder: a package's folder of cases; None for the suite's own.
 
     Raises:
-        SettingsError: a name is unknown.
+        SettingsError: the file cannot be read, a name is unknown, or a case has an option that there is not.
     """
     content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
-    settings, test, training, network = (
-        tuple(content[key]) for key in ("settings", "test", "training", "random_backbone")
+    settings, drawn, test, training, network = (
+        tuple(content[key]) for key in ("settings", "drawn", "test", "training", "random_backbone")
     )
+    listed = content["cases"]
+    if folder is not None:
+        listed = read_yaml(folder / "cases.yaml", PackageCases, "cases of fsbench regress").cases
+        if not listed:
+            raise SettingsError(f"{folder / 'cases.yaml'} lists no cases, expected one or more, each with its options")
     cases = []
-    for name, options in content["cases"].items():
-        options = dict(options)
+    for name, given in listed.items():
+        _check_case(name, given, folder)
+        options = dict(given)
         allowed = int(options.pop("pixels", PIXELS))
-        cases.append(Case(name, options.pop("method", name), options, settings, test, training, network, allowed))
+        method = options.pop("method", name)
+        cases.append(Case(name, folder or FOLDER, method, options, settings, drawn, test, training, network, allowed))
     known = [case.name for case in cases]
     unknown = [name for name in names if name not in {*known, *(case.method for case in cases)}]
     if unknown:
         raise SettingsError(
-            f"no case or method '{unknown[0]}' in {FOLDER / 'cases.yaml'}; there are: {', '.join(known)}"
+            f"no case or method '{unknown[0]}' in {(folder or FOLDER) / 'cases.yaml'}; there are: {', '.join(known)}"
         )
     return [case for case in cases if not names or case.name in names or case.method in names]
 
 
+def _check_case(name: str, options: Mapping[str, Any], folder: Path | None) -> None:
+    """Raise SettingsError for a name that is no file's, and for an option that there is not."""
+    file = (folder or FOLDER) / "cases.yaml"
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name, re.ASCII):
+        raise SettingsError(f"{file} has a case {name!r}, expected a name of letters, digits, - and _")
+    known = {"method", "pixels"} | {option.name for option in fields(Request)}
+    known -= {"methods", "folds", "runs", "checkpoint", "force", "debug"}  # the command's own to say
+    known -= set() if "dataset" in options else {"data_root"}  # that of the drawn data set is the command's
+    for option in options:
+        if option not in known:
+            raise SettingsError(
+                f"{file}: the case {name} has an unknown option '{option}'{known_names(option, sorted(known))}"
+            )
+
+
 def expected_file(case: Case) -> Path:
     """Return the file of a case's accepted outcome."""
-    return FOLDER / f"{case.name}.json"
+    return case.folder / f"{case.name}.json"

@@ -17,12 +17,11 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from fsbench.config.build import parse
 from fsbench.core.method import Method
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.rle import encode_ways
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import Experiment, build_experiment
 from fsbench.engine.run import run
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import episode_entries
@@ -86,7 +85,7 @@ def observe(case: Case, data: Path) -> CaseRun:
         runs, observer = Path(folder), _Observer()
         first: Path | None = None
         training = None
-        experiment = Experiment(parse(case.arguments(data, runs, case.training)))
+        experiment = build_experiment(case.configuration(data, runs, case.training))
         if experiment.trains:
             first, training = runs / "first.ckpt", experiment.identity.training
             torch.save(
@@ -94,7 +93,7 @@ def observe(case: Case, data: Path) -> CaseRun:
                 first,
             )
             _run(experiment, observer)
-        experiment = Experiment(parse(case.arguments(data, runs, case.test, first)))
+        experiment = build_experiment(case.configuration(data, runs, case.test, first))
         record = _run(experiment, observer)
         identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
         identity |= {"void": experiment.data.protocol.void, "class_ids": record.manifest.class_ids}

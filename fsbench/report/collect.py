@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.errors import FsbenchError, SettingsError
-from fsbench.metrics.scores import METRICS
 from fsbench.protocols.base import Protocol
-from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.registry import metric_named, protocol_of
 from fsbench.records.description import header_warnings
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_distinct_records
@@ -191,7 +190,7 @@ def _rank_methods(group: list[Record], block: Block) -> Methods:
     scores = {row.method: row.scores[metric].value for row in block.rows if row.fold == fold and metric in row.scores}
 
     def quality(label: str) -> float:
-        return METRICS[metric].sign * scores[label] if label in scores else -inf
+        return metric_named(metric).sign * scores[label] if label in scores else -inf
 
     return {label: dict(sorted(runs_of[label].items())) for label in sorted(runs_of, key=quality, reverse=True)}
 

@@ -14,10 +14,10 @@ from fsbench import __version__
 from fsbench.atlas.atlas import Atlas
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import RESAMPLES
-from fsbench.metrics.scores import METRICS
 from fsbench.papers.files import read_paper
 from fsbench.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.papers.results import RowResult
+from fsbench.protocols.registry import known_metrics, metric_named
 from fsbench.report.analyses import Section, analysis_section
 from fsbench.report.atlas.page import render_atlas
 from fsbench.report.collect import Study
@@ -85,9 +85,9 @@ class Pages:
             "has_papers": bool(results), "has_atlas": atlas is not None, "has_curves": bool(self.curve_tables),
         }  # fmt: skip
         self.environment.filters |= {
-            "sign": lambda metric: METRICS[metric].sign,
-            "top": lambda metric: METRICS[metric].maximum,
-            "digits": lambda metric, percent=2: METRICS[metric].digits(percent),
+            "sign": lambda metric: metric_named(metric).sign,
+            "top": lambda metric: metric_named(metric).maximum,
+            "digits": lambda metric, percent=2: metric_named(metric).digits(percent),
             "figure": layout.figure,
             "place": _percent_of_scale,
             "difference_level": heat.difference_level,
@@ -224,10 +224,11 @@ class Pages:
             "differences": differences, "kinds": KINDS, "classes": classes, "scales_by_baseline": scales,
             "score_range": span, "resamples": f"{RESAMPLES:,}",
             "compare_command": shlex.join(["fsbench", "compare", *folders, *metric_arguments(study), *asked]),
-            "less_is_better": " ".join(name for name, each in METRICS.items() if each.sign < 0),
+            "less_is_better": " ".join(name for name, each in known_metrics().items() if each.sign < 0),
             "heat_data": {
                 "methods": classes.methods, "metric": metric, "scores": thousandths(numbers), "scales": scales,
-                "range": span, "sign": METRICS[metric].sign, "digits": METRICS[metric].digits(1), "steps": heat.STEPS,
+                "range": span, "sign": metric_named(metric).sign, "digits": metric_named(metric).digits(1),
+                "steps": heat.STEPS,
             },
         }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.report.costs import COSTS, RunCost, pareto_front
 from fsbench.report.curves import Curve
 from fsbench.tables.blocks import Row
@@ -97,7 +97,8 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> st
     columns = _legend_columns(short)  # below the axes: beside points they cover each other
 
     def paint(axis: "Axes") -> None:
-        best = pareto_front([(cost.values[kind] or 0.0, METRICS[metric].sign * cost.score.value) for cost in known])
+        sign = metric_named(metric).sign
+        best = pareto_front([(cost.values[kind] or 0.0, sign * cost.score.value) for cost in known])
         steps = sorted((known[i].values[kind] or 0.0, known[i].score.value) for i in best)
         axis.plot(*zip(*steps, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", alpha=0.6)
         for number, cost in enumerate(known):
@@ -188,14 +189,14 @@ def heat_plot(
         metric: Of the values.
         salt: Keeps the ids of plots on one page apart.
     """
-    digits = METRICS[metric].digits(1)
+    digits = metric_named(metric).digits(1)
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if scale is None else (-scale, scale)
     names = list(shorten(columns).values())
     from matplotlib.colors import LinearSegmentedColormap  # slow to import
 
     def paint(axis: "Axes") -> None:
         axis.grid(False)
-        better_is_blue = LinearSegmentedColormap.from_list("differences", DIVERGING[:: METRICS[metric].sign])
+        better_is_blue = LinearSegmentedColormap.from_list("differences", DIVERGING[:: metric_named(metric).sign])
         colors = "cividis" if scale is None else better_is_blue
         image = axis.imshow(values, cmap=colors, vmin=low, vmax=high, aspect="auto")
         axis.set_xticks(range(len(columns)), names, rotation=60, ha="right", fontsize=8)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fsbench.config.build import parse
-from fsbench.config.compose import setting
+from fsbench.config.build import parse_configuration
+from fsbench.config.compose import Configuration, setting
 from fsbench.config.registry import choose_method, task_of
 from fsbench.config.request import Request, file_settings
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.run import run
 from fsbench.errors import FsbenchError, user_message
 from fsbench.papers.files import Paper, PaperRow, paper_rows
@@ -41,7 +41,7 @@ def check_rows(papers: Mapping[str, Paper], progress: Callable[[str], None]) -> 
                     continue
                 composed.add(replace(request, shot=1))
                 try:
-                    parse(request.arguments(request.methods[0], request.folds[0]), build=False)
+                    parse_configuration(request.configuration(request.methods[0], request.folds[0]), build=False)
                 except FsbenchError as error:
                     failures.append(f"{name}, table {row.table}, {row.method} {row.task}: {user_message(error)}")
         progress(f"{name}: {len(rows)} rows composed")
@@ -58,7 +58,7 @@ def run_samples(papers: Mapping[str, Paper], progress: Callable[[str], None]) ->
     with tempfile.TemporaryDirectory(prefix="fsbench-smoke-") as folder:
         for name, row in samples(papers):
             try:
-                record = run(Experiment(parse(_sample_arguments(row, Path(folder)))))
+                record = run(build_experiment(_sample_configuration(row, Path(folder))))
             except FsbenchError as error:
                 failures.append(f"{name}, {row.entry.method} on the demo: {user_message(error)}")
                 continue
@@ -84,10 +84,10 @@ def _requests(row: PaperRow) -> list[Request]:
     return [row.request, *learner]
 
 
-def _sample_arguments(row: PaperRow, folder: Path) -> list[str]:
+def _sample_configuration(row: PaperRow, folder: Path) -> Configuration:
     method = choose_method(row.entry.method).method
     task = task_of("methods", method)
     demo = DEMO[task]
     quiet = "--trainer.enable_progress_bar=false"
     request = Request((method,), demo, (0,), str(folder / "runs"), extra=(*FEW[task], quiet))
-    return replace(request, data_root=str(folder / demo)).arguments(method, 0)
+    return replace(request, data_root=str(folder / demo)).configuration(method, 0)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fsbench.config.compose import compose
 from fsbench.config.needs import Missing, distinct, missing_files
 from fsbench.config.request import Request
 from fsbench.terminal import escape
@@ -27,7 +26,7 @@ class Study:
         return distinct(
             thing
             for request, fold in self._runs()
-            for thing in missing_files(request, compose(request.arguments(request.methods[0], fold)).values)
+            for thing in missing_files(request, request.configuration(request.methods[0], fold).values)
         )
 
     def _runs(self) -> Iterator[tuple[Request, int]]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from fsbench.metrics.scores import METRICS
 from fsbench.metrics.trivial import ANSWERS
+from fsbench.protocols.registry import metric_named
 from fsbench.tables.blocks import Row
 
 CHANCE = "(chance)"
@@ -29,7 +29,7 @@ def below_trivial(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
             other = best.setdefault(row.fold, row)
             best[row.fold] = max(other, row, key=lambda answer: answer.scores[metric].value)
     found: dict[str, list[str]] = {}
-    digits = METRICS[metric].digits()
+    digits = metric_named(metric).digits()
     for row in rows:
         floor = best.get(row.fold)
         if floor is None or metric not in row.scores or row.method in TRIVIAL:

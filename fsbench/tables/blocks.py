@@ -115,7 +115,7 @@ class TableOptions:
         by_size: break down by object size also the rows of several runs and those that need no model; a run's own
             always are, since they are kept with it.
         trivial: add the answers that need no model, on the same episodes.
-        metrics: names of `fsbench.metrics.scores.METRICS`.
+        metrics: names of the scores; the first ranks.
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
         measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
     """

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.tables.blocks import Block, Row, Subset
 from fsbench.tables.layout import INTERVAL_NOTE, Grid, Sheet, Style, figure
 from fsbench.tables.published.match import PublishedComparison
@@ -144,7 +144,7 @@ def _published_grid(block: Block) -> Grid:
     grid = [head]
     for item in block.published:
         r = item.reported
-        moved = "–" if item.difference is None else f"{item.difference:+.{METRICS[item.metric].digits()}f}"
+        moved = "–" if item.difference is None else f"{item.difference:+.{metric_named(item.metric).digits()}f}"
         stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
         measured = figure(item.measured, item.metric)
         verdict = "not comparable" if item.differs else item.verdict

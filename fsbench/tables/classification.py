@@ -31,7 +31,8 @@ def classification_block(
         chance = 100 / records[0].header.way
         rows.append(Row(CHANCE, "all", {"accuracy": Interval(chance, chance, chance)}))
     interval = "1.96 standard errors of the episodes' mean"
-    return Block(title(records), rows, notes(records), records[0].protocol.metrics, comparisons, interval, cards=cards)
+    metrics = records[0].protocol.default_metrics
+    return Block(title(records), rows, notes(records), metrics, comparisons, interval, cards=cards)
 
 
 def _run_row(label: str, record: Record, by_class: bool) -> Row:

@@ -19,7 +19,8 @@ from fsbench.metrics.paired import (
     indistinguishable,
     paired_differences,
 )
-from fsbench.metrics.scores import METRICS, ScoreStatistics
+from fsbench.metrics.statistics import ScoreStatistics
+from fsbench.protocols.registry import metric_named
 from fsbench.records.card import Cards, differing_cards, ranking_groups
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
@@ -127,7 +128,7 @@ def compare_methods(
     first = next(iter(methods.values()))
     folds = sorted(first)
     header, protocol = first[folds[0]].header, first[folds[0]].protocol
-    metrics = protocol.default_metrics if metrics is None else metrics
+    metrics = protocol.default_metrics if metrics is None else [metric_named(name).name for name in metrics]
     protocol.check_breakdowns(by)
     complete = len(folds) == header.folds > 1
     records = [record for of_method in methods.values() for record in of_method.values()]
@@ -138,7 +139,7 @@ def compare_methods(
     test = _PairedTest(methods, _pairs(list(methods), baseline), metrics, resamples, measures)
     tables = {kind: test.table(scopes) for kind, scopes in _scopes(first, complete, by).items()}
     if not tables["all"]:
-        known = ", ".join(protocol.metrics)
+        known = ", ".join(protocol.metric_names)
         why = lacking[0] if lacking else f"expected scores of {protocol.name} that two have ({known})"
         raise SettingsError(f"no two methods have {' or '.join(metrics)}: {why}")
     for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
@@ -305,7 +306,7 @@ def _groups(metric: str, lines: list[ComparisonLine], among: Mapping[str, int]) 
         of_fold = [line for line in lines if line.fold == fold]
         scores = scores_in(of_fold)
         different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
-        ranked = sorted(scores, key=lambda label: scores[label], reverse=METRICS[metric].higher_is_better)
+        ranked = sorted(scores, key=lambda label: scores[label], reverse=metric_named(metric).higher_is_better)
         parts = ([label for label in ranked if among[label] == part] for part in dict.fromkeys(map(among.get, ranked)))
         groups[fold] = [group for part in parts for group in indistinguishable(part, different)]
     return groups

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.errors import SettingsError
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.tables.compare import Comparison, ComparisonLine, scores_in
 from fsbench.tables.drawing import check_plot, save_figure
 from fsbench.tables.layout import Grid, Sheet, corrected_p, probability, shorten
@@ -82,7 +82,7 @@ def _grid(
         names: label of a method -> its name in the table.
         left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods.
     """
-    n = METRICS[metric].digits()
+    n = metric_named(metric).digits()
     part = {"size": "object size", "class": "class"}.get(kind, "")
 
     def with_sign(value: float) -> str:
@@ -143,7 +143,7 @@ def plot(path: Path, comparison: Comparison) -> None:
 def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:
     short = shorten(scores)
     low, high = min(scores.values()), max(scores.values())
-    margin = max(high - low, 0.005 * METRICS[metric].maximum) * 0.08
+    margin = max(high - low, 0.005 * metric_named(metric).maximum) * 0.08
     edges = low - margin, high + margin
     ranked = sorted(scores, key=lambda name: scores[name])
     left = [name for name in ranked if scores[name] < (low + high) / 2]
@@ -157,7 +157,7 @@ def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], me
             axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
             axis.plot(at, 0.5, "o", color="black", markersize=4)
             axis.annotate(
-                f" {short[name]}  {at:.{METRICS[metric].digits()}f} ",
+                f" {short[name]}  {at:.{metric_named(metric).digits()}f} ",
                 (edge, -number),
                 ha=side,
                 va="center",

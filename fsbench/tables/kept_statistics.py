@@ -1,15 +1,18 @@
 """Statistics of a run as they are kept with its row, so that the mean over its folds is made without its counts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fsbench.files.arrays import array_as_text, array_from_text
 from fsbench.files.opening import LIMITS
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.metric import Metric
+from fsbench.metrics.scores import BACKGROUND, INTERSECTION, RIGHT, TRUTH, UNION
+from fsbench.metrics.statistics import ScoreStatistics
 
-_BY_CLASS = ("intersection", "union", "truth")
-_SUMS = (*_BY_CLASS, "background", "right")
+_BY_CLASS = (INTERSECTION.name, UNION.name, TRUTH.name)
+_SUMS = (*_BY_CLASS, BACKGROUND.name, RIGHT.name)
 
 
 def encode_statistics(statistics: ScoreStatistics) -> dict[str, Any] | None:
@@ -17,25 +20,25 @@ def encode_statistics(statistics: ScoreStatistics) -> dict[str, Any] | None:
 
     None where the wanted scores need other sums; then the mean over the folds is made of the counts.
     """
-    sums: dict[str, Any] = {name: getattr(statistics, name) for name in _SUMS}
-    others = {name: value for name, value in vars(statistics).items() if name not in (*_SUMS, "metrics")}
-    usual = ScoreStatistics(**sums)
-    if any(value is not getattr(usual, name) for name, value in others.items()):
+    if not statistics.is_whole or statistics.sums.keys() != set(_SUMS):
         return None
-    if any(array is None or array.dtype.kind != "i" for array in sums.values()):
+    sums = [np.asarray(statistics.sums[name]) for name in _SUMS]
+    if any(array.dtype.kind != "i" for array in sums):
         return None
-    queries, classes = sums["intersection"].shape
-    table = np.concatenate(list(sums.values()), 1, dtype=np.int64)
+    queries, classes = sums[0].shape
     return {
         "queries": queries,
         "classes": classes,
-        "metrics": list(statistics.metrics),
-        "sums": array_as_text(table),
+        "metrics": [metric.name for metric in statistics.metrics],
+        "sums": array_as_text(np.concatenate(sums, 1, dtype=np.int64)),
     }
 
 
-def decode_statistics(values: dict[str, Any]) -> ScoreStatistics:
-    """Return the statistics of `encode_statistics`; raises ValueError, KeyError or TypeError for others."""
+def decode_statistics(values: dict[str, Any], known: Sequence[Metric]) -> ScoreStatistics:
+    """Return the statistics of `encode_statistics`, whose metrics are some of `known`.
+
+    Raises ValueError, KeyError or TypeError for other values.
+    """
     queries, classes = values["queries"], values["classes"]
     if not all(isinstance(number, int) and number > 0 for number in (queries, classes)):
         raise ValueError(f"it has {queries} query images and {classes} classes")
@@ -43,5 +46,6 @@ def decode_statistics(values: dict[str, Any]) -> ScoreStatistics:
     if 8 * queries * sum(widths) > LIMITS["counts"]:
         raise ValueError(f"it has sums of {queries} query images and {classes} classes")
     table = array_from_text(values["sums"], (queries, sum(widths)), "<i8")
-    sums: dict[str, Any] = dict(zip(_SUMS, np.split(table, np.cumsum(widths)[:-1], 1), strict=True))
-    return ScoreStatistics(**sums, metrics=tuple(map(str, values["metrics"])))
+    sums = dict(zip(_SUMS, np.split(table, np.cumsum(widths)[:-1], 1), strict=True))
+    by_name = {metric.name: metric for metric in known}
+    return ScoreStatistics(queries, sums, tuple(by_name[name] for name in values["metrics"]))

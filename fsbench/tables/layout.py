@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fsbench.metrics.bootstrap import LEVEL, Interval
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 
 Grid = list[list[str]]
 
@@ -79,7 +79,7 @@ def figure(interval: Interval | None, metric: str) -> str:
     """Write a score with its interval; ROM and RUM, which end at 1, have a third digit."""
     if interval is None:
         return "–"
-    n = METRICS[metric].digits()
+    n = metric_named(metric).digits()
     return f"{interval.value:.{n}f} [{interval.low:.{n}f}, {interval.high:.{n}f}]"
 
 

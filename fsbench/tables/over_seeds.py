@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.tables.below_trivial import TRIVIAL
 from fsbench.tables.blocks import Block, Row
 
@@ -33,7 +33,7 @@ def means_over_seeds(blocks: Mapping[int, Block], seeds: Sequence[int]) -> list[
         metrics = [name for name in blocks[seeds[0]].metrics if all(name in row.scores for row in of_seed.values())]
         scores = {name: [row.scores[name].value for row in of_seed.values()] for name in metrics}
         figures = [
-            f"{name} {mean(values):.{METRICS[name].digits()}f} ± {stdev(values):.{METRICS[name].digits()}f}"
+            f"{name} {mean(values):.{metric_named(name).digits()}f} ± {stdev(values):.{metric_named(name).digits()}f}"
             for name, values in scores.items()
         ]
         lines.append(f"{method}, mean ± standard deviation over test seeds {named}: {', '.join(figures)}")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.metrics.bootstrap import Interval, intervals
-from fsbench.metrics.scores import DEFAULT, METRICS, ScoreStatistics
+from fsbench.metrics.scores import DEFAULT
+from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.metrics.trivial import ANSWERS, trivial_answers
 from fsbench.protocols.base import FurtherAnswer
+from fsbench.protocols.registry import metric_named
 from fsbench.records.card import Cards
 from fsbench.records.description import notes, title
 from fsbench.records.figure_cache import cached_figures
@@ -73,7 +75,7 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
 
 def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
     """Explain uncommon scores, and name the runs that lack region measures."""
-    meanings = [f"{name}: {METRICS[name].meaning}" for name in metrics if name not in DEFAULT]
+    meanings = [f"{name}: {metric_named(name).meaning}" for name in metrics if name not in DEFAULT]
     unmeasured = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
     return meanings + [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in unmeasured]
 
@@ -113,7 +115,7 @@ class _StatisticsCache:
         kept = None if answer or options.by_class or options.by_size else self.kept.get(record.path)
         if kept is not None and self.measure is None:
             with suppress(ValueError, KeyError, TypeError):  # damaged: the counts have them, too
-                return RunStatistics(decode_statistics(kept), {}, {})
+                return RunStatistics(decode_statistics(kept, record.protocol.metrics), {}, {})
         key = (record.path, answer)
         known, statistics = self._computed.get(key, (None, None))
         if known is None or statistics is None or known.by_class < options.by_class or known.by_size < options.by_size:

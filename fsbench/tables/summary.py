@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fsbench.metrics.bootstrap import Interval
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.tables.below_trivial import TRIVIAL
 from fsbench.tables.blocks import Block, Row
 from fsbench.tables.layout import Grid, Style, places, shorten
@@ -104,7 +104,7 @@ def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
 
     def column(head: str, metric: str, fold: str, rank: int) -> _Column:
         scores = [rows[fold].scores.get(metric) if fold in rows else None for rows in methods]
-        digits = METRICS[metric].digits()
+        digits = metric_named(metric).digits()
         cells = [MISSING if score is None else f"{score.value:.{digits}f}" for score in scores]
         return _Column(head, cells, [None if score is None else score.value for score in scores], metric, rank)
 
@@ -129,7 +129,7 @@ def fold_label(block: Block, fold: str) -> str:
 
 
 def _intervals(scores: Sequence[Interval | None], metric: str) -> _Column:
-    n = METRICS[metric].digits()
+    n = metric_named(metric).digits()
     cells = [MISSING if score is None else f"[{score.low:.{n}f}, {score.high:.{n}f}]" for score in scores]
     return _Column(INTERVAL, cells, [], metric, 1)
 
@@ -146,7 +146,7 @@ def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Co
 
 
 def _places(column: _Column, groups: Sequence[int]) -> Sequence[str]:
-    return places(column.cells, column.values, groups, METRICS[column.metric].sign)
+    return places(column.cells, column.values, groups, metric_named(column.metric).sign)
 
 
 def card_notes(block: Block) -> list[str]:
@@ -175,7 +175,7 @@ def _without_model(block: Block, folds: Sequence[str]) -> list[str]:
             answers.setdefault(row.method, {})[row.fold] = row
     words = []
     for metric in block.metrics if _whole(block, folds) else block.metrics[:1]:
-        sign, n = METRICS[metric].sign, METRICS[metric].digits()
+        sign, n = metric_named(metric).sign, metric_named(metric).digits()
         scores = {
             name: [rows[fold].scores[metric].value for fold in folds]
             for name, rows in answers.items()

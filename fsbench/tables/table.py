@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fsbench.protocols.registry import metric_named
 from fsbench.records.grouping import comparable, group_key
 from fsbench.records.record import Record
 from fsbench.tables.below_trivial import below_trivial, no_better_than_blind
@@ -44,6 +45,7 @@ def build_blocks(
         rank_all: whether rows of different cards are ranked together.
     """
     blocks = []
+    asked = None if metrics is None else tuple(metric_named(name).name for name in metrics)
     groups = comparable(records)
     groups_of_test: dict[tuple[Any, ...], list[list[Record]]] = {}
     for group in groups:
@@ -52,7 +54,7 @@ def build_blocks(
         header = group[0].header
         test = header.dataset, header.way, header.shot
         of_test = [score for score in published if (score.dataset, score.way, score.shot) == test]
-        shown = group[0].protocol.default_metrics if metrics is None else tuple(metrics)
+        shown = group[0].protocol.default_metrics if asked is None else asked
         options = TableOptions(by_class, by_size, trivial, shown, backbone_data or {}, measure)
         block = _BLOCKS[group[0].protocol.task](group, options, of_test)
         block.rank_all = rank_all

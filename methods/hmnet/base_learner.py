@@ -78,7 +78,7 @@ class BaseLearner(Segmenter):
 
     def on_fit_start(self) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if data.training.items != "images":
+        if data.training.training_items != "images":
             raise SettingsError("the base learner learns from images; give data.training_items: images")
         classes, images = len(data.training_pool.class_ids), len(data.training_pool.images)
         if classes != self.classes:

@@ -16,6 +16,7 @@ from torch import Tensor
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.hub_networks import transformers_attention
 from fsbench.backbones.sam2_video import STAGES, EncodedFrames, FrozenSam2, finish_encoding, set_memory_dropout
+from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
@@ -62,7 +63,7 @@ class SANSA(Segmenter):
     backbone: FrozenSam2
     backbone_type = FrozenSam2
     sees_all_shots = True
-    annotation_option = "--model.prompt"
+    needs = Needs(annotation_option="--model.prompt")
     released_format = AdapterFile(has_backbone=False)
 
     def __init__(

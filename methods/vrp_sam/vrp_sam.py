@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fsbench.backbones.beside_sam import BesideSamConfig
 from fsbench.core.method import AuthorsShots, Method
+from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
@@ -63,7 +64,7 @@ class VRPSAM(StageSegmenter):
 
     backbone: TrunkAndSam | StagesAndSam
     backbone_type: ClassVar[Any] = staticmethod(frozen_networks)
-    annotation_option = "--model.annotation"
+    needs = Needs(annotation_option="--model.annotation")
     trains_one_shot = True
     authors_shots = AuthorsShots((1,), "the authors' function for more is called by none of their scripts")  # §10
     released_format = VRPSAMReleasedFormat("module.")

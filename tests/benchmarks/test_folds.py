@@ -14,10 +14,10 @@ from benchmarks.speed.harness import Measurements
 from benchmarks.speed.official_fold import OfficialFold
 from fsbench.backbones.base import BackboneConfig
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.methods.prototype import Prototype
 from fsbench.tensor_cache import FeatureCache
+from tests.data_modules import episodic
 from tests.fsbench.episodes.test_evaluation_order import encoded_twice, episodes
 
 LARGE = 10**9
@@ -39,7 +39,7 @@ def test_images_are_counted_by_the_features_that_are_left(shot):
 
 def test_an_evaluation_encodes_the_images_that_are_counted(blocks_folder):
     """With room for 5 images."""
-    data = EpisodicDataModule(Folder(str(blocks_folder)), image_size=48, shot=2, episodes=30, workers=0)
+    data = episodic(Folder(str(blocks_folder)), image_size=48, shot=2, episodes=30, workers=0)
     method = Prototype(BackboneConfig("demo", "random:0")).eval()
     with torch.inference_mode():
         method.answer_batch(next(iter(data.test_dataloader())))

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.build import parse
-from fsbench.engine.experiment import Experiment
+from fsbench.config.compose import compose
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.machine.process_group import leaving_process_group
 from fsbench.engine.run import run
 
@@ -18,7 +18,7 @@ from fsbench.engine.run import run
 def main(files: Sequence[str]) -> int:
     with leaving_process_group():
         for arguments in json.loads(Path(files[0]).read_text()):
-            run(Experiment(parse(arguments)))
+            run(build_experiment(compose(arguments)))
     return 0
 
 

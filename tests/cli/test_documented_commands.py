@@ -19,7 +19,7 @@ import pytest
 from fsbench import methods
 from fsbench.cli import main as cli
 from fsbench.config import registry as catalogue
-from fsbench.config.build import SuiteCLI, parse
+from fsbench.config.build import SuiteCLI, parse, parse_configuration
 from fsbench.config.compose import setting
 from fsbench.config.request import Request, file_settings
 from fsbench.config.request_check import _Run
@@ -140,7 +140,7 @@ class Typed:
                     with pytest.MonkeyPatch.context() as patch:
                         patch.setattr("fsbench.config.request_check._Run.errors", _Run._of_task)  # files are absent
                         patch.setattr("fsbench.cli.bench.bench", compose)
-                        patch.setattr("fsbench.engine.run.Experiment", lambda composed: composed)
+                        patch.setattr("fsbench.engine.run.build_experiment", parse_configuration)
                         patch.setattr("fsbench.engine.run.run", lambda composed: None)
                         patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
                         status = cli.main(words)

@@ -9,6 +9,7 @@ from PIL import Image
 from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.protocols.classification import ClassificationTruth
+from tests.data_modules import classification
 
 WAYS, IMAGES = 5, 20
 
@@ -25,7 +26,7 @@ def photos(folder: Path) -> ImageFolder:
 
 def test_places_say_nothing_of_classes(tmp_path):
     """The support whose place is the nearest is of the query's class by chance alone; its pixels name the class."""
-    data = ClassificationDataModule(photos(tmp_path), way=WAYS, queries=15, episodes=20, image_size=8, workers=0)
+    data = classification(photos(tmp_path), way=WAYS, queries=15, episodes=20, image_size=8, workers=0)
     assert sorted(data.names) == sorted(name for images in data.dataset.images for name in images)
     nearest, reddest = [], []
     for (known,) in data.test_dataloader():
@@ -46,7 +47,7 @@ def test_places_say_nothing_of_classes(tmp_path):
 
 def test_hashes_of_files_do_not_follow_the_places(tmp_path):
     """The identity of a run is that of the data set's own order, as before places were mixed."""
-    data = ClassificationDataModule(photos(tmp_path), episodes=1, workers=0)
+    data = classification(photos(tmp_path), episodes=1, workers=0)
     listed = [name for images in data.dataset.images for name in images]
     assert [path.relative_to(tmp_path).as_posix() for path in data.test_files] == listed
     assert listed != list(data.names)

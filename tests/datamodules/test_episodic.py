@@ -16,7 +16,6 @@ from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.loading import distributed as shares_module
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
 from fsbench.episodes.episode import Episode
@@ -24,6 +23,7 @@ from fsbench.errors import DataError, SettingsError, user_message
 from fsbench.files import fingerprint
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.vrp_draws import training_steps
+from tests.data_modules import episodic
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def index(blocks_folder):
 
 
 def module(index, **settings):
-    return EpisodicDataModule(index, **{"image_size": 32, "workers": 0, "batch_size": 4, "episodes": 11, **settings})
+    return episodic(index, **{"image_size": 32, "workers": 0, "batch_size": 4, "episodes": 11, **settings})
 
 
 def exchange(one: Path, other: Path) -> None:

@@ -9,24 +9,25 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.core.loading import LoadingConfig, load_episode
+from fsbench.core.needs import Needs
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.experiment import Experiment
 from fsbench.errors import SettingsError
 from fsbench.methods.prototype import Prototype
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.segmentation import load_segmentation
+from tests.data_modules import episodic
 
 SIDE = 56
 
 
 def module(folder, kind="mask", **settings):
     usual = {"image_size": SIDE, "workers": 0, "episodes": 4, "validation_episodes": 2, "protocol": "fscs", "shot": 2}
-    return EpisodicDataModule(Folder(str(folder)), support_annotation=kind, **usual | settings)
+    return episodic(Folder(str(folder)), support_annotation=kind, **usual | settings)
 
 
 def labels_of(data):
@@ -163,16 +164,16 @@ def test_annotations_that_cannot_be_are_refused(blocks_folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("needs", "message"),
     [
-        ({"annotation_option": "--model.prompt"}, "draws by itself what it is told .* such as --model.prompt box"),
-        ({"asks_for": ("photos", "boxes")}, "is told a box of each support whatever"),
+        (Needs(annotation_option="--model.prompt"), "draws by itself what it is told .* such as --model.prompt box"),
+        (Needs(hints=frozenset({"photos", "boxes"})), "is told a box of each support whatever"),
     ],
 )
-def test_methods_are_not_told_of_their_supports_in_two_ways(told, message):
+def test_methods_are_not_told_of_their_supports_in_two_ways(needs, message):
     parts = SimpleNamespace(
         data=SimpleNamespace(support_annotation="scribble"),
-        method=SimpleNamespace(**told),
+        method=SimpleNamespace(needs=needs),
         options=SimpleNamespace(name="m"),
     )
     with pytest.raises(SettingsError, match=f"support_annotation is scribble, and m {message}"):

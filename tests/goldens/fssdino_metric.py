@@ -5,7 +5,7 @@ import torch
 
 from fsbench.metrics.answers import count
 from fsbench.metrics.confusion import COUNTS, background_intersection_union, intersection_union
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.statistics import ScoreStatistics
 from tests.goldens.meters import protocol_statistics
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.backbones.vit import VITS
-from fsbench.config.build import parse
+from fsbench.config.compose import compose
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.weights.table import WeightFile
+from tests.data_modules import episodic
 from tests.methods.small import PYRAMID, TINY
 from tests.photos import arguments
 
@@ -32,7 +32,7 @@ def pyramids(monkeypatch):
 @pytest.fixture
 def episodes(blocks_folder):
     """episodes(image_size, number) -> a data module of 2-way 2-shot episodes, three in a batch."""
-    return lambda size, number: EpisodicDataModule(
+    return lambda size, number: episodic(
         Folder(str(blocks_folder)), image_size=size, way=2, shot=2, episodes=number, batch_size=3, workers=0
     )
 
@@ -40,4 +40,6 @@ def episodes(blocks_folder):
 @pytest.fixture
 def experiment(photos, tmp_path):
     """experiment(method, *settings) -> an experiment on drawn images in a folder of runs of its own."""
-    return lambda method, *more, root=photos: Experiment(parse(arguments(method, root, tmp_path / "runs", *more)))
+    return lambda method, *more, root=photos: build_experiment(
+        compose(arguments(method, root, tmp_path / "runs", *more))
+    )

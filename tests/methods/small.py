@@ -7,8 +7,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.pyramid_networks import PyramidNet
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.weights.table import WeightFile
+from tests.data_modules import episodic
 
 TINY = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)
 """A vision transformer of three small blocks, `tiny`."""
@@ -34,7 +34,7 @@ def pyramid(weights="random:0"):
 def data(folder, size=33, **options):
     """Episodes of the blocks in a folder, two in a batch."""
     settings = dict(image_size=size, batch_size=2, workers=0, empty_masks=False, episodes=4, validation_episodes=2)
-    return EpisodicDataModule(Folder(str(folder)), **settings | options)
+    return episodic(Folder(str(folder)), **settings | options)
 
 
 def episode(module):

@@ -3,10 +3,9 @@
 import pytest
 
 from fsbench.backbones.base import BackboneConfig
-from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.method import AuthorsShots
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.methods.bam import BAM
 from fsbench.methods.emat import EMAT
 from fsbench.methods.hmnet import HMNet
@@ -51,7 +50,7 @@ def test_an_ensemble_of_single_shots_is_within_a_rule_for_one(monkeypatch, block
 
     def beyond(*extra):
         request = Request(["prototype"], "demo", shot=3, extra=[*folder, "--data.episodes=2", *extra])
-        return Experiment(parse(request.arguments("prototype", 0))).beyond_authors_rule
+        return build_experiment(request.configuration("prototype", 0)).beyond_authors_rule
 
     assert beyond() == ("the number of shots is beyond the authors' rule, which covers 1: more are averaged here")
     assert beyond("--run.nshot_strategy=vote") == ""

@@ -7,9 +7,9 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig
 from fsbench.backbones.vit import VITS, ViT, new_vit
-from fsbench.config.build import parse
+from fsbench.config.compose import compose
 from fsbench.contract.episodes import segmentation_episode
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.errors import SettingsError
 from fsbench.methods import insid3
 from fsbench.methods.insid3 import (
@@ -239,7 +239,7 @@ def test_the_identity_has_the_coordinates_unless_they_are_those_of_earlier_runs(
     usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
     identities, backbones = [], []
     for more in ([], ["--model.basis_coordinates=released_cuda"], ["--model.basis_coordinates=[0.5,2]"]):
-        identity = Experiment(parse([*usual, *more])).identity
+        identity = build_experiment(compose([*usual, *more])).identity
         identities.append(identity.method.as_json())
         backbones.append(identity.backbone.as_json())
     settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}

@@ -11,7 +11,6 @@ from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.prototype import (
     Prototype,
     build_prototypes,
@@ -22,6 +21,7 @@ from fsbench.methods.prototype import (
     support_sums,
     token_logits,
 )
+from tests.data_modules import episodic
 from tests.methods.small import vit
 
 SIDE, CHANNELS = 6, 12
@@ -123,7 +123,7 @@ def test_presence_is_the_mean_of_the_largest_probabilities():
 
 @pytest.fixture
 def data(blocks_folder):
-    return EpisodicDataModule(Folder(str(blocks_folder)), image_size=48, way=2, episodes=12, workers=0)
+    return episodic(Folder(str(blocks_folder)), image_size=48, way=2, episodes=12, workers=0)
 
 
 def results(method, data):
@@ -157,7 +157,7 @@ def test_without_background_a_constant_takes_its_place(data):
 def test_calibration_on_base_classes_improves_on_them(data):
     """The chosen settings are the best of the grid: no worse than the fixed ones on the same episodes."""
     fixed, chosen = Prototype(vit()), Prototype(vit(), selection="base")
-    assert chosen.calibrates and not fixed.calibrates
+    assert chosen.needs.calibration and not fixed.needs.calibration
     episodes = list(data.calibration_episodes(20))
     picked = chosen.calibrate(episodes)
     assert (chosen.alpha, chosen.delta, chosen.theta) == (picked["alpha"], picked["delta"], picked["theta"])

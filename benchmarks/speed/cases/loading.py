@@ -21,6 +21,7 @@ from torch.utils.data import default_collate
 from torchvision import transforms
 
 from benchmarks.speed.harness import Case, sample_folder
+from fsbench.core.data_options import EpisodicTest
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.dataset import SegmentationIndex
@@ -157,8 +158,8 @@ def coco_cases(device: torch.device, root: str | None = None, size: int = 384, f
 def _cases(index: Pascal | Coco, side: int, fold: int) -> Iterator[Case]:
     _begin_as_a_loader()
     for kind, way, shot in (("training", 1, 1), ("evaluation", 1, 1), ("evaluation", 2, 5)):
-        settings: dict[str, Any] = {"image_size": side, "episodes": 1000, "drop_small_classes": True}
-        data = EpisodicDataModule(index, fold=fold, way=way, shot=shot, **settings)
+        test = EpisodicTest(fold=fold, way=way, shot=shot, episodes=1000, drop_small_classes=True)
+        data = EpisodicDataModule(index, test, image_size=side)
         training = kind == "training"
         episodes = training_episodes(data) if training else evaluation_order(data.manifest.episodes)[: 3 * BLOCK]
         plain = partial(PlainLoader(index, side).load, training=training)

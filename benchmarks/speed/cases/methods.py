@@ -15,7 +15,7 @@ from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.engine.cost.method_cost import noise_episode
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.methods.modules.stage_segmenter import StageSegmenter
 
 
@@ -111,6 +111,6 @@ def answer_cases(
 def small_method(name: str, side: int) -> Segmenter:
     """Return a method as it is on the demo, without memory for features."""
     settings = [f"--data.image_size={side}", "--data.workers=0", "--model.backbone.cache_mib=0"]
-    method = Experiment(parse(Request([name], "demo", extra=settings).arguments(name, 0))).method
+    method = build_experiment(Request([name], "demo", extra=settings).configuration(name, 0)).method
     assert isinstance(method, Segmenter)
     return method

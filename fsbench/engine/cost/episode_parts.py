@@ -130,9 +130,9 @@ def measure_parts(method: Any, data: Any, device: torch.device, episodes: int, c
         SettingsError: the data module has fewer episodes.
     """
     method = method.to(device).eval()
+    data.needs = method.needs
     if isinstance(method, FeatureClassifier):
         method.data = data  # images are asked for one by one, and encoded without the store of features
-        data.asks_for_features = True
     loader = data.test_dataloader()
     if len(loader) < 1 + episodes:
         raise SettingsError(f"the data set has {len(loader)} episodes, expected {1 + episodes}; ask for fewer")

@@ -7,7 +7,7 @@ from math import floor, log10
 import numpy as np
 
 from fsbench.metrics.bootstrap import Interval
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.report.collect import Study
 from fsbench.tables.blocks import Row
 
@@ -113,7 +113,7 @@ def difference_level(value: float | None, scale: float, metric: str) -> str:
     """Return the CSS class of a difference: better in `STEPS` steps b1 to b5, worse w1 to w5, "even", or "none"."""
     if value is None or np.isnan(value):
         return "none"
-    better = value * METRICS[metric].sign
+    better = value * metric_named(metric).sign
     step = min(round(STEPS * abs(better) / scale), STEPS)
     return "even" if step == 0 else f"{'b' if better > 0 else 'w'}{step}"
 

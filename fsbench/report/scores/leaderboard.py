@@ -6,7 +6,7 @@ from statistics import fmean
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.paired import compact_letters
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import metric_named
 from fsbench.report.collect import Study
 from fsbench.report.costs import mean_costs
 from fsbench.tables.below_trivial import TRIVIAL
@@ -197,7 +197,8 @@ def _cells(
         return [Cell() if cost is None else Cell(form.format(cost), cost) for cost in costs]
     cells = [_score_cell(by_fold.get(label, {}).get(column.fold), column) for label in study.methods]
     groups = study.block.ranked_among(list(study.methods))
-    ranked = places([cell.text for cell in cells], [cell.value for cell in cells], groups, METRICS[column.metric].sign)
+    sign = metric_named(column.metric).sign
+    ranked = places([cell.text for cell in cells], [cell.value for cell in cells], groups, sign)
     return [
         Cell(cell.text, cell.value, cell.interval, place, letters.get((column.metric, column.fold, label), ""))
         for label, cell, place in zip(study.methods, cells, ranked, strict=True)
@@ -210,7 +211,7 @@ def _score_cell(row: Row | None, column: Column) -> Cell:
 
 
 def _figure(value: float, metric: str) -> str:
-    return f"{value:.{METRICS[metric].digits()}f}"
+    return f"{value:.{metric_named(metric).digits()}f}"
 
 
 def _letters(comparison: Comparison, only_fold: str) -> dict[tuple[str, str, str], str]:
@@ -223,7 +224,7 @@ def _letters(comparison: Comparison, only_fold: str) -> dict[tuple[str, str, str
         for fold in dict.fromkeys(line.fold for line in lines):
             of_fold = [line for line in lines if line.fold == fold]
             scores = scores_in(of_fold)
-            ranked = sorted(scores, key=lambda label: -METRICS[metric].sign * scores[label])
+            ranked = sorted(scores, key=lambda label: -metric_named(metric).sign * scores[label])
             different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
             for label, word in compact_letters(ranked, different).items():
                 letters[metric, only_fold or fold, label] = word
@@ -251,6 +252,6 @@ def _best_cells(answers: Sequence[Line], columns: Sequence[Column]) -> list[Cell
         if not known:
             best.append(Cell())
             continue
-        line = known[max(known, key=lambda value: METRICS[column.metric].sign * (value or 0.0))]
+        line = known[max(known, key=lambda value: metric_named(column.metric).sign * (value or 0.0))]
         best.append(Cell(line.cells[i].text, line.cells[i].value, line.cells[i].interval, note=line.label))
     return best

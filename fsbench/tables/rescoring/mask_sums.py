@@ -12,14 +12,14 @@ from fsbench.files import sha256_file
 from fsbench.files.arrays import array_as_text, array_from_text
 from fsbench.metrics.boundary import boundary_counts
 from fsbench.metrics.calibration import BINS, soft_mask_sums
-from fsbench.metrics.scores import FROM_PREDICTIONS
+from fsbench.metrics.scores import BoundaryIoU, PixelECE, PresenceECE
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.figure_cache import cached_figures
 from fsbench.records.predictions import FILE
 from fsbench.records.record import Record
 from fsbench.tables.rescoring.recount import Truth, last_slots, own_resolution, stored_predictions
 
-BOUNDARY, PRESENCE, PIXELS = FROM_PREDICTIONS
+BOUNDARY, PRESENCE, PIXELS = BoundaryIoU.name, PresenceECE.name, PixelECE.name
 
 MASK_SUMS_VERSION = 1
 """Version of everything that the sums follow from: boundaries, bins, resizing, decoding of masks, this module. It grows

@@ -1,15 +1,18 @@
 """Scores that counts do not hold: boundary IoU and calibration, from stored predictions and the data of a run."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fsbench.errors import FsbenchError, user_message
 from fsbench.metrics.calibration import BINS, bin_index
-from fsbench.metrics.count_table import sum_by_class, sum_by_query
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.count_table import CountTable
+from fsbench.metrics.metric import ByQuery
+from fsbench.metrics.scores import BOUNDARY as BOUNDARY_SUM
+from fsbench.metrics.scores import PIXEL_BINS, PRESENCE_BINS
+from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.records.record import Record
 from fsbench.tables.rescoring.mask_sums import BOUNDARY, PIXELS, PRESENCE, mask_sums
 from fsbench.tables.rescoring.recount import Truth
@@ -42,15 +45,18 @@ class Measures:
         self, statistics: ScoreStatistics, frame: "pl.DataFrame", keep: np.ndarray, class_ids: Sequence[int]
     ) -> ScoreStatistics:
         """Add these sums to statistics of the rows `keep` (R,) bool of the count table, ways alone."""
-        boundary = None if self.boundary is None else sum_by_class(frame, keep, class_ids, self.boundary[keep])
-        presence, pixels = (
-            None if sums is None else sum_by_query(frame, keep, sums[keep]) for sums in (self.presence, self.pixels)
-        )
-        return replace(statistics, boundary=boundary, presence_bins=presence, pixel_bins=pixels)
+        table = CountTable(frame, class_ids, keep)
+        sums: dict[str, ByQuery] = {}
+        if self.boundary is not None:
+            sums[BOUNDARY_SUM.name] = table.by_class(self.boundary[keep])
+        for one, measured in ((PRESENCE_BINS, self.presence), (PIXEL_BINS, self.pixels)):
+            if measured is not None:
+                sums[one.name] = table.by_query(measured[keep])
+        return statistics.with_sums(sums)
 
 
 def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Record], Truth]) -> Measures:
-    """Measure what `metrics` of `FROM_PREDICTIONS` need of a run of segmentation.
+    """Measure what `metrics` need beyond counts of a run of segmentation.
 
     Args:
         record: the finished run.

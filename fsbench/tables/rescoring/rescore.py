@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from fsbench.errors import FsbenchError, SettingsError, user_message
 from fsbench.metrics.bootstrap import Interval, differences, intervals
 from fsbench.metrics.count_table import pair_statistics
-from fsbench.metrics.scores import METRICS, ScoreStatistics
+from fsbench.metrics.statistics import ScoreStatistics
+from fsbench.protocols.registry import metric_named
 from fsbench.protocols.segmentation import Segmentation, segmentation_of
 from fsbench.records.counts import largest_way
 from fsbench.records.description import notes, title
@@ -270,7 +271,8 @@ class _Scoring:
         keep = pairs_between(frame, *view.sizes)
         if not keep.any():
             raise SettingsError("the run has no object of that size")
-        return pair_statistics(frame, keep, sorted(set(frame["class_id"].to_numpy()[keep].tolist())), view.void)
+        classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
+        return pair_statistics(frame, keep, classes, view.void, record.protocol.metrics, record.header)
 
 
 def _select_metrics(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, Interval]:
@@ -292,7 +294,7 @@ def _warnings(records: list[Record], target: Segmentation | None, choices: Choic
     if header.version != own.version:
         notes.append(f"made under {own.name} v{header.version}; the own metric here is that of v{own.version}")
     if largest_way(header) > 1:
-        notes.append(f"FB-IoU-any: {METRICS['FB-IoU-any'].meaning}")
+        notes.append(f"FB-IoU-any: {metric_named('FB-IoU-any').meaning}")
     return notes
 
 

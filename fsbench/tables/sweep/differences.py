@@ -11,7 +11,7 @@ from typing import Literal
 
 from fsbench.metrics.bootstrap import Interval
 from fsbench.metrics.paired import holm, paired_differences
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.tables.comparable import TRUTH

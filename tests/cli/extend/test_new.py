@@ -20,7 +20,8 @@ from fsbench.paths import REPOSITORY
         (["method", "json"], "would hide the Python module json"),
         (["method", "polars"], "is that of an installed Python module"),
         (["method", "emat"], "there is a method emat already"),
-        (["dataset", "pascal"], "there is a dataset pascal already"),
+        (["dataset", "pascal"], "there is a dataset pascal already (see: fsbench list)"),
+        (["protocol", "hsnet"], "there is a protocol hsnet already (see: fsbench protocols)"),
         (["method", "e_mat"], "would have the class EMat, whose name is taken"),
     ],
 )
@@ -40,18 +41,27 @@ def test_a_folder_that_exists_is_left_alone(tmp_path, monkeypatch, capsys):
     assert not list((tmp_path / "mine").iterdir())
 
 
-@pytest.mark.parametrize(("kind", "folder"), [("method", "methods"), ("dataset", "data")])
-def test_a_package_has_its_parts_and_says_how_to_try_it(tmp_path, monkeypatch, capsys, kind, folder):
+@pytest.mark.parametrize(
+    ("kind", "folder", "said"),
+    [
+        ("method", "methods", "fsbench bench --method ./code/my_own/my_own.py:MyOwn --dataset demo"),
+        ("dataset", "data", "--dataset ./code/my_own/my_own.py:MyOwn"),
+        ("protocol", "protocols", "pip install -e ./code/my_own\n"),
+    ],
+)
+def test_a_package_has_its_parts_and_says_how_to_try_it(tmp_path, monkeypatch, capsys, kind, folder, said):
     monkeypatch.chdir(tmp_path)
     assert main(["new", kind, "my_own", "--in", "code"]) == 0
     files = {str(path.relative_to(tmp_path / "code")) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {f"my_own/{name}" for name in (
-        "README.md", "my_own.py", f"my_own_configs/{folder}/my_own.yaml", "pyproject.toml", "test_my_own.py"
+        "README.md", "my_own.py", f"my_own_configs/{folder}/my_own.yaml", "pyproject.toml", "test_my_own.py",
+        "accepted/cases.yaml", ".github/workflows/check.yml",
     )}  # fmt: skip
     for file in files:
         text = (tmp_path / "code" / file).read_text()
-        assert "${" not in text and ("§" in text or "test_" in file)
-    assert "./code/my_own/my_own.py:MyOwn" in capsys.readouterr().out
+        assert "${" not in text and text.endswith("\n") and not text.endswith("\n\n")
+        assert "§" in text or "test_" in file or file.endswith(("cases.yaml", "check.yml"))
+    assert said in capsys.readouterr().out
 
 
 def scores(runs) -> dict[str, float]:
@@ -61,13 +71,14 @@ def scores(runs) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_the_tests_of_new_packages_pass(warm, tmp_path):
-    assert warm("new", "method", "mine").returncode == warm("new", "dataset", "yours").returncode == 0
+    for kind, name in (("method", "mine"), ("dataset", "yours"), ("protocol", "ours")):
+        assert warm("new", kind, name).returncode == 0
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir=."]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "mine", "yours"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [*command, "mine", "yours", "ours"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout
+    assert done.returncode == 0 and "7 passed" in done.stdout, done.stdout
 
 
 @pytest.mark.slow

@@ -20,10 +20,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from fsbench.cli.main import main
-from fsbench.config.build import parse
+from fsbench.config.compose import compose
 from fsbench.config.registry import config_files
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.predict.outputs import write_scores
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import ClassPresence
@@ -309,7 +309,7 @@ def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support
     configs = [f"--config={file}" for file in config_files("emat", "demo")]
     own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]
     dataset = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    experiment = Experiment(parse([*configs, *own, *dataset]))
+    experiment = build_experiment(compose([*configs, *own, *dataset]))
     checkpoint = tmp_path / "runs" / "mine" / "checkpoints" / "best.ckpt"
     checkpoint.parent.mkdir(parents=True)
     (checkpoint.parent.parent / "config.yaml").write_text(experiment.config_text)

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from fsbench.cli.main import main
-from fsbench.config.build import parse
+from fsbench.config.compose import compose
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import Experiment, build_experiment
 from fsbench.engine.run import run
 from fsbench.errors import SettingsError
 from fsbench.explain.episode_panels import KEYS
@@ -45,13 +45,13 @@ def made(small_demo, tmp_path_factory):
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={small_demo}", *options]  # fmt: skip
             given = Request([method], "demo", [0], str(folder), extra=extra).arguments(method, 0)
-            experiment = Experiment(parse(given))
+            experiment = build_experiment(compose(given))
             if experiment.method.learns:
                 weights = folder / f"{method}.ckpt"
                 torch.save(
                     {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}, weights
                 )
-                experiment = Experiment(parse([*given, f"--run.checkpoint={weights}"]))
+                experiment = build_experiment(compose([*given, f"--run.checkpoint={weights}"]))
             runs[method, options] = run(experiment)
         return runs[method, options]
 

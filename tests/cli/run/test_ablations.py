@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
-from fsbench.config.build import parse
-from fsbench.engine.experiment import Experiment
+from fsbench.config.compose import compose
+from fsbench.engine.experiment import build_experiment
 from fsbench.grid.bench import Request
 from fsbench.paths import CONFIGS, REPOSITORY
 from fsbench.tables.published.scores import FOLDER as PUBLISHED
@@ -22,7 +22,7 @@ HMNET_SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "hmnet_ablations.yaml").read_
 def experiment(small_demo, *extra, method="dcama"):
     arguments = Request([method], "demo", [0], shot=2, extra=extra).arguments(method, 0)
     folder = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
-    return Experiment(parse([*arguments, *folder, "--data.episodes=4", "--data.validation_episodes=4"]))
+    return build_experiment(compose([*arguments, *folder, "--data.episodes=4", "--data.validation_episodes=4"]))
 
 
 def test_hmnets_are_the_rows_of_the_papers_table():

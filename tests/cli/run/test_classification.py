@@ -9,6 +9,7 @@ import torch
 from fsbench.backbones.encoder import Encoder
 from fsbench.cli.main import main
 from fsbench.config.build import parse
+from fsbench.config.compose import compose
 from fsbench.config.registry import aliases, config_files, names, task_of
 from tests.photos import DATA, INDEX, arguments
 
@@ -67,13 +68,13 @@ def test_bench_prints_the_table(bench, tmp_path, warm):
 
 
 def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
-    from fsbench.engine.experiment import Experiment
+    from fsbench.engine.experiment import build_experiment
     from fsbench.engine.run import run
 
     runs = tmp_path / "runs"
     fort = ["--model.patches=6", "--model.epochs=1", "--data.image_size=64"]
     folders = {
-        method: run(Experiment(parse(arguments(method, photos, runs, "--data.episodes=4", *more)))).path
+        method: run(build_experiment(compose(arguments(method, photos, runs, "--data.episodes=4", *more)))).path
         for method, more in {"nn": [], "lp": [], "fort_ssf": fort}.items()
     }
     capsys.readouterr()

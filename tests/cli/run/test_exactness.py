@@ -19,10 +19,10 @@ import polars as pl
 import pytest
 import torch
 
-from fsbench.config.build import parse
+from fsbench.config.compose import compose
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.paths import REPOSITORY
 from fsbench.records.record import find_records
 from tests.cli.commands import environments_of_ranks
@@ -105,7 +105,7 @@ def cells(small_demo, tmp_path_factory):
                  "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={small_demo}", f"--data.protocol={protocol}", *options]  # fmt: skip
         given = Request([method], "demo", [0], extra=extra).arguments(method, 0)
-        experiment = Experiment(parse(given))
+        experiment = build_experiment(compose(given))
         if not experiment.method.learns:
             return given
         weights = folder / f"{method}.ckpt"

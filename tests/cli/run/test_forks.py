@@ -51,6 +51,19 @@ def test_one_import_serves_all_runs_and_an_interrupt_ends_them(spawn, bench_argu
     assert not find_records(tmp_path / "runs")
 
 
+@pytest.mark.slow(20)
+def test_the_only_run_is_made_by_the_process_that_located_it(spawn, bench_arguments, tmp_path):
+    process = spawn(*bench_arguments("prototype", tmp_path / "runs", "--data.eval_batch_size=1"), *pause_after(8))
+    wait_for(lambda: children(process.pid, SERVER))
+    (server,) = children(process.pid, SERVER)
+    wait_for(lambda: children(server, SERVER))
+    (located,) = children(server, SERVER)
+    wait_for(lambda: finished_lines(tmp_path / "runs") >= 8)
+    assert list(children(server, SERVER)) == [located]
+    interrupt(process)
+    assert not runs_on(located) and not runs_on(server)
+
+
 def exits() -> None:
     sys.exit(7)
 

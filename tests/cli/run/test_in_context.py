@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fsbench.cli.main import main
-from fsbench.config.build import parse
+from fsbench.config.compose import compose
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.episodes.manifest import read_manifest
 from fsbench.records.record import Record, find_records
 from tests.cli.conftest import environment_of_test
@@ -157,7 +157,7 @@ def test_methods_stand_beside_each_other_under_each_protocol(warm_process, small
             more = ["--model.tuning_steps=2"] if method == "lora_probe_dense" else []
             given = Request([method], "demo", [0], str(tmp_path / "runs"), extra=[*few, *more], **task)
             plan.append(given.arguments(method, 0))
-        experiment = Experiment(parse(plan[-1]))
+        experiment = build_experiment(compose(plan[-1]))
         if experiment.method.learns:
             weights = tmp_path / f"{method}.ckpt"
             written = {"state_dict": experiment.method.state_dict(), WRITTEN_BY: experiment.method.describe()}

@@ -6,7 +6,7 @@ from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import find_records
@@ -55,5 +55,5 @@ def test_a_record_says_that_the_base_learner_was_left_out(small_demo, tmp_path):
         own = Request(
             ["hmnet"], **request, checkpoint=str(tmp_path / "best.ckpt"), extra=[*extra, f"--model.bam={bam}"]
         )
-        found.append(Experiment(parse(own.arguments("hmnet", 0))).identity.training)
+        found.append(build_experiment(own.configuration("hmnet", 0)).identity.training)
     assert set(found[0]) == {"checkpoint_sha256"} and found[1] == found[0] | {"trained_with": {"bam": True, "shots": 1}}

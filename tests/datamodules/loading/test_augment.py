@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from fsbench.core.needs import Needs
 from fsbench.data.fast.scratch import Scratch
 from fsbench.data.label_maps import bounding_boxes
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
 from fsbench.datamodules.loading.whole_images import labelled_image
 from fsbench.errors import DataError, SettingsError
+from tests.data_modules import episodic
 
 
 def picture(height=50, width=70, seed=0):
@@ -134,7 +135,7 @@ def test_padding_is_mean_colour_and_void():
 
 def module(folder, **options):
     settings = dict(protocol="fscs", image_size=33, batch_size=4, workers=0, empty_masks=False)
-    return EpisodicDataModule(Folder(str(folder)), **settings | options)
+    return episodic(Folder(str(folder)), **settings | options)
 
 
 def batch_of(data, epoch=0):
@@ -159,7 +160,7 @@ def test_labels_of_all_base_classes_follow_the_querys_image(blocks_folder, augme
     """Where they name the episode's class is where its own label map has it (bam.md §8); nothing is drawn for them."""
     data = module(blocks_folder, augmentation=augmentation)
     plain = batch_of(data)
-    data.asks_for_base_maps = True
+    data.needs = Needs(base_maps=True)
     batch, numbers = batch_of(data), sorted(data.training_pool.class_ids)
     assert plain.truth.base_maps == [] and torch.equal(plain.images, batch.images)
     for own, base, number in zip(batch.truth.label_maps, batch.truth.base_maps, batch.truth.classes[:, 0], strict=True):

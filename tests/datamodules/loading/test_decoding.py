@@ -13,10 +13,10 @@ from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.machine.meter import resident_mib
 from fsbench.errors import SettingsError
 from fsbench.protocols.geometry import Geometry
+from tests.data_modules import episodic
 
 NAMES = [f"image_{i:03d}" for i in range(24, 36)]
 
@@ -57,7 +57,7 @@ def test_episodes_do_not_show_what_was_kept(index, resize):
     """Episodes that are loaded twice, and changed in between by whoever got them, are those of a fresh loader."""
     config = LoadingConfig(40, Geometry(resize, "input"), cache_bytes=10**7)
     files = config.files(index)
-    manifest = EpisodicDataModule(index, image_size=40, way=2, shot=2, workers=0, episodes=12).manifest
+    manifest = episodic(index, image_size=40, way=2, shot=2, workers=0, episodes=12).manifest
     for episode in manifest.episodes * 2:
         batch = load_episode(index, episode, config, files)
         for mine, expected in zip(parts(batch), parts(load_episode(index, episode, config)), strict=True):
@@ -68,19 +68,17 @@ def test_episodes_do_not_show_what_was_kept(index, resize):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_size_of_the_memory_changes_no_batch(index, workers):
     settings = {"image_size": 64, "episodes": 12, "batch_size": 4, "workers": workers}
-    plain, kept = (EpisodicDataModule(index, **settings, cache_mib=n) for n in (0, 1))
+    plain, kept = (episodic(index, **settings, cache_mib=n) for n in (0, 1))
     for a, b in zip(plain.test_dataloader(), kept.test_dataloader(), strict=True):
         assert a.image_names == b.image_names
         assert all(torch.equal(x, y) for x, y in zip(parts(a), parts(b), strict=True))
 
 
 def test_the_memory_is_shared_by_the_workers(index):
-    share = [
-        EpisodicDataModule(index, workers=w, episodes=2, cache_mib=6).test_dataloader().dataset.files for w in (0, 1, 2)
-    ]
+    share = [episodic(index, workers=w, episodes=2, cache_mib=6).test_dataloader().dataset.files for w in (0, 1, 2)]
     assert [files.cache.max_bytes for files in share] == [6 * 2**20, 6 * 2**20, 3 * 2**20]
     with pytest.raises(SettingsError, match="cache_mib is -1"):
-        EpisodicDataModule(index, cache_mib=-1)
+        episodic(index, cache_mib=-1)
 
 
 class Logged(Folder):
@@ -98,7 +96,7 @@ class Logged(Folder):
 def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, tmp_path, workers, mib):
     """One process that loads all images gains; several, each of which sees some batches, lose nothing."""
     index = Logged(str(blocks_folder))
-    data = EpisodicDataModule(index, image_size=256, shot=2, workers=workers, episodes=60, cache_mib=mib)
+    data = episodic(index, image_size=256, shot=2, workers=workers, episodes=60, cache_mib=mib)
     decoded = {}
     for tells in (True, False):
         index.log = tmp_path / f"{tells}"
@@ -112,7 +110,7 @@ def test_foresight_never_decodes_more_than_the_order_of_last_use(blocks_folder, 
 
 def test_memory_stays_flat(index):
     """300 episodes of images that need ten times the bound: 64 MiB pass through a memory of 1 MiB."""
-    data = EpisodicDataModule(index, image_size=256, workers=0, episodes=100, cache_mib=1)
+    data = episodic(index, image_size=256, workers=0, episodes=100, cache_mib=1)
     dataset = data.test_dataloader().dataset
     for i in range(100):
         dataset[i]

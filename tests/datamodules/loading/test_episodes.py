@@ -9,9 +9,9 @@ from PIL import Image
 
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.geometry import Geometry
+from tests.data_modules import episodic
 
 EPISODE = Episode(0, "image_030", 1, (1,), (("image_031", "image_026", "image_031"),))
 
@@ -72,7 +72,7 @@ def test_a_class_is_read_by_the_value_that_the_image_gives_it(blocks_folder):
 
 @pytest.mark.parametrize(("protocol", "sizes"), [("fscs", "original"), ("hsnet", "input"), ("pfenet", "original")])
 def test_the_protocol_decides_how_test_episodes_are_loaded(index, protocol, sizes):
-    data = EpisodicDataModule(index, protocol, image_size=32, workers=0, episodes=6)
+    data = episodic(index, protocol, image_size=32, workers=0, episodes=6)
     for batch in data.test_dataloader():
         shape = list(index.label_map(batch.image_names[int(batch.query[0])]).shape)
         assert batch.query_sizes.tolist() == [[32, 32] if sizes == "input" else shape]
@@ -82,7 +82,7 @@ def test_the_protocol_decides_how_test_episodes_are_loaded(index, protocol, size
 
 @pytest.mark.parametrize("protocol", ["hsnet", "pfenet"])
 def test_training_queries_of_segmentation_protocols_show_their_class(index, protocol):
-    data = EpisodicDataModule(index, protocol, image_size=32, workers=0, batch_size=4, drop_small_classes=True)
+    data = episodic(index, protocol, image_size=32, workers=0, batch_size=4, drop_small_classes=True)
     batches = list(data.train_dataloader())
     assert all(batch.known_truth().presence.all() for batch in batches)
     classes = {int(number) for batch in batches for number in batch.known_truth().classes.flatten()}

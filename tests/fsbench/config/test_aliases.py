@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fsbench.config.build import SuiteCLI
+from fsbench.config.build import parse_configuration
+from fsbench.config.compose import Configuration
 from fsbench.config.compose import compose as compose_settings
 from fsbench.config.registry import aliases, names, task_of
 from fsbench.config.request import Request
@@ -89,13 +90,6 @@ ON_DATA = {  # what a data set changes of the run, and of the method
 }
 
 
-class Composed(SuiteCLI):
-    """A configuration that the parser took, nothing built."""
-
-    def instantiate_classes(self):
-        pass
-
-
 PARSED = {}
 """Parsed configurations, by the JSON of their settings without those of the data set."""
 
@@ -107,7 +101,7 @@ def compose(method, dataset, **options):
     others = {name: value for name, value in arguments.items() if name != "dataset"}
     key = json.dumps(settings | {"data": settings["data"] | {"init_args": others}}, sort_keys=True)
     if key not in PARSED:
-        PARSED[key] = Composed([f"--config={json.dumps(settings)}"]).config
+        PARSED[key] = parse_configuration(Configuration(settings, [settings]), build=False)
     return PARSED[key]
 
 
@@ -136,10 +130,11 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
         run, changes = ON_DATA.get((choice.method, dataset), plain)
         if dataset in ONE_PROTOCOL:
             run = (*run[:3], ONE_PROTOCOL[dataset], *run[4:])
-        for config in (
+        for composed in (
             compose(alias, dataset),
             *([compose(choice.method, dataset, backbone=backbone)] if dataset in ("coco", "pets") else []),
         ):
+            config, data = composed.config, composed.data_arguments
             assert config.run.name == alias
             assert config.model.class_path == f"fsbench.methods.{kind}"
             assert config.model.init_args.as_dict() == {
@@ -147,9 +142,8 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
                              "spill_mib": 0, "precision": "fp32", **BESIDE.get(choice.method, {})},
                 **arguments, **changes,
             }  # fmt: skip
-            data = config.data.init_args
             assert (
-                data.image_size, data.get("batch_size"), config.trainer.max_epochs, data.get("protocol"),
+                data["image_size"], data.get("batch_size"), config.trainer.max_epochs, data.get("protocol"),
                 data.get("augmentation"),
             ) == run  # fmt: skip
             assert config.get("optimizer") is None and config.get("lr_scheduler") is None
@@ -157,7 +151,7 @@ def test_an_alias_has_the_arguments_that_it_always_had(alias):
 
 @pytest.mark.parametrize(("backbone", "expected"), [(None, "demo"), ("resnet50", "resnet50")])
 def test_an_explicit_backbone_wins_over_the_data_sets(backbone, expected):
-    config = compose("dcama", "demo", backbone=backbone)
+    config = compose("dcama", "demo", backbone=backbone).config
     assert config.model.init_args.backbone.name == expected
     assert config.run.name == ("dcama" if backbone is None else "dcama_resnet50")
     assert config.task == "segmentation"

@@ -11,10 +11,11 @@ import yaml
 from fsbench.config import class_file
 from fsbench.config.build import compose_method, parse
 from fsbench.config.class_file import load_class_file, name_class_file, name_class_files
+from fsbench.config.compose import compose
 from fsbench.config.registry import choose_method, config_files
 from fsbench.config.request import Request
 from fsbench.config.stored import parse_stored
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.errors import SettingsError
 from tests.plugged import METHOD
 
@@ -43,7 +44,7 @@ def test_a_class_of_a_file_is_a_method_and_its_file_is_in_the_identity(mine, sma
     assert choose_method("mine.py:Constant").name == "constant"
     assert choose_method("mine.py:Constant", "dino_vits8").name == "constant_dino_vits8"
     arguments = [f"--config={file}" for file in files] + small_data
-    experiment = Experiment(parse(arguments))
+    experiment = build_experiment(compose(arguments))
     assert times(mine) == 1 and type(experiment.method).__name__ == "Constant"
     sha256 = hashlib.sha256(mine.read_bytes()).hexdigest()
     settings = {"name": "unnamed", "type": "constant", "value": 1, "file_sha256": sha256}

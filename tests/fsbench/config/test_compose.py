@@ -112,8 +112,9 @@ def test_another_class_keeps_the_arguments_that_it_takes():
 
 def test_texts_are_what_the_class_takes_them_for():
     arguments = ["--run.name=1", "--model.learning_rate=1e-4", "--data.way=2", "--trainer.limit_train_batches=1"]
-    config = parse([*EMAT, *arguments], build=False).config
-    assert (config.run.name, config.model.init_args.learning_rate, config.data.init_args.way) == ("1", 1e-4, 2)
+    composed = parse([*EMAT, *arguments], build=False)
+    config = composed.config
+    assert (config.run.name, config.model.init_args.learning_rate, composed.data_arguments["way"]) == ("1", 1e-4, 2)
     assert config.trainer.limit_train_batches == 1 and isinstance(config.trainer.limit_train_batches, int)
 
 

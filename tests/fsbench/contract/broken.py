@@ -101,12 +101,13 @@ class NeedsObject(Sound):
 
 
 class ReadsTruth(Sound):
-    """Looks at the batch in a hook of Lightning, before it predicts."""
+    """Looks at the batch on its way to the device, before it predicts."""
 
     seen = None
 
-    def on_test_batch_start(self, batch, batch_idx, dataloader_idx=0):
+    def on_device(self, batch):
         self.seen = batch.truth.label_maps
+        return super().on_device(batch)
 
     def forward(self, episode):
         found = super().forward(episode)

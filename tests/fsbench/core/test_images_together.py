@@ -10,10 +10,10 @@ from fsbench.backbones.vit import FrozenViT
 from fsbench.core import images_together
 from fsbench.data.batch import collate
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.emat import EMAT
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.stages import FrozenStages
+from tests.data_modules import episodic
 from tests.fsbench.backbones.test_pyramid import SMALL, SWIN
 
 
@@ -50,7 +50,7 @@ def test_every_kind_of_features(kind, name, side):
 
 @pytest.fixture
 def batch(blocks_folder):
-    data = EpisodicDataModule(Folder(str(blocks_folder)), image_size=48, episodes=6, batch_size=3, workers=0)
+    data = episodic(Folder(str(blocks_folder)), image_size=48, episodes=6, batch_size=3, workers=0)
     batch = collate(list(data.test_dataloader()))
     batch.truth.label_maps = [torch.zeros(48, 48, dtype=torch.uint8).fill_(n % 2) for n in range(len(batch))]
     return batch

@@ -16,9 +16,9 @@ from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import RESIZES, centre_square, resize_image, resize_with_pil
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.predict.load_images import ImageLoader
 from fsbench.predict.support import Support, stack_supports
+from tests.data_modules import episodic
 from tests.datamodules.builders import save_labels, save_names
 
 BITS = 22
@@ -82,7 +82,7 @@ def test_the_filter_is_plain_arithmetic_width_first(height, width, size):
 @pytest.mark.parametrize("protocol", ["fscs", "hsnet"])
 def test_test_and_training_images_are_filtered_width_first(portraits, protocol):
     index = Folder(str(portraits))
-    module = EpisodicDataModule(
+    module = episodic(
         index, protocol, image_size=33, batch_size=1, workers=0, episodes=3, validation_episodes=2,
         empty_masks=protocol == "fscs",
     )  # fmt: skip
@@ -91,7 +91,7 @@ def test_test_and_training_images_are_filtered_width_first(portraits, protocol):
         for name, image in zip(batch.image_names, batch.images, strict=True):
             expected = plain_resize(read_pixels(index.image_path(name)), 33)
             assert np.array_equal(image.numpy(), expected)
-    whole = EpisodicDataModule(
+    whole = episodic(
         index, protocol, image_size=33, batch_size=1, workers=0, training_items="images"
     ).train_dataloader()
     image = whole.dataset[0, 2].images[0]

@@ -4,10 +4,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from fsbench.config.build import parse
+from fsbench.config.compose import compose
 from fsbench.config.request import Request
 from fsbench.engine.callbacks import PlacelessCheckpoint
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.restore import load_run
 from fsbench.engine.run import run
 from fsbench.errors import RecordError
@@ -39,7 +39,7 @@ def test_a_training_has_the_same_checkpoints_in_any_folder(blocks_folder, tmp_pa
         return Request(["hsnet"], "demo", [0], str(tmp_path / place), extra=extra)
 
     places = ("a", "a-folder-of-a-long-name/inside")
-    first, other = (run(Experiment(parse(request(place).arguments("hsnet", 0)))) for place in places)
+    first, other = (run(build_experiment(compose(request(place).arguments("hsnet", 0)))) for place in places)
     assert first.run.checkpoint_sha256 == other.run.checkpoint_sha256
     for record in (first, other):
         for file in (record.path / "checkpoints").glob("*.ckpt"):

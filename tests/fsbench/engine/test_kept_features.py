@@ -2,10 +2,9 @@
 
 import pytest
 
-from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.datamodules.datasets.demo.dataset import generate
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.run import run
 from fsbench.errors import SettingsError
 from fsbench.records.grouping import variants
@@ -22,7 +21,7 @@ def experiment(tmp_path_factory):
                  "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                  f"--data.dataset.root={folder / 'data'}", *options]  # fmt: skip
         request = Request(["prototype"], "demo", [0], str(folder / "runs"), extra=extra)
-        return Experiment(parse(request.arguments("prototype", 0)))
+        return build_experiment(request.configuration("prototype", 0))
 
     return make
 

@@ -17,11 +17,10 @@ from PIL import Image, ImageOps
 from torch.nn.functional import adaptive_avg_pool2d
 
 from fsbench.cli.main import main
-from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.method import Method
 from fsbench.datamodules.datasets.demo.dataset import generate
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.restore import reopen_at
 from fsbench.engine.run import run
 from fsbench.engine.stored_data import Truths, open_dataset
@@ -29,7 +28,7 @@ from fsbench.errors import RecordError
 from fsbench.methods.insid3 import INSID3
 from fsbench.metrics.confusion import COUNTS
 from fsbench.metrics.count_table import episode_statistics
-from fsbench.metrics.scores import FROM_PREDICTIONS
+from fsbench.metrics.scores import COMMON
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
 from fsbench.records.run import CONTENTS
 from fsbench.report.explorer.masks import predict_again, run_masks
@@ -53,7 +52,7 @@ def runs_of(demo_like, tmp_path_factory):
                      "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
                      f"--data.dataset.root={demo_like}", "--data.protocol=fscs"]  # fmt: skip
             request = Request([method], "demo", [0], str(folder), keep_predictions=keep, extra=extra)
-            made[method, keep] = run(Experiment(parse(request.arguments(method, 0))))
+            made[method, keep] = run(build_experiment(request.configuration(method, 0)))
         return made[method, keep]
 
     return make
@@ -80,7 +79,7 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
 
     def experiment():
-        return Experiment(parse(request.arguments("prototype", 0)))
+        return build_experiment(request.configuration("prototype", 0))
 
     data = experiment().data
     query, upside_down = data.dataset.image_path(data.manifest.episodes[0].query), root / "upside_down.jpg"
@@ -261,7 +260,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
             cells += list(zip(soft.ravel(), share.ravel(), weight.ravel(), strict=True))
     ways = record.episodes.filter(pl.col("slot") > 0)
     pairs = [(p, float(there), 1) for p, there in ways.select("score", "present").rows()]
-    names = list(FROM_PREDICTIONS)
+    names = [metric.name for metric in COMMON if metric.is_measured]
     (block,) = build_blocks([record], metrics=names, measure=partial(measure, metrics=names, open_truth=Truths))
     scores = block.rows[0].scores
     shown = [i / u for i, u in boundary.values() if u]
@@ -274,7 +273,7 @@ def test_boundary_iou_and_calibration_equal_plain_ones(runs_of_prototype, no_met
 
 
 def test_what_a_run_lacks_is_said(runs_of_prototype):
-    names = list(FROM_PREDICTIONS)
+    names = [metric.name for metric in COMMON if metric.is_measured]
     (block,) = build_blocks(
         [runs_of_prototype("none")], metrics=names, measure=partial(measure, metrics=names, open_truth=Truths)
     )

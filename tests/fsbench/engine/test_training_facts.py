@@ -5,6 +5,7 @@ from types import SimpleNamespace as Plain
 
 import pytest
 
+from fsbench.core.needs import Needs
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.engine.identity import _training
 from fsbench.engine.training_facts import training_facts, weights_origin
@@ -52,7 +53,8 @@ def test_a_checkpoint_that_is_calibrated_has_the_base_classes_in_its_identity(tm
     (tmp_path / "x.ckpt").write_bytes(b"x")
     data = Plain(training_lists="derived", training_pool=Plain(pairs=[("a", 1)]), base_files_sha256="1")
     given = {"checkpoint": tmp_path / "x.ckpt", "training_settings": {}, "data": data}
-    found = [_training(Plain(method=Plain(learns=True, calibrates=also), **given)) for also in (False, True)]
+    kinds = [Plain(learns=True, needs=Needs(calibration=also)) for also in (False, True)]
+    found = [_training(Plain(method=kind, **given)) for kind in kinds]
     assert found[0] == {"checkpoint_sha256": hashlib.sha256(b"x").hexdigest()}
     assert found[1] == found[0] | {
         "base_lists": "derived", "base_files_sha256": "1", "base_classes_sha256": fingerprint([("a", 1)])

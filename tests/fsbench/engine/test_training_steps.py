@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.step_division import StepDivision
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.micro_batches import out_of_memory, step_division_facts
 from fsbench.engine.trainer import build_trainer
 from fsbench.engine.withheld_validation import withhold_validation
@@ -36,7 +36,9 @@ def experiment(blocks_folder, folder, *more, method="emat", **request):
         "--data.validation_episodes=2", "--data.episodes=1", "--trainer.enable_progress_bar=false",
         "--data.batch_size=12", *more,
     ]  # fmt: skip
-    return Experiment(parse(Request([method], "demo", [0], str(folder), extra=extra, **request).arguments(method, 0)))
+    return build_experiment(
+        Request([method], "demo", [0], str(folder), extra=extra, **request).configuration(method, 0)
+    )
 
 
 def weights_after_steps(blocks_folder, folder, *more, **request):
@@ -140,8 +142,7 @@ def test_an_evaluation_needs_no_division(blocks_folder, tmp_path):
 def test_a_trial_fits_any_number_of_devices(blocks_folder, tmp_path):
     for devices, batch in ((None, 2), (1, 2), (2, 2), (3, 3), (8, 8)):
         arguments = Request(["emat"], "pascal", fast=True, devices=devices).arguments("emat", 0)
-        config = parse(arguments, build=False).config
-        assert config["data"].init_args.batch_size == batch
+        assert parse(arguments, build=False).data_arguments["batch_size"] == batch
 
 
 def test_a_training_that_does_not_fit_names_the_smaller_micro_batch():

@@ -5,11 +5,10 @@ from multiprocessing import active_children
 import pytest
 import torch
 
-from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.batch import Truth
 from fsbench.data.truth import EpisodeTruth
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.run import run
 from fsbench.engine.withheld_validation import withhold_validation
 from fsbench.errors import NumericsError, SettingsError, TruthError
@@ -103,7 +102,7 @@ def experiment(blocks_folder, tmp_path, fault="", workers=0):
     ]  # fmt: skip
     name = f"{tmp_path / 'mine.py'}:Mine"
     request = Request([name], "demo", [0], str(tmp_path / "runs"), backbone="demo", weights="random:0", extra=extra)
-    return Experiment(parse(request.arguments(name, 0)))
+    return build_experiment(request.configuration(name, 0))
 
 
 def parts(value, depth=5):

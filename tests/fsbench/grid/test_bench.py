@@ -26,7 +26,7 @@ OWN = {
 
 def configured(method: str, dataset: str, **options: object) -> str:
     arguments = Request([method], dataset, **options).arguments(method, 0)
-    return str(parse(arguments, build=False).config["data"].init_args.protocol)
+    return str(parse(arguments, build=False).data_arguments["protocol"])
 
 
 @pytest.mark.parametrize("method", OWN)

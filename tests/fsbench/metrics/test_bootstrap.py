@@ -13,7 +13,8 @@ from fsbench.metrics.bootstrap import FEW_EPISODES, differences, intervals, resa
 from fsbench.metrics.classification import accuracy_interval
 from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.regions import slot_regions
-from fsbench.metrics.scores import FROM_PREDICTIONS, GENERALISED, IFA_FIGURE, METRICS, PRESENCE, ScoreStatistics
+from fsbench.metrics.scores import COMMON, FBIoUClasses
+from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.metrics.trivial import trivial_answers
 
 COLUMNS = [
@@ -63,7 +64,8 @@ def test_parts_of_a_run_leave_missing_classes_out():
 def same_sums(pixels):
     """Statistics of a perfect method whose classes have these pixels (Q, C)."""
     ones = np.ones((len(pixels), 2))
-    return ScoreStatistics(intersection=pixels, union=pixels, truth=pixels, background=ones, right=ones)
+    sums = {"intersection": pixels, "union": pixels, "truth": pixels, "background": ones, "right": ones}
+    return ScoreStatistics(len(pixels), sums, COMMON)
 
 
 def test_a_class_that_a_resample_misses_is_no_zero():
@@ -76,21 +78,22 @@ def test_a_class_that_a_resample_misses_is_no_zero():
 def random_sums(clusters, seed=0):
     rng = np.random.RandomState(seed)
     union = rng.randint(50, 100, (clusters, 3))
-    return ScoreStatistics(
-        intersection=(union * rng.rand(clusters, 3)).astype(int), union=union, truth=union,
-        background=np.tile([90, 100], (clusters, 1)),
-        right=np.stack([rng.randint(0, 4, clusters), np.full(clusters, 3)], 1),
-    )  # fmt: skip
+    sums = {
+        "intersection": (union * rng.rand(clusters, 3)).astype(int), "union": union, "truth": union,
+        "background": np.tile([90, 100], (clusters, 1)),
+        "right": np.stack([rng.randint(0, 4, clusters), np.full(clusters, 3)], 1),
+    }  # fmt: skip
+    return ScoreStatistics(clusters, sums, COMMON)
 
 
 def test_the_totals_of_a_resample_are_those_of_the_drawn_images_one_after_the_other():
-    sums = replace(random_sums(7), decisions=np.random.RandomState(1).randint(0, 9, (7, 3, 2)))
+    sums = random_sums(7).with_sums({"decisions": np.random.RandomState(1).randint(0, 9, (7, 3, 2))})
     drawn = np.random.RandomState(2).randint(0, 7, (4, 7))
     totals = sums.totals(np.stack([np.bincount(images, minlength=7) for images in drawn]))
     for name in ("intersection", "union", "background", "right", "decisions"):
-        array = getattr(sums, name)
+        array = sums.sums[name]
         assert (totals[name] == np.stack([sum(array[image] for image in images) for images in drawn])).all()
-    assert (sums.totals()["decisions"] == sums.decisions.sum(0)).all() and "foreground" not in totals
+    assert (sums.totals()["decisions"] == sums.sums["decisions"].sum(0)).all() and "foreground" not in totals
 
 
 def test_intervals_are_percentiles_of_the_resampled_scores():
@@ -114,8 +117,7 @@ def test_intervals_shrink_with_the_square_root_of_the_query_images():
 def test_whole_query_images_are_resampled():
     """Copies of the same ten images are no new evidence: the interval stays as wide as that of ten."""
     few = random_sums(10)
-    names = ("intersection", "union", "truth", "background", "right")
-    many = ScoreStatistics(**{name: getattr(few, name) * 100 for name in names})
+    many = replace(few, sums={name: array * 100 for name, array in few.sums.items()})
     assert intervals([few])["mIoU"].high == pytest.approx(intervals([many])["mIoU"].high)
 
 
@@ -135,7 +137,7 @@ def test_interval_agrees_with_scipys_normal_theory():
     """Accuracy of single-episode images is a mean of 0/1: the bootstrap interval is close to ±1.96 standard errors."""
     rng = np.random.RandomState(0)
     right = (rng.rand(800) < 0.7).astype(int)
-    sums = ScoreStatistics(right=np.stack([right, np.ones(800)], 1))
+    sums = ScoreStatistics(800, {"right": np.stack([right, np.ones(800)], 1)}, COMMON)
     interval = intervals([sums])["accuracy"]
     error = 196 * np.sqrt(right.mean() * (1 - right.mean()) / 800)
     assert interval.high - interval.value == pytest.approx(error, rel=0.12)
@@ -213,10 +215,11 @@ def count_table(episodes):
 def test_every_score_equals_the_plain_one(episodes, void):
     statistics = episode_statistics(count_table(episodes), [1, 2, 3, 4], void)
     assert "FB-IoU-classes" not in statistics.scores()  # but under a protocol that defines its FB-IoU so
-    found = replace(statistics, metrics=tuple(METRICS)).scores()
+    metrics = (*COMMON, FBIoUClasses())
+    found = replace(statistics, metrics=metrics).scores()
     expected = plain_scores(episodes, void)
-    others = (*FROM_PREDICTIONS, IFA_FIGURE, *GENERALISED, *PRESENCE)
-    assert list(found) == [name for name in METRICS if name not in others] == list(expected)
+    assert list(found) == [metric.name for metric in metrics if not metric.is_measured]
+    assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert found[name][0] == pytest.approx(value, abs=1e-6 if name in ("ROM", "RUM") else 1e-9), name
 
@@ -276,7 +279,7 @@ def test_intervals_of_few_episodes_hold_the_truth_too_rarely():
         for _ in range(repetitions):
             chance = np.where(rng.random(episodes) < 1 / 3, 0.3, 0.9)
             right = np.stack([rng.binomial(images, chance), np.full(episodes, images)], 1)
-            statistics = ScoreStatistics(right=right, metrics=("accuracy",))
+            statistics = ScoreStatistics(len(right), {"right": right}, COMMON)
             ends = (intervals([statistics], resamples=400)["accuracy"], accuracy_interval(statistics))
             hits += [interval.low <= truth <= interval.high for interval in ends]
         bootstrap, normal = hits / repetitions

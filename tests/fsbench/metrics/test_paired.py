@@ -11,7 +11,8 @@ from scipy.stats import false_discovery_control, norm
 
 from fsbench.metrics.bootstrap import differences, intervals, resampled_scores, resampled_together
 from fsbench.metrics.paired import episodes_needed, holm, indistinguishable, paired_differences, swapped_differences
-from fsbench.metrics.scores import ScoreStatistics
+from fsbench.metrics.scores import COMMON
+from fsbench.metrics.statistics import ScoreStatistics
 
 IMAGES, CLASSES = 80, 3
 ARRAYS = ("intersection", "union", "truth")
@@ -26,12 +27,10 @@ def experiment(rng, images=IMAGES, gain=0.04, episodes=3):
 
     def method(shift):
         iou = np.clip(hard + shift + rng.normal(0, 0.08, (images, 1)), 0, 1)
-        arrays = (union * iou).astype(np.int64), union.astype(np.int64), union.astype(np.int64)
+        whole = union.astype(np.int64)
         right = rng.binomial(number, np.clip(hard[:, 0] + shift, 0, 1))
-        return ScoreStatistics(
-            **dict(zip(("intersection", "union", "truth"), arrays, strict=True)),
-            right=np.stack([right, number], 1), absent_is_zero=False,
-        )  # fmt: skip
+        sums = {"intersection": (union * iou).astype(np.int64), "union": whole, "truth": whole}
+        return ScoreStatistics(images, sums | {"right": np.stack([right, number], 1)}, COMMON, is_whole=False)
 
     return method(0.0), method(gain)
 
@@ -60,8 +59,8 @@ def test_intervals_that_do_not_cluster_are_too_narrow():
         rng = np.random.default_rng(seed)
         right = rng.random(60) < 0.5  # an image's 6 episodes are all right or all wrong
         outcomes = np.repeat(right, 6)
-        loose = ScoreStatistics(right=np.stack([outcomes, np.ones(360)], 1))
-        whole = ScoreStatistics(right=np.stack([right * 6, np.full(60, 6)], 1))
+        loose = ScoreStatistics(360, {"right": np.stack([outcomes, np.ones(360)], 1)}, COMMON)
+        whole = ScoreStatistics(60, {"right": np.stack([right * 6, np.full(60, 6)], 1)}, COMMON)
         ends = [np.percentile(resampled_scores(s, 400)["accuracy"], [2.5, 97.5]) for s in (loose, whole)]
         held.append([low <= 50 <= high for low, high in ends])
     without, with_clusters = np.mean(held, 0)
@@ -112,11 +111,13 @@ def test_swaps_of_few_images_are_the_exact_test():
         seen = u.sum(0) > 0
         return 100 * (i.sum(0)[seen] / u.sum(0)[seen]).mean()
 
+    ours, theirs = first.sums["intersection"], second.sums["intersection"]
     sides = [
-        (np.where(m, second.intersection, first.intersection), np.where(m, first.intersection, second.intersection))
+        (np.where(m, theirs, ours), np.where(m, ours, theirs))
         for m in (np.array(bits)[:, None] for bits in product([False, True], repeat=6))
     ]
-    every = [score(ours, first.union) - score(theirs, first.union) for ours, theirs in sides]
+    union = first.sums["union"]
+    every = [score(mine, union) - score(other, union) for mine, other in sides]
     exact = np.mean(np.abs(every) >= abs(every[0]) - 1e-9)
     assert every[0] == pytest.approx(found.difference.value)
     assert found.p == pytest.approx(exact, abs=0.015)
@@ -144,10 +145,11 @@ def two_methods(draw):
         stray = rng.integers(0, 9, truth.shape) * (rng.random(truth.shape) < 0.2)
         flags = np.stack([rng.integers(0, 2, truth.shape), np.ones_like(truth)], -1)
         background = np.sort(rng.integers(1, 99, (8, 2)))
-        return ScoreStatistics(
-            intersection=found, union=truth + stray, truth=truth, background=background, right=flags.sum(1),
-            absent_is_zero=draw(whole), foreground=background, decisions=flags,
-        )  # fmt: skip
+        sums = {
+            "intersection": found, "union": truth + stray, "truth": truth, "background": background,
+            "right": flags.sum(1), "foreground": background, "decisions": flags,
+        }  # fmt: skip
+        return ScoreStatistics(8, sums, COMMON, draw(whole))
 
     whole = st.just(draw(st.booleans()))
     return method(), method()
@@ -165,10 +167,10 @@ def test_swapping_nothing_and_swapping_all_is_what_was_found(both):
 
 
 def test_a_stray_pixel_of_a_class_that_is_never_shown_moves_no_interval():
-    first, second = (replace(sums, absent_is_zero=True) for sums in experiment(np.random.default_rng(1)))
-    never = [replace(s, **{n: np.pad(getattr(s, n), ((0, 0), (0, 1))) for n in ARRAYS}) for s in (first, second)]
-    stray = replace(never[1], union=never[1].union.copy())
-    stray.union[0, -1] = 1
+    first, second = (replace(sums, is_whole=True) for sums in experiment(np.random.default_rng(1)))
+    never = [s.with_sums({n: np.pad(s.sums[n], ((0, 0), (0, 1))) for n in ARRAYS}) for s in (first, second)]
+    stray = never[1].with_sums({"union": never[1].sums["union"].copy()})
+    stray.sums["union"][0, -1] = 1
     (without,) = paired_differences({"a": never[:1], "b": never[1:]}, [("a", "b")], 500)["mIoU"]
     (found,) = paired_differences({"a": never[:1], "b": [stray]}, [("a", "b")], 500)["mIoU"]
     assert found == without

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from fsbench.backbones.base import BackboneConfig
 from fsbench.data.dataset import PairList
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
@@ -21,6 +20,7 @@ from fsbench.protocols.bam_gfss import BAM_SEEDS, bam_gfss_episodes
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
 from fsbench.visualization.episodes import batch_query_image, batch_support_images
+from tests.data_modules import episodic
 from tests.fsbench.protocols.test_gfss import NOVEL, experiment, scenes
 from tests.fsbench.runs import some_header
 
@@ -97,7 +97,7 @@ def test_header_draws_and_what_is_refused(scenes):
     with pytest.raises(DataError, match=r"0 of 5 classes are left, since DROP_SMALL=1 .*\(aeroplane 4, .*; 6 each"):
         protocol.manifest(index, EpisodeTask(0, shot=5, skip_small_classes=True))
     with pytest.raises(SettingsError, match=r"kept_support is 0.5, and the protocol bam_gfss has supports with whole"):
-        EpisodicDataModule(index, "bam_gfss", kept_support=0.5)
+        episodic(index, "bam_gfss", kept_support=0.5)
     with pytest.raises(SettingsError, match="asks for all classes at once, found way 2"):
         protocol.manifest(index, EpisodeTask(0, way=2))
     with pytest.raises(SettingsError, match="train with PROTOCOL=pfenet, and test what was trained"):
@@ -150,7 +150,7 @@ def test_classes_without_pixels_count_as_zero_where_the_program_counts_them():
 
 
 def test_bam_labels_base_classes_and_the_novel_one(scenes):
-    data = EpisodicDataModule(Pascal(str(scenes)), "bam_gfss", shot=2, image_size=41, workers=0, episodes=4)
+    data = episodic(Pascal(str(scenes)), "bam_gfss", shot=2, image_size=41, workers=0, episodes=4)
     (episode,) = next(iter(data.test_dataloader())).split()
     assert episode.query_sizes.tolist() == [[180, 180]] and episode.support.shape == (1, 16, 2)
     assert episode.counted_pixels.sum() == 24 * 40  # the padding is told, void is not

@@ -25,6 +25,7 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
 from fsbench.metrics.confusion import COUNTS
+from fsbench.metrics.generalised import run_starts
 from fsbench.protocols.classification import Classification
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
 from fsbench.protocols.hsnet import HSNet
@@ -329,7 +330,7 @@ def test_the_stated_scores_and_void_rule_are_those_of_the_count_table(name):
         return float(np.mean([plain_iou([row for row in own if row["class_id"] == n], void) for n in numbers]))
 
     if stated.metric == "gfss, base without background":
-        ends = [*protocol.run_starts(some_header(**entries))[1:], 24]
+        ends = [*run_starts(some_header(**entries))[1:], 24]
         runs = [[row for row in ways if bisect_right(ends, row["episode"]) == run] for run in range(len(ends))]
         parts = [np.mean([mean(run, stated.void, numbers) for run in runs]) for numbers in ((1, 2), (3,))]
         assert scores["mIoU-mean"].item() == pytest.approx(np.mean(parts))

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from fsbench.backbones.sam3 import Detections, Sam3NetConfig
+from fsbench.core.needs import Needs
 from fsbench.data.label_maps import largest_part_box
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.fss_sam3 import CocoBoxes
@@ -19,7 +20,6 @@ from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
@@ -38,6 +38,7 @@ from fsbench.protocols.fss_sam3 import (
 from fsbench.protocols.registry import load_protocol
 from fsbench.tables.rescoring.measures import Measures
 from fsbench.tables.rescoring.statistics import whole_statistics
+from tests.data_modules import episodic
 from tests.fsbench.runs import some_header
 
 PROTOCOL = load_protocol("fss_sam3")
@@ -195,8 +196,8 @@ def test_pascal_has_boxes_of_objects_and_replaces_supports_without_one(tmp_path,
     assert manifest.header.seed == 123 and manifest.header.class_ids == [1]
     assert manifest.header.dropped_classes == [2, 3, 4, 5]
     assert ("SegmentationObject" in manifest.header.lists) and ("derived" in manifest.header.lists) != objects
-    data = EpisodicDataModule(index, "fss_sam3", image_size=32, workers=0, episodes=4)
-    data.hints = frozenset({"photos", "boxes", "class names"})
+    data = episodic(index, "fss_sam3", image_size=32, workers=0, episodes=4)
+    data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     for batch in data.test_dataloader():
         (hints,) = batch.hints
         place = float(batch.image_names[int(batch.support[0, 0, 0])][-1])
@@ -277,7 +278,7 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
         PROTOCOL.manifest(index, EpisodeTask(0, classes="base"))
     with pytest.raises(DataError, match="has no class with a query and 91 images of more than 20 pixels"):
         PROTOCOL.manifest(index, EpisodeTask(0, shot=90))
-    data = EpisodicDataModule(index, "fss_sam3", image_size=32, workers=0)
+    data = episodic(index, "fss_sam3", image_size=32, workers=0)
     with pytest.raises(SettingsError, match="the protocol fss_sam3 has no training part"):
         data.train_dataloader()
 
@@ -285,8 +286,8 @@ def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
 @pytest.mark.parametrize("protocol", ["fssdino", "bam", "pfenet2020"])
 def test_padded_images_have_no_place_for_photos(real_data, protocol):
     index = Coco(str(real_data / "coco-mini"))
-    data = EpisodicDataModule(index, protocol, image_size=64, workers=0, episodes=1, drop_small_classes=True)
-    data.hints = frozenset({"photos", "boxes", "class names"})
+    data = episodic(index, protocol, image_size=64, workers=0, episodes=1, drop_small_classes=True)
+    data.needs = Needs(hints=frozenset({"photos", "boxes", "class names"}))
     (batch,) = data.test_dataloader()
     (hints,) = batch.hints
     assert (hints.query, hints.supports, hints.boxes) == (None, None, None) and len(hints.class_names) == 1
@@ -296,9 +297,9 @@ def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypat
     """What is found in the lower half of the query's part is the lower half of the padded square."""
     pytest.importorskip("transformers")
     index = Coco(str(real_data / "coco-mini"))
-    data = EpisodicDataModule(index, "bam", image_size=64, workers=0, episodes=8, drop_small_classes=True)
+    data = episodic(index, "bam", image_size=64, workers=0, episodes=8, drop_small_classes=True)
     found = SAM3Canvas(Sam3NetConfig("sam3_demo", "random:1")).eval()
-    data.hints = frozenset(found.asks_for)
+    data.needs = found.needs
     masks = torch.full((1, 112, 112), -9.0)
     x, y, width, height = found.slots(1)[-1]
     masks[:, y + height // 2 : y + height, x : x + width] = 9

@@ -13,11 +13,11 @@ from fsbench.data.frames import frame_labels, stretch_truth
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.fssdino import LargeObjectTest, fssdino_episodes
 from fsbench.protocols.registry import load_protocol
+from tests.data_modules import episodic
 
 PROTOCOL = load_protocol("fssdino")
 
@@ -98,7 +98,7 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
 
 def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data):
     index = PROTOCOL.view(Coco(str(real_data / "coco-mini")))
-    data = EpisodicDataModule(index, "fssdino", image_size=96, workers=0, episodes=6, drop_small_classes=True)
+    data = episodic(index, "fssdino", image_size=96, workers=0, episodes=6, drop_small_classes=True)
     for batch in data.test_dataloader():
         query = batch.image_names[int(batch.query[0])]
         truth, number = batch.known_truth(), int(batch.known_truth().classes[0, 0])
@@ -132,7 +132,7 @@ def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder
     assert "is about COCO's annotated objects; choose DATASET=coco" in refusal(
         lambda: PROTOCOL.manifest(folder, EpisodeTask(0))
     )
-    data = EpisodicDataModule(index, "fssdino", image_size=64, workers=0, drop_small_classes=True)
+    data = episodic(index, "fssdino", image_size=64, workers=0, drop_small_classes=True)
     assert "the protocol fssdino has no training part" in refusal(data.train_dataloader)
     for name in ("val2014/none.jpg@1", f"{draw_name(index)}@81", f"{draw_name(index)}@x"):
         assert "expected <image>@<class number>" in refusal(lambda name=name: index.label_map(name))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.core.loading import load_item
 from fsbench.data.batch import collate
@@ -17,17 +16,17 @@ from fsbench.data.label_resizing import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.gfss import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
-from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.methods import diam
 from fsbench.methods.diam import adapt, same_bits
-from fsbench.metrics.scores import run_means
+from fsbench.metrics.generalised import run_means
 from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
+from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.coco.test_index import box
 
@@ -110,7 +109,7 @@ def test_slots_of_a_class_with_few_images():
 
 
 def test_a_method_is_given_padded_images_and_all_novel_classes_of_supports(scenes):
-    data = EpisodicDataModule(Pascal(str(scenes)), "gfss", shot=2, image_size=41, workers=0, episodes=10)
+    data = episodic(Pascal(str(scenes)), "gfss", shot=2, image_size=41, workers=0, episodes=10)
     batch = next(iter(data.test_dataloader()))
     (episode,) = batch.split()
     assert episode.support.shape == (1, 20, 2) and episode.valid[0].any(1).tolist() == [False] * 15 + [True] * 5
@@ -142,7 +141,7 @@ def experiment(scenes, folder, *more, method="diam"):
         *more,
     ]
     request = Request([method], "pascal", [0], str(folder), weights="random", keep_predictions="masks", extra=small)
-    return Experiment(parse(request.arguments(method, 0)))
+    return build_experiment(request.configuration(method, 0))
 
 
 def test_scores_are_those_of_the_definition(scenes, tmp_path):

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.indexes.views import ViewIndex
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
@@ -21,6 +20,7 @@ from fsbench.protocols.incontext import (
     every_tenth,
 )
 from fsbench.protocols.registry import load_protocol
+from tests.data_modules import episodic
 
 NAMES = [f"image{i}" for i in range(4)]
 
@@ -142,7 +142,7 @@ def test_lists_draw_as_under_hsnet(blocks_folder):
 def test_the_size_of_the_evaluation_is_the_protocols_and_not_the_methods(blocks_folder):
     """§2: masks by nearest to S x S from their own size, whatever side the images have; supports at the latter."""
     index = Folder(str(blocks_folder))
-    data = EpisodicDataModule(index, "incontext518", image_size=48, workers=0, episodes=4)
+    data = episodic(index, "incontext518", image_size=48, workers=0, episodes=4)
     for batch in data.test_dataloader():
         name = batch.image_names[int(batch.query[0])]
         labels = torch.from_numpy(index.label_map(name)).float()[None, None]
@@ -153,7 +153,5 @@ def test_the_size_of_the_evaluation_is_the_protocols_and_not_the_methods(blocks_
         expected[resized == 255] = 255
         assert torch.equal(truth.label_maps[0], expected) and batch.query_sizes.tolist() == [[518, 518]]
         assert batch.images.shape[-1] == 48 == batch.support_labels.shape[-1]
-    training = EpisodicDataModule(
-        index, "incontext518", image_size=48, workers=0, batch_size=2, drop_small_classes=True
-    )
+    training = episodic(index, "incontext518", image_size=48, workers=0, batch_size=2, drop_small_classes=True)
     assert next(iter(training.train_dataloader())).query_sizes.tolist() == [[48, 48]] * 2

@@ -6,13 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fsbench.config.build import parse
 from fsbench.config.request import Request
 from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import Experiment, build_experiment
 from fsbench.engine.run import run
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import SettingsError
@@ -29,7 +28,7 @@ def experiment(dataset: str, root: Path, folder: Path, *more: str, protocol: str
     """Return the test of the prototype on fold 0."""
     small = ["--data.image_size=64", "--data.workers=0", f"--data.dataset.root={root}", *more]
     request = Request(["prototype"], dataset, [0], str(folder), backbone="demo", protocol=protocol, extra=small)
-    return Experiment(parse(request.arguments("prototype", 0)))
+    return build_experiment(request.configuration("prototype", 0))
 
 
 @pytest.fixture

@@ -7,16 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder.index import ImageFolder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.cost.drawn_files import draw_classification
 from fsbench.episodes.manifest import read_manifest
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.segmentation import load_segmentation
+from tests.data_modules import classification, episodic
 from tests.fsbench.runs import some_header
 
 
@@ -93,14 +92,14 @@ def test_a_manifest_with_draws_is_read_as_it_was_written(index, tmp_path):
     assert read_manifest(tmp_path / "draws.jsonl") == manifest
     rows = [json.loads(line) for line in manifest.text.splitlines()[1:]]
     assert [row.get("draw", 0) for row in rows] == [0] * 6 + [1] * 6 + [2] * 6
-    data = EpisodicDataModule(index, manifest=str(tmp_path / "draws.jsonl"), episodes=6, draws=3, image_size=32)
+    data = episodic(index, manifest=str(tmp_path / "draws.jsonl"), episodes=6, draws=3, image_size=32)
     assert data.manifest == manifest
     with pytest.raises(SettingsError, match="has draws 3, the settings say 2"):
-        _ = EpisodicDataModule(index, manifest=str(tmp_path / "draws.jsonl"), draws=2).manifest
+        _ = episodic(index, manifest=str(tmp_path / "draws.jsonl"), draws=2).manifest
 
 
 def test_draws_make_another_run_and_one_draw_none(index):
-    plain, drawn = (EpisodicDataModule(index, episodes=4, draws=draws) for draws in (1, 3))
+    plain, drawn = (episodic(index, episodes=4, draws=draws) for draws in (1, 3))
     assert plain.test_options == {} and drawn.test_options == {"draws": 3}
     assert drawn.validation_manifest.header.draws == 1
     assert plain.test_words[:-1] == drawn.test_words[:-1] and drawn.test_words[-1].endswith("-3draws")
@@ -123,7 +122,7 @@ def test_classification_keeps_its_queries(tmp_path):
     draw_classification(tmp_path, classes=3, images=8)
     index = ImageFolder(str(tmp_path))
     settings = {"way": 2, "shot": 2, "queries": 3, "episodes": 5}
-    official, drawn = (ClassificationDataModule(index, **settings, draws=draws).manifest for draws in (1, 3))
+    official, drawn = (classification(index, **settings, draws=draws).manifest for draws in (1, 3))
     assert drawn.official_episodes == official.episodes and len(drawn.episodes) == 15
     for episode in drawn.episodes:
         first = official.episodes[episode.index % 5]
@@ -173,5 +172,5 @@ def test_draws_of_classification_are_nested_in_shots(tmp_path):
     draw_classification(tmp_path, classes=3, images=8)
     settings = {"way": 2, "queries": 3, "episodes": 5, "draws": 3, "nested_in": 4}
     index = ImageFolder(str(tmp_path))
-    most, one = (ClassificationDataModule(index, shot=shot, **settings).manifest for shot in (4, 1))
+    most, one = (classification(index, shot=shot, **settings).manifest for shot in (4, 1))
     assert [e.support for e in one.episodes] == [tuple(way[:1] for way in e.support) for e in most.episodes]

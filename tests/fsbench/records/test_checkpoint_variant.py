@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from fsbench.backbones.vit import VITS, random_state
-from fsbench.config.build import parse
 from fsbench.config.request import Request
-from fsbench.engine.experiment import Experiment
+from fsbench.engine.experiment import build_experiment
 from fsbench.errors import CheckpointError
 from fsbench.methods.cst import cst_learner
 from fsbench.records.description import ON_TRUST, STATED_VARIANT, notes
@@ -32,7 +31,7 @@ def experiment(tmp_path, blocks_folder):
         request = Request(
             ["cst"], "demo", [0], str(tmp_path / "runs"), checkpoint=str(tmp_path / "best.ckpt"), extra=given
         )
-        return Experiment(parse(request.arguments("cst", 0)))
+        return build_experiment(request.configuration("cst", 0))
 
     return build
 

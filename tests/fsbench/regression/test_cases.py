@@ -150,20 +150,39 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"answers": [1]}', *DAMAGES])
-def test_a_damaged_file_is_said_in_one_line_before_anything_runs(damage, tmp_path, monkeypatch, capsys):
+def test_a_damaged_file_is_said_in_one_line_before_anything_runs(damage, tmp_path, capsys):
     case = read_cases(["prototype_small"])[0]
     content = json.loads(expected_file(case).read_text())
     if damage in DAMAGES:
         DAMAGES[damage](content)
-    for name in ("cases.yaml", "prototype_small.json"):
-        (tmp_path / name).write_text((regress.FOLDER / name).read_text())
+    (tmp_path / "cases.yaml").write_text("cases: {prototype_small: {method: prototype}}")
     (tmp_path / "prototype_small.json").write_text(json.dumps(content) if damage in DAMAGES else damage)
-    monkeypatch.setattr(regress, "FOLDER", tmp_path)
     with pytest.raises(RecordError, match="holds no regression figures"):
-        read_outcome(expected_file(case))
-    assert main(["regress", "--method", "prototype_small"]) == 2
+        read_outcome(tmp_path / "prototype_small.json")
+    assert main(["regress", "--cases", str(tmp_path)]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "expected cases of fsbench regress in YAML"),
+        ("- mine", "holds list, expected a mapping with cases"),
+        ("cases: {mine: {}}\ntest: []", "test"),
+        ("cases: {}", "lists no cases, expected one or more"),
+        ("cases: [mine]", "cases"),
+        ("cases: {mine: {shots: 1}}", "the case mine has an unknown option 'shots'; did you mean 'shot'?"),
+        ("cases: {mine: {folds: [1]}}", "the case mine has an unknown option 'folds'"),
+        ("cases: {../mine: {}}", "has a case '../mine', expected a name of letters, digits, - and _"),
+    ],
+)
+def test_a_package_s_bad_list_of_cases_is_said_in_one_line(text, message, tmp_path, capsys):
+    if text is not None:
+        (tmp_path / "cases.yaml").write_text(text)
+    assert main(["regress", "--cases", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and str(tmp_path / "cases.yaml") in error and error.count("\n") == 1, error
 
 
 def test_unknown_methods_are_refused():

@@ -17,7 +17,8 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.metrics.bootstrap import differences
 from fsbench.metrics.calibration import BINS
 from fsbench.metrics.count_table import episode_statistics
-from fsbench.metrics.scores import FROM_PREDICTIONS, ScoreStatistics
+from fsbench.metrics.scores import COMMON
+from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import read_record
 from fsbench.tables.compare import compare, scores_in
@@ -60,7 +61,7 @@ def test_the_mean_over_folds_and_each_fold(three):
     assert lines[0].significant and lines[1].significant
     assert lines[2].difference.difference.value == 0 and lines[2].needed is None and lines[2].corrected == 1
     assert lines[0].corrected == pytest.approx(3 * min(lines[0].difference.p, lines[1].difference.p))
-    assert lines[0].images == sum(len(part.right) for part in sums(three[0]))
+    assert lines[0].images == sum(part.clusters for part in sums(three[0]))
     by_fold = found.tables["fold"]["accuracy"]
     assert [x.fold for x in by_fold] == ["0"] * 3 + ["1"] * 3
     assert by_fold[0].difference.scores == (pytest.approx(100 * 23 / 24), pytest.approx(75))
@@ -301,7 +302,7 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
         return lambda number: way_labels(index.label_map(episodes[number].query), episodes[number].classes)
 
     records = [make("exact", 0, keep="soft"), make("rows", 0, 2, wrong=4, keep="masks"), make("bare", 0, 3)]
-    names = list(FROM_PREDICTIONS)
+    names = [metric.name for metric in COMMON if metric.is_measured]
     measured = partial(measure, metrics=names, open_truth=truth)
     found = compare([r.path for r in records], names, resamples=500, measure=measured)
     assert {note for note in found.notes if "no pixel-ECE" in note or "no boundary-IoU" in note} == {
@@ -315,8 +316,7 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     for record in records[:2]:
         boundary, shown, presence = plain_measures(record, truth)
         statistics.append(
-            ScoreStatistics(right=np.ones((len(shown), 2)), truth=shown, intersection=shown, union=shown,
-                            boundary=boundary, presence_bins=presence, metrics=names)
+            ScoreStatistics(len(shown), {"truth": shown, "boundary": boundary, "presence_bins": presence}, COMMON)
         )  # fmt: skip
     expected = differences([statistics[1]], [statistics[0]], 500)  # its second minus its first
     for name in names[:2]:

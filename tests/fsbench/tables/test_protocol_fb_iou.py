@@ -8,7 +8,6 @@ import pytest
 from benchmarks.protocols.finished import methods_table
 from fsbench.board.results import run_result
 from fsbench.cli.main import main
-from fsbench.metrics.scores import METRICS
 from fsbench.tables.compare import compare
 from fsbench.tables.rescoring.rescore import rescore
 from fsbench.tables.table import build_blocks
@@ -77,7 +76,7 @@ def test_tables_of_several_protocols(runs, make):
 
 def test_other_protocols_do_not_have_it(make):
     record = make("m", 0, 2)
-    scores = record.protocol.statistics(record.episodes, record.header).only(METRICS).scores()
+    scores = record.protocol.statistics(record.episodes, record.header).scores()
     assert "FB-IoU" in scores and "FB-IoU-classes" not in scores
     (block,) = build_blocks([record])
     assert block.metrics == ("mIoU", "FB-IoU", "accuracy")

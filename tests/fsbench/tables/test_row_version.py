@@ -10,7 +10,7 @@ import pytest
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.manifest import Manifest
 from fsbench.metrics.confusion import COUNTS
-from fsbench.metrics.scores import METRICS
+from fsbench.protocols.registry import known_metrics
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
 from fsbench.tables.segmentation import ROW_VERSION
@@ -75,7 +75,7 @@ def numbers(value, prefix=""):
 
 def test_rows_change_only_with_their_version(tmp_path):
     (block,) = build_blocks(
-        [record(tmp_path, fold) for fold in (0, 1)], by_class=True, trivial=True, metrics=list(METRICS)
+        [record(tmp_path, fold) for fold in (0, 1)], by_class=True, trivial=True, metrics=list(known_metrics())
     )
     parts = ("scores", "by_size", "by_class")
     rows = numbers({f"{row.method} {row.fold}": {name: asdict(row)[name] for name in parts} for row in block.rows})

@@ -38,7 +38,7 @@ from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from fsbench.metrics.answers import SegmentationAnswer, count, count_answer
 from fsbench.metrics.confusion import intersection_union
-from fsbench.metrics.scores import run_means
+from fsbench.metrics.generalised import run_means
 from fsbench.ops.first_largest import first_largest
 from fsbench.protocols.generalised import list_sha256
 from fsbench.protocols.gfss import GFSS, draw_runs

@@ -65,13 +65,12 @@ def metric(case: Case) -> Results:
         rows += count_answer(answer, EpisodeTruth(episode, size, label_map, present, classes)).rows()
     statistics = protocol_statistics("fss_sam3", rows, list(range(1, 21)), dataset="pascal")
     scores = {name: float(value.item()) / 100 for name, value in statistics.scores().items()}
-    fg, bg = (
-        float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1)) for sums in (statistics.foreground, statistics.background)
-    )
+    of = statistics.sums
+    fg, bg = (float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1)) for sums in (of["foreground"], of["background"]))
     return {
         "out.class_ids": sorted(set(numbers)),
-        "out.intersection": statistics.intersection.sum(0),
-        "out.union": statistics.union.sum(0),
+        "out.intersection": of["intersection"].sum(0),
+        "out.union": of["union"].sum(0),
         "out.miou": [scores["mIoU"]],
         "out.fb": [scores["FB-IoU"], fg, bg],
     }

@@ -5,9 +5,9 @@ import torch
 
 from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
+from tests.data_modules import episodic
 
 SIZE = 64
 METHODS = {  # with one kind of features, and with other features of a query than of a support
@@ -28,9 +28,7 @@ def encoded(monkeypatch):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_cache_changes_no_bit(name, blocks_folder, encoded):
     kind, options = METHODS[name]
-    data = EpisodicDataModule(
-        Folder(str(blocks_folder)), shot=2, image_size=SIZE, episodes=8, workers=0, eval_batch_size=3
-    )
+    data = episodic(Folder(str(blocks_folder)), shot=2, image_size=SIZE, episodes=8, workers=0, eval_batch_size=3)
     torch.manual_seed(0)
     method = kind(BackboneConfig("demo"), **options).eval()
     weights = method.state_dict()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.core.datamodule import Loading
+from fsbench.core.data_options import Loading
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.datamodules.loading import distributed

@@ -9,12 +9,12 @@ import pytest
 
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.coco_all import CocoAll
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.lists.official import read_official
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.registry import load_protocol
+from tests.data_modules import episodic
 from tests.datamodules.builders import save_coco
 
 PHOTO = "COCO_val2014_{:012d}.jpg".format
@@ -101,7 +101,7 @@ def test_official_episodes_are_those_of_the_rule(real_data: Path, tmp_path: Path
 
 def test_nothing_that_was_trained_on_coco_is_tested_on_its_own_classes(root: Path) -> None:
     index = CocoAll(str(root), allow_unverified_lists=True)
-    data = EpisodicDataModule(index, "incontext", image_size=48, workers=0, episodes=4, drop_small_classes=True)
+    data = episodic(index, "incontext", image_size=48, workers=0, episodes=4, drop_small_classes=True)
     trained = {"dataset": "coco", "fold": 2, "protocol": "fscs", "classes": ["bicycle"]}
     with pytest.raises(SettingsError, match="was trained on fold 2 of coco, whose base classes include bicycle"):
         data.check_unseen(trained, "the checkpoint x.ckpt")

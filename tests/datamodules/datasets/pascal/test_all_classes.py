@@ -15,6 +15,7 @@ from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.errors import SettingsError
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.segmentation import load_segmentation
+from tests.data_modules import episodic
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_the_official_lists_make_13680_items(pascal, real_data, monkeypatch):
 
 def module(isic: Isic, pascal: Path | None, **settings) -> EpisodicDataModule:
     source = None if pascal is None else lambda: PascalAll(str(pascal))
-    return EpisodicDataModule(isic, "cdfss", source=source, workers=0, image_size=64, batch_size=2, **settings)
+    return episodic(isic, "cdfss", source=source, workers=0, image_size=64, batch_size=2, **settings)
 
 
 def test_another_data_set_is_trained_on(isic, pascal):
@@ -65,7 +66,7 @@ def test_another_data_set_is_trained_on(isic, pascal):
     data.on_save_checkpoint(checkpoint)
     assert checkpoint[TRAINED_ON]["dataset"] == "pascal_all" and len(checkpoint[TRAINED_ON]["classes"]) == 20
     data.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")  # lesions were not among them
-    own = EpisodicDataModule(Pascal(str(pascal)), "hsnet", episodes=5, workers=0)
+    own = episodic(Pascal(str(pascal)), "hsnet", episodes=5, workers=0)
     with pytest.raises(SettingsError, match="the checkpoint was trained on fold 0 of pascal_all"):
         own.check_unseen(checkpoint[TRAINED_ON], "the checkpoint")
 

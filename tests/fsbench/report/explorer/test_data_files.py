@@ -13,10 +13,10 @@ from fsbench.cli.main import main
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.rle import decode_rle
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import find_records
 from fsbench.report.explorer.columns import iou_spread
+from tests.data_modules import episodic
 from tests.fsbench.report.explorer.conftest import ATTENDS
 from tests.fsbench.report.test_report import data_file
 from tests.fsbench.runs import rewrite
@@ -123,8 +123,7 @@ def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, t
     words = {"strokes": "brush strokes drawn within each mask", "parts": "25 % of each mask"}
     index = Folder(str(blocks_folder))
     modules = {
-        name: EpisodicDataModule(index, "fscs", image_size=48, workers=0, episodes=24, **entry)
-        for name, entry in entries.items()
+        name: episodic(index, "fscs", image_size=48, workers=0, episodes=24, **entry) for name, entry in entries.items()
     }
     monkeypatch.setattr(
         "fsbench.engine.stored_data.open_data_module",

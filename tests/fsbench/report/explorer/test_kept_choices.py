@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.episodes.manifest import mismatches, read_manifest
 from tests.browser import wait_until
+from tests.data_modules import episodic
 from tests.fsbench.report.explorer.reader import Reader, expect
 from tests.fsbench.report.test_in_browser import opened
 
@@ -189,7 +189,7 @@ def test_a_saved_manifest_of_presence_is_a_test_without_episodes_that_calibrate(
     assert manifest.episodes == chosen and mismatches(manifest, index) == []
     left_out = {"calibration_ids", "calibration_images"}
     assert manifest.entries.keys() == record.manifest.entries.keys() - left_out | {"selection", "episodes"}
-    data = EpisodicDataModule(index, "presence", manifest=str(path), image_size=32, workers=0)
+    data = episodic(index, "presence", manifest=str(path), image_size=32, workers=0)
     assert data.manifest.sha256 == manifest.sha256
     tested = [int(one.episodes[0]) for batch in data.test_dataloader() for one in batch.split()]
     assert sorted(tested) == [one.index for one in chosen]

@@ -1,0 +1,196 @@
+"""Options of data modules, by concern: the test, the training and the loading.
+
+A field is the whole declaration of an option. Its name is the key of the command line and of configurations
+(`--data.way 2`, see `fsbench.config.data_options`), its default holds unless it is given, and a value other than the
+default is part of a run's identity unless the class lists the field in `ELSEWHERE`. A new option is its field, the
+place that obeys it, and its test.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from fsbench.data.annotations import SupportAnnotation
+from fsbench.errors import SettingsError
+
+Validation = Literal["novel", "base", "held_out", "source", "images"]
+"""Choices of what chooses a checkpoint."""
+EpisodeStreamChoice = Literal["independent", "official"]
+"""Choices of the random streams that training episodes are drawn from."""
+
+
+def check_at_least(lowest: int, settings: dict[str, int | None]) -> None:
+    """Raise SettingsError for a setting below `lowest`; None is no setting."""
+    for name, value in settings.items():
+        if value is not None and value < lowest:
+            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of the dataclasses of options."""
+
+    ELSEWHERE: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a run's identity states in entries of their own, or through the manifest's hash."""
+
+    @property
+    def differing(self) -> dict[str, Any]:
+        """Options that differ from their defaults, for the run's identity; without those stated `ELSEWHERE`."""
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in self.ELSEWHERE}
+        usual = {one.name: one.default for one in fields(self)}
+        return {name: value for name, value in own.items() if value != usual[name]}
+
+
+@dataclass(frozen=True)
+class EpisodicTest(Options):
+    """The test of a data module of segmentation.
+
+    Attributes:
+        protocol: name in configs/protocols.
+        fold: fold whose classes are novel.
+        way, shot: N and K; on a data set without a published protocol N is at most the number of the fold's classes.
+        setting: one of `fsbench.episodes.settings.SETTINGS`.
+        empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
+            that only segment).
+        episodes: test episodes instead of the protocol's number.
+        test_seed: seed of the test episodes instead of the protocol's, to repeat a test with other episodes.
+        draws: draws of the supports for every query; draw 0 is the official one, which scores count.
+        nested_in: number of shots that are drawn, of which an episode has the first `shot`, so that tests with other
+            numbers of shots have the same queries; None draws `shot`.
+        manifest: file of test episodes, instead of drawing them; it must fit the other options and the data.
+        drop_small_classes: leave out classes with too few images instead of stopping.
+        support_annotation: what the supports are labelled with, in place of their masks where that is weaker
+            (`fsbench.data.annotations`): "mask", "box", "point", "scribble", "instance-box" for a box around each
+            object, "bbox" for one around each connected piece, or "all_ways" for masks that also show a support's
+            pixels of the episode's other ways. What is drawn follows from the test's seed and the episode's number.
+            Training and validation have masks.
+        kept_support: share of the object that is labelled in each support, above 0, up to 1; the rest is void there
+            (`fsbench.data.kept_support`).
+    """
+
+    protocol: str = "fscs"
+    fold: int = 0
+    way: int = 1
+    shot: int = 1
+    setting: str = "original"
+    empty_masks: bool = True
+    episodes: int | None = None
+    test_seed: int | None = None
+    draws: int = 1
+    nested_in: int | None = None
+    manifest: str | None = None
+    drop_small_classes: bool = False
+    support_annotation: SupportAnnotation = "mask"
+    kept_support: float = 1.0
+
+    ELSEWHERE = frozenset({  # the manifest's header has them
+        "protocol", "fold", "way", "shot", "setting", "empty_masks", "episodes", "test_seed", "manifest",
+        "drop_small_classes",
+    })  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not 0 < self.kept_support <= 1:
+            raise SettingsError(f"kept_support is {self.kept_support:g}, expected a share above 0, up to 1")
+        check_at_least(1, {"episodes": self.episodes, "draws": self.draws, "nested_in": self.nested_in})
+
+
+@dataclass(frozen=True)
+class ClassificationTest(Options):
+    """The test of a data module of classification.
+
+    Attributes:
+        way, shot, queries: N, K, and query images of each class.
+        episodes: number of episodes.
+        test_seed: seed of the episodes.
+        min_class_size: smaller classes are repeated up to so many images before drawing, which lets an image be support
+            and query at once: 50 is what the published figures were made with. None leaves them as they are.
+        draws, nested_in: see `EpisodicTest`.
+        fold: 0; there are no folds.
+    """
+
+    way: int = 20
+    shot: int = 1
+    queries: int = 15
+    episodes: int = 2000
+    test_seed: int = 0
+    min_class_size: int | None = None
+    draws: int = 1
+    nested_in: int | None = None
+    fold: int = 0
+
+    ELSEWHERE = frozenset({"way", "shot", "queries", "episodes", "test_seed", "min_class_size", "fold"})
+
+    def __post_init__(self) -> None:
+        check_at_least(1, {"episodes": self.episodes, "draws": self.draws, "nested_in": self.nested_in})
+        check_at_least(0, {"test_seed": self.test_seed})
+
+
+@dataclass(frozen=True)
+class Training(Options):
+    """The items of a training and of the validation that chooses its checkpoint.
+
+    Attributes:
+        training_shot: K of training and validation episodes, which are 1-way.
+        training_items: "episodes", or "images": every training image with the labels of all base classes, for methods
+            that learn these.
+        augmentation: random changes of training images as PFENet's followers make them, with their factors of size
+            for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2).
+        batch_size: episodes of an optimiser step, over all processes.
+        micro_batch: episodes that a process takes at once; None takes all of its share. Gradients are summed until the
+            step's episodes are done.
+        fill_to: episodes of an epoch are repeated from its start until their number is a multiple of this, as PyTorch's
+            distributed sampler does for the authors' number of processes.
+        drop_last: whether the incomplete last step of an epoch is left out.
+        validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice
+            (the test classes themselves), "base" keeps them unseen, "held_out" are those that the data set keeps for
+            that (FSS-1000), "source" are all of the data set that is trained on in its test images; "images" is no
+            episodes, but every test image of that data set, with the labels of all base classes, for methods that
+            learn these.
+        validation_episodes: their number instead of the protocol's.
+        filter_novel: leave out training images that show a pixel of a novel class, as BAM does, or keep them, as PFENet
+            does, with novel classes as background; None does as the protocol (bam.md §8).
+        episode_streams: "independent" draws each training episode from the seed, the epoch and its number alone;
+            "official" draws them as VRP-SAM's program does with its 4 processes of 8 workers, in its order of one per
+            image (vrp-sam.md §9), which on COCO shows every episode four times.
+    """
+
+    training_shot: int = 1
+    training_items: Literal["episodes", "images"] = "episodes"
+    augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none"
+    batch_size: int = 27
+    micro_batch: int | None = None
+    fill_to: int = 1
+    drop_last: bool = False
+    validation: Validation = "novel"
+    validation_episodes: int | None = None
+    filter_novel: bool | None = None
+    episode_streams: EpisodeStreamChoice = "independent"
+
+    ELSEWHERE = frozenset({"batch_size", "micro_batch", "validation", "validation_episodes"})
+
+    def __post_init__(self) -> None:
+        counts = {"training_shot": self.training_shot, "batch_size": self.batch_size, "micro_batch": self.micro_batch}
+        check_at_least(1, {**counts, "fill_to": self.fill_to, "validation_episodes": self.validation_episodes})
+
+
+@dataclass(frozen=True)
+class Loading(Options):
+    """How files become batches. No score depends on it, and no identity holds it.
+
+    Attributes:
+        workers: loader processes.
+        eval_batch_size: evaluation episodes loaded at once.
+        cache_mib: memory for decoded images and label maps, shared equally by the workers of a loader.
+    """
+
+    workers: int = 2
+    eval_batch_size: int = 1
+    cache_mib: int = 1024
+
+    def __post_init__(self) -> None:
+        check_at_least(1, {"eval_batch_size": self.eval_batch_size})
+        check_at_least(0, {"workers": self.workers, "cache_mib": self.cache_mib})
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the memory for decoded files that each worker has."""
+        return self.cache_mib * 2**20 // max(self.workers, 1)

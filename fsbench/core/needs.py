@@ -1,0 +1,27 @@
+"""The needs of a method: what its data module brings beside images and masks."""
+
+from dataclasses import dataclass
+
+from fsbench.data.batch import Hint
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method needs of its data beside images and masks of one side. A data module obeys `DataModule.needs`.
+
+    Attributes:
+        hints: parts of `fsbench.data.batch.Hints` that the method reads; where an episode has none, as of one's own
+            images, it makes do without.
+        features: the method sees features of the frozen network and no images.
+        base_maps: `Segmenter.loss` reads the labels of all base classes of a query
+            (`fsbench.data.batch.Truth.base_maps`).
+        calibration: labelled episodes of base classes before the test, see `Method.calibrate`.
+        annotation_option: the method's own option, as the command line has it, for what it makes of the supports'
+            masks: boxes, points or others. Their annotation is then not for the test to choose.
+    """
+
+    hints: frozenset[Hint] = frozenset()
+    features: bool = False
+    base_maps: bool = False
+    calibration: bool = False
+    annotation_option: str | None = None

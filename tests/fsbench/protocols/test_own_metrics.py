@@ -1,0 +1,158 @@
+"""Metrics that a protocol brings: how they are summed, what is said of them, and which are refused."""
+
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fsbench.errors import SettingsError
+from fsbench.metrics.bootstrap import intervals, resampled_scores
+from fsbench.metrics.metric import Metric, Sum, class_mean
+from fsbench.metrics.paired import paired_differences
+from fsbench.metrics.scores import COMMON, INTERSECTION, TRUTH, MeanIoU
+from fsbench.protocols.conditions import NOT_STATED
+from fsbench.protocols.hsnet import HSNet
+from fsbench.protocols.registry import known_metrics, load_protocol, metric_named, metric_names, protocol_names
+from tests.fsbench.protocols.test_conditions import counted
+from tests.fsbench.runs import some_header
+
+CALLS = []
+
+
+def areas(table):
+    CALLS.append(table)
+    return table.by_class(table.column("pred") + table.column("gt"))
+
+
+AREAS = Sum("areas", areas)
+
+
+class Dice(Metric):
+    name = "Dice"
+    meaning = "twice the overlap / both areas"
+    sums = (INTERSECTION, AREAS, TRUTH)
+    atlas_metric = "class-pooled Dice"
+
+    def compute(self, totals, run):
+        return class_mean(2 * totals["intersection"] / np.maximum(totals["areas"], 1), totals, run)
+
+
+class DiceError(Dice):
+    name = "Dice-error"
+    higher_is_better = False
+    atlas_metric = ""
+
+    def compute(self, totals, run):
+        return 100 - super().compute(totals, run)
+
+
+@dataclass(frozen=True)
+class Own(HSNet):
+    metrics: ClassVar = (Dice(), DiceError(), *HSNet.metrics)
+    default_metrics: ClassVar = ("Dice", "mIoU")
+
+
+def own(kind: type[HSNet] = Own) -> HSNet:
+    return kind(**asdict(load_protocol("hsnet")))
+
+
+def test_every_sum_is_counted_once_and_weighed_as_the_others():
+    _, frame, entries = counted("hsnet", np.random.default_rng(0))
+    CALLS.clear()
+    statistics = own().statistics(frame, some_header(**entries))
+    assert len(CALLS) == 1
+    ways = frame.filter(pl.col("slot") > 0)
+
+    def dice(rows):
+        by_class = [rows.filter(pl.col("class_id") == number) for number in (1, 2, 3)]
+        return 100 * np.mean([2 * r["tp"].sum() / (r["pred"].sum() + r["gt"].sum()) for r in by_class])
+
+    scores = statistics.scores()
+    assert list(scores)[:3] == ["Dice", "Dice-error", "mIoU"]
+    assert scores["Dice"].item() == pytest.approx(dice(ways))
+    assert scores["Dice-error"].item() == pytest.approx(100 - dice(ways))
+    weights = np.random.default_rng(1).integers(1, 4, (1, 24))
+    names = sorted(set(frame["query"]))
+    times = zip(names, weights[0], strict=True)
+    drawn = pl.concat([ways.filter(pl.col("query") == name) for name, number in times for _ in range(number)])
+    assert statistics.scores(weights.astype(float))["Dice"].item() == pytest.approx(dice(drawn))
+    interval = intervals([statistics.only(["Dice"])], 200)["Dice"]
+    assert interval.low < scores["Dice"].item() < interval.high
+    assert statistics.only(["Dice"]).sums.keys() == {"intersection", "areas", "truth"}
+    assert (resampled_scores(statistics, 200)["Dice"] == resampled_scores(statistics.only(["Dice"]), 200)["Dice"]).all()
+    (same,) = paired_differences({"a": [statistics], "b": [statistics]}, [("a", "b")], 100)["Dice"]
+    assert same.p == 1 and same.difference.value == 0
+    part = (frame["class_id"] == 2).to_numpy()
+    found = own().subset_statistics(frame, part, some_header(**entries)).scores()
+    second = ways.filter(pl.col("class_id") == 2)
+    assert found["Dice"].item() == pytest.approx(200 * second["tp"].sum() / (second["pred"].sum() + second["gt"].sum()))
+    assert "FB-IoU" not in found  # some pairs have no background
+
+
+def test_the_atlas_has_the_words_of_the_metric_that_ranks():
+    stated = own().conditions("pascal")
+    assert (stated.metric, stated.fb_iou) == ("class-pooled Dice", "pooled")
+
+    class Silent(Own):
+        default_metrics: ClassVar = ("Dice-error", "mIoU")
+
+    class Alone(Own):
+        metrics: ClassVar = (DiceError(), Dice())
+        default_metrics: ClassVar = ("Dice-error",)
+
+    assert own(Silent).conditions("pascal").metric == NOT_STATED
+    assert own(Alone).conditions("pascal").fb_iou == "not computed"
+
+
+class Area(Metric):
+    name = "area"
+    meaning = "a sum that has the name of another"
+    sums = (Sum("areas", lambda table: table.by_class(table.column("pred"))),)
+
+    def compute(self, totals, run):
+        return totals["areas"].sum(-1)
+
+
+class Nameless(Metric):
+    sums = (AREAS,)
+
+    def compute(self, totals, run):
+        return totals["areas"].sum(-1)
+
+
+@pytest.mark.parametrize(
+    "metrics, default, said",
+    [
+        (("Dice", MeanIoU()), ("mIoU",), "metrics has 'Dice', expected objects of subclasses of Metric"),
+        ((Dice, MeanIoU()), ("mIoU",), "expected objects of subclasses of Metric"),
+        ((Dice(), Dice()), ("Dice",), "metrics has Dice twice"),
+        ((Dice(), Area()), ("Dice",), "Dice and area have different sums of the name areas"),
+        ((Dice(), MeanIoU()), ("Dise",), "default_metrics has 'Dise', which is not in metrics; did you mean 'Dice'?"),
+        ((Dice(),), (), "default_metrics is empty"),
+        ((Nameless(),), ("Dice",), "the metric Nameless has no name, meaning"),
+    ],
+)  # fmt: skip
+def test_metrics_that_are_none_are_refused(metrics, default, said):
+    class Wrong(HSNet):
+        pass
+
+    Wrong.metrics, Wrong.default_metrics = metrics, default
+    with pytest.raises(SettingsError) as raised:
+        own(Wrong).check_own_metrics()
+    assert said in str(raised.value)
+
+
+def test_a_name_is_one_metric_everywhere():
+    known = known_metrics()
+    assert list(known)[: len(COMMON)] == [metric.name for metric in COMMON]
+    for name in protocol_names():
+        for metric in load_protocol(name).metrics:
+            assert type(known[metric.name]) is type(metric) and metric.meaning
+    assert metric_names(" mIoU,AUROC, mIoU") == ["mIoU", "AUROC"]
+    assert metric_named("IFA-figure").name == "IFA-figure"
+    with pytest.raises(SettingsError, match="unknown metric 'mIou'; did you mean 'mIoU'"):
+        metric_names("AUROC,mIou")
+    with pytest.raises(SettingsError, match="no metric was named"):
+        metric_names(" , ")
