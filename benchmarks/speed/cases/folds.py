@@ -165,10 +165,10 @@ def cases(
     lists = sample_folder(lists, "--lists, a folder of official lists (<dataset>/val/fold<f>)", "official-lists/hsnet")
     with TemporaryDirectory() as drawn:
         composed = compose_method(method, dataset, weights="random")
-        data = composed.config.data.init_args
-        side, index = size or data.image_size, OfficialFold(lists, dataset, 0, Path(drawn))
+        data = composed.data_arguments
+        side, index = size or data["image_size"], OfficialFold(lists, dataset, 0, Path(drawn))
         evaluation = build_evaluation(
-            composed.build_method().to(device).eval(), data.protocol, index, side, shots, episodes
+            composed.build_method().to(device).eval(), data["protocol"], index, side, shots, episodes
         )
         encoded = f"{2 * shots * len(evaluation.fold)} -> {evaluation.encodings()} images encoded"
         what = f"{dataset} fold 0, 1-way {shots}-shot, {method}, {side} pixels, an episode; of the whole fold {encoded}"
