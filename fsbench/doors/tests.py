@@ -68,11 +68,12 @@ def load_test(
     >>> len(test), test[0].query.shape, int(test[0].supports[0][0].mask.max())
     (5, (128, 128, 3), 1)
     """
+    folders = [str(folder) for folder in lists]
     if manifest is not None:
-        return _from_manifest(Path(manifest).expanduser(), dataset, root, lists, image_size)
+        return _from_manifest(Path(manifest).expanduser(), dataset, root, folders, image_size)
     if dataset is None:
         raise SettingsError("load_test was given neither a data set nor a manifest; expected one, such as 'pascal'")
-    index = open_dataset(dataset, root, [str(folder) for folder in lists])
+    index = open_dataset(dataset, root, folders)
     task_name = task_of("data", dataset)
     rules = load_protocol(protocol or ("fort" if task_name == CLASSIFICATION else "fscs"))
     _check_same_task(rules, dataset, task_name)
@@ -84,19 +85,31 @@ def load_test(
         task = EpisodeTask(
             fold, ways, shot, setting, empty, episodes=episodes, skip_small_classes=drop_small, seed=seed, draws=draws
         )
-    return _checked(Test(rules.manifest(index, task), index, rules, image_size))
+    opened = _where(dataset, root, folders) | {
+        "way": task.way, "shot": shot, "draws": draws, "test_seed": seed, "episodes": episodes, "image_size": image_size,
+    }  # fmt: skip
+    if isinstance(index, SegmentationIndex):
+        opened |= {"protocol": rules.name, "setting": setting, "drop_small": drop_small, "empty_masks": empty}
+    return _checked(Test(rules.manifest(index, task), index, rules, image_size, opened))
+
+
+def _where(dataset: str, root: str | Path | None, lists: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a run that say where the data are."""
+    return {"dataset": dataset, "data_root": None if root is None else str(root), "lists": tuple(lists)}
 
 
 def _from_manifest(
-    file: Path, dataset: str | None, root: str | Path | None, lists: Sequence[str | Path], image_size: int | None
+    file: Path, dataset: str | None, root: str | Path | None, lists: Sequence[str], image_size: int | None
 ) -> Test:
     manifest = read_manifest(file)
     header = manifest.header
     rules = protocol_of(header)
-    index = rules.view(open_dataset(dataset or header.dataset, root, [str(folder) for folder in lists]))
+    name = dataset or header.dataset
+    index = rules.view(open_dataset(name, root, lists))
     if isinstance(index, SegmentationIndex):
         check_fits(manifest, index, str(file))
-    return _checked(Test(manifest, index, rules, image_size))
+    opened = _where(name, root, lists) | {"manifest": str(file), "image_size": image_size}
+    return _checked(Test(manifest, index, rules, image_size, opened))
 
 
 def _classification_task(

@@ -3,7 +3,7 @@
 Everything that evaluates shares it: a run of the suite, a function in Python, a file of masks from anywhere.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -135,6 +135,8 @@ class Test:
         protocol: the published test.
         image_size: side in pixels of the images that are answered; it decides the size of answers where the protocol
             counts pixels at that size, and None elsewhere.
+        opened: options of a run that make the same test, for methods of the suite by their names; empty where nobody
+            knows them.
     """
 
     __test__ = False  # no test of pytest's
@@ -143,6 +145,7 @@ class Test:
     index: Any
     protocol: Protocol
     image_size: int | None = None
+    opened: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:

@@ -1,0 +1,60 @@
+"""A method by its name that answers a test: built, trained if need be, and run as by `fsbench bench`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.request import Request, bench_options
+from fsbench.engine.experiment import build_experiment
+from fsbench.engine.run import run
+from fsbench.errors import SettingsError, did_you_mean
+from fsbench.protocols.test import Test
+from fsbench.records.record import Record
+
+OF_THE_TEST = {
+    "methods", "dataset", "folds", "runs", "way", "shot", "protocol", "manifest", "setting", "draws", "test_seed",
+    "data_root", "lists", "drop_small", "devices", "debug",
+}  # fmt: skip
+"""Options of a run that the test states, and those that only a command has."""
+
+
+def evaluate_named(method: str, test: Test, runs: str | Path, options: Mapping[str, Any]) -> Record:
+    """Run a method on a test that `load_test` opened.
+
+    Args:
+        method: a name of `fsbench list`, FILE.py:Class or FILE.yaml.
+        test: the test.
+        runs: folder of all runs.
+        options: of `fsbench bench`, such as `backbone`, `checkpoint`, `weights`, `seed`.
+
+    Returns:
+        The record, which is that of `fsbench bench` with these settings.
+
+    Raises:
+        SettingsError: an option is unknown, or the method's settings make another test.
+        FsbenchError: the run cannot be made.
+    """
+    opened = dict(test.opened)
+    if not opened:
+        raise SettingsError(f"{method} is run by the settings of a test; expected one that load_test opened")
+    known = [option.field for option in bench_options() if option.field not in OF_THE_TEST]
+    for name in options:
+        if name not in known:
+            raise SettingsError(
+                f"evaluate has no option {name} for a method by its name{did_you_mean(name, known)}; it has "
+                f"{', '.join(known)}"
+            )
+    fold = test.manifest.header.fold
+    settings = {name: opened.pop(name) for name in ("episodes", "empty_masks", "image_size") if name in opened}
+    extra = [f"--data.{name}={str(value).lower()}" for name, value in settings.items() if value is not None]
+    request = Request(methods=[method], folds=[fold], runs=str(runs), extra=extra, **opened, **options)
+    experiment = build_experiment(request.configuration(method, fold))
+    if experiment.data.manifest.sha256 != test.manifest.sha256:
+        raise SettingsError(
+            f"the settings of {method} make other episodes than the test's "
+            f"({experiment.data.manifest.sha256[:12]}… and {test.manifest.sha256[:12]}…); open the test with the same "
+            "settings, or give its manifest: load_test(manifest=…)"
+        )
+    record = run(experiment)
+    assert record is not None  # one process
+    return record
