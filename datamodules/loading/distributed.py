@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch.distributed
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler, Sampler
 
 from fsbench.data.step_division import StepDivision
 from fsbench.errors import SettingsError
@@ -99,10 +99,15 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         return step, ranks()[0] + turn * self.division.processes
 
 
-class ContiguousDistributedSampler(Sampler[int]):
-    """Each item exactly once over all ranks: rank r takes a contiguous share, without padding."""
+class ContiguousDistributedSampler(DistributedSampler[int]):
+    """Each item exactly once over all ranks: rank r takes a contiguous share, without padding.
+
+    It is one of PyTorch's kind, in whose place a Trainer puts no other.
+    """
 
     def __init__(self, length: int):
+        rank, world = ranks()
+        super().__init__(range(length), num_replicas=world, rank=rank, shuffle=False)
         self.length = length
 
     @property

@@ -138,6 +138,19 @@ class Method(EvaluatedByLightning):
         """Return the number of all parameters, frozen ones included, for episodes of `ways` ways."""
         return self.num_trainable_parameters(ways) + self.backbone.num_parameters
 
+    def check_data(self, data: Any) -> None:
+        if self.task != data.task:
+            raise SettingsError(
+                f"{self.registry_name} is a method of {self.task}, and the data module one of {data.task}; expected both "
+                "of one kind (see: fsbench list)"
+            )
+        if data.protocol.asks_base_classes and not self.segments_base_classes:
+            raise SettingsError(
+                f"the protocol {data.protocol.name} asks for base classes too, and {self.registry_name} labels those "
+                "that it has supports of; choose METHOD=diam, or bam with its base learner, or another protocol"
+            )
+        self.check_image_size(data.image_size)
+
     def check_image_size(self, size: int) -> None:
         """Raise SettingsError if the method cannot take square images of `size` pixels."""
         self.backbone.check_image_size(size)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, distributed
 
 from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.core.needs import Needs
 from fsbench.errors import SettingsError
 from fsbench.protocols.evaluation import count_answers
 from fsbench.records.counts import official_rows, to_frame
@@ -24,6 +25,7 @@ class EvaluatedByLightning(L.LightningModule):
     """A module that answers batches, and the steps and hooks by which a Trainer evaluates it."""
 
     registry_name: str
+    needs: Needs
 
     def answer_batch(self, batch: Any) -> list[Any]:
         """Return an answer to each episode of a batch that lacks its truth and is on the method's device."""
@@ -38,6 +40,17 @@ class EvaluatedByLightning(L.LightningModule):
 
     def end_test(self) -> None:
         """Leave nothing behind of the test's episodes."""
+
+    def setup(self, stage: str) -> None:
+        """Tell the data module of a Trainer by hand what the method needs; a run of the suite has told it."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is not None and not data.counts_validation_elsewhere:
+            self.check_data(data)
+            data.needs = self.needs
+
+    def check_data(self, data: "DataModule") -> None:
+        """Raise SettingsError for data that the method cannot take."""
+        raise NotImplementedError
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return self.on_device(batch)

@@ -78,7 +78,6 @@ class Experiment:
         self._check_task()
         self.data.needs = self.method.needs
         self.processes = self._count_processes()
-        self.method.check_image_size(self.data.image_size)
         self.method.nshot_strategy = self.options.nshot_strategy
         self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
         self._check_shots()
@@ -92,16 +91,7 @@ class Experiment:
 
     def _check_task(self) -> None:
         """Raise SettingsError unless method, data and kept features are made for the same task."""
-        if self.method.task != self.data.task:
-            raise SettingsError(
-                f"{self.options.name} is a method of {self.method.task}, and the data module one of "
-                f"{self.data.task}; expected both of one kind (see: fsbench list)"
-            )
-        if self.data.protocol.asks_base_classes and not self.method.segments_base_classes:
-            raise SettingsError(
-                f"the protocol {self.data.test_words[1]} asks for base classes too, and {self.options.name} labels "
-                "those that it has supports of; choose METHOD=diam, or bam with its base learner, or another protocol"
-            )
+        self.method.check_data(self.data)
         self._check_annotation()
         precision = str(self.trainer_settings["precision"])
         backbone = self.method.backbone

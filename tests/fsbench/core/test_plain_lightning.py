@@ -1,0 +1,119 @@
+"""A Trainer of Lightning by hand: fit, validate, test and predict log the scores that a run has, to the last bit."""
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.config.request import Request
+from fsbench.core.data_options import EpisodicTest, Loading, Training
+from fsbench.datamodules.datasets.demo import Demo
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.engine.experiment import build_experiment
+from fsbench.engine.run import run
+from fsbench.errors import SettingsError
+from fsbench.methods.emat import EMAT
+from fsbench.methods.prototype import Prototype
+
+FOLDER = "fsbench.datamodules.datasets.folder.Folder"
+
+
+def trainer(**options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    return L.Trainer(**{"enable_checkpointing": False, **quiet, **options})
+
+
+def blocks(folder, **test):
+    return EpisodicDataModule(
+        Folder(str(folder)),
+        EpisodicTest(way=2, episodes=8, **test),
+        Training(validation="base", validation_episodes=4, batch_size=4),
+        Loading(workers=0),
+        image_size=32,
+    )
+
+
+def prototype():
+    return Prototype(BackboneConfig("demo", "random:0"))
+
+
+def bench(method, folder, runs, *more, **options):
+    """The record of a run of the suite on `blocks`."""
+    extra = [
+        f"--data.dataset={FOLDER}", f"--data.dataset.root={folder}", "--data.image_size=32", "--data.episodes=8",
+        "--data.validation_episodes=4", "--data.workers=0", "--trainer.accelerator=cpu", "--data.batch_size=4",
+        "--trainer.enable_progress_bar=false", *more,
+    ]  # fmt: skip
+    request = Request(
+        [method], "demo", way=2, runs=str(runs), backbone="demo", weights="random:0", extra=extra, **options
+    )
+    return run(build_experiment(request.configuration(method, 0)))
+
+
+def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):
+    (found,) = trainer().test(prototype(), datamodule=blocks(blocks_folder), verbose=False)
+    record = bench("prototype", blocks_folder, tmp_path)
+    assert found == {f"test/{name}": value for name, value in record.run.scores.items()}
+    assert {"test/mIoU", "test/FB-IoU", "test/accuracy"} <= found.keys() and found["test/mIoU"] > 0
+
+
+def test_two_processes_log_the_scores_of_one(blocks_folder):
+    (expected,) = trainer().test(prototype(), datamodule=blocks(blocks_folder), verbose=False)
+    two = trainer(devices=2, strategy="ddp_fork")
+    (scores,) = two.test(prototype(), datamodule=blocks(blocks_folder), verbose=False)
+    assert scores == expected
+
+
+def test_predictions_are_what_a_run_keeps(blocks_folder, tmp_path):
+    from fsbench.records.predictions import read_predictions
+
+    record = bench("prototype", blocks_folder, tmp_path)
+    stored = read_predictions(record)
+    batches = trainer().predict(prototype(), datamodule=blocks(blocks_folder))
+    answers = [answer for batch in batches for answer in batch]
+    assert sorted(answer["episode"] for answer in answers) == list(range(8))
+    for answer in answers:
+        assert np.array_equal(answer["label_map"], stored.label_map(answer["episode"]))
+
+
+def test_a_training_by_hand_is_validated_and_its_checkpoint_is_taken_by_a_run(blocks_folder, tmp_path):
+    torch.manual_seed(0)
+    method, data = EMAT(BackboneConfig("demo", "random:0"), support_side=4), blocks(blocks_folder)
+    best = ModelCheckpoint(tmp_path, "best", monitor="val/mIoU", mode="max", save_weights_only=False)
+    fitting = trainer(max_epochs=1, limit_train_batches=2, enable_checkpointing=True, callbacks=[best])
+    fitting.fit(method, datamodule=data)
+    assert float(fitting.callback_metrics["val/mIoU"]) == float(best.best_model_score) >= 0
+    assert {"val/FB-IoU", "val/accuracy"} <= fitting.callback_metrics.keys()
+    (again,) = trainer().validate(method, datamodule=data, verbose=False)
+    assert again["val/mIoU"] == float(fitting.callback_metrics["val/mIoU"])
+    (tested,) = trainer().test(method, datamodule=data, verbose=False)
+    record = bench("emat", blocks_folder, tmp_path, "--model.support_side=4", checkpoint=str(tmp_path / "best.ckpt"))
+    assert record.run.scores == {name.removeprefix("test/"): value for name, value in tested.items()}
+    assert record.run.origin_of_weights.origin == "another run"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "without knowing its test; expected a data module"),
+        (
+            lambda folder: EpisodicDataModule(Folder(str(folder)), EpisodicTest(episodes=2), image_size=33),
+            "33",
+        ),
+    ],
+    ids=["no data module", "a size that the backbone does not take"],
+)
+def test_what_does_not_fit_is_said_in_a_line(blocks_folder, make, message):
+    data = make(blocks_folder)
+    given = {"datamodule": data} if data else {"dataloaders": blocks(blocks_folder).test_dataloader()}
+    with pytest.raises(SettingsError, match=message) as refused:
+        trainer().test(prototype(), verbose=False, **given)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_defaults_make_a_test(tmp_path):
+    data = EpisodicDataModule(Demo(root=str(tmp_path), train=40, val=40), image_size=128)
+    assert data.manifest.header.protocol == "fscs" and len(data.manifest.episodes) == 1000
