@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from fsbench import __version__
 from fsbench.config.limits import check_output_file, check_replaced
 from fsbench.errors import RecordError, SettingsError
 from fsbench.exchange.bundle import read_listing, write_bundle
@@ -12,6 +11,7 @@ from fsbench.records.card import CHOICES, read_card
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.record import find_distinct_records
 from fsbench.terminal import print_line
+from fsbench.version import __version__
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
