@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import Interval
 from fsbench.tables.blocks import Block, Row
+from fsbench.tables.compare import Comparison
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,3 +65,41 @@ def _parts(row: Row, by: str | None) -> Iterator[tuple[tuple[str, int, int], dic
     elif row.fold != "mean":  # classes differ from fold to fold
         for name, part in row.by_class.items():
             yield (name, part.episodes, part.pairs), part.scores
+
+
+def comparison_frame(comparison: Comparison) -> "pl.DataFrame":
+    """Return the lines of a comparison, a row each.
+
+    Returns:
+        Columns fold (a number, or "mean"), part ("all", an object size or a class), metric, first and second method and
+        their scores, difference (first minus second, in points) with low and high, the ends of its 95 % interval, p,
+        corrected (p after Holm's correction), significant, images, episodes, and needed (episodes a fold that a
+        difference of this size needs; null where none is enough).
+    """
+    # spared until it is needed
+    import polars as pl
+
+    lines = [
+        {
+            "fold": line.fold,
+            "part": line.part,
+            "metric": metric,
+            "first": line.difference.method,
+            "second": line.difference.other,
+            "first score": line.difference.scores[0],
+            "second score": line.difference.scores[1],
+            "difference": line.difference.difference.value,
+            "low": line.difference.difference.low,
+            "high": line.difference.difference.high,
+            "p": line.difference.p,
+            "corrected": line.corrected,
+            "significant": line.significant,
+            "images": line.images,
+            "episodes": line.episodes,
+            "needed": line.needed,
+        }
+        for by_metric in comparison.tables.values()
+        for metric, of_metric in by_metric.items()
+        for line in of_metric
+    ]
+    return pl.DataFrame(lines, schema_overrides={"needed": pl.Int64}, infer_schema_length=None)
