@@ -56,5 +56,5 @@ def track(items: Sized[Item], description: str, unit: str) -> Iterator[Item]:
     lines, is_terminal = ProgressLines(), sys.stderr is not None and sys.stderr.isatty()
     for number, item in enumerate(tqdm(items, desc=description, unit=unit, leave=False, disable=hides_bar())):
         if not is_terminal:
-            lines.say(f"{description}: {number} of {len(items)} {unit}s")
+            lines.say(f"{description}: {number} of {len(items)} {unit}{'es' if unit.endswith('ch') else 's'}")
         yield item

@@ -63,7 +63,7 @@ class Pages:
             for rows in groups_by_card(self.rows).values()
         ]
         choices = {name: sorted({filter_values(row)[name] for row in self.rows}) for name in FILTERS}
-        choices["trials"].sort(key=int)
+        choices["trials"].sort(key=lambda number: (not number.isdecimal(), len(number), number))
         self._write(
             "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices, most=MOST_TESTED,
             datasets=sorted({str(test.header.dataset) for test in self.tests}),
@@ -106,9 +106,8 @@ def filter_values(row: Row) -> dict[str, str]:
     card = row.card
     values = {
         "backbone": row.backbone, "year": row.year, "novel": card.novel_pixels,
-        "supervision": ", ".join(sorted(card.supervision)), "saw": card.backbone_saw_test_images,
-        "choice": card.checkpoint_choice, "pretrained": card.backbone_data, "trials": str(card.trials),
-        "classes": str(card.saw_test_classes),
+        "supervision": card.supervision, "saw": card.backbone_saw_test_images, "choice": card.checkpoint_choice,
+        "pretrained": card.backbone_data, "trials": card.trials, "classes": card.saw_test_classes,
     }  # fmt: skip
     return {name: escape(value) for name, value in values.items()}
 

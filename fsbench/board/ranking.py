@@ -24,7 +24,9 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
     for row in rows:
         groups.setdefault(tuple(row.card.conditions.values()), []).append(row)
     pixels = ALLOWED["novel_pixels"]  # from none to labelled ones
-    order = sorted(groups, key=lambda values: (pixels.index(values[CONDITIONS.index("novel_pixels")]), values))
+    place = CONDITIONS.index("novel_pixels")
+    words = {values: values[place] for values in groups}
+    order = sorted(groups, key=lambda v: (pixels.index(words[v]) if words[v] in pixels else len(pixels), v))
     return {values: groups[values] for values in order}
 
 

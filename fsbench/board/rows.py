@@ -11,10 +11,11 @@ from fsbench.board.results import RunResult, mean_scores, score_names
 from fsbench.episodes.header import Header
 from fsbench.files import fingerprint
 from fsbench.metrics.bootstrap import Interval
-from fsbench.records.card import Card, card_of_runs
+from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
 from fsbench.records.description import notes
 from fsbench.records.grouping import fold_of, group_key, variants
 from fsbench.records.record import Record
+from fsbench.weights.table import backbone_data
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Row:
 
     Attributes:
         label: the method, and what tells it from its variants in the same bundle.
+        method: its name, by which the bundle has its card.
         backbone, weights: names.
         cells: by the id of the test.
         equals: lines about rows of other bundles that have the same counts under another name or card.
@@ -126,6 +128,7 @@ class Row:
     """
 
     label: str
+    method: str
     backbone: str
     weights: str
     bundle: VerifiedBundle
@@ -137,7 +140,7 @@ class Row:
     def id(self) -> str:
         """Hash of the runs and the card: the same wherever the bundle lies and whatever it is called."""
         keys = sorted(key for cell in self.cells.values() for key in cell.keys)
-        return fingerprint([self.label, keys, self.bundle.listing.card.model_dump(mode="json")])[:12]
+        return fingerprint([self.label, keys, self.own_card.model_dump(mode="json")])[:12]
 
     @property
     def hand_ins(self) -> list[HandIn]:
@@ -145,9 +148,15 @@ class Row:
         return sorted({self.bundle.hand_in, *self.bundle.copies, *self.copies})
 
     @property
-    def card(self) -> Card:
-        """The bundle's card, as it holds for these runs."""
-        return card_of_runs(self.bundle.listing.card, self.records)
+    def own_card(self) -> Card:
+        """The method's card, as the bundle states it."""
+        return self.bundle.listing.card_of(self.method)
+
+    @cached_property
+    def card(self) -> StatedCard:
+        """The method's card, as it holds for these runs: proved by their records, stated or unknown."""
+        known = backbone_data().get(self.backbone, "")
+        return merge_cards([resolve_card(self.own_card.stated, record, known) for record in self.records])
 
     @property
     def records(self) -> list[Record]:
@@ -211,7 +220,7 @@ def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[R
     groups: dict[tuple[Any, ...], list[RunResult]] = {}
     for run in bundle.runs.values():
         groups.setdefault(group_key(run.record), []).append(run)
-    rows: dict[tuple[str, str, str], Row] = {}
+    rows: dict[tuple[str, str, str, str], Row] = {}
     for group in groups.values():
         by_id = {run.record.run.id: run for run in group}
         for label, records in variants([run.record for run in group]).items():
@@ -219,7 +228,7 @@ def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[R
             tests.setdefault(test.id, test)
             backbone = records[0].run.identity.backbone
             folds = {fold_of(record): by_id[record.run.id] for record in records}
-            key = (label, backbone.name, backbone.weights)
+            key = (label, records[0].run.identity.method.name, backbone.name, backbone.weights)
             while key in rows and test.id in rows[key].cells:  # other episodes of the same test
                 key = (f"{key[0]} (test seed {records[0].header.seed})", *key[1:])
             rows.setdefault(key, Row(*key, bundle, {})).cells[test.id] = Cell(test, folds)
@@ -261,9 +270,9 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
 
 
 def _differing(row: Row, other: Row) -> str:
-    """Return in what the cards of two rows' bundles differ, in words; "" of equal cards."""
-    theirs = other.bundle.listing.card
-    names = [name for name, value in row.bundle.listing.card if getattr(theirs, name) != value]
+    """Return in what the cards of two rows differ, in words; "" of equal cards."""
+    theirs = other.own_card
+    names = [name for name, value in row.own_card if getattr(theirs, name) != value]
     return ", ".join(names).replace("_", " ")
 
 

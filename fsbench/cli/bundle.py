@@ -1,15 +1,17 @@
 """`fsbench bundle`: results in one file that others can check."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.config.limits import check_output_file, check_replaced
 from fsbench.errors import RecordError, SettingsError
 from fsbench.exchange.bundle import read_listing, write_bundle
-from fsbench.files import write_text
-from fsbench.records.card import CHOICES, read_card
+from fsbench.exchange.cards import new_cards, read_cards
+from fsbench.files import make_folder, write_text
+from fsbench.records.card import CHOICES
 from fsbench.records.predictions import FILE as PREDICTIONS
-from fsbench.records.record import find_distinct_records
+from fsbench.records.record import Record, find_distinct_records
 from fsbench.terminal import print_line
 from fsbench.version import __version__
 
@@ -17,9 +19,15 @@ from fsbench.version import __version__
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", type=Path, help="folders of runs")
     parser.add_argument("-o", "--out", type=Path, help="file to write, such as results.fsb")
-    parser.add_argument("--card", type=Path, help="YAML file: what a reader must know before these are ranked")
+    parser.add_argument(
+        "--card", action="append", default=[], metavar="[METHOD=]FILE",
+        help="YAML file: what a reader must know before a method is ranked; one for each method, or a folder of them",
+    )  # fmt: skip
     parser.add_argument("--licence", default="CC-BY-4.0", help="of the results (default: CC-BY-4.0)")
-    parser.add_argument("--new-card", type=Path, metavar="FILE", help="write a card to fill in, and nothing else")
+    parser.add_argument(
+        "--new-card", type=Path, metavar="FILE",
+        help="write a card to fill in, and nothing else; with RUNS of several methods a folder with a card for each",
+    )  # fmt: skip
     parser.add_argument(
         "--predictions", action="store_true", help="with the predictions that the runs kept (default: without)"
     )
@@ -28,12 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     if options.new_card is not None:
-        check_output_file(options.new_card, "--new-card")
-        if options.new_card.exists():
-            raise SettingsError(f"{options.new_card} is there already; expected a new file; choose another name")
-        write_text(options.new_card, CHOICES)
-        print_line(f"fill it in, then: fsbench bundle RUNS --card {options.new_card} -o results.fsb")
-        return 0
+        return _write_new_card(options.new_card, _find_records(options.runs) if options.runs else [])
     needed = {"runs": options.runs, "--card": options.card, "-o": options.out}
     missing = [name for name, value in needed.items() if not value]
     if missing:
@@ -45,13 +48,35 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     check_replaced(options.out, "-o", "bundle", read_listing)
     if not 0 < len(options.licence) <= 200 or not options.licence.isprintable():
         raise SettingsError("--licence is empty, longer than 200 characters or no text, expected a name like CC-BY-4.0")
-    card = read_card(options.card)
-    records = find_distinct_records(options.runs)
-    if not records:
-        raise RecordError(f"no finished run in {', '.join(map(str, options.runs))}; make one with: make bench")
+    records = _find_records(options.runs)
+    cards = read_cards(options.card, sorted({record.run.identity.method.name for record in records}))
     made_by = f"fsbench {__version__}"
-    names = write_bundle(records, card, options.licence, made_by, options.out, options.predictions)
+    names = write_bundle(records, cards, options.licence, made_by, options.out, options.predictions)
     kept = sum((record.path / PREDICTIONS).is_file() for record in records) if options.predictions else 0
     holds = f"{len(names)} runs, {kept or 'none'} with predictions"
     print_line(f"{options.out}: {holds}; check it with: fsbench verify {options.out}")
+    return 0
+
+
+def _find_records(folders: Sequence[Path]) -> list[Record]:
+    records = find_distinct_records(folders)
+    if not records:
+        raise RecordError(f"no finished run in {', '.join(map(str, folders))}; make one with: make bench")
+    return records
+
+
+def _write_new_card(place: Path, records: Sequence[Record]) -> int:
+    """Write a card to fill in, or of several methods a folder with one for each."""
+    check_output_file(place, "--new-card")
+    if place.exists():
+        raise SettingsError(f"{place} is there already; expected a new file; choose another name")
+    cards = new_cards(records)
+    if len(cards) > 1:
+        make_folder(place)
+        for name, text in cards.items():
+            write_text(place / name, text)
+    else:
+        write_text(place, next(iter(cards.values()), CHOICES))
+    words = "them" if len(cards) > 1 else "it"
+    print_line(f"fill {words} in, then: fsbench bundle RUNS --card {place} -o results.fsb")
     return 0

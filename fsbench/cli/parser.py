@@ -125,7 +125,9 @@ def set_verbosity(options: argparse.Namespace) -> None:
 def add_rank_all(parser: argparse.ArgumentParser) -> None:
     """Add the option that ranks rows of different cards together, see `fsbench.records.card.ranking_groups`."""
     parser.add_argument(
-        "--rank-all", action="store_true", help="rank rows together that were told different things, with their marks"
+        "--rank-all",
+        action="store_true",
+        help="rank rows together that were told different things, or were handed in, with their marks",
     )
 
 

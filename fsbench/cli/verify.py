@@ -33,7 +33,9 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         repetition = Repetition(options.predict, options.seed, settings, options.ckpt)
     listing, findings = verify(options.bundle, repetition)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
-    print_block("\n".join(align(listing.card.as_rows(), rule=False)))
+    for method, card in listing.named_cards.items():
+        print_line(f"card of {method}, as stated")
+        print_block("\n".join(align(card.as_rows(), rule=False)))
     for run in (None, *listing.runs):
         print_line(run or "the file")
         for finding in findings:

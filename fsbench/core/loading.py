@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsbench.data.annotations import SupportAnnotation
+from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
 from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
@@ -248,17 +248,16 @@ def support_labels(
     Returns:
         Labels (S, S) uint8: 1 on what is labelled as the way's class, 255 void.
     """
+    draws = config.annotation in WEAK
     told = []
     for way, (number, names) in enumerate(zip(episode.classes, episode.supports, strict=True)):
         # anew for each way, so that a support is drawn alike whatever the other ways and the later shots are
-        streams = AnnotationStreams.of_episode(config.annotation_seed, episode.index)
+        streams = AnnotationStreams.of_episode(config.annotation_seed, episode.index) if draws else None
         labels = [_support_label(index, name, number, label_map(name), config, streams) for name in names]
-        told.append(
-            [
-                keep_share(label, config.kept_support, (episode.index, way, shot, config.annotation_seed))
-                for shot, label in enumerate(labels)
-            ]
-        )
+        if config.kept_support < 1:
+            seeds = [(episode.index, way, shot, config.annotation_seed) for shot in range(len(labels))]
+            labels = [keep_share(label, config.kept_support, seed) for label, seed in zip(labels, seeds, strict=True)]
+        told.append(labels)
     return told
 
 
@@ -268,7 +267,7 @@ def _support_label(
     number: int,
     labels: np.ndarray,
     config: LoadingConfig,
-    streams: AnnotationStreams,
+    streams: AnnotationStreams | None,
 ) -> np.ndarray:
     """Return the label (S, S) uint8 of class `number` in support `name`, whose label map is `labels` (H, W).
 
@@ -279,6 +278,8 @@ def _support_label(
     if kind == "bbox":
         own = bounding_boxes(own)
     seen = np.asarray(resize_labels(own, side, side))
+    if streams is None or kind == "bbox":
+        return seen
     if kind == "box" or kind == "point" or kind == "scribble":
         drawn = draw_label(seen, kind, streams)
     elif kind == "instance-box":

@@ -91,6 +91,9 @@ class Method(EvaluatedByLightning):
         """Return an answer to each episode of a batch that lacks its truth and is on the method's device."""
         raise NotImplementedError
 
+    def on_device(self, batch: Any) -> Any:
+        return batch.to(self.device, non_blocking=True)
+
     @property
     def predicts_presence(self) -> bool:
         """False for methods that only segment: presence then follows from the mask."""

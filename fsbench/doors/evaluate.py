@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.doors.records import Answered, check_runs_name, record_answers
+from fsbench.config.limits import check_name
+from fsbench.doors.records import Answered, record_answers
 from fsbench.doors.results import Result
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint, locked, make_folder
@@ -67,7 +68,7 @@ def evaluate(
 
         return Result(evaluate_named(model, test, runs, options), test)
     chosen = name or _own_name(model)
-    check_runs_name(chosen)
+    check_name(chosen, "name")
     if hasattr(model, "answer_batch"):
         from fsbench.doors.methods import answer_by_method  # with torch
 
@@ -106,7 +107,7 @@ class Parts:
 
 def _evaluate(parts: Parts, name: str, runs: Path, card: Path | None, resume: bool, progress: bool) -> Any:
     test = parts.test
-    digits = fingerprint([name, test.manifest.sha256, test.files_sha256, test.image_size])
+    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size])
     work = make_folder(runs) / f".{name}-{digits[:10]}.answers"
     taken = f"another process evaluates {name} on this test; wait for it, or give another name"
     keep: Callable[[int], Keep] | None = (lambda _: "masks") if test.protocol.has_masks else None

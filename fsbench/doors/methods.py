@@ -1,8 +1,8 @@
 """A method of the suite as an object that answers a test: with the suite's loader, on one device."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,9 +10,87 @@ from torch.utils.data import DataLoader, Dataset
 
 from fsbench.core.evaluation import answering
 from fsbench.core.loading import LoadingConfig, load_item
-from fsbench.core.method import Method
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import collate
+from fsbench.data.batch import EpisodeBatch
 from fsbench.doors.evaluate import Parts
-from fsbench.errors import SettingsError
+from fsbench.episodes.episode import Episode
+from fsbench.episodes.evaluation_order import evaluation_order
+from fsbench.errors import SettingsError, did_you_mean
+from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
+
+OPTIONS = ("image_size", "workers", "device")
+
+
+def answer_by_method(method: Any, test: Test, **options: Any) -> Parts:
+    """Return the parts of a test that a method's object answers.
+
+    Args:
+        method: a `Segmenter`, with the weights that it is to answer with.
+        test: the test.
+        **options: `image_size`, side of the images that the method sees, needed unless the test states it; `workers`,
+            processes that load; `device`, "cpu" or "cuda", that of the method unless given.
+
+    Raises:
+        SettingsError: the method cannot answer this test, or an option is unknown.
+    """
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise SettingsError(f"evaluate has no option {unknown[0]} for a method{did_you_mean(unknown[0], OPTIONS)}")
+    if not isinstance(method, Segmenter):
+        raise SettingsError(
+            f"{type(method).__name__} is no Segmenter; expected one, a function of an episode, or the name of a method"
+        )
+    side = options.get("image_size", test.image_size)
+    if side is None:
+        raise SettingsError(
+            f"evaluate was given no image_size, the side of the images that {method.registry_name} sees; give it, e.g. "
+            f"evaluate(method, test, image_size=400)"
+        )
+    _check(method, test, side)
+    if "device" in options:
+        method.to(torch.device(options["device"]))
+    counted = replace(test, image_size=side) if test.protocol.counts_at_input_size() else test
+    ways, workers = test.manifest.header.way, options.get("workers", 0)
+    return Parts(
+        counted,
+        partial(answering, method),
+        partial(_batches, method, counted, side, workers),
+        test.protocol,
+        (method.num_trainable_parameters(ways), method.num_parameters(ways)),
+    )
+
+
+def _check(method: Segmenter, test: Test, side: int) -> None:
+    """Raise SettingsError unless the method can answer the test."""
+    if not isinstance(test.protocol, Segmentation):
+        raise SettingsError(f"{method.registry_name} segments, and the test is one of {test.protocol.task}")
+    if test.protocol.asks_base_classes and not method.segments_base_classes:
+        raise SettingsError(
+            f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those that "
+            "it has supports of"
+        )
+    method.check_image_size(side)
+    method.check_shots(test.manifest.header.shot, None)
+
+
+class _Items(Dataset[EpisodeBatch]):
+    """Some episodes of a test, loaded as the protocol says."""
+
+    def __init__(self, method: Segmenter, test: Test, side: int, episodes: Sequence[Episode]):
+        assert isinstance(test.protocol, Segmentation)
+        self.protocol, self.index, self.episodes = test.protocol, test.index, episodes
+        self.config = LoadingConfig(side, test.protocol.geometry, hints=frozenset(method.asks_for))
+        self.files = self.config.files(test.index)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, place: int) -> EpisodeBatch:
+        return load_item(self.protocol, self.index, self.episodes[place], self.config, self.files)
+
+
+def _batches(method: Segmenter, test: Test, side: int, workers: int, numbers: Sequence[int]) -> DataLoader[Any]:
+    """Return the loader of some episodes, in an order that encodes few images twice."""
+    chosen = [test.manifest.episodes[test.places[number]] for number in numbers]
+    return DataLoader(_Items(method, test, side, evaluation_order(chosen)), batch_size=None, num_workers=workers)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fsbench.config.limits import check_name
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.metrics.confusion import FAILED
@@ -87,11 +86,6 @@ class Answered:
     seconds: float | None = None
     parameters: tuple[int, int] | None = None
     card: Path | None = None
-
-
-def check_runs_name(name: str) -> None:
-    """Raise SettingsError for a name that no folder of a run may have."""
-    check_name(name, "name")
 
 
 def record_answers(answered: Answered, runs: str | Path) -> Record:

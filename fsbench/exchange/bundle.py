@@ -1,8 +1,8 @@
 """A bundle: finished runs in one file (zip), without images and weights, to be checked by whoever gets it.
 
 It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, where
-asked for predictions.parquet, and `bundle.json`: the format, a card, the licence of the results, and the sha256 of
-every file. Of the absolute paths in config.yaml only the last part is kept.
+asked for predictions.parquet, and `bundle.json`: the format, a card of each method, the licence of the results, and the
+sha256 of every file. Of the absolute paths in config.yaml only the last part is kept.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -20,15 +20,16 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.errors import RecordError
+from fsbench.errors import RecordError, SettingsError
 from fsbench.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.files.archives import open_zip
 from fsbench.files.opening import LIMITS, MIB, in_units
 from fsbench.files.validation import first_problem
-from fsbench.records.card import Card
+from fsbench.records.card import Card, contradictions
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
+from fsbench.records.run import Name
 
 LISTING = "bundle.json"
 FILES = {
@@ -49,25 +50,54 @@ _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Listing(BaseModel):
-    """Content of bundle.json; `runs` has the hashes of each run's files by name."""
+    """Content of bundle.json.
+
+    Attributes:
+        format: 1 of earlier versions, which had one card for all methods; 2 with a card for each method.
+        made_by: name and version of the program.
+        licence: of the results.
+        card: of all methods, in format 1.
+        cards: name of a method -> its card, in format 2.
+        runs: name of a run -> its files -> their hashes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1]
+    format: Literal[1, 2]
     made_by: Annotated[str, Field(max_length=100)]
     licence: Annotated[str, Field(min_length=1, max_length=200)]
-    card: Card
+    card: Card | None = None
+    cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)] | None = None
     runs: Annotated[dict[str, dict[str, _Hash]], Field(min_length=1, max_length=MOST_RUNS)]
+
+    @property
+    def named_cards(self) -> dict[str, Card]:
+        """The cards by the methods that they are of, in words."""
+        return self.cards or ({} if self.card is None else {"all methods": self.card})
+
+    def card_of(self, method: str) -> Card:
+        """Return the card of a method. Raises RecordError where the bundle has none."""
+        card = self.card if self.cards is None else self.cards.get(method)
+        if card is None:
+            raise RecordError(
+                f"the bundle has no card of {method}; expected one of each method; bundle its runs again with one"
+            )
+        return card
 
 
 def write_bundle(
-    records: Sequence[Record], card: Card, licence: str, made_by: str, out: Path, predictions: bool = False
+    records: Sequence[Record],
+    cards: Mapping[str, Card],
+    licence: str,
+    made_by: str,
+    out: Path,
+    predictions: bool = False,
 ) -> list[str]:
-    """Write finished runs to a bundle. Equal runs, card and licence give equal files.
+    """Write finished runs to a bundle. Equal runs, cards and licence give equal files.
 
     Args:
         records: finished runs.
-        card: holds for all of them.
+        cards: name of a method -> its card, for each method of the runs and no other.
         licence: of the results, an SPDX name such as CC-BY-4.0.
         made_by: name and version of the program.
         out: file to write.
@@ -79,7 +109,9 @@ def write_bundle(
     Raises:
         RecordError: a run is damaged, or its predictions are where they are asked for; one of its files is a link, by
             which a folder of somebody else's would hand out a file of this machine; or two have the same id.
+        SettingsError: a method has no card, a card no method, or a card contradicts a record.
     """
+    _check_cards(records, cards)
     contents: dict[str, dict[str, bytes]] = {}
     for record in sorted(records, key=lambda record: record.run.id):
         name = record.run.id
@@ -107,13 +139,29 @@ def write_bundle(
         name: {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
         for name, files in contents.items()
     }
-    listing = Listing(format=1, made_by=made_by, licence=licence, card=card, runs=hashes)
+    listing = Listing(format=2, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=hashes)
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
         for name, files in contents.items():
             for file, content in files.items():
                 _add(archive, f"{name}/{file}", content)
     return list(contents)
+
+
+def _check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
+    methods = {record.run.identity.method.name for record in records}
+    if methods != cards.keys():
+        lacking = ", ".join(sorted(methods - cards.keys()))
+        found = f"no card of {lacking}" if lacking else f"a card of {', '.join(sorted(cards.keys() - methods))}"
+        raise SettingsError(
+            f"there is {found}; expected one of each method of the runs ({', '.join(sorted(methods))}): "
+            "--card METHOD=FILE for each"
+        )
+    lines = [
+        line for record in records for line in contradictions(cards[record.run.identity.method.name].stated, record)
+    ]
+    if lines:
+        raise SettingsError(lines[0] + f" (and {len(lines) - 1} more)" * (len(lines) > 1))
 
 
 def _without_folders(values: Any) -> Any:
@@ -232,6 +280,9 @@ def _parse_listing(content: bytes) -> Listing:
         listing = Listing.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise ValueError(f"{LISTING}: {first_problem(error, values)}") from None
+    if (listing.card is None, listing.cards is None) != (listing.format == 2, listing.format == 1):
+        expected = "card" if listing.format == 1 else "cards"
+        raise ValueError(f"{LISTING} has other entries than format {listing.format}; expected {expected}")
     wrong = [name for name in listing.runs if not _ID.fullmatch(name)]
     if wrong:
         raise ValueError(f"{LISTING} has a run named {wrong[0][:200]!a}")

@@ -14,8 +14,10 @@ from fsbench.episodes.manifest import read_manifest
 from fsbench.errors import FsbenchError, RecordError, describe
 from fsbench.exchange.bundle import Listing, unpack
 from fsbench.paths import BENCHMARKS
+from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record
+from fsbench.records.run import UNTRAINED
 
 Status = Literal["ok", "failed", "not checked"]
 
@@ -67,11 +69,11 @@ def verify_unpacked(folder: Path, listing: Listing, repetition: Repetition | Non
     """Verify the runs of a bundle that `unpacked` has put into `folder`; the arguments are as of `verify`."""
     findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
     for name in listing.runs:
-        findings += _verify_run(name, folder / name, repetition)
+        findings += _verify_run(name, folder / name, listing, repetition)
     return findings
 
 
-def _verify_run(name: str, folder: Path, repetition: Repetition | None) -> Iterator[Finding]:
+def _verify_run(name: str, folder: Path, listing: Listing, repetition: Repetition | None) -> Iterator[Finding]:
     try:
         record = read_record(folder)
         assert record is not None
@@ -87,6 +89,7 @@ def _verify_run(name: str, folder: Path, repetition: Repetition | None) -> Itera
         yield _scores(name, record)
         yield _protocol(name, record)
         yield _episodes(name, record)
+        yield from _card(name, record, listing)
         yield from _stored_predictions(name, record)
     except FsbenchError as error:
         yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
@@ -129,6 +132,33 @@ def _episodes(name: str, record: Record) -> Finding:
     return Finding(name, "not checked", f"no official episodes of this test come along; its image lists: {lists}")
 
 
+def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
+    """Hold the card of a run's method against the record, and the record's words on training against its settings."""
+    settings = record.run.identity.training or {}
+    if record.run.origin_of_weights.origin == UNTRAINED and settings.keys() & {"max_epochs", "checkpoint_sha256"}:
+        what = "run.json says that nothing was trained, and its settings have a training: it was changed after the run"
+        yield Finding(name, "failed", what)
+        return
+    answers = None if record.run.handed_in is None else record.run.handed_in.answers_sha256
+    if answers != record.run.identity.answers_sha256:
+        what = "run.json and its settings differ in which answers were handed in, if any: it was changed after the run"
+        yield Finding(name, "failed", what)
+        return
+    stated = listing.card_of(record.run.identity.method.name).stated
+    lines = contradictions(stated, record)
+    for line in lines:
+        yield Finding(name, "failed", line)
+    if lines:
+        return
+    card = resolve_card(stated, record)
+    by_kind: dict[str, list[str]] = {"follow from the record": [], "stated": [], "unknown": []}
+    for entry in ENTRIES:
+        kind = "stated" if entry in card.stated else "follow from the record"
+        by_kind["unknown" if getattr(card, entry) == UNKNOWN else kind].append(entry.replace("_", " "))
+    words = "; ".join(f"{kind}: {', '.join(entries)}" for kind, entries in by_kind.items() if entries)
+    yield Finding(name, "ok", f"the card does not contradict the record ({words})")
+
+
 def _stored_predictions(name: str, record: Record) -> Iterator[Finding]:
     """Hold stored predictions against the counts; nothing of a run that kept none."""
     stored = read_predictions(record)
@@ -153,6 +183,9 @@ def _official_episodes() -> list[tuple[str, str, Header]]:
 
 def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:
     """Predict a random sample of the episodes again."""
+    if record.run.handed_in is not None:
+        what = "how the predictions were made: they were handed in and counted here; the method was not run"
+        return Finding(name, "not checked", what)
     if repetition is None:
         return Finding(name, "not checked", "predictions; repeat some with --predict 20 where data and weights are")
     if not record.protocol.has_masks:

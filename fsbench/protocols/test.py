@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.data.dataset import ClassificationIndex
-from fsbench.data.file_digests import content_digests, contents_sha256
+from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
 from fsbench.data.image_io import read_view
 from fsbench.data.label_maps import Box, way_labels
 from fsbench.episodes.episode import ClassificationEpisode, Episode
@@ -194,9 +194,21 @@ class Test:
     def files_sha256(self) -> str:
         """Hash of the contents of the files that the episodes are made of: exchanged files make another test."""
         if isinstance(self.index, ClassificationIndex):
-            files = [self.index.image_path(name) for of_class in self.index.images for name in of_class]
-            return fingerprint([self.index.sha256, content_digests(files)])
+            return fingerprint([self.index.sha256, content_digests(self.files)])
         return contents_sha256(self.index, self.manifest.image_names)
+
+    @property
+    def files_state(self) -> str:
+        """Hash of the sizes and times of these files, for work that goes on where it was interrupted: none is read."""
+        return states_sha256(self.files)
+
+    @property
+    def files(self) -> list[Path]:
+        """Images and label maps that the episodes are made of; of classification all images of the data set."""
+        if isinstance(self.index, ClassificationIndex):
+            return [self.index.image_path(name) for of_class in self.index.images for name in of_class]
+        names = self.manifest.image_names
+        return [*map(self.index.image_path, names), *map(self.index.label_file, names)]
 
     def truth(self, number: int) -> Any:
         """Return what answers to episode `number` are counted against; reads the query's label map.

@@ -1,14 +1,16 @@
-"""The card of a result: what decides whether two rows may be ranked together, as far as a record or its folder tells.
+"""The card of a method: what decides whether its rows may be ranked beside others, and who says so.
 
-A bundle asks for a whole card. A run on this machine has what follows from its record; a file `card.yaml` in its
-folder, or in the folder of runs, states the rest. An unpacked bundle has its card in `bundle.json`.
+An entry is proved by a run's record, or stated by somebody, or unknown. A record that was made here proves most
+entries; one whose predictions were handed in proves none. What is stated comes from the card that a bundle has for each
+method (`bundle.json`), or from a file `card.yaml` beside a run or in the folder of runs. `contradictions` decides
+whether a card fits a record, and `resolve_card` puts the two together.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,7 +31,10 @@ from fsbench.records.run import (
 )
 
 FILE, BUNDLE = "card.yaml", "bundle.json"
-NOT_STATED = "not stated"
+UNKNOWN: Final = "unknown"
+"""Word for an entry that no record proves and nobody stated."""
+NOTHING_TRAINED = "nothing trained"
+RANDOM_WEIGHTS = "none: random weights"
 
 CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice", "saw_test_classes")
 """Entries that rows must share to be ranked together; see `ranking_groups`."""
@@ -51,7 +56,7 @@ def _check_entry(text: str) -> str:
 
 
 class Card(BaseModel):
-    """A whole card, as a bundle has it.
+    """The entries that somebody states of a method; one that is left out, or `unknown`, is not stated.
 
     Attributes:
         novel_pixels: whether the training saw pixels of the test's classes: not at all, without their labels (as
@@ -61,36 +66,41 @@ class Card(BaseModel):
         backbone_saw_test_images: whether that data holds images of the test.
         trials: number of trainings or settings that were tried on the way to this result, itself included.
         checkpoint_choice: how the checkpoint was chosen.
-        saw_test_classes: whether networks that the method comes with were trained with labels of the test's classes;
-            None: as its records tell.
+        saw_test_classes: whether networks that the method comes with were trained with labels of the test's classes.
         bibtex: the paper's entry, for those who cite the result; None where there is none.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    novel_pixels: Literal["no", "unlabelled", "labelled", "unknown"]
-    supervision: tuple[Supervision, ...] = Field(min_length=1)
-    backbone_data: Words
-    backbone_saw_test_images: KnownOrNot
-    trials: Annotated[int, Field(ge=1, le=10**6)]
-    checkpoint_choice: Literal["nothing trained", "last", "base classes", "novel classes", "released", "unknown"]
+    novel_pixels: Literal["no", "unlabelled", "labelled", "unknown"] = UNKNOWN
+    supervision: Annotated[tuple[Supervision, ...], Field(min_length=1)] | None = None
+    backbone_data: Words | None = None
+    backbone_saw_test_images: KnownOrNot = UNKNOWN
+    trials: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    checkpoint_choice: Literal["nothing trained", "last", "base classes", "novel classes", "released", "unknown"] = (
+        UNKNOWN
+    )
     saw_test_classes: KnownOrNot | None = None
     bibtex: Annotated[str, Field(max_length=4000), AfterValidator(_check_entry)] | None = None
+
+    @property
+    def stated(self) -> dict[str, str]:
+        """The entries that the card has, in words, without the citation; some may be `UNKNOWN`."""
+        return {
+            name: _in_words(value)
+            for name, value in self
+            if name in self.model_fields_set and value is not None and name != "bibtex"
+        }
 
     def as_rows(self) -> list[list[str]]:
         """Return a name and a value in words for each entry but the citation."""
         return [[name.replace("_", " "), _in_words(value)] for name, value in self if name != "bibtex"]
 
-    @property
-    def conditions(self) -> dict[str, str]:
-        """The entries that rows must share to be ranked together, by their names in words."""
-        return {name.replace("_", " "): _in_words(getattr(self, name)) for name in CONDITIONS}
-
 
 def _in_words(value: Any) -> str:
     """Return the value of an entry in words; the order in which labels are named says nothing."""
     if value is None:
-        return NOT_STATED
+        return UNKNOWN
     return ", ".join(sorted(value)) if isinstance(value, (tuple, list)) else str(value)
 
 
@@ -102,7 +112,10 @@ ALLOWED = {
 """Entry -> its values in a card; others are free words."""
 
 CHOICES = """\
-# The card of a result, which fsbench bundle asks for. Replace every ... by one of the values behind it.
+# The card of a method, which fsbench bundle asks for. Replace every ... by one of the values behind it. Leave out, by
+# removing its line, what you do not know (it is shown as unknown) and what the records of your runs tell themselves
+# (all but backbone_saw_test_images and trials, as a rule); a card that contradicts a record is refused.
+# method: ...                  # name of the method, where the bundle has several
 novel_pixels: ...              # no | unlabelled | labelled | unknown: did the training see the test's classes?
 supervision: [masks]           # any of masks, boxes, points, scribbles, image labels, text, class names
 backbone_data: ...             # in words, such as ImageNet-1k
@@ -133,43 +146,138 @@ def check_card(values: Any, source: str) -> Card:
         ) from None
 
 
-def read_card(file: Path) -> Card:
-    """Read a card from a YAML file. Raises SettingsError where it cannot be read or does not fit."""
+def read_card(file: Path) -> tuple[str | None, Card]:
+    """Read a card from a YAML file.
+
+    Returns:
+        The name of the method that the file states under `method`, None where it states none; and the card.
+
+    Raises:
+        SettingsError: it cannot be read or does not fit.
+    """
     try:
         values = load_yaml(file)
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"cannot read {file} ({error}); expected a card; make one with: fsbench bundle --new-card FILE"
         ) from None
-    return check_card(values, str(file))
+    method = None
+    if isinstance(values, dict) and "method" in values:
+        values = dict(values)
+        method = values.pop("method")
+        if not isinstance(method, str) or not method:
+            raise SettingsError(f"{file}: method is {str(method)[:100]!r}; expected the name of a method in the runs")
+    return method, check_card({} if values is None else values, str(file))
 
 
 @dataclass(frozen=True)
 class StatedCard:
-    """The entries of a card in words, `NOT_STATED` where nothing tells; see `Card`.
+    """The entries of a card in words, `UNKNOWN` where nothing tells; see `Card`.
 
-    `trained_on` is no entry of a bundle's card, since it always follows from the record: the base classes that anything
-    was trained on, by fold, data set and protocol.
+    Attributes:
+        trained_on: no entry of a bundle's card, since it always follows from the record: the base classes that anything
+            was trained on, by fold, data set and protocol.
+        handed_in: whether predictions were counted here and the method was not run.
+        stated: names of entries that somebody stated, in order; other known ones follow from the record.
     """
 
-    novel_pixels: str = NOT_STATED
-    supervision: str = NOT_STATED
-    backbone_data: str = NOT_STATED
-    backbone_saw_test_images: str = NOT_STATED
-    trials: str = NOT_STATED
-    checkpoint_choice: str = NOT_STATED
-    saw_test_classes: str = NOT_STATED
-    trained_on: str = NOT_STATED
+    novel_pixels: str = UNKNOWN
+    supervision: str = UNKNOWN
+    backbone_data: str = UNKNOWN
+    backbone_saw_test_images: str = UNKNOWN
+    trials: str = UNKNOWN
+    checkpoint_choice: str = UNKNOWN
+    saw_test_classes: str = UNKNOWN
+    trained_on: str = UNKNOWN
+    handed_in: bool = False
+    stated: tuple[str, ...] = ()
 
     @property
     def conditions(self) -> dict[str, str]:
-        """The entries that rows must share to be ranked together, by their names in words."""
-        return {name.replace("_", " "): getattr(self, name) for name in CONDITIONS}
+        """The values that rows must share to be ranked together, by their names in words."""
+        shared = {name.replace("_", " "): getattr(self, name) for name in CONDITIONS}
+        return shared | {"handed in": "yes" if self.handed_in else "no"}
 
     @property
     def words(self) -> dict[str, str]:
-        """All entries by their names in words."""
-        return {field.name.replace("_", " "): getattr(self, field.name) for field in fields(self)}
+        """All entries by their names in words; what somebody stated is marked so."""
+        entries = {
+            name.replace("_", " "): getattr(self, name) + " (stated)" * (name in self.stated) for name in ENTRIES
+        }
+        return entries | {"handed in": self.conditions["handed in"]}
+
+
+ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in ("handed_in", "stated"))
+"""Names of the entries in words."""
+
+
+def contradictions(stated: Mapping[str, str], record: Record) -> list[str]:
+    """Return in what a card contradicts a record, a line for each entry: both values, and what to do.
+
+    A card may leave out what a record proves. It may also admit more than its record of classes that were seen before,
+    never less.
+
+    Args:
+        stated: entries of the card, in words, as `Card.stated` has them.
+        record: of one run of the card's method.
+    """
+    return [
+        f"the card of {record.run.identity.method.name} contradicts its record: {name.replace('_', ' ')} is {words} by "
+        f"the card and {proved} by the record of {record.run.id}; leave that entry out of the card, or correct it"
+        for name, words in stated.items()
+        if (proved := _refutation(name, words, record)) is not None
+    ]
+
+
+def _refutation(name: str, words: str, record: Record) -> str | None:
+    """Return what a record says against an entry, in words; None where it says nothing against it."""
+    if words == UNKNOWN:
+        return None
+    proved = proved_entries(record).get(name)
+    if proved is None:
+        is_trained = record.run.handed_in is None and record.run.origin_of_weights.origin != UNTRAINED
+        wrong = name == "checkpoint_choice" and words == NOTHING_TRAINED and is_trained
+        return "that of trained weights" if wrong else None
+    if name == "backbone_data":  # free words
+        agrees = "random" in words.lower() or words.lower() == "none"
+    elif name == "saw_test_classes":
+        agrees = _admission(words) >= _admission(proved)
+    else:
+        agrees = words == proved
+    return None if agrees else proved
+
+
+def _admission(saw_test_classes: str) -> int:
+    """Return a number that is larger the more a method admits to have seen; the largest of a word that is not known."""
+    order = ("no", UNKNOWN, "yes")
+    return order.index(saw_test_classes) if saw_test_classes in order else len(order)
+
+
+def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str = "") -> StatedCard:
+    """Return the card of a run: what its record proves, else what is stated, else `UNKNOWN`.
+
+    Args:
+        stated: entries in words; those that contradict the record have no effect.
+        record: of the run.
+        known_backbone: what the official weights of the record's backbone were trained on; "" where that is not known.
+    """
+    proved = proved_entries(record)
+    saw = "saw_test_classes"
+    if saw in stated and saw in proved and _admission(stated[saw]) > _admission(proved[saw]):
+        del proved[saw]
+    told = {
+        name: words for name, words in stated.items() if name not in proved and _refutation(name, words, record) is None
+    }
+    entries = _usual_entries(record, known_backbone) | told | proved
+    said = tuple(name for name in ENTRIES if told.get(name, UNKNOWN) != UNKNOWN)
+    return StatedCard(**entries, handed_in=record.run.handed_in is not None, stated=said)
+
+
+def merge_cards(cards: Sequence[StatedCard]) -> StatedCard:
+    """Return the card of several runs of a method; entries in which they differ name all their values."""
+    entries = {name: " / ".join(dict.fromkeys(getattr(card, name) for card in cards)) for name in ENTRIES}
+    stated = tuple(name for name in ENTRIES if any(name in card.stated for card in cards))
+    return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), stated=stated)
 
 
 class Cards:
@@ -181,34 +289,23 @@ class Cards:
 
     def __init__(self, backbone_data: Mapping[str, str] | None = None):
         self._backbone_data = backbone_data or {}
-        self._stated: dict[Path, dict[str, str]] = {}
+        self._stated: dict[Path, tuple[dict[str, dict[str, str]], dict[str, str]]] = {}
 
     def method_card(self, records: Sequence[Record]) -> StatedCard:
         """Return the card of a method's runs; entries in which its folds differ name all their values."""
-        cards = [self.run_card(record) for record in records]
-        entries = {
-            field.name: " / ".join(dict.fromkeys(getattr(card, field.name) for card in cards))
-            for field in fields(StatedCard)
-        }
-        return StatedCard(**entries)
+        return merge_cards([self.run_card(record) for record in records])
 
     def run_card(self, record: Record) -> StatedCard:
-        """Return the card of a run: what is stated beside it, else what its record tells.
+        """Return the card of a run: what its record proves, else what is stated beside it.
 
         Raises SettingsError where a card beside it cannot be read or has other values than cards have.
         """
-        derived = derived_entries(record)
-        known = derived.keys() & {"trained_on", *own_statements(record)}
-        backbone = self._backbone_data.get(record.run.identity.backbone.name)
-        if backbone and "backbone_data" not in derived:
-            derived["backbone_data"] = backbone
-        stated = self._folder_entries(record.path.parent) | _read(record.path / FILE)
-        return StatedCard(**derived | {name: words for name, words in stated.items() if name not in known})
-
-    def _folder_entries(self, folder: Path) -> dict[str, str]:
+        folder, method = record.path.parent, record.run.identity.method.name
         if folder not in self._stated:
-            self._stated[folder] = _read_bundled(folder / BUNDLE) | _read(folder / FILE)
-        return self._stated[folder]
+            self._stated[folder] = _read_bundled(folder / BUNDLE), _read(folder / FILE)
+        bundled, shared = self._stated[folder]
+        stated = bundled.get(method, bundled.get("", {})) | shared | _read(record.path / FILE)
+        return resolve_card(stated, record, self._backbone_data.get(record.run.identity.backbone.name, ""))
 
 
 def ranking_groups(cards: Mapping[str, StatedCard], rank_all: bool = False) -> dict[str, int]:
@@ -229,26 +326,34 @@ def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
     if not differing:
         return []
     words = [
-        f"{method} {', '.join(f'{name} {card[name]}' for name in differing)}" for method, card in of_method.items()
+        f"{method} {', '.join(f'{name} {card.words[name]}' for name in differing)}" for method, card in cards.items()
     ]
     return [f"cards differ: {'; '.join(words)}"]
 
 
-def derived_entries(record: Record) -> dict[str, str]:
-    """Return the entries that follow from a record: by its task, its protocol and the training of its weights."""
-    weights = record.run.origin_of_weights
-    label = "masks" if record.protocol.has_masks else "image labels"
-    entries = {"supervision": label, "saw_test_classes": "no"} | own_statements(record)
-    annotation = record.run.identity.support_annotation
-    if annotation in WEAK:  # in place of the supports' masks, not of those of training
-        labels = {*entries["supervision"].split(", "), ANNOTATIONS[annotation].label}
-        entries["supervision"] = _in_words([*(labels - {"masks"} if weights.origin == UNTRAINED else labels)])
-    if record.run.identity.backbone.weights.startswith("random"):
-        entries["backbone_data"] = "none: random weights"
+def proved_entries(record: Record) -> dict[str, str]:
+    """Return the entries that a record proves: by its task, its protocol and the training of its weights.
+
+    Nothing is proved of a method that was not run here.
+    """
+    run = record.run
+    if run.handed_in is not None:
+        return {}
+    weights = run.origin_of_weights
+    entries = {} if run.told is None else {"saw_test_classes": run.told.saw_test_classes}
+    weak = run.identity.support_annotation in WEAK
+    if run.told is not None or weak:
+        labels = {_usual_label(record)} if run.told is None else {*run.told.supervision}
+        if weak:  # in place of the supports' masks, not of those of training
+            labels.add(ANNOTATIONS[run.identity.support_annotation].label)
+            labels -= {"masks"} if weights.origin == UNTRAINED else set()
+        entries["supervision"] = _in_words([*labels])
+    if run.identity.backbone.weights.startswith("random"):
+        entries["backbone_data"] = RANDOM_WEIGHTS
     if record.protocol.has_masks and (trained_on := _trained_on(record, weights)):
         entries["trained_on"] = trained_on
     if weights.origin == UNTRAINED:
-        return entries | {"novel_pixels": "no", "checkpoint_choice": "nothing trained"}
+        return entries | {"novel_pixels": "no", "checkpoint_choice": NOTHING_TRAINED}
     if weights.origin == AUTHORS:
         return entries | {"checkpoint_choice": "released"}
     settings = weights.training.settings if weights.training else {}
@@ -262,28 +367,23 @@ def derived_entries(record: Record) -> dict[str, str]:
     return entries | ({"checkpoint_choice": chosen} if chosen else {})
 
 
-def own_statements(record: Record) -> dict[str, str]:
-    """Return what a record states of its method beyond what holds for most: no card takes it back.
+def _usual_entries(record: Record, known_backbone: str) -> dict[str, str]:
+    """Return what holds of a record unless a card says otherwise.
 
-    Most segment from masks, or classify from image labels, with networks that did not learn the test's classes.
+    That is what its backbone was trained on, in the words of the suite, and what all methods had in common when records
+    did not say it.
     """
-    told = record.run.told
-    if told is None:
+    run = record.run
+    if run.handed_in is not None:
         return {}
-    stated = {"supervision": _in_words(told.supervision), "saw_test_classes": told.saw_test_classes}
-    usual = {"supervision": "masks" if record.protocol.has_masks else "image labels", "saw_test_classes": "no"}
-    return {name: words for name, words in stated.items() if words != usual[name]}
+    entries = {} if run.told is not None else {"supervision": _usual_label(record), "saw_test_classes": "no"}
+    if known_backbone and not run.identity.backbone.weights.startswith("unofficial"):
+        entries["backbone_data"] = known_backbone
+    return entries
 
 
-def card_of_runs(card: Card, records: Sequence[Record]) -> Card:
-    """Return the card of a bundle as it holds for some of its runs: what their records state of themselves is known."""
-    stated = [own_statements(record) for record in records]
-    labels = {label for entries in stated if "supervision" in entries for label in entries["supervision"].split(", ")}
-    saw = {entries.get("saw_test_classes", "no") for entries in stated}
-    entries: dict[str, Any] = {"saw_test_classes": card.saw_test_classes or "no"}
-    entries |= {"supervision": tuple(sorted(labels))} if labels else {}
-    entries |= {"saw_test_classes": "yes" if "yes" in saw else max(saw)} if saw - {"no"} else {}
-    return card.model_copy(update=entries)
+def _usual_label(record: Record) -> str:
+    return "masks" if record.protocol.has_masks else "image labels"
 
 
 def _trained_on(record: Record, weights: Weights) -> str:
@@ -317,24 +417,29 @@ def _read(file: Path) -> dict[str, str]:
     return _entries(values, file)
 
 
-def _read_bundled(file: Path) -> dict[str, str]:
+def _read_bundled(file: Path) -> dict[str, dict[str, str]]:
+    """Read the cards in the listing of a bundle: method -> entries; under "" the card that holds for every method."""
     if not file.is_file():
         return {}
     try:
-        values = read_json(file, "record")["card"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        values = read_json(file, "record")
+        cards = values["cards"] if "cards" in values else {"": values["card"]}
+        return {method: _entries(card, file) for method, card in cards.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"cannot read {file} ({error}); expected the listing of a bundle; unpack it again"
         ) from None
-    return _entries(values, file)
 
 
 def _entries(values: Any, file: Path) -> dict[str, str]:
     """Turn the plain values of a card into words; entries that are not shown are left out."""
     if not isinstance(values, dict):
         raise SettingsError(f"{file} holds no entries; expected those of a card (fsbench bundle --new-card FILE)")
-    names = [field.name for field in fields(StatedCard)]
-    return {name: _word(name, values[name], file) for name in names if values.get(name) is not None}
+    return {
+        name: _word(name, values[name], file)
+        for name in Card.model_fields
+        if values.get(name) is not None and name != "bibtex"
+    }
 
 
 def _word(name: str, value: Any, file: Path) -> str:

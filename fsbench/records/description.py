@@ -104,6 +104,8 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
     """List what is peculiar to one run, in the protocol's words for repetitions."""
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
+    if run.handed_in is not None:
+        lines.append(f"{name}: handed in: its predictions were counted here, and the method was not run")
     if backbone.weights.startswith("random"):
         lines.append(f"{name}: {_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")
     elif backbone.weights.startswith("unofficial"):

@@ -97,6 +97,7 @@ class Identity(Entries):
 
     Attributes:
         files_sha256: hash of the test's images and label files.
+        answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
         files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
             `Record.files_cover`.
@@ -114,6 +115,7 @@ class Identity(Entries):
     precision: Name | int | None = None
     tf32: TF32 | None = None
     training: TrainingSettings | None
+    answers_sha256: Text | None = None
     support_annotation: Name = "mask"
     kept_support: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -188,10 +190,22 @@ class Told(Entries):
     saw_test_classes: Name
 
 
+class HandedIn(Entries):
+    """Where the predictions of a run come from whose method was not run here.
+
+    Attributes:
+        answers_sha256: hash of the file of answers that was counted; the identity has it, too.
+        card: name of the file that stated the method's card; "" where there was none.
+    """
+
+    answers_sha256: Name
+    card: Text = ""
+
+
 class Cost(Entries):
     """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do."""
 
-    trainable_parameters: Count
+    trainable_parameters: Count | None
     total_parameters: Count | None = None
     evaluation_seconds: Measure | None = None
     episodes_per_second: Measure | None
@@ -247,6 +261,7 @@ class Run(Entries):
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
         weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
         told: None in an older record.
+        handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does, or an older record does not tell.
@@ -269,6 +284,7 @@ class Run(Entries):
     checkpoint_variant: Text | None = None
     weights: Weights | None = None
     told: Told | None = None
+    handed_in: HandedIn | None = None
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True

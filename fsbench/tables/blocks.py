@@ -80,7 +80,12 @@ class Block:
 
     @property
     def marks(self) -> dict[str, str]:
-        """Method -> mark of its card; "" for all where the conditions of the cards are the same."""
+        """Method -> what stands behind its name: the sign of its card, and that its predictions were handed in."""
+        return {name: sign + HANDED_IN * self.cards[name].handed_in for name, sign in self.signs.items()}
+
+    @property
+    def signs(self) -> dict[str, str]:
+        """Method -> sign of its card; "" for all where the conditions of the cards are the same."""
         number = ranking_groups(self.cards)
         return {name: _mark(number[name]) if len(set(number.values())) > 1 else "" for name in self.cards}
 
@@ -92,6 +97,9 @@ class Block:
 
 MARKS = "†‡§¶‖"
 """Signs of cards; letters are kept for methods that a test does not tell apart."""
+
+HANDED_IN = " [handed in]"
+"""Mark of a method whose predictions were counted here, and which was not run."""
 
 
 def _mark(number: int) -> str:

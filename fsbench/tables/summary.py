@@ -150,9 +150,8 @@ def _places(column: _Column, groups: Sequence[int]) -> Sequence[str]:
 
 
 def card_notes(block: Block) -> list[str]:
-    """Say what the marks stand for: the entries in which cards differ, and that their rows are not ranked together."""
-    marks = block.marks
-    of_mark = {mark: block.cards[name].conditions for name, mark in marks.items() if mark}
+    """Say what the signs stand for: the entries in which cards differ, and that their rows are not ranked together."""
+    of_mark = {sign: block.cards[name].conditions for name, sign in block.signs.items() if sign}
     if not of_mark:
         return []
     differing = [name for name in next(iter(of_mark.values())) if len({card[name] for card in of_mark.values()}) > 1]

@@ -27,9 +27,17 @@ from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import intervals
 from fsbench.protocols.registry import protocol_names
+from fsbench.records.record import Record
+from fsbench.records.run import OTHER_RUN
 from tests.fsbench.runs import changed
 
 TRAINED = {"max_epochs": 3, "validation": "base"}
+
+
+def of_another_fold(record: Record) -> Record:
+    """Return the record with the weights of a training that saw the test's classes, with a card that says so."""
+    (record.path / "card.yaml").write_text("novel_pixels: labelled\n")
+    return changed(record, weights={"origin": OTHER_RUN, "training": None})
 
 
 def test_the_page_equals_what_the_generator_writes_and_no_table_is_typed():
@@ -71,7 +79,7 @@ def test_a_row_of_a_method_says_what_it_saw(make):
     assert columns[2:5] == ["fscs: mIoU", "fscs: FB-IoU", "fscs: s an episode"]
     test = "blocks, 1 of 2 folds (0), 1-way 1-shot, 24 episodes a fold"
     assert [[*row[:2], *row[5:]] for row in rows] == [
-        ["a", test, "not stated", "nothing"],
+        ["a", test, "unknown", "nothing"],
         ["b", test, "none: random weights", "base classes of the same fold, by protocol fscs"],
     ]
 
@@ -216,8 +224,7 @@ def test_pixels_of_an_object_are_counted_in_its_label_map(make):
 
 
 def test_trainings_that_saw_the_classes_stand_beside_those_that_did_not(make):
-    strict, seen = make("m", 0, quality=3, training=TRAINED), make("m", 0, quality=1, training=TRAINED)
-    (seen.path / "card.yaml").write_text("novel_pixels: labelled\n")
+    strict, seen = make("m", 0, quality=3, training=TRAINED), of_another_fold(make("m", 0, 1, training=TRAINED))
     _, rows = training_table([strict, seen])
     ((name, test, protocol, without, with_them, moved),) = rows
     assert (name, test, protocol) == ("m", "blocks fold 0, 1-way 1-shot", "fscs")
@@ -229,9 +236,9 @@ def test_trainings_that_saw_the_classes_stand_beside_those_that_did_not(make):
 def test_every_training_stands_beside_those_of_the_same_backbone(make):
     """One with another backbone is no partner, and is not left out."""
     strict = [of_backbone(make("m", 0, 3, training=TRAINED), name) for name in ("small", "large")]
-    seen = [of_backbone(make("m", 0, 1, training=TRAINED), name) for name in ("small", "large", "huge")]
-    for record in seen:
-        (record.path / "card.yaml").write_text("novel_pixels: labelled\n")
+    seen = [
+        of_another_fold(of_backbone(make("m", 0, 1, training=TRAINED), name)) for name in ("small", "large", "huge")
+    ]
     _, rows = training_table([*seen, *strict])
     assert [(row[0], row[3] == "–", row[5] == "–") for row in rows] == [
         ("m (name huge), in domain", True, True), ("m (name large)", False, False), ("m (name small)", False, False)
@@ -245,9 +252,7 @@ def test_every_training_stands_beside_those_of_the_same_backbone(make):
 def test_a_training_has_no_partner_of_another_image_size_or_precision(make):
     strict, *seen = (make("m", 0, quality, seed, training=TRAINED) for quality, seed in ((3, 0), (1, 1), (2, 1)))
     alike = {"image_size": 417, "precision": "32-true"}
-    strict = changed(strict, alike)
-    for record in seen:
-        (record.path / "card.yaml").write_text("novel_pixels: labelled\n")
+    strict, seen = changed(strict, alike), [of_another_fold(record) for record in seen]
     for other in ({"image_size": 473, "precision": "32-true"}, {"image_size": 417, "precision": "16-mixed"}):
         _, rows = training_table([strict, changed(seen[0], alike), changed(seen[1], other)])
         assert sorted(row[3] == "–" for row in rows) == [False, True]
@@ -273,8 +278,8 @@ def test_queries_with_a_small_object_are_left_out_and_in_domain_follows_its_meth
         return label_map
 
     monkeypatch.setattr(finished, "Truths", lambda record: truth)
-    other, strict, seen = make("n", 0), make("m", 0, training=TRAINED), make("m", 0, quality=2, training=TRAINED)
-    (seen.path / "card.yaml").write_text("novel_pixels: labelled\n")
+    other, strict = make("n", 0), make("m", 0, training=TRAINED)
+    seen = of_another_fold(make("m", 0, quality=2, training=TRAINED))
     _, rows = finished.objects_table([other, seen, strict])
     assert [row[0] for row in rows] == ["m", "m, in domain", "n"]
     slots = strict.episodes.filter(strict.episodes["slot"] == 1)["episode"].to_list()

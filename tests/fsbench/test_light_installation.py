@@ -89,13 +89,14 @@ def test_commands_that_compute_nothing(runs, tmp_path):
     bundles = tmp_path / "bundles"
     bundles.mkdir()
     bundle = str(bundles / "results.fsb")
+    cards = [f"--card={method}={card_file(tmp_path)}" for method in ("first", "second")]
     computed = [
         ["list"],
         ["protocols"],
         ["table", *runs, "--all"],
         ["compare", *runs],
         ["rescore", *runs, "--void", "background"],
-        ["bundle", *runs, "--card", card_file(tmp_path), "-o", bundle, "--predictions"],
+        ["bundle", *runs, *cards, "-o", bundle, "--predictions"],
         ["verify", bundle],
         ["board", str(bundles), "--out", "site", "--strict"],
         ["weights", "list"],

@@ -61,12 +61,8 @@ version: 3
 summary: one after the other, void forgiven
 episodes: {others: 9}
 """
-CARD = """novel_pixels: no
-supervision: [masks]
-backbone_data: generated images
-backbone_saw_test_images: no
+CARD = """backbone_saw_test_images: no
 trials: 1
-checkpoint_choice: nothing trained
 """
 
 
@@ -117,9 +113,11 @@ def test_every_command_takes_the_runs_of_a_package_s_protocol(fsbench, bench_arg
     assert "forgiven: whatever is predicted there" in next(tmp_path.glob("pages/study-*/index.html")).read_text()
     assert "IoU" in call("explain", names[0], "--episode", "0")
 
-    (tmp_path / "card.yaml").write_text(CARD)
+    (tmp_path / "cards").mkdir()
+    for method in ("constant", "prototype"):
+        (tmp_path / "cards" / f"{method}.yaml").write_text(CARD)
     (tmp_path / "bundles").mkdir()
-    call("bundle", *names, "--card", "card.yaml", "-o", "bundles/turns.fsb")
+    call("bundle", *names, "--card", "cards", "-o", "bundles/turns.fsb")
     assert "protocol turns version 3" in call("verify", "bundles/turns.fsb")
     call("board", "bundles", "--out", "board", "--strict")
     assert "protocol turns v3" in (tmp_path / "board" / "index.html").read_text()

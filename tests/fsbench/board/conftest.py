@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from fsbench.exchange.bundle import write_bundle
-from fsbench.records.card import check_card
 from fsbench.records.record import Record
-from tests.fsbench.exchange.test_bundle import CARD
+from tests.fsbench.exchange.test_bundle import cards_of
 from tests.fsbench.runs import rewrite
 
 
@@ -32,7 +31,7 @@ def bundle_writer(folder: Path) -> Callable[..., Path]:
 
     def write(name: str, records: Sequence[Record], **card: Any) -> Path:
         file = folder / f"{name}.fsb"
-        write_bundle(records, check_card(CARD | card, "card"), "CC-BY-4.0", "fsbench 1", file)
+        write_bundle(records, cards_of(records, **card), "CC-BY-4.0", "fsbench 1", file)
         return file
 
     return write

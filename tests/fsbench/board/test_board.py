@@ -107,10 +107,10 @@ def test_rows_that_chance_may_order_share_their_ranks(make, hand_in, tmp_path):
 
 
 def test_what_a_record_states_is_ranked_apart_unless_asked(make, hand_in, tmp_path):
-    """The card of the bundle says masks for all; the record of one method says more."""
+    """The cards do not say what the methods are told; the record of one does."""
     named = {"supervision": ["boxes", "class names"], "saw_test_classes": "unknown"}
     runs = [finished(make("plain", fold, 3)) for fold in BOTH]
-    hand_in("all", [*runs, *(finished(make("named", fold, 1), told=named) for fold in BOTH)])
+    hand_in("all", [*runs, *(finished(make("named", fold, 1), told=named) for fold in BOTH)], supervision=None)
     ranks = []
     for option in ((), ("--rank-all",)):
         assert board(tmp_path, *option) == 0

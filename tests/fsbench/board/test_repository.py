@@ -49,7 +49,7 @@ def test_commands_of_the_workflow_and_the_readme_are_there(repository):
     text = (repository / FILES[0]).read_text() + (repository / "README.md").read_text()
     assert "@VERSION@" not in text
     typed = re.findall(r"^(?: *- run: )?(fsbench \w+ .*?)(?: *#.*)?$", text, re.MULTILINE)
-    assert len(typed) == 4
+    assert len(typed) == 5
     for command in typed:
         words = shlex.split(command)[1:]
         assert parser_for(words).parse_known_args(words)[1] == []

@@ -14,15 +14,20 @@ from fsbench.cli.main import main
 from fsbench.errors import RecordError, SettingsError
 from fsbench.exchange.bundle import LISTING, read_listing, unpack, write_bundle
 from fsbench.exchange.verify import verify
-from fsbench.records.card import CHOICES, check_card
+from fsbench.records.card import CHOICES, Card, check_card
 from fsbench.records.counts import counts_sha256
 from fsbench.records.record import Record, read_record
 from tests.fsbench.runs import rewrite
 
 CARD = {
-    "novel_pixels": "unlabelled", "supervision": ["masks"], "backbone_data": "ImageNet-1k",
-    "backbone_saw_test_images": "no", "trials": 3, "checkpoint_choice": "novel classes",
+    "novel_pixels": "no", "supervision": ["masks"], "backbone_data": "ImageNet-1k",
+    "backbone_saw_test_images": "no", "trials": 3, "checkpoint_choice": "nothing trained",
 }  # fmt: skip
+
+
+def cards_of(records, **changes) -> dict[str, Card]:
+    """Return the same card for each method of the records."""
+    return {record.run.identity.method.name: check_card(CARD | changes, "card") for record in records}
 
 
 def with_scores(record):
@@ -39,7 +44,7 @@ def runs(shared_make) -> list[Record]:
 @pytest.fixture
 def bundle(runs, tmp_path) -> Path:
     """A bundle of two runs that a test may change."""
-    write_bundle(runs, check_card(CARD, "card"), "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
+    write_bundle(runs, cards_of(runs), "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
     return tmp_path / "results.fsb"
 
 
@@ -70,13 +75,14 @@ def test_a_bundle_holds_the_files_and_is_the_same_each_time(bundle, runs, tmp_pa
         for name in names:
             for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
                 assert (folder / name / file).read_bytes() == (written[name] / file).read_bytes()
-    assert not folder.exists() and len(names) == 2 and listing.card.trials == 3
+    assert not folder.exists() and len(names) == 2 and listing.card_of("second").trials == 3
     listing, findings = verify(bundle)
     assert [f.status for f in findings].count("failed") == 0
     assert sum("scores follow from the counts" in f.what for f in findings) == 2
     before = bundle.read_bytes()
-    assert main(["bundle", *(str(written[name]) for name in reversed(names)), "--card", card_file(tmp_path), "-o",
-                 str(tmp_path / "again.fsb")]) == 0  # fmt: skip
+    cards = [f"--card={name}={card_file(tmp_path)}" for name in ("second", "first")]
+    runs = [str(written[name]) for name in reversed(names)]
+    assert main(["bundle", *runs, *cards, "-o", str(tmp_path / "again.fsb")]) == 0
     with zipfile.ZipFile(tmp_path / "again.fsb") as again, zipfile.ZipFile(bundle) as first:
         assert again.namelist() == first.namelist()
         assert all(again.read(name) == first.read(name) for name in again.namelist() if name != LISTING)
@@ -176,8 +182,11 @@ def relist(**values):
         (lambda c: c.update({"x/weights.pth": b""}), "it holds 'x/weights.pth'"),
         (lambda c: c.pop(LISTING), "it has no bundle.json"),
         (lambda c: c.update({LISTING: b"[" * 10_000}), "bundle.json"),
-        (relist(format=2), "format is 2"),
-        (relist(card=CARD | {"trials": 0}), "card.trials is 0"),
+        (relist(format=3), "format is 3"),
+        (relist(format=1), "has other entries than format 1; expected card"),
+        (relist(card=CARD), "has other entries than format 2; expected cards"),
+        (relist(cards={}), "cards"),
+        (relist(cards={"first": CARD | {"trials": 0}}), "cards.first.trials is 0"),
         (relist(licence=""), "licence"),
         (relist(runs={}), "runs"),
         (relist(runs={"../x": {}}), "has a run named '../x'"),
@@ -206,7 +215,7 @@ def test_a_run_of_somebody_elses_takes_no_file_of_this_machine_into_a_bundle(mak
     (record.path / file).unlink(missing_ok=True)
     plant(record.path / file, secret)
     with pytest.raises(RecordError, match=message):
-        write_bundle([record], check_card(CARD, "card"), "CC-BY-4.0", "fsbench 1", tmp_path / "out.fsb")
+        write_bundle([record], cards_of([record]), "CC-BY-4.0", "fsbench 1", tmp_path / "out.fsb")
     assert not (tmp_path / "out.fsb").exists()
 
 
@@ -262,11 +271,11 @@ def test_a_card_may_state_the_paper(runs, tmp_path):
     for entry in (None, "@misc{a,\n  title = {b {C}}\n}"):
         card = check_card(CARD | ({"bibtex": f"{entry}\n"} if entry else {}), "card")
         assert card.bibtex == entry and len(card.as_rows()) == 7
-        write_bundle(runs[:1], card, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
+        write_bundle(runs[:1], {"first": card}, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
         with unpack(tmp_path / "results.fsb") as (_, listing):
-            assert listing.card == card
+            assert listing.card_of("first") == card
         with zipfile.ZipFile(tmp_path / "results.fsb") as archive:
-            assert ("bibtex" in json.loads(archive.read(LISTING))["card"]) == bool(entry)
+            assert ("bibtex" in json.loads(archive.read(LISTING))["cards"]["first"]) == bool(entry)
 
 
 def test_yes_and_no_may_be_yamls():
@@ -307,7 +316,7 @@ def test_a_file_that_is_no_bundle_is_not_replaced(runs, capsys, tmp_path):
         assert path.read_bytes() == content
     for _ in range(2):  # a bundle is replaced
         assert main(["bundle", str(record.path), "--card", card, "-o", str(out)]) == 0
-    assert read_listing(out).card.trials == 3
+    assert read_listing(out).card_of("first").trials == 3
 
 
 def test_damaged_bytes_and_other_compressions_are_named(bundle, tmp_path):

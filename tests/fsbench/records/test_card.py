@@ -7,13 +7,17 @@ import json
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.records.card import ALLOWED, NOT_STATED, Card, Cards, StatedCard, card_of_runs
+from fsbench.records.card import ALLOWED, UNKNOWN, Card, Cards, StatedCard, contradictions, resolve_card
 from fsbench.tables.formats import render
 from fsbench.tables.table import build_blocks
 from fsbench.weights.table import backbone_data
 from tests.fsbench.runs import changed, rewrite
 
 TRAINED = {"max_epochs": 3, "validation": "base"}
+
+
+def told(*supervision, saw="no"):
+    return {"supervision": list(supervision), "saw_test_classes": saw}
 
 
 def card_of(record, **run):
@@ -33,7 +37,7 @@ def emat(shared_make):
 
 
 def test_entries_and_values_are_those_of_a_bundles_card():
-    assert list(StatedCard().words) == [*(row[0] for row in SOME_CARD.as_rows()), "trained on"]
+    assert list(StatedCard().words) == [*(row[0] for row in SOME_CARD.as_rows()), "trained on", "handed in"]
     assert ALLOWED["supervision"] == ("masks", "boxes", "points", "scribbles", "image labels", "text", "class names")
     assert ALLOWED["backbone_saw_test_images"] == ("yes", "no", "unknown") and len(ALLOWED) == 5
 
@@ -59,20 +63,20 @@ def test_what_a_record_tells(prototype, emat):
     assert card_of(chosen).checkpoint_choice == "novel classes"
     authors = {"origin": "the authors' checkpoint", "training": None}
     released = card_of(emat, weights=authors)
-    assert (released.novel_pixels, released.checkpoint_choice) == (NOT_STATED, "released")
-    assert {released.trials, released.backbone_data, released.trained_on} == {NOT_STATED}
+    assert (released.novel_pixels, released.checkpoint_choice) == (UNKNOWN, "released")
+    assert {released.trials, released.backbone_data, released.trained_on} == {UNKNOWN}
     told = {"dataset": "coco", "fold": 1, "protocol": "hsnet", "classes": 60}
     other = card_of(emat, weights={"origin": "another run", "training": None, "trained_on": told})
     assert other.trained_on == "60 base classes of coco fold 1, by protocol hsnet"
     older = card_of(emat, weights={"origin": "another run", "training": None})
-    assert older.trained_on == NOT_STATED
+    assert older.trained_on == UNKNOWN
 
 
 def test_random_weights_saw_nothing(prototype):
     identity = {"backbone": {"name": "dinov2_vits14", "weights": "random (seed 0)"}}
     random = Cards(backbone_data()).run_card(changed(prototype, identity))
     assert random.backbone_data == "none: random weights"
-    assert Cards(backbone_data()).run_card(prototype).backbone_data == NOT_STATED
+    assert Cards(backbone_data()).run_card(prototype).backbone_data == UNKNOWN
 
 
 def test_the_training_follows_from_the_record_whatever_is_stated(make):
@@ -97,17 +101,27 @@ def test_files_beside_runs_state_the_rest(make, tmp_path):
     (tmp_path / "card.yaml").write_text("trials: 3\nbackbone_saw_test_images: no\nyear: 2025\n")
     (first.path / "card.yaml").write_text("supervision: [masks, boxes]\ntrials: 7\n")
     cards = Cards({"b": "scenes"})
+    by_users = ("backbone_saw_test_images", "trials")
     assert cards.run_card(first) == StatedCard(
-        "no", "boxes, masks", "scenes", "no", "7", "nothing trained", "no", "nothing"
+        "no", "boxes, masks", "scenes", "no", "7", "nothing trained", "no", "nothing", stated=("supervision", *by_users)
     )
-    assert cards.run_card(second) == StatedCard("no", "masks", "scenes", "no", "3", "nothing trained", "no", "nothing")
+    assert cards.run_card(second) == StatedCard(
+        "no", "masks", "scenes", "no", "3", "nothing trained", "no", "nothing", stated=by_users
+    )
     assert cards.method_card([first, second]).trials == "7 / 3"
+    words = cards.run_card(second).words
+    assert (words["trials"], words["novel pixels"], words["trained on"]) == ("3 (stated)", "no", "nothing")
 
 
 def test_an_unpacked_bundle_has_its_card(make, tmp_path):
     record = make("a", 0)
     (tmp_path / "bundle.json").write_text(json.dumps({"card": json.loads(SOME_CARD.model_dump_json())}))
-    assert Cards().run_card(record) == StatedCard("no", "masks", "x", "no", "1", "last", "no", "nothing")
+    card = Cards().run_card(record)
+    assert (card.backbone_data, card.trials, card.supervision) == ("x", "1", "masks")
+    assert (card.checkpoint_choice, card.trained_on) == ("nothing trained", "nothing")  # whatever its card says
+    several = {"b": {"trials": 5}, "a": {"trials": 7}}
+    (tmp_path / "bundle.json").write_text(json.dumps({"cards": several}))
+    assert [Cards().run_card(run).trials for run in (record, make("b", 0), make("c", 0))] == ["7", "5", UNKNOWN]
 
 
 @pytest.mark.parametrize(
@@ -149,9 +163,9 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
     }  # fmt: skip
     (card,) = {line["card"] for line in lines if line["method"] == "c"}
     assert card == (
-        "novel pixels: unlabelled; supervision: masks; backbone data: not stated; backbone saw test images: not "
-        "stated; trials: not stated; checkpoint choice: base classes; saw test classes: no; trained on: base classes "
-        "of blocks fold 0, by protocol fscs"
+        "novel pixels: unlabelled; supervision: masks; backbone data: unknown; backbone saw test images: unknown; "
+        "trials: unknown; checkpoint choice: base classes; saw test classes: no; trained on: base classes of blocks "
+        "fold 0, by protocol fscs; handed in: no"
     )
     assert main(["table", str(tmp_path), "--by", "card"]) == 0
     assert "backbone saw test images" in capsys.readouterr().out
@@ -172,10 +186,6 @@ def test_equal_cards_have_no_marks(make):
     assert set(blocks[0].marks.values()) == {""} and "cards differ" not in render(blocks, "text")
 
 
-def told(*supervision, saw="no"):
-    return {"supervision": list(supervision), "saw_test_classes": saw}
-
-
 def test_a_record_states_what_its_method_was_told(prototype, emat):
     named = card_of(prototype, told=told("class names", "boxes", saw="unknown"))
     assert (named.supervision, named.saw_test_classes) == ("boxes, class names", "unknown")
@@ -193,12 +203,95 @@ def test_a_card_takes_nothing_back_that_a_record_states(make, tmp_path):
     assert (named.supervision, named.saw_test_classes) == ("class names, masks", "yes")
     (tmp_path / "card.yaml").write_text("supervision: [scribbles]\nsaw_test_classes: unknown\n")
     usual = card_of(make("b", 0), told=told("masks"))
-    assert (usual.supervision, usual.saw_test_classes) == ("scribbles", "unknown")
-    named, usual = (changed(make(name, 0), told=of) for name, of in (("c", told("boxes", saw="yes")), ("d", None)))
-    assert card_of_runs(SOME_CARD, [named]).conditions["supervision"] == "boxes"
-    assert card_of_runs(SOME_CARD, [named]).saw_test_classes == "yes"
-    assert card_of_runs(SOME_CARD, [usual]).as_rows()[-1] == ["saw test classes", "no"]
-    assert card_of_runs(SOME_CARD.model_copy(update={"saw_test_classes": "yes"}), [usual]).saw_test_classes == "yes"
+    assert (usual.supervision, usual.saw_test_classes) == ("masks", "unknown")  # of classes seen, a card may admit more
+    older = card_of(make("c", 0))
+    assert (older.supervision, older.saw_test_classes) == ("scribbles", "unknown")
+
+
+CHECKPOINT = {"training": {"checkpoint_sha256": "0"}}
+RANDOM = {"backbone": {"weights": "random (seed 0)"}}
+TESTED = {"training": TRAINED | {"validation": "novel"}}
+HANDED_IN = {"handed_in": {"answers_sha256": "0" * 64}}
+
+
+@pytest.mark.parametrize(
+    ("identity", "run", "entry", "wrong", "right"),
+    [
+        ({}, {}, "novel_pixels", ("unlabelled", "labelled"), ("no", "unknown")),
+        ({}, {}, "checkpoint_choice", ("last", "released"), ("nothing trained", "unknown")),
+        ({"training": TRAINED}, {}, "novel_pixels", ("no", "labelled"), ("unlabelled", "unknown")),
+        ({"training": TRAINED}, {}, "checkpoint_choice", ("nothing trained", "novel classes"), ("base classes",)),
+        (TESTED, {}, "checkpoint_choice", ("nothing trained", "base classes"), ("novel classes",)),
+        ({"training": {"max_epochs": 3}}, {}, "checkpoint_choice", ("nothing trained",), ("last", "base classes")),
+        (CHECKPOINT, {}, "checkpoint_choice", ("nothing trained",), ("last", "novel classes", "unknown")),
+        (CHECKPOINT, {}, "novel_pixels", (), ("no", "labelled")),
+        (CHECKPOINT, {"weights": {"origin": "the authors' checkpoint", "training": None}}, "checkpoint_choice",
+         ("nothing trained", "last"), ("released",)),
+        (CHECKPOINT, {"weights": {"origin": "another run", "training": {"settings": TRAINED}}}, "checkpoint_choice",
+         ("nothing trained", "novel classes"), ("base classes",)),
+        ({}, {"told": told("boxes")}, "supervision", ("masks", "boxes, masks"), ("boxes",)),
+        ({}, {"told": told("masks")}, "supervision", ("scribbles",), ("masks",)),
+        ({"support_annotation": "bbox"}, {}, "supervision", ("masks",), ("boxes",)),
+        ({}, {}, "supervision", (), ("masks", "scribbles")),  # an earlier version did not say
+        ({}, {"told": told("masks", saw="yes")}, "saw_test_classes", ("no",), ("yes", "unknown")),
+        ({}, {"told": told("masks", saw="unknown")}, "saw_test_classes", ("no",), ("yes", "unknown")),
+        ({}, {"told": told("masks")}, "saw_test_classes", (), ("no", "yes", "unknown")),
+        (RANDOM, {}, "backbone_data", ("ImageNet-1k",), ("none", "random weights")),
+        ({}, {}, "backbone_data", (), ("ImageNet-1k",)),
+        ({"training": TRAINED}, HANDED_IN, "novel_pixels", (), ("no", "labelled")),
+        ({"training": TRAINED}, HANDED_IN, "checkpoint_choice", (), ("nothing trained",)),
+        ({}, HANDED_IN | {"told": told("masks", saw="yes")}, "saw_test_classes", (), ("no",)),
+    ],
+)  # fmt: skip
+def test_a_card_contradicts_what_a_record_proves_and_nothing_else(prototype, identity, run, entry, wrong, right):
+    record = changed(prototype, identity, **run)
+    for words in wrong:
+        (line,) = contradictions({entry: words}, record)
+        assert f"{entry.replace('_', ' ')} is {words} by the card and " in line and "leave that entry out" in line
+        assert getattr(resolve_card({entry: words}, record), entry) != words
+    for words in right:
+        assert contradictions({entry: words}, record) == []
+
+
+def test_nothing_is_known_of_a_method_that_was_not_run_but_what_is_stated(prototype, emat):
+    for record in (prototype, emat):
+        handed_in = changed(record, told=told("masks"), **HANDED_IN)
+        assert resolve_card({}, handed_in, "ImageNet-1k") == StatedCard(handed_in=True)
+        card = resolve_card({"novel_pixels": "no", "trials": UNKNOWN}, handed_in)
+        assert card == StatedCard("no", handed_in=True, stated=("novel_pixels",))
+        assert card.words["novel pixels"] == "no (stated)" and card.words["trials"] == UNKNOWN
+
+
+def test_an_empty_card_is_unknown_and_not_no():
+    assert set(dict(Card().as_rows()).values()) == {UNKNOWN} and Card().stated == {}
+    assert Card(saw_test_classes="unknown").stated == {"saw_test_classes": UNKNOWN}
+
+
+def test_records_without_predictions_handed_in_are_written_as_before(emat):
+    assert "handed_in" not in emat.run.as_json() and "handed_in" not in emat.run.identity.as_json()
+    handed_in = changed(emat, **HANDED_IN)
+    assert handed_in.run.as_json() == emat.run.as_json() | HANDED_IN
+    assert handed_in.run.handed_in.answers_sha256 == "0" * 64
+
+
+def test_rows_handed_in_are_marked_and_ranked_apart_unless_asked(make, tmp_path, capsys):
+    """Four methods with one card; the predictions of two were handed in."""
+    (tmp_path / "card.yaml").write_text(
+        json.dumps(json.loads(SOME_CARD.model_dump_json(exclude={"checkpoint_choice"})))
+    )
+    for quality, name in enumerate(("ours1", "ours2", "theirs1", "theirs2"), 1):
+        entries = HANDED_IN if name.startswith("theirs") else {}
+        rewrite(make(name, 0, quality), **entries)
+    best = {}
+    for option in ((), ("--rank-all",)):
+        assert main(["table", str(tmp_path), "--format", "markdown", *option]) == 0
+        printed = capsys.readouterr().out
+        rows = {row.split("|")[1].strip(): row.split("|")[2] for row in printed.splitlines() if row.startswith("| ")}
+        best[option] = {name for name, cell in rows.items() if "**" in cell}
+        assert {"ours1†", "ours2†", "theirs1‡ [handed in]", "theirs2‡ [handed in]"} < rows.keys()
+        assert "theirs1: handed in: its predictions were counted here, and the method was not run" in printed
+        assert "† " in printed and "handed in no" in printed and "handed in yes" in printed
+    assert best == {(): {"ours1†", "theirs1‡ [handed in]"}, ("--rank-all",): {"ours1†"}}
 
 
 def test_rows_that_were_told_or_saw_more_are_ranked_with_others_only_when_asked(make, tmp_path, capsys):

@@ -16,9 +16,8 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.exchange.bundle import FILES, LISTING, write_bundle
-from fsbench.records.card import check_card
 from fsbench.records.counts import counts_sha256
-from tests.fsbench.exchange.test_bundle import CARD, with_scores
+from tests.fsbench.exchange.test_bundle import cards_of, with_scores
 
 COUNT, SEED = int(os.environ.get("FSBENCH_HOSTILE_RUNS", "3")), os.environ.get("FSBENCH_HOSTILE_SEED", "")
 """Number of cases of each kind, and what else they are drawn from; with a seed more commands read each run."""
@@ -176,7 +175,7 @@ def test_no_file_of_a_run_ends_in_the_last_net(make, tmp_path, capsys, kind):
     first, second = (with_scores(make(name, 0, 2, keep="soft")) for name in ("m", "n"))
     kept, bundle = tmp_path / "kept", tmp_path / "bundles/bad.fsb"
     bundle.parent.mkdir()
-    write_bundle([first], check_card(CARD, "card"), "CC-BY-4.0", "fsbench 1", bundle)
+    write_bundle([first], cards_of([first]), "CC-BY-4.0", "fsbench 1", bundle)
     shutil.copytree(first.path, kept)
     mishandled = []
     for number in range(COUNT):

@@ -9,7 +9,7 @@ from fsbench.cli.main import main
 from fsbench.errors import SettingsError
 from fsbench.files.figures import check_figure
 from fsbench.metrics.paired import holm
-from fsbench.records.card import derived_entries
+from fsbench.records.card import resolve_card
 from fsbench.records.description import notes
 from fsbench.tables.analyses import ANNOTATIONS
 from fsbench.tables.annotations.losses import annotation_tables, has_losses
@@ -102,7 +102,7 @@ def test_runs_that_differ_in_more_than_the_annotation_are_not_compared(records, 
 )
 def test_a_record_with_weak_supports_says_so_everywhere(records, kind, label, condition):
     record = annotated(records[0], kind)
-    assert derived_entries(record)["supervision"] == label  # nothing was trained, with masks or else
+    assert resolve_card({}, record).supervision == label  # nothing was trained, with masks or else
     assert run_conditions(record)["support_annotation"] == condition
     assert any("a: supports are labelled with" in note and "not with masks" in note for note in notes([record]))
     assert not any("labelled with" in note for note in notes([records[0]]))

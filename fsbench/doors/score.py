@@ -1,0 +1,86 @@
+"""`fsbench.score`: answers in a file, from anywhere, are counted. No torch is needed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fsbench.config.limits import check_name
+from fsbench.doors.records import Answered, Tally, record_answers
+from fsbench.doors.results import Result
+from fsbench.episodes.manifest import Manifest
+from fsbench.kit.reader import HandedIn, StoredAnswers, read_answers
+from fsbench.metrics.answers import SegmentationAnswer
+from fsbench.progress import track
+from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
+
+
+def score(
+    answers: str | Path | Sequence[str | Path],
+    test: Test,
+    *,
+    name: str,
+    runs: str | Path = "runs",
+    card: str | Path | None = None,
+    partial: bool = False,
+    progress: bool = True,
+) -> Result:
+    """Count the answers to a test that are in a file, by the same code as every run.
+
+    Args:
+        answers: a file that `Answers` wrote, a folder of PNGs `<number>.png` (label maps 0 to N), or several.
+        test: that they answer.
+        name: in tables.
+        runs: folder of all runs.
+        card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
+        partial: take answers to some episodes alone; that makes a trial, which is no result.
+        progress: show how far it is.
+
+    Returns:
+        The result, whose record stands in the folder of runs.
+
+    Raises:
+        RecordError: a file is damaged or answers another test, or answers are missing, double, foreign, of another
+            size or with other labels. Nothing is written then.
+        SettingsError: the name cannot be that of a run, or the card does not fit.
+    """
+    check_name(name, "name")
+    paths = [answers] if isinstance(answers, str | Path) else answers
+    stored = read_answers([Path(path).expanduser() for path in paths], test, partial)
+    if test.protocol.counts_at_input_size():
+        test = replace(test, image_size=stored.image_size)
+    if stored.missing:
+        test = replace(test, manifest=_trial(test.manifest, stored))
+    tally, decided = Tally(), set[bool]()
+    numbers = [[number] for number in stored.numbers]
+
+    def answer(seen: Sequence[VisibleEpisode | VisibleImages]) -> list[Any]:
+        given = [stored[episode.number] for episode in seen]
+        decided.update(one.presence is not None for one in given)
+        return [_as_counted(one) for one in given]
+
+    evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
+    card_file = None if card is None else Path(card).expanduser()
+    counted = Answered(test, name, tally, presence=False not in decided, card=card_file)
+    return Result(record_answers(counted, runs), test)
+
+
+def _as_counted(answer: HandedIn) -> Any:
+    """Return an answer as protocols count it."""
+    if answer.labels is not None:
+        return answer.labels - 1
+    assert answer.label_map is not None
+    score = answer.score
+    if score is None and answer.presence is not None:
+        score = answer.presence.astype("float32")
+    return SegmentationAnswer(answer.label_map, answer.presence, score)
+
+
+def _trial(manifest: Manifest, stored: StoredAnswers) -> Manifest:
+    """Return the manifest of the answered episodes alone."""
+    answered = set(stored.numbers)
+    episodes = tuple(episode for episode in manifest.episodes if episode.index in answered)
+    chosen = {"selection": {"name": "answered episodes", "manifest_sha256": manifest.sha256}}
+    counts = {"episodes": len(episodes), "requested": len(episodes)}
+    return Manifest(manifest.entries | counts | chosen, episodes)

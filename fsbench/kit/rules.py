@@ -1,0 +1,121 @@
+"""The rules of a test in plain words, for a reader who has no fsbench: `RULES.md` of a kit."""
+
+from typing import Any
+
+from fsbench.protocols.test import Test
+
+
+def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool) -> str:
+    """Return the text of RULES.md.
+
+    Args:
+        test: whose protocol says what counts.
+        has_boxes: supports are known by a box, too.
+        base_classes: names of the classes without supports, which are the first ways of every episode.
+        copied: the kit has copies of the images.
+    """
+    has_masks = test.protocol.has_masks
+    asked = _masks(test.protocol, base_classes) if has_masks else _LABELS
+    parts = [
+        "# Rules of this test",
+        f"{test!r}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
+        f"## Files\n\n{_files(has_masks, has_boxes, copied)}",
+        f"## Answers\n\n{asked}",
+        f"## Allowed\n\n{_ALLOWED}",
+        "## Choices of the protocol\n\n" + "\n".join(f"- {one.label}: {one.words}." for one in test.protocol.choices()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_LABELS = """\
+To each episode there is one answer: for each of its `queries` the way, from 1 to N, that it belongs to. The supports of
+way n are the n-th list of `supports`. `answers.add(number, labels=[…])` stores it."""
+
+_ALLOWED = """\
+An answer to an episode follows from its query and its supports, and from what the method was trained on. The names of
+files, the order and the numbers of the episodes, the other episodes and the annotations of the query are not to be
+used. Whether the method saw the test's classes or images before, and what it is told besides, is stated on its card."""
+
+
+def _files(has_masks: bool, has_boxes: bool, copied: bool) -> str:
+    where = "in this folder" if copied else "from the folder of the data set on"
+    lines = [
+        f"- `episodes.jsonl`: one episode a line. Paths of images (`image`) are {where}."
+        + (
+            " `crop` (top, bottom, left, right) is the part of the file that is the image; without it all of it is."
+            if has_masks and not copied
+            else ""
+        ),
+    ]
+    if has_masks:
+        lines.append(
+            "- `masks/`: masks of the supports at the size of their images: 1 the class, 0 anything else, 255 void, "
+            "which is neither."
+        )
+    if has_boxes:
+        lines.append(
+            "- `box` of a support: x, y, width and height in pixels. The test tells this box; a method that takes "
+            "masks may use the mask."
+        )
+    lines += [
+        "- `answers.py`: writes the file of answers; it needs numpy alone. `example.py`: a loop to begin with.",
+        "- `kit.json`: the name of the test and the hashes of these files.",
+        "",
+        "Then: `fsbench score mine.fsa --kit <this folder> --data-root <data> --name mine`.",
+    ]
+    return "\n".join(lines)
+
+
+def _masks(protocol: Any, base_classes: list[str]) -> str:
+    lines = [
+        "To each episode there is one answer: a label map of the query, 0 background and n where it shows way n. The "
+        "supports of way n are the n-th list of `supports`. `answers.add(number, mask)` stores it; a folder of PNGs "
+        "`<number>.png` with these values is taken as well.",
+        f"Size: {_size(protocol)}",
+        f"Void pixels of the query are {protocol.void_words()}.",
+    ]
+    if base_classes:
+        named = ", ".join(f"{place} {name}" for place, name in enumerate(base_classes, 1))
+        lines.append(
+            f"The first {len(base_classes)} ways are base classes, which have no supports and are known by training: "
+            f"{named}. The ways after them have supports."
+        )
+        if getattr(protocol, "tells_void", False):
+            lines.append("Which pixels of the query are void, as the protocol would tell, is not in this kit.")
+    if protocol.empty_queries:
+        lines.append(
+            "A query may show none of the classes. `answers.add(number, mask, presence=[…], score=[…])` says of each "
+            "way whether the query shows it at all, and how sure that is from 0 to 1; without it a way is present "
+            "where any pixel of the mask is its."
+        )
+    return "\n\n".join(lines)
+
+
+def _size(protocol: Any) -> str:
+    """Say at which size an answer is given, and where the query lies in it."""
+    padded, size = protocol.resize == "padded", protocol.query_size
+    if protocol.frame is not None:
+        return (
+            f"{protocol.frame} x {protocol.frame}, a padded square: the query is scaled until its longer side is "
+            f"{protocol.frame} and lies at the top left; below or right of it is padding, which counts as background."
+        )
+    if size == "square":
+        return (
+            "`size` of the episode, the square of the query's longer side: the query lies at its top left, and what is "
+            "below or right of it is not counted."
+        )
+    if size == "input" or isinstance(size, int):
+        side = "S" if size == "input" else str(size)
+        lies = (
+            f"the query is scaled until its longer side is {side}, both sides rounded down to multiples of 8, and lies "
+            "at the top left; padding is not counted"
+            if padded
+            else "the query is stretched to it"
+        )
+        own = (
+            "; S is the side of the images that your method sees, the same in all answers, and the record says it"
+            if size == "input"
+            else ""
+        )
+        return f"{side} x {side}: {lies}{own}."
+    return "`size` (height, width) of the episode, which is the query's own."
