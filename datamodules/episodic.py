@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,11 @@ from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.file_digests import contents_sha256, file_state
 from fsbench.data.loader import Loader, end_quietly
-from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.datamodules.loading.augment import named_augmentation
 from fsbench.datamodules.loading.calibration import calibration_episodes
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
 from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from fsbench.datamodules.loading.given_manifest import read_given_manifest
-from fsbench.datamodules.loading.training import augmented_episode
 from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.engine.checkpoint import TRAINED_ON
 from fsbench.episodes.episode import Episode
@@ -40,9 +39,6 @@ from fsbench.protocols.whole_images import WholeImages
 from fsbench.terminal import print_note
 
 _note = rank_zero_only(print_note)
-
-SCALE_FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25), "base_learner": (0.5, 2.0)}
-"""Range of the random scale of training images, by `augmentation` (hmnet.md §10.1, §2.4.2)."""
 
 
 class EpisodicDataModule(DataModule):
@@ -298,15 +294,13 @@ class EpisodicDataModule(DataModule):
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
         config, pool = self._loading(training=True), self.training_pool
-        factors = SCALE_FACTORS.get(self.training.augmentation)
-        augmentation = Augmentation(self.image_size, factors) if factors else None
+        augmentation = named_augmentation(self.training.augmentation, self.image_size)
         items: TrainingImages | TrainingEpisodes
         if self.training.training_items == "images":
             items = TrainingImages(self.source, pool.images, pool.class_ids, config, augmentation, self.seed)
         else:
             labelled = self.needs.base_maps and len(pool.class_ids) < VOID  # a label map has no more numbers
             base = sorted(pool.class_ids) if labelled else []
-            change = partial(augmented_episode, augmentation=augmentation, base_classes=base) if augmentation else None
             official = self.training.episode_streams == "official"
             items = TrainingEpisodes(
                 self.source,
@@ -315,7 +309,7 @@ class EpisodicDataModule(DataModule):
                 self._background,
                 self.seed,
                 self.training.training_shot,
-                change,
+                augmentation,
                 official,
                 base,
             )

@@ -1,17 +1,53 @@
-"""fsbench: few-shot segmentation and few-shot classification-and-segmentation under one written-down protocol."""
+"""fsbench: few-shot segmentation and few-shot classification-and-segmentation under one written-down protocol.
 
+The names in `__all__` are the public interface. Each is loaded when it is first asked for, so that reading results
+brings no torch along.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from fsbench.predict.predictor import Predictor as Predictor
+from fsbench.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from fsbench.doors.evaluate import evaluate
+    from fsbench.doors.runs import load_runs
+    from fsbench.doors.score import score
+    from fsbench.doors.tests import load_test
+    from fsbench.doors.training import load_training
+    from fsbench.kit.answers import Answers
+    from fsbench.predict.predictor import Predictor
+
+__all__ = [
+    "Answers",
+    "Predictor",
+    "__version__",
+    "evaluate",
+    "load_runs",
+    "load_test",
+    "load_training",
+    "score",
+]
+
+_MODULES = {
+    "Answers": "fsbench.kit.answers",
+    "Predictor": "fsbench.predict.predictor",
+    "evaluate": "fsbench.doors.evaluate",
+    "load_runs": "fsbench.doors.runs",
+    "load_test": "fsbench.doors.tests",
+    "load_training": "fsbench.doors.training",
+    "score": "fsbench.doors.score",
+}
+"""Module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
-    """`fsbench.Predictor`, loaded when it is asked for: it brings torch along."""
-    if name == "Predictor":
-        from fsbench.predict.predictor import Predictor
+    """Load a public name. Raises AttributeError for another."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'fsbench' has no attribute '{name}'; it has: {', '.join(__all__)}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
 
-        return Predictor
-    raise AttributeError(f"module 'fsbench' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return [*__all__]

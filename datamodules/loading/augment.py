@@ -21,6 +21,8 @@ LabelledImage = tuple[np.ndarray, np.ndarray]
 """Image and label map."""
 Transform = Callable[[np.ndarray, np.ndarray, random.Random], LabelledImage]
 
+SCALE_FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25), "base_learner": (0.5, 2.0)}
+"""Range of the random scale of training images, by the name of an augmentation (hmnet.md §10.1, §2.4.2)."""
 MEAN = tuple(255 * value for value in IMAGENET_MEAN)
 FOREGROUND_SHARE = 0.85
 """Share of the foreground that a crop should keep."""
@@ -253,3 +255,8 @@ def _write_planes(planes: np.ndarray, pixels: np.ndarray, top: int, left: int) -
     mean = np.array(MEAN, np.float32)[:, None, None]
     planes[:, :above] = planes[:, below:] = planes[:, above:below, :before] = planes[:, above:below, after:] = mean
     cv2.mixChannels([inside], [plane[above:below, before:after] for plane in planes], [0, 0, 1, 1, 2, 2])
+
+
+def named_augmentation(name: str, side: int) -> Augmentation | None:
+    """Return the augmentation of a name of `SCALE_FACTORS` for crops of `side`; None for "none"."""
+    return None if name == "none" else Augmentation(side, SCALE_FACTORS[name])

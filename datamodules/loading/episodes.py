@@ -1,6 +1,6 @@
 """The data sets that loaders of episodes read: a manifest's, and those that training draws."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch.utils.data import Dataset, get_worker_info
 from fsbench.core.loading import LoadingConfig, load_episode, load_item
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.datamodules.loading.training import base_map
+from fsbench.datamodules.loading.augment import Augmentation
+from fsbench.datamodules.loading.training import augmented_episode, base_map
 from fsbench.episodes.episode import Episode
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.pools import Pool
@@ -64,8 +65,8 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 class TrainingEpisodes(Dataset[EpisodeBatch]):
     """1-way episodes of `shot` supports drawn on the fly; item (epoch, i) is a function of (seed, epoch, i) alone.
 
-    `change` loads episodes in another way, from (index, episode, (seed, epoch, i)). Without it, queries bring the
-    labels of `base_classes`, if there are any.
+    Images and labels are changed at random by `augmentation`, if there is one. Queries bring the labels of
+    `base_classes`, if there are any.
 
     An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
     (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams items are those of VRP-SAM's program, whatever
@@ -80,7 +81,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         allow_background_queries: bool,
         seed: int,
         shot: int = 1,
-        change: Callable[[SegmentationIndex, Episode, tuple[int, ...]], EpisodeBatch] | None = None,
+        augmentation: Augmentation | None = None,
         official: bool = False,
         base_classes: Sequence[int] = (),
     ):
@@ -90,7 +91,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         self.official = official
         self._drawn: tuple[int, list[Episode]] | None = None  # an epoch and its official episodes
         self.shot = shot
-        self.change = change
+        self.augmentation = augmentation
         self.config = config
         self.files = config.files(index)
         self.allow_background_queries = allow_background_queries
@@ -104,8 +105,8 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
     def __getitem__(self, item: tuple[int, int]) -> EpisodeBatch:
         epoch, i = item
         episode = self._episode(epoch, i)
-        if self.change is not None:
-            return self.change(self.index, episode, (self.seed, epoch, i))
+        if self.augmentation is not None:
+            return augmented_episode(self.index, episode, (self.seed, epoch, i), self.augmentation, self.base_classes)
         loaded = load_episode(self.index, episode, self.config, self.files)
         if self.base_classes:
             labels, _ = self.config.geometry.truth(

@@ -6,7 +6,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fsbench import __version__
 from fsbench.board.cite import cite_record
 from fsbench.board.collect import Collection
 from fsbench.board.ranking import MOST_TESTED, groups_by_card
@@ -16,6 +15,7 @@ from fsbench.protocols.registry import metric_named
 from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.tables import layout
 from fsbench.terminal import escape
+from fsbench.version import __version__
 
 OWN = Path(__file__).with_name("templates")
 

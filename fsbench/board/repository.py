@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fsbench import __version__
 from fsbench.errors import SettingsError
 from fsbench.files import make_folder, write_text
 from fsbench.records.card import CHOICES
+from fsbench.version import __version__
 
 FILES = Path(__file__).with_name("repository_files")
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsbench import __version__
 from fsbench.board.collect import Collection, collect
 from fsbench.board.pages import Pages
 from fsbench.board.ranking import rank_rows
@@ -14,6 +13,7 @@ from fsbench.board.rows import build_rows
 from fsbench.errors import SettingsError
 from fsbench.files import write_text
 from fsbench.files.folders import check_free, replacing_folder
+from fsbench.version import __version__
 
 MARK = "fsbench-board.json"
 """File by which a folder is known to be a leaderboard."""

@@ -4,13 +4,12 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fsbench.cli.table import finished_records
 from fsbench.config.limits import check_output_file, check_replaced
 from fsbench.errors import say_left_out
 from fsbench.files import write_text
 from fsbench.files.figures import check_figure
 from fsbench.files.folders import check_free, replacing_folder
-from fsbench.records.record import Record
+from fsbench.records.record import Record, finished_records
 from fsbench.tables.analysis import Analysis, T
 from fsbench.tables.drawing import PLOTS
 from fsbench.tables.formats import FORMATS

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench import __version__
 from fsbench.config.limits import check_output_file, check_replaced
 from fsbench.errors import RecordError, SettingsError
 from fsbench.exchange.bundle import read_listing, write_bundle
@@ -14,6 +13,7 @@ from fsbench.records.card import CHOICES
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.terminal import print_line
+from fsbench.version import __version__
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 from fsbench.atlas.atlas import read_atlas
 from fsbench.cli.analysis import check_plot_file
 from fsbench.cli.parser import add_rank_all
-from fsbench.cli.table import measure_for
 from fsbench.config.limits import whole
-from fsbench.errors import SettingsError, say_left_out
+from fsbench.doors.runs import Runs
+from fsbench.errors import say_left_out
 from fsbench.metrics.paired import RESAMPLES
-from fsbench.protocols.registry import metric_names
 from fsbench.records.record import read_record
-from fsbench.tables.compare import Comparison, compare
+from fsbench.tables.compare import Comparison
 from fsbench.tables.compare_layout import plot, to_sheet
 from fsbench.tables.formats import SHEETS, as_json, text
 from fsbench.tables.published.beside import PublishedBeside, beside_sheet, published_beside
@@ -39,24 +38,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(options: argparse.Namespace, extra: list[str]) -> int:
-    resamples = RESAMPLES if options.resamples is None else options.resamples
-    if resamples < 100:
-        raise SettingsError(f"--resamples is {resamples}, expected 100 or more")
     check_plot_file(options.plot)
-    metrics = None if options.metrics is None else metric_names(options.metrics)
-    refused: list[str] = []
-    measure = measure_for(metrics or ())
-    comparison = compare(
-        options.runs,
-        metrics,
-        options.by,
-        options.baseline,
-        options.fold,
-        resamples,
-        refused,
-        measure,
-        options.rank_all,
-    )
+    runs = Runs(options.runs)
+    comparison = runs.compare(
+        metrics=options.metrics,
+        by=options.by,
+        folds=options.fold,
+        baseline=options.baseline,
+        resamples=RESAMPLES if options.resamples is None else options.resamples,
+        rank_all=options.rank_all,
+    ).comparison
     if options.plot is not None:
         plot(options.plot, comparison)
     beside = _published(comparison) if options.published else []
@@ -68,7 +59,7 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
         print_block(text(sheets, width if wrap else None))
     else:
         print_block(SHEETS[options.format]([to_sheet(comparison), *([beside_sheet(beside)] if beside else [])]))
-    return say_left_out(refused)
+    return say_left_out(runs.left_out)
 
 
 def _published(comparison: Comparison) -> list[PublishedBeside]:

@@ -1,18 +1,14 @@
 """`fsbench report`: pages of finished runs."""
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
 from fsbench.cli.parser import add_rank_all
-from fsbench.cli.table import measure_for
 from fsbench.config.limits import whole
-from fsbench.papers.published import published_scores
-from fsbench.protocols.registry import metric_names
-from fsbench.report.explorer.write import ExplorerOptions
-from fsbench.report.site import ReportOptions, write_report
-from fsbench.terminal import print_error, print_line
+from fsbench.doors.runs import Runs
+from fsbench.errors import say_left_out
+from fsbench.terminal import print_line
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,25 +36,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace, extra: list[str]) -> int:
-    words = ["fsbench", "report", *map(str, options.runs), "--out", str(options.out)]
-    words += ["--metrics", options.metrics] if options.metrics is not None else []
-    words += ["--gallery", str(options.gallery)] if options.gallery != 12 else []
-    words += ["--no-photos"] if options.no_photos else []
-    words += ["--photo-side", str(options.photo_side)] if options.photo_side != 320 else []
-    words += ["--photo-budget", str(options.photo_budget)] if options.photo_budget != 64 else []
-    words += ["--compare", str(options.compare)] if options.compare is not None else []
-    words += ["--method", options.method] if options.method is not None else []
-    words += ["--rank-all"] if options.rank_all else []
-    methods = [] if options.method is None else [name.strip() for name in options.method.split(",") if name.strip()]
-    metrics = None if options.metrics is None else metric_names(options.metrics)
-    command = shlex.join(words)
-    explorer = ExplorerOptions(options.gallery, not options.no_photos, options.photo_side, options.photo_budget * 2**20)
-    measure = measure_for(metrics or ())
-    chosen = ReportOptions(
-        options.runs, options.out, metrics, explorer, options.compare, command, methods, measure, options.rank_all
+    runs = Runs(options.runs)
+    page = runs.report(
+        options.out,
+        metrics=options.metrics,
+        methods=options.method or (),
+        gallery=options.gallery,
+        photos=not options.no_photos,
+        photo_side=options.photo_side,
+        photo_budget=options.photo_budget,
+        most=options.compare,
+        rank_all=options.rank_all,
+        say=lambda line: print_line(line, sys.stderr),
     )
-    refused = write_report(chosen, published_scores(), lambda line: print_line(line, sys.stderr))
-    print_line(f"{options.out / 'index.html'}")
-    for message in refused:
-        print_error(f"left out: {message}")
-    return 1 if refused else 0
+    print_line(f"{page}")
+    return say_left_out(runs.left_out)

@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fsbench.cli.table import finished_records
 from fsbench.errors import SettingsError, say_left_out
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.records.record import Record, leave_out_damaged
+from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.tables.formats import SHEETS, as_json
 from fsbench.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL, recount, stored_predictions
 from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet

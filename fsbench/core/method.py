@@ -141,8 +141,8 @@ class Method(EvaluatedByLightning):
     def check_data(self, data: Any) -> None:
         if self.task != data.task:
             raise SettingsError(
-                f"{self.registry_name} is a method of {self.task}, and the data module one of {data.task}; expected both "
-                "of one kind (see: fsbench list)"
+                f"{self.registry_name} is a method of {self.task}, and the data module one of {data.task}; expected "
+                "both of one kind (see: fsbench list)"
             )
         if data.protocol.asks_base_classes and not self.segments_base_classes:
             raise SettingsError(

@@ -88,7 +88,10 @@ def has_module(package: str, name: str) -> bool:
 
 @cache
 def read_source(package: str) -> Source:
-    """Return the source of the data set in `package`, such as `fsbench.datamodules.datasets.coco`; an empty one without a file.
+    """Return the source of the data set in `package`; an empty one without a file.
+
+    Args:
+        package: full name of its package, such as `fsbench.datamodules.datasets.coco`.
 
     Raises:
         SettingsError: the file cannot be read or is of another form.

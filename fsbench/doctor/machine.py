@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from packaging.requirements import InvalidRequirement, Requirement
 
-from fsbench import __version__
 from fsbench.doctor.finding import Finding
 from fsbench.engine.provenance import commit, processor
 from fsbench.errors import describe
 from fsbench.paths import cache_folder, cache_size, weights_folder
+from fsbench.version import __version__
 
 GIGABYTE = 10**9
 LEAST_ROOM = GIGABYTE

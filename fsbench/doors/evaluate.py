@@ -1,4 +1,4 @@
-"""`fsbench.evaluate`: any function, a method's object or a method's name answers a test, and its answers are counted."""
+"""`fsbench.evaluate`: a function, a method's object or a method's name answers a test; its answers are counted."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

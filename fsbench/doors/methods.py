@@ -67,8 +67,8 @@ def _check(method: Segmenter, test: Test, side: int) -> None:
         raise SettingsError(f"{method.registry_name} segments, and the test is one of {test.protocol.task}")
     if test.protocol.asks_base_classes and not method.segments_base_classes:
         raise SettingsError(
-            f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those that "
-            "it has supports of"
+            f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those "
+            "that it has supports of"
         )
     method.check_image_size(side)
     method.check_shots(test.manifest.header.shot, None)

@@ -1,7 +1,188 @@
+"""The result of a test: a finished run, with its scores, breakdowns and pictures at hand."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.doors.measures import measure_for
+from fsbench.errors import RecordError, SettingsError, missing_package
+from fsbench.metrics.bootstrap import Interval
+from fsbench.protocols.registry import metric_names
+from fsbench.protocols.test import Test
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import Record
+from fsbench.tables.blocks import Block
+from fsbench.tables.frame import PARTS, blocks_frame
+from fsbench.tables.layout import figure
+from fsbench.tables.table import build_blocks
+
+if TYPE_CHECKING:
+    import polars as pl
+    from PIL import Image
+
+    from fsbench.data.dataset import SegmentationIndex
+
+
 class Result:
-    def __init__(self, record, test=None):
+    """The result of a test. `fsbench table` shows the same numbers.
+
+    Args:
+        record: the finished run.
+        test: what was tested, which pictures are drawn of; None where it is not at hand.
+
+    Attributes:
+        record: the finished run.
+        test: what was tested, or None.
+    """
+
+    def __init__(self, record: Record, test: Test | None = None):
         self.record, self.test = record, test
 
     @property
-    def scores(self):
-        return self.record.run.scores
+    def name(self) -> str:
+        """Name of whoever answered."""
+        return self.record.run.identity.method.name
+
+    @property
+    def path(self) -> Path:
+        """Folder of the run."""
+        return self.record.path
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Every score of the run by its name, computed from the counts. Raises RecordError where they are damaged."""
+        statistics = self.record.protocol.statistics(self.record.episodes, self.record.header)
+        return {name: float(values[0]) for name, values in statistics.scores().items()}
+
+    @property
+    def frame(self) -> "pl.DataFrame":
+        """The counts that scores follow from, a row for each (episode, slot); slot 0 is any foreground.
+
+        Raises RecordError where they are damaged.
+        """
+        return self.record.episodes
+
+    def interval(self, metric: str) -> Interval:
+        """Return a score and the ends of its 95 % interval, as tables show them.
+
+        Args:
+            metric: name of the score, see `fsbench list`.
+
+        Raises:
+            SettingsError: the run has no such score.
+        """
+        (row,) = self._block(metrics=metric_names(metric)).rows
+        if metric not in row.scores:
+            raise SettingsError(f"{self.path.name} has no score '{metric}'; there are: {', '.join(self.scores)}")
+        return row.scores[metric]
+
+    def by(self, part: str) -> "pl.DataFrame":
+        """Break the run down.
+
+        Args:
+            part: "class", or "size" of the objects (share of the query's pixels in percent).
+
+        Returns:
+            A row for each part: its name, the numbers of its episodes and (episode, way) pairs, and for each score the
+            value and the ends of its 95 % interval, as mIoU, mIoU low and mIoU high.
+
+        Raises:
+            SettingsError: the test has no such breakdown.
+        """
+        if part not in PARTS:
+            raise SettingsError(f"by() was given '{part}', expected {' or '.join(PARTS)}")
+        self.record.protocol.check_breakdowns([part])
+        return blocks_frame([self._block(by_class=part == "class")], part).drop("test", "method", "fold", "run")
+
+    def show(self, worst: int = 5) -> "Image.Image":
+        """Draw the episodes with the lowest IoU: supports, the query's truth, what was predicted, and its errors.
+
+        Args:
+            worst: number of episodes.
+
+        Returns:
+            The picture, which a notebook shows; `.save("worst.png")` writes it.
+
+        Raises:
+            SettingsError: the test has no masks, the number is below 1, or a package is missing.
+            RecordError: the run kept no predictions, or the data are not at hand or not those of the run.
+        """
+        if worst < 1:
+            raise SettingsError(f"worst is {worst}, expected 1 or more")
+        if not self.record.protocol.has_masks:
+            raise SettingsError(f"{self.path.name} is a run of classification, which has no masks to show")
+        try:
+            return self._draw(worst)
+        except ModuleNotFoundError as error:
+            raise SettingsError(missing_package(error) or str(error)) from error
+
+    def _draw(self, worst: int) -> "Image.Image":
+        # with OpenCV, which numbers spare
+        from fsbench.metrics.confusion import COUNTS, way_ious
+        from fsbench.metrics.count_table import episode_scores
+        from fsbench.protocols.segmentation import segmentation_of
+        from fsbench.visualization.contact_sheet import DrawnPrediction, draw_contact_sheet
+
+        index = self._index()
+        stored = read_predictions(self.record)
+        if stored is None:
+            raise RecordError(f"{self.path} has no stored predictions; run it again with KEEP_PREDICTIONS=masks")
+        protocol, frame = segmentation_of(self.record.header), self.frame
+        iou, _ = episode_scores(frame, protocol.void)
+        episodes = sorted(self.record.manifest.official_episodes, key=lambda episode: episode.index)
+        chosen = [episodes[place] for place in np.argsort(iou, kind="stable")[:worst]]  # those without an IoU are last
+        predictions = {}
+        for episode in chosen:
+            ways = frame.filter((frame["episode"] == episode.index) & (frame["slot"] > 0)).sort("slot")
+            predictions[episode.index] = DrawnPrediction(
+                protocol.geometry.over_image(stored.label_map(episode.index)),
+                stored.decided(episode.index),
+                way_ious(ways.select(COUNTS).to_numpy(), protocol.void),
+            )
+        return draw_contact_sheet(index, predictions, chosen)
+
+    def _index(self) -> "SegmentationIndex":
+        """Return the data of the run, from the test, or as the run's own configuration names them."""
+        if self.test is None:
+            if not (self.path / "config.yaml").is_file():
+                raise RecordError(
+                    f"the data of {self.path.name} are not at hand; expected its test: "
+                    "Result(result.record, fsbench.load_test(…)).show()"
+                )
+            from fsbench.engine.stored_data import open_dataset  # with torch
+
+            return open_dataset(self.record)
+        if self.test.manifest.sha256 != self.record.manifest_sha256:
+            raise RecordError(f"{self.path.name} is a run of other episodes than the test's; expected its own test")
+        index: SegmentationIndex = self.test.index
+        return index
+
+    def _block(self, by_class: bool = False, metrics: Sequence[str] | None = None) -> Block:
+        """Return the table of this run alone."""
+        (block,) = build_blocks([self.record], by_class=by_class, metrics=metrics, measure=measure_for(metrics or ()))
+        block.rows = [row for row in block.rows if row.run]  # without the answers that a protocol derives from it
+        return block
+
+    @cached_property
+    def _intervals(self) -> dict[str, Interval]:
+        """The scores that tables show unless they are asked for others."""
+        (row,) = self._block().rows
+        return row.scores
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {one.value:.2f}" for name, one in self._intervals.items())
+        return f"{self.name}: {shown}\n{self.path}"
+
+    def _repr_html_(self) -> str:
+        """Return the scores with their intervals as a table, for notebooks."""
+        names = "".join(f"<th>{escape(name)}</th>" for name in self._intervals)
+        values = "".join(f"<td>{figure(one, name)}</td>" for name, one in self._intervals.items())
+        return (
+            f"<table><thead><tr><th></th>{names}</tr></thead>"
+            f"<tbody><tr><th>{escape(self.name)}</th>{values}</tr></tbody></table>"
+            f"<div>{escape(str(self.path))}</div>"
+        )

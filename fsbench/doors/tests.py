@@ -86,7 +86,8 @@ def load_test(
             fold, ways, shot, setting, empty, episodes=episodes, skip_small_classes=drop_small, seed=seed, draws=draws
         )
     opened = _where(dataset, root, folders) | {
-        "way": task.way, "shot": shot, "draws": draws, "test_seed": seed, "episodes": episodes, "image_size": image_size,
+        "way": task.way, "shot": shot, "draws": draws, "test_seed": seed, "episodes": episodes,
+        "image_size": image_size,
     }  # fmt: skip
     if isinstance(index, SegmentationIndex):
         opened |= {"protocol": rules.name, "setting": setting, "drop_small": drop_small, "empty_masks": empty}

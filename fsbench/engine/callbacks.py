@@ -1,4 +1,4 @@
-"""Lightning callbacks of a run: seed each training step, sum validation results, keep checkpoints, say how far it is."""
+"""Lightning callbacks of a run: seed each training step, sum validation results, keep checkpoints, tell progress."""
 
 from collections.abc import Callable
 from pathlib import Path

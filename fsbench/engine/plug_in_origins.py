@@ -21,7 +21,9 @@ def plug_in_origins(experiment: Identified) -> list[dict[str, str | None]]:
         or _package_origin("method", options.name, plug_in_of("methods", options.name)),
         _class_origin("data set", data["dataset"]["class_path"], options.dataset_file),
         _name_origin("backbone", "backbones", experiment.method.backbone.name),
-        _name_origin("protocol", "protocols", data.get("protocol")),
+        _name_origin(
+            "protocol", "protocols", experiment.data.protocol.name if experiment.data.task == "segmentation" else None
+        ),
     ]
     return [entry for entry in found if entry is not None]
 

@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 import torch
 
-from fsbench import __version__
 from fsbench.records.machine import commit, processor
+from fsbench.version import __version__
 
 PACKAGES = ("torch", "lightning", "timm", "numpy", "pillow")
 

@@ -114,7 +114,7 @@ def _official_episodes(cell: GridCell, header: Header) -> int:
 
     `header` is the manifest's of a similar run.
     """
-    names = ("data.episodes", "data.init_args.episodes")
+    names = [f"data.{place}episodes" for place in ("", "init_args.", "test.", "init_args.test.")]
     given = [value for key, value in split_arguments(cell.request.extra) if key in names and value is not None]
     if given and given[-1].isdecimal():
         return int(given[-1])

@@ -12,13 +12,13 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from fsbench import __version__
 from fsbench.config.compose import Configuration
 from fsbench.config.registry import choose_method, config_files
 from fsbench.config.request import DEFAULT_PROTOCOL, Request
 from fsbench.data.file_digests import states_sha256
 from fsbench.files import read_yaml
 from fsbench.paths import CONFIGS
+from fsbench.version import __version__
 
 
 @dataclass(frozen=True)

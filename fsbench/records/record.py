@@ -210,6 +210,19 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
     return [first for first, *_ in copies.values()]
 
 
+def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
+    """Find the finished runs below `folders`, each once, and messages about those that are damaged.
+
+    Raises RecordError or SettingsError where there is no sound one.
+    """
+    folders, refused = list(folders), list[str]()
+    records = find_distinct_records(folders, refused)
+    if not records:
+        none = f"no finished run in {', '.join(map(str, folders))}; make one with: make bench"
+        raise RecordError(*refused) if refused else SettingsError(none)
+    return records, refused
+
+
 def _difference(first: Run, second: Run) -> str:
     """Name what tells two records of one run apart; empty of copies."""
     if first.counts_sha256 != second.counts_sha256:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from fsbench import __version__
 from fsbench.atlas.atlas import Atlas
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import RESAMPLES
@@ -48,6 +47,7 @@ from fsbench.tables.supports.sensitivity import sensitivity_tables
 from fsbench.tables.sweep.axes import WORDS
 from fsbench.tables.sweep.curves import CurveTable, found_tables
 from fsbench.tables.sweep.plot import COSTS as CURVE_COSTS
+from fsbench.version import __version__
 from fsbench.visualization.palette import ERROR_NAMES
 
 

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from html import escape as quote
 from typing import Any, TypeVar
 
 from fsbench.metrics.bootstrap import Interval
@@ -124,6 +125,23 @@ def markdown(sheets: list[Sheet]) -> str:
             lines += [f"*{escape(caption)}*", ""] if caption else []
             lines += [*markdown_table(grid, sheet.style(number).bold), ""]
         lines += [f"- {escape(note)}" for note in sheet.notes] + [""]
+    return "\n".join(lines)
+
+
+def html(sheets: Sequence[Sheet]) -> str:
+    """Write sheets as HTML for a notebook, every name escaped."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines.append(f"<h4>{quote(sheet.title)}</h4>")
+        for number, (caption, grid) in enumerate(sheet.parts):
+            style = sheet.style(number)
+            lines += ["<table>", f"<caption>{quote(caption)}</caption>"] if caption else ["<table>"]
+            for i, row in enumerate(grid):
+                tag = "td" if i else "th"
+                cells = (f"<b>{quote(cell)}</b>" if (i, j) in style.bold else quote(cell) for j, cell in enumerate(row))
+                lines.append("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>")
+            lines.append("</table>")
+        lines += ["<ul>", *(f"<li>{quote(note)}</li>" for note in sheet.notes), "</ul>"]
     return "\n".join(lines)
 
 

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import Episode
+from fsbench.files import replacing
 from fsbench.visualization.captions import iou_caption, presence_caption
 from fsbench.visualization.episodes import query_image, support_images
 from fsbench.visualization.masks import paint_errors, paint_slots
 from fsbench.visualization.palette import ERROR_COLORS
-from fsbench.visualization.sheet import KeyEntry, Panel, error_key, write_sheet
+from fsbench.visualization.sheet import KeyEntry, Panel, draw_sheet, error_key
 from fsbench.visualization.tiles import fit_image
 
 TILE = (224, 168)
@@ -49,10 +51,21 @@ def contact_sheet(
     episodes: Sequence[Episode],
     earlier: Mapping[int, np.ndarray] | None = None,
 ) -> None:
-    """Write a PNG with one row per episode, and a key.
+    """Write a PNG with one row per episode, and a key, to `path`; see `draw_contact_sheet`."""
+    sheet = draw_contact_sheet(index, predictions, episodes, earlier)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def draw_contact_sheet(
+    index: SegmentationIndex,
+    predictions: Mapping[int, DrawnPrediction],
+    episodes: Sequence[Episode],
+    earlier: Mapping[int, np.ndarray] | None = None,
+) -> Image.Image:
+    """Draw one row per episode, and a key.
 
     Args:
-        path: Where to write.
         index: Reads images and label maps.
         predictions: By episode index.
         episodes: Rows of the sheet; those without a prediction are left out.
@@ -65,7 +78,7 @@ def contact_sheet(
     key: list[KeyEntry] = ["errors, over the gray image:", *error_key()]
     if any(len(episode.classes) > 1 for episode in drawn):
         key.append("an episode's ways have the colors of its supports; their IoU are in the same order")
-    write_sheet(path, rows, TILE, key)
+    return draw_sheet(rows, TILE, key)
 
 
 def _draw_row(

@@ -47,10 +47,16 @@ def way_key(names: Sequence[str]) -> list[tuple[Color, str]]:
 def write_sheet(
     path: Path, rows: Sequence[Sequence[Panel]], tile: tuple[int, int], key: Sequence[KeyEntry] = ()
 ) -> None:
-    """Write rows of panels as a PNG.
+    """Write rows of panels, as `draw_sheet` draws them, as a PNG to `path`."""
+    sheet = draw_sheet(rows, tile, key)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def draw_sheet(rows: Sequence[Sequence[Panel]], tile: tuple[int, int], key: Sequence[KeyEntry] = ()) -> Image.Image:
+    """Draw rows of panels as one image.
 
     Args:
-        path: Where to write.
         rows: Panels; shorter rows end in white.
         tile: Width and height that every panel is fitted into, keeping its proportions.
         key: Words and colors below the panels that say what they show.
@@ -73,8 +79,7 @@ def write_sheet(
         top += height + tile[1] + GAP
     for number, line in enumerate(lines):
         _draw_line(draw, line, size[1] + number * CAPTION)
-    with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    return sheet
 
 
 Piece = tuple[Color | None, str, float]

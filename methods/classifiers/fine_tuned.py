@@ -2,8 +2,8 @@
 
 A pre-trained network gets a linear head that is solved from the supports' features, and is tuned on the supports for a
 few steps: all of it (FT), low-rank adapters (LoRA), scales and shifts (SSF) or prompts (VPT). FORT first finds the
-patches of the supports that matter (`fsbench.methods.classifiers.fort`) and adds a loss that draws the last attention to them.
-After the episode every tuned number is restored.
+patches of the supports that matter (`fsbench.methods.classifiers.fort`) and adds a loss that draws the last attention
+to them. After the episode every tuned number is restored.
 
 Shapes: N ways, B = N·K supports, M = N·q queries.
 """

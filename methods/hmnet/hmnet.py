@@ -40,7 +40,8 @@ class HMNet(StageSegmenter):
         width: channels of the head.
         feature_side: side of the features in the head, 64 for images of 473 and 80 for 633.
         mamba: False leaves the hybrid Mamba network out (Table 3, first row).
-        blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see `fsbench.methods.hmnet.mamba.config.HybridMambaConfig`.
+        blocks, hybrid, srm, qim, qim_scalar_skip, ratio, states: see
+            `fsbench.methods.hmnet.mamba.config.HybridMambaConfig`.
         bam: join the base learner's prediction (§9). False also loads checkpoints that were trained with it, and uses
             their meta learner alone (§7, the evaluation-only variant).
         shots: 1 averages the shots' style distances, as the paper says, whatever K is tested, so that one training

@@ -25,7 +25,9 @@ SBD_UNPACKED = ".sbd.making"
 
 
 def prepare(job: Job) -> list[str]:
-    """Make `<root>/VOC2012` as `fsbench.datamodules.datasets.pascal` reads it; steps whose result is present are left out.
+    """Make `<root>/VOC2012` as `fsbench.datamodules.datasets.pascal` reads it.
+
+    Steps whose result is present are left out.
 
     Returns remarks for the user.
     """

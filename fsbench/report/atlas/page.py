@@ -6,7 +6,6 @@ from typing import Any
 
 from jinja2 import Environment
 
-from fsbench import __version__
 from fsbench.atlas.atlas import TEST, TOLD, Atlas, Entry, Group
 from fsbench.atlas.effects import Effect, read_effects
 from fsbench.atlas.programs import EVIDENCED, Program
@@ -17,6 +16,7 @@ from fsbench.protocols.conditions import UNKNOWN
 from fsbench.report.atlas.islands import WIDTH, place_islands
 from fsbench.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.tables.formats import tex
+from fsbench.version import __version__
 
 FILTERS = tuple(name for name in (*TEST, *TOLD, "min_object", "depends_on") if name != "dataset")
 """Conditions that rows are filtered by, besides data set, shot, backbone and method."""

@@ -128,8 +128,8 @@ def small_paper(tmp_path, small_demo):
     """A paper of two rows on the small data set, two tests of one training."""
     row = {
         "method": "emat", "reported": {"method": "EMAT", "backbone": "none"}, "datasets": ["demo"], "folds": [0],
-        "shots": [1, 2], "options": ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--trainer.max_epochs=1",
-                                     "--trainer.limit_train_batches=2", *FEW],
+        "shots": [1, 2], "options": ["--data.dataset=fsbench.datamodules.datasets.folder.Folder",
+                                     "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", *FEW],
     }  # fmt: skip
     paper = {"title": "Small", "tables": {"1": {"caption": "c", "source": "none", "rows": [row]}}}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(paper))

@@ -6,10 +6,10 @@ import shlex
 import pytest
 import yaml
 
-from fsbench import __version__
 from fsbench.board.repository import write_repository
 from fsbench.cli.main import main, parser_for
 from fsbench.records.card import CHOICES
+from fsbench.version import __version__
 
 FILES = [".github/workflows/board.yml", ".gitignore", "README.md", "bundles/README.md", "card.example.yaml"]
 

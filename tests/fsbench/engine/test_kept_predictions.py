@@ -75,7 +75,8 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
     root = shutil.copytree(demo_like, tmp_path / "small")
     extra = ["--data.episodes=3", "--data.workers=0", "--trainer.accelerator=cpu", f"--data.dataset.root={root}",
-             "--data.dataset=fsbench.datamodules.datasets.folder.Folder", "--trainer.enable_progress_bar=false"]  # fmt: skip
+             "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
+             "--trainer.enable_progress_bar=false"]  # fmt: skip
     request = Request(["prototype"], "demo", [0], str(tmp_path / "runs"), keep_predictions="masks", extra=extra)
 
     def experiment():

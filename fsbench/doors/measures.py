@@ -1,0 +1,28 @@
+"""Scores that counts do not hold, measured of runs when a table is asked for them."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from fsbench.protocols.registry import metric_named
+from fsbench.records.record import Record
+from fsbench.tables.compare import Measure
+from fsbench.tables.rescoring.recount import Truth
+
+
+def measure_for(metrics: Sequence[str]) -> Measure | None:
+    """Return what measures a run for those of `metrics` that its counts do not give; None where all follow from them.
+
+    It can be sent to another process.
+    """
+    if not any(metric_named(name).is_measured for name in metrics):
+        return None
+    from fsbench.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
+
+    return partial(measure, metrics=metrics, open_truth=_open_truth)
+
+
+def _open_truth(record: Record) -> Truth:
+    # torch and Lightning: only who asks for scores beyond the counts waits for them
+    from fsbench.engine.stored_data import Truths
+
+    return Truths(record)

@@ -1,0 +1,87 @@
+"""Tables and comparisons of runs for notebooks: data frames, text and HTML of the command line's own numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fsbench.tables.blocks import Block
+from fsbench.tables.breakdowns import to_sheet
+from fsbench.tables.compare import Comparison
+from fsbench.tables.compare_layout import to_sheet as comparison_sheet
+from fsbench.tables.formats import html, render, text
+from fsbench.tables.frame import PARTS, blocks_frame, comparison_frame
+
+if TYPE_CHECKING:
+    import polars as pl
+
+WIDTH = 120
+"""Characters of a line of text."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Tables of runs; only runs of one test stand in one.
+
+    Attributes:
+        blocks: the tables.
+        by: breakdowns that were asked for.
+    """
+
+    blocks: list[Block]
+    by: Sequence[str] = ()
+
+    @property
+    def frame(self) -> "pl.DataFrame":
+        """All scores, a row for each method and fold, or for each class or object size where these were asked for.
+
+        See `fsbench.tables.frame.blocks_frame` for the columns.
+        """
+        return blocks_frame(self.blocks, next((part for part in PARTS if part in self.by), None))
+
+    @property
+    def text(self) -> str:
+        """The tables as `fsbench table` prints them."""
+        return self.write("text", WIDTH)
+
+    def write(self, form: str, width: int | None = None, wrap: bool = False) -> str:
+        """Write the tables.
+
+        Args:
+            form: text, markdown, latex, csv or json.
+            width: characters that a line may take as text.
+            wrap: wrap titles and notes to that width, too.
+        """
+        return render(self.blocks, form, self.by, width, wrap)
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return html([to_sheet(block, self.by) for block in self.blocks])
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Paired differences of methods on the same episodes.
+
+    Attributes:
+        comparison: all numbers.
+    """
+
+    comparison: Comparison
+
+    @property
+    def frame(self) -> "pl.DataFrame":
+        """A row for each difference; see `fsbench.tables.frame.comparison_frame` for the columns."""
+        return comparison_frame(self.comparison)
+
+    @property
+    def text(self) -> str:
+        """The comparison as `fsbench compare` prints it."""
+        return text([comparison_sheet(self.comparison, WIDTH)])
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return html([comparison_sheet(self.comparison)])

@@ -1,0 +1,151 @@
+"""`fsbench.load_training`: the episodes that the suite trains on, as plain tensors for a training loop of one's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fsbench.config.datasets import open_dataset
+from fsbench.config.registry import check_known, task_of
+from fsbench.core.loading import LoadingConfig
+from fsbench.data.batch import EpisodeBatch
+from fsbench.data.batch import normalise as normalise_by_imagenet
+from fsbench.datamodules.loading.augment import SCALE_FACTORS, named_augmentation
+from fsbench.datamodules.loading.episodes import TrainingEpisodes
+from fsbench.errors import SettingsError, known_names
+from fsbench.protocols.segmentation import load_segmentation
+
+Normalisation = Literal["imagenet", "none"] | tuple[Sequence[float], Sequence[float]]
+"""How colours become numbers: ImageNet's statistics, as they are, or (mean, std) of red, green and blue in 0..1."""
+
+
+class TrainingData(Dataset[dict[str, Tensor]]):
+    """Training episodes as dictionaries of tensors, which a plain `DataLoader` stacks; see `load_training`.
+
+    Args:
+        episodes: that are drawn.
+        normalisation: of the images.
+    """
+
+    def __init__(self, episodes: TrainingEpisodes, normalisation: Normalisation):
+        self.episodes, self.normalisation = episodes, normalisation
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that stay alive see it, too
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the episodes of another epoch from now on; call it before each epoch. Raises SettingsError below 0."""
+        if epoch < 0:
+            raise SettingsError(f"epoch is {epoch}, expected 0 or more")
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, place: int) -> dict[str, Tensor]:
+        """Return an episode of the epoch. Raises IndexError beyond the last, and DataError for unusable files."""
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"episode {place} of {len(self)}")
+        episode = self.episodes[int(self._epoch), place % len(self)]
+        images, truth = self._images(episode), episode.known_truth()
+        return {
+            "query_img": images[episode.query[0]],
+            "query_mask": truth.label_maps[0],
+            "support_imgs": images[episode.support[0, 0]],
+            "support_masks": episode.support_labels[0, 0],
+            "class_id": truth.classes[0, 0].long(),
+        }
+
+    def _images(self, episode: EpisodeBatch) -> Tensor:
+        if self.normalisation == "none":
+            return episode.images
+        if self.normalisation == "imagenet":
+            return normalise_by_imagenet(episode.images)
+        mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in self.normalisation)
+        return (episode.images.float() / 255 - mean) / std
+
+
+def load_training(
+    dataset: str,
+    *,
+    root: str | Path | None = None,
+    lists: Sequence[str | Path] = (),
+    protocol: str = "fscs",
+    fold: int = 0,
+    shot: int = 1,
+    size: int = 473,
+    augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none",
+    normalise: Normalisation = "imagenet",
+    empty: bool = True,
+    filter_novel: bool | None = None,
+    drop_small: bool = False,
+    seed: int = 0,
+    cache_mib: int = 0,
+) -> TrainingData:
+    """Open the 1-way episodes of base classes that the suite's methods train on, for a training loop of one's own.
+
+    Item i of an epoch follows from the seed, the epoch and i alone. Shuffle by the loader, `DataLoader(data, 8,
+    shuffle=True)`, and call `data.set_epoch(e)` before epoch e.
+
+    Args:
+        dataset: name of a data set of segmentation (see `fsbench list`).
+        root: folder of the data, instead of `data/<name>`.
+        lists: folders with official list files.
+        protocol: name of the published test whose base classes, images and rule of resizing hold.
+        fold: fold whose classes are novel, and are not trained on.
+        shot: K.
+        size: side S of the images in pixels.
+        augmentation: random changes as PFENet's followers make them, with their factors of size for PASCAL or COCO, or
+            those of BAM's base learner. Without any, images are resized by the protocol's rule.
+        normalise: "imagenet"; "none" for 0 to 255, uint8, or float32 where images are augmented; or (mean, std), each
+            of red, green and blue, of colours from 0 to 1.
+        empty: queries may show none of their class, where the protocol allows it.
+        filter_novel: leave out images that show a novel class, or keep them with it as background; unless given, as
+            the protocol does.
+        drop_small: leave out classes with too few images.
+        seed: of the episodes and their random changes.
+        cache_mib: memory of each loading process for decoded files of images that are not augmented.
+
+    Returns:
+        The data, whose items have `query_img` (3, S, S) float32, `query_mask` (S, S) uint8 with 1 on the class and 255
+        void, `support_imgs` (K, 3, S, S), `support_masks` (K, S, S) and `class_id` () int64, the number of the class
+        from 1.
+
+    Raises:
+        SettingsError: a name is unknown, or a value does not fit.
+        DataError: files of the data set are absent or unusable.
+
+    >>> import fsbench
+    >>> train = fsbench.load_training("demo", size=64, shot=2)
+    >>> {name: tuple(tensor.shape) for name, tensor in train[0].items()}
+    {'query_img': (3, 64, 64), 'query_mask': (64, 64), 'support_imgs': (2, 3, 64, 64), 'support_masks': (2, 64, 64), \
+'class_id': ()}
+    """
+    _check(size, shot, seed, cache_mib, augmentation, normalise)
+    check_known("data", "data set", dataset)
+    if task_of("data", dataset) != "segmentation":
+        raise SettingsError(f"{dataset} is a data set of classification; expected one of segmentation")
+    rules = load_segmentation(protocol)
+    index = rules.view(open_dataset(dataset, root, [str(folder) for folder in lists]))
+    background = empty and rules.empty_queries
+    other = {} if filter_novel is None else {"filter_novel": filter_novel}
+    pool = rules.training_pool(index, fold, drop_small, background, shot, **other)
+    config = LoadingConfig(size, rules.geometry.training, cache_mib * 2**20)
+    changes = named_augmentation(augmentation, size)
+    return TrainingData(TrainingEpisodes(index, pool, config, background, seed, shot, changes), normalise)
+
+
+def _check(size: int, shot: int, seed: int, cache_mib: int, augmentation: str, normalisation: Normalisation) -> None:
+    """Raise SettingsError for a value that no data set could have."""
+    for name, value, lowest in (("size", size, 1), ("shot", shot, 1), ("seed", seed, 0), ("cache_mib", cache_mib, 0)):
+        if value < lowest:
+            raise SettingsError(f"{name} is {value}, expected {lowest} or more")
+    known = ("none", *SCALE_FACTORS)
+    if augmentation not in known:
+        raise SettingsError(f"unknown augmentation '{augmentation}'{known_names(augmentation, known)}")
+    if isinstance(normalisation, str):
+        if normalisation not in ("imagenet", "none"):
+            raise SettingsError(f"normalise is '{normalisation}', expected imagenet, none or (mean, std)")
+    elif len(normalisation) != 2 or any(len(values) != 3 for values in normalisation) or 0 in normalisation[1]:
+        raise SettingsError("normalise is no (mean, std) of three colours each, no std being 0")
