@@ -103,7 +103,7 @@ def _answer_mixed_queries(method: Method, episode: ImageEpisode) -> Answer:
     """Answer an episode whose queries are mixed, which its order gives away else; the labels return in their order."""
     order = torch.randperm(episode.query.numel(), generator=torch.Generator().manual_seed(1))
     classes = tuple(number % CLASSES + 1 for number in episode.classes)
-    mixed = replace(episode.mixed(order), classes=classes)
+    mixed = replace(episode.mixed(order.numpy()), classes=classes)
     labels = answer(method, mixed)["labels"].flatten()
     return {"labels": torch.empty_like(labels).index_copy(0, order, labels).view(episode.query.shape)}
 

@@ -189,6 +189,5 @@ def require_same(first: Answer, second: Answer, found: str, advice: str, expecte
 
 def _answer(result: Any) -> Answer:
     if hasattr(result, "label_map"):
-        parts = {"label_map": result.label_map, "decided": result.decided, "score": result.score}
-        return {name: torch.from_numpy(part) for name, part in parts.items()}
+        return {name: torch.as_tensor(getattr(result, name)) for name in ("label_map", "decided", "score")}
     return {"labels": torch.as_tensor(result.named)}

@@ -61,10 +61,10 @@ class Regions:
         """Return (number, 4) int64: left, top, and the column and row behind each region."""
         top = self.starts // self.row
         boxes = np.tile(np.array([self.row, len(self.starts) and top[-1], 0, 0]), (self.number, 1))
-        np.minimum.at(boxes, (self.region, 0), self.starts - top * self.row)
-        np.minimum.at(boxes, (self.region, 1), top)
-        np.maximum.at(boxes, (self.region, 2), self.ends - top * self.row)
-        np.maximum.at(boxes, (self.region, 3), top + 1)
+        np.minimum.at(boxes[:, 0], self.region, self.starts - top * self.row)
+        np.minimum.at(boxes[:, 1], self.region, top)
+        np.maximum.at(boxes[:, 2], self.region, self.ends - top * self.row)
+        np.maximum.at(boxes[:, 3], self.region, top + 1)
         return boxes
 
 

@@ -1,7 +1,6 @@
 """The product's scores of label maps under FSSDINO's protocol, and the matrix that defines them (fssdino.md §4)."""
 
 import numpy as np
-import torch
 
 from fsbench.metrics.answers import count
 from fsbench.metrics.confusion import COUNTS, background_intersection_union, intersection_union
@@ -19,7 +18,7 @@ def counted(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarra
     """Return the product's counts (B, classes, 6) of label maps (B, H, W) in which class c is way c."""
     maps = zip(truth, predicted, strict=True)
     tables = [count(p, t, classes - 1) for t, p in maps]
-    return torch.stack(tables).numpy()
+    return np.stack(tables)
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
