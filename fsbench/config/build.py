@@ -214,6 +214,9 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     for option in ("method_file", "dataset_file"):
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
+    replaced = Configuration(configuration.values, configuration.parts[:-1])
+    if unknown := next(_unknown_options(replaced), None):  # which the class that comes after would hide
+        raise SettingsError(unknown)
     values: dict[str, Any] = {}
     for part in grouped_parts(configuration.parts):
         values = merge_settings(values, part, _arguments_of)

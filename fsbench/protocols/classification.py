@@ -18,7 +18,7 @@ from fsbench.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.classification import ClassificationResult, accuracy_statistics
 from fsbench.metrics.metric import Metric
-from fsbench.metrics.scores import Accuracy
+from fsbench.metrics.scores import Accuracy, ErrorRate
 from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.protocols.base import Choice, Protocol
 from fsbench.protocols.support_draws import SupportRedraw, draw_distinct
@@ -92,7 +92,7 @@ class Classification(Protocol):
 
     task: ClassVar[Literal["segmentation", "classification"]] = "classification"
     kind: ClassVar[str | None] = CLASSIFICATION
-    metrics: ClassVar[tuple[Metric, ...]] = (Accuracy(),)
+    metrics: ClassVar[tuple[Metric, ...]] = (Accuracy(), ErrorRate())
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     has_masks: ClassVar[bool] = False
     resampled: ClassVar[str] = "episodes"

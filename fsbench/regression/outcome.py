@@ -69,6 +69,8 @@ class Outcome:
 
 def score_answers(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[str, float]:
     """Compute `Outcome.scores` from the counts of the predictions."""
+    if not answers:
+        return {}
     # spared until it is needed
     import polars as pl
 

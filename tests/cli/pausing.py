@@ -1,23 +1,53 @@
-"""Callbacks that stop a training or an evaluation in its middle, or lose its workers."""
+"""Callbacks that stop a training or an evaluation in its middle, or lose its workers.
+
+An evaluation is no loop of Lightning's, so those for it watch the method: before each of its predictions.
+"""
 
 import multiprocessing
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from fsbench.core.segmenter import Segmenter
 
 PATIENCE = 300
 """Seconds until a pause that nobody ends is an error."""
 
 
-class PauseAfter(Callback):
+class BeforePredictions(Callback):
+    """Does something before each prediction of a test."""
+
+    def __init__(self) -> None:
+        register_module_forward_pre_hook(self._watch)
+
+    def _watch(self, module: nn.Module, inputs: Any) -> None:
+        if isinstance(module, Segmenter) and not self._is_validating(module):
+            self.before_prediction()
+
+    def _is_validating(self, method: Segmenter) -> bool:
+        try:
+            return method.trainer.validating
+        except RuntimeError:  # it has no trainer
+            return False
+
+    def before_prediction(self) -> None:
+        raise NotImplementedError
+
+
+class PauseAfter(BeforePredictions):
     """Wait in the evaluation once `episodes` episodes are in the journal, until a signal comes."""
 
     def __init__(self, episodes: int):
+        super().__init__()
         self.episodes = episodes
 
-    def on_test_batch_start(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
+    def before_prediction(self) -> None:
         self.episodes -= 1
         if self.episodes < 0:
             time.sleep(PATIENCE)
@@ -38,14 +68,15 @@ class PauseTraining(Callback):
             time.sleep(0.01)
 
 
-class LoseWorkers(Callback):
+class LoseWorkers(BeforePredictions):
     """Kill the loader's processes of one rank when the evaluation has begun."""
 
     def __init__(self, rank: int):
+        super().__init__()
         self.rank = rank
 
-    def on_test_batch_start(self, trainer: L.Trainer, *args: object, **kwargs: object) -> None:
-        if trainer.global_rank == self.rank:
+    def before_prediction(self) -> None:
+        if int(os.environ.get("LOCAL_RANK", "0")) == self.rank:
             for worker in multiprocessing.active_children():
                 worker.kill()
 

@@ -75,8 +75,8 @@ def a_row_lower(real):
 
 
 def more_by_one(real):
-    def intersection_union(*args):
-        intersection, union = real(*args)
+    def intersection_union(rule, counts):
+        intersection, union = real(rule, counts)
         return intersection, union + 1
 
     return intersection_union
@@ -104,7 +104,7 @@ DEFECTS = {
 SCORES = {
     "mIoU": ("fsbench.metrics.confusion.mean_iou", lambda real: lambda *args: real(*args) / 2, "mIoU"),
     "FB-IoU": ("fsbench.metrics.confusion.fb_iou", lambda real: lambda i, *_: 50.0 + 0 * i[..., 0], "FB-IoU"),
-    "unions": ("fsbench.metrics.confusion.intersection_union", more_by_one, "mIoU"),
+    "unions": ("fsbench.metrics.confusion.VoidIsBackground.intersection_union", more_by_one, "mIoU"),
     "class accuracy": (
         "fsbench.metrics.confusion.class_accuracy",
         lambda real: lambda *args: real(*args) + 1,

@@ -11,15 +11,15 @@ from torch.utils.data import DataLoader
 import fsbench
 from fsbench.data.batch import normalise
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
 from fsbench.doors.training import TrainingData
 from fsbench.errors import SettingsError
+from tests.data_modules import episodic
 
 
 def trained_on(folder: Path, **settings) -> TrainingEpisodes:
     """Return the items that the suite's own loader draws."""
-    loader = EpisodicDataModule(Folder(str(folder)), workers=0, batch_size=4, **settings).train_dataloader()
+    loader = episodic(Folder(str(folder)), workers=0, batch_size=4, **settings).train_dataloader()
     assert isinstance(loader.dataset, TrainingEpisodes)
     return loader.dataset
 

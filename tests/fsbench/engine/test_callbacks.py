@@ -32,9 +32,7 @@ def test_features_of_one_data_set_are_not_taken_for_those_of_another():
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[ForgottenFeatures()])
     (callback,) = [one for one in trainer.callbacks if isinstance(one, ForgottenFeatures)]
     assert cache.get("tokens", "0001", lambda: torch.zeros(2)).tolist() == [0, 0]
-    for number, begin in enumerate(
-        (callback.on_validation_start, callback.on_validation_end, callback.on_test_start), start=1
-    ):
+    for number, begin in enumerate((callback.on_validation_start, callback.on_validation_end), start=1):
         assert cache.get("tokens", "0001", lambda: torch.full((2,), -1.0))[0] == number - 1
         begin(trainer, method)
         assert cache.get("tokens", "0001", lambda number=number: torch.full((2,), float(number)))[0] == number

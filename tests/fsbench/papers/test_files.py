@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from fsbench.config.build import parse
+from fsbench.config.data_options import flat_values
 from fsbench.config.compose import setting
 from fsbench.config.registry import names
 from fsbench.config.request import file_settings
@@ -60,7 +61,7 @@ def test_settings_read_from_files_are_those_of_the_parser(all_rows):
     assert {plain for _, plain in chosen} == {True, False}
     for row in chosen.values():
         request = row.request
-        config = parse(request.arguments(request.methods[0], 0), build=False).config.as_dict()
+        config = flat_values(parse(request.arguments(request.methods[0], 0), build=False).config.as_dict())
         settings = file_settings(request)
         for key in KEYS:
             found = setting(settings, key)

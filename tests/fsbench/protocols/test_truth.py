@@ -12,10 +12,10 @@ from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.protocols.pfenet import loader_seeds, torch_permutation
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.whole_images import WholeImages
+from tests.data_modules import episodic
 
 
 def same_truth(truth, batch):
@@ -41,7 +41,7 @@ def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, bl
         "coco": lambda: Coco(str(real_data / "coco-mini")),
         "folder": lambda: Folder(str(blocks_folder)),
     }[dataset]()
-    data = EpisodicDataModule(index, protocol, image_size=49, workers=0, episodes=6, drop_small_classes=True)
+    data = episodic(index, protocol, image_size=49, workers=0, episodes=6, drop_small_classes=True)
     episodes = {episode.index: episode for episode in data.manifest.episodes}
     batches = list(data.test_dataloader())
     assert batches
@@ -91,7 +91,7 @@ def test_draws_of_the_authors_loaders_are_torchs(seed):
         assert torch_permutation(length, seed) == expected
 
 
-def test_classification_counts_answers_in_the_order_of_the_episode(tmp_path):
+def test_classification_counts_answers_in_the_order_of_the_queries(tmp_path):
     from tests.datamodules.test_classification import photos
 
     index, protocol = photos(tmp_path), load_protocol("fort")
@@ -99,6 +99,6 @@ def test_classification_counts_answers_in_the_order_of_the_episode(tmp_path):
 
     (episode,) = protocol.manifest(index, ClassificationTask(3, 1, 4, 1)).episodes
     truth = protocol.truth(index, episode, 224)
-    answer = np.repeat(np.arange(3), 4)
+    answer = np.repeat(np.arange(3), 4)[protocol.query_order(episode)]  # as the queries are shown
     assert [row["tp"] for row in protocol.count(answer, truth).rows()] == [4, 4, 4]
     assert truth.classes == tuple(number + 1 for number in episode.classes)
