@@ -14,7 +14,7 @@ from fsbench.engine.stored_data import Truths
 from fsbench.errors import RecordError, SettingsError
 from fsbench.files import write_text
 from fsbench.metrics.bootstrap import Interval, differences, intervals
-from fsbench.metrics.count_table import pair_statistics
+from fsbench.metrics.run_statistics import pair_statistics
 from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.protocols.segmentation import Segmentation, segmentation_of
 from fsbench.records.card import Cards

@@ -1,6 +1,7 @@
 """Which rank gets which episodes: training in steps of a new order each epoch, evaluation each exactly once."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch.distributed
@@ -107,7 +108,8 @@ class ContiguousDistributedSampler(DistributedSampler[int]):
 
     def __init__(self, length: int):
         rank, world = ranks()
-        super().__init__(range(length), num_replicas=world, rank=rank, shuffle=False)
+        items: Any = range(length)  # only their number is asked for
+        super().__init__(items, num_replicas=world, rank=rank, shuffle=False)
         self.length = length
 
     @property

@@ -128,6 +128,9 @@ class DataModule(L.LightningDataModule, ABC):
         """Test settings that differ from their defaults, for the run's identity."""
         return {}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write into a checkpoint what it was trained on; nothing by default."""
+
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return the loader of the test, for `trainer.predict`."""
         return self.test_dataloader()

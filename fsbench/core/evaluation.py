@@ -1,6 +1,6 @@
 """A method as the one who answers a test: on its device, in its precision, without gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -14,22 +14,29 @@ from fsbench.protocols.evaluation import Answerer, evaluate_batches
 
 @contextmanager
 def answering(
-    method: Method, data: DataModule | None = None, precision: AbstractContextManager[Any] | None = None
+    method: Method,
+    data: DataModule | None = None,
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Answerer]:
     """Make `method` ready for a test, and yield the function that answers a batch of it.
 
     Args:
         method: on the device where it is to compute.
         data: what is tested; None where single batches are.
-        precision: context of every answer, such as autocast; None for that of the method's own weights. It is entered
-            once for all.
+        precision: makes the context of each batch's answers, such as autocast; by default that of the method's own
+            weights.
     """
+
+    def answer(batch: Any) -> list[Any]:
+        with precision():
+            return method.answer_batch(method.on_device(batch))
+
     was_training = method.training
     method.eval()
     method.begin_test(data)
     try:
-        with torch.inference_mode(), precision or nullcontext():
-            yield lambda batch: method.answer_batch(method.on_device(batch))
+        with torch.inference_mode():
+            yield answer
     finally:
         method.end_test()
         method.train(was_training)

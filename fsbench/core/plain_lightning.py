@@ -5,7 +5,7 @@ are parted here.
 """
 
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning as L
 import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class EvaluatedByLightning(L.LightningModule):
     """A module that answers batches, and the steps and hooks by which a Trainer evaluates it."""
 
-    registry_name: str
+    registry_name: ClassVar[str]
     needs: Needs
 
     def answer_batch(self, batch: Any) -> list[Any]:
@@ -130,7 +130,7 @@ class EvaluatedByLightning(L.LightningModule):
                 "the Trainer evaluates a method of fsbench without knowing its test; expected a data module: "
                 "trainer.test(method, datamodule=EpisodicDataModule(...))"
             )
-        return data  # type: ignore[no-any-return]
+        return data
 
     def _counted(self, protocol: Any, batch: Any) -> list[Any]:
         seen, truths = protocol.separate(batch)

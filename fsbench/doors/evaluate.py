@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.config.limits import check_name
+from fsbench.doors.parts import Parts
 from fsbench.doors.records import Answered, record_answers
 from fsbench.doors.results import Result
 from fsbench.errors import SettingsError
@@ -80,29 +81,6 @@ def evaluate(
             )
         parts = _by_function(model, test)
     return Result(_evaluate(parts, chosen, Path(runs), None if card is None else Path(card), resume, progress), test)
-
-
-class Parts:
-    """A test in parts, and the one who answers them.
-
-    Args:
-        test: as answers are counted, with their side where that decides.
-        answering: yields the function that answers a part.
-        batches: gives the parts of some episodes, by their numbers.
-        counting: parts a batch from its truth and counts; the test itself, or its protocol.
-        parameters: (learned, all) of a method; None where nobody knows.
-    """
-
-    def __init__(
-        self,
-        test: Test,
-        answering: Callable[[], Any],
-        batches: Callable[[Sequence[int]], Any],
-        counting: Any,
-        parameters: tuple[int, int] | None = None,
-    ):
-        self.test, self.answering, self.batches, self.counting = test, answering, batches, counting
-        self.parameters = parameters
 
 
 def _evaluate(parts: Parts, name: str, runs: Path, card: Path | None, resume: bool, progress: bool) -> Any:

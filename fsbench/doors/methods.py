@@ -12,7 +12,7 @@ from fsbench.core.evaluation import answering
 from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
-from fsbench.doors.evaluate import Parts
+from fsbench.doors.parts import Parts
 from fsbench.episodes.episode import Episode
 from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.errors import SettingsError, did_you_mean

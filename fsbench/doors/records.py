@@ -136,7 +136,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         files_sha256=test.files_sha256,
         files_cover=CONTENTS,
         training=None,
-        answers_sha256=digest,  # type: ignore[call-arg] - an entry of these records alone
+        answers_sha256=digest,
     )
     scores = test.protocol.statistics(official_rows(frame), header).scores()
     episodes = len(test.manifest.episodes)

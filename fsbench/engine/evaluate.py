@@ -152,7 +152,7 @@ def _evaluate_share(
     method.to(trainer.strategy.root_device)
     if data.trains_elsewhere:  # features are kept by names of images, which are unique in one data set alone
         method.backbone.cache.clear()
-    with answering(method, data, precision.test_step_context()) as answerer, closing(journal.open()) as writer:
+    with answering(method, data, precision.test_step_context) as answerer, closing(journal.open()) as writer:
         add = writer.add if keep is None else partial(writer.add_with_predictions, keep=keep)
         shows = trainer.is_global_zero and experiment.shows_progress
         batches = track(data.test_dataloader(), "evaluation", "batch") if shows else data.test_dataloader()

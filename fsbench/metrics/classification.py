@@ -9,7 +9,7 @@ import numpy as np
 
 from fsbench.errors import SettingsError
 from fsbench.metrics.bootstrap import Interval
-from fsbench.metrics.scores import RIGHT, Accuracy
+from fsbench.metrics.scores import RIGHT, Accuracy, ErrorRate
 from fsbench.metrics.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def accuracy_statistics(frame: "pl.DataFrame", keep: np.ndarray | None = None) -
     places = np.unique(episode, return_inverse=True)[1]
     sums = np.zeros((int(places.max()) + 1, 2), dtype=np.int64)
     np.add.at(sums, places, np.stack([right, shown], 1))
-    return ScoreStatistics(len(sums), {RIGHT.name: sums}, (Accuracy(),))
+    return ScoreStatistics(len(sums), {RIGHT.name: sums}, (Accuracy(), ErrorRate()))
 
 
 def accuracy_interval(statistics: ScoreStatistics) -> Interval:

@@ -10,7 +10,6 @@ import numpy as np
 
 from fsbench.metrics.confusion import COUNTS, VOID_RULES, VoidRule, intersection_union
 from fsbench.metrics.metric import ByQuery, Metric, Sum
-from fsbench.metrics.scores import COMMON
 from fsbench.metrics.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -130,47 +129,6 @@ class CountTable:
         if any(name not in self.frame.columns or self.frame[name].has_nulls() for name in one.columns):
             return None
         return one.count(self)
-
-
-def episode_statistics(
-    frame: "pl.DataFrame",
-    class_ids: Sequence[int],
-    void: str,
-    metrics: Sequence[Metric] = COMMON,
-    header: "Header | None" = None,
-) -> ScoreStatistics:
-    """Sum a whole run by query image: every score of it (fscs-protocol §7, fss-protocol §7).
-
-    Args:
-        frame: the count table, with a column `query`.
-        class_ids: numbers of the classes that means are taken over.
-        void: rule of `fsbench.metrics.confusion.VOID_RULES`.
-        metrics: the scores that there are.
-        header: of the run, for metrics that ask it.
-    """
-    ways = (frame["slot"] > 0).to_numpy()
-    return CountTable(frame, class_ids, ways, VOID_RULES[void], True, header).statistics(metrics)
-
-
-def pair_statistics(
-    frame: "pl.DataFrame",
-    keep: np.ndarray,
-    class_ids: Sequence[int],
-    void: str,
-    metrics: Sequence[Metric] = COMMON,
-    header: "Header | None" = None,
-) -> ScoreStatistics:
-    """Sum the (episode, way) rows `keep` alone by query image; accuracy is that of single presence decisions.
-
-    Args:
-        frame: the count table, with a column `query`.
-        keep: (rows,) bool.
-        class_ids: numbers of the classes of these rows at least.
-        void: rule of `fsbench.metrics.confusion.VOID_RULES`.
-        metrics: the scores that there are.
-        header: of the run, for metrics that ask it.
-    """
-    return CountTable(frame, class_ids, keep, VOID_RULES[void], False, header).statistics(metrics)
 
 
 def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.ndarray]:

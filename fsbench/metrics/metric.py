@@ -7,12 +7,9 @@ that every metric has intervals and tests without a line of its own. Metrics tha
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from fsbench.metrics.count_table import CountTable
 
 Totals = Mapping[str, np.ndarray]
 """Name of a sum -> its value (R, ...) for R resamples of the query images, whose weights were added up."""
@@ -35,14 +32,14 @@ class Sum:
 
     Attributes:
         name: by which metrics find its total; two sums of one name are one sum.
-        count: sums the rows of a count table by query image; it returns None where the quantity does not exist, such as
-            the background in some (episode, way) pairs. None: no count table gives it, and it is measured from stored
+        count: sums the rows of a `CountTable` by query image; it returns None where the quantity does not exist, such
+            as the background in some (episode, way) pairs. None: no count table gives it, and it is measured from stored
             predictions (`fsbench.tables.rescoring.measures`).
         columns: columns without which, or with gaps in which, there is no such sum: older records lack some.
     """
 
     name: str
-    count: "Callable[[CountTable], ByQuery | None] | None"
+    count: Callable[[Any], ByQuery | None] | None
     columns: tuple[str, ...] = ()
 
 

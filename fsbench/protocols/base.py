@@ -181,6 +181,10 @@ class Protocol(ABC):
         """
         return size
 
+    def query_order(self, episode: Any) -> "Sequence[int]":
+        """Return the order in which the queries of an episode of classification are shown, of places way by way."""
+        raise NotImplementedError(f"the protocol {self.name} has one query in an episode")
+
     @abstractmethod
     def separate(self, batch: Any) -> tuple[Any, list[Any]]:
         """Split a batch of the loader into what a method sees and what its answers are counted against, one an episode.

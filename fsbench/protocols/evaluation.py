@@ -1,17 +1,26 @@
 """The loop over a test. A run of the suite, a function in Python and a file of masks differ in who answers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from fsbench.errors import NumericsError, SettingsError
-from fsbench.protocols.base import Protocol
 
 Answerer = Callable[[Any], Sequence[Any]]
 """Answers a batch that lacks its truth: one answer for each of its episodes, in their order."""
 
 
+class Counting(Protocol):
+    """Parts batches from their truth, and counts answers against it: a protocol, or a test in itself."""
+
+    def separate(self, batch: Any, /) -> tuple[Any, list[Any]]:
+        """Split a batch into what is seen of it and what its answers are counted against, one an episode."""
+
+    def count(self, answer: Any, truth: Any, /) -> Any:
+        """Count the answer to one episode."""
+
+
 def evaluate_batches(
-    batches: Iterable[Any], protocol: Protocol, answerer: Answerer, add: Callable[[list[Any]], None], name: str
+    batches: Iterable[Any], protocol: Counting, answerer: Answerer, add: Callable[[list[Any]], None], name: str
 ) -> None:
     """Let `answerer` answer the batches of a test, and count its answers against the truth, which it never sees.
 
@@ -32,7 +41,7 @@ def evaluate_batches(
         add(count_answers(protocol, answers, truths, name))
 
 
-def count_answers(protocol: Protocol, answers: Sequence[Any], truths: Sequence[Any], name: str) -> list[Any]:
+def count_answers(protocol: Counting, answers: Any, truths: Sequence[Any], name: str) -> list[Any]:
     """Count one answer for each truth; arguments and errors are as of `evaluate_batches`."""
     if not isinstance(answers, list | tuple) or len(answers) != len(truths):
         found = f"{len(answers)} answers" if isinstance(answers, list | tuple) else f"a {type(answers).__name__}"

@@ -17,8 +17,8 @@ from fsbench.episodes.settings import SETTINGS, unknown_setting
 from fsbench.episodes.task import EpisodeTask
 from fsbench.errors import DataError, SettingsError
 from fsbench.metrics.answers import SegmentationAnswer, SegmentationResult, count_answer
-from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.metric import Metric
+from fsbench.metrics.run_statistics import episode_statistics, pair_statistics
 from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import OTHERS, Choice, Protocol, check_counts, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw

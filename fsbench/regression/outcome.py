@@ -76,7 +76,7 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[
 
     from fsbench.core.episodic_scores import EpisodicScores
     from fsbench.metrics.answers import SegmentationResult
-    from fsbench.metrics.count_table import episode_statistics
+    from fsbench.metrics.run_statistics import episode_statistics
 
     frame = pl.DataFrame([row for answer in answers for row in answer.slots], schema=list(COLUMNS), orient="row")
     owner = [answer.episode for answer in answers for _ in answer.slots]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.errors import FsbenchError, SettingsError, user_message
 from fsbench.metrics.bootstrap import Interval, differences, intervals
-from fsbench.metrics.count_table import pair_statistics
+from fsbench.metrics.run_statistics import pair_statistics
 from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.protocols.registry import metric_named
 from fsbench.protocols.segmentation import Segmentation, segmentation_of

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.metrics.bootstrap import Interval, differences
-from fsbench.metrics.count_table import pair_statistics
+from fsbench.metrics.run_statistics import pair_statistics
 from fsbench.metrics.trivial import trivial_answers
 from fsbench.records.record import find_records
 

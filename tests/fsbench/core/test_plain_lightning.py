@@ -1,5 +1,10 @@
 """A Trainer of Lightning by hand: fit, validate, test and predict log the scores that a run has, to the last bit."""
 
+import json
+import os
+import subprocess
+import sys
+
 import lightning as L
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.engine.experiment import build_experiment
+from fsbench.engine.machine.watchdog import safe_imports
 from fsbench.engine.run import run
 from fsbench.errors import SettingsError
 from fsbench.methods.emat import EMAT
@@ -60,11 +66,43 @@ def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):
     assert {"test/mIoU", "test/FB-IoU", "test/accuracy"} <= found.keys() and found["test/mIoU"] > 0
 
 
-def test_two_processes_log_the_scores_of_one(blocks_folder):
-    (expected,) = trainer().test(prototype(), datamodule=blocks(blocks_folder), verbose=False)
-    two = trainer(devices=2, strategy="ddp_fork")
-    (scores,) = two.test(prototype(), datamodule=blocks(blocks_folder), verbose=False)
-    assert scores == expected
+SCRIPT = """
+import json
+import sys
+
+import lightning as L
+
+from fsbench.backbones.base import BackboneConfig
+from fsbench.core.data_options import EpisodicTest, Loading
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.methods.prototype import Prototype
+
+test, loading = EpisodicTest(way=2, episodes=7), Loading(workers=0)
+data = EpisodicDataModule(Folder(sys.argv[1]), test, loading=loading, image_size=32)
+trainer = L.Trainer(
+    devices=int(sys.argv[2]), strategy="ddp" if sys.argv[2] == "2" else "auto", accelerator="cpu", logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+)
+(scores,) = trainer.test(Prototype(BackboneConfig("demo", "random:0")), datamodule=data, verbose=False)
+print("rank", trainer.global_rank, json.dumps(scores))
+"""
+
+
+def test_two_processes_log_the_scores_of_one(blocks_folder, tmp_path):
+    """Of 7 episodes, so that the processes have unequal shares."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    found = []
+    for processes in (1, 2):
+        done = subprocess.run(
+            [sys.executable, "script.py", str(blocks_folder), str(processes)],
+            cwd=tmp_path, env=os.environ | safe_imports(), capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stdout.splitlines() if line.startswith("rank")]
+        assert len(lines) == processes
+        found += [json.loads(line.split(maxsplit=2)[2]) for line in lines]
+    assert found[0] == found[1] == found[2] and found[0]["test/mIoU"] > 0
 
 
 def test_predictions_are_what_a_run_keeps(blocks_folder, tmp_path):

@@ -27,7 +27,7 @@ from fsbench.engine.stored_data import Truths, open_dataset
 from fsbench.errors import RecordError
 from fsbench.methods.insid3 import INSID3
 from fsbench.metrics.confusion import COUNTS
-from fsbench.metrics.count_table import episode_statistics
+from fsbench.metrics.run_statistics import episode_statistics
 from fsbench.metrics.scores import COMMON
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
 from fsbench.records.run import CONTENTS

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fsbench.metrics.answers import SegmentationResult, count
 from fsbench.metrics.bootstrap import FEW_EPISODES, differences, intervals, resampled_scores
 from fsbench.metrics.classification import accuracy_interval
-from fsbench.metrics.count_table import episode_statistics, pair_statistics
 from fsbench.metrics.regions import slot_regions
+from fsbench.metrics.run_statistics import episode_statistics, pair_statistics
 from fsbench.metrics.scores import COMMON, FBIoUClasses
 from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.metrics.trivial import trivial_answers

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from fsbench.config.build import parse
-from fsbench.config.data_options import flat_values
 from fsbench.config.compose import setting
+from fsbench.config.data_options import flat_values
 from fsbench.config.registry import names
 from fsbench.config.request import file_settings
 from fsbench.errors import SettingsError

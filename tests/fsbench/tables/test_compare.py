@@ -16,7 +16,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.metrics.bootstrap import differences
 from fsbench.metrics.calibration import BINS
-from fsbench.metrics.count_table import episode_statistics
+from fsbench.metrics.run_statistics import episode_statistics
 from fsbench.metrics.scores import COMMON
 from fsbench.metrics.statistics import ScoreStatistics
 from fsbench.records.predictions import read_predictions

@@ -1,0 +1,29 @@
+"""A test in parts, and the one who answers them."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from fsbench.progress import Sized
+from fsbench.protocols.evaluation import Answerer, Counting
+from fsbench.protocols.test import Test
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A test in parts, and the one who answers them.
+
+    Attributes:
+        test: with the side of its answers, where that decides their size.
+        answering: yields the function that answers a part.
+        batches: gives the parts of some episodes, by their numbers.
+        counting: parts a batch from its truth and counts; the test itself, or its protocol.
+        parameters: (learned, all) of a method; None where nobody knows.
+    """
+
+    test: Test
+    answering: Callable[[], AbstractContextManager[Answerer]]
+    batches: Callable[[Sequence[int]], Sized[Any]]
+    counting: Counting
+    parameters: tuple[int, int] | None = None
