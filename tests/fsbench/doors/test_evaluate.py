@@ -1,0 +1,163 @@
+"""`fsbench.evaluate`: any function answers a test; what is done is kept, and what cannot be counted is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+import fsbench
+from fsbench.backbones.base import BackboneConfig
+from fsbench.errors import SettingsError
+from fsbench.methods.prototype import Prototype
+from fsbench.records.predictions import read_predictions
+
+
+@pytest.fixture
+def test(blocks_folder):
+    return fsbench.load_test("folder", root=blocks_folder, protocol="fscs", way=2, episodes=6)
+
+
+def middle(episode):
+    """The middle of the query is way 1."""
+    mask = np.zeros(episode.size, dtype=np.uint8)
+    mask[mask.shape[0] // 4 :, mask.shape[1] // 4 :] = 1
+    return mask
+
+
+def quietly(model, test, tmp_path, **options):
+    return fsbench.evaluate(model, test, runs=tmp_path / "runs", progress=False, **options)
+
+
+def test_a_function_is_counted_and_its_masks_are_kept(test, tmp_path):
+    result = quietly(middle, test, tmp_path)
+    record = result.record
+    assert record.run.identity.method.name == "middle" and record.run.handed_in is not None
+    assert 0 < result.scores["mIoU"] < 100 and len(record.episodes) == 6 * 3
+    stored = read_predictions(record)
+    for episode in test:
+        assert np.array_equal(stored.label_map(episode.number), middle(episode))
+    assert not [path for path in (tmp_path / "runs").iterdir() if path.name.startswith(".")]  # no work is left
+
+
+def test_equal_answers_are_one_run_and_others_another(test, tmp_path):
+    first, same = (quietly(middle, test, tmp_path, name="mine").record for _ in range(2))
+    other = quietly(lambda episode: 1 - middle(episode), test, tmp_path, name="mine").record
+    assert first.path == same.path != other.path and len(fsbench.load_runs(tmp_path / "runs")) == 2
+
+
+def test_presence_and_its_score_are_taken(test, tmp_path):
+    def tells(episode):
+        return torch.from_numpy(middle(episode)), [True, False], torch.tensor([0.75, 0.25])
+
+    frame = quietly(tells, test, tmp_path).record.episodes
+    assert frame.filter(frame["slot"] == 1)["decided"].all() and not frame.filter(frame["slot"] == 2)["decided"].any()
+    assert set(frame.filter(frame["slot"] == 2)["score"]) == {0.25}
+
+
+class Stops:
+    """Answers so many episodes, then it fails."""
+
+    __name__ = "stops"
+
+    def __init__(self, episodes, error):
+        self.left, self.error, self.asked = episodes, error, []
+
+    def __call__(self, episode):
+        if not self.left:
+            raise self.error
+        self.left -= 1
+        self.asked.append(episode.number)
+        return middle(episode)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()], ids=["a crash", "Ctrl-C"])
+def test_an_interrupted_evaluation_goes_on(test, tmp_path, error):
+    first = Stops(4, error)
+    with pytest.raises(type(error)):
+        quietly(first, test, tmp_path)
+    assert not len(list((tmp_path / "runs").glob("*/run.json")))
+    again = Stops(6, error)
+    result = quietly(again, test, tmp_path)
+    assert first.asked == [0, 1, 2, 3] and again.asked == [0, 4, 5]  # one of those before is asked again
+    assert result.record.run.counts_sha256 == quietly(middle, test, tmp_path).record.run.counts_sha256
+
+
+def test_another_model_does_not_go_on_with_the_answers_of_one(test, tmp_path):
+    with pytest.raises(RuntimeError):
+        quietly(Stops(3, RuntimeError()), test, tmp_path)
+
+    def other(episode):
+        return 0 * middle(episode)
+
+    with pytest.raises(SettingsError, match="stops answers episode 0 otherwise than when it was interrupted"):
+        quietly(other, test, tmp_path, name="stops")
+    assert quietly(other, test, tmp_path, name="stops", resume=False).scores["mIoU"] == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda e: np.zeros((3, 3), np.uint8), r"gave a mask of \(3, 3\), expected"),
+        (lambda e: 3 + 0 * middle(e), "labels from 3 to 3, expected 0 for the background and 1 to 2"),
+        (lambda e: middle(e)[0], r"the answer is uint8 of shape \(\d+,\), expected a mask"),
+        (lambda e: middle(e) + 0.5, "a mask with the value 0.5, expected whole labels"),
+        (lambda e: np.full(e.size, np.nan), "nan"),
+        (lambda e: (middle(e), [True]), r"presence has the shape \(1,\), expected \(2,\), one for each way"),
+        (lambda e: (middle(e), [0.5, 0.5]), "presence is float64, expected a bool for each way; scores come third"),
+        (lambda e: (middle(e), [True, True], [1.5, 0]), "a presence score is .*1.5.*, expected 0 to 1"),
+        (lambda e: (middle(e), [True, True], [float("nan"), 0]), "expected 0 to 1"),
+        (lambda e: (middle(e), None, None, None), "with 3 more, expected a mask"),
+        (lambda e: None, "the answer is object"),
+        (7, "evaluate was given a int; expected a function of an episode, a method, or its name"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused_in_a_line(test, tmp_path, model, message):
+    with pytest.raises(SettingsError, match=message) as refused:
+        quietly(model, test, tmp_path, name="mine")
+    assert len(str(refused.value).splitlines()) == 1
+    assert not list((tmp_path / "runs").glob("*/run.json"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "../up"}, "name"),
+        ({"image_size": 32}, "image_size, which is for methods of the suite"),
+        ({"card": "nowhere.yaml"}, "cannot read nowhere.yaml"),
+    ],
+)
+def test_other_arguments_are_refused(test, tmp_path, options, message):
+    with pytest.raises(SettingsError, match=message):
+        quietly(middle, test, tmp_path, **options)
+
+
+def test_a_lambda_needs_a_name(test, tmp_path):
+    with pytest.raises(SettingsError, match=r"give one: evaluate\(…, name='mine'\)"):
+        quietly(lambda episode: middle(episode), test, tmp_path)
+
+
+def test_a_methods_object_has_the_counts_of_a_run_by_its_name(test, tmp_path):
+    named = quietly("prototype", test, tmp_path, backbone="demo", weights="random:0")
+    size = named.record.run.identity.image_size
+    own = quietly(Prototype(BackboneConfig("demo", "random:0")), test, tmp_path, image_size=size)
+    assert own.record.run.counts_sha256 == named.record.run.counts_sha256
+    assert own.scores == named.scores and named.record.run.handed_in is None
+    assert own.record.run.cost.total_parameters == named.record.run.cost.total_parameters
+
+
+def test_a_size_of_answers_is_that_of_the_first_where_the_input_decides(blocks_folder, tmp_path):
+    test = fsbench.load_test("folder", root=blocks_folder, protocol="hsnet", episodes=3)
+    assert test[0].size is None
+    result = quietly(lambda episode: np.ones((40, 40), np.uint8), test, tmp_path, name="all")
+    assert result.record.run.identity.image_size == 40
+    sides = iter((40, 40, 32, 40))
+    with pytest.raises(SettingsError, match=r"gave a mask of \(32, 32\), expected \(40, 40\)"):
+        quietly(lambda episode: np.ones((next(sides),) * 2, np.uint8), test, tmp_path, name="mixed")
+
+
+def test_no_part_of_an_episode_is_its_truth(test):
+    episode = test[0]
+    names = {name for name in dir(episode) if not name.startswith("_")}
+    assert names == {"number", "query_name", "classes", "supports", "answer_size", "query_file", "query", "size", "way"}
+    assert {name for name in dir(episode.supports[0][0]) if not name.startswith("_")} == {
+        "name", "number", "box", "file", "image", "mask",
+    }  # fmt: skip
