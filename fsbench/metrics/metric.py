@@ -33,8 +33,8 @@ class Sum:
     Attributes:
         name: by which metrics find its total; two sums of one name are one sum.
         count: sums the rows of a `CountTable` by query image; it returns None where the quantity does not exist, such
-            as the background in some (episode, way) pairs. None: no count table gives it, and it is measured from stored
-            predictions (`fsbench.tables.rescoring.measures`).
+            as the background in some (episode, way) pairs. None: no count table gives it, and it is measured from
+            stored predictions (`fsbench.tables.rescoring.measures`).
         columns: columns without which, or with gaps in which, there is no such sum: older records lack some.
     """
 
