@@ -62,7 +62,7 @@ def score(
 
     evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
     card_file = None if card is None else Path(card).expanduser()
-    counted = Answered(test, name, tally, presence=False not in decided, card=card_file)
+    counted = Answered(test, name, tally, presence=True in decided, card=card_file)
     return Result(record_answers(counted, runs), test)
 
 
