@@ -194,7 +194,8 @@ def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Fin
     try:
         different = differing_episodes(stored, data)
     except (DataError, SettingsError) as error:
-        return Finding(name, "not checked", f"{unchecked}: {user_message(error)}")
+        why = user_message(error).replace(f"{record.path}/", "")
+        return Finding(name, "not checked", f"{unchecked}: {why}")
     number = len(record.manifest.episodes)
     if different:
         what = f"{len(different)} of {number} episodes have other counts by the data at hand, first {different[0]}"
