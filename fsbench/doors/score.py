@@ -48,7 +48,7 @@ def score(
     check_name(name, "name")
     paths = [answers] if isinstance(answers, str | Path) else answers
     stored = read_answers([Path(path).expanduser() for path in paths], test, partial)
-    if test.protocol.counts_at_input_size():
+    if test.image_size is None and test.protocol.counts_at_input_size():
         test = replace(test, image_size=stored.image_size)
     if stored.missing:
         test = replace(test, manifest=_trial(test.manifest, stored))
