@@ -138,13 +138,19 @@ def test_every_classifier(method, photos, tmp_path):
     check_on_photos(method, photos, tmp_path)
 
 
-SEGMENTERS = names_by_task("methods")[0]["segmentation"]
+SEGMENTERS = [name for name in names_by_task("methods")[0]["segmentation"] if name != "sansa_generalist"]
+"""All but the one that is `sansa` with other weights, and is not run without them."""
+MORE = {
+    "bam_5shot": ["--model.base_learner=false", "--data.shot=5"],
+    "hmnet_5shot": ["--model.bam=false", "--data.shot=5"],
+}
+"""Settings of methods without a configuration for the demo."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", SEGMENTERS)
 def test_every_segmenter(method, scenes, tmp_path):
-    options = [*METHODS.get(method, ()), *OPTIONS.get(method, ())]
+    options = [*METHODS.get(method, ()), *OPTIONS.get(method, ()), *MORE.get(method, ())]
     named = any(option.startswith("--data.protocol") for option in options)
     protocol = [] if named else [f"--data.protocol={protocol_of(method) if method in METHODS else 'pfenet'}"]
     check_on_scenes(method, scenes, tmp_path, *options, *protocol)
@@ -153,7 +159,7 @@ def test_every_segmenter(method, scenes, tmp_path):
 PROTOCOLS = [name for name in protocol_names() if load_protocol(name).task == "segmentation"]
 ON_REAL_SAMPLES = {
     "gfss": ("pascal", "diam", []),
-    "bam_gfss": ("pascal", "bam", []),
+    "bam_gfss": ("pascal", "bam", ["--data.image_size=65"]),
     **dict.fromkeys(("fssdino", "fss_sam3", "incontext", "incontext518", "sansa"), ("coco", "prototype", [])),
     **dict.fromkeys(("fscs", "hsnet", "pfenet", "bam", "presence"), ("pascal", "prototype", [])),
 }
