@@ -142,8 +142,11 @@ SEGMENTERS = [name for name in names_by_task("methods")[0]["segmentation"] if na
 """All but the one that is `sansa` with other weights, and is not run without them."""
 MORE = {
     "bam_5shot": ["--model.base_learner=false", "--data.shot=5"],
-    "hmnet_5shot": ["--model.bam=false", "--data.shot=5"],
-}
+    "hmnet_5shot": [
+        "--model.backbone.name=pspnet_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
+        "--data.shot=5",
+    ],
+}  # fmt: skip
 """Settings of methods without a configuration for the demo."""
 
 
