@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from fsbench.config.datasets import choose_dataset
 from fsbench.config.limits import check_replaced, whole
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.episodes.episode import Episode
@@ -152,7 +153,9 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     header = manifest.header
     print_line(f"intact: {_summary(manifest)}")
     protocol = load_segmentation(header.protocol)
-    index = protocol.view(_index(options.dataset or header.dataset, options))
+    index = protocol.view(
+        _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options)
+    )
     problems = mismatches(manifest, index, _progress)
     for problem in problems:
         print_line(f"does not fit the data: {problem}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fsbench.config.class_file import name_class_files
 from fsbench.config.limits import whole
+from fsbench.exchange.recount import DataAtHand
 from fsbench.exchange.verify import Repetition, verify
 from fsbench.tables.formats import align
 from fsbench.terminal import print_block, print_line
@@ -14,7 +15,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="file that fsbench bundle wrote")
     parser.add_argument("--predict", type=whole(0, 10**6), default=0, metavar="N", help="predict N episodes again")
     parser.add_argument("--seed", type=whole(0), default=0, help="of the choice of these episodes")
-    parser.add_argument("--data-root", help="where the data are here")
+    parser.add_argument("--data-root", help="where the data are here; counts again what was handed in")
+    parser.add_argument("--dataset", help="name of these data, in place of the one that the episodes name")
     parser.add_argument("--weights", help="the backbone's weights here")
     parser.add_argument("--ckpt", type=Path, help="checkpoint of the method, where the runs trained it")
     parser.add_argument(
@@ -31,7 +33,8 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
         settings += [] if options.weights is None else [f"--model.backbone.weights={options.weights}"]
         repetition = Repetition(options.predict, options.seed, settings, options.ckpt)
-    listing, findings = verify(options.bundle, repetition)
+    data = None if options.data_root is None else DataAtHand(options.data_root, options.dataset)
+    listing, findings = verify(options.bundle, repetition, data)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
     for method, card in listing.named_cards.items():
         print_line(f"card of {method}, as stated")

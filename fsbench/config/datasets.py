@@ -7,8 +7,27 @@ from pkgutil import resolve_name
 from typing import Any
 
 from fsbench.config.class_paths import current_path
-from fsbench.config.registry import check_known, config_file, read_settings
+from fsbench.config.registry import check_known, config_file, names, read_settings
 from fsbench.errors import SettingsError, did_you_mean
+
+
+def choose_dataset(given: str | None, stated: str, source: str) -> str:
+    """Return the name of the data set `given`, or else the one that a file states.
+
+    Args:
+        given: by the user; may be FILE.py:Class or FILE.yaml.
+        stated: by the file, which may be a stranger's: a known name alone, so that it never imports a class.
+        source: words for the file, in messages.
+
+    Raises:
+        SettingsError: none is given, and the stated one is not known.
+    """
+    if given is None and stated not in names("data"):
+        raise SettingsError(
+            f"{source} is of the data set {stated[:100]!a}, which is not known here; expected a name of fsbench list; "
+            "name it with --dataset (dataset=…)"
+        )
+    return given or stated
 
 
 def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str] = (), **settings: Any) -> Any:

@@ -131,17 +131,16 @@ def _check_alike(parts: Parts, answer: Answerer, journal: Journal, number: int, 
 
 
 class _Presence:
-    """Whether all answers decided on presence by themselves."""
+    """Whether an answer decided on presence by itself."""
 
     def __init__(self) -> None:
-        self.is_decided = True
+        self.is_decided = False
 
     def noting(self, answerer: Answerer) -> Answerer:
         def answer(seen: Any) -> Sequence[Any]:
             answers = answerer(seen)
             if isinstance(answers, list | tuple):
-                decided = all(getattr(one, "present", True) is not None for one in answers)
-                self.is_decided = self.is_decided and decided
+                self.is_decided |= any(getattr(one, "present", None) is not None for one in answers)
             return answers
 
         return answer

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.registry import names, task_of
+from fsbench.config.datasets import choose_dataset
+from fsbench.config.registry import task_of
 from fsbench.doors.tests import load_test
 from fsbench.episodes.manifest import CLASSIFICATION
-from fsbench.errors import RecordError, SettingsError
+from fsbench.errors import RecordError
 from fsbench.kit.kit import Kit
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.test import Test
@@ -33,12 +34,8 @@ def load_kit_test(
         RecordError: the data give another test than the kit has.
         SettingsError, DataError: as `load_test` does.
     """
-    if dataset is None and kit.dataset not in names("data"):  # a stranger's kit names no class to be imported
-        raise SettingsError(
-            f"the kit is of the data set {kit.dataset!a}, which is not known here; name it with --dataset"
-        )
     official = load_protocol(kit.protocol).seed
-    name = dataset or kit.dataset
+    name = choose_dataset(dataset, kit.dataset, "the kit")
     is_classification = task_of("data", name) == CLASSIFICATION
     test = load_test(
         name,

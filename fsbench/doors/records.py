@@ -73,7 +73,7 @@ class Answered:
         test: with the side of its answers, where the protocol counts at that size.
         name: of whoever answered, in tables.
         counted: the counts and predictions of all episodes.
-        presence: whether every answer decided on presence by itself.
+        presence: whether an answer decided on presence by itself; of the others presence follows from the mask.
         seconds: that the answers took; None where they were made elsewhere.
         parameters: (learned, all) of the method, where they are known.
         card: file with the card of the method, if there is one.

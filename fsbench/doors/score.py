@@ -48,7 +48,7 @@ def score(
     check_name(name, "name")
     paths = [answers] if isinstance(answers, str | Path) else answers
     stored = read_answers([Path(path).expanduser() for path in paths], test, partial)
-    if test.protocol.counts_at_input_size():
+    if test.image_size is None and test.protocol.counts_at_input_size():
         test = replace(test, image_size=stored.image_size)
     if stored.missing:
         test = replace(test, manifest=_trial(test.manifest, stored))
@@ -62,7 +62,7 @@ def score(
 
     evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
     card_file = None if card is None else Path(card).expanduser()
-    counted = Answered(test, name, tally, presence=False not in decided, card=card_file)
+    counted = Answered(test, name, tally, presence=True in decided, card=card_file)
     return Result(record_answers(counted, runs), test)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.datasets import open_dataset
+from fsbench.config.datasets import choose_dataset, open_dataset
 from fsbench.config.registry import config_file, read_settings, task_of
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.episodes.manifest import CLASSIFICATION, check_fits, read_manifest
@@ -105,7 +105,7 @@ def _from_manifest(
     manifest = read_manifest(file)
     header = manifest.header
     rules = protocol_of(header)
-    name = dataset or header.dataset
+    name = choose_dataset(dataset, header.dataset, f"the manifest {file}")
     index = rules.view(open_dataset(name, root, lists))
     if isinstance(index, SegmentationIndex):
         check_fits(manifest, index, str(file))

@@ -11,8 +11,9 @@ import numpy as np
 
 from fsbench.episodes.header import Header
 from fsbench.episodes.manifest import read_manifest
-from fsbench.errors import FsbenchError, RecordError, describe
+from fsbench.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
 from fsbench.exchange.bundle import Listing, unpack
+from fsbench.exchange.recount import DataAtHand, differing_episodes
 from fsbench.paths import BENCHMARKS
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.predictions import read_predictions
@@ -48,12 +49,15 @@ class Repetition:
     checkpoint: Path | None = None
 
 
-def verify(bundle: Path, repetition: Repetition | None = None) -> tuple[Listing, list[Finding]]:
+def verify(
+    bundle: Path, repetition: Repetition | None = None, data: DataAtHand | None = None
+) -> tuple[Listing, list[Finding]]:
     """Verify a bundle.
 
     Args:
         bundle: the file.
-        repetition: how some of its episodes are predicted again; None where no data are at hand.
+        repetition: how some of its episodes are predicted again; None where no weights are at hand.
+        data: against which predictions that were handed in are counted again; None where none are at hand.
 
     Returns:
         The listing with the card, and the findings in the order of the runs.
@@ -62,18 +66,22 @@ def verify(bundle: Path, repetition: Repetition | None = None) -> tuple[Listing,
         RecordError: the file is no bundle, or was changed after it was made.
     """
     with unpack(bundle) as (folder, listing):
-        return listing, verify_unpacked(folder, listing, repetition)
+        return listing, verify_unpacked(folder, listing, repetition, data)
 
 
-def verify_unpacked(folder: Path, listing: Listing, repetition: Repetition | None = None) -> list[Finding]:
+def verify_unpacked(
+    folder: Path, listing: Listing, repetition: Repetition | None = None, data: DataAtHand | None = None
+) -> list[Finding]:
     """Verify the runs of a bundle that `unpacked` has put into `folder`; the arguments are as of `verify`."""
     findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
     for name in listing.runs:
-        findings += _verify_run(name, folder / name, listing, repetition)
+        findings += _verify_run(name, folder / name, listing, repetition, data)
     return findings
 
 
-def _verify_run(name: str, folder: Path, listing: Listing, repetition: Repetition | None) -> Iterator[Finding]:
+def _verify_run(
+    name: str, folder: Path, listing: Listing, repetition: Repetition | None, data: DataAtHand | None
+) -> Iterator[Finding]:
     try:
         record = read_record(folder)
         assert record is not None
@@ -91,6 +99,8 @@ def _verify_run(name: str, folder: Path, listing: Listing, repetition: Repetitio
         yield _episodes(name, record)
         yield from _card(name, record, listing)
         yield from _stored_predictions(name, record)
+        if record.run.handed_in is not None:
+            yield _handed_in_counts(name, record, data)
     except FsbenchError as error:
         yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
         return
@@ -173,6 +183,26 @@ def _stored_predictions(name: str, record: Record) -> Iterator[Finding]:
         yield Finding(name, "not checked", "stored predictions: the run kept them, and the bundle does not hold them")
 
 
+def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Finding:
+    """Count predictions that were handed in again, from the data."""
+    unchecked = "counts of the predictions that were handed in"
+    if data is None:
+        return Finding(name, "not checked", f"{unchecked}; count them again with --data-root where the data are")
+    stored = read_predictions(record)
+    if stored is None:
+        return Finding(name, "not checked", f"{unchecked}: the bundle does not hold the predictions")
+    try:
+        different = differing_episodes(stored, data)
+    except (DataError, SettingsError) as error:
+        why = user_message(error).replace(f"{record.path}/", "")
+        return Finding(name, "not checked", f"{unchecked}: {why}")
+    number = len(record.manifest.episodes)
+    if different:
+        what = f"{len(different)} of {number} episodes have other counts by the data at hand, first {different[0]}"
+        return Finding(name, "failed", what)
+    return Finding(name, "ok", f"{number} predictions that were handed in were counted again with equal counts")
+
+
 @cache
 def _official_episodes() -> list[tuple[str, str, Header]]:
     """Return the file's name, the hash and the header of every list of episodes that comes with the suite."""
@@ -184,7 +214,7 @@ def _official_episodes() -> list[tuple[str, str, Header]]:
 def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:
     """Predict a random sample of the episodes again."""
     if record.run.handed_in is not None:
-        what = "how the predictions were made: they were handed in and counted here; the method was not run"
+        what = "how the predictions were made: they were handed in, and nothing else of the method is known"
         return Finding(name, "not checked", what)
     if repetition is None:
         return Finding(name, "not checked", "predictions; repeat some with --predict 20 where data and weights are")

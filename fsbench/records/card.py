@@ -186,7 +186,7 @@ class StatedCard:
     Attributes:
         trained_on: no entry of a bundle's card, since it always follows from the record: the base classes that anything
             was trained on, by fold, data set and protocol.
-        handed_in: whether predictions were counted here and the method was not run.
+        handed_in: whether predictions were counted here and nothing else of the method is known.
         stated: names of entries that somebody stated, in order; other known ones follow from the record.
     """
 
@@ -343,7 +343,7 @@ def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
 def proved_entries(record: Record) -> dict[str, str]:
     """Return the entries that a record proves: by its task, its protocol and the training of its weights.
 
-    Nothing is proved of a method that was not run here.
+    Nothing is proved of a method whose predictions were handed in.
     """
     run = record.run
     if run.handed_in is not None:

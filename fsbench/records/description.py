@@ -105,7 +105,7 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
     if run.handed_in is not None:
-        lines.append(f"{name}: handed in: its predictions were counted here, and the method was not run")
+        lines.append(f"{name}: handed in: its predictions were counted here, and nothing else of the method is known")
     if backbone.weights.startswith("random"):
         lines.append(f"{name}: {_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")
     elif backbone.weights.startswith("unofficial"):

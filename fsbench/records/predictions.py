@@ -223,6 +223,11 @@ class StoredPredictions:
                     problem = f"way {slot} has {pixels} pixels, and {way['pixels']} were counted"
                     raise self._refusal(f"episode {episode}: {problem}")
 
+    def presence(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the decision on the presence of each way, (N,) bool, and its score, (N,) float32."""
+        scores = [np.nan if row["score"] is None else row["score"] for row in self._ways[episode]]
+        return np.array(self.decided(episode), bool), np.array(scores, np.float32)
+
     def decided(self, episode: int) -> list[bool]:
         """Return the decision on the presence of each way."""
         return [row["decided"] for row in self._ways[episode]]

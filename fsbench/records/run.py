@@ -191,7 +191,7 @@ class Told(Entries):
 
 
 class HandedIn(Entries):
-    """Where the predictions of a run come from whose method was not run here.
+    """Where the predictions of a run come from that were counted here, and of whose method nothing else is known.
 
     Attributes:
         answers_sha256: hash of the file of answers that was counted; the identity has it, too.

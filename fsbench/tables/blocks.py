@@ -99,7 +99,7 @@ MARKS = "†‡§¶‖"
 """Signs of cards; letters are kept for methods that a test does not tell apart."""
 
 HANDED_IN = " [handed in]"
-"""Mark of a method whose predictions were counted here, and which was not run."""
+"""Mark of a method of which nothing is known but its predictions, which were counted here."""
 
 
 def _mark(number: int) -> str:

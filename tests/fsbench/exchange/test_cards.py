@@ -231,7 +231,7 @@ def test_predictions_that_were_handed_in(make, tmp_path, capsys):
     capsys.readouterr()
     assert main(["verify", str(tmp_path / "bundles/results.fsb")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    unknown = "how the predictions were made: they were handed in and counted here; the method was not run"
+    unknown = "how the predictions were made: they were handed in, and nothing else of the method is known"
     assert sum(f"not checked  {unknown}" in line for line in lines) == 2
     assert any("(stated: novel pixels, supervision" in line and "unknown: backbone data" in line for line in lines)
     ranks = []
@@ -239,7 +239,7 @@ def test_predictions_that_were_handed_in(make, tmp_path, capsys):
         assert main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict", *option]) == 0
         rows = rows_of(tmp_path)
         ranks.append({name: re.search(r'"rank">rank (.*?)</span>', row)[1] for name, row in rows.items()})
-        assert "predictions handed in: the method was not run" in rows["theirs"]
+        assert "predictions handed in: nothing else of the method is known" in rows["theirs"]
         assert "predictions handed in" not in rows["ours"]
     assert ranks == [{"ours": "1 of 1", "theirs": "1 of 1"}, {"ours": "2 of 2‡", "theirs": "1 of 2‡"}]
 

@@ -1,0 +1,206 @@
+"""The doors count alike: masks of a run, exported and scored, have its counts to the last bit; so does a function."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fsbench.config.compose import compose
+from fsbench.config.registry import names_by_task
+from fsbench.config.request import Request
+from fsbench.core.evaluation import answering
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.doors.score import score
+from fsbench.doors.tests import load_test
+from fsbench.engine.experiment import Experiment, build_experiment
+from fsbench.engine.run import run
+from fsbench.errors import FsbenchError
+from fsbench.kit.answers import Answers
+from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.test import Test
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import Record
+from tests.cli.run.test_exactness import METHODS, protocol_of
+from tests.methods.contract_settings import OPTIONS
+from tests.photos import arguments
+
+FEW = ["--data.episodes=4", "--data.validation_episodes=1", "--data.workers=0", "--trainer.enable_progress_bar=false"]
+DROPPING = ["--data.drop_small_classes=true"]
+FOLDER = "--data.dataset=fsbench.datamodules.datasets.folder.Folder"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """The generated data set with few images."""
+    root = tmp_path_factory.mktemp("data") / "small"
+    generate(root, seed=3, train=80, val=80)
+    return root
+
+
+def experiment(method: str, folder: Path, *options: str, dataset: str = "demo", **request: Any) -> Experiment:
+    """Return an experiment with random weights, whose runs, and weights where it learns, stand in `folder`."""
+    given = Request([method], dataset, [0], str(folder / "runs"), extra=[*FEW, *options], **request)
+    words = given.arguments(method, 0)
+    built = build_experiment(compose(words))
+    if not built.method.learns:
+        return built
+    weights = folder / "weights.ckpt"
+    torch.save({"state_dict": built.method.state_dict(), WRITTEN_BY: built.method.describe()}, weights)
+    return build_experiment(compose([*words, f"--run.checkpoint={weights}"]))
+
+
+def as_asked(mask: np.ndarray, size: tuple[int, int], test: Test) -> np.ndarray:
+    """Return the answer of `size` that the protocol brings to the counted `mask`."""
+    if mask.shape == size:
+        return mask
+    taken = test.protocol.geometry.fit(np.arange(np.prod(size)).reshape(size), mask.shape)
+    answer = np.zeros(size, np.uint8)
+    answer.flat[taken.ravel()] = mask.ravel()
+    return answer
+
+
+def export_masks(record: Record, test: Test, answers: Answers) -> None:
+    """Write the stored predictions of a run of segmentation to a file of answers."""
+    stored = read_predictions(record)
+    for episode in test:
+        decided, sure = stored.presence(episode.number) if record.run.presence == "predicted" else (None, None)
+        mask = as_asked(stored.label_map(episode.number), episode.size, test)
+        answers.add(episode.number, mask, decided, sure)
+
+
+def named_ways(built: Experiment) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the number of each episode and the way from 1 of each query, of which a run keeps the counts alone."""
+    protocol = built.data.protocol
+    built.data.done = frozenset()
+    with answering(built.method, built.data) as answerer:
+        for batch in built.data.test_dataloader():
+            seen, truths = protocol.separate(batch)
+            for truth, answer in zip(truths, answerer(seen), strict=True):
+                yield truth.episode, np.asarray(answer) + 1
+
+
+def check_scored(built: Experiment, folder: Path, dataset: str, **place: Any) -> Record:
+    """Run an experiment; its answers, exported and scored, have the counts of the run in every column."""
+    record = run(built)
+    test = load_test(dataset, manifest=record.path / "manifest.jsonl", image_size=built.data.image_size, **place)
+    assert test.manifest.sha256 == record.manifest_sha256
+    with Answers(folder / "answers.fsa", record.manifest_sha256) as answers:
+        if test.protocol.has_masks:
+            export_masks(record, test, answers)
+        else:
+            for number, labels in named_ways(built):
+                answers.add(number, labels=labels)
+    scored = score(folder / "answers.fsa", test, name="again", runs=folder / "scored", progress=False).record
+    columns = [name for name in record.every_episode.columns if name != "failed"]
+    assert scored.every_episode.columns == columns
+    for name in columns:
+        assert scored.every_episode[name].equals(record.every_episode[name], check_dtypes=True), name
+    assert scored.run.scores == record.run.scores and scored.run.presence == record.run.presence
+    assert scored.every_draw.equals(record.every_draw.select(scored.every_draw.columns))
+    return scored
+
+
+def check_on_scenes(method: str, scenes: Path, folder: Path, *options: str) -> Record:
+    built = experiment(method, folder, FOLDER, f"--data.dataset.root={scenes}", *options)
+    return check_scored(built, folder, "folder", root=scenes)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "presence"),
+    [
+        ("prototype", ["--data.protocol=hsnet", "--data.image_size=64"], "predicted"),
+        ("prototype", ["--data.protocol=presence", "--data.image_size=64", *DROPPING], "predicted"),
+        ("blind_full", ["--data.protocol=bam", "--data.draws=2", "--data.image_size=64"], "any_pixel"),
+        ("emat", ["--data.way=2", "--data.setting=partially_augmented"], "predicted"),
+    ],
+    ids=["at the input's size", "calibrating", "padded, two draws", "two ways"],
+)  # fmt: skip
+def test_masks_of_a_run_have_its_counts(method, options, presence, scenes, tmp_path):
+    assert check_on_scenes(method, scenes, tmp_path, *options).run.presence == presence
+
+
+def check_on_photos(method: str, photos: Path, folder: Path) -> None:
+    words = arguments(method, photos, folder / "runs", *OPTIONS.get(method, ()))
+    check_scored(build_experiment(compose(words)), folder, "imagefolder", root=photos)
+
+
+def test_ways_of_a_classifier_have_its_counts(photos, tmp_path):
+    check_on_photos("nn", photos, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", names_by_task("methods")[0]["classification"])
+def test_every_classifier(method, photos, tmp_path):
+    check_on_photos(method, photos, tmp_path)
+
+
+SEGMENTERS = [name for name in names_by_task("methods")[0]["segmentation"] if name != "sansa_generalist"]
+"""All but the one that is `sansa` with other weights, and is not run without them."""
+MORE = {
+    "bam_5shot": ["--model.base_learner=false", "--data.shot=5"],
+    "hmnet_5shot": [
+        "--model.backbone.name=pspnet_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
+        "--data.shot=5",
+    ],
+}  # fmt: skip
+"""Settings of methods without a configuration for the demo."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", SEGMENTERS)
+def test_every_segmenter(method, scenes, tmp_path):
+    options = [*METHODS.get(method, ()), *OPTIONS.get(method, ()), *MORE.get(method, ())]
+    named = any(option.startswith("--data.protocol") for option in options)
+    protocol = [] if named else [f"--data.protocol={protocol_of(method) if method in METHODS else 'pfenet'}"]
+    check_on_scenes(method, scenes, tmp_path, *options, *protocol)
+
+
+PROTOCOLS = [name for name in protocol_names() if load_protocol(name).task == "segmentation"]
+ON_REAL_SAMPLES = {
+    "gfss": ("pascal", "diam", []),
+    "bam_gfss": ("pascal", "bam", ["--data.image_size=65"]),
+    **dict.fromkeys(("fssdino", "fss_sam3", "incontext", "incontext518", "sansa"), ("coco", "prototype", [])),
+    **dict.fromkeys(("fscs", "hsnet", "pfenet", "bam", "presence"), ("pascal", "prototype", [])),
+}
+"""Data set, method and settings of protocols on real samples."""
+SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
+
+
+def takes(protocol: str, scenes: Path) -> bool:
+    """Return whether the data set has the protocol's test, and a method without any training can answer it."""
+    if load_protocol(protocol).asks_base_classes:
+        return False
+    try:
+        load_test("folder", root=scenes, protocol=protocol, episodes=4, drop_small=True)
+    except FsbenchError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("draws", [1, 2])
+def test_every_protocol(protocol, draws, scenes, tmp_path):
+    if not takes(protocol, scenes):
+        assert protocol in ON_REAL_SAMPLES
+        pytest.skip("is for other data sets")
+    options = ["--data.image_size=64", *DROPPING, f"--data.draws={draws}"]
+    check_on_scenes("prototype", scenes, tmp_path, f"--data.protocol={protocol}", *options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ON_REAL_SAMPLES)
+def test_every_protocol_on_real_samples(protocol, tmp_path, real_data):
+    dataset, method, options = ON_REAL_SAMPLES[protocol]
+    root = real_data / SAMPLES[dataset]
+    small = {"backbone": "demo"} if method == "prototype" else {}
+    more = [*DROPPING, *OPTIONS.get(method, ()), *METHODS.get(method, ()), *options]
+    built = experiment(
+        method, tmp_path, f"--data.protocol={protocol}", *more, dataset=dataset, data_root=str(root),
+        weights="random:0", **small,
+    )  # fmt: skip
+    check_scored(built, tmp_path, dataset, root=root)
