@@ -66,7 +66,7 @@ def load_test(
     >>> import fsbench
     >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
     >>> len(test), test[0].query.shape, int(test[0].supports[0][0].mask.max())
-    (5, (128, 128, 3), 1)
+    (5, (144, 115, 3), 255)
     """
     folders = [str(folder) for folder in lists]
     if manifest is not None:

@@ -48,8 +48,8 @@ class Answers:
     Args:
         path: the file, such as "mine.fsa". Each process that answers needs a file of its own; `fsbench score` takes
             several.
-        test: folder of a kit, against which every answer is checked; or the sha256 of the test's manifest; None for a
-            file that does not say what it answers.
+        test: folder of a kit, against which every answer is checked; or a test of fsbench, or the sha256 of its
+            manifest; None for a file that does not say what it answers.
 
     Attributes:
         done: numbers of the episodes that have an answer.
@@ -69,6 +69,8 @@ class Answers:
         self.path = str(path)
         self.done: Set[int] = set()
         self._asked: Optional[Asked] = None
+        if hasattr(test, "manifest"):
+            test = test.manifest.sha256
         if test is not None and os.path.isdir(str(test)):
             test, self._asked = read_kit_folder(str(test))
         if test is not None and not _is_sha256(test):

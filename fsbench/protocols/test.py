@@ -6,6 +6,7 @@ Everything that evaluates shares it: a run of the suite, a function in Python, a
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 from fsbench.protocols.base import Protocol
+from fsbench.protocols.notebook_view import outlined, tiles_html
+
+MOST_QUERIES = 5
+"""Query images of an episode of classification that a notebook shows at most."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,21 @@ class VisibleEpisode:
         """N, the number of classes that are asked for."""
         return len(self.classes)
 
+    def _repr_html_(self) -> str:
+        """Return the query and the supports with the outlines of their masks, for notebooks."""
+        supports = (
+            (
+                f"label {way}, class {number}: {one.name}",
+                outlined(one.image, None if one.box else one.mask, one.box),
+            )
+            for way, (number, of_way) in enumerate(zip(self.classes, self.supports, strict=True), start=1)
+            for one in of_way
+        )
+        query = f"query: {self.query_name}", outlined(self.query, None)
+        size = "of the side of your input" if self.size is None else f"of {self.size[0]} × {self.size[1]} pixels"
+        title = f"episode {self.number}: a mask {size}, labels 0 to {self.way}"
+        return tiles_html(title, [query], supports, sum(map(len, self.supports)))
+
 
 @dataclass(frozen=True)
 class VisibleImages:
@@ -121,6 +141,17 @@ class VisibleImages:
     def file(self, name: str) -> Path:
         """Return the file of an image."""
         return Path(self._index.image_path(name))
+
+    def _repr_html_(self) -> str:
+        """Return the first query images and the supports, for notebooks."""
+        supports = (
+            (f"way {way}, class {number}: {name}", outlined(self.image(name), None))
+            for way, (number, names) in enumerate(zip(self.classes, self.supports, strict=True), start=1)
+            for name in names
+        )
+        queries = [(f"query: {name}", outlined(self.image(name), None)) for name in self.queries[:MOST_QUERIES]]
+        title = f"episode {self.number}: the way of each of {len(self.queries)} query images, 1 to {len(self.classes)}"
+        return tiles_html(title, queries, supports, sum(map(len, self.supports)))
 
 
 @dataclass(frozen=True)
@@ -168,6 +199,10 @@ class Test:
             f"{header.dataset}{fold} · {header.way}-way {header.shot}-shot · protocol {header.protocol} "
             f"v{header.version} · {len(self)} episodes{drawn} · {header.lists} lists · {self.manifest.sha256[:12]}…"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the test in a line and its first episode, for notebooks."""
+        return f"<div>{escape(repr(self))}</div>" + (self[0]._repr_html_() if len(self) else "")
 
     @property
     def words(self) -> tuple[str, ...]:
