@@ -57,12 +57,13 @@ class Answers:
     Raises:
         AnswersError: the file is no file of answers, is damaged, answers another test, or another process writes it.
 
-    >>> import tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "mine.fsa")
-    >>> with Answers(path) as answers:
-    ...     answers.add(7, np.eye(3, dtype=bool), presence=[True])
-    >>> Answers(path).done
-    {7}
+    Examples:
+        >>> import tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "mine.fsa")
+        >>> with Answers(path) as answers:
+        ...     answers.add(7, np.eye(3, dtype=bool), presence=[True])
+        >>> Answers(path).done
+        {7}
     """
 
     def __init__(self, path: Any, test: Any = None) -> None:

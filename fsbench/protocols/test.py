@@ -69,6 +69,15 @@ class VisibleEpisode:
         supports: by way, the K labelled images; none of a base class that methods are to know by their training.
         answer_size: gives the size of an answer for a query of a size, both (height, width); None where the answer
             itself decides it.
+
+    Examples:
+        >>> import fsbench
+        >>> episode = fsbench.load_test("demo", protocol="pfenet", episodes=5)[0]
+        >>> episode.query.shape, episode.query.dtype, episode.size, episode.way
+        ((144, 115, 3), dtype('uint8'), (144, 115), 1)
+        >>> support = episode.supports[0][0]  # way 0, shot 0
+        >>> support.image.shape[:2] == support.mask.shape
+        True
     """
 
     _index: Any = field(repr=False)
@@ -168,6 +177,14 @@ class Test:
             counts pixels at that size, and None elsewhere.
         opened: options of a run that make the same test, for methods of the suite by their names; empty where nobody
             knows them.
+
+    Examples:
+        >>> import fsbench
+        >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+        >>> test
+        demo fold 0 · 1-way 1-shot · protocol pfenet v1 · 5 episodes · derived lists · 31781d064140…
+        >>> [episode.number for episode in test]
+        [0, 1, 2, 3, 4]
     """
 
     __test__ = False  # no test of pytest's
