@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from fsbench.config.datasets import usual_root
 from fsbench.config.limits import whole
 from fsbench.doors.tests import load_test
 from fsbench.errors import SettingsError
@@ -61,7 +62,8 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
         drop_small=options.drop_small,
         manifest=options.manifest,
     )
-    root = None if options.data_root is None else Path(options.data_root).expanduser()
+    given = options.data_root or usual_root(options.dataset or test.manifest.header.dataset)
+    root = None if given is None else Path(given).expanduser()
     kit, images = write_kit(
         test, options.out, root, dataset=options.dataset, copy_images=options.copy_images, progress=_progress
     )

@@ -43,8 +43,7 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
         SettingsError: the data set is unknown, or has no such setting.
         DataError: its files are unusable.
     """
-    check_known("data", "data set", name)
-    content = read_settings(config_file("data", name))["data"]["init_args"]["dataset"]
+    content = _settings(name)
     kind = resolve_name(current_path(content["class_path"]))
     arguments = {**content.get("init_args", {}), **settings}
     arguments |= {"root": str(root)} if root is not None else {}
@@ -56,3 +55,18 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
                 f"the data set {name} has no setting {key}{did_you_mean(key, list(known))}; it has {', '.join(known)}"
             )
     return kind(**arguments)
+
+
+def usual_root(name: str) -> Path | None:
+    """Return the folder of a data set that its configuration names; None where it names none.
+
+    Raises SettingsError for an unknown data set.
+    """
+    root = _settings(name).get("init_args", {}).get("root")
+    return None if root is None else Path(root)
+
+
+def _settings(name: str) -> dict[str, Any]:
+    check_known("data", "data set", name)
+    settings: dict[str, Any] = read_settings(config_file("data", name))["data"]["init_args"]["dataset"]
+    return settings

@@ -63,6 +63,18 @@ def evaluate(
     Raises:
         SettingsError: an answer has another size or other labels than were asked for, or an argument does not fit.
         NumericsError: a presence score is no finite number.
+
+    Examples:
+        >>> import fsbench
+        >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+        >>> def everywhere(episode):
+        ...     return np.ones(episode.size, bool)
+        >>> result = fsbench.evaluate(everywhere, test, runs="evaluated", progress=False)
+        >>> result.name, round(result.scores["mIoU"], 2)
+        ('everywhere', 13.05)
+        >>> interval = result.interval("mIoU")
+        >>> bool(interval.low <= interval.value <= interval.high), result.by("size").height
+        (True, 5)
     """
     if isinstance(model, str):
         from fsbench.doors.named import evaluate_named  # with torch

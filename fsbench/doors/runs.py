@@ -36,6 +36,22 @@ def load_runs(folder: str | Path, *folders: str | Path) -> "Runs":
     Raises:
         RecordError: a folder is not there, or every run is damaged.
         SettingsError: there is no finished run.
+
+    Examples:
+        >>> import fsbench
+        >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+        >>> for name, least in (("light", 128), ("dark", 64)):
+        ...     model = lambda episode: episode.query.mean(-1) > least
+        ...     _ = fsbench.evaluate(model, test, name=name, runs="compared", progress=False)
+        >>> runs = fsbench.load_runs("compared")
+        >>> runs
+        2 runs of dark, light in compared
+        >>> runs["dark"].name
+        'dark'
+        >>> runs.table(trivial=False).frame["method"].to_list()
+        ['dark', 'light']
+        >>> runs.compare("dark", "light", metrics="mIoU").frame.select("first", "second", "metric").rows()
+        [('dark', 'light', 'mIoU')]
     """
     runs = Runs([Path(one).expanduser() for one in (folder, *folders)])
     _ = runs.records

@@ -44,6 +44,17 @@ def score(
         RecordError: a file is damaged or answers another test, or answers are missing, double, foreign, of another
             size or with other labels. Nothing is written then.
         SettingsError: the name cannot be that of a run, or the card does not fit.
+
+    Examples:
+        >>> import fsbench, numpy
+        >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+        >>> with fsbench.Answers("everywhere.fsa", test) as answers:
+        ...     for episode in test:
+        ...         if episode.number not in answers.done:
+        ...             answers.add(episode, numpy.ones(episode.size, bool))
+        >>> result = fsbench.score("everywhere.fsa", test, name="everywhere", runs="scored", progress=False)
+        >>> round(result.scores["mIoU"], 2)
+        13.05
     """
     check_name(name, "name")
     paths = [answers] if isinstance(answers, str | Path) else answers

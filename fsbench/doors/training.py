@@ -116,11 +116,14 @@ def load_training(
         SettingsError: a name is unknown, or a value does not fit.
         DataError: files of the data set are absent or unusable.
 
-    >>> import fsbench
-    >>> train = fsbench.load_training("demo", size=64, shot=2)
-    >>> {name: tuple(tensor.shape) for name, tensor in train[0].items()}
-    {'query_img': (3, 64, 64), 'query_mask': (64, 64), 'support_imgs': (2, 3, 64, 64), 'support_masks': (2, 64, 64), \
-'class_id': ()}
+    Examples:
+        >>> import fsbench
+        >>> train = fsbench.load_training("demo", size=64, shot=2)
+        >>> item = train[0]
+        >>> list(item)
+        ['query_img', 'query_mask', 'support_imgs', 'support_masks', 'class_id']
+        >>> tuple(item["query_img"].shape), tuple(item["support_masks"].shape)
+        ((3, 64, 64), (2, 64, 64))
     """
     _check(size, shot, seed, cache_mib, augmentation, normalise)
     check_known("data", "data set", dataset)

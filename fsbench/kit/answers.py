@@ -57,19 +57,21 @@ class Answers:
     Raises:
         AnswersError: the file is no file of answers, is damaged, answers another test, or another process writes it.
 
-    >>> import tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "mine.fsa")
-    >>> with Answers(path) as answers:
-    ...     answers.add(7, np.eye(3, dtype=bool), presence=[True])
-    >>> Answers(path).done
-    {7}
+    Examples:
+        >>> import tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "mine.fsa")
+        >>> with Answers(path) as answers:
+        ...     answers.add(7, np.eye(3, dtype=bool), presence=[True])
+        >>> Answers(path).done
+        {7}
     """
 
     def __init__(self, path: Any, test: Any = None) -> None:
         self.path = str(path)
         self.done: Set[int] = set()
         self._asked: Optional[Asked] = None
-        test = getattr(getattr(test, "manifest", None), "sha256", test)  # of fsbench.load_test
+        if hasattr(test, "manifest"):
+            test = test.manifest.sha256
         if test is not None and os.path.isdir(str(test)):
             test, self._asked = read_kit_folder(str(test))
         if test is not None and not _is_sha256(test):

@@ -52,6 +52,16 @@ class Predictor:
     Raises:
         SettingsError: settings do not fit together.
         CheckpointError: weights are missing or do not fit.
+
+    Examples:
+        >>> import fsbench
+        >>> episode = fsbench.load_test("demo", protocol="pfenet", episodes=5)[0]
+        >>> support = episode.supports[0][0]
+        >>> predictor = fsbench.Predictor("prototype", dataset="demo", device="cpu")
+        >>> predictor = predictor.support("grid", [(support.image, support.mask == 1)])
+        >>> (result,) = predictor(episode.query_file)
+        >>> result.mask("grid").shape, result.mask("grid").dtype
+        ((144, 115), dtype('bool'))
     """
 
     def __init__(

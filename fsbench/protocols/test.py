@@ -6,6 +6,7 @@ Everything that evaluates shares it: a run of the suite, a function in Python, a
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from fsbench.episodes.manifest import Manifest
 from fsbench.errors import SettingsError
 from fsbench.files import fingerprint
 from fsbench.protocols.base import Protocol
+from fsbench.protocols.notebook_view import outlined, tiles_html
+
+MOST_QUERIES = 5
+"""Query images of an episode of classification that a notebook shows at most."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,15 @@ class VisibleEpisode:
         supports: by way, the K labelled images; none of a base class that methods are to know by their training.
         answer_size: gives the size of an answer for a query of a size, both (height, width); None where the answer
             itself decides it.
+
+    Examples:
+        >>> import fsbench
+        >>> episode = fsbench.load_test("demo", protocol="pfenet", episodes=5)[0]
+        >>> episode.query.shape, episode.query.dtype, episode.size, episode.way
+        ((144, 115, 3), dtype('uint8'), (144, 115), 1)
+        >>> support = episode.supports[0][0]  # way 0, shot 0
+        >>> support.image.shape[:2] == support.mask.shape
+        True
     """
 
     _index: Any = field(repr=False)
@@ -96,6 +110,21 @@ class VisibleEpisode:
         """N, the number of classes that are asked for."""
         return len(self.classes)
 
+    def _repr_html_(self) -> str:
+        """Return the query and the supports with the outlines of their masks, for notebooks."""
+        supports = (
+            (
+                f"label {way}, class {number}: {one.name}",
+                outlined(one.image, None if one.box else one.mask, one.box),
+            )
+            for way, (number, of_way) in enumerate(zip(self.classes, self.supports, strict=True), start=1)
+            for one in of_way
+        )
+        query = f"query: {self.query_name}", outlined(self.query, None)
+        size = "of the side of your input" if self.size is None else f"of {self.size[0]} × {self.size[1]} pixels"
+        title = f"episode {self.number}: a mask {size}, labels 0 to {self.way}"
+        return tiles_html(title, [query], supports, sum(map(len, self.supports)))
+
 
 @dataclass(frozen=True)
 class VisibleImages:
@@ -122,6 +151,17 @@ class VisibleImages:
         """Return the file of an image."""
         return Path(self._index.image_path(name))
 
+    def _repr_html_(self) -> str:
+        """Return the first query images and the supports, for notebooks."""
+        supports = (
+            (f"way {way}, class {number}: {name}", outlined(self.image(name), None))
+            for way, (number, names) in enumerate(zip(self.classes, self.supports, strict=True), start=1)
+            for name in names
+        )
+        queries = [(f"query: {name}", outlined(self.image(name), None)) for name in self.queries[:MOST_QUERIES]]
+        title = f"episode {self.number}: the way of each of {len(self.queries)} query images, 1 to {len(self.classes)}"
+        return tiles_html(title, queries, supports, sum(map(len, self.supports)))
+
 
 @dataclass(frozen=True)
 class Test:
@@ -137,6 +177,14 @@ class Test:
             counts pixels at that size, and None elsewhere.
         opened: options of a run that make the same test, for methods of the suite by their names; empty where nobody
             knows them.
+
+    Examples:
+        >>> import fsbench
+        >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+        >>> test
+        demo fold 0 · 1-way 1-shot · protocol pfenet v1 · 5 episodes · derived lists · 31781d064140…
+        >>> [episode.number for episode in test]
+        [0, 1, 2, 3, 4]
     """
 
     __test__ = False  # no test of pytest's
@@ -168,6 +216,10 @@ class Test:
             f"{header.dataset}{fold} · {header.way}-way {header.shot}-shot · protocol {header.protocol} "
             f"v{header.version} · {len(self)} episodes{drawn} · {header.lists} lists · {self.manifest.sha256[:12]}…"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the test in a line and its first episode, for notebooks."""
+        return f"<div>{escape(repr(self))}</div>" + (self[0]._repr_html_() if len(self) else "")
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -96,6 +96,17 @@ def test_a_test_leaves_and_comes_back(said, folder, kit, blocks_test, tmp_path):
     assert said("compare", tmp_path / "runs")[0] == 0
 
 
+def test_the_usual_folder_makes_the_kit_that_naming_it_makes(said, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = ["kit", "demo", "--protocol", "pfenet", "--episodes", 3]
+    kits = []
+    for place, more in enumerate([[], ["--data-root", "data/demo"]]):
+        status, out, err = said(*words, *more, "--out", f"kit{place}")
+        assert (status, err) == (0, "") and "data/demo " in out
+        kits.append(read_kit(tmp_path / f"kit{place}").sha256)
+    assert kits[0] == kits[1]
+
+
 def test_pictures_count_the_same(said, folder, kit, blocks_test, tmp_path):
     (tmp_path / "pictures").mkdir()
     for episode in blocks_test:

@@ -1,13 +1,23 @@
 """The examples in docstrings of the public interface give what they say, on the demo."""
 
 import doctest
+from importlib import import_module
 
 import pytest
 
-from fsbench.doors import training
+import fsbench
+
+MODULES = sorted({*fsbench._MODULES.values(), "fsbench.protocols.test"})
 
 
-@pytest.mark.parametrize("module", [training])
-def test_examples(module, tmp_path_factory, monkeypatch):
-    monkeypatch.chdir(tmp_path_factory.getbasetemp())  # where the demo is drawn once
-    assert doctest.testmod(module).failed == 0 < doctest.testmod(module).attempted
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory):
+    """A folder where the demo is drawn once."""
+    return tmp_path_factory.mktemp("examples")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name, demo_folder, monkeypatch):
+    monkeypatch.chdir(demo_folder)
+    found = doctest.testmod(import_module(name))
+    assert found.failed == 0 < found.attempted
