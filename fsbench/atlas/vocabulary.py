@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from fsbench.atlas.words import LABELS
 from fsbench.errors import SettingsError, known_names
 from fsbench.protocols.conditions import NOT_FOUND, NOT_STATED
+from fsbench.protocols.registry import known_metrics
 
 _UNKNOWN = {
     NOT_FOUND: "the sources were read and do not tell, or are not to be had",
@@ -143,12 +144,22 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "yes": "labels of the test's classes were in a training",
     },
 }
-"""Condition -> word -> what it means."""
+"""Condition -> word -> what it means, of the published programs."""
+
+
+def known_words() -> dict[str, dict[str, str]]:
+    """Return `WORDS` and the words that metrics of protocols bring, with the meanings of these metrics."""
+    metrics = known_metrics().values()
+    own = {
+        "metric": {metric.atlas_metric: metric.meaning for metric in metrics if metric.atlas_metric},
+        "fb_iou": {metric.atlas_fb_iou: metric.meaning for metric in metrics if metric.atlas_fb_iou},
+    }
+    return {name: {**words, **own.get(name, {}), **words} for name, words in WORDS.items()}
 
 
 def meaning(condition: str, word: str) -> str:
     """Return what a word of a condition means; "" for numbers and free text."""
-    return WORDS.get(condition, {}).get(word) or _UNKNOWN.get(word, "")
+    return known_words().get(condition, {}).get(word) or _UNKNOWN.get(word, "")
 
 
 def listed_words(condition: str | None = None) -> Iterator[str]:
@@ -159,9 +170,10 @@ def listed_words(condition: str | None = None) -> Iterator[str]:
     """
     if condition is not None and condition not in WORDS:
         raise SettingsError(f"'{condition}' has no closed list of words{known_names(condition, tuple(WORDS))}")
-    for name in WORDS if condition is None else (condition,):
+    known = known_words()
+    for name in known if condition is None else (condition,):
         yield f"{name} ({LABELS[name]})"
-        width = max(map(len, WORDS[name]))
-        yield from (f"  {word:<{width}}  {words}" for word, words in WORDS[name].items())
+        width = max(map(len, known[name]))
+        yield from (f"  {word:<{width}}  {words}" for word, words in known[name].items())
     yield "any condition"
     yield from (f"  {word}  {words}" for word, words in _UNKNOWN.items())

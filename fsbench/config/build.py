@@ -24,6 +24,7 @@ from fsbench.config.class_file import load_class_file
 from fsbench.config.compose import Configuration, compose, merge_settings, value_at
 from fsbench.config.data_options import (
     DATA_MODULE,
+    class_parameters,
     flat_key,
     flat_values,
     grouped_parts,
@@ -227,7 +228,7 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
 def _arguments_of(path: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of `arguments` that a class takes; all where only the parser finds the class."""
     kind = _import_class(path)
-    taken = arguments if kind is None else inspect.signature(kind).parameters
+    taken = arguments if kind is None else class_parameters(kind)
     return {name: value for name, value in arguments.items() if name in taken}
 
 

@@ -25,10 +25,10 @@ def option_groups(kind: Any) -> dict[str, Any]:
 
     if not (inspect.isclass(kind) and issubclass(kind, LightningDataModule)):
         return {}
-    return {name: one.annotation for name, one in _parameters(kind).items() if is_dataclass(one.annotation)}
+    return {name: one.annotation for name, one in class_parameters(kind).items() if is_dataclass(one.annotation)}
 
 
-def _parameters(kind: Any) -> dict[str, inspect.Parameter]:
+def class_parameters(kind: Any) -> dict[str, inspect.Parameter]:
     """Return the arguments of a class, and where it hands on more by `**`, those of the class that takes them."""
     found: dict[str, inspect.Parameter] = {}
     for owner in inspect.getmro(kind):
@@ -51,7 +51,7 @@ def _hints(constructor: Any) -> dict[str, Any]:
 def group_of_option(kind: Any) -> dict[str, str]:
     """Return the argument of a data module that holds each option; none for names that two arguments could mean."""
     groups = option_groups(kind)
-    taken = [*_parameters(kind), *(one.name for options in groups.values() for one in fields(options))]
+    taken = [*class_parameters(kind), *(one.name for options in groups.values() for one in fields(options))]
     pairs = ((one.name, group) for group, options in groups.items() for one in fields(options))
     return {name: group for name, group in pairs if taken.count(name) == 1}
 
@@ -60,7 +60,7 @@ def option_parameters(kind: Any) -> dict[str, inspect.Parameter]:
     """Return the arguments of a class, in the order of its own; of a data module the fields in place of their group."""
     groups = option_groups(kind)
     parameters: dict[str, inspect.Parameter] = {}
-    for name, parameter in (_parameters(kind) if groups else inspect.signature(kind).parameters).items():
+    for name, parameter in (class_parameters(kind) if groups else inspect.signature(kind).parameters).items():
         parameters |= inspect.signature(groups[name]).parameters if name in groups else {name: parameter}
     return parameters
 

@@ -164,7 +164,7 @@ def _scores(before: Outcome, now: Outcome) -> list[str]:
     counts with the scores in the run's record."""
     messages = []
     for outcome, whose in ((before, "accepted counts"), (now, "run's own counts")):
-        fresh = score_answers(outcome.identity, outcome.answers)
+        fresh = score_answers(outcome.identity, outcome.answers, outcome.scores)
         for name in fresh.keys() | outcome.scores.keys():
             a, b = outcome.scores.get(name, math.nan), fresh.get(name, math.nan)
             if not math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING):

@@ -1,6 +1,7 @@
 """The outcome of a regression case, and the JSON file that keeps an accepted one."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,14 @@ class Outcome:
     answers: list[CaseEpisode]
 
 
-def score_answers(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[str, float]:
-    """Compute `Outcome.scores` from the counts of the predictions."""
+def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: Iterable[str] = ()) -> dict[str, float]:
+    """Compute `Outcome.scores` from the counts of the predictions.
+
+    Args:
+        identity: as in `Outcome`.
+        answers: as in `Outcome`.
+        names: scores to compute besides the common ones, where a protocol here has a metric of the name.
+    """
     if not answers:
         return {}
     # spared until it is needed
@@ -77,6 +84,8 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[
     from fsbench.core.episodic_scores import EpisodicScores
     from fsbench.metrics.answers import SegmentationResult
     from fsbench.metrics.run_statistics import episode_statistics
+    from fsbench.metrics.scores import COMMON
+    from fsbench.protocols.registry import known_metrics
 
     frame = pl.DataFrame([row for answer in answers for row in answer.slots], schema=list(COLUMNS), orient="row")
     owner = [answer.episode for answer in answers for _ in answer.slots]
@@ -85,7 +94,10 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode]) -> dict[
         query=pl.Series([episode["query"] for episode in owner]),
     )
     class_ids, void = identity["class_ids"], identity["void"]
-    scores = {name: float(value[0]) for name, value in episode_statistics(frame, class_ids, void).scores().items()}
+    common = {metric.name: metric for metric in COMMON}
+    named = common | {name: metric for name, metric in known_metrics().items() if name in set(names)}
+    statistics = episode_statistics(frame, class_ids, void, tuple(named.values()))
+    scores = {name: float(value[0]) for name, value in statistics.scores().items()}
     validation = EpisodicScores(class_ids, void)
     for (index,), rows in frame.group_by("episode", maintain_order=True):
         ways = rows.filter(pl.col("slot") > 0)

@@ -9,7 +9,7 @@ from jinja2 import Environment
 from fsbench.atlas.atlas import TEST, TOLD, Atlas, Entry, Group
 from fsbench.atlas.effects import Effect, read_effects
 from fsbench.atlas.programs import EVIDENCED, Program
-from fsbench.atlas.vocabulary import WORDS, meaning
+from fsbench.atlas.vocabulary import known_words, meaning
 from fsbench.atlas.words import LABELS, MEANING
 from fsbench.files import write_text
 from fsbench.protocols.conditions import UNKNOWN
@@ -58,7 +58,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     figures.sort(key=lambda each: (each != USUAL, each))
     data = {
         "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
-        "meaning": MEANING, "words": WORDS, "unknown": UNKNOWN,
+        "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN,
         "groups": {str(each["number"]): each["words"] for each in shown},
     }  # fmt: skip
     sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))
@@ -142,14 +142,15 @@ def _absence(program: Program, name: str) -> str:
 
 def _meanings(effects: Sequence[Effect]) -> list[dict[str, Any]]:
     """Return each condition with what follows from it and how far it was measured to move a figure."""
-    shown = dict.fromkeys((*MEANING, *WORDS))
+    words = known_words()
+    shown = dict.fromkeys((*MEANING, *words))
     by_condition = {name: [each for each in effects if each.condition == name] for name in shown}
     return [
         {
             "name": name,
             "label": LABELS[name],
             "consequence": MEANING.get(name, ""),
-            "words": WORDS.get(name, {}),
+            "words": words.get(name, {}),
             "effects": by_condition[name],
             "alone": any(not each.together for each in by_condition[name]),
         }

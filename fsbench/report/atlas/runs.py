@@ -11,7 +11,7 @@ from fsbench.report.collect import Study
 from fsbench.tables.published.conditions import DATA_SETS, run_conditions
 
 METRICS = ("mIoU", "FB-IoU")
-"""Scores of runs that published figures have, too."""
+"""Scores of runs that published figures have, too; those follow whose words the atlas has from their protocol."""
 
 
 def has_published(studies: Sequence[Study]) -> bool:
@@ -40,10 +40,11 @@ def _entry(study: Study, label: str, programs: Sequence[Program]) -> Entry:
     conditions = run_conditions(first, programs)
     setting = header.setting if header.setting == "original" else header.setting.replace("_", " ")
     source = f"run by protocol {header.protocol} v{header.version}, {setting}: {', '.join(r.run.id for r in records)}"
+    metrics = dict.fromkeys((*METRICS, *(metric.name for metric in study.protocol.metrics if metric.atlas_metric)))
     figures = []
     for row in study.block.rows:
         whole = row.fold == "mean" or header.folds == 1
-        for metric in METRICS if row.method == label else ():
+        for metric in metrics if row.method == label else ():
             if metric in row.scores:
                 value = row.scores[metric].value
                 figure = Figure(

@@ -126,6 +126,12 @@ def test_another_data_module_keeps_the_options_that_it_has(tmp_path):
     assert "protocol" not in arguments and "batch_size" not in arguments
 
 
+def test_a_data_module_that_hands_arguments_on_keeps_those_of_files():
+    """Among them some that its own constructor does not name."""
+    found = parse([*FILES, f"--data={__name__}.RainyDataModule", "--data.rain=1"], build=False).data_arguments
+    assert (found["image_size"], found["batch_size"], found["rain"]) == (128, 5, 1.0)
+
+
 def test_objects_go_in(blocks_folder):
     data = EpisodicDataModule(Folder(str(blocks_folder)), EpisodicTest(shot=2), Training(batch_size=2), image_size=32)
     assert (data.test.shot, data.training.batch_size, data.loading, data.image_size) == (2, 2, Loading(), 32)

@@ -289,7 +289,9 @@ def test_rows_handed_in_are_marked_and_ranked_apart_unless_asked(make, tmp_path,
         rows = {row.split("|")[1].strip(): row.split("|")[2] for row in printed.splitlines() if row.startswith("| ")}
         best[option] = {name for name, cell in rows.items() if "**" in cell}
         assert {"ours1†", "ours2†", "theirs1‡ [handed in]", "theirs2‡ [handed in]"} < rows.keys()
-        assert "theirs1: handed in: its predictions were counted here, and nothing else of the method is known" in printed
+        assert (
+            "theirs1: handed in: its predictions were counted here, and nothing else of the method is known" in printed
+        )
         assert "† " in printed and "handed in no" in printed and "handed in yes" in printed
     assert best == {(): {"ours1†", "theirs1‡ [handed in]"}, ("--rank-all",): {"ours1†"}}
 
