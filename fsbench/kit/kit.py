@@ -232,11 +232,11 @@ class _Writer:
     def _entries(self, episode: VisibleEpisode | VisibleImages) -> dict[str, Any]:
         """Return the line of an episode: what whoever answers it may know."""
         if isinstance(episode, VisibleImages):
-            files = {name: episode.file(name) for way in (*episode.supports, episode.queries) for name in way}
+            supports, queries = self.test.image_names(episode.number)
             return {
                 "number": episode.number,
-                "supports": [[self._image(name, files[name]) for name in way] for way in episode.supports],
-                "queries": [self._image(name, files[name]) for name in episode.queries],
+                "supports": [[self._photo(name) for name in way] for way in supports],
+                "queries": [self._photo(name) for name in queries],
             }
         if not self._base_classes:
             numbers = [number for number, way in zip(episode.classes, episode.supports, strict=True) if not way]
@@ -247,6 +247,9 @@ class _Writer:
             "size": asked_size(self.test, episode.query_name),
             "supports": [[self._support(support) for support in way] for way in episode.supports],
         }
+
+    def _photo(self, name: str) -> dict[str, Any]:
+        return self._image(name, Path(self.test.index.image_path(name)))
 
     def _support(self, support: Support) -> dict[str, Any]:
         key = support.name, support.number

@@ -127,38 +127,52 @@ class VisibleEpisode:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """An image of an episode of classification, which is read when it is asked for.
+
+    It does not say its name: that is often the name of its class.
+    """
+
+    _index: Any = field(repr=False)
+    _name: str = field(repr=False)
+
+    @property
+    def image(self) -> np.ndarray:
+        """The image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
+        return read_view(self._file, None)
+
+    @property
+    def _file(self) -> Path:
+        return Path(self._index.image_path(self._name))
+
+
+@dataclass(frozen=True)
 class VisibleImages:
     """An episode of classification as whoever answers it sees it; images are read when they are asked for.
 
     Attributes:
         number: of the episode in its manifest.
-        classes: handles of the N ways; label n of an answer, from 0, is `classes[n]`.
-        supports: by way, the names of the K images of it.
-        queries: names of the images to name the class of, in an order that says nothing of their classes.
+        classes: handles of the N ways; label n of an answer, from 1, is `classes[n - 1]`.
+        supports: by way, the K images of it.
+        queries: images to name the class of, in an order that says nothing of their classes.
     """
 
-    _index: Any = field(repr=False)
     number: int
     classes: tuple[int, ...]
-    supports: tuple[tuple[str, ...], ...]
-    queries: tuple[str, ...]
-
-    def image(self, name: str) -> np.ndarray:
-        """Return an image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
-        return read_view(self.file(name), None)
-
-    def file(self, name: str) -> Path:
-        """Return the file of an image."""
-        return Path(self._index.image_path(name))
+    supports: tuple[tuple[Photo, ...], ...]
+    queries: tuple[Photo, ...]
 
     def _repr_html_(self) -> str:
         """Return the first query images and the supports, for notebooks."""
         supports = (
-            (f"way {way}, class {number}: {name}", outlined(self.image(name), None))
-            for way, (number, names) in enumerate(zip(self.classes, self.supports, strict=True), start=1)
-            for name in names
+            (f"way {way}, class {number}", outlined(photo.image, None))
+            for way, (number, photos) in enumerate(zip(self.classes, self.supports, strict=True), start=1)
+            for photo in photos
         )
-        queries = [(f"query: {name}", outlined(self.image(name), None)) for name in self.queries[:MOST_QUERIES]]
+        queries = [
+            (f"query {place}", outlined(photo.image, None))
+            for place, photo in enumerate(self.queries[:MOST_QUERIES], start=1)
+        ]
         title = f"episode {self.number}: the way of each of {len(self.queries)} query images, 1 to {len(self.classes)}"
         return tiles_html(title, queries, supports, sum(map(len, self.supports)))
 
@@ -294,19 +308,24 @@ class Test:
         size = partial(self.protocol.answer_size, image_size=self.image_size)
         return VisibleEpisode(self.index, episode.index, episode.query, episode.classes, supports, size)
 
-    def _visible_images(self, episode: ClassificationEpisode) -> VisibleImages:
+    def image_names(self, number: int) -> tuple[list[list[str]], list[str]]:
+        """Return the names of the images of an episode of classification: of the supports by way, and of the queries.
+
+        They say more than whoever answers may know.
+        """
+        episode: Any = self.manifest.episodes[self.places[number]]
         names = [self.index.images[number] for number in episode.classes]
-        supports = tuple(
-            tuple(of_class[place] for place in places) for of_class, places in zip(names, episode.support, strict=True)
-        )
-        queries = [of_class[place] for of_class, places in zip(names, episode.query, strict=True) for place in places]
-        order = self.protocol.query_order(episode)
+        supports = [[own[place] for place in places] for own, places in zip(names, episode.support, strict=True)]
+        queries = [own[place] for own, places in zip(names, episode.query, strict=True) for place in places]
+        return supports, [queries[place] for place in self.protocol.query_order(episode)]
+
+    def _visible_images(self, episode: ClassificationEpisode) -> VisibleImages:
+        supports, queries = self.image_names(episode.index)
         return VisibleImages(
-            self.index,
             episode.index,
             tuple(number + 1 for number in episode.classes),
-            supports,
-            tuple(queries[place] for place in order),
+            tuple(tuple(Photo(self.index, name) for name in way) for way in supports),
+            tuple(Photo(self.index, name) for name in queries),
         )
 
 
