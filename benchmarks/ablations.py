@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.speed.harness import Case, clock_of, device_name, measure
-from fsbench.config.compose import compose
-from fsbench.engine.experiment import build_experiment
-from fsbench.grid.bench import Request, bench
-from fsbench.metrics.bootstrap import Interval, intervals
-from fsbench.paths import CONFIGS
+from fsbench.base.paths import CONFIGS
 from fsbench.records.record import Record
-from fsbench.tables.formats import markdown
-from fsbench.tables.layout import Sheet
+from fsbench.results.tables.formats import markdown
+from fsbench.results.tables.layout import Sheet
+from fsbench.runner.config.compose import compose
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.grid.bench import Request, bench
+from fsbench.scores.bootstrap import Interval, intervals
 
 VARIANTS = {
     "each head of each layer": None,

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-from fsbench.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.doors.evaluate import evaluate
 from fsbench.doors.tests import load_test
 from fsbench.methods.prototype import Prototype
+from fsbench.networks.backbones.base import BackboneConfig
 
 SUITE = Path(__file__).parent.parent / "fsbench"
 

@@ -10,21 +10,21 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint
+from fsbench.base.tensor_cache import FeatureCache
 from fsbench.core.data_options import ClassificationTest, Loading
 from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import ImageLoading, centre_image, load_image_episode
 from fsbench.data.batch import ImageEpisode
 from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.episodes.episode import ClassificationEpisode
+from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.data.file_digests import content_digests
 from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, ranks
-from fsbench.episodes.episode import ClassificationEpisode
-from fsbench.episodes.manifest import CLASSIFICATION, Manifest
-from fsbench.errors import SettingsError
-from fsbench.files import fingerprint
 from fsbench.protocols.classification import ClassificationTask
 from fsbench.protocols.registry import load_protocol
-from fsbench.tensor_cache import FeatureCache
 
 PROTOCOL = "fort"
 """The protocol of the tests."""

@@ -11,12 +11,19 @@ import torch.distributed
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint
+from fsbench.base.terminal import print_note
 from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import LoadingConfig
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.data.file_digests import contents_sha256, file_state
 from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.augment import named_augmentation
@@ -25,18 +32,11 @@ from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
 from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from fsbench.datamodules.loading.given_manifest import read_given_manifest
 from fsbench.datamodules.loading.whole_images import TrainingImages
-from fsbench.engine.checkpoint import TRAINED_ON
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask, usable_way
-from fsbench.errors import SettingsError
-from fsbench.files import fingerprint
 from fsbench.protocols.geometry import InputResize
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation, load_segmentation
 from fsbench.protocols.whole_images import WholeImages
-from fsbench.terminal import print_note
+from fsbench.runner.engine.checkpoint import TRAINED_ON
 
 _note = rank_zero_only(print_note)
 

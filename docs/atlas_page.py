@@ -7,8 +7,8 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the page, made of benchmarks/published/atlas, to the files of the site."""
     from mkdocs.structure.files import File
 
-    from fsbench.atlas.atlas import read_atlas
-    from fsbench.report.atlas.page import atlas_page
+    from fsbench.pages.report.atlas.page import atlas_page
+    from fsbench.results.atlas.atlas import read_atlas
 
     files.append(File.generated(config, "atlas.html", content=atlas_page(read_atlas())))
     return files

@@ -22,25 +22,25 @@ from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.dataset import VOID
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.datamodules.datasets.demo import Demo
-from fsbench.engine.restore import check_counts, reopen_at
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.task import EpisodeTask
-from fsbench.explain.paper_figure import draw_paper_figure
-from fsbench.metrics.answers import count
-from fsbench.metrics.confusion import intersection_union
+from fsbench.pages.explain.paper_figure import draw_paper_figure
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import find_distinct_records, read_record
-from fsbench.tables.analyses import CURVES, SUPPORTS
-from fsbench.tables.supports.sensitivity import sensitivity_tables
-from fsbench.tables.sweep.curves import curve_tables
-from fsbench.visualization.contact_sheet import choose
-from fsbench.visualization.contrast import way_colors
-from fsbench.visualization.masks import paint_slots
-from fsbench.visualization.palette import WAY_COLORS
-from fsbench.visualization.tiles import fit_image
+from fsbench.results.pictures.contact_sheet import choose
+from fsbench.results.pictures.contrast import way_colors
+from fsbench.results.pictures.masks import paint_slots
+from fsbench.results.pictures.palette import WAY_COLORS
+from fsbench.results.pictures.tiles import fit_image
+from fsbench.results.tables.analyses import CURVES, SUPPORTS
+from fsbench.results.tables.supports.sensitivity import sensitivity_tables
+from fsbench.results.tables.sweep.curves import curve_tables
+from fsbench.runner.engine.restore import check_counts, reopen_at
+from fsbench.scores.answers import count
+from fsbench.scores.confusion import intersection_union
 
 OUT = Path(__file__).parent / "pictures"
 GREY, RED = "#888888", "#c81e1e"

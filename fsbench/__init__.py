@@ -7,7 +7,7 @@ brings no torch along.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fsbench.version import __version__
+from fsbench.base.version import __version__
 
 if TYPE_CHECKING:
     from fsbench.doors.evaluate import evaluate
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fsbench.doors.score import score
     from fsbench.doors.tests import load_test
     from fsbench.doors.training import load_training
-    from fsbench.kit.answers import Answers
     from fsbench.predict.predictor import Predictor
+    from fsbench.protocols.kit.answers import Answers
 
 __all__ = [
     "Answers",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Answers": "fsbench.kit.answers",
+    "Answers": "fsbench.protocols.kit.answers",
     "Predictor": "fsbench.predict.predictor",
     "evaluate": "fsbench.doors.evaluate",
     "load_runs": "fsbench.doors.runs",

@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
-from fsbench.errors import SettingsError
 from fsbench.methods.modules.base_ensemble import base_map, join, merge_layer
 from fsbench.methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
@@ -33,6 +32,7 @@ from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
 from fsbench.methods.modules.stages import aligned, widths
 from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
+from fsbench.networks.backbones.base import BackboneConfig
 
 MODULES = (
     "down_query", "down_supp", "init_merge", "ASPP_meta", "res1_meta", "res2_meta", "cls_meta", "gram_merge",

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.nothing import NoBackbone
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.label_maps import resize_labels
-from fsbench.errors import SettingsError
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.nothing import NoBackbone
 
 BORDER, WINDOW, RIDGE = 0.08, 0.02, 1e-3
 """Shares of a side that the border and the half window have, and what is added to the colours' variances (§10)."""

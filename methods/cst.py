@@ -9,11 +9,11 @@ Shapes: B samples (episodes x ways), C channels, T query tokens, Ts support toke
 
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, norm, pool_tokens
 from fsbench.methods.modules.segmenter import FewShotClassifierSegmenter
-from fsbench.ops.masked_attention import masked_attention
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.masked_attention import masked_attention
 
 WIDTHS = (32, 128)  # channels after the first and the second layer, first table of emat.md
 FIRST_POOL = {12: 4, 18: 3}  # support side -> pooling of the first layer; the second pools to 1

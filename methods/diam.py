@@ -20,16 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
-from fsbench.errors import SettingsError, known_names
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
-from fsbench.metrics.answers import SegmentationAnswer
-from fsbench.ops.first_largest import first_largest
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.first_largest import first_largest
+from fsbench.scores.answers import SegmentationAnswer
 
 EPS = 1e-10
 Proportions = Literal["self", "uniform", "upperbound", "imglvl"]

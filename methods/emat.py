@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
 from fsbench.methods.modules.correlation import HEADS, AttentionBlock, AttentionLayer, Learner, kept_tokens, norm
 from fsbench.methods.modules.halved_correlation import halve_correlation
 from fsbench.methods.modules.segmenter import Correlation, FewShotClassifierSegmenter
-from fsbench.ops.masked_attention import masked_attention
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.masked_attention import masked_attention
 
 WIDTHS = (64, 32)  # channels after the first and the second layer, first table of emat.md
 

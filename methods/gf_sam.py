@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from fsbench.backbones.sam import PromptableNetwork, Prompts
-from fsbench.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
-from fsbench.errors import SettingsError
-from fsbench.visualization.steps import Sketch, stacked_regions
+from fsbench.networks.backbones.sam import PromptableNetwork, Prompts
+from fsbench.networks.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.results.pictures.steps import Sketch, stacked_regions
 
 EMPTY_SIDE = 7
 """Half the side in pixels of the square that stands for supports without any foreground (§2)."""
@@ -359,7 +359,7 @@ class GFSAM(Segmenter):
             return Prediction(label_map, sure > 0, sure, attention=attention, instances=instances)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor | Sketch] = {}
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
             ways = self._steps(episode)

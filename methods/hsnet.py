@@ -14,17 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.shot_ensemble import combine, predict_from
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
 from fsbench.methods.modules.pyramid_segmenter import OneWaySegmenter, resize
-from fsbench.ops.center_pivot_conv import CenterPivotConv4d
-from fsbench.ops.kept_correlation import KeptCorrelation, keep_correlation, unit
-from fsbench.ops.plane_norm import GroupNormReLU
-from fsbench.ops.support_planes import from_planes, to_planes
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
+from fsbench.networks.ops.kept_correlation import KeptCorrelation, keep_correlation, unit
+from fsbench.networks.ops.plane_norm import GroupNormReLU
+from fsbench.networks.ops.support_planes import from_planes, to_planes
 
 GROUPS = 4  # groups of every GroupNorm, §4.4
 

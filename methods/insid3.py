@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.vit import FrozenViT
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
-from fsbench.errors import SettingsError
-from fsbench.ops.average_linkage import average_linkage
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.ops.average_linkage import average_linkage
 
 BasisCoordinates = Literal["eval", "released_cuda", "released_cpu"] | float | list[float]
 """Factors of the black image's coordinates, see `INSID3`."""
@@ -383,7 +383,7 @@ class INSID3(Segmenter):
             return Prediction(self._label_map(episode, ways), attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         clusters, ways = self._steps(episode)
         maps = {"clusters": clusters}
         for way, steps in ways.items():

@@ -18,14 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.hub_networks import transformers_attention
-from fsbench.backbones.sam import Encoding, Frame, FrozenSam, Masks, Preparation, PromptableNetwork, Prompts, SamConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
-from fsbench.visualization.steps import Sketch
+from fsbench.networks.backbones.hub_networks import transformers_attention
+from fsbench.networks.backbones.sam import (
+    Encoding,
+    Frame,
+    FrozenSam,
+    Masks,
+    Preparation,
+    PromptableNetwork,
+    Prompts,
+    SamConfig,
+)
+from fsbench.results.pictures.steps import Sketch
 
 KShot = Literal["pool", "vote"]
 DecoderVariant = Literal["authors", "transformers"]
@@ -428,7 +437,7 @@ class PerSAM(Segmenter):
             return Prediction(label_map, present, torch.where(present, score, 0.0), attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor | Sketch] = {}
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
             for way in range(len(episode.support[0])):

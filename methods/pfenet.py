@@ -14,12 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
-from fsbench.errors import SettingsError
 from fsbench.methods.modules.decoder import classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.maps import resize, widened
@@ -28,6 +27,7 @@ from fsbench.methods.modules.poly_rate import tenfold_sgd
 from fsbench.methods.modules.pspnet import Features, Trunk
 from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
 from fsbench.methods.modules.stages import aligned, widths
+from fsbench.networks.backbones.base import BackboneConfig
 
 MODULES = (
     "down_query", "down_supp", "init_merge", "alpha_conv", "beta_conv", "inner_cls", "res1", "res2", "cls",

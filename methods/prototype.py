@@ -16,17 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.patch_tokens import PyramidTokens, frozen_tokens
-from fsbench.backbones.vit import FrozenViT
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
-from fsbench.metrics.answers import count
-from fsbench.metrics.confusion import intersection_union, mean_iou
-from fsbench.ops.first_largest import first_largest
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.patch_tokens import PyramidTokens, frozen_tokens
+from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.networks.ops.first_largest import first_largest
+from fsbench.scores.answers import count
+from fsbench.scores.confusion import intersection_union, mean_iou
 
 DELTAS = sorted(np.arange(-4, 4.5, 0.5).tolist(), key=abs)  # `selection: support`, smallest first
 GRID = [(alpha, delta) for alpha in (10, 20, 40, 80) for delta in (-2, -1, 0, 1, 2, 3)]  # `selection: base`
@@ -192,7 +192,7 @@ class Prototype(Segmenter):
         return Prediction(first_largest(full), present, score, one_against_rest(full))
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the cosines that logits are made of, see `fsbench.visualization.steps.HasQueryMaps`."""
+        """Return the cosines that logits are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         similar, prototypes, _ = self._similar(episode)
         side = round(similar.shape[1] ** 0.5)
         background, *ways = similar.view(-1, side, side)

@@ -19,16 +19,16 @@ from torchvision.ops import nms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from fsbench.backbones.sam3 import Detections, FrozenSam3, Sam3NetConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hint
 from fsbench.data.label_maps import Box, largest_part_box
-from fsbench.errors import SettingsError
+from fsbench.networks.backbones.sam3 import Detections, FrozenSam3, Sam3NetConfig
 from fsbench.records.run import KnownOrNot, Supervision
-from fsbench.visualization.steps import Sketch, share_box, stacked_regions
+from fsbench.results.pictures.steps import Sketch, share_box, stacked_regions
 
 log = logging.getLogger("fsbench")
 
@@ -372,7 +372,7 @@ class SAM3Canvas(Segmenter):
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
         """Return each way's canvas with its prompts, and what is found on the query with its scores; see
-        `fsbench.visualization.steps.HasQueryMaps`."""
+        `fsbench.results.pictures.steps.HasQueryMaps`."""
         size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
         maps: dict[str, Tensor | Sketch] = {}
         ways = episode.support.shape[1]

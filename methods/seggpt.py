@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.seggpt import Embedding, EnsembleVariant, FrozenSegGPT
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, normalise
-from fsbench.errors import SettingsError
-from fsbench.ops.first_largest import first_largest
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.seggpt import Embedding, EnsembleVariant, FrozenSegGPT
+from fsbench.networks.ops.first_largest import first_largest
 from fsbench.records.run import KnownOrNot
 
 SEEN = (

@@ -28,7 +28,7 @@ import grimp
 import pytest
 import yaml
 
-from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.base.paths import CONFIGS, REPOSITORY
 
 PACKAGES = ("fsbench", "benchmarks", "tests")
 LINKED = ("methods", "datamodules")
@@ -37,7 +37,7 @@ EVERYTHING = ("pyproject.toml", "constraints.txt", "tests/conftest.py", "tests/c
 """Files on which every test depends."""
 REGISTRIES = ("methods", "data", "protocols", "backbones")
 """Folders of configurations, most of which name a class."""
-LISTS = {"fsbench.paths", "fsbench.config.registry", "tests.documents"}
+LISTS = {"fsbench.base.paths", "fsbench.runner.config.registry", "tests.documents"}
 """Modules by which a test lists files of the repository, or names of configurations, as its parameters."""
 RUNNERS = {"main", "fsbench", "spawn", "warm"}
 """Functions of tests that run a command: its name is the first word that they get, or the first of a list."""

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from fsbench.config.data_options import grouped_arguments, option_groups
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.episodic import EpisodicDataModule
+from fsbench.runner.config.data_options import grouped_arguments, option_groups
 
 
 def episodic(index: SegmentationIndex, protocol: str = "fscs", **options: Any) -> EpisodicDataModule:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 
 DOCUMENTS = [
     REPOSITORY / "README.md",

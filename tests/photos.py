@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fsbench.config.request import Request
+from fsbench.runner.config.request import Request
 
 CLASSES = 6
 DATA = "demo-cls"

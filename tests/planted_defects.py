@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 
 DEFECTS = Path(__file__).with_suffix(".yaml")
 PARTS = ("fsbench", "methods", "datamodules", "configs", "benchmarks", "tests", "docs", "pyproject.toml", "Makefile",

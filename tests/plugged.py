@@ -7,7 +7,7 @@ METHOD = '''"""A method of another package: everything is background, or everyth
 
 import torch
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 from tests.changed import Reach, changed_files, file_words, make_quick
 
 FILES = sorted(path for path in (REPOSITORY / "tests").rglob("test_*.py"))
@@ -20,13 +20,21 @@ def reached(*changed: str) -> set[str]:
 @pytest.mark.parametrize(
     ("changed", "expected", "others"),
     [
-        ("methods/sansa/__init__.py", "tests/methods/test_sansa.py", "tests/fsbench/metrics/test_paired.py"),
-        ("configs/methods/sansa.yaml", "tests/methods/test_sansa.py", "tests/fsbench/metrics/test_paired.py"),
-        ("fsbench/metrics/confusion.py", "tests/fsbench/metrics/test_paired.py", "tests/test_lock.py"),
-        ("fsbench/protocols/fscs.py", "tests/fsbench/protocols/test_draws.py", "tests/fsbench/board/test_board.py"),
+        ("methods/sansa/__init__.py", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_paired.py"),
+        ("configs/methods/sansa.yaml", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_paired.py"),
+        ("fsbench/scores/confusion.py", "tests/fsbench/scores/test_paired.py", "tests/test_lock.py"),
+        (
+            "fsbench/protocols/fscs.py",
+            "tests/fsbench/protocols/test_draws.py",
+            "tests/fsbench/pages/board/test_board.py",
+        ),
         ("fsbench/cli/explain.py", "tests/cli/results/test_explain.py", "tests/test_lock.py"),
-        ("fsbench/tryout/page/page.js", "tests/cli/images/test_demo_page.py", "tests/cli/run/test_flows.py"),
-        ("fsbench/report/templates/base.html", "tests/fsbench/report/test_report.py", "tests/methods/test_persam.py"),
+        ("fsbench/predict/tryout/page/page.js", "tests/cli/images/test_demo_page.py", "tests/cli/run/test_flows.py"),
+        (
+            "fsbench/pages/report/templates/base.html",
+            "tests/fsbench/pages/report/test_report.py",
+            "tests/methods/test_persam.py",
+        ),
         ("tests/methods/conftest.py", "tests/methods/test_sansa.py", "tests/test_lock.py"),
     ],
 )
@@ -47,7 +55,7 @@ def test_no_change_reaches_no_test_and_the_dependencies_all():
         ("methods/emat.py", 1 / 3),  # the method that examples name
         ("methods/pfenet.py", 1 / 6),
         ("fsbench/protocols/fscs.py", 1 / 4),
-        ("fsbench/tryout/page/page.js", 1 / 20),
+        ("fsbench/predict/tryout/page/page.js", 1 / 20),
     ],
 )
 def test_a_change_is_tested_by_a_small_part(changed, most):

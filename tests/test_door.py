@@ -1,13 +1,13 @@
-"""Files of users come in through `fsbench.files` alone: no other module opens, decodes or parses one itself."""
+"""Files of users come in through `fsbench.base.files` alone: no other module opens, decodes or parses one itself."""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 
 PACKAGES = ("fsbench", "methods", "datamodules")
-DOOR = "fsbench/files/"
+DOOR = "fsbench/base/files/"
 
 READERS = {
     "open", "read_text", "read_bytes", "imread", "loadmat", "read_parquet", "scan_parquet", "read_csv", "fromfile",
@@ -20,45 +20,45 @@ OWN = {"read_text", "read_bytes", "read_parquet"}
 
 EXCEPTIONS = {
     # files of this repository
-    "fsbench/config/compose.py": ["yaml.safe_load"],  # a value of the command line
-    "fsbench/config/build.py": ["yaml.safe_load"],  # what the parser has written
-    "fsbench/kit/kit.py": ["(_TEMPLATES / f'{self.test.protocol.task}.py.txt').read_text"],
-    "fsbench/grid/spec.py": ["path.read_text"],
-    "fsbench/regression/cases.py": ["yaml.safe_load", "(FOLDER / 'cases.yaml').read_text"],
-    "fsbench/regression/outcome.py": ["json.loads", "path.read_text"],
-    "fsbench/regression/run.py": ["yaml.safe_load", "(cases.FOLDER / 'cases.yaml').read_text"],
-    "fsbench/tables/published/scores.py": ["path.open"],
+    "fsbench/runner/config/compose.py": ["yaml.safe_load"],  # a value of the command line
+    "fsbench/runner/config/build.py": ["yaml.safe_load"],  # what the parser has written
+    "fsbench/protocols/kit/kit.py": ["(_TEMPLATES / f'{self.test.protocol.task}.py.txt').read_text"],
+    "fsbench/runner/grid/spec.py": ["path.read_text"],
+    "fsbench/runner/regression/cases.py": ["yaml.safe_load", "(FOLDER / 'cases.yaml').read_text"],
+    "fsbench/runner/regression/outcome.py": ["json.loads", "path.read_text"],
+    "fsbench/runner/regression/run.py": ["yaml.safe_load", "(cases.FOLDER / 'cases.yaml').read_text"],
+    "fsbench/results/tables/published/scores.py": ["path.open"],
     "datamodules/lists/official.py": ["(folder / FILE).open"],
-    "fsbench/board/repository.py": ["(FILES / name).read_text"],
-    "fsbench/report/pages.py": ["(folder / 'apart.svg').read_text"],  # drawn a line before, in a temporary folder
-    "fsbench/report/explorer/page.py": [
+    "fsbench/pages/board/repository.py": ["(FILES / name).read_text"],
+    "fsbench/pages/report/pages.py": ["(folder / 'apart.svg').read_text"],  # drawn a line before, in a temporary folder
+    "fsbench/pages/report/explorer/page.py": [
         "(EXPLORER_PAGE / 'explorer.css').read_text",
         "(EXPLORER_PAGE / name).read_text",
     ],
-    "fsbench/report/theme.py": ["file.read_text"],
+    "fsbench/pages/report/theme.py": ["file.read_text"],
     # what the system tells
     "fsbench/cli/main.py": ["os.open"],
     "fsbench/data/loader.py": ["(thread / 'stat').read_text"],
-    "fsbench/doctor/machine.py": ["Path('/proc/driver/nvidia/version').read_text"],
-    "fsbench/plugins.py": ["json.loads", "metadata.distribution(package).read_text"],  # what pip has written
-    "fsbench/engine/machine/meter.py": ["Path('/proc/self/status').read_text"],
+    "fsbench/runner/doctor/machine.py": ["Path('/proc/driver/nvidia/version').read_text"],
+    "fsbench/base/plugins.py": ["json.loads", "metadata.distribution(package).read_text"],  # what pip has written
+    "fsbench/runner/engine/machine/meter.py": ["Path('/proc/self/status').read_text"],
     "fsbench/records/machine.py": ["Path('/proc/cpuinfo').read_text"],
     # the content is a file of the door already, or the door has opened the file before
-    "fsbench/backbones/weight_files.py": ["load_file", "torch.load"],
-    "fsbench/engine/checkpoint.py": ["torch.load"],
-    "fsbench/tryout/session.py": ["zipfile.ZipFile"],  # writes
-    "fsbench/exchange/bundle.py": ["archive.open", "zipfile.ZipFile"],  # the second writes
+    "fsbench/networks/backbones/weight_files.py": ["load_file", "torch.load"],
+    "fsbench/runner/engine/checkpoint.py": ["torch.load"],
+    "fsbench/predict/tryout/session.py": ["zipfile.ZipFile"],  # writes
+    "fsbench/runner/exchange/bundle.py": ["archive.open", "zipfile.ZipFile"],  # the second writes
     "datamodules/prepare/unpack.py": ["member.open"],
-    "fsbench/contract/shipping.py": ["pickle.loads", "torch.load"],  # bytes that this process wrote to memory
+    "fsbench/runner/contract/shipping.py": ["pickle.loads", "torch.load"],  # bytes that this process wrote to memory
     # a line, behind its checksum, of a file that the door opened
     "fsbench/records/checked_jsonl.py": ["json.loads"],
     # written by this process or its children at the same time; read while they are
-    "fsbench/backbones/feature_store.py": ["np.memmap"],
-    "fsbench/engine/evaluate.py": ["journal.open"],
+    "fsbench/networks/backbones/feature_store.py": ["np.memmap"],
+    "fsbench/runner/engine/evaluate.py": ["journal.open"],
     "fsbench/doors/evaluate.py": ["journal.open"],
     # in programs that have nothing of the suite; its own reader opens such files by the door
-    "fsbench/kit/answers.py": ["json.loads", "open"],
-    "fsbench/grid/run.py": ["log.read_bytes", "part.read_bytes", "curves.open"],
+    "fsbench/protocols/kit/answers.py": ["json.loads", "open"],
+    "fsbench/runner/grid/run.py": ["log.read_bytes", "part.read_bytes", "curves.open"],
     # the first line alone, by which the suite knows its own drawn data set
     "datamodules/datasets/demo/whole_folder.py": ["file.open"],
 }
@@ -99,7 +99,7 @@ def test_no_module_reads_a_file_past_the_door():
         for call in reading_calls(ast.parse(path.read_text()))
     }
     listed = {(file, text) for file, calls in EXCEPTIONS.items() for text in calls}
-    assert not found - listed, "read it with fsbench.files, or list it here with the reason"
+    assert not found - listed, "read it with fsbench.base.files, or list it here with the reason"
     assert not listed - found, "these are no more: take them out of the list"
 
 
@@ -116,7 +116,7 @@ pl.read_parquet(p); pl.scan_parquet(p); torch.load(p); pickle.load(f); cv2.imrea
 
 def test_only_the_door_imports_pictures_formats():
     """PIL is told which formats to try wherever it opens something."""
-    for path in (REPOSITORY / "fsbench" / "files").glob("*.py"):
+    for path in (REPOSITORY / "fsbench" / "base" / "files").glob("*.py"):
         for call in reading_calls(ast.parse(Path(path).read_text())):
             if ast.unparse(call.func) == "Image.open":
                 assert "formats" in {keyword.arg for keyword in call.keywords}, ast.unparse(call)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fsbench.base.paths import IS_CLONE
 from fsbench.datamodules.datasets.demo.dataset import generate
-from fsbench.kit.answers import Answers
-from fsbench.paths import IS_CLONE
+from fsbench.protocols.kit.answers import Answers
 from tests.datamodules.builders import save_coco
 from tests.datamodules.datasets.coco.test_index import box
-from tests.fsbench.exchange.test_bundle import card_file
+from tests.fsbench.runner.exchange.test_bundle import card_file
 from tests.fsbench.test_light_installation import requirements, with_dependencies
 from tests.test_wheel import wheel as wheel
 

@@ -8,7 +8,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 
 LOCKED = REPOSITORY / ".ci" / "requirements.txt"
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 from tests.planted_defects import DEFECTS, main, plant
 
 AREAS = yaml.safe_load(DEFECTS.read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 
 pytestmark = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("material", "mkdocstrings"))), reason="needs mkdocs; install: make docs"

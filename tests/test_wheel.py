@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.paths import IS_CLONE, REPOSITORY
+from fsbench.base.paths import IS_CLONE, REPOSITORY
 
 pytestmark = pytest.mark.skipif(not IS_CLONE, reason="a wheel is built from a clone")
 

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.y*ml"))
 

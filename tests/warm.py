@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PRELOADED = (
-    "lightning", "polars", "fsbench.backbones.timm_networks", "fsbench.cli.main", "fsbench.grid.bench",
-    "fsbench.engine.run", "fsbench.config.build", "fsbench.datamodules.episodic", "fsbench.datamodules.classification",
+    "lightning", "polars", "fsbench.networks.backbones.timm_networks", "fsbench.cli.main", "fsbench.runner.grid.bench",
+    "fsbench.runner.engine.run", "fsbench.runner.config.build", "fsbench.datamodules.episodic", "fsbench.datamodules.classification",
 )  # fmt: skip
 
 LIMIT_SECONDS = 1200
@@ -129,7 +129,7 @@ def run(request: dict) -> None:
     """Become the process of one command; never returns."""
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-    from fsbench.engine import forks
+    from fsbench.runner.engine import forks
 
     forks.context = multiprocessing.get_context("fork")  # of this process, which is ready
     forks.start_server = lambda: None

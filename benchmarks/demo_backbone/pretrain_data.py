@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fsbench.backbones.vit import DEMO_IMAGE_SIZE, DEMO_TABLE_SIDE, DEMO_VIT
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.demo.classes import PRETRAIN_START, object_class
@@ -18,6 +17,7 @@ from fsbench.datamodules.datasets.demo.dataset import OBJECTS
 from fsbench.datamodules.datasets.demo.patterns import PATTERNS
 from fsbench.datamodules.datasets.demo.scenes import VOID, draw_scene
 from fsbench.datamodules.datasets.demo.shapes import SHAPES
+from fsbench.networks.backbones.vit import DEMO_IMAGE_SIZE, DEMO_TABLE_SIDE, DEMO_VIT
 
 CLASSES = 100
 """Number of pre-training classes."""

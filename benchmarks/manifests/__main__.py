@@ -8,11 +8,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from fsbench.base.errors import DataError
+from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import OFFICIAL
-from fsbench.episodes.settings import SIZE_BINS
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError
 from fsbench.protocols.segmentation import load_segmentation
 
 FOLDER = Path(__file__).parent / "pascal"

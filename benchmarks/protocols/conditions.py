@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.protocols.single_run import record_or_reason
-from fsbench.episodes.settings import SIZE_BINS
-from fsbench.grid.bench import Request
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.protocols.registry import protocol_names
 from fsbench.records.record import Record
-from fsbench.tables.formats import markdown
-from fsbench.tables.layout import Sheet
+from fsbench.results.tables.formats import markdown
+from fsbench.results.tables.layout import Sheet
+from fsbench.runner.grid.bench import Request
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from fsbench.base.files import write_text
 from fsbench.datamodules.datasets.deepglobe.crops import COLOURS as LAND
 from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
@@ -21,7 +22,6 @@ from fsbench.datamodules.datasets.isic.index import IMAGES, MASKS, lesion_classe
 from fsbench.datamodules.datasets.suim.prepare import COLOURS as WATER
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.label_images import write_label_map
-from fsbench.files import write_text
 
 SCENE = 2448
 """Side of a scene of DeepGlobe; the field's rule for crops holds for no other."""

@@ -10,19 +10,19 @@ import numpy as np
 import polars as pl
 
 from benchmarks.protocols.names import labelled_groups, labels
-from fsbench.engine.stored_data import Truths
-from fsbench.errors import RecordError, SettingsError
-from fsbench.files import write_text
-from fsbench.metrics.bootstrap import Interval, differences, intervals
-from fsbench.metrics.run_statistics import pair_statistics
-from fsbench.metrics.statistics import ScoreStatistics
+from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.files import write_text
+from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.segmentation import Segmentation, segmentation_of
 from fsbench.records.card import Cards
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record, find_records
-from fsbench.tables.formats import markdown_row
-from fsbench.tables.rescoring.recount import ORIGINAL, own_resolution, recount
-from fsbench.weights.table import backbone_data
+from fsbench.results.tables.formats import markdown_row
+from fsbench.results.tables.rescoring.recount import ORIGINAL, own_resolution, recount
+from fsbench.runner.engine.stored_data import Truths
+from fsbench.scores.bootstrap import Interval, differences, intervals
+from fsbench.scores.run_statistics import pair_statistics
+from fsbench.scores.statistics import ScoreStatistics
 
 NUMBERS = (100, 200, 1000, 4000, 5000, 10_000)
 """Numbers of episodes that papers use, and smaller ones."""

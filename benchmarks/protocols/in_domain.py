@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from fsbench.config.build import parse
-from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
-from fsbench.errors import SettingsError
-from fsbench.files import replacing, write_text
-from fsbench.grid.bench import Request, bench
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import replacing, write_text
 from fsbench.records.card import FILE
+from fsbench.runner.config.build import parse
+from fsbench.runner.engine.checkpoint import TRAINED_ON, read_checkpoint
+from fsbench.runner.grid.bench import Request, bench
 
 CARD = "novel_pixels: labelled      # trained on the classes of the test\n"
 

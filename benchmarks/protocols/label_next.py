@@ -12,20 +12,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fsbench.backbones.patch_features import patch_features
+from fsbench.base.errors import SettingsError
 from fsbench.data.clutter import clutter
 from fsbench.data.image_io import read_view
 from fsbench.data.transforms import resize_image
-from fsbench.engine.restore import load_run
-from fsbench.engine.stored_data import open_dataset
-from fsbench.errors import SettingsError
-from fsbench.metrics.bootstrap import Interval
-from fsbench.metrics.paired import holm
-from fsbench.metrics.rank_correlation import clustered_mean
+from fsbench.networks.backbones.patch_features import patch_features
 from fsbench.predict.label_next import Queries, patch_grid
 from fsbench.records.grouping import comparable, variants
 from fsbench.records.record import Record, find_distinct_records
-from fsbench.tables.supports.sensitivity import episode_table
+from fsbench.results.tables.supports.sensitivity import episode_table
+from fsbench.runner.engine.restore import load_run
+from fsbench.runner.engine.stored_data import open_dataset
+from fsbench.scores.bootstrap import Interval
+from fsbench.scores.paired import holm
+from fsbench.scores.rank_correlation import clustered_mean
 
 RULES = {
     "--label-next, one query": "likeness of the patches to those of the query itself",

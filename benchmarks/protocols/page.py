@@ -6,8 +6,8 @@ python -m benchmarks.protocols.page
 import argparse
 
 from benchmarks.speed.table import filled
-from fsbench.files import write_text
-from fsbench.paths import REPOSITORY
+from fsbench.base.files import write_text
+from fsbench.base.paths import REPOSITORY
 
 PAGE = REPOSITORY / "docs/guides/how-much-is-protocol.md"
 RESULTS = REPOSITORY / "benchmarks/protocols/results"

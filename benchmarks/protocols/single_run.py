@@ -1,8 +1,8 @@
 """Make a single run of a comparison, or say why there is none."""
 
-from fsbench.errors import FsbenchError, user_message
-from fsbench.grid.bench import Request, bench
+from fsbench.base.errors import FsbenchError, user_message
 from fsbench.records.record import Record
+from fsbench.runner.grid.bench import Request, bench
 
 
 def record_or_reason(request: Request) -> Record | str:

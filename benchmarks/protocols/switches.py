@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.protocols.drawn_domains import prepare_drawn
 from benchmarks.protocols.single_run import record_or_reason
-from fsbench.grid.bench import Request
-from fsbench.metrics.ifa_figure import IFA_FIGURE
 from fsbench.records.record import Record
-from fsbench.tables.formats import markdown
-from fsbench.tables.layout import Sheet
+from fsbench.results.tables.formats import markdown
+from fsbench.results.tables.layout import Sheet
+from fsbench.runner.grid.bench import Request
+from fsbench.scores.ifa_figure import IFA_FIGURE
 
 
 @dataclass(frozen=True)

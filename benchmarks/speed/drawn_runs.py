@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
-from fsbench.files import fingerprint
-from fsbench.grid.spec import GridCell, read_grid
-from fsbench.metrics.answers import SegmentationResult
+from fsbench.base.files import fingerprint
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.predictions import encode, write_predictions
 from fsbench.records.record import Record, write_record
 from fsbench.records.run import Run
-from fsbench.tables.table import build_blocks
+from fsbench.results.tables.table import build_blocks
+from fsbench.runner.grid.spec import GridCell, read_grid
+from fsbench.scores.answers import SegmentationResult
 
 GRID: dict[str, Any] = {
     "methods": ["prototype", "cst", "emat", "hsnet", "dcama"],

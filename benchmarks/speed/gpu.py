@@ -28,22 +28,22 @@ from torch import Tensor
 from benchmarks.speed.cases.methods import method_call
 from benchmarks.speed.harness import Case, Row, device_name, forward, measure, training_step, write_measurements
 from benchmarks.speed.table import RESULTS
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.pyramid import FrozenPyramid
-from fsbench.backbones.vit import VITS, FrozenViT
-from fsbench.doctor.machine import driver
-from fsbench.errors import describe
-from fsbench.ops.mask_value_attention import mask_value_attention
-from fsbench.ops.masked_attention import masked_attention
-from fsbench.ops.selective_scan import selective_scan
-from fsbench.paths import REPOSITORY
+from fsbench.base.errors import describe
+from fsbench.base.paths import REPOSITORY
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.networks.backbones.pyramid import FrozenPyramid
+from fsbench.networks.backbones.vit import VITS, FrozenViT
+from fsbench.networks.ops.mask_value_attention import mask_value_attention
+from fsbench.networks.ops.masked_attention import masked_attention
+from fsbench.networks.ops.selective_scan import selective_scan
+from fsbench.runner.doctor.machine import driver
 
 METHODS = ("prototype", "emat", "cst", "dcama", "hsnet", "hmnet")
 """Methods that are measured, at the sizes of their own settings."""
 QUICK_METHODS = ("prototype", "hmnet")
 """Methods that are measured on the demo's small network where `quick` is asked for."""
 TESTS = ("tests/fsbench", "tests/methods", "tests/cli")
-QUICK_TESTS = ("tests/fsbench/ops/test_launch.py",)
+QUICK_TESTS = ("tests/fsbench/networks/ops/test_launch.py",)
 CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Asked for by cuBLAS where torch calculates deterministically, before it is first used."""
 OUT_OF_TIME = "not measured: the time was up"

@@ -24,10 +24,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from fsbench.doctor.machine import driver
-from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
-from fsbench.engine.provenance import PACKAGES, commit, processor
-from fsbench.files import write_text
+from fsbench.base.files import write_text
+from fsbench.runner.doctor.machine import driver
+from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
+from fsbench.runner.engine.provenance import PACKAGES, commit, processor
 
 OPTIONAL = ("triton", "mamba-ssm", "causal-conv1d")
 """Packages whose versions are noted where they are installed."""

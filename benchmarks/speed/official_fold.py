@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.lists.official import read_official
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.segmentation import load_segmentation
 

@@ -15,9 +15,9 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.speed.harness import Measurements, Row
-from fsbench.errors import DataError
-from fsbench.files import write_text
-from fsbench.paths import REPOSITORY
+from fsbench.base.errors import DataError
+from fsbench.base.files import write_text
+from fsbench.base.paths import REPOSITORY
 
 PAGE = REPOSITORY / "docs/benchmarks.md"
 RESULTS = REPOSITORY / "benchmarks/speed/results"

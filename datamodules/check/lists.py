@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
-from fsbench.errors import DataError
-from fsbench.files import is_file
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pfenet import image_list
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import open_file
 from fsbench.data.image_io import read_image
 from fsbench.datamodules.check.report import Report, some
-from fsbench.errors import DataError
-from fsbench.files import open_file
 
 _HEAD, _TAIL = 1 << 16, 1 << 12
 """Bytes read at the beginning and the end of a file."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from fsbench.errors import FsbenchError
+from fsbench.base.errors import FsbenchError
 
 Level = Literal["ok", "differs", "PROBLEM"]
 """Meaning: complete; usable, but not the complete official data; not usable."""

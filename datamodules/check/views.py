@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from fsbench.base.errors import FsbenchError
+from fsbench.base.files import is_file
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.indexes.views import ViewIndex
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import FsbenchError
-from fsbench.files import is_file
 from fsbench.protocols.segmentation import load_segmentation
 
 Index = TypeVar("Index", bound=ViewIndex)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint
 from fsbench.data.dataset import DERIVED, Pair, Part, QuerySampling, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_image
 from fsbench.data.source import dataset_package, missing
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
-from fsbench.errors import SettingsError
-from fsbench.files import fingerprint
 
 NO_VALUE = 254
 """A value that no label map has; what other classes than an image's own would have in it."""

@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import fingerprint, read_text
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.file_digests import file_state
 from fsbench.datamodules.lists.image_list import require_present
-from fsbench.errors import DataError
-from fsbench.files import fingerprint, read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 

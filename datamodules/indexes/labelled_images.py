@@ -4,10 +4,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.source import dataset_package, missing
 from fsbench.datamodules.lists.image_list import read_list
-from fsbench.errors import DataError
 
 
 class LabelledImages(ClassificationIndex):

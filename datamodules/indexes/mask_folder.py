@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import fingerprint
 from fsbench.data.dataset import VOID, Part, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_label_map
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.lists.text_file import read_list
-from fsbench.errors import DataError
-from fsbench.files import fingerprint
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -4,9 +4,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
 from fsbench.datamodules.lists.official import joined_origin, read_official, verdict
-from fsbench.errors import DataError
 
 
 class OfficialIndex(SegmentationIndex):

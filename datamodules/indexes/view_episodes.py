@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.indexes.views import ViewIndex
 from fsbench.datamodules.lists.official import UNVERIFIED
-from fsbench.episodes.episode import Episode
 from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes
 
 

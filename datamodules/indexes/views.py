@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import fingerprint
+from fsbench.base.files.images import open_image
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import UNDECODABLE, one_line
 from fsbench.data.segmentations import check_form, union_mask
 from fsbench.data.source import missing
 from fsbench.datamodules.lists.official import UNVERIFIED
-from fsbench.errors import DataError, SettingsError
-from fsbench.files import fingerprint
-from fsbench.files.images import open_image
 
 NO_VALUE = 254
 """A value that no label map has; what other classes than a view's own would have in it."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePath
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file, is_folder, read_json, write_text
 from fsbench.data.dataset import ClassificationIndex, list_sha256
-from fsbench.errors import DataError
-from fsbench.files import is_file, is_folder, read_json, write_text
 
 _KEYS = ("label_names", "image_names", "image_labels")
 

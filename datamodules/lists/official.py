@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_bytes
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
 from fsbench.data.source import folder_of_package, read_source, with_guide
 from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
 from fsbench.datamodules.lists.text_file import read_list
-from fsbench.errors import DataError
-from fsbench.files import read_bytes
 
 FILE = "official.csv"
 

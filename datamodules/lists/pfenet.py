@@ -8,10 +8,10 @@ import ast
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, Part
 from fsbench.datamodules.lists.official import list_folders
 from fsbench.datamodules.lists.text_file import read_list
-from fsbench.errors import DataError
 from fsbench.protocols.pfenet import ReleasedImages
 
 MIN_PIXELS = 2 * 32 * 32

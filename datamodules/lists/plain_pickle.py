@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.errors import DataError
-from fsbench.files import read_bytes
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_bytes
 
 _NUMBERS = re.compile(r"[iu][1248]|f[248]|b1|\?")
 """Element types of arrays, without their byte order."""

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fsbench.errors import DataError
-from fsbench.files import read_text
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_text
 
 
 def read_list(path: Path, kind: str = "list", expected: str = "a text file; fetch it again") -> str:
@@ -11,7 +11,7 @@ def read_list(path: Path, kind: str = "list", expected: str = "a text file; fetc
 
     Args:
         path: the file.
-        kind: kind of the file, which limits its size, see `fsbench.files.read_text`.
+        kind: kind of the file, which limits its size, see `fsbench.base.files.read_text`.
         expected: what the file should be, and what to do.
 
     Raises:

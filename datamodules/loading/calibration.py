@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fsbench.base.errors import DataError
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.pools import Pool
 

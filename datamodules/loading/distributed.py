@@ -7,8 +7,8 @@ import numpy as np
 import torch.distributed
 from torch.utils.data import DistributedSampler, Sampler
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.step_division import StepDivision
-from fsbench.errors import SettingsError
 
 
 def ranks() -> tuple[int, int]:

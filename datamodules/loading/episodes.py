@@ -10,9 +10,9 @@ from torch.utils.data import Dataset, get_worker_info
 from fsbench.core.loading import LoadingConfig, load_episode, load_item
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.training import augmented_episode, base_map
-from fsbench.episodes.episode import Episode
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation

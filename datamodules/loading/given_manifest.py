@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.manifest import Manifest, check_fits, read_manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
+from fsbench.data.episodes.manifest import Manifest, check_fits, read_manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.segmentation import Segmentation
 
 

@@ -9,9 +9,9 @@ import torch
 from fsbench.core.loading import labelled_image
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.loading.augment import Augmentation
-from fsbench.episodes.episode import Episode
 
 
 def augmented_episode(

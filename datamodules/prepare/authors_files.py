@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
+from fsbench.base.files import is_file, replacing
 from fsbench.data.source import missing
 from fsbench.datamodules.prepare.job import Job
-from fsbench.files import is_file, replacing
 
 
 def take_file(job: Job, file: str, package: str | None, root: Path | None = None) -> None:

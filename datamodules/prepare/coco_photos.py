@@ -4,13 +4,13 @@ from collections.abc import Set
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file, write_text
 from fsbench.data.source import Archive, dataset_package, missing, read_source
 from fsbench.datamodules.indexes.views import ViewIndex
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
-from fsbench.files import is_file, write_text
 
 FOLDERS = ("val2017", "train2017")
 """Folders of COCO's photos of 2017; annotation files of others name photos of both."""

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fsbench.base.download import RetryPolicy, download
+from fsbench.base.errors import DataError
+from fsbench.base.files import locked, make_folder, read_json, sha256_file, write_text
+from fsbench.base.terminal import print_line
 from fsbench.data.source import Archive
 from fsbench.datamodules.prepare.making import OTHER_ROOT
-from fsbench.download import RetryPolicy, download
-from fsbench.errors import DataError
-from fsbench.files import locked, make_folder, read_json, sha256_file, write_text
-from fsbench.terminal import print_line
 
 NOTE = "prepared.json"
 """File in the root that names the archives the data were made from."""

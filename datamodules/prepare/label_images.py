@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fsbench.base.files import replacing
 from fsbench.data.image_io import voc_colors
-from fsbench.files import replacing
 
 
 def write_label_map(path: Path, labels: np.ndarray) -> None:

@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.source import Archive, dataset_package, read_source
 from fsbench.datamodules.indexes.labelled_images import LabelledImages
 from fsbench.datamodules.prepare.job import Job, unpublished
 from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, publish
 from fsbench.datamodules.prepare.unpack import Place, unpack
-from fsbench.errors import DataError, SettingsError
 
 
 def prepare_images(kind: type[LabelledImages], job: Job) -> list[str]:

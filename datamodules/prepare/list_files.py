@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from fsbench.base.download import Digest, download
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_text, replacing, sha256_file
 from fsbench.data.source import folder_of_package
 from fsbench.datamodules.prepare.job import ELSEWHERE, Job
-from fsbench.download import Digest, download
-from fsbench.errors import DataError
-from fsbench.files import read_text, replacing, sha256_file
 
 REPOSITORIES = "https://raw.githubusercontent.com"
 OPTIONAL = ("emat-size", "hmnet")

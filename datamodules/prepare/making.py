@@ -6,8 +6,8 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fsbench.errors import DataError
-from fsbench.files import locked
+from fsbench.base.errors import DataError
+from fsbench.base.files import locked
 
 OTHER_ROOT = "give another folder with --root"
 """Way out of a disk that cannot be used."""

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from fsbench.base.download import require_space
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file, open_file, read_text, write_text
+from fsbench.base.files.archives import check_expansion, open_tar, open_zip, read_padding
 from fsbench.data.file_digests import file_state
 from fsbench.datamodules.prepare.making import source_note
-from fsbench.download import require_space
-from fsbench.errors import DataError
-from fsbench.files import is_file, open_file, read_text, write_text
-from fsbench.files.archives import check_expansion, open_tar, open_zip, read_padding
 
 Place = Callable[[PurePosixPath], str | None]
 """Function from a name inside the archive to a path below the target folder, or None to leave the file out; it

@@ -4,16 +4,16 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fsbench.config.limits import check_output_file, check_replaced
-from fsbench.errors import say_left_out
-from fsbench.files import write_text
-from fsbench.files.figures import check_figure
-from fsbench.files.folders import check_free, replacing_folder
+from fsbench.base.errors import say_left_out
+from fsbench.base.files import write_text
+from fsbench.base.files.figures import check_figure
+from fsbench.base.files.folders import check_free, replacing_folder
+from fsbench.base.terminal import print_block, text_width
 from fsbench.records.record import Record, finished_records
-from fsbench.tables.analysis import Analysis, T
-from fsbench.tables.drawing import PLOTS
-from fsbench.tables.formats import FORMATS
-from fsbench.terminal import print_block, text_width
+from fsbench.results.tables.analysis import Analysis, T
+from fsbench.results.tables.drawing import PLOTS
+from fsbench.results.tables.formats import FORMATS
+from fsbench.runner.config.limits import check_output_file, check_replaced
 
 KIND = "comparison"
 """Word for a folder of `--out`, which is known by its JSON."""

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from fsbench.cli.analysis import add_output_options, show
-from fsbench.config.limits import whole
-from fsbench.metrics.paired import RESAMPLES
 from fsbench.protocols.registry import metric_names
-from fsbench.tables.analyses import ANNOTATIONS
-from fsbench.tables.annotations.losses import annotation_tables
+from fsbench.results.tables.analyses import ANNOTATIONS
+from fsbench.results.tables.annotations.losses import annotation_tables
+from fsbench.runner.config.limits import whole
+from fsbench.scores.paired import RESAMPLES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from fsbench.atlas.atlas import read_atlas
-from fsbench.atlas.check import odd_means, summary
-from fsbench.atlas.programs import FOLDER
-from fsbench.atlas.vocabulary import listed_words
-from fsbench.config.limits import check_output_file
-from fsbench.errors import SettingsError
-from fsbench.terminal import print_line
+from fsbench.base.errors import SettingsError
+from fsbench.base.terminal import print_line
+from fsbench.results.atlas.atlas import read_atlas
+from fsbench.results.atlas.check import odd_means, summary
+from fsbench.results.atlas.programs import FOLDER
+from fsbench.results.atlas.vocabulary import listed_words
+from fsbench.runner.config.limits import check_output_file
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def _words(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _page(options: argparse.Namespace, extra: list[str]) -> int:
-    from fsbench.report.atlas.page import write_atlas_page  # with Jinja
+    from fsbench.pages.report.atlas.page import write_atlas_page  # with Jinja
 
     check_output_file(options.out, "--out")
     if options.out.suffix not in (".html", ".htm"):

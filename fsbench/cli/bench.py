@@ -5,18 +5,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsbench.base.errors import CheckpointError, DataError, FsbenchError, SettingsError, raise_all
+from fsbench.base.terminal import print_block, print_error
 from fsbench.cli.parser import add_table_options
 from fsbench.cli.table import print_table
-from fsbench.config.compose import compose, setting
-from fsbench.config.request import Request, add_bench_options, read_request
-from fsbench.config.request_check import request_errors
-from fsbench.errors import CheckpointError, DataError, FsbenchError, SettingsError, raise_all
-from fsbench.grid.bench import bench
-from fsbench.grid.layout import request_sheet
-from fsbench.grid.plan import Planner
-from fsbench.grid.spec import request_cells
-from fsbench.tables.formats import SHEETS
-from fsbench.terminal import print_block, print_error
+from fsbench.results.tables.formats import SHEETS
+from fsbench.runner.config.compose import compose, setting
+from fsbench.runner.config.request import Request, add_bench_options, read_request
+from fsbench.runner.config.request_check import request_errors
+from fsbench.runner.grid.bench import bench
+from fsbench.runner.grid.layout import request_sheet
+from fsbench.runner.grid.plan import Planner
+from fsbench.runner.grid.spec import request_cells
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def _distinct(errors: Sequence[FsbenchError]) -> list[FsbenchError]:
 
 def _wrong_settings(requests: Sequence[Request]) -> list[FsbenchError]:
     """Return what the parser does not accept of the settings of requests whose names are known; imports torch."""
-    from fsbench.config.build import parse_configuration
+    from fsbench.runner.config.build import parse_configuration
 
     errors: list[FsbenchError] = []
     for request in requests:

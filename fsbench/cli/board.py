@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from fsbench.board.repository import write_repository
-from fsbench.board.site import write_board
+from fsbench.base.errors import SettingsError
+from fsbench.base.terminal import print_error, print_line
 from fsbench.cli.parser import add_rank_all
-from fsbench.errors import SettingsError
-from fsbench.terminal import print_error, print_line
+from fsbench.pages.board.repository import write_repository
+from fsbench.pages.board.site import write_board
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -4,16 +4,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.limits import check_output_file, check_replaced
-from fsbench.errors import RecordError, SettingsError
-from fsbench.exchange.bundle import read_listing, write_bundle
-from fsbench.exchange.cards import new_cards, read_cards
-from fsbench.files import make_folder, write_text
+from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.files import make_folder, write_text
+from fsbench.base.terminal import print_line
+from fsbench.base.version import __version__
 from fsbench.records.card import CHOICES
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.record import Record, find_distinct_records
-from fsbench.terminal import print_line
-from fsbench.version import __version__
+from fsbench.runner.config.limits import check_output_file, check_replaced
+from fsbench.runner.exchange.bundle import read_listing, write_bundle
+from fsbench.runner.exchange.cards import new_cards, read_cards
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

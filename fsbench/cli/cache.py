@@ -3,11 +3,11 @@
 import argparse
 import time
 
-from fsbench.config.limits import real
-from fsbench.errors import SettingsError
-from fsbench.files.cache import Entry, suite_cache
-from fsbench.files.opening import in_units
-from fsbench.terminal import print_line
+from fsbench.base.errors import SettingsError
+from fsbench.base.files.cache import Entry, suite_cache
+from fsbench.base.files.opening import in_units
+from fsbench.base.terminal import print_line
+from fsbench.runner.config.limits import real
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,8 @@ import argparse
 import json
 import traceback
 
-from fsbench.config.limits import whole
-from fsbench.terminal import one_line, print_block, print_line
+from fsbench.base.terminal import one_line, print_block, print_line
+from fsbench.runner.config.limits import whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     # torch: seconds, which help and refused options do without
-    from fsbench.contract.suite import build_subject, run_check, select_checks
+    from fsbench.runner.contract.suite import build_subject, run_check, select_checks
 
     names = select_checks([name.strip() for name in options.only.split(",") if name.strip()])
     subject = build_subject(options.method, options.backbone, options.size, options.seed, (), options.episodes)

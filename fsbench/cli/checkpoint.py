@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from fsbench.config.limits import check_output_file
-from fsbench.config.registry import method_classes
-from fsbench.terminal import print_line
+from fsbench.base.terminal import print_line
+from fsbench.runner.config.limits import check_output_file
+from fsbench.runner.config.registry import method_classes
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _checkpoint(options: argparse.Namespace, extra: list[str]) -> int:
     # torch: seconds, which help and refused options do without
-    from fsbench.engine.checkpoint import convert
+    from fsbench.runner.engine.checkpoint import convert
 
     check_output_file(options.target, "the target")
     forms = {name: method.released_format for name, method in method_classes().items()}

@@ -3,19 +3,19 @@
 import argparse
 from pathlib import Path
 
-from fsbench.atlas.atlas import read_atlas
+from fsbench.base.errors import say_left_out
+from fsbench.base.terminal import print_block, text_width
 from fsbench.cli.analysis import check_plot_file
 from fsbench.cli.parser import add_rank_all
-from fsbench.config.limits import whole
 from fsbench.doors.runs import Runs
-from fsbench.errors import say_left_out
-from fsbench.metrics.paired import RESAMPLES
 from fsbench.records.record import read_record
-from fsbench.tables.compare import Comparison
-from fsbench.tables.compare_layout import plot, to_sheet
-from fsbench.tables.formats import SHEETS, as_json, text
-from fsbench.tables.published.beside import PublishedBeside, beside_sheet, published_beside
-from fsbench.terminal import print_block, text_width
+from fsbench.results.atlas.atlas import read_atlas
+from fsbench.results.tables.compare import Comparison
+from fsbench.results.tables.compare_layout import plot, to_sheet
+from fsbench.results.tables.formats import SHEETS, as_json, text
+from fsbench.results.tables.published.beside import PublishedBeside, beside_sheet, published_beside
+from fsbench.runner.config.limits import whole
+from fsbench.scores.paired import RESAMPLES
 
 BREAKDOWNS = ("fold", "size", "class")
 FORMATS = ("text", "markdown", "latex", "json")

@@ -4,8 +4,8 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Sequence
 
+from fsbench.base.terminal import print_block
 from fsbench.cli.parser import Parser, subcommands
-from fsbench.terminal import print_block
 
 SHELLS = {
     "bash": 'add to ~/.bashrc: eval "$(fsbench completion bash)"',
@@ -60,7 +60,7 @@ def _with_commas(names: Callable[[], Iterable[str]]) -> Callable[..., list[str]]
 
 def _methods() -> Sequence[str]:
     # spared until it is needed, with yaml
-    from fsbench.config.registry import aliases, names
+    from fsbench.runner.config.registry import aliases, names
 
     return [*names("methods"), *aliases()]
 
@@ -68,7 +68,7 @@ def _methods() -> Sequence[str]:
 def _of(kind: str) -> Callable[[], Iterable[str]]:
     def listed() -> Iterable[str]:
         # spared until it is needed, with yaml
-        from fsbench.config.registry import names
+        from fsbench.runner.config.registry import names
 
         return names(kind)
 

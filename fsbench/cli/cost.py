@@ -5,15 +5,15 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fsbench.config.limits import whole
-from fsbench.config.registry import choose_method
-from fsbench.errors import SettingsError
-from fsbench.terminal import print_block, print_line
+from fsbench.base.errors import SettingsError
+from fsbench.base.terminal import print_block, print_line
+from fsbench.runner.config.limits import whole
+from fsbench.runner.config.registry import choose_method
 
 if TYPE_CHECKING:
     import torch
 
-    from fsbench.engine.cost.method_cost import MethodCost
+    from fsbench.runner.engine.cost.method_cost import MethodCost
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +44,9 @@ def _cost(options: argparse.Namespace, extra: list[str]) -> int:
     # torch: seconds, which help and refused options do without
     import torch
 
-    from fsbench.engine.cost.episode_parts import episode_parts, part_rows
-    from fsbench.engine.cost.episode_parts import plain as plain_parts
-    from fsbench.engine.cost.method_cost import cost_rows, method_costs, plain
+    from fsbench.runner.engine.cost.episode_parts import episode_parts, part_rows
+    from fsbench.runner.engine.cost.episode_parts import plain as plain_parts
+    from fsbench.runner.engine.cost.method_cost import cost_rows, method_costs, plain
 
     shots, device = _parse(options)
     if not names:
@@ -89,7 +89,7 @@ def _parts_note(options: argparse.Namespace, clock: str, device_name: str) -> li
 def _print(form: str, about: dict[str, Any], rows: list[list[str]], note: list[str]) -> None:
     """Print a table in the form that is asked for; the note stands below text."""
     # polars, which help and refused options do without
-    from fsbench.tables.formats import align, markdown_table
+    from fsbench.results.tables.formats import align, markdown_table
 
     if form == "json":
         print_block(json.dumps(about, indent=2))

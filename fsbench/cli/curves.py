@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fsbench.cli.analysis import add_output_options, show
 from fsbench.records.record import Record
-from fsbench.tables.analyses import CURVES
-from fsbench.tables.sweep.axes import OBJECTS, WORDS
-from fsbench.tables.sweep.curves import CurveTable, curve_tables
-from fsbench.tables.sweep.objects import object_tables
+from fsbench.results.tables.analyses import CURVES
+from fsbench.results.tables.sweep.axes import OBJECTS, WORDS
+from fsbench.results.tables.sweep.curves import CurveTable, curve_tables
+from fsbench.results.tables.sweep.objects import object_tables
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,6 @@ def _curves(options: argparse.Namespace, extra: list[str]) -> int:
 def _by_objects(records: Sequence[Record]) -> list[CurveTable]:
     """Return the scores by the number of objects in the query, which is counted in the data of the runs."""
     # the data sets: seconds, which other numbers do without
-    from fsbench.explain.query_objects import query_objects
+    from fsbench.pages.explain.query_objects import query_objects
 
     return object_tables(records, query_objects)

@@ -7,15 +7,15 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from fsbench.config.limits import check_output_file, existing_folder, real, whole
-from fsbench.config.registry import check_known, dataset_class, dataset_package, names, task_of
+from fsbench.base.download import RetryPolicy
+from fsbench.base.errors import SettingsError
+from fsbench.base.terminal import print_block, print_line
 from fsbench.data.source import has_module
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.lists.image_list import write_list
 from fsbench.datamodules.prepare.job import Job, read_note
-from fsbench.download import RetryPolicy
-from fsbench.errors import SettingsError
-from fsbench.terminal import print_block, print_line
+from fsbench.runner.config.limits import check_output_file, existing_folder, real, whole
+from fsbench.runner.config.registry import check_known, dataset_class, dataset_package, names, task_of
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

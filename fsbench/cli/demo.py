@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.base.terminal import print_line, print_note
 from fsbench.cli.predict import add_method_options, check_method, make_predictor, take_photo_network
-from fsbench.config.limits import real, whole
-from fsbench.engine.machine.watchdog import sigterm_exits
-from fsbench.errors import CheckpointError, SettingsError
-from fsbench.terminal import print_line, print_note
-from fsbench.tryout.addresses import in_address, listening_address
+from fsbench.predict.tryout.addresses import in_address, listening_address
+from fsbench.runner.config.limits import real, whole
+from fsbench.runner.engine.machine.watchdog import sigterm_exits
 
 if TYPE_CHECKING:
     from fsbench.predict.predictor import Predictor
-    from fsbench.tryout.segment_anything import SegmentAnything
-    from fsbench.tryout.session import TryoutSession
+    from fsbench.predict.tryout.segment_anything import SegmentAnything
+    from fsbench.predict.tryout.session import TryoutSession
 
 EXAMPLES = 12
 """Number of example images, which are drawn."""
@@ -54,8 +54,8 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
     with sigterm_exits(), _listening(options.host, options.port) as held, ExitStack() as ends:
         # torch: seconds, which help and refused options do without
-        from fsbench.tryout.app import make_server
-        from fsbench.tryout.session import TryoutSession
+        from fsbench.predict.tryout.app import make_server
+        from fsbench.predict.tryout.session import TryoutSession
 
         address, port = listening_address(options.host), int(held.getsockname()[1])
         host = str(address) if address.is_unspecified else options.host
@@ -96,7 +96,7 @@ def _promptable(folder: Path, device: str) -> "SegmentAnything":
     """Read the network of `--promptable`."""
     # heavy, and transformers is optional
     from fsbench.predict.settings import choose_device
-    from fsbench.tryout.segment_anything import load_segment_anything
+    from fsbench.predict.tryout.segment_anything import load_segment_anything
 
     return load_segment_anything(folder, choose_device(device))
 

@@ -5,10 +5,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from fsbench.config.registry import check_known
-from fsbench.doctor.files import check_data, check_weights
-from fsbench.errors import SettingsError
-from fsbench.terminal import print_block, print_line
+from fsbench.base.errors import SettingsError
+from fsbench.base.terminal import print_block, print_line
+from fsbench.runner.config.registry import check_known
+from fsbench.runner.doctor.files import check_data, check_weights
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _doctor(options: argparse.Namespace, extra: list[str]) -> int:
     roots = dict(_root(text) for text in options.data_root)
     # heavy: torch, which other commands spare
-    from fsbench.doctor.machine import check_devices, check_room, check_software, devices
-    from fsbench.doctor.ops import check_ops
-    from fsbench.doctor.scans import check_scans
+    from fsbench.runner.doctor.machine import check_devices, check_room, check_software, devices
+    from fsbench.runner.doctor.ops import check_ops
+    from fsbench.runner.doctor.scans import check_scans
 
     findings = [*check_software(), *check_devices()]
     broken = {finding.name for finding in findings if finding.verdict == "failed"}

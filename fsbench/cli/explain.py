@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsbench.config.class_file import name_class_files
-from fsbench.config.limits import check_replaced, whole
-from fsbench.errors import SettingsError
-from fsbench.files import make_folder, write_text
-from fsbench.files.figures import check_figure
-from fsbench.terminal import print_line
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import make_folder, write_text
+from fsbench.base.files.figures import check_figure
+from fsbench.base.terminal import print_line
+from fsbench.runner.config.class_file import name_class_files
+from fsbench.runner.config.limits import check_replaced, whole
 
 if TYPE_CHECKING:
-    from fsbench.engine.experiment import Experiment
-    from fsbench.explain.episodes import EpisodePanels
+    from fsbench.pages.explain.episodes import EpisodePanels
+    from fsbench.runner.engine.experiment import Experiment
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     name_class_files(options.method)
-    from fsbench.explain.capabilities import open_run  # imports torch
+    from fsbench.pages.explain.capabilities import open_run  # imports torch
 
     pixel = _parse_pixel(options.pixel)
     out = options.out or options.run[0] / "explain"
@@ -92,7 +92,7 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _draw_figure(options: argparse.Namespace) -> int:
     # torch: seconds, which help and refused options do without
-    from fsbench.explain.paper_figure import EPISODES, draw_paper_figure
+    from fsbench.pages.explain.paper_figure import EPISODES, draw_paper_figure
 
     chosen, folders = list(dict.fromkeys(options.episode)), list(dict.fromkeys(options.run))
     make_folder(options.figure.parent)
@@ -112,7 +112,7 @@ def _percent(ious: Sequence[float | None]) -> str:
 def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path) -> int:
     """Compare single episodes of runs."""
     # torch: seconds, which help and refused options do without
-    from fsbench.explain.episodes import compare_episodes, write_episode_sheet
+    from fsbench.pages.explain.episodes import compare_episodes, write_episode_sheet
 
     episodes, notes = compare_episodes(list(dict.fromkeys(options.run)), list(dict.fromkeys(options.episode)), pixel)
     make_folder(out)
@@ -133,7 +133,7 @@ def _explain_episodes(options: argparse.Namespace, pixel: tuple[float, float] | 
 
 def _explain_some_episodes(options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path) -> None:
     # torch: seconds, which help and refused options do without
-    from fsbench.explain.episodes import explain_episodes
+    from fsbench.pages.explain.episodes import explain_episodes
 
     count = min(options.pictures, options.episodes or options.pictures)
     episodes, notes = explain_episodes(options.run[0], out, count, pixel)
@@ -155,7 +155,7 @@ def _print_episode(number: int, episode: "EpisodePanels") -> None:
 
 def _explain_memory(experiment: "Experiment", options: argparse.Namespace, out: Path) -> None:
     # torch: seconds, which help and refused options do without
-    from fsbench.explain.scan_memory import explain_memory
+    from fsbench.pages.explain.scan_memory import explain_memory
 
     curves, episodes = explain_memory(experiment, out, options.episodes)
     print_line(f"{'state':32} {'lowest':>7} {'mean':>7} {'end':>7}   ({episodes} episodes)")
@@ -165,7 +165,7 @@ def _explain_memory(experiment: "Experiment", options: argparse.Namespace, out: 
 
 def _explain_tuned_attention(experiment: "Experiment", options: argparse.Namespace, out: Path) -> None:
     # torch: seconds, which help and refused options do without
-    from fsbench.explain.tuned_attention import explain_tuned_attention
+    from fsbench.pages.explain.tuned_attention import explain_tuned_attention
 
     shares = explain_tuned_attention(experiment, out, options.episodes or 1, options.pictures)
     print_line(f"share of the last attention on the key patches, mean of {shares.supports} supports:")
@@ -176,7 +176,7 @@ def _explain_masks(
     experiment: "Experiment", options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path
 ) -> None:
     # torch: seconds, which help and refused options do without
-    from fsbench.explain.masks import MaskOptions, explain_masks
+    from fsbench.pages.explain.masks import MaskOptions, explain_masks
 
     chosen = MaskOptions(options.episodes, options.pictures, pixel, options.points, options.class_name)
     numbers = explain_masks(experiment, out, chosen)

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.limits import whole
-from fsbench.errors import SettingsError
-from fsbench.files import make_folder
-from fsbench.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
-from fsbench.grid.layout import as_json, to_sheet
-from fsbench.grid.plan import PlannedRun, plan
-from fsbench.grid.run import Failure, last_lines, run_missing
-from fsbench.grid.spec import read_grid
-from fsbench.grid.summary import remarks, summaries
-from fsbench.progress import track
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import make_folder
+from fsbench.base.progress import track
+from fsbench.base.terminal import one_line, print_block, print_line
 from fsbench.protocols.registry import metric_names
-from fsbench.tables.formats import SHEETS
-from fsbench.terminal import one_line, print_block, print_line
+from fsbench.results.tables.formats import SHEETS
+from fsbench.runner.config.limits import whole
+from fsbench.runner.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
+from fsbench.runner.grid.layout import as_json, to_sheet
+from fsbench.runner.grid.plan import PlannedRun, plan
+from fsbench.runner.grid.run import Failure, last_lines, run_missing
+from fsbench.runner.grid.spec import read_grid
+from fsbench.runner.grid.summary import remarks, summaries
 
 EXECUTORS = ("local", "slurm", "submitit-local")
 

@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from fsbench.config.datasets import usual_root
-from fsbench.config.limits import whole
+from fsbench.base.errors import SettingsError
+from fsbench.base.progress import track
+from fsbench.base.terminal import print_line
 from fsbench.doors.tests import load_test
-from fsbench.errors import SettingsError
-from fsbench.kit.kit import write_kit
-from fsbench.progress import track
+from fsbench.protocols.kit.kit import write_kit
 from fsbench.protocols.test import Test
-from fsbench.terminal import print_line
+from fsbench.runner.config.datasets import usual_root
+from fsbench.runner.config.limits import whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

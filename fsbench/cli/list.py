@@ -2,9 +2,9 @@
 
 import argparse
 
-from fsbench.config.registry import aliases, names, names_by_task
+from fsbench.base.terminal import print_error, print_line
 from fsbench.protocols.registry import known_metrics
-from fsbench.terminal import print_error, print_line
+from fsbench.runner.config.registry import aliases, names, names_by_task
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

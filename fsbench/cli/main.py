@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
+from fsbench.base.errors import SettingsError, exit_status
+from fsbench.base.paths import cache_size
+from fsbench.base.terminal import print_error
 from fsbench.cli import completion
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
-from fsbench.errors import SettingsError, exit_status
-from fsbench.paths import cache_size
-from fsbench.terminal import print_error
 
 GROUPS = {
     "begin": {

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fsbench.config.datasets import choose_dataset
-from fsbench.config.limits import check_replaced, whole
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import make_folder
+from fsbench.base.progress import track
+from fsbench.base.terminal import print_line
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
-from fsbench.files import make_folder
-from fsbench.progress import track
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.terminal import print_line
+from fsbench.runner.config.datasets import choose_dataset
+from fsbench.runner.config.limits import check_replaced, whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def _add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
 
 def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
     # torch: seconds, which help and refused options do without
-    from fsbench.config.build import load_index
+    from fsbench.runner.config.build import load_index
 
     lists = [word.strip() for word in (options.lists or "").split(",") if word.strip()]
     return load_index(dataset, options.data_root, lists)

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from fsbench.extend.new_package import write_package
-from fsbench.terminal import print_line
+from fsbench.base.terminal import print_line
+from fsbench.runner.extend.new_package import write_package
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

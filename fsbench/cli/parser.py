@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from fsbench.errors import SettingsError, did_you_mean
-from fsbench.files.opening import is_text
-from fsbench.terminal import VERBOSITY, print_error
-from fsbench.version import __version__
+from fsbench.base.errors import SettingsError, did_you_mean
+from fsbench.base.files.opening import is_text
+from fsbench.base.terminal import VERBOSITY, print_error
+from fsbench.base.version import __version__
 
 TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")

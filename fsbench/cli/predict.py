@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench.config.limits import real, whole
-from fsbench.config.registry import check_known, choose_method
-from fsbench.errors import SettingsError
-from fsbench.terminal import print_error, print_line, print_note
+from fsbench.base.errors import SettingsError
+from fsbench.base.terminal import print_error, print_line, print_note
+from fsbench.runner.config.limits import real, whole
+from fsbench.runner.config.registry import check_known, choose_method
 
 if TYPE_CHECKING:
     from fsbench.predict.predictor import Predictor
@@ -111,8 +111,8 @@ def take_photo_network(options: argparse.Namespace) -> str:
         A line for the user that says so and names a better one; empty where nothing was changed.
     """
     # 0.2 seconds for pydantic, which help is spared
-    from fsbench.config.needs import fetch_command, needed_weights
-    from fsbench.weights.table import PHOTO_NETWORK, weight_files
+    from fsbench.networks.weights.table import PHOTO_NETWORK, weight_files
+    from fsbench.runner.config.needs import fetch_command, needed_weights
 
     chosen = (options.ckpt, options.weights, options.backbone, options.dataset)
     own = needed_weights(options.method)
@@ -197,7 +197,7 @@ def _label_next(options: argparse.Namespace) -> int:
     from fsbench.predict.label_next import rank_images
     from fsbench.predict.query_images import find_images
     from fsbench.predict.read_supports import read_supports
-    from fsbench.tables.formats import align
+    from fsbench.results.tables.formats import align
 
     network_note = take_photo_network(options)
     refused: list[str] = []

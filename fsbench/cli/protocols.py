@@ -3,9 +3,9 @@
 import argparse
 import shutil
 
+from fsbench.base.terminal import print_block
 from fsbench.protocols.registry import load_protocol, protocol_names
-from fsbench.tables.protocol_text import as_markdown, side_by_side
-from fsbench.terminal import print_block
+from fsbench.results.tables.protocol_text import as_markdown, side_by_side
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

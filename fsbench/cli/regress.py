@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench.errors import FsbenchError, SettingsError, user_message
-from fsbench.files import make_folder
-from fsbench.terminal import print_line
+from fsbench.base.errors import FsbenchError, SettingsError, user_message
+from fsbench.base.files import make_folder
+from fsbench.base.terminal import print_line
 
 if TYPE_CHECKING:
-    from fsbench.regression.cases import Case, Findings
-    from fsbench.regression.outcome import Outcome
-    from fsbench.regression.run import CaseRun
+    from fsbench.runner.regression.cases import Case, Findings
+    from fsbench.runner.regression.outcome import Outcome
+    from fsbench.runner.regression.run import CaseRun
 
 MAX_EPISODES = 12
 """Number of a case's moved episodes that are drawn and listed."""
@@ -35,8 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _regress(options: argparse.Namespace, extra: list[str]) -> int:
     # torch: seconds, which help and refused options do without
-    from fsbench.regression.cases import expected_file, read_cases
-    from fsbench.regression.outcome import read_outcome, write_outcome
+    from fsbench.runner.regression.cases import expected_file, read_cases
+    from fsbench.runner.regression.outcome import read_outcome, write_outcome
 
     names = [] if options.method is None else [word.strip() for word in options.method.split(",") if word.strip()]
     if options.method is not None and not names:
@@ -44,7 +44,7 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
     cases = read_cases(names, options.cases)
     expected = [read_outcome(expected_file(case)) for case in cases]  # a damaged file is reported before anything runs
 
-    from fsbench.regression.run import draw_dataset, observe
+    from fsbench.runner.regression.run import draw_dataset, observe
 
     changed: list[str] = []
     failed = 0
@@ -72,7 +72,7 @@ def _regress(options: argparse.Namespace, extra: list[str]) -> int:
 def _report(case: "Case", before: "Outcome | None", now: "CaseRun", out: Path, seconds: float) -> bool:
     """Print how a case compares with its accepted outcome, draw the episodes that moved; return True if none did."""
     # torch: seconds, which help and refused options do without
-    from fsbench.regression.cases import diff_outcomes
+    from fsbench.runner.regression.cases import diff_outcomes
 
     if before is None:
         print_line(f"{case.name:20} new    {len(now.outcome.answers)} episodes; {seconds:.1f} s")

@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from fsbench.base.errors import say_left_out
+from fsbench.base.terminal import print_line
 from fsbench.cli.parser import add_rank_all
-from fsbench.config.limits import whole
 from fsbench.doors.runs import Runs
-from fsbench.errors import say_left_out
-from fsbench.terminal import print_line
+from fsbench.runner.config.limits import whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

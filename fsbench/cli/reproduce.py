@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fsbench.base.errors import SettingsError
+from fsbench.base.progress import track
+from fsbench.base.terminal import print_block, print_error, print_line
 from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
-from fsbench.config.limits import whole
-from fsbench.errors import SettingsError
-from fsbench.progress import track
-from fsbench.terminal import print_block, print_error, print_line
+from fsbench.runner.config.limits import whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy is not loaded yet; its products are small
     # heavy: other commands spare it
-    from fsbench.papers.files import paper_rows, papers
-    from fsbench.reproduce.layout import list_papers
-    from fsbench.tables.formats import align
+    from fsbench.results.tables.formats import align
+    from fsbench.runner.papers.files import paper_rows, papers
+    from fsbench.runner.reproduce.layout import list_papers
 
     if options.smoke:
         return _smoke(options)
@@ -52,15 +52,15 @@ def _reproduce(options: argparse.Namespace, extra: list[str]) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Show a paper or one of its tables, after it was run where that was asked for."""
     # heavy: other commands spare it
-    from fsbench.papers.figures import row_scores
-    from fsbench.papers.files import paper_rows, read_paper
-    from fsbench.papers.published import published_scores
-    from fsbench.papers.results import row_results
-    from fsbench.reproduce.cells import RunOptions, paper_runs, with_preparations
-    from fsbench.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
-    from fsbench.reproduce.plan import plan_runs
-    from fsbench.reproduce.run import run_paper
-    from fsbench.tables.formats import SHEETS
+    from fsbench.results.tables.formats import SHEETS
+    from fsbench.runner.papers.figures import row_scores
+    from fsbench.runner.papers.files import paper_rows, read_paper
+    from fsbench.runner.papers.published import published_scores
+    from fsbench.runner.papers.results import row_results
+    from fsbench.runner.reproduce.cells import RunOptions, paper_runs, with_preparations
+    from fsbench.runner.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
+    from fsbench.runner.reproduce.plan import plan_runs
+    from fsbench.runner.reproduce.run import run_paper
 
     name, folder = _paper_file(options.paper)
     paper = read_paper(name, folder)
@@ -114,8 +114,8 @@ def _paper_file(text: str) -> tuple[str, Path | None]:
 def _smoke(options: argparse.Namespace) -> int:
     """Compose every row of every paper and run some on the demo; 1 where one fails."""
     # heavy: other commands spare it
-    from fsbench.papers.files import papers
-    from fsbench.reproduce.smoke import check_rows, run_samples
+    from fsbench.runner.papers.files import papers
+    from fsbench.runner.reproduce.smoke import check_rows, run_samples
 
     if options.paper is not None or options.table is not None or options.run:
         raise SettingsError("--smoke is of all papers; leave the paper, --table and --run out")

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fsbench.errors import SettingsError, say_left_out
+from fsbench.base.errors import SettingsError, say_left_out
+from fsbench.base.terminal import print_block
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import Record, finished_records, leave_out_damaged
-from fsbench.tables.formats import SHEETS, as_json
-from fsbench.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL, recount, stored_predictions
-from fsbench.tables.rescoring.rescore import Choices, rescore, to_sheet
-from fsbench.terminal import print_block
+from fsbench.results.tables.formats import SHEETS, as_json
+from fsbench.results.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL, recount, stored_predictions
+from fsbench.results.tables.rescoring.rescore import Choices, rescore, to_sheet
 
 FORMATS = ("text", "markdown", "latex", "json")
 
@@ -50,7 +50,7 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
 def _recounted(settings: Sequence[str], record: Record, resolution: int) -> Any:
     """Count a run's stored predictions again at another resolution."""
     # torch and Lightning: only who asks for another resolution waits for them
-    from fsbench.engine.stored_data import Truths
+    from fsbench.runner.engine.stored_data import Truths
 
     stored_predictions(record)  # whose absence is said first
     return recount(record, Truths(record, settings), resolution)

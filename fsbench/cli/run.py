@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from fsbench.config.compose import compose
-from fsbench.config.registry import choose_method, config_files
-from fsbench.errors import raise_all
-from fsbench.terminal import print_block
+from fsbench.base.errors import raise_all
+from fsbench.base.terminal import print_block
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.registry import choose_method, config_files
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ class _RunHelp(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *more: object) -> None:
         # torch and the classes themselves
-        from fsbench.config.build import describe_keys
+        from fsbench.runner.config.build import describe_keys
 
         given = sys.argv[sys.argv.index("run") + 1 :] if "run" in sys.argv else []
         chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -48,6 +48,6 @@ def _run(options: argparse.Namespace, extra: list[str]) -> int:
     configuration = compose(_configuration_of_method(options.method) + extra)
     raise_all(configuration.problems)
     # torch and Lightning, which arguments that are wrong do not wait for
-    from fsbench.engine.run import run_configuration
+    from fsbench.runner.engine.run import run_configuration
 
     return run_configuration(configuration)

@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
+from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.cli.kit import add_data_options, given_lists
 from fsbench.cli.parser import add_table_options
 from fsbench.cli.table import print_table
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.score import score
 from fsbench.doors.tests import load_test
-from fsbench.errors import SettingsError, say_left_out
-from fsbench.kit.kit import read_kit
+from fsbench.protocols.kit.kit import read_kit
 from fsbench.protocols.test import Test
 
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench.config.limits import check_output_file
-from fsbench.engine.machine.watchdog import safe_imports
-from fsbench.errors import CheckpointError, DataError, SettingsError, raise_all
-from fsbench.files import read_bytes, write_text
-from fsbench.start.questions import Questions, can_ask, print_choice
-from fsbench.terminal import print_line
+from fsbench.base.errors import CheckpointError, DataError, SettingsError, raise_all
+from fsbench.base.files import read_bytes, write_text
+from fsbench.base.terminal import print_line
+from fsbench.runner.config.limits import check_output_file
+from fsbench.runner.engine.machine.watchdog import safe_imports
+from fsbench.runner.start.questions import Questions, can_ask, print_choice
 
 if TYPE_CHECKING:
-    from fsbench.config.needs import Missing
-    from fsbench.config.request import Request
+    from fsbench.runner.config.needs import Missing
+    from fsbench.runner.config.request import Request
 
 GOALS = {
     "try": "see a table in some minutes, on drawn images: nothing is fetched",
@@ -92,7 +92,7 @@ def _goal(questions: Questions) -> str:
 
 def _compare(questions: Questions, is_trial: bool) -> int:
     # spared until it is needed, with yaml
-    from fsbench.start.study import Study
+    from fsbench.runner.start.study import Study
 
     study = Study(_request(questions, is_trial))
     file = _new_file(questions, "study.yaml", study.to_yaml)
@@ -117,11 +117,11 @@ def _compare(questions: Questions, is_trial: bool) -> int:
 def _request(questions: Questions, is_trial: bool) -> "Request":
     """Ask for a study; returns its request. Raises what is wrong with it, but for files that can be fetched."""
     # spared until it is needed, with yaml
-    from fsbench.config.compose import setting
-    from fsbench.config.needs import absent_data
-    from fsbench.config.registry import choose_method, names, task_of
-    from fsbench.config.request import Request, file_settings
-    from fsbench.config.request_check import request_errors
+    from fsbench.runner.config.compose import setting
+    from fsbench.runner.config.needs import absent_data
+    from fsbench.runner.config.registry import choose_method, names, task_of
+    from fsbench.runner.config.request import Request, file_settings
+    from fsbench.runner.config.request_check import request_errors
 
     options = questions.options
     dataset = "demo" if is_trial else questions.choice("dataset", "On which data set?", names("data"), "demo")
@@ -213,7 +213,7 @@ def _label(questions: Questions) -> int:
         query = questions.text("query", "Which folder has the photos to label?", None)
         command = ["predict", "--support", support, "--query", query, "--out", "masks"]
     # spared until it is needed, with yaml
-    from fsbench.weights.table import INSTALL_PHOTOS, PHOTO_NETWORK, weight_files
+    from fsbench.networks.weights.table import INSTALL_PHOTOS, PHOTO_NETWORK, weight_files
 
     weights = _missing_weights()
     if _fetch(questions, weights):
@@ -238,8 +238,8 @@ def _label(questions: Questions) -> int:
 def _missing_weights() -> "list[Missing]":
     """Return the weights of the method that labels photos without a training, where they are absent."""
     # spared until it is needed, with yaml
-    from fsbench.config.needs import missing_weights
-    from fsbench.config.request import Request
+    from fsbench.runner.config.needs import missing_weights
+    from fsbench.runner.config.request import Request
 
     return missing_weights(Request(methods=("prototype",), dataset="folder"))
 

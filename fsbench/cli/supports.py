@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from fsbench.base.errors import FsbenchError, SettingsError, user_message
+from fsbench.base.terminal import print_line
 from fsbench.cli.analysis import add_output_options, show
-from fsbench.config.limits import whole
-from fsbench.errors import FsbenchError, SettingsError, user_message
-from fsbench.metrics.bootstrap import RESAMPLES
 from fsbench.records.record import Record
-from fsbench.tables.analyses import SUPPORTS
-from fsbench.tables.supports.sensitivity import Measure, Properties, sensitivity_tables
-from fsbench.terminal import print_line
+from fsbench.results.tables.analyses import SUPPORTS
+from fsbench.results.tables.supports.sensitivity import Measure, Properties, sensitivity_tables
+from fsbench.runner.config.limits import whole
+from fsbench.scores.bootstrap import RESAMPLES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def _supports(options: argparse.Namespace, extra: list[str]) -> int:
 def _measure(similarity: bool) -> Measure:
     """Return what measures supports where their images are at hand; without them properties are left out."""
     # the data sets: seconds, which other formats and refusals do without
-    from fsbench.explain.support_properties import support_properties
+    from fsbench.pages.explain.support_properties import support_properties
 
     def measure(record: Record) -> Properties:
         try:

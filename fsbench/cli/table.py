@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsbench.base.errors import say_left_out
+from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.parser import add_table_options
 from fsbench.doors.runs import load_runs
-from fsbench.errors import say_left_out
 from fsbench.records.record import Record
-from fsbench.tables.blocks import Block
-from fsbench.terminal import print_block, print_line, text_width
+from fsbench.results.tables.blocks import Block
 
 FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
 

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from fsbench.config.class_file import name_class_files
-from fsbench.config.limits import whole
-from fsbench.exchange.recount import DataAtHand
-from fsbench.exchange.verify import Repetition, verify
-from fsbench.tables.formats import align
-from fsbench.terminal import print_block, print_line
+from fsbench.base.terminal import print_block, print_line
+from fsbench.results.tables.formats import align
+from fsbench.runner.config.class_file import name_class_files
+from fsbench.runner.config.limits import whole
+from fsbench.runner.exchange.recount import DataAtHand
+from fsbench.runner.exchange.verify import Repetition, verify
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

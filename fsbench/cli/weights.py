@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsbench.config.limits import existing_folder, real, whole
-from fsbench.errors import CheckpointError, FsbenchError, SettingsError, user_message
-from fsbench.terminal import print_block, print_line
+from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, user_message
+from fsbench.base.terminal import print_block, print_line
+from fsbench.runner.config.limits import existing_folder, real, whole
 
 if TYPE_CHECKING:
-    from fsbench.weights.table import CheckpointSet, WeightFile
+    from fsbench.networks.weights.table import CheckpointSet, WeightFile
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
     """Return all entries of the table with the methods that use them."""
     # 0.2 seconds for pydantic, which other commands are spared
-    from fsbench.config.needs import methods_by_weights
-    from fsbench.weights.table import checkpoint_sets, weight_files
+    from fsbench.networks.weights.table import checkpoint_sets, weight_files
+    from fsbench.runner.config.needs import methods_by_weights
 
     used = methods_by_weights()
     files = {name: (file, used[name]) for name, file in weight_files().items()}
@@ -53,9 +53,9 @@ def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
 def _list(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the table of weights."""
     # spared until it is needed, as above
-    from fsbench.paths import weights_folder
-    from fsbench.weights.state import availability, entry_as_json
-    from fsbench.weights.table import CheckpointSet
+    from fsbench.base.paths import weights_folder
+    from fsbench.networks.weights.state import availability, entry_as_json
+    from fsbench.networks.weights.table import CheckpointSet
 
     entries = _entries()
     if options.json:
@@ -91,10 +91,10 @@ def _shorten(names: list[str], width: int) -> str:
 def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     """Bring the named weights; goes on with the next where one cannot be had. 0 if all are there afterwards."""
     # spared until it is needed, as above
-    from fsbench.config.needs import needed_weights
-    from fsbench.download import RetryPolicy
-    from fsbench.weights.fetch import Fetcher
-    from fsbench.weights.table import find
+    from fsbench.base.download import RetryPolicy
+    from fsbench.networks.weights.fetch import Fetcher
+    from fsbench.networks.weights.table import find
+    from fsbench.runner.config.needs import needed_weights
 
     source = existing_folder(options.source, "--from")
     methods = options.method.split(",") if options.method else []
@@ -131,8 +131,8 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     """Print the verdict on each file; 1 if one is damaged, or named and not here."""
     # spared until it is needed, as above
-    from fsbench.weights.state import file_state, short_path
-    from fsbench.weights.table import CheckpointSet, find
+    from fsbench.networks.weights.state import file_state, short_path
+    from fsbench.networks.weights.table import CheckpointSet, find
 
     entries = _entries()
     known = {id(entry): name for name, (entry, _) in entries.items()}
@@ -179,8 +179,8 @@ def _load_problem(name: str, path: Path) -> str:
     Only tensors are ever unpickled. The backbone is built by the first kind of method that knows it.
     """
     # torch and all methods: seconds, needed only where a file is here
-    from fsbench.backbones.base import BackboneConfig
-    from fsbench.config.registry import method_classes
+    from fsbench.networks.backbones.base import BackboneConfig
+    from fsbench.runner.config.registry import method_classes
 
     for method in method_classes().values():
         try:
@@ -196,7 +196,7 @@ def _load_problem(name: str, path: Path) -> str:
 def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: bool) -> list[dict[str, Any]]:
     """Return the verdicts on the authors' checkpoints that are here; `named`: their absence is said as well."""
     # spared until it is needed, as above
-    from fsbench.weights.state import short_path
+    from fsbench.networks.weights.state import short_path
 
     present = entry.present()
     if not present:
@@ -215,7 +215,7 @@ def _check_checkpoints(name: str, entry: "CheckpointSet", named: bool, load: boo
 def _checkpoint_problem(path: Path) -> str:
     """Return why the checkpoint `path` cannot be read, empty if it can; only tensors and plain values are unpickled."""
     # torch: seconds
-    from fsbench.engine.checkpoint import read_checkpoint
+    from fsbench.runner.engine.checkpoint import read_checkpoint
 
     try:
         read_checkpoint(path)

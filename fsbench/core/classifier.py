@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from fsbench.backbones.encoder import FEATURE_VERSION, Encoder
-from fsbench.backbones.feature_store import FeatureStore
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint
+from fsbench.base.files.cache import suite_cache
 from fsbench.core.method import Method
 from fsbench.core.needs import Needs
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import ImageEpisode, normalise
-from fsbench.errors import SettingsError
-from fsbench.files import fingerprint
-from fsbench.files.cache import suite_cache
+from fsbench.networks.backbones.encoder import FEATURE_VERSION, Encoder
+from fsbench.networks.backbones.feature_store import FeatureStore
 
 PACKAGES = ("timm", "pillow", "simplejpeg")
 """Packages, beside torch, that a feature depends on."""
@@ -68,7 +68,7 @@ class Classifier(Method):
 class FeatureClassifier(Classifier):
     """Base of methods on features of the frozen network, of which every image has one.
 
-    An image is encoded by itself, once for all episodes, runs and processes (`fsbench.backbones.feature_store`; the
+    An image is encoded by itself, once for all episodes, runs and processes (`fsbench.networks.backbones.feature_store`; the
     backbone's `cache_mib: 0` encodes it for every episode again).
     """
 

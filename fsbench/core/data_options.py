@@ -1,7 +1,7 @@
 """Options of data modules, by concern: the test, the training and the loading.
 
 A field is the whole declaration of an option. Its name is the key of the command line and of configurations
-(`--data.way 2`, see `fsbench.config.data_options`), its default holds unless it is given, and a value other than the
+(`--data.way 2`, see `fsbench.runner.config.data_options`), its default holds unless it is given, and a value other than the
 default is part of a run's identity unless the class lists the field in `ELSEWHERE`. A new option is its field, the
 place that obeys it, and its test.
 """
@@ -9,8 +9,8 @@ place that obeys it, and its test.
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.annotations import SupportAnnotation
-from fsbench.errors import SettingsError
 
 Validation = Literal["novel", "base", "held_out", "source", "images"]
 """Choices of what chooses a checkpoint."""
@@ -48,7 +48,7 @@ class EpisodicTest(Options):
         protocol: name in configs/protocols.
         fold: fold whose classes are novel.
         way, shot: N and K; on a data set without a published protocol N is at most the number of the fold's classes.
-        setting: one of `fsbench.episodes.settings.SETTINGS`.
+        setting: one of `fsbench.data.episodes.settings.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
         episodes: test episodes instead of the protocol's number.

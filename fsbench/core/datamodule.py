@@ -8,17 +8,17 @@ from typing import Any, Protocol
 import lightning as L
 from torch.utils.data import DataLoader
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.data_options import Loading, Training, check_at_least
 from fsbench.core.needs import Needs
 from fsbench.data.annotations import SupportAnnotation
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.step_division import StepDivision
-from fsbench.episodes.manifest import Manifest
-from fsbench.errors import SettingsError
 from fsbench.protocols.pools import Pool
 
 
 class Test(Protocol):
-    """Settings that every test has. `fsbench.episodes.task.EpisodeTask` holds them for segmentation."""
+    """Settings that every test has. `fsbench.data.episodes.task.EpisodeTask` holds them for segmentation."""
 
     @property
     def fold(self) -> int:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics.metric import Metric
 
-from fsbench.metrics.answers import SegmentationResult
-from fsbench.metrics.confusion import (
+from fsbench.scores.answers import SegmentationResult
+from fsbench.scores.confusion import (
     COUNTS,
     background_intersection_union,
     fb_iou,

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from fsbench.backbones.base import FrozenBackbone
 from fsbench.data.batch import EpisodeBatch
+from fsbench.networks.backbones.base import FrozenBackbone
 
 TOGETHER = 16
 """Most images of a pass: enough to fill a GPU; by its shapes 16 of 700 pixels take ViT-S/14 some 2.5 GiB."""

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
 from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
+from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.image_io import check_sizes, read_pixels, read_view
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import BoxOf, bounding_boxes, largest_part_box, way_labels
@@ -19,13 +21,11 @@ from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
 from fsbench.data.support_annotation import AnnotationStreams, draw_label
 from fsbench.data.transforms import RESIZES, centre_square, resize_padded
 from fsbench.data.truth import EpisodeTruth
-from fsbench.episodes.episode import ClassificationEpisode, Episode
 from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import Geometry, InputResize, input_rule
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.truth import episode_truth
 from fsbench.protocols.whole_images import WholeImages
-from fsbench.tensor_cache import FeatureCache
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.plain_lightning import EvaluatedByLightning
 from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
 from fsbench.core.shot_ensemble import NShotStrategy
-from fsbench.errors import SettingsError
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.records.run import KnownOrNot, Supervision
 
 

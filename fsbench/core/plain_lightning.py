@@ -11,9 +11,9 @@ import lightning as L
 import torch
 from torch import Tensor, distributed
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.needs import Needs
-from fsbench.errors import SettingsError
 from fsbench.protocols.evaluation import count_answers
 from fsbench.records.counts import official_rows, to_frame
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from fsbench.metrics.answers import SegmentationAnswer, check_finite
 from fsbench.records.predictions import SOFT_SIDE
+from fsbench.scores.answers import SegmentationAnswer, check_finite
 
 
 def array(values: Tensor) -> np.ndarray:

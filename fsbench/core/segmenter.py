@@ -11,21 +11,21 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.vit import FrozenViT
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
 from fsbench.data.batch import EpisodeBatch
-from fsbench.metrics.answers import SegmentationAnswer
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.networks.backbones.vit import FrozenViT
+from fsbench.scores.answers import SegmentationAnswer
 
 
 class Segmenter(Method):
     """Base of the methods of few-shot segmentation.
 
     Subclasses implement `forward` (one episode) and, if they learn, `loss` and `configure_optimizers`.
-    `backbone_type` is a vision transformer unless a subclass says otherwise; `fsbench.backbones.pyramid.FrozenPyramid`
+    `backbone_type` is a vision transformer unless a subclass says otherwise; `fsbench.networks.backbones.pyramid.FrozenPyramid`
     is another.
     """
 

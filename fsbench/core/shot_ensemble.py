@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints
-from fsbench.errors import SettingsError
-from fsbench.ops.first_largest import first_largest
+from fsbench.networks.ops.first_largest import first_largest
 
 NShotStrategy = Literal["own", "one_pass", "vote", "average", "average_logit", "hsnet_vote", "cross_guided"]
 """How K shots become one prediction: "own" in the method's own way; "one_pass" the same, only for methods that take all

@@ -7,15 +7,15 @@ beside a checkpoint states is compared with what the method is built with.
 from collections.abc import Mapping
 from typing import Any
 
+from fsbench.base.errors import CheckpointError
 from fsbench.core.method import Method
-from fsbench.errors import CheckpointError
 from fsbench.records.description import ON_TRUST, STATED_VARIANT
 
 STATED = "stated"
 """Key under which a converted checkpoint keeps the settings that were stated beside the authors'."""
 
 VARIANT = "variant"
-"""Key of `fsbench.engine.checkpoint.load_checkpoint`'s result: STATED_VARIANT, ON_TRUST, or None."""
+"""Key of `fsbench.runner.engine.checkpoint.load_checkpoint`'s result: STATED_VARIANT, ON_TRUST, or None."""
 
 OPTIONS = {"support_side": "--model.support_side {}", "image_size": "--data.image_size {}"}
 """Option that sets a setting."""

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.base.errors import TruthError
 from fsbench.data.truth import EpisodeTruth
-from fsbench.errors import TruthError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import parse_json, sha256_file
+from fsbench.base.progress import hides_bar
 from fsbench.data.disk_cache import load_arrays, save_arrays
 from fsbench.data.rle import decode_rle
-from fsbench.errors import DataError
-from fsbench.files import parse_json, sha256_file
-from fsbench.progress import hides_bar
 
 _FORMAT = "instances-3"
 """To be changed with the meaning of the arrays, so that older files are not used."""

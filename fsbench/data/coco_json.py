@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json
+from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.coco_instances import Instances
-from fsbench.errors import DataError
-from fsbench.files import read_json
-from fsbench.files.images import MASK_PIXELS
 
 _FAR = 1 << 15
 """Vertices this far out are damage; nearer ones fit into int16."""

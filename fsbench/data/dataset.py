@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 
 Pair = tuple[str, int]
 """An image name and the number (from 1) of a class it shows."""

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.image_io import check_sizes, read_view
-from fsbench.tensor_cache import FeatureCache
 
 
 class DecodedImageCache:

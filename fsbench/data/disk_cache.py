@@ -1,6 +1,6 @@
 """The disk cache: arrays and plain values that take long to compute, as files in the user's cache folder.
 
-A file is an entry of `fsbench.files.cache`: of a kind, with a key that is a hash of everything it follows from. It is a
+A file is an entry of `fsbench.base.files.cache`: of a kind, with a key that is a hash of everything it follows from. It is a
 convenience: an unreadable one counts as absent, and a folder that cannot be written to costs only time. Files of arrays
 are uncompressed .npz (a COCO split has millions of numbers), of values JSON; nothing is pickled.
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.files import read_json, replacing
-from fsbench.files.arrays import read_npz
-from fsbench.files.cache import mark_used, suite_cache
+from fsbench.base.files import read_json, replacing
+from fsbench.base.files.arrays import read_npz
+from fsbench.base.files.cache import mark_used, suite_cache
 
 
 def load_arrays(kind: str, key: str) -> dict[str, np.ndarray] | None:

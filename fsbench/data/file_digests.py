@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.base.errors import FsbenchError
+from fsbench.base.files import fingerprint, locked, sha256_file
+from fsbench.base.files.cache import suite_cache
+from fsbench.base.files.opening import MIB, note_opened
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.disk_cache import load_arrays, save_arrays
-from fsbench.errors import FsbenchError
-from fsbench.files import fingerprint, locked, sha256_file
-from fsbench.files.cache import suite_cache
-from fsbench.files.opening import MIB, note_opened
 
 ABSENT = (-1, 0, 0, 0)
 KIND = "contents-2"

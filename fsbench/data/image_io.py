@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import open_file, read_bytes
+from fsbench.base.files.images import check_pixels, open_image
 from fsbench.data.fast.png import decode_indices
 from fsbench.data.fast.scratch import Scratch
-from fsbench.errors import DataError
-from fsbench.files import open_file, read_bytes
-from fsbench.files.images import check_pixels, open_image
 
 _GREY_STEP = {2: 85, 4: 17}
 """PIL spreads 2- and 4-bit grey over 0..255; dividing gives the stored class numbers back."""

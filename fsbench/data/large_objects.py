@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json, sha256_file
+from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.coco_json import annotation_errors
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.segmentations import union_mask
-from fsbench.errors import DataError
-from fsbench.files import read_json, sha256_file
-from fsbench.files.images import MASK_PIXELS
 
 SMALLEST_AREA = 2 * 32**2
 """Area in pixels, as the file states it, below which an object is left out."""

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from fsbench.download import Digest
-from fsbench.errors import DataError
-from fsbench.files import is_file, read_yaml
+from fsbench.base.download import Digest
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file, read_yaml
 
 FILE = "source.yaml"
 _STRICT = {"extra": "forbid"}

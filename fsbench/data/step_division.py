@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 
 
 @dataclass(frozen=True)

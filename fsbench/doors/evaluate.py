@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.config.limits import check_name
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint, locked, make_folder
+from fsbench.base.progress import track
 from fsbench.doors.parts import Parts
 from fsbench.doors.records import Answered, record_answers
 from fsbench.doors.results import Result
-from fsbench.errors import SettingsError
-from fsbench.files import fingerprint, locked, make_folder
-from fsbench.metrics.answers import SegmentationAnswer
-from fsbench.progress import track
 from fsbench.protocols.evaluation import Answerer, evaluate_batches
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep
+from fsbench.runner.config.limits import check_name
+from fsbench.scores.answers import SegmentationAnswer
 
 Model = Callable[[Any], Any]
 

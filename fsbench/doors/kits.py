@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.datasets import choose_dataset
-from fsbench.config.registry import task_of
+from fsbench.base.errors import RecordError
+from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.doors.tests import load_test
-from fsbench.episodes.manifest import CLASSIFICATION
-from fsbench.errors import RecordError
-from fsbench.kit.kit import Kit
+from fsbench.protocols.kit.kit import Kit
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.test import Test
+from fsbench.runner.config.datasets import choose_dataset
+from fsbench.runner.config.registry import task_of
 
 
 def load_kit_test(

@@ -5,8 +5,8 @@ from functools import partial
 
 from fsbench.protocols.registry import metric_named
 from fsbench.records.record import Record
-from fsbench.tables.compare import Measure
-from fsbench.tables.rescoring.recount import Truth
+from fsbench.results.tables.compare import Measure
+from fsbench.results.tables.rescoring.recount import Truth
 
 
 def measure_for(metrics: Sequence[str]) -> Measure | None:
@@ -16,13 +16,13 @@ def measure_for(metrics: Sequence[str]) -> Measure | None:
     """
     if not any(metric_named(name).is_measured for name in metrics):
         return None
-    from fsbench.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
+    from fsbench.results.tables.rescoring.measures import measure  # with OpenCV and torch, which other scores spare
 
     return partial(measure, metrics=metrics, open_truth=_open_truth)
 
 
 def _open_truth(record: Record) -> Truth:
     # torch and Lightning: only who asks for scores beyond the counts waits for them
-    from fsbench.engine.stored_data import Truths
+    from fsbench.runner.engine.stored_data import Truths
 
     return Truths(record)

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.core.evaluation import answering
 from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.doors.parts import Parts
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.evaluation_order import evaluation_order
-from fsbench.errors import SettingsError, did_you_mean
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.request import Request, bench_options
-from fsbench.engine.experiment import build_experiment
-from fsbench.engine.run import run
-from fsbench.errors import SettingsError, did_you_mean
+from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
+from fsbench.runner.config.request import Request, bench_options
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.run import run
 
 OF_THE_TEST = {
     "methods", "dataset", "folds", "runs", "way", "shot", "protocol", "manifest", "setting", "draws", "test_seed",

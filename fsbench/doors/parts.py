@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from fsbench.progress import Sized
+from fsbench.base.progress import Sized
 from fsbench.protocols.evaluation import Answerer, Counting
 from fsbench.protocols.test import Test
 

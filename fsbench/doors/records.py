@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fsbench.errors import SettingsError
-from fsbench.files import fingerprint, locked, make_folder, read_text, write_text
-from fsbench.metrics.confusion import FAILED
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.protocols.test import Test
 from fsbench.records.card import FILE as CARD
 from fsbench.records.card import contradictions, read_card
@@ -26,6 +25,7 @@ from fsbench.records.run import (
     Run,
     Weights,
 )
+from fsbench.scores.confusion import FAILED
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fsbench.base.errors import RecordError, SettingsError, missing_package
 from fsbench.doors.measures import measure_for
-from fsbench.errors import RecordError, SettingsError, missing_package
-from fsbench.metrics.bootstrap import Interval
 from fsbench.protocols.registry import metric_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
-from fsbench.tables.blocks import Block
-from fsbench.tables.frame import PARTS, blocks_frame
-from fsbench.tables.layout import figure
-from fsbench.tables.table import build_blocks
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.frame import PARTS, blocks_frame
+from fsbench.results.tables.layout import figure
+from fsbench.results.tables.table import build_blocks
+from fsbench.scores.bootstrap import Interval
 
 if TYPE_CHECKING:
     import polars as pl
@@ -122,10 +122,10 @@ class Result:
 
     def _draw(self, worst: int) -> "Image.Image":
         # with OpenCV, which numbers spare
-        from fsbench.metrics.confusion import COUNTS, way_ious
-        from fsbench.metrics.count_table import episode_scores
         from fsbench.protocols.segmentation import segmentation_of
-        from fsbench.visualization.contact_sheet import DrawnPrediction, draw_contact_sheet
+        from fsbench.results.pictures.contact_sheet import DrawnPrediction, draw_contact_sheet
+        from fsbench.scores.confusion import COUNTS, way_ious
+        from fsbench.scores.count_table import episode_scores
 
         index = self._index()
         stored = read_predictions(self.record)
@@ -153,7 +153,7 @@ class Result:
                     f"the data of {self.path.name} are not at hand; expected its test: "
                     "Result(result.record, fsbench.load_test(…)).show()"
                 )
-            from fsbench.engine.stored_data import open_dataset  # with torch
+            from fsbench.runner.engine.stored_data import open_dataset  # with torch
 
             return open_dataset(self.record)
         if self.test.manifest.sha256 != self.record.manifest_sha256:

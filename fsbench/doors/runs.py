@@ -6,18 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.doors.measures import measure_for
 from fsbench.doors.results import Result
 from fsbench.doors.tables import Differences, Table
-from fsbench.errors import SettingsError, known_names
-from fsbench.metrics.paired import RESAMPLES
+from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.registry import metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
-from fsbench.tables.comparable import Methods, find_methods
-from fsbench.tables.compare import compare_methods
-from fsbench.tables.published.scores import PublishedScore
-from fsbench.tables.table import build_blocks
-from fsbench.weights.table import backbone_data
+from fsbench.results.tables.comparable import Methods, find_methods
+from fsbench.results.tables.compare import compare_methods
+from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.results.tables.table import build_blocks
+from fsbench.scores.paired import RESAMPLES
 
 Words = str | Sequence[str]
 """Names, or one text with commas between them."""
@@ -128,7 +128,7 @@ class Runs:
         self._check(names, parts)
         reported: Sequence[PublishedScore] = ()
         if published:
-            from fsbench.papers.published import published_scores  # with the configuration of every run
+            from fsbench.runner.papers.published import published_scores  # with the configuration of every run
 
             reported = published_scores()
         every = "all" in parts
@@ -216,9 +216,9 @@ class Runs:
         Raises:
             SettingsError: there is no run, none of a method that is named, or `out` holds something else.
         """
-        from fsbench.papers.published import published_scores  # with the configuration of every run
-        from fsbench.report.explorer.write import ExplorerOptions
-        from fsbench.report.site import ReportOptions, write_report
+        from fsbench.pages.report.explorer.write import ExplorerOptions
+        from fsbench.pages.report.site import ReportOptions, write_report
+        from fsbench.runner.papers.published import published_scores  # with the configuration of every run
 
         out, names, only = Path(out), _metrics(metrics), _words(methods)
         words = ["fsbench", "report", *map(str, self.folders), "--out", str(out)]

@@ -5,15 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.limits import check_name
+from fsbench.base.progress import track
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.doors.records import Answered, Tally, record_answers
 from fsbench.doors.results import Result
-from fsbench.episodes.manifest import Manifest
-from fsbench.kit.reader import HandedIn, StoredAnswers, read_answers
-from fsbench.metrics.answers import SegmentationAnswer
-from fsbench.progress import track
 from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.protocols.kit.reader import HandedIn, StoredAnswers, read_answers
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
+from fsbench.runner.config.limits import check_name
+from fsbench.scores.answers import SegmentationAnswer
 
 
 def score(

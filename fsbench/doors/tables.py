@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fsbench.tables.blocks import Block
-from fsbench.tables.breakdowns import to_sheet
-from fsbench.tables.compare import Comparison
-from fsbench.tables.compare_layout import to_sheet as comparison_sheet
-from fsbench.tables.formats import html, render, text
-from fsbench.tables.frame import PARTS, blocks_frame, comparison_frame
+from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.compare import Comparison
+from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
+from fsbench.results.tables.formats import html, render, text
+from fsbench.results.tables.frame import PARTS, blocks_frame, comparison_frame
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +34,7 @@ class Table:
     def frame(self) -> "pl.DataFrame":
         """All scores, a row for each method and fold, or for each class or object size where these were asked for.
 
-        See `fsbench.tables.frame.blocks_frame` for the columns.
+        See `fsbench.results.tables.frame.blocks_frame` for the columns.
         """
         return blocks_frame(self.blocks, next((part for part in PARTS if part in self.by), None))
 
@@ -72,7 +72,7 @@ class Differences:
 
     @property
     def frame(self) -> "pl.DataFrame":
-        """A row for each difference; see `fsbench.tables.frame.comparison_frame` for the columns."""
+        """A row for each difference; see `fsbench.results.tables.frame.comparison_frame` for the columns."""
         return comparison_frame(self.comparison)
 
     @property

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fsbench.config.datasets import choose_dataset, open_dataset
-from fsbench.config.registry import config_file, read_settings, task_of
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
-from fsbench.episodes.manifest import CLASSIFICATION, check_fits, read_manifest
-from fsbench.episodes.task import EpisodeTask, usable_way
-from fsbench.errors import SettingsError
+from fsbench.data.episodes.manifest import CLASSIFICATION, check_fits, read_manifest
+from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.classification import ClassificationTask
 from fsbench.protocols.registry import load_protocol, protocol_of
 from fsbench.protocols.test import Test
+from fsbench.runner.config.datasets import choose_dataset, open_dataset
+from fsbench.runner.config.registry import config_file, read_settings, task_of
 
 USUAL_WAY = {"segmentation": 1, "classification": 20}
 """Number of ways of a test that asks for none, by task."""

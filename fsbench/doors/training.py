@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fsbench.config.datasets import open_dataset
-from fsbench.config.registry import check_known, task_of
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.loading import LoadingConfig
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.batch import normalise as normalise_by_imagenet
 from fsbench.datamodules.loading.augment import SCALE_FACTORS, named_augmentation
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
-from fsbench.errors import SettingsError, known_names
 from fsbench.protocols.segmentation import load_segmentation
+from fsbench.runner.config.datasets import open_dataset
+from fsbench.runner.config.registry import check_known, task_of
 
 Normalisation = Literal["imagenet", "none"] | tuple[Sequence[float], Sequence[float]]
 """How colours become numbers: ImageNet's statistics, as they are, or (mean, std) of red, green and blue in 0..1."""

@@ -10,9 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import locked, make_folder, remove_halves
+from fsbench.base.progress import hides_bar
 from fsbench.data.file_digests import file_state
-from fsbench.errors import DataError
-from fsbench.files import locked, make_folder, remove_halves
 from fsbench.predict.journal import FILE, PredictionJournal
 from fsbench.predict.load_images import LoadedImage
 from fsbench.predict.outputs import write_coco, write_scores
@@ -20,7 +21,6 @@ from fsbench.predict.predictor import Predictor
 from fsbench.predict.prefetch import prefetch_map
 from fsbench.predict.query_images import QueryImage
 from fsbench.predict.result import Result, output_files, steps_file
-from fsbench.progress import hides_bar
 
 DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 """Errors that end the work instead of concerning one image."""

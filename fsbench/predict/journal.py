@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.predict.result import output_files, steps_file
 from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 

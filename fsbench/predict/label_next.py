@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from fsbench.backbones.patch_features import patch_features
+from fsbench.base.errors import DataError
 from fsbench.data.clutter import clutter
-from fsbench.errors import DataError
+from fsbench.networks.backbones.patch_features import patch_features
 from fsbench.predict.load_images import LoadedImage
 from fsbench.predict.predictor import Predictor
 from fsbench.predict.query_images import QueryImage

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file
+from fsbench.base.files.images import MASK_PIXELS, open_image
 from fsbench.data.image_io import UNDECODABLE, one_line
-from fsbench.errors import DataError
-from fsbench.files import is_file
-from fsbench.files.images import MASK_PIXELS, open_image
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
 MOST_PAINTED = 50 * MASK_PIXELS

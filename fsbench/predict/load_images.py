@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fsbench.base.errors import DataError
 from fsbench.data.transforms import RESIZES
-from fsbench.errors import DataError
 from fsbench.predict.query_images import QueryImage, read_header, read_upright
 from fsbench.predict.result import PREVIEW
 

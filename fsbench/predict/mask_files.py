@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fsbench.base.errors import DataError
 from fsbench.data.image_io import from_colours, open_decoded, read_label_map
-from fsbench.errors import DataError
 
 WHITE = {"1": (1,), "L": (255,), "LA": (255,), "I": (255, 65535), "I;16": (255, 65535), "RGB": (255,), "RGBA": (255,)}
 """PIL mode -> the values of white: an image of black and one of these is a single mask, not a label map."""

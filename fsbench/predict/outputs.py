@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fsbench.files import replacing
+from fsbench.base.files import replacing
 
 ReadEntries = Callable[[], Iterable[dict[str, Any]]]
 """Reads the journal's entries, from the start with each call."""

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import fingerprint, sha256_file
 from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.label_maps import resize_labels
-from fsbench.engine.checkpoint import load_checkpoint
-from fsbench.errors import DataError, SettingsError
-from fsbench.files import fingerprint, sha256_file
-from fsbench.metrics.answers import presence_from_mask
 from fsbench.predict.instances import image_instances
 from fsbench.predict.load_images import ImageLoader, LoadedImage
 from fsbench.predict.prefetch import prefetch_map
@@ -28,8 +26,10 @@ from fsbench.predict.settings import choose_device, compose_settings
 from fsbench.predict.support import Support, SupportSet, stack_supports
 from fsbench.protocols.geometry import input_rule
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.visualization.sheet import Panel
-from fsbench.visualization.steps import HasQueryMaps, step_panels
+from fsbench.results.pictures.sheet import Panel
+from fsbench.results.pictures.steps import HasQueryMaps, step_panels
+from fsbench.runner.engine.checkpoint import load_checkpoint
+from fsbench.scores.answers import presence_from_mask
 
 QUERY = "query"
 """Name of the query among the episode's images; the features of the supports stay cached."""

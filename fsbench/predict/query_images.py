@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import is_file, is_folder
+from fsbench.base.files.images import open_image
 from fsbench.data.image_io import UNDECODABLE, one_line, read_pixels
-from fsbench.errors import DataError, SettingsError
-from fsbench.files import is_file, is_folder
-from fsbench.files.images import open_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
 _ORIENTATION_TAG = 0x0112

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import is_file, read_json, sha256_file
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
 from fsbench.data.image_io import check_sizes
-from fsbench.errors import DataError, SettingsError
-from fsbench.files import is_file, read_json, sha256_file
 from fsbench.predict.labelme import labelme_image, paint_labelme
 from fsbench.predict.mask_files import HALF, is_smoothed, read_mask
 from fsbench.predict.query_images import apply_orientation, read_upright

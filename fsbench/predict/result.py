@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fsbench.base.files import replacing
 from fsbench.data.image_io import voc_colors
 from fsbench.data.label_maps import resize_labels
-from fsbench.files import replacing
 from fsbench.predict.instances import Instance, encode_mask
-from fsbench.visualization.fonts import font
-from fsbench.visualization.masks import paint_slots
-from fsbench.visualization.palette import DARK_LINE, LIGHT_TEXT, WAY_COLORS
-from fsbench.visualization.sheet import Panel, write_sheet
-from fsbench.visualization.steps import explain_captions
+from fsbench.results.pictures.fonts import font
+from fsbench.results.pictures.masks import paint_slots
+from fsbench.results.pictures.palette import DARK_LINE, LIGHT_TEXT, WAY_COLORS
+from fsbench.results.pictures.sheet import Panel, write_sheet
+from fsbench.results.pictures.steps import explain_captions
 
 PREVIEW = 1600
 """Longest side of an overlay in pixels."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from fsbench.config.build import SuiteCLI, compose_method
-from fsbench.config.stored import parse_stored
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
+from fsbench.runner.config.build import SuiteCLI, compose_method
+from fsbench.runner.config.stored import parse_stored
 
 
 def compose_settings(

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
-from fsbench.errors import DataError, SettingsError
 
 MAX_CLASSES = 254
 

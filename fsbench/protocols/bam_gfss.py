@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import ClassVar
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError
-from fsbench.metrics.generalised import generalised_metrics
-from fsbench.metrics.metric import Metric
-from fsbench.metrics.scores import COMMON
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import QuerySize
 from fsbench.protocols.pfenet import pfenet_supports, streamed_queries
 from fsbench.protocols.pools import Pool, TooFewImages, too_few_images
+from fsbench.scores.generalised import generalised_metrics
+from fsbench.scores.metric import Metric
+from fsbench.scores.scores import COMMON
 
 BAM_SEEDS = (510, 365, 382, 322, 988)
 """Seeds of the program's five runs, as numpy draws them from 123."""

@@ -11,18 +11,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
-from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import Manifest
-from fsbench.errors import SettingsError, known_names
-from fsbench.metrics.metric import Metric, Sum
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.conditions import Conditions
 from fsbench.protocols.support_draws import SupportRedraw, further_draws, with_draws
+from fsbench.scores.metric import Metric, Sum
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    from fsbench.metrics.statistics import ScoreStatistics
+    from fsbench.scores.statistics import ScoreStatistics
 
 OTHERS = "others"
 """Key of a value by data set that holds for data sets that are not named."""

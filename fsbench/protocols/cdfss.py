@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import PairList, SegmentationIndex
-from fsbench.episodes.header import Header
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
-from fsbench.metrics.ifa_figure import IFA_FIGURE, IFAFigure
-from fsbench.metrics.metric import Metric
-from fsbench.metrics.scores import COMMON
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice
 from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pools import Pool
+from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
+from fsbench.scores.metric import Metric
+from fsbench.scores.scores import COMMON
 
 if TYPE_CHECKING:
     pass

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import ClassificationIndex
-from fsbench.episodes.episode import ClassificationEpisode, Episode
-from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import CLASSIFICATION, Manifest
-from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.classification import ClassificationResult, accuracy_statistics
-from fsbench.metrics.metric import Metric
-from fsbench.metrics.scores import Accuracy, ErrorRate
-from fsbench.metrics.statistics import ScoreStatistics
+from fsbench.data.episodes.episode import ClassificationEpisode, Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.protocols.base import Choice, Protocol
 from fsbench.protocols.support_draws import SupportRedraw, draw_distinct
+from fsbench.scores.classification import ClassificationResult, accuracy_statistics
+from fsbench.scores.metric import Metric
+from fsbench.scores.scores import Accuracy, ErrorRate
+from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
     import polars as pl

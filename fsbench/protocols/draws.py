@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from fsbench.data.dataset import Pair
-from fsbench.episodes.episode import Episode
+from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.pools import Pool, TooFewImages
 
 Item = TypeVar("Item")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from fsbench.errors import NumericsError, SettingsError
+from fsbench.base.errors import NumericsError, SettingsError
 
 Answerer = Callable[[Any], Sequence[Any]]
 """Answers a batch that lacks its truth: one answer for each of its episodes, in their order."""

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.settings import SETTINGS, SIZE_BINS
-from fsbench.episodes.task import EpisodeTask
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw_episode

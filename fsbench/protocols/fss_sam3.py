@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import fingerprint
 from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import Box, BoxOf, largest_part_box
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError
-from fsbench.files import fingerprint
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.pools import Pool

@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import ClassVar, Literal
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.metric import Metric
-from fsbench.metrics.scores import COMMON, FBIoUClasses
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.pools import LEAVE_OUT, Pool, TooFewImages
 from fsbench.protocols.segmentation import TestAlone
+from fsbench.scores.metric import Metric
+from fsbench.scores.scores import COMMON, FBIoUClasses
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, SegmentationIndex
-from fsbench.episodes.header import Header
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
-from fsbench.metrics.generalised import BaseAndNovelIoU, generalised_metrics
-from fsbench.metrics.metric import Metric
-from fsbench.metrics.scores import COMMON
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import Choice, Provider
 from fsbench.protocols.conditions import Conditions
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.segmentation import TestAlone
+from fsbench.scores.generalised import BaseAndNovelIoU, generalised_metrics
+from fsbench.scores.metric import Metric
+from fsbench.scores.scores import COMMON
 
 
 class ValidationImages(Provider):

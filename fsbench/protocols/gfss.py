@@ -9,18 +9,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple, TypeVar
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import PairList, SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.generalised import generalised_metrics
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
 from fsbench.protocols.conditions import NOT_STATED, Conditions, ListsAndDraw
 from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import QuerySize
 from fsbench.protocols.pools import LEAVE_OUT, Pool
+from fsbench.scores.generalised import generalised_metrics
 
 Refill = Literal["official", "own_class"]
 Name = TypeVar("Name")

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.task import EpisodeTask
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw_query, repeated_supports

@@ -14,11 +14,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import PairList, SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw, repeated_supports

@@ -7,8 +7,8 @@ from itertools import count
 from typing import ClassVar, Literal
 
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.task import EpisodeTask
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import QuerySize, Resize

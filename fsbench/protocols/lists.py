@@ -9,9 +9,9 @@ from itertools import zip_longest
 from typing import cast
 from weakref import WeakKeyDictionary
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED, VOID, Pair, PairList, Part, SegmentationIndex
-from fsbench.episodes.settings import SIZE_BINS
-from fsbench.errors import DataError, SettingsError
+from fsbench.data.episodes.settings import SIZE_BINS
 
 SPLITS = ("trn", "val", "held_out", *SIZE_BINS)
 """Names of the lists, see `pair_list`."""

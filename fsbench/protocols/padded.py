@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import PairList, SegmentationIndex
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import QuerySize, Resize

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.task import EpisodeTask
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize

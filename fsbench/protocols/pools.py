@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, QuerySampling, SegmentationIndex
-from fsbench.errors import DataError
 
 
 class TooFewImages(DataError):

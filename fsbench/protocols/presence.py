@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import VOID, PairList, SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.header import Classes, Header
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.confusion import REGIONS
-from fsbench.metrics.metric import Metric
-from fsbench.metrics.presence import PRESENCE, best_threshold
-from fsbench.metrics.scores import COMMON, MeanIoU
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Classes, Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, FurtherAnswer, Provider
 from fsbench.protocols.conditions import Conditions
 from fsbench.protocols.pools import LEAVE_OUT, Pool
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.support_draws import SupportRedraw
+from fsbench.scores.confusion import REGIONS
+from fsbench.scores.metric import Metric
+from fsbench.scores.presence import PRESENCE, best_threshold
+from fsbench.scores.scores import COMMON, MeanIoU
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,14 +6,14 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from fsbench.episodes.header import Header
-from fsbench.errors import SettingsError, known_names
-from fsbench.files import load_yaml, validate_yaml
-from fsbench.metrics.metric import Metric
-from fsbench.metrics.scores import COMMON
-from fsbench.paths import CONFIGS
-from fsbench.plugins import PROTOCOLS_GROUP, load_entry_point, named_files, plug_ins
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.files import load_yaml, validate_yaml
+from fsbench.base.paths import CONFIGS
+from fsbench.base.plugins import PROTOCOLS_GROUP, load_entry_point, named_files, plug_ins
+from fsbench.data.episodes.header import Header
 from fsbench.protocols.base import Protocol
+from fsbench.scores.metric import Metric
+from fsbench.scores.scores import COMMON
 
 OWN = "fsbench.protocols."
 """Start of the full names of the suite's protocol classes."""

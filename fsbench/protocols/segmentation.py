@@ -7,19 +7,15 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.settings import SETTINGS, unknown_setting
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import BoxOf
 from fsbench.data.truth import EpisodeTruth
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.settings import SETTINGS, unknown_setting
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.answers import SegmentationAnswer, SegmentationResult, count_answer
-from fsbench.metrics.metric import Metric
-from fsbench.metrics.run_statistics import episode_statistics, pair_statistics
-from fsbench.metrics.scores import COMMON
 from fsbench.protocols.base import OTHERS, Choice, Protocol, check_counts, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw
 from fsbench.protocols.geometry import Geometry, QuerySize, Resize
@@ -28,13 +24,17 @@ from fsbench.protocols.pools import Pool, TooFewImages, ordinary_pool, too_few_i
 from fsbench.protocols.registry import load_protocol, protocol_of
 from fsbench.protocols.support_draws import SupportRedraw, redraw_of_names
 from fsbench.protocols.truth import episode_truth
+from fsbench.scores.answers import SegmentationAnswer, SegmentationResult, count_answer
+from fsbench.scores.metric import Metric
+from fsbench.scores.run_statistics import episode_statistics, pair_statistics
+from fsbench.scores.scores import COMMON
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
     from fsbench.data.batch import EpisodeBatch
-    from fsbench.metrics.statistics import ScoreStatistics
+    from fsbench.scores.statistics import ScoreStatistics
 
 ALLOWED = 1e-3
 """Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
@@ -73,8 +73,8 @@ class Segmentation(Protocol):
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
         resize, query_size, frame: see `Geometry`.
-        void: rule for void pixels, a key of `fsbench.metrics.confusion.VOID_RULES`.
-        settings: names of the evaluation settings that are defined (`fsbench.episodes.settings`).
+        void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`.
+        settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
         presence: how presence follows from the mask for methods that only segment.
         fb_iou: name of the score that the protocol calls FB-IoU.
         drawing: how episodes are drawn, in words.
@@ -353,7 +353,7 @@ class Segmentation(Protocol):
         return list(batch.episodes.tolist())
 
     def count(self, answer: SegmentationAnswer, truth: EpisodeTruth) -> SegmentationResult:
-        """Count the pixels of an answer; raises as `fsbench.metrics.answers.count_answer` does."""
+        """Count the pixels of an answer; raises as `fsbench.scores.answers.count_answer` does."""
         return count_answer(answer, truth, self.geometry.fit)
 
     # Which scores follow?

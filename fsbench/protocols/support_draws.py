@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
-from fsbench.errors import SettingsError
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.pools import TooFewImages
 
 Item = TypeVar("Item")

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint
 from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.episodes.episode import ClassificationEpisode, Episode
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
 from fsbench.data.image_io import read_view
 from fsbench.data.label_maps import Box, way_labels
-from fsbench.episodes.episode import ClassificationEpisode, Episode
-from fsbench.episodes.manifest import Manifest
-from fsbench.errors import SettingsError
-from fsbench.files import fingerprint
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.notebook_view import outlined, tiles_html
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import way_labels
 from fsbench.data.truth import EpisodeTruth
-from fsbench.episodes.episode import Episode
 from fsbench.protocols.geometry import Geometry
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fsbench.episodes.episode import Episode
+from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws import draw_query, repeated_supports
 from fsbench.protocols.pfenet import loader_seeds, torch_permutation
 from fsbench.protocols.pools import Pool, TooFewImages

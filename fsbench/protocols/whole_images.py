@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.data.dataset import VOID, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.label_maps import way_labels
 from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
-from fsbench.metrics.answers import SegmentationAnswer, SegmentationResult, count_answer
 from fsbench.protocols.lists import without_other_classes
 from fsbench.protocols.pfenet import image_lists
 from fsbench.protocols.pools import Pool
+from fsbench.scores.answers import SegmentationAnswer, SegmentationResult, count_answer
 
 if TYPE_CHECKING:
     from fsbench.data.batch import EpisodeBatch

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import load_yaml, read_json
+from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK
-from fsbench.errors import SettingsError
-from fsbench.files import load_yaml, read_json
-from fsbench.files.validation import first_problem
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import (

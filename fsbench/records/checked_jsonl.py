@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from fsbench.files import open_file, write_text
+from fsbench.base.files import open_file, write_text
 
 
 def checked_line(value: Any, key: str = "") -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import Manifest
-from fsbench.errors import RecordError
-from fsbench.metrics.confusion import COUNTS, FAILED, REGIONS
+from fsbench.base.errors import RecordError
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.registry import protocol_of
+from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 
 if TYPE_CHECKING:
     import polars as pl

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from fsbench.data.annotations import ANNOTATIONS, WEAK
-from fsbench.episodes.header import Header
-from fsbench.metrics.bootstrap import FEW_EPISODES
+from fsbench.data.episodes.header import Header
 from fsbench.records.record import Record
 from fsbench.records.run import NAMES_AND_SIZES, Run
+from fsbench.scores.bootstrap import FEW_EPISODES
 
 STATED_VARIANT = "stated beside the checkpoint"
 ON_TRUST = "taken on trust"

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from fsbench.errors import RecordError
-from fsbench.files import fingerprint, read_bytes, read_json, write_text
-from fsbench.files.cache import mark_used, suite_cache
+from fsbench.base.errors import RecordError
+from fsbench.base.files import fingerprint, read_bytes, read_json, write_text
+from fsbench.base.files.cache import mark_used, suite_cache
 from fsbench.records.record import REPEAT, Record
 
 Figures = TypeVar("Figures")

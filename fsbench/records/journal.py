@@ -13,8 +13,8 @@ from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
 from fsbench.records.predictions import Keep, Prediction, encode, holds
 
 if TYPE_CHECKING:
-    from fsbench.metrics.answers import SegmentationResult
-    from fsbench.metrics.classification import ClassificationResult
+    from fsbench.scores.answers import SegmentationResult
+    from fsbench.scores.classification import ClassificationResult
 
 PREDICTION = "prediction"
 """Entry of a way's row where its prediction is kept, so that one line has all of an episode or nothing."""

@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fsbench.paths import IS_CLONE, REPOSITORY
-from fsbench.version import __version__
+from fsbench.base.paths import IS_CLONE, REPOSITORY
+from fsbench.base.version import __version__
 
 COUNTING = ("numpy", "pillow")
 """Packages that decide how answers are counted."""

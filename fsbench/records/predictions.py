@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fsbench.base.errors import RecordError
+from fsbench.base.files import is_file, replacing, sha256_file
+from fsbench.base.files.arrays import read_parquet
+from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.rle import decode_rle, encode_ways, rle_pixels
-from fsbench.errors import RecordError
-from fsbench.files import is_file, replacing, sha256_file
-from fsbench.files.arrays import read_parquet
-from fsbench.files.images import MASK_PIXELS
 from fsbench.records.record import Record
 from fsbench.records.run import KeptPredictions
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from fsbench.metrics.answers import SegmentationResult
+    from fsbench.scores.answers import SegmentationResult
 
 Keep = Literal["none", "masks", "soft"]
 """How much of its predictions a run keeps: nothing, masks, or beside them the soft masks and attention maps that the

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fsbench.episodes.header import Header
-from fsbench.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
-from fsbench.errors import RecordError, SettingsError
-from fsbench.files import is_file, read_json, replacing, write_text
-from fsbench.files.arrays import read_parquet
+from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.files import is_file, read_json, replacing, write_text
+from fsbench.base.files.arrays import read_parquet
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.counts import check_counts, official_rows, tested_rows

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.errors import RecordError
-from fsbench.files import fingerprint
-from fsbench.files.validation import first_problem
+from fsbench.base.errors import RecordError
+from fsbench.base.files import fingerprint
+from fsbench.base.files.validation import first_problem
 
 DEEPEST = 50
 """Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fsbench.errors import FsbenchError, user_message
-from fsbench.files import locked, make_folder, remove_halves, write_text
-from fsbench.terminal import is_verbose
+from fsbench.base.errors import FsbenchError, user_message
+from fsbench.base.files import locked, make_folder, remove_halves, write_text
+from fsbench.base.terminal import is_verbose
 
 COMPLETE = "run.json"
 """File of a record that is written last."""

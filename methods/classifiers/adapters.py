@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.modules.lora import insert_lora
 
 Tuning = Literal["full", "lora", "ssf", "vpt"]

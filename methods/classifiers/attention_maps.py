@@ -12,9 +12,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.classifiers.adapters import PROMPTS, DeepPrompts
+from fsbench.networks.backbones.timm_networks import SwinTransformer, VisionTransformer
 
 
 def check_encoder(encoder: nn.Module) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from fsbench.backbones.timm_networks import Attention, Block, VisionTransformer
+from fsbench.networks.backbones.timm_networks import Attention, Block, VisionTransformer
 
 
 class ClassTokenBlock(nn.Module):

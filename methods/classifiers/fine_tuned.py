@@ -17,10 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.classifier import Classifier, episode_rng, run_rng
 from fsbench.data.batch import ImageEpisode
-from fsbench.errors import SettingsError
 from fsbench.methods.classifiers import adapters
 from fsbench.methods.classifiers.attention_maps import attention_logits, check_encoder
 from fsbench.methods.classifiers.class_token import read_class_token_alone
@@ -35,6 +34,7 @@ from fsbench.methods.classifiers.tuning import (
     fine_tune,
     visiting_order,
 )
+from fsbench.networks.backbones.base import BackboneConfig
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.data.batch import ImageEpisode
 from fsbench.methods.classifiers.solvers import Solver, classify
-from fsbench.ops.crammer_singer import crammer_singer
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.crammer_singer import crammer_singer
 
 
 class FrozenClassifier(FeatureClassifier):

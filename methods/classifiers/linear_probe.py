@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.classifier import FeatureClassifier, episode_rng
 from fsbench.data.batch import ImageEpisode
-from fsbench.errors import SettingsError
 from fsbench.methods.classifiers.published_settings import tuning_notes
 from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, check_positive, fine_tune, visiting_order
+from fsbench.networks.backbones.base import BackboneConfig
 
 
 class LinearProbe(FeatureClassifier):

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from torch import Tensor
 
-from fsbench.ops.crammer_singer import crammer_singer
+from fsbench.networks.ops.crammer_singer import crammer_singer
 
 Solver = Literal["nn", "ridge", "svm", "protonet", "r2d2", "metaoptnet"]
 HeadKind = Literal["protonet", "r2d2", "metaoptnet"]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.classifiers.attention_maps import attention_logits
 from fsbench.methods.classifiers.fort import PositionPrompts, attention_loss
 

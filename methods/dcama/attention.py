@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.errors import SettingsError
-from fsbench.ops.mask_value_attention import mask_value_attention
+from fsbench.base.errors import SettingsError
+from fsbench.networks.ops.mask_value_attention import mask_value_attention
 
 POSITIONS = 10_000  # rows of the authors' table, §4
 

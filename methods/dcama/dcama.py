@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
 from fsbench.methods.dcama.attention import POSITIONS, position_table
 from fsbench.methods.dcama.head import DCAMAHead, mean_coarse_mask
 from fsbench.methods.dcama.options import HeadOptions
 from fsbench.methods.modules.pyramid_segmenter import OneWaySegmenter
+from fsbench.networks.backbones.base import BackboneConfig
 
 
 def _add_position_tables(learned: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.dcama.attention import MaskAttention, Positions, balanced_sample, resize_mask
 from fsbench.methods.dcama.options import GROUPS, HeadOptions
-from fsbench.ops.mask_value_attention import PartialAverage, attention_weights, chosen_backend, partial_average
+from fsbench.networks.ops.mask_value_attention import PartialAverage, attention_weights, chosen_backend, partial_average
 
 SCALES = (4, 8, 16, 32)  # image side / map side of a pyramid's scales
 

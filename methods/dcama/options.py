@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 
 GROUPS = 4
 """Groups of every GroupNorm (§6)."""

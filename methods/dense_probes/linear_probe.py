@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.vit import FrozenViT
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
-from fsbench.errors import SettingsError
 from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.vit import FrozenViT
 
 
 def class_shares(labels: Tensor, height: int, width: int) -> Tensor:

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.vit import patch_maps
+from fsbench.base.errors import SettingsError
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
 from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, fit, standardise
 from fsbench.methods.modules.lora import insert_lora
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.vit import patch_maps
 
 EPSILON = 1e-3
 """AdamW's. Training begins where the classifier has no gradient but rounding, of which the usual 1e-8 would make whole

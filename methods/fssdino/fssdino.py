@@ -8,13 +8,11 @@ import warnings
 import torch
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.vit import FrozenViT
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
-from fsbench.errors import SettingsError
 from fsbench.methods.fssdino.prediction import (
     ClassMaps,
     Draws,
@@ -25,6 +23,8 @@ from fsbench.methods.fssdino.prediction import (
     to_size,
 )
 from fsbench.methods.modules.class_logits import INVALID
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.vit import FrozenViT
 
 
 class FSSDINO(Segmenter):
@@ -76,7 +76,7 @@ class FSSDINO(Segmenter):
         return Prediction(found, logits=logits, attention=attention)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the maps that scores are made of, see `fsbench.visualization.steps.HasQueryMaps`."""
+        """Return the maps that scores are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
         with torch.autocast(episode.images.device.type, enabled=False):
             classes = self._compare(episode)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.ops.cosine_kmeans import Clusters, cosine_kmeans
+from fsbench.networks.ops.cosine_kmeans import Clusters, cosine_kmeans
 
 
 class Draws:

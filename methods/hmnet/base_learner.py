@@ -15,17 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
 from fsbench.methods.hmnet.base_training import label_map, pixel_loss, sgd
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.poly_rate import poly_schedule
 from fsbench.methods.modules.pspnet import PSPNet
-from fsbench.metrics.answers import SegmentationAnswer
-from fsbench.ops.first_largest import first_largest
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.first_largest import first_largest
+from fsbench.scores.answers import SegmentationAnswer
 
 log = logging.getLogger("fsbench")
 TRAINING_IMAGES = {"pascal": 5953, "coco": 82081}

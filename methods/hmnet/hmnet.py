@@ -15,10 +15,9 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
 from fsbench.methods.hmnet.head import HMNetHead, Output
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
 from fsbench.methods.hmnet.mamba.memory import memory_curves
@@ -29,6 +28,7 @@ from fsbench.methods.modules.poly_rate import poly_rate
 from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates, shots_of
 from fsbench.methods.modules.stages import widths
+from fsbench.networks.backbones.base import BackboneConfig
 
 
 class HMNet(StageSegmenter):

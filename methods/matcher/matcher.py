@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Instances, Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import SettingsError
 from fsbench.methods.matcher.prediction import (
     Draws,
     EncodedImage,
@@ -26,7 +25,8 @@ from fsbench.methods.matcher.prediction import (
     unit_tokens,
 )
 from fsbench.methods.matcher.scores import Merging
-from fsbench.visualization.steps import Sketch, stacked_regions
+from fsbench.networks.backbones.vit_and_sam import ViTAndSam, ViTAndSamConfig
+from fsbench.results.pictures.steps import Sketch, stacked_regions
 
 SeedMode = Literal["independent", "per_episode"]
 
@@ -149,7 +149,7 @@ class Matcher(Segmenter):
         return Prediction(label_map, inside.flatten(1).any(1), sure, instances=instances)
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor | Sketch]:
-        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         with torch.autocast(episode.images.device.type, enabled=False), torch.no_grad():
             ways = self._steps(episode)
         maps: dict[str, Tensor | Sketch] = {}
@@ -167,7 +167,7 @@ class Matcher(Segmenter):
         return maps
 
     def limit_prompts(self, share: float) -> int:
-        """Prompt with about this share of all prompts, see `fsbench.engine.cost.method_cost.HasManyPrompts`."""
+        """Prompt with about this share of all prompts, see `fsbench.runner.engine.cost.method_cost.HasManyPrompts`."""
         every = self._every_prompting
         per_side = max(1, round(every.points_per_side * share**0.5))
         iterations = max(1, round(every.max_iterations * share))

@@ -12,10 +12,17 @@ import torch.nn.functional as F
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from fsbench.backbones.sam import Candidates, Encoding, MaskThresholds, PromptableNetwork, Prompts, without_overlap
 from fsbench.methods.matcher.matching import Matches, cost_of, match_cells, matched_points, reference_foreground
 from fsbench.methods.matcher.prompts import cluster_points, sample_points
 from fsbench.methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
+from fsbench.networks.backbones.sam import (
+    Candidates,
+    Encoding,
+    MaskThresholds,
+    PromptableNetwork,
+    Prompts,
+    without_overlap,
+)
 
 
 @dataclass(frozen=True)

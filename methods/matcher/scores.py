@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fsbench.ops.transport import transport_cost
+from fsbench.networks.ops.transport import transport_cost
 
 SMALL = 1e-6
 

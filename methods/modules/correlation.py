@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fsbench.methods.modules.blockwise import finish_layer
-from fsbench.ops.masked_attention import chosen_backend
+from fsbench.networks.ops.masked_attention import chosen_backend
 
 GROUPS = 4  # groups of every GroupNorm, §3
 HEADS = 8  # heads of every attention layer of the learner, §3.2

@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.timm_names import to_timm_names
-from fsbench.backbones.weight_files import check_keys, state_digest
-from fsbench.engine.checkpoint import TRAINED_ON, read_checkpoint
-from fsbench.errors import CheckpointError, SettingsError
-from fsbench.files import sha256_file
+from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.base.files import sha256_file
 from fsbench.methods.modules.pspnet import WIDTH, Features, Kind, PSPNet
 from fsbench.methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
-from fsbench.weights.table import WeightFile, weight_files
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.networks.backbones.timm_names import to_timm_names
+from fsbench.networks.backbones.weight_files import check_keys, state_digest
+from fsbench.networks.weights.table import WeightFile, weight_files
+from fsbench.runner.engine.checkpoint import TRAINED_ON, read_checkpoint
 
 ANY_CLASSES = 60  # base classes of random weights: enough for every data set of the field
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.ops.first_largest import first_largest
+from fsbench.networks.ops.first_largest import first_largest
 
 First = Literal["final", "base"]
 """Output that wins where both name a class: the final one for novel classes, or the base learner's."""

@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fsbench.ops.masked_attention import autocast_arguments
+from fsbench.networks.ops.masked_attention import autocast_arguments
 
 CHUNK = 2**21
 """Numbers of the correlation that exist at once: 8 MB in fp32, which stay in the processor's cache."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fsbench.methods.modules.maps import masked_mean, resize, widened
 from fsbench.methods.modules.pspnet import Features
-from fsbench.ops.correlation import prior_mask
+from fsbench.networks.ops.correlation import prior_mask
 
 
 @dataclass

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.pyramid import FrozenPyramid
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
+from fsbench.networks.backbones.pyramid import FrozenPyramid
 
 
 class OneWaySegmenter(Segmenter):

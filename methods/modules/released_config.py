@@ -9,8 +9,8 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-from fsbench.errors import CheckpointError
-from fsbench.files import load_yaml
+from fsbench.base.errors import CheckpointError
+from fsbench.base.files import load_yaml
 
 FILE = "config.yaml"
 """Name of the file, in the folder of the checkpoint."""

@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.vit import FrozenViT
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.correlation import Learner, query_features, support_features
 from fsbench.methods.modules.released_config import stated_settings
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.vit import FrozenViT
 
 
 def decide(label_sums: Tensor | None, mask_sums: Tensor) -> tuple[Tensor | None, Tensor]:

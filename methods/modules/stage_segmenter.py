@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
-from fsbench.errors import CheckpointError, SettingsError
 from fsbench.methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.masked_comparison import masked_layer4
 from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.modules.stages import FrozenStages, frozen_features
+from fsbench.networks.backbones.base import BackboneConfig
 
 
 class StageSegmenter(Segmenter):

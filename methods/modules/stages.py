@@ -7,14 +7,14 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
-from fsbench.backbones.pyramid import FrozenPyramid, token_maps
-from fsbench.backbones.pyramid_networks import PYRAMIDS
-from fsbench.backbones.vit import VITS, vit_tokens
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS, DilatedLayers, FrozenPSPNet, FrozenTrunk
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.pspnet import Features
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.networks.backbones.pyramid import FrozenPyramid, token_maps
+from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
+from fsbench.networks.backbones.vit import VITS, vit_tokens
 
 
 class FrozenStages(FrozenPyramid):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.errors import NumericsError
+from fsbench.base.errors import NumericsError
 
 ALPHA = 0.25
 """Weight of the foreground in the focal loss; the background has the rest of 1."""

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.sam2_video import remembered_frames
 from fsbench.methods.sansa.pseudo_video import Prompt
+from fsbench.networks.backbones.sam2_video import remembered_frames
 
 COLOR = (255, 120, 0)
 """Color (red, green, blue) in which a prompt is drawn."""

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from scipy.ndimage import find_objects, label
 from torch import Tensor
 
-from fsbench.backbones.sam2_video import PointPrompts
 from fsbench.data.support_annotation import AnnotationStreams, draw_annotation
+from fsbench.networks.backbones.sam2_video import PointPrompts
 
 Kind = Literal["mask", "point", "scribble", "box"]
 """Kind of a support's prompt."""

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.sam2_video import (
+from fsbench.methods.sansa.prompts import in_square, prompt_mask
+from fsbench.networks.backbones.sam2_video import (
     EncodedFrames,
     PointPrompts,
     attend_to_memory,
@@ -21,7 +22,6 @@ from fsbench.backbones.sam2_video import (
     embed_points,
     memory_of_frames,
 )
-from fsbench.methods.sansa.prompts import in_square, prompt_mask
 
 Prompt = Tensor | PointPrompts
 """A support's prompt: its mask (D, D), or points of one frame in pixels of the image."""

@@ -13,22 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.hub_networks import transformers_attention
-from fsbench.backbones.sam2_video import STAGES, EncodedFrames, FrozenSam2, finish_encoding, set_memory_dropout
+from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import AnnotationStreams
-from fsbench.errors import CheckpointError, SettingsError
 from fsbench.methods.sansa.adapters import Adapters, adapter_shapes
 from fsbench.methods.sansa.losses import losses_by_video, mean_losses
 from fsbench.methods.sansa.pictures import MemoryAttention, memory_picture, prompt_picture
 from fsbench.methods.sansa.prompts import KINDS, Kind, prompt_points
 from fsbench.methods.sansa.pseudo_video import Frame, Prompt, PseudoVideo, full_size, prompted_frame
 from fsbench.methods.sansa.released import AdapterFile
-from fsbench.ops.first_largest import first_largest
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.hub_networks import transformers_attention
+from fsbench.networks.backbones.sam2_video import STAGES, EncodedFrames, FrozenSam2, finish_encoding, set_memory_dropout
+from fsbench.networks.ops.first_largest import first_largest
 from fsbench.records.run import KnownOrNot, Supervision
 
 Training = Literal["strict", "generalist"]
@@ -284,7 +284,7 @@ class SANSA(Segmenter):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return prompts, memory and attention to it, see `fsbench.visualization.steps.HasQueryMaps`."""
+        """Return prompts, memory and attention to it, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
         several = episode.support.shape[1] > 1
         for way in range(episode.support.shape[1]):

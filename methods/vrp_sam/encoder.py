@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.sine_code import sine_code
 from fsbench.methods.modules.maps import masked_mean, resize
 from fsbench.methods.modules.pspnet import Features
 from fsbench.methods.modules.stages import aligned
+from fsbench.networks.backbones.sine_code import sine_code
 
 SMALL = 1e-7
 """Added to the product of norms in the pseudo mask (§5)."""

@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.beside_sam import BesideSam, BesideSamConfig
-from fsbench.backbones.pyramid_networks import PYRAMIDS
-from fsbench.errors import SettingsError, known_names
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.methods.modules.frozen_pspnet import DilatedLayers, PSPNetSpec
 from fsbench.methods.modules.pspnet import Features, Trunk
 from fsbench.methods.modules.pspnet_weights import from_imagenet
 from fsbench.methods.modules.stages import FrozenStages
-from fsbench.weights.table import weight_files
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.beside_sam import BesideSam, BesideSamConfig
+from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
+from fsbench.networks.weights.table import weight_files
 
 FIRST_DILATIONS = (1, 2)
 """Dilations of the first blocks of layers 3 and 4 of the ResNets, where PFENet's followers have 2 and 4 (§4)."""

@@ -12,19 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.beside_sam import BesideSamConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.method import AuthorsShots, Method
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.support_annotation import Annotation, AnnotationStreams, draw_annotation
-from fsbench.errors import SettingsError
 from fsbench.methods.modules.stage_segmenter import StageSegmenter, check_rates
 from fsbench.methods.modules.stages import widths
 from fsbench.methods.vrp_sam.encoder import Encoded, VisualPromptEncoder, annotated_cells
 from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
 from fsbench.methods.vrp_sam.networks import StagesAndSam, TrunkAndSam, frozen_networks
+from fsbench.networks.backbones.beside_sam import BesideSamConfig
 from fsbench.records.run import Supervision
 
 
@@ -154,7 +154,7 @@ class VRPSAM(StageSegmenter):
         return enlarged(network.decode_embeddings(encodings, prompts), (side, side))
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return the steps of the prediction over the query, see `fsbench.visualization.steps.HasQueryMaps`."""
+        """Return the steps of the prediction over the query, see `fsbench.results.pictures.steps.HasQueryMaps`."""
         maps: dict[str, Tensor] = {}
         ways = len(episode.support[0])
         with torch.no_grad():

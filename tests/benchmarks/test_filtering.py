@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks import ablations
 from benchmarks.protocols import filtering, single_run
-from fsbench.grid.bench import Request
-from fsbench.metrics.bootstrap import intervals
+from fsbench.runner.grid.bench import Request
+from fsbench.scores.bootstrap import intervals
 
 
 def options(**given):

@@ -12,13 +12,13 @@ from benchmarks.speed import official_fold
 from benchmarks.speed.cases.folds import count_encodings
 from benchmarks.speed.harness import Measurements
 from benchmarks.speed.official_fold import OfficialFold
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.tensor_cache import FeatureCache
+from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.methods.prototype import Prototype
-from fsbench.tensor_cache import FeatureCache
+from fsbench.networks.backbones.base import BackboneConfig
 from tests.data_modules import episodic
-from tests.fsbench.episodes.test_evaluation_order import encoded_twice, episodes
+from tests.fsbench.data.episodes.test_evaluation_order import encoded_twice, episodes
 
 LARGE = 10**9
 

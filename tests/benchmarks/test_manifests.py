@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.manifests.__main__ import FOLDER, TASKS, file_of
 from fsbench.data.dataset import PairList, SegmentationIndex
-from fsbench.episodes.manifest import read_manifest
-from fsbench.episodes.settings import SIZE_BINS
+from fsbench.data.episodes.manifest import read_manifest
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.protocols.registry import load_protocol
 from tests.goldens.meters import line_of
 

@@ -22,13 +22,13 @@ from benchmarks.protocols.finished import (
 from benchmarks.protocols.in_domain import check_saw_classes, forget_classes
 from benchmarks.protocols.page import PAGE, RESULTS
 from benchmarks.speed.table import BLOCK, filled, tables
+from fsbench.base.errors import SettingsError
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.engine.checkpoint import TRAINED_ON
-from fsbench.errors import SettingsError
-from fsbench.metrics.bootstrap import intervals
 from fsbench.protocols.registry import protocol_names
 from fsbench.records.record import Record
 from fsbench.records.run import OTHER_RUN
+from fsbench.runner.engine.checkpoint import TRAINED_ON
+from fsbench.scores.bootstrap import intervals
 from tests.fsbench.runs import changed
 
 TRAINED = {"max_epochs": 3, "validation": "base"}

@@ -9,8 +9,8 @@ from benchmarks.speed import __main__ as speed
 from benchmarks.speed import drawn_runs, table
 from benchmarks.speed.cases import commands, networks
 from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure, training_step
-from fsbench.backbones.pyramid_networks import PYRAMIDS
 from fsbench.methods.hsnet import HSNet
+from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
 from tests.methods.small import PYRAMID, pyramid
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.speed.harness import Measurements, Row
 from benchmarks.speed.table import PAGE, RESULTS, filled
-from fsbench.errors import DataError
-from fsbench.paths import REPOSITORY
+from fsbench.base.errors import DataError
+from fsbench.base.paths import REPOSITORY
 
 
 def test_the_committed_page_equals_what_the_generator_writes():

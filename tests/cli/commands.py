@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fsbench.config.request import Request
+from fsbench.runner.config.request import Request
 from tests.ports import free_port
 
 

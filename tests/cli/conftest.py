@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.demo.dataset import generate
-from fsbench.paths import REPOSITORY
 from tests.cli.commands import run_command
 from tests.warm import Warm
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.config.compose import compose
-from fsbench.engine.experiment import build_experiment
-from fsbench.engine.machine.process_group import leaving_process_group
-from fsbench.engine.run import run
+from fsbench.runner.config.compose import compose
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.machine.process_group import leaving_process_group
+from fsbench.runner.engine.run import run
 
 
 def main(files: Sequence[str]) -> int:

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from fsbench import methods
+from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli import main as cli
-from fsbench.config import registry as catalogue
-from fsbench.config.build import SuiteCLI, parse, parse_configuration
-from fsbench.config.compose import setting
-from fsbench.config.request import Request, file_settings
-from fsbench.config.request_check import _Run
 from fsbench.data.step_division import StepDivision
-from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.runner.config import registry as catalogue
+from fsbench.runner.config.build import SuiteCLI, parse, parse_configuration
+from fsbench.runner.config.compose import setting
+from fsbench.runner.config.request import Request, file_settings
+from fsbench.runner.config.request_check import _Run
 from tests.cli.test_readme import EXAMPLES
 from tests.documents import DOCUMENTS, Command, commands, other_blocks
 
@@ -49,19 +49,19 @@ PARSED = {
     r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": "installs, or CI runs it",
     r"make gpu-bench": "needs a GPU",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
-    r"fsbench weights fetch .*": "needs a network; tests/fsbench/weights fetch from a local server",
+    r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
     r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
-    r"fsbench checkpoint .*": "needs a checkpoint of the authors; tests/fsbench/engine converts such",
+    r"fsbench checkpoint .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
     r"fsbench (start|doctor|completion)\b.*": "asks, or prints; tests/cli/begin/test_start.py and others run them",
     r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
-    r"fsbench annotations .*": "needs runs with several annotations; tests/fsbench/tables/test_annotations.py runs it",
+    r"fsbench annotations .*": "needs runs with several annotations; tests/fsbench/results/tables/test_annotations.py runs it",
     r"fsbench supports .*": "needs runs with several draws; tests/cli/run/test_draws.py runs it",
-    r"fsbench curves .*": "needs runs of several shots; tests/fsbench/tables/test_curves.py runs it",
+    r"fsbench curves .*": "needs runs of several shots; tests/fsbench/results/tables/test_curves.py runs it",
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
-    r"fsbench board .*": "tests/fsbench/board runs it",
-    r"fsbench atlas .*": "tests/fsbench/atlas runs it",
+    r"fsbench board .*": "tests/fsbench/pages/board runs it",
+    r"fsbench atlas .*": "tests/fsbench/results/atlas runs it",
     r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",
     r"fsbench predict .*": "needs photos and weights; tests/cli/images/test_predict.py runs it",
     r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/images/test_demo_page.py runs it",
@@ -139,10 +139,12 @@ class Typed:
                     status = cli.main(words)
                 elif words[0] in ("bench", "run"):
                     with pytest.MonkeyPatch.context() as patch:
-                        patch.setattr("fsbench.config.request_check._Run.errors", _Run._of_task)  # files are absent
+                        patch.setattr(
+                            "fsbench.runner.config.request_check._Run.errors", _Run._of_task
+                        )  # files are absent
                         patch.setattr("fsbench.cli.bench.bench", compose)
-                        patch.setattr("fsbench.engine.run.build_experiment", parse_configuration)
-                        patch.setattr("fsbench.engine.run.run", lambda composed: None)
+                        patch.setattr("fsbench.runner.engine.run.build_experiment", parse_configuration)
+                        patch.setattr("fsbench.runner.engine.run.run", lambda composed: None)
                         patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
                         status = cli.main(words)
                 else:
@@ -232,7 +234,7 @@ def folder(small_demo, tmp_path):
 def typed(folder, small_demo, monkeypatch, bench_arguments):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(catalogue, "CONFIGS", folder / "configs")
-    monkeypatch.setattr("fsbench.grid.spec.CONFIGS", folder / "configs")
+    monkeypatch.setattr("fsbench.runner.grid.spec.CONFIGS", folder / "configs")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder / "methods")])
     forget_names()
     small = bench_arguments("", "")
@@ -248,7 +250,7 @@ def forget_names():
 
 
 def compose(*requests):
-    """Read and check the configuration of each method and run nothing; replaces `fsbench.grid.bench.bench`."""
+    """Read and check the configuration of each method and run nothing; replaces `fsbench.runner.grid.bench.bench`."""
     for request in requests:
         for method in request.methods:
             parse(request.arguments(method, request.folds[0]))

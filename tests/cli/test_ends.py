@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import fsbench.cli.list
+from fsbench.base.errors import CheckpointError, DataError, describe, user_message
+from fsbench.base.paths import REPOSITORY
+from fsbench.base.terminal import LONGEST, escape, one_line
 from fsbench.cli import main as command
-from fsbench.errors import CheckpointError, DataError, describe, user_message
-from fsbench.paths import REPOSITORY
-from fsbench.terminal import LONGEST, escape, one_line
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_names_of_files_reach_the_screen_escaped(capsys, tmp_path):
 
 
 def test_nothing_is_printed_past_the_escape():
-    """No file but fsbench/terminal.py calls print or writes to the standard streams."""
+    """No file but fsbench/base/terminal.py calls print or writes to the standard streams."""
     found = []
     for folder in ("fsbench", "methods", "datamodules"):
         for path in (REPOSITORY / folder).rglob("*.py"):
@@ -121,7 +121,7 @@ def test_nothing_is_printed_past_the_escape():
                     "sys.stderr.write",
                 ):
                     found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
-    assert {place.partition(":")[0] for place in found} == {"fsbench/terminal.py"}, found
+    assert {place.partition(":")[0] for place in found} == {"fsbench/base/terminal.py"}, found
 
 
 @pytest.mark.slow

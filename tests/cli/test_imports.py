@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.engine.machine.watchdog import ProcessWatchdog, child_environment, safe_imports
-from fsbench.grid.executors import Job, LocalProcesses, Running, Submitit
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
+from fsbench.runner.engine.machine.watchdog import ProcessWatchdog, child_environment, safe_imports
+from fsbench.runner.grid.executors import Job, LocalProcesses, Running, Submitit
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fsbench.base.paths import IS_CLONE, REPOSITORY
 from fsbench.cli.main import main
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
@@ -21,10 +23,8 @@ from fsbench.doors.evaluate import evaluate
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.score import score
 from fsbench.doors.tests import load_test
-from fsbench.episodes.task import EpisodeTask
-from fsbench.kit.answers import Answers
-from fsbench.kit.kit import read_kit, write_kit
-from fsbench.paths import IS_CLONE, REPOSITORY
+from fsbench.protocols.kit.answers import Answers
+from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import fsbench.cli
+from fsbench.base.paths import CONFIGS
 from fsbench.cli import main, parser
-from fsbench.paths import CONFIGS
 
 COMMANDS = [name for group in main.GROUPS.values() for name in group]
 

@@ -5,13 +5,13 @@ import json
 import pytest
 import yaml
 
+from fsbench.base.errors import SettingsError
+from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
-from fsbench.config.build import parse
-from fsbench.config.compose import compose, nested
-from fsbench.config.limits import check_nulls
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.errors import SettingsError
-from fsbench.paths import CONFIGS
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.compose import compose, nested
+from fsbench.runner.config.limits import check_nulls
 
 FILES = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/emat", "data/demo")]
 RANDOM = "--model.backbone.weights=random"

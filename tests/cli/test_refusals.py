@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from fsbench.base.errors import FsbenchError
 from fsbench.cli.main import main
-from fsbench.config.registry import aliases, names
 from fsbench.datamodules.datasets.demo.classes import object_class
-from fsbench.errors import FsbenchError
+from fsbench.runner.config.registry import aliases, names
 
 
 @pytest.fixture

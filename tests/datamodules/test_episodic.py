@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+from fsbench.base.errors import DataError, SettingsError, user_message
+from fsbench.base.files import fingerprint
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data import decoding
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import resize_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed as shares_module
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
-from fsbench.episodes.episode import Episode
-from fsbench.errors import DataError, SettingsError, user_message
-from fsbench.files import fingerprint
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.vrp_draws import training_steps
 from tests.data_modules import episodic

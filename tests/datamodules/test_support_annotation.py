@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.core.needs import Needs
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
@@ -15,11 +15,11 @@ from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.engine.experiment import Experiment
-from fsbench.errors import SettingsError
 from fsbench.methods.prototype import Prototype
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.segmentation import load_segmentation
+from fsbench.runner.engine.experiment import Experiment
 from tests.data_modules import episodic
 
 SIDE = 56

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 
 
 def executed(name: str, folder: Path) -> list[Any]:

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.metrics.answers import SegmentationResult, count
-from fsbench.metrics.classification import ClassificationResult
-from fsbench.metrics.regions import slot_regions
 from fsbench.protocols.classification import classification_episodes
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.predictions import SOFT_SIDE, Keep, encode, write_predictions
 from fsbench.records.record import Record
+from fsbench.scores.answers import SegmentationResult, count
+from fsbench.scores.classification import ClassificationResult
+from fsbench.scores.regions import slot_regions
 from tests.fsbench.runs import some_run, written
 
 

@@ -5,11 +5,11 @@ from functools import cache
 
 import pytest
 
-from fsbench.config.compose import shipped_settings
-from fsbench.episodes.manifest import read_manifest
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
+from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
+from fsbench.runner.config.compose import shipped_settings
 from tests.fsbench.runs import written
 
 FROZEN = REPOSITORY / "benchmarks/manifests/pascal"

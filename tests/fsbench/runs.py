@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from fsbench.episodes.header import Header
+from fsbench.data.episodes.header import Header
 from fsbench.records.counts import counts_sha256
 from fsbench.records.record import Record, write_record
 from fsbench.records.run import Run

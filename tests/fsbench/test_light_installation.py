@@ -13,9 +13,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from fsbench.errors import EXTRAS
-from fsbench.paths import IS_CLONE, REPOSITORY
-from tests.fsbench.exchange.test_bundle import card_file, with_scores
+from fsbench.base.errors import EXTRAS
+from fsbench.base.paths import IS_CLONE, REPOSITORY
+from tests.fsbench.runner.exchange.test_bundle import card_file, with_scores
 
 pytestmark = pytest.mark.skipif(not IS_CLONE, reason="pyproject.toml is a clone's")
 

@@ -21,7 +21,13 @@ import polars as pl
 import yaml
 from PIL import Image
 
+from fsbench.base.errors import RecordError
+from fsbench.base.files import sha256_file
+from fsbench.base.paths import CONFIGS
 from fsbench.data.coco_json import read_instances
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest, read_manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_label_map, read_pixels
 from fsbench.data.rle import encode_ways
 from fsbench.datamodules.datasets.folder.description import read_description
@@ -30,27 +36,21 @@ from fsbench.datamodules.indexes.class_folders import rows
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.image_list import read_list
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest, read_manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import RecordError
-from fsbench.files import sha256_file
-from fsbench.grid.spec import read_grid
-from fsbench.kit.answers import Answers, AnswersError, line_of
-from fsbench.kit.kit import check_kit, read_kit
-from fsbench.kit.reader import check_answers
-from fsbench.paths import CONFIGS
 from fsbench.predict.journal import PredictionJournal
 from fsbench.predict.labelme import paint_labelme
 from fsbench.predict.mask_files import read_mask
 from fsbench.predict.outputs import write_coco, write_scores
 from fsbench.predict.query_images import read_upright
 from fsbench.predict.read_supports import _read_json
+from fsbench.protocols.kit.answers import Answers, AnswersError, line_of
+from fsbench.protocols.kit.kit import check_kit, read_kit
+from fsbench.protocols.kit.reader import check_answers
 from fsbench.protocols.registry import load_protocol, read_protocol
 from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions
 from fsbench.records.record import Record
+from fsbench.runner.grid.spec import read_grid
 from tests.datamodules.datasets import test_object_annotations as annotations
 from tests.fsbench.runs import HEADER, some_header, some_run
 

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fsbench.errors import FsbenchError, user_message
-from fsbench.terminal import print_block
+from fsbench.base.errors import FsbenchError, user_message
+from fsbench.base.terminal import print_block
 from tests.fuzz.formats import FORMATS
 
 SECONDS = 20

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fsbench.metrics.answers import count
-from fsbench.metrics.confusion import COUNTS, background_intersection_union, intersection_union
-from fsbench.metrics.statistics import ScoreStatistics
+from fsbench.scores.answers import count
+from fsbench.scores.confusion import COUNTS, background_intersection_union, intersection_union
+from fsbench.scores.statistics import ScoreStatistics
 from tests.goldens.meters import protocol_statistics
 
 

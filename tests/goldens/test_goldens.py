@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 from tests.goldens.__main__ import main
 from tests.goldens.gaps import read_gaps
 from tests.goldens.harness import Case, Skipped, find_cases, official_lists, run

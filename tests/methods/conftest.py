@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from fsbench.backbones.pyramid_networks import PYRAMIDS
-from fsbench.backbones.vit import VITS
-from fsbench.config.compose import compose
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.engine.experiment import build_experiment
-from fsbench.weights.table import WeightFile
+from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
+from fsbench.networks.backbones.vit import VITS
+from fsbench.networks.weights.table import WeightFile
+from fsbench.runner.config.compose import compose
+from fsbench.runner.engine.experiment import build_experiment
 from tests.data_modules import episodic
 from tests.methods.small import PYRAMID, TINY
 from tests.photos import arguments

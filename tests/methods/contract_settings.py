@@ -1,6 +1,6 @@
 """Settings that make methods small for the checks of their contract, and checks that some do without."""
 
-from fsbench.contract.suite import CHECKS
+from fsbench.runner.contract.suite import CHECKS
 
 ONE_EPOCH = ["--model.epochs=1"]
 """Argument of methods that tune a network in each episode."""

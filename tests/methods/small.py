@@ -4,10 +4,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.pyramid_networks import PyramidNet
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.weights.table import WeightFile
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.pyramid_networks import PyramidNet
+from fsbench.networks.weights.table import WeightFile
 from tests.data_modules import episodic
 
 TINY = dict(patch_size=8, embed_dim=24, depth=3, num_heads=2)

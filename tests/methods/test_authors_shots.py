@@ -2,10 +2,7 @@
 
 import pytest
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.config.request import Request
 from fsbench.core.method import AuthorsShots
-from fsbench.engine.experiment import build_experiment
 from fsbench.methods.bam import BAM
 from fsbench.methods.emat import EMAT
 from fsbench.methods.hmnet import HMNet
@@ -15,6 +12,9 @@ from fsbench.methods.pfenet import PFENet
 from fsbench.methods.prototype import Prototype
 from fsbench.methods.sam3_canvas import SAM3Canvas
 from fsbench.methods.vrp_sam import VRPSAM
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
 
 
 @pytest.mark.parametrize(

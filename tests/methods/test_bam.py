@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.pyramid import VIT_SCALE
-from fsbench.backbones.vit import vit_tokens
-from fsbench.engine.checkpoint import TRAINED_ON
-from fsbench.errors import CheckpointError
+from fsbench.base.errors import CheckpointError
 from fsbench.methods.bam import BAM
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.pyramid import VIT_SCALE
+from fsbench.networks.backbones.vit import vit_tokens
+from fsbench.runner.engine.checkpoint import TRAINED_ON
 from tests.methods.small import data, episode
 
 

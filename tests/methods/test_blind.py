@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.methods.blind import Blind, border, centre_mask, otsu_threshold, saliency, saliency_mask
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.contract.episodes import segmentation_episode
 
 
 def blind(**settings) -> Blind:

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from fsbench.config.registry import names
-from fsbench.contract.subject import Subject
-from fsbench.contract.suite import build_subject, run_check
+from fsbench.runner.config.registry import names
+from fsbench.runner.contract.subject import Subject
+from fsbench.runner.contract.suite import build_subject, run_check
 from tests.methods.contract_settings import CROSSING, OPTIONS, OTHER_CHECKS, PARTLY, QUICK_FORM, WHOLE
 
 FAMILIES = {"emat": "trained", "prototype": "training-free", "persam": "on SAM", "protonet": "a classifier"}

@@ -3,12 +3,12 @@
 import torch
 import torch.nn.functional as F
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.methods.dense_probes import LinearProbeDense, LoraProbeDense
 from fsbench.methods.dense_probes.linear_probe import balanced_cross_entropy, class_shares, fit, standardise
 from fsbench.methods.dense_probes.lora_probe import TunedProbe, tune
 from fsbench.methods.modules.lora import insert_lora
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.contract.episodes import segmentation_episode
 
 
 def problem(seed: int = 0, n: int = 80, width: int = 6, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
 from fsbench.methods.emat import EMAT
+from fsbench.networks.backbones.base import BackboneConfig
 from tests.methods.small import data, episode
 
 

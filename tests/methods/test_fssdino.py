@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.methods.fssdino import FSSDINO
 from fsbench.methods.fssdino.fssdino import class_masks
 from fsbench.methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.contract.episodes import segmentation_episode
 
 
 def method(**settings: object) -> FSSDINO:

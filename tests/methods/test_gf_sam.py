@@ -5,8 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fsbench.backbones.vit_and_sam import ViTAndSamConfig
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.methods.gf_sam import (
     GFSAM,
     Gated,
@@ -19,6 +17,8 @@ from fsbench.methods.gf_sam import (
     overshooting_gate,
     select_points,
 )
+from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
+from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
 

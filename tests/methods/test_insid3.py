@@ -5,12 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.vit import VITS, ViT, new_vit
-from fsbench.config.compose import compose
-from fsbench.contract.episodes import segmentation_episode
-from fsbench.engine.experiment import build_experiment
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods import insid3
 from fsbench.methods.insid3 import (
     INSID3,
@@ -22,7 +17,12 @@ from fsbench.methods.insid3 import (
     position_projector,
     unit,
 )
-from fsbench.weights.table import WeightFile
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.vit import VITS, ViT, new_vit
+from fsbench.networks.weights.table import WeightFile
+from fsbench.runner.config.compose import compose
+from fsbench.runner.contract.episodes import segmentation_episode
+from fsbench.runner.engine.experiment import build_experiment
 
 CHANNELS, SIDE = 12, 8
 

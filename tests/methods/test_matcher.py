@@ -7,16 +7,16 @@ from math import comb
 import pytest
 import torch
 
-from fsbench.backbones.sam import Candidates
-from fsbench.backbones.vit_and_sam import ViTAndSamConfig
-from fsbench.config.request import Request
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.matcher import Matcher
 from fsbench.methods.matcher.matching import match_cells, matched_points, reference_foreground
 from fsbench.methods.matcher.prompts import cluster_points, sample_points
 from fsbench.methods.matcher.scores import MaskScores, Merging, choose_masks, mask_cells, score_masks
+from fsbench.networks.backbones.sam import Candidates
+from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
+from fsbench.runner.config.request import Request
+from fsbench.runner.contract.episodes import segmentation_episode
 
 SIDE = 64
 FEW = {"sample_range": (1, 2), "max_iterations": 3, "use_points": True, "topk_scores_threshold": 0.9}

@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-from fsbench.backbones.sam import Prompts, SamConfig
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.methods.persam import (
     PerSAM,
     PerSAMF,
@@ -16,6 +14,8 @@ from fsbench.methods.persam import (
     refine,
     selected_cells,
 )
+from fsbench.networks.backbones.sam import Prompts, SamConfig
+from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
 DEMO = SamConfig("sam_demo", "random:1")

@@ -2,8 +2,8 @@
 
 import torch
 
-from fsbench.backbones.base import BackboneConfig
 from fsbench.methods.pfenet import PFENet, bin_sides
+from fsbench.networks.backbones.base import BackboneConfig
 from tests.methods.small import data, episode, fit
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fsbench.config.build import parse
-from fsbench.config.registry import config_files
-from fsbench.errors import CheckpointError
+from fsbench.base.errors import CheckpointError
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.registry import config_files
 
 pytest.importorskip("transformers")
 

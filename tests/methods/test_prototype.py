@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.datamodules.datasets.folder import Folder
@@ -21,6 +19,8 @@ from fsbench.methods.prototype import (
     support_sums,
     token_logits,
 )
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.contract.episodes import segmentation_episode
 from tests.data_modules import episodic
 from tests.methods.small import vit
 

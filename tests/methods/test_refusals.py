@@ -7,14 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.beside_sam import BesideSamConfig
-from fsbench.backbones.sam import SamConfig
-from fsbench.backbones.sam2_video import FrozenSam2
-from fsbench.backbones.sam3 import FrozenSam3, Sam3NetConfig
-from fsbench.backbones.seggpt import FrozenSegGPT
-from fsbench.backbones.vit_and_sam import ViTAndSamConfig
-from fsbench.errors import CheckpointError, SettingsError
+from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.methods.bam import BAM
 from fsbench.methods.blind import Blind
 from fsbench.methods.classifiers.fine_tuned import FineTuned
@@ -36,6 +29,13 @@ from fsbench.methods.sam3_canvas import SAM3Canvas
 from fsbench.methods.sansa import SANSA
 from fsbench.methods.seggpt import SegGPT
 from fsbench.methods.vrp_sam import VRPSAM
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.beside_sam import BesideSamConfig
+from fsbench.networks.backbones.sam import SamConfig
+from fsbench.networks.backbones.sam2_video import FrozenSam2
+from fsbench.networks.backbones.sam3 import FrozenSam3, Sam3NetConfig
+from fsbench.networks.backbones.seggpt import FrozenSegGPT
+from fsbench.networks.backbones.vit_and_sam import ViTAndSamConfig
 from tests.methods.hmnet.small import on_pspnet, on_vit
 
 DEMO = BackboneConfig("demo", "random:1")

@@ -8,23 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fsbench.backbones.hub_networks import new_network
-from fsbench.backbones.sam3 import (
-    BYTES_END,
-    BYTES_START,
-    SAM3S,
-    TEXT_LENGTH,
-    Detections,
-    FrozenSam3,
-    Sam3NetConfig,
-    names_of_transformers,
-)
-from fsbench.contract.episodes import segmentation_episode
+from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.base.files import sha256_file
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.data.label_maps import largest_part_box
-from fsbench.errors import CheckpointError, SettingsError
-from fsbench.files import sha256_file
 from fsbench.methods.sam3_canvas import (
     VISUAL,
     SAM3Canvas,
@@ -34,6 +22,18 @@ from fsbench.methods.sam3_canvas import (
     many_shot_slots,
     one_shot_slots,
 )
+from fsbench.networks.backbones.hub_networks import new_network
+from fsbench.networks.backbones.sam3 import (
+    BYTES_END,
+    BYTES_START,
+    SAM3S,
+    TEXT_LENGTH,
+    Detections,
+    FrozenSam3,
+    Sam3NetConfig,
+    names_of_transformers,
+)
+from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
 

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.sam2_video import (
+from fsbench.base.errors import CheckpointError, NumericsError
+from fsbench.data.support_annotation import AnnotationStreams
+from fsbench.methods.sansa import SANSA
+from fsbench.methods.sansa.adapters import Adapter
+from fsbench.methods.sansa.losses import losses_by_video, video_losses
+from fsbench.methods.sansa.prompts import largest_box, merged_boxes, prompt_mask, prompt_points
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.sam2_video import (
     SAM2_VIDEOS,
     FrozenSam2,
     finish_encoding,
@@ -17,14 +23,8 @@ from fsbench.backbones.sam2_video import (
     remembered_frames,
     remembered_pointers,
 )
-from fsbench.contract.episodes import segmentation_episode
-from fsbench.data.support_annotation import AnnotationStreams
-from fsbench.engine.checkpoint import convert, load_checkpoint
-from fsbench.errors import CheckpointError, NumericsError
-from fsbench.methods.sansa import SANSA
-from fsbench.methods.sansa.adapters import Adapter
-from fsbench.methods.sansa.losses import losses_by_video, video_losses
-from fsbench.methods.sansa.prompts import largest_box, merged_boxes, prompt_mask, prompt_points
+from fsbench.runner.contract.episodes import segmentation_episode
+from fsbench.runner.engine.checkpoint import convert, load_checkpoint
 from tests.goldens.kinds.sansa import official_names
 
 pytest.importorskip("transformers")

@@ -6,10 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.hub_networks import new_network
-from fsbench.backbones.seggpt import SEGGPTS, FrozenSegGPT
-from fsbench.contract.episodes import segmentation_episode
+from fsbench.base.errors import CheckpointError
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.datamodules.datasets.coco import Coco
@@ -17,8 +14,11 @@ from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.datasets.isaid.index import Isaid, Isaid512
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.datasets.pascal.all_classes import PascalAll
-from fsbench.errors import CheckpointError
 from fsbench.methods.seggpt import WHITE, SegGPT, nearest_colour, paint_mask, palette
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.hub_networks import new_network
+from fsbench.networks.backbones.seggpt import SEGGPTS, FrozenSegGPT
+from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from fsbench.backbones.beside_sam import BesideSamConfig
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.methods.modules.pspnet import Trunk
 from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.methods.vrp_sam.encoder import pseudo_mask, pseudo_mask_plain
 from fsbench.methods.vrp_sam.loss import mask_losses
+from fsbench.networks.backbones.beside_sam import BesideSamConfig
+from fsbench.runner.contract.episodes import segmentation_episode
 from tests.methods.small import data
 
 pytest.importorskip("transformers")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsbench.grid.spec import read_grid
 from fsbench.records.record import Record, find_records
+from fsbench.runner.grid.spec import read_grid
 from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import environment_of_test
 from tests.cli.pausing import pause_training

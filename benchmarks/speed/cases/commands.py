@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.speed.drawn_runs import EPISODES, GRID, LONG, METHODS, make_runs, write_explored
 from benchmarks.speed.harness import Case, Command
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 
 
 def _environment(**more: str) -> dict[str, str]:

@@ -19,16 +19,16 @@ import torch
 from benchmarks.speed.cases.loading import BLOCK
 from benchmarks.speed.harness import Case, sample_folder
 from benchmarks.speed.official_fold import OfficialFold
-from fsbench.config.build import compose_method
+from fsbench.base.tensor_cache import FeatureCache
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.metrics.answers import SegmentationResult
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.protocols.segmentation import Segmentation, load_segmentation
-from fsbench.tensor_cache import FeatureCache
+from fsbench.runner.config.build import compose_method
+from fsbench.scores.answers import SegmentationResult
 
 T = TypeVar("T")
 

@@ -25,12 +25,12 @@ from fsbench.core.data_options import EpisodicTest
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, collate
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.data.transforms import BY_PIL, resize_image
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.evaluation_order import evaluation_order
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.geometry import Geometry
 

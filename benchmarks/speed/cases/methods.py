@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from benchmarks.speed.harness import Case, forward
-from fsbench.config.build import NO_DATASET, compose_method, parse
-from fsbench.config.registry import config_files
-from fsbench.config.request import Request
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Truth
-from fsbench.engine.cost.method_cost import noise_episode
-from fsbench.engine.experiment import build_experiment
 from fsbench.methods.modules.stage_segmenter import StageSegmenter
+from fsbench.runner.config.build import NO_DATASET, compose_method, parse
+from fsbench.runner.config.registry import config_files
+from fsbench.runner.config.request import Request
+from fsbench.runner.contract.episodes import segmentation_episode
+from fsbench.runner.engine.cost.method_cost import noise_episode
+from fsbench.runner.engine.experiment import build_experiment
 
 
 def episode_cases(

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.harness import Case, call_difference, forward
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone, NetworkPrecision
-from fsbench.backbones.pyramid import FrozenPyramid
-from fsbench.backbones.pyramid_networks import block_features, build_pyramid_network
-from fsbench.backbones.vit import VITS, FrozenViT
 from fsbench.methods.hsnet import HSNet
-from fsbench.ops.center_pivot_conv import CenterPivotConv4d
-from fsbench.ops.correlation import hyper_correlation
-from fsbench.ops.kept_correlation import EPSILON, resize_mask, unit
-from fsbench.ops.plane_norm import GroupNormReLU
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone, NetworkPrecision
+from fsbench.networks.backbones.pyramid import FrozenPyramid
+from fsbench.networks.backbones.pyramid_networks import block_features, build_pyramid_network
+from fsbench.networks.backbones.vit import VITS, FrozenViT
+from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
+from fsbench.networks.ops.correlation import hyper_correlation
+from fsbench.networks.ops.kept_correlation import EPSILON, resize_mask, unit
+from fsbench.networks.ops.plane_norm import GroupNormReLU
 
 
 def precision_cases(

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from fsbench.base.errors import DataError
+from fsbench.base.files.arrays import read_matlab
 from fsbench.datamodules.indexes.class_folders import by_class
 from fsbench.datamodules.indexes.labelled_images import LabelledImages
-from fsbench.errors import DataError
-from fsbench.files.arrays import read_matlab
 
 
 class Cars(LabelledImages):

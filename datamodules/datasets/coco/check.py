@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.datamodules.check.lists import check_lists, derived_pairs
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.lists.official import default_lists
-from fsbench.episodes.settings import SIZE_BINS
 
 _IMAGES = {"train2014": 82783, "val2014": 40504}
 """Images of each part of the official data."""

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json, sha256_file
 from fsbench.data.coco_json import annotation_errors
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.segmentations import union_mask
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
-from fsbench.episodes.episode import Episode
-from fsbench.errors import DataError
-from fsbench.files import read_json, sha256_file
 from fsbench.protocols.fss_sam3 import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
 
 FOLDER = "val2014"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.base.errors import DataError
 from fsbench.data.large_objects import LargeObjects, read_large_objects
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
-from fsbench.errors import DataError
 from fsbench.protocols.fssdino import LargeObjectImages, LargeObjectTest
 
 FOLDER = "val2014"

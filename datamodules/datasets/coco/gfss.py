@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from fsbench.base.files import read_text
 from fsbench.data.dataset import DERIVED
 from fsbench.datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
 from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
-from fsbench.files import read_text
 from fsbench.protocols.generalised import ValidationImages, list_sha256
 
 ORDER_SHA256 = "9581a9be3eb085285c76f1f83ae95c912405750e1c6580a75f25518171a7fb24"

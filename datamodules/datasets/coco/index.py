@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fsbench.base.errors import DataError
 from fsbench.data.coco_instances import Instances, cached_instances
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
@@ -16,7 +17,6 @@ from fsbench.datamodules.indexes.views import view_photo
 from fsbench.datamodules.lists.official import default_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
-from fsbench.errors import DataError
 
 _NAMES = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"

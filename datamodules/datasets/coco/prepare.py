@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file, read_text, sha256_file, write_text
 from fsbench.data.source import Archive, read_source
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.prepare.job import Job
@@ -13,8 +15,6 @@ from fsbench.datamodules.prepare.label_images import write_label_map
 from fsbench.datamodules.prepare.list_files import provide_lists
 from fsbench.datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
-from fsbench.files import is_file, read_text, sha256_file, write_text
 
 _ARCHIVES = read_source("fsbench.datamodules.datasets.coco").archives
 IMAGES = {folder: _ARCHIVES[f"{folder}.zip"] for folder in Coco.image_folders}

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import Pair, PairList, Part
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.lists.official import joined_origin, read_official, verdict
-from fsbench.errors import SettingsError
 
 
 class CocoAll(Coco):

@@ -6,14 +6,14 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import replacing
 from fsbench.data.image_io import read_image
 from fsbench.datamodules.datasets.deepglobe.crops import crops
 from fsbench.datamodules.prepare.by_hand import find_archive
 from fsbench.datamodules.prepare.job import Job, incomplete, unpublished
 from fsbench.datamodules.prepare.making import has_content, making_place, publish
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
-from fsbench.files import replacing
 
 ARCHIVES = (
     "deepglobe-land-cover-classification-dataset.zip", "archive.zip", "land-train.zip", "land_train.zip",

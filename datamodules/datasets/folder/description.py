@@ -14,11 +14,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import load_yaml
+from fsbench.base.files.images import MASK_PIXELS
+from fsbench.base.files.validation import PREDICATE, first_problem
 from fsbench.data.dataset import VOID, QuerySampling
-from fsbench.errors import DataError
-from fsbench.files import load_yaml
-from fsbench.files.images import MASK_PIXELS
-from fsbench.files.validation import PREDICATE, first_problem
 
 EXAMPLE = """\
 name: shapes

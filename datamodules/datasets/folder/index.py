@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import Part
 from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
-from fsbench.errors import DataError
 
 DESCRIPTION = "folds.yaml"
 

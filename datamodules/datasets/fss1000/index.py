@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, QuerySampling
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.source import missing
 from fsbench.datamodules.datasets.fss1000.lists import PARTS, SIZES, Splits, draw_splits, read_splits
 from fsbench.datamodules.indexes.binary_masks import BinaryMasks
 from fsbench.datamodules.lists.official import default_lists
-from fsbench.episodes.settings import SIZE_BINS
-from fsbench.errors import DataError, SettingsError
 
 INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
 IMAGES_PER_CLASS = 10

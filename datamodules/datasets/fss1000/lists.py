@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.base.errors import DataError
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, UNVERIFIED, list_folders, missing_list
 from fsbench.datamodules.lists.text_file import read_list
-from fsbench.errors import DataError
 
 PARTS = ("trn", "val", "test")
 SIZES = {"trn": 520, "val": 240, "test": 240}

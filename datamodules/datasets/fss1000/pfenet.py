@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import Part
 from fsbench.datamodules.datasets.fss1000.index import Fss1000
-from fsbench.errors import SettingsError
 from fsbench.protocols.pfenet import ImageLists
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from fsbench.base.errors import DataError
 from fsbench.datamodules.indexes.class_folders import below_folders, class_folders, require_images
 from fsbench.datamodules.indexes.labelled_images import LabelledImages
-from fsbench.errors import DataError
 
 
 class ImageFolder(LabelledImages):

@@ -5,13 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from fsbench.base.errors import DataError, SettingsError, known_names
 from fsbench.data.dataset import Part, QuerySampling
 from fsbench.data.source import missing
 from fsbench.datamodules.indexes.mask_folder import MaskFolder
 from fsbench.datamodules.indexes.official import FoldwiseTrainingLists
 from fsbench.datamodules.lists.official import default_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
-from fsbench.errors import DataError, SettingsError, known_names
 
 CLASS_NAMES = (
     "ship", "storage tank", "baseball diamond", "tennis court", "basketball court", "ground track field", "bridge",

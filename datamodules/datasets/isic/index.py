@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_text
 from fsbench.datamodules.indexes.binary_masks import ListedMasks, file_stem
-from fsbench.errors import DataError
-from fsbench.files import read_text
 
 IMAGES, MASKS = "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"
 CLASS_LIST = Path(__file__).with_name("classes.txt")

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from fsbench.base.files import is_file
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.check.views import LoggedRuns, check_annotations, check_episodes, check_views, draw_test
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.lvis.index import FILE
-from fsbench.episodes.task import EpisodeTask
-from fsbench.files import is_file
 
 LOGGED = LoggedRuns(classes={1: (92,) * 10, 5: (68,) * 10}, episodes=(2300,) * 10)
 SAMPLE = 60

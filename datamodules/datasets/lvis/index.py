@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fsbench.base.errors import DataError
 from fsbench.data.source import missing
 from fsbench.datamodules.datasets.lvis.own_file import FILE as OWN_FILE
 from fsbench.datamodules.datasets.lvis.own_file import OwnFile, Verified, read_own_file
@@ -18,7 +19,6 @@ from fsbench.datamodules.indexes.views import (
     view_photo,
 )
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
-from fsbench.errors import DataError
 from fsbench.protocols.incontext import every_tenth
 
 FILE = "lvis_val.pkl"

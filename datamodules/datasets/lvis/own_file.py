@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json
 from fsbench.data.source import missing
-from fsbench.errors import DataError
-from fsbench.files import read_json
 
 FILE = "lvis_v1_val.json"
 _FORM = (

@@ -2,6 +2,8 @@
 
 from pathlib import Path, PurePosixPath
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file
 from fsbench.data.source import missing
 from fsbench.datamodules.datasets.lvis.index import FILE, OWN_FILE, Lvis
 from fsbench.datamodules.prepare.authors_files import take_file
@@ -10,8 +12,6 @@ from fsbench.datamodules.prepare.coco_photos import provide_photos
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import making_place, publish
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
-from fsbench.files import is_file
 
 
 def prepare(job: Job) -> list[str]:

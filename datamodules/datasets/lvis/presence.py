@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from fsbench.data.dataset import PairList
+from fsbench.data.episodes.header import Classes
 from fsbench.datamodules.datasets.lvis.index import Lvis
 from fsbench.datamodules.datasets.lvis.own_file import Verified
 from fsbench.datamodules.indexes.views import SEPARATOR, listed_views, view_photo
-from fsbench.episodes.header import Classes
 from fsbench.protocols.incontext import every_tenth
 from fsbench.protocols.presence import KnownAbsence
 

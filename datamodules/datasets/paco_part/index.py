@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import sha256_file
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.datamodules.indexes.views import (
     SEPARATOR,
@@ -16,8 +18,6 @@ from fsbench.datamodules.indexes.views import (
     view_photo,
 )
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
-from fsbench.errors import DataError
-from fsbench.files import sha256_file
 
 FILES = {part: f"paco/paco_part_{part}.pkl" for part in ("train", "val")}
 CATEGORIES = 448

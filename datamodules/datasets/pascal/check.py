@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from fsbench.base.files import is_file
 from fsbench.data.dataset import Pair
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.datamodules.check.lists import check_lists, split_list
 from fsbench.datamodules.check.media import check_files, report_absent
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.official import default_lists
-from fsbench.episodes.settings import SIZE_BINS
-from fsbench.files import is_file
 from fsbench.protocols.lists import pair_list
 
 _LABELS, _VAL, _TRAIN = 12031, 1449, 1464

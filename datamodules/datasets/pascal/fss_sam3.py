@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.base.files import fingerprint
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import check_sizes, read_label_map
 from fsbench.datamodules.datasets.pascal.index import Pascal
-from fsbench.episodes.episode import Episode
-from fsbench.files import fingerprint
 from fsbench.protocols.fss_sam3 import Box, BoxTest, largest_object_box
 
 OBJECTS = "SegmentationObject"

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID, Pair, Part, QuerySampling
 from fsbench.data.source import missing
 from fsbench.datamodules.datasets.pascal.lists import MIN_SAMPLES, set_samples
@@ -15,7 +16,6 @@ from fsbench.datamodules.indexes.official import FoldwiseTrainingLists
 from fsbench.datamodules.lists.official import default_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.lists.pixel_counts import count_labels
-from fsbench.errors import DataError
 
 _NAMES = (
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import Part
 from fsbench.datamodules.datasets.pascal.index import SBD_TRAIN, Pascal
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.indexes.official_images import OfficialImageLists
 from fsbench.datamodules.lists.pfenet import find_image_list
-from fsbench.errors import DataError
 from fsbench.protocols.pfenet import ImageLists, ReleasedImages
 
 

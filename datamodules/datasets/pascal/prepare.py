@@ -4,6 +4,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import replacing
 from fsbench.data.source import read_source
 from fsbench.datamodules.datasets.pascal.index import SBD_TRAIN
 from fsbench.datamodules.datasets.pascal.sbd import convert
@@ -11,8 +13,6 @@ from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.list_files import provide_lists
 from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, publish
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
-from fsbench.files import replacing
 
 _ARCHIVES = read_source("fsbench.datamodules.datasets.pascal").archives
 VOC, SBD = _ARCHIVES["VOCtrainval_11-May-2012.tar"], _ARCHIVES["benchmark.tgz"]

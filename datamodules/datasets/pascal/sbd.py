@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files.arrays import read_matlab
 from fsbench.datamodules.prepare.label_images import write_label_map
-from fsbench.errors import DataError
-from fsbench.files.arrays import read_matlab
 
 CLASSES = 20
 

@@ -5,6 +5,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json
 from fsbench.data.source import missing
 from fsbench.datamodules.indexes.views import (
     SEPARATOR,
@@ -14,8 +16,6 @@ from fsbench.datamodules.indexes.views import (
     require_parts,
     view_photo,
 )
-from fsbench.errors import DataError
-from fsbench.files import read_json
 
 SUPER_CLASSES = ("animals", "indoor", "person", "vehicles")
 """Names of the folds in `LIST`."""

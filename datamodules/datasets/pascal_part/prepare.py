@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from fsbench.base.errors import DataError
 from fsbench.data.source import missing, read_source
 from fsbench.datamodules.datasets.pascal_part.index import ANNOTATIONS, LIST, PHOTOS
 from fsbench.datamodules.prepare.authors_files import take_file
@@ -9,7 +10,6 @@ from fsbench.datamodules.prepare.coco_photos import photo_in
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import has_content, making_place, publish
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
 
 VOC_2010 = read_source("fsbench.datamodules.datasets.pascal_part").archives["VOCtrainval_03-May-2010.tar"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from fsbench.data.dataset import PairList
+from fsbench.data.episodes.header import Classes
 from fsbench.datamodules.datasets.pascal_part.index import PascalPart
 from fsbench.datamodules.indexes.views import listed_views
-from fsbench.episodes.header import Classes
 from fsbench.protocols.presence import KnownAbsence
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from fsbench.base.errors import DataError
 from fsbench.datamodules.indexes.class_folders import by_class, rows, spoken
 from fsbench.datamodules.indexes.labelled_images import LabelledImages
-from fsbench.errors import DataError
 
 
 class Pets(LabelledImages):

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json
 from fsbench.datamodules.indexes.class_folders import below_folders, class_folders, require_images
 from fsbench.datamodules.indexes.labelled_images import LabelledImages
-from fsbench.errors import DataError
-from fsbench.files import read_json
 
 
 class Plantae(LabelledImages):

@@ -6,14 +6,14 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from fsbench.base.errors import DataError
+from fsbench.base.files import replacing
 from fsbench.data.image_io import read_image
 from fsbench.datamodules.datasets.suim.index import IMAGES, MASKS
 from fsbench.datamodules.prepare.by_hand import archive_at_hand, find_archive
 from fsbench.datamodules.prepare.job import Job, incomplete, unpublished
 from fsbench.datamodules.prepare.making import discard, has_content, making_place, publish
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
-from fsbench.files import replacing
 
 WHOLE = ("SUIM.zip", "suim.zip", "archive.zip")
 """File names of an archive with both parts."""

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from fsbench.files.images import check_pixels
+from fsbench.base.files.images import check_pixels
 
 _START = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3

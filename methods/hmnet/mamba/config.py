@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fsbench.errors import SettingsError
-from fsbench.ops.selective_scan import MAX_STATES
+from fsbench.base.errors import SettingsError
+from fsbench.networks.ops.selective_scan import MAX_STATES
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fsbench.methods.hmnet.mamba.maps import DIRECTIONS
 from fsbench.methods.hmnet.mamba.network import HybridMamba
 from fsbench.methods.hmnet.mamba.ss2d import SS2D, ScanTokens
 from fsbench.methods.modules.maps import resize
-from fsbench.ops.selective_scan import selective_scan
+from fsbench.networks.ops.selective_scan import selective_scan
 
 POINTS = 4
 """Points of the curve per query patch."""

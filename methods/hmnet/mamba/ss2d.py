@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
 from fsbench.methods.hmnet.mamba.maps import DIRECTIONS, scan_order, sum_directions
 from fsbench.methods.modules.maps import resize
-from fsbench.ops.selective_scan import selective_scan
-from fsbench.ops.selective_scan.interception import intercept
-from fsbench.ops.selective_scan.recapped_scan import recapped_scan
+from fsbench.networks.ops.selective_scan import selective_scan
+from fsbench.networks.ops.selective_scan.interception import intercept
+from fsbench.networks.ops.selective_scan.recapped_scan import recapped_scan
 
 
 class ScanTokens(NamedTuple):

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from fsbench.base.paths import REPOSITORY
 from fsbench.cli.completion import SHELLS
 from fsbench.cli.main import main
-from fsbench.paths import REPOSITORY
 
 
 def completed(line, tmp_path):

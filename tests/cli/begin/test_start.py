@@ -8,8 +8,8 @@ import pytest
 
 from fsbench.cli import start
 from fsbench.cli.main import main
-from fsbench.grid.spec import read_grid
-from fsbench.weights import table
+from fsbench.networks.weights import table
+from fsbench.runner.grid.spec import read_grid
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.episodes.manifest import read_manifest
+from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.record import find_records
 
 

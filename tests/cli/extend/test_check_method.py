@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.config.registry import method_classes
+from fsbench.runner.config.registry import method_classes
 
 QUICK = "shapes,truth,gradients"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 from tests.cli.commands import run_command
 from tests.cli.conftest import FEW
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
-from fsbench.paths import REPOSITORY
 
 
 @pytest.mark.parametrize(

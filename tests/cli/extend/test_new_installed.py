@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
-from fsbench.paths import REPOSITORY
 
 pytestmark = pytest.mark.slow(30)
 

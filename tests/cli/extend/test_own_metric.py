@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.protocols.drawn_domains import prepare_drawn
+from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
-from fsbench.paths import REPOSITORY
 from tests.plugged import install
 
 MEANING = "mean over the classes of twice the overlap / the areas of prediction and truth"

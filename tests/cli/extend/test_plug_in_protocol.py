@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fsbench.paths import REPOSITORY
+from fsbench.base.paths import REPOSITORY
 from tests.plugged import METHOD, install
 
 pytestmark = pytest.mark.slow
@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
-from fsbench.episodes.episode import Episode
-from fsbench.metrics.confusion import VOID_RULES, VoidIgnored
+from fsbench.data.episodes.episode import Episode
+from fsbench.scores.confusion import VOID_RULES, VoidIgnored
 from fsbench.protocols.segmentation import Segmentation
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.base.paths import CONFIGS, REPOSITORY
 from tests.cli.conftest import FEW
 from tests.plugged import METHOD, install
 

@@ -13,9 +13,9 @@ import pytest
 
 from fsbench.cli import demo
 from fsbench.cli.main import main
-from fsbench.tryout.session import TryoutSession
-from fsbench.tryout.strokes import parse_stroke
-from tests.fsbench.tryout.conftest import SIDES, scene
+from fsbench.predict.tryout.session import TryoutSession
+from fsbench.predict.tryout.strokes import parse_stroke
+from tests.fsbench.predict.tryout.conftest import SIDES, scene
 
 
 def listens_at(port: int) -> set[str]:
@@ -73,7 +73,7 @@ def test_without_the_servers_packages_one_line_says_how_to_get_them(monkeypatch,
     for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.delitem(sys.modules, "fsbench.tryout.app", raising=False)
+    monkeypatch.delitem(sys.modules, "fsbench.predict.tryout.app", raising=False)
     assert main(["demo", "--port", "0"]) == 2
     error = capsys.readouterr().err
     advice = f"this needs {missing}, which is not installed; get it with: pip install 'fsbench[demo]'"
@@ -126,7 +126,7 @@ def without_a_page(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "_listening", lambda *_: demo_socket())
     monkeypatch.setattr(demo, "_predictor", lambda _: SimpleNamespace())
-    monkeypatch.setitem(sys.modules, "fsbench.tryout.app", SimpleNamespace(make_server=make_server))
+    monkeypatch.setitem(sys.modules, "fsbench.predict.tryout.app", SimpleNamespace(make_server=make_server))
     return asked
 
 
@@ -145,7 +145,7 @@ def test_sigterm_ends_it(without_a_page):
 
 def test_the_page_gets_the_promptable_network(capsys, without_a_page, tmp_path):
     pytest.importorskip("transformers")
-    from tests.fsbench.tryout.tiny_networks import store_sam
+    from tests.fsbench.predict.tryout.tiny_networks import store_sam
 
     def serve():
         session, _ = without_a_page.pages[0]

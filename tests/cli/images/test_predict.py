@@ -20,13 +20,13 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from fsbench.cli.main import main
-from fsbench.config.compose import compose
-from fsbench.config.registry import config_files
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.experiment import build_experiment
 from fsbench.predict.outputs import write_scores
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import ClassPresence
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.registry import config_files
+from fsbench.runner.engine.experiment import build_experiment
 
 PROTOTYPE = ("--dataset", "demo")
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from fsbench.cli.main import main
-from fsbench.metrics.bootstrap import Interval, differences
-from fsbench.metrics.run_statistics import pair_statistics
-from fsbench.metrics.trivial import trivial_answers
 from fsbench.records.record import find_records
+from fsbench.scores.bootstrap import Interval, differences
+from fsbench.scores.run_statistics import pair_statistics
+from fsbench.scores.trivial import trivial_answers
 
 NETWORK = ["--backbone", "efficientnet_lite0"]
 

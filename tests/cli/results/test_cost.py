@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from fsbench.cli.main import main
-from fsbench.engine.cost import method_cost
-from fsbench.engine.cost.method_cost import _extrapolated, _measure, noise_episode
 from fsbench.methods.modules.pspnet import PSPNet
+from fsbench.runner.engine.cost import method_cost
+from fsbench.runner.engine.cost.method_cost import _extrapolated, _measure, noise_episode
 
 
 @pytest.mark.slow

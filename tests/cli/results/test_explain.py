@@ -8,7 +8,7 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
-from fsbench.visualization.palette import QUERY_COLOR, SUPPORT_COLOR
+from fsbench.results.pictures.palette import QUERY_COLOR, SUPPORT_COLOR
 
 
 @pytest.mark.slow(30)

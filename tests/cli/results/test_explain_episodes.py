@@ -11,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
+from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
-from fsbench.config.compose import compose
-from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.experiment import Experiment, build_experiment
-from fsbench.engine.run import run
-from fsbench.errors import SettingsError
-from fsbench.explain.episode_panels import KEYS
-from fsbench.explain.episodes import compare_episodes
+from fsbench.pages.explain.episode_panels import KEYS
+from fsbench.pages.explain.episodes import compare_episodes
 from fsbench.records.record import Record
-from fsbench.visualization.sheet import CAPTION
+from fsbench.results.pictures.sheet import CAPTION
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.run import run
 
 OWN = {
     "emat": {"looks from", "attention", "without the mask"},

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
-from fsbench.config.build import parse
-from fsbench.config.registry import aliases, config_files, names, task_of
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.registry import aliases, config_files, names, task_of
 
 
 def test_list_names_what_there_is(capsys):

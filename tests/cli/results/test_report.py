@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fsbench.cli.main import main
-from tests.fsbench.report.test_report import data_file
+from tests.fsbench.pages.report.test_report import data_file
 
 
 def test_a_real_run_is_explored(finished_runs, tmp_path, capsys):

@@ -3,12 +3,12 @@
 import pytest
 import yaml
 
+from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
-from fsbench.config.compose import compose
-from fsbench.engine.experiment import build_experiment
-from fsbench.grid.bench import Request
-from fsbench.paths import CONFIGS, REPOSITORY
-from fsbench.tables.published.scores import FOLDER as PUBLISHED
+from fsbench.results.tables.published.scores import FOLDER as PUBLISHED
+from fsbench.runner.config.compose import compose
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.grid.bench import Request
 
 ABLATIONS = sorted((CONFIGS / "ablations" / "dcama").glob("*.yaml"))
 SWEEP = yaml.safe_load((CONFIGS / "sweeps" / "dcama_ablations.yaml").read_text())

@@ -6,13 +6,13 @@ from statistics import fmean
 import pytest
 
 from benchmarks.protocols.drawn_domains import prepare_drawn
+from fsbench.base.errors import SettingsError
+from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
-from fsbench.config.stored import parse_stored
-from fsbench.errors import SettingsError
-from fsbench.grid.spec import read_grid
-from fsbench.paths import CONFIGS
 from fsbench.records.card import Cards
 from fsbench.records.record import find_records
+from fsbench.runner.config.stored import parse_stored
+from fsbench.runner.grid.spec import read_grid
 
 SMALL = ["--data.image_size=64", "--data.workers=0", "--data.episodes=6"]
 TRAINED = ["--data.validation_episodes=3", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1",

@@ -6,11 +6,11 @@ import re
 import pytest
 import torch
 
-from fsbench.backbones.encoder import Encoder
 from fsbench.cli.main import main
-from fsbench.config.build import parse
-from fsbench.config.compose import compose
-from fsbench.config.registry import aliases, config_files, names, task_of
+from fsbench.networks.backbones.encoder import Encoder
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.registry import aliases, config_files, names, task_of
 from tests.photos import DATA, INDEX, arguments
 
 METHODS = [name for name in names("methods") if task_of("methods", name) == "classification"]
@@ -68,8 +68,8 @@ def test_bench_prints_the_table(bench, tmp_path, warm):
 
 
 def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
-    from fsbench.engine.experiment import build_experiment
-    from fsbench.engine.run import run
+    from fsbench.runner.engine.experiment import build_experiment
+    from fsbench.runner.engine.run import run
 
     runs = tmp_path / "runs"
     fort = ["--model.patches=6", "--model.epochs=1", "--data.image_size=64"]

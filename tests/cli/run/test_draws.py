@@ -6,11 +6,11 @@ import pytest
 
 from benchmarks.protocols.__main__ import main as benchmark
 from benchmarks.protocols.label_next import RULES, gain_of_choice, rule_values
+from fsbench.base.files.folders import LISTING
 from fsbench.cli.main import main
-from fsbench.exchange.verify import _scores
-from fsbench.files.folders import LISTING
 from fsbench.records.record import find_records
-from fsbench.tables.supports.sensitivity import episode_table
+from fsbench.results.tables.supports.sensitivity import episode_table
+from fsbench.runner.exchange.verify import _scores
 from tests.cli.commands import run_command
 
 SMALL = ["--data.episodes=6", "--data.workers=0", "--data.protocol=hsnet", "--data.image_size=64"]

@@ -19,12 +19,12 @@ import polars as pl
 import pytest
 import torch
 
-from fsbench.config.compose import compose
-from fsbench.config.request import Request
+from fsbench.base.paths import REPOSITORY
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.experiment import build_experiment
-from fsbench.paths import REPOSITORY
 from fsbench.records.record import find_records
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
 from tests.cli.commands import environments_of_ranks
 from tests.cli.conftest import environment_of_test
 from tests.photos import arguments

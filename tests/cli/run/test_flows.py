@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.papers.published import published_scores
 from fsbench.records.record import find_records
-from fsbench.tables.published.obstacles import why_not_comparable
+from fsbench.results.tables.published.obstacles import why_not_comparable
+from fsbench.runner.papers.published import published_scores
 from tests.cli.commands import environments_of_ranks, run_command
 from tests.cli.conftest import FEW, environment_of_test
 from tests.cli.pausing import pause_after, pause_training

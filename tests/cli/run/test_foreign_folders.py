@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.paths import IS_CLONE, REPOSITORY
+from fsbench.base.paths import IS_CLONE, REPOSITORY
 from tests.cli.conftest import environment_of_test
 from tests.plugged import METHOD
 
@@ -64,8 +64,8 @@ def test_a_class_of_a_foreign_package_with_the_name_of_our_folder_is_theirs(tmp_
     (tmp_path / "methods" / "theirs.py").write_text(METHOD)
     done = python(
         tmp_path,
-        "from fsbench.config.build import parse\n"
-        "from fsbench.config.registry import config_files\n"
+        "from fsbench.runner.config.build import parse\n"
+        "from fsbench.runner.config.registry import config_files\n"
         "files = [f'--config={file}' for file in config_files('prototype', 'demo')]\n"
         "given = ['--model=methods.theirs.Constant', '--model.backbone.name=demo', '--model.value=0']\n"
         "print(type(parse([*files, *given], build=False).build_method()))",

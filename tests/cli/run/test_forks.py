@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.engine import forks
-from fsbench.errors import RunError, SettingsError, SeveralErrors
-from fsbench.paths import REPOSITORY
+from fsbench.base.errors import RunError, SettingsError, SeveralErrors
+from fsbench.base.paths import REPOSITORY
 from fsbench.records.record import find_records
+from fsbench.runner.engine import forks
 from tests.cli.pausing import pause_after
 from tests.cli.run.test_flows import finished_lines, interrupt, wait_for
 from tests.cli.run.test_killed import SERVER, children, runs_on

@@ -10,10 +10,10 @@ from PIL import Image
 
 from fsbench.data.frames import stretch_truth
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.engine.stored_data import Truths
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import find_records
+from fsbench.runner.engine.stored_data import Truths
 from tests.goldens.fssdino_metric import confusion_matrix
 
 METHODS = ("fssdino", "prototype")

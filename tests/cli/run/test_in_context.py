@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from fsbench.cli.main import main
-from fsbench.config.compose import compose
-from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.experiment import build_experiment
-from fsbench.episodes.manifest import read_manifest
+from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.record import Record, find_records
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
 from tests.cli.conftest import environment_of_test
 from tests.datamodules.datasets.test_object_annotations import lvis, pascal_part
 from tests.goldens.kinds.incontext import pascal_part_folder

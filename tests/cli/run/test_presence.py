@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.exchange.verify import _scores
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import find_records
+from fsbench.runner.exchange.verify import _scores
 from tests.cli.commands import run_command
 
 SMALL = ["--data.episodes=8", "--data.workers=0", "--data.protocol=presence", "--data.image_size=64"]

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
+from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
-from fsbench.metrics.answers import count
-from fsbench.paths import REPOSITORY
-from fsbench.regression import cases as regress
-from fsbench.regression.cases import diff_outcomes
-from fsbench.regression.outcome import read_outcome
+from fsbench.runner.regression import cases as regress
+from fsbench.runner.regression.cases import diff_outcomes
+from fsbench.runner.regression.outcome import read_outcome
+from fsbench.scores.answers import count
 
 CASES = ["prototype", "emat"]
 
@@ -31,7 +31,7 @@ def accepted(tmp_path_factory, small_demo):
     (folder / "cases.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(regress, "FOLDER", folder)
-        patch.setattr("fsbench.regression.run.draw_dataset", lambda _: small_demo)
+        patch.setattr("fsbench.runner.regression.run.draw_dataset", lambda _: small_demo)
         assert main(["regress", "--accept"]) == 0
     return folder
 
@@ -41,7 +41,7 @@ def run(accepted, small_demo, tmp_path, monkeypatch, capsys):
     """run(*arguments) -> (exit status, what was printed); pictures go to tmp_path / "out"."""
     shutil.copytree(accepted, tmp_path / "figures")
     monkeypatch.setattr(regress, "FOLDER", tmp_path / "figures")
-    monkeypatch.setattr("fsbench.regression.run.draw_dataset", lambda _: small_demo)
+    monkeypatch.setattr("fsbench.runner.regression.run.draw_dataset", lambda _: small_demo)
 
     def call(*arguments: str) -> tuple[int, str]:
         status = main(["regress", "--out", str(tmp_path / "out"), *arguments])
@@ -93,7 +93,7 @@ DEFECTS = {
         "emat",
         "loss of step 1",
     ),
-    "metric": ("fsbench.metrics.answers.count", off_by_a_pixel, "prototype", " tp "),
+    "metric": ("fsbench.scores.answers.count", off_by_a_pixel, "prototype", " tp "),
     "sampler": ("fsbench.protocols.fscs.draw_episode", another_seed, "prototype", "another episode: "),
     "training sampler": ("fsbench.datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized mask": ("fsbench.core.loading.RESIZES", a_row_lower, "prototype", "pixels differ"),
@@ -102,11 +102,11 @@ DEFECTS = {
 
 
 SCORES = {
-    "mIoU": ("fsbench.metrics.confusion.mean_iou", lambda real: lambda *args: real(*args) / 2, "mIoU"),
-    "FB-IoU": ("fsbench.metrics.confusion.fb_iou", lambda real: lambda i, *_: 50.0 + 0 * i[..., 0], "FB-IoU"),
-    "unions": ("fsbench.metrics.confusion.VoidIsBackground.intersection_union", more_by_one, "mIoU"),
+    "mIoU": ("fsbench.scores.confusion.mean_iou", lambda real: lambda *args: real(*args) / 2, "mIoU"),
+    "FB-IoU": ("fsbench.scores.confusion.fb_iou", lambda real: lambda i, *_: 50.0 + 0 * i[..., 0], "FB-IoU"),
+    "unions": ("fsbench.scores.confusion.VoidIsBackground.intersection_union", more_by_one, "mIoU"),
     "class accuracy": (
-        "fsbench.metrics.confusion.class_accuracy",
+        "fsbench.scores.confusion.class_accuracy",
         lambda real: lambda *args: real(*args) + 1,
         "class-error",
     ),
@@ -136,7 +136,7 @@ def test_a_defect_in_a_score_is_seen_on_the_accepted_counts(defect, accepted, mo
     changed = change(real)
     monkeypatch.setattr(target, changed)
     for module in [module for name, module in sys.modules.items() if name.startswith("fsbench.")]:
-        if target.startswith("fsbench.metrics.confusion.") and getattr(module, real.__name__, None) is real:
+        if target.startswith("fsbench.scores.confusion.") and getattr(module, real.__name__, None) is real:
             monkeypatch.setattr(module, real.__name__, changed)  # who imported the function
     outcome = read_outcome(accepted / "prototype.json")
     assert any(line.startswith(f"{score} of the accepted counts") for line in diff_outcomes(outcome, outcome).scores)
@@ -147,7 +147,7 @@ def test_figures_are_accepted_on_request_only(run, tmp_path, monkeypatch):
     before = read_outcome(file)
     file.unlink()
     assert run("--method", "prototype")[0] == 1 and not file.exists()  # there are no figures
-    monkeypatch.setattr("fsbench.metrics.answers.count", off_by_a_pixel(count))
+    monkeypatch.setattr("fsbench.scores.answers.count", off_by_a_pixel(count))
     status, printed = run("--method", "prototype", "--accept")
     assert status == 0 and "accepted: prototype" in printed
     moved = diff_outcomes(before, read_outcome(file)).moved
@@ -168,7 +168,7 @@ def test_a_changed_copy_of_the_suite_against_the_figures_that_come_along(tmp_pat
     for name in ("fsbench", "methods", "datamodules", "configs", "benchmarks"):
         ignored = shutil.ignore_patterns("__pycache__", "manifests")
         shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignored, symlinks=True)
-    metrics = tmp_path / "fsbench" / "metrics" / "episodic.py"
+    metrics = tmp_path / "fsbench" / "scores" / "episodic.py"
     before = metrics.read_text()
     metrics.write_text(before.replace("inside[1:, 1:].sum()", "inside[1:].sum()", 1))
     assert metrics.read_text() != before

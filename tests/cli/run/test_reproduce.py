@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
-from fsbench.config.registry import names
-from fsbench.papers.files import paper_rows, papers, read_paper
 from fsbench.records.record import find_records
+from fsbench.runner.config.registry import names
+from fsbench.runner.papers.files import paper_rows, papers, read_paper
 from tests.cli.conftest import FEW
 
 SUMMARIES = {

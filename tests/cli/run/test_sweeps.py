@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
+from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
-from fsbench.config.registry import names
-from fsbench.paths import CONFIGS, REPOSITORY
+from fsbench.runner.config.registry import names
 
 SCHEMA = json.loads((Path(__file__).parent / "sweep_schema.json").read_text())
 """wandb's own: config/schema.json of its package sweeps 0.3.0 (MIT licence), which wants an older numpy than ours."""

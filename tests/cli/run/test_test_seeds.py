@@ -2,14 +2,14 @@
 
 import torch
 
-from fsbench.config.build import parse
-from fsbench.config.request import Request
 from fsbench.core.released_format import WRITTEN_BY
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.engine.experiment import build_experiment
-from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import find_records
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
 
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.workers=0"]
 

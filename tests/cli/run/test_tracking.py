@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fsbench.engine.loggers import wandb_mode
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.records.record import find_records
+from fsbench.runner.engine.loggers import wandb_mode
 from tests.cli.conftest import environment_of_test
 
 

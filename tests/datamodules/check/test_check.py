@@ -12,13 +12,13 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.data.dataset import pairs_sha256
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.datamodules.check.lists import split_list
 from fsbench.datamodules.check.media import Damage, image_size
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.datasets.pascal import check as pascal_check
 from fsbench.datamodules.lists import official as official_lists
 from fsbench.datamodules.lists.official import Checksum
-from fsbench.episodes.settings import SIZE_BINS
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.fss1000.test_index import NAMES, lists, save_class  # noqa: F401
 

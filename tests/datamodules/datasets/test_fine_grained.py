@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fsbench.base.errors import DataError
+from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_pixels
 from fsbench.datamodules.datasets.aircraft import Aircraft
@@ -19,8 +21,6 @@ from fsbench.datamodules.datasets.pets import Pets
 from fsbench.datamodules.datasets.places import Places
 from fsbench.datamodules.datasets.plantae import Plantae
 from fsbench.datamodules.indexes import class_folders
-from fsbench.errors import DataError
-from fsbench.paths import CONFIGS
 from fsbench.protocols.classification import classification_episodes
 from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets.aircraft import Aircraft
 from fsbench.datamodules.datasets.cars import Cars
 from fsbench.datamodules.datasets.coco import Coco
@@ -23,7 +24,6 @@ from fsbench.datamodules.datasets.pets import Pets
 from fsbench.datamodules.datasets.places import Places
 from fsbench.datamodules.datasets.plantae import Plantae
 from fsbench.datamodules.datasets.suim import Suim
-from fsbench.errors import DataError
 
 IMAGES = (Cub, Cars, Places, Plantae, Aircraft, Pets)
 """Data sets of labelled images."""

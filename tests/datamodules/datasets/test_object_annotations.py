@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
-from fsbench.errors import DataError
 from fsbench.protocols.incontext import OwnEpisodes
 from tests.datamodules.builders import save_photo
 from tests.fsbench.data.test_segmentations import RUNS, SQUARE, expected

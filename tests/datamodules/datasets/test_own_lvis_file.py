@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fsbench.base.errors import DataError
 from fsbench.cli.main import main
-from fsbench.config.build import load_index
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.lvis import Lvis
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError
 from fsbench.protocols.segmentation import load_segmentation
+from fsbench.runner.config.build import load_index
 from tests.datamodules.builders import save_photo
 from tests.datamodules.prepare.archives import packed, prepare, times
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
-from fsbench.errors import DataError
 from tests.datamodules.datasets.labelled_images import save
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import pairs_sha256
 from fsbench.datamodules.lists import official as official_lists
 from fsbench.datamodules.lists.official import Checksum, checksums, joined_origin, read_official, verdict
-from fsbench.errors import DataError
 
 TEXT = "2007_000033__01\n2007_000061__4\n"
 PAIRS = (("2007_000033", 1), ("2007_000061", 4))

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
-from fsbench.errors import DataError
 
 leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
 leaves |= st.binary(max_size=300)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.needs import Needs
 from fsbench.data.fast.scratch import Scratch
 from fsbench.data.label_maps import bounding_boxes
@@ -13,7 +14,6 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
 from fsbench.datamodules.loading.whole_images import labelled_image
-from fsbench.errors import DataError, SettingsError
 from tests.data_modules import episodic
 
 

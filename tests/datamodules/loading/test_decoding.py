@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.engine.machine.meter import resident_mib
-from fsbench.errors import SettingsError
 from fsbench.protocols.geometry import Geometry
+from fsbench.runner.engine.machine.meter import resident_mib
 from tests.data_modules import episodic
 
 NAMES = [f"image_{i:03d}" for i in range(24, 36)]

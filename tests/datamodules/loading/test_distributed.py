@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fsbench.datamodules.loading.distributed as module
+from fsbench.base.errors import SettingsError
 from fsbench.data.step_division import StepDivision
 from fsbench.datamodules.loading.distributed import TrainingBatches
-from fsbench.errors import SettingsError
 
 
 def steps_of(monkeypatch, length, division, fill_to=1, drop_last=False, epoch=0):

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from fsbench.core.loading import LoadingConfig, load_episode
+from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.episodes.episode import Episode
 from fsbench.protocols.geometry import Geometry
 from tests.data_modules import episodic
 

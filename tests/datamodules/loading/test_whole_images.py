@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from fsbench.core.loading import LoadingConfig, labelled_image, load_item
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.image_io import read_pixels
 from fsbench.data.label_resizing import padded_shape
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.episodes.episode import Episode
 from fsbench.protocols.pfenet import image_lists
 from fsbench.protocols.whole_images import WholeImages
 from tests.methods.small import data

@@ -27,7 +27,7 @@ def test_settings_of_downloads_are_checked(  # type: ignore[no-untyped-def]
 
 HOLD_LOCK = """
 import pathlib, sys
-from fsbench.files import locked
+from fsbench.base.files import locked
 with locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.base.errors import SettingsError
 from fsbench.datamodules.prepare.making import making_place
-from fsbench.errors import SettingsError
 from tests.datamodules.datasets.test_object_annotations import lvis
 from tests.datamodules.prepare.archives import packed, prepare
 from tests.datamodules.prepare.test_command import HOLD_LOCK

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from fsbench.base.errors import DataError
 from fsbench.datamodules.prepare.unpack import unpack
-from fsbench.errors import DataError
 
 FILES = {"top/a/1.txt": b"one" * 1000, "top/a/2.txt": b"two" * 70_000, "top/b/3.txt": b"", "top/c.bin": bytes(9)}
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Truth
-from fsbench.errors import SettingsError
-from fsbench.metrics.answers import count_answer
+from fsbench.scores.answers import count_answer
 
 FRAME = 8
 TRUTH = torch.zeros(4, 6, dtype=torch.uint8)

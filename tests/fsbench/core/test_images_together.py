@@ -3,18 +3,18 @@
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.pyramid import FrozenPyramid
-from fsbench.backbones.pyramid_networks import PYRAMIDS
-from fsbench.backbones.vit import FrozenViT
 from fsbench.core import images_together
 from fsbench.data.batch import collate
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.methods.emat import EMAT
 from fsbench.methods.modules.frozen_pspnet import FrozenTrunk
 from fsbench.methods.modules.stages import FrozenStages
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.pyramid import FrozenPyramid
+from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
+from fsbench.networks.backbones.vit import FrozenViT
 from tests.data_modules import episodic
-from tests.fsbench.backbones.test_pyramid import SMALL, SWIN
+from tests.fsbench.networks.backbones.test_pyramid import SMALL, SWIN
 
 
 @pytest.fixture(autouse=True)

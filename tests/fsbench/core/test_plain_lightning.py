@@ -11,18 +11,18 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.config.request import Request
+from fsbench.base.errors import SettingsError
 from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.engine.experiment import build_experiment
-from fsbench.engine.machine.watchdog import safe_imports
-from fsbench.engine.run import run
-from fsbench.errors import SettingsError
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.machine.watchdog import safe_imports
+from fsbench.runner.engine.run import run
 
 FOLDER = "fsbench.datamodules.datasets.folder.Folder"
 
@@ -72,7 +72,7 @@ import sys
 
 import lightning as L
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.core.data_options import EpisodicTest, Loading
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fsbench.contract.episodes import segmentation_episode
 from fsbench.core.prediction import Prediction
 from fsbench.core.shot_ensemble import ENSEMBLES, combine, ensemble, label_map, predict_from
 from fsbench.data.batch import Hints
+from fsbench.runner.contract.episodes import segmentation_episode
 
 
 def logits(shots, ways=2, seed=0):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from fsbench.base.errors import DataError
 from fsbench.data import image_io as label_maps
 from fsbench.data.image_io import check_sizes, read_image, read_label_map, read_pixels, voc_colors
-from fsbench.errors import DataError
 from tests.datamodules.builders import save_labels, save_photo
 from tests.png_file import png_file
 

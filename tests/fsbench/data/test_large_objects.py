@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from fsbench.base.errors import DataError
 from fsbench.data.large_objects import large_objects, read_large_objects
-from fsbench.errors import DataError
 
 
 def annotation(category: int, image: int, segmentation: object, area: float = 3000, iscrowd: int = 0) -> dict:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
-from fsbench.config.registry import dataset_package, dataset_source, names
 from fsbench.data.source import has_module, missing, read_source
-from fsbench.errors import SettingsError
+from fsbench.runner.config.registry import dataset_package, dataset_source, names
 
 PUBLISHED = [name for name in names("data") if dataset_source(name).kind == "published"]
 

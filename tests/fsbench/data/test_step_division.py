@@ -2,8 +2,8 @@
 
 import pytest
 
+from fsbench.base.errors import SettingsError
 from fsbench.data.step_division import StepDivision
-from fsbench.errors import SettingsError
 
 
 @pytest.mark.parametrize(

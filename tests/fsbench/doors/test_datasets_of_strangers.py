@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.tests import load_test
-from fsbench.episodes.manifest import Manifest
-from fsbench.errors import SettingsError
-from fsbench.kit.kit import read_kit, write_kit
+from fsbench.protocols.kit.kit import read_kit, write_kit
 
 CODE = """
 from pathlib import Path

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.config.compose import compose
-from fsbench.config.registry import names_by_task
-from fsbench.config.request import Request
+from fsbench.base.errors import FsbenchError
 from fsbench.core.evaluation import answering
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.doors.score import score
 from fsbench.doors.tests import load_test
-from fsbench.engine.experiment import Experiment, build_experiment
-from fsbench.engine.run import run
-from fsbench.errors import FsbenchError
-from fsbench.kit.answers import Answers
+from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.registry import names_by_task
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.run import run
 from tests.cli.run.test_exactness import METHODS, protocol_of
 from tests.methods.contract_settings import OPTIONS
 from tests.photos import arguments

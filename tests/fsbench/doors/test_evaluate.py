@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import fsbench
-from fsbench.backbones.base import BackboneConfig
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.prototype import Prototype
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.records.predictions import read_predictions
 
 

@@ -13,8 +13,8 @@ from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.doors.evaluate import evaluate
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.tests import load_test
-from fsbench.kit.answers import Answers
-from fsbench.kit.kit import read_kit, write_kit
+from fsbench.protocols.kit.answers import Answers
+from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.records.record import Record, find_records
 
 SIDE = 128
@@ -24,7 +24,7 @@ CODE = """
 import numpy as np
 import torch
 
-from fsbench.backbones.nothing import NoBackbone
+from fsbench.networks.backbones.nothing import NoBackbone
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fsbench
+from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
 from fsbench.doors.results import Result
-from fsbench.errors import RecordError, SettingsError
 
 
 @pytest.fixture

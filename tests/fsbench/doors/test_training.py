@@ -9,11 +9,11 @@ import torch
 from torch.utils.data import DataLoader
 
 import fsbench
+from fsbench.base.errors import SettingsError
 from fsbench.data.batch import normalise
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
 from fsbench.doors.training import TrainingData
-from fsbench.errors import SettingsError
 from tests.data_modules import episodic
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.predict.journal import PredictionJournal
 from fsbench.records.checked_jsonl import checked_line
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.backbones.patch_features import patch_features
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
+from fsbench.networks.backbones.patch_features import patch_features
 from fsbench.predict.label_next import Queries, choose_labels, patch_grid, spread_evenly, without_itself
 
 

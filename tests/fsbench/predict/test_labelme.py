@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsbench.base.errors import DataError
 from fsbench.data.coco_json import read_instances
-from fsbench.errors import DataError
 from fsbench.predict import labelme
 from fsbench.predict.labelme import paint_labelme
 

@@ -6,20 +6,20 @@ import torch
 from PIL import Image
 
 import fsbench
+from fsbench.base.errors import CheckpointError, DataError, SettingsError
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import LoadingConfig, load_episode
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.engine.machine.meter import Meter, release_memory, resident_mib
-from fsbench.episodes.episode import Episode
-from fsbench.errors import CheckpointError, DataError, SettingsError
-from fsbench.metrics.answers import presence_from_mask
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
 from fsbench.predict.support import Support, stack_supports
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.visualization.masks import paint_slots
+from fsbench.results.pictures.masks import paint_slots
+from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
+from fsbench.scores.answers import presence_from_mask
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def demo() -> fsbench.Predictor:
 @pytest.fixture(scope="session")
 def emat(tmp_path_factory) -> str:
     """An untrained checkpoint of EMAT as it is on the demo."""
-    from fsbench.config.build import compose_method
+    from fsbench.runner.config.build import compose_method
 
     torch.manual_seed(0)
     method = compose_method("emat", "demo").build_method()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fsbench.errors import DataError, SettingsError
-from fsbench.files.images import IMAGE_PIXELS
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files.images import IMAGE_PIXELS
 from fsbench.predict.query_images import apply_orientation, find_images, read_header, read_upright
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (5, 9, 3)).astype(np.uint8)

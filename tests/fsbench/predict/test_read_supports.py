@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.data.image_io import voc_colors
-from fsbench.errors import DataError, FsbenchError, SettingsError
 from fsbench.predict.read_supports import read_supports
 
 HEIGHT, WIDTH = 20, 30

@@ -8,18 +8,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import PairList
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.engine.run import run
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.methods.bam import BAM
-from fsbench.metrics.confusion import COUNTS
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.bam_gfss import BAM_SEEDS, bam_gfss_episodes
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
-from fsbench.visualization.episodes import batch_query_image, batch_support_images
+from fsbench.results.pictures.episodes import batch_query_image, batch_support_images
+from fsbench.runner.engine.run import run
+from fsbench.scores.confusion import COUNTS
 from tests.data_modules import episodic
 from tests.fsbench.protocols.test_gfss import NOVEL, experiment, scenes
 from tests.fsbench.runs import some_header

@@ -5,12 +5,12 @@ import re
 import pytest
 import yaml
 
-from fsbench.errors import SettingsError
-from fsbench.paths import CONFIGS
+from fsbench.base.errors import SettingsError
+from fsbench.base.paths import CONFIGS
 from fsbench.protocols import hsnet
 from fsbench.protocols.registry import load_protocol, protocol_names, protocol_of, read_protocol
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.tables.protocol_text import as_markdown, labels, side_by_side
+from fsbench.results.tables.protocol_text import as_markdown, labels, side_by_side
 from tests.fsbench.runs import some_header
 
 

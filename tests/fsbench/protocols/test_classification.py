@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.batch import ImageEpisode
-from fsbench.errors import DataError, SettingsError
-from fsbench.metrics.classification import mean_interval
 from fsbench.protocols.classification import classification_episodes
 from fsbench.protocols.registry import load_protocol
+from fsbench.scores.classification import mean_interval
 
 
 def first(count, *args, **kwargs):

@@ -17,15 +17,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fsbench.atlas.programs import Program
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.transforms import RESIZES
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
-from fsbench.metrics.confusion import COUNTS
-from fsbench.metrics.generalised import run_starts
 from fsbench.protocols.classification import Classification
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
 from fsbench.protocols.hsnet import HSNet
@@ -33,6 +30,9 @@ from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pfenet import image_list
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation
+from fsbench.results.atlas.programs import Program
+from fsbench.scores.confusion import COUNTS
+from fsbench.scores.generalised import run_starts
 from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.fsbench.runs import some_header
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsbench.data.dataset import PairList
-from fsbench.episodes.episode import Episode
+from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.bam_gfss import bam_gfss_episodes
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.fscs import augment, size_pool

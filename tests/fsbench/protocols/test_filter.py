@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsbench.config.request import Request
+from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.datamodules.datasets.coco.index import Coco
 from fsbench.datamodules.datasets.pascal.index import Pascal
-from fsbench.errors import SettingsError
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.whole_images import WholeImages
+from fsbench.runner.config.request import Request
 
 LISTED = ("fscs", "hsnet", "incontext", "pfenet", "bam", "pfenet2020")
 

@@ -11,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fsbench.backbones.sam3 import Detections, Sam3NetConfig
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.needs import Needs
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import largest_part_box
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.fss_sam3 import CocoBoxes
@@ -20,11 +22,8 @@ from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.methods.sam3_canvas import SAM3Canvas, draw_canvas
-from fsbench.metrics.confusion import COUNTS
+from fsbench.networks.backbones.sam3 import Detections, Sam3NetConfig
 from fsbench.protocols import fss_sam3
 from fsbench.protocols.fss_sam3 import (
     BoxPools,
@@ -36,8 +35,9 @@ from fsbench.protocols.fss_sam3 import (
     pixel_pools,
 )
 from fsbench.protocols.registry import load_protocol
-from fsbench.tables.rescoring.measures import Measures
-from fsbench.tables.rescoring.statistics import whole_statistics
+from fsbench.results.tables.rescoring.measures import Measures
+from fsbench.results.tables.rescoring.statistics import whole_statistics
+from fsbench.scores.confusion import COUNTS
 from tests.data_modules import episodic
 from tests.fsbench.runs import some_header
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.frames import frame_labels, stretch_truth
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.fssdino import LargeObjectTest, fssdino_episodes
 from fsbench.protocols.registry import load_protocol
 from tests.data_modules import episodic

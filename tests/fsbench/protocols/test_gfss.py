@@ -9,23 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
-from fsbench.config.request import Request
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.loading import load_item
 from fsbench.data.batch import collate
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_resizing import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.gfss import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
-from fsbench.engine.experiment import build_experiment
-from fsbench.engine.run import run
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.methods import diam
 from fsbench.methods.diam import adapt, same_bits
-from fsbench.metrics.generalised import run_means
 from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import read_predictions
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.run import run
+from fsbench.scores.generalised import run_means
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.coco.test_index import box

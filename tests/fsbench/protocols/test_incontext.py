@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.indexes.views import ViewIndex
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.incontext import (
     EpisodeRun,
     OwnEpisodes,

@@ -6,20 +6,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fsbench.config.request import Request
+from fsbench.base.errors import SettingsError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
-from fsbench.engine.experiment import Experiment, build_experiment
-from fsbench.engine.run import run
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
-from fsbench.metrics.answers import SegmentationAnswer
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.isaid import sdm_episodes
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.registry import load_protocol
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.run import run
+from fsbench.scores.answers import SegmentationAnswer
 from tests.datamodules.builders import blocks, save_labels, save_photo
 from tests.datamodules.datasets.isaid.test_index import save_large_patches
 

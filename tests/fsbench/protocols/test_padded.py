@@ -2,9 +2,9 @@
 
 import pytest
 
+from fsbench.base.errors import SettingsError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.pascal.index import Pascal
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import SettingsError
 from fsbench.protocols.padded import PaddedPFENet
 from fsbench.protocols.registry import load_protocol
 from tests.fsbench.protocols.test_filter import Synthetic

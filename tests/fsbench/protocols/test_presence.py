@@ -8,24 +8,24 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from fsbench.base.errors import DataError, RecordError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest, mismatches, read_manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest, mismatches, read_manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, RecordError, SettingsError
-from fsbench.metrics.bootstrap import intervals
-from fsbench.metrics.paired import paired_differences
-from fsbench.metrics.presence import best_threshold
-from fsbench.metrics.trivial import trivial_answers
 from fsbench.protocols.presence import KnownAbsence, Presence, has_unnamed
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.counts import check_counts, official_rows, to_frame
+from fsbench.scores.bootstrap import intervals
+from fsbench.scores.paired import paired_differences
+from fsbench.scores.presence import best_threshold
+from fsbench.scores.trivial import trivial_answers
 from tests.datamodules.builders import blocks, save_coco, save_labels, save_photo
 from tests.datamodules.datasets.isaid.test_index import save_patches
 from tests.datamodules.datasets.test_object_annotations import part, save, thing

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.manifest import read_manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder.index import ImageFolder
-from fsbench.engine.cost.drawn_files import draw_classification
-from fsbench.episodes.manifest import read_manifest
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.segmentation import load_segmentation
+from fsbench.runner.engine.cost.drawn_files import draw_classification
 from tests.data_modules import classification, episodic
 from tests.fsbench.runs import some_header
 

@@ -61,8 +61,8 @@ def test_a_count_imports_neither_torch_nor_opencv(blocks_folder):
 import sys
 import numpy as np
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.episodes.task import EpisodeTask
-from fsbench.metrics.answers import SegmentationAnswer
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.scores.answers import SegmentationAnswer
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.counts import to_frame
 index = Folder({str(blocks_folder)!r})

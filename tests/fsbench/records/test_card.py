@@ -7,10 +7,10 @@ import json
 import pytest
 
 from fsbench.cli.main import main
+from fsbench.networks.weights.table import backbone_data
 from fsbench.records.card import ALLOWED, UNKNOWN, Card, Cards, StatedCard, contradictions, resolve_card
-from fsbench.tables.formats import render
-from fsbench.tables.table import build_blocks
-from fsbench.weights.table import backbone_data
+from fsbench.results.tables.formats import render
+from fsbench.results.tables.table import build_blocks
 from tests.fsbench.runs import changed, rewrite
 
 TRAINED = {"max_epochs": 3, "validation": "base"}

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from fsbench.backbones.vit import VITS, random_state
-from fsbench.config.request import Request
-from fsbench.engine.experiment import build_experiment
-from fsbench.errors import CheckpointError
+from fsbench.base.errors import CheckpointError
 from fsbench.methods.cst import cst_learner
+from fsbench.networks.backbones.vit import VITS, random_state
 from fsbench.records.description import ON_TRUST, STATED_VARIANT, notes
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
 from tests.fsbench.runs import changed
 
 

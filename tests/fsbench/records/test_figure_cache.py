@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 import polars as pl
 import pytest
 
+from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
-from fsbench.errors import RecordError
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.record import Record, find_records
-from fsbench.tables import segmentation
-from fsbench.tables.table import build_blocks
+from fsbench.results.tables import segmentation
+from fsbench.results.tables.table import build_blocks
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.exchange.bundle import FILES, LISTING, write_bundle
 from fsbench.records.counts import counts_sha256
-from tests.fsbench.exchange.test_bundle import cards_of, with_scores
+from fsbench.runner.exchange.bundle import FILES, LISTING, write_bundle
+from tests.fsbench.runner.exchange.test_bundle import cards_of, with_scores
 
 COUNT, SEED = int(os.environ.get("FSBENCH_HOSTILE_RUNS", "3")), os.environ.get("FSBENCH_HOSTILE_SEED", "")
 """Number of cases of each kind, and what else they are drawn from; with a seed more commands read each run."""

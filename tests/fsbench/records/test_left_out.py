@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
-from fsbench.episodes.manifest import read_manifest
-from fsbench.errors import RecordError
+from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.counts import check_counts, counts_sha256
 from fsbench.records.record import Record
 from tests.fsbench.runs import rewrite

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import torch
 
+from fsbench.base.errors import RecordError
+from fsbench.base.files import sha256_file
 from fsbench.core.prediction import Prediction
 from fsbench.data.rle import encode_ways
-from fsbench.errors import RecordError
-from fsbench.files import sha256_file
 from fsbench.records.counts import to_frame
 from fsbench.records.journal import PREDICTION, Journal
 from fsbench.records.predictions import FILE, SOFT_SIDE, encode, read_predictions, write_predictions

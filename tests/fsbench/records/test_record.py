@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.manifest import Manifest
-from fsbench.errors import RecordError
-from fsbench.files import replacing, write_text
-from fsbench.metrics.answers import SegmentationResult, count
-from fsbench.metrics.regions import slot_regions
+from fsbench.base.errors import RecordError
+from fsbench.base.files import replacing, write_text
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.record import find_records, read_record, write_record
+from fsbench.scores.answers import SegmentationResult, count
+from fsbench.scores.regions import slot_regions
 from tests.fsbench.runs import HEADER, some_run, written
 
 

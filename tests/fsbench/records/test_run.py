@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.errors import RecordError
+from fsbench.base.errors import RecordError
 from fsbench.records.run import OTHER_RUN, TRAINED_HERE, UNTRAINED, Run, check_run
 from tests.fsbench.runs import ENTRIES, some_run
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fsbench.errors import RunError, SettingsError
+from fsbench.base.errors import RunError, SettingsError
 from fsbench.records.record import find_records
 from fsbench.records.run_directory import RunDirectory, is_finished, is_interrupted, replace
 from tests.fsbench.records.test_record import finished

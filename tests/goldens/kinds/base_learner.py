@@ -18,8 +18,8 @@ from fsbench.datamodules.loading.distributed import TrainingBatches
 from fsbench.methods.hmnet.base_training import label_map, pixel_loss, sgd
 from fsbench.methods.modules.poly_rate import poly_schedule
 from fsbench.methods.modules.pspnet import PSPNet
-from fsbench.metrics.answers import count
-from fsbench.metrics.confusion import background_intersection_union, intersection_union, mean_iou
+from fsbench.scores.answers import count
+from fsbench.scores.confusion import background_intersection_union, intersection_union, mean_iou
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, Tolerance, absolute, few, relative
 from tests.goldens.hashed import hash_values
 from tests.goldens.networks import changes, copies, load_hashed, optimizer_step

@@ -11,10 +11,10 @@ import polars as pl
 import torch
 from PIL import Image
 
-from fsbench.backbones.base import BackboneConfig
 from fsbench.core.shot_ensemble import combine
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import PairList
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.deepglobe.crops import crops
@@ -27,14 +27,14 @@ from fsbench.datamodules.datasets.lung.index import image_name as lung_image
 from fsbench.datamodules.datasets.suim.index import Suim
 from fsbench.datamodules.datasets.suim.index import image_name as suim_image
 from fsbench.datamodules.indexes.binary_masks import ListedMasks
-from fsbench.episodes.episode import Episode
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
-from fsbench.metrics.confusion import COUNTS
-from fsbench.metrics.ifa_figure import ifa_figure, ifa_sums
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.pools import ordinary_pool
 from fsbench.protocols.segmentation import load_segmentation
+from fsbench.scores.confusion import COUNTS
+from fsbench.scores.ifa_figure import ifa_figure, ifa_sums
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fss_protocol import fss_pool
 from tests.goldens.meters import background_foreground, by_class, counts_of, same_text, scores

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fsbench.base.paths import REPOSITORY
 from fsbench.methods.dcama.attention import MaskAttention, position_table, resize_mask
-from fsbench.ops import mask_value_attention as attention_module
-from fsbench.paths import REPOSITORY
+from fsbench.networks.ops import mask_value_attention as attention_module
 from tests.goldens.harness import Case, Kind, Parts, absolute, stated
 from tests.goldens.hashed import hash_state, hash_values
 from tests.goldens.networks import gradients, weighted_loss

@@ -2,14 +2,14 @@
 
 import torch
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
-from fsbench.backbones.timm_names import to_timm_names
 from fsbench.core.shot_ensemble import ENSEMBLES, combine
-from fsbench.explain.coarse_masks import binary_sum
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.modules.pyramid_segmenter import resize
-from fsbench.weights.table import WeightFile
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
+from fsbench.networks.backbones.timm_names import to_timm_names
+from fsbench.networks.weights.table import WeightFile
+from fsbench.pages.explain.coarse_masks import binary_sum
 from tests.goldens.harness import (
     Case,
     Forms,

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.timm_networks import SwinTransformer, VisionTransformer
 from fsbench.methods.classifiers import adapters
 from fsbench.methods.classifiers.attention_maps import attention_and_gradient, attention_logits
 from fsbench.methods.classifiers.class_token import read_class_token_alone
@@ -23,6 +22,7 @@ from fsbench.methods.classifiers.fort import (
     window_importance,
 )
 from fsbench.methods.classifiers.tuning import LinearClassifier, Schedule, fine_tune, losses
+from fsbench.networks.backbones.timm_networks import SwinTransformer, VisionTransformer
 from tests.goldens.harness import (
     EXACT,
     Case,

@@ -16,10 +16,10 @@ from fsbench.methods.classifiers.solvers import (
     r2d2_weights,
     scikit_model,
 )
-from fsbench.metrics.classification import mean_interval
-from fsbench.ops import crammer_singer as programme
-from fsbench.ops.crammer_singer import crammer_singer
+from fsbench.networks.ops import crammer_singer as programme
+from fsbench.networks.ops.crammer_singer import crammer_singer
 from fsbench.protocols.classification import classification_episodes
+from fsbench.scores.classification import mean_interval
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fort import either
 

@@ -8,15 +8,15 @@ from PIL import Image
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID, PairList
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.lists.official import read_official
-from fsbench.episodes.episode import Episode
-from fsbench.metrics.answers import SegmentationResult, count
-from fsbench.metrics.confusion import background_intersection_union, intersection_union
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.fscs import augment, size_pool
 from fsbench.protocols.pools import Pool
+from fsbench.scores.answers import SegmentationResult, count
+from fsbench.scores.confusion import background_intersection_union, intersection_union
 from tests.goldens.harness import Case, Kind, Near, Parts, Same, Skipped, absolute
 
 QUERY_RULES = {"pascal": "sequential", "coco": "class_first"}

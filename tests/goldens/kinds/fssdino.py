@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsbench.backbones.vit import patch_maps
 from fsbench.data.batch import normalise
 from fsbench.data.large_objects import large_objects
 from fsbench.methods.fssdino.fssdino import class_masks
@@ -20,7 +19,8 @@ from fsbench.methods.fssdino.prediction import (
     to_grid,
     to_size,
 )
-from fsbench.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
+from fsbench.networks.backbones.vit import patch_maps
+from fsbench.networks.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
 from fsbench.protocols.fssdino import fssdino_episodes
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
 from tests.goldens.fssdino_metric import class_iou, confusion_matrix, counted, episode_mean_iou, protocol_scores

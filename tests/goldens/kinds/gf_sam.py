@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from fsbench.backbones.vit import patch_maps
 from fsbench.methods.gf_sam import (
     Prior,
     channel_normalised,
@@ -17,6 +16,7 @@ from fsbench.methods.gf_sam import (
     similarity_prior,
     to_grid,
 )
+from fsbench.networks.backbones.vit import patch_maps
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, absolute, few
 from tests.goldens.kinds.persam import STATED, chw, size_of, tiny_sam
 from tests.goldens.networks import small_dinov2

@@ -36,13 +36,13 @@ from fsbench.methods.diam import (
 from fsbench.methods.modules.generalised_answer import join_base
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
-from fsbench.metrics.answers import SegmentationAnswer, count, count_answer
-from fsbench.metrics.confusion import intersection_union
-from fsbench.metrics.generalised import run_means
-from fsbench.ops.first_largest import first_largest
+from fsbench.networks.ops.first_largest import first_largest
 from fsbench.protocols.generalised import list_sha256
 from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
+from fsbench.scores.answers import SegmentationAnswer, count, count_answer
+from fsbench.scores.confusion import intersection_union
+from fsbench.scores.generalised import run_means
 from tests.goldens.harness import (
     EXACT,
     Case,

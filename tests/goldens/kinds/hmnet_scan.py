@@ -5,9 +5,9 @@
 
 from torch import Tensor
 
-from fsbench.ops.selective_scan import selective_scan
-from fsbench.ops.selective_scan.interception import intercept
-from fsbench.ops.selective_scan.recapped_scan import recapped_scan
+from fsbench.networks.ops.selective_scan import selective_scan
+from fsbench.networks.ops.selective_scan.interception import intercept
+from fsbench.networks.ops.selective_scan.recapped_scan import recapped_scan
 from tests.goldens.harness import Case, Kind, Results, Tolerance, absolute, relative
 from tests.goldens.networks import gradients, weighted_loss
 

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch, Truth
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.pspnet import Features, PSPNet
+from fsbench.networks.backbones.base import BackboneConfig
 from tests.goldens.harness import Case, Kind, Parts, Result, Results, Same, Tolerance, absolute, proportional
 from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state
 from tests.goldens.networks import copies

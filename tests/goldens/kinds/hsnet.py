@@ -6,9 +6,9 @@ from torch import Tensor
 
 from fsbench.core.shot_ensemble import combine
 from fsbench.methods.hsnet import HyperpixelLearner
-from fsbench.ops.center_pivot_conv import CenterPivotConv4d
-from fsbench.ops.correlation import hyper_correlation, prior_mask
-from fsbench.ops.kept_correlation import keep_correlation, unit
+from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
+from fsbench.networks.ops.correlation import hyper_correlation, prior_mask
+from fsbench.networks.ops.kept_correlation import keep_correlation, unit
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, proportional, relative
 from tests.goldens.hashed import value
 from tests.goldens.networks import gradients, record_outputs

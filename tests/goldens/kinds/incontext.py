@@ -15,14 +15,14 @@ from PIL import Image
 
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.datamodules.indexes.views import ViewIndex, view_photo
-from fsbench.episodes.episode import Episode
-from fsbench.episodes.task import EpisodeTask
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.incontext import OwnEpisodes

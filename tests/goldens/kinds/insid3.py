@@ -9,7 +9,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from fsbench.backbones.vit import patch_maps, scaled_coordinates
 from fsbench.data.batch import normalise
 from fsbench.methods.insid3 import (
     Steps,
@@ -24,7 +23,8 @@ from fsbench.methods.insid3 import (
     unit,
     upsample,
 )
-from fsbench.ops.average_linkage import linkage_by_rounds, linkage_by_tree
+from fsbench.networks.backbones.vit import patch_maps, scaled_coordinates
+from fsbench.networks.ops.average_linkage import linkage_by_rounds, linkage_by_tree
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Result, Results, absolute, relative
 from tests.goldens.networks import small_dinov3
 

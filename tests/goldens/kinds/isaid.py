@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from fsbench.data.dataset import VOID
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
-from fsbench.episodes.episode import Episode
 from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.isaid import sdm_episodes
 from fsbench.protocols.pfenet import pfenet_episode

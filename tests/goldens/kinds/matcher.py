@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.backbones.sam import MaskThresholds, Prompts, good_masks, point_grid, without_overlap
-from fsbench.backbones.vit import patch_maps
 from fsbench.data.batch import normalise
 from fsbench.methods.matcher.matching import cost_of, match_cells, matched_points, reference_foreground
 from fsbench.methods.matcher.prediction import Draws, EncodedImage, Prompting, segment, unit_tokens
 from fsbench.methods.matcher.prompts import cluster_points, sample_points
 from fsbench.methods.matcher.scores import MaskScores, Merging, choose_masks, score_masks
+from fsbench.networks.backbones.sam import MaskThresholds, Prompts, good_masks, point_grid, without_overlap
+from fsbench.networks.backbones.vit import patch_maps
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Result, Results, absolute, few
 from tests.goldens.kinds.persam import STATED, chw, rel, tiny_sam
 from tests.goldens.networks import small_dinov2

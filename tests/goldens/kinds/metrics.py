@@ -4,8 +4,8 @@ measures (dcama.md §12)."""
 import numpy as np
 import torch.nn.functional as F
 
-from fsbench.metrics.confusion import fb_iou, mean_iou
-from fsbench.metrics.regions import region_measures
+from fsbench.scores.confusion import fb_iou, mean_iou
+from fsbench.scores.regions import region_measures
 from tests.goldens.harness import Case, Kind, Results, Tolerance, absolute
 from tests.goldens.meters import background_foreground, by_class, counts_of, scores, truth_of
 

@@ -5,15 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsbench.backbones.hub_networks import new_network
-from fsbench.backbones.sam import (
-    Preparation,
-    PromptableNetwork,
-    Prompts,
-    SamNet,
-    names_of_transformers,
-    sam_settings,
-)
 from fsbench.methods.persam import (
     decode_guided,
     locate,
@@ -26,7 +17,16 @@ from fsbench.methods.persam import (
     selected_cells,
     tune_weights,
 )
-from fsbench.weights.table import WeightFile
+from fsbench.networks.backbones.hub_networks import new_network
+from fsbench.networks.backbones.sam import (
+    Preparation,
+    PromptableNetwork,
+    Prompts,
+    SamNet,
+    names_of_transformers,
+    sam_settings,
+)
+from fsbench.networks.weights.table import WeightFile
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Tolerance, absolute, few, relative, stated
 
 

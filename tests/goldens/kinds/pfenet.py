@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from fsbench.backbones.base import BackboneConfig
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.masked_comparison import masked_layer4
 from fsbench.methods.modules.poly_rate import tenfold_sgd
 from fsbench.methods.modules.pspnet import Features, Trunk
 from fsbench.methods.pfenet import MODULES, PFENet, PFENetHead
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.padded import evaluated_episodes
 from tests.goldens.harness import Case, Kind, Results, Same
 from tests.goldens.networks import (

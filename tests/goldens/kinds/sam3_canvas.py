@@ -10,19 +10,9 @@ from unittest import mock
 import numpy as np
 import torch
 
-from fsbench.backbones.sam3 import (
-    SAM3S,
-    Concept,
-    Detections,
-    FrozenSam3,
-    Sam3Net,
-    Sam3NetConfig,
-    detections,
-    sam3_settings,
-)
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.coco.fss_sam3 import AnnotatedObject, AnnotatedObjects, load_objects
-from fsbench.episodes.episode import Episode
 from fsbench.methods.sam3_canvas import (
     Slot,
     canvas_box,
@@ -34,9 +24,19 @@ from fsbench.methods.sam3_canvas import (
     one_shot_slots,
     score_map,
 )
-from fsbench.metrics.answers import SegmentationAnswer, count_answer
+from fsbench.networks.backbones.sam3 import (
+    SAM3S,
+    Concept,
+    Detections,
+    FrozenSam3,
+    Sam3Net,
+    Sam3NetConfig,
+    detections,
+    sam3_settings,
+)
+from fsbench.networks.weights.table import WeightFile
 from fsbench.protocols.fss_sam3 import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
-from fsbench.weights.table import WeightFile
+from fsbench.scores.answers import SegmentationAnswer, count_answer
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, few, relative
 from tests.goldens.meters import protocol_statistics
 

@@ -6,8 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsbench.backbones.sam import HIERA, hiera_settings
-from fsbench.backbones.sam2_video import (
+from fsbench.data.support_annotation import LARGE, SMALL, AnnotationStreams, points, scribble
+from fsbench.methods.sansa.adapters import Adapter, Adapters, adapter_shapes
+from fsbench.methods.sansa.losses import official_order, official_steps, video_losses
+from fsbench.methods.sansa.prompts import Kind as PromptKind
+from fsbench.methods.sansa.prompts import in_square, pixel_points, prompt_mask, prompt_points
+from fsbench.methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
+from fsbench.methods.sansa.released import AdapterFile
+from fsbench.methods.sansa.sansa import adamw_with_cosine
+from fsbench.networks.backbones.sam import HIERA, hiera_settings
+from fsbench.networks.backbones.sam2_video import (
     EncodedFrames,
     PointPrompts,
     Sam2VideoNet,
@@ -19,15 +27,7 @@ from fsbench.backbones.sam2_video import (
     sam2_video_settings,
     set_memory_dropout,
 )
-from fsbench.data.support_annotation import LARGE, SMALL, AnnotationStreams, points, scribble
-from fsbench.methods.sansa.adapters import Adapter, Adapters, adapter_shapes
-from fsbench.methods.sansa.losses import official_order, official_steps, video_losses
-from fsbench.methods.sansa.prompts import Kind as PromptKind
-from fsbench.methods.sansa.prompts import in_square, pixel_points, prompt_mask, prompt_points
-from fsbench.methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
-from fsbench.methods.sansa.released import AdapterFile
-from fsbench.methods.sansa.sansa import adamw_with_cosine
-from fsbench.weights.table import WeightFile
+from fsbench.networks.weights.table import WeightFile
 from tests.goldens.harness import (
     Case,
     Clear,

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsbench.backbones.hub_networks import new_network
-from fsbench.backbones.seggpt import paint, seggpt_net, seggpt_to_transformers_names
 from fsbench.data.batch import normalise
 from fsbench.data.label_maps import resize_labels_pil
 from fsbench.data.transforms import resize_image_bicubic
 from fsbench.methods.seggpt import WHITE, at_size, colours, nearest_colour, paint_mask, palette
-from fsbench.weights.table import WeightFile
+from fsbench.networks.backbones.hub_networks import new_network
+from fsbench.networks.backbones.seggpt import paint, seggpt_net, seggpt_to_transformers_names
+from fsbench.networks.weights.table import WeightFile
 from tests.goldens.harness import Case, Kind, Results, absolute, few, relative
 
 THRESHOLD = 128

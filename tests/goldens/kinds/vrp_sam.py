@@ -13,11 +13,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from fsbench.backbones.hub_networks import new_network
-from fsbench.backbones.sam import PromptableNetwork, SamNet, sam_settings
-from fsbench.backbones.sine_code import sine_code
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
+from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.support_annotation import (
     LARGE,
@@ -30,7 +28,6 @@ from fsbench.data.support_annotation import (
     scribble,
 )
 from fsbench.data.transforms import resize_image
-from fsbench.episodes.episode import Episode
 from fsbench.methods.modules.pspnet import BLOCKS, Features, Trunk
 from fsbench.methods.vrp_sam.encoder import (
     Encoded,
@@ -43,9 +40,12 @@ from fsbench.methods.vrp_sam.encoder import (
 from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
 from fsbench.methods.vrp_sam.networks import FIRST_DILATIONS, sam_square
 from fsbench.methods.vrp_sam.vrp_sam import enlarged, joined, labels
+from fsbench.networks.backbones.hub_networks import new_network
+from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, sam_settings
+from fsbench.networks.backbones.sine_code import sine_code
+from fsbench.networks.weights.table import WeightFile
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.vrp_draws import SEED, Division, EpisodeStreams, training_epoch, validation_episodes
-from fsbench.weights.table import WeightFile
 from tests.goldens.harness import (
     EXACT,
     Case,

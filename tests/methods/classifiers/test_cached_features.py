@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig, FrozenBackbone
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.methods.emat import EMAT
 from fsbench.methods.prototype import Prototype
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
 from tests.data_modules import episodic
 
 SIZE = 64

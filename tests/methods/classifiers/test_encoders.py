@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.encoder import ENCODERS, Encoder, build_encoder_network
+from fsbench.base.errors import CheckpointError
 from fsbench.core.classifier import Classifier
-from fsbench.errors import CheckpointError
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.encoder import ENCODERS, Encoder, build_encoder_network
 
 
 def test_trained_parameters(experiment):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from fsbench.errors import SettingsError
-from fsbench.explain.capabilities import HasTunedAttention
+from fsbench.base.errors import SettingsError
 from fsbench.methods.classifiers.attention_maps import attention_and_gradient
 from fsbench.methods.classifiers.fort import principal_component, roll_out, weighted_focus
+from fsbench.pages.explain.capabilities import HasTunedAttention
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes
 
 

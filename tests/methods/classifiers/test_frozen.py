@@ -12,16 +12,16 @@ from PIL import Image
 from sklearn.neighbors import NearestCentroid
 from torchvision.transforms import functional as TF
 
-from fsbench.backbones.encoder import Encoder
-from fsbench.backbones.feature_store import FeatureStore
-from fsbench.backbones.timm_networks import VisionTransformer
-from fsbench.backbones.vit import DEMO_VIT, DEMO_WEIGHTS
-from fsbench.backbones.weight_files import read_weights
-from fsbench.engine.run import run
-from fsbench.errors import DataError
-from fsbench.metrics.classification import mean_interval
+from fsbench.base.errors import DataError
+from fsbench.networks.backbones.encoder import Encoder
+from fsbench.networks.backbones.feature_store import FeatureStore
+from fsbench.networks.backbones.timm_networks import VisionTransformer
+from fsbench.networks.backbones.vit import DEMO_VIT, DEMO_WEIGHTS
+from fsbench.networks.backbones.weight_files import read_weights
 from fsbench.records.record import read_record
-from fsbench.tables.table import build_blocks
+from fsbench.results.tables.table import build_blocks
+from fsbench.runner.engine.run import run
+from fsbench.scores.classification import mean_interval
 from tests.methods.classifiers.first_episodes import SMALL
 from tests.photos import draw_photos
 

@@ -1,7 +1,7 @@
 """Remarks on hyper-parameters that are other than the published, or were never published."""
 
-from fsbench.config.registry import config_files
 from fsbench.methods.classifiers.published_settings import tuning_notes
+from fsbench.runner.config.registry import config_files
 
 
 def test_remarks_on_hyper_parameters():

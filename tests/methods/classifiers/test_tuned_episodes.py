@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from fsbench.engine.run import run
 from fsbench.methods.classifiers.fine_tuned import FineTuned
+from fsbench.runner.engine.run import run
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes
 
 TUNED = ("fort_lora", pytest.param("ft", marks=pytest.mark.slow(4)), pytest.param("vpt", marks=pytest.mark.slow(3)))

@@ -11,7 +11,7 @@ from fsbench.methods.dcama.attention import MaskAttention, Positions, balanced_s
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.dcama.head import DCAMAHead
 from fsbench.methods.dcama.options import HeadOptions
-from fsbench.ops import mask_value_attention
+from fsbench.networks.ops import mask_value_attention
 from tests.methods.small import pyramid as small_pyramid
 
 pytestmark = pytest.mark.usefixtures("pyramids")

@@ -2,8 +2,8 @@
 
 import torch
 
-from fsbench.backbones.base import BackboneConfig
 from fsbench.methods.hmnet.hmnet import HMNet
+from fsbench.networks.backbones.base import BackboneConfig
 
 SMALL = dict(width=8, feature_side=8, blocks=2, states=2)
 

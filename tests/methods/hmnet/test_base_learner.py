@@ -8,20 +8,20 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import SettingsError
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import whole_image
 from fsbench.data.batch import collate
 from fsbench.data.step_division import StepDivision
 from fsbench.datamodules.loading.distributed import TrainingBatches
-from fsbench.engine.callbacks import EpisodicValidation
-from fsbench.engine.withheld_validation import withhold_validation
-from fsbench.errors import SettingsError
 from fsbench.methods.hmnet.base_learner import BaseLearner
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.pspnet import PSPNet
+from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.whole_images import WholeImages, image_truth
+from fsbench.runner.engine.callbacks import EpisodicValidation
+from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.methods.hmnet.small import SMALL
 from tests.methods.small import data, episode, fit
 

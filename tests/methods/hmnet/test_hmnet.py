@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsbench.errors import SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.methods.modules.maps import resize
 from tests.methods.hmnet.small import on_pspnet, on_vit
 from tests.methods.small import data, episode

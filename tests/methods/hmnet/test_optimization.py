@@ -5,9 +5,9 @@ import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from fsbench.backbones.base import BackboneConfig
-from fsbench.backbones.weight_files import state_digest
 from fsbench.methods.hmnet.hmnet import HMNet
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.weight_files import state_digest
 from tests.methods.hmnet.small import SMALL, on_pspnet, on_vit
 from tests.methods.small import data, fit, without_dropout
 

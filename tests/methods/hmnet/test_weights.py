@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from fsbench.backbones.base import BackboneConfig
+from fsbench.base.errors import CheckpointError
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.engine.checkpoint import TRAINED_WITH, convert, load_checkpoint
-from fsbench.errors import CheckpointError
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import from_imagenet, to_hmnet_names
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.engine.checkpoint import TRAINED_WITH, convert, load_checkpoint
 from tests.methods.hmnet.small import SMALL, on_pspnet
 from tests.methods.small import data, episode
 

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from fsbench.methods.emat import emat_learner
 from fsbench.methods.modules import blockwise, halved_correlation
 from fsbench.methods.modules import correlation as module
-from fsbench.ops import masked_attention
+from fsbench.networks.ops import masked_attention
 from tests.methods.modules.learners import LEARNERS
 
 CHANNELS, SIDE, POSITIONS, SAMPLES = 24, 12, 49, 4

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from fsbench.backbones.pyramid_networks import build_pyramid_network
-from fsbench.backbones.weight_files import state_digest
+from fsbench.base.errors import CheckpointError
 from fsbench.core.evaluation import evaluate_batch
-from fsbench.engine.checkpoint import convert, load_checkpoint
-from fsbench.errors import CheckpointError
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.emat import EMAT
 from fsbench.methods.hsnet import HSNet, HyperpixelLearner
+from fsbench.networks.backbones.pyramid_networks import build_pyramid_network
+from fsbench.networks.backbones.weight_files import state_digest
+from fsbench.runner.engine.checkpoint import convert, load_checkpoint
 from tests.methods.small import PYRAMID, pyramid, vit
 
 pytestmark = pytest.mark.usefixtures("tiny", "pyramids")

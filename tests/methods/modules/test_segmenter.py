@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from fsbench.base.tensor_cache import FeatureCache
 from fsbench.core.data_options import Loading
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import LoadingConfig, load_episode
+from fsbench.data.episodes.evaluation_order import supports_of
 from fsbench.datamodules.loading import distributed
-from fsbench.episodes.evaluation_order import supports_of
 from fsbench.methods.cst import CST, cst_learner
 from fsbench.methods.emat import EMAT, emat_learner
 from fsbench.methods.modules.correlation import kept_tokens
 from fsbench.methods.prototype import Prototype
-from fsbench.tensor_cache import FeatureCache
-from tests.fsbench.episodes.test_evaluation_order import encoded_twice
+from tests.fsbench.data.episodes.test_evaluation_order import encoded_twice
 from tests.methods.small import vit
 
 pytestmark = pytest.mark.usefixtures("tiny")

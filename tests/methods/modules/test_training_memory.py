@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from fsbench.methods.emat import emat_learner
 from fsbench.methods.modules import halved_correlation
-from fsbench.ops import masked_attention
+from fsbench.networks.ops import masked_attention
 from tests.methods.modules.learners import LEARNERS
 
 SIDES = {"emat": 8, "emat_seg": 8, "cst": 6}

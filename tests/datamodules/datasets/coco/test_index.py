@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.rle import decode_rle
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, MIN_PIXELS, Coco
 from fsbench.datamodules.lists.official import read_official
-from fsbench.episodes.settings import SIZE_BINS
-from fsbench.errors import DataError
 from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import save_coco
 

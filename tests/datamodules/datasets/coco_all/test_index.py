@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.lists.official import read_official
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.registry import load_protocol
 from tests.data_modules import episodic

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.protocols.drawn_domains import ARCHIVES, draw_isic, draw_suim, prepare_drawn
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_image
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe
 from fsbench.datamodules.datasets.deepglobe.crops import crops
@@ -25,8 +27,6 @@ from fsbench.datamodules.datasets.lung import Lung
 from fsbench.datamodules.datasets.lung_all import LungAll
 from fsbench.datamodules.datasets.suim import Suim
 from fsbench.datamodules.datasets.suim.prepare import class_masks
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.segmentation import load_segmentation
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets.demo import DemoImages, classification
 from fsbench.datamodules.datasets.demo.classes import object_class
-from fsbench.errors import DataError
 from tests.datamodules.datasets.labelled_images import save
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets import demo
 from fsbench.datamodules.datasets.demo import dataset
 from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES
-from fsbench.errors import DataError
 from fsbench.protocols.lists import pair_list
 
 TRAIN, VAL = 14, 10

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid, Isaid512
-from fsbench.episodes.task import EpisodeTask
-from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.registry import load_protocol
 from tests.datamodules.builders import blocks, save_labels, save_photo

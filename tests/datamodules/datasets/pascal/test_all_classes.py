@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.protocols.drawn_domains import draw_isic, draw_pascal
+from fsbench.base.errors import SettingsError
 from fsbench.datamodules.datasets.isic import Isic
 from fsbench.datamodules.datasets.isic.prepare import prepare
 from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.prepare.job import Job
-from fsbench.engine.checkpoint import TRAINED_ON
-from fsbench.errors import SettingsError
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.segmentation import load_segmentation
+from fsbench.runner.engine.checkpoint import TRAINED_ON
 from tests.data_modules import episodic
 
 

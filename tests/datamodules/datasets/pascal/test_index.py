@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import pairs_sha256
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.datamodules.datasets.pascal.index import CLASS_NAMES, Pascal
 from fsbench.datamodules.datasets.pascal.lists import noise_table, set_samples
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.official import checksums
-from fsbench.episodes.settings import SIZE_BINS
-from fsbench.errors import DataError, SettingsError
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pfenet import image_list
 from tests.datamodules.builders import blocks, save_names, save_pairs

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.io
 
+from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_label_map
 from fsbench.datamodules.datasets.pascal.sbd import convert, read_segmentation
-from fsbench.errors import DataError
 from tests.datamodules.prepare.archives import save_mat
 
 

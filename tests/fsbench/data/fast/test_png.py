@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsbench.base.errors import DataError
 from fsbench.data.fast.png import decode_indices
 from fsbench.data.fast.scratch import Scratch
 from fsbench.data.image_io import read_label_map, read_pixels
-from fsbench.errors import DataError
 from tests.png_file import png_file
 
 LABELS = np.random.RandomState(0).randint(0, 21, (13, 29)).astype(np.uint8)

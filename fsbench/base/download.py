@@ -1,0 +1,239 @@
+"""Download one file over HTTP: resume where it broke off, retry, and use it only when its checksum is right."""
+
+import hashlib
+import http.client
+import re
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import open_file
+from fsbench.base.progress import hides_bar
+
+CHUNK = 1 << 20
+"""Bytes read at a time."""
+_BUSY = {408, 425, 429}
+"""HTTP status codes, besides 5xx, after which another attempt may succeed."""
+
+
+class Expectation(Protocol):
+    """A judgement of a downloaded file."""
+
+    def problem(self, path: Path) -> str:
+        """Return in words how the file `path` differs from the one that was published; empty where it does not."""
+        ...
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A published checksum: its kind and hexadecimal value, or the published beginning of it."""
+
+    kind: Literal["md5", "sha256"]
+    value: str
+
+    def compute(self, path: Path) -> str:
+        """Return the checksum of the same kind of the file `path`; shows progress for large files."""
+        digest = hashlib.new(self.kind)
+        size = path.stat().st_size
+        with open_file(path, "archive") as file, _bar(size, 0, f"Checking {path.name}") as bar:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                bar.update(len(chunk))
+        return digest.hexdigest()
+
+    def problem(self, path: Path) -> str:
+        """Return in words how the checksum of `path` differs; empty where it does not."""
+        checksum = self.compute(path)
+        more = "…" if len(self.value) < len(checksum) else ""
+        return "" if checksum.startswith(self.value) else f"{self.kind} {checksum}; expected {self.value}{more}"
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Waiting times and attempts of a download.
+
+    Attributes:
+        timeout: seconds to wait for one answer.
+        retries: attempts after the first one that gain no byte before the download fails.
+        backoff: seconds before the second attempt; doubles with every fruitless one.
+    """
+
+    timeout: float = 30.0
+    retries: int = 5
+    backoff: float = 1.0
+
+
+class _BrokenOff(Exception):
+    """A failed attempt after which another one may succeed."""
+
+
+def _has_host(url: str) -> bool:
+    """Return True if `url` can be parsed and names a host."""
+    try:
+        return bool(urllib.parse.urlsplit(url).netloc)
+    except ValueError:
+        return False
+
+
+def download(
+    url: str, path: Path, expected: Expectation | None = None, retry: RetryPolicy | None = None, instead: str = ""
+) -> None:
+    """Download `url` to `path` by way of `<path>.part`, which a later call resumes.
+
+    Args:
+        url: an http or https address.
+        path: target file; its folder is created.
+        expected: tells whether the bytes are those that were published, such as a `Digest`; None takes any.
+        retry: waiting times and attempts.
+        instead: other ways to get the file, which end the messages: "put it there by hand (--from DIR)".
+
+    Raises:
+        SettingsError: the address is of another kind than http(s).
+        DataError: refused, not found, no answer in time, no space, or other bytes than expected; those are kept as
+            `<path>.bad` and never used.
+    """
+    retry = retry or RetryPolicy()
+    if not url.startswith(("http://", "https://")) or not _has_host(url):
+        raise SettingsError(f"cannot download from {url}; expected an address that begins with http:// or https://")
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fruitless, resumed = 0, _size(part) > 0
+    while True:
+        before = _size(part)
+        try:
+            _fetch(url, part, retry.timeout, instead)
+        except _BrokenOff as error:
+            fruitless = 0 if _size(part) > before else fruitless + 1
+            resumed = True
+            if fruitless > retry.retries:
+                kept = f" ({_size(part)} bytes are kept in {part.name})" if part.exists() else ""
+                times = f"{fruitless} time{'s' * (fruitless > 1)}"
+                raise DataError(
+                    f"cannot download {url}: {error}, {times}{kept}; expected the file; run the same command again "
+                    f"later{_or(instead)}"
+                ) from error
+            time.sleep(retry.backoff * 2 ** max(0, fruitless - 1))
+            continue
+        problem = expected.problem(part) if expected else ""
+        if not problem:
+            part.replace(path)
+            return
+        if resumed:  # the part kept before may be of another file: download it once more as a whole
+            part.unlink()
+            resumed = False
+            continue
+        bad = path.with_name(f"{path.name}.bad")
+        part.replace(bad)
+        raise DataError(
+            f"{url} gave other bytes: {problem}; they are kept as {bad} and not used; try again later{_or(instead)}"
+        )
+
+
+def require_space(folder: Path, needed: int, instead: str = "") -> None:
+    """Raise DataError, which ends with `instead`, unless the disk of `folder` has `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{folder} has {free / 1e9:.1f} GB of space left; expected {needed / 1e9:.1f} GB; make space{_or(instead)}"
+        )
+
+
+def _or(instead: str) -> str:
+    """Return the end of a message that names other ways, empty for none."""
+    return f", or {instead}" if instead else ""
+
+
+def _fetch(url: str, part: Path, timeout: float, instead: str) -> None:
+    """Append the missing bytes to `part`, or write it anew where the server does not send ranges.
+
+    Raises _BrokenOff where another attempt may succeed, DataError otherwise.
+    """
+    offset = _size(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "fsbench", "Accept-Encoding": "identity"})
+    if offset:
+        request.add_header("Range", f"bytes={offset}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            _handle_http_error(url, error, part, offset, instead)
+        return
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOff(_reason(error, timeout)) from error
+    with response:
+        if response.status != 206 or not _starts_at(response.headers.get("Content-Range", ""), offset):
+            if response.status == 206:
+                part.unlink()
+                raise _BrokenOff("the server sent another part than asked for")
+            offset = 0
+        length = response.headers.get("Content-Length")
+        total = offset + int(length) if length and length.isdigit() else None
+        require_space(part.parent, (total or 0) - offset, instead)
+        try:
+            with part.open("ab" if offset else "wb") as file, _bar(total, offset, part.stem) as bar:
+                while chunk := _read(response, timeout):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+        except OSError as error:
+            raise DataError(
+                f"cannot write {part} ({error.strerror}); make space and run the same command again"
+            ) from error
+    if total is not None and _size(part) < total:
+        raise _BrokenOff(f"the connection ended after {_size(part)} of {total} bytes")
+
+
+def _handle_http_error(url: str, error: urllib.error.HTTPError, part: Path, offset: int, instead: str) -> None:
+    """Return if the error says that `part` is complete already; raise _BrokenOff or DataError otherwise."""
+    if error.code == 416 and offset:
+        if error.headers.get("Content-Range", "") == f"bytes */{offset}":
+            return
+        part.unlink()
+        raise _BrokenOff("the server has less than was fetched before")
+    if error.code in _BUSY or error.code >= 500:
+        raise _BrokenOff(f"HTTP {error.code} {error.reason}")
+    raise DataError(
+        f"{url} was refused: HTTP {error.code} {error.reason}; expected the file; try again later{_or(instead)}"
+    )
+
+
+def _read(response: http.client.HTTPResponse, timeout: float) -> bytes:
+    """Read the next bytes of an answer; _BrokenOff where the connection fails."""
+    try:
+        return response.read(CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOff(_reason(error, timeout)) from error
+
+
+def _reason(error: BaseException, timeout: float) -> str:
+    """Return in words why a connection failed."""
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, BaseException):
+        error = reason
+    if isinstance(error, TimeoutError):
+        return f"no answer in {timeout:g} s"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _starts_at(content_range: str, offset: int) -> bool:
+    """Return True if the header Content-Range says that the answer begins at byte `offset`."""
+    match = re.match(r"bytes (\d+)-", content_range)
+    return match is not None and int(match[1]) == offset
+
+
+def _bar(total: int | None, initial: int, description: str) -> Any:
+    """Return a progress bar in bytes; silent off a terminal and for files below 10 MiB."""
+    from tqdm import tqdm  # spares commands that draw no progress its import
+
+    silent = True if total is not None and total < 10 * CHUNK else hides_bar()
+    return tqdm(total=total, initial=initial, desc=description, unit="B", unit_scale=True, disable=silent)
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of the file `path`, 0 where it is absent."""
+    return path.stat().st_size if path.is_file() else 0

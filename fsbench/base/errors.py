@@ -1,0 +1,256 @@
+"""One family of errors for everything a user can get wrong.
+
+The first line of a message says what was found, what was expected, and what to do; further lines may say how. The
+command line prints it without a traceback (unless `--debug`) and exits with status 2. Errors that nobody foresaw are
+put into words here as well (`describe`).
+"""
+
+import difflib
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.progress import shows_bar
+from fsbench.base.terminal import one_line, print_block, print_error, print_line
+
+EXTRAS = {
+    "run": (
+        "cv2", "einops", "jsonargparse", "lightning", "safetensors", "scipy", "sklearn", "timm", "torch",
+        "torchmetrics", "torchvision",
+    ),
+    "plots": ("matplotlib",),
+    "explain": ("skimage",),
+    "lora": ("peft",),
+    "wandb": ("wandb",),
+    "slurm": ("submitit",),
+    "demo": ("starlette", "uvicorn", "pillow_heif"),
+}  # fmt: skip
+"""Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
+
+GOES_ON = "the same command goes on from here"
+"""Words of stopped commands that have lost nothing."""
+
+
+class FsbenchError(Exception):
+    """Something about the input, the files or the settings is wrong; the message is meant for the user.
+
+    Args:
+        message: one line: what was found, what was expected, what to do. Line ends of a name in it are escaped.
+        *further: lines that say how, each shown on a line of its own. They may also be in the message, each after a
+            line end and two spaces.
+
+    Attributes:
+        is_told: another process says it, so that nothing is to be added on the screen.
+    """
+
+    is_told = False
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+
+class DataError(FsbenchError):
+    """An image, mask, annotation or list file cannot be used."""
+
+
+class SettingsError(FsbenchError):
+    """An argument or configuration value is unknown or does not fit the others."""
+
+
+class CheckpointError(FsbenchError):
+    """A checkpoint or weight file does not fit the model."""
+
+
+class RecordError(FsbenchError):
+    """A run's record is missing, incomplete or was changed.
+
+    Attributes:
+        folder: of the run that is at fault, where it is one of several.
+    """
+
+    folder: Path | None = None
+
+
+class NumericsError(FsbenchError):
+    """A computation met numbers it cannot work with, or did not converge."""
+
+
+class TruthError(FsbenchError):
+    """A method asked for the truth of an episode that it predicts."""
+
+
+class RunError(FsbenchError):
+    """A process of a run ended before the run did."""
+
+
+class SeveralErrors(FsbenchError):
+    """Several things are wrong at once; each has a message of its own.
+
+    Attributes:
+        errors: two or more, in the order in which they are shown.
+    """
+
+    def __init__(self, errors: Sequence[FsbenchError]):
+        super().__init__(*(argument for error in errors for argument in error.args))
+        self.errors = tuple(errors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errors,)
+
+
+def raise_all(errors: Sequence[FsbenchError]) -> None:
+    """Raise the error, or all of them as one; nothing where there is none."""
+    if errors:
+        raise errors[0] if len(errors) == 1 else SeveralErrors(errors)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" with the name of `known` that is nearest to `word`; empty where none is near."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def known_names(word: str, known: Iterable[str], where: str = "") -> str:
+    """Return the end of a message about an unknown name: the nearest one, all, and `where` they are shown."""
+    names = list(known)
+    hint = did_you_mean(word, names)
+    return f"{hint} There are: {', '.join(names)}{where}" if hint else f"; there are: {', '.join(names)}{where}"
+
+
+def user_message(error: BaseException) -> str:
+    """The message of `error`, escaped, without the traceback that a data loader's worker wrapped around it.
+
+    Where a worker that is gone led to it, that is told instead: torch says so wherever the process is at that moment,
+    such as in the middle of a file that then seems damaged.
+    """
+    if lost := _lost_worker(list(_causes(error))):
+        return one_line(lost)
+    text = str(error)
+    if text.startswith("Caught "):  # torch's loader quotes the worker's traceback; the last entry is ours
+        return one_line(re.split(rf"\n[\w.]*{type(error).__name__}: ", text)[-1].strip())
+    lines = error.args if isinstance(error, FsbenchError) else (text,)
+    return "\n  ".join(one_line(part.rstrip()).removeprefix("  ") for line in lines for part in str(line).split("\n  "))
+
+
+def say_left_out(refused: Sequence[str]) -> int:
+    """Say which runs are not in what was printed, a message each; the exit status."""
+    for message in refused:
+        print_error(f"left out: {message}")
+    return 1 if refused else 0
+
+
+def exit_status(work: Callable[[], int], debug: bool, below_bar: bool = False, resumes: bool = False) -> int:
+    """Do the work of a command, print why it failed in one line, and return its exit status.
+
+    Args:
+        work: returns the status of a work that ended: 0, or 1 where some of it failed.
+        debug: whether to raise the error instead.
+        below_bar: whether a bar of progress may stand where the line begins.
+        resumes: whether the same command goes on where this one was interrupted.
+
+    Returns:
+        The status: that of `work`, 2 (it could not be done) or 130 (interrupted).
+    """
+    try:
+        return work()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, FsbenchError) and error.is_told:
+            return 2
+        if below_bar and shows_bar():
+            print_line(file=sys.stderr)
+        if isinstance(error, FsbenchError):
+            for single in error.errors if isinstance(error, SeveralErrors) else (error,):
+                print_block(f"fsbench: error: {user_message(single)}", sys.stderr)
+        elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            print_error(f"a path is too long, expected a shorter one: {one_line(str(error.filename), 120)}")
+        else:
+            where = "; ".join(getattr(error, "__notes__", ())) or "FSBENCH_TRACEBACK=1 shows where"
+            print_error(missing_package(error) or f"{describe(error)} ({where})")
+        return 2
+    except KeyboardInterrupt:
+        print_line(file=sys.stderr)
+        print_line(f"fsbench: stopped{f'; {GOES_ON}' * resumes}", sys.stderr)
+        return 130
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Error numbers of a disk, a quota or a file that is full."""
+
+_LOST_WORKER = r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.+)"
+"""Torch's sentence about a worker that is gone; it names the signal where torch noticed the end by itself."""
+
+_MAKE_ROOM = f"make room or choose another folder; {GOES_ON}"
+
+
+def describe(error: BaseException) -> str:
+    """Put an error that is none of ours into one line, its cause first.
+
+    A full disk is found behind the errors that it led to; so is the end of a data loader's worker.
+    """
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            return f"{_os_error(cause)}; {_MAKE_ROOM}"
+        told = re.search("No space left on device|Disk quota exceeded|File too large", str(cause))
+        if told:  # by a library that has errors of its own
+            return f"{told[0]}; {_MAKE_ROOM}"
+    if missing := missing_package(error):
+        return missing
+    if lost := _lost_worker(chain):
+        return lost
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "OutOfMemory" in type(error).__name__:
+        return f"out of memory ({_first_line(error)}); smaller images, batches or fewer workers need less"
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply; expected a file that was written by hand or by fsbench"
+    if isinstance(error, OSError) and error.strerror:
+        return _os_error(error)
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def missing_package(error: BaseException) -> str:
+    """Return the line about a package of an extra that is not installed, which led to `error`; "" if there is none."""
+    for cause in _causes(error):
+        package = (
+            (getattr(cause, "name", None) or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
+        )
+        for extra, packages in EXTRAS.items():
+            if package in packages:
+                return f"this needs {package}, which is not installed; get it with: pip install 'fsbench[{extra}]'"
+    return ""
+
+
+def _lost_worker(chain: Sequence[BaseException]) -> str:
+    """Return the line about a lost worker of a data loader, if one of the errors is torch's about that; else ""."""
+    lost = [found for cause in chain if (found := re.search(_LOST_WORKER, str(cause)))]
+    if not lost:
+        return ""
+    told = next((found for found in lost if "signal" in found[2]), lost[0])
+    how = told[2].rstrip(". ").replace("is killed by signal: ", "was killed by the signal ")
+    return f"a data loader's process (pid {told[1]}) {how}; out of memory? take fewer data.workers; {GOES_ON}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _os_error(error: OSError) -> str:
+    place = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    return f"{error.strerror}{place}"
+
+
+def _first_line(error: BaseException) -> str:
+    """The line of a message that says most: of a worker's quoted traceback the last, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    return lines[-1] if lines[0].startswith("Caught ") else lines[0]

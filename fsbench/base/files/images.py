@@ -1,0 +1,97 @@
+"""Image files: known formats alone, of bounded size, through the door for all files."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image, UnidentifiedImageError
+
+from fsbench.base.files.opening import open_file
+from fsbench.base.files.silence import standard_error_discarded
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""Formats as PIL names them; others, of which some run programs (EPS) or fetch files, are not tried."""
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Main brands of HEIC and HEIF images, which stand behind the word "ftyp" at the start of a file."""
+
+IMAGE_PIXELS = 178_956_970
+"""Most pixels of an image; PIL's own limit."""
+MASK_PIXELS = 100_000_000
+"""Most pixels of a label map or mask: reading one takes some bytes for each."""
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # too many pixels are an error here
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged entries that do not matter; what matters is an error
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints its errors, which are raised as well
+
+
+@contextmanager
+def open_image(source: Path | bytes, kind: str = "image") -> Iterator[Image.Image]:
+    """Open an image file, or the content of one, without decoding its pixels; closed at the end of the block.
+
+    Args:
+        source: the file or its content.
+        kind: "image" or "label map", which has fewer pixels at most.
+
+    Raises:
+        OSError: as `open_file`, or the file is no image of a known format, or a HEIC image without pillow-heif.
+        ValueError: it has too many pixels.
+    """
+    with ExitStack() as stack:
+        file = BytesIO(source) if isinstance(source, bytes) else stack.enter_context(open_file(source, kind))
+        formats = (_heif_format(),) if _is_heif(file) else FORMATS
+        try:
+            image = stack.enter_context(Image.open(file, formats=formats))
+        except UnidentifiedImageError:
+            raise OSError("cannot identify image file: it is of none of the known formats") from None
+        except Image.DecompressionBombError:
+            raise ValueError(_too_large(IMAGE_PIXELS)) from None
+        check_pixels(*image.size, kind)
+        if image.format == "TIFF":
+            image.load = _silently(image.load)  # type: ignore[method-assign]
+        yield image
+
+
+def _is_heif(file: IO[bytes]) -> bool:
+    """Return whether a file, whose position is at its start before and after, begins as HEIC and HEIF images do."""
+    start = file.read(12)
+    file.seek(0)
+    return start[4:8] == b"ftyp" and start[8:] in _HEIF_BRANDS
+
+
+def _heif_format() -> str:
+    """Make PIL read HEIC images and return its name of their format; OSError where the package for it is missing.
+
+    PIL then gives such an image upright: the decoder has applied its orientation already.
+    """
+    try:
+        from pillow_heif import register_heif_opener  # optional, and heavy: it brings a video decoder
+    except ImportError:
+        raise OSError("it is a HEIC image, which needs pillow-heif; pip install 'fsbench[demo]'") from None
+    register_heif_opener(thumbnails=False)
+    return "HEIF"
+
+
+def _silently(load: Callable[[], Any]) -> Callable[[], Any]:
+    """Return `load` without the words of libtiff, which writes about damaged files to the standard error."""
+
+    def silent_load() -> Any:
+        with standard_error_discarded():
+            return load()
+
+    return silent_load
+
+
+def check_pixels(width: int, height: int, kind: str = "image") -> None:
+    """Raise ValueError where an image has more pixels than its kind may have."""
+    most = IMAGE_PIXELS if kind == "image" else MASK_PIXELS
+    if width * height > most:
+        raise ValueError(f"it has {width}x{height} pixels; {_too_large(most)}")
+
+
+def _too_large(most: int) -> str:
+    return f"expected at most {most / 1e6:.0f} megapixels; make it smaller"

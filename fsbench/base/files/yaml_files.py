@@ -1,0 +1,133 @@
+"""YAML files: read without repeated keys and with few aliases, validated against a schema."""
+
+import dataclasses
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files.opening import is_text, read_text
+from fsbench.base.files.validation import first_problem
+
+DEPTH = 50
+"""Levels that lists and mappings may be nested to."""
+NODES = 100_000
+"""Values that a file may have, with aliases written out."""
+
+
+@cache
+def _loader() -> Any:
+    """Return PyYAML's safe loader, which also refuses repeated keys, deep nesting and aliases that
+    stand for too much."""
+    import yaml  # spared until it is needed
+
+    class Loader(yaml.SafeLoader):
+        def __init__(self, stream: str):
+            super().__init__(stream)
+            self.depth = 0
+            self.sizes: dict[int, int] = {}
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.depth += 1
+            if self.depth > DEPTH:
+                raise yaml.YAMLError(f"it is nested deeper than {DEPTH} levels")
+            is_alias = self.check_event(yaml.AliasEvent)
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            if is_alias:
+                if id(node) not in self.sizes:
+                    raise yaml.YAMLError("it has an alias inside of what it stands for")
+                return node
+            if isinstance(node, yaml.ScalarNode) and not is_text(node.value):
+                raise yaml.YAMLError(f"line {node.start_mark.line + 1} has half of a character, {node.value!a}")
+            parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+            if isinstance(node, yaml.MappingNode):
+                _check_keys([key for key, _ in parts if isinstance(key, yaml.ScalarNode)])
+                parts = [part for pair in parts for part in pair]
+            self.sizes[id(node)] = size = 1 + sum(self.sizes[id(part)] for part in parts)
+            if size > NODES:
+                raise yaml.YAMLError(f"it has more than {NODES} values, those that aliases stand for included")
+            return node
+
+    return Loader
+
+
+def _check_keys(keys: list[Any]) -> None:
+    """Raise YAMLError where a mapping has a key twice, of which one would be lost."""
+    import yaml  # spared until it is needed
+
+    seen: set[str] = set()
+    for key in keys:
+        if key.value in seen:
+            raise yaml.YAMLError(f"line {key.start_mark.line + 1} has the key {key.value!r} again")
+        seen.add(key.value)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a YAML text. Raises ValueError, in one line, where it is none."""
+    import yaml  # spared until it is needed
+
+    try:
+        return yaml.load(text, _loader())
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except Exception as error:  # dates, numbers and binary values that are none raise many kinds
+        raise ValueError(f"it has a value that cannot be read ({error})") from error
+
+
+def load_yaml(path: Path) -> Any:
+    """Return the value of a YAML file. Raises OSError and ValueError where that cannot be done."""
+    return parse_yaml(read_text(path, "settings"))
+
+
+def read_yaml(file: Path, schema: Any, what: str) -> Any:
+    """Read and validate a YAML file.
+
+    Args:
+        file: the YAML file, a mapping.
+        schema: a pydantic model or a dataclass.
+        what: what the file should hold, for messages: "a grid".
+
+    Returns:
+        An instance of `schema`.
+
+    Raises:
+        SettingsError: the file cannot be read, a key is missing or unknown, or a value is of another kind.
+    """
+    try:
+        content = load_yaml(file)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {file} ({error}); expected {what} in YAML") from error
+    return validate_yaml(file, content, schema)
+
+
+def validate_yaml(file: Path, content: Any, schema: Any) -> Any:
+    """Return the instance of `schema` that a YAML file's `content` describes; raises as `read_yaml`."""
+    from pydantic import TypeAdapter, ValidationError  # a quarter of a second, which most commands are spared
+
+    keys = list(getattr(schema, "model_fields", None) or [f.name for f in dataclasses.fields(schema)])
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping with {', '.join(keys)}")
+    strange = _first_strange(content)
+    if strange is not None:
+        raise SettingsError(f"{file} holds {strange}, expected text; put it in quotes")
+    try:  # as JSON, where strictness takes a mapping for a dataclass
+        return TypeAdapter(schema).validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        raise SettingsError(f"{file}: {first_problem(error, content, keys)}") from error
+
+
+def _first_strange(value: Any) -> str | None:
+    """Return in words the first key that is no text or value that JSON does not have, such as a date; None if none."""
+    if isinstance(value, dict):
+        key = next((key for key in value if not isinstance(key, str)), "")
+        if key != "":
+            return f"the key {key!r}"
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    found = next(filter(None, map(_first_strange, parts)), None)
+    if found or value is None or isinstance(value, dict | list | str | int | float):
+        return found
+    return f"the {type(value).__name__} {value!s}"

@@ -1,0 +1,229 @@
+"""Installed packages that bring methods, data sets, backbones or folders of configuration files: their entry points.
+
+Only the packages' metadata and the names of files are read here. A package is imported when something of it is built.
+"""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from fsbench.base.errors import SettingsError, describe
+
+CONFIGS_GROUP = "fsbench.configs"
+GROUPS = {"methods": "fsbench.methods", "data": "fsbench.datasets", "backbones": "fsbench.backbones"}
+"""Groups of entry points that name single objects, by the folder of configs whose names they join."""
+PROTOCOLS_GROUP = "fsbench.protocols"
+"""Group of entry points that name protocol classes, which files of `CONFIGS_GROUP` may then name as `class_path`."""
+KINDS = ("methods", "data", "backbones", "protocols")
+"""Folders that are read in a package's folder of configuration files."""
+_OBJECT = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", re.ASCII)
+_FOLDER = re.compile(r"[A-Za-z_]\w*([.:/]\w+)*", re.ASCII)
+_PAIRS: dict[str, tuple[str, ...]] = {
+    "methods": ("methods", "data"),
+    "data": ("data",),
+    "backbones": ("backbones", "methods"),
+    "protocols": (),
+}
+"""Kinds of the names in the stem of a pair's file, such as `emat.coco`, by its folder."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class PlugIn:
+    """An entry point of an installed package.
+
+    Attributes:
+        group: one of `GROUPS` or `CONFIGS_GROUP`.
+        name: its name, by which an object is chosen.
+        value: the object as `package.module:Name`, or the folder as `package.folder`.
+        package: name of the distribution.
+        version: its version.
+    """
+
+    group: str
+    name: str
+    value: str
+    package: str
+    version: str
+
+    @property
+    def class_path(self) -> str:
+        """The object's full name with dots."""
+        return self.value.replace(":", ".")
+
+    @property
+    def origin(self) -> str:
+        """The package in words."""
+        return f"the package {self.package} {self.version}"
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A configuration file of the suite or, where `plug_in` is given, of a package."""
+
+    path: Path
+    plug_in: PlugIn | None = None
+
+    @property
+    def origin(self) -> str:
+        """The file, and whose it is, in words."""
+        return f"{self.path} of {self.plug_in.origin if self.plug_in else 'fsbench'}"
+
+
+@cache
+def plug_ins(group: str) -> tuple[PlugIn, ...]:
+    """Return the entry points of a group, sorted.
+
+    Raises:
+        SettingsError: one of them has a name or a value that cannot be one.
+    """
+    found = []
+    for entry in metadata.entry_points(group=group):
+        package = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
+        one = PlugIn(group, entry.name, entry.value.replace(" ", ""), *package)
+        pattern, kind = (_FOLDER, "package.folder") if group == CONFIGS_GROUP else (_OBJECT, "package.module:Name")
+        if not (_NAME.fullmatch(one.name) and pattern.fullmatch(one.value)):
+            raise SettingsError(
+                f"{one.origin} has the entry point {entry.name!r} = {entry.value!r} in {group}; expected a name of "
+                f"letters, digits, - and _, and {kind}; correct the package, or uninstall it"
+            )
+        found.append(one)
+    return tuple(sorted(set(found), key=lambda one: (one.name, one.package)))
+
+
+def named_objects(kind: str) -> dict[str, PlugIn]:
+    """Return the single objects that packages name for `kind`, a key of `GROUPS`.
+
+    Raises:
+        SettingsError: two packages have the same name.
+    """
+    found: dict[str, PlugIn] = {}
+    for one in plug_ins(GROUPS[kind]):
+        other = found.setdefault(one.name, one)
+        if other is not one:
+            raise clash(kind, one.name, f"{other.value} of {other.origin}", f"{one.value} of {one.origin}")
+    return found
+
+
+def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
+    """Return the files of the folder `kind` by their stems: those of `own`, and those of all packages.
+
+    Raises:
+        SettingsError: two files have the same name, a package has a file for a pair of which nothing is its own, or its
+            folder does not exist.
+    """
+    found = {file.stem: NamedFile(file) for file in sorted((own / kind).glob("*.yaml"))}
+    for plug_in in plug_ins(CONFIGS_GROUP) if kind in KINDS else ():
+        for path in sorted((_folder(plug_in) / kind).glob("*.yaml")):
+            file = NamedFile(path, plug_in)
+            other = found.setdefault(path.stem, file)
+            if other.path != path:
+                raise clash(kind, path.stem, other.origin, file.origin)
+            if "." in path.stem and not _names_own(file, plug_in, kind):
+                raise SettingsError(
+                    f"{file.origin} would change {path.stem.replace('.', ' with ')} of fsbench or of another package; "
+                    "expected a pair with a method, data set or backbone of its own; rename the file, or uninstall the "
+                    "package"
+                )
+    return found
+
+
+def _names_own(file: NamedFile, plug_in: PlugIn, kind: str) -> bool:
+    """Return whether one of the names of a pair's file is the package's own."""
+    for part, name in zip(_PAIRS[kind], file.path.stem.split("."), strict=False):
+        folders = [_folder(one) for one in plug_ins(CONFIGS_GROUP) if one.package == plug_in.package]
+        objects = [one.name for one in plug_ins(GROUPS[part]) if one.package == plug_in.package]
+        if name in objects or any((folder / part / f"{name}.yaml").is_file() for folder in folders):
+            return True
+    return False
+
+
+def clash(kind: str, name: str, first: str, second: str) -> SettingsError:
+    """Return the error about a name that two origins give."""
+    what = {"methods": "method", "data": "data set", "backbones": "backbone", "protocols": "protocol"}[kind]
+    return SettingsError(
+        f"two have the name {name} of a {what}: {first}, and {second}; expected one; rename one, or uninstall a package"
+    )
+
+
+def _folder(plug_in: PlugIn) -> Path:
+    """Return the folder that an entry point of `CONFIGS_GROUP` names; its package is found, not imported."""
+    first, *rest = re.split("[.:/]", plug_in.value)
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        spec = None
+    folders = [Path(place, *rest) for place in (spec.submodule_search_locations or () if spec else ())]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise SettingsError(
+            f"{plug_in.origin} names {plug_in.value} as its folder of configuration files, which does not exist; "
+            "expected package.folder; correct the package, or uninstall it"
+        )
+    return folder
+
+
+@cache
+def load_object(kind: str, name: str, types: type | tuple[type, ...]) -> Any:
+    """Import the object that a package names `name` for `kind`.
+
+    It is None where no package names one, or its type is none of `types`.
+
+    Raises:
+        SettingsError: the package cannot be imported.
+    """
+    plug_in = named_objects(kind).get(name)
+    if plug_in is None:
+        return None
+    found = load_entry_point(plug_in)
+    return found if isinstance(found, types) else None
+
+
+def load_entry_point(plug_in: PlugIn) -> Any:
+    """Import the object of an entry point; what its package prints meanwhile goes to stderr.
+
+    Raises SettingsError where its package cannot be imported.
+    """
+    try:
+        with redirect_stdout(sys.stderr):  # stdout is the command's own, such as a table in JSON
+            return metadata.EntryPoint(plug_in.name, plug_in.value, plug_in.group).load()
+    except (Exception, SystemExit) as error:  # a module that ends the process is as broken as one that raises
+        raise SettingsError(
+            f"cannot import {plug_in.value}, the entry point {plug_in.name} in {plug_in.group} of {plug_in.origin} "
+            f"({describe(error)}); correct the package, or uninstall it"
+        ) from error
+
+
+def owner(class_path: str) -> PlugIn | None:
+    """Return an entry point of the package whose code has the class `class_path`, if it is a plug-in."""
+    first = class_path.partition(".")[0]
+    everything = [one for group in (*GROUPS.values(), PROTOCOLS_GROUP, CONFIGS_GROUP) for one in plug_ins(group)]
+    return next((one for one in everything if re.split("[.:/]", one.value)[0] == first), None)
+
+
+def package_commit(package: str) -> str | None:
+    """Return the commit of a package that was installed from git or stands in a working tree; None if not known."""
+    try:
+        text = metadata.distribution(package).read_text("direct_url.json")
+        known = json.loads(text) if text else {}
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+    if commit := known.get("vcs_info", {}).get("commit_id"):
+        return str(commit)
+    address = urlsplit(str(known.get("url", "")))
+    if address.scheme != "file" or not known.get("dir_info", {}).get("editable"):
+        return None
+    describe = ["git", "-C", unquote(address.path), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or None
+    except OSError:
+        return None

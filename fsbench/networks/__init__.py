@@ -1,0 +1,1 @@
+"""Pre-trained networks, their weight files, and the tensor operations that methods share."""

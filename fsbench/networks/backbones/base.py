@@ -1,0 +1,271 @@
+"""Base class of frozen backbones: one network, its weights, its features and a cache of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.base.errors import CheckpointError, SettingsError, known_names
+from fsbench.base.files import sha256_file
+from fsbench.base.plugins import load_object
+from fsbench.base.tensor_cache import CacheDtype, FeatureCache
+from fsbench.data.file_digests import file_state
+from fsbench.networks.backbones.weight_files import Architecture, describe_weights, read_weights, state_digest
+from fsbench.networks.weights.table import how_to_get
+
+NetworkPrecision = Literal["fp32", "bf16", "fp16"]
+"""Precision in which a frozen network computes; `fp32` is that of the run."""
+NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Types of a frozen network's products in each precision but fp32."""
+PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+"""Layers whose weights are kept in the narrow type."""
+
+
+@dataclass
+class BackboneConfig:
+    """Name and weights of the frozen network a method builds on.
+
+    Args:
+        name: a key of `fsbench.networks.backbones.vit.VITS`; for methods on pyramids, of
+            `fsbench.networks.backbones.pyramid_networks.PYRAMIDS`; for classifiers, also of
+            `fsbench.networks.backbones.encoder.ENCODERS`.
+        weights: weight file (.pth or .safetensors); `random` or `random:SEED` for random weights, which exercise the
+            path and nothing else; None for the file's usual place, in `weights/`.
+        cache_mib: bound in MiB on the features kept in memory for images that come again.
+        cache_dtype: type in which they are kept; `bfloat16` and `float16` round every feature, kept or not, and make
+            another run.
+        spill_mib: bound in MiB on host memory for features that had to make room, which on a GPU is memory beside its
+            own.
+        precision: `bf16` and `fp16` let the network compute its products in that type, under torch's autocast, which
+            makes another run. Features are handed on in float32.
+    """
+
+    name: str = "dinov2_vits14"
+    weights: str | None = None
+    cache_mib: int = 3072
+    cache_dtype: CacheDtype = "float32"
+    spill_mib: int = 0
+    precision: NetworkPrecision = "fp32"
+
+
+TRUSTED_WEIGHTS = ("random ", "official ")
+"""Starts of a `weights_id` whose weights fit by construction or by their published hash."""
+
+
+def find_spec(name: str, known: Mapping[str, Any], kind: type | tuple[type, ...], refusal: str) -> Any:
+    """Return the description of the network `name`.
+
+    Args:
+        name: the network.
+        known: descriptions of the suite's own networks by their names.
+        kind: type of the descriptions that installed packages may bring.
+        refusal: beginning of the message about a name that is neither.
+
+    Raises:
+        SettingsError: there is no such network, or its package cannot be imported.
+    """
+    spec = known.get(name) or load_object("backbones", name, kind)
+    if spec is None:
+        raise SettingsError(f"{refusal}{known_names(name, known)}")
+    return spec
+
+
+class FrozenBackbone:
+    """Frozen network that encodes one image at a time and keeps features of images that come again.
+
+    Deliberately no `nn.Module`: its weights are in no checkpoint, no optimizer and no DDP bucket. Images are encoded
+    singly, so that a feature cannot depend on the rest of a batch. The network is built for the size of the first
+    image. Weights that are sure to fit are read when they are first needed, so that a run's identity costs no more than
+    their file's hash. Subclasses set `spec` before `__init__`, and define the network and its features.
+
+    Attributes:
+        known: backbones of the same kind by their names, whose official files are refused for this one.
+        encoders: names of the methods that pass an image through the frozen network.
+        name: the backbone's name in the configuration.
+        cache: features kept in memory.
+        cache_dtype: type in which they are kept.
+        precision: in which the network computes.
+        weights_id: file and checksum of the weights, for records.
+        trained_on: data set, fold and classes of the user's own training, if that made the weights.
+
+    Raises:
+        CheckpointError: the weights are missing, unreadable or do not fit.
+        SettingsError: the backbone or its weights are not known by that name.
+    """
+
+    known: ClassVar[Mapping[str, Architecture]] = {}
+    encoders: ClassVar[tuple[str, ...]] = ("encode",)
+    spec: Architecture
+    trained_on: dict[str, Any] | None = None
+    precision: NetworkPrecision = "fp32"
+
+    def __init__(self, config: BackboneConfig):
+        self.name = config.name
+        self.cache = FeatureCache(config.cache_mib * 2**20, config.cache_dtype, config.spill_mib * 2**20)
+        self.cache_dtype = config.cache_dtype
+        self.precision = config.precision
+        self._read_weights, self.weights_id = self._load(config.weights)
+        self._model: nn.Module | None = None
+        self._size: tuple[int, int] | None = None
+        if not self.weights_id.startswith(TRUSTED_WEIGHTS):
+            self.state  # noqa: B018  (an unknown file is read and checked at once)
+
+    @cached_property
+    def state(self) -> dict[str, Tensor]:
+        """Weights under this suite's names, on the CPU."""
+        return self.convert_state_dict(self._read_weights())
+
+    @property
+    def identity_settings(self) -> dict[str, str]:
+        """Settings of the network, besides name and weights, that a run's identity has."""
+        return {}
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of frozen parameters as stored, including the position table."""
+        return sum(tensor.numel() for tensor in self.state.values())
+
+    def saw_classes_of(self, dataset: str) -> Literal["yes", "no", "unknown"]:
+        """Return whether the network was trained with labels of the test's classes of the data set of this name.
+
+        Published weights of other tasks count as "no", as in the field's tables.
+        """
+        return "no"
+
+    def check_image_size(self, size: int) -> None:
+        """Raise SettingsError unless images of size x size can be encoded."""
+        raise NotImplementedError
+
+    def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
+        """Use other weights of the same architecture, such as those inside an authors' checkpoint.
+
+        Args:
+            state: weights under any names that `convert_state_dict` knows.
+            weights_id: where they come from, for records.
+        """
+        self.state, self.weights_id, self.trained_on = self.convert_state_dict(state), weights_id, None
+        self._model = None
+        self.__dict__.pop("digest", None)
+        self.cache.clear()
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the weights themselves, whatever file they came in."""
+        return state_digest(self.state)
+
+    def encode(self, pixels: Tensor) -> Any:
+        """Return the features of one normalised image (3, H, W)."""
+        model = self.network(pixels)
+        with self.computing(pixels.device):
+            features = self._features(model, pixels[None])
+        return features if self.precision == "fp32" else in_float32(features)
+
+    def network(self, pixels: Tensor) -> nn.Module:
+        """Return the network for images of the size and device of `pixels` (3, H, W), in eval mode."""
+        size = (pixels.shape[1], pixels.shape[2])
+        if self._size != size:
+            self.cache.clear()
+        if self._model is None or self._size != size:
+            self._model = self.in_its_precision(self._build(*size).to(pixels.device))
+            self._size = size
+        return self._model
+
+    def check_unnarrowed(self) -> None:
+        """Raise SettingsError where a precision is asked for of a network that the method tunes."""
+        if self.precision != "fp32":
+            raise SettingsError(
+                f"backbone_precision is {self.precision}, which is for frozen networks, but the method tunes copies of "
+                "its own; leave --backbone-precision at fp32"
+            )
+
+    def in_its_precision(self, model: nn.Module) -> nn.Module:
+        """Prepare the layers of a new network for its precision; return the network."""
+        if self.precision != "fp32":
+            for module in model.modules():
+                if isinstance(module, PRODUCTS):
+                    module.to(NARROW[self.precision])
+        return model
+
+    @contextmanager
+    def computing(self, device: torch.device) -> Iterator[None]:
+        """Let the network compute on `device` in its precision, without gradients."""
+        narrow = NARROW.get(self.precision)
+        with torch.no_grad(), torch.autocast(device.type, narrow) if narrow else nullcontext():
+            yield
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        """Build the frozen network with the weights `self.state` for images of height x width."""
+        raise NotImplementedError
+
+    def encode_together(self, pixels: Tensor) -> list[Any]:
+        """Return the features of every normalised image of (M, 3, H, W) by one pass, for training.
+
+        They differ from those of `encode` in their last digits where kernels do by the number of images.
+        """
+        model = self.network(pixels[0])
+        with self.computing(pixels.device):
+            features = self._features_of_batch(model, pixels)
+        return features if self.precision == "fp32" else [in_float32(one) for one in features]
+
+    def _features(self, model: nn.Module, images: Tensor) -> Any:
+        """Return the features of one normalised image (1, 3, H, W). Subclasses define this or `_features_of_batch`."""
+        return self._features_of_batch(model, images)[0]
+
+    def _features_of_batch(self, model: nn.Module, images: Tensor) -> list[Any]:
+        """Return the features of each normalised image of (M, 3, H, W)."""
+        return [self._features(model, image[None]) for image in images]
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        """Return seeded random weights, under the names of released files."""
+        raise NotImplementedError
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights in `state` that features depend on, under this suite's names; `state` is not changed.
+
+        Raises:
+            CheckpointError: keys or shapes do not fit the network.
+        """
+        raise NotImplementedError
+
+    def _load(self, weights: str | None) -> tuple[Callable[[], dict[str, Tensor]], str]:
+        """Return a function that reads the weights named by the configuration, and their origin for records."""
+        if weights is not None and weights.split(":")[0] == "random":
+            number = weights.partition(":")[2] or "0"
+            if not number.isdecimal():
+                raise SettingsError(f"weights are '{weights}', expected a file, random or random:SEED")
+            return partial(self._random_state, int(number)), f"random (seed {int(number)})"
+        path = Path(weights) if weights else self.spec.weights.path
+        if not path.is_file():
+            raise CheckpointError(how_to_get(self.spec.weights, self.name, path))
+        state = file_state(path)
+        origin = describe_weights(self.spec.weights, path, self.known)
+        return partial(_read_described, path, state, origin), origin
+
+
+def in_float32(features: Any) -> Any:
+    """Return a tensor, or a tuple of tensors and None, named or not, with every tensor in float32."""
+    if features is None or isinstance(features, Tensor):
+        return features if features is None else features.float()
+    widened = [in_float32(one) for one in features]
+    return type(features)(*widened) if hasattr(features, "_fields") else tuple(widened)
+
+
+def _read_described(path: Path, state: tuple[int, ...], origin: str) -> dict[str, Tensor]:
+    """Read the weights that `origin` describes, maybe long after; CheckpointError where others took their place.
+
+    Args:
+        path: the file.
+        state: its state when it was described.
+        origin: what `describe_weights` returned.
+    """
+    weights = read_weights(path)
+    if file_state(path) != state and not origin.endswith(sha256_file(path)):
+        raise CheckpointError(
+            f"{path} is another file than a moment ago, when the run was begun with {origin}; start the run again"
+        )
+    return weights

@@ -1,0 +1,195 @@
+"""Frozen networks that transformers builds: how the optional package is reached, and how weights are checked.
+
+Nothing is fetched: weights are a file of the user's, under the names of transformers (the hub's form) or of the
+network's authors, and every key and shape is checked before anything is computed.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.base.errors import CheckpointError, SettingsError, describe
+from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
+from fsbench.networks.backbones.weight_files import check_keys
+from fsbench.networks.weights.table import WeightFile
+
+PACKAGE = "transformers"
+INSTALL = "pip install 'fsbench[promptable]'"
+
+
+@dataclass(frozen=True)
+class HubNet:
+    """Network that transformers builds, and its weight file.
+
+    Attributes:
+        model: name of the model's class in transformers.
+        settings: arguments of the model's configuration; a dictionary for a part of it.
+        weights: the published weight file.
+    """
+
+    model: str
+    settings: Mapping[str, Any]
+    weights: WeightFile
+
+
+def transformers_class(name: str, needed_by: str) -> Any:
+    """Return a class of transformers, which is optional and takes seconds to import.
+
+    Args:
+        name: of the class.
+        needed_by: what needs it, for the message.
+
+    Raises:
+        SettingsError: the package is not installed, or has not all that is needed.
+    """
+    try:
+        import transformers
+        from transformers.utils import logging
+    except ModuleNotFoundError as error:
+        if error.name != PACKAGE:
+            raise
+        raise not_installed(needed_by) from None
+    logging.disable_progress_bar()  # its lines would stand between those of the command
+    logging.set_verbosity_error()
+    try:
+        return getattr(transformers, name)
+    except (AttributeError, ImportError) as error:
+        raise unsuitable(error, needed_by) from error
+
+
+def is_installed() -> bool:
+    """Return whether transformers is there, without importing it."""
+    return sys.modules.get(PACKAGE) is not None or (PACKAGE not in sys.modules and find_spec(PACKAGE) is not None)
+
+
+def not_installed(needed_by: str) -> SettingsError:
+    """Return the error of a missing transformers."""
+    return SettingsError(f"{needed_by} needs {PACKAGE}, which is not installed; {INSTALL}")
+
+
+def unsuitable(error: Exception, needed_by: str) -> SettingsError:
+    """Return the error of a transformers that lacks something."""
+    return SettingsError(f"the installed {PACKAGE} has not all that {needed_by} needs ({describe(error)}); {INSTALL}")
+
+
+def new_network(net: HubNet, needed_by: str) -> nn.Module:
+    """Build a network with first weights, in eval mode and frozen.
+
+    Args:
+        net: the network.
+        needed_by: what needs it, for messages.
+    """
+    model_class = transformers_class(net.model, needed_by)
+    settings = {key: dict(value) if isinstance(value, Mapping) else value for key, value in net.settings.items()}
+    model: nn.Module = model_class(model_class.config_class(**settings))
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def transformers_attention(config: Any, name: str, attention: Callable[..., Any]) -> Iterator[None]:
+    """Let the modules of a configuration of transformers compute another attention within the block.
+
+    Args:
+        config: of the modules.
+        name: of the attention among those of transformers.
+        attention: called as transformers' own.
+    """
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS  # optional, and heavy
+
+    ALL_ATTENTION_FUNCTIONS.register(name, attention)
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def draw_weights(model: nn.Module) -> None:
+    """Draw a network's weights from torch's generator, so that its answers depend on images and prompts.
+
+    transformers' own first weights of SAM are so small (1e-10) that they do not. Layers get numbers of the standard
+    deviation (inputs)^-1/2; embeddings and tables of positions 1; norms and biases stay as they are.
+    """
+    layers = {
+        f"{name}.weight": module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+    }
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                inputs = parameter[0].numel() if name in layers else 1
+                parameter.copy_(torch.randn(parameter.shape) / inputs**0.5)
+
+
+class FrozenHubNetwork(FrozenBackbone):
+    """Frozen network of transformers, built once whatever the size of the images.
+
+    Subclasses set `spec` before `__init__`, and say what network weights are of (`describe_state`)
+    and, where there are files of its authors, how their names are read (`own_names`).
+    """
+
+    spec: HubNet
+
+    def __init__(self, config: BackboneConfig):
+        if not is_installed():
+            raise not_installed(config.name)
+        super().__init__(config)
+
+    def network(self, pixels: Tensor) -> nn.Module:
+        """Return the network on the device of `pixels`, in eval mode."""
+        if self._model is None or next(self._model.parameters()).device != pixels.device:
+            self._model = self._build(0, 0).to(pixels.device)
+        return self._model
+
+    def check_image_size(self, size: int) -> None:
+        """Take every size: images are resized to what the network takes."""
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights under the names of transformers, from those or the authors'."""
+        return state
+
+    def new_network(self) -> nn.Module:
+        """Build the network with first weights, frozen; subclasses may leave out parts that they do not use."""
+        return new_network(self.spec, self.name)
+
+    def _meta_state(self) -> dict[str, Tensor]:
+        """Return the state dict of the network without memory for it."""
+        with torch.device("meta"):
+            return self.new_network().state_dict()
+
+    def _build(self, height: int, width: int) -> nn.Module:
+        model = self.new_network()
+        model.load_state_dict({key: value.float() for key, value in self.state.items()})
+        return model
+
+    def _random_state(self, seed: int) -> dict[str, Tensor]:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model = self.new_network()
+            draw_weights(model)
+        return model.state_dict()
+
+    def convert_state_dict(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        own = self._meta_state()
+        expected, found = self.describe_state(own), self.describe_state(state)
+        renamed = self.own_names(state) if found else state
+        found = found and self.describe_state(renamed)
+        if found != expected:
+            raise CheckpointError(
+                f"weights for {self.name} are of {found or 'another network'}; expected {expected}; name the network "
+                "of these weights, or give this one's"
+            )
+        check_keys(own, renamed, f"weights for {self.name}")
+        return renamed
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
+        """Describe in words the network that weights belong to; "" for those of a family that is not known."""
+        raise NotImplementedError

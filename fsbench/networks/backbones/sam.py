@@ -1,0 +1,774 @@
+"""Promptable networks of the segment-anything family, which transformers builds: SAM and SAM 2.
+
+SAM: Kirillov et al., ICCV 2023; SAM 2: Ravi et al., 2024; SAM 3, which takes no points, is in `sam3.py`. An image is
+encoded once; its encoding and prompts (points, boxes, a mask) are decoded to masks, each with the IoU that the network
+expects it to have. How transformers is called so that the numbers are Meta's: persam.md §1 and 2. Automatic masks, of a
+grid of points and of any other prompts, are filtered as in matcher.md §6.
+
+Shapes: B prompts, n points of each, m masks of each, M masks that are left, C channels, (h, w) the grid of an encoding,
+(H, W) the image, S the side of the square that the network sees, s that of its masks.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torchvision.ops import batched_nms
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import resize
+
+from fsbench.base.errors import CheckpointError, SettingsError, describe
+from fsbench.base.files import is_file, open_file, read_json
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
+from fsbench.networks.backbones.base import NARROW, BackboneConfig, find_spec
+from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, transformers_class, unsuitable
+from fsbench.networks.weights.table import WeightFile, weight_files
+
+Encoding = tuple[Tensor, ...]
+"""Feature maps (1, C, h, w) of an encoded image as the mask decoder takes them: one of SAM, three of SAM 2."""
+SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Mean and standard deviation of the three channels of SAM's images, in steps of 1/255 (persam.md §2)."""
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+ADAPTER = "adapter_config.json"
+"""Beside a network's files it makes transformers load a further file, which may be a pickle."""
+PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
+"""The file of the images' preparation; transformers writes it under either name."""
+CLASSES = {"sam": "SamModel", "sam2": "Sam2Model", "sam2_video": "Sam2Model"}
+"""Classes of transformers by the model type of `config.json`; the published files of SAM 2 are of the last one."""
+EXPECTED = f"expected the {CONFIG}, {WEIGHTS} and {PREPROCESSING[0]} of SAM or SAM 2, as transformers stores them"
+
+
+@dataclass
+class SamConfig(BackboneConfig):
+    """Name and weights of a promptable network.
+
+    Args:
+        name: a key of `SAMS`.
+        weights: weight file, of Meta's or of the hub's form (model.safetensors); otherwise as of `BackboneConfig`.
+        cache_mib: bound in MiB on the encodings kept in memory for images that come again: 4 MiB each of SAM, 16 of
+            SAM 2.
+        prompts: prompts that the mask decoder takes at a time. Each needs up to 0.1 GiB at SAM's own size, full-size
+            masks included.
+    """
+
+    name: str = "sam_vit_h"
+    prompts: int = 64
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How an image stands in the square that a network sees.
+
+    Attributes:
+        size: (H, W) of the image.
+        resized: its size in the square, whose other pixels are 0.
+        side: S.
+        keeps_aspect: as of `Preparation`.
+    """
+
+    size: tuple[int, int]
+    resized: tuple[int, int]
+    side: int
+    keeps_aspect: bool = True
+
+    def to_square(self, coordinates: Tensor) -> Tensor:
+        """Return (x, y) pairs (…, 2k) of the image in the square, float32 (persam.md §2.3)."""
+        (height, width), (new_height, new_width) = self.size, self.resized
+        factors = torch.tensor([new_width / width, new_height / height], dtype=torch.float64)
+        factors = factors.repeat(coordinates.shape[-1] // 2).to(coordinates.device)
+        return (coordinates.double() * factors).float()
+
+    def full_size(self, low_res: Tensor) -> Tensor:
+        """Resize maps (…, s, s) of the square to the image (…, H, W), bilinear (persam.md §2.6)."""
+        maps = low_res.reshape(-1, 1, *low_res.shape[-2:]).float()
+        if self.keeps_aspect:  # SAM 2 goes to the image's size at once
+            maps = F.interpolate(maps, (self.side, self.side), mode="bilinear", align_corners=False)
+            maps = maps[..., : self.resized[0], : self.resized[1]]
+        if maps.shape[-2:] != self.size:
+            maps = F.interpolate(maps, self.size, mode="bilinear", align_corners=False)
+        return maps.reshape(*low_res.shape[:-2], *self.size)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images are brought to a network.
+
+    Attributes:
+        side: S.
+        keeps_aspect: the longest side becomes S, and the rest of the square is 0; else the image is stretched.
+        mean, std: of the channels, in steps of 1/255.
+    """
+
+    side: int
+    keeps_aspect: bool
+    mean: tuple[float, ...] = SAM_MEAN
+    std: tuple[float, ...] = SAM_STD
+
+    def frame(self, size: tuple[int, int]) -> Frame:
+        """Return where an image (H, W) stands in the square."""
+        if not self.keeps_aspect:
+            return Frame(size, (self.side, self.side), self.side, keeps_aspect=False)
+        scale = self.side / max(size)
+        return Frame(size, (int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)), self.side)
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """Return the normalised square (3, S, S) float32 of an image (3, H, W) uint8."""
+        mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (self.mean, self.std))
+        resized = (self.resize(image).float() - mean) / std
+        square = torch.zeros(3, self.side, self.side, device=image.device)
+        square[:, : resized.shape[1], : resized.shape[2]] = resized
+        return square
+
+    def resize(self, image: Tensor) -> Tensor:
+        """Resize channels (·, H, W) uint8, bilinear and antialiased: for SAM as PIL does, to the last bit."""
+        size = self.frame((image.shape[-2], image.shape[-1])).resized
+        if tuple(image.shape[-2:]) == size:
+            return image
+        if not self.keeps_aspect:
+            return resize(image, list(size), InterpolationMode.BILINEAR, antialias=True)
+        planes = [Image.fromarray(plane) for plane in image.cpu().numpy()]
+        resized = [np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR)) for plane in planes]
+        return torch.from_numpy(np.stack(resized)).to(image.device)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts for one image, each for masks of its own.
+
+    Attributes:
+        points: (B, n, 2), x and y in pixels of the image; None without points.
+        labels: (B, n), 1 on the object and 0 off it.
+        boxes: (B, 4), x0, y0, x1, y1 in pixels of the image; None without boxes.
+        mask: (1, 1, s, s) logits of the square, as the network returned them, for all prompts alike; None without.
+    """
+
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        given = self.points if self.points is not None else self.boxes
+        return 1 if given is None else len(given)
+
+    def chunks(self, size: int) -> Iterator["Prompts"]:
+        """Yield the prompts, `size` at a time."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            points, labels, boxes = (
+                None if given is None else given[part] for given in (self.points, self.labels, self.boxes)
+            )
+            yield replace(self, points=points, labels=labels, boxes=boxes)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Masks of B prompts.
+
+    Attributes:
+        low_res: (B, m, s, s) float32 logits of the square; above 0 is the mask.
+        iou: (B, m) float32, the IoU that the network expects, which may exceed 1.
+    """
+
+    low_res: Tensor
+    iou: Tensor
+
+
+STABLE_OFFSET = 1.0
+"""Logits below and above 0 at which a stable mask is the same."""
+
+
+@dataclass(frozen=True)
+class MaskThresholds:
+    """Filters of automatic masks.
+
+    Attributes:
+        iou: predicted IoU that a mask must exceed; 0 for any.
+        stability: least stability; 0 for any.
+    """
+
+    iou: float = 0.0
+    stability: float = 0.0
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Automatic masks; of `without_overlap` in descending order of their predicted IoU.
+
+    Attributes:
+        masks: (M, H, W) bool.
+        iou: (M,) float32, as predicted.
+        stability: (M,) float32, see `mask_stability`.
+    """
+
+    masks: Tensor
+    iou: Tensor
+    stability: Tensor
+
+
+def point_grid(per_side: int, size: tuple[int, int]) -> Tensor:
+    """Return a grid of single points (per_side², 1, 2) float64, x and y, over an image (H, W), x fastest."""
+    places = (2 * torch.arange(per_side, dtype=torch.float64) + 1) / (2 * per_side)
+    y, x = torch.meshgrid(places * size[0], places * size[1], indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], 1)[:, None]
+
+
+def mask_stability(logits: Tensor) -> Tensor:
+    """Return the share (·) of the pixels above the lower threshold that are above the upper one, too; NaN for none."""
+    above, below = ((logits > offset).sum((-2, -1)) for offset in (STABLE_OFFSET, -STABLE_OFFSET))
+    return above / below
+
+
+def mask_boxes(masks: Tensor) -> Tensor:
+    """Return the boxes (M, 4) float32 x0, y0, x1, y1 of masks (M, H, W), by first and last pixels; 0 for empty ones."""
+    ends = []
+    for axis in (1, 2):
+        line = masks.any(axis)
+        last = line.shape[1] - 1 - line.flip(1).byte().argmax(1)
+        ends += [line.byte().argmax(1), last]
+    boxes = torch.stack([ends[0], ends[2], ends[1], ends[3]], 1)
+    return (boxes * masks.flatten(1).any(1)[:, None]).float()
+
+
+def good_masks(logits: Tensor, iou: Tensor, thresholds: MaskThresholds) -> Candidates:
+    """Return the masks of logits (B, m, H, W), prompt after prompt, that pass the thresholds; in no other order."""
+    logits, iou = logits.flatten(0, 1), iou.flatten()
+    if thresholds.iou > 0:
+        good = iou > thresholds.iou
+        logits, iou = logits[good], iou[good]
+    stable = mask_stability(logits)
+    if thresholds.stability > 0:
+        good = stable >= thresholds.stability
+        logits, iou, stable = logits[good], iou[good], stable[good]
+    return Candidates(logits > 0, iou, stable)
+
+
+def without_overlap(batches: Iterable[Candidates], threshold: float) -> Candidates:
+    """Join batches and leave out masks whose box lies over that of a mask with a higher predicted IoU.
+
+    Args:
+        batches: at least one.
+        threshold: IoU of two boxes above which only one stays.
+    """
+    found = list(batches)
+    masks = torch.cat([batch.masks for batch in found])
+    iou, stable = torch.cat([batch.iou for batch in found]), torch.cat([batch.stability for batch in found])
+    kept = batched_nms(mask_boxes(masks), iou.float(), torch.zeros_like(iou, dtype=torch.int64), threshold)
+    return Candidates(masks[kept], iou[kept], stable[kept])
+
+
+@dataclass(frozen=True)
+class PromptableNetwork:
+    """SAM or SAM 2 with the preparation of its images.
+
+    Attributes:
+        model: a SamModel or Sam2Model of transformers, frozen.
+        preparation: of its images.
+        dtype: type that it computes in.
+        prompts: prompts that are decoded at a time.
+    """
+
+    model: Any
+    preparation: Preparation
+    dtype: torch.dtype = torch.float32
+    prompts: int = 64
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    def _exact(self) -> torch.autocast:
+        """Compute in `dtype`, whatever the run's precision."""
+        enabled = self.dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
+
+    def encode(self, image: Tensor) -> Encoding:
+        """Encode an image (3, H, W) uint8."""
+        return self.encode_pixels(self.preparation.pixels(image))
+
+    def encode_pixels(self, pixels: Tensor) -> Encoding:
+        """Encode a normalised square (3, S, S) float32."""
+        with torch.no_grad(), self._exact():
+            maps = self.model.get_image_embeddings(pixels[None].to(self.device))
+        return tuple(x.float() for x in ([maps] if isinstance(maps, Tensor) else maps))
+
+    def decode_embeddings(self, encodings: Tensor, prompts: Tensor) -> Tensor:
+        """Decode one mask of each image from learned prompts alone, without points, boxes or mask (vrp-sam.md §7).
+
+        Gradients pass through the frozen decoder to the prompts.
+
+        Args:
+            encodings: SAM's of B images (B, C, h, w).
+            prompts: embeddings (B, n, C) in place of those of points.
+
+        Returns:
+            Logits (B, s, s) float32 of the square.
+        """
+        if encodings.shape[0] != prompts.shape[0]:
+            raise ValueError(f"{len(encodings)} encodings and prompts for {len(prompts)} images")
+        positions = self.model.get_image_wide_positional_embeddings()
+        dense = self.model.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+        with self._exact():
+            masks, _ = self.model.mask_decoder(
+                image_embeddings=encodings,
+                image_positional_embeddings=positions.expand(len(encodings), -1, -1, -1),
+                sparse_prompt_embeddings=prompts[:, None],
+                dense_prompt_embeddings=dense.expand(len(encodings), -1, *encodings.shape[-2:]),
+                multimask_output=False,
+            )
+        logits: Tensor = masks[:, 0, 0].float()
+        return logits
+
+    def decode(
+        self, encoding: Encoding, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
+    ) -> Iterator[Masks]:
+        """Decode masks of prompts, a chunk at a time.
+
+        Args:
+            encoding: of the image, from `encode`.
+            size: (H, W) of the image.
+            prompts: in pixels of the image.
+            multimask: three masks of each prompt instead of one.
+            **further: arguments of SamModel beside the prompts.
+        """
+        frame = self.preparation.frame(size)
+        for chunk in prompts.chunks(self.prompts):
+            given: dict[str, Any] = {}
+            if chunk.points is not None and chunk.labels is not None:
+                given["input_points"] = frame.to_square(chunk.points)[None].to(self.device)
+                given["input_labels"] = chunk.labels.long()[None].to(self.device)
+            if chunk.boxes is not None:
+                given["input_boxes"] = frame.to_square(chunk.boxes)[None].to(self.device)
+            if chunk.mask is not None:
+                given["input_masks"] = chunk.mask.float().to(self.device)
+            maps: Any = list(encoding) if len(encoding) > 1 else encoding[0]
+            with torch.no_grad(), self._exact():
+                output = self.model(image_embeddings=maps, multimask_output=multimask, **given, **further)
+            yield Masks(output.pred_masks[0].float(), output.iou_scores[0].float())
+
+    def decode_all(
+        self, encoding: Encoding, size: tuple[int, int], prompts: Prompts, multimask: bool, **further: Any
+    ) -> Masks:
+        """Decode masks of all prompts, see `decode`."""
+        chunks = list(self.decode(encoding, size, prompts, multimask, **further))
+        return Masks(torch.cat([c.low_res for c in chunks]), torch.cat([c.iou for c in chunks]))
+
+    def full_size(self, low_res: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resize logits (…, s, s) of the square to the image, (…, H, W)."""
+        return self.preparation.frame(size).full_size(low_res)
+
+    def candidates(
+        self,
+        encoding: Encoding,
+        size: tuple[int, int],
+        prompts: Prompts,
+        multimask: bool,
+        thresholds: MaskThresholds,
+        batch: int,
+    ) -> Iterator[Candidates]:
+        """Yield the masks of prompts that pass thresholds, `batch` prompts at a time with masks at the image's size.
+
+        Args:
+            encoding, size, prompts, multimask: as of `decode`.
+            thresholds: which masks stay.
+            batch: prompts at a time; those that are decoded at a time are `prompts` of the network at most.
+        """
+        for chunk in prompts.chunks(batch):
+            for masks in self.decode(encoding, size, chunk, multimask):
+                yield good_masks(self.full_size(masks.low_res, size), masks.iou, thresholds)
+
+    def grid_candidates(
+        self, encoding: Encoding, size: tuple[int, int], per_side: int, thresholds: MaskThresholds, batch: int
+    ) -> Iterator[Candidates]:
+        """Yield the masks, one of each point, of a grid of `per_side`² single points, see `candidates`."""
+        points = point_grid(per_side, size)
+        prompts = Prompts(points, torch.ones(points.shape[:2], dtype=torch.int64))
+        return self.candidates(encoding, size, prompts, False, thresholds, batch)
+
+
+def steps_of_255(values: Iterable[float]) -> tuple[float, ...]:
+    """Return values of channels from 0 to 1 in steps of 1/255, rounded to float32 as transformers rounds them."""
+    return tuple(float(np.float32(value) * np.float32(255)) for value in values)
+
+
+@dataclass(frozen=True)
+class SamNet(HubNet):
+    """SAM or SAM 2.
+
+    Attributes:
+        side: side S of the square that it sees.
+        keeps_aspect: as of `Preparation`.
+    """
+
+    side: int = 1024
+    keeps_aspect: bool = True
+
+    @property
+    def preparation(self) -> Preparation:
+        if self.keeps_aspect:
+            return Preparation(self.side, True)
+        return Preparation(self.side, False, steps_of_255(IMAGENET_MEAN), steps_of_255(IMAGENET_STD))
+
+
+_PUBLISHED = weight_files()
+
+
+def sam_settings(
+    dim: int,
+    depth: int,
+    heads: int,
+    global_blocks: Iterable[int],
+    image: int = 1024,
+    patch: int = 16,
+    window: int = 14,
+    out: int = 256,
+    decoder_mlp: int = 2048,
+    decoder_heads: int = 8,
+    mask_channels: int = 16,
+    iou_hidden: int = 256,
+) -> dict[str, Any]:
+    """Return the settings of transformers' SamConfig for a SAM (persam.md §1).
+
+    Args:
+        dim, depth, heads: width, blocks and heads of the image encoder.
+        global_blocks: numbers of its blocks that attend to the whole image.
+        image, patch, window: side of its images and of a patch in pixels, of a window in patches.
+        out: channels of an encoding.
+        decoder_mlp, decoder_heads, iou_hidden: width of the decoder's MLPs, its heads, width of the head for the IoU.
+        mask_channels: channels of an embedded mask prompt.
+    """
+    return {
+        "vision_config": {
+            "hidden_size": dim, "num_hidden_layers": depth, "num_attention_heads": heads, "image_size": image,
+            "global_attn_indexes": list(global_blocks), "patch_size": patch, "window_size": window,
+            "output_channels": out, "num_pos_feats": out // 2,
+        },
+        "prompt_encoder_config": {
+            "hidden_size": out, "image_size": image, "patch_size": patch, "mask_input_channels": mask_channels,
+        },
+        "mask_decoder_config": {
+            "hidden_size": out, "mlp_dim": decoder_mlp, "num_attention_heads": decoder_heads,
+            "iou_head_hidden_dim": iou_hidden,
+            "layer_norm_eps": 1e-5,  # Meta's; transformers has 1e-6, whose logits differ by 1e-3 (§2.1)
+        },
+    }  # fmt: skip
+
+
+def _sam(name: str, dim: int, depth: int, heads: int, global_blocks: Iterable[int]) -> SamNet:
+    return SamNet("SamModel", sam_settings(dim, depth, heads, global_blocks), _PUBLISHED[name])
+
+
+def hiera_settings(channels: int, heads: int, backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of SAM 2's image encoder, whose width and heads double at each of four stages (sansa.md §1).
+
+    Args:
+        channels, heads: of the first stage.
+        backbone: further settings of Hiera, as in `HIERA`.
+    """
+    widths = [channels * 2**stage for stage in range(4)]
+    return {
+        "backbone_config": {
+            "model_type": "sam2_hiera_det_model", "hidden_size": channels, "embed_dim_per_stage": widths,
+            "num_attention_heads_per_stage": [heads * 2**stage for stage in range(4)], "num_attention_heads": heads,
+            **backbone,
+        },
+        "backbone_channel_list": widths[::-1],
+    }  # fmt: skip
+
+
+def _sam2(name: str, channels: int, heads: int, backbone: Mapping[str, Any]) -> SamNet:
+    vision = hiera_settings(channels, heads, backbone)
+    return SamNet("Sam2Model", {"vision_config": vision}, _PUBLISHED[name], keeps_aspect=False)
+
+
+HIERA: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "tiny": (96, 1, {"blocks_per_stage": [1, 2, 7, 2], "global_attention_blocks": [5, 7, 9]}),
+    "small": (96, 1, {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]}),
+    "base_plus": (
+        112,
+        2,
+        {
+            "blocks_per_stage": [2, 3, 16, 3],
+            "global_attention_blocks": [12, 16, 20],
+            "window_positional_embedding_background_size": [14, 14],
+        },
+    ),
+    "large": (
+        144,
+        2,
+        {
+            "blocks_per_stage": [2, 6, 36, 4],
+            "global_attention_blocks": [23, 33, 43],
+            "window_positional_embedding_background_size": [7, 7],
+            "window_size_per_stage": [8, 4, 16, 8],
+        },
+    ),
+}
+"""Channels, heads and further settings of Hiera's sizes, as the hub's config.json has them."""
+
+DEMO_SAM = SamNet(
+    "SamModel",
+    sam_settings(32, 2, 2, [1], image=128, window=3, out=32, decoder_mlp=64, decoder_heads=2, iou_hidden=32),
+    WeightFile("sam_demo"),
+    side=128,
+)
+"""A SAM of 60 thousand numbers for images of 128 pixels, of which there are random weights only."""
+SAMS = {
+    "sam_vit_h": _sam("sam_vit_h", 1280, 32, 16, (7, 15, 23, 31)),
+    "sam_vit_l": _sam("sam_vit_l", 1024, 24, 16, (5, 11, 17, 23)),
+    "sam_vit_b": _sam("sam_vit_b", 768, 12, 12, (2, 5, 8, 11)),
+    **{f"sam2_hiera_{size}": _sam2(f"sam2_hiera_{size}", *HIERA[size]) for size in HIERA},
+    "sam_demo": DEMO_SAM,
+}
+"""Promptable networks by their names."""
+
+_HEADS = r"mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)"
+_TABLE = (
+    (r"^image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
+    (r"^image_encoder\.blocks\.(\d+)\.norm", r"vision_encoder.layers.\1.layer_norm"),
+    (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
+    (r"^image_encoder\.neck\.0\.", "vision_encoder.neck.conv1."),
+    (r"^image_encoder\.neck\.1\.", "vision_encoder.neck.layer_norm1."),
+    (r"^image_encoder\.neck\.2\.", "vision_encoder.neck.conv2."),
+    (r"^image_encoder\.neck\.3\.", "vision_encoder.neck.layer_norm2."),
+    (r"^image_encoder\.", "vision_encoder."),
+    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
+    (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
+    (r"^prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
+    (r"^prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
+    (r"^prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
+    (r"^prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
+    (r"^prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
+    (r"^(mask_decoder\.transformer\.layers\.\d+)\.norm", r"\1.layer_norm"),
+    (r"^mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
+    (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
+    (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
+    (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
+    (rf"^({_HEADS})\.layers\.0\.", r"\1.proj_in."),
+    (rf"^({_HEADS})\.layers\.1\.", r"\1.layers.0."),
+    (rf"^({_HEADS})\.layers\.2\.", r"\1.proj_out."),
+)  # fmt: skip
+"""Names of Meta's SAM and those of transformers, in the order in which they are tried (persam.md §1)."""
+_TABLE2 = (
+    (r"^sam_prompt_encoder\.", "prompt_encoder."),
+    (r"^sam_mask_decoder\.", "mask_decoder."),
+    (r"^no_mem_embed$", "no_memory_embedding"),
+    (r"^image_encoder\.trunk\.patch_embed\.proj\.", "vision_encoder.backbone.patch_embed.projection."),
+    (r"^image_encoder\.trunk\.(blocks\.\d+)\.norm", r"vision_encoder.backbone.\1.layer_norm"),
+    (r"^image_encoder\.trunk\.(blocks\.\d+\.mlp)\.layers\.0\.", r"vision_encoder.backbone.\1.proj_in."),
+    (r"^image_encoder\.trunk\.(blocks\.\d+\.mlp)\.layers\.1\.", r"vision_encoder.backbone.\1.proj_out."),
+    (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
+    (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
+    (r"^(mask_decoder\.transformer\..*attn\w*)\.out_proj\.", r"\1.o_proj."),
+    (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.layers\.0\.", r"\1.proj_in."),
+    (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.layers\.1\.", r"\1.proj_out."),
+)
+"""What of Meta's SAM 2 is called otherwise than of its SAM (sansa.md §1)."""
+_OF_VIDEOS = re.compile(
+    r"^(memory_|maskmem_tpos_enc|no_mem_pos_enc|no_memory_positional|mask_downsample|obj_ptr|object_pointer|no_obj|"
+    r"no_object|occlusion|temporal_positional|mask_decoder\.pixel_)"
+)
+"""Tensors of SAM 2 that it needs for videos alone."""
+_SHARED = "shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"
+_POINTS = re.compile(r"^prompt_encoder\.point_embed(?:dings)?\.(\d)\.weight$")
+
+
+def _renamed(name: str, table: Iterable[tuple[str, str]], every: bool) -> str:
+    for pattern, new in table:
+        name, count = re.subn(pattern, new, name)
+        if count and not every:
+            break
+    return name
+
+
+_VIDEO_TABLE = (
+    (r"^memory_attention\.norm\.", "memory_attention.layer_norm."),
+    (r"^(memory_attention\.layers\.\d+)\.norm", r"\1.layer_norm"),
+    (r"^(memory_attention\.layers\.\d+\.\w+)\.out_proj\.", r"\1.o_proj."),
+    (r"^(memory_encoder\.mask_downsampler)\.encoder\.12\.", r"\1.final_conv."),
+    *((rf"^(memory_encoder\.mask_downsampler)\.encoder\.{3 * i}\.", rf"\1.layers.{i}.conv.") for i in range(4)),
+    *((rf"^(memory_encoder\.mask_downsampler)\.encoder\.{3 * i + 1}\.", rf"\1.layers.{i}.layer_norm.")
+      for i in range(4)),
+    (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
+    (r"^memory_encoder\.out_proj\.", "memory_encoder.projection."),
+    (r"^memory_encoder\.fuser\.", "memory_encoder.memory_fuser."),
+    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.dwconv\.", r"\1.depthwise_conv."),
+    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.norm\.", r"\1.layer_norm."),
+    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.pwconv", r"\1.pointwise_conv"),
+    (r"^(memory_encoder\.memory_fuser\.layers\.\d+)\.gamma$", r"\1.scale"),
+    (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
+    (r"^no_mem_pos_enc$", "no_memory_positional_encoding"),
+    (r"^obj_ptr_proj\.layers\.0\.", "object_pointer_proj.proj_in."),
+    (r"^obj_ptr_proj\.layers\.1\.", "object_pointer_proj.layers.0."),
+    (r"^obj_ptr_proj\.layers\.2\.", "object_pointer_proj.proj_out."),
+)  # fmt: skip
+"""Further names of Meta's SAM 2, which only videos need, and those of transformers (sansa.md §1)."""
+
+
+def names_of_transformers(state: Mapping[str, Tensor], videos: bool = False) -> dict[str, Tensor]:
+    """Return weights of SAM or SAM 2 under the names of transformers.
+
+    Args:
+        state: under those names, or Meta's.
+        videos: keep what only videos need.
+    """
+    second = any(name.startswith(("image_encoder.trunk.", "vision_encoder.backbone.")) for name in state)
+    metas = any(name.startswith("image_encoder.") for name in state)
+    renamed = {}
+    for name, value in state.items():
+        if name in ("pixel_mean", "pixel_std") or (second and not videos and _OF_VIDEOS.match(name)):
+            continue
+        if metas and second:
+            name = _renamed(_renamed(name, _VIDEO_TABLE, every=True), _TABLE2, every=True)
+        renamed[_renamed(name, _TABLE, every=False) if metas else name] = value
+    if second and (points := sorted(name for name in renamed if _POINTS.match(name))):
+        renamed["prompt_encoder.point_embed.weight"] = torch.cat([renamed.pop(name) for name in points])
+    for own, other in (_SHARED, _SHARED[::-1]):  # the hub's files have either or both
+        if own in renamed:
+            renamed.setdefault(other, renamed[own])
+    return renamed
+
+
+class FrozenSam(FrozenHubNetwork):
+    """Frozen SAM or SAM 2 whose encodings are kept for images that come again."""
+
+    known: ClassVar = SAMS
+    encoders = ("encode",)
+    spec: SamNet
+
+    def __init__(self, config: BackboneConfig):
+        self.spec = find_spec(config.name, SAMS, SamNet, f"unknown promptable network '{config.name}'")
+        self.prompts: int = getattr(config, "prompts", SamConfig.prompts)
+        if self.prompts < 1:
+            raise SettingsError(f"prompts is {self.prompts}, expected 1 or more (those decoded at a time)")
+        super().__init__(config)
+
+    @property
+    def identity_settings(self) -> dict[str, str]:
+        return {} if self.prompts == SamConfig.prompts else {"prompts": str(self.prompts)}
+
+    def promptable(self, device: torch.device) -> PromptableNetwork:
+        """Return the network on a device."""
+        model = self.network(torch.empty(0, device=device))
+        return PromptableNetwork(model, self.spec.preparation, NARROW.get(self.precision, torch.float32), self.prompts)
+
+    def encode(self, pixels: Tensor) -> Encoding:
+        """Encode an image (3, H, W) uint8, which the network resizes and normalises itself."""
+        return self.promptable(pixels.device).encode(pixels)
+
+    def encoding(self, name: str, image: Tensor) -> Encoding:
+        """Return the encoding of the image (3, H, W) uint8 of that name in the data set, from the cache or anew."""
+        return self.cache.get("encoding", name, lambda: self.encode(image))
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return names_of_transformers(state)
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
+        return describe_sam(state)
+
+
+_FAMILIES = {
+    "SAM": r"(?:image_encoder\.blocks|vision_encoder\.layers)",
+    "SAM 2": r"(?:image_encoder\.trunk|vision_encoder\.backbone)\.blocks",
+    "SAM 3": r"(?:detector\.backbone\.vision_backbone\.trunk\.blocks|(?:detector_model\.)?"
+    r"vision_encoder\.backbone\.layers)",
+}
+"""Names of the blocks of families' image encoders, Meta's and those of transformers."""
+
+
+def describe_sam(state: Mapping[str, Tensor]) -> str:
+    """Describe weights by their family and size: "SAM with 12 blocks of 768 channels"; "" for those of another."""
+    for family, blocks in _FAMILIES.items():
+        depth, width = 0, 0
+        for name, value in state.items():
+            if found := re.match(rf"{blocks}\.(\d+)\.(?:layer_)?norm1\.weight$", name):
+                depth, width = max(depth, int(found[1]) + 1), len(value) if found[1] == "0" else width
+        if depth:
+            return f"{family} with {depth} blocks of {width} channels"
+    return ""
+
+
+def load_folder(folder: Path, device: torch.device, option: str) -> PromptableNetwork:
+    """Read a network from a folder of the hub's form; nothing is fetched, and nothing but tensors is read of weights.
+
+    Args:
+        folder: It has `config.json`, `model.safetensors` and `preprocessor_config.json`.
+        device: Where it is to compute.
+        option: What named the folder, for messages.
+
+    Raises:
+        SettingsError: transformers is not installed, or too old for the network.
+        CheckpointError: the folder holds something else, or its files are damaged.
+    """
+    kind, mean, std = _folder_settings(folder, option)
+    model_class = transformers_class(CLASSES[kind], option)
+    try:
+        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+        if kind == "sam":
+            config.mask_decoder_config.layer_norm_eps = 1e-5  # persam.md §2.1
+        model, report = model_class.from_pretrained(
+            folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32,
+            output_loading_info=True,
+        )  # fmt: skip
+    except ImportError as error:  # of a package that it uses
+        raise unsuitable(error, option) from error
+    except Exception as error:  # of many kinds: transformers and safetensors raise their own for damaged files
+        raise CheckpointError(f"{folder} cannot be used ({describe(error)}); {EXPECTED}; fetch it again") from error
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would go on with random numbers in their place
+        raise CheckpointError(
+            f"{folder / WEIGHTS} lacks {len(missing)} of the network's tensors, e.g. {missing[0]}; {EXPECTED}; "
+            "fetch it again"
+        )
+    side = int(config.prompt_encoder_config.image_size)
+    model = model.to(device).eval().requires_grad_(False)
+    return PromptableNetwork(model, Preparation(side, kind == "sam", mean, std))
+
+
+def _folder_settings(folder: Path, option: str) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
+    """Return the model type of a folder's `config.json`, and mean and deviation of its images' preparation.
+
+    Raises:
+        CheckpointError: it is not in `CLASSES`, or the folder lacks a file.
+    """
+    absent = [name for name in (CONFIG, WEIGHTS) if not is_file(folder / name)]
+    preparation = next((folder / name for name in PREPROCESSING if is_file(folder / name)), None)
+    if preparation is None:
+        absent.append(PREPROCESSING[0])
+    if absent or preparation is None:
+        raise CheckpointError(f"{folder} has no {' and no '.join(absent)}; {EXPECTED}; correct {option}")
+    if (folder / ADAPTER).exists():
+        raise CheckpointError(f"{folder} has an adapter ({ADAPTER}); {EXPECTED} and no more; take the adapter out")
+    try:
+        settings = read_json(folder / CONFIG, "settings")
+        images = read_json(preparation, "settings")
+        open_file(folder / WEIGHTS, "weights").close()  # safetensors opens it by name
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} cannot be read ({describe(error)}); {EXPECTED}; fetch it again") from error
+    found = settings.get("model_type") if isinstance(settings, dict) else None
+    if not isinstance(found, str) or found not in CLASSES:
+        raise CheckpointError(
+            f"{folder / CONFIG} is of the model type {found!a}, expected {', '.join(CLASSES)}; "
+            f"give {option} the folder of SAM or SAM 2"
+        )
+    images = images.get("image_processor", images) if isinstance(images, dict) else {}
+    mean, std = (_channel_values(images, key, default) for key, default in _STATISTICS.items())
+    return found, mean, std
+
+
+_STATISTICS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+
+
+def _channel_values(images: Any, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+    values = images.get(key) if isinstance(images, dict) else None
+    good = isinstance(values, list) and len(values) == 3 and all(isinstance(v, int | float) for v in values)
+    return steps_of_255(values if good and values else default)

@@ -1,0 +1,196 @@
+"""SegGPT's frozen network, which paints an image's mask in colours by the example of others (seggpt.md §1-§4).
+
+The network is transformers', with its feature ensemble mended: at the block where its two streams meet, it would take
+the mean over both of them.
+
+Shapes: K examples, S image side.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from fsbench.base.errors import SettingsError
+from fsbench.networks.backbones.base import BackboneConfig, find_spec
+from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet
+from fsbench.networks.weights.table import WeightFile, weight_files
+
+Embedding = Literal["instance", "semantic"]
+"""Type token that all patches get: of pictures of single objects, or of all that belongs to a class."""
+EnsembleVariant = Literal["authors", "transformers"]
+"""Mean over the examples at the block where the streams meet: in each stream by itself, or over both."""
+
+_BLOCK = {
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn": "attention",
+    "mlp.fc1": "mlp.lin1",
+    "mlp.fc2": "mlp.lin2",
+}
+_NAMES = {
+    "patch_embed.proj": "model.embeddings.patch_embeddings.projection",
+    "pos_embed": "model.embeddings.position_embeddings",
+    "mask_token": "model.embeddings.mask_token",
+    "segment_token_x": "model.embeddings.segment_token_input",
+    "segment_token_y": "model.embeddings.segment_token_prompt",
+    "type_token_cls": "model.embeddings.type_token_semantic",
+    "type_token_ins": "model.embeddings.type_token_instance",
+    "norm": "model.encoder.layernorm",
+    "decoder_embed": "decoder.decoder_embed",
+    "decoder_pred.0": "decoder.decoder_pred.conv",
+    "decoder_pred.1": "decoder.decoder_pred.layernorm",
+    "decoder_pred.3": "decoder.decoder_pred.head",
+}
+"""Starts of the names in the authors' file and in transformers', but for the blocks (§1)."""
+
+
+@dataclass(frozen=True)
+class SegGPTNet(HubNet):
+    """SegGPT's network; its settings are those of transformers' `SegGptConfig`."""
+
+    @property
+    def side(self) -> int:
+        """Side S of its images in pixels."""
+        return int(self.settings["image_size"][1])
+
+
+def seggpt_net(
+    dim: int, heads: int, mlp: int, side: int, patch: int, pretrained: int, decoder: int, weights: WeightFile
+) -> SegGPTNet:
+    """Describe a SegGPT of 24 blocks.
+
+    Args:
+        dim, heads, mlp: channels and heads of a block, and channels of its MLP.
+        side: S.
+        patch: side of a patch in pixels.
+        pretrained: side in pixels of the images that the stored table of positions belongs to.
+        decoder: channels of the decoder.
+        weights: the published weight file.
+    """
+    settings = dict(
+        hidden_size=dim,
+        num_hidden_layers=24,
+        num_attention_heads=heads,
+        image_size=(2 * side, side),
+        patch_size=patch,
+        mlp_dim=mlp,
+        pretrain_image_size=pretrained,
+        decoder_hidden_size=decoder,
+    )
+    return SegGPTNet("SegGptForImageSegmentation", settings, weights)
+
+
+SEGGPTS = {
+    "seggpt_vitl": seggpt_net(1024, 16, 4096, 448, 16, 224, 64, weight_files()["seggpt_vitl"]),
+    # narrow, and of random weights alone
+    "seggpt_demo": seggpt_net(32, 2, 64, 128, 16, 64, 8, WeightFile("seggpt_demo")),
+}
+"""SegGPT's networks by their names."""
+
+
+def seggpt_to_transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a SegGPT's weights under transformers' names; names of other networks stay as they are.
+
+    Args:
+        state: weights under the names of the authors' file or of transformers'; it is not changed.
+    """
+    return {_transformers_name(name): value for name, value in state.items()}
+
+
+def _transformers_name(name: str) -> str:
+    if name.startswith("blocks."):
+        _, number, rest = name.split(".", 2)
+        for old, new in _BLOCK.items():
+            if rest == old or rest.startswith(f"{old}."):
+                return f"model.encoder.layers.{number}.{new}{rest.removeprefix(old)}"
+        return name
+    for old, new in _NAMES.items():
+        if name == old or name.startswith(f"{old}."):
+            return new + name.removeprefix(old)
+    return name
+
+
+def paint(
+    model: Any, query: Tensor, examples: Tensor, targets: Tensor, embedding: Embedding, variant: EnsembleVariant
+) -> Tensor:
+    """Let SegGPT paint the mask of a query as the examples' are painted (§3, §4).
+
+    Args:
+        model: transformers' SegGPT.
+        query: (3, S, S), normalised.
+        examples, targets: images and their painted masks (K, 3, S, S), normalised.
+        embedding: the type token.
+        variant: how K > 1 examples are joined.
+
+    Returns:
+        Each example's pair as the network paints it, (K, 3, 2S, S), normalised: examples' masks above, the query's
+        below. The answer is the lower half of the first.
+    """
+    hook = None
+    if variant == "authors":
+        layer = model.model.encoder.layers[model.config.merge_index]
+        hook = layer.register_forward_pre_hook(_mean_in_each_stream)
+    try:
+        output = model(
+            pixel_values=query.expand_as(examples),
+            prompt_pixel_values=examples,
+            prompt_masks=targets,
+            feature_ensemble=len(examples) > 1,
+            embedding_type=embedding,
+        )
+    finally:
+        if hook is not None:
+            hook.remove()
+    painted: Tensor = output.pred_masks
+    return painted
+
+
+def _mean_in_each_stream(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Tell a block of transformers' SegGPT, by its second argument, that its batch has two streams."""
+    return (args[0], 2, *args[2:])
+
+
+class FrozenSegGPT(FrozenHubNetwork):
+    """Frozen SegGPT. It has no features of one image: it sees query, examples and their masks together.
+
+    Raises:
+        SettingsError: transformers is not installed, or the network is not known.
+    """
+
+    known = SEGGPTS
+    encoders = ("paint",)
+    spec: SegGPTNet
+
+    def __init__(self, config: BackboneConfig):
+        self.spec = find_spec(config.name, SEGGPTS, SegGPTNet, f"the backbone '{config.name}' is no SegGPT")
+        super().__init__(config)
+
+    def check_image_size(self, size: int) -> None:
+        if size != self.spec.side:
+            raise SettingsError(
+                f"image size {size} does not fit {self.name}, whose positions belong to images of {self.spec.side}; "
+                f"expected --data.image_size {self.spec.side}"
+            )
+
+    def paint(
+        self, query: Tensor, examples: Tensor, targets: Tensor, embedding: Embedding, variant: EnsembleVariant
+    ) -> Tensor:
+        """Return the query's mask (3, S, S) as the network paints it, normalised; arguments as of `paint`."""
+        self.check_image_size(query.shape[-1])
+        model = self.network(query)
+        with self.computing(query.device):
+            pairs = paint(model, query, examples, targets, embedding, variant)
+        return pairs[0, :, self.spec.side :].float()
+
+    def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return seggpt_to_transformers_names(state)
+
+    def describe_state(self, state: Mapping[str, Tensor]) -> str:
+        norms = [value for name, value in state.items() if _FIRST_NORM.match(name)]
+        return f"SegGPT with {len(norms)} blocks of {len(norms[0])} channels" if norms else ""
+
+
+_FIRST_NORM = re.compile(r"^(?:blocks|model\.encoder\.layers)\.\d+\.(?:norm1|layernorm_before)\.weight$")

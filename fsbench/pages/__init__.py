@@ -1,0 +1,1 @@
+"""Pages over results: the report, the leaderboard, and what a method saw."""

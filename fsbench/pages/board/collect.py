@@ -1,0 +1,154 @@
+"""Bundles in a folder: each is copied, verified and read, or refused for a reason."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fsbench.base.errors import FsbenchError, SettingsError, describe
+from fsbench.base.files import open_file, sha256_file
+from fsbench.base.terminal import one_line
+from fsbench.pages.board.hand_ins import UNKNOWN, HandIn, hand_ins
+from fsbench.pages.board.results import RunResult, run_result
+from fsbench.runner.exchange.bundle import Listing, unpack
+from fsbench.runner.exchange.verify import Finding, verify_unpacked
+
+ENDING = ".fsb"
+
+_TEMPORARY = re.compile(r"[^\s'\"(]*fsbench-bundle-[^/\s]+/")
+
+
+@dataclass(frozen=True)
+class VerifiedBundle:
+    """A bundle in which nothing failed.
+
+    Attributes:
+        hand_in: its file, and when that was handed in.
+        sha256: of the file, by which the board's copy is named.
+        listing: card, licence and hashes.
+        findings: of its verification, without failed ones.
+        runs: by id.
+        copies: equal files, which were handed in later.
+    """
+
+    hand_in: HandIn
+    sha256: str
+    listing: Listing
+    findings: list[Finding]
+    runs: Mapping[str, RunResult]
+    copies: list[HandIn] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its file, relative to the folder of bundles."""
+        return self.hand_in.name
+
+    @property
+    def copy(self) -> str:
+        """Path of the copy within the board."""
+        return f"bundles/{self.sha256[:32]}{ENDING}"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that is no bundle, or a bundle in which a check failed; `reason` is one line."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The bundles of a folder, those that were handed in first before others; `twice` has a file -> the equal one that
+    is shown."""
+
+    bundles: list[VerifiedBundle]
+    refused: list[Refused]
+    twice: dict[str, str]
+
+
+def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Path) -> Collection:
+    """Verify every bundle below a folder.
+
+    Args:
+        folder: of bundles, files that end in .fsb; others are passed over.
+        site: folder of the board, which gets a copy of each bundle that is not refused.
+        report: gets a line for each file.
+        besides: folder without symbolic links whose files are passed over, such as that of the board before.
+
+    Raises:
+        SettingsError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"{folder} is no folder; expected one with bundles, which fsbench bundle writes")
+    (site / "bundles").mkdir()
+    found = Collection([], [], {})
+    shown: dict[str, VerifiedBundle] = {}
+    for hand_in, file in _files(folder):
+        if Path(os.path.realpath(file.parent)).is_relative_to(besides):
+            continue
+        name = hand_in.name
+        copy = site / "bundles" / "unverified"
+        try:
+            sha256 = _copy_file(file, copy)
+            if sha256 in shown:
+                found.twice[name] = shown[sha256].name
+                shown[sha256].copies.append(hand_in)
+                report(f"{name}: the same file as {shown[sha256].name}")
+                continue
+            bundle = _verify(copy, hand_in, sha256)
+        except (OSError, FsbenchError) as error:
+            reason = one_line(_without_folders(str(error), copy, name), 500)
+            found.refused.append(Refused(name, reason))
+            report(f"{name}: refused: {reason}")
+            continue
+        shown[sha256] = bundle
+        copy.rename(site / bundle.copy)
+        found.bundles.append(bundle)
+        report(f"{name}: verified, {len(bundle.runs)} runs")
+    (site / "bundles" / "unverified").unlink(missing_ok=True)
+    return found
+
+
+def _files(folder: Path) -> list[tuple[HandIn, Path]]:
+    """List the bundles below a folder from the oldest hand-in on, and by their names where that is not known."""
+    history = hand_ins(folder, f"*{ENDING}")
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob(f"*{ENDING}")}
+    found = {name: history.get(name, HandIn(UNKNOWN, name)) for name in files}
+    return sorted((replace(found[name], name=one_line(name, 300)), file) for name, file in files.items())
+
+
+def _copy_file(file: Path, copy: Path) -> str:
+    """Copy a file, so that what is verified is what is shown; returns its sha256."""
+    if file.is_symlink():
+        raise OSError("it is a link; expected the bundle itself")
+    with open_file(file, "bundle") as source, copy.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    return sha256_file(copy)
+
+
+def _verify(copy: Path, hand_in: HandIn, sha256: str) -> VerifiedBundle:
+    """Verify and read a bundle. Raises FsbenchError where a check fails."""
+    with unpack(copy) as (folder, listing):
+        findings = [
+            Finding(finding.run, finding.status, _without_folders(finding.what, copy, hand_in.name))
+            for finding in verify_unpacked(folder, listing)
+        ]
+        failed = [finding for finding in findings if finding.status == "failed"]
+        if failed:
+            more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
+            raise SettingsError(f"{failed[0].run or 'the file'}: {failed[0].what}{more}")
+        try:
+            runs = {run: run_result(folder / run) for run in listing.runs}
+        except FsbenchError:
+            raise
+        except Exception as error:  # of a record that was verified and yet has no place in a table
+            raise SettingsError(f"it cannot be shown: {describe(error)}") from error
+    return VerifiedBundle(hand_in, sha256, listing, findings, runs)
+
+
+def _without_folders(text: str, copy: Path, name: str) -> str:
+    """Name the bundle in a message instead of the temporary folders that it was copied and unpacked to."""
+    return _TEMPORARY.sub("", text.replace(str(copy), name))

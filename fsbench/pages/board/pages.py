@@ -1,0 +1,117 @@
+"""Write the pages of a leaderboard: the table, a page for each row, and one of all bundles."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from fsbench.base.files import write_text
+from fsbench.base.terminal import escape
+from fsbench.base.version import __version__
+from fsbench.pages.board.cite import cite_record
+from fsbench.pages.board.collect import Collection
+from fsbench.pages.board.ranking import MOST_TESTED, groups_by_card
+from fsbench.pages.board.rows import Row, Test
+from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
+from fsbench.protocols.registry import metric_named
+from fsbench.results.tables import layout
+
+OWN = Path(__file__).with_name("templates")
+
+FILTERS = {
+    "backbone": "Backbone", "year": "Year", "novel": "Novel pixels", "supervision": "Supervision",
+    "saw": "Backbone saw test images", "choice": "Checkpoint chosen by", "pretrained": "Backbone's data",
+    "classes": "Saw test classes", "trials": "Trials",
+}  # fmt: skip
+"""Filters of rows besides the method's name: name in the address of the page -> words."""
+
+
+class Pages:
+    """Writes the pages of a leaderboard. File names follow from hashes alone, never from what a bundle says.
+
+    Args:
+        folder: of the leaderboard.
+        rows: with their ranks.
+        tests: columns.
+        collection: all bundles.
+        lines: about runs that are in two bundles, and rows with equal counts.
+    """
+
+    def __init__(
+        self, folder: Path, rows: Sequence[Row], tests: Sequence[Test], collection: Collection, lines: Sequence[str]
+    ):
+        self.folder, self.rows, self.tests = folder, rows, tests
+        self.environment = template_environment((OWN, TEMPLATES))
+        self.environment.finalize = _printable
+        self.environment.filters |= {
+            "figure": layout.figure,
+            "digits": lambda metric: metric_named(metric).digits(),
+            "printed": lambda text: escape(str(text), "\n\t"),
+        }
+        self.common = {
+            "styles": read_inlined([TEMPLATES / "style.css", OWN / "board.css"]),
+            "scripts": read_inlined([TEMPLATES / "report.js"]), "refused": (), "version": __version__,
+            "rows": rows, "tests": tests, "collection": collection, "lines": lines,
+            "filter_values": filter_values, "twins": _twins(tests),
+        }  # fmt: skip
+
+    def index(self) -> None:
+        """Write the page of the table."""
+        groups = [
+            {"conditions": list(rows[0].card.conditions.items()), "rows": self._sort_rows(rows)}
+            for rows in groups_by_card(self.rows).values()
+        ]
+        choices = {name: sorted({filter_values(row)[name] for row in self.rows}) for name in FILTERS}
+        choices["trials"].sort(key=lambda number: (not number.isdecimal(), len(number), number))
+        self._write(
+            "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices, most=MOST_TESTED,
+            datasets=sorted({str(test.header.dataset) for test in self.tests}),
+            scripts=read_inlined([*[OWN / "board.js"] * bool(self.rows), TEMPLATES / "report.js"]),
+        )  # fmt: skip
+
+    def row_pages(self) -> None:
+        """Write a page for each row."""
+        (self.folder / "rows").mkdir()
+        for row in self.rows:
+            self._write(f"rows/{row.id}.html", "row.html", up="../", row=row, record_entry=cite_record(row))
+
+    def bundles(self) -> None:
+        """Write the page of all bundles: shown, refused, there twice."""
+        self._write("bundles.html", "bundles.html", up="")
+
+    def _sort_rows(self, rows: Sequence[Row]) -> list[Row]:
+        """Order rows by the first column, those without a mean there last."""
+
+        def place(row: Row) -> tuple[Any, ...]:
+            test = self.tests[0]
+            scores = row.cells[test.id].scores if test.id in row.cells else {}
+            value = -metric_named(test.metric).sign * scores[test.metric].value if scores else 0.0
+            return not scores, value, *row.age, row.label, row.id
+
+        return sorted(rows, key=place)
+
+    def _write(self, file: str, template: str, **values: Any) -> None:
+        write_text(self.folder / file, self.environment.get_template(template).render(**(self.common | values)))
+
+
+def _twins(tests: Sequence[Test]) -> set[str]:
+    """Return the ids of tests that differ from another one in their image lists or classes alone."""
+    words = [(test.header.dataset, test.task, test.setting) for test in tests]
+    return {test.id for test, own in zip(tests, words, strict=True) if words.count(own) > 1}
+
+
+def filter_values(row: Row) -> dict[str, str]:
+    """Return what a row is filtered by, under the names of `FILTERS`."""
+    card = row.card
+    values = {
+        "backbone": row.backbone, "year": row.year, "novel": card.novel_pixels,
+        "supervision": card.supervision, "saw": card.backbone_saw_test_images, "choice": card.checkpoint_choice,
+        "pretrained": card.backbone_data, "trials": card.trials, "classes": card.saw_test_classes,
+    }  # fmt: skip
+    return {name: escape(value) for name, value in values.items()}
+
+
+def _printable(value: Any) -> Any:
+    """Return what a template prints: words of bundles without characters that cannot be printed or turn the writing."""
+    return escape(value, "\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value

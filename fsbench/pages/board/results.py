@@ -1,0 +1,68 @@
+"""The part of a verified run that a leaderboard shows: statistics of its scores, and a hash of the truth."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fsbench.base.errors import RecordError
+from fsbench.records.record import Record, read_record
+from fsbench.scores.bootstrap import Interval, intervals
+from fsbench.scores.classification import accuracy_interval
+from fsbench.scores.statistics import ScoreStatistics
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run without its counts, which are too many to be kept of hundreds of runs.
+
+    Attributes:
+        record: `run.json` and the header of the manifest; its folder is gone.
+        statistics: of the scores that the leaderboard shows.
+        truth: hash of the episodes' classes and true pixels: runs on the same label maps have the same.
+    """
+
+    record: Record
+    statistics: ScoreStatistics
+    truth: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The id of the run and the hash of its counts: equal of copies of one run alone."""
+        return self.record.run.id, self.record.run.counts_sha256
+
+    @property
+    def finished(self) -> str:
+        """Date on which the run was finished, "" where the record does not say so."""
+        found = re.match(r"(19|20)\d\d-\d\d-\d\d(?!\d)", self.record.run.provenance.finished)
+        return found[0] if found else ""
+
+
+def run_result(folder: Path) -> RunResult:
+    """Read the run in `folder`, whose counts need not be there afterwards."""
+    record = read_record(folder)
+    if record is None or record.episodes.is_empty():
+        raise RecordError(f"{folder.name} has no episodes; expected a finished run")
+    frame, header = record.episodes, record.header
+    columns = ["episode", "slot", "class_id"]
+    if not record.protocol.counts_at_input_size():  # true pixels are as many as the method's input has
+        columns += ["gt", "void", "valid", "present"]
+    table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
+    statistics = record.protocol.statistics(frame, header).only(score_names(record))
+    kept = Record(folder, record.run)
+    kept.header  # noqa: B018 - kept from now on, read while the file is there
+    return RunResult(kept, statistics, hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest())
+
+
+def score_names(record: Record) -> tuple[str, ...]:
+    """Return the names of the scores that the leaderboard shows of a run; the first ranks."""
+    return record.protocol.default_metrics
+
+
+def mean_scores(folds: list[RunResult]) -> dict[str, Interval]:
+    """Return the scores of one fold, or the mean of several, with their intervals, as tables have them."""
+    if not folds[0].record.protocol.has_masks:
+        return {"accuracy": accuracy_interval(folds[0].statistics)}
+    return intervals([fold.statistics for fold in folds])

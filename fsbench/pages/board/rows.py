@@ -1,0 +1,310 @@
+"""The leaderboard as a table: a row for each method of each bundle, a column for each test."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from fsbench.base.files import fingerprint
+from fsbench.data.episodes.header import Header
+from fsbench.networks.weights.table import backbone_data
+from fsbench.pages.board.collect import VerifiedBundle
+from fsbench.pages.board.hand_ins import HandIn
+from fsbench.pages.board.results import RunResult, mean_scores, score_names
+from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
+from fsbench.records.description import notes
+from fsbench.records.grouping import fold_of, group_key, variants
+from fsbench.records.record import Record
+from fsbench.scores.bootstrap import Interval
+
+
+@dataclass(frozen=True)
+class Test:
+    """A column: one data set, protocol, way, shot and setting.
+
+    Attributes:
+        id: begins with what tells it from others in words, and ends with a hash.
+        header: of the manifest of one of its runs; seed and episodes may differ among them.
+        metric: the score that ranks.
+        title: all that its runs have in common, in words.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    id: str
+    header: Header = field(hash=False, compare=False)
+    metric: str
+    title: str
+
+    @property
+    def task(self) -> str:
+        """Way and shot, in words."""
+        return f"{self.header.way}-way {self.header.shot}-shot"
+
+    @property
+    def setting(self) -> str:
+        """Setting and protocol, in words."""
+        header = self.header
+        empty = "" if header.empty or header.kind else ", no empty queries"
+        return f"{header.setting.replace('_', ' ')}{empty}, {header.protocol} v{header.version}"
+
+    @property
+    def is_trial(self) -> bool:
+        """True if it has other than the protocol's number of episodes."""
+        return bool(self.header.requested != self.header.official_episodes)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The places that a row may have among those it is ranked with: `first` to `last` of `count`.
+
+    Attributes:
+        by_intervals: some of the others saw other episodes, and were compared by intervals.
+        mixed: the trials or the backbone's data of those it is ranked with differ.
+        across: other conditions of their cards differ, since all rows were asked to be ranked together.
+    """
+
+    first: int
+    last: int
+    count: int
+    by_intervals: bool
+    mixed: bool
+    across: bool = False
+
+    @property
+    def words(self) -> str:
+        places = str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
+        return f"{places} of {self.count}{'~' * self.by_intervals}{'†' * self.mixed}{'‡' * self.across}"
+
+
+@dataclass
+class Cell:
+    """A method's runs of one test, by fold; `rank` is None where folds are missing."""
+
+    test: Test
+    folds: dict[int, RunResult]
+    rank: Rank | None = None
+
+    @property
+    def keys(self) -> frozenset[tuple[str, str]]:
+        return frozenset(run.key for run in self.folds.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every fold of the test is there."""
+        return len(self.folds) == self.test.header.folds == max(self.folds) + 1
+
+    @cached_property
+    def scores(self) -> dict[str, Interval]:
+        """The mean over all folds; empty where one is missing."""
+        return mean_scores([self.folds[fold] for fold in sorted(self.folds)]) if self.is_complete else {}
+
+    @cached_property
+    def scores_by_fold(self) -> dict[int, dict[str, Interval]]:
+        return {fold: mean_scores([self.folds[fold]]) for fold in sorted(self.folds)}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return score_names(next(iter(self.folds.values())).record)
+
+    @property
+    def folds_there(self) -> str:
+        """The folds that are there, in words, where others are missing."""
+        numbers = ", ".join(map(str, sorted(self.folds)))
+        return f"only fold{'s' * (len(self.folds) > 1)} {numbers} of {self.test.header.folds}"
+
+
+@dataclass
+class Row:
+    """A method, or a variant of one, of a bundle.
+
+    Attributes:
+        label: the method, and what tells it from its variants in the same bundle.
+        method: its name, by which the bundle has its card.
+        backbone, weights: names.
+        cells: by the id of the test.
+        equals: lines about rows of other bundles that have the same counts under another name or card.
+        copies: hand-ins of the same runs with the same card in other bundles.
+    """
+
+    label: str
+    method: str
+    backbone: str
+    weights: str
+    bundle: VerifiedBundle
+    cells: dict[str, Cell]
+    equals: list[str] = field(default_factory=list)
+    copies: list[HandIn] = field(default_factory=list)
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of the runs and the card: the same wherever the bundle lies and whatever it is called."""
+        keys = sorted(key for cell in self.cells.values() for key in cell.keys)
+        return fingerprint([self.label, keys, self.own_card.model_dump(mode="json")])[:12]
+
+    @property
+    def hand_ins(self) -> list[HandIn]:
+        """All hand-ins of these runs with this card, the oldest first."""
+        return sorted({self.bundle.hand_in, *self.bundle.copies, *self.copies})
+
+    @property
+    def own_card(self) -> Card:
+        """The method's card, as the bundle states it."""
+        return self.bundle.listing.card_of(self.method)
+
+    @cached_property
+    def card(self) -> StatedCard:
+        """The method's card, as it holds for these runs: proved by their records, stated or unknown."""
+        known = backbone_data().get(self.backbone, "")
+        return merge_cards([resolve_card(self.own_card.stated, record, known) for record in self.records])
+
+    @property
+    def records(self) -> list[Record]:
+        return [run.record for cell in self.cells.values() for _, run in sorted(cell.folds.items())]
+
+    @property
+    def year(self) -> str:
+        """Year of the latest run whose record states it."""
+        return self.finished[:4] or "unknown"
+
+    @property
+    def finished(self) -> str:
+        """Date of the latest run whose record states it, as 2024-02-03; "" where none does."""
+        return max((run.finished for cell in self.cells.values() for run in cell.folds.values()), default="")
+
+    @property
+    def age(self) -> tuple[int, bool, str, str]:
+        """Sorting key of rows from the oldest on: the hand-in, then the date of the runs, then the bundle's name."""
+        return self.hand_ins[0].place, not self.finished, self.finished, self.bundle.name
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks of the runs that a reader must know, each line once."""
+        lines = [line for cell in self.cells.values() for line in notes([r.record for r in cell.folds.values()])]
+        return list(dict.fromkeys([*self.equals, *lines]))
+
+    @property
+    def checks(self) -> dict[str, int]:
+        """Findings of the verification, passed or not possible, each with the number of runs it is true of."""
+        ids = {record.run.id for record in self.records}
+        counts: dict[str, int] = {}
+        for finding in self.bundle.findings:
+            if finding.run in ids:
+                words = finding.what if finding.status == "ok" else f"not checked: {finding.what}"
+                counts[words] = counts.get(words, 0) + 1
+        return counts
+
+
+def build_rows(bundles: Sequence[VerifiedBundle]) -> tuple[list[Row], list[Test], list[str]]:
+    """Build the rows of a leaderboard.
+
+    Args:
+        bundles: from the oldest hand-in on.
+
+    Returns:
+        The rows without ranks, the tests with the most rows first, and lines about runs that are in two bundles and
+        about rows that have the counts of another.
+    """
+    tests: dict[str, Test] = {}
+    rows = [row for bundle in bundles for row in _build_bundle_rows(bundle, tests)]
+    lines = _leave_out_copies(rows)
+    rows = [row for row in rows if row.cells]
+    lines += _name_equals(rows)
+    counts = {name: sum(name in row.cells for row in rows) for name in tests}
+    order = sorted((name for name in tests if counts[name]), key=lambda name: (-counts[name], name))
+    return rows, [tests[name] for name in order], lines
+
+
+def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[Row]:
+    """Return the rows of one bundle; adds their tests to `tests`."""
+    groups: dict[tuple[Any, ...], list[RunResult]] = {}
+    for run in bundle.runs.values():
+        groups.setdefault(group_key(run.record), []).append(run)
+    rows: dict[tuple[str, str, str, str], Row] = {}
+    for group in groups.values():
+        by_id = {run.record.run.id: run for run in group}
+        for label, records in variants([run.record for run in group]).items():
+            test = _build_test(records[0])
+            tests.setdefault(test.id, test)
+            backbone = records[0].run.identity.backbone
+            folds = {fold_of(record): by_id[record.run.id] for record in records}
+            key = (label, records[0].run.identity.method.name, backbone.name, backbone.weights)
+            while key in rows and test.id in rows[key].cells:  # other episodes of the same test
+                key = (f"{key[0]} (test seed {records[0].header.seed})", *key[1:])
+            rows.setdefault(key, Row(*key, bundle, {})).cells[test.id] = Cell(test, folds)
+    return [rows[key] for key in sorted(rows)]
+
+
+def _build_test(record: Record) -> Test:
+    header = record.header
+    words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
+    plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
+    key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
+    return Test(f"{plain}-{key}", header, score_names(record)[0], record.protocol.title(header))
+
+
+def _name_equals(rows: Sequence[Row]) -> list[str]:
+    """Note on rows of different bundles that their counts are equal; returns the lines, the older row first in each."""
+    holders: dict[tuple[str, int, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.age):
+        for name, cell in row.cells.items():
+            for fold, run in cell.folds.items():
+                holders.setdefault((name, fold, run.record.run.counts_sha256), []).append(row)
+    lines: dict[str, None] = {}
+    for (name, _, _), (first, *others) in holders.items():
+        for other in others:
+            if other.bundle is first.bundle:
+                continue
+            same = min(first.cells[name].keys) == min(other.cells[name].keys)
+            under = f"card (they differ in {_differing(first, other)})" if same else "name"
+            line = (
+                f"{first.label} in {first.bundle.hand_in} and {other.label} in {other.bundle.hand_in}, finished "
+                f"{first.finished or 'at an unknown date'} and {other.finished or 'at an unknown date'} as they say, "
+                f"have the same counts on {first.cells[name].test.title}: one may be the other under another {under}"
+            )
+            if line not in lines:
+                first.equals.append(line)
+                other.equals.append(line)
+            lines[line] = None
+    return list(lines)
+
+
+def _differing(row: Row, other: Row) -> str:
+    """Return in what the cards of two rows differ, in words; "" of equal cards."""
+    theirs = other.own_card
+    names = [name for name, value in row.own_card if getattr(theirs, name) != value]
+    return ", ".join(names).replace("_", " ")
+
+
+def _leave_out_copies(rows: Iterable[Row]) -> list[str]:
+    """Remove the cells whose runs are all in a cell of another bundle with the same card, which then tells of both
+    hand-ins; returns a line about each.
+
+    Where the cards differ, both stay: who shows one of them takes somebody's result for somebody else's.
+    """
+    holders: dict[tuple[str, tuple[str, str]], list[tuple[int, Row]]] = {}
+    rows = list(rows)
+    for number, row in enumerate(rows):
+        for name, cell in row.cells.items():
+            for key in cell.keys:
+                holders.setdefault((name, key), []).append((number, row))
+    removed: list[tuple[Row, str, Row]] = []
+    for number, row in enumerate(rows):
+        for name, cell in row.cells.items():
+            wholes = []
+            for other_number, other in holders[name, min(cell.keys)]:
+                theirs = other.cells[name].keys
+                is_whole = cell.keys < theirs or (cell.keys == theirs and other_number < number)
+                if other is not row and is_whole and not _differing(row, other):
+                    wholes.append((len(theirs), -other_number, other))
+            if wholes:
+                removed.append((row, name, max(wholes, key=lambda whole: whole[:2])[2]))
+    lines = []
+    for row, name, other in removed:
+        title = row.cells.pop(name).test.title
+        other.copies += row.hand_ins
+        lines.append(
+            f"{row.bundle.name}: the runs of {row.label} on {title} are those of {other.bundle.name}, with the same "
+            "card, and are shown once, with both hand-ins"
+        )
+    return lines

@@ -1,0 +1,67 @@
+"""Write a leaderboard's folder: beside its place first, then moved there whole, never over anything but one."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import write_text
+from fsbench.base.files.folders import check_free, replacing_folder
+from fsbench.base.version import __version__
+from fsbench.pages.board.collect import Collection, collect
+from fsbench.pages.board.pages import Pages
+from fsbench.pages.board.ranking import rank_rows
+from fsbench.pages.board.rows import build_rows
+
+MARK = "fsbench-board.json"
+"""File by which a folder is known to be a leaderboard."""
+
+LOG = "board.log"
+
+
+@dataclass(frozen=True)
+class BoardSummary:
+    """Number of rows of a leaderboard, its bundles, and lines about runs that are in two of them."""
+
+    rows: int
+    collection: Collection
+    lines: list[str]
+
+
+def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_all: bool = False) -> BoardSummary:
+    """Write a leaderboard of all bundles below a folder. Equal bundles give equal pages.
+
+    Args:
+        bundles: folder of bundles.
+        out: folder of the pages.
+        report: gets lines of progress.
+        rank_all: whether rows of different cards are ranked together.
+
+    Raises:
+        SettingsError: there is no folder of bundles, or `out` is not free.
+    """
+    place = Path(os.path.realpath(out))  # a symbolic link stays; its target is replaced
+    source = Path(os.path.realpath(bundles))
+    check_free(place, MARK, "board")
+    if source.is_relative_to(place):
+        raise SettingsError(f"--out {out} holds the bundles; expected a folder of its own, such as site")
+    with replacing_folder(place, MARK, "board") as folder:
+        collection = collect(bundles, folder, report, besides=place)
+        rows, tests, lines = build_rows(collection.bundles)
+        rank_rows(rows, tests, rank_all)
+        pages = Pages(folder, rows, tests, collection, lines)
+        pages.index()
+        pages.row_pages()
+        pages.bundles()
+        write_text(folder / LOG, "".join(f"{line}\n" for line in _log(collection, lines)))
+        write_text(folder / MARK, json.dumps({"made by": f"fsbench {__version__}", "rows": len(rows)}) + "\n")
+    return BoardSummary(len(rows), collection, lines)
+
+
+def _log(collection: Collection, lines: list[str]) -> list[str]:
+    shown = [f"shown: {bundle.name} sha256 {bundle.sha256}" for bundle in collection.bundles]
+    refused = [f"refused: {bundle.name}: {bundle.reason}" for bundle in collection.refused]
+    twice = [f"twice: {name} is the same file as {other}" for name, other in sorted(collection.twice.items())]
+    return [*shown, *refused, *twice, *(f"twice: {line}" for line in lines)]

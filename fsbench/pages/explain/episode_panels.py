@@ -1,0 +1,145 @@
+"""Draw a method's prediction of one episode, and what the method shows of itself."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.batch import EpisodeBatch
+from fsbench.pages.explain.capabilities import HasCoarseMasks, HasScanMemory, HasSupportAttention
+from fsbench.pages.explain.coarse_masks import binary_sum
+from fsbench.pages.explain.scan_memory import memory_panels
+from fsbench.results.pictures.captions import MANY, iou_caption
+from fsbench.results.pictures.contrast import way_colors
+from fsbench.results.pictures.episodes import batch_query_pixels, draw_cross, image_array, object_center
+from fsbench.results.pictures.masks import SCALE, heat_map, paint_errors, paint_slots
+from fsbench.results.pictures.sheet import KeyEntry, Panel, error_key
+from fsbench.results.pictures.steps import STEP_KEYS, HasQueryMaps, explain_captions, step_panels
+
+ERRORS = "IoU of each way (–: nothing to find, nothing drawn), over the errors on the gray image:"
+KEYS = {
+    "soft mask": "soft mask: probability of a way by itself, from 0 (dark blue) over gray to 1 (yellow)",
+    "others left out": f"others left out: of more than {MANY} ways, soft masks of those that are there or predicted",
+    "looks from": "looks from: the cross is the point of the query whose attention follows",
+    "attention": f"attention: of that point to each support, {SCALE}",
+    "without the mask": "without the mask: the same attention if the support's mask hid nothing",
+    "removed": "removed: the share of it that the mask hides, and where",
+    " sum": f"1/8 sum, 1/16 sum, ...: coarse masks at that part of the image's size, summed, {SCALE}",
+    " Otsu": "1/8 Otsu, ...: the same, split in two at Otsu's threshold",
+    **STEP_KEYS,
+    "state ~ support": "state ~ support: similarity of the scan's state to the support while the query is read",
+}
+"""Part of a caption -> what its panel shows, in words."""
+
+PLOT_SIDE = 200
+"""Side of a plot of curves in pixels."""
+
+
+def panel_key(panels: Iterable[Panel]) -> list[KeyEntry]:
+    """Explain in words and colors what the captions of a prediction's panels leave open."""
+    return [ERRORS, *error_key(), *explain_captions(panels, KEYS)]
+
+
+def prediction_panels(
+    method: Any,
+    episode: EpisodeBatch,
+    label_map: np.ndarray,
+    ious: Sequence[float | None],
+    pixel: tuple[float, float] | None,
+) -> list[Panel]:
+    """Draw the prediction, its errors, the soft mask of each way and, for 1-way episodes, what the method can show.
+
+    Args:
+        method: Predicted the episode.
+        episode: A batch of one episode, with its truth.
+        label_map: (h, w), the prediction in way slots.
+        ious: IoU of each way.
+        pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
+    """
+    query, hidden = image_array(episode.images[int(episode.query[0])]), episode.without_truth()
+    own = batch_query_pixels(episode)  # of a padded image; what a method shows of itself lies over the padding, too
+    truth = episode.known_truth().label_maps[0].cpu().numpy()
+    shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
+    errors = paint_errors(own, label_map, truth)
+    colors = way_colors(own, truth, len(ious))
+    panels = [("", paint_slots(own, label_map, colors)), (iou_caption(ious, shown), errors)]
+    panels += soft_mask_panels(method, hidden, query, {*shown, *np.unique(label_map).tolist()})
+    if isinstance(method, HasQueryMaps):
+        panels += step_panels(method, hidden, query, colors)
+    if len(ious) > 1:
+        return panels
+    if isinstance(method, HasCoarseMasks):
+        panels += _coarse_masks(method, hidden, query, colors)
+    if isinstance(method, HasSupportAttention):
+        row, column = _center_point(truth == 1)
+        center = row * own.shape[0] / query.shape[0], column * own.shape[1] / query.shape[1]
+        panels += _support_attention(method, hidden, query, pixel or center)
+    if isinstance(method, HasScanMemory):
+        panels += _scan_memory(method, hidden)
+    return panels
+
+
+def soft_mask_panels(method: Any, episode: EpisodeBatch, query: np.ndarray, ways: Collection[int]) -> list[Panel]:
+    """Draw the soft mask of each way; of more than `MANY` those in `ways` alone, and say how many are left out.
+
+    Args:
+        method: to be asked for them.
+        episode: a batch of one episode without its truth.
+        query: (H, W, 3) uint8.
+        ways: numbers of slots that the query shows or that were predicted.
+    """
+    method.keeps_soft_masks = True  # else it may leave out what only soft masks need
+    probability = method.predict_shots(episode).foreground()
+    if probability is None:
+        return []
+    foreground = probability.cpu().numpy()
+    if len(foreground) == 1:
+        return [("soft mask", heat_map(foreground[0], query, (0, 1)))]
+    every = range(1, len(foreground) + 1)
+    drawn = [way for way in every if len(foreground) <= MANY or way in ways]
+    panels = [(f"soft mask {way}", heat_map(foreground[way - 1], query, (0, 1))) for way in drawn]
+    left_out = len(every) - len(drawn)
+    if left_out:
+        panels.append((f"{left_out} others left out", np.full_like(query, 255)))
+    return panels
+
+
+def _coarse_masks(method: HasCoarseMasks, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:
+    size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
+    panels = []
+    for scale, masks in method.coarse_masks(episode).items():
+        _, binary = binary_sum(masks, size)
+        panels.append((f"1/{scale} sum", heat_map(masks.sum(0).cpu().numpy(), query)))
+        panels.append((f"1/{scale} Otsu", paint_slots(query, binary.numpy(), colors)))
+    return panels
+
+
+def _center_point(mask: np.ndarray) -> tuple[float, float]:
+    """Return the center of the object as shares of height and width."""
+    row, column = object_center(mask)
+    return row / mask.shape[0], column / mask.shape[1]
+
+
+def _support_attention(
+    method: HasSupportAttention, episode: EpisodeBatch, query: np.ndarray, point: tuple[float, float]
+) -> list[Panel]:
+    """Draw a query point's attention to each support, with and without its mask, and what the mask removes."""
+    row, column = point
+    panels = [("looks from", draw_cross(query, int(row * query.shape[0]), int(column * query.shape[1])))]
+    maps = {name: values.cpu().numpy() for name, values in method.support_attention(episode, row, column).items()}
+    for shot, image in enumerate(episode.support[0, 0].tolist()):
+        support = image_array(episode.images[image])
+        masked, unmasked = maps["attention"][shot], maps["without the mask"][shot]
+        removed = float(unmasked[masked == 0].sum() / max(unmasked.sum(), 1e-12))
+        panels += [(name, heat_map(values[shot], support)) for name, values in maps.items()]
+        panels.append((f"removed: {removed:.0%}", heat_map(np.where(masked == 0, unmasked, 0), support)))
+    return panels
+
+
+def _scan_memory(method: HasScanMemory, episode: EpisodeBatch) -> list[Panel]:
+    try:
+        curves = method.scan_memory(episode)
+    except SettingsError:  # this run's method has no state
+        return []
+    return memory_panels(curves, "state ~ support", "query, as scanned", PLOT_SIDE)

@@ -1,0 +1,169 @@
+"""Explain single episodes of finished runs side by side: each method's masks and scores, and what it attended to."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from fsbench.base.errors import RecordError, user_message
+from fsbench.base.files import write_text
+from fsbench.core.evaluation import evaluate_batch
+from fsbench.data.batch import EpisodeBatch
+from fsbench.pages.explain.episode_panels import panel_key, prediction_panels
+from fsbench.pages.explain.runs import read_comparable_records, standing
+from fsbench.protocols.segmentation import segmentation_of
+from fsbench.records.record import Record
+from fsbench.results.pictures.contact_sheet import choose
+from fsbench.results.pictures.episodes import batch_query_image, batch_support_images
+from fsbench.results.pictures.sheet import Panel, write_sheet
+from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.restore import check_counts, reopen_at
+from fsbench.scores.confusion import way_ious
+
+TILE = 200
+"""Side of a panel in pixels."""
+
+
+@dataclass
+class EpisodePrediction:
+    """A method's prediction of an episode.
+
+    Attributes:
+        iou: By way; None where there is nothing to find and nothing was predicted.
+        present: Decision on the presence of each way.
+        score: Confidence of each decision.
+        panels: Figures; the caption of the first is left to the caller.
+    """
+
+    iou: list[float | None]
+    present: list[bool]
+    score: list[float]
+    panels: list[Panel]
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The prediction without its figures, as plain values."""
+        return {"iou": self.iou, "present": self.present, "score": self.score}
+
+
+@dataclass
+class EpisodePanels:
+    """An episode with the predictions of several methods.
+
+    Attributes:
+        classes: Names by way.
+        standing: Why no score counts it, in words; "" where scores do.
+        panels: Figures of the supports, the query and the truth.
+        predictions: By method.
+    """
+
+    classes: list[str]
+    panels: list[Panel]
+    standing: str = ""
+    predictions: dict[str, EpisodePrediction] = field(default_factory=dict)
+
+
+def compare_episodes(
+    folders: Sequence[Path], chosen: Sequence[int], pixel: tuple[float, float] | None
+) -> tuple[dict[int, EpisodePanels], list[str]]:
+    """Predict episodes again with the methods of finished runs.
+
+    Args:
+        folders: Folders of runs on the same episodes.
+        chosen: Indices of the episodes.
+        pixel: Query point whose attention is drawn, as shares of height and width; None: the object's center.
+
+    Returns:
+        The episodes by index, and notes about counts that differ from the records'.
+
+    Raises:
+        RecordError: a folder has no record, or the runs are on different episodes.
+        SettingsError: there is no such episode, or a run is of classification.
+    """
+    records = read_comparable_records(folders, chosen)
+    compared: dict[int, EpisodePanels] = {}
+    notes: list[str] = []
+    for label, record in records.items():
+        void = segmentation_of(record.header).void
+        experiment, episodes = reopen_at(record, chosen)
+        with torch.inference_mode():
+            for episode in episodes:
+                number = int(episode.episodes[0])
+                if number not in compared:
+                    names = experiment.data.dataset.class_names
+                    compared[number] = _episode_panels(episode, names, standing(record, number))
+                prediction, note = _predict(experiment, record, episode, void, pixel)
+                compared[number].predictions[label] = prediction
+                if note:
+                    notes.append(f"{label}: {note}")
+    return dict(sorted(compared.items())), notes
+
+
+def write_episode_sheet(path: Path, episode: EpisodePanels) -> None:
+    """Write a PNG: a row of supports and truth, then one row of each method, and a key."""
+    rows = _rows(episode)
+    write_sheet(path, rows, (TILE, TILE), panel_key(panel for row in rows for panel in row))
+
+
+def _rows(episode: EpisodePanels) -> list[list[Panel]]:
+    rows = [episode.panels]
+    for label, prediction in episode.predictions.items():
+        (_, first), *others = prediction.panels
+        rows.append([(label, first), *others])
+    return rows
+
+
+def explain_episodes(
+    folder: Path, out: Path, count: int, pixel: tuple[float, float] | None
+) -> tuple[dict[int, EpisodePanels], list[str]]:
+    """Write `episodes.png` and `explain.json`: `count` episodes of a run, spread evenly over its test.
+
+    Args:
+        folder: The finished run.
+        out: Folder to write to.
+        count: Number of episodes.
+        pixel: As in `compare_episodes`.
+
+    Returns:
+        The episodes by index, and notes about counts that differ from the record's.
+    """
+    (record,) = read_comparable_records([folder], []).values()
+    chosen = [episode.index for episode in choose(record.manifest.official_episodes, count)]
+    episodes, notes = compare_episodes([folder], chosen, pixel)
+    for number, episode in episodes.items():
+        episode.panels = [(f"episode {number}" if caption == "query" else caption, p) for caption, p in episode.panels]
+    rows = [row for episode in episodes.values() for row in _rows(episode)]
+    write_sheet(out / "episodes.png", rows, (TILE, TILE), panel_key(panel for row in rows for panel in row))
+    numbers = [
+        {"episode": number, "classes": episode.classes, **prediction.numbers}
+        for number, episode in episodes.items()
+        for prediction in episode.predictions.values()
+    ]
+    write_text(out / "explain.json", json.dumps({"drawn": numbers}, indent=2) + "\n")
+    return episodes, notes
+
+
+def _episode_panels(episode: EpisodeBatch, class_names: Sequence[str], why: str) -> EpisodePanels:
+    names = [class_names[class_id - 1] for class_id in episode.known_truth().classes[0].tolist()]
+    panels = [(support.caption, support.paint()) for support in batch_support_images(episode, names)]
+    query = batch_query_image(episode, names)
+    caption = f"query, {why}" if why else "query"
+    return EpisodePanels(names, [*panels, (caption, query.pixels), (query.caption, query.paint())], why)
+
+
+def _predict(
+    experiment: Experiment, record: Record, episode: EpisodeBatch, void: str, pixel: tuple[float, float] | None
+) -> tuple[EpisodePrediction, str]:
+    """Predict an episode again; the note says where its counts are not the record's."""
+    (result,) = evaluate_batch(experiment.method, experiment.data.protocol, episode)
+    note = ""
+    try:
+        check_counts(record, [result])
+    except RecordError as error:
+        note = user_message(error)
+    ious = way_ious(result.counts[1:], void)
+    panels = prediction_panels(cast(Any, experiment.method), episode, result.label_map, ious, pixel)
+    return EpisodePrediction(ious, result.decided.tolist(), result.score.tolist(), panels), note

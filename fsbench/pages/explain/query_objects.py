@@ -1,0 +1,54 @@
+"""Count the objects of a class in the queries of a run, from the data: no record holds them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.label_maps import way_labels
+from fsbench.records.record import Record
+from fsbench.runner.engine.stored_data import open_dataset
+
+SPECK = 0.01
+"""Share of the class's pixels in an image below which a region is no object."""
+
+
+def query_objects(record: Record, settings: Sequence[str] = ()) -> dict[tuple[int, int], int]:
+    """Count the objects of every way in the query of every episode of the test.
+
+    Args:
+        record: a run of segmentation.
+        settings: arguments in LightningCLI's form on top of the run's own, such as where the data are here.
+
+    Returns:
+        (number of the episode, way from 1) -> number of regions, see `count_objects`; 0 where the class is absent.
+
+    Raises:
+        SettingsError: the run is one of classification.
+        FsbenchError: the data are not there.
+    """
+    if not record.protocol.has_masks:
+        raise SettingsError(f"{record.path.name} is a run of classification, whose queries have no masks to count in")
+    index = open_dataset(record, settings)
+    seen: dict[tuple[str, int], int] = {}
+    found = {}
+    for episode in record.manifest.tested_episodes:
+        for way, number in enumerate(episode.classes, 1):
+            pair = (episode.query, number)
+            if pair not in seen:
+                shown = way_labels(index.label_map(episode.query), index.label_values(episode.query, [number]))
+                seen[pair] = count_objects(shown == 1)
+            found[episode.index, way] = seen[pair]
+    return found
+
+
+def count_objects(mask: np.ndarray) -> int:
+    """Count the regions of a mask (H, W) bool, connected in 8 directions, that hold SPECK of its pixels or more.
+
+    Objects that touch are one, and one that something hides in part may be several.
+    """
+    import cv2  # spared until it is needed
+
+    _, _, regions, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = regions[1:, cv2.CC_STAT_AREA]
+    return int((areas >= SPECK * areas.sum()).sum())

@@ -1,0 +1,173 @@
+"""Measure what supports are: size, place and surroundings of the object, and its likeness to the query."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from fsbench.data.clutter import clutter
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.image_io import read_view
+from fsbench.data.label_maps import way_labels
+from fsbench.records.record import Record
+from fsbench.results.tables.supports.sensitivity import Properties
+from fsbench.runner.engine.stored_data import open_dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BEST = 0.1
+"""Share of the query's patches that a support's likeness is measured with."""
+
+
+def support_properties(record: Record, similarity: bool = False) -> Properties:
+    """Measure the supports of every episode of a run, the mean over an episode's supports.
+
+    Args:
+        record: a run of segmentation.
+        similarity: measure features of the run's frozen network, too.
+
+    Returns:
+        See `fsbench.results.tables.supports.sensitivity.Properties`; NaN for the similarity of supports without a patch of the
+        object.
+    """
+    if not record.protocol.has_masks:
+        return {}
+    index = open_dataset(record)
+    seen: dict[tuple[str, int], tuple[float, float, float]] = {}
+    episodes = sorted(record.manifest.tested_episodes, key=lambda episode: episode.index)
+    measured = []
+    for episode in episodes:
+        pairs = [(name, number) for number, way in zip(episode.classes, episode.supports, strict=True) for name in way]
+        for pair in pairs:
+            if pair not in seen:
+                seen[pair] = measure_support(*labelled(index, *pair))
+        measured.append(np.mean([seen[pair] for pair in pairs], 0))
+    table = np.array(measured)
+    found = {name: table[:, column] for column, name in enumerate(("object size", "off centre", "clutter"))}
+    if similarity:
+        found["similarity"] = _similarities(record, index)
+    return found
+
+
+def labelled(index: SegmentationIndex, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels (H, W, 3) uint8 of an image and where it shows the class `number` (H, W) bool."""
+    pixels = read_view(index.image_path(name), index.crop(name))
+    return pixels, way_labels(index.label_map(name), index.label_values(name, [number])) == 1
+
+
+def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
+    """Return object size, distance from the centre, and clutter of a labelled image.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        mask: (H, W) bool, the object.
+
+    Returns:
+        As `fsbench.results.tables.supports.sensitivity.PROPERTIES` describes them; NaN where there is no object, or nothing
+        beside it.
+    """
+    size = float(mask.mean())
+    if not mask.any():
+        return size, float("nan"), float("nan")
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    away = np.hypot(rows.mean() + 0.5 - height / 2, columns.mean() + 0.5 - width / 2) / (np.hypot(height, width) / 2)
+    return size, float(away), clutter(pixels, mask)
+
+
+def _similarities(record: Record, index: SegmentationIndex) -> np.ndarray:
+    """Measure the likeness of every episode's supports to its query, by features of the run's frozen network."""
+    # torch, which the other properties spare
+    from fsbench.runner.engine.restore import load_run
+
+    experiment = load_run(record.path)
+    side = experiment.data.image_size
+
+    def encoded(name: str) -> "Tensor":
+        return image_features(experiment.method.backbone, read_view(index.image_path(name), index.crop(name)), side)
+
+    def object_mask(name: str, number: int) -> np.ndarray:
+        return labelled(index, name, number)[1]
+
+    return similarities(record.manifest.tested_episodes, encoded, object_mask)
+
+
+def similarities(
+    episodes: Sequence[Episode],
+    encoded: "Callable[[str], Tensor]",
+    object_mask: Callable[[str, int], np.ndarray],
+) -> np.ndarray:
+    """Measure the likeness of every episode's supports to its query.
+
+    However many episodes there are, the features of few images are in memory at a time, beside one vector for each
+    support: an image is encoded once as a support and once as a query.
+
+    Args:
+        episodes: in any order.
+        encoded: gives the features (h, w, D) of length 1 of an image's patches.
+        object_mask: gives where an image shows a class, (H, W) bool.
+
+    Returns:
+        (episodes,) by ascending number: mean over supports of the mean of the best tenth of the cosines; NaN where a
+        support has no patch of its object.
+    """
+    classes: dict[str, set[int]] = {}
+    queries: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        queries.setdefault(episode.query, []).append(episode)
+        for number, way in zip(episode.classes, episode.supports, strict=True):
+            for name in way:
+                classes.setdefault(name, set()).add(number)
+    objects: dict[tuple[str, int], Tensor | None] = {}
+    for name, numbers in classes.items():
+        grid = encoded(name)
+        for number in sorted(numbers):
+            objects[name, number] = _object_feature(grid, object_mask(name, number))
+    found = {}
+    for name, asked in queries.items():
+        query = encoded(name).flatten(0, 1)
+        for episode in asked:
+            pairs = [
+                (shot, number) for number, way in zip(episode.classes, episode.supports, strict=True) for shot in way
+            ]
+            features = [objects[pair] for pair in pairs]
+            values = [float("nan") if feature is None else _best_mean(query @ feature) for feature in features]
+            found[episode.index] = np.mean(values)
+    return np.array([found[number] for number in sorted(found)])
+
+
+def _object_feature(grid: "Tensor", mask: np.ndarray) -> "Tensor | None":
+    """Return the mean feature (D,) of length 1 of the patches (h, w, D) of an object; None where it has none."""
+    import torch  # which the other properties spare
+
+    rows, columns = grid.shape[:2]
+    small = np.asarray(Image.fromarray(mask).convert("L").resize((columns, rows), Image.Resampling.BOX)) / 255
+    share = torch.from_numpy(small.astype(np.float32)).to(grid.device)
+    mean = (grid * share[..., None]).sum((0, 1))
+    return mean / mean.norm() if share.sum() > 0 else None
+
+
+def _best_mean(cosines: "Tensor") -> float:
+    """Return the mean of the best tenth of the cosines, one at least."""
+    return float(cosines.topk(max(int(BEST * len(cosines)), 1)).values.mean())
+
+
+def image_features(backbone: object, pixels: np.ndarray, side: int) -> "Tensor":
+    """Return the features (h, w, D) of an image's patches, see `fsbench.networks.backbones.patch_features.patch_features`.
+
+    Args:
+        backbone: the frozen network.
+        pixels: (H, W, 3) uint8.
+        side: side S in pixels that the image is resized to.
+    """
+    # torch, which the other properties spare
+    import torch
+
+    from fsbench.networks.backbones.patch_features import patch_features
+
+    image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
+    with torch.inference_mode():
+        return patch_features(backbone, torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1))

@@ -1,0 +1,192 @@
+"""Write the page of the atlas: one file, which opens from disk."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from fsbench.base.files import write_text
+from fsbench.base.version import __version__
+from fsbench.pages.report.atlas.islands import WIDTH, place_islands
+from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
+from fsbench.protocols.conditions import UNKNOWN
+from fsbench.results.atlas.atlas import TEST, TOLD, Atlas, Entry, Group
+from fsbench.results.atlas.effects import Effect, read_effects
+from fsbench.results.atlas.programs import EVIDENCED, Program
+from fsbench.results.atlas.vocabulary import known_words, meaning
+from fsbench.results.atlas.words import LABELS, MEANING
+from fsbench.results.tables.formats import tex
+
+FILTERS = tuple(name for name in (*TEST, *TOLD, "min_object", "depends_on") if name != "dataset")
+"""Conditions that rows are filtered by, besides data set, shot, backbone and method."""
+USUAL = ("1", "mIoU")
+"""Way and metric that the page shows first."""
+SHOTS = ("1", "5", "10")
+"""Shots that have a column."""
+
+_SOURCES = {"dataset": "data set", "program": "whole program"}
+
+
+def write_atlas_page(atlas: Atlas, out: Path) -> Path:
+    """Write the page on its own. Returns the file."""
+    write_text(out, atlas_page(atlas))
+    return out
+
+
+def atlas_page(atlas: Atlas) -> str:
+    """Return the page on its own, as the manual has it."""
+    common = {"up": "", "has_papers": False, "has_atlas": False, "refused": (), "command": "fsbench atlas page",
+              "version": __version__}  # fmt: skip
+    return render_atlas(template_environment(), atlas, common)
+
+
+def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, Any]) -> str:
+    """Return the page.
+
+    Args:
+        environment: of the report's templates.
+        atlas: what is shown, runs of ours included.
+        common: what the template of all pages takes.
+    """
+    groups = atlas.groups()
+    numbers = _numbers(groups)
+    shown = [_group_values(group, number) for group, number in zip(groups, numbers, strict=True)]
+    entries = {entry.id: _entry_values(entry, group) for group in groups for entry in group.entries}
+    effects = read_effects()
+    figures = sorted({(f["way"], f["metric"]) for e in entries.values() for f in e["figures"] if f["whole"]})
+    figures.sort(key=lambda each: (each != USUAL, each))
+    data = {
+        "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
+        "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN,
+        "groups": {str(each["number"]): each["words"] for each in shown},
+    }  # fmt: skip
+    sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))
+    values = {name: sorted({entry.conditions[name] for entry in atlas.entries}) for name in FILTERS}
+    return environment.get_template("atlas.html").render(
+        **dict(common)
+        | {
+            "styles": read_inlined([TEMPLATES / "style.css", TEMPLATES / "atlas.css"]),
+            "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "atlas.js", "report.js")]),
+        },
+        groups=shown, data=data, datasets=sets, filters=values, labels=LABELS, figures=figures, shots=SHOTS,
+        backbones=sorted({entry.backbone for entry in atlas.entries}), meaning=_meanings(effects),
+        islands=[_islands(name, groups, numbers) for name in sets], width=WIDTH,
+        programs=len(atlas.programs),
+        meaning_of=meaning, ours=any(entry.ours for entry in atlas.entries),
+    )  # fmt: skip
+
+
+def _numbers(groups: Sequence[Group]) -> list[int]:
+    """Number the groups of each data set from 1, those whose test is not known with 0."""
+    counts: dict[str, int] = {}
+    numbers = []
+    for group in groups:
+        name = group.conditions["dataset"]
+        counts[name] = counts.get(name, 0) + 1
+        numbers.append(counts[name] if group.is_known else 0)
+    return numbers
+
+
+def _group_values(group: Group, number: int) -> dict[str, Any]:
+    shown = [name for name in TEST if name not in ("task", "dataset")]
+    conditions = [(LABELS[name], group.conditions[name], meaning(name, group.conditions[name])) for name in shown]
+    dataset, task = group.conditions["dataset"], group.conditions["task"]
+    words = "; ".join(f"{label}: {value}" for label, value, _ in conditions)
+    return {
+        "number": f"{_anchor(dataset)}-{number}" if number else f"{_anchor(dataset)}-{_anchor(group.entries[0].id)}",
+        "name": f"{dataset}, test {number}" if number else f"{dataset}, test not known",
+        "conditions": conditions, "known": group.is_known, "entries": group.entries, "dataset": dataset, "task": task,
+        "words": f"{dataset}, {task}; {words}",
+        "shared": group.is_known and len({_island_name(entry) for entry in group.entries}) > 1,
+        "methods": len({entry.method for entry in group.entries}),
+    }  # fmt: skip
+
+
+def _entry_values(entry: Entry, group: Group) -> dict[str, Any]:
+    """Return what the page's script knows of an entry."""
+    program = entry.program
+    cells = {id(each): cell for cell, each in entry.cells().items()}
+    figures = []
+    for each in entry.figures:
+        figure, cell = each.figure, cells.get(id(each))
+        rank = group.ranks.get((entry.id, cell)) if cell else None
+        figures.append(
+            {
+                "way": figure.way, "shot": figure.shot, "metric": figure.metric, "fold": figure.fold,
+                "value": figure.printed, "source": figure.source, "repeated": each.repeated, "note": each.note,
+                "setting": figure.setting, "whole": figure.is_whole, "first": cell is not None,
+                "rank": str(rank) if rank else "",
+            }
+        )  # fmt: skip
+    return {
+        "method": entry.method, "backbone": entry.backbone, "variant": entry.variant, "dataset": entry.dataset,
+        "conditions": dict(entry.conditions), "figures": figures, "marks": entry.marks,
+        "ours": entry.ours, "changes": [] if entry.ours else list(entry.changes),
+        "tex": tex(entry.method), "backbone_tex": tex(entry.backbone), "program": None if program is None else {
+            "id": program.id, "method": program.method, "file": program.program, "paper": program.paper,
+            "venue": program.venue, "year": program.year, "repository": program.repository,
+            "commit": program.commit, "licence": program.licence, "quirks": program.quirks, "no_line": program.unlined,
+            "absences": {name: _absence(program, name) for name in EVIDENCED if program.absence(name)},
+            "evidence": {name: list(places) for name, places in program.places.items()},
+        },
+    }  # fmt: skip
+
+
+def _absence(program: Program, name: str) -> str:
+    """Say what an absence follows from, with its place where that is another condition."""
+    source = program.absence(name) or ""
+    places = program.places.get(source)
+    return f"as {LABELS[source]}: {'; '.join(places)}" if places else f"there is no line, from the {_SOURCES[source]}"
+
+
+def _meanings(effects: Sequence[Effect]) -> list[dict[str, Any]]:
+    """Return each condition with what follows from it and how far it was measured to move a figure."""
+    words = known_words()
+    shown = dict.fromkeys((*MEANING, *words))
+    by_condition = {name: [each for each in effects if each.condition == name] for name in shown}
+    return [
+        {
+            "name": name,
+            "label": LABELS[name],
+            "consequence": MEANING.get(name, ""),
+            "words": words.get(name, {}),
+            "effects": by_condition[name],
+            "alone": any(not each.together for each in by_condition[name]),
+        }
+        for name in by_condition
+    ]
+
+
+def _islands(dataset: str, groups: Sequence[Group], numbers: Sequence[int]) -> dict[str, Any]:
+    """Return the figure of a data set: an island for each test of a program, without figures of unknown programs."""
+    own = [
+        (group, number) for group, number in zip(groups, numbers, strict=True)
+        if group.conditions["dataset"] == dataset and any(entry.program or entry.ours for entry in group.entries)
+    ]  # fmt: skip
+    words, marked = [], dict[str, tuple[str, ...]]()
+    for group, number in own:
+        names = tuple(dict.fromkeys(filter(None, map(_island_name, group.entries))))
+        marked |= {_island_name(entry): entry.marks for entry in group.entries if entry.program and entry.marks}
+        kind = "unknown" if not number else "shared" if len(names) > 1 else "alone"
+        words.append((number, names, kind))
+    words.sort(key=lambda each: ("shared", "alone", "unknown").index(each[2]))
+    unknown = {names for _, names, kind in words if kind == "unknown"}
+    words = list(dict.fromkeys(words))
+    islands, height = place_islands(words)
+    shared = [each for each in islands if each.kind == "shared"]
+    return {
+        "dataset": dataset, "anchor": _anchor(dataset), "islands": islands, "height": round(height),
+        "tests": sum(each.kind != "unknown" for each in islands), "shared": len(shared),
+        "alone": sum(each.kind == "alone" for each in islands), "unknown": len(unknown), "marked": marked,
+    }  # fmt: skip
+
+
+def _island_name(entry: Entry) -> str:
+    """Return the name of a program, or of a run; "" of figures without either."""
+    return entry.program.method if entry.program else f"{entry.method[:28]} (run)" if entry.ours else ""
+
+
+def _anchor(text: str) -> str:
+    """Return a text as part of an anchor."""
+    return "".join(letter if letter.isalnum() else "-" for letter in text.lower())

@@ -1,0 +1,59 @@
+"""Runs of a report as entries of the atlas, so that they stand among the published figures."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fsbench.pages.report.collect import Study
+from fsbench.results.atlas.atlas import Atlas, Entry, Reported
+from fsbench.results.atlas.figures import Figure
+from fsbench.results.atlas.programs import Program
+from fsbench.results.atlas.reading import slug
+from fsbench.results.tables.published.conditions import DATA_SETS, run_conditions
+
+METRICS = ("mIoU", "FB-IoU")
+"""Scores of runs that published figures have, too; those follow whose words the atlas has from their protocol."""
+
+
+def has_published(studies: Sequence[Study]) -> bool:
+    """Return whether a study is about a data set that the atlas has."""
+    return any(study.records[0].header.dataset in DATA_SETS for study in studies)
+
+
+def with_runs(atlas: Atlas, studies: Sequence[Study]) -> Atlas:
+    """Return the atlas with an entry for each method of each study on a data set that it has.
+
+    A figure is one of the whole test where all folds are there; else each fold stands by itself, without a rank.
+    """
+    own = [
+        _entry(study, label, atlas.programs)
+        for study in studies
+        if study.records[0].header.dataset in DATA_SETS and study.protocol.has_masks
+        for label in study.methods
+    ]
+    return replace(atlas, entries=[*atlas.entries, *own])
+
+
+def _entry(study: Study, label: str, programs: Sequence[Program]) -> Entry:
+    records = list(study.methods[label].values())
+    first = records[0]
+    header, backbone = first.header, first.run.identity.backbone.name
+    conditions = run_conditions(first, programs)
+    setting = header.setting if header.setting == "original" else header.setting.replace("_", " ")
+    source = f"run by protocol {header.protocol} v{header.version}, {setting}: {', '.join(r.run.id for r in records)}"
+    metrics = dict.fromkeys((*METRICS, *(metric.name for metric in study.protocol.metrics if metric.atlas_metric)))
+    figures = []
+    for row in study.block.rows:
+        whole = row.fold == "mean" or header.folds == 1
+        for metric in metrics if row.method == label else ():
+            if metric in row.scores:
+                value = row.scores[metric].value
+                figure = Figure(
+                    method=label, backbone=backbone, dataset=conditions["dataset"], fold="mean" if whole else row.fold,
+                    way=str(header.way), shot=str(header.shot), setting=setting, metric=metric, value=value,
+                    printed=f"{value:.1f}", source=source,
+                )  # fmt: skip
+                figures.append(Reported(figure, "", 0, repeated=False, note=""))
+    if setting != "original":  # supports or sizes that no published program has
+        conditions["image_lists"] = f"{conditions['image_lists']}, {setting}"
+    name = "/".join(("run", slug(label), slug(conditions["dataset"]), str(study.number)))
+    return Entry(name, label, backbone, "run", conditions["dataset"], None, conditions, tuple(figures), ours=True)

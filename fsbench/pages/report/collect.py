@@ -1,0 +1,223 @@
+"""Collect a report's content from records: a study for each group of runs that may be compared."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.base.errors import FsbenchError, SettingsError
+from fsbench.networks.weights.table import backbone_data
+from fsbench.pages.report.differences import Differences, difference_study
+from fsbench.pages.report.episodes import FoldEpisodes, episodes_by_fold
+from fsbench.pages.report.matrix import compare_study
+from fsbench.protocols.base import Protocol
+from fsbench.protocols.registry import metric_named, protocol_of
+from fsbench.records.description import header_warnings
+from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.record import Record, find_distinct_records
+from fsbench.results.tables.blocks import Block, Row
+from fsbench.results.tables.comparable import Methods
+from fsbench.results.tables.compare import Comparison, Measure
+from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.results.tables.table import build_blocks
+
+if TYPE_CHECKING:
+    from fsbench.results.tables.rescoring.measures import Measures
+
+CHUNK = 8
+"""Number of runs that a process takes at a time."""
+
+
+@dataclass
+class Study:
+    """Runs that may be compared.
+
+    Attributes:
+        number: From 1, in the order of the pages.
+        block: The table, with the breakdown by class.
+        records: All runs, in the order of `methods`.
+        methods: Label -> its run of each fold; the best first.
+        folds: Single episodes by fold; empty for classification, whose queries have no masks.
+        pairing: The comparison of the methods in pairs, or None; and a remark, see `compare_study`.
+        parting: Their differences by parts of the episodes, or None; see `difference_study`.
+    """
+
+    number: int
+    block: Block
+    records: list[Record]
+    methods: Methods
+    folds: dict[int, FoldEpisodes]
+    pairing: "Future[tuple[Comparison | None, str]]"
+    parting: "Future[Differences | None]"
+
+    @property
+    def protocol(self) -> Protocol:
+        """The test that the runs are about."""
+        return self.records[0].protocol
+
+    @property
+    def scope(self) -> str:
+        """The fold that plots show, in words; "" where there are no folds."""
+        fold = shown_fold(self.block)
+        return {"mean": "mean over folds", "all": ""}.get(fold, f"fold {fold}")
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the figures are no result of the protocol, or less sure than they look; empty where they are."""
+        return header_warnings(self.records[0].header)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows of the table, those of the best method first and of trivial answers last."""
+        rank = {label: n for n, label in enumerate(self.methods)}
+        return sorted(self.block.rows, key=lambda row: rank.get(row.method, len(rank)))
+
+    @property
+    def shown_rows(self) -> list[Row]:
+        """The row of the shown fold of each method that has it, the best first."""
+        fold = shown_fold(self.block)
+        rows = {row.method: row for row in self.block.rows if row.fold == fold}
+        return [rows[label] for label in self.methods if label in rows]
+
+
+def read_runs(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
+    """Read the finished runs in `folders`, each once; returns them and messages about unusable ones."""
+    refused: list[str] = []
+    usable = []
+    for record in find_distinct_records(folders, refused):
+        try:
+            protocol_of(record.header)
+            fold_of(record)
+            if record.episodes.is_empty():
+                raise ValueError("no episodes")
+        except FsbenchError as error:
+            names_path = str(record.path) in str(error)
+            refused.append(str(error) if names_path else f"{record.path}: {error}")
+        except (KeyError, TypeError, ValueError) as error:  # from a manifest or run.json of another kind
+            refused.append(f"{record.path} is no record that can be shown ({type(error).__name__}: {error})")
+        else:
+            usable.append(record)
+    return usable, refused
+
+
+def select_methods(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+    """Return the runs of the methods `names`; all where there are no names.
+
+    Raises SettingsError for a name without runs.
+    """
+    known = sorted({record.run.identity.method.name for record in records})
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise SettingsError(
+            f"--method {','.join(names)}: no run of {', '.join(strange)}; there are: {', '.join(known)}"
+        )
+    return [record for record in records if not names or record.run.identity.method.name in names]
+
+
+def collect(
+    records: Sequence[Record],
+    metrics: Sequence[str] | None,
+    pool: Executor,
+    published: Sequence[PublishedScore] = (),
+    most: int | None = None,
+    measure: Measure | None = None,
+    rank_all: bool = False,
+) -> list[Study]:
+    """Group records into studies.
+
+    Args:
+        records: Finished runs.
+        metrics: Metrics of the tables, the first ranks; None for those of the protocol.
+        pool: Does what takes long, see `workers`.
+        published: Scores of papers.
+        most: Largest number of methods that are compared in pairs; None: about 20.
+        measure: For metrics beyond the counts, see `compare`. It is cached where rows are then not, since they
+            follow from the data too.
+        rank_all: Whether rows of different cards are ranked together.
+    """
+    groups = comparable(records)
+    if measure is None:
+        _cache_rows(groups, metrics, pool)
+    tasks = [] if measure is None else [(record, measure) for record in records if record.protocol.has_masks]
+    measures = dict(pool.map(_measure_run, tasks))
+    return [
+        _study(number, group, metrics, pool, published, most, measures, rank_all)
+        for number, group in enumerate(groups, 1)
+    ]
+
+
+def _measure_run(task: tuple[Record, Measure]) -> "tuple[Path, Measures]":
+    """Measure a run; returns its folder beside its measures."""
+    record, measure = task
+    return record.path, measure(record)
+
+
+def _study(
+    number: int,
+    group: list[Record],
+    metrics: Sequence[str] | None,
+    pool: Executor,
+    published: Sequence[PublishedScore],
+    most: int | None,
+    measures: "Mapping[Path, Measures]",
+    rank_all: bool,
+) -> Study:
+    (block,) = build_blocks(
+        group,
+        by_class=True,
+        trivial=True,
+        metrics=metrics,
+        published=published,
+        backbone_data=backbone_data(),
+        measure=(lambda record: measures[record.path]) if measures else None,
+        rank_all=rank_all,
+    )
+    methods = _rank_methods(group, block)
+    of_group = {record.path: measures[record.path] for record in group if record.path in measures}
+    pairing = pool.submit(compare_study, methods, block.metrics, most, of_group, rank_all)
+    parting = pool.submit(difference_study, methods, block.metrics, most, of_group)
+    records = [record for runs in methods.values() for record in runs.values()]
+    folds = episodes_by_fold(methods) if group[0].protocol.has_masks else {}
+    return Study(number, block, records, methods, folds, pairing, parting)
+
+
+def _rank_methods(group: list[Record], block: Block) -> Methods:
+    """Return label -> its run of each fold, the method of the best score first and those without one last."""
+    runs_of = {label: {fold_of(record): record for record in records} for label, records in variants(group).items()}
+    metric, fold = block.metrics[0], shown_fold(block)
+    scores = {row.method: row.scores[metric].value for row in block.rows if row.fold == fold and metric in row.scores}
+
+    def quality(label: str) -> float:
+        return metric_named(metric).sign * scores[label] if label in scores else -inf
+
+    return {label: dict(sorted(runs_of[label].items())) for label in sorted(runs_of, key=quality, reverse=True)}
+
+
+def shown_fold(block: Block) -> str:
+    """Return the fold whose scores stand for a method in plots: the mean where a method has all folds."""
+    folds = [row.fold for row in block.rows if row.run or row.fold == "mean"]
+    return "mean" if "mean" in folds else max(sorted(set(folds)), key=folds.count)
+
+
+def _cache_rows(groups: Sequence[Sequence[Record]], metrics: Sequence[str] | None, pool: Executor) -> None:
+    """Compute the rows of tables on all cores; they are cached on disk, from where the tables take them.
+
+    Folds come one after the other: runs of one fold have the same query images, so the same resamples.
+    """
+    for group in groups:
+        by_fold: dict[int, list[Record]] = {}
+        for record in group:
+            by_fold.setdefault(fold_of(record), []).append(record)
+        single = [([record], metrics, record is runs[0]) for _, runs in sorted(by_fold.items()) for record in runs]
+        several = [runs for runs in variants(list(group)).values() if len(runs) > 1]
+        means = [(runs, metrics, False) for runs in several]
+        for tasks in (single, means):
+            list(pool.map(_compute_rows, tasks, chunksize=CHUNK))
+
+
+def _compute_rows(task: tuple[list[Record], Sequence[str] | None, bool]) -> None:
+    """Compute the rows of (runs, metrics, whether to score trivial answers)."""
+    records, metrics, trivial = task
+    build_blocks(records, by_class=True, trivial=trivial, metrics=metrics)

@@ -1,0 +1,67 @@
+"""Costs of methods, from their runs, and the Pareto front of score against cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from fsbench.pages.report.collect import Study
+from fsbench.records.record import Record
+from fsbench.scores.bootstrap import Interval
+
+COSTS = {
+    "trainable": "trainable parameters",
+    "total": "all parameters",
+    "seconds": "seconds per episode",
+    "memory": "peak memory (MiB)",
+}
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """A method's score, and its costs by the keys of `COSTS`; None where its runs do not state them."""
+
+    method: str
+    score: Interval
+    values: dict[str, float | None]
+
+
+def run_costs(study: Study, metric: str) -> list[RunCost]:
+    """Return the costs of all methods that have a score: mean seconds over their runs, the largest of the rest."""
+    return [
+        RunCost(row.method, row.scores[metric], mean_costs(list(study.methods[row.method].values())))
+        for row in study.shown_rows
+        if metric in row.scores
+    ]
+
+
+def mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:
+    """Return the costs of a method by the keys of `COSTS`: mean seconds over its runs, the largest of the rest."""
+
+    def known(key: str) -> list[float]:
+        values = (getattr(run.run.cost, key) for run in runs)
+        return [float(value) for value in values if value is not None]
+
+    return {
+        "trainable": max(known("trainable_parameters"), default=None),
+        "total": max(known("total_parameters"), default=None),
+        "seconds": fmean(1 / speed for speed in known("episodes_per_second")) if known("episodes_per_second") else None,
+        "memory": max(known("peak_mib"), default=None),
+    }
+
+
+def devices(study: Study) -> list[str]:
+    """Return the devices on which time and memory were measured."""
+    names = (record.run.provenance.device for record in study.records)
+    return sorted({device for device in names if device})
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the positions of points (cost, score) that no other one beats.
+
+    A point is beaten by a higher score at the same or a lower cost, and by the same score at a lower cost.
+    """
+    return [
+        i
+        for i, (cost, score) in enumerate(points)
+        if not any((c <= cost and s > score) or (c < cost and s >= score) for c, s in points)
+    ]

@@ -1,0 +1,144 @@
+"""Truth and images of a study's episodes, from its data set."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from fsbench.base.errors import FsbenchError, describe, user_message
+from fsbench.data.dataset import VOID
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.data.rle import encode_ways
+from fsbench.pages.report.explorer.files import FOLDER
+from fsbench.records.record import Record
+
+if TYPE_CHECKING:
+    from fsbench.data.dataset import SegmentationIndex
+    from fsbench.data.episodes.episode import Episode
+
+QUALITY = 82
+"""Quality of JPEG files."""
+
+
+def open_data(runs: Iterable[Record], place: str, missing: list[str]) -> "SegmentationIndex | None":
+    """Open the data set of `runs`, which share it; None where it is not at hand, with a sentence in `missing`."""
+    reason = "there is no config.yaml beside the records"
+    for record in runs:
+        if not (record.path / "config.yaml").is_file():
+            continue
+        try:
+            from fsbench.runner.engine.stored_data import (
+                open_dataset,  # with torch, which reports of runs alone do without
+            )
+
+            return open_dataset(record)
+        except FsbenchError as error:
+            reason = user_message(error).splitlines()[0]
+        except Exception as error:  # a class that cannot be imported, a damaged index
+            reason = describe(error)
+    missing.append(f"No truth and no images of {place}: {reason}.")
+    return None
+
+
+def open_support_labels(
+    record: Record, place: str, missing: list[str]
+) -> "Callable[[Episode], list[list[np.ndarray]]] | None":
+    """Return what draws the labels of a run's supports; None where its data are not at hand, as `open_data`."""
+    try:
+        from fsbench.runner.engine.stored_data import SupportLabels
+
+        return SupportLabels(record)
+    except FsbenchError as error:
+        missing.append(f"No labels of the supports of {place}: {user_message(error).splitlines()[0]}.")
+    except Exception as error:
+        missing.append(f"No labels of the supports of {place}: {describe(error)}.")
+    return None
+
+
+class Truth:
+    """Truth of episodes as COCO runs.
+
+    Args:
+        index: The data set.
+        side: Longer side of a support's mask in pixels.
+    """
+
+    def __init__(self, index: "SegmentationIndex", side: int):
+        self.index = index
+        self.side = side
+
+    def query(self, episode: "Episode", size: tuple[int, int] | None) -> list[Any]:
+        """Return [height, width, runs of each way, runs of void] of the query's truth.
+
+        Args:
+            episode: The episode.
+            size: Height and width at which predictions were counted; None: the image's own.
+        """
+        slots = way_labels(self.index.label_map(episode.query), self.index.label_values(episode.query, episode.classes))
+        if size is not None:
+            slots = resize_labels(slots, *size)
+        ways = len(episode.classes)
+        slots = np.where(slots == 255, ways + 1, slots)
+        *masks, void = encode_ways(slots, ways + 1)
+        return [*slots.shape, masks, void]
+
+    def supports(self, episode: "Episode") -> list[list[list[Any]]]:
+        """Return [height, width, runs, runs of void] of each support's mask, by way and shot."""
+        pairs = zip(episode.classes, episode.supports, strict=True)
+        return [[self._support(name, number) for name in names] for number, names in pairs]
+
+    def _support(self, name: str, number: int) -> list[Any]:
+        slots = way_labels(self.index.label_map(name), self.index.label_values(name, [number]))
+        return support_runs(np.where(slots == 1, np.uint8(1), np.uint8(0)), self.side)
+
+
+def support_runs(labels: np.ndarray, side: int) -> list[Any]:
+    """Return [height, width, runs, runs of void] of a label map, 1 labelled and 255 void, whose longer side is at most
+    `side` then."""
+    height, width = labels.shape
+    scale = min(1.0, side / max(height, width))
+    fitted = resize_labels(labels, max(1, round(height * scale)), max(1, round(width * scale)))
+    return [*fitted.shape, *encode_ways(np.where(fitted == VOID, 2, fitted), 2)]
+
+
+class ImageFiles:
+    """Writes images as small JPEG files until their bytes reach a bound.
+
+    Args:
+        folder: Of the study.
+        side: Longer side in pixels.
+    """
+
+    def __init__(self, folder: Path, side: int):
+        self.folder = folder / FOLDER
+        self.side = side
+        self.left = 0
+        self.written: set[int] = set()
+        self.is_full = False
+
+    def allow(self, size: int) -> None:
+        """Allow `size` bytes more."""
+        self.left += size
+        self.is_full = False
+
+    def write(self, index: "SegmentationIndex", names: Mapping[int, str]) -> None:
+        """Write the images `names` (number -> name) as NUMBER.jpg, those that are not there yet."""
+        from fsbench.data.image_io import read_view  # cv2, which a report without images spares
+
+        self.folder.mkdir(exist_ok=True)
+        for number, name in names.items():
+            if number in self.written or self.is_full:
+                continue
+            image = Image.fromarray(read_view(index.image_path(name), index.crop(name)))
+            image.thumbnail((self.side, self.side))
+            path = self.folder / f"{number}.jpg"
+            image.save(path, quality=QUALITY)
+            size = path.stat().st_size
+            if size > self.left:
+                path.unlink()
+                self.is_full = True
+            else:
+                self.left -= size
+                self.written.add(number)

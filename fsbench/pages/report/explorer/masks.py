@@ -1,0 +1,140 @@
+"""Predicted masks for the explorer: those that a run kept, or, of some episodes, those predicted again."""
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from fsbench.base.errors import FsbenchError, RecordError, user_message
+from fsbench.data.frames import over_image
+from fsbench.data.rle import encode_ways
+from fsbench.pages.report.collect import Study
+from fsbench.pages.report.episodes import worth_a_look
+from fsbench.protocols.segmentation import segmentation_of
+from fsbench.records.predictions import LAYERS, StoredPredictions, encode, label_map_of, read_predictions
+from fsbench.records.record import Record
+
+if TYPE_CHECKING:
+    from fsbench.scores.answers import SegmentationResult
+
+Ways = list[dict[str, Any]]
+"""The ways of an episode's prediction in order, each with `size`, `rle` and `LAYERS` (base64 or None)."""
+
+
+@dataclass
+class MethodMasks:
+    """The masks of one run: kept ones, or those of `again`, by number of the episode.
+
+    `attention_meaning` is the method's, "" where it has no attention maps or does not say. `frame` is the protocol's:
+    masks that were counted in one are laid over the image again, and have no `LAYERS`.
+    """
+
+    stored: StoredPredictions | None = None
+    again: dict[int, Ways] = field(default_factory=dict)
+    attention_meaning: str = ""
+    frame: int | None = None
+
+    def ways(self, episode: int) -> Ways | None:
+        """Return the ways of an episode; None where its prediction is not known.
+
+        Raises RecordError where the run kept others than were counted.
+        """
+        if self.stored is None:
+            found = self.again.get(episode)
+        else:
+            found = [
+                {**row, **{name: None if row.get(name) is None else b64encode(row[name]).decode() for name in LAYERS}}
+                for row in self.stored.ways(episode)
+            ]
+        return found if found is None or self.frame is None else _over_image(found, self.frame)
+
+
+def study_masks(
+    study: Study, count: int, missing: list[str], report: Callable[[str], None]
+) -> dict[int, dict[int, MethodMasks]]:
+    """Return fold -> position of a method -> its masks.
+
+    Args:
+        study: The runs.
+        count: Episodes that are predicted again for each pair of methods, of runs that kept no predictions.
+        missing: Gets a sentence for each run whose masks are not there.
+        report: Gets a line of progress for each run that predicts again.
+    """
+    labels = list(study.methods)
+    chosen = worth_a_look(study.folds, labels if len(labels) > 1 else labels * 2, count)
+    masks: dict[int, dict[int, MethodMasks]] = {fold: {} for fold in study.folds}
+    for number, (label, runs) in enumerate(study.methods.items()):
+        for fold, record in runs.items():
+            episodes = [study.folds[fold].episodes[position].index for position in chosen[fold]]
+            masks[fold][number] = run_masks(record, episodes, f"{label}, fold {fold}", missing, report)
+    return masks
+
+
+def run_masks(
+    record: Record, chosen: Sequence[int], place: str, missing: list[str], report: Callable[[str], None]
+) -> MethodMasks:
+    """Return the masks of a run; `place` names it in messages. Where it kept none, it predicts `chosen` again."""
+    try:
+        stored = read_predictions(record)
+        if stored is not None:
+            stored.check_pixels()
+            meaning = record.run.predictions.attention if record.run.predictions else ""
+            return MethodMasks(stored, attention_meaning=meaning, frame=_frame(record))
+        reason = "the run kept no predictions"
+    except RecordError as error:
+        reason = user_message(error).splitlines()[0]
+    if not chosen:
+        missing.append(f"No masks of {place}: {reason}; none were asked for again (--gallery).")
+        return MethodMasks()
+    if not (record.path / "config.yaml").is_file():
+        missing.append(f"No masks of {place}: {reason}, and there is no config.yaml beside the record.")
+        return MethodMasks()
+    report(f"explorer: {place} predicts {len(chosen)} episodes again")
+    try:
+        results, meaning = predict_again(record, chosen)
+    except FsbenchError as error:
+        missing.append(f"No masks of {place}: {reason}; {user_message(error).splitlines()[0]}")
+    except Exception as error:  # unreadable images, too little memory: the numbers are shown without masks
+        missing.append(f"No masks of {place}: {reason}; {type(error).__name__}: {error}")
+    else:
+        missing.append(f"{place}: masks of {len(results)} episodes only, predicted again: {reason}.")
+        return MethodMasks(None, {result.episode: _ways(result) for result in results}, meaning, _frame(record))
+    return MethodMasks()
+
+
+def predict_again(record: Record, chosen: Sequence[int]) -> "tuple[list[SegmentationResult], str]":
+    """Predict the episodes `chosen` (indices) again; also returns the method's `attention_meaning`.
+
+    Raises RecordError where data or counts differ from the record.
+    """
+    import torch  # slow to import; a report of kept predictions needs none
+
+    from fsbench.core.evaluation import evaluate_batch
+    from fsbench.runner.engine.restore import check_counts, reopen_at
+
+    experiment, episodes = reopen_at(record, chosen)
+    cast(Any, experiment.method).keeps_soft_masks = True
+    protocol = experiment.data.protocol
+    with torch.inference_mode():
+        results: list[SegmentationResult] = [
+            result for episode in episodes for result in evaluate_batch(experiment.method, protocol, episode)
+        ]
+    check_counts(record, results)
+    return results, experiment.method.attention_meaning
+
+
+def _ways(result: "SegmentationResult") -> Ways:
+    ways = encode(result, "soft")
+    decided, scores = result.decided.tolist(), result.score.tolist()
+    return [{**way, "decided": d, "score": s} for way, d, s in zip(ways, decided, scores, strict=True)]
+
+
+def _frame(record: Record) -> int | None:
+    return segmentation_of(record.header).frame
+
+
+def _over_image(ways: Ways, frame: int) -> Ways:
+    """Lay masks that were stretched from a frame over the image."""
+    labels = over_image(label_map_of(ways), frame)
+    masks = encode_ways(labels, len(ways))
+    return [{**way, **dict.fromkeys(LAYERS), "rle": mask} for way, mask in zip(ways, masks, strict=True)]

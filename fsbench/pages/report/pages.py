@@ -1,0 +1,313 @@
+"""Write the pages and files of a report."""
+
+import re
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from fsbench.base.files import write_text
+from fsbench.base.version import __version__
+from fsbench.pages.report.analyses import Section, analysis_section
+from fsbench.pages.report.atlas.page import render_atlas
+from fsbench.pages.report.collect import Study
+from fsbench.pages.report.costs import COSTS, devices, run_costs
+from fsbench.pages.report.curves import read_curves
+from fsbench.pages.report.differences import KINDS, thousandths
+from fsbench.pages.report.episodes import IOU_MEANING
+from fsbench.pages.report.explorer.page import EXPLORER_PAGE, explorer_scripts, explorer_styles
+from fsbench.pages.report.matrix import matrix_cells
+from fsbench.pages.report.plots import adapt_to_theme, cost_plot, curve_plot, heat_plot, size_plot
+from fsbench.pages.report.provenance import anchors, metric_arguments, run_cards, table_command
+from fsbench.pages.report.scores import heat
+from fsbench.pages.report.scores.front import front_table
+from fsbench.pages.report.scores.leaderboard import build_leaderboard
+from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
+from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
+from fsbench.pages.report.views import episode_lines
+from fsbench.protocols.registry import known_metrics, metric_named
+from fsbench.results.atlas.atlas import Atlas
+from fsbench.results.pictures.palette import ERROR_NAMES
+from fsbench.results.tables import breakdowns, layout
+from fsbench.results.tables import formats as render
+from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
+from fsbench.results.tables.analysis import Analysis, T
+from fsbench.results.tables.annotations.losses import annotation_tables, has_losses
+from fsbench.results.tables.compare import Comparison
+from fsbench.results.tables.compare_layout import plot as plot_differences
+from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
+from fsbench.results.tables.summary import card_notes
+from fsbench.results.tables.supports.sensitivity import sensitivity_tables
+from fsbench.results.tables.sweep.axes import WORDS
+from fsbench.results.tables.sweep.curves import CurveTable, found_tables
+from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
+from fsbench.runner.papers.files import read_paper
+from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
+from fsbench.runner.papers.results import RowResult
+from fsbench.scores.bootstrap import RESAMPLES
+
+
+class Pages:
+    """Writes the pages of a report. File names follow from numbers alone, never from what a record says.
+
+    Args:
+        folder: Folder of the report.
+        studies: The runs, by what may be compared.
+        command: The command that makes the report.
+        refused: Messages about runs that are left out.
+        results: Measured beside reported, of the papers whose rows are there.
+        atlas: Published figures with these runs among them; None where none are of their data sets.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        studies: Sequence[Study],
+        command: str,
+        refused: Sequence[str],
+        results: Sequence[RowResult] = (),
+        atlas: Atlas | None = None,
+    ):
+        self.root = folder
+        self.results = results
+        self.published = atlas
+        self.studies = studies
+        self.curve_tables = found_tables([record for study in studies for record in study.records])
+        self.environment = template_environment((TEMPLATES, EXPLORER_PAGE))
+        self.common: dict[str, Any] = {
+            "styles": read_inlined([TEMPLATES / "style.css"]),
+            "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
+            "command": command, "refused": refused, "version": __version__, "studies": studies,
+            "has_papers": bool(results), "has_atlas": atlas is not None, "has_curves": bool(self.curve_tables),
+        }  # fmt: skip
+        self.environment.filters |= {
+            "sign": lambda metric: metric_named(metric).sign,
+            "top": lambda metric: metric_named(metric).maximum,
+            "digits": lambda metric, percent=2: metric_named(metric).digits(percent),
+            "figure": layout.figure,
+            "place": _percent_of_scale,
+            "difference_level": heat.difference_level,
+            "score_level": heat.score_level,
+            "bare": _bare_number,
+            "tex": render.tex,
+        }
+
+    def folder(self, study: Study) -> Path:
+        """Return the folder of a study's pages."""
+        return self.root / f"study-{study.number}"
+
+    def index(self) -> None:
+        """Write the first page, with the best methods of every study."""
+        fronts = {study.number: front_table(study) for study in self.studies}
+        self._write(self.root / "index.html", "index.html", up="", fronts=fronts)
+
+    def papers(self) -> None:
+        """Write the page of papers, if runs stand for any of their rows: a table for each table."""
+        tables: dict[tuple[str, str], list[RowResult]] = {}
+        for result in self.results:
+            tables.setdefault((result.row.paper, result.row.table), []).append(result)
+        shown = []
+        for (name, number), results in tables.items():
+            notes, paper = NumberedNotes(), read_paper(name)
+            grid = results_grid(results, notes)
+            caption = f"{paper.title}, table {number}: {paper.tables[number].caption}"
+            shown.append({"name": name, "number": number, "caption": caption, "grid": grid, "notes": notes.lines()})
+        if shown:
+            self._write(self.root / "papers.html", "papers.html", up="", tables=shown, notes=RESULT_NOTES)
+
+    def atlas(self) -> None:
+        """Write the page of published figures, if there are any on the data sets of these runs."""
+        if self.published is not None:
+            page = render_atlas(self.environment, self.published, self.common | {"up": ""})
+            write_text(self.root / "atlas.html", page)
+
+    def curves(self) -> None:
+        """Write the page of curves by shots and the like, if runs differ in such a number alone."""
+        if self.curve_tables:
+            shown = [
+                (analysis_section(self.root, CURVES, table, f"curve{n}", f"curve-{n}-"), _curves_command(table))
+                for n, table in enumerate(self.curve_tables, 1)
+            ]
+            write_text(self.root / "curves.csv", CURVES.csv(self.curve_tables))
+            words = {name: f"{words[0].upper()}{words[1:]}" for name, words in CURVE_COSTS.items()}
+            self._write(self.root / "curves.html", "curves.html", up="", curves=shown, words=words, axes=WORDS)
+
+    def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
+        """Write a study's pages, tables and plots; `not_shown` says what its explorer lacks."""
+        folder, up = self.folder(study), "../"
+        metric = study.block.metrics[0]
+        sheet = breakdowns.to_sheet(study.block, ["size", "card"])
+        write_text(folder / "table.csv", render.render([study.block], "csv"))
+        write_text(folder / "table.tex", render.render([study.block], "latex", ["size"]))
+        comparison, remark = study.pairing.result()
+        classes = heat.class_heat_map(study, metric)
+        plots, missing = self._plots(study, metric, classes)
+        if comparison is not None:
+            words = comparison_to_sheet(comparison)
+            write_text(folder / "comparison.tex", render.latex([words]))
+            write_text(folder / "comparison.csv", render.csv_text(_comparison_lines(words)))
+            if comparison.alike and len(comparison.methods) <= 30:
+                plots["apart"] = self._difference_plot(folder, comparison)
+        published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
+        header = study.records[0].header
+        scripts = [TEMPLATES / name for name in ("state.js", "leaderboard.js", "differences.js", "report.js")]
+        self._write(
+            folder / "index.html", "study.html", up=up, study=study, metric=metric, plots=plots,
+            comparison=comparison, remark=remark, cells=matrix_cells, published=published,
+            notes=sheet.notes, marks=study.block.marks, card_notes=card_notes(study.block),
+            card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
+            anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=read_inlined(scripts),
+            costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
+            table_command=table_command,
+            manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
+            short=layout.shorten(study.methods, (24, 34, 46)), many_names=_many_names,
+            **self._leaderboard(study, comparison), **self._differences(study, classes),
+            supports=self._supports(study), annotations=self._annotations(study),
+        )  # fmt: skip
+        self._write(folder / "runs.html", "runs.html", up=up, study=study, cards=run_cards(study))
+        if not study.protocol.has_masks:
+            return
+        write_text(folder / "episodes.csv", render.csv_text(episode_lines(study)))
+        self._write(
+            folder / "explorer.html", "explorer.html", up=up, study=study, not_shown=not_shown, meaning=IOU_MEANING,
+            error_names=ERROR_NAMES,
+            styles=explorer_styles(self.common["styles"]), scripts=explorer_scripts(self.common["scripts"]),
+        )  # fmt: skip
+
+    def _supports(self, study: Study) -> Section | None:
+        """Write what the choice of the supports does; None of runs with one draw of them."""
+        if study.records[0].header.draws == 1:
+            return None
+        return self._analysis(study, SUPPORTS, sensitivity_tables(study.records))
+
+    def _annotations(self, study: Study) -> Section | None:
+        """Write what weaker annotations cost; None where no method has runs with masks and others."""
+        if not has_losses(study.records):
+            return None
+        return self._analysis(study, ANNOTATIONS, annotation_tables(study.records))
+
+    def _analysis(self, study: Study, analysis: Analysis[T], tables: Sequence[T]) -> Section:
+        """Write the plots and the CSV of the one table that a study has of an analysis."""
+        (table,) = tables
+        write_text(self.folder(study) / f"{analysis.name}.csv", analysis.csv([table]))
+        return analysis_section(self.folder(study), analysis, table, str(study.number))
+
+    def _leaderboard(self, study: Study, comparison: Comparison | None) -> dict[str, Any]:
+        """Return what the template of the leaderboard takes."""
+        leaderboard = build_leaderboard(study, comparison)
+        letters = {
+            column.key: max(len(line.cells[i].letters) for line in leaderboard.lines)
+            for i, column in enumerate(leaderboard.columns)
+        }
+        return {
+            "leaderboard": leaderboard,
+            "lettered": {key for key, longest in letters.items() if longest},
+            "longest_letters": max(letters.values(), default=0),
+            "scales": {metric: heat.score_scale(study, metric) for metric in study.block.metrics},
+        }
+
+    def _differences(self, study: Study, classes: heat.HeatMap) -> dict[str, Any]:
+        """Return what the template of differences takes."""
+        metric, differences = study.block.metrics[0], study.parting.result()
+        numbers = classes.numbers()
+        known = numbers[~np.isnan(numbers)]
+        span = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        scales = [heat.difference_scale(classes.differences(i)) for i in range(len(classes.methods))]
+        breakdowns_asked = [word for kind in ("class", "size", "fold") for word in ("--by", kind)]
+        asked = breakdowns_asked if study.protocol.has_masks else ["--by", "class"]
+        folders = sorted({str(record.path) for record in study.records})
+        return {
+            "differences": differences, "kinds": KINDS, "classes": classes, "scales_by_baseline": scales,
+            "score_range": span, "resamples": f"{RESAMPLES:,}",
+            "compare_command": shlex.join(["fsbench", "compare", *folders, *metric_arguments(study), *asked]),
+            "less_is_better": " ".join(name for name, each in known_metrics().items() if each.sign < 0),
+            "heat_data": {
+                "methods": classes.methods, "metric": metric, "scores": thousandths(numbers), "scales": scales,
+                "range": span, "sign": metric_named(metric).sign, "digits": metric_named(metric).digits(1),
+                "steps": heat.STEPS,
+            },
+        }  # fmt: skip
+
+    def _plots(self, study: Study, metric: str, classes: heat.HeatMap) -> tuple[dict[str, Markup], dict[str, Any]]:
+        """Write the plots that show something as SVG files.
+
+        Returns:
+            The plots by name, and in sentences why others are left out.
+        """
+        costs, curves, rows = run_costs(study, metric), read_curves(study.methods), study.shown_rows
+        gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods)) for kind in COSTS}
+        missing: dict[str, Any] = {"cost": list(dict.fromkeys(filter(None, gaps.values())))}
+        missing |= {"sizes": size_plot_gap(rows, metric), "curves": curve_plot_gap(curves)}
+        plots = {
+            f"cost-{kind}": cost_plot(costs, kind, metric, f"{study.number}{kind}")
+            for kind, gap in gaps.items()
+            if not gap
+        }
+        if study.protocol.has_masks and not missing["sizes"]:
+            plots["sizes"] = size_plot(rows, metric, f"{study.number}sizes")
+        if not missing["curves"]:
+            plots["curves"] = curve_plot(curves, f"{study.number}curves")
+        if classes.names:
+            compared = len(classes.methods) > 1
+            values = classes.differences(0) if compared else classes.numbers()
+            scale = heat.difference_scale(values) if compared else None
+            if not np.isnan(values).all():
+                plots["classes"] = heat_plot(
+                    classes.names, classes.methods, values.T, scale, metric, f"{study.number}classes"
+                )
+            write_text(self.folder(study) / "classes.csv", render.csv_text(classes.lines()))
+        folds = heat.fold_heat_map(study, metric)
+        if folds.names:
+            write_text(self.folder(study) / "folds.csv", render.csv_text(folds.lines()))
+        for name, svg in plots.items():
+            write_text(self.folder(study) / f"{name}.svg", svg)
+        return {name: Markup(svg) for name, svg in plots.items()}, missing
+
+    def _difference_plot(self, folder: Path, comparison: Comparison) -> Markup:
+        """Draw which methods are told apart in the first metric."""
+        metric = next(iter(comparison.tables["all"]))
+        of_metric = replace(comparison, tables={"all": {metric: comparison.tables["all"][metric]}})
+        plot_differences(folder / "apart.svg", of_metric)
+        svg = adapt_to_theme((folder / "apart.svg").read_text()).replace("#ffffff", "none")
+        svg = svg.replace("<svg ", '<svg fill="currentColor" ', 1)  # letters are shapes there
+        write_text(folder / "apart.svg", svg)
+        return Markup(svg)
+
+    def _write(self, path: Path, template: str, **values: Any) -> None:
+        page = self.environment.get_template(template).render(**(self.common | values))
+        write_text(path, page)
+
+
+def _many_names(names: Collection[str]) -> bool:
+    """Return True if the names of columns are to be written upwards."""
+    return len(names) > 5 or (len(names) > 2 and max(map(len, names)) > 14)
+
+
+def _comparison_lines(sheet: layout.Sheet) -> list[list[str]]:
+    """Return the tables of a comparison one below the other, each line with its table's caption before it."""
+    lines: list[list[str]] = []
+    for caption, (head, *rest) in sheet.parts:
+        lines += [["table", *head], *([caption, *line] for line in rest), []]
+    return lines
+
+
+def _curves_command(table: CurveTable) -> str:
+    """Return the command that prints a table of curves."""
+    runs = sorted({run for curve in table.curves for point in curve.points for run in point.runs})
+    return shlex.join(["fsbench", "curves", *runs, "--by", table.axis])
+
+
+def _percent_of_scale(value: float, scale: tuple[float, float]) -> str:
+    """Return where a value lies on a scale, from 0 to 100."""
+    low, high = scale
+    return f"{100 * min(max((value - low) / (high - low), 0), 1):.1f}"
+
+
+def _bare_number(word: str) -> str:
+    """Return the number that a cell shows, without its interval; "" for other words."""
+    number = re.fullmatch(r"([+-]?[\d.]+)( \[.*\])?", word)
+    return number[1] if number else ""

@@ -1,0 +1,216 @@
+"""Plots of a study as SVG: text stays text, black follows the color of the page around it."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from fsbench.pages.report.costs import COSTS, RunCost, pareto_front
+from fsbench.pages.report.curves import Curve
+from fsbench.protocols.registry import metric_named
+from fsbench.results.tables.blocks import Row
+from fsbench.results.tables.drawing import COLORS, MARKERS
+from fsbench.results.tables.layout import shorten
+from fsbench.results.tables.subsets import SIZES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK = "#010203"
+"""Placeholder for the color of the page's text."""
+DIVERGING = (
+    "#9c4a00", "#cc6a12", "#eb9a4d", "#f8c48d", "#fce5cd", "#f4f4f4",
+    "#d8e9f5", "#acd0ea", "#6fafdb", "#2f83bd", "#0b5394",
+)  # fmt: skip
+"""Colors of differences from worse to better, which the color-blind can tell apart; `style.css` has the same."""
+BANDS = 4
+"""Largest number of methods whose intervals a plot by size shows."""
+NAMED = 16
+"""Number of methods that a plot names, the best ones."""
+
+
+def draw_svg(paint: "Callable[[Axes], None]", salt: str, width: float = 6.0, height: float = 3.8) -> str:
+    """Draw an SVG.
+
+    Args:
+        paint: Draws on the axes.
+        salt: Keeps the ids of plots on one page apart.
+        width: In inches.
+        height: In inches.
+    """
+    from matplotlib import rc_context  # slow to import
+    from matplotlib.figure import Figure
+
+    parts = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    style = dict.fromkeys(parts, INK) | {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
+    out = io.StringIO()
+    with rc_context(cast(Any, style)):
+        figure = Figure((width, height), layout="constrained")
+        figure.patch.set_alpha(0)
+        axis = figure.subplots()
+        axis.patch.set_alpha(0)
+        axis.grid(color="#888888", alpha=0.25)
+        paint(axis)
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return adapt_to_theme(out.getvalue())
+
+
+def adapt_to_theme(svg: str) -> str:
+    """Adapt an SVG to a page without inline styles: `style` becomes attributes, `INK` the text's color."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), svg)
+    return svg.replace(INK, "currentColor").replace("#000000", "currentColor")
+
+
+def _attributes(style: str) -> str:
+    """Turn CSS declarations into XML attributes."""
+    pairs = [part.partition(":") for part in style.split(";") if ":" in part]
+    attributes = []
+    for name, _, value in pairs:
+        name, value = name.strip(), value.strip()
+        if name == "font":  # a shorthand has no attribute
+            size = re.search(r"([\d.]+px)", value)
+            attributes.append(f'font-size="{size[1] if size else "10px"}" font-family="sans-serif"')
+        elif name == "font-family":
+            attributes.append('font-family="sans-serif"')
+        else:
+            attributes.append(f'{name}="{value}"')
+    return " " + " ".join(attributes)
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Return color and marker of a method by its rank."""
+    return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[(number + number // len(COLORS)) % len(MARKERS)]}
+
+
+def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> str:
+    """Plot the score against a cost, with the Pareto front: methods than which no other is better and cheaper."""
+    known = [cost for cost in costs if cost.values.get(kind) is not None]
+    short = shorten(cost.method for cost in known[:NAMED])
+    from matplotlib.ticker import EngFormatter  # slow to import
+
+    columns = _legend_columns(short)  # below the axes: beside points they cover each other
+
+    def paint(axis: "Axes") -> None:
+        sign = metric_named(metric).sign
+        best = pareto_front([(cost.values[kind] or 0.0, sign * cost.score.value) for cost in known])
+        steps = sorted((known[i].values[kind] or 0.0, known[i].score.value) for i in best)
+        axis.plot(*zip(*steps, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", alpha=0.6)
+        for number, cost in enumerate(known):
+            x, y = cost.values[kind] or 0.0, cost.score
+            ends = [[max(y.value - y.low, 0)], [max(y.high - y.value, 0)]]
+            look = _look(number) | {"label": short.get(cost.method)}
+            axis.errorbar(x, y.value, ends, markersize=6, elinewidth=1, linestyle="", **look)
+        axis.set_xlabel(COSTS[kind])
+        axis.set_ylabel(metric)
+        positive = [cost.values[kind] or 0.0 for cost in known]
+        if min(positive) > 0 and max(positive) > 20 * min(positive):
+            axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")  # its own are formulas, which names are not to be
+            axis.xaxis.set_minor_formatter("")
+        elif max(positive) >= 1e5:
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 22.02M, where the usual one takes out a factor
+        axis.margins(x=0.1)
+        assert axis.figure is not None
+        axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=columns)
+
+    return draw_svg(paint, salt, height=3.8 + 0.18 * ceil(len(short) / columns))
+
+
+def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
+    """Plot the score in each bin of object sizes, on the bin's tick, with its interval as a band.
+
+    Of more than `BANDS` methods the bands would cover each other and are left out.
+    """
+
+    def paint(axis: "Axes") -> None:
+        named = rows[:NAMED]
+        short = shorten(row.method for row in named)
+        for number, row in enumerate(named):
+            known = [(at, row.by_size[name].scores.get(metric)) for at, name in enumerate(SIZES) if name in row.by_size]
+            points = [(at, i) for at, i in known if i is not None]
+            if not points:
+                continue
+            at, values = zip(*points, strict=True)
+            look = _look(number)
+            axis.plot(at, [i.value for i in values], label=short[row.method], linewidth=1.4, markersize=5, **look)
+            if len(named) <= BANDS:
+                ends = [i.low for i in values], [i.high for i in values]
+                axis.fill_between(at, *ends, color=look["color"], alpha=0.13, linewidth=0)
+                axis.vlines(at, *ends, color=look["color"], linewidth=1, alpha=0.7)
+        axis.set_xticks(range(len(SIZES)), [f"{name} %" for name in SIZES])
+        axis.set_xlim(-0.3, len(SIZES) - 0.7)
+        axis.set_xlabel("object's share of the query image")
+        axis.set_ylabel(metric)
+        assert axis.figure is not None
+        axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=_legend_columns(short))
+
+    short = shorten(row.method for row in rows[:NAMED])
+    return draw_svg(paint, salt, height=3.8 + 0.18 * ceil(len(short) / _legend_columns(short)))
+
+
+def _legend_columns(short: Mapping[str, str]) -> int:
+    return 2 if max(map(len, short.values())) <= 34 else 1
+
+
+def curve_plot(curves: Sequence[Curve], salt: str) -> str:
+    """Plot validation scores by epoch; folds of a method share its color."""
+
+    def paint(axis: "Axes") -> None:
+        labels = list(dict.fromkeys(curve.method for curve in curves))
+        short = shorten(labels)
+        for number, label in enumerate(labels):
+            for n, curve in enumerate(c for c in curves if c.method == label):
+                look = _look(number)
+                name = short[label] if n == 0 and number < NAMED else None
+                axis.plot(curve.epochs, curve.values, label=name, linewidth=1.2, markersize=3.5, **look)
+        axis.set_xlabel("epoch")
+        axis.set_ylabel("validation mIoU")
+        axis.legend(frameon=False, fontsize=9)
+
+    return draw_svg(paint, salt)
+
+
+def heat_plot(
+    rows: Sequence[str], columns: Sequence[str], values: np.ndarray, scale: float | None, metric: str, salt: str
+) -> str:
+    """Draw a heat map with its numbers; cells without one stay empty.
+
+    Args:
+        rows: Names of classes.
+        columns: Labels of methods; of differences, the first is what the others are compared with.
+        values: (rows, columns) scores or differences, NaN where there is none.
+        scale: Where the colors of differences end on either side of zero; None: scores, colored from least to greatest.
+        metric: Of the values.
+        salt: Keeps the ids of plots on one page apart.
+    """
+    digits = metric_named(metric).digits(1)
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if scale is None else (-scale, scale)
+    names = list(shorten(columns).values())
+    from matplotlib.colors import LinearSegmentedColormap  # slow to import
+
+    def paint(axis: "Axes") -> None:
+        axis.grid(False)
+        better_is_blue = LinearSegmentedColormap.from_list("differences", DIVERGING[:: metric_named(metric).sign])
+        colors = "cividis" if scale is None else better_is_blue
+        image = axis.imshow(values, cmap=colors, vmin=low, vmax=high, aspect="auto")
+        axis.set_xticks(range(len(columns)), names, rotation=60, ha="right", fontsize=8)
+        axis.set_yticks(range(len(rows)), rows, fontsize=8)
+        for (y, x), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                share = (min(max(value, low), high) - low) / ((high - low) or 1)
+                dark = share < 0.5 if scale is None else abs(share - 0.5) > 0.35
+                words = f"{value:.{digits}f}" if scale is None else f"{value:+.{digits}f}"
+                ink = "#ffffff" if dark else "#111111"
+                cell = axis.text(x, y, words, ha="center", va="center", fontsize=7, color=ink)
+                cell.set_in_layout(False)  # it lies inside the axes, and measuring thousands of words takes seconds
+        assert axis.figure is not None
+        label = metric if scale is None else f"{metric} minus that of {names[0]}"
+        axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01, label=label)
+
+    return draw_svg(paint, salt, min(4 + 0.5 * len(columns), 30), min(1.8 + 0.2 * len(rows), 30))

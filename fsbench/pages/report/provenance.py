@@ -1,0 +1,82 @@
+"""State where numbers come from: the run, the manifest and the command that reproduces them."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fsbench.pages.report.collect import Study
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """A run on the page of runs; `facts` are (name, value) in order."""
+
+    anchor: str
+    method: str
+    fold: int
+    facts: list[tuple[str, str]]
+
+
+def run_cards(study: Study) -> list[RunCard]:
+    """Return a card for every run of a study."""
+    cards: list[RunCard] = []
+    for label, runs in study.methods.items():
+        for record in runs.values():
+            cards.append(RunCard(f"run-{len(cards) + 1}", label, fold_of(record), _facts(study, record)))
+    return cards
+
+
+def anchors(study: Study) -> dict[tuple[str, int], str]:
+    """Return (method, fold) -> anchor of the run's card."""
+    return {(card.method, card.fold): card.anchor for card in run_cards(study)}
+
+
+def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
+    run, backbone, provenance = record.run, record.run.identity.backbone, record.run.provenance
+    config = record.path / "config.yaml"
+    facts = [
+        ("run", run.id),
+        ("folder", str(record.path)),
+        ("its scores", table_command(study, [record])),
+    ]
+    if config.is_file():
+        facts.append(("run it again", shlex.join(["fsbench", "run", f"--config={config}", "--run.force=true"])))
+    facts += [
+        ("manifest sha256", record.manifest_sha256),
+        ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
+        ("files sha256", f"{run.identity.files_sha256} (of {record.files_cover})" * bool(run.identity.files_sha256)),
+        ("counts sha256", run.counts_sha256),
+        ("handed in", f"answers with sha256 {run.handed_in.answers_sha256}" if run.handed_in else ""),
+        ("checkpoint sha256", run.checkpoint_sha256 or ""),
+        ("checkpoint's variant", run.checkpoint_variant or ""),
+        ("backbone", f"{backbone.name}, weights {backbone.weights}"),
+        ("presence", run.presence),
+    ]
+    names = (
+        "finished",
+        "commit",
+        "device",
+        "cache_dtype",
+        "backbone_precision",
+        "processes",
+        "threads",
+        "python",
+    )
+    facts += [(name, str(getattr(provenance, name) or "")) for name in names]
+    facts.append(("versions", ", ".join(f"{k} {v}" for k, v in provenance.versions.items())))
+    return [(name, value) for name, value in facts if value]
+
+
+def table_command(study: Study, records: Sequence[Record], *more: str) -> str:
+    """Return the command that prints a study's scores of `records`, with further arguments `more`."""
+    folders = [str(record.path) for record in records]
+    return shlex.join(["fsbench", "table", *folders, *metric_arguments(study), *more])
+
+
+def metric_arguments(study: Study) -> list[str]:
+    """Return the arguments of a command that prints the scores of a study; none where they are the usual ones."""
+    metrics = tuple(study.block.metrics)
+    usual = study.protocol.default_metrics
+    return ["--metrics", ",".join(metrics)] if study.protocol.has_masks and metrics != usual else []

@@ -1,0 +1,56 @@
+"""A study on the report's first page: its best methods in the first metric, fold by fold, and an axis for bars."""
+
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+from fsbench.pages.report.collect import Study, shown_fold
+from fsbench.pages.report.scores.leaderboard import Column, Leaderboard, Line, build_leaderboard
+from fsbench.results.tables.summary import method_folds
+from fsbench.scores.bootstrap import Interval
+
+MOST = 8
+"""Number of methods that the first page has of a study."""
+
+
+@dataclass(frozen=True)
+class FrontTable:
+    """The table of a study on the first page.
+
+    Attributes:
+        columns: Folds of the first metric, and their mean.
+        lines: Of the best methods, then of the best answer without a model, with cells of `columns` alone.
+        bars: The interval of each line that is drawn; None where a line lacks it.
+        axis: Ticks from the least to the greatest end of the bars; empty where there is nothing to compare.
+        methods: Number of methods in `lines`.
+        folds: Number of folds that methods have.
+    """
+
+    columns: list[Column]
+    lines: list[Line]
+    bars: list[Interval | None]
+    axis: list[float]
+    methods: int
+    folds: int
+
+
+def front_table(study: Study) -> FrontTable:
+    """Build the first page's table of a study."""
+    board: Leaderboard = build_leaderboard(study, None)
+    places = [i for i, column in enumerate(board.columns) if column.metric == study.block.metrics[0]]
+    columns = [board.columns[i] for i in places]
+    methods = board.lines[:MOST]
+    shown = [*methods, *(line for line in [board.best_answer] if line)]
+    lines = [Line(line.label, line.mark, [line.cells[i] for i in places]) for line in shown]
+    drawn = [column.fold for column in columns].index(shown_fold(study.block))
+    bars = [line.cells[drawn].interval for line in lines[: len(methods)]]
+    known = [bar for bar in bars if bar]
+    axis = _ticks(min(bar.low for bar in known), max(bar.high for bar in known)) if len(known) > 1 else []
+    bars += [None] * (len(lines) - len(bars))
+    return FrontTable(columns, lines, bars, axis, len(methods), len(method_folds(study.block)))
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers, three to twelve of them, the first at most `low` and the last at least `high`."""
+    step = 10.0 ** floor(log10(max(high - low, 1e-3)))
+    first, last = floor(low / step), ceil(high / step)
+    return [n * step for n in range(first, max(last, first + 1) + 1)]

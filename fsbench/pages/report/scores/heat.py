@@ -1,0 +1,125 @@
+"""The scores of methods by class and by fold, and the scales that their colors and small axes span."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, log10
+
+import numpy as np
+
+from fsbench.pages.report.collect import Study
+from fsbench.protocols.registry import metric_named
+from fsbench.results.tables.blocks import Row
+from fsbench.scores.bootstrap import Interval
+
+STEPS = 5
+"""Number of colors on either side of zero."""
+
+OUTSIDE = 2
+"""Percentage of the differences that may lie beyond the scale of colors, so that one class does not set it for all."""
+
+STEP_SIZES = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+"""Numbers that a scale may end at, times a power of ten."""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Scores of methods by class or fold.
+
+    Attributes:
+        methods: Labels, the best first.
+        names: Of the classes or folds.
+        folds: Of each class; "" of folds.
+        values: (methods, names) scores; None where there is none.
+    """
+
+    methods: list[str]
+    names: list[str]
+    folds: list[str]
+    values: list[list[Interval | None]]
+
+    def numbers(self) -> np.ndarray:
+        """Return the scores (methods, names), NaN where there is none."""
+        values = [[np.nan if score is None else score.value for score in scores] for scores in self.values]
+        return np.array(values, dtype=float).reshape(len(self.methods), len(self.names))
+
+    def differences(self, baseline: int) -> np.ndarray:
+        """Return the scores (methods, names) minus those of the method of that number."""
+        numbers = self.numbers()
+        return numbers - numbers[baseline]
+
+    def lines(self) -> list[list[str]]:
+        """Return a table: the names, then each method with its scores or ""."""
+        columns = [
+            name if not fold else f"{name} (fold {fold})" for name, fold in zip(self.names, self.folds, strict=True)
+        ]
+        lines = [["method", *columns]]
+        for label, scores in zip(self.methods, self.values, strict=True):
+            lines.append([label, *("" if score is None else f"{score.value:.4f}" for score in scores)])
+        return lines
+
+
+def fold_heat_map(study: Study, metric: str) -> HeatMap:
+    """Return the score of every method and answer without a model on every fold, and the mean; empty without folds."""
+    rows = [row for row in study.rows if row.fold != "all"]
+    folds = sorted({row.fold for row in rows}, key=lambda fold: (fold == "mean", len(fold), fold))
+    scores = {(row.method, row.fold): row.scores.get(metric) for row in rows}
+    return _heat_map(rows, [(fold, "") for fold in folds], {(m, (f, "")): score for (m, f), score in scores.items()})
+
+
+def class_heat_map(study: Study, metric: str) -> HeatMap:
+    """Return the score of every method on every class of every fold; those of the first fold first."""
+    rows = [row for row in study.rows if row.fold not in ("all", "mean") and row.method in study.methods]
+    scores: dict[tuple[str, tuple[str, str]], Interval | None] = {}
+    places: dict[tuple[str, str], None] = {}
+    for row in sorted(rows, key=lambda row: int(row.fold)):
+        for name, subset in row.by_class.items():
+            places[name, row.fold] = None
+            scores[row.method, (name, row.fold)] = subset.scores.get(metric)
+    return _heat_map(rows, list(places), scores)
+
+
+def _heat_map(
+    rows: Sequence[Row],
+    places: Sequence[tuple[str, str]],
+    scores: dict[tuple[str, tuple[str, str]], Interval | None],
+) -> HeatMap:
+    methods = list(dict.fromkeys(row.method for row in rows))
+    values = [[scores.get((method, place)) for place in places] for method in methods]
+    return HeatMap(methods, [name for name, _ in places], [fold for _, fold in places], values)
+
+
+def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
+    """Return the least and the greatest end of the intervals of methods, which small axes span.
+
+    None of a single interval, which would always fill them, and where all ends are the same.
+    """
+    rows = [row for row in study.block.rows if row.method in study.methods]
+    intervals = [row.scores[metric] for row in rows if row.scores.get(metric)]
+    ends = [end for interval in intervals for end in (interval.low, interval.high)]
+    return (min(ends), max(ends)) if len(intervals) > 1 and max(ends) > min(ends) else None
+
+
+def difference_scale(differences: np.ndarray) -> float:
+    """Return where a diverging scale ends on either side: a plain number that few of the differences exceed."""
+    known = np.abs(differences[~np.isnan(differences) & (differences != 0)])
+    if not known.size:
+        return 1.0
+    most = float(np.percentile(known, 100 - OUTSIDE))
+    power = 10.0 ** floor(log10(most))
+    return next(float(step * power) for step in STEP_SIZES if step * power >= most - 1e-9)
+
+
+def difference_level(value: float | None, scale: float, metric: str) -> str:
+    """Return the CSS class of a difference: better in `STEPS` steps b1 to b5, worse w1 to w5, "even", or "none"."""
+    if value is None or np.isnan(value):
+        return "none"
+    better = value * metric_named(metric).sign
+    step = min(round(STEPS * abs(better) / scale), STEPS)
+    return "even" if step == 0 else f"{'b' if better > 0 else 'w'}{step}"
+
+
+def score_level(value: float | None, low: float, high: float) -> str:
+    """Return the CSS class of a score on a scale: one of 11 colors, or "none"."""
+    if value is None or np.isnan(value):
+        return "none"
+    return f"h{round(10 * min(max((value - low) / (high - low), 0), 1))}" if high > low else "h5"

@@ -1,0 +1,76 @@
+"""Say of a plot that would show nothing why it is left out: one point, one epoch, or the same value everywhere."""
+
+from collections.abc import Iterable, Sequence
+
+from fsbench.pages.report.costs import COSTS, RunCost
+from fsbench.pages.report.curves import Curve
+from fsbench.results.tables.blocks import Row
+from fsbench.results.tables.subsets import SIZES
+
+
+def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int) -> str:
+    """Return in one sentence why the score is not plotted against a cost of `COSTS`; "" if it can be.
+
+    Args:
+        costs: of the methods that have the score.
+        kind: of the cost.
+        metric: name of the score.
+        methods: number of all methods.
+    """
+    name = COSTS[kind]
+    known = [(cost.values[kind], cost) for cost in costs if cost.values.get(kind) is not None]
+    every = "all methods have" if len(known) == methods else f"the {len(known)} methods with both figures have"
+    if not costs:
+        return f"No plots: no method has {metric}."
+    if not known:
+        return f"No plot against {name}: the runs do not state it."
+    if len(costs) == 1:
+        reason = "one method alone has no trade-off" if methods == 1 else f"{costs[0].method} alone has {metric}"
+        return f"No plots: {reason}; its figures are in the table below."
+    if len(known) == 1:
+        return f"No plot against {name}: {known[0][1].method} alone states it."
+    if _all_equal(value for value, _ in known):
+        return f"No plot against {name}: {every} {known[0][0] or 0.0:,.6g}."
+    if _all_equal(end for _, cost in known for end in (cost.score.value, cost.score.low, cost.score.high)):
+        return f"No plot against {name}: {every} the same score."
+    return ""
+
+
+def size_plot_gap(rows: Sequence[Row], metric: str) -> str:
+    """Return in one sentence why the score is not plotted by object size; "" if it can be."""
+    scores = {
+        name: [
+            row.by_size[name].scores[metric]
+            for row in rows
+            if name in row.by_size and metric in row.by_size[name].scores
+        ]
+        for name in SIZES
+    }
+    bins = [name for name, of_bin in scores.items() if of_bin]
+    if not bins:
+        return "No plot: these runs have no figures by object size."
+    if len(bins) == 1:
+        return f"No plot: all objects take {bins[0]} % of their image."
+    if _all_equal(end for row in scores.values() for score in row for end in (score.value, score.low, score.high)):
+        return "No plot: the score is the same for every method and size."
+    return ""
+
+
+def curve_plot_gap(curves: Sequence[Curve]) -> str:
+    """Return in one sentence why there is no plot of learning curves; "" if there can be one."""
+    if not curves:
+        return (
+            "No plot: none of these runs has a learning curve beside its record (nothing was trained, or it is gone)."
+        )
+    if max(len(curve.epochs) for curve in curves) < 2:
+        scores = ", ".join(f"{curve.method}, fold {curve.fold}: {curve.values[0]:.2f}" for curve in curves[:8])
+        more = f" and {len(curves) - 8} more" if len(curves) > 8 else ""
+        return f"No plot: a curve needs two validations, and each run has one ({scores}{more})."
+    if _all_equal(value for curve in curves for value in curve.values):
+        return f"No plot: validation mIoU is {curves[0].values[0]:.2f} throughout."
+    return ""
+
+
+def _all_equal(values: Iterable[float | None]) -> bool:
+    """Return True if all values are equal but for the order of a sum."""
+    return len({round(value or 0.0, 9) for value in values}) < 2

@@ -1,0 +1,51 @@
+"""Answers that a test asks for: sizes and numbers of ways, found without decoding an image."""
+
+from pathlib import Path
+
+from fsbench.base.errors import DataError
+from fsbench.base.files.images import open_image
+from fsbench.data.episodes.episode import ClassificationEpisode
+from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.protocols.kit.answers import Asked
+from fsbench.protocols.test import Test
+
+
+def image_shape(path: Path, crop: tuple[slice, slice] | None) -> tuple[int, int]:
+    """Return height and width of an image, or of the rows and columns `crop` of it, from its header alone.
+
+    Raises:
+        DataError: the file is absent or no image.
+    """
+    try:
+        with open_image(path) as image:
+            width, height = image.size
+    except FileNotFoundError:
+        raise DataError(f"image {path} does not exist; expected the data that the test was made of") from None
+    except UNDECODABLE as error:
+        raise DataError(f"image {path} cannot be read ({one_line(error)}); expected an image; get it again") from error
+    if crop is None:
+        return height, width
+    rows, columns = (len(range(*part.indices(side))) for part, side in zip(crop, (height, width), strict=True))
+    return rows, columns
+
+
+def asked_size(test: Test, query: str) -> list[int] | None:
+    """Return the size [h, w] of the answer for a query, or None where the method's input size decides it."""
+    shape = image_shape(Path(test.index.image_path(query)), test.index.crop(query))
+    size = test.protocol.answer_size(shape, test.image_size)
+    return None if size is None else list(size)
+
+
+def asked_answers(test: Test) -> Asked:
+    """Return by the number of each episode the ways, the size and the number of queries of its answer.
+
+    They are as `fsbench.protocols.kit.answers.read_kit_folder` reads them from a kit.
+    """
+    asked: Asked = {}
+    for episode in test.manifest.episodes:
+        if isinstance(episode, ClassificationEpisode):
+            queries, size = sum(map(len, episode.query)), None
+        else:
+            queries, size = None, asked_size(test, episode.query)
+        asked[episode.index] = {"ways": len(episode.classes), "size": size, "queries": queries}
+    return asked

@@ -1,0 +1,287 @@
+"""A kit: the episodes of a test in a folder that any program can read, without their truth."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.files import make_folder, read_json, sha256_file
+from fsbench.base.files.opening import is_folder
+from fsbench.base.files.validation import first_problem
+from fsbench.base.files.written import fingerprint
+from fsbench.data.episodes.header import Count, Name
+from fsbench.data.image_io import read_view
+from fsbench.protocols.kit import answers
+from fsbench.protocols.kit.asked import asked_size
+from fsbench.protocols.kit.rules import rules
+from fsbench.protocols.test import Support, Test, VisibleEpisode, VisibleImages
+
+FILE = "kit.json"
+"""File by which a kit is known."""
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+class Kit(BaseModel):
+    """Content of `kit.json`.
+
+    Attributes:
+        format, version: of the folder.
+        test: sha256 of the test's manifest.
+        dataset, protocol, protocol_version, fold, way, shot, setting, seed, draws, empty, drop_small: the choices
+            that the manifest follows from (`fsbench.doors.tests.load_test`).
+        episodes: their number; None for the protocol's.
+        lists: origin of the lists of images.
+        copied_images: the kit has copies of the images.
+        files: sha256 of every other file by its path in the folder.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    format: Literal["fsbench kit"] = "fsbench kit"
+    version: Literal[1] = 1
+    test: Name
+    dataset: Name
+    protocol: Name
+    protocol_version: int | Name
+    fold: Count
+    way: Count
+    shot: Count
+    setting: Name
+    seed: int | None
+    episodes: Count | None
+    draws: Count
+    empty: bool
+    drop_small: bool
+    lists: Name
+    copied_images: bool
+    files: dict[Name, Name]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that is in the kit."""
+        return fingerprint(self.model_dump())
+
+
+def read_kit(folder: Path) -> Kit:
+    """Read what a kit says of itself; its other files are not opened.
+
+    Raises:
+        RecordError: the folder is no kit.
+    """
+    try:
+        content = read_json(folder / FILE, "list")
+        return Kit.model_validate(content)
+    except ValidationError as error:
+        reason = first_problem(error, content)
+    except (OSError, ValueError) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+    raise RecordError(f"{folder} is no kit ({reason}); expected a folder that fsbench kit wrote; make it again")
+
+
+def check_kit(folder: Path, kit: Kit) -> None:
+    """Compare the files of a kit with the hashes that it states.
+
+    Raises:
+        RecordError: a file is absent or was changed.
+    """
+    for name, sha256 in kit.files.items():
+        try:
+            found = sha256_file(folder / name) if _is_inside(name) else None
+        except OSError:
+            found = None
+        if found != sha256:
+            raise RecordError(
+                f"{folder / name} is absent or was changed since the kit was made; expected the file as fsbench kit "
+                "wrote it; make the kit again in a new folder"
+            )
+
+
+def _is_inside(name: str) -> bool:
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+def write_kit(
+    test: Test,
+    out: Path,
+    root: Path | None = None,
+    *,
+    dataset: str | None = None,
+    copy_images: bool = False,
+    progress: Callable[[Test], Any] = iter,
+) -> tuple[Kit, Path]:
+    """Write the kit of a test to the folder `out`, which is there whole or not at all.
+
+    A folder that is this kit already stays as it is.
+
+    Args:
+        test: the episodes.
+        out: a folder that is new or empty.
+        root: folder that paths of images start from; None, or a folder that does not hold all, takes the one above all.
+        dataset: name by which `load_test` opened the data set; that of the manifest unless given.
+        copy_images: copy the images, of queries and supports, to the kit.
+        progress: gives the episodes of a test and shows how far they are.
+
+    Returns:
+        What the kit says of itself, and the folder that paths of images start from.
+
+    Raises:
+        SettingsError: `out` is there and is not this kit, or cannot be written.
+        DataError: an image or a label map cannot be read.
+    """
+    root = _common_root(test, root)
+    if out.is_symlink() or out.exists():
+        if not is_folder(out):
+            raise SettingsError(f"--out {out} is no folder; expected a new one")
+        if any(out.iterdir()):
+            return _same_kit(test, out, copy_images), out if copy_images else root
+    make_folder(out.absolute().parent, "choose another with --out")
+    new = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.new")
+    try:
+        new.mkdir()
+        kit = _Writer(test, new, root, dataset or test.manifest.header.dataset, copy_images).write(progress)
+        new.rename(out)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write to {out} ({error.strerror}); expected a new folder; choose another"
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return kit, out if copy_images else root
+
+
+def _same_kit(test: Test, out: Path, copy_images: bool) -> Kit:
+    """Return the kit that is in `out`. Raises SettingsError unless it is the whole one of `test`."""
+    try:
+        kit = read_kit(out)
+        check_kit(out, kit)
+    except RecordError as error:
+        raise SettingsError(f"--out {out} is not empty: {error}") from None
+    if (kit.test, kit.copied_images) != (test.manifest.sha256, copy_images):
+        found = kit.test[:16] if kit.test != test.manifest.sha256 else "this test with other choices of --copy-images"
+        raise SettingsError(f"--out {out} has the kit of {found}, expected a new folder; choose another")
+    return kit
+
+
+def _common_root(test: Test, root: Path | None) -> Path:
+    """Return the folder `root` if all images are below it, else the lowest folder that they are below."""
+    classified = test.protocol.task == "classification"
+    names: Iterable[str] = chain.from_iterable(test.index.images) if classified else test.manifest.image_names
+    folders = {Path(test.index.image_path(name)).absolute().parent for name in names}
+    if root is not None and all(folder.is_relative_to(root.absolute()) for folder in folders):
+        return root.absolute()
+    return Path(os.path.commonpath(folders))
+
+
+@dataclass
+class _Writer:
+    """The folder of a kit while it is written."""
+
+    test: Test
+    folder: Path
+    root: Path
+    dataset: str
+    copy_images: bool
+    _images: dict[Any, dict[str, Any]] = field(default_factory=dict)
+    _masks: dict[tuple[str, int], str] = field(default_factory=dict)
+    _has_boxes: bool = False
+    _base_classes: list[str] = field(default_factory=list)
+
+    def write(self, progress: Callable[[Test], Any]) -> Kit:
+        """Write all files; `kit.json`, which is written last, names the others."""
+        header = self.test.manifest.header
+        with (self.folder / "episodes.jsonl").open("w") as file:
+            for episode in progress(self.test):
+                file.write(json.dumps(self._entries(episode), separators=(",", ":")) + "\n")
+        text = rules(self.test, self._has_boxes, self._base_classes, self.copy_images)
+        (self.folder / "RULES.md").write_text(text, encoding="utf-8")
+        shutil.copyfile(answers.__file__, self.folder / "answers.py")
+        template = (_TEMPLATES / f"{self.test.protocol.task}.py.txt").read_text()
+        data = "KIT" if self.copy_images else '"data"  # the folder that paths of images start from'
+        (self.folder / "example.py").write_text(template.replace("@DATA@", data))
+        names = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+        kit = Kit(
+            test=self.test.manifest.sha256,
+            dataset=self.dataset,
+            protocol=header.protocol,
+            protocol_version=header.version,
+            fold=header.fold,
+            way=header.way,
+            shot=header.shot,
+            setting=header.setting,
+            seed=header.seed,
+            episodes=None if header.requested == header.official_episodes else header.requested,
+            draws=header.draws,
+            empty=header.empty,
+            drop_small=header.drop_small,
+            lists=header.lists,
+            copied_images=self.copy_images,
+            files={name: sha256_file(self.folder / name) for name in names},
+        )
+        (self.folder / FILE).write_text(json.dumps(kit.model_dump(), indent=1) + "\n")
+        return kit
+
+    def _entries(self, episode: VisibleEpisode | VisibleImages) -> dict[str, Any]:
+        """Return the line of an episode: what whoever answers it may know."""
+        if isinstance(episode, VisibleImages):
+            supports, queries = self.test.image_names(episode.number)
+            return {
+                "number": episode.number,
+                "supports": [[self._photo(name) for name in way] for way in supports],
+                "queries": [self._photo(name) for name in queries],
+            }
+        if not self._base_classes:
+            numbers = [number for number, way in zip(episode.classes, episode.supports, strict=True) if not way]
+            self._base_classes = [self.test.index.name_of(number) for number in numbers]
+        return {
+            "number": episode.number,
+            "query": self._image(episode.query_name, episode.query_file, self.test.index.crop(episode.query_name)),
+            "size": asked_size(self.test, episode.query_name),
+            "supports": [[self._support(support) for support in way] for way in episode.supports],
+        }
+
+    def _photo(self, name: str) -> dict[str, Any]:
+        return self._image(name, Path(self.test.index.image_path(name)))
+
+    def _support(self, support: Support) -> dict[str, Any]:
+        key = support.name, support.number
+        if key not in self._masks:
+            self._masks[key] = f"masks/{len(self._masks):06d}.png"
+            (self.folder / "masks").mkdir(exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(support.mask)).save(self.folder / self._masks[key])
+        entry = self._image(support.name, support.file, self.test.index.crop(support.name)) | {"mask": self._masks[key]}
+        if support.box is not None:
+            self._has_boxes = True
+            entry["box"] = [float(value) for value in support.box]
+        return entry
+
+    def _image(self, name: str, file: Path, crop: tuple[slice, slice] | None = None) -> dict[str, Any]:
+        if name in self._images:
+            return dict(self._images[name])
+        entry: dict[str, Any] = {"image": file.absolute().relative_to(self.root).as_posix()}
+        if self.copy_images:
+            (self.folder / "images").mkdir(exist_ok=True)
+            suffix = ".png" if crop is not None else file.suffix
+            entry = {"image": f"images/{len(self._images):06d}{suffix}"}
+            if crop is None:
+                shutil.copyfile(file, self.folder / entry["image"])
+            else:
+                Image.fromarray(read_view(file, crop)).save(self.folder / entry["image"])
+        elif crop is not None:
+            entry["crop"] = [int(end) for end in _ends(crop)]
+        self._images[name] = entry
+        return dict(entry)
+
+
+def _ends(crop: tuple[slice, slice]) -> Iterator[int]:
+    for part in crop:
+        yield part.start or 0
+        yield part.stop

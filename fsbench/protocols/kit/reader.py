@@ -1,0 +1,353 @@
+"""Answers that were handed in, checked against the test that they answer: files of `answers.py`, or a folder of PNGs.
+
+A folder has a label map `<number>.png` for each episode, 0 background and 1 to N the ways, as palette or grey. A file
+`presence.csv` beside them may have the columns number, way, presence (0 or 1) and score (from 0 to 1, may be absent).
+"""
+
+import csv
+import hashlib
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.base.errors import DataError, RecordError
+from fsbench.base.files import is_file, open_file, read_text
+from fsbench.base.files.opening import is_folder
+from fsbench.data.image_io import read_label_map
+from fsbench.protocols.kit.answers import AnswersError, Asked, check_asked, check_mask, decode, read_answer, read_header
+from fsbench.protocols.kit.asked import asked_answers
+from fsbench.protocols.test import Test
+
+PRESENCE = "presence.csv"
+"""File beside the PNGs of a folder with presence and its score."""
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """An answer to one episode.
+
+    Attributes:
+        number: of the episode.
+        label_map: (h, w) uint8, 0 background, 1..N ways, of the size that the test asks for; None in classification.
+        presence: (N,) bool, way is present; None where it follows from the label map.
+        score: (N,) float32 in [0, 1], how sure that is; None where there is none.
+        labels: in classification, (q,) int64, the way from 1 of each query in the order that the test shows them.
+    """
+
+    number: int
+    label_map: np.ndarray | None
+    presence: np.ndarray | None = None
+    score: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """Hash of the answer: of its values alone, however they are stored."""
+        told = [None if part is None else part.tolist() for part in (self.presence, self.score, self.labels)]
+        shape = None if self.label_map is None else self.label_map.shape
+        known = hashlib.sha256(json.dumps([self.number, shape, *told]).encode())
+        if self.label_map is not None:
+            known.update(self.label_map.tobytes())
+        return known.digest()
+
+
+class _Source(ABC):
+    """A file or folder with answers to some episodes."""
+
+    numbers: Sequence[int]
+
+    @abstractmethod
+    def answer(self, number: int, asked: Asked) -> HandedIn:
+        """Read the answer to an episode. Raises AnswersError where it is none, or not what is asked for."""
+
+
+class _File(_Source):
+    """A file that `fsbench.protocols.kit.answers` wrote.
+
+    Raises:
+        AnswersError: it is damaged, cut off, or answers another test than `test`.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path: Path, test: str, asked: Asked):
+        self.path = path
+        self.lines: dict[int, tuple[int, int]] = {}
+        with open_file(path, "journal") as file:
+            end = 0
+            for place, line in enumerate(file):
+                if not line.endswith(b"\n"):
+                    raise AnswersError(
+                        f"{path} is cut off in line {place + 1}; expected whole lines; open it with Answers(…), which "
+                        "removes what is left of the line, and answer its episode again"
+                    )
+                if place == 0:
+                    named = read_header(line, str(path))
+                    if named not in (None, test):
+                        raise AnswersError(
+                            f"{path} answers the test {named[:16]}, expected {test[:16]}; give the kit or the manifest "
+                            "that it was made for"
+                        )
+                else:
+                    number = read_answer(line, place, str(path))["number"]
+                    if number in self.lines:
+                        raise _twice(number, path, path)
+                    if number not in asked:
+                        raise _foreign(number, path, len(asked))
+                    self.lines[number] = (place, end)
+                end += len(line)
+            if not end:
+                raise AnswersError(f"{path} is empty; expected a file that answers.py wrote")
+        self.numbers = list(self.lines)
+
+    def answer(self, number: int, asked: Asked) -> HandedIn:
+        place, start = self.lines[number]
+        with open_file(self.path, "journal") as file:
+            file.seek(start)
+            stored = read_answer(file.readline(), place, str(self.path))
+        return handed_in(stored, asked)
+
+
+def handed_in(stored: Mapping[str, Any], asked: Asked) -> HandedIn:
+    """Return an answer as `read_answer` gives it, checked against what is asked for, which must have its episode.
+
+    Raises:
+        AnswersError: another answer is asked for, or the mask is damaged.
+    """
+    number = stored["number"]
+    if "labels" in stored:
+        check_asked(dict(stored), asked, None)
+        return HandedIn(number, None, labels=np.array(stored["labels"], np.int64))
+    check_asked(dict(stored), asked, 0)  # the size, before anything is decoded
+    try:
+        mask = decode(stored["runs"], *stored["size"])
+    except AnswersError as error:
+        raise AnswersError(f"the answer to episode {number} is damaged ({error}); expected one of answers.py") from None
+    check_asked(dict(stored), asked, int(mask.max()))
+    return HandedIn(number, mask, *_presence(stored))
+
+
+def _presence(stored: Mapping[str, Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    presence, score = stored["presence"], stored["score"]
+    return (
+        None if presence is None else np.array(presence, bool),
+        None if score is None else np.array(score, np.float32),
+    )
+
+
+class _Folder(_Source):
+    """A folder of PNGs.
+
+    Raises:
+        AnswersError: a name is no number of an episode, two files have one number, or presence is none.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, folder: Path, asked: Asked):
+        self.files: dict[int, Path] = {}
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() != ".png" or file.name.startswith("."):
+                continue
+            if not (file.stem.isascii() and file.stem.isdigit() and len(file.stem) < 16):
+                raise AnswersError(f"{folder} holds {file.name!a}; expected label maps <number of an episode>.png")
+            number = int(file.stem)
+            if number in self.files:
+                raise _twice(number, self.files[number], file)
+            if number not in asked:
+                raise _foreign(number, folder, len(asked))
+            self.files[number] = file
+        if not self.files:
+            raise AnswersError(f"{folder} holds no label map <number of an episode>.png; expected one for each episode")
+        self.numbers = list(self.files)
+        self.told = _read_presence(folder / PRESENCE, self.files)
+
+    def answer(self, number: int, asked: Asked) -> HandedIn:
+        file = self.files[number]
+        try:
+            labels = read_label_map(file)
+        except DataError as error:
+            raise AnswersError(str(error)) from None
+        told = self.told.get(number, {"presence": None, "score": None})
+        stored = {"number": number, "size": list(labels.shape), **told}
+        check_asked(stored, asked, 0)
+        if labels.max() > asked[number]["ways"]:
+            raise AnswersError(
+                f"{file} has the value {labels.max()}; expected 0 background, 1 to {asked[number]['ways']} the ways"
+            )
+        return HandedIn(number, check_mask(labels, number), *_presence(stored))
+
+
+def _read_presence(path: Path, files: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
+    """Read presence and score by the number of the episode; empty where the file is absent."""
+    if not is_file(path):
+        return {}
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path, "list")), strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise AnswersError(
+            f"{path} cannot be read ({error}); expected the columns number, way, presence, score"
+        ) from None
+    told: dict[int, dict[int, tuple[bool, float | None]]] = {}
+    for place, row in enumerate(rows):
+        try:
+            number, way = int(row["number"]), int(row["way"])
+            presence = {"0": False, "1": True}[row["presence"].strip()]
+            text = (row.get("score") or "").strip()
+            score = float(text) if text else None
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise AnswersError(
+                f"{path} has the row {place + 1}: {ascii(row)[:80]}; expected number, way, presence (0 or 1) and score"
+            ) from None
+        if number not in files or way in told.setdefault(number, {}):
+            raise AnswersError(
+                f"{path} tells of episode {number}, way {way}, which has no mask or is there twice; expected one row "
+                "for each way of an episode with a mask"
+            )
+        if score is not None and not 0 <= score <= 1:  # NaN is refused, too
+            raise AnswersError(f"{path} has the score {score} of episode {number}; expected 0 to 1")
+        told[number][way] = presence, score
+    return {number: _by_way(path, number, ways) for number, ways in told.items()}
+
+
+def _by_way(path: Path, number: int, ways: Mapping[int, tuple[bool, float | None]]) -> dict[str, Any]:
+    scores = [ways[way][1] for way in sorted(ways)]
+    some = [score for score in scores if score is not None]
+    if sorted(ways) != list(range(1, len(ways) + 1)) or len(some) not in (0, len(ways)):
+        raise AnswersError(
+            f"{path} has the ways {str(sorted(ways))[:60]} of episode {number} with {len(some)} scores; expected all "
+            "from 1 to N, and a score for each or none"
+        )
+    return {"presence": [ways[way][0] for way in sorted(ways)], "score": some or None}
+
+
+def _twice(number: int, first: Path, second: Path) -> AnswersError:
+    places = f"{first}" if first == second else f"{first} and {second}"
+    return AnswersError(f"episode {number} has two answers in {places}; expected one to each episode")
+
+
+def _foreign(number: int, path: Path, count: int) -> AnswersError:
+    return AnswersError(
+        f"{path} answers episode {number}, which is none of the {count} of the test; give the kit or the manifest that "
+        "it was made for"
+    )
+
+
+class StoredAnswers:
+    """Answers to the episodes of a test, all of which were read and checked; they are read again one at a time.
+
+    Args:
+        sources: with answers to different episodes.
+        asked: by the test.
+
+    Attributes:
+        numbers: of the answered episodes, in the order of the test.
+        missing: numbers of the episodes without an answer.
+        image_size: side S of the answers where the test counts pixels at the method's input size; else None.
+        sha256: hash of all answers by the number of their episodes, however they are stored.
+
+    Raises:
+        AnswersError: an answer is not what the test asks for, or two answer one episode.
+    """
+
+    def __init__(self, sources: Sequence[_Source], asked: Asked):
+        self._asked = asked
+        self._source: dict[int, _Source] = {}
+        for source in sources:
+            for number in source.numbers:
+                if number in self._source:
+                    raise AnswersError(f"episode {number} has answers in two places; expected one to each episode")
+                self._source[number] = source
+        self.numbers = [number for number in asked if number in self._source]
+        self.missing = [number for number in asked if number not in self._source]
+        self._digests: dict[int, bytes] = {}
+        self.image_size: int | None = None
+        for number in self.numbers:
+            answer = self._source[number].answer(number, asked)
+            self._check_side(answer)
+            self._digests[number] = answer.digest
+        together = b"".join(self._digests[number] for number in sorted(self._digests))
+        self.sha256 = hashlib.sha256(together).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[HandedIn]:
+        return map(self.__getitem__, self.numbers)
+
+    def __getitem__(self, number: int) -> HandedIn:
+        """Return the answer to episode `number`.
+
+        Raises:
+            KeyError: there is none.
+            RecordError: it was changed since it was checked.
+        """
+        try:
+            answer = self._source[number].answer(number, self._asked)
+            changed = answer.digest != self._digests[number]
+        except (AnswersError, OSError):
+            changed = True
+        if changed:
+            raise RecordError(f"the answer to episode {number} was changed while it was scored; score it again")
+        return answer
+
+    def _check_side(self, answer: HandedIn) -> None:
+        if answer.label_map is None or self._asked[answer.number]["size"] is not None:
+            return
+        side = answer.label_map.shape[0]
+        if self.image_size not in (None, side):
+            raise AnswersError(
+                f"the mask of episode {answer.number} has the size {side} x {side}, expected "
+                f"{self.image_size} x {self.image_size} as others have: the size of the method's input"
+            )
+        self.image_size = side
+
+
+def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> StoredAnswers:
+    """Read and check all answers to a test that are in some files or folders.
+
+    Args:
+        paths: files of `answers.py`, folders of PNGs, or some of each, which answer different episodes.
+        test: that they answer.
+        partial: take answers to some episodes alone.
+
+    Raises:
+        RecordError: a file cannot be read or is damaged, answers another test, or lacks answers; an answer is not what
+            the test asks for.
+        DataError: a query image of the test cannot be read.
+    """
+    return check_answers(paths, test.manifest.sha256, asked_answers(test), partial)
+
+
+def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool = False) -> StoredAnswers:
+    """Read and check answers to the test whose manifest has the sha256 `test`, and which asks for `asked`.
+
+    Raises:
+        RecordError: as `read_answers` does.
+    """
+    try:
+        answers = StoredAnswers([_source(path, test, asked) for path in paths], asked)
+    except AnswersError as error:
+        raise RecordError(str(error)) from None
+    if answers.missing and not partial:
+        some = ", ".join(map(str, answers.missing[:3])) + ", …" * (len(answers.missing) > 3)
+        raise RecordError(
+            f"{len(answers.missing)} of {len(asked)} episodes have no answer ({some}); expected one to each; answer "
+            "them, or make a trial that is not ranked with --partial"
+        )
+    if not answers.numbers:
+        raise RecordError("there is no answer; expected some to the episodes of the test")
+    return answers
+
+
+def _source(path: Path, test: str, asked: Asked) -> _Source:
+    try:
+        return _Folder(path, asked) if is_folder(path) else _File(path, test, asked)
+    except OSError as error:
+        raise AnswersError(
+            f"{path} cannot be read ({error.strerror or error}); expected a file of answers.py, or a folder of PNGs"
+        ) from None

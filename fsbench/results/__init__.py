@@ -1,0 +1,1 @@
+"""What follows from records: tables, the atlas of published figures, pictures."""

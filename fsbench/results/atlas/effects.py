@@ -1,0 +1,136 @@
+"""Measured effects of conditions: how far each moved the same methods on the same predictions.
+
+They are the tables that `python -m benchmarks.protocols` writes into `benchmarks/protocols/results`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fsbench.base.files import read_json
+from fsbench.base.paths import BENCHMARKS
+from fsbench.protocols.registry import load_protocol
+
+RESULTS = BENCHMARKS / "protocols" / "results"
+_FROM = "hsnet"
+"""Protocol that others are compared with where several conditions change at once."""
+_SAME_EPISODES = ("episodes_per_fold", "seeds")
+"""Conditions that were the same in all columns of a table, or are noise."""
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+_CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?) \[")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How far a condition moved the mIoU: from `low` to `high` points, over so many methods and tests.
+
+    Attributes:
+        condition: a column of the atlas.
+        what: the change that was measured.
+        low, high: least and largest change of the mIoU in points.
+        rows: methods, each under a test, that were measured.
+        origin: on which data.
+        together: other conditions that changed with it; none where it changed alone.
+    """
+
+    condition: str
+    what: str
+    low: float
+    high: float
+    rows: int
+    origin: str
+    together: tuple[str, ...] = ()
+
+
+def read_effects() -> list[Effect]:
+    """Return the measured effects of all result files; none where there are no files."""
+    found: list[Effect] = []
+    for file in sorted(RESULTS.glob("*.json")):
+        content = read_json(file, "record")
+        origin = f"{content['origin'].split('.')[0]}; {content['date']}"
+        tables = {name.removeprefix(f"{file.stem}-"): table for name, table in content["tables"].items()}
+        for table, (condition, what, changes) in _TABLES.items():
+            rows = tables.get(table, {"columns": [], "rows": []})
+            values = changes(rows["columns"], rows["rows"])
+            if values:
+                count = len(rows["rows"])
+                found.append(Effect(condition, what, min(values), max(values), count, origin))
+        found += _joint_effects(tables.get("methods", {"columns": [], "rows": []}), origin)
+    return found
+
+
+def _joint_effects(table: Mapping[str, Any], origin: str) -> list[Effect]:
+    """Return the effects of conditions that changed together: from one protocol to another of the same task.
+
+    Which ones differ, the protocols state of the data set of a row. Conditions that were measured alone elsewhere stand
+    here, too, as part of the change.
+    """
+    columns = {name.removesuffix(": mIoU"): i for i, name in enumerate(table["columns"]) if name.endswith(": mIoU")}
+    if _FROM not in columns:
+        return []
+    values: dict[tuple[str, tuple[str, ...]], list[float]] = {}
+    for row in table["rows"]:
+        dataset = row[table["columns"].index("test")].split(",")[0]
+        first = load_protocol(_FROM).conditions(dataset)
+        for name in columns.keys() - {_FROM}:
+            other = load_protocol(name).conditions(dataset)
+            theirs, ours = asdict(other), asdict(first)
+            differ = tuple(key for key in ours if key not in _SAME_EPISODES and ours[key] != theirs[key])
+            if len(differ) > 1 and other.task == first.task:
+                change = _number(row[columns[name]]) - _number(row[columns[_FROM]])
+                values.setdefault((name, differ), []).append(round(change, 1))
+    return [
+        Effect(
+            condition, f"{name} instead of {_FROM}", min(changes), max(changes), len(changes), origin,
+            tuple(each for each in differ if each != condition),
+        )
+        for (name, differ), changes in values.items()
+        for condition in differ
+    ]  # fmt: skip
+
+
+def _episodes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
+    """Return the changes from the number of episodes that papers take most, 1000, of each method and test."""
+    place = {name: i for i, name in enumerate(columns)}
+    by_test: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in rows:
+        test = tuple(row[place[name]] for name in ("method", "test", "protocol"))
+        by_test.setdefault(test, {})[row[place["episodes"]]] = _number(row[place["mIoU"]])
+    return [
+        round(value - values["1,000"], 1)
+        for values in by_test.values()
+        if "1,000" in values
+        for number, value in values.items()
+        if number != "1,000"
+    ]
+
+
+def _stated_changes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
+    return [float(change) for row in rows for cell in row for change in _CHANGE.findall(cell)]
+
+
+def _without_small(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
+    whole = [i for i, name in enumerate(columns) if name.startswith("mIoU, all")]
+    large = [i for i, name in enumerate(columns) if "2·32² px" in name]
+    return [round(_number(row[large[0]]) - _number(row[whole[0]]), 1) for row in rows] if whole and large else []
+
+
+def _last_column(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[float]:
+    return [_number(row[-1]) for row in rows]
+
+
+def _number(cell: str) -> float:
+    found = _NUMBER.search(cell)
+    return float(found[0]) if found else float("nan")
+
+
+_TABLES: Mapping[str, tuple[str, str, Any]] = {
+    "episodes": ("episodes_per_fold", "100 to 10,000 episodes instead of 1000", _episodes),
+    "resolution": ("compared_at", "518, 1024 or the query's size instead of the test's own", _stated_changes),
+    "objects": ("min_object", "queries with 2048 pixels or more alone", _without_small),
+    "void": ("void", "void as background instead of left out", _last_column),
+    "training": ("saw_test_classes", "training with labels of the test's classes", _last_column),
+}
+"""Tables of a result file, without the file's name before theirs: the condition that each varies, the change in words,
+and what reads the changes from it."""

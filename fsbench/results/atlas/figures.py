@@ -1,0 +1,144 @@
+"""Reported figures, and the rules of `benchmarks/published/atlas/links.yaml`: which program made each of them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_yaml
+from fsbench.results.atlas.reading import parse_row, read_rows
+
+COLUMNS = ("method", "backbone", "dataset", "fold", "way", "shot", "setting", "metric", "value", "source")
+SAME = tuple(name for name in COLUMNS if name != "value")
+"""Columns that tell one figure from another."""
+
+
+class Figure(BaseModel):
+    """A figure; `printed` is its value as it stands. `fold` is a number, "mean", or "test" or "-" without folds."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    method: Annotated[str, Field(min_length=1)]
+    backbone: str
+    dataset: str
+    fold: str = "-"
+    way: str
+    shot: str
+    setting: str
+    metric: Annotated[str, Field(min_length=1)]
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    printed: str = ""
+    source: Annotated[str, Field(min_length=1)]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is of the whole test, and not of one of its folds."""
+        return self.fold in ("mean", "test", "-", "all")
+
+
+def _words(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Rule(BaseModel):
+    """Which rows of a file belong to which evaluation program; patterns are those of file names.
+
+    Attributes:
+        method, setting, metric, backbone, dataset, shot: patterns of the cells; one of several must fit.
+        test: the method of the evaluation program, or "not found" where none was to be had.
+        name: of the method where it is not that of the program.
+        variant: what the figure is of besides the method, in a word or two; part of its id.
+        repeated: another paper's or repository's print of the figure.
+        changes: conditions that this figure has otherwise than the program, by column.
+        note: what a reader must be told beside the figure.
+        skip: why such rows are no rows of the atlas.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    method: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    setting: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    metric: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    backbone: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    dataset: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    shot: Annotated[list[str], BeforeValidator(_words)] = ["*"]
+    test: str = ""
+    name: str = ""
+    variant: str = ""
+    repeated: bool = False
+    changes: dict[str, str] = {}
+    note: str = ""
+    skip: str = ""
+
+    def fits(self, cells: Mapping[str, str]) -> bool:
+        """Whether the rule is about the row with these cells."""
+        return all(pattern.fullmatch(cells[cell]) for cell, pattern in self._patterns)
+
+    @cached_property
+    def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
+        """Cells that not all rows fit, each with its words as one expression, in which * is any text."""
+        cells = {cell: getattr(self, cell) for cell in ("method", "setting", "metric", "backbone", "dataset", "shot")}
+        return [
+            (cell, re.compile("|".join(re.escape(word).replace(r"\*", ".*") for word in words), re.DOTALL))
+            for cell, words in cells.items()
+            if "*" not in words
+        ]
+
+
+class Links(BaseModel):
+    """All rules: names of data sets, and by file the rules in order, the first that fits decides."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    datasets: dict[str, str]
+    files: dict[str, list[Rule]]
+
+
+def read_links(file: Path) -> Links:
+    """Read the rules. Raises SettingsError for a file that is no such rules."""
+    links: Links = read_yaml(file, Links, "rules about reported figures")
+    for name, rules in links.files.items():
+        for i, rule in enumerate(rules, start=1):
+            if bool(rule.test) == bool(rule.skip):
+                raise DataError(f"{file.name}, rule {i} of {name}: expected one of test and skip")
+    return links
+
+
+def read_figures(
+    file: Path, rules: Sequence[Rule], datasets: Mapping[str, str], strict: bool = True
+) -> list[tuple[Figure, Rule, int]]:
+    """Read the figures of a csv file, each with its rule and its line; rows of studies and costs are left out.
+
+    Raises:
+        DataError: a line is no figure, no rule is about it, its value is no percentage, or another line has the same
+            figure with another value.
+    """
+    found = []
+    printed: dict[tuple[str, ...], tuple[float, int]] = {}
+    for line, cells in read_rows(file, COLUMNS, optional="fold"):
+        where = f"{file.name}, line {line}"
+        rule = next((rule for rule in rules if rule.fits(cells)), None)
+        if rule is None and not strict:
+            continue
+        if rule is None:
+            raise DataError(
+                f"{where}: no rule of links.yaml is about {cells['method']}, setting '{cells['setting']}', metric "
+                f"'{cells['metric']}'; add one with the evaluation program that made the figure"
+            )
+        if rule.test:
+            figure = parse_row(Figure, cells | {"printed": cells["value"]}, where)
+            if not 0 <= figure.value <= 100:
+                raise DataError(f"{where}: value is {figure.printed}, expected a percentage from 0 to 100")
+            value, first = printed.setdefault(tuple(getattr(figure, name) for name in SAME), (figure.value, line))
+            if value != figure.value:
+                raise DataError(
+                    f"{where}: {figure.method}, {figure.metric} is {figure.printed}, but {value:g} in line {first} of "
+                    f"the same source and setting; expected one of them"
+                )
+            dataset = datasets.get(figure.dataset, figure.dataset)
+            found.append((figure.model_copy(update={"dataset": dataset}), rule, line))
+    return found

@@ -1,0 +1,101 @@
+"""Draw a contact sheet of predictions: supports, the query's truth, the prediction, its errors, and an earlier one."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from fsbench.base.files import replacing
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.results.pictures.captions import iou_caption, presence_caption
+from fsbench.results.pictures.episodes import query_image, support_images
+from fsbench.results.pictures.masks import paint_errors, paint_slots
+from fsbench.results.pictures.palette import ERROR_COLORS
+from fsbench.results.pictures.sheet import KeyEntry, Panel, draw_sheet, error_key
+from fsbench.results.pictures.tiles import fit_image
+
+TILE = (224, 168)
+MAX_SHOTS = 2
+
+
+class DrawnPrediction(NamedTuple):
+    """The prediction of an episode.
+
+    Attributes:
+        label_map: (h, w), in way slots. One of another size than its image (metrics at the input size) is stretched
+            over it.
+        present: Decision on every way.
+        iou: IoU of every way, from 0 to 1, None where there is nothing to find and nothing was predicted; None
+            altogether where it is not known.
+    """
+
+    label_map: np.ndarray
+    present: Sequence[bool]
+    iou: Sequence[float | None] | None = None
+
+
+def choose(episodes: Sequence[Episode], count: int = 8) -> list[Episode]:
+    """Choose `count` episodes spread evenly over the list, the same for every method."""
+    if len(episodes) <= count:
+        return list(episodes)
+    return [episodes[round(i)] for i in np.linspace(0, len(episodes) - 1, count)]
+
+
+def contact_sheet(
+    path: Path,
+    index: SegmentationIndex,
+    predictions: Mapping[int, DrawnPrediction],
+    episodes: Sequence[Episode],
+    earlier: Mapping[int, np.ndarray] | None = None,
+) -> None:
+    """Write a PNG with one row per episode, and a key, to `path`; see `draw_contact_sheet`."""
+    sheet = draw_contact_sheet(index, predictions, episodes, earlier)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def draw_contact_sheet(
+    index: SegmentationIndex,
+    predictions: Mapping[int, DrawnPrediction],
+    episodes: Sequence[Episode],
+    earlier: Mapping[int, np.ndarray] | None = None,
+) -> Image.Image:
+    """Draw one row per episode, and a key.
+
+    Args:
+        index: Reads images and label maps.
+        predictions: By episode index.
+        episodes: Rows of the sheet; those without a prediction are left out.
+        earlier: Earlier label maps by episode index, drawn beside the predictions with the differing pixels.
+    """
+    drawn = [episode for episode in episodes if episode.index in predictions]
+    rows = [
+        _draw_row(index, episode, predictions[episode.index], (earlier or {}).get(episode.index)) for episode in drawn
+    ]
+    key: list[KeyEntry] = ["errors, over the gray image:", *error_key()]
+    if any(len(episode.classes) > 1 for episode in drawn):
+        key.append("an episode's ways have the colors of its supports; their IoU are in the same order")
+    return draw_sheet(rows, TILE, key)
+
+
+def _draw_row(
+    index: SegmentationIndex, episode: Episode, prediction: DrawnPrediction, earlier: np.ndarray | None
+) -> list[Panel]:
+    panels = [(support.caption, support.paint(TILE)) for support in support_images(index, episode, MAX_SHOTS)]
+    query = query_image(index, episode)
+    pixels = fit_image(query.pixels, TILE)
+    names = [index.class_names[class_id - 1] for class_id in episode.classes]
+    panels.append((f"{episode.index}: {query.caption}", paint_slots(pixels, query.slots, query.colors)))
+    panels.append(
+        (presence_caption(names, prediction.present), paint_slots(pixels, prediction.label_map, query.colors))
+    )
+    errors = "errors" if prediction.iou is None else iou_caption(prediction.iou, query.ways)
+    panels.append((errors, paint_errors(pixels, prediction.label_map, query.slots)))
+    if earlier is not None:
+        differs = (earlier != prediction.label_map).astype(np.uint8)
+        panels.append(("before", paint_slots(pixels, earlier, query.colors)))
+        panels.append((f"{int(differs.sum())} pixels differ", paint_slots(pixels, differs, ERROR_COLORS[1:2])))
+    return panels

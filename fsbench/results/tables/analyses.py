@@ -1,0 +1,43 @@
+"""Analyses of finished runs: what the supports' choice, their annotation and numbers such as K do to the scores."""
+
+from fsbench.results.tables.analysis import Analysis
+from fsbench.results.tables.annotations import layout as annotations_layout
+from fsbench.results.tables.annotations import plot as annotations_plot
+from fsbench.results.tables.annotations.losses import AnnotationTable
+from fsbench.results.tables.supports import layout as supports_layout
+from fsbench.results.tables.supports import plot as supports_plot
+from fsbench.results.tables.supports.sensitivity import SensitivityTable
+from fsbench.results.tables.sweep import layout as sweep_layout
+from fsbench.results.tables.sweep import plot as sweep_plot
+from fsbench.results.tables.sweep.curves import CurveTable
+
+SUPPORTS = Analysis[SensitivityTable](
+    "supports",
+    supports_layout.to_sheet,
+    supports_layout.COLUMNS,
+    supports_layout.lines,
+    supports_plot.panels,
+    height=lambda table: 1.6 + 0.45 * len(table.lines),
+    width=4.5,
+    named_rows=True,
+)
+ANNOTATIONS = Analysis[AnnotationTable](
+    "annotations",
+    annotations_layout.to_sheet,
+    annotations_layout.COLUMNS,
+    annotations_layout.lines,
+    annotations_plot.panels,
+    height=lambda table: 1.5 + 0.8 * len(table.methods),
+    width=7.0,
+    named_rows=True,
+)
+CURVES = Analysis[CurveTable](
+    "curves",
+    sweep_layout.to_sheet,
+    sweep_layout.COLUMNS,
+    sweep_layout.lines,
+    sweep_plot.panels,
+    height=lambda table: 3.4 + 0.2 * len(table.curves),
+    width=3.4,
+    named_rows=False,
+)

@@ -1,0 +1,128 @@
+"""Rows of tables and the blocks they stand in: what a table holds, whatever it is written as."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fsbench.records.card import StatedCard, ranking_groups
+from fsbench.results.tables.published.match import PublishedComparison
+from fsbench.scores.bootstrap import Interval
+from fsbench.scores.scores import DEFAULT
+
+if TYPE_CHECKING:
+    from fsbench.records.record import Record
+    from fsbench.results.tables.rescoring.measures import Measures
+
+
+@dataclass
+class Subset:
+    """Some (episode, way) pairs of a run: their number, that of their episodes, and scores where there are pairs."""
+
+    pairs: int
+    episodes: int
+    scores: dict[str, Interval]
+
+
+@dataclass
+class Row:
+    """One line of a table.
+
+    Attributes:
+        method: label of the method, or of an answer that needs none.
+        fold: a number, "mean", or "all" where there are no folds.
+        scores: metric -> interval.
+        by_size: bin of object sizes (`fsbench.results.tables.subsets`) -> that part of the run.
+        by_class: name of a class -> that part of the run.
+        trainable, episodes_per_second, peak_mib: costs; None for a mean or a trivial answer.
+        run: name of the run's folder; "" of several.
+        sees_supports: False of a baseline that answers from the query alone.
+    """
+
+    method: str
+    fold: str
+    scores: dict[str, Interval]
+    by_size: dict[str, Subset] = field(default_factory=dict)
+    by_class: dict[str, Subset] = field(default_factory=dict)
+    trainable: int | None = None
+    episodes_per_second: float | None = None
+    peak_mib: float | None = None
+    run: str = ""
+    sees_supports: bool = True
+
+
+@dataclass
+class Block:
+    """Rows that may be compared, what they have in common, and what a reader must know.
+
+    Attributes:
+        title: what the rows have in common.
+        rows: of methods, then of answers that need none.
+        notes: what a reader must know.
+        metrics: names of the scores; the first ranks.
+        published: reported scores beside those of the rows.
+        interval: how intervals were made, in words.
+        folds: number of folds of the data set, of which some may have no rows.
+        classes: fold -> number of its novel classes.
+        cards: method -> card of its runs.
+        rank_all: whether rows of different cards are ranked together.
+    """
+
+    title: str
+    rows: list[Row]
+    notes: list[str]
+    metrics: tuple[str, ...] = DEFAULT
+    published: list[PublishedComparison] = field(default_factory=list)
+    interval: str = "bootstrap over query images"
+    folds: int = 1
+    classes: dict[str, int] = field(default_factory=dict)
+    cards: dict[str, StatedCard] = field(default_factory=dict)
+    rank_all: bool = False
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """Method -> what stands behind its name: the sign of its card, and that its predictions were handed in."""
+        return {name: sign + HANDED_IN * self.cards[name].handed_in for name, sign in self.signs.items()}
+
+    @property
+    def signs(self) -> dict[str, str]:
+        """Method -> sign of its card; "" for all where the conditions of the cards are the same."""
+        number = ranking_groups(self.cards)
+        return {name: _mark(number[name]) if len(set(number.values())) > 1 else "" for name in self.cards}
+
+    def ranked_among(self, methods: Sequence[str]) -> list[int]:
+        """Return the number of the group that each of `methods` is ranked in."""
+        groups = ranking_groups(self.cards, self.rank_all)
+        return [groups.get(name, 0) for name in methods]
+
+
+MARKS = "†‡§¶‖"
+"""Signs of cards; letters are kept for methods that a test does not tell apart."""
+
+HANDED_IN = " [handed in]"
+"""Mark of a method of which nothing is known but its predictions, which were counted here."""
+
+
+def _mark(number: int) -> str:
+    return MARKS[number] if number < len(MARKS) else f" ({number + 1})"
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Everything a table can be asked for.
+
+    Attributes:
+        by_class: break rows down by class.
+        by_size: break down by object size also the rows of several runs and those that need no model; a run's own
+            always are, since they are kept with it.
+        trivial: add the answers that need no model, on the same episodes.
+        metrics: names of the scores; the first ranks.
+        backbone_data: name of a backbone -> what it was trained on, for cards that tell it.
+        measure: measures what scores beyond the counts need of a run; None where nobody asks for them.
+    """
+
+    by_class: bool = False
+    by_size: bool = True
+    trivial: bool = False
+    metrics: tuple[str, ...] = DEFAULT
+    backbone_data: Mapping[str, str] = field(default_factory=dict)
+    measure: "Callable[[Record], Measures] | None" = None

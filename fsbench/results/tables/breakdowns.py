@@ -1,0 +1,176 @@
+"""Lay a block out as a sheet: the short table, and the breakdowns that were asked for."""
+
+from collections.abc import Sequence
+
+from fsbench.protocols.registry import metric_named
+from fsbench.results.tables.blocks import Block, Row, Subset
+from fsbench.results.tables.layout import INTERVAL_NOTE, Grid, Sheet, Style, figure
+from fsbench.results.tables.published.match import PublishedComparison
+from fsbench.results.tables.subsets import ABSENT, SIZES
+from fsbench.results.tables.summary import summary
+
+BREAKDOWNS = ("fold", "size", "class", "cost", "card")
+"""Breakdowns in full; "all" stands for them, and for a line of each run."""
+
+SIZE_NOTES = (
+    "by object size: these very episodes, sorted by the share of the query's pixels (void included) that shows the "
+    "way; the size-restricted settings 0-5, 5-10, 10-15 and 0-15 are something else: other episodes, whose supports "
+    "are small as well and whose queries always show the class",
+    f"{ABSENT}: the query does not show the way; an IoU means nothing there (the run's mIoU counts what is predicted), "
+    "accuracy is how often that is said",
+)
+
+PUBLISHED_NOTES = (
+    "reported: as printed, made under the protocol and setting named after it; difference: measured minus reported; "
+    "above and below: measured is, by more than its interval and the rounding of what is reported",
+    "a reported figure has an uncertainty of its own (training, choice of checkpoint) that is not known here",
+)
+
+
+def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> Sheet:
+    """Lay out the table of a block, with figures by class where the block has them.
+
+    Args:
+        block: the rows.
+        by: breakdowns in full, of `BREAKDOWNS` or "all"; without any, a row for each method.
+        width: characters that the short table may take as text; None for other formats.
+    """
+    by = [*BREAKDOWNS, "all"] if "all" in by else by
+    accuracy = "accuracy: the share of right decisions on presence"
+    short, style, lines = summary(block, width)
+    parts = [("", short)] if "fold" not in by or "all" in by else []
+    styles = {0: style} if parts else {}
+    if "all" in by:
+        parts.append(("every run, and the answers that need no model", _main(block)))
+    if "fold" in by:
+        parts += [(f"{metric} by fold", _folds(block, metric)) for metric in block.metrics]
+    if "size" in by:
+        parts.append((f"by object size, over the (episode, way) pairs of these episodes; {accuracy}", _strata(block)))
+    parts.append(("by class, over all its (episode, way) pairs", _classes(block)))
+    if "cost" in by:
+        parts.append(("cost", _costs(block)))
+    if "card" in by:
+        parts.append(("cards", _cards(block)))
+    parts.append(("reported beside measured", _published_grid(block)))
+    published = [*_differences(block), *PUBLISHED_NOTES] if block.published else []
+    notes = [
+        *lines,
+        *block.notes,
+        *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
+        *published,
+        INTERVAL_NOTE.format(block.interval),
+    ]
+    shown = parts[:1] + [(caption, grid) for caption, grid in parts[1:] if len(grid) > 1]
+    styles |= {i: Style(words=len(grid[0])) for i, (caption, grid) in enumerate(shown) if caption == "cards"}
+    return Sheet(block.title, shown, notes, styles)
+
+
+def _main(block: Block) -> Grid:
+    rows = ([r.method, r.fold, *(figure(r.scores.get(m), m) for m in block.metrics)] for r in block.rows)
+    return [["method", "fold", *block.metrics], *rows]
+
+
+def _costs(block: Block) -> Grid:
+    """Lay out a line per run."""
+    rows = [row for row in block.rows if row.trainable is not None]
+    return [
+        ["method", "fold", "trainable", "episodes/s", "peak memory"],
+        *([r.method, r.fold, *_cost(r)] for r in rows),
+    ]
+
+
+def _cards(block: Block) -> Grid:
+    """Lay out a line per method."""
+    cards = {name + block.marks[name]: card.words for name, card in block.cards.items()}
+    head = ["method", *next(iter(cards.values()), {})]
+    return [head, *([name, *words.values()] for name, words in cards.items())]
+
+
+def _cost(row: Row) -> list[str]:
+    return [
+        "–" if row.trainable is None else f"{row.trainable:,}",
+        "–" if row.episodes_per_second is None else f"{row.episodes_per_second:.2f}",
+        "–" if row.peak_mib is None else f"{row.peak_mib:,.0f} MiB",
+    ]
+
+
+def _folds(block: Block, metric: str) -> Grid:
+    """Lay out a line per method, as papers print it: the folds side by side, then their mean."""
+    folds = sorted({row.fold for row in block.rows}, key=lambda fold: (fold == "mean", len(fold), fold))
+    lines: dict[str, dict[str, str]] = {}
+    for row in block.rows:
+        lines.setdefault(row.method, {})[row.fold] = figure(row.scores.get(metric), metric)
+    head = ["method", "metric", *(fold if fold == "mean" else f"fold {fold}" for fold in folds)]
+    return [head, *([method, metric, *(cells.get(fold, "–") for fold in folds)] for method, cells in lines.items())]
+
+
+def _strata(block: Block) -> Grid:
+    """Lay out a line per (row, size)."""
+    metrics = _known_metrics(block, [cell for row in block.rows for cell in row.by_size.values()])
+    head = ["method", "fold", "object size", "episodes", "pairs", *metrics]
+    return [
+        head,
+        *(
+            [row.method, row.fold, f"{name} %" if name in SIZES else name, str(cell.episodes), str(cell.pairs)]
+            + [figure(cell.scores.get(m), m) for m in metrics]
+            for row in block.rows
+            for name, cell in row.by_size.items()
+        ),
+    ]
+
+
+def _classes(block: Block) -> Grid:
+    """Lay out a line per (row, class): classes differ from fold to fold."""
+    rows = [row for row in block.rows if row.fold != "mean"]
+    metrics = _known_metrics(block, [cell for row in rows for cell in row.by_class.values()])
+    short = {"mIoU": "IoU", "accuracy": "acc."}
+    return [
+        ["method", "fold", "class", *(short.get(m, m) for m in metrics), "pairs"],
+        *(
+            [row.method, row.fold, name, *(figure(cell.scores.get(m), m) for m in metrics), str(cell.pairs)]
+            for row in rows
+            for name, cell in row.by_class.items()
+        ),
+    ]
+
+
+def _published_grid(block: Block) -> Grid:
+    """Lay out a line per score of ours and reported score of the same method on the same test.
+
+    A verdict names the note that says why scores cannot be compared, or what of them is not known.
+    """
+    numbers = _numbers(block)
+    head = ["method", "fold", "metric", "measured", "reported", "difference", "verdict", "reported as", "source"]
+    grid = [head]
+    for item in block.published:
+        r = item.reported
+        moved = "–" if item.difference is None else f"{item.difference:+.{metric_named(item.metric).digits()}f}"
+        stated = f"{r.method}, {r.backbone}, {r.protocol}, {r.stated}"
+        measured = figure(item.measured, item.metric)
+        verdict = "not comparable" if item.differs else item.verdict
+        verdict += f" ({numbers[_note(item)]})" if _note(item) else ""
+        line = [item.method, item.fold, item.metric, measured, f"{r.value:.{r.digits}f}", moved, verdict, stated]
+        grid.append([*line, r.source])
+    return grid
+
+
+def _note(item: PublishedComparison) -> str:
+    """Name what keeps a score from being compared, or else what of it is not known; empty for neither."""
+    if item.differs:
+        return f"differs from the reported one: {'; '.join(item.differs)}"
+    return "; ".join(item.caveats)
+
+
+def _numbers(block: Block) -> dict[str, int]:
+    """Number the notes on the reported scores of a block."""
+    return {note: n for n, note in enumerate(dict.fromkeys(filter(None, map(_note, block.published))), 1)}
+
+
+def _differences(block: Block) -> list[str]:
+    """Write a line for each number in the verdicts."""
+    return [f"({number}) {note}" for note, number in _numbers(block).items()]
+
+
+def _known_metrics(block: Block, cells: list[Subset]) -> list[str]:
+    """List the block's metrics that parts of a run have."""
+    return [metric for metric in block.metrics if any(metric in cell.scores for cell in cells)]

@@ -1,0 +1,177 @@
+"""Lay a comparison out as a sheet, and plot it as a critical-difference diagram."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsbench.base.errors import SettingsError
+from fsbench.protocols.registry import metric_named
+from fsbench.results.tables.compare import Comparison, ComparisonLine, scores_in
+from fsbench.results.tables.drawing import check_plot, save_figure
+from fsbench.results.tables.layout import Grid, Sheet, corrected_p, probability, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CAPTIONS = {"all": "", "fold": " by fold", "size": " by object size", "class": " by class"}
+LEAST = 12
+"""Characters that are left for a method's name, whatever the width."""
+
+_DISPENSABLE = ((), ("p",), ("p", "scores"))
+"""Columns to leave out, the next where there is no room for names after the one before."""
+
+
+def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
+    """Lay out a grid per table and metric, and the groups of methods that are not told apart.
+
+    Names are shortened until the tables take `width` characters as text, if that is given.
+    """
+    names = {label: label for label in comparison.methods}
+    tables = [(kind, metric, lines) for kind, of_kind in comparison.tables.items() for metric, lines in of_kind.items()]
+    fitting = [_fitting(*table, list(names), width) for table in tables]
+    if width is not None:
+        names = shorten(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
+    parts = [
+        (_caption(lines, kind, metric), _grid(lines, kind, metric, names, left_out))
+        for (kind, metric, lines), (left_out, _) in zip(tables, fitting, strict=True)
+    ]
+    notes = [
+        f"not told apart in {metric} ({_fold(fold)}): {', '.join(group)}"
+        for metric, folds in comparison.alike.items()
+        for fold, groups in folds.items()
+        for group in groups
+    ]
+    return Sheet(comparison.title, parts, [*notes, *comparison.notes])
+
+
+def _fitting(
+    kind: str, metric: str, lines: list[ComparisonLine], names: Sequence[str], width: int | None
+) -> tuple[Sequence[str], int]:
+    """Return the columns of a table to leave out, and the characters for each name then."""
+    if width is None:
+        return (), 0
+    for left_out in _DISPENSABLE:
+        room = (width - _width(_grid(lines, kind, metric, dict.fromkeys(names, ""), left_out))) // 2
+        if room >= min(LEAST, max(map(len, ["second", *names]))):
+            break
+    return left_out, room
+
+
+def _width(grid: Grid) -> int:
+    """Return the width as text of a grid whose first two columns are empty but for their heads."""
+    columns = list(zip(*grid, strict=True))[2:]
+    return sum(max(map(len, column)) + 2 for column in columns) + 2
+
+
+def _caption(lines: list[ComparisonLine], kind: str, metric: str) -> str:
+    """Name a table, with the fold and the number of episodes where all lines have the same."""
+    folds, episodes = {line.fold for line in lines}, {line.episodes for line in lines}
+    words = [f"{metric}{CAPTIONS[kind]}", *map(_fold, folds if len(folds) == 1 else ())]
+    return ", ".join([*words, *(f"episodes used: {number:,} a fold" for number in episodes if len(episodes) == 1)])
+
+
+def _grid(
+    lines: list[ComparisonLine], kind: str, metric: str, names: Mapping[str, str], left_out: Collection[str] = ()
+) -> Grid:
+    """Lay out a line per comparison.
+
+    Args:
+        lines: of one table.
+        kind: of the table, as in `Comparison.tables`.
+        metric: compared score.
+        names: label of a method -> its name in the table.
+        left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods.
+    """
+    n = metric_named(metric).digits()
+    part = {"size": "object size", "class": "class"}.get(kind, "")
+
+    def with_sign(value: float) -> str:
+        return f"{value:+.{n}f}"
+
+    columns = {
+        "first": [names[x.difference.method] for x in lines],
+        "second": [names[x.difference.other] for x in lines],
+    }
+    if len({line.fold for line in lines}) > 1:
+        columns["fold"] = [line.fold for line in lines]
+    if part:
+        columns[part] = [line.part for line in lines]
+    if "scores" not in left_out:
+        columns["first "] = [f"{line.difference.scores[0]:.{n}f}" for line in lines]
+        columns["second "] = [f"{line.difference.scores[1]:.{n}f}" for line in lines]
+    moved = [line.difference.difference for line in lines]
+    columns["first − second"] = [f"{with_sign(d.value)} [{with_sign(d.low)}, {with_sign(d.high)}]" for d in moved]
+    if "p" not in left_out:
+        columns["p"] = [probability(line.difference.p) for line in lines]
+    columns["corrected"] = [corrected_p(line.corrected) for line in lines]
+    if len({line.episodes for line in lines}) > 1:
+        columns["episodes used"] = [f"{line.episodes:,}" for line in lines]
+    if not part:
+        columns["episodes needed"] = ["–" if line.needed is None else f"{line.needed:,}" for line in lines]
+    return [[head.strip() for head in columns], *map(list, zip(*columns.values(), strict=True))]
+
+
+def _fold(fold: str) -> str:
+    return "mean over folds" if fold == "mean" else f"fold {fold}"
+
+
+def plot(path: Path, comparison: Comparison) -> None:
+    """Plot the critical-difference diagram of every fold (or their mean) and metric.
+
+    Methods stand at their scores, with a bar over those that are not told apart. Raises SettingsError where `path` has
+    another ending than a figure, and where not all pairs were compared.
+    """
+    check_plot(path)
+    if not comparison.alike:
+        raise SettingsError("--plot needs every two methods compared; leave --baseline out")
+    from matplotlib.figure import Figure  # slow to import
+
+    metrics = comparison.tables["all"]
+    folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
+    names = len(comparison.methods)
+    wide = max(5.5, 3.5 + 0.15 * max(map(len, shorten(comparison.methods).values())))  # names stand on both sides
+    figure = Figure((wide * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
+    axes = figure.subplots(len(folds), len(metrics), squeeze=False)
+    for row, fold in zip(axes, folds, strict=True):
+        for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
+            of_fold = scores_in([line for line in lines if line.fold == fold])
+            _diagram(axis, of_fold, comparison.alike[metric][fold], metric, _fold(fold))
+    figure.suptitle(comparison.title, fontsize="small")
+    save_figure(path, figure)
+
+
+def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:
+    short = shorten(scores)
+    low, high = min(scores.values()), max(scores.values())
+    margin = max(high - low, 0.005 * metric_named(metric).maximum) * 0.08
+    edges = low - margin, high + margin
+    ranked = sorted(scores, key=lambda name: scores[name])
+    left = [name for name in ranked if scores[name] < (low + high) / 2]
+    halves = left, ranked[::-1][: len(ranked) - len(left)]
+    axis.set_xlim(*edges)
+    axis.set_ylim(-max(map(len, halves)) + 0.5, 1.0 + 0.25 * len(groups))
+    axis.set_title(f"{metric}, {fold}")
+    for edge, half, side in zip(edges, halves, ("right", "left"), strict=True):
+        for number, name in enumerate(half):  # the outermost first, so that no two lines cross
+            at = scores[name]
+            axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
+            axis.plot(at, 0.5, "o", color="black", markersize=4)
+            axis.annotate(
+                f" {short[name]}  {at:.{metric_named(metric).digits()}f} ",
+                (edge, -number),
+                ha=side,
+                va="center",
+                fontsize="small",
+            )
+    for number, group in enumerate(groups):
+        ends = [scores[name] for name in group]
+        height = 0.8 + 0.25 * number
+        axis.plot(
+            [min(ends) - margin / 4, max(ends) + margin / 4],
+            [height, height],
+            color="tab:red",
+            linewidth=3,
+            solid_capstyle="round",
+        )
+    axis.yaxis.set_visible(False)
+    axis.spines[["left", "right", "top"]].set_visible(False)

@@ -1,0 +1,64 @@
+"""Parts that figures share: colors, intervals, a row for each method, legends, and files that carry fsbench's mark."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import replacing
+from fsbench.base.files.figures import STAMPS
+from fsbench.results.tables.layout import shorten
+from fsbench.scores.bootstrap import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
+"""Colors that the color-blind can tell apart (Okabe and Ito); each also has a marker of its own."""
+MARKERS = "os^Dv<>P"
+PLOTS = tuple(STAMPS)
+"""Endings of the files that a figure can be written to."""
+
+
+def check_plot(path: Path) -> None:
+    """Raise SettingsError unless the name of a figure ends as one of `PLOTS`."""
+    if path.suffix not in PLOTS:
+        raise SettingsError(f"--plot is {path}, expected a name that ends in {', '.join(PLOTS)}")
+
+
+def save_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure to `path`, whose ending says the format: the same bytes from the same runs.
+
+    Raises:
+        SettingsError: the ending is none of `PLOTS`.
+    """
+    check_plot(path)
+    from matplotlib import rc_context  # slow to import
+
+    with replacing(path) as temporary, rc_context({"svg.hashsalt": "fsbench"}):
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=cast(Any, STAMPS[path.suffix]))
+
+
+def whiskers(intervals: Sequence[Interval]) -> list[list[float]]:
+    """Return the lengths of error bars below and above the values of some intervals, as matplotlib takes them."""
+    return [[max(i.value - i.low, 0) for i in intervals], [max(i.high - i.value, 0) for i in intervals]]
+
+
+def name_rows(axis: "Axes", methods: Sequence[str], remarks: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Make a row of the axes for each method, the first on top, named by it and by a remark below its name."""
+    short = shorten(methods, (24, 34))
+    words = [f"{short[method]}\n{remarks.get(method, '')}".rstrip() for method in methods]
+    axis.set_ylim(len(words) - 0.5, -0.5)
+    axis.set_yticks(range(len(words)), words)
+    axis.grid(axis="y", visible=False)
+
+
+def legend_above(axis: "Axes", columns: int) -> None:
+    """Put the legend above the axes, if there is anything to name."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, ncols=columns, fontsize="small",
+            handlelength=1.2, columnspacing=1.0,
+        )  # fmt: skip

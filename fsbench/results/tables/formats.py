@@ -1,0 +1,259 @@
+"""Write sheets as aligned text, Markdown or LaTeX, and what they were made of as CSV or JSON."""
+
+import csv
+import io
+import json
+import re
+import textwrap
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from html import escape as quote
+from typing import Any, TypeVar
+
+from fsbench.base.terminal import escape
+from fsbench.results.tables.blocks import MARKS, Block
+from fsbench.results.tables.breakdowns import to_sheet
+from fsbench.results.tables.layout import Sheet
+from fsbench.scores.bootstrap import Interval
+
+NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\])?\*?")
+
+Grid = Sequence[Sequence[str]]
+Item = TypeVar("Item")
+
+
+def align(grid: Grid, rule: bool = True, words: int = 2) -> list[str]:
+    """Align the cells of a grid in columns, words and then numbers; returns a line each.
+
+    Args:
+        grid: rows of cells, the head first.
+        rule: put a line under the head.
+        words: number of columns that hold words.
+    """
+    grid = [[escape(cell) for cell in row] for row in grid]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
+    lines = []
+    for row in grid:
+        cells = [c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]] if rule else lines
+
+
+def markdown_row(cells: Sequence[str], bold: Collection[int] = ()) -> str:
+    """Write a row of a Markdown table, with the cells whose numbers are in `bold` bold."""
+    words = [escape(cell).replace("|", "\\|") for cell in cells]
+    return "| " + " | ".join(f"**{cell}**" if i in bold else cell for i, cell in enumerate(words)) + " |"
+
+
+def markdown_table(grid: Grid, bold: Collection[tuple[int, int]] = ()) -> list[str]:
+    """Write a grid, whose first row is the head, as the lines of a Markdown table; `bold` are its (row, column)."""
+    rows = [markdown_row(row, [j for i, j in bold if i == number]) for number, row in enumerate(grid)]
+    return [rows[0], "|" + "---|" * len(grid[0]), *rows[1:]]
+
+
+def word(text: str) -> str:
+    """Write a cell of CSV so that no spreadsheet takes it for a formula: names may be anybody's."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not NUMBER.fullmatch(text) else text
+
+
+def csv_text(lines: Iterable[Sequence[object]]) -> str:
+    """Write lines of cells as CSV, words as `word` has them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
+    return out.getvalue()
+
+
+def write_as(
+    form: str,
+    items: Sequence[Item],
+    sheet: Callable[[Item, int | None], Sheet],
+    to_csv: Callable[[Sequence[Item]], str],
+    width: int | None = None,
+    wrap: bool = False,
+) -> str:
+    """Write dataclasses in the format `form`, one of `FORMATS`.
+
+    Args:
+        form: name of the format.
+        items: what is written; CSV and JSON hold all that they have.
+        sheet: lays an item out, in `width` characters if that is given.
+        to_csv: writes items as CSV.
+        width: characters that a line may take as text.
+        wrap: wrap titles and notes to that width, too.
+    """
+    if form == "csv":
+        return to_csv(items)
+    if form == "json":
+        return as_json(items)
+    if form == "text":
+        return text([sheet(item, width) for item in items], width if wrap else None)
+    return SHEETS[form]([sheet(item, None) for item in items])
+
+
+def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | None = None, wrap: bool = False) -> str:
+    """Write blocks as `write_as` does, with the breakdowns `by` of `to_sheet`."""
+    return write_as(form, blocks, lambda block, room: to_sheet(block, by, room), _csv, width, wrap)
+
+
+def text(sheets: Sequence[Sheet], width: int | None = None) -> str:
+    """Write sheets as aligned text; titles and notes are wrapped to `width` characters, if that is given."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines += [*_wrap(sheet.title, width), ""]
+        for number, (caption, grid) in enumerate(sheet.parts):
+            lines += [escape(caption)] if caption else []
+            lines += [*align(grid, words=sheet.style(number).words), ""]
+        lines += [line for note in sheet.notes for line in _wrap(f"* {note}", width, "  ")] + [""]
+    return "\n".join(lines)
+
+
+def _wrap(line: str, width: int | None, indent: str = "") -> list[str]:
+    if width is None:
+        return [escape(line)]
+    return textwrap.wrap(
+        escape(line), width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]
+
+
+def markdown(sheets: list[Sheet]) -> str:
+    """Write sheets as Markdown."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines += [f"### {escape(sheet.title)}", ""]
+        for number, (caption, grid) in enumerate(sheet.parts):
+            lines += [f"*{escape(caption)}*", ""] if caption else []
+            lines += [*markdown_table(grid, sheet.style(number).bold), ""]
+        lines += [f"- {escape(note)}" for note in sheet.notes] + [""]
+    return "\n".join(lines)
+
+
+def html(sheets: Sequence[Sheet]) -> str:
+    """Write sheets as HTML for a notebook, every name escaped."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines.append(f"<h4>{quote(sheet.title)}</h4>")
+        for number, (caption, grid) in enumerate(sheet.parts):
+            style = sheet.style(number)
+            lines += ["<table>", f"<caption>{quote(caption)}</caption>"] if caption else ["<table>"]
+            for i, row in enumerate(grid):
+                tag = "td" if i else "th"
+                cells = (f"<b>{quote(cell)}</b>" if (i, j) in style.bold else quote(cell) for j, cell in enumerate(row))
+                lines.append("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>")
+            lines.append("</table>")
+        lines += ["<ul>", *(f"<li>{quote(note)}</li>" for note in sheet.notes), "</ul>"]
+    return "\n".join(lines)
+
+
+_LATEX = str.maketrans(
+    {
+        "_": r"\_",
+        "%": r"\%",
+        "&": r"\&",
+        "#": r"\#",
+        "–": "--",
+        "…": r"\dots{}",
+        "−": "$-$",
+        "·": r"$\cdot$",
+        ">": "$>$",
+        "×": r"$\times$",
+        "*": r"$^*$",
+        "$": r"\$",
+        "{": r"\{",
+        "}": r"\}",
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        "\n": " ",
+        "\r": " ",
+        **{power: f"$^{number}$" for number, power in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
+        **dict(
+            zip(
+                MARKS,
+                (r"$^\dagger$", r"$^\ddagger$", r"\textsuperscript{\S}", r"\textsuperscript{\P}", r"$^\parallel$"),
+                strict=True,
+            )
+        ),
+    }
+)
+
+
+def latex(sheets: list[Sheet]) -> str:
+    """Write sheets as LaTeX tables with the rules of the package booktabs."""
+    lines: list[str] = []
+    for sheet in sheets:
+        lines += [_comment(sheet.title), r"% needs \usepackage{booktabs}"]
+        for number, (caption, grid) in enumerate(sheet.parts):
+            style = sheet.style(number)
+            cells = [
+                [rf"\textbf{{{tex(cell)}}}" if (i, j) in style.bold else tex(cell) for j, cell in enumerate(row)]
+                for i, row in enumerate(grid)
+            ]
+            rows = [" & ".join(row) + r" \\" for row in cells]
+            lines += [_comment(caption)] if caption else []
+            lines.append(r"\begin{tabular}{" + "l" * style.words + "r" * (len(grid[0]) - style.words) + "}")
+            lines += [r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}", ""]
+        lines += [_comment(note) for note in sheet.notes] + [""]
+    return "\n".join(lines)
+
+
+def tex(cell: str) -> str:
+    """Return a text with the characters that mean something to LaTeX escaped."""
+    return cell.translate(_LATEX)
+
+
+def _comment(text: str) -> str:
+    return "% " + " ".join(text.splitlines())
+
+
+COLUMNS = (
+    "block", "method", "fold", "part", "metric", "value", "low", "high", "pairs", "episodes", "run", "notes", "card",
+)  # fmt: skip
+
+
+def _csv(blocks: Sequence[Block]) -> str:
+    return csv_text([COLUMNS, *(line for block in blocks for line in _lines(block))])
+
+
+def _lines(block: Block) -> Iterator[list[object]]:
+    """List the numbers of a block under `COLUMNS`, with the block's notes and the method's card.
+
+    Of the part "reported", run is the source and the notes are the verdict.
+    """
+    notes = "; ".join(block.notes)
+    cards = {name: "; ".join(f"{k}: {v}" for k, v in card.words.items()) for name, card in block.cards.items()}
+
+    def numbers(interval: Interval) -> list[str]:
+        return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]
+
+    for row in block.rows:
+        start, end = [block.title, row.method, row.fold], [row.run, notes, cards.get(row.method, "")]
+        costs = {
+            "trainable parameters": row.trainable,
+            "episodes/s": row.episodes_per_second,
+            "peak memory MiB": row.peak_mib,
+        }
+        for metric, cost in costs.items():
+            if cost is not None:
+                yield [*start, "all", metric, f"{cost:.10g}", *[""] * 4, *end]
+        for metric, score in row.scores.items():
+            yield [*start, "all", metric, *numbers(score), "", "", *end]
+        for part, cell in (row.by_size | row.by_class).items():
+            for metric, score in cell.scores.items():
+                yield [*start, part, metric, *numbers(score), cell.pairs, cell.episodes, *end]
+    for item in block.published:
+        r = item.reported
+        verdict = "; ".join([f"{r.stated}: {item.verdict}", *item.caveats])
+        start = [block.title, item.method, item.fold]
+        end = [r.source, verdict, cards.get(item.method, "")]
+        yield [*start, "reported", item.metric, f"{r.value:.{r.digits}f}", *[""] * 4, *end]
+
+
+def as_json(items: Sequence[Any]) -> str:
+    """Write dataclasses as JSON."""
+    return json.dumps([asdict(item) for item in items], indent=2, ensure_ascii=False) + "\n"
+
+
+SHEETS: dict[str, Callable[[list[Sheet]], str]] = {"text": text, "markdown": markdown, "latex": latex}
+FORMATS = (*SHEETS, "csv", "json")

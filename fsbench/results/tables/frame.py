@@ -1,0 +1,105 @@
+"""Tables as data frames: the numbers of blocks as polars has them."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fsbench.base.errors import SettingsError
+from fsbench.results.tables.blocks import Block, Row
+from fsbench.results.tables.compare import Comparison
+from fsbench.scores.bootstrap import Interval
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PARTS = {"class": "class", "size": "object size"}
+"""Breakdowns that a frame can have -> the column that names a part."""
+
+
+def blocks_frame(blocks: Sequence[Block], by: str | None = None) -> "pl.DataFrame":
+    """Return the scores of tables, a row for each method and fold.
+
+    Args:
+        blocks: the tables.
+        by: "class" or "size": a row for each part of these instead, where the blocks have them.
+
+    Returns:
+        Columns test, method, fold (a number, "mean", or "all" without folds); with `by`, class or object size, and
+        the numbers of its episodes and (episode, way) pairs; for each score the value and the ends of its 95 %
+        interval, as mIoU, mIoU low and mIoU high, null where there is none; and run, the name of the run's folder,
+        empty of a mean or an answer that needs no model.
+
+    Raises:
+        SettingsError: `by` is another word.
+    """
+    # spared until it is needed
+    import polars as pl
+
+    if by is not None and by not in PARTS:
+        raise SettingsError(f"by is '{by}', expected one of {', '.join(PARTS)}, or nothing")
+    lines = [(block, row, part, scores) for block in blocks for row in block.rows for part, scores in _parts(row, by)]
+    metrics = dict.fromkeys(metric for *_, scores in lines for metric in scores)
+    columns: dict[str, Any] = {
+        "test": pl.Series([block.title for block, *_ in lines], dtype=pl.String),
+        "method": pl.Series([row.method for _, row, *_ in lines], dtype=pl.String),
+        "fold": pl.Series([row.fold for _, row, *_ in lines], dtype=pl.String),
+    }
+    if by is not None:
+        columns[PARTS[by]] = pl.Series([part[0] for *_, part, _ in lines], dtype=pl.String)
+        columns["episodes"] = pl.Series([part[1] for *_, part, _ in lines], dtype=pl.Int64)
+        columns["pairs"] = pl.Series([part[2] for *_, part, _ in lines], dtype=pl.Int64)
+    for metric in metrics:
+        for end, suffix in (("value", ""), ("low", " low"), ("high", " high")):
+            values = [getattr(scores[metric], end) if metric in scores else None for *_, scores in lines]
+            columns[metric + suffix] = pl.Series(values, dtype=pl.Float64)
+    columns["run"] = pl.Series([row.run for _, row, *_ in lines], dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _parts(row: Row, by: str | None) -> Iterator[tuple[tuple[str, int, int], dict[str, Interval]]]:
+    """Yield the name, episodes and pairs of each part of a row, and its scores."""
+    if by is None:
+        yield ("", 0, 0), row.scores
+    elif by == "size":
+        for name, part in row.by_size.items():
+            yield (name, part.episodes, part.pairs), part.scores
+    elif row.fold != "mean":  # classes differ from fold to fold
+        for name, part in row.by_class.items():
+            yield (name, part.episodes, part.pairs), part.scores
+
+
+def comparison_frame(comparison: Comparison) -> "pl.DataFrame":
+    """Return the lines of a comparison, a row each.
+
+    Returns:
+        Columns fold (a number, or "mean"), part ("all", an object size or a class), metric, first and second method and
+        their scores, difference (first minus second, in points) with low and high, the ends of its 95 % interval, p,
+        corrected (p after Holm's correction), significant, images, episodes, and needed (episodes a fold that a
+        difference of this size needs; null where none is enough).
+    """
+    # spared until it is needed
+    import polars as pl
+
+    lines = [
+        {
+            "fold": line.fold,
+            "part": line.part,
+            "metric": metric,
+            "first": line.difference.method,
+            "second": line.difference.other,
+            "first score": line.difference.scores[0],
+            "second score": line.difference.scores[1],
+            "difference": line.difference.difference.value,
+            "low": line.difference.difference.low,
+            "high": line.difference.difference.high,
+            "p": line.difference.p,
+            "corrected": line.corrected,
+            "significant": line.significant,
+            "images": line.images,
+            "episodes": line.episodes,
+            "needed": line.needed,
+        }
+        for by_metric in comparison.tables.values()
+        for metric, of_metric in by_metric.items()
+        for line in of_metric
+    ]
+    return pl.DataFrame(lines, schema_overrides={"needed": pl.Int64}, infer_schema_length=None)

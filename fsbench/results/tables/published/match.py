@@ -1,0 +1,97 @@
+"""Reported scores beside measured ones: whether they may be compared, and what follows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from fsbench.records.record import Record
+from fsbench.results.tables.published.obstacles import caveats, program_remarks, same_method, why_not_comparable
+from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.scores.bootstrap import Interval
+
+
+@dataclass(frozen=True)
+class PublishedComparison:
+    """A score of ours and a reported one.
+
+    `difference` is ours minus theirs; `verdict` "within the interval", "above" or "below" (ours is, and by more than
+    the interval, of classification sqrt(2) times as wide, and the rounding), or "not comparable: …", then without a
+    difference; `differs` is then all that differs. `caveats` is what is not known of scores that are
+    compared, and what the atlas remarks about the program of the reported one.
+    """
+
+    method: str
+    fold: str
+    metric: str
+    measured: Interval
+    reported: PublishedScore
+    difference: float | None
+    verdict: str
+    differs: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+
+def match_published(
+    label: str,
+    fold: str,
+    scores: Mapping[str, Interval],
+    members: Sequence[Record],
+    published: Sequence[PublishedScore],
+) -> list[PublishedComparison]:
+    """Compare a row of ours with what is reported for the same method on the same test.
+
+    Of each metric those that differ least stand: where some can be compared, what cannot is left out. A score that
+    several tables repeat stands once.
+
+    Args:
+        label, fold, scores: of the row.
+        members: the runs that the row is made of.
+        published: all reported scores.
+    """
+    comparisons = [
+        _compare(label, fold, scores[reported.metric], members, reported)
+        for reported in published
+        if reported.metric in scores and reported.fold == fold and _same_method_and_test(members[0], reported)
+    ]
+    least: dict[str, int] = {}
+    for item in comparisons:
+        least[item.metric] = min(len(item.differs), least.get(item.metric, len(item.differs)))
+    once: dict[tuple[str, str, float], PublishedComparison] = {}
+    for item in comparisons:
+        if len(item.differs) == least[item.metric]:
+            once.setdefault((item.metric, item.reported.backbone, item.reported.value), item)
+    return list(once.values())
+
+
+def _same_method_and_test(record: Record, reported: PublishedScore) -> bool:
+    header = record.header
+    same = (reported.dataset, reported.way, reported.shot) == (header.dataset, header.way, header.shot)
+    return same and same_method(record, reported)
+
+
+def _compare(
+    label: str, fold: str, measured: Interval, members: Sequence[Record], reported: PublishedScore
+) -> PublishedComparison:
+    what = label, fold, reported.metric, measured, reported
+    obstacles = tuple(dict.fromkeys(reason for record in members for reason in why_not_comparable(record, reported)))
+    if obstacles:
+        marks = tuple(program_remarks(reported))
+        return PublishedComparison(*what, None, f"not comparable: {'; '.join(obstacles)}", obstacles, marks)
+    verdict = _verdict(measured, reported, _WIDENING[members[0].protocol.task])
+    unknown = tuple(dict.fromkeys(caveat for record in members for caveat in caveats(record, reported)))
+    return PublishedComparison(*what, measured.value - reported.value, verdict, caveats=unknown)
+
+
+def _verdict(measured: Interval, reported: PublishedScore, widening: float) -> str:
+    """Say whether the measured score is above or below the reported one by more than its interval and the rounding."""
+    rounding = 0.5 * 10**-reported.digits
+    value = measured.value
+    if reported.value + rounding < value - widening * (value - measured.low):
+        return "above"
+    high = value + widening * (measured.high - value)
+    return "below" if reported.value - rounding > high else "within the interval"
+
+
+_WIDENING = {"segmentation": 1.0, "classification": sqrt(2)}
+"""Name of a task -> factor of the measured interval: sqrt(2) where the reported score was made with as many episodes,
+but others, and therefore has as much noise of its own."""

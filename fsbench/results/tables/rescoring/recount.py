@@ -1,0 +1,98 @@
+"""Count the pixels of stored predictions again: at another resolution, without the method and without a GPU."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.base.errors import RecordError
+from fsbench.protocols.segmentation import segmentation_of
+from fsbench.records.predictions import StoredPredictions, read_predictions
+from fsbench.records.record import Record
+from fsbench.scores.confusion import COUNTS, REGIONS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Truth = Callable[[int], np.ndarray]
+"""Number of an episode -> its truth (h, w) uint8 at the query's original size: ways 1..N, 255 void."""
+
+ORIGINAL = 0
+"""Resolution of the query's original size; any other number is the side of a square."""
+
+
+LARGEST_SIDE = 4096
+"""Largest side of a square; a record's is anybody's."""
+
+
+def input_resolution(record: Record) -> int:
+    """Return the side of the images that the run's method saw. Raises RecordError where the record does not tell."""
+    side = record.run.identity.image_size
+    if not side or side > LARGEST_SIDE:
+        raise RecordError(f"run.json has the image size {side}; expected a side from 1 to {LARGEST_SIDE}")
+    return int(side)
+
+
+def own_resolution(record: Record) -> int:
+    """Return the resolution at which the run's pixels were counted; raises as `input_resolution`."""
+    side = segmentation_of(record.header).query_size
+    if side == "input":
+        return input_resolution(record)
+    return side if isinstance(side, int) else ORIGINAL  # what is stored of a square is the part over the query
+
+
+def stored_predictions(record: Record) -> StoredPredictions:
+    """Read a run's predictions. Raises RecordError where it has none, or a file that is not its."""
+    stored = read_predictions(record)
+    if stored is None:
+        raise RecordError("the run kept no predictions (repeat it with FORCE=1)")
+    return stored
+
+
+def last_slots(frame: "pl.DataFrame") -> list[tuple[int, int]]:
+    """List (number, ways) of the episodes of a count table, whose rows are sorted by (episode, slot)."""
+    ways: dict[int, int] = {}
+    for episode, slot in frame.select("episode", "slot").iter_rows():
+        ways[episode] = slot
+    return list(ways.items())
+
+
+def recount(record: Record, truth: Truth, resolution: int) -> "pl.DataFrame":
+    """Count a run's stored masks against the truth.
+
+    Masks and truth are brought to `resolution` by nearest pixels, as the protocols resize the truth. At the run's own
+    resolution the counts are the record's.
+
+    Args:
+        record: the finished run.
+        truth: of its episodes.
+        resolution: `ORIGINAL`, or the side of a square in pixels.
+
+    Returns:
+        The record's count table with other counts, and without region measures. Presence is decided as it was, or from
+        the masks where the method only segments.
+
+    Raises:
+        RecordError: there are no predictions, or they are not those of the counts.
+    """
+    # spared until it is needed
+    import polars as pl
+
+    from fsbench.data.label_maps import resize_labels
+    from fsbench.scores.answers import count
+
+    stored = stored_predictions(record)
+    frame = record.episodes
+    rows = []
+    for episode, ways in last_slots(frame):
+        target, predicted = truth(episode), stored.label_map(episode)
+        height, width = (resolution, resolution) if resolution else target.shape
+        target, predicted = resize_labels(target, height, width), resize_labels(predicted, height, width)
+        rows.append(count(predicted, target, ways))
+    counts = np.concatenate(rows)
+    changed = frame.drop(REGIONS, strict=False).with_columns(
+        pl.Series(name, counts[:, column], pl.Int64) for column, name in enumerate(COUNTS)
+    )
+    if record.run.presence == "predicted":
+        return changed
+    return changed.with_columns(decided=pl.col("pred") + pl.col("pred_void") > 0)

@@ -1,0 +1,319 @@
+"""Score finished runs by another protocol's metric, or another choice of one (`fsbench rescore`).
+
+Void policy, presence from the mask, sizes of objects and the definitions of FB-IoU follow from counts. Another
+resolution follows from stored predictions and the truth. The episodes and the masks stay those of the run: a rescored
+figure is never one of the other protocol. Nothing is written.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fsbench.base.errors import FsbenchError, SettingsError, user_message
+from fsbench.protocols.registry import metric_named
+from fsbench.protocols.segmentation import Segmentation, segmentation_of
+from fsbench.records.counts import largest_way
+from fsbench.records.description import notes, title
+from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.record import Record
+from fsbench.results.tables.layout import INTERVAL_NOTE, Sheet, figure
+from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
+from fsbench.results.tables.subsets import pairs_between
+from fsbench.scores.bootstrap import Interval, differences, intervals
+from fsbench.scores.run_statistics import pair_statistics
+from fsbench.scores.statistics import ScoreStatistics
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class View:
+    """A way to score a record.
+
+    Attributes:
+        label: what the figures are.
+        void: what void pixels count as.
+        from_mask: a way is present iff some pixel is predicted as it, whatever the method decided.
+        undefined: why the record's counts give no figures; "" where they do.
+        resolution: at which stored predictions are counted again, see `Choices`; None for the record's counts.
+        sizes: of objects, see `Choices`; None for all pairs.
+    """
+
+    label: str
+    void: str
+    from_mask: bool = False
+    undefined: str = ""
+    resolution: int | None = None
+    sizes: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Rules to score by, each by itself, beside another protocol's metric.
+
+    Attributes:
+        void: what void pixels count as.
+        resolution: `fsbench.results.tables.rescoring.recount.ORIGINAL`, or the side of a square.
+        sizes: pairs whose object takes this share of the query alone, [lower, upper) from 0 to 1.
+    """
+
+    void: str | None = None
+    resolution: int | None = None
+    sizes: tuple[float, float] | None = None
+
+
+AT_INPUT = -1
+"""Stands for the side of the images that a run's method saw."""
+
+Recount = Callable[[Record, int], "pl.DataFrame"]
+"""A run and a resolution -> its count table there (`recount` beside this file); FsbenchError where there is none."""
+
+
+@dataclass
+class RescoreLine:
+    """Figures of one run (or the mean over all folds) under one view; `difference`, in points, is to the run's own."""
+
+    method: str
+    fold: str
+    figures: str
+    scores: dict[str, Interval] = field(default_factory=dict)
+    difference: dict[str, Interval] = field(default_factory=dict)
+    undefined: str = ""
+
+
+@dataclass
+class Rescored:
+    """Lines of runs that may be compared, and what a reader must know."""
+
+    title: str
+    lines: list[RescoreLine]
+    notes: list[str]
+    metrics: tuple[str, ...]
+
+
+def rescore(
+    records: Iterable[Record],
+    target: Segmentation | None,
+    choices: Choices | None = None,
+    recount: Recount | None = None,
+) -> list[Rescored]:
+    """Score `records` under their own protocol's metric, that of `target`, and other choices.
+
+    Args:
+        records: finished runs.
+        target: another protocol; None for choices alone.
+        choices: rules to score by, each by itself.
+        recount: counts stored predictions again; without it no other resolution is defined.
+
+    Raises:
+        SettingsError: a run has no masks.
+    """
+    groups = comparable(records)
+    without_masks = [record.path.name for group in groups for record in group if not record.protocol.has_masks]
+    if without_masks:
+        raise SettingsError(
+            f"{without_masks[0]} is a run of classification, which has one metric; expected runs with masks"
+        )
+    return [_Scoring(target, choices or Choices(), recount).group(group) for group in groups]
+
+
+def views(record: Record, target: Segmentation | None, choices: Choices, recounts: bool = False) -> list[View]:
+    """List the run's own metric, that of `target`, and each choice by itself.
+
+    Args:
+        record: the run.
+        target, choices: as in `rescore`.
+        recounts: whether stored predictions can be counted at another resolution.
+    """
+    own = segmentation_of(record.header)
+    found = [View(f"own metric: {own.name} v{own.version}", own.void)]
+    if target is not None:
+        found += _views_of_protocol(record, own, target, recounts)
+    if choices.void is not None:
+        found.append(View(f"only void: {choices.void}", choices.void))
+    if choices.resolution is not None:
+        found.append(View(f"only resolution: {_in_words(choices.resolution)}", own.void, resolution=choices.resolution))
+    if choices.sizes is not None:
+        low, high = (f"{100 * end:g}" for end in choices.sizes)
+        found.append(View(f"only objects of {low} to {high} % of the query", own.void, sizes=choices.sizes))
+    return found
+
+
+def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, recounts: bool) -> list[View]:
+    """List the metric of `target`, and each of its choices by itself that the record's counts can follow."""
+    reason = undefined(record, own, target)
+    found = []
+    if own.name != target.name:
+        label = f"metric of {target.name} v{target.version}, same episodes"
+        side = None
+        if recounts and reason and not _too_many_ways(record, target) and target.frame == own.frame:
+            side = _resolution(target)
+        found.append(View(label, target.void, undefined=reason, resolution=side))
+    if reason and target.void != own.void:
+        found.append(View(f"only void: {target.void}", target.void))
+    if record.run.presence == "predicted":
+        found.append(View(f"only presence: {target.presence}", own.void, from_mask=True))
+    return found
+
+
+def _resolution(protocol: Segmentation) -> int:
+    """Return the resolution of a protocol's metrics as `View.resolution`."""
+    named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL}  # whose padding is void
+    return protocol.query_size if isinstance(protocol.query_size, int) else named[protocol.query_size]
+
+
+def _in_words(resolution: int) -> str:
+    words = {ORIGINAL: "the query's original size", AT_INPUT: "the method's input size"}
+    return words.get(resolution, f"{resolution} x {resolution}")
+
+
+def _too_many_ways(record: Record, target: Segmentation) -> bool:
+    return target.ways == "one" and largest_way(record.header) > 1
+
+
+def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
+    """Say why the counts of `record` do not give the metric of `target`; "" when they do."""
+    if _too_many_ways(record, target):
+        return f"{target.name} knows one way, the run has up to {largest_way(record.header)}"
+    if target.asks_base_classes != own.asks_base_classes:
+        asking, other = (target, own) if target.asks_base_classes else (own, target)
+        return f"{asking.name} asks for base classes, {other.name} does not; evaluate again under {target.name}"
+    if target.query_size != own.query_size:
+        theirs, ours = (_size_in_words(protocol) for protocol in (target, own))
+        return (
+            f"{target.name} counts pixels at {theirs}, the run's counts are at {ours}; evaluate again under "
+            f"{target.name}"
+        )
+    if (target.frame, target.resize == "padded") != (own.frame, own.resize == "padded"):
+        return (
+            f"{own.name} and {target.name} lay masks over the query in other ways; evaluate again under {target.name}"
+        )
+    return ""
+
+
+def _size_in_words(protocol: Segmentation) -> str:
+    """Return the resolution of a protocol's metrics in words."""
+    named = {
+        "original": "the query's original size",
+        "input": "the method's input size",
+        "square": "the square of the query's longer side",
+    }
+    side = protocol.query_size
+    return f"{side} x {side}" if isinstance(side, int) else named[side]
+
+
+def presence_from_counts(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Decide presence in a count table by the rule `any_pixel`, void pixels included, in slot 0 as in the ways."""
+    # spared until it is needed
+    import polars as pl
+
+    return frame.with_columns(decided=pl.col("pred") + pl.col("pred_void") > 0)
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """The arguments of `rescore`, applied to groups of runs that may be compared."""
+
+    target: Segmentation | None
+    choices: Choices
+    recount: Recount | None
+
+    def group(self, records: list[Record]) -> Rescored:
+        header = records[0].header
+        metrics = records[0].protocol.default_metrics
+        if largest_way(header) > 1:  # with one way it equals FB-IoU
+            metrics = (*metrics[:-1], "FB-IoU-any", metrics[-1])
+        lines: list[RescoreLine] = []
+        for label, members in variants(records).items():
+            ordered = sorted(members, key=fold_of)
+            for record in ordered:
+                lines += self._lines(label, str(fold_of(record)), [record], metrics)
+            if len(ordered) == header.folds > 1:
+                lines += self._lines(label, "mean", ordered, metrics)
+        reasons = dict.fromkeys(f"{line.figures}: not defined: {line.undefined}" for line in lines if line.undefined)
+        found = [*notes(records), *_warnings(records, self.target, self.choices), *reasons]
+        return Rescored(title(records), lines, found, metrics)
+
+    def _lines(self, method: str, fold: str, records: list[Record], metrics: tuple[str, ...]) -> list[RescoreLine]:
+        own, *others = views(records[0], self.target, self.choices, self.recount is not None)
+        parts = [self._sums(record, own) for record in records]
+        lines = [RescoreLine(method, fold, own.label, _select_metrics(intervals(parts), metrics))]
+        for view in others:
+            changed, reason, label = [], view.undefined, view.label
+            if not reason or view.resolution is not None:
+                try:
+                    changed = [self._sums(record, view) for record in records]
+                except FsbenchError as error:
+                    words = user_message(error)
+                    reason = words if view.sizes else "; ".join(filter(None, [reason, f"stored predictions: {words}"]))
+            if not changed:
+                lines.append(RescoreLine(method, fold, label, undefined=reason))
+                continue
+            if view.undefined and view.resolution is not None:
+                label += f" (stored masks at {_in_words(view.resolution)})"
+            moved = {} if view.sizes else differences(parts, changed)  # some queries alone are no other view of all
+            scores = _select_metrics(intervals(changed), metrics)
+            lines.append(RescoreLine(method, fold, label, scores, _select_metrics(moved, metrics)))
+        return lines
+
+    def _sums(self, record: Record, view: View) -> ScoreStatistics:
+        frame = record.episodes
+        if view.resolution is not None:
+            if self.recount is None:
+                raise SettingsError("no data are at hand to count stored predictions with")
+            side = input_resolution(record) if view.resolution == AT_INPUT else view.resolution
+            frame = self.recount(record, side)
+        if view.from_mask:
+            frame = presence_from_counts(frame)
+        if view.sizes is None:
+            return segmentation_of(record.header).statistics_with_void(frame, record.header, view.void)
+        keep = pairs_between(frame, *view.sizes)
+        if not keep.any():
+            raise SettingsError("the run has no object of that size")
+        classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
+        return pair_statistics(frame, keep, classes, view.void, record.protocol.metrics, record.header)
+
+
+def _select_metrics(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, Interval]:
+    return {name: scores[name] for name in metrics if name in scores}
+
+
+def _warnings(records: list[Record], target: Segmentation | None, choices: Choices) -> list[str]:
+    header = records[0].header
+    own = segmentation_of(header)
+    notes = []
+    if choices.sizes is not None:
+        notes.append("of some objects alone: their queries alone, and accuracy is that of presence decisions")
+    if target is not None and own.name != target.name:
+        notes.append(
+            f"same episodes: drawn and predicted under {own.name}; {target.name}'s own figure needs a run under it"
+        )
+    if target is not None and header.empty and not target.empty_queries:
+        notes.append(f"queries may be empty here; under {target.name} every query shows the class")
+    if header.version != own.version:
+        notes.append(f"made under {own.name} v{header.version}; the own metric here is that of v{own.version}")
+    if largest_way(header) > 1:
+        notes.append(f"FB-IoU-any: {metric_named('FB-IoU-any').meaning}")
+    return notes
+
+
+def to_sheet(item: Rescored) -> Sheet:
+    """Lay out a line per run and view; the difference to the run's own figures stands beside each figure."""
+    head = ["method", "fold", "figures"]
+    for metric in item.metrics:
+        head += [metric, "difference"]
+    grid = [head]
+    for line in item.lines:
+        cells = [line.method, line.fold, line.figures]
+        for metric in item.metrics:
+            cells += [figure(line.scores.get(metric), metric), _with_sign(line.difference.get(metric))]
+        grid.append(cells)
+    difference = "difference: to the run's own figure in points, with the interval of the difference itself"
+    return Sheet(
+        item.title, [("", grid)], [*item.notes, difference, INTERVAL_NOTE.format("bootstrap over query images")]
+    )
+
+
+def _with_sign(moved: Interval | None) -> str:
+    return f"{moved.value:+.2f} [{moved.low:+.2f}, {moved.high:+.2f}]" if moved else ""

@@ -1,0 +1,39 @@
+"""The parts of a run that tables and comparisons break it down into: object sizes and classes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.data.episodes.header import Header
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SIZES = {"0-5": (0.0, 0.05), "5-10": (0.05, 0.10), "10-15": (0.10, 0.15), ">15": (0.15, np.inf)}
+"""Share of the query's pixels, void included, that shows the way: [lower, upper)."""
+
+ABSENT = "absent"
+"""The pairs whose query does not show the way. The run's mIoU counts what is predicted there; by itself, its IoU would
+be 0 or nothing."""
+
+NOT_OF_ABSENT = ("mIoU", "pixel-accuracy", "boundary-IoU", "mIoU-present")
+"""Scores that mean nothing where there is nothing to find."""
+
+
+def pairs_by_size(frame: "pl.DataFrame") -> dict[str, np.ndarray]:
+    """Select the (episode, way) pairs of each bin of `SIZES`, and of `ABSENT`: name -> (rows,) bool."""
+    bins = {name: pairs_between(frame, lower, upper) for name, (lower, upper) in SIZES.items()}
+    return bins | {ABSENT: (frame["slot"] > 0).to_numpy() & ~frame["present"].to_numpy()}
+
+
+def pairs_between(frame: "pl.DataFrame", lower: float, upper: float) -> np.ndarray:
+    """Select the (episode, way) pairs (rows,) bool whose object takes a share of [lower, upper) of its query."""
+    way, present = (frame["slot"] > 0).to_numpy(), frame["present"].to_numpy()
+    share = (frame["gt"] / (frame["void"] + frame["valid"])).to_numpy()
+    return np.asarray(way & present & (lower <= share) & (share < upper))
+
+
+def pairs_by_class(frame: "pl.DataFrame", header: Header) -> dict[str, np.ndarray]:
+    """Select the (episode, way) pairs of each class: name of the class -> (rows,) bool."""
+    way, number = (frame["slot"] > 0).to_numpy(), frame["class_id"].to_numpy()
+    return {name: way & (number == int(key)) for key, name in header.class_names.items()}

@@ -1,0 +1,60 @@
+"""Draw worst, mean and best draw of the supports, and the parts of the variance, of the methods on one test."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fsbench.results.tables.analysis import Paint
+from fsbench.results.tables.drawing import legend_above, name_rows, whiskers
+from fsbench.results.tables.supports.sensitivity import SensitivityTable, SupportSensitivity
+from fsbench.scores.support_variance import COMPONENTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLORS = {"query": "#0072b2", "support": "#d55e00", "interaction": "#cc79a7"}
+"""Colors of the parts, which the color-blind can tell apart."""
+
+
+def panels(table: SensitivityTable) -> dict[str, Paint]:
+    """Return the panels that are drawn of a table, by name."""
+    painters = {"supports": plot_choices, "supports-parts": plot_parts}
+    return {name: partial(paint, lines=table.lines) for name, paint in painters.items()}
+
+
+def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
+    """Draw the score of the test with the worst, the official and the best draw of every query, the first on top."""
+    name_rows(axis, [line.method for line in lines])
+    for row, line in enumerate(lines):
+        worst, best = line.scores["worst draw"], line.scores["best draw"]
+        axis.plot([worst.value, best.value], [row, row], color="#888888", linewidth=2, zorder=1)
+        for interval, marker, color, label in (
+            (worst, "v", "#d55e00", "worst draw of every query"),
+            (line.scores["official draw"], "o", "#0072b2", "draw 0, the official one"),
+            (best, "^", "#009e73", "best draw of every query"),
+        ):
+            axis.errorbar(
+                interval.value, row, xerr=whiskers([interval]), fmt=marker, color=color, capsize=3, markersize=7,
+                label=None if row else label,
+            )  # fmt: skip
+    axis.set_xlabel(f"{lines[0].metric}, 95 % intervals")
+    legend_above(axis, 1)
+
+
+def plot_parts(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
+    """Draw the shares of query, support and interaction in the variance; empty where they cannot be told apart."""
+    name_rows(axis, [line.method for line in lines])
+    named: set[str] = set()
+    for row, line in enumerate(lines):
+        shares = {} if line.parts is None else line.parts.shares
+        clipped = {name: 100 * min(max(shares[name].value, 0.0), 1.0) for name in COMPONENTS if name in shares}
+        start = 0.0
+        for name, share in clipped.items():
+            axis.barh(row, share, 0.6, start, color=COLORS[name], label=None if name in named else name)
+            if share >= 12:
+                axis.annotate(f"{share:.0f}", (start + share / 2, row), ha="center", va="center", color="white")
+            start += share
+            named.add(name)
+    axis.set_xlim(0, 100)
+    axis.set_xlabel("share of the variance in %")
+    legend_above(axis, len(COMPONENTS))

@@ -1,0 +1,137 @@
+"""Paired differences of curves: between a method's points, and between methods at one number.
+
+Two points are compared where they ask the same queries; what is hard for both then cancels. Intervals and tests are
+those of `fsbench.scores.paired`, with whole query images as units.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
+from typing import Literal
+
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record
+from fsbench.results.tables.comparable import TRUTH
+from fsbench.scores.bootstrap import Interval
+from fsbench.scores.paired import holm, paired_differences
+from fsbench.scores.statistics import ScoreStatistics
+
+Kind = Literal["along", "between"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A method at one number of an axis, or that part of its runs.
+
+    Attributes:
+        method: its label.
+        number: of shots, ways, pixels, percent or objects.
+        records: its runs, by ascending fold.
+        statistics: of each run or its part.
+        part: the part of the runs' queries; None for all of them.
+    """
+
+    method: str
+    number: float
+    records: tuple[Record, ...]
+    statistics: list[ScoreStatistics]
+    part: float | None = None
+
+
+@dataclass(frozen=True)
+class PointDifference:
+    """The score of one point of a curve minus that of another, mean over folds.
+
+    Attributes:
+        kind: "along" one method's curve, or "between" two methods at one number.
+        metric: name of the score.
+        method, number: the point.
+        other, other_number: the point that it is compared with.
+        difference: in points, with the interval of the difference itself.
+        p: of the swap test, two-sided, for this pair alone.
+        corrected: p after Holm's correction over all pairs of the kind and metric.
+        images: number of query images that were resampled.
+    """
+
+    kind: Kind
+    metric: str
+    method: str
+    number: float
+    other: str
+    other_number: float
+    difference: Interval
+    p: float
+    corrected: float
+    images: int
+
+
+def point_differences(samples: Sequence[Sample], metrics: Sequence[str], resamples: int) -> list[PointDifference]:
+    """Compare the points of curves that ask the same queries.
+
+    Along a curve each point is compared with the one before it, and the last with the first; at each number every two
+    methods are.
+
+    Args:
+        samples: the points, methods in the order in which differences are listed.
+        metrics: names of scores; one that a point lacks is left out for its pairs.
+        resamples: of the bootstrap and of the swap test.
+
+    Returns:
+        the differences by kind, then in the order of `metrics` and `samples`.
+    """
+    asking: dict[tuple[object, ...], list[Sample]] = {}
+    for sample in samples:
+        asking.setdefault(_queries(sample), []).append(sample)
+    found: list[PointDifference] = []
+    for alike in asking.values():
+        by_name = {str(place): sample for place, sample in enumerate(alike)}
+        kinds: dict[tuple[str, str], Kind] = dict.fromkeys(_along(by_name), "along")
+        kinds |= dict.fromkeys(_between(by_name), "between")
+        if kinds:
+            statistics = {name: [fold.only(metrics) for fold in one.statistics] for name, one in by_name.items()}
+            images = sum(fold.clusters for fold in alike[0].statistics)
+            for metric, of_metric in paired_differences(statistics, list(kinds), resamples).items():
+                for each in of_metric:
+                    first, second = by_name[each.method], by_name[each.other]
+                    ends = (first.method, first.number, second.method, second.number)
+                    kind = kinds[each.method, each.other]
+                    found.append(PointDifference(kind, metric, *ends, each.difference, each.p, 1.0, images))
+    methods = list(dict.fromkeys(sample.method for sample in samples))
+    ordered = [line for method in methods for line in found if (line.kind, line.method) == ("along", method)]
+    ordered += sorted((line for line in found if line.kind == "between"), key=lambda line: line.number)
+    return [
+        line
+        for kind in ("along", "between")
+        for metric in metrics
+        for line in _corrected([each for each in ordered if (each.kind, each.metric) == (kind, metric)])
+    ]
+
+
+def _queries(sample: Sample) -> tuple[object, ...]:
+    """Return what is equal of two samples whose queries are the same, and their truth where that has one size."""
+    parts: list[object] = [sample.part]
+    for record in sample.records:
+        protocol, rows = record.protocol, record.episodes
+        truth = () if protocol.counts_at_input_size() else tuple(rows[name].to_numpy().tobytes() for name in TRUTH)
+        questions = tuple(protocol.first_shots(episode, 0) for episode in record.manifest.episodes)
+        parts.append((fold_of(record), record.header.dataset, questions, truth))
+    return tuple(parts)
+
+
+def _along(samples: dict[str, Sample]) -> list[tuple[str, str]]:
+    pairs = []
+    for method in dict.fromkeys(sample.method for sample in samples.values()):
+        own = [name for name, sample in samples.items() if sample.method == method]
+        own.sort(key=lambda name: samples[name].number)
+        pairs += [(after, before) for before, after in pairwise(own)]
+        pairs += [(own[-1], own[0])] if len(own) > 2 else []
+    return pairs
+
+
+def _between(samples: dict[str, Sample]) -> list[tuple[str, str]]:
+    return [pair for pair in combinations(samples, 2) if samples[pair[0]].number == samples[pair[1]].number]
+
+
+def _corrected(lines: list[PointDifference]) -> list[PointDifference]:
+    adjusted = holm([line.p for line in lines])
+    return [replace(line, corrected=p) for line, p in zip(lines, adjusted, strict=True)]

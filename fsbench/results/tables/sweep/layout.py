@@ -1,0 +1,107 @@
+"""Lay curves and their differences out as tables, and list them for CSV."""
+
+from collections.abc import Iterator, Sequence
+
+from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, shorten
+from fsbench.results.tables.sweep.axes import WORDS
+from fsbench.results.tables.sweep.curves import BEYOND, CurveTable
+from fsbench.results.tables.sweep.differences import Kind, PointDifference
+from fsbench.scores.bootstrap import Interval
+
+
+def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
+    """Lay out the scores, seconds and memory, a row per method and number, then a grid of differences per metric."""
+    narrow = width is not None and width < 100
+    names = shorten([curve.method for curve in table.curves], (14, 20) if narrow else (24, 34))
+    costs = ["s/episode", "MiB"] if any(p.peak_mib or p.seconds for c in table.curves for p in c.points) else []
+    head = ["method", WORDS[table.axis].symbol, *table.metrics[:2], *costs]
+    if "accuracy" in table.metrics and width is not None and width >= 100 and "accuracy" not in head:
+        head.insert(4, "accuracy")
+    rows: Grid = [head]
+    for curve in table.curves:
+        for point in curve.points:
+            scores = [
+                _figure(point.scores[name]) if name in point.scores else "–"
+                for name in head[2 : len(head) - len(costs)]
+            ]
+            spent = [_number(point.seconds), _mib(point.peak_mib)] if costs else []
+            number = f"{point.number:g}{BEYOND * bool(point.beyond)}"
+            rows.append([names[curve.method], number, *scores, *spent])
+    parts, styles = [(f"by {WORDS[table.axis].label}", rows)], [Style(words=1)]
+    columns_of_words: dict[Kind, int] = {"along": 1, "between": 2}
+    for kind, words in columns_of_words.items():
+        for metric in table.headlines:
+            lines = [each for each in table.differences if (each.kind, each.metric) == (kind, metric)]
+            if lines:
+                parts.append((f"{metric}, {CAPTIONS[kind]}", _difference_grid(table, lines, kind, narrow)))
+                styles.append(Style(words=words))
+    return Sheet(table.title, parts, table.notes, dict(enumerate(styles)))
+
+
+CAPTIONS: dict[Kind, str] = {
+    "along": "each point minus the one before it, and the last minus the first",
+    "between": "differences of methods at one number",
+}
+
+
+def _difference_grid(table: CurveTable, lines: Sequence[PointDifference], kind: Kind, narrow: bool) -> Grid:
+    names = shorten([curve.method for curve in table.curves], (12, 15) if narrow else (24, 34))
+    symbol = WORDS[table.axis].symbol
+    rows: Grid = [
+        ["method", symbol, "minus", "difference", "corrected p"]
+        if kind == "along"
+        else ["method", "minus", symbol, "difference", "corrected p"]
+    ]
+    for line in lines:
+        number, moved = f"{line.number:g}", line.difference
+        rows.append([
+            names[line.method],
+            *([number, f"{line.other_number:g}"] if kind == "along" else [names[line.other], number]),
+            f"{moved.value:+.2f} [{moved.low:+.2f}, {moved.high:+.2f}]",
+            corrected_p(line.corrected),
+        ])  # fmt: skip
+    return rows
+
+
+def _figure(interval: Interval) -> str:
+    return f"{interval.value:.2f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _number(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.3g}"
+
+
+def _mib(mib: float | None) -> str:
+    return "–" if mib is None else f"{mib:,.0f}"
+
+
+COLUMNS = (
+    "test", "axis", "method", "number", "metric", "value", "low", "high", "runs",
+    "minus", "minus number", "p", "corrected p", "query images", "beyond the authors' rule",
+)  # fmt: skip
+
+
+def lines(table: CurveTable) -> Iterator[Sequence[object]]:
+    """List the scores and costs of every number, then the differences, under `COLUMNS`.
+
+    The value of a difference is less `minus` at its number.
+    """
+    for curve in table.curves:
+        for point in curve.points:
+            where = [table.title, table.axis, curve.method, f"{point.number:g}"]
+            runs, end = " ".join(point.runs), [*[""] * 5, point.beyond]
+            for name, score in point.scores.items():
+                yield [*where, name, *_ends(score), runs, *end]
+            for name, cost in (("seconds of an episode", point.seconds), ("peak memory MiB", point.peak_mib)):
+                if cost is not None:
+                    yield [*where, name, f"{cost:.6g}", "", "", runs, *end]
+    for line in table.differences:
+        yield [
+            table.title, table.axis, line.method, f"{line.number:g}", f"difference of {line.metric}",
+            *_ends(line.difference), "", line.other, f"{line.other_number:g}", f"{line.p:.6g}",
+            f"{line.corrected:.6g}", line.images, "",
+        ]  # fmt: skip
+
+
+def _ends(interval: Interval) -> list[str]:
+    return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]

@@ -1,0 +1,1 @@
+"""Runs: their configuration, training and evaluation, many of them, and what is checked about them."""

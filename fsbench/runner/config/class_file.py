@@ -1,0 +1,184 @@
+"""Classes in single files, `FILE.py:Class` on the command line: their names, and the import of their files.
+
+A file becomes a module `fsbench_file.m_<digits of its sha256>`, wherever it lies and whatever its name. Its code is run
+only if the command that runs names it. That a stored configuration names it is not enough, since that may be anybody's
+(`fsbench.runner.config.stored`).
+"""
+
+import copyreg
+import hashlib
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fsbench.base.errors import SettingsError, describe
+from fsbench.base.files import read_bytes
+
+PACKAGE = "fsbench_file"
+"""Package of the modules that files become."""
+SHA256 = "#sha256="
+_SPEC = re.compile(r"(.+\.py):(\w+)", re.ASCII | re.DOTALL)
+
+_named: dict[str, "ClassFile"] = {}
+"""The files that this process's command names, by their modules."""
+
+
+@dataclass(frozen=True)
+class ClassFile:
+    """A Python file that the user names: its absolute path and the sha256 of its content."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def module(self) -> str:
+        """Full name of the module that it becomes."""
+        return f"{PACKAGE}.m_{self.sha256[:12]}"
+
+    @property
+    def reference(self) -> str:
+        """Path and checksum, as configurations state them."""
+        return f"{self.path}{SHA256}{self.sha256}"
+
+
+def is_class_file(text: str) -> bool:
+    """Return whether `text` has the form FILE.py:Class."""
+    return _SPEC.fullmatch(text) is not None
+
+
+def name_class_file(text: str) -> tuple[ClassFile, str]:
+    """Take FILE.py:Class as named by this process's command, so that its code may be run.
+
+    Returns:
+        The file, and the class's name.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    spec = _SPEC.fullmatch(text)
+    assert spec is not None, text
+    path = Path(spec[1]).expanduser()
+    try:
+        file = ClassFile(path.resolve(), hashlib.sha256(read_bytes(path, "settings")).hexdigest())
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read {path} ({error.strerror}); expected FILE.py:Class; correct the path"
+        ) from error
+    _named[file.module] = file
+    return file, spec[2]
+
+
+def name_class_files(texts: Iterable[str]) -> None:
+    """Take files as named by this process's command; each FILE.py:Class, of a method or a data set.
+
+    Raises:
+        SettingsError: a text has another form, or its file cannot be read.
+    """
+    for text in texts:
+        if not is_class_file(text):
+            raise SettingsError(f"--method is '{text}', expected FILE.py:Class; runs of other methods need no --method")
+        name_class_file(text)
+
+
+def classes_of_file(file: ClassFile) -> dict[str, type]:
+    """Run the code of a file, once in a process, and return the classes that it defines by their names.
+
+    Raises:
+        SettingsError: it has changed, or cannot be imported.
+    """
+    load_class_file(file.reference)
+    found = vars(sys.modules[file.module])
+    return {name: kind for name, kind in found.items() if isinstance(kind, type) and kind.__module__ == file.module}
+
+
+def find_reference(reference: str) -> ClassFile:
+    """Return the file that a configuration states, unchanged.
+
+    Raises:
+        SettingsError: it is not there, or has changed.
+    """
+    text, _, sha256 = reference.partition(SHA256)
+    path = Path(text)
+    try:
+        found = hashlib.sha256(read_bytes(path, "settings")).hexdigest()
+    except OSError as error:
+        raise SettingsError(
+            f"the class's file {path} cannot be read ({error.strerror}); expected it where it was; move it back, or "
+            "name it where it is now"
+        ) from error
+    if found != sha256:
+        raise SettingsError(
+            f"the class's file {path} has changed: its sha256 begins with {found[:12]}, expected {sha256[:12]}; bring "
+            "that state back, or run the method again as it is now"
+        )
+    return ClassFile(path, sha256)
+
+
+def named_file(reference: str) -> ClassFile | None:
+    """Return the file with the content that `reference` states, which this process's command names; None if none."""
+    sha256 = reference.rpartition(SHA256)[2]
+    return next((file for file in _named.values() if file.sha256 == sha256), None)
+
+
+def not_named() -> str:
+    """Say in words that no file with a stated content is named by this process's command, and what to do."""
+    there = ", ".join(f"{file.path} (sha256 {file.sha256[:12]})" for file in _named.values())
+    other = f"the command names {there}" if there else "the command names no file"
+    return f"{other}; expected one with that very content: --method FILE.py:Class (fsbench predict, explain, verify)"
+
+
+def load_class_file(reference: str) -> None:
+    """Run the code of the file that a configuration states, as a module of its own; once in a process.
+
+    Raises:
+        SettingsError: it is not there, has changed, or cannot be imported.
+    """
+    file = named_file(reference) or find_reference(reference)
+    _named[file.module] = file
+    if file.module in sys.modules:
+        return
+    package = sys.modules.setdefault(PACKAGE, ModuleType(PACKAGE))
+    package.__path__ = []
+    module = ModuleType(file.module)
+    module.__file__, module.__package__ = str(file.path), PACKAGE
+    sys.modules[file.module] = module
+    try:
+        content = read_bytes(file.path, "settings")
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            find_reference(reference)
+        with redirect_stdout(sys.stderr):  # stdout is the command's own, such as a table in JSON
+            exec(compile(content, str(file.path), "exec"), module.__dict__)
+    except SettingsError:
+        del sys.modules[file.module]
+        raise
+    except (Exception, SystemExit) as error:
+        del sys.modules[file.module]
+        raise SettingsError(f"cannot import {file.path} ({describe(error)}); correct the file") from error
+    setattr(package, file.module.rpartition(".")[2], module)
+    for kind in vars(module).values():
+        if isinstance(kind, type) and kind.__module__ == file.module and _is_plain(kind):
+            copyreg.pickle(kind, partial(_pickled, reference))
+
+
+def _is_plain(kind: type) -> bool:
+    """Return whether values of a class are made and pickled as Python does it by itself."""
+    return all(getattr(kind, name) is getattr(object, name) for name in ("__new__", "__reduce__", "__reduce_ex__"))
+
+
+def _pickled(reference: str, value: object) -> tuple[Any, ...]:
+    """Let a value of the file's classes pass to a process that has not loaded the file: a loader worker."""
+    return _empty, (reference, type(value).__name__), value.__getstate__()
+
+
+def _empty(reference: str, name: str) -> object:
+    load_class_file(reference)
+    file = named_file(reference)
+    assert file is not None
+    kind: type[object] = getattr(sys.modules[file.module], name)
+    return object.__new__(kind)

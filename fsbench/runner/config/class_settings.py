@@ -1,0 +1,130 @@
+"""Configuration of a class that has no YAML file: what a name, or FILE.py:Class, stands for on the command line.
+
+It is written to the cache folder, since a run starts from files. The class is imported, which tells its task.
+"""
+
+import inspect
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fsbench.base.errors import SettingsError, did_you_mean
+from fsbench.base.files import fingerprint, make_folder, write_text
+from fsbench.base.files.cache import mark_used, suite_cache
+from fsbench.base.plugins import PlugIn, load_entry_point
+from fsbench.runner.config.class_file import classes_of_file, name_class_file
+
+BACKBONES = {"segmentation": "dinov2_vits14", "classification": "dino_vitb16"}
+"""Backbone of a method that states none, by its task; a data set's configuration may bring another."""
+_CLASSIFICATION = "fsbench.datamodules.classification.ClassificationDataModule"
+_EXPECTED = {
+    "methods": "fsbench's Segmenter or Classifier",
+    "data": "fsbench's SegmentationIndex or ClassificationIndex",
+}
+
+
+def settings_of_object(kind: str, plug_in: PlugIn) -> Path:
+    """Write the configuration of an object that a package names.
+
+    Args:
+        kind: "methods", "data" or "backbones".
+        plug_in: its entry point.
+
+    Returns:
+        The file.
+
+    Raises:
+        SettingsError: the object cannot be imported, is no class, or does not tell which task it is for.
+    """
+    if kind == "backbones":
+        return _write({"model": {"init_args": {"backbone": {"name": plug_in.name}}}})
+    chosen = load_entry_point(plug_in)
+    if not isinstance(chosen, type):
+        raise SettingsError(
+            f"{plug_in.class_path} of {plug_in.origin} is of type {type(chosen).__name__}, expected a class on "
+            f"{_EXPECTED[kind]}; correct the package, or uninstall it"
+        )
+    return _write(_settings(kind, plug_in.name, chosen, plug_in.class_path))
+
+
+def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
+    """Write the configuration of FILE.py:Class, which the command names.
+
+    Args:
+        kind: "methods" or "data".
+        text: the file and its class.
+        known: names that are taken.
+
+    Returns:
+        The file.
+
+    Raises:
+        SettingsError: the file cannot be imported or has no such class, that does not tell which task it is for, or its
+            name in lower case, which stands in tables, is taken.
+    """
+    file, name = name_class_file(text)
+    label = name.lower()
+    classes = classes_of_file(file)
+    if name not in classes:
+        there = f"it has {', '.join(classes)}" if classes else "it has no class"
+        raise SettingsError(f"{file.path} has no class {name}; {there}{did_you_mean(name, classes)}")
+    if label in known:
+        raise SettingsError(
+            f"the class {name} of {file.path} would stand in tables as {label}, which is a name of fsbench or of an "
+            "installed package; expected another name; rename the class"
+        )
+    option = "method_file" if kind == "methods" else "dataset_file"
+    return _write({**_settings(kind, label, classes[name], text), "run": {option: file.reference}})
+
+
+def _settings(kind: str, name: str, chosen: type, shown: str) -> dict[str, Any]:
+    """Return the settings that choose a class; `shown` is its name in messages."""
+    class_path, task = f"{chosen.__module__}.{chosen.__qualname__}", getattr(chosen, "task", None)
+    if task not in BACKBONES:
+        raise SettingsError(
+            f"{shown} does not tell whether it is for segmentation or classification; expected a class on "
+            f"{_EXPECTED[kind]}"
+        )
+    if kind == "methods":
+        arguments: dict[str, Any] = {"backbone": {"name": BACKBONES[task]}} if _takes(chosen, "backbone") else {}
+        settings = {"task": task, "model": {"class_path": class_path, "init_args": arguments}}
+        return settings | ({"data": {"class_path": _CLASSIFICATION}} if task == "classification" else {})
+    arguments = {"root": f"data/{name}"} if _takes(chosen, "root") else {}
+    data: dict[str, Any] = {"init_args": {"dataset": {"class_path": class_path, "init_args": arguments}}}
+    if task == "classification":
+        data["class_path"] = _CLASSIFICATION
+    return {"task": task, "data": data}
+
+
+def _takes(chosen: type, name: str) -> bool:
+    """Return whether a class's constructor has an argument, or hands arguments on that it does not name."""
+    parameters = inspect.signature(chosen).parameters.values()
+    return any(one.name == name or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def _write(settings: dict[str, Any]) -> Path:
+    """Write settings to a file whose name follows from them; JSON is YAML.
+
+    It is in the cache, or where nothing can be written there in a folder that goes with this process.
+    """
+    file = suite_cache().path("classes", fingerprint(settings)).with_suffix(".yaml")
+    if file.is_file():
+        mark_used(file)
+    else:
+        try:
+            make_folder(file.parent)
+        except SettingsError:
+            file = Path(_folder_of_process().name) / file.name
+        write_text(
+            file, f"# written by fsbench for a class without a file of its own\n{json.dumps(settings, indent=2)}\n"
+        )
+    return file
+
+
+@cache
+def _folder_of_process() -> TemporaryDirectory[str]:
+    """Make a folder that is removed when this process ends."""
+    return TemporaryDirectory(prefix="fsbench-classes-")

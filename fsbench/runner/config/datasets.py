@@ -1,0 +1,72 @@
+"""Data sets of configs/data as objects, without a configuration's parser and without torch."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from fsbench.base.errors import SettingsError, did_you_mean
+from fsbench.runner.config.class_paths import current_path
+from fsbench.runner.config.registry import check_known, config_file, names, read_settings
+
+
+def choose_dataset(given: str | None, stated: str, source: str) -> str:
+    """Return the name of the data set `given`, or else the one that a file states.
+
+    Args:
+        given: by the user; may be FILE.py:Class or FILE.yaml.
+        stated: by the file, which may be a stranger's: a known name alone, so that it never imports a class.
+        source: words for the file, in messages.
+
+    Raises:
+        SettingsError: none is given, and the stated one is not known.
+    """
+    if given is None and stated not in names("data"):
+        raise SettingsError(
+            f"{source} is of the data set {stated[:100]!a}, which is not known here; expected a name of fsbench list; "
+            "name it with --dataset (dataset=…)"
+        )
+    return given or stated
+
+
+def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str] = (), **settings: Any) -> Any:
+    """Build a data set of configs/data.
+
+    Args:
+        name: of configs/data or of an installed package.
+        root: its folder instead of the configuration's.
+        lists: its folders with official list files instead of the configuration's.
+        **settings: further arguments of its class.
+
+    Raises:
+        SettingsError: the data set is unknown, or has no such setting.
+        DataError: its files are unusable.
+    """
+    content = _settings(name)
+    kind = resolve_name(current_path(content["class_path"]))
+    arguments = {**content.get("init_args", {}), **settings}
+    arguments |= {"root": str(root)} if root is not None else {}
+    arguments |= {"lists": [str(folder) for folder in lists]} if lists else {}
+    known = inspect.signature(kind).parameters
+    for key in arguments:
+        if key not in known:
+            raise SettingsError(
+                f"the data set {name} has no setting {key}{did_you_mean(key, list(known))}; it has {', '.join(known)}"
+            )
+    return kind(**arguments)
+
+
+def usual_root(name: str) -> Path | None:
+    """Return the folder of a data set that its configuration names; None where it names none.
+
+    Raises SettingsError for an unknown data set.
+    """
+    root = _settings(name).get("init_args", {}).get("root")
+    return None if root is None else Path(root)
+
+
+def _settings(name: str) -> dict[str, Any]:
+    check_known("data", "data set", name)
+    settings: dict[str, Any] = read_settings(config_file("data", name))["data"]["init_args"]["dataset"]
+    return settings

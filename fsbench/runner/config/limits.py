@@ -1,0 +1,202 @@
+"""Numbers and files of the command line: checked before anything starts."""
+
+import argparse
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from fsbench.base.errors import RecordError, SettingsError
+
+MOST = 2**32 - 1
+"""Largest seed that numpy takes, and more than any count here can use."""
+
+LONGEST_NAME = 100
+"""Length of a run's name in bytes; with its data, its task and its hash it is a folder's name."""
+
+MOST_PROCESSES = 4096
+"""Number of processes that one run may ask for on all its machines."""
+
+
+def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
+    """Return a type for argparse: a whole number from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text) if len(text) <= 20 else None
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"is {text}, expected {_range('a whole number', least, most)}")
+        return number
+
+    return parse
+
+
+def real(least: float, most: float) -> Callable[[str], float]:
+    """Return a type for argparse: a finite number from `least` to `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"is {text}, expected {_range('a number', least, most)}")
+        return number
+
+    return parse
+
+
+def _range(kind: str, least: float, most: float) -> str:
+    if most >= MOST:
+        return kind if least <= -MOST else f"{kind}, {least} or more"
+    return f"{kind} from {least} to {most}"
+
+
+def check_output_file(path: Path, option: str) -> None:
+    """Raise SettingsError unless a file can be written at `path`, which `option` gave."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise SettingsError(f"{option} is {path}, which is a folder; expected the name of a file")
+    if path.exists() and not path.is_file():
+        raise SettingsError(f"{option} is {path}, which is a device or a pipe; expected the name of a file")
+    if not folder.is_dir():
+        raise SettingsError(f"{option} is {path}, but there is no folder {path.parent}; make it, or choose another")
+    if not os.access(folder, os.W_OK):
+        raise SettingsError(f"{option} is {path}, but nothing can be written to {path.parent}; choose another folder")
+
+
+def existing_folder(text: str | None, option: str) -> Path | None:
+    """Return the folder that `option` gave as `text`, None where it gave none; SettingsError where there is no such."""
+    path = Path(text).expanduser() if text else None
+    if path is not None and not path.is_dir():
+        raise SettingsError(f"{option} is {path}, which is no folder; expected the folder that holds the files")
+    return path
+
+
+def check_replaced(path: Path, option: str, kind: str, check: Callable[[Path], object]) -> None:
+    """Raise SettingsError if writing to `path`, which `option` gave, would replace a file of another kind.
+
+    Args:
+        path: the file to write; where it is absent or empty, there is nothing to lose.
+        option: the option that gave it.
+        kind: one word for what is written, such as "bundle".
+        check: reads a file; raises RecordError where it is no such file.
+    """
+    if path.is_file() and path.stat().st_size:
+        try:
+            check(path)
+        except RecordError as error:
+            raise SettingsError(
+                f"{option} is {path}, which is there and cannot be read as a {kind}; expected a new name, or a {kind} "
+                "to be replaced"
+            ) from error
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise SettingsError unless `name` can be part of a folder's name: one path segment, not long, all visible."""
+    if not name or len(os.fsencode(name)) > LONGEST_NAME or not name.isprintable() or set(name) & set("/\\"):
+        raise SettingsError(
+            f"{what} is {name!r}, expected a name of 1 to {LONGEST_NAME} bytes without / and control characters, since "
+            "it begins the name of the run's folder"
+        )
+    if name.startswith("."):
+        raise SettingsError(f"{what} is {name!r}, expected a name that does not begin with a dot; its folder is hidden")
+
+
+_LEAST = {
+    "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "num_nodes": 1, "log_every_n_steps": 0,
+    "gradient_clip_val": 0, "limit_train_batches": 0, "limit_val_batches": 0, "min_epochs": 0, "max_epochs": -1,
+    "max_steps": -1, "min_steps": 0,
+}  # fmt: skip
+"""Smallest values of the trainer's numbers; -1 stands for no end."""
+
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+"""Precisions of a run, as Lightning names them: weights and images stay in float32."""
+_OTHER_NAMES = ("32", "16", "bf16")
+"""Lightning's short names of the same."""
+
+
+def check_trainer(settings: Mapping[str, Any]) -> None:
+    """Raise SettingsError for a number of the trainer that is too small, too many processes or a precision no run has.
+
+    Args:
+        settings: the trainer's arguments as plain values, as far as they are stated.
+    """
+    for name, least in _LEAST.items():
+        value = settings.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
+            raise SettingsError(f"trainer.{name} is {value}, expected {least} or more")
+    precision = settings.get("precision")
+    if precision is not None and str(precision) not in PRECISIONS + _OTHER_NAMES:
+        raise SettingsError(
+            f"trainer.precision is {precision}, expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}: weights "
+            "and images stay in float32"
+        )
+    devices, nodes = settings.get("devices"), settings.get("num_nodes", 1)
+    if type(devices) is int and type(nodes) is int and devices * nodes > MOST_PROCESSES:
+        raise SettingsError(f"{devices * nodes} processes are asked for, expected at most {MOST_PROCESSES}")
+
+
+_PLAIN = (dict, list, tuple, str, int, float, bool, object, NoneType)
+"""Types of values that are no classes to build, whatever keys they have."""
+
+
+def check_nulls(kind: Any, values: Mapping[str, Any], key: str) -> None:
+    """Raise SettingsError for a null where a class's argument takes none, which the parser does not look at.
+
+    Args:
+        kind: the class, or a dataclass; a function is not checked.
+        values: its arguments as plain values; further classes in them have `class_path` and `init_args`.
+        key: their place in the configuration, for messages.
+    """
+    if not inspect.isclass(kind):
+        return
+    try:
+        parameters, hints = inspect.signature(kind).parameters, get_type_hints(kind.__init__)
+    except Exception:  # classes in C, names for type checkers only, annotations in words: the parser takes them as well
+        return
+    for name, value in values.items():
+        hint, place = hints.get(name, Any), f"{key}.{name}"
+        if value is None and name in parameters:
+            default = parameters[name].default
+            if default is not None and not _takes_null(hint):
+                expected = hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
+                advice = "give one" if default is inspect.Parameter.empty else "leave it out for its default"
+                raise SettingsError(f"{place} is null, expected {expected}; {advice}")
+        elif isinstance(value, Mapping):
+            for part in (hint, *get_args(hint)):
+                if is_dataclass(part):
+                    check_nulls(part, value, place)
+                elif inspect.isclass(part) and part not in _PLAIN and isinstance(value.get("class_path"), str):
+                    check_nulls(resolve_name(value["class_path"]), value.get("init_args") or {}, place)
+
+
+def _takes_null(hint: Any) -> bool:
+    return any(part in (Any, object, None, NoneType) for part in (hint, *get_args(hint)))
+
+
+def check_plain_values(values: Any, key: str = "") -> None:
+    """Raise SettingsError for a number in a configuration that is beyond 64 bits, or nan.
+
+    Args:
+        values: plain values of a configuration.
+        key: their place in it, for messages.
+    """
+    if isinstance(values, dict):
+        for name, value in values.items():
+            check_plain_values(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            check_plain_values(value, key)
+    elif isinstance(values, int) and abs(values) >= 2**63:
+        raise SettingsError(f"{key.replace('.init_args', '')} is {values}, expected a number of at most 18 digits")
+    elif isinstance(values, float) and math.isnan(values):
+        raise SettingsError(f"{key.replace('.init_args', '')} is not a number (nan); expected a number")

@@ -1,0 +1,181 @@
+"""Files that runs need: which are absent, and the command that brings each. Nothing is built or fetched."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.errors import DataError
+from fsbench.base.paths import weights_folder
+from fsbench.data.source import missing
+from fsbench.networks.weights.state import short_path
+from fsbench.networks.weights.table import INSTALL_PHOTOS, checkpoint_sets, weight_files
+from fsbench.runner.config.compose import setting
+from fsbench.runner.config.registry import (
+    aliases,
+    config_files,
+    dataset_package,
+    dataset_source,
+    is_shipped,
+    names,
+    read_settings,
+)
+from fsbench.runner.config.request import Request, file_settings
+
+
+@dataclass(frozen=True, order=True)
+class Missing:
+    """Something absent: "data", "weights" or "checkpoint", its name, where it should be, and how to get it."""
+
+    kind: str
+    name: str
+    place: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} not in {self.place}: {self.command}"
+
+
+@dataclass(frozen=True)
+class AbsentData:
+    """A data set whose folder is absent or empty: its name and that folder."""
+
+    name: str
+    folder: Path
+
+    @property
+    def is_own(self) -> bool:
+        """True for a data set of the user's own, which nothing can fetch."""
+        return dataset_source(self.name).kind == "own"
+
+    @property
+    def command(self) -> str:
+        """The command that brings the data set, or the option that says where it is."""
+        own = f"give its folder with --data-root {self.name}=DIR"
+        return own if self.is_own else f"fsbench data prepare {self.name} --root {shlex.quote(str(self.folder))}"
+
+    @property
+    def error(self) -> DataError:
+        """The error about it, with what to fetch from where."""
+        expected = f"expected the data set {self.name}; get it with: {self.command}"
+        if self.is_own:
+            expected = f"expected the folder of your data set; {self.command}"
+        problem = f"the folder {self.folder} does not exist or is empty; {expected}"
+        return missing(problem, dataset_package(self.name))
+
+
+def absent_data(name: str, root: str | None) -> AbsentData | None:
+    """Return the data set where its folder `root` is absent or empty.
+
+    Data sets that are drawn are never absent; those of packages and of the user's own files tell it themselves.
+    """
+    if root is None or not is_shipped("data", name) or dataset_source(name).kind == "drawn":
+        return None
+    folder = Path(root).expanduser()
+    try:
+        is_there = folder.is_dir() and any(folder.iterdir())
+    except OSError:  # it is there, and its reader says what is wrong with it
+        is_there = True
+    return None if is_there else AbsentData(name, folder)
+
+
+def missing_data(request: Request) -> list[Missing]:
+    """Return the request's data set where its folder is absent or empty."""
+    absent = absent_data(request.dataset, request.data_root or setting(file_settings(request), "data.dataset.root"))
+    return [] if absent is None else [Missing("data", absent.name, str(absent.folder), absent.command)]
+
+
+def missing_weights(request: Request) -> list[Missing]:
+    """Return the weights of the request's backbone, and of the network beside it, where their files are absent."""
+    return [missing for name, _ in backbone_weights(file_settings(request)) for missing in _missing_weights(name)]
+
+
+def backbone_weights(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return name and weights, as settings state them, of a run's backbone and of the promptable network beside it.
+
+    Args:
+        values: the run's merged settings.
+    """
+    weights = setting(values, "model.backbone.weights")
+    networks = [(str(setting(values, "model.backbone.name")), weights)]
+    sam, own = setting(values, "model.backbone.sam"), setting(values, "model.backbone.sam_weights")
+    if sam is not None:  # random weights are those of both (fsbench.networks.backbones.vit_and_sam)
+        networks.append((str(sam), weights if own is None and str(weights).startswith("random") else own))
+    return networks
+
+
+def _missing_weights(name: str) -> list[Missing]:
+    file = weight_files().get(name)
+    if file is None or file.path.is_file():
+        return []
+    return [Missing("weights", name, short_path(file.path), INSTALL_PHOTOS if file.package else fetch_command(name))]
+
+
+def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missing]:
+    """Yield the data set, weights, checkpoint and lists that one run needs and that are absent.
+
+    Args:
+        request: the run's request.
+        values: its merged settings (`fsbench.runner.config.compose.compose`).
+    """
+    absent = absent_data(request.dataset, setting(values, "data.dataset.root"))
+    if absent is not None:
+        yield Missing("data", absent.name, str(absent.folder), absent.command)
+    for name, weights in backbone_weights(values):
+        if weights is None:
+            yield from _missing_weights(name)
+        elif not str(weights).startswith("random") and not Path(str(weights)).is_file():
+            yield Missing("weights", name, str(weights), "correct the path of --weights")
+    checkpoint = setting(values, "run.checkpoint")
+    if checkpoint and not Path(str(checkpoint)).is_file():
+        yield _missing_checkpoint(request.methods[0], Path(str(checkpoint)))
+    for folder in request.lists:
+        if not Path(folder).expanduser().is_dir():
+            yield Missing("lists", request.dataset, folder, "correct the path of --lists, or leave it out")
+
+
+def _missing_checkpoint(method: str, path: Path) -> Missing:
+    """Return the checkpoint of `method` that is not in the file `path`, which may be one of the authors'."""
+    if not path.is_relative_to(weights_folder()):
+        return Missing("checkpoint", path.name, str(path), "correct the path of --ckpt")
+    sets = [name for name, entry in checkpoint_sets().items() if method in entry.methods]
+    command = fetch_command(sets[0]) if sets else "get it from the authors' page"
+    return Missing("checkpoint", path.parent.name, short_path(path), command)
+
+
+def distinct(missing: Iterable[Missing]) -> list[Missing]:
+    """Sort what is missing, each thing once."""
+    return sorted(set(missing))
+
+
+def fetch_command(name: str) -> str:
+    """Return the command that brings the weights `name`, or says what to do where no program can fetch them."""
+    return f"fsbench weights fetch {name}"
+
+
+def needed_weights(method: str, dataset: str | None = None) -> str | None:
+    """Return the name of the published weights that a run takes; None where they come with the repository.
+
+    Args:
+        method: a method or an alias.
+        dataset: the data set, which may bring a backbone along; None for the method's own.
+
+    Raises:
+        SettingsError: a name is unknown, or method and data set are for different tasks.
+    """
+    found = None
+    for file in config_files(method, dataset):
+        model = read_settings(file).get("model") or {}
+        found = ((model.get("init_args") or {}).get("backbone") or {}).get("name") or found
+    return found if found in weight_files() else None
+
+
+def methods_by_weights() -> dict[str, list[str]]:
+    """Return the methods and aliases that take each backbone of the table by themselves."""
+    found: dict[str, list[str]] = {name: [] for name in weight_files()}
+    for method in [*names("methods"), *aliases()]:
+        name = needed_weights(method)
+        if name is not None:
+            found[name].append(method)
+    return found

@@ -1,0 +1,346 @@
+"""The registry: the folders of configs name the methods, data sets, backbones and protocols.
+
+Installed packages add folders of their own and single classes (`fsbench.base.plugins`); `FILE.py:Class` and `FILE.yaml`
+stand for themselves.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, Literal, get_args
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.files import is_file, load_yaml, read_text
+from fsbench.base.paths import CONFIGS
+from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
+from fsbench.data.source import Source, read_source
+from fsbench.runner.config.class_file import is_class_file
+from fsbench.runner.config.class_paths import with_current_paths
+from fsbench.runner.config.class_settings import settings_of_file, settings_of_object
+
+TaskName = Literal["segmentation", "classification"]
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+
+
+@cache
+def _files(kind: str) -> dict[str, NamedFile]:
+    """Return the files of the folder `kind` by their stems, those of pairs such as `emat.coco` included."""
+    return named_files(kind, CONFIGS)
+
+
+@cache
+def _objects(kind: str) -> dict[str, PlugIn]:
+    """Return the objects that packages name and that have no file; a package's own file goes before its object.
+
+    Raises SettingsError where the name is somebody else's, too.
+    """
+    found = {}
+    for name, plug_in in named_objects(kind).items() if kind in GROUPS else ():
+        file = _files(kind).get(name)
+        if file is None:
+            found[name] = plug_in
+        elif file.plug_in is None or file.plug_in.package != plug_in.package:
+            raise clash(kind, name, file.origin, f"{plug_in.value} of {plug_in.origin}")
+    return found
+
+
+@cache
+def names(kind: str) -> dict[str, str]:
+    """Return the names of configs/`kind` and of packages, each with the first comment line of its file.
+
+    Raises:
+        SettingsError: a name is given twice.
+    """
+    files = {name: file.path for name, file in _files(kind).items() if "." not in name}
+    known = {name: read_text(path, "settings").split("\n")[0].removeprefix("# ") for name, path in files.items()}
+    known |= {name: f"{plug_in.value} of {plug_in.origin}" for name, plug_in in _objects(kind).items()}
+    if kind == "methods":
+        for name in known.keys() & aliases():
+            plug_in = _objects(kind).get(name) or _files(kind)[name].plug_in
+            raise clash(kind, name, f"an alias of {CONFIGS / 'aliases.yaml'}", plug_in.origin if plug_in else "a file")
+    return dict(sorted(known.items()))
+
+
+def config_file(kind: str, name: str) -> Path:
+    """Return the configuration file of a known name of `kind`.
+
+    For a class that has none, of a package or as FILE.py:Class, one is written to the cache; FILE.yaml is itself.
+
+    Raises:
+        SettingsError: a file that is named cannot be used.
+    """
+    if is_class_file(name):
+        return settings_of_file(kind, name, known=[*names(kind), *(aliases() if kind == "methods" else ())])
+    if _is_path(name):
+        if not is_file(name):
+            raise SettingsError(f"there is no file {name}; expected a configuration in YAML; correct the path")
+        return Path(name).absolute()
+    if name in _objects(kind):
+        return settings_of_object(kind, _objects(kind)[name])
+    file = _files(kind).get(name)
+    return file.path if file else CONFIGS / kind / f"{name}.yaml"
+
+
+def _is_path(name: str) -> bool:
+    """Return whether a name is that of a YAML file of the user's."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def is_shipped(kind: str, name: str) -> bool:
+    """Return whether a name of `kind` is fsbench's own, not a package's or a file of the user's."""
+    file = _files(kind).get(name)
+    return file is not None and file.plug_in is None
+
+
+def plug_in_of(kind: str, name: str) -> PlugIn | None:
+    """Return the entry point that a name of `kind` comes from; None for fsbench's own and for files of the user's."""
+    file = _files(kind).get(name)
+    return file.plug_in if file else _objects(kind).get(name)
+
+
+def plug_in_classes() -> set[str]:
+    """Return the full names of the classes that packages name, by entry points or in their configuration files."""
+    named = {plug_in.class_path for kind in ("methods", "data") for plug_in in _objects(kind).values()}
+    for kind in ("methods", "data"):
+        for file in _files(kind).values():
+            if file.plug_in is not None:
+                named |= set(_class_paths(read_settings(file.path)))
+    return named
+
+
+def plug_in_of_class(class_path: str) -> PlugIn | None:
+    """Return an entry point of the package that has the class, or whose files name it; None for fsbench's classes."""
+    if class_path.startswith("fsbench."):
+        return None
+    files = [file for kind in ("methods", "data") for file in _files(kind).values() if file.plug_in is not None]
+    naming = (file.plug_in for file in files if class_path in _class_paths(read_settings(file.path)))
+    return owner(class_path) or next(naming, None)
+
+
+def _class_paths(values: Any) -> Iterator[str]:
+    """Yield the values of all keys `class_path` of a configuration's model and data."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        if key == "class_path" and isinstance(value, str):
+            yield value
+        yield from _class_paths(value)
+
+
+def label(kind: str, name: str) -> str:
+    """Return the name that stands for `name` in runs and tables: itself, or that of the class or file."""
+    if is_class_file(name):
+        return name.rpartition(":")[2].lower()
+    return Path(name).name.partition(".")[0] if _is_path(name) else name
+
+
+@cache
+def dataset_class(name: str) -> str:
+    """Return the full name of the class of the data set `name`."""
+    data = read_settings(config_file("data", name)).get("data", {})
+    return str(data.get("init_args", {}).get("dataset", {}).get("class_path", ""))
+
+
+def dataset_package(name: str) -> str:
+    """Return the package of the data set `name`: where its class is imported from."""
+    return dataset_class(name).rpartition(".")[0]
+
+
+def dataset_source(name: str) -> Source:
+    """Return where the data set `name` comes from, as its folder says."""
+    return read_source(dataset_package(name))
+
+
+def task_of(kind: str, name: str) -> TaskName:
+    """Return the task of configs/`kind`/`name`, its key `task`.
+
+    Raises SettingsError for a file that has none.
+    """
+    file = config_file(kind, name)
+    task = read_settings(file).get("task")
+    if task not in TASKS:
+        given = "no key 'task'" if task is None else f"the task '{task}'"
+        raise SettingsError(f"{file} has {given}; expected a line 'task: {TASKS[0]}' or 'task: {TASKS[1]}'")
+    return task
+
+
+def names_by_task(kind: str) -> tuple[dict[TaskName, dict[str, str]], list[str]]:
+    """Return names of `kind` and what they are, by task, and what is wrong with those whose task is not known."""
+    found: dict[TaskName, dict[str, str]] = {task: {} for task in TASKS}
+    problems = []
+    for name, line in names(kind).items():
+        try:
+            found[task_of(kind, name)][name] = line
+        except SettingsError as error:  # a package that is broken says nothing of others
+            problems.append(str(error))
+    return found, problems
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method of configs/methods, with the backbone of configs/backbones that was asked for (None: its own)."""
+
+    method: str
+    backbone: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of its runs: the alias where the pair has one, the method with its own backbone, else both names."""
+        for alias, choice in aliases().items():
+            if choice == self:
+                return alias
+        method = label("methods", self.method)
+        if self.backbone is None or self.backbone == _own_backbone(self.method):
+            return method
+        return f"{method}_{self.backbone}"
+
+
+@cache
+def aliases() -> dict[str, MethodChoice]:
+    """Return the pairs of method and backbone that configs/aliases.yaml names."""
+    return {name: MethodChoice(**pair) for name, pair in read_settings(CONFIGS / "aliases.yaml").items()}
+
+
+def choose_method(name: str, backbone: str | None = None) -> MethodChoice:
+    """Return the method, or the alias's method and backbone, that `name` stands for.
+
+    Raises SettingsError for unknown names, and where an alias is given together with another backbone than its own.
+    """
+    choice = aliases().get(name)
+    if choice is None:
+        if is_class_file(name) or _is_path(name):
+            config_file("methods", name)
+        elif name not in names("methods"):
+            known = [*names("methods"), *aliases()]
+            raise SettingsError(_unknown("method", name, known))
+        choice = MethodChoice(name, backbone)
+    elif backbone not in (None, choice.backbone):
+        raise SettingsError(
+            f"{name} is {choice.method} with the backbone {choice.backbone}, but the backbone {backbone} is asked for; "
+            f"expected the method {choice.method} with it"
+        )
+    if choice.backbone is not None:
+        check_known("backbones", "backbone", choice.backbone)
+    return choice
+
+
+def _own_backbone(method: str) -> str | None:
+    """Return the backbone that configs/methods/`method` asks for itself."""
+    model = read_settings(config_file("methods", method)).get("model") or {}
+    return model.get("init_args", {}).get("backbone", {}).get("name")
+
+
+def check_known(kind: str, what: str, name: str) -> None:
+    """Raise SettingsError unless there is a `name` of `kind`; `what` names the kind in the message."""
+    if kind == "data" and (is_class_file(name) or _is_path(name)):
+        config_file(kind, name)
+    elif name not in names(kind):
+        raise SettingsError(_unknown(what, name, names(kind)))
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    return f"unknown {what} '{name}'{known_names(name, known, ' (see: fsbench list)')}"
+
+
+def method_classes() -> dict[str, Any]:
+    """Import the class of every method of configs/methods and of packages.
+
+    Returns:
+        The classes by their registry names.
+
+    Raises:
+        SettingsError: two classes have one registry name, so that records and checkpoints could not tell them apart.
+    """
+    written = [config_file("methods", name) for name in _objects("methods")]
+    configs = map(read_settings, [*(file.path for file in _files("methods").values()), *written])
+    paths = dict.fromkeys(
+        config["model"]["class_path"] for config in configs if "class_path" in config.get("model", {})
+    )
+    classes: dict[str, Any] = {}
+    for path in paths:
+        method = resolve_name(path)
+        other = classes.setdefault(method.registry_name, method)
+        if other is not method:
+            raise SettingsError(
+                f"{path} and {other.__module__}.{other.__qualname__} are both '{method.registry_name}' in records; "
+                "expected classes whose names differ in lower case; rename one"
+            )
+    return classes
+
+
+@cache
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a configuration file as plain values, which are not to be changed; classes have their present names."""
+    try:
+        content = load_yaml(file) or {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read the configuration {file} ({error}); expected a mapping in YAML") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping of settings")
+    settings: dict[str, Any] = with_current_paths(content)
+    return settings
+
+
+def config_files(
+    method: str, dataset: str | None = None, fast: bool = False, backbone: str | None = None
+) -> list[Path]:
+    """Return the configuration files of a run, later ones over earlier ones.
+
+    These are base.yaml, the method's, in a trial its smaller networks, the data set's, what method and data set need
+    together, the backbone's, what method and backbone need together, and those of a trial: of any, on the data set, of
+    the method on it. An explicit backbone so wins over the data set's.
+
+    Args:
+        method: a method or an alias.
+        dataset: the data set; None for the method alone.
+        fast: whether the run is a trial of a few minutes.
+        backbone: the explicit backbone; None for that of the method or the data set.
+
+    Raises:
+        SettingsError: a name is unknown, or the data set is for another task.
+    """
+    choice = choose_method(method, backbone)
+    method, backbone = choice.method, choice.backbone
+    task = task_of("methods", method)
+    files = [CONFIGS / "base.yaml", config_file("methods", method)]
+    files += _pair("methods", method, "fast") if fast else []
+    if dataset is not None:
+        _check_dataset(dataset, method, task)
+        files += [config_file("data", dataset), *_pair("methods", method, label("data", dataset))]
+    if backbone is not None:
+        files += [config_file("backbones", backbone), *_pair("backbones", backbone, method)]
+    if fast:
+        files.append(CONFIGS / ("fast.yaml" if task == "segmentation" else "fast_classification.yaml"))
+        if dataset is not None:
+            files += [*_pair("data", dataset, "fast"), *_pair("methods", method, f"{label('data', dataset)}.fast")]
+    return files
+
+
+@cache
+def configured_protocol(files: tuple[Path, ...]) -> str | None:
+    """Return the protocol that configuration files name, the last one's; None for a method of classification."""
+    if any(read_settings(file).get("task") == "classification" for file in files):
+        return None
+    named = [read_settings(file).get("data", {}).get("init_args", {}).get("protocol") for file in files]
+    return next((name for name in reversed(named) if name is not None), None)
+
+
+def _pair(kind: str, first: str, second: str) -> list[Path]:
+    """Return the file of what two names need together, if there is one; beside FILE.yaml its own FILE.<second>.yaml."""
+    if _is_path(first):
+        own = Path(first).absolute().with_suffix(f".{second}.yaml")
+        return [own] if own.is_file() else []
+    file = _files(kind).get(f"{first}.{second}")
+    return [file.path] if file else []
+
+
+def _check_dataset(dataset: str, method: str, task: TaskName) -> None:
+    """Raise SettingsError unless the data set is known and for the method's task."""
+    check_known("data", "data set", dataset)
+    other = task_of("data", dataset)
+    if other != task:
+        suitable = ", ".join(names_by_task("data")[0][task])
+        raise SettingsError(
+            f"{method} is a method of {task}, and {dataset} a data set for {other}; data sets for {method}: "
+            f"{suitable} (see: fsbench list)"
+        )

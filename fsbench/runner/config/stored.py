@@ -1,0 +1,127 @@
+"""The `config.yaml` of a finished run, which may be anybody's.
+
+Only classes of the suite, of installed packages, and of files that the command itself names are built from it.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files.yaml_files import load_yaml
+from fsbench.runner.config.build import SuiteCLI, parse_configuration
+from fsbench.runner.config.class_file import SHA256, named_file, not_named
+from fsbench.runner.config.class_paths import with_current_paths
+from fsbench.runner.config.compose import Configuration, compose, value_at
+from fsbench.runner.config.registry import plug_in_classes
+
+TRUSTED = re.compile(r"fsbench\.(methods|datamodules)(\.\w+)+", re.ASCII)
+"""Class paths that a stored configuration may name, besides those that installed packages name."""
+
+FILES = ("method_file", "dataset_file")
+"""Settings of the group `run` that state the file of a class. Its code is run only if the command that opens the run
+names a file with the same content."""
+
+CLASSES = (("model", "class_path"), ("data", "init_args", "dataset", "class_path"))
+"""Places of the classes that may be of files."""
+
+NEEDED = ("seed_everything", "trainer", "model", "data", "task", "run", "ckpt_path")
+"""Settings that opening a run takes; an optimiser of the user's is for training alone."""
+
+BUILT = ("trainer", "run", "model", "backbone", "data", "dataset", "source")
+"""Keys whose values are mappings; a text there is a class or a file to the parser."""
+
+NOT_NEEDED = ("callbacks", "logger", "plugins", "profiler", "strategy", "accelerator")
+"""Settings of the trainer that name classes; who opens a run trains nothing."""
+
+
+DROPPED = ("cpu_kernels",)
+"""Settings of the group `run` of earlier versions, on which no present one depends."""
+
+
+def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> SuiteCLI:
+    """Let the parser judge the configuration of a finished run; `build`: whether to build model and data module, too.
+
+    Raises what `stored_configuration` and `fsbench.runner.config.build.parse` do.
+    """
+    return parse_configuration(stored_configuration(config, more), build)
+
+
+def stored_configuration(config: Path, more: Sequence[str] = ()) -> Configuration:
+    """Compose the configuration of a finished run.
+
+    Args:
+        config: its config.yaml.
+        more: arguments in LightningCLI's form on top.
+
+    Raises:
+        SettingsError: the file is none of a run, or names a class that may not be loaded.
+    """
+    try:
+        values = load_yaml(config)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {config} ({error}); expected the config.yaml of a run") from error
+    if not isinstance(values, dict) or not isinstance(values.get("trainer"), dict):
+        raise SettingsError(f"{config} holds no configuration with a trainer; expected the config.yaml of a run")
+    for key in values:
+        _check_key(key, config)
+    values = with_current_paths({key: values[key] for key in NEEDED if key in values})
+    if isinstance(values.get("run"), dict):
+        values["run"] = {key: value for key, value in values["run"].items() if key not in DROPPED}
+    values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
+    _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
+    return compose(more, below=values)
+
+
+def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:
+    """Return the stated classes of the files that the command itself names; their references become those files'.
+
+    Raises:
+        SettingsError: the configuration states a file that the command does not name, or with another content.
+    """
+    options = values["run"] if isinstance(values.get("run"), dict) else {}
+    stated = [class_path for place in CLASSES if isinstance(class_path := value_at(values, place), str)]
+    allowed: set[str] = set()
+    for option in FILES:
+        reference = options.get(option)
+        if reference is None:
+            continue
+        file = named_file(str(reference))
+        if file is None:
+            name = Path(str(reference).partition(SHA256)[0]).name
+            raise SettingsError(
+                f"{config} names a class of the file {name} (sha256 {str(reference).rpartition('=')[2][:12]}); "
+                f"{not_named()}; nothing of it was loaded"
+            )
+        options[option] = file.reference
+        allowed |= {path for path in stated if path.rpartition(".")[0] == file.module}
+    return allowed
+
+
+def _check_classes(values: Any, config: Path, known: Collection[str]) -> None:
+    """Raise SettingsError where the parser would take anything in `values` for a class or a file that is foreign."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            _check_key(key, config)
+            if key == "class_path" and not (isinstance(value, str) and (value in known or TRUSTED.fullmatch(value))):
+                raise _foreign(config, value)
+            if key in BUILT and value is not None and not isinstance(value, dict):
+                raise _foreign(config, value)
+            _check_classes(value, config, known)
+    elif isinstance(values, list):
+        for value in values:
+            _check_classes(value, config, known)
+
+
+def _check_key(key: Any, config: Path) -> None:
+    """Raise SettingsError for a key that the parser reads as another: a path of keys, an addition, or a file."""
+    if key == "config" or "." in str(key) or str(key).endswith("+"):
+        raise _foreign(config, key)
+
+
+def _foreign(config: Path, name: Any) -> SettingsError:
+    return SettingsError(
+        f"{config} names the class {str(name)!r}, which is none of fsbench's; expected methods and data of this suite; "
+        "nothing of it was loaded"
+    )

@@ -1,0 +1,190 @@
+"""Checks of what a method answers: shapes, numbers of ways and shots, empty supports, a query without any way."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsbench.base.errors import SettingsError
+from fsbench.core.method import AuthorsShots, Method
+from fsbench.core.prediction import Prediction
+from fsbench.data.batch import EpisodeBatch, ImageEpisode
+from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
+from fsbench.runner.contract.subject import Episode, Subject, answer
+
+WAYS = (1, 2, 5)
+SHOTS = (1, 5)
+
+
+def check_shapes(subject: Subject) -> str:
+    """Predictions have the shapes, types and ranges of `Prediction`, labels those of `Classifier.classify`."""
+    words, method = _examine(subject.method, subject.episode()), subject.method
+    if subject.segments and _predict(method, subject.episode(), keep=False).attention is not None:
+        raise ViolationError(
+            "attention where keeps_soft_masks is False", "None", "compute it only where self.keeps_soft_masks"
+        )
+    return f"{words}; {subject.ways}-way {subject.shots}-shot"
+
+
+def check_ways_and_shots(subject: Subject) -> str:
+    """Every number of ways and shots is predicted, or refused with a SettingsError that says why.
+
+    No number of shots is refused that the authors' rule covers by the method's own words.
+    """
+    _examine_authors_shots(subject)
+    done, refused = [], []
+    for shots in SHOTS:
+        reason = subject.takes_shots(shots)
+        for ways in WAYS:
+            if not subject.segments and ways == 1:
+                continue  # no question with one class alone
+            if reason is None:
+                try:
+                    _examine(subject.method, subject.episode(7, ways, shots))
+                except SettingsError as error:
+                    refused.append(f"{ways}-way {shots}-shot ({error})")
+                else:
+                    done.append(f"{ways}-way {shots}-shot")
+        if reason is not None:
+            refused.append(f"{shots}-shot ({reason})")
+    if not done:
+        raise ViolationError(
+            f"no answer: {'; '.join(refused)}", "an answer for some number of ways and shots", "mend forward"
+        )
+    return ", ".join(done) + (f"; by its contract not: {'; '.join(refused)}" if refused else "")
+
+
+def _examine_authors_shots(subject: Subject) -> None:
+    covered: Any = subject.method.authors_shots
+    if covered is None:
+        return
+    numbers, why = (covered.numbers, covered.why) if isinstance(covered, AuthorsShots) else ((), "")
+    are_numbers = isinstance(numbers, tuple) and all(type(shots) is int and shots > 0 for shots in numbers)
+    if not (numbers and are_numbers and list(numbers) == sorted(set(numbers)) and isinstance(why, str) and why):
+        raise ViolationError(
+            f"authors_shots is {covered!r}",
+            'None, or ascending numbers and a reason: AuthorsShots((1, 5), "why the rule ends there")',
+            "write it so, or leave it out",
+        )
+    for shots in numbers:
+        if reason := subject.takes_shots(shots):
+            raise ViolationError(
+                f"authors_shots covers {shots}, which check_shots refuses: {reason}",
+                "a method that takes every number of its authors' rule",
+                "leave the number out, or let check_shots take it",
+            )
+
+
+def check_empty_supports(subject: Subject) -> str:
+    """A support mask without foreground, of background or void alone, still gives a valid answer."""
+    if not subject.segments:
+        raise NotApplicableError("classifiers get no masks")
+    for value in (0, 255):
+        episode = subject.episode(3)
+        assert isinstance(episode, EpisodeBatch)
+        for way in (slice(0, 1), slice(None)):  # one way's, then every way's
+            labels = episode.support_labels.clone()
+            labels[:, way] = value
+            _examine(subject.method, replace(episode, support_labels=labels))
+    return "valid answers where one way or every way has supports of background or void alone"
+
+
+def check_empty_query(subject: Subject) -> str:
+    """A query that shows none of the ways gives a valid answer."""
+    if not subject.segments:
+        raise NotApplicableError("every query image of a classifier is of one of the classes")
+    episode = subject.episode(4, query_shows=False)
+    assert isinstance(episode, EpisodeBatch)
+    _examine(subject.method, episode)
+    label_map = answer(subject.method, episode)["label_map"]
+    return f"valid answer; {int((label_map > 0).sum())} of {label_map.numel()} pixels are taken for a way"
+
+
+def _predict(method: Method, episode: Episode, keep: bool) -> Prediction:
+    """Predict one episode with `keeps_soft_masks` as `keep` says."""
+    assert isinstance(episode, EpisodeBatch)
+    (single,), before = episode.split(), method.keeps_soft_masks
+    method.keeps_soft_masks = keep
+    try:
+        with torch.inference_mode():
+            return method.predict_shots(single.without_truth())  # type: ignore[operator]
+    finally:
+        method.keeps_soft_masks = before
+
+
+def _examine(method: Method, episode: Episode) -> str:
+    """Predict one episode and raise ViolationError unless its answer has the right form; return that in words."""
+    if isinstance(episode, ImageEpisode):
+        with torch.inference_mode():
+            return _examine_labels(method.classify([episode]), episode)  # type: ignore[operator]
+    (single,) = episode.split()
+    prediction = _predict(method, episode, keep=True)
+    words = _examine_prediction(prediction, single, method.predicts_presence)
+    return words + _examine_attention(prediction.attention, single, method.attention_meaning)
+
+
+def _examine_labels(named: list[Tensor], episode: ImageEpisode) -> str:
+    queries = episode.query.numel()
+    for labels in named[:1]:
+        _expect(labels, "the labels", (queries,), torch.int64, (0, episode.ways - 1))
+    if len(named) != 1:
+        raise ViolationError(f"{len(named)} answers to one episode", "one", "return a tensor for each episode")
+    return f"labels ({queries},) int64"
+
+
+def _examine_prediction(prediction: Prediction, episode: EpisodeBatch, predicts_presence: bool) -> str:
+    ways, size = episode.support.shape[1], tuple(episode.query_sizes[0].tolist())
+    label_map = prediction.label_map
+    if label_map.is_floating_point() or label_map.dtype == torch.bool:
+        raise ViolationError(f"label_map of {label_map.dtype}", "integers", "return argmax or .long()")
+    _expect(label_map, "label_map", size, label_map.dtype, (0, ways))
+    given = [value is not None for value in (prediction.present, prediction.presence_score)]
+    if given != [predicts_presence] * 2:
+        raise ViolationError(
+            f"presence {'given' if all(given) else 'left out'} where predicts_presence is {predicts_presence}",
+            "both where predicts_presence is True, else neither",
+            "give both, or say predicts_presence = False",
+        )
+    words = f"label map {size} {str(label_map.dtype).removeprefix('torch.')}"
+    if prediction.present is not None and prediction.presence_score is not None:
+        _expect(prediction.present, "present", (ways,), torch.bool, (0, 1))
+        _expect(prediction.presence_score, "presence_score", (ways,), prediction.presence_score.dtype, (0, 1))
+        words += ", presence"
+    if prediction.logits is not None:
+        _expect(prediction.logits, "logits", (ways, 2, *size), prediction.logits.dtype, None)
+        words += ", logits"
+    if prediction.probability is not None:
+        _expect(prediction.probability, "probability", (ways, *size), prediction.probability.dtype, (0, 1))
+        words += ", probability"
+    return words
+
+
+def _examine_attention(attention: Tensor | None, episode: EpisodeBatch, meaning: str) -> str:
+    if attention is None:
+        return ""
+    if not meaning:
+        raise ViolationError(
+            "attention where attention_meaning is empty", "words for its readers", "say what it means on the class"
+        )
+    shape = (episode.support.shape[1], *attention.shape[-2:])
+    _expect(attention, "attention", shape, attention.dtype, (0, 1))
+    return ", attention"
+
+
+def _expect(
+    value: Tensor, name: str, shape: tuple[int, ...], dtype: torch.dtype, bounds: tuple[int, int] | None
+) -> None:
+    """Raise ViolationError unless a tensor has this shape and type, and finite values within the bounds."""
+    if tuple(value.shape) != shape or value.dtype != dtype:
+        raise ViolationError(
+            f"{name} {tuple(value.shape)} {value.dtype}", f"{shape} {dtype}", "return it in the contract's form"
+        )
+    if value.is_floating_point() and not bool(value.isfinite().all()):
+        raise ViolationError(f"{name} with NaN or infinity", "finite numbers", "look for divisions by an empty mask")
+    if bounds is not None and (int(value.min() < bounds[0]) or int(value.max() > bounds[1])):
+        raise ViolationError(
+            f"{name} in {float(value.min()):g}..{float(value.max()):g}",
+            f"{bounds[0]}..{bounds[1]}",
+            "return ways, decisions and scores in their range",
+        )

@@ -1,0 +1,207 @@
+"""Small synthetic episodes by seed, for methods of both tasks: coloured discs on a noisy ground.
+
+Shapes: N ways, K shots, q queries of a class, S image side, (h, w) a query's label map.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsbench.base.errors import DataError, TruthError
+from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode, Truth, collate
+from fsbench.data.dataset import VOID, Part, SegmentationIndex
+
+CLASSES = 20
+"""Number of classes, each of one colour."""
+SHOWN = 100
+"""Number of images of a class that have a place of their own in `SyntheticImages`."""
+
+
+@dataclass(frozen=True)
+class SyntheticImages:
+    """Images by their places, each of one class, as methods on stored features ask their data module for them.
+
+    Attributes:
+        size: S.
+        seed: of colours, discs and noise.
+    """
+
+    size: int
+    seed: int
+
+    def image(self, place: int) -> Tensor:
+        """Return the image (3, S, S) uint8 at `place`: it shows the class `place // SHOWN`."""
+        rng = np.random.default_rng([self.seed, 1, place])
+        return _image([_disc(self.size, rng)], [place // SHOWN % CLASSES], self.size, self.seed, rng)
+
+
+def image_episode(images: SyntheticImages, index: int, ways: int, shots: int, queries: int = 2) -> ImageEpisode:
+    """Draw an episode of classification.
+
+    Args:
+        images: where its images come from.
+        index: its number, from which its classes and images follow.
+        ways, shots, queries: N, K and q.
+    """
+    rng = np.random.default_rng([images.seed, 2, index])
+    classes = rng.choice(CLASSES, ways, replace=False)
+    places = torch.from_numpy(
+        np.stack([c * SHOWN + rng.choice(SHOWN, shots + queries, replace=False) for c in classes])
+    )
+    pixels = torch.stack(
+        [images.image(int(p)) for part in (places[:, :shots], places[:, shots:]) for p in part.flatten()]
+    )
+    return ImageEpisode(
+        index, images.seed, tuple(int(c) + 1 for c in classes), places[:, :shots], places[:, shots:], pixels
+    )
+
+
+def segmentation_episode(
+    index: int, seed: int, ways: int, shots: int, size: int, *, query_shows: bool = True, training: bool = False
+) -> EpisodeBatch:
+    """Draw an episode of segmentation; with two ways or more its query does not show the last.
+
+    Args:
+        index: its number, from which its classes and images follow.
+        seed: of colours, discs and noise.
+        ways, shots, size: N, K and S.
+        query_shows: whether the query shows any way.
+        training: give the truth at (S, S), as a training step has it, instead of a size of the query's own.
+    """
+    rng = np.random.default_rng([seed, 3, index])
+    classes = rng.choice(CLASSES, ways, replace=False)
+    shown = 0 if not query_shows else max(1, ways - 1)
+    discs = [_disc(size, rng) for _ in range(shown)]
+    images = [_image(discs, classes[:shown], size, seed, rng)]
+    labels = torch.zeros(1, ways, shots, size, size, dtype=torch.uint8)
+    for way in range(ways):
+        for shot in range(shots):
+            disc = _disc(size, rng)
+            images.append(_image([disc], classes[way : way + 1], size, seed, rng))
+            labels[0, way, shot] = disc
+            labels[0, way, shot, 0] = VOID
+    label_map = torch.zeros(size, size, dtype=torch.uint8)
+    for way, disc in enumerate(discs, 1):
+        label_map[disc] = way
+    height, width = (size, size) if training else (size * 3 // 4, size + 5)
+    label_map = F.interpolate(label_map[None, None].float(), (height, width), mode="nearest")[0, 0].to(torch.uint8)
+    return EpisodeBatch(
+        images=torch.stack(images),
+        image_names=[f"{index}-{i}" for i in range(len(images))],
+        query=torch.zeros(1, dtype=torch.int64),
+        support=torch.arange(1, 1 + ways * shots).view(1, ways, shots),
+        support_labels=labels,
+        valid=torch.ones(1, ways, shots, dtype=torch.bool),
+        query_sizes=torch.tensor([[height, width]]),
+        episodes=torch.tensor([index]),
+        hints=[Hints(class_names=tuple(f"colour {number}" for number in classes))],
+        truth=Truth(
+            [label_map],
+            torch.tensor([[way in label_map for way in range(1, ways + 1)]]),
+            torch.from_numpy(classes)[None] + 1,
+        ),
+    )
+
+
+class RevealedBatch(EpisodeBatch):
+    """Episodes that keep their truth wherever else it is withheld: a method that looks for it finds it."""
+
+    def without_truth(self) -> EpisodeBatch:
+        return self
+
+
+def with_revealed_truth(episode: EpisodeBatch) -> RevealedBatch:
+    """Return the same episode with a truth that is not withheld from the method."""
+    return RevealedBatch(**{field.name: getattr(episode, field.name) for field in fields(episode)})
+
+
+class SyntheticIndex(SegmentationIndex):
+    """The data set that synthetic episodes are of, as a method is told of it.
+
+    Args:
+        batches: the episodes of a test, with their truth.
+    """
+
+    name = "synthetic"
+    class_names = tuple(f"colour {number}" for number in range(CLASSES))
+    folds = 1
+
+    def __init__(self, batches: Sequence[EpisodeBatch]):
+        self._episodes = [episode for batch in batches for episode in batch.split()]
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return list(range(1, CLASSES + 1))
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        return sorted({name for episode in self._episodes for name in episode.image_names})
+
+    def image_path(self, name: str) -> Path:
+        raise DataError(f"{name} is drawn and has no file; expected a method that takes its images from the episode")
+
+    def label_map(self, name: str) -> np.ndarray:
+        """Return the label map of a query with a revealed truth; raise TruthError for any other image."""
+        for episode in self._episodes:
+            if isinstance(episode, RevealedBatch) and name == episode.image_names[int(episode.query[0])]:
+                truth = episode.known_truth()
+                numbers = torch.cat([torch.zeros(1, dtype=torch.int64), truth.classes[0]])
+                return numbers[truth.label_maps[0].long()].to(torch.uint8).numpy()
+        raise TruthError(
+            "a method asked its data set for the labels of an image while it predicts; expected a prediction from the "
+            "supports and the query's image alone"
+        )
+
+
+class SyntheticData:
+    """The part of a data module that a method may use in a test of synthetic episodes.
+
+    Args:
+        batches: the episodes, with their truth.
+    """
+
+    def __init__(self, batches: Sequence[EpisodeBatch]):
+        self.dataset = SyntheticIndex(batches)
+
+
+def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
+    """Draw a batch of two 1-way episodes with their truth at (S, S), as a training step gets it."""
+    return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(2)])
+
+
+def with_another_truth(episode: EpisodeBatch, seed: int) -> EpisodeBatch:
+    """Return the same episode with a random label map, the opposite presence and other classes."""
+    truth, ways = episode.known_truth(), episode.support.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    return replace(
+        episode,
+        truth=Truth(
+            [torch.randint(ways + 1, m.shape, generator=generator, dtype=torch.uint8) for m in truth.label_maps],
+            ~truth.presence,
+            truth.classes % CLASSES + 1,
+        ),
+    )
+
+
+def _disc(size: int, rng: np.random.Generator) -> Tensor:
+    """Draw a disc, (S, S) bool."""
+    y, x, radius = (*rng.uniform(0.3, 0.7, 2), rng.uniform(0.15, 0.3))
+    row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    return (row - y * size) ** 2 + (column - x * size) ** 2 < (radius * size) ** 2
+
+
+def _image(
+    discs: list[Tensor], classes: np.ndarray | list[int], size: int, seed: int, rng: np.random.Generator
+) -> Tensor:
+    """Paint discs in the colours of their classes on a coarse noisy ground, (3, S, S) uint8."""
+    ground = torch.from_numpy(rng.uniform(0, 255, (1, 3, 4, 4)).astype(np.float32))
+    image = F.interpolate(ground, (size, size), mode="bilinear")[0] * 0.5 + 60
+    for disc, number in zip(discs, classes, strict=True):
+        colour = np.random.default_rng([seed, 4, int(number)]).uniform(0, 255, 3).astype(np.float32)
+        image = torch.where(disc, torch.from_numpy(colour)[:, None, None], image)
+    noise = torch.from_numpy(rng.normal(0, 8, (3, size, size)).astype(np.float32))
+    return (image + noise).clamp(0, 255).to(torch.uint8)

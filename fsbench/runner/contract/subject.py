@@ -1,0 +1,193 @@
+"""The method under check: how it is built, which episodes it is given, and what it answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsbench.base.errors import SettingsError, describe
+from fsbench.core.classifier import FeatureClassifier
+from fsbench.core.evaluation import answering
+from fsbench.core.method import Method
+from fsbench.core.seeded_block import seed_torch
+from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
+from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.protocols.registry import load_protocol
+from fsbench.runner.config.build import quiet
+from fsbench.runner.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
+from fsbench.runner.contract.outcome import DifferenceError
+
+SHOTS = (1, 5, 2, 3, 4)
+"""Numbers of shots, the first of which that the method takes is that of most episodes."""
+WAYS = (2, 1, 3, 4, 5)
+"""Numbers of ways, the first of which that the method takes is that of most episodes."""
+NOISE = 0.1
+"""Standard deviation of the noise on first weights, as a share of that of the weights themselves."""
+
+PROTOCOLS = {"segmentation": "fscs", "classification": "fort"}
+"""Protocols that count the answers, by task."""
+
+Episode = EpisodeBatch | ImageEpisode
+Answer = dict[str, Tensor]
+"""A method's answer to one episode: label map, decisions and scores; of a classifier the queries' labels."""
+
+
+class Subject:
+    """A method under check.
+
+    Args:
+        build: builds the method anew with first weights from torch's generator.
+        size: side S of the images.
+        seed: of first weights, noise and episodes.
+        arguments: of the run's configuration, from which another process can import the method's class.
+        memory_episodes: number of episodes of the check of memory.
+
+    Raises:
+        SettingsError: the method takes no images of this size, or no number of `SHOTS`.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Method],
+        size: int,
+        seed: int = 0,
+        arguments: Sequence[str] = (),
+        memory_episodes: int = 200,
+    ):
+        quiet()
+        self.build, self.size, self.seed = build, size, seed
+        self.arguments = tuple(arguments)
+        self.memory_episodes = memory_episodes
+        self.images = SyntheticImages(size, seed)
+        self.method.check_image_size(size)
+        taken = [shots for shots in SHOTS if self.takes_shots(shots) is None]
+        if not taken:
+            raise SettingsError(f"the method takes none of {SHOTS} shots; expected check_shots to accept one of them")
+        self.shots = taken[0]
+
+    @cached_property
+    def ways(self) -> int:
+        """Number of ways of most episodes: two, or else the first of `WAYS` that the method takes."""
+        return next((ways for ways in WAYS if self.takes_ways(ways) is None), WAYS[0])
+
+    @cached_property
+    def method(self) -> Method:
+        """The method that most checks look at, in eval mode."""
+        return self.fresh()
+
+    @property
+    def segments(self) -> bool:
+        return self.method.task == "segmentation"
+
+    @property
+    def training_shots(self) -> int:
+        """Number of shots of a training episode: one, unless the method refuses it."""
+        try:
+            self.method.check_shots(self.shots, 1)
+        except SettingsError:
+            return self.shots
+        return 1
+
+    def fresh(self, offset: int = 0, noise: float = NOISE) -> Method:
+        """Build the method with other first weights for each `offset`, in eval mode.
+
+        Noise on all learned weights lets a branch that starts at zero change the answers, too.
+        """
+        with seed_torch(self.seed + offset):
+            method = self.build()
+        rng = np.random.default_rng([self.seed, 5, offset])
+        with torch.no_grad():
+            for parameter in method.parameters():
+                scale = float(parameter.detach().float().std(correction=0)) or 1.0
+                drawn = noise * scale * torch.from_numpy(rng.standard_normal(parameter.shape))
+                parameter.add_(drawn.to(parameter.dtype))
+        if isinstance(method, FeatureClassifier):
+            method.data = self.images
+        return method.eval()
+
+    def takes_shots(self, shots: int) -> str | None:
+        """Return None if the method takes this many shots in a test, else its reason."""
+        try:
+            self.method.check_shots(shots, None)
+        except SettingsError as error:
+            return str(error)
+        return None
+
+    def takes_ways(self, ways: int) -> str | None:
+        """Return None if the method takes this many ways in a test, else the reason with which it refuses them."""
+        if ways == 1 and not self.segments:
+            return "there is no question with one class alone"
+        try:
+            answer(self.method, self.episode(7, ways))
+        except SettingsError as error:
+            return str(error)
+        except Exception as error:  # no refusal: the check that asks for these ways finds it
+            return f"it fails with {ways} ways: {describe(error)}"
+        return None
+
+    def episode(self, index: int = 0, ways: int | None = None, shots: int | None = None, **options: Any) -> Episode:
+        """Draw an episode; `options` are those of `segmentation_episode` or `image_episode`."""
+        ways, shots = ways or self.ways, shots or self.shots
+        if self.segments:
+            return segmentation_episode(index, self.seed, ways, shots, self.size, **options)
+        return image_episode(self.images, index, ways, shots, **options)
+
+
+def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
+    """Return the results of batches by a test as in a run, without the truth."""
+    results: list[Any] = []
+    data: Any = SyntheticData(batches) if method.task == "segmentation" else None
+    with answering(method, data) as answerer:
+        evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name)
+    return results
+
+
+def answers(method: Method, episodes: Sequence[Episode]) -> list[Answer]:
+    """Return a method's answers to a batch, as in a run, of copies of the episodes."""
+    return [_answer(result) for result in run_test(method, [join(method, [copied(one) for one in episodes])])]
+
+
+def answer(method: Method, episode: Episode) -> Answer:
+    """Return a method's answer to one episode."""
+    return answers(method, [episode])[0]
+
+
+def join(method: Method, episodes: Sequence[Episode]) -> Any:
+    """Return episodes as a batch of the method's kind."""
+    return collate(episodes) if method.task == "segmentation" else list(episodes)  # type: ignore[arg-type]
+
+
+def copied(episode: Episode) -> Episode:
+    """Return an episode with tensors of its own."""
+    if isinstance(episode, EpisodeBatch):
+        return episode.to("cpu", copy=True)
+    images = None if episode.images is None else episode.images.clone()
+    return replace(episode, support=episode.support.clone(), query=episode.query.clone(), images=images)
+
+
+def _difference(first: Answer, second: Answer) -> str | None:
+    """Return how many entries of two answers differ, in words; None where all bits are equal."""
+    for name, value in first.items():
+        other = second[name]
+        if value.shape != other.shape:
+            return f"{name} of shape {tuple(value.shape)} and {tuple(other.shape)}"
+        if not torch.equal(value, other):
+            return f"{int((value != other).sum())} of {value.numel()} entries of {name} differ"
+    return None
+
+
+def require_same(first: Answer, second: Answer, found: str, advice: str, expected: str = "equal bits") -> None:
+    """Raise DifferenceError, which says what was `found`, unless all bits of two answers are equal."""
+    differs = _difference(first, second)
+    if differs is not None:
+        raise DifferenceError(f"{found} ({differs})", expected, advice)
+
+
+def _answer(result: Any) -> Answer:
+    if hasattr(result, "label_map"):
+        return {name: torch.as_tensor(getattr(result, name)) for name in ("label_map", "decided", "score")}
+    return {"labels": torch.as_tensor(result.named)}

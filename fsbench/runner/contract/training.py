@@ -1,0 +1,98 @@
+"""Checks of training: gradients reach what is learned and nothing else, and one batch can be learned by heart."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from fsbench.core.method import Method
+from fsbench.core.seeded_block import seed_torch
+from fsbench.runner.contract.episodes import training_batch
+from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
+from fsbench.runner.contract.subject import NOISE, Subject
+
+FACTOR = 0.5
+"""Share of its first loss that a batch's loss falls to."""
+STEPS = 100
+"""Steps within which it does."""
+RATE = 2e-3
+"""Rate of AdamW."""
+
+
+def check_gradients(subject: Subject) -> str:
+    """The loss of a batch has a gradient for every trainable parameter, and none for a frozen one."""
+    method = _build_for_training(subject)
+    _loss(method, subject).backward()
+    named = dict(method.named_parameters())
+    missing = [name for name, p in named.items() if p.requires_grad and p.grad is None]
+    wild = [name for name, p in named.items() if p.grad is not None and not bool(p.grad.isfinite().all())]
+    frozen = [name for name, p in named.items() if not p.requires_grad and p.grad is not None]
+    network = method.backbone._model
+    frozen += [f"backbone {n}" for n, p in network.named_parameters() if p.grad is not None] if network else []
+    if missing:
+        raise ViolationError(
+            f"no gradient for {_shorten(missing)}",
+            f"one for each of {len(named)} parameters",
+            "use it in the loss, or freeze it with requires_grad_(False)",
+        )
+    if wild:
+        raise ViolationError(f"NaN or infinity in the gradient of {_shorten(wild)}", "finite numbers", "mend the loss")
+    if frozen:
+        raise ViolationError(
+            f"a gradient for the frozen {_shorten(frozen)}", "none", "encode with the frozen backbone under no_grad"
+        )
+    trained = [p for p in named.values() if p.requires_grad]
+    zeros = sum(p.grad is not None and not bool(p.grad.any()) for p in trained)
+    return (
+        f"{len(trained)} trainable parameters ({sum(p.numel() for p in trained):,} numbers) have a gradient"
+        + f", {zeros} of them one of zeros alone in this batch" * bool(zeros)
+    )
+
+
+def check_overfit(subject: Subject) -> str:
+    """The loss of one batch falls to `FACTOR` of its first value within `STEPS` steps of AdamW."""
+    method = _build_for_training(subject, noise=0.0)
+    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], RATE, weight_decay=0.0)
+    first = value = math.nan
+    for step in range(STEPS + 1):
+        with seed_torch(step):
+            loss = _loss(method, subject)
+        value = float(loss.detach())
+        first = value if step == 0 else first
+        if first <= 0:
+            raise NotApplicableError(f"the first loss is {first:.4g}; a share of it is no goal unless it is positive")
+        if value <= FACTOR * first and step:
+            return (
+                f"loss {first:.4g} before, {value:.4g} after {step} steps (expected: {FACTOR:g} times, {STEPS} steps)"
+            )
+        if not math.isfinite(value):
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    raise ViolationError(
+        f"loss {first:.4g} before and {value:.4g} after {step} steps on one batch",
+        f"{FACTOR:g} times the first within {STEPS} steps",
+        "look whether the loss sees the support and the query",
+    )
+
+
+def _build_for_training(subject: Subject, noise: float = NOISE) -> Method:
+    """Build the method in training mode. Raises NotApplicableError for one that learns nothing between episodes."""
+    if not (subject.method.learns and subject.segments):
+        raise NotApplicableError("nothing is learned before the episodes (learns = False)")
+    return subject.fresh(noise=noise).train()
+
+
+def _loss(method: Method, subject: Subject) -> Tensor:
+    losses = method.loss(training_batch(subject.seed, subject.training_shots, subject.size))  # type: ignore[operator]
+    if "loss" not in losses or losses["loss"].ndim:
+        shapes = {name: tuple(value.shape) for name, value in losses.items()}
+        raise ViolationError(f"losses {shapes}", "an entry 'loss' of shape ()", "sum or average the loss")
+    loss: Tensor = losses["loss"]
+    return loss
+
+
+def _shorten(names: list[str]) -> str:
+    """Return the first names and the number of the others."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,168 @@
+"""Programs, devices and room of this machine."""
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from packaging.requirements import InvalidRequirement, Requirement
+
+from fsbench.base.errors import describe
+from fsbench.base.paths import cache_folder, cache_size, weights_folder
+from fsbench.base.version import __version__
+from fsbench.runner.doctor.finding import Finding
+from fsbench.runner.engine.provenance import commit, processor
+
+GIGABYTE = 10**9
+LEAST_ROOM = GIGABYTE
+"""Free space without which a folder is found too small: a run's checkpoints take some hundred megabytes."""
+LEAST_SHARED_MEMORY = GIGABYTE // 4
+"""Bytes of /dev/shm without which the loaders' workers run out of it."""
+
+OPTIONAL = {
+    "matplotlib": ("plots of report, compare --plot and explain", "pip install 'fsbench[plots]'"),
+    "scikit-image": ("masks of `fsbench explain`", "pip install 'fsbench[explain]'"),
+    "peft": ("LoRA of the fine-tuned classifiers", "pip install 'fsbench[lora]'"),
+    "submitit": ("fsbench grid --executor slurm", "pip install 'fsbench[slurm]'"),
+    "wandb": ("logging to Weights & Biases, sweeps", "pip install 'fsbench[wandb]'"),
+    "numba": ("faster resizing, the same pixels", "pip install 'fsbench[fast]'"),
+    "simplejpeg": ("faster decoding, the same pixels", "pip install 'fsbench[fast]'"),
+    "starlette": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
+    "uvicorn": ("the page of fsbench demo", "pip install 'fsbench[demo]'"),
+    "pillow-heif": ("HEIC photos", "pip install 'fsbench[demo]'"),
+    "transformers": ("methods on SAM and SegGPT, fsbench demo --promptable", "pip install 'fsbench[promptable]'"),
+    "triton": ("HMNet's scan on GPUs", "it comes with torch on Linux with CUDA"),
+    "mamba-ssm": ("HMNet's scan on GPUs, the authors' kernel", "make cuda"),
+    "causal-conv1d": ("HMNet's convolution on GPUs, the authors' kernel", "make cuda"),
+}
+"""Packages that nothing needs: what each is for, and how to get it."""
+
+WITH_RUN = ({"extra": ""}, {"extra": "run"})
+"""Values for the marker of a requirement, with which those of what runs hold."""
+
+
+def check_software() -> Iterator[Finding]:
+    """Yield the versions of the suite and of its packages, and which programs are here."""
+    yield Finding("software", "fsbench", "ok", f"{__version__}, commit {commit() or 'not known'}")
+    yield Finding("software", "Python", "ok", f"{platform.python_version()} on {platform.system()}")
+    try:
+        problems = list(_unmet("fsbench"))
+    except metadata.PackageNotFoundError:
+        problems = ["fsbench itself is not installed, so that nothing tells what it needs"]
+    if problems:
+        yield Finding("software", "packages", "failed", "; ".join(problems), "install fsbench again: make venv, or pip")
+    else:
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "lightning", "timm", "numpy"))
+        yield Finding("software", "packages", "ok", versions)
+    for name, (purpose, how) in OPTIONAL.items():
+        try:
+            yield Finding("software", name, "ok", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding("software", name, "absent", f"only for: {purpose}", how)
+    for program, purpose in {"git": "the commit in records", "sbatch": "fsbench grid --executor slurm"}.items():
+        here = shutil.which(program)
+        yield Finding("software", program, "ok" if here else "absent", here or f"only for: {purpose}")
+
+
+def _unmet(package: str) -> Iterator[str]:
+    """Yield in words which of the requirements of `package` do not hold, with those of the extra `run` alone."""
+    for line in metadata.requires(package) or []:
+        with suppress(InvalidRequirement):
+            requirement = Requirement(line)
+            if requirement.marker is not None and not any(map(requirement.marker.evaluate, WITH_RUN)):
+                continue
+            try:
+                version = metadata.version(requirement.name)
+            except metadata.PackageNotFoundError:
+                yield f"{requirement.name} is not installed"
+                continue
+            if not requirement.specifier.contains(version, prereleases=True):
+                yield f"{requirement.name} is {version}, expected {requirement.specifier}"
+
+
+def devices() -> list[torch.device]:
+    """Return the CPU and every GPU that torch sees."""
+    return [torch.device("cpu"), *(torch.device("cuda", number) for number in range(torch.cuda.device_count()))]
+
+
+def check_devices() -> Iterator[Finding]:
+    """Yield the processor, its memory, and every GPU; without one, what could not be checked."""
+    memory = _memory()
+    words = f"{processor()}, {os.cpu_count()} cores, torch takes {torch.get_num_threads()}"
+    yield Finding("devices", "CPU", "ok", words + (f", {memory / GIGABYTE:.0f} GB of memory" if memory else ""))
+    for device in devices()[1:]:
+        try:
+            facts = torch.cuda.get_device_properties(device)
+        except (RuntimeError, AssertionError) as error:  # a driver that is too old, a GPU that another job has filled
+            advice = "free it, or update the driver; --trainer.accelerator=cpu does without"
+            yield Finding("devices", str(device), "failed", describe(error), advice)
+            continue
+        named = f", driver {driver()}" if driver() else ""
+        words = f"{facts.name}, {facts.total_memory / GIGABYTE:.0f} GB, compute capability {facts.major}.{facts.minor}"
+        yield Finding("devices", str(device), "ok", f"{words}, CUDA {torch.version.cuda}{named}")
+    if not torch.cuda.device_count():
+        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
+        yield Finding(
+            "devices",
+            "GPU",
+            "not checked",
+            f"torch sees none ({built}): kernels, fp16, HMNet's true shapes, a second GPU and NCCL were not tried",
+        )
+
+
+def _memory() -> int | None:
+    """Return the bytes of this machine's memory where the system tells them."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def driver() -> str:
+    """Return the version of NVIDIA's driver; "" where it does not say."""
+    with suppress(OSError):
+        # "Kernel Module  535.104.05  Sat ...", of late also "Open Kernel Module for x86_64  560.35.05  Release ..."
+        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", Path("/proc/driver/nvidia/version").read_text())
+        return found[1] if found else ""
+    return ""
+
+
+def check_room(runs: Path) -> Iterator[Finding]:
+    """Yield the free space of the folders that are written to, and the memory that loaders share.
+
+    Args:
+        runs: folder of the runs.
+    """
+    yield _room("runs", runs)
+    yield _room("weights", weights_folder())
+    cache = _room("cache", cache_folder())
+    words = f"{cache.found}; at most {cache_size() / GIGABYTE:.0f} GB are taken"
+    yield Finding("room", "cache", cache.verdict, words, cache.advice)
+    shared = Path("/dev/shm")
+    if shared.is_dir():
+        free = shutil.disk_usage(shared).free
+        small = free < LEAST_SHARED_MEMORY
+        advice = "give the container more of it (docker: --shm-size=8g), or take --data.workers=0" if small else ""
+        words = f"{free / GIGABYTE:.1f} GB for the workers of loaders"
+        yield Finding("room", "shared memory", "failed" if small else "ok", words, advice)
+
+
+def _room(name: str, folder: Path) -> Finding:
+    """Find whether a folder, or the nearest one above that is there, can be written to and has room."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return Finding("room", name, "failed", f"{there} is no folder", "move it, or name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding("room", name, "failed", f"{there} cannot be written to", "name another place, or ask its owner")
+    free = shutil.disk_usage(there).free
+    words = f"{folder}: {free / GIGABYTE:.0f} GB free"
+    if free < LEAST_ROOM:
+        return Finding("room", name, "failed", words, "make room, or name another place")
+    return Finding("room", name, "ok", words)

@@ -1,0 +1,166 @@
+"""Lightning callbacks of a run: seed each training step, sum validation results, keep checkpoints, tell progress."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from fsbench.base.errors import NumericsError
+from fsbench.base.progress import ProgressLines
+from fsbench.core.datamodule import DataModule
+from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.runner.engine.withheld_validation import Count
+
+THREADS = torch.get_num_threads()
+"""Number of threads that torch uses before Lightning divides the cores among the ranks of a machine."""
+
+
+class PlacelessCheckpoint(ModelCheckpoint):
+    """Lightning's callback that keeps weights, with a state that names files without their folder.
+
+    So a checkpoint tells nobody where it was made, has the same bytes wherever that was, and a training goes on in a
+    folder that was moved.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Key of the state in a checkpoint; that of Lightning's class, which earlier versions wrote."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
+
+    def state_dict(self) -> dict[str, Any]:
+        return _with_paths(super().state_dict(), lambda path: Path(path).name) | {"dirpath": ""}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(str(self.dirpath))
+        super().load_state_dict(
+            _with_paths(state_dict, lambda path: str(folder / Path(path).name)) | {"dirpath": self.dirpath}
+        )
+
+
+def _with_paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return the state of a ModelCheckpoint with other paths."""
+    paths = {key: change(path) for key, path in state.items() if key.endswith("_path") and path}
+    return state | paths | {"best_k_models": {change(path): score for path, score in state["best_k_models"].items()}}
+
+
+class PerStepSeed(Callback):
+    """Seed torch from (seed, epoch, step, rank) before every training step.
+
+    So a training that was stopped goes on as if it had not been, whatever the loaders drew from the global generator.
+    A CPU's generator reads 32 bits of a seed: of 100,000 steps a pair or so draws the same numbers.
+
+    Args:
+        seed: the run's seed.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        words = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
+
+
+class FiniteLoss(Callback):
+    """End a training whose loss is NaN or infinite before it is validated, and where an epoch ends.
+
+    A single such loss may be that of half precision, which skips the step; after a last one nothing is learned.
+
+    Args:
+        name: of the method, for the message.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.last: torch.Tensor | None = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        self.last = outputs["loss"] if isinstance(outputs, dict) else outputs
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._check(trainer)
+
+    def _check(self, trainer: L.Trainer) -> None:
+        if isinstance(self.last, torch.Tensor) and not bool(self.last.isfinite().all()):
+            raise NumericsError(
+                f"{self.name}: the training loss is {float(self.last)} in epoch {trainer.current_epoch + 1}, expected "
+                "a finite number; lower the learning rate, or train with --trainer.precision 32-true"
+            )
+
+
+class EpisodicValidation(Callback):
+    """Log val/mIoU, val/FB-IoU and val/accuracy of the validation episodes, exact over all ranks.
+
+    Args:
+        data: the data module, which has the validation episodes and the protocol.
+        count: counts the outputs of the validation step, see `withhold_validation`.
+    """
+
+    def __init__(self, data: DataModule, count: Count):
+        self.data, self.count = data, count
+        self.scores: EpisodicScores | None = None
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.scores is None:
+            class_ids = self.data.validation_manifest.class_ids
+            self.scores = EpisodicScores(class_ids, self.data.protocol.void).to(pl_module.device)
+        self.scores.reset()
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        assert self.scores is not None
+        for result in self.count(outputs, batch):
+            self.scores.update(result)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert self.scores is not None
+        for name, value in self.scores.compute().items():  # sums over all ranks first
+            pl_module.log(f"val/{name}", value, prog_bar=name == "mIoU", sync_dist=False)
+
+
+class ForgottenFeatures(Callback):
+    """Forget the features that are kept of images where training and validation may be of two data sets.
+
+    Features are kept by the images' names, which are unique in one data set alone.
+    """
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._forget(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._forget(pl_module)
+
+    def _forget(self, method: Any) -> None:
+        method.backbone.cache.clear()
+
+
+class ProgressInLines(Callback):
+    """Say every ten seconds how far the run is, and each validation's score: for pipes and files, which have no bar."""
+
+    def __init__(self) -> None:
+        self.lines = ProgressLines()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        batches = f", batch {trainer.fit_loop.batch_idx + 1} of {trainer.num_training_batches}"
+        self._say(trainer, f"training: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{batches}")
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *more: Any
+    ) -> None:
+        batches = f"batch {batch_idx + 1} of {sum(trainer.num_val_batches)}"
+        self._say(trainer, f"validation of epoch {trainer.current_epoch + 1}: {batches}")
+
+    def _say(self, trainer: L.Trainer, text: str) -> None:
+        if trainer.is_global_zero and self.lines.is_due:
+            score = trainer.callback_metrics.get("val/mIoU")
+            self.lines.say(text if score is None else f"{text}; last validation: mIoU {float(score):.2f}")

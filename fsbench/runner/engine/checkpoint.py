@@ -1,0 +1,225 @@
+"""Read, check, load and convert checkpoints.
+
+Ours hold the trained weights; the authors' also hold the frozen backbone, under the same names.
+
+Authors' files are Lightning checkpoints whose `state_dict` has `backbone.*` and `learner.*` (EMAT and CST, emat.md §4),
+or the bare `state_dict` of a model wrapped for several GPUs (DCAMA, dcama.md §10, and HSNet).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from fsbench.base.errors import CheckpointError
+from fsbench.base.files import is_file, open_file, replacing, sha256_file
+from fsbench.base.files.archives import CompressedEntriesError, check_stored
+from fsbench.core.method import Method
+from fsbench.core.released_format import WRITTEN_BY, ReleasedFormat
+from fsbench.core.stated_variant import STATED, VARIANT, check_stated, describe_stated
+from fsbench.networks.backbones.timm_names import to_timm_names
+from fsbench.networks.backbones.weight_files import check_keys, read_weights, state_digest
+from fsbench.records.run import AUTHORS, OTHER_RUN
+
+TRAINED_ON = "fsbench_data"
+"""Key under which our checkpoints name the data set, the fold, the protocol and the classes they were trained on."""
+
+TRAINING = "fsbench_training"
+"""Key under which our checkpoints hold the facts of their training, see `fsbench.runner.engine.training_facts`."""
+
+TRAINED_WITH = "trained_with"
+"""Key of `load_checkpoint`'s result: settings of the training that the method now goes without."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints beside their final place and rename them.
+
+    Lightning's own way goes through the system's temporary folder: where that is another disk, a killed process leaves
+    half of a checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _save(checkpoint, Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a Lightning checkpoint of tensors and plain values, or a bare state_dict.
+
+    Raises:
+        CheckpointError: `path` is no such file.
+    """
+    if not is_file(path):
+        raise CheckpointError(f"no checkpoint at {path}; expected a .ckpt file with a state_dict")
+    try:
+        with open_file(path, "weights") as file:
+            check_stored(file)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except CompressedEntriesError as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path} ({error}); expected a file as torch.save writes it; "
+            "fetch it again or save it anew"
+        ) from error
+    except Exception as error:
+        raise CheckpointError(
+            f"cannot read the checkpoint {path} ({type(error).__name__}); expected a Lightning checkpoint that holds "
+            "tensors and plain values only; fetch or train it again"
+        ) from error
+    if isinstance(checkpoint, dict) and checkpoint and all(isinstance(v, Tensor) for v in checkpoint.values()):
+        return {"state_dict": checkpoint}
+    if isinstance(checkpoint, dict) and "state_dict" not in checkpoint and isinstance(checkpoint.get("model"), dict):
+        return {"state_dict": checkpoint["model"]}  # of SANSA's authors
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise CheckpointError(f"{path} has no state_dict; expected a Lightning checkpoint")
+    return checkpoint
+
+
+def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -> dict[str, Any]:
+    """Load trained weights, ours or the authors', into `method`; an authors' backbone replaces the one in use.
+
+    Args:
+        method: the method.
+        path: the checkpoint.
+        image_size: side of the images that the method gets, to be compared with what is stated beside an authors'
+            checkpoint; None compares it not.
+
+    Returns:
+        The file's content; under `TRAINED_WITH` the settings of its training that the method goes without, and under
+        `VARIANT` whether an authors' checkpoint states its variant.
+
+    Raises:
+        CheckpointError: the file belongs to another method or another backbone; the message names the keys.
+    """
+    checkpoint = read_checkpoint(path)
+    learned, backbone = method.released_format.split(checkpoint["state_dict"]) or (checkpoint["state_dict"], {})
+    written_by = checkpoint.get(WRITTEN_BY, {})
+    name = _registry_name(written_by.get("method"))  # None in a converted file, which does not tell
+    whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
+    variant = None
+    if method.released_format.stated is not None and (backbone or isinstance(written_by.get(STATED), dict)):
+        stated = method.released_format.stated(path) if backbone else written_by[STATED]
+        variant = check_stated(method, stated, image_size, whose)
+    learned, without = method.filter_state_dict(learned, whose)
+    check_keys(method.state_dict(), learned, whose)
+    mine = method.describe()
+    expected = mine["settings"] | without
+    if name and (name, written_by.get("settings")) != (mine["method"], expected):
+        raise CheckpointError(
+            f"{whose} was trained with {written_by.get('settings')}; expected {mine['method']} with "
+            f"{mine['settings']}; give the checkpoint of the method that is evaluated"
+        )
+    if "backbone_sha256" in written_by and written_by["backbone_sha256"] != mine["backbone_sha256"]:
+        raise CheckpointError(
+            f"{whose} was trained on the backbone weights '{written_by.get('backbone')}', but those in use are "
+            f"'{mine['backbone']}'; give the same ones with WEIGHTS=<file>"
+        )
+    method.load_state_dict(learned)
+    if backbone:
+        method.backbone.replace_weights(backbone, f"in the checkpoint {path.name} sha256 {sha256_file(path)}")
+    return checkpoint | {TRAINED_WITH: without, VARIANT: variant}
+
+
+def checkpoint_weights_origin(method: Method, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the origin of a checkpoint that `method` loaded, the facts of its training, and its training data.
+
+    Facts and data are None where the checkpoint tells none; classes are counted, not listed. The origin is "another
+    run" also of a bare state_dict without a backbone, which nothing tells from one of ours.
+    """
+    released = method.released_format.split(checkpoint["state_dict"]) is not None
+    released = released or "form_of" in checkpoint.get(WRITTEN_BY, {})
+    trained_on = checkpoint.get(TRAINED_ON)
+    return {
+        "origin": AUTHORS if released else OTHER_RUN,
+        "training": checkpoint.get(TRAINING),
+        "trained_on": trained_on and trained_on | {"classes": len(trained_on["classes"])},
+    }
+
+
+def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Mapping[str, ReleasedFormat]) -> str:
+    """Convert the authors' checkpoint to ours, leaving the backbone out, or ours to theirs, putting it in.
+
+    Args:
+        source: the checkpoint, ours or the authors'.
+        target: file to write.
+        backbone_weights: weight file of the backbone; needed for the authors' form.
+        forms: registry names of methods, and how their authors store them.
+
+    Returns:
+        The direction, "ours to authors'" or "authors' to ours"; with the variant that is stated beside an authors'
+        checkpoint, where authors keep a file of it.
+
+    Raises:
+        CheckpointError: `source` is neither, or was not trained on the backbone weights.
+    """
+    checkpoint = read_checkpoint(source)
+    state, written_by = checkpoint["state_dict"], checkpoint.get(WRITTEN_BY, {})
+    matching = [(name, parts) for name, form in forms.items() if (parts := form.split(state)) and parts[0]]
+    if written_by:
+        form = _released_form(source, written_by, forms)
+        frozen = _trained_on(source, written_by, backbone_weights) if form.has_backbone else {}
+        converted, direction = form.join(state, frozen), "ours to authors'"
+    elif matching:
+        form_of, (learned, backbone) = matching[0]
+        origin: dict[str, Any] = {"form_of": form_of}
+        if backbone:
+            digest = state_digest(to_timm_names(backbone))
+            origin |= {"backbone": f"in the checkpoint {source.name}", "backbone_sha256": digest}
+        direction = "authors' to ours"
+        stated_beside = forms[form_of].stated
+        if stated_beside is not None:
+            origin[STATED] = stated_beside(source)
+            direction += f"; its variant: {describe_stated(origin[STATED])}"
+        converted = {"state_dict": learned, WRITTEN_BY: origin}
+    else:
+        raise CheckpointError(
+            f"{source} is no checkpoint of the authors (backbone.* and what was trained) and none of ours; it holds "
+            f"{', '.join(sorted(state)[:4]) or 'nothing'} …"
+        )
+    _save(converted, target)
+    return direction
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint beside its place and rename it.
+
+    It goes through a file of Python's: torch's own files do not say that a disk is full.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(checkpoint, file)
+
+
+def _registry_name(method: str | None) -> str | None:
+    """Return the registry name that a checkpoint stores; older ones store a dotted path, which ends in the class."""
+    return method and method.rpartition(".")[2].lower()
+
+
+def _released_form(source: Path, written_by: dict[str, Any], forms: Mapping[str, ReleasedFormat]) -> ReleasedFormat:
+    """Return how the authors store the method that `source` names; a converted file names one of the same form."""
+    name = str(_registry_name(written_by.get("method") or written_by.get("form_of")))
+    if name not in forms:
+        raise CheckpointError(
+            f"{source} is of the method '{name}', which this version does not know; expected one of {', '.join(forms)}"
+        )
+    return forms[name]
+
+
+def _trained_on(source: Path, written_by: dict[str, Any], weights: Path | None) -> dict[str, Tensor]:
+    """Return the backbone's weights in the file `weights`; CheckpointError if `source` was trained on others."""
+    if weights is None:
+        raise CheckpointError(
+            f"{source} holds no backbone; the authors' form needs it: say where its weights are (--backbone FILE)"
+        )
+    frozen = read_weights(weights)
+    if state_digest(to_timm_names(frozen)) != written_by.get("backbone_sha256"):
+        raise CheckpointError(
+            f"{source} was trained on the backbone weights '{written_by.get('backbone')}', not on {weights}; give those"
+        )
+    if "layers.0.blocks.0.attn.qkv.weight" in frozen and "layers.0.downsample.norm.weight" not in frozen:
+        raise CheckpointError(
+            f"{weights} has Swin's weights under timm's names, which the authors' program would load in wrong places; "
+            "give the file of Swin's authors with the same weights"
+        )
+    return frozen

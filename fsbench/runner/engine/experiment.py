@@ -1,0 +1,233 @@
+"""An experiment: one method on one fold of a data set, and the folder where its record is or will be."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.errors import SettingsError
+from fsbench.core.datamodule import DataModule
+from fsbench.core.method import Method
+from fsbench.core.shot_ensemble import ENSEMBLES
+from fsbench.core.stated_variant import VARIANT
+from fsbench.data.annotations import WEAK
+from fsbench.data.episodes.manifest import CLASSIFICATION
+from fsbench.data.step_division import StepDivision
+from fsbench.records.record import Record, read_record
+from fsbench.records.run import Identity
+from fsbench.records.run_directory import is_finished
+from fsbench.runner.config.build import RunOptions, parse_configuration
+from fsbench.runner.config.compose import Configuration
+from fsbench.runner.config.limits import check_name, check_trainer
+from fsbench.runner.engine.checkpoint import TRAINED_ON, TRAINED_WITH, checkpoint_weights_origin, load_checkpoint
+from fsbench.runner.engine.identity import folder_name, run_identity
+from fsbench.runner.engine.micro_batches import check_accumulation
+from fsbench.runner.engine.validation_plan import check_validation
+
+FLOAT32 = ("32-true", "32")
+"""Precisions in which a frozen network computes in float32 all through."""
+
+
+class Experiment:
+    """A method, its data, and the settings of one run.
+
+    Constructing it runs every check that needs no training: that the parts fit together, that the checkpoint belongs to
+    the method, that nothing was trained on the test's classes. It builds no frozen network: that happens when the first
+    image is encoded.
+
+    Args:
+        method: the method, which gets the weights of `options.checkpoint` if that is given.
+        data: the data module.
+        options: settings of the run besides method, data and trainer.
+        settings: nested plain values of the whole configuration, from which the run's identity follows: its
+            `seed_everything`, `trainer`, `model`, `data`, and `optimizer` and `lr_scheduler` if they are given.
+        trainer_arguments: arguments of Lightning's Trainer, with instances of loggers and callbacks.
+        config_text: the configuration as YAML, for the record.
+
+    Attributes:
+        method, data, options, settings, trainer_arguments, config_text: see above.
+        checkpoint: file that is evaluated instead of training.
+        training_settings: settings of the checkpoint's training that the method now goes without.
+        checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.core.stated_variant`.
+        checkpoint_weights: origin and training of the checkpoint, see `checkpoint_weights_origin`; empty without one.
+        processes: number of processes that share a training step.
+        division: how a training step is divided over processes and micro-batches; None where nothing is trained.
+
+    Raises:
+        SettingsError: the parts do not fit together.
+        CheckpointError: the checkpoint is damaged or belongs to something else.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        data: DataModule,
+        options: RunOptions,
+        settings: Mapping[str, Any],
+        trainer_arguments: Mapping[str, Any],
+        config_text: str,
+    ):
+        self.method = method
+        self.data = data
+        self.options = options
+        self.settings = settings
+        self.trainer_arguments = dict(trainer_arguments)
+        self.config_text = config_text
+        self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
+        check_name(self.options.name, "run.name")
+        self._check_task()
+        self.data.needs = self.method.needs
+        self.processes = self._count_processes()
+        self.method.nshot_strategy = self.options.nshot_strategy
+        self.method.keeps_soft_masks = self.options.keep_predictions == "soft"
+        self._check_shots()
+        self._check_backbone()
+        self.division = self._divide_steps() if self.trains else None
+        self.training_settings: dict[str, Any] = {}
+        self.checkpoint_variant: str | None = None
+        self.checkpoint_weights: dict[str, Any] = {}
+        if self.checkpoint is not None:
+            self._load_checkpoint(self.checkpoint)
+
+    def _check_task(self) -> None:
+        """Raise SettingsError unless method, data and kept features are made for the same task."""
+        self.method.check_data(self.data)
+        self._check_annotation()
+        precision = str(self.trainer_settings["precision"])
+        backbone = self.method.backbone
+        if backbone.precision != "fp32" and precision not in FLOAT32:
+            raise SettingsError(
+                f"backbone_precision is {backbone.precision}, which is for precision 32-true, but this is {precision}; "
+                "leave --backbone-precision at fp32, which is the run's own"
+            )
+        dtype = backbone.cache_dtype
+        if dtype != "float32" and (self.data.task == CLASSIFICATION or precision not in FLOAT32):
+            raise SettingsError(
+                f"cache_dtype is {dtype}, which is for segmentation with precision 32-true, but this is "
+                f"{self.data.task} with {precision}; leave model.backbone.cache_dtype at float32"
+            )
+
+    def _check_annotation(self) -> None:
+        """Raise SettingsError for a weak annotation of the supports with a method that is told another way."""
+        annotation = self.data.support_annotation
+        if annotation not in WEAK:
+            return
+        if option := self.method.needs.annotation_option:
+            raise SettingsError(
+                f"support_annotation is {annotation}, and {self.options.name} draws by itself what it is told of the "
+                f"supports; leave it out and give the method's own option, such as {option} box"
+            )
+        if "boxes" in self.method.needs.hints:
+            raise SettingsError(
+                f"support_annotation is {annotation}, and {self.options.name} is told a box of each support whatever "
+                "they are labelled with; leave it out"
+            )
+
+    def _check_shots(self) -> None:
+        """Raise SettingsError if the method cannot take the shots of test and training by `nshot_strategy`."""
+        strategy = self.options.nshot_strategy
+        if strategy == "one_pass" and not self.method.sees_all_shots:
+            raise SettingsError(
+                f"nshot_strategy is one_pass, but {self.options.name} takes one shot at a time; expected own or an "
+                f"ensemble: {', '.join(ENSEMBLES)}"
+            )
+        self.method.check_shots(self._shots_at_a_time, self.data.training.training_shot if self.trains else None)
+
+    @property
+    def _shots_at_a_time(self) -> int:
+        """Number of shots of which the method makes one answer; an ensemble joins answers of one."""
+        return 1 if self.options.nshot_strategy in ENSEMBLES else int(self.data.test.shot)
+
+    @property
+    def beyond_authors_rule(self) -> str:
+        """Words that the authors' rule does not cover the test's number of shots; "" where it does."""
+        return self.method.beyond_authors_rule(self._shots_at_a_time)
+
+    def _check_backbone(self) -> None:
+        """Raise SettingsError if the backbone was trained on classes of the test."""
+        backbone = self.method.backbone
+        if backbone.trained_on:
+            self.data.check_unseen(backbone.trained_on, f"the backbone {backbone.weights_id}")
+
+    def _load_checkpoint(self, path: Path) -> None:
+        """Load a checkpoint into the method; SettingsError if it was trained on classes of the test."""
+        content = load_checkpoint(self.method, path, self.data.image_size)
+        self.training_settings = content[TRAINED_WITH]
+        self.checkpoint_variant = content[VARIANT]
+        self.checkpoint_weights = checkpoint_weights_origin(self.method, content)
+        if content.get(TRAINED_ON):
+            self.data.check_unseen(content[TRAINED_ON], f"the checkpoint {path}")
+
+    def _count_processes(self) -> int:
+        devices = self.trainer_settings["devices"]
+        count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 0
+        if count < 1:
+            raise SettingsError(f"devices is {devices}, expected their number (1 or more) or a list of indices")
+        nodes = int(self.trainer_settings["num_nodes"])
+        check_trainer({**self.trainer_settings, "devices": count, "num_nodes": nodes})
+        return count * nodes
+
+    def _divide_steps(self) -> StepDivision:
+        """Return how a training step is divided; SettingsError if it cannot be."""
+        division = self.data.step_division(self.processes)
+        check_accumulation(self.trainer_settings, division.accumulation)
+        check_validation(self.options, self.trainer_settings)
+        return division
+
+    @property
+    def files(self) -> list[Path]:
+        """Images and label files that the run reads."""
+        data, trains = self.data, self.trains
+        base = data.base_files if trains or self.method.needs.calibration else []
+        return [*data.test_files, *base, *(data.validation_files if trains else [])]
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether the run says how far it is."""
+        return self.trainer_settings["enable_progress_bar"] is not False
+
+    @property
+    def trains(self) -> bool:
+        """True if the run trains the method: it learns, and no checkpoint is given."""
+        return self.method.learns and self.checkpoint is None
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]:
+        """Arguments of Lightning's Trainer as plain values."""
+        return dict(self.settings["trainer"])
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Everything that can change the result."""
+        return run_identity(self)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Folder where the record is or will be."""
+        return Path(self.options.runs) / folder_name(self)
+
+    def record(self) -> Record | None:
+        """Return the record, or None while the run is not finished."""
+        return read_record(self.folder)
+
+    @property
+    def is_done(self) -> bool:
+        """True if a complete record exists and no forced rerun is requested or interrupted."""
+        return not self.options.force and is_finished(self.folder) and self.record() is not None
+
+
+def build_experiment(configuration: Configuration) -> Experiment:
+    """Build the method and the data that a configuration names, and the experiment of both.
+
+    Raises:
+        FsbenchError: the parser does not accept a setting, or the parts do not fit together.
+    """
+    parsed = parse_configuration(configuration)
+    return Experiment(
+        parsed.model,
+        parsed.datamodule,
+        options=parsed.config_init["run"],
+        settings=parsed.config.as_dict(),
+        trainer_arguments=parsed.config_init["trainer"],
+        config_text=parsed.config_text,
+    )

@@ -1,0 +1,173 @@
+"""The identity of an experiment: everything that can change its result, whose hash names its folder.
+
+Nothing here builds a network: weights are named by their files' hashes, and the data by those of the manifest, of the
+list of base classes and of the contents of images and label files.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from fsbench.base.files import fingerprint, sha256_file
+from fsbench.core.datamodule import DataModule
+from fsbench.core.method import Method
+from fsbench.core.shot_ensemble import ENSEMBLES
+from fsbench.data.step_division import StepDivision
+from fsbench.records.run import CONTENTS, Identity
+from fsbench.runner.config.limits import check_name
+from fsbench.runner.engine.checkpoint import TRAINED_WITH
+from fsbench.runner.engine.validation_plan import validation_options
+
+INDIFFERENT_TRAINER = {
+    "accelerator", "strategy", "devices", "num_nodes", "logger", "default_root_dir", "profiler",
+    "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "log_every_n_steps", "model_registry",
+    "num_sanity_val_steps", "use_distributed_sampler", "enable_autolog_hparams",
+}  # fmt: skip
+"""Settings of the trainer that change no result."""
+
+INDIFFERENT_DATASET = {"root", "lists", "allow_unverified_lists"}
+"""Settings of a data set that say where files are; the manifest's hash covers what is in the lists."""
+
+
+class Identified(Protocol):
+    """The parts of an `fsbench.runner.engine.experiment.Experiment` that its identity follows from."""
+
+    settings: Mapping[str, Any]
+    options: Any
+    method: Method
+    data: DataModule
+    checkpoint: Path | None
+    training_settings: dict[str, Any]
+    division: StepDivision | None
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]: ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+
+def run_identity(experiment: Identified) -> Identity:
+    """Return everything that can change the result of `experiment`."""
+    method, data, options = experiment.method, experiment.data, experiment.options
+    identity = {
+        "method": {"name": options.name, "type": method.registry_name, **_method_settings(experiment)},
+        "backbone": {
+            "name": method.backbone.name,
+            "weights": method.backbone.weights_id,
+            **method.backbone.identity_settings,
+            **feature_rounding(method),
+        },
+        "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
+        "fold": data.test.fold,
+        "image_size": data.image_size,
+        "manifest_sha256": data.manifest.sha256,
+        "files_sha256": data.files_sha256,
+        "files_cover": CONTENTS,
+        "seed": experiment.settings["seed_everything"],
+        "precision": experiment.trainer_settings["precision"],
+        "tf32": options.tf32,
+        "training": _training(experiment),
+        **data.test_options,
+    }
+    return Identity.model_validate(json.loads(json.dumps(identity)))
+
+
+def feature_rounding(method: Method) -> dict[str, str]:
+    """Return the types that features are computed in and rounded to, each where it is not float32."""
+    backbone = method.backbone
+    types: dict[str, str] = {}
+    if backbone.cache_dtype != "float32":
+        types["cache_dtype"] = backbone.cache_dtype
+    if backbone.precision != "fp32":
+        types["backbone_precision"] = backbone.precision
+    return types
+
+
+def folder_name(experiment: Identified) -> str:
+    """Return the name of the run's folder: words for people, then the first digits of the identity's hash."""
+    words = experiment.data.test_words
+    for word in words:
+        check_name(word, "the name of the data set, the protocol or the setting")
+    return "-".join([experiment.options.name, *words, experiment.identity.digits])
+
+
+def _method_settings(experiment: Identified) -> dict[str, Any]:
+    """Return the method's arguments, but for those that have their value of `Method.identity_defaults`."""
+    arguments = experiment.settings["model"]["init_args"]
+    defaults = experiment.method.identity_defaults
+    settings = {
+        key: value
+        for key, value in arguments.items()
+        if key != "backbone" and not (key in defaults and value == defaults[key])
+    }
+    if reference := experiment.options.method_file:  # the file is the method: after a change it is another one
+        settings["file_sha256"] = reference.rpartition("=")[2]
+    if experiment.options.nshot_strategy in ENSEMBLES:
+        settings["nshot_strategy"] = experiment.options.nshot_strategy
+    return settings
+
+
+def _dataset_settings(experiment: Identified) -> dict[str, Any]:
+    """Return the data set's arguments that can change a result.
+
+    A data set's `identity_defaults` are arguments that are left out while they have these values: they were added after
+    runs had been recorded without them.
+    """
+    arguments = experiment.settings["data"]["init_args"]["dataset"]["init_args"]
+    defaults = experiment.data.dataset.identity_defaults
+    settings = {
+        key: value
+        for key, value in arguments.items()
+        if key not in INDIFFERENT_DATASET and not (key in defaults and value == defaults[key])
+    }
+    if reference := experiment.options.dataset_file:
+        settings["file_sha256"] = reference.rpartition("=")[2]
+    return settings
+
+
+def _training(experiment: Identified) -> dict[str, Any] | None:
+    """Return what the learned weights or calibrated settings follow from; None for methods without any."""
+    method, data = experiment.method, experiment.data
+    if experiment.checkpoint is not None:
+        checkpoint: dict[str, Any] = {"checkpoint_sha256": sha256_file(experiment.checkpoint)}
+        checkpoint |= {TRAINED_WITH: experiment.training_settings} if experiment.training_settings else {}
+        return checkpoint | (_base_classes(data) if method.needs.calibration else {})
+    if not (method.learns or method.needs.calibration):
+        return None
+    if not method.learns:
+        return _base_classes(data)
+    indifferent = INDIFFERENT_TRAINER | {"precision"}
+    trainer = {k: v for k, v in experiment.trainer_settings.items() if k not in indifferent and v is not None}
+    settings = experiment.settings
+    optimisation = {key: settings[key] for key in ("optimizer", "lr_scheduler") if settings.get(key)}
+    return {
+        **trainer,
+        **optimisation,  # given instead of the method's own
+        **_step(experiment),
+        **validation_options(experiment.options),
+        **feature_rounding(method),
+        "validation": data.training.validation,
+        "validation_sha256": data.validation_manifest.sha256,
+        "validation_files_sha256": data.validation_files_sha256,
+        **data.training_options,
+        **_base_classes(data),
+    }
+
+
+def _base_classes(data: DataModule) -> dict[str, Any]:
+    """Return what training and calibration draw from: lists of the base classes, their pairs and their files."""
+    return {
+        "base_lists": data.training_lists,
+        "base_classes_sha256": fingerprint(list(data.training_pool.pairs)),
+        "base_files_sha256": data.base_files_sha256,
+    }
+
+
+def _step(experiment: Identified) -> dict[str, Any]:
+    """Return the episodes of an optimiser step, and their division where it changes more than rounding."""
+    assert experiment.division is not None
+    step = experiment.division.as_dict()
+    batch = {"batch_size": step.pop("batch_size")}
+    return batch if experiment.method.step_is_a_mean else batch | {"division": step}

@@ -1,0 +1,152 @@
+"""Loggers of a run: Weights & Biases if the variable WANDB asks for it, and those of the configuration.
+
+A finished run's scores go to every logger; W&B also gets tables, charts and the image of predictions, TensorBoard the
+image.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import fingerprint
+from fsbench.records.record import Record
+from fsbench.results.tables.blocks import Row, Subset
+from fsbench.results.tables.table import build_blocks
+
+if TYPE_CHECKING:
+    from fsbench.runner.engine.experiment import Experiment
+
+MODES = ("online", "offline", "off")
+
+
+def wandb_mode() -> str:
+    """Return the variable WANDB, "off" if it is not set; SettingsError for another word."""
+    mode = os.environ.get("WANDB") or "off"
+    if mode not in MODES:
+        raise SettingsError(f"WANDB is '{mode}', expected one of {', '.join(MODES)}")
+    return mode
+
+
+def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
+    """Start the W&B run of `experiment`; return None when WANDB is off.
+
+    Its id follows from the run's folder, so that a run that goes on is the same run there; under a sweep's agent the
+    id is the agent's. The project is that of the variable WANDB_PROJECT, or fsbench.
+
+    Args:
+        experiment: the run's settings.
+        work: folder for W&B's own files.
+
+    Raises:
+        SettingsError: W&B cannot be reached.
+    """
+    mode = wandb_mode()
+    if mode == "off":
+        return None
+    # spared until it is needed
+    import wandb
+
+    words = experiment.data.test_words
+    swept = "WANDB_SWEEP_ID" in os.environ
+    logger = WandbLogger(
+        name=experiment.folder.name,
+        save_dir=work,
+        project=os.environ.get("WANDB_PROJECT", "fsbench"),
+        offline=mode == "offline",
+        id=None if swept else fingerprint(experiment.folder.name)[:16],
+        resume=None if swept or mode == "offline" else "allow",
+        group="-".join(word for word in words if not word.startswith("fold")),
+        job_type="train" if experiment.trains else "evaluate",
+        tags=[experiment.options.name, *words, experiment.method.backbone.name],
+        config=experiment.identity.as_json()
+        | {"folder": experiment.folder.name, "trainer": experiment.trainer_settings},
+        settings=wandb.Settings(console="off", silent=True),
+    )
+    try:
+        _start(logger)
+    except wandb.errors.Error as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"WANDB=online: {reason}; log in with `wandb login`, or take WANDB=offline") from error
+    return logger
+
+
+@rank_zero_only
+def _start(logger: WandbLogger) -> None:
+    logger.experiment  # noqa: B018  (the property starts the run)
+
+
+@rank_zero_only
+def log_record(loggers: Iterable[Logger], record: Record, step: int) -> None:
+    """Log the scores of a finished run, of its classes and of its object sizes; the loggers are not used afterwards.
+
+    Args:
+        loggers: where they go.
+        record: the finished run.
+        step: training step of the scores.
+    """
+    row, *_ = build_blocks([record], by_class=True)[0].rows  # further answers of the protocol stand after it
+    image_file = record.path / "predictions.png"
+    for logger in loggers:
+        logger.log_metrics(row_metrics(row), step)
+        if isinstance(logger, WandbLogger):
+            _log_wandb(logger, record, row, image_file)
+        elif isinstance(logger, TensorBoardLogger) and image_file.is_file():
+            _log_image(logger, image_file, step)
+        elif isinstance(logger, CSVLogger):
+            logger.save()
+
+
+def row_metrics(row: Row) -> dict[str, float]:
+    """Return a table row's values as test/<metric>, test/class/<class>/<metric> and test/size/<bin>/<metric>."""
+    metrics = {f"test/{name}": score.value for name, score in row.scores.items()}
+    for kind, parts in (("class", row.by_class), ("size", row.by_size)):
+        for part, subset in parts.items():
+            metrics |= {f"test/{kind}/{part}/{name}": score.value for name, score in subset.scores.items()}
+    return metrics
+
+
+def _log_wandb(logger: WandbLogger, record: Record, row: Row, image_file: Path) -> None:
+    # spared until it is needed
+    import wandb
+
+    run = logger.experiment
+    for name, score in row.scores.items():
+        run.summary[name] = score.value
+    run.summary["cost"] = record.run.cost.as_json()
+    intervals = [[name, score.value, score.low, score.high] for name, score in row.scores.items()]
+    panels: dict[str, Any] = {"scores": wandb.Table(columns=["metric", "value", "low", "high"], data=intervals)}
+    for kind, parts in (("class", row.by_class), ("size", row.by_size)):
+        panels[f"by {kind}"] = table = _table(wandb, kind, parts, row)
+        for metric in row.scores:
+            if metric in table.columns:
+                panels[f"{metric} by {kind}"] = wandb.plot.bar(table, kind, metric, title=f"{metric} by {kind}")
+    if image_file.is_file():
+        panels["predictions"] = wandb.Image(str(image_file), caption=record.path.name)
+    run.log(panels)
+    run.finish()
+
+
+def _table(wandb: Any, kind: str, parts: dict[str, Subset], row: Row) -> Any:
+    """Return a W&B table with a line per class or size: its pairs, and the scores that any of them has."""
+    metrics = [name for name in row.scores if any(name in part.scores for part in parts.values())]
+    lines = [
+        [label, part.pairs, *(part.scores[name].value if name in part.scores else None for name in metrics)]
+        for label, part in parts.items()
+    ]
+    return wandb.Table(columns=[kind, "pairs", *metrics], data=lines)
+
+
+def _log_image(logger: TensorBoardLogger, image_file: Path, step: int) -> None:
+    # spared until it is needed
+    import numpy as np
+
+    from fsbench.base.files.images import open_image
+
+    with open_image(image_file) as image:
+        logger.experiment.add_image("predictions", np.asarray(image.convert("RGB")), step, dataformats="HWC")
+    logger.experiment.flush()

@@ -1,0 +1,69 @@
+"""Whether this machine has what a run asks for, asked before anything of the run is made."""
+
+import os
+from typing import Any
+
+import torch
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
+
+from fsbench.base.errors import SettingsError
+from fsbench.runner.engine.machine.slurm import check_tasks
+
+LEAST_LIMIT = 64
+"""Number of processes that run without GPUs which any machine may be asked for; more than its cores make sense in
+tests alone."""
+
+
+def check_machine(trainer: dict[str, Any]) -> None:
+    """Raise SettingsError for an accelerator, a strategy, a precision or a number of devices that this machine does not
+    have, or that are not what SLURM started.
+
+    Args:
+        trainer: arguments of Lightning's Trainer as plain values.
+    """
+    accelerator, strategy, devices = (trainer[name] for name in ("accelerator", "strategy", "devices"))
+    if isinstance(accelerator, str) and accelerator not in ("auto", "gpu"):
+        known = AcceleratorRegistry.available_accelerators()
+        if accelerator not in known:
+            raise SettingsError(
+                f"trainer.accelerator is '{accelerator}', expected one of {', '.join(['auto', 'gpu', *sorted(known)])}"
+            )
+        if not _is_available(accelerator):
+            raise SettingsError(f"trainer.accelerator is {accelerator}, which this machine does not have; take auto")
+    count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
+    check_tasks(count, int(trainer["num_nodes"]))
+    gpus = _gpus()
+    if accelerator == "gpu" and not gpus:
+        raise SettingsError("trainer.accelerator is gpu, but torch sees none on this machine; take auto or cpu")
+    on_gpus = bool(gpus) and accelerator in ("auto", "gpu", "cuda", "mps")
+    if not on_gpus and accelerator in ("auto", "cpu") and str(trainer["precision"]) in ("16", "16-mixed"):
+        raise SettingsError(  # Lightning would take bf16-mixed, and the record would still say 16-mixed
+            f"precision is {trainer['precision']}, which a CPU does not have; expected a GPU, or "
+            "--trainer.precision bf16-mixed or 32-true, which is another run"
+        )
+    if isinstance(strategy, str) and strategy != "auto":
+        strategies = StrategyRegistry.available_strategies()
+        if strategy not in strategies:
+            raise SettingsError(
+                f"trainer.strategy is '{strategy}', expected auto, ddp or one of {', '.join(strategies)}"
+            )
+    most = gpus if on_gpus else max(LEAST_LIMIT, os.cpu_count() or 1)
+    if count > most:
+        raise SettingsError(
+            f"devices is {count}, but this machine has {gpus} GPUs"
+            if on_gpus
+            else f"devices is {count}, expected at most {most} processes on this machine without GPUs"
+        )
+
+
+def _is_available(accelerator: str) -> bool:
+    try:
+        return bool(AcceleratorRegistry.get(accelerator).is_available())
+    except ImportError:  # as the TPU's, whose package is not installed
+        return False
+
+
+def _gpus() -> int:
+    """Return the number of GPUs that torch sees."""
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())

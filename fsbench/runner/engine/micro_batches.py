@@ -1,0 +1,90 @@
+"""Lightning counts micro-batches where the suite's settings count optimiser steps: one in terms of the other."""
+
+from typing import Any, Protocol
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fsbench.base.errors import SettingsError
+from fsbench.core.method import Method
+from fsbench.data.step_division import StepDivision
+
+STEPS = ("limit_train_batches", "val_check_interval")
+"""Settings of the trainer that count optimiser steps if they are whole numbers, and else parts of an epoch."""
+
+
+def check_accumulation(trainer: dict[str, Any], accumulation: int) -> None:
+    """Raise SettingsError for settings of the trainer that contradict the division of a step.
+
+    Args:
+        trainer: arguments of Lightning's Trainer as plain values.
+        accumulation: number of micro-batches of a process in one step.
+    """
+    if trainer["accumulate_grad_batches"] != 1:
+        raise SettingsError(
+            f"trainer.accumulate_grad_batches is {trainer['accumulate_grad_batches']}, but data.batch_size says how "
+            "many episodes a step has; give MICRO_BATCH (--data.micro_batch), the episodes that a process takes at "
+            "once: the suite accumulates the rest"
+        )
+    parts = [name for name in STEPS if _whole(trainer[name]) is None and trainer[name] not in (None, 1.0)]
+    if accumulation > 1 and (parts or trainer["overfit_batches"]):
+        name = parts[0] if parts else "overfit_batches"
+        raise SettingsError(
+            f"trainer.{name} is {trainer[name]}, which may end within a step of {accumulation} micro-batches; expected "
+            "a number of steps (limit_train_batches, val_check_interval), or no MICRO_BATCH"
+        )
+
+
+def in_micro_batches(trainer: dict[str, Any], accumulation: int, automatic: bool) -> dict[str, Any]:
+    """Return those arguments of Lightning's Trainer that count micro-batches, from settings that count steps.
+
+    Args:
+        trainer: arguments of Lightning's Trainer, in steps.
+        accumulation: number of micro-batches of a process in one step.
+        automatic: whether Lightning accumulates; a method with several optimisers does it itself.
+    """
+    counts = {name: _whole(trainer[name]) for name in STEPS}
+    limits = {name: steps * accumulation for name, steps in counts.items() if steps is not None}
+    return limits | ({"accumulate_grad_batches": accumulation} if automatic else {})
+
+
+def _whole(value: Any) -> int | None:
+    """Return a number of steps as Lightning reads it, also one that was parsed as 4.0; None for parts of an epoch."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, float) and value > 1 and value.is_integer() else None
+
+
+class Trained(Protocol):
+    """The parts of an `fsbench.runner.engine.experiment.Experiment` that say how a step was made."""
+
+    method: Method
+    division: StepDivision | None
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]: ...
+
+
+def step_division_facts(experiment: Trained) -> dict[str, Any]:
+    """Return the division of a training step for the record.
+
+    Where batch normalisation is trained, `normalised_over` is the number of items that its statistics are of.
+    """
+    division = experiment.division
+    assert division is not None
+    step: dict[str, Any] = division.as_dict()
+    if any(isinstance(m, _BatchNorm) and m.weight.requires_grad for m in experiment.method.modules()):
+        shared = division.processes if experiment.trainer_settings["sync_batchnorm"] else 1
+        step["normalised_over"] = division.micro_batch * shared
+    return step
+
+
+def out_of_memory(division: StepDivision, error: torch.OutOfMemoryError) -> str:
+    """Return a message about a training that did not fit into a device's memory."""
+    smaller = [n for n in range(1, division.micro_batch) if division.share % n == 0]
+    advice = (
+        f"give MICRO_BATCH={smaller[-1]} (--data.micro_batch) or less; the batch stays {division.batch_size}"
+        if smaller
+        else "one episode does not fit; expected a device with more memory, or smaller images"
+    )
+    return f"{str(error).splitlines()[0]} A process takes {division.micro_batch} episodes at once: {advice}"

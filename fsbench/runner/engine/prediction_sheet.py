@@ -1,0 +1,55 @@
+"""`predictions.png` of a run: a few of its test episodes with what was predicted."""
+
+from typing import Any
+
+import numpy as np
+
+from fsbench.core.datamodule import DataModule
+from fsbench.data.episodes.episode import Episode
+from fsbench.protocols.registry import protocol_of
+from fsbench.records.journal import Journal
+from fsbench.records.predictions import label_map_of
+from fsbench.records.record import Record
+from fsbench.results.pictures.contact_sheet import DrawnPrediction, choose, contact_sheet
+from fsbench.scores.confusion import COUNTS, way_ious
+
+
+class PredictionSheet:
+    """The sheet of a run's predictions; empty for classification.
+
+    Args:
+        data: the run's data.
+
+    Attributes:
+        episodes: those on the sheet.
+        shown: their numbers.
+    """
+
+    def __init__(self, data: DataModule):
+        self.data = data
+        has_masks = protocol_of(data.manifest.header).has_masks
+        self.episodes: list[Episode] = choose(data.manifest.official_episodes) if has_masks else []
+        self.shown = frozenset(episode.index for episode in self.episodes)
+
+    def draw(self, record: Record, journal: Journal) -> None:
+        """Draw the sheet into the folder of `record` from the predictions in the journal."""
+        ways: dict[int, dict[int, tuple[Any, bool]]] = {}
+        for episode, slot, decided, prediction in journal.predictions():
+            if episode in self.shown:
+                ways.setdefault(episode, {})[slot] = prediction, decided
+        counts = {
+            (row["episode"], row["slot"]): [row[name] for name in COUNTS]
+            for row in journal.rows()
+            if row["episode"] in ways
+        }
+        predictions = {}
+        for episode, slots in ways.items():
+            ordered = [slots[slot] for slot in sorted(slots)]
+            counted = np.array([counts[episode, slot] for slot in sorted(slots)])
+            predictions[episode] = DrawnPrediction(
+                self.data.protocol.geometry.over_image(label_map_of([way for way, _ in ordered])),
+                [decided for _, decided in ordered],
+                way_ious(counted, self.data.protocol.void),
+            )
+        if predictions:
+            contact_sheet(record.path / "predictions.png", self.data.dataset, predictions, self.episodes)

@@ -1,0 +1,101 @@
+"""Load a finished run's method and data again, as they were when it was evaluated."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fsbench.base.errors import RecordError
+from fsbench.base.files import read_json, sha256_file
+from fsbench.data.batch import EpisodeBatch
+from fsbench.records.record import Record, read_record
+from fsbench.runner.config.stored import stored_configuration
+from fsbench.runner.engine.checkpoint import load_checkpoint
+from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.stored_data import check_same_data
+from fsbench.scores.answers import SegmentationResult
+from fsbench.scores.confusion import COUNTS
+
+
+def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None = None) -> Experiment:
+    """Load the experiment of the finished run in `folder`, with its trained method in eval mode.
+
+    On a CPU its frozen network takes the kernels that the record names.
+
+    Args:
+        folder: of the run.
+        settings: arguments in LightningCLI's form on top of its own, such as where the data are here.
+        checkpoint: file of the method that the run trained, in place of the one in the folder.
+
+    Raises:
+        RecordError: the run is not finished, or its checkpoint is gone or was exchanged.
+    """
+    config = folder / "config.yaml"
+    if not (folder / "run.json").is_file() or not config.is_file():
+        raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
+    experiment, record = build_experiment(stored_configuration(config, settings)), read_record(folder)
+    if experiment.trains and checkpoint is not None:
+        load_checkpoint(experiment.method, checkpoint)
+    elif experiment.trains:
+        finished = folder / "checkpoints" / "finished.json"
+        if not finished.is_file():
+            raise RecordError(f"there is no {finished}; expected the checkpoint that the run trained; run it again")
+        try:
+            checkpoint = finished.with_name(read_json(finished, "record")["checkpoint"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{finished} cannot be read ({error}); expected the name of a checkpoint") from error
+        evaluated = record.run.checkpoint_sha256 if record else None
+        if evaluated and checkpoint.is_file() and sha256_file(checkpoint) != evaluated:
+            raise RecordError(
+                f"{checkpoint} is not the checkpoint that the run evaluated; put that back, or run it again"
+            )
+        load_checkpoint(experiment.method, checkpoint)
+    experiment.method.eval()
+    return experiment
+
+
+def reopen_at(
+    record: Record, chosen: Iterable[int], settings: Sequence[str] = (), checkpoint: Path | None = None
+) -> tuple[Experiment, Iterator[EpisodeBatch]]:
+    """Load a run and some of its test episodes, on a GPU if there is one; for use in `torch.inference_mode`.
+
+    Args:
+        record: the finished run.
+        chosen: numbers of test episodes.
+        settings, checkpoint: as in `load_run`.
+
+    Returns:
+        The experiment, whose method is calibrated if it calibrates, and the chosen episodes with their truth, one by
+        one in the order of evaluation.
+
+    Raises:
+        RecordError: the data at hand are not those of the run.
+    """
+    experiment = load_run(record.path, settings, checkpoint)
+    data, method = experiment.data, experiment.method
+    check_same_data(data, record)
+    data.loading = replace(data.loading, workers=0)
+    data.done = frozenset(episode.index for episode in data.manifest.episodes) - set(chosen)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    method.to(device)
+    if method.needs.calibration and not experiment.trains:
+        with torch.inference_mode():
+            method.calibrate(episode.to(device) for episode in data.calibration_episodes())
+    batches: Iterable[EpisodeBatch] = data.test_dataloader()
+    return experiment, (replace(one.to(device), next_shown={}) for batch in batches for one in batch.split())
+
+
+def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
+    """Raise RecordError unless the counts and decisions of `results` equal those in the record."""
+    columns = ["class_id", *COUNTS, "decided"]
+    recorded = {
+        (row["episode"], row["slot"]): [row[name] for name in columns] for row in record.every_episode.to_dicts()
+    }
+    for result in results:
+        for row in result.rows():
+            if recorded[row["episode"], row["slot"]] != [row[name] for name in columns]:
+                raise RecordError(
+                    f"episode {result.episode} has other counts now than in the record (another device, other versions "
+                    "or other weights); a picture would not be of what was scored"
+                )

@@ -1,0 +1,102 @@
+"""Run an experiment: train if the method learns, evaluate, write the record.
+
+An unfinished run goes on where it was: training from its last epoch, evaluation from the last finished episode.
+"""
+
+import logging
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from fsbench.base.errors import SettingsError
+from fsbench.records.journal import Journal
+from fsbench.records.record import Record
+from fsbench.records.run_directory import RunDirectory
+from fsbench.results.tables.table import build_blocks
+from fsbench.runner.config.compose import Configuration
+from fsbench.runner.engine.evaluate import evaluate
+from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.loggers import log_record
+from fsbench.runner.engine.machine.check import check_machine
+from fsbench.runner.engine.machine.process_group import leaving_process_group
+from fsbench.runner.engine.machine.watchdog import ProcessWatchdog, is_broken_collective
+from fsbench.runner.engine.prediction_sheet import PredictionSheet
+from fsbench.runner.engine.train import prepare_method
+from fsbench.runner.engine.trainer import build_trainer
+from fsbench.runner.engine.withheld_validation import withhold_validation
+
+log = logging.getLogger("fsbench")
+
+
+def run_configuration(configuration: Configuration) -> int:
+    """Build the experiment that a configuration describes and complete it; the exit status of a run that is done.
+
+    Raises:
+        FsbenchError: the parts do not fit together, or the run cannot be done or finished.
+    """
+    with leaving_process_group():
+        run(build_experiment(configuration))
+    return 0
+
+
+def run(experiment: Experiment) -> Record | None:
+    """Complete an experiment. Every rank calls this.
+
+    Returns:
+        The record on rank 0, None on the other ranks.
+
+    Raises:
+        FsbenchError: the run cannot be done or finished; its log says the same.
+        KeyboardInterrupt: it was interrupted.
+    """
+    if experiment.is_done:
+        return experiment.record()
+    check_machine(experiment.trainer_settings)
+    with RunDirectory(experiment.folder, _rank(), experiment.options.force) as directory:
+        if directory.is_complete:  # another process finished it just now
+            return experiment.record()
+        try:
+            record = _train_and_evaluate(experiment, directory)
+        except MisconfigurationException as error:
+            raise SettingsError(f"trainer: {error}") from error
+        except SystemExit as ended:
+            if isinstance(ended.__context__, KeyboardInterrupt):  # which Lightning's Trainer turns into exit(1)
+                raise KeyboardInterrupt from None
+            raise
+        if record is None:
+            return None
+        directory.publish()
+        return Record(experiment.folder, record.run)
+
+
+def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Record | None:
+    directory.write_json("identity.json", experiment.identity.as_json())
+    directory.write_text("config.yaml", experiment.config_text)  # what `fsbench explain` reads
+    training_data, count_validation = withhold_validation(experiment.method.registry_name, experiment.data)
+    trainer, best = build_trainer(experiment, directory.path, count_validation)
+    sheet = PredictionSheet(experiment.data)
+
+    def log_scores(record: Record, journal: Journal) -> None:
+        log_record(trainer.loggers, record, trainer.global_step)
+
+    if experiment.beyond_authors_rule:
+        log.info("%s: %s", experiment.options.name, experiment.beyond_authors_rule)
+    listeners = (sheet.draw, keep_row, log_scores)  # the sheet first: loggers send it
+    with ProcessWatchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
+        try:
+            preparation = prepare_method(experiment, trainer, training_data, directory, best)
+            return evaluate(experiment, trainer, directory.path, preparation, listeners, sheet.shown)
+        except RuntimeError as error:
+            if trainer.world_size > 1 and is_broken_collective(error):
+                raise watchdog.lost_peer() from error
+            raise
+
+
+def keep_row(record: Record, journal: Journal) -> None:
+    """Compute the record's row of a table, which is kept in its folder, so that a table of many runs only reads."""
+    build_blocks([record])
+
+
+def _rank() -> int:
+    """Return this process's rank, also before there is a trainer."""
+    return int(getattr(rank_zero_only, "rank", 0))

@@ -1,0 +1,116 @@
+"""The data of a finished run without its method: images and truth for what is made of stored predictions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fsbench.base.errors import RecordError
+from fsbench.core.datamodule import DataModule
+from fsbench.core.loading import LoadingConfig, support_labels
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.data.label_resizing import image_part
+from fsbench.protocols.segmentation import segmentation_of
+from fsbench.records.record import Record
+from fsbench.records.run import CONTENTS
+from fsbench.runner.config.stored import parse_stored
+
+
+def open_dataset(record: Record, settings: Sequence[str] = ()) -> SegmentationIndex:
+    """Open the data set that a finished run was tested on. No network is built, and no checkpoint is read.
+
+    Args:
+        record: the finished run.
+        settings: arguments in LightningCLI's form on top of its own, such as where the data are here.
+
+    Raises what `open_data_module` does.
+    """
+    dataset: SegmentationIndex = open_data_module(record, settings).dataset
+    return dataset
+
+
+def open_data_module(record: Record, settings: Sequence[str] = ()) -> DataModule:
+    """Build the data module that a finished run was tested with, which also says how its episodes are loaded.
+
+    Args:
+        record, settings: as in `open_dataset`.
+
+    Raises:
+        RecordError: the run has no config.yaml, or the data at hand are not those of the run.
+        FsbenchError: the data are not there.
+    """
+    config = record.path / "config.yaml"
+    if not config.is_file():
+        raise RecordError(f"there is no {config}; expected the configuration that names the data of the run")
+    data: DataModule = parse_stored(config, settings, build=False).build_data()
+    check_same_data(data, record)
+    return data
+
+
+def check_same_data(data: DataModule, record: Record) -> None:
+    """Raise RecordError unless the episodes and files of `data` are those that a run was tested on.
+
+    Of a run whose hash covers no more than names and sizes, these are compared.
+    """
+    identity = record.run.identity
+    files = data.files_sha256 if identity.files_cover == CONTENTS else data.former_files_sha256
+    if data.manifest.sha256 != record.manifest_sha256:
+        raise RecordError("the data at hand are not those that the run was tested on: they give other episodes")
+    if files != identity.files_sha256:
+        raise RecordError(
+            "the data at hand are not those that the run was tested on: images or label maps are others; put the files "
+            "of the run back, or run it again"
+        )
+
+
+class Truths:
+    """The truth of a run's test episodes, read from its data set when it is asked for.
+
+    Args:
+        record: the finished run.
+        settings: as in `open_dataset`, which raises what this does.
+    """
+
+    def __init__(self, record: Record, settings: Sequence[str] = ()):
+        self.index = open_dataset(record, settings)
+        self._geometry = segmentation_of(record.header).geometry
+        self._episodes = {episode.index: episode for episode in record.manifest.episodes}
+
+    def __call__(self, episode: int) -> np.ndarray:
+        """Return the truth (h, w) uint8 of an episode at the query's original size: ways 1..N, 255 void.
+
+        Under a protocol with a frame it is stretched as it was counted.
+        """
+        found = self._episodes[episode]
+        labels = way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))
+        return self._geometry.original_truth(labels)
+
+
+class SupportLabels:
+    """The labels of supports that a run's method was given in its test, drawn again from the data set.
+
+    Args:
+        record: the finished run, of segmentation.
+
+    Raises what `open_data_module` does.
+    """
+
+    def __init__(self, record: Record):
+        data: Any = open_data_module(record)
+        self._index: SegmentationIndex = data.dataset
+        self._loading: LoadingConfig = data.test_loading
+
+    def __call__(self, episode: Episode) -> list[list[np.ndarray]]:
+        """Return the label map (H, W) uint8 over each support, by way and shot: 1 labelled, 255 void."""
+        maps = {name: self._index.label_map(name) for way in episode.supports for name in way}
+        told = support_labels(self._index, episode, self._loading, maps.__getitem__)
+        return [
+            [self._over_image(label, *maps[name].shape) for label, name in zip(labels, names, strict=True)]
+            for labels, names in zip(told, episode.supports, strict=True)
+        ]
+
+    def _over_image(self, label: np.ndarray, height: int, width: int) -> np.ndarray:
+        rows, columns = image_part(height, width, self._loading.size, self._loading.resize)
+        return resize_labels(label[:rows, :columns], height, width)

@@ -1,0 +1,131 @@
+"""Train the method of an experiment, or calibrate it; a training that was stopped goes on from its last epoch."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from fsbench.base.errors import RecordError, RunError, SettingsError
+from fsbench.base.files import read_json, sha256_file
+from fsbench.records.run_directory import RunDirectory
+from fsbench.runner.engine.checkpoint import load_checkpoint
+from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.machine.determinism import unordered_kernels
+from fsbench.runner.engine.machine.meter import Meter
+from fsbench.runner.engine.micro_batches import out_of_memory, step_division_facts
+from fsbench.runner.engine.validation_plan import ValidationPlan
+from fsbench.runner.engine.withheld_validation import TrainingData
+
+log = logging.getLogger("fsbench")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Outcome of making the method of a run ready for its test: of its training, its calibration or neither.
+
+    Attributes:
+        checkpoint_sha256: hash of the checkpoint that the training chose; None where nothing was trained.
+        facts: entries of the record about it: the checkpoint's name and validation mIoU and the cost of the training,
+            or the calibrated settings.
+    """
+
+    checkpoint_sha256: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare_method(
+    experiment: Experiment, trainer: L.Trainer, data: TrainingData, directory: RunDirectory, best: ModelCheckpoint
+) -> Preparation:
+    """Train the method if the run trains it, else calibrate it if it calibrates.
+
+    Args:
+        experiment: the run.
+        trainer: its trainer.
+        data: its data as the trainer has them.
+        directory: its folder, which gets the checkpoints.
+        best: callback of the trainer that keeps the checkpoint with the best validation mIoU.
+    """
+    if experiment.trains:
+        facts = _train(experiment, trainer, data, directory, best)
+        return Preparation(facts.pop("checkpoint_sha256"), facts)
+    if experiment.method.needs.calibration:
+        return Preparation(facts={"calibration": _calibrate(experiment, trainer.strategy.root_device)})
+    return Preparation()
+
+
+def _train(
+    experiment: Experiment, trainer: L.Trainer, data: TrainingData, directory: RunDirectory, best: ModelCheckpoint
+) -> dict[str, Any]:
+    """Train unless that is done, and load the best checkpoint into the method.
+
+    Returns:
+        The checkpoint's name, hash and validation mIoU, and what training cost.
+    """
+    folder = directory.path / "checkpoints"
+    finished = folder / "finished.json"
+    if not finished.is_file():
+        directory.write_json("checkpoints/finished.json", _fit(experiment, trainer, data, folder / "last.ckpt", best))
+        trainer.strategy.barrier("trained")
+    facts = _read_training(finished)
+    checkpoint = folder / facts["checkpoint"]
+    if not checkpoint.is_file() or sha256_file(checkpoint) != facts["checkpoint_sha256"]:
+        raise RecordError(f"{checkpoint} was changed after training; remove {directory.path} and run again")
+    load_checkpoint(experiment.method, checkpoint)
+    return facts
+
+
+def _fit(
+    experiment: Experiment, trainer: L.Trainer, data: TrainingData, last: Path, best: ModelCheckpoint
+) -> dict[str, Any]:
+    """Train from the checkpoint `last`, or from the first epoch where there is none."""
+    log.info("training %s", f"goes on from {last}" if last.is_file() else "starts")
+    meter = Meter(trainer.strategy.root_device)
+    with unordered_kernels() as kernels:
+        resumed = last if last.is_file() else None
+        try:
+            trainer.fit(experiment.method, datamodule=data, ckpt_path=resumed, weights_only=True)
+        except torch.OutOfMemoryError as error:
+            assert experiment.division is not None
+            raise RunError(out_of_memory(experiment.division, error)) from error
+    checkpoint = Path(best.best_model_path)
+    if not checkpoint.is_file():
+        raise SettingsError(
+            "training ended without a validation, so there is no best checkpoint; give it at least one epoch, one "
+            "training batch and one validation batch"
+        )
+    plan = next(item for item in trainer.callbacks if isinstance(item, ValidationPlan))  # type: ignore[attr-defined]
+    return {
+        "checkpoint": checkpoint.name,
+        "checkpoint_sha256": sha256_file(checkpoint),
+        "validation_mIoU": float(best.best_model_score or 0),
+        "epochs": trainer.current_epoch,
+        **({"ended_early": end} if (end := plan.end(trainer)) else {}),
+        "step": step_division_facts(experiment),
+        "training_seconds": meter.seconds,
+        "training_peak_mib": meter.peak_mib_of_all_ranks(),
+        "unordered_kernels": sorted(kernels),
+    }
+
+
+def _calibrate(experiment: Experiment, device: torch.device) -> dict[str, float]:
+    log.info("calibrating on base classes")
+    episodes = experiment.data.calibration_episodes()
+    with torch.inference_mode():
+        return experiment.method.calibrate(episode.to(device) for episode in episodes)
+
+
+def _read_training(finished: Path) -> dict[str, Any]:
+    """Read what a finished training left. Raises RecordError where the file is damaged."""
+    try:
+        info = read_json(finished, "record")
+        info["checkpoint_sha256"], info["checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{finished} cannot be read ({type(error).__name__}); expected what a finished training writes; remove the "
+            "file: the training then goes on from its last epoch"
+        ) from error
+    return dict(info)

@@ -1,0 +1,124 @@
+"""Build Lightning's Trainer of a run from the configuration and the suite's callbacks, loggers and checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.progress import shows_bar
+from fsbench.runner.engine.callbacks import (
+    THREADS,
+    EpisodicValidation,
+    FiniteLoss,
+    ForgottenFeatures,
+    PerStepSeed,
+    PlacelessCheckpoint,
+    ProgressInLines,
+)
+from fsbench.runner.engine.checkpoint import AtomicCheckpointIO
+from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.loggers import wandb_logger
+from fsbench.runner.engine.machine.determinism import set_determinism
+from fsbench.runner.engine.machine.slurm import plugins_in_job
+from fsbench.runner.engine.micro_batches import in_micro_batches
+from fsbench.runner.engine.training_facts import CHOSEN_BY, TrainingFacts
+from fsbench.runner.engine.validation_plan import EVERY_EPOCH, ValidationPlan, validation_schedule
+from fsbench.runner.engine.withheld_validation import Count
+
+
+def build_trainer(experiment: Experiment, folder: Path, count: Count) -> tuple[L.Trainer, ModelCheckpoint]:
+    """Build the trainer that trains and evaluates `experiment` in `folder`.
+
+    Args:
+        experiment: the run.
+        folder: where it keeps its files.
+        count: counts the outputs of the validation step.
+
+    Returns:
+        The trainer, and its callback that keeps the checkpoint with the best validation mIoU.
+
+    Raises:
+        MisconfigurationException: Lightning refuses an argument.
+        SettingsError: Weights & Biases cannot be reached, or there are no threads.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = experiment.options.tf32 in (True, "matmul")
+    torch.backends.cudnn.allow_tf32 = experiment.options.tf32 in (True, "convolutions")
+    torch.set_num_threads(_training_threads(experiment))
+    arguments = experiment.trainer_arguments
+    if experiment.division is not None:
+        automatic = experiment.method.automatic_optimization
+        arguments = arguments | in_micro_batches(arguments, experiment.division.accumulation, automatic)
+    plan = _validation_plan(experiment)
+    best, *last = _checkpoints(folder / "checkpoints", plan)
+    curves = [CSVLogger(folder, "curves")] if experiment.trains else []
+    wandb = wandb_logger(experiment, folder)
+    is_shown = arguments["enable_progress_bar"] is not False
+    bar = is_shown and shows_bar()
+    trainer = L.Trainer(
+        **set_determinism(arguments)
+        | {
+            "default_root_dir": str(folder),
+            "plugins": plugins_in_job(arguments["plugins"]),
+            "logger": [*curves, *_as_list(wandb), *_as_list(arguments["logger"])],
+            "callbacks": [
+                best,
+                *last,
+                *([FiniteLoss(experiment.method.registry_name)] if experiment.trains else []),
+                EpisodicValidation(experiment.data, count),
+                *([plan] if experiment.trains else []),
+                PerStepSeed(experiment.data.seed),
+                *([TrainingFacts(experiment)] if experiment.trains else []),
+                *([ForgottenFeatures()] if experiment.data.trains_elsewhere else []),
+                *([TQDMProgressBar(leave=True) if bar else ProgressInLines()] if is_shown else []),
+                *_as_list(arguments["callbacks"]),
+            ],
+            "enable_progress_bar": bar,
+            "use_distributed_sampler": False,  # ours neither pads nor repeats
+            "num_sanity_val_steps": 0,
+            "enable_model_summary": False,
+        }
+    )
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    return trainer, best
+
+
+def _training_threads(experiment: Experiment) -> int:
+    """Return the threads of the training; the evaluation sets its own number."""
+    threads = experiment.options.training_threads
+    if threads is not None and threads < 1:
+        raise SettingsError(f"run.training_threads is {threads}, expected a number of threads above 0")
+    return threads or THREADS
+
+
+def _validation_plan(experiment: Experiment) -> ValidationPlan:
+    """Return when the training of `experiment` validates and ends early."""
+    options, division = experiment.options, experiment.division
+    accumulation = 1 if division is None else division.accumulation
+    return ValidationPlan(validation_schedule(options), options.patience, CHOSEN_BY, accumulation)
+
+
+def _checkpoints(folder: Path, plan: ValidationPlan) -> list[ModelCheckpoint]:
+    """Return the callback that keeps the best weights, and if need be one that keeps those of the last epoch.
+
+    One callback does both where every epoch ends with the only validation. Otherwise the best weights are those of a
+    validation, wherever it is, and a training goes on from the end of an epoch, with a validation or without one.
+    """
+    options: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+    chosen = options | {"filename": "best", "monitor": CHOSEN_BY, "mode": "max"}
+    if plan.schedule == EVERY_EPOCH:
+        return [PlacelessCheckpoint(**chosen, save_last=True)]
+    best = PlacelessCheckpoint(**chosen, save_on_train_epoch_end=False)
+    return [best, PlacelessCheckpoint(**options, filename="last", save_on_train_epoch_end=True)]
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Return one instance, several or none as a list. Lightning takes True for its own default and False for none."""
+    if value is None or isinstance(value, bool):
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

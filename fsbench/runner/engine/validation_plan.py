@@ -1,0 +1,114 @@
+"""When a training validates and when it ends early, as the run's options say; an early end is logged and recorded."""
+
+import logging
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from fsbench.base.errors import SettingsError
+from fsbench.core.validation_schedule import BestScore, ValidationSchedule
+from fsbench.runner.config.build import RunOptions
+
+log = logging.getLogger("fsbench")
+
+EVERY_EPOCH = ValidationSchedule()
+
+
+def validation_schedule(options: RunOptions) -> ValidationSchedule:
+    """Return the schedule of validations that a run's options name."""
+    return ValidationSchedule(options.first_validation, options.middle_validation, options.validation_every)
+
+
+def validation_options(options: RunOptions) -> dict[str, int]:
+    """Return those options of validation and early end that differ from their defaults, for the run's identity."""
+    usual: dict[str, int | None] = {
+        "first_validation": 0,
+        "middle_validation": None,
+        "validation_every": 1,
+        "patience": None,
+    }
+    return {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
+
+
+def check_validation(options: RunOptions, trainer: dict[str, Any]) -> None:
+    """Raise SettingsError for a training that would never validate, or by two rules.
+
+    Args:
+        options: of the run.
+        trainer: arguments of Lightning's Trainer as plain values.
+    """
+    for name, lowest in (("first_validation", 0), ("middle_validation", 0), ("validation_every", 1), ("patience", 1)):
+        value = getattr(options, name)
+        if value is not None and value < lowest:
+            raise SettingsError(f"run.{name} is {value}, expected {lowest} or more")
+    epochs = trainer["max_epochs"]
+    if epochs == 0:
+        raise SettingsError("max_epochs is 0, so nothing would be trained; expected one epoch or more")
+    if epochs is not None and 0 <= epochs <= options.first_validation:
+        raise SettingsError(
+            f"max_epochs is {epochs}, and the first epoch with a validation is number {options.first_validation} "
+            "(counted from 0), so no checkpoint would be chosen; give --run.first_validation 0 or more epochs"
+        )
+    for name, usual in (("val_check_interval", (None, 1.0)), ("check_val_every_n_epoch", (1,))):
+        if validation_schedule(options) == EVERY_EPOCH or trainer[name] in usual:
+            continue
+        raise SettingsError(
+            f"{name} is {trainer[name]}, but the run's options say when it validates (run.first_validation "
+            f"{options.first_validation}, run.middle_validation {options.middle_validation}, run.validation_every "
+            f"{options.validation_every}); give one of them"
+        )
+
+
+class ValidationPlan(Callback):
+    """Validate by a schedule, and end the training where its best score has not improved for too many epochs.
+
+    Args:
+        schedule: when to validate.
+        patience: epochs without an improvement after which the training ends; None for no such end.
+        monitor: name of the score.
+        accumulation: number of micro-batches of a process in one optimiser step.
+    """
+
+    def __init__(self, schedule: ValidationSchedule, patience: int | None, monitor: str, accumulation: int):
+        self.schedule, self.monitor, self.accumulation = schedule, monitor, accumulation
+        self.score = BestScore(patience)
+
+    def end(self, trainer: L.Trainer) -> str | None:
+        """Return why the training of `trainer` ended before its last epoch; None if it did not."""
+        if not self.score.is_over or trainer.current_epoch == trainer.max_epochs:
+            return None
+        return f"{self.monitor} did not exceed {self.score.best:.6g} in {self.score.waited} epochs (run.patience)"
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop |= self.score.is_over  # a training that goes on from its last checkpoint
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.score.begin_epoch()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell Lightning, which looks next, whether a validation follows this micro-batch."""
+        if self.schedule == EVERY_EPOCH:
+            return
+        batches = int(trainer.num_training_batches)
+        steps = -(-batches // self.accumulation)
+        points = self.schedule.validations(trainer.current_epoch, steps)
+        due = {min(step * self.accumulation, batches) for step, _ in points}
+        trainer.val_check_batch = batch_idx + 1 if batch_idx + 1 in due else batches + 1
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking and self.monitor in trainer.callback_metrics:
+            self.score.update(float(trainer.callback_metrics[self.monitor]))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.score.is_over and trainer.current_epoch + 1 != trainer.max_epochs:
+            log.info("training ends after %d epochs: %s", trainer.current_epoch + 1, self.end(trainer))
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.score.best, "waited": self.score.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.score.best, self.score.waited = state_dict["best"], state_dict["waited"]

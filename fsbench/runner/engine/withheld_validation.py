@@ -1,0 +1,141 @@
+"""The validation of a training as Lightning, the method and all its hooks get it: without the truth.
+
+The truth of the batches under way is known only to two functions that are made here together: one that iterates over
+the batches, and one that counts the answers to them. No object that a method can reach by its trainer holds it. (A test
+is no part of Lightning's loops: `fsbench.protocols.evaluation` hands the method batches that never had it.)
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+import lightning as L
+
+from fsbench.base.errors import SettingsError
+from fsbench.core.datamodule import DataModule, Training
+from fsbench.data.step_division import StepDivision
+from fsbench.protocols.evaluation import count_answers
+from fsbench.protocols.pools import Pool
+
+Count = Callable[[Any, Any], list[Any]]
+"""Counts the outputs of a validation step on a batch; returns the results."""
+
+
+class VisibleBatches(Iterable[Any]):
+    """The batches of a loader without their truth.
+
+    Args:
+        length: their number.
+        batches: iterates over them.
+    """
+
+    def __init__(self, length: int, batches: Callable[[], Iterator[Any]]):
+        self.length, self.batches = length, batches
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.batches()
+
+
+class TrainingData(L.LightningDataModule):
+    """The data of a training as its trainer has them.
+
+    Args:
+        data: the data module.
+        validation: makes the loader of the validation, whose batches lack their truth.
+        end: ends that loader's processes.
+    """
+
+    counts_validation_elsewhere = True
+
+    def __init__(self, data: DataModule, validation: Callable[[], VisibleBatches], end: Callable[[], None]):
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer episodes than processes
+        self._data, self._validation, self._end = data, validation, end
+
+    def train_dataloader(self) -> Any:
+        return self._data.train_dataloader()
+
+    def val_dataloader(self) -> VisibleBatches:
+        return self._validation()
+
+    def teardown(self, stage: str) -> None:
+        """End the processes of the validation's loader, as Lightning does those of a loader that it knows."""
+        self._end()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._data.on_save_checkpoint(checkpoint)
+
+    # What methods ask while they are trained
+
+    @property
+    def dataset(self) -> Any:
+        """The data set of the test."""
+        return self._data.dataset
+
+    @property
+    def training(self) -> Training:
+        """Items of training and validation."""
+        return self._data.training
+
+    @property
+    def training_pool(self) -> Pool:
+        """Images of the base classes, from which training episodes are drawn."""
+        return self._data.training_pool
+
+    def step_division(self, processes: int) -> StepDivision:
+        """Return how a training step is divided over this many processes."""
+        return self._data.step_division(processes)
+
+    def loss_weight(self, batch_idx: int) -> float:
+        """Return the factor of the loss of micro-batch `batch_idx` of an epoch."""
+        return self._data.loss_weight(batch_idx)
+
+
+def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Count]:
+    """Return the data as a trainer has them, and the function that counts the validation.
+
+    Args:
+        name: of the method, for messages.
+        data: the data module, whose `validation_protocol` parts a batch from its truth and counts an answer.
+    """
+    protocol = data.validation_protocol
+    truths: dict[int, Any] = {}
+    loaders: dict[int, Any] = {}  # that were made, and the last pass over each
+    passes: dict[int, Generator[Any, None, None]] = {}
+
+    def batches(loader: int) -> Generator[Any, None, None]:
+        for batch in loaders[loader]:
+            visible, separated = protocol.separate(batch)
+            truths.update(zip(protocol.numbers(visible), separated, strict=True))
+            yield visible
+
+    def make_loader() -> VisibleBatches:
+        loader = len(loaders)
+        loaders[loader] = data.val_dataloader()
+
+        def start() -> Iterator[Any]:
+            passes[loader] = batches(loader)
+            return passes[loader]
+
+        return VisibleBatches(len(loaders[loader]), start)
+
+    def end() -> None:
+        # a loader ends its processes when nothing refers to it any more
+        while passes:
+            passes.popitem()[1].close()
+        loaders.clear()
+
+    def count(outputs: Any, batch: Any) -> list[Any]:
+        answers = outputs.get("answers") if isinstance(outputs, dict) else None
+        numbers = protocol.numbers(batch)
+        unknown = [number for number in numbers if number not in truths]
+        if unknown:
+            raise SettingsError(
+                f"{name}: a batch of the validation says that it is of episode {unknown[0]}, which it is not; leave "
+                "the numbers of its episodes as they are"
+            )
+        return count_answers(protocol, answers, [truths.pop(number) for number in numbers], name)
+
+    return TrainingData(data, make_loader, end), count

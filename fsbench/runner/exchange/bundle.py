@@ -1,0 +1,289 @@
+"""A bundle: finished runs in one file (zip), without images and weights, to be checked by whoever gets it.
+
+It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, where
+asked for predictions.parquet, and `bundle.json`: the format, a card of each method, the licence of the results, and the
+sha256 of every file. Of the absolute paths in config.yaml only the last part is kept.
+"""
+
+import hashlib
+import json
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.files import load_yaml, parse_json, read_bytes, replacing
+from fsbench.base.files.archives import open_zip
+from fsbench.base.files.opening import LIMITS, MIB, in_units
+from fsbench.base.files.validation import first_problem
+from fsbench.records.card import Card, contradictions
+from fsbench.records.predictions import FILE as PREDICTIONS
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import Record
+from fsbench.records.run import Name
+
+LISTING = "bundle.json"
+FILES = {
+    "run.json": "record",
+    "episodes.parquet": "counts",
+    "manifest.jsonl": "manifest",
+    "config.yaml": "settings",
+    PREDICTIONS: "predictions",
+}
+"""Files of a run, with their kinds of `fsbench.base.files`; the last two may be missing."""
+NEEDED, CONFIG = tuple(FILES)[:3], "config.yaml"
+MOST_RUNS = 1000
+MOST_BYTES = 4096 * MIB
+"""Largest contents of a bundle."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Listing(BaseModel):
+    """Content of bundle.json.
+
+    Attributes:
+        format: 1 of earlier versions, which had one card for all methods; 2 with a card for each method.
+        made_by: name and version of the program.
+        licence: of the results.
+        card: of all methods, in format 1.
+        cards: name of a method -> its card, in format 2.
+        runs: name of a run -> its files -> their hashes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1, 2]
+    made_by: Annotated[str, Field(max_length=100)]
+    licence: Annotated[str, Field(min_length=1, max_length=200)]
+    card: Card | None = None
+    cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)] | None = None
+    runs: Annotated[dict[str, dict[str, _Hash]], Field(min_length=1, max_length=MOST_RUNS)]
+
+    @property
+    def named_cards(self) -> dict[str, Card]:
+        """The cards by the methods that they are of, in words."""
+        return self.cards or ({} if self.card is None else {"all methods": self.card})
+
+    def card_of(self, method: str) -> Card:
+        """Return the card of a method. Raises RecordError where the bundle has none."""
+        card = self.card if self.cards is None else self.cards.get(method)
+        if card is None:
+            raise RecordError(
+                f"the bundle has no card of {method}; expected one of each method; bundle its runs again with one"
+            )
+        return card
+
+
+def write_bundle(
+    records: Sequence[Record],
+    cards: Mapping[str, Card],
+    licence: str,
+    made_by: str,
+    out: Path,
+    predictions: bool = False,
+) -> list[str]:
+    """Write finished runs to a bundle. Equal runs, cards and licence give equal files.
+
+    Args:
+        records: finished runs.
+        cards: name of a method -> its card, for each method of the runs and no other.
+        licence: of the results, an SPDX name such as CC-BY-4.0.
+        made_by: name and version of the program.
+        out: file to write.
+        predictions: whether the predictions that runs kept come along.
+
+    Returns:
+        The ids of the runs.
+
+    Raises:
+        RecordError: a run is damaged, or its predictions are where they are asked for; one of its files is a link, by
+            which a folder of somebody else's would hand out a file of this machine; or two have the same id.
+        SettingsError: a method has no card, a card no method, or a card contradicts a record.
+    """
+    _check_cards(records, cards)
+    contents: dict[str, dict[str, bytes]] = {}
+    for record in sorted(records, key=lambda record: record.run.id):
+        name = record.run.id
+        if name in contents or not _ID.fullmatch(name):
+            reason = "is there twice" if name in contents else "is no name of a run"
+            raise RecordError(f"the run {name} in {record.path} {reason}; expected runs with names of their own")
+        record.episodes, record.manifest  # noqa: B018 - both are checked as they are read
+        if predictions:
+            read_predictions(record)  # checked as it is read
+        kinds = {file: kind for file, kind in FILES.items() if predictions or file != PREDICTIONS}
+        linked = [file for file in kinds if (record.path / file).is_symlink()]
+        if linked:
+            raise RecordError(
+                f"{record.path / linked[0]} is a link; expected a file of the run; put a copy in its place"
+            )
+        contents[name] = {
+            file: read_bytes(record.path / file, kind) for file, kind in kinds.items() if (record.path / file).is_file()
+        }
+        if CONFIG in contents[name]:
+            values = _without_folders(load_yaml(record.path / CONFIG))
+            if not isinstance(values, dict):
+                raise RecordError(f"{record.path / CONFIG} holds no settings; expected what a run wrote; remove it")
+            contents[name][CONFIG] = yaml.safe_dump(values, sort_keys=False).encode()
+    hashes = {
+        name: {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+        for name, files in contents.items()
+    }
+    listing = Listing(format=2, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=hashes)
+    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
+        for name, files in contents.items():
+            for file, content in files.items():
+                _add(archive, f"{name}/{file}", content)
+    return list(contents)
+
+
+def _check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
+    methods = {record.run.identity.method.name for record in records}
+    if methods != cards.keys():
+        lacking = ", ".join(sorted(methods - cards.keys()))
+        found = f"no card of {lacking}" if lacking else f"a card of {', '.join(sorted(cards.keys() - methods))}"
+        raise SettingsError(
+            f"there is {found}; expected one of each method of the runs ({', '.join(sorted(methods))}): "
+            "--card METHOD=FILE for each"
+        )
+    lines = [
+        line for record in records for line in contradictions(cards[record.run.identity.method.name].stated, record)
+    ]
+    if lines:
+        raise SettingsError(lines[0] + f" (and {len(lines) - 1} more)" * (len(lines) > 1))
+
+
+def _without_folders(values: Any) -> Any:
+    """Return plain values in which every absolute path is its last part: where files stand on a machine is private."""
+    if isinstance(values, dict):
+        return {key: _without_folders(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_without_folders(value) for value in values]
+    return PurePosixPath(values).name if isinstance(values, str) and values.startswith(("/", "~")) else values
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    info = zipfile.ZipInfo(name)  # without a time stamp
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+
+
+@contextmanager
+def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
+    """Unpack a bundle, which may be anybody's, to a temporary folder.
+
+    Yields:
+        The folder, with one for each run, and the listing. The files have the hashes of the listing.
+
+    Raises:
+        RecordError: the file is no bundle, or holds names, types or sizes that none has; nothing was unpacked then.
+    """
+    with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
+        with _open(bundle) as archive:
+            listing = _unpack(archive, Path(folder))
+        yield Path(folder), listing
+
+
+def read_listing(bundle: Path) -> Listing:
+    """Return what a bundle says that it holds; nothing is unpacked. Raises RecordError where the file is no bundle."""
+    with _open(bundle) as archive:
+        return _find_listing(archive)
+
+
+@contextmanager
+def _open(bundle: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a bundle; raises RecordError for whatever is wrong with it, in the block, too."""
+    try:
+        with open_zip(bundle, "bundle") as archive:
+            yield archive
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RecordError(f"{bundle} is no bundle ({error}); expected a file that fsbench bundle wrote") from error
+
+
+def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:
+    """Write the runs to `folder`. Raises ValueError for whatever does not belong into a bundle."""
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if len(set(names)) != len(names) or len(names) > len(FILES) * MOST_RUNS + 1:
+        raise ValueError(f"it has {len(names)} entries, {len(set(names))} of them with a name of their own")
+    total = 0
+    for entry in entries:
+        total += entry.file_size
+        kind = _kind(entry)
+        if entry.file_size > LIMITS[kind] or total > MOST_BYTES:
+            raise ValueError(f"{entry.filename!a} has {in_units(entry.file_size)}, more than a bundle's files have")
+    listing = _find_listing(archive)
+    stated = {f"{run}/{file}" for run, files in listing.runs.items() for file in files}
+    if stated != set(names) - {LISTING}:
+        raise ValueError(f"{LISTING} lists other files than it has: {min(stated ^ (set(names) - {LISTING}))!a}")
+    for run, files in listing.runs.items():
+        if not set(NEEDED) <= set(files):
+            raise ValueError(f"the run {run} lacks {min(set(NEEDED) - set(files))}")
+        (folder / run).mkdir()
+        for file, sha256 in files.items():
+            content = _content(archive, f"{run}/{file}")
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise ValueError(f"{run}/{file} has another sha256 than {LISTING} says: it was changed")
+            (folder / run / file).write_bytes(content)
+    return listing
+
+
+def _find_listing(archive: zipfile.ZipFile) -> Listing:
+    if LISTING not in archive.namelist():
+        raise ValueError(f"it has no {LISTING}")
+    if archive.getinfo(LISTING).file_size > LIMITS["record"]:
+        raise ValueError(f"{LISTING} has {in_units(archive.getinfo(LISTING).file_size)}, more than any has")
+    return _parse_listing(_content(archive, LISTING))
+
+
+def _kind(entry: zipfile.ZipInfo) -> str:
+    """Return the kind of an entry; raises ValueError for one that no bundle has."""
+    mode = entry.external_attr >> 16
+    parts = PurePosixPath(entry.filename).parts
+    plain = stat.S_IFMT(mode) in (0, stat.S_IFREG) and not entry.flag_bits & 1
+    plain = plain and entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if plain and entry.filename == LISTING:
+        return "record"
+    if plain and len(parts) == 2 and entry.filename == "/".join(parts):
+        run, file = parts
+        if _ID.fullmatch(run) and file in FILES:
+            return FILES[file]
+    raise ValueError(f"it holds {entry.filename[:200]!a}, which no bundle has")
+
+
+def _content(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read an entry, of which no more than its stated size is decompressed."""
+    with archive.open(name) as file:
+        content = file.read(archive.getinfo(name).file_size + 1)
+    if len(content) != archive.getinfo(name).file_size:
+        raise ValueError(f"{name!a} has another size than it states")
+    return content
+
+
+def _parse_listing(content: bytes) -> Listing:
+    try:
+        values: Any = parse_json(content)
+    except ValueError as error:
+        raise ValueError(f"{LISTING}: {error}") from error
+    try:
+        listing = Listing.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise ValueError(f"{LISTING}: {first_problem(error, values)}") from None
+    if (listing.card is None, listing.cards is None) != (listing.format == 2, listing.format == 1):
+        expected = "card" if listing.format == 1 else "cards"
+        raise ValueError(f"{LISTING} has other entries than format {listing.format}; expected {expected}")
+    wrong = [name for name in listing.runs if not _ID.fullmatch(name)]
+    if wrong:
+        raise ValueError(f"{LISTING} has a run named {wrong[0][:200]!a}")
+    return listing

@@ -1,0 +1,92 @@
+"""The cards of a bundle as a user gives them: a file for one method, one for each of several, or a folder of files."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from fsbench.base.errors import SettingsError
+from fsbench.records.card import CHOICES, Card, proved_entries, read_card
+from fsbench.records.record import Record
+
+
+def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
+    """Return the card of each method that one is given for.
+
+    Args:
+        given: each `METHOD=FILE`; or a file (YAML) that states its method or holds for the only one; or a folder of
+            such files, in which a file without `method` is that of the method by whose name it is called, and files of
+            other methods are passed over.
+        methods: names of the runs' methods.
+
+    Raises:
+        SettingsError: a file cannot be read or does not fit, tells no method, or is the second of one method.
+    """
+    cards: dict[str, Card] = {}
+    for text in given:
+        path = Path(text)
+        if path.is_dir():
+            found = [_read(file, None, methods, file.stem) for file in sorted(path.glob("*.y*ml"))]
+            found = [(file, method, card) for file, method, card in found if method in methods]
+            if not found:
+                raise SettingsError(f"--card {text} has no card of {', '.join(methods)}; expected METHOD.yaml for each")
+        elif "=" in text and not path.exists():
+            name, _, file_name = text.partition("=")
+            found = [_read(Path(file_name), name, methods)]
+        else:
+            found = [_read(path, None, methods)]
+        for file, method, card in found:
+            if method in cards:
+                raise SettingsError(f"{file} is a second card of {method}; expected one of each method; leave one out")
+            cards[method] = card
+    return cards
+
+
+def _read(file: Path, name: str | None, methods: Sequence[str], stem: str | None = None) -> tuple[Path, str, Card]:
+    """Return a file, the name of the method whose card it is, and the card.
+
+    Args:
+        file: of the card.
+        name: of the method, where it was given with the file.
+        methods: names of the runs' methods.
+        stem: name of the method where neither the file nor `methods` tells it.
+    """
+    stated, card = read_card(file)
+    if name is not None and stated not in (None, name):
+        raise SettingsError(f"{file} states the method {stated}, and was given as the card of {name}; correct one")
+    alone = methods[0] if len(methods) == 1 and stem is None else None
+    method = name or stated or alone or stem
+    if method is None:
+        raise SettingsError(
+            f"{file} tells no method, and the runs have {len(methods)} ({', '.join(methods)}); expected --card "
+            "METHOD=FILE for each, or an entry `method` in each file"
+        )
+    return file, method, card
+
+
+def new_cards(records: Sequence[Record]) -> dict[str, str]:
+    """Return cards to fill in: the name of a file, which follows from the method's, and its text.
+
+    A card asks only for the entries that not all records of its method prove alike.
+    """
+    by_method: dict[str, list[Record]] = {}
+    for record in records:
+        by_method.setdefault(record.run.identity.method.name, []).append(record)
+    return {
+        f"{re.sub('[^A-Za-z0-9._-]+', '-', method).strip('.-') or 'method'}.yaml": _new_card(method, of_method)
+        for method, of_method in sorted(by_method.items())
+    }
+
+
+def _new_card(method: str, records: Sequence[Record]) -> str:
+    first, *others = (proved_entries(record) for record in records)
+    proved = {name for name in first if all(name in other for other in others)}
+    lines = []
+    for line in CHOICES.splitlines():
+        name = line.removeprefix("# ").partition(":")[0]
+        if name == "method":
+            line = f"method: {json.dumps(method)}"
+        elif name in proved and not line.startswith("#"):
+            line = f"# {name} follows from the records"
+        lines.append(line)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,92 @@
+"""Count stored predictions again from the data, without the method that made them and without torch."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fsbench.base.errors import RecordError
+from fsbench.doors.tests import load_test
+from fsbench.protocols.test import Test
+from fsbench.records.counts import to_frame
+from fsbench.records.predictions import StoredPredictions
+from fsbench.records.record import Record
+from fsbench.results.tables.rescoring.recount import input_resolution
+from fsbench.scores.answers import SegmentationAnswer
+from fsbench.scores.confusion import FAILED
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class DataAtHand:
+    """Data of one's own that stand for those of a record.
+
+    Attributes:
+        root: folder of the data set.
+        dataset: its name, in place of the one that the episodes name.
+    """
+
+    root: str
+    dataset: str | None = None
+
+
+def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]:
+    """Return the numbers of the episodes whose counts in a run's record do not follow from its predictions.
+
+    Args:
+        stored: of a run of segmentation, which may be anybody's.
+        data: that the run was tested on.
+
+    Raises:
+        DataError: the data cannot be read.
+        SettingsError: the name of the data set is not known.
+        RecordError: the episodes are none of these data, or a prediction is none or has another size.
+    """
+    # spared until it is needed
+    import polars as pl
+
+    record = stored.record
+    side = input_resolution(record) if record.protocol.counts_at_input_size() else None
+    test = load_test(data.dataset, root=data.root, manifest=record.path / "manifest.jsonl", image_size=side)
+    counted, stated = count_again(stored, test), record.every_episode.sort("episode", "slot")
+    absent = [name for name in counted.columns if name not in stated.columns]
+    if absent:
+        raise RecordError(f"the counts have no column {absent[0]}; expected the counts of a finished run")
+    same = [counted[name].eq_missing(stated[name].cast(kind, strict=False)) for name, kind in counted.schema.items()]
+    is_same = pl.DataFrame(dict(zip(counted.columns, same, strict=True))).select(pl.all_horizontal(pl.all()))
+    return sorted(set(counted["episode"].filter(~is_same.to_series()).to_list()))
+
+
+def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
+    """Count the stored predictions of a run of segmentation against the truth of its test.
+
+    Args:
+        stored: masks at the size at which pixels were counted.
+        test: that the run answered.
+
+    Returns:
+        The count table that the run has if its counts follow from its predictions.
+
+    Raises:
+        DataError: a label map of the data cannot be read.
+        RecordError: a prediction is none, or has another size than the data give.
+    """
+    failed, rows = _failed_episodes(stored.record), []
+    for episode in test.manifest.episodes:
+        number = episode.index
+        decided, score = stored.presence(number) if stored.record.run.presence == "predicted" else (None, None)
+        label_map, truth = stored.label_map(number), test.truth(number)
+        if label_map.shape != truth.label_map.shape:
+            raise RecordError(
+                f"the prediction of episode {number} has the size {label_map.shape}, expected {truth.label_map.shape} "
+                "by the data at hand"
+            )
+        answer = SegmentationAnswer(label_map, decided, score, failed=number in failed)
+        truth = replace(truth, size=label_map.shape)  # no more to be brought to the size of the truth
+        rows += test.count(answer, truth).rows()
+    return to_frame(rows, test.manifest)
+
+
+def _failed_episodes(record: Record) -> set[int]:
+    frame = record.every_episode
+    return set(frame["episode"].filter(frame[FAILED]).to_list()) if FAILED in frame.columns else set()

@@ -1,0 +1,232 @@
+"""Verify a bundle: its files, its scores from the counts, its episodes from the official ones, its predictions."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
+from fsbench.base.paths import BENCHMARKS
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import read_manifest
+from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import Record, read_record
+from fsbench.records.run import UNTRAINED
+from fsbench.runner.exchange.bundle import Listing, unpack
+from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
+
+Status = Literal["ok", "failed", "not checked"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of one check of a run, or of the whole bundle where `run` is None; `what` says it in words."""
+
+    run: str | None
+    status: Status
+    what: str
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """How some episodes are predicted again.
+
+    Attributes:
+        episodes: number of episodes of each run, drawn at random.
+        seed: of the draw.
+        settings: arguments in LightningCLI's form that say where data and weights are here.
+        checkpoint: of the runs that trained.
+    """
+
+    episodes: int
+    seed: int = 0
+    settings: Sequence[str] = ()
+    checkpoint: Path | None = None
+
+
+def verify(
+    bundle: Path, repetition: Repetition | None = None, data: DataAtHand | None = None
+) -> tuple[Listing, list[Finding]]:
+    """Verify a bundle.
+
+    Args:
+        bundle: the file.
+        repetition: how some of its episodes are predicted again; None where no weights are at hand.
+        data: against which predictions that were handed in are counted again; None where none are at hand.
+
+    Returns:
+        The listing with the card, and the findings in the order of the runs.
+
+    Raises:
+        RecordError: the file is no bundle, or was changed after it was made.
+    """
+    with unpack(bundle) as (folder, listing):
+        return listing, verify_unpacked(folder, listing, repetition, data)
+
+
+def verify_unpacked(
+    folder: Path, listing: Listing, repetition: Repetition | None = None, data: DataAtHand | None = None
+) -> list[Finding]:
+    """Verify the runs of a bundle that `unpacked` has put into `folder`; the arguments are as of `verify`."""
+    findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
+    for name in listing.runs:
+        findings += _verify_run(name, folder / name, listing, repetition, data)
+    return findings
+
+
+def _verify_run(
+    name: str, folder: Path, listing: Listing, repetition: Repetition | None, data: DataAtHand | None
+) -> Iterator[Finding]:
+    try:
+        record = read_record(folder)
+        assert record is not None
+        if record.run.id != name:
+            raise RecordError(f"run.json is that of {record.run.id}")
+        if not name.endswith(f"-{record.run.identity.digits}"):
+            raise RecordError(
+                f"its settings have the hash {record.run.identity.digits}, and its name ends otherwise: the method's "
+                "name or another setting was changed after the run"
+            )
+        record.episodes  # noqa: B018  (reads and checks them)
+        yield Finding(name, "ok", f"{len(record.manifest.episodes)} episodes and their counts are whole")
+        yield _scores(name, record)
+        yield _protocol(name, record)
+        yield _episodes(name, record)
+        yield from _card(name, record, listing)
+        yield from _stored_predictions(name, record)
+        if record.run.handed_in is not None:
+            yield _handed_in_counts(name, record, data)
+    except FsbenchError as error:
+        yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
+        return
+    except Exception as error:  # of a record that fits the schema and yet is none: the others are verified
+        yield Finding(name, "failed", f"it cannot be verified: {describe(error)}")
+        return
+    yield _predictions(name, record, repetition)
+
+
+def _scores(name: str, record: Record) -> Finding:
+    """Compute the scores again from the counts."""
+    counted = record.protocol.statistics(record.episodes, record.header).scores()
+    stated = record.run.scores
+    for metric, values in counted.items():
+        value, recorded = float(values[0]), stated.get(metric, math.inf)
+        undefined = math.isnan(value) and math.isnan(recorded)
+        if not undefined and not math.isclose(value, recorded, rel_tol=1e-9, abs_tol=1e-9):
+            what = f"{metric} is {value:.4f} by the counts, and {stated.get(metric)} in run.json"
+            return Finding(name, "failed", what)
+    return Finding(name, "ok", f"{len(counted)} scores follow from the counts")
+
+
+def _protocol(name: str, record: Record) -> Finding:
+    header = record.header
+    known = record.protocol.version
+    if header.version != known:
+        return Finding(name, "failed", f"protocol {header.protocol} version {header.version}; here it is {known}")
+    return Finding(name, "ok", f"protocol {header.protocol} version {known}")
+
+
+def _episodes(name: str, record: Record) -> Finding:
+    """Compare the episodes with the official ones that come with the suite."""
+    for file, sha256, header in _official_episodes():
+        if sha256 == record.manifest_sha256:
+            return Finding(name, "ok", f"the episodes are the official ones ({file})")
+        if header == record.header:
+            return Finding(name, "failed", f"other episodes than the official ones of {file}")
+    lists = record.header.lists
+    return Finding(name, "not checked", f"no official episodes of this test come along; its image lists: {lists}")
+
+
+def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
+    """Hold the card of a run's method against the record, and the record's words on training against its settings."""
+    settings = record.run.identity.training or {}
+    if record.run.origin_of_weights.origin == UNTRAINED and settings.keys() & {"max_epochs", "checkpoint_sha256"}:
+        what = "run.json says that nothing was trained, and its settings have a training: it was changed after the run"
+        yield Finding(name, "failed", what)
+        return
+    answers = None if record.run.handed_in is None else record.run.handed_in.answers_sha256
+    if answers != record.run.identity.answers_sha256:
+        what = "run.json and its settings differ in which answers were handed in, if any: it was changed after the run"
+        yield Finding(name, "failed", what)
+        return
+    stated = listing.card_of(record.run.identity.method.name).stated
+    lines = contradictions(stated, record)
+    for line in lines:
+        yield Finding(name, "failed", line)
+    if lines:
+        return
+    card = resolve_card(stated, record)
+    by_kind: dict[str, list[str]] = {"follow from the record": [], "stated": [], "unknown": []}
+    for entry in ENTRIES:
+        kind = "stated" if entry in card.stated else "follow from the record"
+        by_kind["unknown" if getattr(card, entry) == UNKNOWN else kind].append(entry.replace("_", " "))
+    words = "; ".join(f"{kind}: {', '.join(entries)}" for kind, entries in by_kind.items() if entries)
+    yield Finding(name, "ok", f"the card does not contradict the record ({words})")
+
+
+def _stored_predictions(name: str, record: Record) -> Iterator[Finding]:
+    """Hold stored predictions against the counts; nothing of a run that kept none."""
+    stored = read_predictions(record)
+    if stored is not None:
+        for episode in record.manifest.episodes:
+            stored.label_map(episode.index)
+            stored.soft_masks(episode.index)
+            stored.attention(episode.index)
+        number = len(record.manifest.episodes)
+        yield Finding(name, "ok", f"{number} stored predictions have the pixels that were counted")
+    elif record.run.predictions:
+        yield Finding(name, "not checked", "stored predictions: the run kept them, and the bundle does not hold them")
+
+
+def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Finding:
+    """Count predictions that were handed in again, from the data."""
+    unchecked = "counts of the predictions that were handed in"
+    if data is None:
+        return Finding(name, "not checked", f"{unchecked}; count them again with --data-root where the data are")
+    stored = read_predictions(record)
+    if stored is None:
+        return Finding(name, "not checked", f"{unchecked}: the bundle does not hold the predictions")
+    try:
+        different = differing_episodes(stored, data)
+    except (DataError, SettingsError) as error:
+        why = user_message(error).replace(f"{record.path}/", "")
+        return Finding(name, "not checked", f"{unchecked}: {why}")
+    number = len(record.manifest.episodes)
+    if different:
+        what = f"{len(different)} of {number} episodes have other counts by the data at hand, first {different[0]}"
+        return Finding(name, "failed", what)
+    return Finding(name, "ok", f"{number} predictions that were handed in were counted again with equal counts")
+
+
+@cache
+def _official_episodes() -> list[tuple[str, str, Header]]:
+    """Return the file's name, the hash and the header of every list of episodes that comes with the suite."""
+    files = sorted((BENCHMARKS / "manifests").glob("*/*.jsonl.gz"))
+    manifests = [(file.name, read_manifest(file)) for file in files]
+    return [(name, manifest.sha256, manifest.header) for name, manifest in manifests]
+
+
+def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:
+    """Predict a random sample of the episodes again."""
+    if record.run.handed_in is not None:
+        what = "how the predictions were made: they were handed in, and nothing else of the method is known"
+        return Finding(name, "not checked", what)
+    if repetition is None:
+        return Finding(name, "not checked", "predictions; repeat some with --predict 20 where data and weights are")
+    if not record.protocol.has_masks:
+        return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench run")
+    numbers = [episode.index for episode in record.manifest.episodes]
+    chosen = np.random.default_rng(repetition.seed).permutation(numbers)[: repetition.episodes].tolist()
+    # torch, which no other check needs
+    from fsbench.runner.exchange.repeat import repeat_predictions
+
+    try:
+        repeat_predictions(record, chosen, repetition.settings, repetition.checkpoint)
+    except Exception as error:
+        return Finding(name, "failed", f"predictions: {error if isinstance(error, FsbenchError) else describe(error)}")
+    return Finding(name, "ok", f"{len(chosen)} episodes were predicted again with equal counts")

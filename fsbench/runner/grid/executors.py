@@ -1,0 +1,224 @@
+"""Executors run the cells of a grid, in processes of this machine or as jobs of submitit (SLURM, or a stand-in).
+
+A cell is a process of its own either way, so that its memory is its own and its failure, too. It ends when the
+process that started it does (of a job, the job's: SLURM's jobs go on without the grid). With several devices on SLURM
+every task of the job is one rank, as Lightning's own SLURM support wants it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+from fsbench.base.errors import SettingsError
+from fsbench.runner.config.compose import Configuration, compose, setting
+from fsbench.runner.engine.forks import STDERR, end_locator, start_run
+from fsbench.runner.engine.machine.watchdog import changed_environment, child_environment, safe_imports
+
+
+@dataclass(frozen=True)
+class Job:
+    """A call of `fsbench run`.
+
+    Attributes:
+        arguments: of `fsbench run`.
+        log: where its output goes; None for this process's standard error, where Ctrl-C reaches the job as well.
+        tasks: its number of ranks.
+        debug: whether its errors are shown with their tracebacks.
+        configuration: what the arguments are composed to, where that is known.
+    """
+
+    arguments: tuple[str, ...]
+    log: Path | None
+    tasks: int = 1
+    debug: bool = False
+    configuration: Configuration | None = None
+
+
+class Running(Protocol):
+    """A started job."""
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+
+    def stop(self) -> None:
+        """Interrupt the job; finished episodes and epochs are kept."""
+
+
+class Executor(Protocol):
+    """Starts jobs, at most `at_once` at a time."""
+
+    at_once: int
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]: ...
+
+
+def run_cell(arguments: Sequence[str], log: Path) -> int:
+    """Call `fsbench run` in a process of its own and return the exit status."""
+    with log.open("a") as out:
+        command = [sys.executable, "-m", "fsbench", "run", *arguments]
+        return subprocess.run(command, stdout=out, stderr=out, env=child_environment(), check=False).returncode
+
+
+class LocalProcesses:
+    """Runs jobs as processes of this machine."""
+
+    def __init__(self, at_once: int):
+        self.at_once = at_once
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]:
+        return [self._start(job) for job in jobs]
+
+    def _start(self, job: Job) -> "_Process":
+        configuration = compose(job.arguments) if job.configuration is None else job.configuration
+        if setting(configuration.values, "trainer.devices") in (None, 1):
+            process: BaseProcess | subprocess.Popen[bytes] = start_run(configuration, job.log, job.debug)
+        else:  # Lightning starts the other processes by the command line of this one
+            end_locator()
+            process = _start_command([*["--debug"] * job.debug, "run", *job.arguments], job.log)
+        return _Process(process, is_apart=job.log is not None)
+
+
+def _start_command(arguments: Sequence[str], log: Path | None) -> "subprocess.Popen[bytes]":
+    """Start `fsbench` with `arguments` in a process from nothing; see `fsbench.runner.engine.forks.start_run`."""
+    command = [sys.executable, "-m", "fsbench", *arguments]
+    if log is None:
+        return subprocess.Popen(command, stdout=STDERR, env=child_environment())
+    with log.open("a") as out:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=child_environment(), start_new_session=True
+        )  # fmt: skip
+
+
+class _Process:
+    """A started run.
+
+    Args:
+        process: its process.
+        is_apart: whether it has a session of its own. Else Ctrl-C in a terminal reaches it as well.
+    """
+
+    def __init__(self, process: "BaseProcess | subprocess.Popen[bytes]", is_apart: bool):
+        self.process = process
+        self.is_apart = is_apart
+
+    def poll(self) -> int | None:
+        return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
+
+    def stop(self) -> None:
+        if not self.is_apart and self._ends_within(3):
+            return
+        self._send(signal.SIGINT)
+        if not self._ends_within(30 if self.is_apart else None):
+            self._send(signal.SIGKILL)
+            self._ends_within(None)
+
+    def _send(self, number: int) -> None:
+        """Send a signal to the run, and to the processes of its session if it has one by now."""
+        process = self.process.pid
+        assert process is not None
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                if self.is_apart and os.getsid(process) == process:
+                    os.killpg(process, number)
+                else:
+                    os.kill(process, number)
+
+    def _ends_within(self, seconds: float | None) -> bool:
+        if isinstance(self.process, subprocess.Popen):
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+        else:
+            self.process.join(seconds)
+        return self.poll() is not None
+
+
+TIMEOUT_MIN = 24 * 60
+"""Time limit of a job unless another is set, in minutes; submitit's own is five minutes."""
+
+
+class Submitit:
+    """Runs jobs through submitit.
+
+    Args:
+        cluster: "slurm", or "local" for processes that submitit starts.
+        folder: of submitit's scripts and logs, visible to all nodes.
+        at_once: jobs of an array that run at a time.
+        parameters: of submitit, e.g. slurm_partition, timeout_min, mem_gb, gpus_per_node.
+    """
+
+    def __init__(self, cluster: str, folder: Path, at_once: int, parameters: Mapping[str, Any]):
+        # spared until it is needed
+        import submitit
+
+        self.cluster = cluster
+        self.at_once = at_once if cluster == "local" else sys.maxsize  # SLURM itself holds an array's jobs back
+        try:
+            self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+            self.executor.update_parameters(**{"timeout_min": TIMEOUT_MIN} | dict(parameters))
+            if cluster == "slurm":
+                self.executor.update_parameters(slurm_array_parallelism=at_once)
+                # needs submitit
+                from fsbench.runner.grid.slurm_queue import choose_watcher
+
+                choose_watcher()
+        except (RuntimeError, TypeError, ValueError, NameError, AssertionError) as error:
+            raise SettingsError(f"{cluster}: {' '.join(str(error).split())}") from error
+
+    def start(self, jobs: Sequence[Job]) -> list[Running]:
+        """Start one array for each number of tasks, which all jobs of an array share.
+
+        Without SLURM, Lightning starts the ranks itself.
+        """
+        end_locator()
+        tasks = [job.tasks if self.cluster == "slurm" else 1 for job in jobs]
+        started: dict[int, Running] = {}
+        for number in sorted(set(tasks)):
+            places = [place for place, count in enumerate(tasks) if count == number]
+            started |= zip(places, self._array([jobs[place] for place in places], number), strict=True)
+        return [started[place] for place in range(len(jobs))]
+
+    def _array(self, jobs: Sequence[Job], tasks: int) -> list[Running]:
+        """Start the jobs of one array. Jobs that the cluster refuses have failed, with its message in their logs."""
+        self.executor.update_parameters(tasks_per_node=tasks)
+        try:
+            with changed_environment(safe_imports()), self.executor.batch():  # which the job's processes inherit
+                started = [self.executor.submit(run_cell, job.arguments, job.log) for job in jobs]
+        except (RuntimeError, OSError) as error:  # submitit's are RuntimeErrors
+            for job in jobs:
+                assert job.log is not None
+                with job.log.open("a") as out:
+                    out.write(f"{self.cluster} refused the job: {' '.join(str(error).split())}\n")
+            return [_RefusedJob() for _ in jobs]
+        return [_SubmititJob(job) for job in started]
+
+
+class _RefusedJob:
+    """A job that never began."""
+
+    def poll(self) -> int:
+        return 1
+
+    def stop(self) -> None:
+        pass
+
+
+class _SubmititJob:
+    def __init__(self, job: Any):
+        self.job = job
+
+    def poll(self) -> int | None:
+        if not self.job.done():
+            return None
+        if self.job.exception() is not None:  # the job itself: killed, out of time, no node
+            return 1
+        return max(map(abs, self.job.results()))
+
+    def stop(self) -> None:
+        self.job.cancel()

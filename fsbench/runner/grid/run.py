@@ -1,0 +1,208 @@
+"""Make the runs of a plan that can be made, at most as many at once as the executor takes."""
+
+import csv
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tqdm import tqdm
+
+from fsbench.base.errors import FsbenchError
+from fsbench.base.files import make_folder
+from fsbench.base.progress import hides_bar
+from fsbench.runner.engine.machine.watchdog import sigterm_exits
+from fsbench.runner.grid.executors import Executor, Job, Running
+from fsbench.runner.grid.plan import PlannedRun, finished_record, run_folder
+
+POLL_SECONDS = 0.3
+LAST_LINES = 8
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that ended without a record, its exit status, and the file that it printed to, if there is one."""
+
+    item: PlannedRun
+    status: int
+    log: Path | None
+
+
+class RunDisplay(Protocol):
+    """Tells the user of the runs of a plan, in its order."""
+
+    def skip(self, item: PlannedRun) -> None:
+        """Tell of a run that is done or cannot be made."""
+
+    def begin(self, item: PlannedRun) -> None:
+        """Tell of a run that starts."""
+
+    def update(self) -> None:
+        """Tell how far the running ones are."""
+
+    def end(self, item: PlannedRun, failed: bool) -> None:
+        """Tell of a run that ended."""
+
+    def close(self) -> None:
+        """Leave the screen."""
+
+
+def run_missing(
+    planned: Sequence[PlannedRun],
+    runs: Path,
+    executor: Executor,
+    display: RunDisplay | None = None,
+    in_foreground: bool = False,
+) -> list[Failure]:
+    """Make every run that can be made, in the order of the plan; a failed one stops no other.
+
+    On KeyboardInterrupt and SIGTERM the running ones are stopped, and keep what they finished.
+
+    Args:
+        planned: the plan.
+        runs: folder of all runs, which gets what they print.
+        executor: starts the runs.
+        display: tells of them; None for that of a grid.
+        in_foreground: let them print to the standard error instead, on this machine.
+    """
+    display = GridDisplay(planned) if display is None else display
+    waiting = deque(planned)
+    running: list[tuple[PlannedRun, Job, Running]] = []
+    failures: list[Failure] = []
+    with sigterm_exits():
+        try:
+            while waiting or running:
+                batch = _next_batch(waiting, executor.at_once - len(running), display)
+                if batch:
+                    jobs = [_job(item, runs, in_foreground) for item in batch]
+                    for item in batch:
+                        display.begin(item)
+                    running += zip(batch, jobs, executor.start(jobs), strict=True)
+                for item, job, started in list(running):
+                    status = started.poll()
+                    if status is None:
+                        continue
+                    running.remove((item, job, started))
+                    failed = status != 0 or not _has_record(item, runs)
+                    if failed:
+                        failures.append(Failure(item, status, job.log))
+                    display.end(item, failed)
+                display.update()
+                if running:
+                    time.sleep(POLL_SECONDS)
+        finally:
+            for _, _, started in running:
+                started.stop()
+            display.close()
+    return failures
+
+
+def _next_batch(waiting: deque[PlannedRun], free: int, display: RunDisplay) -> list[PlannedRun]:
+    """Take the next runs that can be made from the plan, as many as there are free places."""
+    batch: list[PlannedRun] = []
+    while waiting and (len(batch) < free or not waiting[0].is_ready):
+        item = waiting.popleft()
+        if item.is_ready:
+            batch.append(item)
+        else:
+            display.skip(item)
+    return batch
+
+
+def _has_record(item: PlannedRun, runs: Path) -> bool:
+    """Return whether the run's record exists.
+
+    If not, its folder is looked up again: the noted one is outdated when the data or the code changed since.
+    """
+    try:
+        if item.folder is not None and finished_record(item.folder) is not None:
+            return True
+        return finished_record(run_folder(item.cell, runs)) is not None
+    except FsbenchError:
+        return False
+
+
+def _job(item: PlannedRun, runs: Path, in_foreground: bool) -> Job:
+    """Return the run's job. Its log's name ends with a hash, since labels leave out some of the options."""
+    cell = item.cell
+    log = None
+    if not in_foreground:
+        words = re.sub(r"[^\w.-]+", "-", cell.label)
+        log = make_folder(runs / ".grid" / "logs") / f"{words}-{cell.fingerprint(runs)[:8]}.log"
+        log.unlink(missing_ok=True)
+    configuration = item.configuration or cell.configuration(runs)
+    return Job(tuple(cell.arguments(runs)), log, cell.request.devices or 1, cell.request.debug, configuration)
+
+
+def last_lines(log: Path) -> list[str]:
+    """Return a log's last lines that are not empty; of progress bars only the last state."""
+    if not log.is_file():
+        return []
+    lines = [line.rpartition("\r")[2].rstrip() for line in log.read_bytes().decode(errors="replace").split("\n")]
+    return [line for line in lines if line][-LAST_LINES:]
+
+
+class GridDisplay:
+    """A bar of the runs that ended and a line for each running one, on a terminal; elsewhere a line at each end.
+
+    Args:
+        planned: the plan.
+        screen: whether the standard error shows bars; None: where that is a terminal.
+    """
+
+    def __init__(self, planned: Sequence[PlannedRun], screen: bool | None = None):
+        self.hidden = hides_bar() if screen is None else not screen
+        total = sum(item.is_ready for item in planned)
+        self.bar = tqdm(total=total, desc="cells", file=sys.stderr, disable=self.hidden)
+        self.lines: list[tuple[PlannedRun, tqdm[None]]] = []
+
+    def skip(self, item: PlannedRun) -> None:
+        pass
+
+    def begin(self, item: PlannedRun) -> None:
+        line = tqdm(
+            desc=item.cell.label,
+            position=len(self.lines) + 1,
+            leave=False,
+            file=sys.stderr,
+            disable=self.hidden,
+            bar_format="  {desc}: {postfix} [{elapsed}]",
+            postfix="starts",
+        )
+        self.lines.append((item, line))
+
+    def update(self) -> None:
+        for item, line in self.lines:
+            if not line.disable:
+                line.set_postfix_str(progress_text(item.folder))
+
+    def end(self, item: PlannedRun, failed: bool) -> None:
+        for entry in [entry for entry in self.lines if entry[0] is item]:
+            entry[1].close()
+            self.lines.remove(entry)
+        self.bar.update()
+        tqdm.write(f"{item.cell.label}: {'failed' if failed else 'done'}", file=sys.stderr)
+
+    def close(self) -> None:
+        for _, line in self.lines:
+            line.close()
+        self.bar.close()
+
+
+def progress_text(folder: Path | None) -> str:
+    """Return the present step of the run in `folder` in words."""
+    if folder is None or not folder.is_dir():
+        return "starts"
+    parts = list(folder.glob("evaluation/part-*.jsonl"))
+    if parts:
+        done = sum(max(part.read_bytes().count(b"\n") - 1, 0) for part in parts)
+        return f"evaluates, {done} episodes done"
+    for curves in folder.glob("curves/**/metrics.csv"):
+        with curves.open(newline="") as file:
+            epochs = [row.get("epoch") for row in csv.DictReader(file)]
+        return f"trains, epoch {epochs[-1]}" if epochs else "trains"
+    return "begins"

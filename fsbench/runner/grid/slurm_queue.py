@@ -1,0 +1,44 @@
+"""The states of SLURM's jobs from its queue, for clusters that keep no accounts.
+
+submitit asks `sacct`. Where accounting is off that fails at every call, and a cancelled job would never be seen to end.
+"""
+
+import subprocess
+
+from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
+
+from fsbench.base.terminal import print_note
+
+ENDED = {
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT",
+}  # fmt: skip
+"""States of a job that will not run again, as `squeue` names them."""
+
+
+class QueueWatcher(SlurmInfoWatcher):
+    """Looks the states of jobs up with `squeue`, all of the user's in one call."""
+
+    def _make_command(self) -> list[str] | None:
+        if not self._registered - self._finished:
+            return None
+        return ["squeue", "--me", "--array", "--states=all", "--noheader", "--format=%i|%T"]
+
+    def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
+        """Return the state of each registered job; one that has left the queue was completed some minutes ago."""
+        text = string if isinstance(string, str) else string.decode()
+        states = dict(line.strip().split("|", 1) for line in text.splitlines() if "|" in line)
+        shown = {job: states.get(job, "COMPLETED") for job in self._registered}
+        return {job: {"JobID": job, "State": state if state in ENDED else "PENDING"} for job, state in shown.items()}
+
+
+def choose_watcher() -> None:
+    """Let jobs be looked up with `squeue` where `sacct` does not answer, and say so."""
+    command = ["sacct", "--noheader", "--jobs=1"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        reason = "" if asked.returncode == 0 else asked.stderr.strip() or f"status {asked.returncode}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    SlurmJob.watcher = QueueWatcher(delay_s=600) if reason else SlurmInfoWatcher(delay_s=600)
+    if reason:
+        print_note(f"this SLURM keeps no accounts (sacct: {reason}); the states of jobs come from squeue")

@@ -1,0 +1,226 @@
+"""Papers as files: `configs/papers/<name>.yaml` lists the tables of a paper and the runs that their rows stand for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import read_yaml
+from fsbench.base.paths import CONFIGS
+from fsbench.runner.config.registry import check_known, choose_method, config_files, names
+from fsbench.runner.config.request import Request
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PrintedName(_Strict):
+    """Names under which a row's figures stand in the files of `benchmarks/published`.
+
+    Attributes:
+        method, backbone: the columns of these names.
+        stated: the column `setting`; None where data set, way, shot and setting tell the row.
+        source: beginning of the column `source` instead of the table's.
+    """
+
+    method: str
+    backbone: str
+    stated: str | None = None
+    source: str | None = None
+
+
+class Remark(_Strict):
+    """A reason, and the tasks it is about; an empty list means any."""
+
+    why: str
+    datasets: list[str] = []
+    shots: list[int] = []
+    settings: list[str] = []
+
+    def concerns(self, dataset: str, shot: int, setting: str) -> bool:
+        """Return whether the reason is about this task."""
+        return all(
+            not wanted or value in wanted
+            for wanted, value in ((self.datasets, dataset), (self.shots, shot), (self.settings, setting))
+        )
+
+
+class BaseLearner(_Strict):
+    """A training whose best checkpoint is the backbone's weights, on the same data set and fold."""
+
+    method: str
+    backbone: str | None = None
+
+
+class RowEntry(_Strict):
+    """Rows of a table that differ in data set, way, shot and setting alone.
+
+    What a paper trained with is in the files of its method; `batch` and `epochs` repeat what the paper states, so that
+    a method's file that says something else is seen.
+
+    Attributes:
+        method, backbone, protocol, settings: names of `fsbench bench`.
+        datasets, folds, ways, shots: as in a grid.
+        reported: names of the figures.
+        ablation: file of configs/ablations without its ending.
+        options: arguments in LightningCLI's form that change training or test.
+        test_options: arguments that change the test alone, so that the training is shared with other rows.
+        checkpoint: "trained" here; "none" where nothing is learned before the test.
+        released: the authors' checkpoint below the folder of weights; `{dataset}` and `{fold}` may stand in it.
+        weights_of: training that makes the backbone's weights.
+        batch: episodes of an optimiser step over all devices as the paper states them, or by data set.
+        epochs: as the paper states them, or by data set.
+        cannot_run: why the suite cannot make these rows at all.
+        cannot_equal: why the figures cannot be expected to come out.
+    """
+
+    method: str
+    reported: PrintedName
+    datasets: list[str] = Field(min_length=1)
+    folds: list[int] = Field(default=[0, 1, 2, 3], min_length=1)
+    ways: list[int] = Field(default=[1], min_length=1)
+    shots: list[int] = Field(default=[1], min_length=1)
+    settings: list[str] = Field(default=["original"], min_length=1)
+    backbone: str | None = None
+    protocol: str | None = None
+    ablation: str | None = None
+    options: list[str] = []
+    test_options: list[str] = []
+    checkpoint: Literal["trained", "none"] = "trained"
+    released: str | None = None
+    weights_of: BaseLearner | None = None
+    batch: int | dict[str, int] | None = None
+    epochs: int | dict[str, int] | None = None
+    cannot_run: str = ""
+    cannot_equal: list[Remark] = []
+
+
+class Table(_Strict):
+    """A table of a paper; `source` begins the column of that name in `benchmarks/published`."""
+
+    caption: str
+    source: str
+    rows: list[RowEntry] = Field(min_length=1)
+
+
+class Paper(_Strict):
+    """A paper: its title and, by their printed numbers, its tables that have rows of methods of this suite."""
+
+    title: str
+    tables: dict[str, Table] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of a table: one method on one task, over all its folds."""
+
+    paper: str
+    table: str
+    source: str
+    entry: RowEntry = field(hash=False)  # it holds lists; rows are still told apart by it
+    dataset: str
+    way: int
+    shot: int
+    setting: str
+
+    @property
+    def method(self) -> str:
+        """Name of the method in tables, its backbone included where that is not its own."""
+        name = choose_method(self.entry.method, self.entry.backbone).name
+        return f"{name} ({self.variant})" if self.variant else name
+
+    @property
+    def variant(self) -> str:
+        """Ablation and options of the test in words."""
+        entry = self.entry
+        words = [Path(entry.ablation).name] if entry.ablation else []
+        return ", ".join(words + [text.rpartition(".")[2] for text in (*entry.options, *entry.test_options)])
+
+    @property
+    def task(self) -> str:
+        """Data set, way, shot, setting and protocol in words."""
+        setting = "" if self.setting == "original" else self.setting
+        words = (self.dataset, f"{self.way}-way {self.shot}-shot", setting, self.entry.protocol)
+        return " ".join(word for word in words if word)
+
+    @property
+    def cannot_equal(self) -> list[str]:
+        """Reasons why the figures cannot be expected to come out."""
+        remarks = self.entry.cannot_equal
+        return [item.why for item in remarks if item.concerns(self.dataset, self.shot, self.setting)]
+
+    def stated_setting(self, what: Literal["batch", "epochs"]) -> int | None:
+        """Return the batch or the epochs that the paper states; None where it states none."""
+        value: int | Mapping[str, int] | None = getattr(self.entry, what)
+        return value.get(self.dataset) if isinstance(value, Mapping) else value
+
+    @cached_property
+    def request(self) -> Request:
+        """The runs of the row, one for each fold, without checkpoint and weights."""
+        entry = self.entry
+        classifies = entry.checkpoint == "none" and entry.protocol is None
+        ablation = [f"--config={CONFIGS / 'ablations' / entry.ablation}.yaml"] if entry.ablation else []
+        return Request(
+            methods=(entry.method,),
+            dataset=self.dataset,
+            folds=tuple(entry.folds),
+            backbone=entry.backbone,
+            way=self.way,
+            shot=self.shot,
+            protocol=entry.protocol,
+            setting=None if classifies else self.setting,
+            extra=(*ablation, *entry.options, *entry.test_options),
+        )
+
+
+def read_paper(name: str, folder: Path | None = None) -> Paper:
+    """Read a paper of configs/papers.
+
+    Raises:
+        SettingsError: there is no such paper, or its file has a wrong key, value or name.
+    """
+    if folder is None:
+        check_known("papers", "paper", name)
+    file = (folder or CONFIGS / "papers") / f"{name}.yaml"
+    paper: Paper = read_yaml(file, Paper, "a paper")
+    for row in paper_rows(name, paper):
+        try:
+            config_files(row.entry.method, row.dataset, backbone=row.entry.backbone)  # all names are known
+            if row.entry.weights_of is not None:
+                choose_method(row.entry.weights_of.method, row.entry.weights_of.backbone)
+            if row.entry.ablation and not (CONFIGS / "ablations" / f"{row.entry.ablation}.yaml").is_file():
+                raise SettingsError(f"no ablation {row.entry.ablation}; see configs/ablations")
+        except SettingsError as error:
+            raise SettingsError(f"{file}, table {row.table}: {error}") from None
+    return paper
+
+
+def papers() -> dict[str, Paper]:
+    """Read all papers of configs/papers, by name."""
+    return {name: read_paper(name) for name in names("papers")}
+
+
+def paper_rows(name: str, paper: Paper, table: str | None = None) -> list[PaperRow]:
+    """List the rows of a paper, or of one of its tables, in its order.
+
+    Raises SettingsError for an unknown table.
+    """
+    if table is not None and table not in paper.tables:
+        raise SettingsError(f"{name} has no table '{table}'; there are: {', '.join(paper.tables)}")
+    return list(_rows(name, paper, paper.tables if table is None else [table]))
+
+
+def _rows(name: str, paper: Paper, tables: "Mapping[str, Table] | list[str]") -> Iterator[PaperRow]:
+    for number in tables:
+        table = paper.tables[number]
+        for entry in table.rows:
+            for dataset in entry.datasets:
+                for way in entry.ways:
+                    for shot in entry.shots:
+                        for setting in entry.settings:
+                            yield PaperRow(name, number, table.source, entry, dataset, way, shot, setting)

@@ -1,0 +1,285 @@
+"""Regression cases: methods on a few episodes, whose predictions are compared with accepted ones in files.
+
+`benchmarks/regression/cases.yaml` lists the cases; `<case>.json` beside it is the outcome that was last accepted. A
+package has such a folder of its own, whose `cases.yaml` lists its cases and takes all else from the suite's.
+Other processors and other versions of torch round differently, which moves single pixels of an outline; so a mask may
+differ in `PIXELS`, and everything that follows from it by as much. Where no pixel differs, all counts must be the same.
+The scores of the accepted counts are computed anew and must be the same in any case.
+Measured on one machine: without vector instructions and oneDNN (ATEN_CPU_CAPABILITY=default) against AVX-512, at most 2
+pixels of some 20,000 and 4e-5 of a loss.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.files import read_yaml
+from fsbench.base.paths import BENCHMARKS
+from fsbench.runner.config.compose import Configuration
+from fsbench.runner.config.request import Request
+from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
+from fsbench.scores.confusion import COUNTS, REGIONS
+
+FOLDER = BENCHMARKS / "regression"
+PIXELS = 8
+"""Number of pixels of one episode's mask that may differ, unless the case has another."""
+SCORE = 1e-4
+"""Allowed difference of a presence score, beside the share of the mask's pixels that differ: a method that only
+segments takes the mask's share of the image for it."""
+LOSS = 3e-4
+"""Allowed relative difference of a loss."""
+ROUNDING = 1e-9
+"""Allowed relative difference of a score of the same counts."""
+
+TRUTH = ("slot", "class_id", "gt", "void", "valid", "present")
+"""Columns that do not depend on a prediction."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A regression case.
+
+    Attributes:
+        name: name of the case and of its file.
+        folder: folder of that file.
+        method: name of the method, as `fsbench bench --method` takes it.
+        options: options of `Request`; `backbone` names a backbone whose weights are random, `dataset` a data set that
+            is tested on instead of the drawn one.
+        settings: arguments of `fsbench run` for all cases.
+        drawn: further arguments without a `dataset`.
+        test: further arguments of the test.
+        training: further arguments of the training.
+        random_backbone: further arguments with a `backbone`.
+        pixels: number of pixels of one episode's mask that may differ.
+    """
+
+    name: str
+    folder: Path
+    method: str
+    options: Mapping[str, Any]
+    settings: tuple[str, ...]
+    drawn: tuple[str, ...]
+    test: tuple[str, ...]
+    training: tuple[str, ...]
+    random_backbone: tuple[str, ...]
+    pixels: int = PIXELS
+
+    @property
+    def seed(self) -> int:
+        return int(self.options.get("seed", 0))
+
+    def configuration(
+        self, data: Path, runs: Path, more: Sequence[str], checkpoint: Path | None = None
+    ) -> Configuration:
+        """Compose the configuration of a run.
+
+        Args:
+            data: folder of the drawn data set.
+            runs: folder of runs.
+            more: arguments of the test or of the training.
+            checkpoint: checkpoint to test.
+        """
+        options = dict(self.options) | {"checkpoint": None if checkpoint is None else str(checkpoint)}
+        drawn = () if "dataset" in options else self.drawn
+        own = self.random_backbone if "backbone" in options else ()
+        extra = [*drawn, *self.settings, *more, *own, *options.pop("extra", ())]
+        if drawn:
+            options |= {"dataset": "demo", "data_root": str(data)}
+        request = Request([self.method], folds=[0], runs=str(runs), extra=extra, **options)
+        return request.configuration(self.method, 0)
+
+
+@dataclass(frozen=True)
+class EpisodeDiff:
+    """An episode whose prediction differs from the accepted one.
+
+    Attributes:
+        index: number of the episode.
+        pixels: number of its mask's pixels that differ.
+        reasons: what differs by more than it may, in words.
+        same: True if the episode itself is the same.
+    """
+
+    index: int
+    pixels: int
+    reasons: list[str]
+    same: bool = True
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Differences between two outcomes of a case that exceed what is allowed.
+
+    Attributes:
+        settings: differing settings; where there are any, nothing else is compared.
+        moved: differing episodes.
+        losses: differing losses, a sentence each.
+        scores: differing scores, a sentence each.
+        pixels: largest number of differing pixels in an episode, allowed or not.
+        loss: largest relative difference of a loss, allowed or not.
+    """
+
+    settings: list[str]
+    moved: list[EpisodeDiff]
+    losses: list[str]
+    scores: list[str] = field(default_factory=list)
+    pixels: int = 0
+    loss: float = 0.0
+
+    @property
+    def any(self) -> bool:
+        """True if anything differs by more than it may."""
+        return bool(self.settings or self.moved or self.losses or self.scores)
+
+
+def diff_outcomes(before: Outcome, now: Outcome, pixels: int = PIXELS) -> Findings:
+    """Compare a case's outcome with the accepted one; `pixels` of an episode's mask may differ."""
+    settings = _settings(before.identity, now.identity)
+    if settings:
+        return Findings(settings, [], [])
+    episodes = [_episode(a, b, pixels) for a, b in zip(before.answers, now.answers, strict=False)]
+    losses = [abs(b - a) / max(abs(a), 1e-9) for a, b in zip(before.losses, now.losses, strict=False)]
+    loss_messages = [
+        f"loss of step {step}: {now.losses[step - 1]:.6g}, was {before.losses[step - 1]:.6g}"
+        for step, share in enumerate(losses, 1)
+        if not share <= LOSS
+    ]
+    for what, a, b in (("answers", before.answers, now.answers), ("losses", before.losses, now.losses)):
+        if len(a) != len(b):
+            loss_messages.append(f"{len(b)} {what}, there were {len(a)}")
+    moved = [item for item in episodes if item.reasons]
+    most = max((item.pixels for item in episodes), default=0)
+    return Findings([], moved, loss_messages, _scores(before, now), most, max(losses, default=0.0))
+
+
+def _scores(before: Outcome, now: Outcome) -> list[str]:
+    """Compare scores of equal counts: the accepted counts scored by today's code with the accepted scores, and today's
+    counts with the scores in the run's record."""
+    messages = []
+    for outcome, whose in ((before, "accepted counts"), (now, "run's own counts")):
+        fresh = score_answers(outcome.identity, outcome.answers, outcome.scores)
+        for name in fresh.keys() | outcome.scores.keys():
+            a, b = outcome.scores.get(name, math.nan), fresh.get(name, math.nan)
+            if not math.isclose(a, b, rel_tol=ROUNDING, abs_tol=ROUNDING):
+                messages.append(f"{name} of the {whose}: {b:.9g}, was {a:.9g}")
+    return sorted(messages)
+
+
+def _settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Describe every differing setting in words, nested ones by their dotted name."""
+    messages = []
+    for key in sorted(before.keys() | now.keys()):
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            messages += _settings(a, b, f"{prefix}{key}.")
+        elif a != b:
+            messages.append(f"{prefix}{key} is {b}, was {a}")
+    return messages
+
+
+def _episode(before: CaseEpisode, now: CaseEpisode, allowed: int) -> EpisodeDiff:
+    if before.episode != now.episode:
+        differing = [key for key in now.episode if now.episode[key] != before.episode.get(key)]
+        was = ", ".join(f"{key} is {now.episode[key]}, was {before.episode.get(key)}" for key in differing)
+        return EpisodeDiff(now.index, 0, [f"another episode: {was}"], same=False)
+    a, b = ([dict(zip(COLUMNS, row, strict=True)) for row in answer.slots] for answer in (before, now))
+    if before.size != now.size or len(a) != len(b):
+        return EpisodeDiff(
+            now.index, 0, [f"size {now.size}, was {before.size}; {len(b)} slots, were {len(a)}"], same=False
+        )
+    pixels = int((before.label_map() != now.label_map()).sum())
+    reasons = [f"{pixels} pixels differ"] if pixels > allowed else []
+    for old, new in zip(a, b, strict=True):
+        for name in COLUMNS:
+            if not _is_close(name, old[name], new[name], pixels, pixels / (now.size[0] * now.size[1])):
+                reasons.append(f"slot {new['slot']} {name} {_as_text(new[name])}, was {_as_text(old[name])}")
+    return EpisodeDiff(now.index, pixels, reasons)
+
+
+def _is_close(name: str, old: Any, new: Any, pixels: int, share: float) -> bool:
+    """Return whether a figure differs by no more than `pixels` differing pixels, a `share` of the mask, explain."""
+    if name in TRUTH or name == "decided":
+        return bool(old == new)
+    if name in COUNTS:
+        return bool(abs(new - old) <= pixels)
+    if name in REGIONS:  # one pixel may part a region
+        return pixels > 0 or abs(new - old) <= 1e-6
+    return bool(abs(new - old) <= SCORE + share)
+
+
+def _as_text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+class PackageCases(BaseModel):
+    """The file `cases.yaml` of a package.
+
+    Attributes:
+        cases: options of each case by its name.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    cases: dict[str, dict[str, Any]]
+
+
+def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Case]:
+    """Read the cases of `cases.yaml`.
+
+    Args:
+        names: methods or cases to read alone; all without any.
+        folder: a package's folder of cases; None for the suite's own.
+
+    Raises:
+        SettingsError: the file cannot be read, a name is unknown, or a case has an option that there is not.
+    """
+    content = yaml.safe_load((FOLDER / "cases.yaml").read_text())
+    settings, drawn, test, training, network = (
+        tuple(content[key]) for key in ("settings", "drawn", "test", "training", "random_backbone")
+    )
+    listed = content["cases"]
+    if folder is not None:
+        listed = read_yaml(folder / "cases.yaml", PackageCases, "cases of fsbench regress").cases
+        if not listed:
+            raise SettingsError(f"{folder / 'cases.yaml'} lists no cases, expected one or more, each with its options")
+    cases = []
+    for name, given in listed.items():
+        _check_case(name, given, folder)
+        options = dict(given)
+        allowed = int(options.pop("pixels", PIXELS))
+        method = options.pop("method", name)
+        cases.append(Case(name, folder or FOLDER, method, options, settings, drawn, test, training, network, allowed))
+    known = [case.name for case in cases]
+    unknown = [name for name in names if name not in {*known, *(case.method for case in cases)}]
+    if unknown:
+        raise SettingsError(
+            f"no case or method '{unknown[0]}' in {(folder or FOLDER) / 'cases.yaml'}; there are: {', '.join(known)}"
+        )
+    return [case for case in cases if not names or case.name in names or case.method in names]
+
+
+def _check_case(name: str, options: Mapping[str, Any], folder: Path | None) -> None:
+    """Raise SettingsError for a name that is no file's, and for an option that there is not."""
+    file = (folder or FOLDER) / "cases.yaml"
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name, re.ASCII):
+        raise SettingsError(f"{file} has a case {name!r}, expected a name of letters, digits, - and _")
+    known = {"method", "pixels"} | {option.name for option in fields(Request)}
+    known -= {"methods", "folds", "runs", "checkpoint", "force", "debug"}  # the command's own to say
+    known -= set() if "dataset" in options else {"data_root"}  # that of the drawn data set is the command's
+    for option in options:
+        if option not in known:
+            raise SettingsError(
+                f"{file}: the case {name} has an unknown option '{option}'{known_names(option, sorted(known))}"
+            )
+
+
+def expected_file(case: Case) -> Path:
+    """Return the file of a case's accepted outcome."""
+    return case.folder / f"{case.name}.json"

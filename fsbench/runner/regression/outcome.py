@@ -1,0 +1,176 @@
+"""The outcome of a regression case, and the JSON file that keeps an accepted one."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsbench.base.errors import RecordError
+from fsbench.base.files import write_text
+from fsbench.scores.confusion import COUNTS, REGIONS, VOID_RULES
+
+COLUMNS = ("slot", "class_id", *COUNTS, "present", "decided", "score", *REGIONS)
+"""Columns of a row of `CaseEpisode.slots`."""
+KINDS = {"present": bool, "decided": bool, **dict.fromkeys(("score", *REGIONS), float)}
+"""Types of the columns' values; int for columns that are not named."""
+
+
+@dataclass(frozen=True)
+class CaseEpisode:
+    """The prediction of one episode and its counts.
+
+    Attributes:
+        episode: the episode as the manifest has it.
+        slots: rows of the record, in the order of `COLUMNS`.
+        size: height and width of the label map.
+        masks: one for each way, as COCO's compressed run lengths.
+    """
+
+    episode: dict[str, Any]
+    slots: list[list[Any]]
+    size: list[int]
+    masks: list[str]
+
+    @property
+    def index(self) -> int:
+        return int(self.episode["index"])
+
+    def label_map(self) -> np.ndarray:
+        """Return the predicted label map (h, w) uint8: 0 background, 1..N ways."""
+        # spared until it is needed
+        from pycocotools import mask
+
+        label_map = np.zeros(self.size, dtype=np.uint8)
+        for way, counts in enumerate(self.masks, 1):
+            label_map[mask.decode({"size": self.size, "counts": counts.encode()}) == 1] = way
+        return label_map
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a regression case.
+
+    Attributes:
+        identity: identity of the run, and how its counts are scored: `void`, `class_ids`.
+        made_with: versions of packages and the processor's instruction set.
+        losses: losses of the training steps.
+        scores: scores of the run, and those that a validation would give.
+        answers: predictions, one for each episode.
+    """
+
+    identity: dict[str, Any]
+    made_with: dict[str, str]
+    losses: list[float]
+    scores: dict[str, float]
+    answers: list[CaseEpisode]
+
+
+def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: Iterable[str] = ()) -> dict[str, float]:
+    """Compute `Outcome.scores` from the counts of the predictions.
+
+    Args:
+        identity: as in `Outcome`.
+        answers: as in `Outcome`.
+        names: scores to compute besides the common ones, where a protocol here has a metric of the name.
+    """
+    if not answers:
+        return {}
+    # spared until it is needed
+    import polars as pl
+
+    from fsbench.core.episodic_scores import EpisodicScores
+    from fsbench.protocols.registry import known_metrics
+    from fsbench.scores.answers import SegmentationResult
+    from fsbench.scores.run_statistics import episode_statistics
+    from fsbench.scores.scores import COMMON
+
+    frame = pl.DataFrame([row for answer in answers for row in answer.slots], schema=list(COLUMNS), orient="row")
+    owner = [answer.episode for answer in answers for _ in answer.slots]
+    frame = frame.with_columns(
+        episode=pl.Series([episode["index"] for episode in owner]),
+        query=pl.Series([episode["query"] for episode in owner]),
+    )
+    class_ids, void = identity["class_ids"], identity["void"]
+    common = {metric.name: metric for metric in COMMON}
+    named = common | {name: metric for name, metric in known_metrics().items() if name in set(names)}
+    statistics = episode_statistics(frame, class_ids, void, tuple(named.values()))
+    scores = {name: float(value[0]) for name, value in statistics.scores().items()}
+    validation = EpisodicScores(class_ids, void)
+    for (index,), rows in frame.group_by("episode", maintain_order=True):
+        ways = rows.filter(pl.col("slot") > 0)
+        classes, present, decided, score = (
+            np.array(ways[name].to_list()) for name in ("class_id", "present", "decided", "score")
+        )
+        counts = np.array(rows.select(COUNTS).rows())
+        validation.update(SegmentationResult(index, classes, counts, present, decided, score, np.empty(0)))
+    return scores | {f"validation {name}": value for name, value in validation.compute().items()}
+
+
+def read_outcome(path: Path) -> Outcome | None:
+    """Read an accepted outcome.
+
+    Returns:
+        The outcome, or None if there is no file.
+
+    Raises:
+        RecordError: the file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+        answers = [CaseEpisode(**answer) for answer in content.pop("answers")]
+        outcome = Outcome(**content, answers=answers)
+        _check(outcome)
+        return outcome
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever a damaged file makes the decoders say
+        raise RecordError(
+            f"{path} holds no regression figures ({type(error).__name__}: {' '.join(str(error).split())}); restore it "
+            "with git checkout, or make it anew: remove it, then fsbench regress --accept"
+        ) from error
+
+
+def _check(outcome: Outcome) -> None:
+    """Raise ValueError if a value is not of the kind that is compared."""
+    for name in ("identity", "made_with", "scores"):
+        if not isinstance(getattr(outcome, name), dict):
+            raise ValueError(f"{name} is {getattr(outcome, name)!r}, expected a mapping")
+    class_ids: Any = outcome.identity.get("class_ids")
+    void = outcome.identity.get("void")
+    if void not in VOID_RULES:
+        raise ValueError(f"void is {void!r}, expected one of {', '.join(VOID_RULES)}")
+    _check_types(int, class_ids, "class_ids")
+    _check_types(float, outcome.losses, "losses")
+    _check_types(float, list(outcome.scores.values()), "scores")
+    if not outcome.answers:
+        raise ValueError("there are no answers")
+    for answer in outcome.answers:
+        episode = answer.episode
+        if not (isinstance(episode, dict) and isinstance(episode.get("query"), str)):
+            raise ValueError(f"an episode is {episode!r}, expected one of the manifest")
+        _check_types(int, [episode.get("index"), *answer.size], "an episode's index and size")
+        if len(answer.slots) != len(answer.masks) + 1:
+            raise ValueError(f"episode {answer.index} has {len(answer.slots)} rows and {len(answer.masks)} masks")
+        for slot, row in enumerate(answer.slots):
+            for name, value in zip(COLUMNS, row, strict=True):
+                _check_types(KINDS.get(name, int), [value], f"{name} in episode {answer.index}")
+            if row[0] != slot or row[1] not in (class_ids if slot else [0]):
+                raise ValueError(f"episode {answer.index} has a row of slot {row[0]}, class {row[1]}")
+        answer.label_map()
+
+
+def _check_types(kind: type, values: Any, what: str) -> None:
+    wrong = [v for v in values if type(v) is not kind] if isinstance(values, list) else [values]
+    if wrong:
+        raise ValueError(f"{what}: found {wrong[0]!r}, expected {kind.__name__}")
+
+
+def write_outcome(path: Path, outcome: Outcome) -> None:
+    """Write an outcome as JSON, a line for each episode, so that a change shows which episodes moved."""
+    head = {key: value for key, value in vars(outcome).items() if key != "answers"}
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
+    answers = ",\n".join(f"    {json.dumps(asdict(answer))}" for answer in outcome.answers)
+    write_text(path, f'{{\n{"".join(lines)}  "answers": [\n{answers}\n  ]\n}}\n')

@@ -1,0 +1,165 @@
+"""Run a regression case with the suite's own runner, collect its predictions, and draw the episodes that moved."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from fsbench.core.method import Method
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import episode_entries
+from fsbench.data.rle import encode_ways
+from fsbench.records.predictions import read_predictions
+from fsbench.records.record import Record
+from fsbench.results.pictures import contact_sheet as pictures
+from fsbench.runner.engine.experiment import Experiment, build_experiment
+from fsbench.runner.engine.run import run
+from fsbench.runner.regression import cases
+from fsbench.runner.regression.cases import Case, EpisodeDiff
+from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, score_answers
+
+NOISE = 0.1
+"""Standard deviation of the noise on first weights; their own is mostly 0.02 to 0.1."""
+COMPARED_OTHERWISE = {"manifest_sha256", "files_sha256", "files_cover"}
+OF_FILES = {"base_files_sha256", "validation_files_sha256"}
+"""Keys of an identity and of its training: episodes are compared one by one, and another encoder makes other JPEGs."""
+PACKAGES = ("torch", "timm", "numpy", "pillow", "opencv-python-headless")
+
+
+def draw_dataset(folder: Path) -> Path:
+    """Write the data set that `cases.yaml` names to `folder`, and return the folder."""
+    dataset = yaml.safe_load((cases.FOLDER / "cases.yaml").read_text())["dataset"]
+    resolve_name(dataset["class_path"])(root=str(folder), **dataset["init_args"])
+    return folder
+
+
+@dataclass(frozen=True)
+class CaseRun:
+    """The outcome of a case, with the data set and the episodes that are needed to draw it."""
+
+    outcome: Outcome
+    index: SegmentationIndex
+    episodes: tuple[Episode, ...]
+
+    def draw(self, path: Path, before: Outcome, moved: Sequence[EpisodeDiff]) -> None:
+        """Draw a row for each episode that moved: the mask accepted before, the mask now, and their difference.
+
+        Args:
+            path: image file to write.
+            before: the accepted outcome.
+            moved: the episodes to draw.
+        """
+        same = {item.index for item in moved if item.same}
+        maps = {answer.index: answer.label_map() for answer in before.answers if answer.index in same}
+        chosen = [episode for episode in self.episodes if episode.index in {item.index for item in moved}]
+        decided = COLUMNS.index("decided")
+        now = {
+            a.index: pictures.DrawnPrediction(a.label_map(), [row[decided] for row in a.slots[1:]])
+            for a in self.outcome.answers
+        }
+        pictures.contact_sheet(path, self.index, now, chosen, maps)
+
+
+def observe(case: Case, data: Path) -> CaseRun:
+    """Train a few steps if the method learns, then test it with disturbed first weights.
+
+    Args:
+        case: method and settings.
+        data: folder of the data set.
+    """
+    with _one_thread(), tempfile.TemporaryDirectory() as folder:
+        runs, observer = Path(folder), _Observer()
+        first: Path | None = None
+        training = None
+        experiment = build_experiment(case.configuration(data, runs, case.training))
+        if experiment.trains:
+            first, training = runs / "first.ckpt", experiment.identity.training
+            torch.save(
+                {"state_dict": disturb_weights(experiment.method, case.seed), WRITTEN_BY: experiment.method.describe()},
+                first,
+            )
+            _run(experiment, observer)
+        experiment = build_experiment(case.configuration(data, runs, case.test, first))
+        record = _run(experiment, observer)
+        identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
+        identity |= {"void": experiment.data.protocol.void, "class_ids": record.manifest.class_ids}
+        identity |= {"training": _without_files(training or experiment.identity.training)}
+        answers = _answers(record)
+    scores = score_answers(identity, answers) | record.run.scores
+    outcome = Outcome(identity, environment(), observer.losses, scores, answers)
+    return CaseRun(outcome, experiment.data.dataset, record.manifest.episodes)
+
+
+def _without_files(training: dict[str, Any] | None) -> dict[str, Any] | None:
+    return training and {key: value for key, value in training.items() if key not in OF_FILES}
+
+
+def disturb_weights(method: Method, seed: int) -> dict[str, Tensor]:
+    """Return first weights plus noise, so that a branch whose first weights are near zero also changes the masks."""
+    noise = np.random.RandomState(seed)
+    learned = {name for name, _ in method.named_parameters()}
+    state = dict(method.state_dict())
+    for name in sorted(state.keys() & learned):
+        state[name] = state[name] + torch.from_numpy(NOISE * noise.standard_normal(state[name].shape)).to(state[name])
+    return state
+
+
+def _answers(record: Record) -> list[CaseEpisode]:
+    predictions = read_predictions(record)
+    assert predictions is not None  # masks are kept unless a run asks for none
+    frames = {index: frame for (index,), frame in record.episodes.group_by("episode")}
+    answers = []
+    for episode in record.manifest.episodes:
+        label_map = predictions.label_map(episode.index)
+        slots = [list(row) for row in frames[episode.index].sort("slot").select(COLUMNS).rows()]
+        plain = json.loads(json.dumps(episode_entries(episode)))
+        answers.append(CaseEpisode(plain, slots, list(label_map.shape), encode_ways(label_map, len(episode.classes))))
+    return answers
+
+
+def environment() -> dict[str, str]:
+    """Return the package versions and the processor's instruction set, on which rounding depends."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return versions | {"instructions": torch.backends.cpu.get_cpu_capability()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Use one thread within the block: the number of threads changes how sums are rounded."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(experiment: Experiment, observer: "_Observer") -> Record:
+    experiment.trainer_arguments["callbacks"] = [observer]
+    record = run(experiment)
+    assert record is not None  # one process
+    return record
+
+
+class _Observer(Callback):
+    """Keep the losses of training steps."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
+        self.losses.append(float(outputs["loss"]))

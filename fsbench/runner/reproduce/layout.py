@@ -1,0 +1,185 @@
+"""Lay out the plan of a paper: its tables in a line each, or the rows of one table, and what is missing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fsbench.results.tables.layout import Grid, Sheet
+from fsbench.results.tables.published.scores import PublishedScore
+from fsbench.runner.config.compose import setting
+from fsbench.runner.config.request import file_settings
+from fsbench.runner.grid.layout import duration, missing_lines, unfinished
+from fsbench.runner.grid.plan import PlannedRun
+from fsbench.runner.papers.files import Paper, PaperRow
+from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
+from fsbench.runner.papers.results import RowResult
+from fsbench.runner.reproduce.cells import PaperRun, RowRuns
+
+STATES = {
+    "done": "done", "begun": "begun", "missing": "can be run", "waits": "wait for a training",
+    "lacks files": "lack files", "refused": "refused",
+}  # fmt: skip
+"""State of a run -> what is said of their number."""
+
+LONGEST_NAME = 24
+"""Characters of a method with its variant; the variants of longer ones are notes."""
+
+
+@dataclass(frozen=True)
+class PaperPlan:
+    """All that is known of a paper's runs, or of those of one table.
+
+    Attributes:
+        name, paper: the paper.
+        runs: the runs of the chosen rows.
+        planned: their states, and those of the trainings that they start from.
+        not_run: row -> why it has no runs.
+        remarks: row -> why its figures cannot be expected to come out.
+        results: measured beside reported.
+    """
+
+    name: str
+    paper: Paper
+    runs: RowRuns
+    planned: dict[PaperRun, PlannedRun]
+    not_run: dict[PaperRow, str]
+    remarks: dict[PaperRow, list[str]]
+    results: Sequence[RowResult]
+
+
+def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
+    """Return the sheet of a plan: a line for each table, or with `table` one for each of its rows, and its results."""
+    notes = NumberedNotes()
+    if table is None:
+        parts = [("", _tables(plan))]
+    else:
+        parts = [(plan.paper.tables[table].caption, _rows(plan, notes))]
+        parts.append(("measured beside reported", results_grid(plan.results, notes)))
+    lines = [*_missing_lines(plan), *(notes.lines() if table else _remark_lines(plan))]
+    lines += RESULT_NOTES if table and plan.results else ()
+    where = f"table {table}, " if table else ""
+    title = f"{plan.paper.title}: {where}{_count_states(list(plan.planned.values()))}"
+    return Sheet(title, [(caption, grid) for caption, grid in parts if len(grid) > 1], lines)
+
+
+def as_values(plan: PaperPlan) -> dict[str, object]:
+    """Return the plan as plain values for JSON."""
+    return {
+        "paper": plan.name,
+        "title": plan.paper.title,
+        "runs": [
+            item.as_dict() | {"seconds": None if item.cost is None else item.cost.seconds}
+            for item in plan.planned.values()
+        ],
+        "rows": [
+            {"table": row.table, "method": row.method, "task": row.task, "cannot_run": plan.not_run.get(row, "")}
+            | {"remarks": plan.remarks[row]}
+            for row in plan.runs
+        ],
+        "results": [
+            {"table": item.row.table, "method": item.row.method, "task": item.row.task, "fold": item.comparison.fold}
+            | {"metric": item.comparison.metric, "measured": vars(item.comparison.measured)}
+            | {"reported": item.comparison.reported.value, "verdict": item.verdict, "why": item.why}
+            | {"caveats": item.comparison.caveats}
+            for item in plan.results
+        ],
+    }
+
+
+def list_papers(papers: dict[str, Paper], rows: dict[str, int]) -> Grid:
+    """Lay out a line for each paper: its name, title, tables and number of rows."""
+    grid: Grid = [["paper", "title", "rows", "tables"]]
+    return grid + [[name, paper.title, str(rows[name]), ", ".join(paper.tables)] for name, paper in papers.items()]
+
+
+def remarks(row: PaperRow, figures: Sequence[PublishedScore]) -> list[str]:
+    """Return why the figures of a row cannot be expected to come out, as far as that is known before anything runs."""
+    settings = file_settings(row.request)
+    found = list(row.cannot_equal)
+    if all(figure.doubt for figure in figures):
+        found += dict.fromkeys(figure.doubt for figure in figures)
+    compared = {
+        "batch": (row.stated_setting("batch"), "data.batch_size"),
+        "epochs": (row.stated_setting("epochs"), "trainer.max_epochs"),
+    }
+    for what, (stated, key) in compared.items():
+        ours = setting(settings, key)
+        if stated is not None and ours != stated:
+            found.append(f"{what} {ours} here, {stated} in the paper")
+    return found
+
+
+def _tables(plan: PaperPlan) -> Grid:
+    grid: Grid = [["table", "of", "rows", "runs", "done", "ready", "lacking", "time left"]]
+    for number, table in plan.paper.tables.items():
+        rows = [row for row in plan.runs if row.table == number]
+        items = _items(plan, rows)
+        states = [item.state for item in items]
+        counts = [states.count("done"), sum(item.is_ready for item in items)]
+        counts.append(sum(bool(item.lacks) for item in items))
+        grid.append([number, table.caption, str(len(rows)), str(len(items)), *map(str, counts), _time_left(items)])
+    return grid
+
+
+def _rows(plan: PaperPlan, notes: NumberedNotes) -> Grid:
+    grid: Grid = [["method", "task", "batch", "epochs", "done", "time left", "remarks"]]
+    for row in plan.runs:
+        items = _items(plan, [row])
+        settings = file_settings(row.request)
+        trained = row.entry.checkpoint == "trained"
+        shown = [str(setting(settings, key)) if trained else "–" for key in ("data.batch_size", "trainer.max_epochs")]
+        done = f"{sum(item.state == 'done' for item in items)} of {len(row.entry.folds)}"
+        why = [plan.not_run[row]] if row in plan.not_run else []
+        why += dict.fromkeys(item.refused for item in items if item.refused)
+        left = "–" if row in plan.not_run else _time_left(items)
+        name, explained = row.method, []
+        if len(name) > LONGEST_NAME:  # a table stays as wide as a terminal
+            name, explained = name.partition(" (")[0], [row.variant]
+        remarked = notes.refer([*explained, *why, *plan.remarks[row]])
+        grid.append([name, row.task, *shown, done, left, remarked])
+    return grid
+
+
+def _items(plan: PaperPlan, rows: Iterable[PaperRow]) -> list[PlannedRun]:
+    """Return the runs of the rows, each once."""
+    return [plan.planned[run] for run in dict.fromkeys(run for row in rows for run in plan.runs[row])]
+
+
+def _missing_lines(plan: PaperPlan) -> list[str]:
+    items = plan.planned.values()
+    lines = missing_lines(items)
+    waiting = sum(item.state == "waits" for item in items)
+    return lines + [f"{waiting} runs test a checkpoint of a training that is not done yet"] * bool(waiting)
+
+
+def _remark_lines(plan: PaperPlan) -> list[str]:
+    """Return each reason once, with the number of rows that it is about and their tables."""
+    about: dict[str, list[PaperRow]] = {}
+    for row in plan.runs:
+        if row in plan.not_run:
+            about.setdefault(f"cannot be run: {plan.not_run[row]}", []).append(row)
+        for why in plan.remarks[row]:
+            about.setdefault(f"cannot be equal: {why}", []).append(row)
+    refused = dict.fromkeys(f"refused: {item.refused}" for item in plan.planned.values() if item.refused)
+    return [f"{why} ({_where(rows)})" for why, rows in about.items()] + list(refused)
+
+
+def _where(rows: Sequence[PaperRow]) -> str:
+    tables = list(dict.fromkeys(row.table for row in rows))
+    return f"{len(rows)} row{'s' * (len(rows) > 1)} of table{'s' * (len(tables) > 1)} {', '.join(tables)}"
+
+
+def _count_states(items: Sequence[PlannedRun]) -> str:
+    states = [item.state for item in items]
+    counted = ", ".join(f"{states.count(state)} {words}" for state, words in STATES.items() if state in states)
+    return f"{len(items)} runs: {counted or 'none'}; left to do: {_time_left(items)}"
+
+
+def _time_left(items: Sequence[PlannedRun]) -> str:
+    """Return the estimated time of what is not done; "?" where nothing is known of any run."""
+    left = unfinished(items)
+    known = [item.cost.seconds for item in left if item.cost is not None]
+    if not left:
+        return "–"
+    if not known:
+        return "?"
+    return duration(sum(known)) + (" and more" if len(known) < len(left) else "")

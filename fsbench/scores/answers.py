@@ -1,0 +1,194 @@
+"""Answers and their counts: int64 per (episode, slot), of whose sums every score is a function.
+
+A slot is a way (1..N) or, as slot 0, "any foreground". The field sums intersections and unions per class over all
+episodes before it divides (fscs-protocol §7); torchmetrics' MeanIoU, which averages per sample, is another number.
+All of it is numpy: whoever has an answer as arrays counts it without torch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fsbench.base.errors import NumericsError, SettingsError
+from fsbench.data.dataset import VOID
+from fsbench.data.frames import stretch
+from fsbench.data.truth import EpisodeTruth
+from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
+from fsbench.scores.regions import slot_regions
+
+
+def count(prediction: np.ndarray, truth: np.ndarray, ways: int) -> np.ndarray:
+    """Count the pixels of one episode: (ways + 1, 6) int64 in the order of `COUNTS`.
+
+    Args:
+        prediction: (h, w) integers in 0..ways.
+        truth: (h, w) integers in 0..ways, or 255 for void.
+        ways: number of ways N.
+    """
+    slots = ways + 1
+    row = np.where(truth == VOID, slots, truth.astype(np.int64))
+    joint = np.bincount((row * slots + prediction).ravel(), minlength=slots * (slots + 1))
+    joint = joint.reshape(slots + 1, slots)  # rows: truth with void last, columns: prediction
+    inside, void = joint[:slots], joint[slots]
+    table = np.empty((slots, len(COUNTS)), dtype=np.int64)
+    table[:, :4] = np.stack([inside.diagonal(), inside.sum(0), inside.sum(1), void], 1)
+    table[0, :4] = inside[1:, 1:].sum(), inside[:, 1:].sum(), inside[1:].sum(), void[1:].sum()
+    table[:, 4:] = void.sum(), inside.sum()
+    return table
+
+
+def presence_from_mask(prediction: np.ndarray, ways: int) -> tuple[np.ndarray, np.ndarray]:
+    """Derive presence for methods that only segment (protocol rule `any_pixel`).
+
+    Returns:
+        decisions (N,) bool, a way is present iff some pixel is predicted as it; scores (N,) float32, the share of such
+        pixels.
+    """
+    pixels = np.bincount(prediction.ravel(), minlength=ways + 1)[1:]
+    return pixels > 0, pixels.astype(np.float32) / np.float32(prediction.size)
+
+
+@dataclass(frozen=True)
+class SegmentationAnswer:
+    """A method's answer to one episode, before anybody compares it with the truth.
+
+    Attributes:
+        label_map: (h, w) integers, 0 background, 1..N ways, of the size that the episode asks for.
+        present: (N,) bool, way is present; None for methods that only segment.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1]; None like `present`.
+        soft, attention, failed: see `SegmentationResult`.
+    """
+
+    label_map: np.ndarray
+    present: np.ndarray | None = None
+    score: np.ndarray | None = None
+    soft: np.ndarray | None = None
+    attention: np.ndarray | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """Counts and decisions of one evaluated episode; enough for every metric.
+
+    Attributes:
+        episode: index in the manifest.
+        classes: (N,) int64 class numbers of the ways.
+        counts: (N + 1, 6) int64, see `COUNTS`.
+        present, decided: (N,) bool, truth and decision.
+        score: (N,) float32, how sure the method is that the way is present, in [0, 1].
+        label_map: (h, w) uint8, the prediction.
+        rom, rum: (N + 1,) float32 region measures of every slot (`fsbench.scores.regions`); None if not measured.
+        soft: (N, s, s) uint8, the probability of each way by itself in steps of 1/255; None if not asked for.
+        attention: (N, s, s) float32 in [0, 1], the attention to each way's supports; None like `soft`.
+        failed: the method could not answer.
+    """
+
+    episode: int
+    classes: np.ndarray
+    counts: np.ndarray
+    present: np.ndarray
+    decided: np.ndarray
+    score: np.ndarray
+    label_map: np.ndarray
+    rom: np.ndarray | None = None
+    rum: np.ndarray | None = None
+    soft: np.ndarray | None = None
+    attention: np.ndarray | None = None
+    failed: bool = False
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return rows of a count table: slot 0 (any foreground), then the ways 1..N."""
+        present, decided, scores = self.present.tolist(), self.decided.tolist(), self.score.tolist()
+        columns = {
+            "slot": range(len(self.counts)),
+            "class_id": [0, *self.classes.tolist()],
+            **dict(zip(COUNTS, self.counts.T.tolist(), strict=True)),
+            "present": [any(present), *present],
+            "decided": [any(decided), *decided],
+            "score": [max(scores), *scores],
+            **{
+                name: [None] * len(self.counts) if values is None else values.tolist()
+                for name, values in zip(REGIONS, (self.rom, self.rum), strict=True)
+            },
+        }
+        if self.failed:
+            columns |= {FAILED: [True] * len(self.counts)}
+        return [
+            {"episode": self.episode, **dict(zip(columns, values, strict=True))}
+            for values in zip(*columns.values(), strict=True)
+        ]
+
+
+def count_answer(
+    answer: SegmentationAnswer, truth: EpisodeTruth, fit: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = stretch
+) -> SegmentationResult:
+    """Count the pixels of an answer against the truth, at the truth's size.
+
+    Presence follows from the mask where the method only segments.
+
+    Args:
+        answer: the method's.
+        truth: of the same episode.
+        fit: brings a label map to the size of the truth, where an answer is asked for at another one.
+
+    Raises:
+        SettingsError: the mask has another size than was asked for, or shows other labels than the ways', or
+            numbers that are not whole.
+        NumericsError: a presence score is no finite number.
+    """
+    ways, found = len(truth.classes), answer.label_map
+    if tuple(found.shape) != truth.size:
+        raise SettingsError(
+            f"episode {truth.episode}: the method gave a mask of {tuple(found.shape)}, expected {truth.size}; make it "
+            "of the size query_sizes (fsbench check-method tests it)"
+        )
+    if found.dtype.kind == "f" and not np.array_equal(found, np.rint(found)):
+        part = found[found != np.rint(found)][0]
+        raise SettingsError(
+            f"episode {truth.episode}: the method gave a mask with the value {part:.6g}, expected whole labels: 0 for "
+            f"the background and 1 to {ways} for the ways; a probability is cut at a threshold before"
+        )
+    least, most = int(found.min()), int(found.max())
+    if least < 0 or most > ways:
+        raise SettingsError(
+            f"episode {truth.episode}: the method gave a mask with labels from {least} to {most}, expected 0 for the "
+            f"background and 1 to {ways} for the ways (fsbench check-method tests it)"
+        )
+    found = found.astype(np.uint8)
+    if found.shape != truth.label_map.shape:
+        rows, columns = truth.label_map.shape
+        found = fit(found, (rows, columns))
+    present, score = answer.present, answer.score
+    if present is None or score is None:
+        present, score = presence_from_mask(found, ways)
+    check_finite(score, "presence score", f"episode {truth.episode}")
+    rom, rum = slot_regions(found, truth.label_map, ways)
+    return SegmentationResult(
+        episode=truth.episode,
+        classes=truth.classes,
+        counts=count(found, truth.label_map, ways),
+        present=truth.presence,
+        decided=present,
+        score=score,
+        label_map=found,
+        rom=rom,
+        rum=rum,
+        soft=answer.soft,
+        attention=answer.attention,
+        failed=answer.failed,
+    )
+
+
+def check_finite(values: np.ndarray, name: str, place: str) -> None:
+    """Raise NumericsError with the first value that is NaN or infinite, and the way (dimension 0) it belongs to."""
+    wrong = np.argwhere(~np.isfinite(values))
+    if not len(wrong):
+        return
+    at = wrong[0].tolist()
+    raise NumericsError(
+        f"{place}: the {name} of way {at[0] + 1} is {float(values[tuple(at)])}, expected a finite "
+        "number; look for divisions by an empty mask and for weights that are NaN (fsbench check-method tests it)"
+    )

@@ -1,0 +1,101 @@
+"""The figure that IFA's program prints, which is no mIoU (cd-fss-protocol §8).
+
+Every batch of consecutive episodes has one label, the class of its first episode; foreground of all of its episodes has
+that label in an n x n confusion matrix, whose background is a class, too. Its sums follow from counts of single
+episodes, so that no prediction is looked at again.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.scores.confusion import COUNTS
+from fsbench.scores.metric import Metric, Sum, Totals
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fsbench.scores.count_table import CountTable
+
+IFA_FIGURE = "IFA-figure"
+"""Name of the score that IFA's program prints."""
+
+
+@dataclass(frozen=True)
+class IFAFigure(Metric):
+    """The figure, of a test whose 1-shot batches have `batch` episodes, and half as many with more shots."""
+
+    batch: int
+
+    name = IFA_FIGURE
+    meaning = (
+        "what IFA's program prints: batches of episodes have one label, and the background is a class (cd-fss-protocol "
+        "§8); no mIoU, and not to be mixed with one"
+    )
+
+    @property
+    def sums(self) -> tuple[Sum, ...]:  # type: ignore[override]
+        """The sum of this test: (Q, L, 4) pixels by the label of an episode's batch, see `ifa_sums`."""
+        return (Sum("labelled", self._labelled),)
+
+    def _labelled(self, table: "CountTable") -> np.ndarray | None:
+        header = table.header
+        if not table.is_whole or header is None:
+            return None
+        batch = self.batch if header.shot == 1 else max(self.batch // 2, 1)
+        classes = 1000 if header.dataset == "fss1000" else max(header.class_ids)
+        return ifa_sums(table.frame, batch, classes)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return ifa_figure(totals["labelled"])
+
+
+def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> np.ndarray:
+    """Sum the pixels of every query image by the label of its batch.
+
+    Args:
+        frame: the count table of a 1-way test, with a column `query`.
+        batch: episodes of a batch, in the order of their numbers; the last may have fewer.
+        classes: n, the number of the data set's classes; a batch's label is the class number of its first episode.
+
+    Returns:
+        (Q, L, 4) hits, false alarms, misses and true background of each label: the first column is label 1, the last
+        label n, columns between them the other labels that occur. There is one column where n is 1.
+    """
+    rows = frame["slot"].to_numpy() == 1
+    order = np.argsort(frame["episode"].to_numpy()[rows], kind="stable")
+    episode = frame["episode"].to_numpy()[rows][order]
+    number = frame["class_id"].to_numpy()[rows][order]
+    counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])[rows][order]
+    first = np.unique(episode // batch, return_index=True, return_inverse=True)
+    label = number[first[1]][first[2]]
+    between = sorted(set(label.tolist()) - {1, classes})
+    columns = [1, *between, classes] if classes > 1 else [1]
+    hits, predicted, true, valid = (counts[:, COUNTS.index(name)] for name in ("tp", "pred", "gt", "valid"))
+    values = np.stack([hits, predicted - hits, true - hits, valid - predicted - true + hits], 1)
+    names, query = np.unique(frame["query"].to_numpy()[rows][order], return_inverse=True)
+    total = np.zeros((len(names), len(columns), 4), dtype=np.int64)
+    place = {own: column for column, own in enumerate(columns)}
+    np.add.at(total, (query, np.array([place[own] for own in label.tolist()])), values)
+    return total
+
+
+def ifa_figure(totals: np.ndarray) -> np.ndarray:
+    """Compute the figure in percent (R,) from sums (R, L, 4) of `ifa_sums`.
+
+    Label n has no row in the matrix: its pixels in the truth are dropped, and background that is taken for it lands in
+    the first column of the next row.
+    """
+    hits, alarms, misses, rest = np.moveaxis(totals.astype(float), -1, 0)
+    if totals.shape[1] == 1:
+        return 100 * hits[:, 0] / np.maximum((hits + alarms + misses)[:, 0], 1)
+    spilt = alarms[:, -1]
+    diagonal = np.concatenate([rest.sum(-1, keepdims=True), hits[:, :-1]], 1)
+    row = np.concatenate([(rest.sum(-1) + alarms[:, :-1].sum(-1))[:, None], (hits + misses)[:, :-1]], 1)
+    column = np.concatenate([(rest.sum(-1) + misses[:, :-1].sum(-1) + spilt)[:, None], (hits + alarms)[:, :-1]], 1)
+    row[:, 1] += spilt
+    union = row + column - diagonal
+    seen = union > 0
+    ious = np.divide(diagonal, union, out=np.zeros_like(diagonal), where=seen)
+    return 100 * ious.sum(1) / np.maximum(seen.sum(1), 1)

@@ -1,0 +1,92 @@
+"""Rank correlations within queries, with intervals and a test over query images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fsbench.scores.bootstrap import RESAMPLES, Interval
+from fsbench.scores.bootstrap_t import bootstrap_t, linear
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Mean of Spearman's correlations, one of each query.
+
+    Attributes:
+        correlation: the mean with its interval, -1 to 1.
+        p: two-sided, of the test that the correlations of a query image are as likely to have the other sign.
+        queries: number of queries that have one: at least three draws, and neither side constant.
+    """
+
+    correlation: Interval
+    p: float
+    queries: int
+
+
+def within_query_correlation(
+    values: np.ndarray, scores: np.ndarray, images: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> RankCorrelation | None:
+    """Correlate values with scores among the draws of each query, and average over queries.
+
+    Args:
+        values, scores: (Q, draws) float; draws with a NaN are left out.
+        images: (Q,) query images, whose queries are not independent.
+        resamples: of the bootstrap and of the test.
+        seed: of both.
+
+    Returns:
+        The mean correlation; None where no query has one.
+    """
+    rho = np.array([spearman(*pair) for pair in zip(values, scores, strict=True)])
+    known = np.isfinite(rho)
+    if not known.any():
+        return None
+    found, p = clustered_mean(rho[known], images[known], resamples, seed)
+    return RankCorrelation(found, p, int(known.sum()))
+
+
+def clustered_mean(
+    values: np.ndarray, images: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Interval, float]:
+    """Return the mean of one value a query with its interval, and the p of its test against 0, over query images.
+
+    Args:
+        values: (Q,) float.
+        images: (Q,) query images, whose queries are not independent.
+        resamples: of the bootstrap and of the test.
+        seed: of both.
+
+    Returns:
+        The mean with a bootstrap-t interval, and the two-sided p of the test that the values of a query image are as
+        likely to have the other sign.
+    """
+    names, place = np.unique(images, return_inverse=True)
+    sums, counts = np.bincount(place, values), np.bincount(place).astype(float)
+    found = bootstrap_t(
+        len(names), lambda weights: {"mean": linear(weights, sums) / linear(weights, counts)}, resamples, seed
+    )["mean"]
+    signs = np.random.default_rng([seed, 1]).integers(0, 2, (resamples, len(names))) * 2 - 1  # not the bootstrap's
+    extreme = int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
+    return found, (extreme + 1) / (resamples + 1)
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Return Spearman's correlation of the pairs without NaN, equal values with their mean rank.
+
+    NaN for fewer than three pairs and for a constant side.
+    """
+    known = np.isfinite(first) & np.isfinite(second)
+    if known.sum() < 3:
+        return float("nan")
+    ranks = [mean_ranks(side[known]) for side in (first, second)]
+    deviations = [rank - rank.mean() for rank in ranks]
+    norm = np.sqrt((deviations[0] ** 2).sum() * (deviations[1] ** 2).sum())
+    return float((deviations[0] * deviations[1]).sum() / norm) if norm else float("nan")
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Return the rank (n,) of each value, from 1; equal values share the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = count.cumsum()
+    ranks: np.ndarray = (last - (count - 1) / 2)[place]
+    return ranks

@@ -1,0 +1,243 @@
+"""The scores of tests of masks: each metric with its sums."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from fsbench.scores.calibration import calibration_error
+from fsbench.scores.confusion import REGIONS, class_accuracy, fb_iou, mean_iou, pixel_accuracy
+from fsbench.scores.metric import Metric, Sum, Totals, over_shown_classes
+
+if TYPE_CHECKING:
+    from fsbench.scores.count_table import CountTable
+
+
+def _background(table: "CountTable") -> np.ndarray | None:
+    if not table.is_whole:
+        return None
+    return table.episodes_by_query(np.stack(table.void_rule.background(table.episode_counts), 1))
+
+
+def _foreground(table: "CountTable") -> np.ndarray | None:
+    if not table.is_whole:
+        return None
+    return table.episodes_by_query(np.stack(table.void_rule.intersection_union(table.episode_counts), 1))
+
+
+def _right(table: "CountTable") -> np.ndarray:
+    if not table.is_whole:
+        return table.by_query(_with_number(table.rightly_decided))
+    wrong = table.column("episode")[~table.rightly_decided]
+    right = ~np.isin(table.frame["episode"].to_numpy()[table.episodes], wrong)
+    return table.episodes_by_query(_with_number(right))
+
+
+def _with_number(values: np.ndarray) -> np.ndarray:
+    """Set a one beside each of the values (n,), so that their number is summed, too: (n, 2)."""
+    return np.column_stack([values, np.ones(len(values), dtype=np.int64)])
+
+
+def _regions(table: "CountTable") -> np.ndarray:
+    measured = np.column_stack([table.column(name) for name in REGIONS]).astype(float)
+    return table.by_query(np.column_stack([measured, np.ones(len(measured))]))
+
+
+INTERSECTION = Sum("intersection", lambda table: table.by_class(table.intersection_union[0]))
+"""(Q, C) pixels that are the class in prediction and truth."""
+UNION = Sum("union", lambda table: table.by_class(table.intersection_union[1]))
+"""(Q, C) pixels that are the class in prediction or truth."""
+TRUTH = Sum("truth", lambda table: table.by_class(table.column("gt")))
+"""(Q, C) pixels of the class in the truth, which say whether it is shown."""
+BACKGROUND = Sum("background", _background)
+"""(Q, 2) intersection and union of the background, of whole episodes."""
+FOREGROUND = Sum("foreground", _foreground)
+"""(Q, 2) intersection and union of any foreground (slot 0), of whole episodes."""
+RIGHT = Sum("right", _right)
+"""(Q, 2) right answers, and all of them: whole episodes, presence decisions of a part of a run, query images of a
+classification."""
+DECISIONS = Sum("decisions", lambda table: table.by_class(_with_number(table.rightly_decided)))
+"""(Q, C, 2) right presence decisions, and all."""
+REGION_MEASURES = Sum("regions", _regions, REGIONS)
+"""(Q, 3) sums of ROM and of RUM, and the number of (episode, way) pairs."""
+BOUNDARY = Sum("boundary", None)
+"""(Q, C, 2) intersection and union of the boundaries of the ways."""
+PRESENCE_BINS = Sum("presence_bins", None)
+"""(Q, bins, 3) sums of presence scores, see `fsbench.scores.calibration.bin_sums`."""
+PIXEL_BINS = Sum("pixel_bins", None)
+"""(Q, bins, 3) sums of probabilities in soft masks."""
+
+
+class MeanIoU(Metric):
+    name = "mIoU"
+    meaning = "mean over the classes of summed intersections / summed unions, background not included"
+    sums: ClassVar[tuple[Sum, ...]] = (INTERSECTION, UNION, TRUTH)
+    atlas_metric = "class-pooled mIoU"
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return over_shown_classes(mean_iou(totals["intersection"], totals["union"]), totals, run)
+
+
+class FBIoU(Metric):
+    name = "FB-IoU"
+    meaning = "mean of the IoU of all classes taken together and the IoU of the background, sums over all test pixels"
+    sums = (INTERSECTION, UNION, BACKGROUND)
+    atlas_fb_iou = "pooled"
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        intersection, union = totals["background"].T
+        return fb_iou(totals["intersection"], totals["union"], (intersection, union))
+
+
+class Accuracy(Metric):
+    name = "accuracy"
+    meaning = (
+        "episodes in which presence is decided rightly for every way (exact match; called ER elsewhere); of "
+        "classification: query images whose class is named rightly, mean over the episodes"
+    )
+    sums = (RIGHT,)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        right, total = totals["right"].T
+        return 100 * right / np.maximum(total, 1e-9)
+
+
+class ErrorRate(Accuracy):
+    name = "error"
+    meaning = "100 - accuracy: episodes in which presence is decided wrongly for some way"
+    higher_is_better = False
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return 100 - super().compute(totals, run)
+
+
+class WayError(Metric):
+    name = "way-error"
+    meaning = "wrong presence decisions among those on all (episode, way) pairs"
+    sums = (DECISIONS,)
+    higher_is_better = False
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        right, total = totals["decisions"][..., 0].sum(-1), totals["decisions"][..., 1].sum(-1)
+        return 100 - 100 * right / np.maximum(total, 1e-9)
+
+
+class ClassAccuracy(Metric):
+    name = "class-accuracy"
+    meaning = "right presence decisions by class, mean over the classes"
+    sums = (DECISIONS,)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return class_accuracy(totals["decisions"][..., 0], totals["decisions"][..., 1])
+
+
+class ClassError(ClassAccuracy):
+    name = "class-error"
+    meaning = "100 - class-accuracy"
+    higher_is_better = False
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return 100 - super().compute(totals, run)
+
+
+class PixelAccuracy(Metric):
+    name = "pixel-accuracy"
+    meaning = "share of a class's pixels that is found, mean over the classes (mAcc)"
+    sums = (INTERSECTION, TRUTH)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return over_shown_classes(pixel_accuracy(totals["intersection"], totals["truth"]), totals, run)
+
+
+class FBIoUAny(Metric):
+    name = "FB-IoU-any"
+    meaning = "FB-IoU whose foreground is one class: a pixel of one way taken for another way is right"
+    sums = (FOREGROUND, BACKGROUND)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        foreground, (intersection, union) = totals["foreground"], totals["background"].T
+        return fb_iou(foreground[:, :1], foreground[:, 1:], (intersection, union))
+
+
+class FBIoUClasses(MeanIoU):
+    name = "FB-IoU-classes"
+    meaning = "mean of the mIoU and the IoU of the background, FSSDINO's FB-IoU (fssdino.md §4)"
+    sums = (*MeanIoU.sums, BACKGROUND)
+    atlas_metric = ""
+    atlas_fb_iou = "mean of mIoU and background IoU"
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        intersection, union = totals["background"].T
+        return (super().compute(totals, run) + 100 * intersection / np.maximum(union, 1)) / 2
+
+
+class _RegionMean(Metric):
+    """Mean of a region measure over the (episode, way) pairs."""
+
+    sums = (REGION_MEASURES,)
+    higher_is_better = False
+    maximum = 1.0
+    column: ClassVar[int]
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return totals["regions"][:, self.column] / np.maximum(totals["regions"][:, 2], 1e-9)
+
+
+class ROM(_RegionMean):
+    name = "ROM"
+    meaning = "objects predicted in several pieces (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best"
+    column = 0
+
+
+class RUM(_RegionMean):
+    name = "RUM"
+    meaning = "several objects predicted as one (dcama.md §12), mean over (episode, way) pairs; 0 to 1, 0 is best"
+    column = 1
+
+
+class BoundaryIoU(Metric):
+    name = "boundary-IoU"
+    meaning = (
+        "mIoU of the pixels near edges alone, up to 2 % of the image's diagonal inside prediction and truth "
+        "(Cheng et al. 2021); from stored predictions and the data"
+    )
+    sums = (BOUNDARY, TRUTH)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        intersection, union = np.moveaxis(totals["boundary"], -1, 0)
+        return over_shown_classes(mean_iou(intersection, union), totals, run)
+
+
+class PresenceECE(Metric):
+    name = "presence-ECE"
+    meaning = (
+        "expected calibration error of presence scores, 15 bins: mean score and share present, of (episode, way) "
+        "pairs; of methods that score presence"
+    )
+    sums = (PRESENCE_BINS,)
+    higher_is_better = False
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return calibration_error(totals["presence_bins"])
+
+
+class PixelECE(Metric):
+    name = "pixel-ECE"
+    meaning = (
+        "expected calibration error of soft masks, 15 bins: a way's mean probability in each of 64 x 64 cells and the "
+        "share of its pixels that show the way; from stored soft masks and the data"
+    )
+    sums = (PIXEL_BINS,)
+    higher_is_better = False
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return calibration_error(totals["pixel_bins"])
+
+
+COMMON: tuple[Metric, ...] = (
+    MeanIoU(), FBIoU(), Accuracy(), ErrorRate(), WayError(), ClassAccuracy(), ClassError(), PixelAccuracy(), FBIoUAny(),
+    ROM(), RUM(), BoundaryIoU(), PresenceECE(), PixelECE(),
+)  # fmt: skip
+"""Scores that there are under most protocols; one with a score of its own adds it (`Protocol.metrics`)."""
+
+DEFAULT = ("mIoU", "FB-IoU", "accuracy")
+"""Names of the scores of a table that does not ask for others, under most protocols."""

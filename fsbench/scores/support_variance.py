@@ -1,0 +1,196 @@
+"""Variance of an episode's score between queries, between supports, and of their interaction.
+
+The score of query q with support s of its class is y_qs = m + a_q + b_s + c_qs: some queries are hard, some supports
+are good for every query, and some suit one query alone. A query is asked with some of the listed supports, and a
+support serves several queries, so the variances of a, b and c follow from pairs of cells: the method of moments for
+unbalanced crossed designs (Searle, Casella, McCulloch: Variance Components, 1992, ch. 5). All sums over pairs are of
+different query images of one class, so that estimates are unbiased whatever the cells are. The listed supports are all
+there are, and the queries are a sample: intervals draw query images anew.
+
+Shapes: Q queries of a class, S supports, G query images, R resamples.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fsbench.scores.bootstrap import RESAMPLES, Interval
+from fsbench.scores.bootstrap_t import Weighted, bootstrap_t, linear, quadratic
+
+COMPONENTS = ("query", "support", "interaction")
+"""Parts of the variance, in the order of tables."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Scores of queries with supports.
+
+    Attributes:
+        stratum: (n,) number of the class; only queries and supports of one class are compared.
+        image: (n,) number of the query image; queries of one image are not independent.
+        query: (n,) number of the query, which belongs to one class and one image.
+        support: (n,) number of the support, or of the set of supports.
+        score: (n,) float.
+    """
+
+    stratum: np.ndarray
+    image: np.ndarray
+    query: np.ndarray
+    support: np.ndarray
+    score: np.ndarray
+
+
+@dataclass(frozen=True)
+class VarianceComponents:
+    """Variances in squared points.
+
+    Attributes:
+        variances: by name of `COMPONENTS`, without support and interaction where `reason` says why.
+        shares: their shares of the sum, from 0 to 1.
+        choice: variance between the supports of one query: support and interaction together.
+        queries, images, supports: numbers of what is in it.
+        reason: why support and interaction cannot be told apart; empty where they can.
+    """
+
+    variances: dict[str, Interval]
+    shares: dict[str, Interval]
+    choice: Interval
+    queries: int
+    images: int
+    supports: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Class:
+    """Sums of a class over query images (G,) and over pairs of different ones (G, G).
+
+    Attributes:
+        images: (G,) their places among all.
+        within, freedom: squares around each query's mean, and their degrees of freedom.
+        products: products of residuals at shared supports; `shared` is what a unit of support variance adds to them.
+        distances: half squared differences of queries' means; `pairs` counts them, and `by_support` and
+            `by_interaction` are what a unit of these variances adds to them.
+    """
+
+    images: np.ndarray
+    within: np.ndarray
+    freedom: np.ndarray
+    products: np.ndarray
+    shared: np.ndarray
+    distances: np.ndarray
+    pairs: np.ndarray
+    by_support: np.ndarray
+    by_interaction: np.ndarray
+
+
+def variance_components(cells: Cells, resamples: int = RESAMPLES, seed: int = 0) -> VarianceComponents | None:
+    """Estimate the parts of the variance, with intervals by a bootstrap over query images.
+
+    Args:
+        cells: the scores; those of one query and support are averaged, and queries with one support are left out.
+        resamples: of the bootstrap.
+        seed: of the resamples.
+
+    Returns:
+        The parts; None where no class has two query images with two supports each.
+    """
+    kept = _several_supports(_distinct(cells))
+    images, places = np.unique(kept.image, return_inverse=True)
+    classes = [_class_sums(kept, places, number) for number in np.unique(kept.stratum)]
+    if not any(each.pairs.any() for each in classes):
+        return None
+    is_crossed = sum(each.shared.sum() for each in classes) > 0
+
+    def figures(weights: np.ndarray) -> dict[str, Weighted]:
+        choice = _sum(classes, weights, "within") / _sum(classes, weights, "freedom")
+        if not is_crossed:  # every pair of queries has other supports: both parts lower the distance of means alike
+            distance = _sum(classes, weights, "distances") - choice * _sum(classes, weights, "by_interaction")
+            return {"choice": choice, "query": distance / _sum(classes, weights, "pairs")}
+        support = _sum(classes, weights, "products") / _sum(classes, weights, "shared")
+        interaction = choice - support
+        distance = _sum(classes, weights, "distances") - support * _sum(classes, weights, "by_support")
+        query = (distance - interaction * _sum(classes, weights, "by_interaction")) / _sum(classes, weights, "pairs")
+        parts = {"query": query, "support": support, "interaction": interaction}
+        total = query + choice
+        return parts | {"choice": choice} | {f"share of {name}": part / total for name, part in parts.items()}
+
+    found = bootstrap_t(len(images), figures, resamples, seed)
+    return VarianceComponents(
+        variances={name: found[name] for name in COMPONENTS if name in found},
+        shares={name: found[f"share of {name}"] for name in COMPONENTS if f"share of {name}" in found},
+        choice=found["choice"],
+        queries=len(np.unique(kept.query)),
+        images=len(images),
+        supports=len(np.unique(kept.support)),
+        reason="" if is_crossed else "no support serves two query images, so support and interaction are one",
+    )
+
+
+def _distinct(cells: Cells) -> Cells:
+    """Average the scores of each query with each support."""
+    pairs, first, place = np.unique(
+        np.stack([cells.query, cells.support]), axis=1, return_index=True, return_inverse=True
+    )
+    place = place.ravel()
+    score = np.bincount(place, cells.score) / np.bincount(place)
+    return Cells(cells.stratum[first], cells.image[first], pairs[0], pairs[1], score)
+
+
+def _several_supports(cells: Cells) -> Cells:
+    """Leave out the queries with one support."""
+    _, place, count = np.unique(cells.query, return_inverse=True, return_counts=True)
+    keep = count[place] > 1
+    return Cells(*(getattr(cells, name)[keep] for name in ("stratum", "image", "query", "support", "score")))
+
+
+def _class_sums(cells: Cells, places: np.ndarray, number: int) -> _Class:
+    """Return the sums of the class `number`; `places` are those of the query images among all."""
+    rows = cells.stratum == number
+    queries, query = np.unique(cells.query[rows], return_inverse=True)
+    supports, support = np.unique(cells.support[rows], return_inverse=True)
+    score = np.zeros((len(queries), len(supports)))
+    asked = np.zeros_like(score)
+    score[query, support] = cells.score[rows]
+    asked[query, support] = 1
+    count = asked.sum(1)
+    mean = score.sum(1) / count
+    residual = (score - mean[:, None]) * asked
+
+    image_of_query = np.zeros(len(queries), dtype=int)
+    image_of_query[query] = places[rows]
+    images, image = np.unique(image_of_query, return_inverse=True)
+    of_image = (image == np.arange(len(images))[:, None]).astype(float)  # (G, Q)
+
+    def by_pairs(values: np.ndarray) -> np.ndarray:
+        """Sum (Q, Q) over the pairs of different query images; a class weighs as the number of its queries does."""
+        sums: np.ndarray = of_image @ values @ of_image.T / len(queries)
+        np.fill_diagonal(sums, 0)
+        return sums
+
+    inverse = 1 / count
+    both = (inverse[:, None] + inverse) / 2
+    common = asked @ asked.T
+    overlap = common * inverse[:, None] * inverse
+    return _Class(
+        images=images,
+        within=of_image @ (residual**2).sum(1),
+        freedom=of_image @ (count - 1),
+        products=by_pairs(residual @ residual.T),
+        shared=by_pairs(common * (1 - 2 * both + overlap)),
+        distances=by_pairs((mean[:, None] - mean) ** 2 / 2),
+        pairs=by_pairs(np.ones_like(common)),
+        by_support=by_pairs(both - overlap),
+        by_interaction=by_pairs(both),
+    )
+
+
+def _sum(classes: list[_Class], weights: np.ndarray, name: str) -> Weighted:
+    """Add up the sums of that name over classes, at weights (R, G) of all query images."""
+    value, slope = np.zeros(len(weights)), np.zeros_like(weights)
+    for each in classes:
+        sums = getattr(each, name)
+        part = (linear if sums.ndim == 1 else quadratic)(weights[:, each.images], sums)
+        value += part.value
+        slope[:, each.images] += part.slope
+    return Weighted(value, slope)

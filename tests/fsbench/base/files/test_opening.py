@@ -1,0 +1,247 @@
+"""The door: only regular files of bounded size and content come in, and whatever is refused is said in one line."""
+
+import base64
+import gzip
+import io
+import json
+import os
+import socket
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from fsbench.base.errors import DataError, RecordError
+from fsbench.base.files import NotReadable, is_file, open_file, read_json, read_text
+from fsbench.base.files.arrays import read_matlab, read_npz, read_parquet
+from fsbench.base.files.opening import LIMITS, gunzip
+from fsbench.base.files.yaml_files import parse_yaml
+from fsbench.data.episodes.manifest import read_manifest
+from fsbench.data.image_io import from_colours, read_image, read_label_map, voc_colors
+from fsbench.datamodules.prepare.unpack import unpack
+from fsbench.predict.labelme import paint_labelme
+from tests.png_file import png_file
+
+
+def no_file(folder: Path, kind: str) -> str:
+    path = folder / "x"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(os.path.relpath(path))
+        server.close()
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        return "/dev/zero"
+    elif kind == "link to a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "dangling link":
+        path.symlink_to("nowhere")
+    elif kind == "circle":
+        path.symlink_to("x")
+    return {"long": "x" * 5000, "surrogate": "\ud800", "zero byte": "a\0b", "below a file": f"{__file__}/x"}.get(
+        kind, str(path)
+    )
+
+
+KINDS = {
+    "pipe": "named pipe", "socket": "socket", "folder": "folder", "device": "device", "link to a device": "device",
+    "dangling link": "No such file", "circle": "in a circle", "long": "5000 characters", "surrogate": "not valid",
+    "zero byte": "not valid", "below a file": "Not a directory", "absent": "No such file",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_regular_files_come_in(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    path = no_file(tmp_path, kind)
+    assert not is_file(path)
+    with pytest.raises(OSError) as error:
+        open_file(path, "image")
+    assert KINDS[kind] in error.value.strerror and "\n" not in str(error.value)
+    str(error.value).encode()
+    if kind not in ("zero byte", "surrogate"):
+        with pytest.raises(DataError, match=r"does not exist|cannot be decoded"):
+            read_image(Path(path))
+
+
+def test_files_are_as_large_as_their_kind(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.touch()
+    os.truncate(file, LIMITS["settings"])
+    assert len(read_text(file, "settings")) == LIMITS["settings"]
+    os.truncate(file, LIMITS["settings"] + 1)
+    with pytest.raises(NotReadable, match=r"it has 256 KiB; expected at most 256 KiB"):
+        read_text(file, "settings")
+
+
+def test_marks_and_ends_of_lines_of_other_systems(tmp_path):
+    (tmp_path / "x").write_bytes(b'\xef\xbb\xbf{"a":\r\n "b\\r\\nc"}\r\n')
+    assert read_text(tmp_path / "x", "list") == '{"a":\n "b\\r\\nc"}\n'
+    assert read_json(tmp_path / "x", "list") == {"a": "b\r\nc"}
+    (tmp_path / "x").write_bytes(b"a\xff")
+    with pytest.raises(UnicodeDecodeError):
+        read_text(tmp_path / "x", "list")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "", "{", "1" * 5000, "\x00", '{"a": ["\\ud800"]}', '"\\uDFFF x"']
+)
+def test_json_that_is_none_or_too_deep(tmp_path, text):
+    (tmp_path / "x").write_text(text)
+    with pytest.raises(ValueError) as error:
+        read_json(tmp_path / "x", "list")
+    assert "\n" not in str(error.value)
+
+
+def test_json_with_both_halves_of_a_character(tmp_path):
+    (tmp_path / "x").write_text('["\\ud83d\\ude00", "\\\\ud800"]')
+    assert read_json(tmp_path / "x", "list") == ["\U0001f600", "\\ud800"]
+
+
+LAUGHS = "a: &a [x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (LAUGHS, "more than 100000 values"), ("a: &a [*a]", "inside of what it stands for"),
+        ("[" * 3000, "deeper than 50"), ("a: 1\na: 2", "'a' again"),
+        ("{a: {b: 1, b: 2}}", "'b' again"), ("a: [", "expected"), ("a: !!python/object:os.system x", "constructor"),
+        ("a: 2024-13-45", "month"), ("a: !!int ''", "cannot be read"), ("a: " + "1" * 5000, "cannot be read"),
+        ("? [a]\n: b", "unhashable"), ("a: \x1b", "special characters"),
+        ('a: [1, "\\ud800"]', "line 1 has half of a character"),
+        ('a:\n  "\\udfff": 1', "line 2 has half of a character"),
+    ],
+)  # fmt: skip
+def test_yaml_that_is_refused(text, reason):
+    with pytest.raises(ValueError, match=reason) as error:
+        parse_yaml(text)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_aliases_may_stand_for_little():
+    assert parse_yaml("a: &a {b: 1}\nc: {<<: *a, d: [*a]}") == {"a": {"b": 1}, "c": {"b": 1, "d": [{"b": 1}]}}
+
+
+def test_gzip_is_bounded():
+    content = os.urandom(1000)
+    assert gunzip(gzip.compress(content) + gzip.compress(content), "manifest") == content * 2
+    with pytest.raises(ValueError, match="decompresses to more than 64 MiB"):
+        gunzip(gzip.compress(bytes(LIMITS["manifest"] + 1), 1), "manifest")
+    for damaged in (gzip.compress(content)[:-9], b"x", gzip.compress(content)[:-8] + b"x" * 8):
+        with pytest.raises(ValueError):
+            gunzip(damaged, "manifest")
+
+
+def test_a_manifest_that_decompresses_to_too_much(tmp_path):
+    (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(bytes(LIMITS["manifest"] + 1), 1))
+    with pytest.raises(RecordError, match=r"is no manifest .it decompresses to more than 64 MiB"):
+        read_manifest(tmp_path / "m.jsonl.gz")
+
+
+def png(width: int, height: int) -> bytes:
+    """The beginning of a PNG of that size."""
+    return png_file(width, height, (b"IDAT", zlib.compress(b"x")))
+
+
+@pytest.mark.parametrize(("side", "read"), [(60_000, read_image), (60_000, read_label_map), (13_000, read_label_map)])
+def test_sizes_of_images_are_looked_at_before_they_are_decoded(tmp_path, side, read):
+    (tmp_path / "x.png").write_bytes(png(side, side))
+    with pytest.raises(DataError, match=r"cannot be decoded \(.*expected at most (179|100) megapixels"):
+        read(tmp_path / "x.png")
+
+
+def test_the_picture_in_a_labelme_file_is_bounded(tmp_path):
+    mask = base64.b64encode(png(13_000, 13_000)).decode()
+    shape = {"label": "a", "shape_type": "mask", "points": [[0, 0], [9, 9]], "mask": mask}
+    with pytest.raises(DataError, match="expected at most 100 megapixels"):
+        paint_labelme({"shapes": [shape], "imageHeight": 10, "imageWidth": 10}, tmp_path / "x.json")
+
+
+def test_only_known_formats_of_images_are_tried(tmp_path):
+    (tmp_path / "x.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(DataError, match=r"cannot be decoded .cannot identify"):
+        read_image(tmp_path / "x.jpg")
+
+
+def test_colours_are_looked_up_in_parts():
+    labels = np.random.default_rng(0).integers(0, 256, (1500, 1000)).astype(np.uint8)
+    np.testing.assert_array_equal(from_colours(voc_colors()[labels], Path("x")), labels)
+
+
+def tar_with_header(kind: bytes, size: int, level: int = 1) -> bytes:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    body = io.BytesIO()
+    with gzip.GzipFile(fileobj=body, mode="wb", compresslevel=level) as file:
+        file.write(info.tobuf(tarfile.PAX_FORMAT))
+        file.write(bytes(size))
+        file.write(bytes(1024))
+    return body.getvalue()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_headers_of_archives_are_bounded(tmp_path, kind):
+    (tmp_path / "x.tar.gz").write_bytes(tar_with_header(kind, 8 << 20))
+    with pytest.raises(DataError, match=r"it has a header of 8 MiB; expected at most 1 MiB"):
+        unpack(tmp_path / "x.tar.gz", tmp_path / "out", str)
+
+
+def test_sparse_files_and_files_of_nothing_but_zeros_are_refused(tmp_path):
+    (tmp_path / "x.tar.gz").write_bytes(tar_with_header(tarfile.GNUTYPE_SPARSE, 0))
+    with pytest.raises(DataError, match="a sparse file"):
+        unpack(tmp_path / "x.tar.gz", tmp_path / "out", str)
+    (tmp_path / "x.tar.gz").write_bytes(tar_with_header(tarfile.REGTYPE, 120 << 20, 6))
+    with pytest.raises(DataError, match="200 times the archive"):
+        unpack(tmp_path / "x.tar.gz", tmp_path / "out", str)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
+        file.writestr("x", bytes(120 << 20))
+    with pytest.raises(DataError, match="200 times the archive"):
+        unpack(tmp_path / "x.zip", tmp_path / "out", str)
+
+
+def test_arrays_are_bounded(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "x.npz", a=np.arange(5), b=np.zeros(100_000))
+    assert set(read_npz(tmp_path / "x.npz")) == {"a", "b"}
+    monkeypatch.setitem(LIMITS, "cache", 100_000)
+    with pytest.raises(ValueError, match=r"decompresses to 782 KiB; expected at most 97.7 KiB"):
+        read_npz(tmp_path / "x.npz")
+
+
+def test_matlab_files_are_bounded(tmp_path, monkeypatch):
+    from scipy.io import savemat
+
+    savemat(tmp_path / "x.mat", {"a": np.zeros((1000, 1000)), "b": np.eye(3)}, do_compression=True)
+    np.testing.assert_array_equal(read_matlab(tmp_path / "x.mat")["b"], np.eye(3))
+    monkeypatch.setattr("fsbench.base.files.arrays._MATLAB_BYTES", 1 << 20)
+    with pytest.raises(ValueError, match="decompresses to"):
+        read_matlab(tmp_path / "x.mat")
+
+
+def test_tables_are_bounded(tmp_path, monkeypatch):
+    pl.DataFrame({"a": np.zeros(1000)}).write_parquet(tmp_path / "x.parquet")
+    assert len(read_parquet(tmp_path / "x.parquet")) == 1000
+    monkeypatch.setattr("fsbench.base.files.arrays._ROWS", 999)
+    with pytest.raises(ValueError, match="more than 999 rows; expected at most that"):
+        read_parquet(tmp_path / "x.parquet")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError):
+        read_parquet(tmp_path / "x.parquet")
+
+
+def test_a_label_map_is_what_it_was(tmp_path):
+    labels = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    Image.fromarray(labels).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_label_map(tmp_path / "x.png"), labels)
+    (tmp_path / "x.json").write_text(json.dumps({"a": 1}))
+    assert read_json(tmp_path / "x.json", "record") == {"a": 1}

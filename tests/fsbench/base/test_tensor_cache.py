@@ -1,0 +1,232 @@
+"""The memory of frozen features is bounded: big ones make room, then what is expected last or was used longest ago."""
+
+import pytest
+import torch
+
+from fsbench.base.errors import NumericsError
+from fsbench.base.tensor_cache import FeatureCache
+
+
+def test_least_recently_used_goes_first():
+    cache = FeatureCache(max_bytes=2 * 40)
+    made = []
+
+    def make(key):
+        def compute():
+            made.append(key)
+            return torch.zeros(10)
+
+        return compute
+
+    for key in ("a", "b", "a", "c", "a", "b"):
+        cache.get("support", key, make(key))
+    assert made == ["a", "b", "c", "b"]
+    assert (cache.hits, cache.misses) == (2, 4)
+
+
+def test_big_features_make_room_for_small_ones():
+    cache = FeatureCache(max_bytes=240)
+    small = [cache.get("support", i, lambda: torch.zeros(10)) for i in range(2)]
+    cache.get("query", "a", lambda: torch.zeros(40))
+    assert cache.get("query", "a", lambda: torch.ones(40)).sum() == 0
+    cache.get("support", 2, lambda: torch.zeros(10))  # 280 bytes would be too many
+    assert all(cache.get("support", i, lambda: torch.ones(10)) is small[i] for i in range(2))
+    assert cache.get("query", "a", lambda: torch.ones(40)).sum() == 40
+
+
+def test_a_big_newcomer_pushes_small_ones_out_when_nothing_else_is_there():
+    cache = FeatureCache(max_bytes=200)
+    for i in range(5):
+        cache.get("support", i, lambda: torch.zeros(10))
+    query = cache.get("query", "a", lambda: torch.zeros(40))
+    assert cache.get("query", "a", lambda: torch.ones(40)) is query
+    assert [float(cache.get("support", i, lambda: torch.ones(10))[0]) for i in (4, 0)] == [0, 1]
+
+
+def test_what_does_not_fit_is_not_kept_and_pushes_nothing_out():
+    cache = FeatureCache(max_bytes=40)
+    small = cache.get("support", "small", lambda: torch.zeros(10))
+    cache.get("support", "big", lambda: torch.zeros(11))
+    assert cache.get("support", "small", lambda: torch.ones(10)) is small
+    assert float(cache.get("support", "big", lambda: torch.ones(11))[0]) == 1
+
+
+def test_a_cache_that_is_cleared_while_computing_keeps_the_result_and_the_bound():
+    cache = FeatureCache(max_bytes=100)
+
+    def compute():
+        cache.clear()  # as when the backbone is rebuilt for another image size
+        return torch.zeros(20)
+
+    first = cache.get("query", "a", compute)
+    assert cache.get("query", "a", compute) is first
+    second = cache.get("query", "b", lambda: torch.ones(20))  # makes room by dropping the first
+    assert cache.get("query", "b", compute) is second
+    assert cache.entry_bytes() == {"query": 80}
+
+
+def test_a_closed_cache_finds_what_it_has_and_keeps_nothing_new():
+    cache = FeatureCache(max_bytes=100)
+    kept = cache.get("query", "a", lambda: torch.zeros(10))
+    with cache.closed():
+        assert cache.get("query", "a", lambda: torch.ones(10)) is kept
+        assert float(cache.get("query", "b", lambda: torch.ones(10))[0]) == 1
+        assert cache.get("query", "empty", lambda: torch.zeros(0)).numel() == 0
+        assert cache.bytes == 40
+    assert float(cache.get("query", "b", lambda: torch.zeros(10))[0]) == 0
+    assert cache.bytes == 80
+
+
+def expecting(max_bytes, keys, places, spill_bytes=0):
+    """A cache with a tensor of 40 bytes for each key, of which the next uses are told."""
+    cache = FeatureCache(max_bytes, spill_bytes=spill_bytes)
+    for number, key in enumerate(keys):
+        cache.get("support", key, lambda number=number: torch.full((10,), float(number)))
+    for key, place in places.items():
+        cache.expect(key, place)
+    return cache
+
+
+def test_what_is_expected_last_makes_room():
+    cache = expecting(120, "abc", {"a": 3, "b": 9, "c": 4})
+    cache.get("support", "d", lambda: torch.zeros(10))
+    assert [cache.knows(key) for key in "abcd"] == [True, False, True, True]
+    cache.get("support", "e", lambda: torch.zeros(10))  # d is in use for the first time: it stays
+    assert [cache.knows(key) for key in "acde"] == [True, False, True, True]
+    cache.expect("d", 5)
+    cache.expect("e", 5)
+    cache.get("support", "f", lambda: torch.zeros(10))  # of equal ones the older one goes
+    assert [cache.knows(key) for key in "adef"] == [True, False, True, True]
+
+
+def test_what_is_never_expected_again_is_dropped():
+    cache = expecting(120, "abc", {"a": 3, "b": None})
+    assert [cache.knows(key) for key in "abc"] == [True, False, True] and cache.bytes == 80
+    cache.expect("unknown", None)
+
+
+def test_big_features_make_room_before_those_that_are_expected_later():
+    cache = expecting(240, "ab", {"a": 99, "b": 98})
+    cache.get("query", "c", lambda: torch.zeros(40))
+    cache.expect("c", 1)
+    cache.get("support", "d", lambda: torch.zeros(10))
+    assert [cache.knows(key) for key in "abcd"] == [True, True, False, True]
+
+
+def test_what_is_expected_last_is_spilled_and_comes_back():
+    cache = expecting(80, "ab", {"a": 7, "b": 2}, spill_bytes=40)
+    cache.get("support", "c", lambda: torch.zeros(10))
+    assert (cache.bytes, cache.spilled_bytes) == (80, 40)
+    assert float(cache.get("support", "a", lambda: torch.ones(10))[0]) == 0
+
+
+def test_forgotten_expectations_leave_the_order_of_last_use():
+    cache = expecting(120, "abc", {"a": 3, "b": 9, "c": 4})
+    cache.forget_expectations()
+    cache.get("support", "a", lambda: torch.zeros(10))
+    for number, gone in enumerate("bca"):
+        cache.get("support", f"new {number}", lambda: torch.zeros(10))
+        assert not cache.knows(gone) and cache.bytes == 120
+
+
+def test_what_is_left_over_makes_room_before_what_is_expected():
+    cache = expecting(120, "abc", {})
+    cache.forget_expectations()
+    for place, key in enumerate("bdb"):  # what is used again is no longer left over
+        cache.get("support", key, lambda: torch.zeros(10))
+        cache.expect(key, 9 + place)
+    assert [cache.knows(key) for key in "abcd"] == [False, True, True, True]
+    cache.get("support", "e", lambda: torch.zeros(10))
+    assert [cache.knows(key) for key in "bcde"] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_foresight_misses_as_often_as_beladys_rule(seed):
+    uses = torch.randint(12, (200,), generator=torch.Generator().manual_seed(seed)).tolist()
+    misses = []
+    for tells in (True, False):
+        cache = FeatureCache(5 * 40)
+        for place, key in enumerate(uses):
+            cache.get("support", key, lambda: torch.zeros(10))
+            later = [other for other in range(place + 1, len(uses)) if uses[other] == key]
+            if tells:
+                cache.expect(key, later[0] if later else None)
+        misses.append(cache.misses)
+    assert misses[0] == beladys_misses(uses, 5) < misses[1]
+
+
+def beladys_misses(uses, room):
+    """Return the misses by the rule's definition: what is used last makes room for what comes."""
+    kept, misses = set(), 0
+    for place, key in enumerate(uses):
+        rest = uses[place + 1 :]
+        if key not in kept:
+            misses += 1
+            if len(kept) == room:
+                kept.remove(max(kept, key=rest.index))
+        kept = {*kept, key} if key in rest else kept - {key}
+    return misses
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("bounds", [(0, 0), (20, 0), (20, 20), (10**6, 0)], ids=str)
+def test_a_value_in_a_narrow_type_does_not_depend_on_what_is_kept(dtype, bounds):
+    """It is the rounded one from the first time on, a float32 tensor again; other types pass as they are."""
+    cache = FeatureCache(bounds[0], dtype, bounds[1])
+    values = {i: torch.randn(10, generator=torch.Generator().manual_seed(i)) for i in range(4)}
+    for i in [0, 0, 1, 2, 3, 0, 1, 1, 3, 2]:
+        value, number = cache.get("pair", i, lambda i=i: (values[i], torch.tensor(2**20 + 1)))
+        assert value.dtype == torch.float32 and number == 2**20 + 1
+        assert torch.equal(value, values[i].to(getattr(torch, dtype)).float())
+        assert not torch.equal(value, values[i])
+        assert cache.bytes <= bounds[0] and cache.spilled_bytes <= bounds[1]
+    narrow = FeatureCache(10**6, dtype)
+    narrow.get("one", 0, lambda: values[0])
+    assert narrow.bytes == 20
+
+
+def test_what_makes_room_is_spilled_and_comes_back_the_same():
+    cache = FeatureCache(max_bytes=80, spill_bytes=80)
+    first = [cache.get("support", i, lambda i=i: torch.full((10,), i / 3)).clone() for i in range(5)]
+    assert (cache.bytes, cache.spilled_bytes, cache.misses) == (80, 80, 5)  # 3 and 4 are kept, 1 and 2 spilled
+    assert [cache.knows(i) for i in range(5)] == [False, True, True, True, True]
+    for i in (2, 4, 1, 3):
+        assert torch.equal(cache.get("support", i, lambda: torch.zeros(10)), first[i])
+        assert (cache.bytes, cache.spilled_bytes) == (80, 80)
+    assert (cache.hits, cache.misses) == (4, 5)
+    cache.get("support", 0, lambda: torch.zeros(10))
+    assert cache.misses == 6
+    for i in range(5):
+        cache.forget(i)
+    assert (cache.bytes, cache.spilled_bytes) == (0, 0)
+
+
+def test_a_closed_cache_finds_what_is_spilled_and_leaves_it_there():
+    cache = FeatureCache(max_bytes=40, spill_bytes=40)
+    kept = [cache.get("support", i, lambda i=i: torch.full((10,), float(i))) for i in range(2)]
+    with cache.closed():
+        assert torch.equal(cache.get("support", 0, lambda: torch.full((10,), 7.0)), kept[0])
+        assert (cache.bytes, cache.spilled_bytes) == (40, 40)
+    cache.clear()
+    assert float(cache.get("support", 0, lambda: torch.full((10,), 7.0))[0]) == 7
+
+
+def test_a_value_beyond_float16_is_named():
+    cache = FeatureCache(max_bytes=40, dtype="float16")
+    with pytest.raises(NumericsError, match=r"features reach 7e\+04, expected at most 65504"):
+        cache.get("support", 0, lambda: torch.full((10,), -7e4))
+
+
+def test_what_is_kept_takes_the_memory_that_is_counted():
+    """Features of a batch are parts of one tensor: what is kept of one image must not hold the others' memory."""
+    cache = FeatureCache(max_bytes=1 << 20)
+    batch, stages = torch.randn(16, 10, 4), torch.randn(2, 3, 8)
+    for row in (3, 9):
+        assert torch.equal(cache.get("tokens", row, lambda row=row: batch[row]), batch[row])
+    cache.get("stages", 3, lambda: (stages[0, :, :4], stages[1]))
+    own = torch.zeros(5)
+    assert cache.get("own", 0, lambda: own) is own  # nothing is copied that lies alone
+    kept = [cache.get(*key, pytest.fail) for key in (("tokens", 3), ("tokens", 9), ("stages", 3), ("own", 0))]
+    tensors = [tensor for value in kept for tensor in (value if isinstance(value, tuple) else (value,))]
+    memory = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    assert sum(memory.values()) == cache.bytes == 4 * (2 * 40 + 12 + 24 + 5)

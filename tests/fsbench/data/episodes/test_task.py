@@ -1,0 +1,119 @@
+"""Episodes drawn for a task: what is in them, their hash, and clear refusals."""
+
+import pytest
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.protocols.lists import base_validation_pairs, pair_list
+from fsbench.protocols.registry import load_protocol
+
+
+@pytest.fixture
+def index(blocks_folder):
+    return Folder(str(blocks_folder))
+
+
+PROTOCOL = load_protocol("fscs")
+
+
+def test_the_same_task_has_the_same_hash(index, blocks_folder):
+    task = EpisodeTask(fold=1, way=2, shot=2, episodes=30)
+    first, again = (PROTOCOL.manifest(i, task) for i in (index, Folder(str(blocks_folder))))
+    assert first.sha256 == again.sha256 and len(first.episodes) == 30
+    assert PROTOCOL.manifest(index, EpisodeTask(fold=1, way=2, shot=1, episodes=30)).sha256 != first.sha256
+
+
+def test_queries_follow_the_list_and_classes_are_novel(index):
+    manifest = PROTOCOL.manifest(index, EpisodeTask(fold=0, episodes=60))
+    pairs = pair_list(index, "val", 0).pairs
+    assert [(e.query, e.query_class) for e in manifest.episodes] == [pairs[i % len(pairs)] for i in range(60)]
+    assert {c for e in manifest.episodes for c in e.classes} == {1, 2, 3} == set(manifest.class_ids)
+
+
+def test_half_of_the_queries_show_the_class_unless_empty_ones_are_excluded(index):
+    shown = [e.query_class in e.classes for e in PROTOCOL.manifest(index, EpisodeTask(0, episodes=400)).episodes]
+    assert 0.4 < sum(shown) / len(shown) < 0.6
+    without = PROTOCOL.manifest(index, EpisodeTask(0, episodes=50, allow_background_queries=False))
+    assert all(e.classes == (e.query_class,) for e in without.episodes)
+
+
+def test_base_validation_shows_base_classes_in_unseen_images(index):
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, classes="base", episodes=50))
+    training_images = {name for name, _ in pair_list(index, "trn", 0).pairs}
+    for episode in manifest.episodes:
+        assert set(episode.classes) <= {4, 5, 6}
+        assert training_images.isdisjoint([episode.query, *(n for way in episode.supports for n in way)])
+    assert base_validation_pairs(index, 0, pair_list).pairs == pair_list(index, "val", 1).pairs
+
+
+def test_training_has_no_novel_class_and_no_validation_image(index):
+    pool = PROTOCOL.training_pool(index, 0, skip_small_classes=False)
+    assert list(pool.class_ids) == [4, 5, 6]
+    assert {name for name, _ in pool.pairs}.isdisjoint(name for name, _ in pair_list(index, "val", 0).pairs)
+
+
+def test_size_restricted_settings_hold_small_queries_and_supports(index):
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, setting="0-5", episodes=40))
+    assert manifest.header.empty is False
+
+    def share(name, number):
+        pixels, total = index.class_pixels(name)
+        return pixels[number] / total
+
+    for e in manifest.episodes:
+        assert all(0 < share(name, e.classes[0]) < 0.05 for name in (e.query, *e.supports[0]))
+    longest = max(len(pair_list(index, "0-5", fold).pairs) for fold in (0, 1))
+    assert manifest.header.episodes == min(40, longest)
+
+
+@pytest.mark.parametrize("setting", ["partially_augmented", "fully_augmented"])
+def test_augmented_settings_use_what_the_supports_show(index, setting):
+    manifest = PROTOCOL.manifest(index, EpisodeTask(0, way=2, setting=setting, episodes=60))
+    augmented = [e for e in manifest.episodes if e.augmented]
+    assert augmented
+    for e in augmented:
+        assert len({len(names) for names in e.supports}) == 1
+        assert all(
+            index.class_pixels(name)[0].get(c) for c, names in zip(e.classes, e.supports, strict=True) for name in names
+        )
+    assert any(len(e.classes) == 3 for e in augmented) == (setting == "fully_augmented")
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (EpisodeTask(7), "unknown fold 7 for blocks; it has folds 0 to 1"),
+        (EpisodeTask(0, way=0), "way is 0, expected 1 or more"),
+        (EpisodeTask(0, shot=-1), "shot is -1, expected 1 or more"),
+        (EpisodeTask(0, episodes=0), "episodes is 0, expected 1 or more"),
+        (EpisodeTask(0, way=4), "way 4 is more than the 3 classes of fold 0"),
+        (
+            EpisodeTask(0, setting="augmented"),
+            "unknown setting 'augmented'; did you mean 'fully_augmented'. There are: original, ",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(index, task, message):
+    with pytest.raises(SettingsError, match=message):
+        PROTOCOL.manifest(index, task)
+
+
+def test_classes_with_too_few_images_are_named_and_can_be_left_out(index):
+    counts = {n: len(names) for n, names in pair_list(index, "val", 0).images_of.items()}
+    shot = sorted(counts.values())[0]
+    smallest = index.class_names[min(counts, key=lambda n: counts[n]) - 1]
+    with pytest.raises(DataError, match=rf"too few images .*{smallest} {shot}[,;] .*{shot + 1} each.*DROP_SMALL=1"):
+        PROTOCOL.manifest(index, EpisodeTask(0, shot=shot))
+    with pytest.raises(SettingsError, match=r"fold 0 has one class; .* --data.empty_masks false"):
+        PROTOCOL.manifest(index, EpisodeTask(0, shot=shot, skip_small_classes=True))
+    task = EpisodeTask(0, shot=shot, episodes=20, allow_background_queries=False, skip_small_classes=True)
+    kept = PROTOCOL.manifest(index, task)
+    dropped = kept.header.dropped_classes
+    assert dropped and all(counts[number] <= shot for number in dropped)
+    assert {c for e in kept.episodes for c in e.classes} <= set(kept.class_ids) == {1, 2, 3} - set(dropped)
+    few = rf"0 of 3 classes are left, since DROP_SMALL=1 .*{smallest} {shot}[,;] .*1000 each are needed.*lower SHOT"
+    with pytest.raises(DataError, match=few):
+        PROTOCOL.manifest(index, EpisodeTask(0, shot=999, skip_small_classes=True))
+    with pytest.raises(DataError, match=r"classes are left, since DROP_SMALL=1 .*1000 each.*--data.training_shot"):
+        PROTOCOL.training_pool(index, 0, skip_small_classes=True, shot=999)

@@ -1,0 +1,210 @@
+"""Pyramids of frozen features: which tensors, in what order, under which names, and clear errors."""
+
+import pytest
+import torch
+
+from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.backbones.pyramid import FrozenPyramid
+from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
+from fsbench.networks.backbones.timm_names import to_timm_names
+from fsbench.networks.backbones.vit import VITS
+from fsbench.networks.backbones.weight_files import state_digest
+from fsbench.networks.weights.table import WeightFile
+
+SMALL = PyramidNet(
+    "resnet",
+    dict(layers=(2, 1, 2, 1), channels=(4, 8, 8, 16)),
+    (2, 1, 2, 1),
+    (16, 32, 32, 64),
+    8,
+    weights=WeightFile("nowhere.pth"),
+)
+SWIN = PyramidNet(
+    "swin",
+    dict(img_size=64, window_size=2, embed_dim=8, depths=(1, 2, 2, 1), num_heads=(1, 2, 2, 4)),
+    (1, 2, 2, 1),
+    (8, 16, 32, 64),
+    64,
+    weights=WeightFile("nowhere.pth"),
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setitem(PYRAMIDS, "small", SMALL)
+    monkeypatch.setitem(PYRAMIDS, "small_swin", SWIN)
+
+
+def test_a_resnets_features_are_the_sums_before_the_last_relu():
+    """Each bottleneck recomputed by hand, the ReLU-ed sum passed on."""
+    torch.manual_seed(0)
+    model = build_pyramid_network(SMALL).eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        found = block_features(model, images)
+        x = model.maxpool(model.act1(model.bn1(model.conv1(images))))
+        expected = []
+        for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
+            for block in stage:
+                y = torch.relu(block.bn1(block.conv1(x)))
+                y = torch.relu(block.bn2(block.conv2(y)))
+                y = block.bn3(block.conv3(y)) + (x if block.downsample is None else block.downsample(x))
+                expected.append(y)
+                x = torch.relu(y)
+    assert len(found) == len(expected) == 6 and any((f < 0).any() for f in found)
+    for f, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(f, e)
+
+
+def test_a_pyramid_holds_the_last_fine_block_and_all_coarser_ones():
+    frozen = FrozenPyramid(BackboneConfig("small", "random:1"))
+    pixels = torch.randn(3, 64, 64)
+    pyramid = frozen.encode(pixels)
+    assert [tuple(scale.shape) for scale in pyramid] == [
+        (1, 16, 16, 16), (1, 32, 8, 8), (2, 32, 4, 4), (1, 64, 2, 2),
+    ]  # fmt: skip
+    assert frozen.blocks == (1, 1, 2, 1) and frozen.channels == (16, 32, 32, 64)
+    maps = block_features(frozen.network(pixels), pixels[None])
+    torch.testing.assert_close(pyramid[0], maps[1])
+    torch.testing.assert_close(pyramid[2], torch.cat(maps[3:5]))
+    assert not frozen.network(pixels).training
+
+
+@pytest.mark.parametrize(("name", "side"), [("small", 64), ("demo", 64), ("small_swin", 64), ("vgg16", 32)])
+def test_the_finest_scale_is_left_out_and_the_others_stay_as_they_are(name, side):
+    whole, coarse = (FrozenPyramid(BackboneConfig(name, "random:1")) for _ in range(2))
+    coarse.fine = False
+    pixels = torch.randn(3, side, side)
+    expected, found = whole.encode(pixels), coarse.encode(pixels)
+    assert len(expected) == 4 and len(found) == 3
+    assert all(torch.equal(scale, same) for scale, same in zip(expected[1:], found, strict=True))
+
+
+def test_a_resnets_batch_norms_are_folded_and_its_maps_lie_channels_last():
+    """The features are those of the plain network, in eval mode with statistics that are not the initial ones."""
+    torch.manual_seed(0)
+    plain = build_pyramid_network(SMALL)
+    for module in plain.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.weight, module.running_var):
+                torch.nn.init.uniform_(values, 0.5, 2)
+            for values in (module.bias, module.running_mean):
+                torch.nn.init.normal_(values)
+    frozen = FrozenPyramid(BackboneConfig("small", "random"))
+    frozen.replace_weights(plain.state_dict(), "statistics of their own")
+    images = torch.randn(2, 3, 64, 48)
+    with torch.no_grad():
+        maps = block_features(plain.eval(), images)
+    expected = [maps[1:2], maps[2:3], maps[3:5], maps[5:6]]
+    alone, together = [frozen.encode(image) for image in images], frozen.encode_together(images)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in frozen.network(images[0]).modules())
+    for image in range(2):
+        for found in (alone[image], together[image]):
+            for scale, stage in zip(found, expected, strict=True):
+                torch.testing.assert_close(scale, torch.stack([m[image] for m in stage]), rtol=1e-4, atol=1e-4)
+                assert scale.permute(0, 2, 3, 1).is_contiguous()
+
+
+def test_swins_names_are_shifted_and_buffers_and_classifier_left_out():
+    state = build_pyramid_network(SWIN).state_dict()
+    assert "layers.1.downsample.reduction.weight" in state
+    theirs = {"head.weight": torch.zeros(5, 64), "norm.bias": torch.zeros(64), "layers.0.attn_mask": torch.zeros(2)}
+    for key, value in state.items():
+        stage = key.split(".")[1]
+        theirs[key.replace(f"layers.{stage}.down", f"layers.{int(stage) - 1}.down") if "downsample" in key else key] = (
+            value
+        )
+    back = to_timm_names(theirs)
+    assert back.keys() == to_timm_names(state).keys() and all(torch.equal(back[k], state[k]) for k in back)
+    assert state_digest(back) == state_digest(to_timm_names(state))
+    assert to_timm_names({"blocks.0.x": torch.ones(1)}).keys() == {"blocks.0.x"}
+
+
+def test_swins_features_are_block_outputs():
+    torch.manual_seed(0)
+    model = build_pyramid_network(SWIN).eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        found = block_features(model, images)
+        x = model.patch_embed(images)
+        expected = []
+        for stage in model.layers:
+            x = stage.downsample(x)
+            for block in stage.blocks:
+                x = block(x)
+                expected.append(x.permute(0, 3, 1, 2))
+    assert len(found) == 6
+    for f, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(f, e)
+
+
+def test_a_swin_takes_multiples_of_the_side_it_was_made_for():
+    frozen = FrozenPyramid(BackboneConfig("small_swin", "random:1"))
+    assert [tuple(scale.shape[-2:]) for scale in frozen.encode(torch.randn(3, 128, 128))] == [
+        (32, 32), (16, 16), (8, 8), (4, 4),
+    ]  # fmt: skip
+
+
+def test_vggs_features_are_those_before_the_relu_and_the_last_pooling():
+    """HSNet's taps, 17 to 28 and 30 (classical-baselines §4.1)."""
+    frozen = FrozenPyramid(BackboneConfig("vgg16", "random:1"))
+    pixels = torch.randn(3, 72, 72)
+    pyramid = frozen.encode(pixels)
+    assert [tuple(scale.shape) for scale in pyramid] == [
+        (1, 256, 18, 18), (3, 512, 9, 9), (3, 512, 4, 4), (1, 512, 2, 2),
+    ]  # fmt: skip
+    x, outputs = pixels[None], []
+    with torch.no_grad():
+        for layer in frozen.network(pixels)["features"]:
+            x = layer(x.clone())
+            outputs.append(x.clone())  # the next ReLU works in place
+    for found, taps in zip(pyramid, ((14,), (17, 19, 21), (24, 26, 28), (30,)), strict=True):
+        torch.testing.assert_close(found, torch.cat([outputs[i] for i in taps]))
+    assert sum(p.numel() for p in frozen.network(pixels).parameters()) == 14_714_688
+    whole = {f"features.{k}": v for k, v in frozen.network(pixels)["features"].state_dict().items()}
+    assert to_timm_names(whole | {"classifier.0.bias": torch.zeros(4)}).keys() == whole.keys()
+
+
+def test_official_architectures_have_the_published_sizes():
+    """Parameters without the classifier (dcama.md §10); Swin's buffers and last norm are none of ours."""
+    heads = {"resnet50": 2048 * 1000 + 1000, "resnet101": 2048 * 1000 + 1000, "swin_base": 1024 * 1000 + 1000 + 2048}
+    for name, total in (("resnet50", 25_557_032), ("resnet101", 44_549_160), ("swin_base", 87_903_584)):
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in build_pyramid_network(PYRAMIDS[name]).parameters())
+        assert parameters == total - heads[name]
+
+
+def test_the_demos_pyramid_pools_the_tokens_of_its_vit():
+    frozen = FrozenPyramid(BackboneConfig("demo"))
+    pyramid = frozen.encode(torch.randn(3, 64, 64))
+    assert [tuple(scale.shape[1:]) for scale in pyramid] == [(96, 16, 16), (96, 8, 8), (96, 4, 4), (96, 2, 2)]
+    assert [len(scale) for scale in pyramid] == [1, 4, 4, 4] == list(frozen.blocks)
+    torch.testing.assert_close(pyramid[3][2, :, 1, 0], pyramid[1][2, :, 4:, :4].mean((1, 2)))
+    assert frozen.weights_id.startswith("official") and VITS["demo"].weights.checksum in frozen.weights_id
+
+
+def test_errors_say_what_was_expected(tmp_path):
+    with pytest.raises(SettingsError, match="backbone 'dinov2_vits14' gives no pyramid of features; there are: demo, "):
+        FrozenPyramid(BackboneConfig("dinov2_vits14", "random"))
+    with pytest.raises(SettingsError, match="image size 60 is not a multiple of 8, which small needs"):
+        FrozenPyramid(BackboneConfig("small", "random")).check_image_size(60)
+    with pytest.raises(CheckpointError) as missing:
+        FrozenPyramid(BackboneConfig("resnet50", "/nowhere/r.pth"))
+    for part in (
+        "/nowhere/r.pth", "fsbench weights fetch resnet50\n", "v0.1-rsb-weights/resnet50_a1h-35c100f8.pth", "35c100f8…",
+        "WEIGHTS=random",
+    ):  # fmt: skip
+        assert part in str(missing.value)
+    assert "0 bytes" not in str(missing.value)
+    torch.save({"conv1.weight": torch.zeros(1), "layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"backbone weights for small cannot be used .* keys missing: bn1.bias"):
+        FrozenPyramid(BackboneConfig("small", str(tmp_path / "w.pth")))
+
+
+def test_weights_nested_as_swins_authors_store_them(tmp_path):
+    state = build_pyramid_network(SWIN).state_dict()
+    torch.save({"model": state}, tmp_path / "swin.pth")
+    frozen = FrozenPyramid(BackboneConfig("small_swin", str(tmp_path / "swin.pth")))
+    assert frozen.weights_id.startswith("unverified swin.pth sha256 ")
+    assert torch.equal(frozen.state["patch_embed.proj.weight"], state["patch_embed.proj.weight"])

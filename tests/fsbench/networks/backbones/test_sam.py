@@ -1,0 +1,203 @@
+"""SAM and SAM 2 as frozen networks: their weights, encodings that are kept, prompts in chunks, and refusals."""
+
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fsbench.base.errors import CheckpointError, SettingsError
+from fsbench.networks.backbones.hub_networks import new_network
+from fsbench.networks.backbones.sam import (
+    SAMS,
+    Candidates,
+    FrozenSam,
+    MaskThresholds,
+    Prompts,
+    SamConfig,
+    describe_sam,
+    good_masks,
+    mask_boxes,
+    names_of_transformers,
+    point_grid,
+    without_overlap,
+)
+
+pytest.importorskip("transformers")
+
+IMAGE = torch.randint(256, (3, 90, 120), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+POINTS = torch.tensor([[[30.0, 20.0]], [[70.0, 40.0]], [[5.0, 80.0]]])
+
+
+def demo(**settings: object) -> FrozenSam:
+    return FrozenSam(SamConfig(**{"name": "sam_demo", "weights": "random:3", **settings}))
+
+
+def meta_names(name: str) -> dict[str, torch.Tensor]:
+    """The network's state dict without memory."""
+    with torch.device("meta"):
+        return new_network(SAMS[name], "a test").state_dict()
+
+
+def test_random_weights_follow_their_seed_and_make_masks_of_image_and_prompts():
+    sam, again, other = demo(), demo(), demo(weights="random:4")
+    assert sam.weights_id == "random (seed 3)" and sam.digest == again.digest != other.digest
+    network = sam.promptable(torch.device("cpu"))
+    prompts = Prompts(POINTS, torch.ones(3, 1))
+    masks = network.decode_all(network.encode(IMAGE), (90, 120), prompts, multimask=True)
+    assert masks.low_res.shape == (3, 3, 32, 32) and masks.iou.shape == (3, 3)
+    assert (masks.low_res[0] - masks.low_res[1]).abs().max() > 0.01
+    elsewhere = network.decode_all(network.encode(255 - IMAGE), (90, 120), prompts, multimask=True)
+    assert (masks.low_res - elsewhere.low_res).abs().max() > 0.01
+    assert network.full_size(masks.low_res, (90, 120)).shape == (3, 3, 90, 120)
+
+
+def test_chunks_of_prompts_are_those_of_one_pass():
+    whole, small = (demo(prompts=n).promptable(torch.device("cpu")) for n in (64, 2))
+    encoding = whole.encode(IMAGE)
+    boxes = torch.tensor([[3.0, 4.0, 50.0, 60.0]]).repeat(3, 1)
+    mask = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    prompts = Prompts(POINTS, torch.tensor([[1], [0], [1]]), boxes, mask)
+    chunks = list(small.decode(encoding, (90, 120), prompts, multimask=False))
+    assert [len(chunk.iou) for chunk in chunks] == [2, 1]
+    expected = whole.decode_all(encoding, (90, 120), prompts, multimask=False)
+    torch.testing.assert_close(torch.cat([c.low_res for c in chunks]), expected.low_res, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat([c.iou for c in chunks]), expected.iou, rtol=1e-4, atol=1e-4)
+
+
+def test_an_image_is_encoded_once_and_what_is_kept_is_bounded(monkeypatch):
+    sam, encoded = demo(cache_mib=0), []
+    monkeypatch.setattr(FrozenSam, "encode", lambda self, image: encoded.append(1) or (torch.ones(1, 4, 8, 8),))
+    sam.encoding("a", IMAGE), sam.encoding("a", IMAGE)
+    assert len(encoded) == 2 and sam.cache.bytes == 0
+    sam = demo(cache_mib=1)
+    sam.encoding("a", IMAGE), sam.encoding("a", IMAGE)
+    assert len(encoded) == 3 and sam.cache.bytes == 4 * 64 * 4
+
+
+def test_other_types_and_chunks_are_in_the_identity_and_change_the_numbers():
+    assert demo().identity_settings == {}
+    assert demo(precision="bf16", prompts=8).identity_settings == {"prompts": "8"}
+    exact, rounded = (demo(precision=p).encode(IMAGE)[0] for p in ("fp32", "bf16"))
+    assert exact.dtype == rounded.dtype == torch.float32
+    assert 0 < (exact - rounded).abs().max() < 0.2 * exact.abs().max()
+    with pytest.raises(SettingsError, match="prompts is 0, expected 1 or more"):
+        demo(prompts=0)
+    with pytest.raises(SettingsError, match="unknown promptable network 'sam_vit_x'"):
+        demo(name="sam_vit_x")
+
+
+def test_the_precision_of_a_run_changes_nothing():
+    sam = demo()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = sam.encode(IMAGE)[0]
+    assert torch.equal(under_autocast, sam.encode(IMAGE)[0])
+
+
+@pytest.mark.parametrize("name", SAMS)
+def test_names_of_transformers_stay_and_describe_the_network(name):
+    own = meta_names(name)
+    assert names_of_transformers(own).keys() == own.keys()
+    assert describe_sam(own).startswith("SAM 2 with" if name.startswith("sam2") else "SAM with")
+
+
+def test_metas_names_of_sam_2_are_known():
+    state = {
+        "image_encoder.trunk.patch_embed.proj.weight": "vision_encoder.backbone.patch_embed.projection.weight",
+        "image_encoder.trunk.pos_embed_window": "vision_encoder.backbone.pos_embed_window",
+        "image_encoder.trunk.blocks.3.norm1.bias": "vision_encoder.backbone.blocks.3.layer_norm1.bias",
+        "image_encoder.trunk.blocks.3.mlp.layers.1.weight": "vision_encoder.backbone.blocks.3.mlp.proj_out.weight",
+        "image_encoder.neck.convs.2.conv.weight": "vision_encoder.neck.convs.2.weight",
+        "no_mem_embed": "no_memory_embedding",
+        "sam_prompt_encoder.no_mask_embed.weight": "prompt_encoder.no_mask_embed.weight",
+        "sam_prompt_encoder.mask_downscaling.4.weight": "prompt_encoder.mask_embed.layer_norm2.weight",
+        "sam_mask_decoder.obj_score_token.weight": "mask_decoder.obj_score_token.weight",
+        "sam_mask_decoder.pred_obj_score_head.layers.1.weight": "mask_decoder.pred_obj_score_head.layers.0.weight",
+        "sam_mask_decoder.transformer.layers.1.self_attn.out_proj.weight": (
+            "mask_decoder.transformer.layers.1.self_attn.o_proj.weight"
+        ),
+        "sam_mask_decoder.transformer.layers.0.mlp.layers.0.weight": (
+            "mask_decoder.transformer.layers.0.mlp.proj_in.weight"
+        ),
+        "sam_mask_decoder.transformer.final_attn_token_to_image.out_proj.bias": (
+            "mask_decoder.transformer.final_attn_token_to_image.o_proj.bias"
+        ),
+        "sam_mask_decoder.conv_s0.weight": "mask_decoder.conv_s0.weight",
+    }
+    dropped = ["memory_attention.norm.weight", "maskmem_tpos_enc", "obj_ptr_proj.layers.0.weight"]
+    renamed = names_of_transformers({name: torch.zeros(1) for name in [*state, *dropped]})
+    assert sorted(renamed) == sorted(state.values())
+    assert set(state.values()) <= meta_names("sam2_hiera_tiny").keys()
+    points = {f"sam_prompt_encoder.point_embeddings.{i}.weight": torch.full((1, 2), float(i)) for i in range(4)}
+    joined = names_of_transformers(points | {"image_encoder.trunk.pos_embed": torch.zeros(1)})
+    assert joined["prompt_encoder.point_embed.weight"].tolist() == [[i, i] for i in range(4)]
+
+
+def test_a_file_of_the_hub_and_one_of_meta_are_read(tmp_path):
+    sam = demo()
+    stored = {name: value.clone() for name, value in sam.state.items()}
+    stored.pop("prompt_encoder.shared_embedding.positional_embedding")  # which the hub's files lack
+    save_file(stored, tmp_path / "model.safetensors")
+    read = demo(weights=str(tmp_path / "model.safetensors"))
+    assert read.digest == sam.digest and read.weights_id.startswith("unverified model.safetensors sha256 ")
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
+    state = demo().state
+    file = tmp_path / "sam.safetensors"
+
+    def refused(tensors: dict[str, torch.Tensor], name: str = "sam_demo") -> str:
+        save_file({key: value.clone() for key, value in tensors.items()}, file)
+        with pytest.raises(CheckpointError) as error:
+            demo(name=name, weights=str(file))
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "are of SAM with 2 blocks of 32 channels; expected SAM with 12 blocks of 768" in refused(state, "sam_vit_b")
+    assert "expected SAM 2 with 12 blocks of 96 channels" in refused(state, "sam2_hiera_tiny")
+    assert "are of another network; expected SAM with 2 blocks" in refused({"cls_token": torch.zeros(1)})
+    lacking = {name: value for name, value in state.items() if "iou_token" not in name}
+    assert "1 keys missing: mask_decoder.iou_token.weight" in refused(lacking)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"cannot read .*sam\.safetensors"):
+        demo(weights=str(file))
+
+
+def test_without_transformers_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(SettingsError, match=r"^sam_demo needs transformers, .* pip install 'fsbench\[promptable\]'$"):
+        demo()
+
+
+def test_masks_pass_by_iou_stability_and_boxes():
+    logits = torch.full((2, 2, 4, 4), -5.0)
+    logits[0, 0, 1:3, 1:4] = 5  # stable
+    logits[0, 1, 1:3, 1:4] = 0.5  # nothing above 1
+    logits[1, 0, 0, 0] = 5
+    found = good_masks(logits, torch.tensor([[0.9, 0.95], [0.5, 0.99]]), MaskThresholds(0.5, 0.9))
+    assert found.iou.tolist() == [pytest.approx(0.9)] and found.stability.tolist() == [1]  # 0/0 is no stability
+    everything = good_masks(logits, torch.ones(2, 2), MaskThresholds())
+    assert len(everything.masks) == 4 and everything.stability[3].isnan()
+    assert mask_boxes(everything.masks).tolist() == [[1, 1, 3, 2], [1, 1, 3, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
+    iou = torch.tensor([0.6, 0.9, 0.7, 0.8])
+    joined = without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 0.65)
+    assert [round(float(value), 2) for value in joined.iou] == [0.9, 0.8, 0.7]  # the first lies in the second's box
+    assert len(without_overlap([Candidates(everything.masks, iou, torch.ones(4))], 1.0).iou) == 4
+
+
+def test_a_grid_has_the_middles_of_its_cells():
+    assert point_grid(2, (8, 4))[:, 0].tolist() == [[1, 2], [3, 2], [1, 6], [3, 6]]
+
+
+def test_automatic_masks_are_those_of_each_point_of_the_grid():
+    network, size = demo().promptable(torch.device("cpu")), (90, 120)
+    encoding = network.encode(IMAGE)
+    points = point_grid(3, size)
+    iou = network.decode_all(encoding, size, Prompts(points, torch.ones(9, 1)), multimask=False).iou[:, 0]
+    every = list(network.grid_candidates(encoding, size, 3, MaskThresholds(), 4))
+    assert [len(batch.iou) for batch in every] == [4, 4, 1]
+    torch.testing.assert_close(torch.cat([batch.iou for batch in every]), iou, rtol=1e-4, atol=1e-4)
+    half = float(iou.sort().values[4:6].mean())  # between two, as another batch changes the last digits
+    good = network.grid_candidates(encoding, size, 3, MaskThresholds(iou=half), 4)
+    assert sum(len(batch.iou) for batch in good) == int((iou > half).sum())

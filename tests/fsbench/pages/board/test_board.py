@@ -1,0 +1,368 @@
+"""The leaderboard's figures against the tables', its refusals, its ranks, and names that mean harm."""
+
+import html
+import os
+import re
+import shutil
+import subprocess
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.pages.board.site import MARK
+from fsbench.records.record import find_records
+from fsbench.results.tables.table import build_blocks
+from tests.fsbench.pages.board.conftest import bundle_writer, finished
+from tests.fsbench.runner.exchange.test_bundle import altered, edit
+from tests.fsbench.runs import changed, rewrite
+
+HOSTILE = '</th><script>alert(1)</script>"><img src=x onerror=alert(2)>'
+BIBTEX = "@inproceedings{good2024,\n  title = {A {Good} <b>Method</b>},\n  year = {2024}\n}"
+BOTH = (0, 1)
+
+
+def board(tmp_path: Path, *more: str) -> int:
+    return main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), *more])
+
+
+def table_rows(site: Path) -> dict[str, str]:
+    """Return the rows of the table by their method."""
+    page = (site / "index.html").read_text()
+    return {html.unescape(m[1]): m[0] for m in re.finditer(r'<tr id="row.*?data-method="(.*?)".*?</tr>', page, re.S)}
+
+
+def row_id(row: str) -> str:
+    return re.search(r'data-row="(\w+)"', row)[1]
+
+
+def cells(row: str) -> dict[str, tuple[float, str]]:
+    """Return test -> the value and the words of the rank in a row of the table."""
+    found = re.findall(r'data-test="([^"]*)" data-value="([^"]*)".*?class="rank">rank (.*?)</span>', row)
+    return {test: (float(value), rank) for test, value, rank in found}
+
+
+@pytest.fixture(scope="module")
+def site(shared_make) -> Path:
+    """A board that no test changes, beside its bundles and runs. Four methods: two with all folds of two tests, one
+    with a single fold, one whose card is another."""
+    tests = ({}, {"shot": 2})
+    good, bad = (
+        [finished(shared_make(name, fold, quality, **task), year="2023") for fold in BOTH for task in tests]
+        for name, quality in (("good", 1), ("bad", 3))
+    )
+    runs = good[0].path.parent
+    hand_in = bundle_writer(runs / "bundles")
+    hand_in("good", good, bibtex=BIBTEX)
+    hand_in("bad", bad, trials=9)
+    hand_in("half", [finished(shared_make("half", 0, 2))])
+    hand_in("boxes", [finished(shared_make("boxes", fold, 2)) for fold in BOTH], supervision=["boxes"])
+    assert board(runs, "--strict") == 0
+    return runs / "site"
+
+
+def test_figures_are_those_of_the_tables(site):
+    rows = table_rows(site)
+    assert rows.keys() == {"good", "bad", "half", "boxes"}
+    blocks = build_blocks(find_records(site.parent))
+    assert len(blocks) == 2
+    for block in blocks:
+        for row in block.rows:
+            own = cells(rows[row.method])
+            page = (site / "rows" / f"{row_id(rows[row.method])}.html").read_text()
+            for score in row.scores.values():
+                assert f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]" in page
+            if row.fold == "mean":
+                score = row.scores["mIoU"]
+                assert score.value in [value for value, _ in own.values()]
+                shown = (
+                    f'<strong>{score.value:.2f}</strong> <span class="ends">[{score.low:.2f}, {score.high:.2f}]</span>'
+                )
+                assert shown in rows[row.method]
+            elif row.method == "half":  # the fold that is there, which no rank is of
+                shown = f'fold 0: {row.scores["mIoU"].value:.2f} <span class="ends">[{row.scores["mIoU"].low:.2f}'
+                assert shown in rows["half"]
+    assert cells(rows["half"]) == {} and "incomplete" in rows["half"] and "only fold 0 of 2" in rows["half"]
+    assert 'data-year="2023"' in rows["good"] and 'data-year="2024"' in rows["half"]
+
+
+def test_ranks_count_rows_of_equal_cards(site):
+    rows = table_rows(site)
+    assert [rank for _, rank in cells(rows["good"]).values()] == ["1 of 2†"] * 2  # the other had more trials
+    assert [rank for _, rank in cells(rows["bad"]).values()] == ["2 of 2†"] * 2
+    assert [rank for _, rank in cells(rows["boxes"]).values()] == ["1 of 1"]
+    page = (site / "index.html").read_text()
+    groups = [re.sub("<.*?>", "", group) for group in re.findall(r'<tr class="group">.*?</tr>', page, re.S)]
+    assert len(groups) == 2 and "supervision: boxes" in groups[0] and "supervision: masks" in groups[1]
+
+
+def test_rows_that_chance_may_order_share_their_ranks(make, hand_in, tmp_path):
+    for name, quality, wrong in (("first", 1, 0), ("second", 1, 3), ("third", 3, 0)):
+        hand_in(name, [finished(make(name, fold, quality, wrong=wrong)) for fold in BOTH])
+    assert board(tmp_path) == 0
+    ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
+    assert ranks == {"first": ["1–2 of 3"], "second": ["1–2 of 3"], "third": ["3 of 3"]}
+
+
+def test_what_a_record_states_is_ranked_apart_unless_asked(make, hand_in, tmp_path):
+    """The cards do not say what the methods are told; the record of one does."""
+    named = {"supervision": ["boxes", "class names"], "saw_test_classes": "unknown"}
+    runs = [finished(make("plain", fold, 3)) for fold in BOTH]
+    hand_in("all", [*runs, *(finished(make("named", fold, 1), told=named) for fold in BOTH)], supervision=None)
+    ranks = []
+    for option in ((), ("--rank-all",)):
+        assert board(tmp_path, *option) == 0
+        rows = table_rows(tmp_path / "site")
+        ranks.append({name: [rank for _, rank in cells(row).values()] for name, row in rows.items()})
+        assert 'data-supervision="boxes, class names"' in rows["named"] and 'data-classes="unknown"' in rows["named"]
+        assert 'data-supervision="masks"' in rows["plain"] and 'data-classes="no"' in rows["plain"]
+    assert ranks == [{"plain": ["1 of 1"], "named": ["1 of 1"]}, {"plain": ["2 of 2‡"], "named": ["1 of 2‡"]}]
+
+
+def moved(record):
+    """The record with a manifest that states another seed of the test, hence has another hash."""
+    return rewrite(record, header={"seed": 5})
+
+
+def of_files(record, name="a"):
+    """The record with another hash of the files of images."""
+    return rewrite(record, {"files_sha256": f"{record.header.fold}{name}"})
+
+
+@pytest.mark.parametrize("change", [moved, partial(of_files, name="b")], ids=["episodes", "images"])
+def test_other_episodes_or_images_are_compared_by_intervals(change, make, hand_in, tmp_path):
+    for name, quality in (("first", 1), ("second", 1), ("third", 3)):
+        other = change if name == "second" else lambda record: record
+        hand_in(name, [finished(other(of_files(make(name, fold, quality)))) for fold in BOTH])
+    assert board(tmp_path) == 0
+    ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
+    assert ranks == {"first": ["1–2 of 3~"], "second": ["1–2 of 3~"], "third": ["3 of 3~"]}
+
+
+def test_a_row_is_cited_and_its_bundle_downloaded(site):
+    row = table_rows(site)["good"]
+    name = row_id(row)
+    page = (site / "rows" / f"{name}.html").read_text()
+    assert html.escape(BIBTEX, quote=False) in page and "<b>Method" not in page
+    (copy,) = re.findall(r'href="\.\./(bundles/\w+\.fsb)" download', page)
+    assert (site / copy).read_bytes() == (site.parent / "bundles/good.fsb").read_bytes()
+    (entry,) = re.findall(r"<pre>(@misc.*?)</pre>", page, re.S)
+    assert f"fsbench-{name}," in entry and "year = {2023}" in entry and "A result of" not in entry
+    assert re.search(r"note = \{sha256 [0-9a-f]{64}\}", entry)[0][15:47] in copy
+    assert f'href="../index.html#row={name}"' in page
+    other = row_id(table_rows(site)["bad"])
+    assert "The card states no paper" in (site / "rows" / f"{other}.html").read_text()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_equal_bundles_give_equal_sites_and_only_a_board_is_replaced(site, tmp_path, capsys):
+    before, own = contents(site), tmp_path / "site"
+    shutil.copytree(site.parent / "bundles", tmp_path / "bundles")
+    for _ in range(2):
+        assert board(tmp_path) == 0 and contents(own) == before and (own / MARK).is_file()
+    assert str(site.parent).encode() not in b"".join(before.values())
+    (own / MARK).unlink()
+    capsys.readouterr()
+    assert board(tmp_path) == 2 and "is there and is no board" in capsys.readouterr().err
+    assert main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path)]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, capsys):
+    good = hand_in("good", [finished(make("good", fold)) for fold in BOTH])
+    folder = tmp_path / "bundles"
+    better = shutil.copy(good, folder / "better.fsb")
+    altered(Path(better), edit("run.json", scores={"mIoU": 101.0}), relist=True)
+    altered(Path(shutil.copy(good, folder / "changed.fsb")), edit("run.json", scores={"mIoU": 101.0}))
+    altered(Path(shutil.copy(good, folder / "outside.fsb")), lambda c: c.update({"../../x": b""}))
+    (folder / "text<b>.fsb").write_text("no zip")
+    (folder / "folder.fsb").mkdir()
+    (folder / "link.fsb").symlink_to(good)
+    (folder / "README.md").write_text("passed over")
+    assert board(tmp_path) == 0 and board(tmp_path, "--strict") == 1
+    log = (tmp_path / "site/board.log").read_text().splitlines()
+    reasons = dict(re.fullmatch(r"refused: (\S+): (.*)", line).groups() for line in log if line.startswith("refused"))
+    assert reasons.keys() == {"better.fsb", "changed.fsb", "outside.fsb", "text<b>.fsb", "folder.fsb", "link.fsb"}
+    assert "by the counts, and 101.0 in run.json" in reasons["better.fsb"]
+    assert "has another sha256 than bundle.json says" in reasons["changed.fsb"]
+    assert "which no bundle has" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
+    assert "folder" in reasons["folder.fsb"] and "it is a link" in reasons["link.fsb"]
+    page = (tmp_path / "site/bundles.html").read_text()
+    assert all(
+        html.escape(reason) in page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;") for reason in reasons.values()
+    )
+    assert "text&lt;b&gt;.fsb" in page and str(tmp_path) not in page + "\n".join(log)
+    assert len(list((tmp_path / "site/bundles").iterdir())) == 1 and table_rows(tmp_path / "site").keys() == {"good"}
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
+    records = [finished(make("m", fold)) for fold in BOTH]
+    hand_in("a", records[:1])
+    hand_in("b", records)
+    hand_in("c", records, trials=1)
+    shutil.copy(tmp_path / "bundles/b.fsb", tmp_path / "bundles/d.fsb")
+    assert board(tmp_path, "--strict") == 0
+    index = (tmp_path / "site/index.html").read_text()
+    rows = re.findall(r'<tr id="row.*?</tr>', index, re.S)
+    assert len(rows) == 2 and ['data-trials="3"' in row for row in rows].count(True) == 1
+    assert all(len(cells(row)) == 1 and "counts equal another row" in row for row in rows)
+    log = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if line.startswith("twice")]
+    assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
+    assert "a.fsb: the runs of m" in log[1] and "those of b.fsb, with the same card" in log[1]
+    assert log[2].endswith("one may be the other under another card (they differ in trials)")
+    (shown,) = [row for row in rows if 'data-trials="3"' in row]
+    assert "handed in as a.fsb, then b.fsb, then d.fsb" in shown
+    page = (tmp_path / f"site/rows/{row_id(shown)}.html").read_text()
+    assert "<dd>a.fsb (handed in at an unknown date)</dd><dd>b.fsb (" in page
+
+
+def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
+    """Whoever changes the name alone is refused; who makes the run's hash anew is shown beside the genuine one."""
+    genuine = [finished(make("m", fold, 2), year="2023") for fold in BOTH]
+    hand_in("z-genuine", genuine)
+    runs = {record.path: (record.path / "run.json").read_bytes() for record in genuine}
+    hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}, id=record.run.id) for record in genuine])
+    assert board(tmp_path, "--strict") == 1
+    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "refused" in line]
+    assert "a-stolen.fsb" in line and "the method's name or another setting was changed after the run" in line
+    assert table_rows(tmp_path / "site").keys() == {"m"}
+    hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}) for record in genuine])
+    for path, text in runs.items():
+        (path / "run.json").write_bytes(text)
+    hand_in("b-later", [finished(record, year="2025") for record in genuine[:1]])
+    assert board(tmp_path, "--strict") == 0
+    index = (tmp_path / "site/index.html").read_text()
+    assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("counts equal another row") == 2
+    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "same counts" in line]
+    assert (
+        "z-genuine.fsb" in line and "mine in a-stolen.fsb" in line and "2023-02-03" in line and "another name" in line
+    )
+    for row in table_rows(tmp_path / "site").values():
+        assert "have the same counts on" in (tmp_path / f"site/rows/{row_id(row)}.html").read_text()
+
+
+def test_a_stolen_bundle_is_shown_behind_the_one_that_was_handed_in_first(make, hand_in, tmp_path):
+    """Whatever its name says; the history of the repository tells which was first, with the same or another card."""
+    bundles = tmp_path / "bundles"
+
+    def commit(day: int) -> None:
+        date = {"GIT_AUTHOR_DATE": "2001-01-01T00:00:00Z", "GIT_COMMITTER_DATE": f"2024-05-{day:02}T00:00:00Z"}
+        name = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+        for words in (["add", "."], [*name, "commit", "-qm", "x"]):
+            subprocess.run(["git", "-C", str(bundles), *words], env=os.environ | date, check=True)
+
+    subprocess.run(["git", "init", "-q", str(bundles)], check=True)
+    records = [finished(make("m", fold)) for fold in BOTH]
+    hand_in("z-genuine", records, bibtex=BIBTEX)
+    commit(1)
+    shutil.copy(bundles / "z-genuine.fsb", bundles / "a-stolen.fsb")
+    hand_in("b-claimed", records, bibtex=BIBTEX.replace("Good", "Stolen"))
+    commit(2)
+    shutil.copy(bundles / "z-genuine.fsb", bundles / "0-not-committed.fsb")
+    assert board(tmp_path, "--strict") == 0
+    genuine, claimed = re.findall(r'<tr id="row.*?</tr>', (tmp_path / "site/index.html").read_text(), re.S)
+    assert "handed in as z-genuine.fsb, then a-stolen.fsb, then 0-not-committed.fsb" in genuine
+    page = (tmp_path / f"site/rows/{row_id(genuine)}.html").read_text()
+    assert "z-genuine.fsb (handed in 2024-05-01)</dd><dd>a-stolen.fsb (handed in 2024-05-02)</dd>" in page
+    assert "{Good}" in html.unescape(page) and "another card (they differ in bibtex)" in page
+    page = (tmp_path / f"site/rows/{row_id(claimed)}.html").read_text()
+    assert (
+        "<dd>b-claimed.fsb (handed in 2024-05-02)</dd>" in page
+        and "m in z-genuine.fsb (handed in 2024-05-01) and" in page
+    )
+
+
+def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
+    hand_in("a", [finished(make("a", fold, 2), year="2025") for fold in BOTH])
+    hand_in("z", [finished(make("z", fold, 2), year="2023") for fold in BOTH])
+    assert board(tmp_path, "--strict") == 0
+    assert list(table_rows(tmp_path / "site")) == ["z", "a"]
+    (line,) = [line for line in (tmp_path / "site/board.log").read_text().splitlines() if "same counts" in line]
+    assert line.startswith("twice: z in z.fsb (handed in at an unknown date) and a in a.fsb")
+    assert "finished 2023-02-03 and 2025-02-03 as they say" in line
+
+
+def test_names_are_words(make, hand_in, tmp_path):
+    record = changed(make("m", 0), {"method": {"name": HOSTILE + "\u202e"}, "backbone": {"name": HOSTILE}})
+    hand_in("x", [finished(record, dataset=HOSTILE, remarks=[HOSTILE])], backbone_data=HOSTILE)
+    assert board(tmp_path, "--strict") == 0
+    for page in (tmp_path / "site").rglob("*.html"):
+        text = page.read_text()
+        assert "<script>alert" not in text and "<img" not in text and "\u202e" not in text
+        scripts = 2 if page.name == "index.html" else 1
+        assert text.count("<script>") == text.count("</script>") == scripts
+    assert html.escape(HOSTILE)[:20] in (tmp_path / "site/index.html").read_text()
+
+
+def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_path):
+    hand_in("near", [finished(classified("near", 0))])
+    hand_in("far", [finished(classified("far", 1))])
+    hand_in("masks", [finished(make("masks", fold)) for fold in BOTH])
+    assert board(tmp_path, "--strict") == 0
+    rows = table_rows(tmp_path / "site")
+    (near,), (far,) = (list(cells(rows[name]).items()) for name in ("near", "far"))
+    assert near[0] == far[0] and near[1] == (100.0, "1 of 2")
+    (block,) = [block for block in build_blocks(find_records(tmp_path)) if "classification" in block.title]
+    assert far[1] == (next(row for row in block.rows if row.method == "far").scores["accuracy"].value, "2 of 2")
+
+
+def test_nothing_yet_and_nothing_asked(tmp_path, capsys):
+    (tmp_path / "bundles").mkdir()
+    assert board(tmp_path) == 0 and "no bundle in" in capsys.readouterr().err
+    assert "No bundle has been accepted yet" in (tmp_path / "site/index.html").read_text()
+    for words in ([], [str(tmp_path / "absent")], ["x", "--new", "y"]):
+        assert main(["board", *words]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_rows_are_ranked_alike_in_any_order(site, tmp_path):
+    """Ranks follow from the runs, not from the names of files."""
+    (tmp_path / "bundles").mkdir()
+    for number, file in enumerate(sorted((site.parent / "bundles").iterdir(), reverse=True)):
+        shutil.copy(file, tmp_path / f"bundles/{number}.fsb")
+    assert board(tmp_path) == 0
+    found = [
+        {name: sorted(cells(row).items()) for name, row in table_rows(folder).items()}
+        for folder in (site, tmp_path / "site")
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsys):
+    """The folder of the pages may lie below that of the bundles, also when it is made again."""
+    hand_in("good", [finished(make("good", fold)) for fold in BOTH])
+    pages = []
+    for _ in range(2):
+        assert main(["board", str(tmp_path), "--out", str(tmp_path / "site"), "--strict"]) == 0
+        assert "1 row of 1 bundle\n" in capsys.readouterr().out
+        pages.append(contents(tmp_path / "site"))
+    assert pages[0] == pages[1] and "1 row of 1 bundle." in (tmp_path / "site/index.html").read_text()
+    assert b"twice" not in pages[1]["board.log"]
+
+
+def test_another_number_of_folds_or_official_episodes_is_another_test(make, hand_in, tmp_path):
+    hand_in("whole", [finished(make("whole", fold)) for fold in BOTH])
+    for name, header in (("folds", {"folds": 1}), ("episodes", {"official_episodes": 24})):
+        hand_in(name, [finished(rewrite(make(name, 0), header=header))])
+    assert board(tmp_path, "--strict") == 0
+    rows = table_rows(tmp_path / "site")
+    whole, *others = (cells(rows[name]) for name in ("whole", "folds", "episodes"))
+    assert [rank for _, rank in whole.values()] == ["1 of 1"]
+    assert not any(whole.keys() & other.keys() for other in others)
+
+
+def test_names_stay_within_their_value_of_bibtex(make, hand_in, tmp_path):
+    record = changed(make("m", 0), {"method": {"name": "x}, note = {y"}})
+    hand_in("x", [finished(record)])
+    assert board(tmp_path, "--strict") == 0
+    (page,) = (tmp_path / "site/rows").iterdir()
+    (entry,) = re.findall(r"<pre>(@misc.*?)</pre>", page.read_text(), re.S)
+    (title,) = [line for line in entry.splitlines() if line.startswith("  title = {")]
+    inside = title.removeprefix("  title = {").removesuffix("},")
+    assert min(accumulate((c == "{") - (c == "}") for c in inside)) == 0 and "note = " in inside

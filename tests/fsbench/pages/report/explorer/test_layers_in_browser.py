@@ -1,0 +1,148 @@
+"""Layers of the open episode as a reader sees them: opened from disk in a real browser, pixels against the data."""
+
+import shutil
+import zlib
+from base64 import b64encode
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from fsbench.pages.report.explorer.files import write_data_file
+from fsbench.pages.report.explorer.page import explorer_script
+from fsbench.results.pictures.palette import HEAT_COLORS
+from tests.fsbench.pages.report.explorer.conftest import ATTENDS
+from tests.fsbench.pages.report.explorer.reader import expect
+from tests.fsbench.pages.report.test_in_browser import opened
+from tests.fsbench.pages.report.test_report import data_file
+
+
+def test_layers_have_their_pixels(reading):
+    """The view without the image, which a page from disk could not read back."""
+    with reading("order=list&layers=predicted&split=100") as reader:
+        page, shown = reader.page, int(np.flatnonzero((reader.a > 0) & (reader.b > 0))[0])
+        page.evaluate(f"location.hash += '&episode=0.{shown}'")
+        expect(page.locator("#view")).to_have_attribute("data-shown", f"0.{shown} predicted")
+        count = """(color) => { const view = document.getElementById("view");
+            const copy = new OffscreenCanvas(view.width, view.height).getContext("2d");
+            copy.drawImage(view, 0, 0);
+            const { data } = copy.getImageData(0, 0, view.width, view.height);
+            let found = 0;
+            for (let i = 0; i < data.length; i += 4) found += color.every((value, n) => data[i + n] === value);
+            return found / (view.width * view.height); }"""
+        masks = data_file(reader.study, "masks-0-0")
+        height, width, ways, *_ = masks["predicted"]["0"][shown]
+        amber, blue = [255, 176, 0], [63, 127, 255]
+        drawn = page.evaluate(count, amber)
+        area = sum(coco.area({"size": [height, width], "counts": way}) for way in ways) / (height * width)
+        assert 0 < drawn < area and page.evaluate(count, blue) == 0  # the outline, of which the view shows a part
+        page.keyboard.press("2")
+        page.keyboard.press("3")
+        expect(page.locator("#view")).to_have_attribute("data-shown", f"0.{shown} truth")
+        assert page.evaluate(count, blue) > 0 and page.evaluate(count, amber) == 0
+        page.evaluate(f"location.hash = '#order=list&episode=0.{shown}&layers=predicted&split=0&b=m1'")
+        expect(page.locator("#view")).to_have_attribute("data-shown", f"0.{shown} predicted")
+        reader.settle()
+        assert 0 < page.evaluate(count, amber) != drawn  # the other method's rows
+
+
+def test_attention_is_a_layer_of_the_method_that_has_it(reading):
+    """Its colors go from the episode's least value, 1/255, to its largest, 191/255, in columns of the view."""
+    with reading("order=list&a=m0&b=m1&episode=0.3&layers=predicted&split=100") as reader:
+        page, words = reader.page, reader.page.locator("#attention-words")
+        expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 predicted")
+        assert not words.is_visible() and page.get_by_label("attention (6)").is_visible()
+        page.keyboard.press("3")
+        page.keyboard.press("6")
+        expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 attention")
+        expect(words).to_have_text(
+            "Attention, from the least (dark blue) to the most (yellow) of the episode. "
+            f"A, m0: {ATTENDS} (0.0039 to 0.75). B, m1: no such map is kept. "
+        )
+        row = np.array(
+            page.evaluate("""() => {
+            const view = document.getElementById("view");
+            const copy = new OffscreenCanvas(view.width, view.height).getContext("2d");
+            copy.drawImage(view, 0, 0);
+            return [...copy.getImageData(0, Math.floor(view.height / 3), view.width, 1).data]; }""")
+        ).reshape(-1, 4)
+        drawn = row[row[:, 3] == 255][:, :3]
+        columns = (np.arange(len(drawn)) + 0.5) / len(drawn) * 64 - 0.5  # of a pixel's center
+        value = np.clip(3 * np.clip(columns, 0, 63) + 2, 1, 191)
+        heat = np.stack([np.interp((value - 1) / 190, np.linspace(0, 1, 9), HEAT_COLORS[:, c]) for c in range(3)], 1)
+        expected = 0x77 + (heat - 0x77) * 165 / 255  # over the gray that stands for the image
+        assert len(drawn) > 200 and np.abs(drawn - expected)[2:-2].max() < 8
+        page.evaluate("""() => { window.read = 0;
+            new MutationObserver(() => read++).observe(
+                document.getElementById("attention-words"), { childList: true, subtree: true }); }""")
+        page.keyboard.press("[")
+        reader.settle()
+        assert reader.hash()["split"] == ["95"] and page.evaluate("read") == 0  # words that stay are not read again
+        page.select_option("#a", label="m1")
+        expect(page.get_by_label("attention (6)")).to_be_hidden()
+        assert not words.is_visible()
+        page.keyboard.press("6")  # nothing to show, so nothing is chosen or given up
+        assert reader.hash()["layers"] == ["attention"]
+
+
+@pytest.mark.slow(1)
+def test_attention_lies_over_a_gray_image(chromium):
+    """In browsers without `filter` on a canvas (Safari), too."""
+    page = chromium.new_page()
+    page.add_script_tag(content=explorer_script())
+    colors = """(names) => {
+        Object.defineProperty(CanvasRenderingContext2D.prototype, "filter", { set() {}, get() { return "none"; } });
+        const image = painted(2, 3, (i) => [[220, 30, 10, 255], [20, 60, 240, 255], [90, 200, 40, 255]][i % 3]);
+        const layers = Object.create(EpisodeLayers.prototype), view = painted(2, 3, () => [0, 0, 0, 0]);
+        Object.assign(layers, { image, painted: new Map([["attention 0 0", painted(2, 3, () => [0, 0, 0, 0])]]) });
+        const context = view.getContext("2d");
+        const box = { x: 0, y: 0, width: 3, height: 2 };
+        layers.draw(context, box, 0, { layers: new Set(names), way: 0 });
+        return [...context.getImageData(0, 0, 3, 2).data, context.globalCompositeOperation]; }"""
+    *plain, mode = page.evaluate(colors, ["image"])
+    assert plain[:12] == [220, 30, 10, 255, 20, 60, 240, 255, 90, 200, 40, 255] and mode == "source-over"
+    *shown, mode = page.evaluate(colors, ["image", "attention"])
+    pixels = np.array(shown).reshape(6, 4)
+    assert np.ptp(pixels[:, :3], axis=1).max() <= 2 and mode == "source-over"
+    lightness = np.array(plain).reshape(6, 4)[:, :3] @ [0.3, 0.59, 0.11]
+    assert np.abs(pixels[:, 0] - lightness).max() <= 3 and (pixels[:, 3] == 255).all()
+    page.context.close()
+
+
+@pytest.mark.slow(2)
+def test_a_layer_chosen_while_another_loads_is_drawn(reading):
+    """The soft masks arrive after the key and before the next frame: a drawing goes on with others than it loaded."""
+    with reading("order=list&a=m0&b=m1&episode=0.3&layers=&split=100") as reader:
+        page = reader.page
+        expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 ")
+        page.evaluate("""() => { const never = new Promise((resolve) => { window.release = () => resolve(null); });
+            loadedFiles.set("soft-0-0", never); }""")
+        page.keyboard.press("5")
+        page.evaluate("() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 100)))")
+        expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 ")
+        page.evaluate("""() => {
+            document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "6", bubbles: true }));
+            release(); }""")
+        expect(page.locator("#view")).to_have_attribute("data-shown", "0.3 soft attention")
+        reader.settle()
+        colors = """() => { const view = document.getElementById("view"), colors = new Set();
+            const copy = new OffscreenCanvas(view.width, view.height).getContext("2d");
+            copy.drawImage(view, 0, 0);
+            const { data } = copy.getImageData(0, 0, view.width, Math.floor(view.height / 2));
+            for (let i = 0; i < data.length; i += 4)
+                if (data[i] !== data[i + 2]) colors.add(data.slice(i, i + 3).join());
+            return colors.size; }"""
+        assert page.evaluate(colors) > 50  # of the heat; without it there are none
+
+
+@pytest.mark.slow(2)
+def test_maps_that_are_none_are_left_out(chromium, study, tmp_path):
+    study = shutil.copytree(study, tmp_path / "damaged")
+    contents = [b"no stream", *map(zlib.compress, (b"another size", bytes(4096), b"\xff" * 4104))]
+    maps = [[b64encode(content).decode()] * 2 for content in contents]
+    write_data_file(study, "attention-0-0", {"0": [maps[place % 4] for place in range(24)]})
+    with opened(chromium, study / "explorer.html") as page:
+        for place in range(4):
+            page.evaluate(f"location.hash = 'a=m0&b=m1&episode=0.{place}&layers=attention+truth'")
+            expect(page.locator("#view")).to_have_attribute("data-shown", f"0.{place} attention truth")
+            expect(page.locator("#attention-words")).to_contain_text("columns</b>; none of this episode.")

@@ -1,0 +1,170 @@
+"""The page of the atlas as a reader has it: opened from disk in a real browser."""
+
+import csv
+import io
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+from fsbench.pages.report.atlas.page import write_atlas_page
+from fsbench.results.atlas.atlas import read_atlas
+from tests.fsbench.pages.report.test_in_browser import opened
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return read_atlas()
+
+
+@pytest.fixture(scope="module")
+def page_file(atlas, tmp_path_factory):
+    return write_atlas_page(atlas, tmp_path_factory.mktemp("atlas") / "atlas.html")
+
+
+def shown(page):
+    return page.evaluate(
+        "[...document.querySelectorAll('#atlas tr[data-row]')].filter(r => r.checkVisibility()).map(r => r.dataset.row)"
+    )
+
+
+def asked(page):
+    return {name: values[0] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def saved(page, selector):
+    with page.expect_download() as download:
+        page.locator(selector).first.click()
+    return download.value.suggested_filename, download.value.path().read_text()
+
+
+def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
+    with opened(chromium, page_file) as page:
+        assert len(shown(page)) == len(atlas.entries)
+        page.get_by_label("Data set").select_option("PASCAL-5i")
+        page.get_by_label("Void pixels (255)").select_option("ignored")
+        page.get_by_label("Shared tests alone").check()
+        expected = [
+            entry.id
+            for group in atlas.groups()
+            if group.conditions["dataset"] == "PASCAL-5i" and len(group.programs) > 1 and group.is_known
+            for entry in group.entries
+            if entry.conditions["void"] == "ignored"
+        ]
+        assert shown(page) == expected
+        assert asked(page) == {"data": "PASCAL-5i", "void": "ignored", "shared": "1"}
+
+        name = "hsnet/pascal-5i/resnet-101"
+        group = next(group for group in atlas.groups() if name in [entry.id for entry in group.entries])
+        row = page.locator(f"[data-row='{name}']")
+        rank = group.ranks[name, ("1", "1", "mIoU")]
+        assert f"rank {rank}" in row.locator("td[data-shot='1']").inner_text()
+        ids = page.evaluate("n => [...document.querySelector(`[data-row='${n}']`).parentElement.rows].map(r => "
+                            "r.dataset.row).filter(Boolean)", name)  # fmt: skip
+        assert ids == [entry.id for entry in group.entries]
+
+        row.get_by_role("button").focus()
+        page.keyboard.press("Enter")
+        assert asked(page)["row"] == name and "the chosen row" in row.locator(".why").inner_text()
+        why = page.locator("[data-row='bam/pascal-5i/resnet-50'] .why").inner_text()
+        assert "metrics at: original, expected network input" in why and "image lists: bam, expected hsnet" in why
+        assert "void" not in why
+        same = page.locator("[data-row='asnet-fss/pascal-5i/resnet-50'] .why").inner_text()
+        assert same == "shares the test, told the same"
+        labels = page.locator("[data-row='afanet/pascal-5i/resnet-50'] .why").inner_text()
+        assert labels.startswith("shares the test, but was told otherwise") and "image label, expected mask" in labels
+        page.get_by_text("Conditions, places in the sources, figures").click()
+        assert "juhongm999/hsnet" in page.locator("#chosen").inner_text()
+
+        number = row.evaluate("row => row.parentElement.dataset.group")
+        file, text = saved(page, f"[data-save=csv][data-group='{number}']")
+        lines = list(csv.reader(io.StringIO(text)))
+        assert file == f"{number}.csv" and "metrics at: network input" in lines[0][0]
+        assert [line[0] for line in lines[2:]] == [entry.method for entry in group.entries]
+        at = lines[1].index("1-way 1-shot mIoU")
+        hsnet = next(line for line in lines if line[0] == "HSNet" and "ResNet-101" in line)
+        assert hsnet[at : at + 2] == [atlas.entry(name).cells()["1", "1", "mIoU"].figure.printed, str(rank)]
+        _, text = saved(page, f"[data-save=tex][data-group='{number}']")
+        assert text.count("\\\\\n") == len(group.entries) + 1 and "S, side of the network's input: 400" in text
+        assert "\\caption{mIoU, 1-way. PASCAL-5i, FSS; image lists: hsnet;" in text
+        _, text = saved(page, "#bibtex")
+        papers = {atlas.entry(each).program.paper for each in expected}
+        assert text.count("@misc{") == text.count("  key = {") == len(papers) and "github.com/chunbolang/BAM" in text
+        address = page.url.partition("?")[2]
+
+    with opened(chromium, page_file) as page:  # the address alone brings it all back
+        page.goto(f"{page_file.as_uri()}?{address}")
+        assert shown(page) == expected and "the chosen row" in page.locator(f"[data-row='{name}'] .why").inner_text()
+        page.get_by_role("button", name="Close").click()
+        assert "row" not in asked(page)
+        page.get_by_role("button", name="Show all").click()
+        assert len(shown(page)) == len(atlas.entries) and asked(page) == {}
+        page.goto(f"{page_file.as_uri()}?data=Nowhere&row=__proto__&figure=x")
+        assert len(shown(page)) == len(atlas.entries) and page.locator("#chosen").is_hidden()
+
+
+@pytest.mark.slow(2)
+def test_conditions_are_filters_and_their_words_have_meanings(chromium, atlas, page_file):
+    conditions = {
+        "extra_supervision": "SAM; DINOv2",
+        "saw_test_classes": "no",
+        "episodes_per_fold": "1000",
+        "metric": "class-pooled mIoU",
+    }
+    with opened(chromium, page_file) as page:
+        for name, value in conditions.items():
+            page.locator(f"[data-state={name}]").select_option(value)
+        expected = {each.id for each in atlas.entries if all(each.conditions[n] == v for n, v in conditions.items())}
+        assert expected and set(shown(page)) == expected and asked(page) == conditions
+        assert page.locator("#conditions > summary").inner_text() == "Conditions (4)"
+        option = page.locator("[data-state=metric] option", has_text="confusion with background")
+        assert option.get_attribute("title").startswith("from a confusion matrix")
+        words = page.locator("#condition-void details")
+        words.locator("summary").focus()
+        page.keyboard.press("Enter")
+        assert "pixels without a true class are left out" in words.inner_text()
+
+
+@pytest.mark.slow(4)
+def test_an_island_leads_to_its_rows_whatever_is_filtered_and_marks_go_along(chromium, atlas, page_file):
+    group = next(g for g in atlas.groups() if "hsnet/pascal-5i/resnet-101" in [entry.id for entry in g.entries])
+    with opened(chromium, page_file) as page:
+        page.get_by_label("Void pixels (255)").select_option("background")
+        link = page.locator(".sea a", has_text="FECANet").first
+        number = link.get_attribute("href").removeprefix("#")
+        assert page.locator(f"#{number}").is_hidden()
+        link.focus()
+        page.keyboard.press("Enter")
+        page.locator(f"#{number}").wait_for()
+        own = page.evaluate("n => [...document.getElementById(n).rows].map(r => r.dataset.row).filter(Boolean)", number)
+        assert own == [entry.id for entry in group.entries] and set(own) <= set(shown(page))
+
+        sea = page.locator("figure.sea[data-data='PASCAL-5i']")
+        assert "FSSAM*" in sea.locator("svg").text_content() and "GFSS-EKT*" in sea.locator("svg").text_content()
+        assert "VRP-SAM*: not proven by a run: processes of several GPUs" in sea.locator("figcaption").inner_text()
+        page.get_by_label("Method").fill("SSP (HSNet")
+        _, text = saved(page, "#bibtex")
+        assert "not proven by a run: " in text and "author" not in text
+        page.get_by_label("Method").fill("PAM")
+        _, text = saved(page, "#bibtex")
+        assert "% PAM: " in text and "(no evaluation program found)" in text and "@misc" not in text
+        page.get_by_label("Method").fill("FSSAM")
+        body = page.locator("tbody:visible", has=page.locator("[data-row^='fssam/']")).first
+        _, text = saved(page, f"#{body.get_attribute('id')} [data-save=tex]")
+        assert "FSSAM: not proven by a run" in text
+
+
+@pytest.mark.slow(2)
+def test_narrow_and_dark(chromium, page_file):
+    phone = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
+    with opened(chromium, page_file, **phone) as page:
+        page.goto(f"{page_file.as_uri()}?data=COCO-20i&row=bam%2Fcoco-20i%2Fresnet-50")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not page.locator("#conditions").evaluate("each => each.open")
+        page.locator("#conditions > summary").click()
+        page.get_by_label("Void pixels (255)").select_option("none")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390 and asked(page)["void"] == "none"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
+        row = page.locator("[data-row='hsnet/coco-20i/resnet-50']")
+        assert "metrics at: network input, expected original" in row.locator("th").inner_text()
+        island = page.locator(".sea:visible .land").first
+        assert island.evaluate("e => getComputedStyle(e).fill") == "rgb(23, 70, 105)"

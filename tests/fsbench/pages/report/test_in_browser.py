@@ -1,0 +1,153 @@
+"""The report as a reader has it: opened from disk in a real browser."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from fsbench.base.errors import RecordError
+from fsbench.cli.main import main
+from fsbench.pages.report.pages import _bare_number
+from fsbench.results.tables import breakdowns
+from fsbench.runner.engine.restore import check_counts
+from fsbench.scores.answers import SegmentationResult
+from fsbench.scores.confusion import COUNTS
+from tests.browser import wait_until
+from tests.fsbench.pages.report.test_report import HOSTILE, _spoil
+from tests.fsbench.runs import rewrite
+
+MEASURED = ("9.50 [9.00, 9.90]", "80.10 [79.00, 81.00]", "10.00 [9.00, 11.00]")
+"""Figures in a table of reported ones."""
+
+
+@pytest.fixture(scope="module")
+def site(shared_make):
+    """A report of two tests: of two methods on two folds, with hostile names in one of them, the first with a curve,
+    too; and of two methods with long names. Below the tables stand reported figures."""
+    for number, fold in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        record = shared_make(f"m{number}", fold, quality=1 + 2 * number, wrong=6 * number, way=2)
+        if fold == 0:
+            _spoil(record.path)
+    rewrite(shared_make("m0", 1, quality=3, way=2, seed=1), identity={"kept_support": 0.3, "seed": 0})
+    for end in ("one", "two"):
+        shared_make(f"{'variant_' * 8}{end}", 0)
+    to_sheet, part = breakdowns.to_sheet, [["method", "measured"], *(["m", words] for words in MEASURED)]
+
+    def with_reported(block, by):
+        sheet = to_sheet(block, by)
+        sheet.parts.append(("reported beside measured", part))
+        return sheet
+
+    runs = record.path.parent
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(breakdowns, "to_sheet", with_reported)
+        assert main(["report", str(runs), "--out", str(runs / "r"), "--gallery", "0"]) == 0
+    return runs / "r"
+
+
+def study_with(site, words):
+    """Return the folder of the table whose page has these words."""
+    (page,) = (page for page in site.glob("study-*/index.html") if words in page.read_text())
+    return page.parent
+
+
+@contextmanager
+def opened(browser, path, fragment="", **context):
+    """A page whose console and errors must stay empty, and that asks for nothing but files."""
+    session = browser.new_context(**context)
+    page, said, asked = session.new_page(), [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{path.as_uri()}#{fragment}")
+    yield page
+    session.close()
+    assert said == [] and all(url.startswith(("file://", "data:")) for url in asked)
+
+
+def test_names_do_nothing_on_any_page_and_dark_narrow_and_printed_ones_are_read(chromium, site):
+    def background(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    hostile = study_with(site, "alert(1)")
+    pages = [site / "index.html", site / "curves.html", *sorted(hostile.glob("*.html"))]
+    assert len(pages) == 5
+    for path in pages:
+        phone = {"viewport": {"width": 360, "height": 740}}
+        with opened(chromium, path, color_scheme="dark", **phone) as page:
+            assert page.locator("img[src=x]").count() == 0
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+            assert background(page) == "rgb(20, 23, 28)"
+            page.get_by_role("button", name="Dark or light").click()
+            assert background(page) == "rgb(255, 255, 255)"
+            if path.name == "curves.html":
+                plots = page.locator("figure svg").evaluate_all("all => all.map(plot => plot.clientWidth)")
+                assert len(plots) > 2 and min(plots) > 250 and max(plots) <= 360
+                assert "Peak memory in MiB by" in page.inner_text(".plots")
+            page.emulate_media(media="print")
+            assert page.locator("header:visible, .controls:visible").count() == 0
+            assert background(page) == "rgb(255, 255, 255)"
+
+
+def test_hostile_names_are_words_of_the_explorer(chromium, site):
+    with opened(chromium, study_with(site, "alert(1)") / "explorer.html") as page:
+        names = page.locator(".choices .name").all_inner_texts()
+        assert set(HOSTILE[:3]) <= set(names)
+        page.get_by_role("checkbox", name="__proto__").check()
+        page.keyboard.press("n")  # it opens one of those just chosen, though they may not be drawn yet
+        page.locator("#viewer-title", has_text="__proto__").wait_for()
+        assert all("__proto__" in text for text in page.locator(".tile-name").all_inner_texts())
+        options = page.locator("#a option").all_inner_texts()
+        assert any(option.startswith("<script>alert(1)</script>m0") for option in options)
+
+
+@pytest.mark.slow(2)
+def test_long_names_and_commands_are_readable(chromium, site):
+    study = study_with(site, "variant_" * 8)
+    for path in (site / "index.html", study / "index.html", study / "runs.html"):
+        with opened(chromium, path) as page:
+            for width in (360, 1200):
+                page.set_viewport_size({"width": width, "height": 740})
+                wait_until(page, f"innerWidth === {width}")
+                cut = """all => all.filter(x => x.checkVisibility() && x.scrollWidth > x.clientWidth + 1
+                    && getComputedStyle(x).display !== "inline").length"""
+                assert page.eval_on_selector_all("th[scope=row], .copied code", cut) == 0
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.slow(1)
+def test_a_dot_of_an_interval_is_round(chromium, site):
+    for name in ("index.html", "study-1/index.html"):
+        with opened(chromium, site / name, viewport={"width": 1400, "height": 900}) as page:
+            dots = page.locator(".whisker .dot")
+            assert dots.count() > 1 and page.locator(".whisker circle").count() == 0  # which would be stretched
+            assert dots.first.evaluate("dot => getComputedStyle(dot).vectorEffect") == "non-scaling-stroke"
+
+
+def test_reported_figures_sort_as_numbers(chromium, site):
+    assert [_bare_number(word) for word in ("–", "+0.10", "-3.2", "mIoU", "above")] == ["", "+0.10", "-3.2", "", ""]
+    with opened(chromium, site / "study-1/index.html") as page:
+        page.locator("#reported thead button").nth(1).click()
+        assert page.locator("#reported tbody td").all_inner_texts() == [MEASURED[i] for i in (1, 2, 0)]
+
+
+def test_commands_can_be_copied(chromium, site):
+    with opened(chromium, site / "study-1/runs.html") as page:
+        page.locator("dd .copy").first.click()
+        page.wait_for_function("document.querySelector('dd .copy').textContent === 'Copied'")
+
+
+def test_what_is_drawn_is_what_was_scored(make):
+    record = make("m", 0, quality=3)
+    first = record.episodes.filter(record.episodes["episode"] == 0)
+    ways = first.filter(first["slot"] > 0)
+    result = SegmentationResult(
+        0, np.array(ways["class_id"].to_list()), np.array(first.select(COUNTS).rows()),
+        np.array(ways["present"].to_list()), np.array(ways["decided"].to_list()),
+        np.array(ways["score"].to_list()), np.empty(0),
+    )  # fmt: skip
+    check_counts(record, [result])
+    result.counts[1, 1] += 1
+    with pytest.raises(RecordError, match="episode 0 has other counts"):
+        check_counts(record, [result])

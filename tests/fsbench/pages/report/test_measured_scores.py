@@ -1,0 +1,65 @@
+"""Scores that are measured from stored predictions, on the pages of a report."""
+
+import csv
+import json
+import re
+import shlex
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.data.rle import decode_rle
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.records import predictions
+
+
+@pytest.fixture
+def runs(make, blocks_folder, tmp_path, monkeypatch):
+    """The folder of runs of three methods on a fold, of which one has all of the scores."""
+    monkeypatch.setattr("fsbench.runner.engine.stored_data.open_dataset", lambda *given: Folder(str(blocks_folder)))
+    for name, kept in {"good": "soft", "poor": "masks", "bare": None}.items():
+        more = {} if kept is None else {"keep": kept}
+        path = make(name, 0, quality=2 + len(more), wrong=4 * (kept == "masks"), **more).path
+        (path / "config.yaml").write_text("")
+    return tmp_path
+
+
+def test_pages_and_commands_have_the_measured_scores_and_masks_are_decoded_once(runs, capsys, monkeypatch):
+    decoded = []
+
+    def counting(way, height, width):
+        decoded.append(way)
+        return decode_rle(way, height, width)
+
+    monkeypatch.setattr(predictions, "decode_rle", counting)
+    assert main(["report", str(runs), "--out", str(runs / "r"), "--metrics", "pixel-ECE,boundary-IoU,mIoU"]) == 0
+    folder = runs / "r/study-1"
+    assert len(decoded) == 2 * 24
+    page = (folder / "index.html").read_text()
+    scores = {
+        name: set(re.findall(r'data-column="([\w-]+)\.0" class="figure" data-value', line))
+        for name, line in re.findall(r'<tr data-method="(\w+)">(.*?)</tr>', page, re.DOTALL)
+    }
+    assert scores == {
+        "good": {"pixel-ECE", "boundary-IoU", "mIoU"},
+        "poor": {"boundary-IoU", "mIoU"},
+        "bare": {"mIoU"},
+    }
+    assert re.findall(r'aria-label="Pairs, ([\w-]+)"', page) == ["boundary-IoU", "mIoU"]  # one method has the first
+    assert "No part has pixel-ECE of both methods." in page
+    assert "Methods at their boundary-IoU;" in page
+    lines = [line for line in csv.reader((folder / "comparison.csv").open()) if line and line[0] != "table"]
+    pairs = [(line[0].split(",")[0], {line[1], line[2]}) for line in lines]
+    assert pairs[0] == ("boundary-IoU", {"good", "poor"})
+    assert [metric for metric, _ in pairs[1:]] == ["mIoU"] * 3
+
+    capsys.readouterr()
+    commands = [shlex.split(words) for words in set(re.findall(r'data-copy="fsbench ((?:table|compare) [^"]*)"', page))]
+    assert len(commands) == 5  # of three methods, of all, and of differences
+    for command in commands:
+        assert main([*command, "--format", "json"]) == 0
+        (block,) = json.loads(capsys.readouterr().out)
+        if command[0] == "compare":
+            assert list(block["tables"]["all"]) == ["boundary-IoU", "mIoU"]
+        else:
+            assert "mIoU" in block["rows"][0]["scores"] and "FB-IoU" not in block["rows"][0]["scores"]

@@ -1,0 +1,190 @@
+"""Leaderboard, differences and heat maps of a report against the records, the comparison and plain implementations."""
+
+import re
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from fsbench.base.errors import SettingsError
+from fsbench.cli.main import main
+from fsbench.pages.report.collect import collect, select_methods
+from fsbench.pages.report.costs import RunCost
+from fsbench.pages.report.curves import Curve
+from fsbench.pages.report.plots import DIVERGING, heat_plot
+from fsbench.pages.report.scores import heat
+from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
+from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
+from fsbench.pages.report.theme import TEMPLATES
+from fsbench.pages.report.workers import SerialExecutor
+from fsbench.results.tables.blocks import Row, Subset
+from fsbench.results.tables.compare import compare_methods
+from fsbench.results.tables.layout import places
+from fsbench.results.tables.subsets import pairs_by_class, pairs_by_size
+from fsbench.scores.bootstrap import Interval, differences
+from fsbench.scores.paired import compact_letters
+
+
+def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():
+    names = list("ABCDE")
+    pairs = list(combinations(names, 2))
+    for number in range(1 << len(pairs)):
+        different = {frozenset(pair) for i, pair in enumerate(pairs) if number >> i & 1}
+        letters = compact_letters(names, different)
+        assert all(letters.values()) and letters["A"][0] == "a"
+        for first, second in pairs:
+            assert bool(set(letters[first]) & set(letters[second])) == (frozenset((first, second)) not in different)
+
+
+def test_best_and_second_are_those_that_are_printed():
+    cells = ["50.1", "50.1", "49.0", "40.0", "60.0"]
+    values = [50.11, 50.14, 49.0, 40.0, 60.0]
+    marks = ["", "", "", "", "b"]
+    assert places(cells, values, marks, 1) == ["best", "best", "second", "", ""]  # the last one is alone
+    assert places(cells, values, [""] * 5, -1) == ["", "", "second", "best", ""]
+    assert places(["–", "1.0"], [None, 1.0], ["", ""], 1) == ["", ""]
+
+
+def test_the_leaderboard_has_the_scores_of_the_records(study):
+    comparison, _ = study.pairing.result()
+    board = build_leaderboard(study, comparison)
+    assert [column.head for column in board.columns][:3] == ["mIoU 3⁰", "mIoU 3¹", "mIoU mean"]
+    usual = [column.key for column in board.columns if column.usual]
+    assert usual[:5] == ["mIoU.0", "mIoU.1", "mIoU.mean", "FB-IoU.mean", "accuracy.mean"]
+    for line in board.lines:
+        folds = []
+        for fold, record in study.methods[line.label].items():
+            table = record.episodes.filter(record.episodes["slot"] > 0)
+            by_class = [frame for _, frame in table.group_by("class_id")]
+            ious = [f["tp"].sum() / (f["pred"].sum() + f["gt"].sum() - f["tp"].sum()) for f in by_class]
+            folds.append(100 * np.mean(ious))
+            assert line.cells[fold].text == f"{folds[-1]:.2f}" and line.cells[fold].value == pytest.approx(folds[-1])
+        assert line.cells[2].value == pytest.approx(np.mean(folds))
+    means = [line.cells[2].value for line in board.lines]
+    assert means == sorted(means, reverse=True) and board.lines[0].cells[2].place == "best"
+    assert board.best_answer.cells[2].value == max(line.cells[2].value for line in board.answers)
+    assert board.best_answer.cells[2].note in {line.label for line in board.answers}
+    apart = {frozenset((x.difference.method, x.difference.other)): x for x in comparison.tables["all"]["mIoU"]}
+    for first, second in combinations(board.lines, 2):
+        shared = set(first.cells[2].letters) & set(second.cells[2].letters)
+        assert bool(shared) != apart[frozenset((first.label, second.label))].significant
+    assert {bool(x.significant) for x in apart.values()} == {True, False}
+
+
+def test_settings_stand_apart_from_the_name():
+    assert (Line("emat (shots 5, seed (1))", "", []).name, Line("emat (shots 5)", "", []).settings) == (
+        "emat",
+        "shots 5",
+    )
+    assert (Line("(chance)", "", []).name, Line("(chance)", "", []).settings) == ("(chance)", "")
+
+
+def test_differences_are_those_of_the_comparison(study):
+    parted, labels = study.parting.result(), list(study.methods)
+    assert parted.kinds() == ["class", "size", "fold", "presence"] and parted.metrics == ["mIoU", "accuracy"]
+    first, second = study.methods[labels[0]], study.methods[labels[2]]
+    two = {labels[0]: first, labels[2]: second}
+    exact = compare_methods(two, ["mIoU", "accuracy"], ("fold", "size", "class"), None, 20)
+    for kind in ("class", "size", "fold"):
+        for metric in ("mIoU", "accuracy"):
+            lines = {(part.fold, part.name): (a, b) for part, a, b, *_ in parted.lines(0, 2, kind, metric)}
+            found = {(x.fold, x.fold if kind == "fold" else x.part): x for x in exact.tables[kind][metric]}
+            found = {place: x for place, x in found.items() if x.part != "absent"}
+            assert lines.keys() == found.keys() and lines
+            for place, scores in lines.items():
+                assert scores == pytest.approx(found[place].difference.scores)
+    protocol, header = first[0].protocol, first[0].header
+    name = next(iter(header.class_names.values()))
+    keep = pairs_by_class(first[0].episodes, header)[name]
+    subsets = [protocol.subset_statistics(run.episodes, keep, header) for run in (second[0], first[0])]
+    expected = differences([subsets[0]], [subsets[1]])["mIoU"]
+    (line,) = (line for line in parted.lines(0, 2, "class", "mIoU") if (line[0].name, line[0].fold) == (name, "0"))
+    assert (line[1] - line[2], line[3], line[4]) == pytest.approx((expected.value, expected.low, expected.high))
+    keeps = [pairs_by_size(first[fold].episodes)["5-10"] for fold in (0, 1)]
+    sides = [
+        [protocol.subset_statistics(runs[fold].episodes, keeps[fold], runs[fold].header) for fold in (0, 1)]
+        for runs in (second, first)
+    ]
+    expected = differences(*sides)["mIoU"]
+    (line,) = (line for line in parted.lines(0, 2, "size", "mIoU") if line[0].name == "5-10")
+    assert (line[1] - line[2], line[3], line[4]) == pytest.approx((expected.value, expected.low, expected.high))
+
+
+def test_a_difference_turned_around_has_the_other_sign(study):
+    parted = study.parting.result()
+    there, back = parted.lines(1, 3, "class", "mIoU"), parted.lines(3, 1, "class", "mIoU")
+    assert [line[0] for line in there] == [line[0] for line in back][::-1]
+    for (_, a, b, low, high), (_, c, d, lowest, highest) in zip(there, back[::-1], strict=True):
+        assert (a, b, low, high) == (d, c, -highest, -lowest)
+    moved = [a - b for _, a, b, *_ in there]
+    assert moved == sorted(moved, reverse=True)
+    absent = [line for line in parted.lines(1, 3, "presence", "accuracy") if line[0].name == "absent"]
+    assert len(absent) == 1 and "absent" not in {line[0].name for line in parted.lines(1, 3, "presence", "mIoU")}
+
+
+def test_the_heat_map_is_scaled_by_what_it_shows(study):
+    classes = heat.class_heat_map(study, "mIoU")
+    assert len(classes.names) == 6 and classes.methods == list(study.methods)
+    moved = classes.differences(1)
+    assert (moved[1] == 0).all() and np.abs(moved).max() > 5
+    scale = heat.difference_scale(moved)
+    assert np.percentile(np.abs(moved[moved != 0]), 98) <= scale <= 2 * np.abs(moved).max()
+    assert heat.difference_scale(np.array([[0.031, -0.001]])) == pytest.approx(0.04)
+    assert heat.difference_scale(np.array([[0.0, np.nan]])) == 1.0
+    levels = [heat.difference_level(value, 10.0, "mIoU") for value in (-99.0, -10.0, -0.9, 0.0, 4.1, np.nan)]
+    assert levels == ["w5", "w5", "even", "even", "b2", "none"]
+    assert heat.difference_level(4.1, 10.0, "error") == "w2"
+    assert [heat.score_level(value, 37.0, 58.0) for value in (37.0, 47.5, 58.0, None)] == ["h0", "h5", "h10", "none"]
+
+
+def test_small_axes_span_the_intervals_of_methods_and_a_single_one_has_none(study):
+    rows = [row for row in study.block.rows if row.method in study.methods]
+    ends = [end for row in rows for end in (row.scores["mIoU"].low, row.scores["mIoU"].high)]
+    assert heat.score_scale(study, "mIoU") == (min(ends), max(ends))
+    (alone,) = collect(study.records[:1], ["mIoU"], SerialExecutor())
+    assert heat.score_scale(alone, "mIoU") is None and alone.parting.result() is None
+
+
+def test_a_page_and_its_files_have_the_same_colors():
+    style = (TEMPLATES / "style.css").read_text()
+    steps = [f"w{n}" for n in range(5, 0, -1)] + ["even"] + [f"b{n}" for n in range(1, 6)]
+    assert [re.search(rf"\.{step}{{background:(#\w+)", style)[1] for step in steps] == list(DIVERGING)
+    values = np.array([[0.0, 10.0], [0.0, -10.0]])
+    drawn = {metric: heat_plot(["x", "y"], ["a", "b"], values, 10.0, metric, "s") for metric in ("mIoU", "error")}
+    for metric, svg in drawn.items():
+        assert f"{metric} minus that of a" in svg and "+10.0" in svg and "-10.0" in svg
+    assert drawn["mIoU"] != drawn["error"].replace("error", "mIoU")
+
+
+def test_a_plot_that_would_show_nothing_says_why():
+    one, other = Interval(5, 4, 6), Interval(7, 6, 8)
+    costs = [RunCost("a", one, {"total": 3.0, "memory": 1.0}), RunCost("b", other, {"total": 3.0, "memory": 2.0})]
+    gap = partial(cost_plot_gap, metric="mIoU", methods=2)
+    assert "all methods have 3." in gap(costs, "total") and gap(costs, "memory") == ""
+    assert "do not state" in gap(costs, "seconds") and "no method has mIoU" in gap([], "total")
+    assert "one method alone" in cost_plot_gap(costs[:1], "total", "mIoU", 1)
+    assert gap(costs[:1], "total") == "No plots: a alone has mIoU; its figures are in the table below."
+    assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3)
+    flat = [RunCost(name, Interval(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
+    assert "all methods have the same score" in gap(flat, "total")
+    sizes = {"0-5": Subset(3, 3, {"mIoU": one}), "5-10": Subset(3, 3, {"mIoU": other})}
+    assert size_plot_gap([Row("a", "0", {}, sizes)], "mIoU") == ""
+    assert "take 0-5 %" in size_plot_gap([Row("a", "0", {}, {"0-5": sizes["0-5"]})], "mIoU")
+    assert "no figures by object size" in size_plot_gap([Row("a", "0", {})], "mIoU")
+    assert curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 4.0])]) == ""
+    assert "needs two validations" in curve_plot_gap([Curve("a", 0, [0], [3.0]), Curve("b", 0, [0], [4.0])])
+    assert "3.00 throughout" in curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 3.0])])
+    assert "nothing was trained" in curve_plot_gap([])
+
+
+def test_only_the_methods_that_are_asked_for(study, tmp_path, capsys):
+    records = study.records
+    chosen = select_methods(records, ["good", "poor"])
+    assert {record.run.identity.method.name for record in chosen} == {"good", "poor"} and len(chosen) == 6
+    assert select_methods(records, []) == records
+    with pytest.raises(SettingsError, match="no run of god; there are: =fair, good, poor"):
+        select_methods(records, ["god"])
+    runs = str(records[0].path.parent)
+    assert main(["report", runs, "--out", str(tmp_path / "r"), "--method", "cat"]) == 2
+    assert "--method cat: no run of cat" in capsys.readouterr().err and not (tmp_path / "r").exists()

@@ -1,0 +1,336 @@
+"""The page of a study in a real browser: each thing that can be done with its tables, and the numbers they show."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.pages.report.scores import heat
+from tests.fsbench.pages.report.conftest import METHODS
+from tests.fsbench.pages.report.test_in_browser import opened
+
+SHOWN = "#leaderboard tbody:first-of-type tr:not([hidden])"
+
+
+@pytest.fixture(scope="module")
+def page_file(study_runs, tmp_path_factory):
+    """The page of the study."""
+    out = tmp_path_factory.mktemp("site") / "r"
+    assert main(["report", str(study_runs), "--out", str(out), "--gallery", "0"]) == 0
+    return out / "study-1/index.html"
+
+
+def words(page, selector):
+    return [text.strip() for text in page.eval_on_selector_all(selector, "all => all.map(each => each.textContent)")]
+
+
+def methods(page):
+    return page.eval_on_selector_all(SHOWN, "rows => rows.map(row => row.dataset.method)")
+
+
+def column(page, key):
+    return words(page, f'{SHOWN} td[data-column="{key}"] .number')
+
+
+def heads(page):
+    return page.eval_on_selector_all(
+        "#leaderboard thead th", "all => all.filter(x => !x.hidden).map(x => x.dataset.column)"
+    )
+
+
+def query(page):
+    return page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
+
+
+@pytest.mark.slow(2)
+def test_rows_are_ordered_and_the_order_stays_in_the_address(chromium, page_file):
+    with opened(chromium, page_file) as page:
+        ranked = methods(page)
+        head = page.locator('#leaderboard th[data-column="mIoU.1"]')
+        head.get_by_role("button").focus()
+        page.keyboard.press("Enter")
+        values = [float(value) for value in column(page, "mIoU.1")]
+        assert values == sorted(values, reverse=True) and head.get_attribute("aria-sort") == "descending"
+        page.keyboard.press("Enter")
+        assert [float(value) for value in column(page, "mIoU.1")] == values[::-1]
+        assert query(page) == {"sort": "mIoU.1"} and page.locator("#leaderboard th[aria-sort]").count() == 1
+        page.reload()
+        assert [float(value) for value in column(page, "mIoU.1")] == values[::-1]
+        assert head.get_attribute("aria-sort") == "ascending"
+        page.locator('#leaderboard th[data-column="method"] button').click()
+        assert methods(page) == sorted(ranked, key=str.lower)
+
+
+@pytest.mark.slow(1)
+def test_rows_and_columns_are_chosen(chromium, page_file):
+    with opened(chromium, page_file, viewport={"width": 1400, "height": 900}) as page:
+        usual = [
+            "method",
+            "mIoU.0",
+            "mIoU.1",
+            "mIoU.mean",
+            "FB-IoU.mean",
+            "accuracy.mean",
+            "trainable",
+            "speed",
+            "memory",
+        ]
+        assert heads(page) == [*usual, "runs"] and page.locator("#left-out").is_hidden()
+        page.get_by_label("Method", exact=True).first.fill("GOOD")
+        assert sorted(methods(page)) == ["good (variant steps 1)", "good (variant steps 5)"]
+        assert page.locator("#shown-rows").inner_text() == "2 of 4 methods"
+        page.locator(".chooser summary").click()
+        page.locator(".chooser").get_by_label("FB-IoU 3¹").check()
+        page.locator(".chooser").get_by_label("mIoU mean").uncheck()
+        page.keyboard.press("Escape")
+        assert page.locator(".chooser fieldset").is_hidden()
+        assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+        page.reload()
+        wanted = [key for key in [*usual, "runs"] if key != "mIoU.mean"]
+        wanted.insert(wanted.index("FB-IoU.mean"), "FB-IoU.1")
+        assert heads(page) == wanted and len(methods(page)) == 2
+        assert set(query(page)) == {"find", "columns"}
+        page.locator(".chooser summary").click()
+        page.get_by_role("button", name="As many as fit").click()
+        assert heads(page) == [*usual, "runs"] and set(query(page)) == {"find"}
+
+
+@pytest.mark.slow(2)
+def test_answers_without_a_model_are_one_line_that_unfolds(chromium, page_file):
+    with opened(chromium, page_file) as page:
+        lines = page.locator("#leaderboard tbody.answers tr:visible")
+        assert lines.count() == 1
+        button = page.locator("#answers")
+        button.focus()
+        page.keyboard.press("Space")
+        assert (
+            lines.count() == 4 and button.get_attribute("aria-expanded") == "true" and query(page) == {"answers": "1"}
+        )
+        best = max(float(each) for each in words(page, 'tr.answer td[data-column="mIoU.mean"] .number'))
+        assert words(page, 'tr.trivial:not(.answer) td[data-column="mIoU.mean"] .number') == [f"{best:.2f}"]
+        page.reload()
+        assert lines.count() == 4
+
+
+@pytest.mark.slow(2)
+def test_a_figure_in_focus_or_under_the_pointer_shows_its_interval(chromium, page_file):
+    with opened(chromium, page_file) as page:
+        ends = page.locator("#leaderboard td.figure .ends")
+        wide = "all => all.map(each => each.getBoundingClientRect().width > 20)"
+        assert not any(ends.evaluate_all(wide)) and page.locator("td.figure[tabindex='0']").count() == 1
+        page.locator("td.figure[tabindex='0']").focus()
+        for key, place in (("ArrowRight", (0, 2)), ("ArrowDown", (1, 2)), ("ArrowLeft", (1, 1)), ("ArrowUp", (0, 1))):
+            page.keyboard.press(key)
+            at = page.evaluate(
+                "[document.activeElement.parentElement.sectionRowIndex, document.activeElement.cellIndex]"
+            )
+            assert tuple(at) == place and sum(ends.evaluate_all(wide)) == 1
+        page.locator(SHOWN).nth(2).locator("td").nth(2).hover()
+        assert sum(ends.evaluate_all(wide)) == 2
+        page.get_by_label("intervals").check()
+        shown = page.locator("#leaderboard td.figure:visible .ends")
+        assert all(shown.evaluate_all(wide)) and query(page) == {"intervals": "1"}
+
+
+def test_files_have_what_is_shown(chromium, page_file, study):
+    def download(page, form, tmp):
+        with page.expect_download() as waited:
+            page.get_by_role("button", name=form, exact=True).click()
+        assert waited.value.suggested_filename == f"leaderboard.{form.lower()}"
+        path = tmp / form
+        waited.value.save_as(path)
+        return path.read_text()
+
+    at = page_file.with_name(page_file.name).as_uri()
+    with opened(chromium, page_file, viewport={"width": 1400, "height": 900}) as page:
+        page.goto(f"{at}?columns=mIoU.mean,accuracy.mean,trainable,runs&sort=mIoU.mean&intervals=1")
+        lines = list(csv.reader(download(page, "CSV", page_file.parent).splitlines()))
+        head = "method,mIoU mean,mIoU mean letters,mIoU mean low,mIoU mean high,accuracy mean,accuracy mean letters"
+        assert lines[0] == [*head.split(","), "accuracy mean low", "accuracy mean high", "trainable"]
+        assert [line[0].lstrip("'") for line in lines[1:5]] == methods(page) and "'=fair" in [line[0] for line in lines]
+        assert [line[1] for line in lines[1:5]] == column(page, "mIoU.mean")
+        assert [line[9] for line in lines[1:5]] == [text.replace(",", "") for text in column(page, "trainable")]
+        ends = words(page, f'{SHOWN} td[data-column="mIoU.mean"] .ends')
+        assert [f"[{line[3]}, {line[4]}]" for line in lines[1:5]] == ends and len(lines) == 6
+        assert [line[2] for line in lines[1:5]] == words(page, f'{SHOWN} td[data-column="mIoU.mean"] sup')
+
+        made = json.loads(download(page, "JSON", page_file.parent))
+        assert [column["key"] for column in made["columns"]] == ["mIoU.mean", "accuracy.mean", "trainable"]
+        rows = {row.method: row for row in study.block.rows if row.fold == "mean"}
+        for row in made["rows"][:4]:
+            score, exact = row["figures"]["mIoU.mean"], rows[row["method"]].scores["mIoU"]
+            assert [score["value"], score["low"], score["high"]] == [exact.value, exact.low, exact.high]
+        assert [row["without_model"] for row in made["rows"]] == [False] * 4 + [True]
+
+        tex = download(page, "TeX", page_file.parent)
+        assert r"\begin{tabular}{lrrr}" in tex and tex.count(r"\midrule") == 2
+        bold = words(page, "#leaderboard td:not([hidden]) strong.number")
+        underlined = words(page, "#leaderboard td:not([hidden]) u.number")
+        assert sorted(re.findall(r"\\textbf\{(.*?)\}", tex)) == sorted(bold) and len(bold) >= 2
+        assert sorted(re.findall(r"\\underline\{(.*?)\}", tex)) == sorted(underlined)
+
+
+def test_differences_of_any_two_methods(chromium, page_file, study):
+    parted, labels = study.parting.result(), list(study.methods)
+
+    def expected(first, second, kind, metric):
+        lines = []
+        for part, a, b, low, high in parted.lines(labels.index(first), labels.index(second), kind, metric):
+            sign = "▲" if low > 0 else "▼" if high < 0 else "≈"
+            lines.append([part.name, f"{sign} {a - b:+.1f} [{low:+.1f}, {high:+.1f}]", "", f"{a:.1f}", f"{b:.1f}"])
+        return lines
+
+    def rows(page):
+        cells = "rows => rows.map(row => [...row.cells].slice(0, 5).map(cell => cell.textContent.trim()))"
+        return page.eval_on_selector_all("#parts tbody tr", cells)
+
+    def close(shown, lines):
+        """Check that figures are equal but for the last digit, which thousandths in between may move."""
+        assert [line[0] for line in shown] == [line[0] for line in lines]
+        for line, other in zip(shown, lines, strict=True):
+            numbers, others = ([float(n) for n in re.findall(r"[-+]?[\d.]+", " ".join(x[1:]))] for x in (line, other))
+            assert np.allclose(numbers, others, atol=0.11) and line[1][0] == other[1][0]
+
+    with opened(chromium, page_file, java_script_enabled=False) as page:
+        assert rows(page) == expected(labels[0], labels[1], "class", "mIoU")
+    with opened(chromium, page_file) as page:
+        close(rows(page), expected(labels[0], labels[1], "class", "mIoU"))
+        page.locator("#a").select_option("poor")
+        page.locator("#b").select_option("=fair")
+        page.locator("#by").select_option("size")
+        page.locator("#score").select_option("accuracy")
+        close(rows(page), expected("poor", "=fair", "size", "accuracy"))
+        asked = {"a": "poor", "b": "=fair", "by": "size", "score": "accuracy"}
+        assert query(page) == asked and page.locator("#part-name").inner_text() == "object size"
+        page.reload()
+        close(rows(page), expected("poor", "=fair", "size", "accuracy"))
+        page.locator("#by").select_option("fold")
+        page.locator("#score").select_option("mIoU")
+        close(rows(page), expected("poor", "=fair", "fold", "mIoU"))
+        page.locator("#order-by").select_option("list")
+        assert [row[0] for row in rows(page)] == ["0", "1"]
+        page.locator("#by").select_option("presence")
+        assert [row[0] for row in rows(page)] == ["shown in the query"]
+        page.get_by_role("link", name="These two, episode by episode").click()
+        assert page.url.partition("#")[0].endswith("/explorer.html")
+        assert page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('a')") == ["poor"]
+        assert page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('b')") == ["=fair"]
+
+
+@pytest.mark.slow(2)
+def test_classes_are_compared_with_any_method(chromium, page_file, study):
+    classes = heat.class_heat_map(study, "mIoU")
+
+    def check(page, base):
+        numbers = classes.numbers() if base is None else classes.differences(base)
+        scale = None if base is None else heat.difference_scale(numbers)
+        low, high = classes.numbers().min(), classes.numbers().max()
+        for place in range(len(classes.names)):
+            cells = page.locator(f"tr[data-class='{place}'] td")
+            texts, kinds = cells.all_inner_texts(), cells.evaluate_all("all => all.map(each => each.className)")
+            for method, (text, kind) in enumerate(zip(texts, kinds, strict=True)):
+                value = numbers[method, place]
+                if method == base:
+                    assert kind == "own" and float(text) == pytest.approx(classes.numbers()[method, place], abs=0.06)
+                    continue
+                assert float(text) == pytest.approx(value, abs=0.06) and (text[0] in "+-") == (base is not None)
+                near = {value - 0.002, value, value + 0.002}  # thousandths may move a color's limit
+                levels = {
+                    heat.score_level(v, low, high) if base is None else heat.difference_level(v, scale, "mIoU")
+                    for v in near
+                }
+                assert kind in levels
+
+    with opened(chromium, page_file, java_script_enabled=False) as page:
+        check(page, 0)
+    with opened(chromium, page_file) as page:
+        check(page, 0)
+        page.get_by_label("Compared with").select_option("poor")
+        check(page, 3)
+        assert (
+            query(page) == {"baseline": "poor"}
+            and "minus that of poor" in page.locator("#heat-table caption").inner_text()
+        )
+        ends = [float(page.locator(f"#diverging .{end}").inner_text()) for end in ("from", "to")]
+        assert ends == pytest.approx(
+            [-heat.difference_scale(classes.differences(3)), heat.difference_scale(classes.differences(3))]
+        )
+        page.get_by_label("Compared with").select_option("")
+        page.reload()
+        check(page, None)
+        assert page.locator("#diverging").is_hidden() and page.locator("#sequential").is_visible()
+
+
+@pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow(2))])
+def test_nothing_is_cut_off(chromium, page_file, width):
+    with opened(chromium, page_file, viewport={"width": width, "height": 800}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for table in ("leaderboard", "parts"):
+            widths = page.evaluate(
+                f"(t => [t.offsetWidth, t.parentElement.clientWidth])(document.getElementById('{table}'))"
+            )
+            assert widths[0] <= widths[1]
+        out = page.locator("#left-out")
+        assert out.is_visible() == (width < 1000) and ("runs" in heads(page)) == (width > 1000)
+        assert "mIoU.mean" in heads(page)
+        if width < 1000:  # who wants all columns scrolls; the method stays in sight
+            page.goto(f"{page_file.as_uri()}?columns=mIoU.0,mIoU.1,mIoU.mean,FB-IoU.mean,accuracy.mean,runs")
+            page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft = 500")
+            assert page.locator(f"{SHOWN} th").first.bounding_box()["x"] < 20
+            assert page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft") > 50
+
+
+@pytest.mark.slow(2)
+def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file):
+    with opened(chromium, page_file, java_script_enabled=False) as page:
+        assert (
+            page.locator("#leaderboard tbody tr:visible").count() == 8
+            and page.locator(".controls:visible").count() == 0
+        )
+        assert (
+            page.locator("#leaderboard thead th:visible").count() == 14 and page.locator("button:visible").count() > 0
+        )
+        missing = """all => all.filter(t => !t.caption || [...t.querySelectorAll("th")].some(th => !th.scope)).length"""
+        assert page.eval_on_selector_all("main table", missing) == 0
+
+
+@pytest.mark.slow(3)
+def test_the_order_of_other_tables_stays_in_the_address(chromium, page_file):
+    def names():
+        return words(page, "#cost-table tbody th")
+
+    by_size = [name.replace("(", "(variant ") for name in METHODS]  # each has more parameters than the one before
+    with opened(chromium, page_file) as page:
+        page.locator("#cost summary").click()
+        head = page.locator("#cost-table th", has_text="trainable parameters")
+        head.get_by_role("button").click()
+        page.locator("#cost-table th[aria-sort=descending]").wait_for()
+        assert names() == by_size[::-1] and query(page) == {"sort-cost-table": "-trainable parameters"}
+        head.get_by_role("button").click()
+        page.locator("#cost-table th[aria-sort=ascending]").wait_for()
+        assert names() == by_size and query(page) == {"sort-cost-table": "trainable parameters"}
+        address = page.url
+        page.goto(page_file.as_uri() + "?sort-cost-table=-method")
+        page.locator("#cost-table th[aria-sort=descending]:visible", has_text="method").wait_for()
+        page.goto(address)
+        page.locator("#cost-table th[aria-sort=ascending]:visible").wait_for()  # unfolded, since it is ordered
+        assert names() == by_size and page.locator("#reported-table th[aria-sort]").count() == 0
+        page.goto(page_file.as_uri() + "?sort-cost-table=__proto__")
+        assert page.locator("#leaderboard:visible").count() == 1
+        assert page.locator("#cost-table th[aria-sort]").count() == 0 and not page.locator("#cost-table").is_visible()
+
+
+def test_an_address_may_be_anybodys(chromium, page_file):
+    with opened(chromium, page_file) as page:
+        for asked in (
+            "?sort=<img>&columns=__proto__,mIoU.mean&a=none&b=&by=x&baseline=y&find=%22%3E",
+            "?columns=&sort=-runs",
+        ):
+            page.goto(page_file.as_uri() + asked)
+            assert (
+                page.locator("#parts tbody tr").count() == 6 and page.locator("#leaderboard th[aria-sort]").count() == 0
+            )
+        assert heads(page) == ["method"]

@@ -1,0 +1,440 @@
+"""A kit holds all that a method may see of a test, and nothing of its truth; answers to it are read and checked."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsbench.base.errors import DataError, RecordError, SettingsError
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.image_io import read_label_map, read_view
+from fsbench.datamodules.datasets.demo import Demo
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
+from fsbench.protocols.classification import ClassificationTask
+from fsbench.protocols.kit.answers import Answers, AnswersError, header_line, line_of
+from fsbench.protocols.kit.asked import asked_answers
+from fsbench.protocols.kit.kit import check_kit, read_kit, write_kit
+from fsbench.protocols.kit.reader import read_answers
+from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.test import Test
+
+
+def some_test(folder: Path, protocol: str = "fscs", **task) -> Test:
+    rules = load_protocol(protocol)
+    index = rules.view(Demo(str(folder), train=20, val=60) if folder.name == "demo" else Folder(str(folder)))
+    return Test(rules.manifest(index, EpisodeTask(0, **{"episodes": 8, **task})), index, rules)
+
+
+@pytest.fixture(scope="module")
+def two_ways(blocks_folder) -> Test:
+    return some_test(blocks_folder, way=2, shot=2)
+
+
+@pytest.fixture
+def kit(two_ways, blocks_folder, tmp_path) -> Path:
+    write_kit(two_ways, tmp_path / "kit", blocks_folder)
+    return tmp_path / "kit"
+
+
+def episodes_of(kit: Path) -> list[dict]:
+    return [json.loads(line) for line in (kit / "episodes.jsonl").read_text().splitlines()]
+
+
+def drawn_mask(number: int, size: list[int] | tuple[int, int], ways: int) -> np.ndarray:
+    return np.random.RandomState(number).randint(0, ways + 1, size).astype(np.uint8)
+
+
+def answer_all(path: Path, kit: Path | str, episodes: list[dict], **more) -> Path:
+    with Answers(path, kit) as answers:
+        for episode in episodes:
+            ways = len(episode["supports"])
+            answers.add(episode["number"], drawn_mask(episode["number"], episode["size"], ways), **more)
+    return path
+
+
+def segmentation_names() -> list[str]:
+    return [name for name in protocol_names() if load_protocol(name).task == "segmentation"]
+
+
+@pytest.mark.parametrize("name", segmentation_names())
+def test_kits_of_all_protocols(name, blocks_folder, tmp_path):
+    """What the kit says is what the test shows, and answers of its sizes are taken."""
+    try:
+        test = some_test(blocks_folder, name, skip_small_classes=True, episodes=5)
+    except DataError:  # its images are too small
+        test = some_test(tmp_path / "demo", name, skip_small_classes=True, episodes=5)
+    except SettingsError as error:
+        pytest.skip(str(error))
+    kit, root = write_kit(test, tmp_path / "kit")
+    check_kit(tmp_path / "kit", kit)
+    episodes = episodes_of(tmp_path / "kit")
+    assert [episode["number"] for episode in episodes] == [shown.number for shown in test]
+    for episode, shown in zip(episodes, test, strict=True):
+        assert set(episode) == {"number", "query", "size", "supports"}
+        assert root / episode["query"]["image"] == shown.query_file.absolute()
+        if episode["size"] is not None:
+            assert episode["size"] == list(shown.size)
+        for way, supports in zip(episode["supports"], shown.supports, strict=True):
+            for entry, support in zip(way, supports, strict=True):
+                mask = np.asarray(Image.open(tmp_path / "kit" / entry["mask"]))
+                np.testing.assert_array_equal(mask, support.mask)
+                assert root / entry["image"] == support.file.absolute()
+                assert entry.get("box") == (None if support.box is None else list(support.box))
+    sized = [episode | {"size": episode["size"] or [40, 40]} for episode in episodes]
+    read = read_answers([answer_all(tmp_path / "a.fsa", tmp_path / "kit", sized)], test)
+    assert read.numbers == list(test.places) and read.image_size == (None if episodes[0]["size"] else 40)
+    for answer, episode in zip(read, sized, strict=True):
+        expected = drawn_mask(answer.number, episode["size"], len(episode["supports"]))
+        np.testing.assert_array_equal(answer.label_map, expected)
+
+
+class OtherTruth(Folder):
+    """The data set, with another label map of one image."""
+
+    changed = ""
+
+    def label_map(self, name: str) -> np.ndarray:
+        labels = super().label_map(name)
+        return np.full_like(labels, 4) if name == self.changed else labels
+
+
+@pytest.mark.parametrize("name", ["fscs", "presence", "bam"])
+def test_no_truth_is_in_a_kit(name, blocks_folder, tmp_path):
+    """Another truth of a query and another class of it make another test with the same kit, but for the test's hash."""
+    test = some_test(blocks_folder, name, episodes=1)
+    episodes = [episode for episode in test.manifest.episodes if not episode.calibrates]
+    test = replace(test, manifest=Manifest(test.manifest.entries, tuple(episodes)))
+    index = OtherTruth(str(blocks_folder))
+    index.changed = episodes[0].query
+    others = Manifest(test.manifest.entries, (replace(episodes[0], query_class=4),))
+    kits = [write_kit(one, tmp_path / f"kit{place}", blocks_folder)[0] for place, one in
+            enumerate([test, replace(test, index=index, manifest=others)])]  # fmt: skip
+    files = [{name: sha256 for name, sha256 in kit.files.items() if name != "RULES.md"} for kit in kits]
+    assert files[0] == files[1] and kits[0].test != kits[1].test
+
+
+def test_a_kit_names_no_novel_class(two_ways, kit):
+    told = [path.read_text() for path in (kit / "kit.json", kit / "episodes.jsonl")]
+    words = set(re.findall(r"\w+", "".join([*told, (kit / "RULES.md").read_text()])))
+    assert not words & {"class_ids", "class_names", "calibrates", *two_ways.manifest.header.class_names.values()}
+    masks = [np.asarray(Image.open(path)) for path in (kit / "masks").iterdir()]
+    assert {int(value) for mask in masks for value in np.unique(mask)} == {0, 1, 255}
+
+
+def test_base_classes_are_named(blocks_folder, tmp_path):
+    test = some_test(blocks_folder, "bam_gfss")
+    write_kit(test, tmp_path / "kit", blocks_folder)
+    assert all(episode["supports"][:3] == [[], [], []] for episode in episodes_of(tmp_path / "kit"))
+    header = test.manifest.header
+    base = [header.class_names[str(number)] for number in header.class_ids[:3]]
+    assert ", ".join(f"{place} {name}" for place, name in enumerate(base, 1)) in (tmp_path / "kit/RULES.md").read_text()
+
+
+def test_kits_with_copies_stand_alone(two_ways, tmp_path):
+    kit, root = write_kit(two_ways, tmp_path / "kit", copy_images=True)
+    assert root == tmp_path / "kit" and kit.copied_images
+    for episode, shown in zip(episodes_of(root), two_ways, strict=True):
+        np.testing.assert_array_equal(read_view(root / episode["query"]["image"], None), shown.query)
+
+
+def test_a_kit_that_is_there(two_ways, blocks_folder, kit, tmp_path):
+    """The same kit stays, and anything else is refused and stays as it is."""
+    stamps = {path: path.stat().st_mtime_ns for path in kit.rglob("*")}
+    write_kit(two_ways, kit, blocks_folder)
+    assert {path: path.stat().st_mtime_ns for path in kit.rglob("*")} == stamps
+    with pytest.raises(SettingsError, match="choices of --copy-images"):
+        write_kit(two_ways, kit, copy_images=True)
+    with pytest.raises(SettingsError, match="has the kit of"):
+        write_kit(some_test(blocks_folder), kit)
+    (kit / "RULES.md").write_text("mine")
+    with pytest.raises(SettingsError, match=r"RULES.md is absent or was changed"):
+        write_kit(two_ways, kit)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("x")
+    with pytest.raises(SettingsError, match=r"not empty.*no kit"):
+        write_kit(two_ways, tmp_path / "mine")
+    with pytest.raises(SettingsError, match="no folder"):
+        write_kit(two_ways, tmp_path / "mine" / "notes.txt")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["kit", "mine"]
+
+
+def test_a_kit_is_there_whole_or_not_at_all(two_ways, tmp_path):
+    def stops(test):
+        yield test[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_kit(two_ways, tmp_path / "kit", progress=stops)
+    assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_equal_tests_have_equal_kits(two_ways, kit, tmp_path):
+    again, _ = write_kit(two_ways, tmp_path / "again", Path(two_ways.index.image_path("image_024")).parent.parent)
+    assert again.sha256 == read_kit(kit).sha256 and again.test == two_ways.manifest.sha256
+
+
+def test_answers_are_checked_where_they_are_given(kit, tmp_path):
+    (first, *_) = episodes_of(kit)
+    number, (height, width) = first["number"], first["size"]
+    with Answers(tmp_path / "a.fsa", kit) as answers:
+        for mask, more, words in [
+            (np.zeros((height + 1, width), int), {}, rf"size {height + 1} x {width} .* expected {height} x {width}"),
+            (np.full((height, width), 3), {}, "has the value 3; expected 0 background, 1 to 2"),
+            (np.zeros((height, width), int), {"presence": [True]}, "presence .* length 1; expected 2"),
+        ]:
+            with pytest.raises(AnswersError, match=words):
+                answers.add(number, mask, **more)
+        with pytest.raises(AnswersError, match="episode 99 is none of the test, which has 8"):
+            answers.add(99, np.zeros((height, width), int))
+        with pytest.raises(AnswersError, match="is labels; expected a mask"):
+            answers.add(number, labels=[1])
+        answers.add(number, np.zeros((height, width), int), presence=[True, False], score=[1, 0.25])
+    assert Answers(tmp_path / "a.fsa").done == {number}
+
+
+def test_presence_comes_back(two_ways, kit, tmp_path):
+    path = answer_all(tmp_path / "a.fsa", kit, episodes_of(kit), presence=[True, False], score=[0.75, 0.5])
+    answer = read_answers([path], two_ways)[3]
+    assert answer.presence.tolist() == [True, False] and answer.score.tolist() == [0.75, 0.5]
+
+
+def to_pictures(folder: Path, episodes: list[dict], mode: str = "L") -> Path:
+    folder.mkdir()
+    for episode in episodes:
+        mask = drawn_mask(episode["number"], episode["size"], len(episode["supports"]))
+        picture = Image.fromarray(mask, "L")
+        if mode == "P":
+            picture = picture.copy()
+            picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+        picture.save(folder / f"{episode['number']:04d}.png")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:'mode' parameter")
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_pictures_are_the_same_answers(two_ways, kit, tmp_path, mode):
+    written = read_answers([answer_all(tmp_path / "a.fsa", kit, episodes_of(kit))], two_ways)
+    read = read_answers([to_pictures(tmp_path / "pictures", episodes_of(kit), mode)], two_ways)
+    assert read.sha256 == written.sha256
+
+
+def test_presence_beside_pictures(two_ways, kit, tmp_path):
+    folder = to_pictures(tmp_path / "pictures", episodes_of(kit))
+    (folder / "presence.csv").write_text("number,way,presence,score\n2,1,1,0.5\n2,2,0,0.25\n")
+    read = read_answers([folder], two_ways)
+    assert read[2].presence.tolist() == [True, False] and read[2].score.tolist() == [0.5, 0.25]
+    assert read[3].presence is None
+    for text, words in [
+        ("number,way,presence\n2,1,1\n", "presence of episode 2 has the length 1; expected 2"),
+        ("number,way,presence\n2,1,1\n2,1,1\n", "is there twice"),
+        ("number,way,presence\n99,1,1\n", "has no mask"),
+        ("number,way,presence\n2,1,1\n2,3,1\n", "expected all from 1 to N"),
+        ("number,way,presence\n2,1,yes\n", "the row 1"),
+        ("number,way,presence,score\n2,1,1,nan\n", "score nan"),
+        ("number,way,presence,score\n2,1,1,0.5\n2,2,1,\n", "a score for each or none"),
+        ("x\n", "no mask|row|the ways"),
+    ]:
+        (folder / "presence.csv").write_text(text)
+        if text == "x\n":
+            assert read_answers([folder], two_ways).sha256
+            continue
+        with pytest.raises(RecordError, match=words):
+            read_answers([folder], two_ways)
+
+
+def test_answers_of_several_files(two_ways, kit, tmp_path):
+    """Each process has a file of its own; the hash is that of one file with all."""
+    episodes = episodes_of(kit)
+    one = read_answers([answer_all(tmp_path / "a.fsa", kit, episodes)], two_ways)
+    parts = [answer_all(tmp_path / f"{part}.fsa", kit, episodes[part::2][::-1]) for part in (0, 1)]
+    assert read_answers(parts, two_ways).sha256 == one.sha256
+    with pytest.raises(RecordError, match="answers in two places"):
+        read_answers([*parts, parts[0]], two_ways)
+
+
+def test_exchanged_answers_are_others(two_ways, kit, tmp_path):
+    episodes = episodes_of(kit)
+    one = read_answers([answer_all(tmp_path / "a.fsa", kit, episodes)], two_ways)
+    for number, other in ((0, 1), (1, 0)):
+        with Answers(tmp_path / "b.fsa", kit) as answers:
+            episode = episodes[number]
+            answers.add(episode["number"], drawn_mask(other, episode["size"], 2))
+    answer_all(tmp_path / "c.fsa", kit, episodes[2:])
+    assert read_answers([tmp_path / "b.fsa", tmp_path / "c.fsa"], two_ways).sha256 != one.sha256
+
+
+def test_missing_answers(two_ways, kit, tmp_path):
+    path = answer_all(tmp_path / "a.fsa", kit, episodes_of(kit)[:3])
+    with pytest.raises(RecordError, match=r"5 of 8 episodes have no answer \(3, 4, 5, …\).*--partial"):
+        read_answers([path], two_ways)
+    read = read_answers([path], two_ways, partial=True)
+    assert (read.numbers, read.missing) == ([0, 1, 2], [3, 4, 5, 6, 7])
+    Answers(tmp_path / "empty.fsa", kit).close()
+    with pytest.raises(RecordError, match="there is no answer"):
+        read_answers([tmp_path / "empty.fsa"], two_ways, partial=True)
+
+
+def raw(path: Path, test: str | None, *values) -> Path:
+    """Write a file of answers with right checksums, whatever it holds."""
+    path.write_bytes(header_line(test) + b"".join(map(line_of, values)))
+    return path
+
+
+def test_files_that_are_refused(two_ways, kit, tmp_path):
+    """One line each, which names the file or the episode."""
+    whole = answer_all(tmp_path / "a.fsa", kit, episodes_of(kit)).read_bytes()
+    lines = whole.splitlines(keepends=True)
+    other = tmp_path / "other.fsa"
+    for content, words in [
+        (b"", "is empty"),
+        (whole[:-1], "is cut off in line 9"),
+        (whole[:-40], "is cut off in line 9"),
+        (lines[0][:20], "is cut off in line 1"),
+        (b"".join(lines[1:]), "no file of answers"),
+        (whole + lines[3], "episode 2 has two answers"),
+        (b"".join(lines[:4]) + lines[4].replace(b"1", b"2", 1) + b"".join(lines[5:]), "line 5 of .* damaged"),
+        (header_line("cd" * 32) + b"".join(lines[1:]), "answers the test cdcd"),
+        (whole + line_of({"number": 44, "size": [1, 1], "runs": "", "presence": None}), "answers episode 44, which is"),
+        (whole + line_of({"number": 44, "size": [1, 10**9], "runs": ""}), r"line 10 of .*its size is .1, 1000000000"),
+        (whole + line_of([]), "it is no answer"),
+        (b"\x89PNG\r\n" * 5, "no file of answers"),
+    ]:
+        other.write_bytes(content)
+        with pytest.raises(RecordError, match=words) as error:
+            read_answers([other], two_ways)
+        assert "\n" not in str(error.value)
+    with pytest.raises(RecordError, match="cannot be read"):
+        read_answers([tmp_path / "nowhere.fsa"], two_ways)
+
+
+def test_masks_that_are_refused(two_ways, kit, tmp_path):
+    """Also those that a program of somebody's own wrote, without the checks of `answers.py`."""
+    number, size = 0, episodes_of(kit)[0]["size"]
+    answer_all(tmp_path / "a.fsa", None, [episodes_of(kit)[0]])
+    good = json.loads((tmp_path / "a.fsa").read_bytes().splitlines()[1].partition(b" ")[2])
+    answer_all(tmp_path / "b.fsa", None, [{"number": 0, "size": size, "supports": [0] * 3}])
+    three = json.loads((tmp_path / "b.fsa").read_bytes().splitlines()[1].partition(b" ")[2])
+    for change, words in [
+        ({"size": [size[0] + 1, size[1]]}, f"size {size[0] + 1} x {size[1]}"),
+        ({"runs": three["runs"]}, "has the value 3"),
+        ({"runs": good["runs"][:-8]}, "damaged"),
+        ({"runs": "AAAA"}, "damaged"),
+        ({"presence": [True]}, "presence of episode 0 has the length 1"),
+        ({"labels": [1]}, "is labels; expected a mask"),
+    ]:
+        path = raw(tmp_path / "c.fsa", two_ways.manifest.sha256, {**good, **change})
+        with pytest.raises(RecordError, match=words):
+            read_answers([path], two_ways, partial=True)
+    assert read_answers([raw(tmp_path / "c.fsa", None, good)], two_ways, partial=True).numbers == [number]
+
+
+def test_sizes_of_the_input_agree(blocks_folder, tmp_path):
+    test = some_test(blocks_folder, "hsnet")
+    with Answers(tmp_path / "a.fsa") as answers:
+        for place, side in enumerate((40, 40, 48)):
+            answers.add(place, np.eye(side, dtype=int))
+    with pytest.raises(RecordError, match=r"48 x 48, expected 40 x 40 as others have"):
+        read_answers([tmp_path / "a.fsa"], test, partial=True)
+    with Answers(tmp_path / "b.fsa") as answers:
+        answers.add(0, np.zeros((40, 48), int))
+    with pytest.raises(RecordError, match="expected the square S x S"):
+        read_answers([tmp_path / "b.fsa"], test, partial=True)
+    sized = Test(test.manifest, test.index, test.protocol, image_size=40)
+    assert asked_answers(sized)[0]["size"] == [40, 40]
+
+
+def test_pictures_that_are_refused(two_ways, kit, tmp_path):
+    folder = to_pictures(tmp_path / "pictures", episodes_of(kit))
+    size = episodes_of(kit)[0]["size"]
+    for name, picture, words in [
+        ("0000.png", Image.fromarray(np.full(size, 255, np.uint8)), "has the value 255; expected 0 background"),
+        ("0000.png", Image.new("L", (5, 5)), "has the size 5 x 5"),
+        ("0.png", Image.new("L", (5, 5)), "episode 0 has two answers in"),
+        ("77.png", Image.new("L", (5, 5)), "answers episode 77, which is none of the 8"),
+        ("cat.png", Image.new("L", (5, 5)), "holds 'cat.png'"),
+    ]:
+        before = (folder / name).read_bytes() if (folder / name).exists() else None
+        picture.save(folder / name)
+        with pytest.raises(RecordError, match=words):
+            read_answers([folder], two_ways)
+        (folder / name).unlink() if before is None else (folder / name).write_bytes(before)
+    (folder / "0000.png").write_bytes((folder / "0000.png").read_bytes()[:60])
+    with pytest.raises(RecordError, match="cannot be decoded"):
+        read_answers([folder], two_ways)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(RecordError, match="holds no label map"):
+        read_answers([tmp_path / "none"], two_ways)
+
+
+def test_answers_that_change_meanwhile(two_ways, kit, tmp_path):
+    read = read_answers([to_pictures(tmp_path / "pictures", episodes_of(kit))], two_ways)
+    size = episodes_of(kit)[0]["size"]
+    Image.new("L", (size[1], size[0])).save(tmp_path / "pictures" / "0000.png")
+    with pytest.raises(RecordError, match="episode 0 was changed while"):
+        read[0]
+
+
+def test_the_example_runs(two_ways, kit, blocks_folder, tmp_path):
+    """`example.py` of a kit answers everything with background, and goes on where it was stopped."""
+    example = (kit / "example.py").read_text()
+    assert '"data"' in example
+    (kit / "example.py").write_text(example.replace('"data"', repr(str(blocks_folder))))
+    for _ in range(2):
+        subprocess.run([sys.executable, str(kit / "example.py")], cwd=tmp_path, check=True)
+    read = read_answers([tmp_path / "mine.fsa"], two_ways)
+    assert len(read) == 8 and not any(answer.label_map.any() for answer in read)
+
+
+def test_kits_are_checked(kit, tmp_path):
+    content = json.loads((kit / "kit.json").read_text())
+    for change, words in [
+        ({"version": 2}, "version"),
+        ({"files": {"a": 1}}, "files"),
+        ({"fold": -1}, "fold"),
+        ({"more": 1}, "more"),
+    ]:
+        (tmp_path / "kit.json").write_text(json.dumps(content | change))
+        with pytest.raises(RecordError, match=words):
+            read_kit(tmp_path)
+    (tmp_path / "kit.json").write_text(json.dumps(content | {"files": {"../x": "ab"}}))
+    with pytest.raises(RecordError, match="absent or was changed"):
+        check_kit(tmp_path, read_kit(tmp_path))
+    with pytest.raises(AnswersError, match="no kit"):
+        Answers(tmp_path / "a.fsa", tmp_path)
+    assert read_label_map(next((kit / "masks").iterdir())).any()
+
+
+def test_a_kit_of_classification(photos, tmp_path):
+    """Queries come in the order in which the test shows them, and their labels go back in it."""
+    rules, index = load_protocol("fort"), ImageFolder(str(photos))
+    task = ClassificationTask(way=3, shot=2, queries=3, episodes=4)
+    test = Test(rules.manifest(index, task), index, rules)
+    kit, root = write_kit(test, tmp_path / "kit", photos)
+    check_kit(tmp_path / "kit", kit)
+    for episode, shown in zip(episodes_of(tmp_path / "kit"), test, strict=True):
+        assert set(episode) == {"number", "supports", "queries"}
+        assert [root / entry["image"] for entry in episode["queries"]] == [shown.file(name) for name in shown.queries]
+        assert [len(way) for way in episode["supports"]] == [2, 2, 2]
+    with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:
+        for place in range(4):
+            answers.add(place, labels=np.arange(9) % 3 + 1)
+        for labels, words in [([1] * 8, "8 labels up to 1; expected 9"), ([4] * 9, "up to 4; expected 9 from 1 to 3")]:
+            answers.done.clear()
+            with pytest.raises(AnswersError, match=words):
+                answers.add(0, labels=labels)
+        with pytest.raises(AnswersError, match="is a mask; expected labels"):
+            answers.add(0, np.eye(3, dtype=int))
+    read = read_answers([tmp_path / "a.fsa"], test)
+    assert [answer.labels.tolist() for answer in read] == [[1, 2, 3] * 3] * 4
+    example = (tmp_path / "kit" / "example.py").read_text().replace('"data"', repr(str(photos)))
+    (tmp_path / "kit" / "example.py").write_text(example)
+    subprocess.run([sys.executable, str(tmp_path / "kit" / "example.py")], cwd=tmp_path, check=True)
+    assert read_answers([tmp_path / "mine.fsa"], test)[3].labels.tolist() == [1] * 9

@@ -1,0 +1,390 @@
+"""The atlas: its schema, how figures find their programs, its groups and ranks against a plain computation."""
+
+import csv
+import os
+import re
+import shutil
+from collections import Counter
+from typing import Literal, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qs
+
+import pytest
+
+from fsbench.base.errors import DataError
+from fsbench.base.paths import REPOSITORY
+from fsbench.cli.main import main
+from fsbench.protocols.conditions import NOT_FOUND, UNKNOWN
+from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.results.atlas.atlas import TEST, TOLD, read_atlas
+from fsbench.results.atlas.check import odd_means
+from fsbench.results.atlas.effects import read_effects
+from fsbench.results.atlas.programs import EVIDENCED, FOLDER, LINES_NOT_NOTED, Program, read_programs
+from fsbench.results.atlas.vocabulary import WORDS
+from fsbench.results.atlas.words import LABELS, MEANING, differences
+
+COMBINATION = (
+    "dataset", "image_lists", "void", "network_size", "geometry", "compared_at", "episode_draw", "episodes_per_fold",
+    "checkpoint",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return read_atlas()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the atlas with no figures but its own, to be changed."""
+    copy = tmp_path / "published" / "atlas"
+    shutil.copytree(FOLDER, copy)
+    return copy
+
+
+def lines(file):
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def write(file, rows):
+    with file.open("w", newline="") as opened:
+        writer = csv.DictWriter(opened, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("void", "dropped", "line 2: void is 'dropped', expected 'ignored', 'background', 'none' or 'not found'"),
+        ("year", "soon", "line 2: year is 'soon'"),
+        ("commit", "main", "commit: 'main' is no commit; expected 7 to 40 hexadecimal digits"),
+        ("repository", "CaNet", "'CaNet' is no repository; expected owner/name"),
+        (
+            "evidence",
+            "",
+            "image_lists is 'oslsm' without evidence; expected image_lists=path:line, the value 'not found'",
+        ),
+        ("evidence", "void=somewhere", "the evidence of void is 'somewhere'; expected path:line"),
+        ("evidence", "colour=a.py:1", "evidence is given for 'colour', which is no column"),
+        ("no_line", "colour", "without evidence"),
+        ("method", "", "method"),
+        ("certainty", "sure", "certainty is 'sure', expected 'read' or 'partly read'"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused(folder, column, value, message):
+    rows = lines(folder / "conditions.csv")
+    rows[0][column] = value
+    write(folder / "conditions.csv", rows)
+    with pytest.raises(DataError, match=r"conditions\.csv, line 2") as refused:
+        read_atlas(folder)
+    assert message in str(refused.value)
+
+
+def test_unknown_is_a_value_and_needs_no_evidence(folder):
+    rows = lines(folder / "conditions.csv")
+    rows[0] |= dict.fromkeys(EVIDENCED, "not found") | {"evidence": "", "no_line": ""}
+    write(folder / "conditions.csv", rows)
+    assert read_programs(folder / "conditions.csv")[0].places == {}
+
+
+def test_the_list_of_conditions_without_a_line_is_closed(folder):
+    programs = read_programs()
+    assert Counter(column for program in programs for column in program.unlined) == LINES_NOT_NOTED
+    rows = lines(folder / "conditions.csv")
+    row = next(row for row in rows if "geometry=" in row["evidence"])
+    row["evidence"] = "; ".join(part for part in row["evidence"].split("; ") if not part.startswith("geometry="))
+    row["no_line"] = "; ".join(filter(None, [row["no_line"], "geometry"]))
+    write(folder / "conditions.csv", rows)
+    with pytest.raises(DataError, match=r"107 rows have geometry under no_line, expected 106 or fewer: the list is cl"):
+        read_atlas(folder)
+
+
+def test_an_absence_needs_no_line_of_its_own_and_help_does(folder):
+    rows = lines(folder / "conditions.csv")
+    row = next(row for row in rows if row["fb_iou"] == "not computed" and "metric=" in row["evidence"])
+    program = next(each for each in read_programs() if (each.method, each.dataset) == (row["method"], row["dataset"]))
+    assert program.absence("fb_iou") == "metric" and "fb_iou" not in {*program.places, *program.unlined}
+    row["extra_supervision"] = "a crystal ball"
+    row["evidence"] = "; ".join(part for part in row["evidence"].split("; ") if not part.startswith("extra_supervi"))
+    row["no_line"] = "; ".join(part for part in row["no_line"].split("; ") if part != "extra_supervision")
+    write(folder / "conditions.csv", rows)
+    with pytest.raises(DataError, match=r"extra_supervision is 'a crystal ball' without evidence; expected extra_"):
+        read_atlas(folder)
+
+
+def test_a_program_that_stands_twice_and_a_figure_without_a_rule_are_refused(folder):
+    rows, figures = lines(folder / "conditions.csv"), lines(folder / "figures.csv")
+    write(folder / "conditions.csv", [*rows, rows[3]])
+    with pytest.raises(DataError, match=r"line 156: PFENet on COCO-20i stands there twice"):
+        read_atlas(folder)
+    write(folder / "conditions.csv", rows)
+    write(folder / "figures.csv", [figures[0] | {"method": "Nobody"}])
+    with pytest.raises(
+        DataError, match=r"figures.csv, line 2: no rule of links.yaml is about Nobody, setting 'own pro"
+    ):
+        read_atlas(folder)
+    write(folder / "figures.csv", [figures[0] | {"value": "many"}])
+    with pytest.raises(DataError, match=r"figures.csv, line 2: value is 'many', expected a valid number"):
+        read_atlas(folder)
+    write(folder / "figures.csv", figures)
+    shutil.copy(folder / "figures.csv", folder.parent / "mine.csv")
+    with pytest.raises(DataError, match=r"links.yaml has no rules for mine.csv; add them"):
+        read_atlas(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("{colour: red}", "rule 1 of figures.csv: changes name 'colour', which is no condition; expected one of task"),
+        (
+            "{void: dropped}",
+            "rule 1 of figures.csv: of the changes void is 'dropped', expected 'ignored', 'background'",
+        ),
+    ],
+)
+def test_changes_are_conditions_with_values_of_their_columns(folder, changes, message):
+    links = folder / "links.yaml"
+    rule = "{method: SSP, setting: HSNet protocol, test: SSP (HSNet protocol)"
+    links.write_text(links.read_text().replace(rule, f"{rule}, changes: {changes}", 1))
+    with pytest.raises(DataError, match=r"links\.yaml") as refused:
+        read_atlas(folder)
+    assert message in str(refused.value)
+
+
+def test_a_value_beyond_a_percentage_and_a_figure_with_two_values_are_refused(folder):
+    figures = lines(folder / "figures.csv")
+    write(folder / "figures.csv", [figures[0] | {"value": "100.1"}])
+    with pytest.raises(DataError, match=r"figures.csv, line 2: value is 100.1, expected a percentage from 0 to 100"):
+        read_atlas(folder)
+    write(folder / "figures.csv", [figures[0] | {"value": "61.0"}, figures[1], figures[0] | {"value": "62.5"}])
+    with pytest.raises(DataError, match=r"figures.csv, line 4: .* is 62.5, but 61 in line 2 of the same source"):
+        read_atlas(folder)
+
+
+def test_the_command_checks_a_folder(folder, capsys):
+    assert main(["atlas", "check", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "154 evaluation programs" in said and "7 programs were read in part" in said
+    assert "asnet-fss/pascal-5i/resnet-50: 1-way 5-shot mIoU is printed as 70.8, its folds give 69.82" in said
+    (folder / "conditions.csv").write_text("method\n")
+    assert main(["atlas", "check", str(folder)]) == 2
+    assert "conditions.csv differs in the columns" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("notes.txt", "expected a name that ends in .html"),
+        ("folder", "which is a folder"),
+        ("pipe.html", "which is a device or a pipe"),
+        ("none/page.html", "there is no folder"),
+        ("", "which is a folder"),
+    ],
+)
+def test_the_page_takes_the_place_of_nothing_else(out, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.html")
+    assert main(["atlas", "page", "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1 and "TRACEBACK" not in said
+    assert (tmp_path / "notes.txt").read_text() == "mine" and (tmp_path / "pipe.html").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_combinations_are_those_of_a_plain_count():
+    rows = lines(FOLDER / "conditions.csv")
+
+    def count(own):
+        seen = Counter(tuple(row[name] for name in COMBINATION) for row in own)
+        return len(seen), len(own), sum(number == 1 for number in seen.values())
+
+    fss = [row for row in rows if row["task"] == "FSS"]
+    assert count(rows)[:2] == (117, 154)
+    assert count([row for row in fss if row["dataset"] == "PASCAL-5i"]) == (28, 45, 20)
+    assert count([row for row in fss if row["dataset"] == "COCO-20i"]) == (34, 44, 29)
+    assert len({tuple(row[name] for name in (*TEST, "method")) for row in rows}) == 154
+    # task and metric, which the atlas adds to a test, part none of these
+    assert len({tuple(row[name] for name in TEST) for row in rows}) == 117
+    chosen = [row for row in rows if row["checkpoint"] in ("best on test fold", "best on test set")]
+    assert (len(chosen), sum(row["checkpoint"] != "none" for row in rows)) == (87, 128)
+    assert sum(row["depends_on"] != "no" for row in rows) == 63
+
+
+def test_groups_are_those_of_a_plain_computation(atlas):
+    """Programs in one group agree in every condition, those in two differ in one or have one that is not found."""
+    rows = lines(FOLDER / "conditions.csv")
+    expected = {}
+    for row in rows:
+        test = tuple(row[name] for name in TEST)
+        if "not found" not in test:
+            expected.setdefault(test, set()).add((row["method"], row["dataset"]))
+    found = {}
+    for group in atlas.groups():
+        if group.is_known:
+            test = tuple(group.conditions[name] for name in TEST)
+            assert test not in found and not set(test) & set(UNKNOWN)
+            found[test] = {
+                (entry.program.method, entry.program.dataset)
+                for entry in group.entries
+                if not set(entry.changes) & set(TEST)
+            }
+    assert {test: members for test, members in found.items() if members} == expected
+    groups = {frozenset(name for name, _ in members) for members in found.values()}
+    assert {"HSNet", "ASNet (FSS)", "FECANet", "AFANet"} in groups  # A of the analysis
+    assert {"PFENet", "SCL (PFENet)"} in groups and {"SSP (own protocol)", "MLC (baseline)"} in groups
+
+
+def test_ranks_are_those_of_a_plain_computation(atlas):
+    number = 0
+    for group in atlas.groups():
+        for entry in group.entries:
+            for cell, reported in entry.cells().items():
+                beside = [
+                    other
+                    for other in group.entries
+                    if cell in other.cells() and all(other.conditions[name] == entry.conditions[name] for name in TOLD)
+                ]
+                values = [other.cells()[cell].figure.value for other in beside]
+                methods = {other.program.method for other in beside if other.program}
+                rank = group.ranks.get((entry.id, cell))
+                if rank is None:
+                    assert len(methods) < 2 or not group.is_known
+                else:
+                    assert len(methods) > 1 and rank.size == len(values) and group.is_known
+                    assert rank.place == len([value for value in values if value > reported.figure.value]) + 1
+                    number += 1
+    assert number > 150
+
+
+def test_an_id_names_method_test_and_backbone_once(atlas):
+    names = [entry.id for entry in atlas.entries]
+    assert len(names) == len(set(names))
+    hsnet = atlas.entry("hsnet/coco-20i/resnet-50")
+    assert (hsnet.method, hsnet.dataset, hsnet.backbone) == ("HSNet", "COCO-20i", "ResNet-50")
+    assert hsnet.cells()["1", "1", "mIoU"].figure.value == 39.2 and hsnet.cells()["1", "1", "mIoU"].repeated
+    dcama = atlas.entry("dcama/pascal-5i/resnet-50")  # of another file of benchmarks/published
+    assert dcama.cells()["1", "1", "mIoU"].figure.value == 64.6 and dcama.program.network_size == "384"
+    assert dcama.cells()["1", "1", "mIoU"].file == "dcama.csv"
+
+
+def test_the_authors_own_print_comes_before_a_repetition(atlas):
+    for entry in atlas.entries:
+        repeated = [each.repeated for each in entry.figures]
+        assert repeated == sorted(repeated)
+
+
+def test_figures_of_other_lists_do_not_stand_for_those_of_hsnet(atlas):
+    hsnet = atlas.entry("hsnet/pascal-5i/resnet-101")
+    assert hsnet.cells()["1", "1", "mIoU"].figure.value == 66.2
+    other = atlas.entry("hsnet/pascal-5i/resnet-101/uniform-lists")
+    assert other.program is None and other.cells()["1", "1", "mIoU"].figure.value == 65.3
+
+
+def test_backbones_of_one_program_alone_have_no_rank(atlas):
+    groups = [group for group in atlas.groups() if group.is_known and len(group.programs) == 1]
+    assert any(len(group.entries) > 1 for group in groups) and not any(group.ranks for group in groups)
+
+
+def test_marks_stay_with_every_row_of_a_program(atlas):
+    marked = {entry.program.method for entry in atlas.entries if entry.program and entry.marks}
+    partly = {program.method for program in atlas.programs if program.certainty == "partly read"}
+    assert marked == partly | {"FSSAM", "SSP (HSNet protocol)", "VRP-SAM"}
+    assert atlas.entry("pam/pascal-5i/not-stated").marks == ("no evaluation program found",)
+
+
+def test_differences_name_every_condition_that_differs(atlas):
+    one, other = atlas.entry("hsnet/pascal-5i/resnet-101"), atlas.entry("bam/pascal-5i/resnet-50")
+    named = {name: (ours, theirs) for name, ours, theirs in differences(one, other)}
+    assert named == {
+        "image_lists": ("hsnet", "bam"),
+        "network_size": ("400", "473"),
+        "geometry": ("squash", "letterbox"),
+        "compared_at": ("network input", "original"),
+        "episode_draw": ("list of pairs", "image then class"),
+        "extra_supervision": ("none", "base labels (base learner)"),
+    }
+    assert differences(one, atlas.entry("asnet-fss/pascal-5i/resnet-50")) == []
+    unknown = [name for name, *_ in differences(atlas.entry("pam/pascal-5i/not-stated"), one)]
+    assert set(unknown) >= {"void", "checkpoint", "compared_at"} and "dataset" not in unknown
+
+
+def test_conditions_bear_the_names_that_protocols_give_them():
+    choices = {choice.label for name in protocol_names() for choice in load_protocol(name).choices()}
+    same = (
+        "void",
+        "compared_at",
+        "geometry",
+        "episode_draw",
+        "episodes_per_fold",
+        "seeds",
+        "metric",
+        "kshot",
+        "fb_iou",
+    )
+    assert {LABELS[name] for name in same} <= choices
+    assert set(MEANING) <= set(LABELS)
+
+
+def test_the_closed_words_and_no_others_have_a_meaning(capsys):
+    kinds = {name: get_args(kind) for name, kind in get_type_hints(Program).items() if get_origin(kind) is Literal}
+    for condition, words in WORDS.items():
+        assert {*words, NOT_FOUND} == {*kinds[condition], NOT_FOUND}, condition
+    assert set(kinds) - set(WORDS) == {"family", "sbd_in_training", "base_filtered_list", "certainty"}  # of no test
+    assert main(["atlas", "words", "void"]) == 0
+    assert "  ignored     pixels without a true class are left out" in capsys.readouterr().out
+    assert main(["atlas", "words", "voids"]) == 2
+    assert "'voids' has no closed list of words" in capsys.readouterr().err
+
+
+def test_effects_of_several_conditions_name_them_all():
+    joint = [effect for effect in read_effects() if effect.together]
+    assert {effect.what for effect in joint} == {"pfenet instead of hsnet", "fss_sam3 instead of hsnet"}
+    canvas = {(effect.condition, *effect.together): effect for effect in joint if effect.what.startswith("fss_sam3")}
+    void = canvas["void", "compared_at"]
+    assert (void.low, void.high, void.rows) == (-4.9, -1.2, 3)
+    together = {effect.condition: effect for effect in joint if effect.what.startswith("pfenet")}
+    assert set(together) == {"image_lists", "min_object", "episode_draw", "compared_at"}
+    lists = together["image_lists"]
+    assert (lists.low, lists.high, lists.rows) == (0.4, 2.1, 2) and set(lists.together) == set(together) - {
+        "image_lists"
+    }
+
+
+def test_effects_are_those_of_the_committed_results():
+    alone = [effect for effect in read_effects() if not effect.together]
+    demo = [effect for effect in alone if effect.origin.startswith("The demo")]
+    photos = {effect.condition: effect for effect in alone if effect not in demo}
+    effects = {effect.condition: effect for effect in demo}
+    assert set(photos) == {"episodes_per_fold", "compared_at", "min_object", "void"}
+    assert (photos["void"].low, photos["void"].high, photos["void"].rows) == (-3.1, -2.7, 4)
+    assert photos["min_object"].high == 6.0 and "PASCAL VOC and COCO" in photos["min_object"].origin
+    assert set(effects) == {"episodes_per_fold", "compared_at", "min_object", "void", "saw_test_classes"}
+    assert effects["void"].low == effects["void"].high == -5.1
+    assert (effects["saw_test_classes"].low, effects["saw_test_classes"].high) == (13.6, 13.6)
+    assert effects["compared_at"].low == -0.4 and effects["compared_at"].high == 0.1
+    assert effects["min_object"].low == 3.6 and effects["min_object"].rows == 11
+    assert "demo" in effects["episodes_per_fold"].origin and effects["episodes_per_fold"].high == 0.6
+
+
+def test_a_printed_mean_that_is_not_that_of_its_folds_is_named(atlas):
+    named = odd_means(atlas)
+    assert any(line.startswith("ssp-hsnet-protocol/coco-20i/resnet-101: 1-way 5-shot") for line in named)
+    assert len(named) < 8
+
+
+def test_links_of_the_guide_lead_to_rows_and_filters_that_there_are(atlas):
+    text = (REPOSITORY / "docs" / "guides" / "reading-papers.md").read_text()
+    links = [parse_qs(query) for query in re.findall(r"atlas\.html\?([^)]+)\)", text)]
+    assert len(links) == 22
+    for link in links:
+        own = [entry for entry in atlas.entries if entry.dataset == link["data"][0]]
+        for name, (value,) in link.items():
+            if name == "row":
+                assert atlas.entry(value) in own
+            elif name == "method":
+                assert any(value.lower() in entry.method.lower() for entry in own), value
+            elif name != "data":
+                assert any(entry.conditions[name] == value for entry in own), value

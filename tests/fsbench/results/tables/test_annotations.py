@@ -1,0 +1,108 @@
+"""Losses of weaker annotations: which runs are compared, that they are those of a comparison, and what is refused."""
+
+import csv
+import io
+
+import pytest
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.files.figures import check_figure
+from fsbench.cli.main import main
+from fsbench.records.card import resolve_card
+from fsbench.records.description import notes
+from fsbench.results.tables.analyses import ANNOTATIONS
+from fsbench.results.tables.annotations.losses import annotation_tables, has_losses
+from fsbench.results.tables.annotations.plot import plotted
+from fsbench.results.tables.compare import compare_methods
+from fsbench.results.tables.formats import text
+from fsbench.results.tables.published.conditions import run_conditions
+from fsbench.scores.paired import holm
+from tests.fsbench.pages.report.studies import write_study
+from tests.fsbench.runs import changed, written
+
+
+def annotated(record, kind, **other):
+    """The record as of supports that are labelled so."""
+    return changed(record, ({} if kind == "mask" else {"support_annotation": kind}) | other)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Runs of method a with masks, boxes and points, of b with masks and boxes of another training, of c with boxes."""
+    qualities = {"a": 0.6, "a (1)": 0.4, "a (2)": 0.55, "b": 0.5, "b (1)": 0.4, "c": 0.3}
+    kinds = ["mask", "box", "point", "mask", "box", "box"]
+    found = []
+    drawn = write_study(tmp_path_factory.mktemp("runs"), qualities, folds=1, classes=4, episodes=60)
+    for number, record in enumerate(drawn):
+        own = {"method": {"name": "aaabbc"[number]}, "training": {"epochs": 80 + (number == 4)}}
+        own |= {"support_annotation": kinds[number]} if kinds[number] != "mask" else {}
+        run = record.run.as_json() | {"identity": record.run.identity.as_json() | own}
+        found.append(written(record.path, record.episodes, **run))
+    return found
+
+
+def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
+    (table,) = annotation_tables(records, resamples=200)
+    assert [(loss.method, loss.annotation) for loss in table.losses] == [("a", "box"), ("a", "point")]
+    masks, boxes, points = records[:3]
+    expected = compare_methods(
+        {"x": {0: masks}, "y": {0: boxes}, "z": {0: points}}, ["mIoU"], baseline="x", resamples=200
+    )
+    lines = expected.tables["all"]["mIoU"]
+    assert [loss.line.difference.difference for loss in table.losses] == [x.difference.difference for x in lines]
+    assert [loss.line.corrected for loss in table.losses] == holm([x.difference.p for x in lines])
+    scores = [r.protocol.statistics(r.episodes, r.header).scores()["mIoU"][0] for r in records[:3]]
+    assert [loss.score for loss in table.losses] == pytest.approx(scores[1:])
+    assert table.losses[0].mask_score == pytest.approx(scores[0])
+    assert any("left out, other folds, weights or settings than with masks: b with box" in note for note in table.notes)
+    for width in (80, 120):
+        shown = text([ANNOTATIONS.sheet(table, width)], width)
+        assert max(map(len, shown.splitlines())) <= width and "− masks" in shown
+    rows = list(csv.DictReader(io.StringIO(ANNOTATIONS.csv([table]))))
+    assert [(row["annotation"], float(row["score"])) for row in rows] == [
+        (loss.annotation, pytest.approx(loss.score, abs=1e-4)) for loss in table.losses
+    ]
+    ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
+    check_figure(tmp_path / "losses.svg")
+    assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == table.losses
+    words = ["annotations", *(str(record.path) for record in records), "--resamples", "100"]
+    (tmp_path / "own.png").write_bytes(b"a photo")
+    assert main([*words, "--plot", str(tmp_path / "own.png")]) == 2
+    assert "cannot be read as a figure of fsbench" in capsys.readouterr().err
+    assert (tmp_path / "own.png").read_bytes() == b"a photo"
+    out = tmp_path / "losses"
+    assert main([*words, "--metrics", "FB-IoU", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "FB-IoU by what the supports are labelled with, fold 0" in printed
+    assert (out / "annotations.txt").read_text().split() == printed.split()  # wrapped
+    assert {"annotations.csv", "annotations.json"} < {file.name for file in out.iterdir()}
+    (out / "notes.md").write_text("mine")
+    assert main([*words, "--out", str(out)]) == 2 and "notes.md" in capsys.readouterr().err
+    assert (out / "notes.md").read_text() == "mine" and len(list(out.iterdir())) == 5
+
+
+def test_runs_without_masks_beside_them_have_no_losses(records):
+    assert has_losses(records) and not has_losses(records[3:])
+    with pytest.raises(SettingsError, match=r"expected the runs of a grid over them .*annotations.yaml"):
+        annotation_tables(records[3:])
+
+
+@pytest.mark.parametrize("entry", [{"image_size": 336}, {"kept_support": 0.1}, {"precision": "bf16-mixed"}])
+def test_runs_that_differ_in_more_than_the_annotation_are_not_compared(records, entry):
+    masks, boxes, points = records[:3]
+    (table,) = annotation_tables([masks, annotated(boxes, "box", **entry), points], resamples=100)
+    assert [loss.annotation for loss in table.losses] == ["point"]
+    assert any(note.endswith("settings than with masks: a with box") for note in table.notes)
+    assert not has_losses([masks, annotated(boxes, "box", **entry)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "condition"),
+    [("box", "boxes", "box"), ("point", "points", "point"), ("instance-box", "boxes", "box"), ("bbox", "boxes", "box")],
+)
+def test_a_record_with_weak_supports_says_so_everywhere(records, kind, label, condition):
+    record = annotated(records[0], kind)
+    assert resolve_card({}, record).supervision == label  # nothing was trained, with masks or else
+    assert run_conditions(record)["support_annotation"] == condition
+    assert any("a: supports are labelled with" in note and "not with masks" in note for note in notes([record]))
+    assert not any("labelled with" in note for note in notes([records[0]]))

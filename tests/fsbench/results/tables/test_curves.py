@@ -1,0 +1,272 @@
+"""Curves by the number of shots: which runs belong to one, their figures, and what is refused."""
+
+import csv
+import io
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.figure import Figure
+
+from fsbench.base.errors import SettingsError
+from fsbench.cli.main import main
+from fsbench.pages.explain.query_objects import count_objects
+from fsbench.records.record import find_records
+from fsbench.results.tables.analyses import CURVES
+from fsbench.results.tables.formats import text
+from fsbench.results.tables.sweep.axes import AXES
+from fsbench.results.tables.sweep.curves import curve_tables, found_tables
+from fsbench.results.tables.sweep.objects import object_tables
+from fsbench.results.tables.sweep.plot import panels, plot_panel
+from fsbench.scores.paired import holm, paired_differences
+from tests.fsbench.pages.report.studies import write_study
+from tests.fsbench.runs import changed, written
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Runs of two methods with 1 and 5 shots, and of the first with 20. No test changes them."""
+    found, folder = [], tmp_path_factory.mktemp("shots")
+    for shot, methods in ((1, {"a": 0.5, "b": 0.4}), (5, {"a": 0.6, "b": 0.7}), (20, {"a": 0.8})):
+        for record in write_study(folder / str(shot), methods, folds=1, classes=4, episodes=30):
+            entries = record.manifest.entries | {"shot": shot, "nested_in": 20}
+            manifest = type(record.manifest)(entries, record.manifest.episodes)
+            manifest.write(record.path / "manifest.jsonl")
+            identity = record.run.identity.as_json() | {"manifest_sha256": manifest.sha256}
+            run = record.run.as_json() | {"id": f"{record.path.name}-{shot}", "identity": identity}
+            found.append(written(record.path, record.episodes, **run))
+    return found
+
+
+def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
+    (table,) = curve_tables(records, resamples=100, paired_resamples=100)
+    assert table.axis == "shot" and table.numbers == [1, 5, 20] and table.nested
+    assert [(c.method, [p.number for p in c.points]) for c in table.curves] == [("a", [1, 5, 20]), ("b", [1, 5])]
+    by_run = {str(r.path): r.protocol.statistics(r.episodes, r.header).scores()["mIoU"][0] for r in records}
+    for curve in table.curves:
+        for point in curve.points:
+            assert point.scores["mIoU"].value == pytest.approx(by_run[point.runs[0]])
+            assert point.scores["mIoU"].low <= point.scores["mIoU"].value <= point.scores["mIoU"].high
+    assert table.curves[0].points[0].seconds == pytest.approx(1 / 12.5) and table.curves[1].points[0].peak_mib == 835
+    assert any("b has no run with shot 20" in note for note in table.notes)
+    assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
+    for width in (80, 120):
+        assert max(map(len, text([CURVES.sheet(table, width)], width).splitlines())) <= width
+    rows = list(csv.DictReader(io.StringIO(CURVES.csv([table]))))
+    assert len({(row["method"], row["number"]) for row in rows}) == 5
+    CURVES.save_figure(tmp_path / "curves.svg", [table])
+    axis = Figure().subplots()
+    plot_panel(axis, table, "peak_mib")
+    assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
+    assert main(["curves", *(str(record.path) for record in records), "--by", "shot", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("test,axis,method,number")
+    assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
+
+
+def test_points_beyond_the_authors_rule_are_marked(records):
+    words = "the number of shots is beyond the authors' rule, which covers 1: nobody joins more"
+    found = []
+    for record in records:
+        beyond = record.run.identity.method.name == "a" and record.header.shot > 1
+        found.append(changed(record, **({"beyond_authors_rule": words} if beyond else {})))
+    (table,) = curve_tables(found, "shot", resamples=100, paired_resamples=100)
+    assert {(c.method, p.number) for c in table.curves for p in c.points if p.beyond} == {("a", 5), ("a", 20)}
+    shown = CURVES.sheet(table, None)
+    assert [row[:2] for row in shown.parts[0][1][1:]] == [["a", "1"], ["a", "5+"], ["a", "20+"], ["b", "1"], ["b", "5"]]
+    assert f"+ a with K 5, 20: {words}" in shown.notes
+    rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if not row["minus"]]
+    assert {(row["method"], row["number"]) for row in rows if row["beyond the authors' rule"] == words} == {
+        ("a", "5"), ("a", "20")
+    }  # fmt: skip
+    for panel in panels(table):
+        axis = Figure().subplots()
+        plot_panel(axis, table, panel)
+        (hollow,) = (line for line in axis.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata()))
+        of_method = {x for line in axis.lines if line.get_markerfacecolor() != "white" for x in line.get_xdata()}
+        assert [round(x) for x in hollow.get_xdata()] == [5, 20] and set(hollow.get_xdata()) < of_method
+        assert any("hollow" in words.get_text() for words in axis.get_legend().get_texts())
+
+
+@pytest.mark.parametrize("entry", [{"image_size": 336}, {"support_annotation": "box"}, {"kept_support": 0.1}])
+def test_runs_that_differ_in_more_than_shots_are_two_curves(records, entry):
+    of_a = [record for record in records if record.run.identity.method.name == "a"]
+    found = [changed(record, entry if record.header.shot == 20 else None) for record in of_a]
+    (table,) = curve_tables(found, resamples=100, paired_resamples=100)
+    ((key, value),) = entry.items()
+    assert {curve.method: [point.number for point in curve.points] for curve in table.curves} == {
+        "a": [1, 5], f"a ({key} {value})": [20]
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match="differ in one number alone"):
+        curve_tables([record for record in found if record.header.shot > 1], resamples=100, paired_resamples=100)
+
+
+def test_points_of_the_same_queries_are_compared_in_pairs(records):
+    (table,) = curve_tables(records, resamples=100, paired_resamples=200)
+    by_point = {(record.run.identity.method.name, record.header.shot): record for record in records}
+    assert table.headlines == ["mIoU", "accuracy"]
+    for metric in table.headlines:
+        of_metric = [line for line in table.differences if line.metric == metric]
+        along = [(x.method, x.number, x.other_number) for x in of_metric if x.kind == "along"]
+        assert along == [("a", 5, 1), ("a", 20, 5), ("a", 20, 1), ("b", 5, 1)]
+        between = [(x.number, x.method, x.other) for x in of_metric if x.kind == "between"]
+        assert between == [(1, "a", "b"), (5, "a", "b")]
+        for kind in ("along", "between"):
+            lines = [line for line in of_metric if line.kind == kind]
+            assert [line.corrected for line in lines] == pytest.approx(holm([line.p for line in lines]))
+    for line in table.differences:  # each is that of the two runs alone
+        ends = {"x": by_point[line.method, line.number], "y": by_point[line.other, line.other_number]}
+        sums = {name: [run.protocol.statistics(run.episodes, run.header)] for name, run in ends.items()}
+        (alone,) = paired_differences(sums, [("x", "y")], 200)[line.metric]
+        assert line.difference.value == pytest.approx(alone.scores[0] - alone.scores[1])
+        assert (line.difference.low, line.difference.high, line.p) == pytest.approx(
+            (alone.difference.low, alone.difference.high, alone.p)
+        )
+        assert line.images == records[0].episodes["query"].n_unique()
+    rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if row["minus"]]
+    assert [float(row["corrected p"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
+    words = text([CURVES.sheet(table, 80)], 80)
+    assert "each point minus the one before it" in words and "differences of methods at one number" in words
+
+
+def test_points_of_other_queries_are_not_compared(records):
+    moved = []
+    for record in records:  # as where every number of shots draws its own queries
+        assert len(record.episodes)  # the counts are read with the queries that they are of
+        moved.append(changed(record))
+        episodes = tuple(replace(e, query=f"{e.query}-{record.header.shot}") for e in record.manifest.episodes)
+        moved[-1].__dict__["manifest"] = type(record.manifest)(record.manifest.entries, episodes)
+    (table,) = curve_tables(moved, "shot", resamples=100, paired_resamples=100)
+    assert {line.kind for line in table.differences} == {"between"}
+    assert any("not of the same queries" in note for note in table.notes)
+
+
+def test_runs_of_one_test_are_no_curve(records):
+    one = [record for record in records if record.header.shot == 1]
+    for axis in (None, *AXES):
+        with pytest.raises(SettingsError, match="differ in one number alone"):
+            curve_tables(one, axis)
+
+
+@pytest.mark.parametrize(
+    ("entry", "values", "numbers"),
+    [("image_size", (224, 64, 128), (64, 128, 224)), ("kept_support", (0.25, None, 0.5), (25, 50, 100))],
+)
+def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(entry, values, numbers, tmp_path):
+    """Method b lacks the number in the middle, the last of `values`."""
+    drawn = write_study(tmp_path, {"a": 0.5, "b": 0.4}, folds=2, classes=4, episodes=12)
+    found = [
+        changed(record, {entry: value} if value else None, id=f"{record.path.name}-{value}")
+        for value in values
+        for record in drawn
+        if record.run.identity.method.name == "a" or value != values[-1]
+    ]
+    (table,) = curve_tables(found, resamples=100, paired_resamples=100)
+    assert table.axis == {"image_size": "side", "kept_support": "kept"}[entry] and table.numbers == [*numbers]
+    points = {curve.method: tuple(point.number for point in curve.points) for curve in table.curves}
+    assert points == {"a": numbers, "b": numbers[::2]}
+    assert all(len(point.runs) == 2 for curve in table.curves for point in curve.points)
+    assert any("same episodes" in note for note in table.notes)
+    alone = [record for record in found if record.run.identity.method.name == "b"][:2]
+    with pytest.raises(SettingsError, match="one number alone"):
+        curve_tables(alone)
+
+
+def test_the_command_reads_runs_from_their_folders_and_names_those_it_cannot(tmp_path, capsys):
+    runs, figure, own = tmp_path / "runs", tmp_path / "curves.png", tmp_path / "own.png"
+    scores = {}
+    for side in (224, 448):
+        (record,) = write_study(runs / str(side), {"a": side / 800}, folds=1, classes=4, episodes=12)
+        identity = record.run.identity.as_json() | {"image_size": side}
+        run = record.run.as_json() | {"id": f"{record.path.name}-{side}", "identity": identity}
+        record = written(record.path, record.episodes, **run)
+        scores[side] = record.protocol.statistics(record.episodes, record.header).scores()["mIoU"][0]
+    broken = runs / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    assert main(["curves", str(runs), "--plot", str(figure), "--format", "csv"]) == 1
+    said = capsys.readouterr()
+    rows = [row for row in csv.DictReader(io.StringIO(said.out)) if row["metric"] == "mIoU"]
+    assert {int(row["number"]): float(row["value"]) for row in rows} == pytest.approx(scores, abs=1e-4)
+    assert all(row["axis"] == "side" and float(row["low"]) <= float(row["value"]) for row in rows)
+    assert "broken" in said.err and figure.stat().st_size > 5000
+    own.write_bytes(b"a photo")
+    for arguments, message in (
+        ([runs / "448", "--by", "side"], "no two tests of these runs differ in one number alone (side)"),
+        ([runs / "nowhere"], "nowhere"),
+        ([runs, "--plot", own], "cannot be read as a figure of fsbench"),
+        ([runs, "--plot", tmp_path / "curves.txt"], "expected a name that ends in .png"),
+    ):
+        assert main(["curves", *map(str, arguments)]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert own.read_bytes() == b"a photo"
+
+
+@pytest.mark.slow(20)
+def test_the_report_has_a_page_of_curves_with_the_figures_of_the_command(tmp_path, capsys):
+    runs, out = tmp_path / "runs", tmp_path / "report"
+    for side in (224, 448):
+        for record in write_study(runs / str(side), {"a": 0.5, "b": 0.4}, folds=1, classes=4, episodes=12):
+            identity = record.run.identity.as_json() | {"image_size": side}
+            run = record.run.as_json() | {"id": f"{record.path.name}-{side}", "identity": identity}
+            written(record.path, record.episodes, **run)
+    assert found_tables(find_records(runs / "224")) == []  # and no page then
+    assert main(["report", str(runs), "--out", str(out), "--no-photos", "--gallery", "0"]) == 0
+    capsys.readouterr()
+    assert main(["curves", str(runs), "--by", "side", "--format", "csv"]) == 0
+    assert (out / "curves.csv").read_text().strip() == capsys.readouterr().out.strip()
+    page = (out / "curves.html").read_text()
+    assert "side of images in pixels" in page and page.count("<svg") == 4 and 'href="curves.html"' in page
+    assert {path.name for path in out.glob("curve-1-*.svg")} == {
+        f"curve-1-{name}.svg" for name in ("mIoU", "accuracy", "seconds", "peak_mib")
+    }
+
+
+def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_many(tmp_path):
+    records = write_study(tmp_path, {"a": 0.5, "b": 0.4}, folds=2, classes=4, episodes=30)
+
+    def objects(record):
+        rows = record.episodes.filter(record.episodes["slot"] > 0)
+        return {(episode, slot): 1 + episode % 7 for episode, slot in rows.select("episode", "slot").iter_rows()}
+
+    (table,) = object_tables(records, objects, resamples=100, paired_resamples=100)
+    assert {(x.kind, x.method, x.other) for x in table.differences} == {("between", "a", "b")}
+    assert [line.number for line in table.differences] == [1, 2, 3, 4, 5]
+    scores = {curve.method: [point.scores["mIoU"].value for point in curve.points] for curve in table.curves}
+    expected = np.subtract(scores["a"], scores["b"])
+    assert [line.difference.value for line in table.differences] == pytest.approx(expected)
+    fewer = [run for run in records if run.run.identity.method.name == "a" or run.header.fold == 0]
+    (other,) = object_tables(fewer, objects, resamples=100, paired_resamples=100)
+    held = [note for note in other.notes if note.startswith("(episode, way) pairs of ")]
+    for label, note in zip("ab", held, strict=True):  # of each method its own
+        shown = pl.concat([r.episodes for r in fewer if r.run.identity.method.name == label])
+        shown = shown.filter((pl.col("slot") > 0) & pl.col("present") & (pl.col("episode") % 7 == 0))
+        assert note.startswith(f"(episode, way) pairs of {label} by number: 1: {len(shown)}, ")
+    assert table.axis == "objects" and table.numbers == [1, 2, 3, 4, 5] and [*panels(table)] == ["mIoU"]
+    for curve in table.curves:
+        runs = [record for record in records if record.run.identity.method.name == curve.method]
+        for point in curve.points:
+            scores = []
+            for run in runs:
+                number = (1 + run.episodes["episode"] % 7).clip(upper_bound=5)
+                shown = (run.episodes["slot"] > 0) & run.episodes["present"] & (number == point.number)
+                kept = run.episodes.filter(shown)
+                sums = kept.group_by("class_id").agg(pl.col("tp", "pred", "gt", "pred_void").sum())
+                extra = sums["pred_void"] * (run.protocol.void == "background")
+                union = sums["pred"] + sums["gt"] - sums["tp"] + extra
+                scores.append(100 * (sums["tp"] / union).mean())
+            assert point.scores["mIoU"].value == pytest.approx(np.mean(scores))
+    assert "MiB" not in text([CURVES.sheet(table, 120)], 120)
+    with pytest.raises(SettingsError, match="no query"):
+        object_tables(records, lambda record: dict.fromkeys(objects(record), 0), resamples=100, paired_resamples=100)
+
+
+def test_objects_are_regions_of_one_percent_of_the_class():
+    mask = np.zeros((60, 60), bool)
+    assert count_objects(mask) == 0
+    mask[5:25, 5:25] = mask[25:30, 25:30] = True  # joined at a corner
+    assert count_objects(mask) == 1
+    mask[40:50, 40:50] = mask[2, 50:54] = True  # 4 of 529 pixels are a speck
+    assert count_objects(mask) == 2
+    mask[2, 50:58] = True
+    assert count_objects(mask) == 3

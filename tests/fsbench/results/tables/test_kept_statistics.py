@@ -1,0 +1,109 @@
+"""Statistics that are kept with a run's row, and the means over folds that are made of them."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from fsbench.records.record import Record
+from fsbench.results.tables import segmentation
+from fsbench.results.tables.kept_statistics import decode_statistics, encode_statistics
+from fsbench.results.tables.rescoring.statistics import whole_statistics
+from fsbench.results.tables.table import build_blocks
+from fsbench.scores.scores import COMMON
+
+SHOWN = ("mIoU", "FB-IoU", "accuracy")
+
+
+def anew(records):
+    """Return new records of the same runs, of which no counts are read."""
+    return [Record(record.path, record.run) for record in records]
+
+
+def rows_of(records, **options):
+    return [asdict(row) for row in build_blocks(records, by_size=False, **options)[0].rows]
+
+
+def row_file(record):
+    (file,) = (record.path / "rows").iterdir()
+    return file
+
+
+def test_statistics_survive_their_text(make):
+    record = make("m", 0)
+    whole = whole_statistics(record, record.episodes).only(SHOWN)
+    read = decode_statistics(json.loads(json.dumps(encode_statistics(whole))), COMMON)
+    assert read.metrics == whole.metrics and read.scores() == whole.scores()
+    for name in ("intersection", "union", "truth", "background", "right"):
+        np.testing.assert_array_equal(read.sums[name], whole.sums[name], strict=True)
+
+
+def test_sums_of_other_scores_are_not_kept(make):
+    record = make("m", 0)
+    whole = whole_statistics(record, record.episodes)
+    assert "decisions" in whole.sums and encode_statistics(whole) is None
+    assert encode_statistics(whole.only([*SHOWN, "error"])) is not None
+    assert encode_statistics(whole.only(["mIoU"])) is None  # without the background
+    assert encode_statistics(replace(whole.only(SHOWN), is_whole=False)) is None
+
+
+def test_a_mean_is_made_of_what_is_kept_and_equals_that_of_the_counts(make, cache):
+    runs = [make("m", 0), make("m", 1, quality=2)]
+    for record in runs:
+        build_blocks([record])  # as a run does at its end
+    first = anew(runs)
+    kept = rows_of(first)
+    assert [row["fold"] for row in kept] == ["0", "1", "mean"]
+    assert not any("every_episode" in vars(record) for record in first)
+    for record in runs:
+        row_file(record).unlink()
+    for file in (cache / "rows").iterdir():
+        file.unlink()
+    counted = anew(runs)
+    assert rows_of(counted) == kept and all("every_episode" in vars(record) for record in counted)
+
+
+DAMAGES = (
+    {"sums": "no sums"}, {"sums": 7}, {"queries": 3}, {"queries": -1}, {"classes": 10**9}, {"classes": "x"},
+    {"queries": float("inf")}, {"metrics": None},
+)  # fmt: skip
+
+
+def test_statistics_that_are_none_are_made_of_the_counts(make, cache, monkeypatch):
+    runs = [make("m", 0), make("m", 1, quality=2)]
+    whole = encode_statistics(whole_statistics(runs[0], runs[0].episodes).only(SHOWN))
+    for damage in DAMAGES:
+        with pytest.raises((ValueError, TypeError)):
+            decode_statistics(whole | damage, COMMON)
+    expected = rows_of(anew(runs))
+    for damage in DAMAGES[::4]:
+        for file in [*map(row_file, runs), *(cache / "rows").iterdir()]:
+            file.unlink()
+
+        def damaged(statistics, damage=damage):
+            return encode_statistics(statistics) | damage
+
+        with monkeypatch.context() as patched:
+            patched.setattr(segmentation, "encode_statistics", damaged)  # so that their digest is right
+            for record in runs:
+                build_blocks([record])
+        kept = json.loads(row_file(runs[0]).read_text())["row"]["statistics"]
+        assert kept == whole | damage
+        assert rows_of(anew(runs)) == expected, damage
+
+
+def test_rows_without_statistics_give_the_same_means(make, cache, monkeypatch):
+    """As rows of earlier versions: sound, but without the sums, so that the counts are read."""
+    runs = [make("m", 0), make("m", 1, quality=2)]
+    expected = rows_of(anew(runs))
+    for file in [*map(row_file, runs), *(cache / "rows").iterdir()]:
+        file.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(segmentation, "encode_statistics", lambda _: None)
+        for record in runs:
+            build_blocks([record])
+    rows = [json.loads(row_file(record).read_text())["row"] for record in runs]
+    assert [row["statistics"] for row in rows] == [None, None]
+    again = anew(runs)
+    assert rows_of(again) == expected and all("every_episode" in vars(record) for record in again)

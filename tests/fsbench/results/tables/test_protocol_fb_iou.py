@@ -1,0 +1,82 @@
+"""Under a protocol with an FB-IoU of its own, everything that nobody asks for other scores shows that one."""
+
+import re
+
+import polars as pl
+import pytest
+
+from benchmarks.protocols.finished import methods_table
+from fsbench.cli.main import main
+from fsbench.pages.board.results import run_result
+from fsbench.results.tables.compare import compare
+from fsbench.results.tables.rescoring.rescore import rescore
+from fsbench.results.tables.table import build_blocks
+from tests.fsbench.runs import rewrite
+
+
+def under_fssdino(record):
+    """The record as of a run under fssdino."""
+    return rewrite(record, header={"protocol": "fssdino", "version": 1})
+
+
+def by_hand(record) -> float:
+    """Mean of mIoU and the background's IoU, from the counts; void is background."""
+    sums = record.episodes.group_by("class_id").agg(pl.col("tp", "pred", "pred_void", "gt", "void", "valid").sum())
+    union = pl.col("pred") + pl.col("pred_void") + pl.col("gt") - pl.col("tp")
+    classes = sums.filter(pl.col("class_id") > 0).select(pl.col("tp") / union)["tp"].sum()
+    pixels = pl.col("void") + pl.col("valid")
+    background = sums.filter(pl.col("class_id") == 0).select((pixels - union) / (pixels - pl.col("tp")))
+    return 50 * (classes / len(record.header.class_ids) + background.item())
+
+
+@pytest.fixture(scope="module")
+def runs(shared_make):
+    """Two runs under fssdino, which no test changes."""
+    return [under_fssdino(shared_make(name, 0, quality, spill=True)) for name, quality in (("good", 1), ("bad", 3))]
+
+
+def test_tables(runs):
+    (block,) = build_blocks(runs)
+    assert block.metrics == ("mIoU", "FB-IoU-classes", "accuracy")
+    assert [row.scores["FB-IoU-classes"].value for row in block.rows] == pytest.approx([by_hand(run) for run in runs])
+    (asked,) = build_blocks(runs, metrics=("mIoU", "FB-IoU", "accuracy"))
+    assert list(asked.rows[0].scores) == ["mIoU", "FB-IoU", "accuracy"]  # who asks for a score is shown that score
+
+
+def test_comparisons(runs, capsys):
+    comparison = compare([run.path for run in runs])
+    assert list(comparison.tables["all"]) == ["mIoU", "FB-IoU-classes", "accuracy"]
+    (line,) = comparison.tables["all"]["FB-IoU-classes"]
+    expected = {"good": by_hand(runs[0]), "bad": by_hand(runs[1])}
+    assert line.difference.scores == pytest.approx([expected[line.difference.method], expected[line.difference.other]])
+    assert main(["compare", *(str(run.path) for run in runs), "--resamples", "100"]) == 0
+    assert re.search(r"\bFB-IoU\b(?!-)", capsys.readouterr().out) is None
+
+
+def test_rescoring(runs):
+    (group,) = rescore(runs[:1], None)
+    assert group.metrics == ("mIoU", "FB-IoU-classes", "accuracy")
+    assert group.lines[0].scores["FB-IoU-classes"].value == pytest.approx(by_hand(runs[0]))
+
+
+def test_leaderboards(runs):
+    statistics = run_result(runs[0].path).statistics
+    assert set(statistics.scores()) == {"mIoU", "FB-IoU-classes", "accuracy"}
+    assert statistics.scores()["FB-IoU-classes"][0] == pytest.approx(by_hand(runs[0]))
+
+
+def test_tables_of_several_protocols(runs, make):
+    columns, rows = methods_table([*runs, make("good", 0)])
+    assert columns[2:8] == [
+        "fssdino: mIoU", "fssdino: FB-IoU-classes", "fssdino: s an episode",
+        "fscs: mIoU", "fscs: FB-IoU", "fscs: s an episode",
+    ]  # fmt: skip
+    assert {row[3] for row in rows if row[3] != "–"} == {f"{by_hand(run):.1f}" for run in runs}
+
+
+def test_other_protocols_do_not_have_it(make):
+    record = make("m", 0, 2)
+    scores = record.protocol.statistics(record.episodes, record.header).scores()
+    assert "FB-IoU" in scores and "FB-IoU-classes" not in scores
+    (block,) = build_blocks([record])
+    assert block.metrics == ("mIoU", "FB-IoU", "accuracy")

@@ -1,0 +1,120 @@
+"""The short table: folds side by side, what is left out for want of room, the best figure, the next command."""
+
+import shlex
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.results.tables.blocks import Block, Row
+from fsbench.results.tables.formats import align, render
+from fsbench.results.tables.summary import summary
+from fsbench.scores.bootstrap import Interval
+
+LONG = "emat (backbone dino_vits8_300ep, learning_rate 0.001, image_size 473)"
+
+
+def row(method, fold, shift, **more):
+    scores = {"mIoU": 50 + shift, "FB-IoU": 70 + shift, "accuracy": 80 + shift} | more
+    return Row(method, fold, {name: Interval(value, value - 1, value + 2) for name, value in scores.items()}, run="r")
+
+
+def block(names=("prototype", LONG), classes=5, folds=4, present=None, **more):
+    rows = []
+    for number, name in enumerate(names):
+        rows += [row(name, str(fold), number + fold / 10) for fold in range(folds if present is None else present)]
+        rows += [row(name, "mean", number + 0.15)] if present is None and folds > 1 else []
+    for fold in range(folds):
+        rows += [row("(all foreground)", str(fold), -30 - fold), row("(all background)", str(fold), -40)]
+    return Block("title", rows, [], folds=folds, classes={str(f): classes for f in range(folds)}, **more)
+
+
+@pytest.mark.parametrize(("classes", "width"), [(5, 100), (20, 100), (5, 80), (20, 80), (5, 64)])
+def test_it_fits(classes, width):
+    lines = render([block(classes=classes)], "text", width=width).splitlines()[2:6]
+    assert max(map(len, lines)) <= width
+    head = lines[0].split()
+    assert head[:6] == ["method", "mIoU", *(f"{classes}{power}" for power in "⁰¹²³")]
+    assert ("interval" in head) == (width == 100) and ("accuracy" in head) == (width > 64) and "mean" in head
+    assert "prototype" in lines[2] and "50.00  50.10  50.20  50.30  50.15" in lines[2].replace("   ", "  ")
+    assert "…" in lines[3] and lines[3].startswith("emat (")
+
+
+def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
+    grid, _, notes = summary(block(), 80)
+    assert "95 % interval" not in grid[0]
+    assert "left out for want of width: 95 % interval; a wider terminal shows them" in notes
+    for form in ("markdown", "latex"):
+        text = render([block()], form, width=20)
+        assert "[49.15, 52.15]" in text and "left out for" not in text
+        assert LONG in text.replace("\\_", "_")
+
+
+def test_short_names_stay_different():
+    names = [f"emat (learning_rate 0.{n}01, image_size 473 and what is the same)" for n in range(4)]
+    grid, _, notes = summary(block(["hsnet", *names]), 90)
+    assert [note for note in notes if note[:3] == "3: "] == [f"3: {names[1]}"] and grid[1][0] == "hsnet"
+    assert len({line[0] for line in grid[1:]}) == 5 and all("…" in line[0] for line in grid[2:])
+    assert all(len(line) <= 90 for line in align(grid, words=1))
+
+
+def test_one_fold_and_no_folds():
+    grid, _, notes = summary(block(present=1))
+    assert grid[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
+    assert grid[1][1:] == ["50.00", "[49.00, 52.00]", "70.00", "80.00"]
+    assert notes == [
+        "best answers without a model: mIoU 20.00 (all foreground); FB-IoU 40.00 (all foreground); accuracy 50.00 "
+        "(all foreground)"
+    ]
+    assert summary(block(folds=1, classes=240))[0][0][:2] == ["method", "mIoU"]  # FSS-1000
+    classes = Block("t", [Row("nn", "all", {"accuracy": Interval(60, 59, 61)})], [], ("accuracy",))
+    assert summary(classes)[0] == [["method", "accuracy", "95 % interval"], ["nn", "60.00", "[59.00, 61.00]"]]
+
+
+def test_some_folds_have_no_mean():
+    grid, _, (best, missing) = summary(block(present=2))
+    assert grid[0] == ["method", "mIoU 5⁰", "5¹"] and grid[2][1:] == ["51.00", "51.10"]
+    assert missing.startswith("2 of 4 folds: no mean") and missing.endswith("--by fold")
+    assert best == "best answers without a model: mIoU 20.00, 19.00 (all foreground)"
+
+
+def test_the_mean_of_the_answers_without_a_model():
+    (line,) = summary(block())[2]
+    assert line.startswith("best answers without a model: mIoU 18.50 (all foreground); FB-IoU 38.50 (all foreground)")
+
+
+def test_the_best_of_each_column_is_bold():
+    rows = [row("a", "0", 0, accuracy=90), row("b", "0", 1, accuracy=80), row("c", "0", 1.001, accuracy=70)]
+    of_one_fold = Block("t", rows, [], folds=4, classes={"0": 5})
+    grid, style, _ = summary(of_one_fold)
+    assert grid[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
+    assert style.bold == {(2, 1), (3, 1), (2, 3), (3, 3), (1, 4)}  # b and c are alike as printed; a decides best
+    assert "| a | 50.00 | [49.00, 52.00] | 70.00 | **90.00** |" in render([of_one_fold], "markdown")
+    latex = render([of_one_fold], "latex")
+    assert r"b & \textbf{51.00} & [50.00, 53.00] & \textbf{71.00} & 80.00 \\" in latex
+    assert (
+        r"method & mIoU 5$^0$ & 95 \% interval" in latex and latex.count(r"\toprule") == latex.count(r"\midrule") == 1
+    )
+    assert r"\usepackage{booktabs}" in latex and r"\hline" not in latex
+    errors = Block("t", [row("a", "0", 0, error=10), row("b", "0", 0, error=5)], [], ("error",), folds=4)
+    assert summary(errors)[1].bold == {(2, 1)}
+    assert not summary(Block("t", rows[:1], [], folds=4, classes={"0": 5}))[1].bold
+
+
+def test_the_next_commands_do_what_they_say(make, tmp_path, capsys, monkeypatch):
+    for method in ("good", "bad"):
+        make(method, 0, 1 + (method == "bad"))
+    folders = sorted(str(path) for path in tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path.parent)
+    for given in ([str(tmp_path)], folders):
+        assert main(["table", *given]) == 0
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last == f"next: fsbench compare {tmp_path} | fsbench report {tmp_path}"
+    assert main([*shlex.split("compare " + str(tmp_path)), "--resamples", "100"]) == 0
+    make("other", 0, way=2)
+    capsys.readouterr()
+    assert main(["table", str(tmp_path)]) == 0  # two tables: not to be compared as a whole
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"next: fsbench table {tmp_path} --all | ")
+    assert main(["table", str(tmp_path), "--all"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{folders[0]}: run.json, episodes.parquet" in printed and "peak memory" in printed
+    assert "by object size" in printed and "by class" in printed and "mIoU by fold" in printed

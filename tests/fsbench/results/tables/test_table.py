@@ -1,0 +1,318 @@
+"""Tables from records: what stands together, when there is a mean, and the five formats."""
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fsbench.base.errors import RecordError
+from fsbench.cli.main import main
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.protocols.registry import load_protocol
+from fsbench.records.counts import to_frame
+from fsbench.records.record import Record, find_distinct_records, find_records
+from fsbench.results.tables.blocks import Subset
+from fsbench.results.tables.comparable import check_same
+from fsbench.results.tables.formats import FORMATS, render
+from fsbench.results.tables.subsets import ABSENT, SIZES
+from fsbench.results.tables.table import build_blocks
+from fsbench.scores.confusion import COUNTS, intersection_union, mean_iou
+from tests.conftest import CLASSES
+from tests.fsbench.runs import rewrite, written
+
+
+def lines(blocks):
+    return [(row.method, row.fold) for block in blocks for row in block.rows]
+
+
+@pytest.fixture(scope="module")
+def records(shared_make):
+    """Runs of two methods, one of them on one fold only, which no test changes."""
+    return [shared_make(*of, wrong=3) for of in (("good", 0, 1), ("good", 1, 1), ("bad", 0, 2))]
+
+
+def test_a_mean_only_where_every_fold_is_there(records):
+    (block,) = build_blocks(records)
+    assert lines([block]) == [("good", "0"), ("good", "1"), ("good", "mean"), ("bad", "0")]
+    by_key = {(row.method, row.fold): row for row in block.rows}
+    folds = [by_key["good", fold].scores["mIoU"].value for fold in ("0", "1")]
+    assert by_key["good", "mean"].scores["mIoU"].value == pytest.approx(sum(folds) / 2)
+    assert folds[0] == pytest.approx(100) and by_key["bad", "0"].scores["mIoU"].value < 60
+    assert by_key["good", "0"].trainable == 86020 and by_key["good", "mean"].trainable is None
+
+
+def test_other_settings_and_other_episodes_never_share_a_block(make):
+    records = [make("m", 0), make("m", 0, way=2), make("m", 0, setting="0-5"), make("m", 0, episodes=10)]
+    blocks = build_blocks(records)
+    assert len(blocks) == 4 and all(len(block.rows) == 1 for block in blocks)
+    assert "2-way 1-shot" in blocks[1].title and "0-5" in blocks[2].title and "10 episodes" in blocks[3].title
+
+
+def test_runs_of_one_method_that_differ_say_how(make):
+    (block,) = build_blocks([make("m", 0, seed=0), make("m", 0, seed=1)])
+    assert lines([block]) == [("m (seed 0)", "0"), ("m (seed 1)", "0")]
+
+
+def test_records_that_were_found_twice_stand_once(make, tmp_path, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copies") / "copy"
+    shutil.copytree(make("m", 0).path, copy)
+    found = find_distinct_records([tmp_path, tmp_path, copy])
+    assert lines(build_blocks(found)) == [("m", "0")]
+
+
+@pytest.mark.parametrize("change", ["counts", "settings"])
+def test_two_records_of_one_run_that_differ_are_both_left_out(make, tmp_path, tmp_path_factory, capsys, change):
+    """Whichever stands last on the command line must not be the one that is believed."""
+    record, other = make("m", 0), make("n", 0)
+    more = make("m", 0, quality=2) if change == "counts" else make("m", 0, seed=7)
+    copy = Path(shutil.copytree(more.path, tmp_path_factory.mktemp("copies") / "copy"))
+    shutil.rmtree(more.path)
+    rewrite(Record(copy, more.run), id=record.run.id)
+    for folders in ([tmp_path, copy], [copy, tmp_path]):
+        assert main(["table", *map(str, folders)]) == 1
+        out, err = capsys.readouterr()
+        assert "n " in out and "m " not in out
+        assert f"are both the run {record.run.id}, with different {change}; remove the one" in err
+        assert str(record.path) in err and str(copy) in err
+    with pytest.raises(RecordError, match="are both the run"):
+        find_distinct_records([tmp_path, copy])
+    assert [found.path for found in find_distinct_records([tmp_path])] == [record.path, other.path]
+
+
+def test_runs_on_other_images_stand_in_a_table_of_their_own(make):
+    """Equal names and sizes of lists, other photos: whoever ranks them together compares photos, not methods."""
+    files = {("m", 0): "a", ("n", 0): "b", ("n", 1): "b", ("o", 0): "a", ("o", 1): "a", ("m", 1): "a"}
+    runs = [rewrite(make(*of), {"files_sha256": f"{of[1]}{sha256}"}) for of, sha256 in files.items()]
+    blocks = build_blocks(runs)
+    assert [lines([block]) for block in blocks] == [
+        [(name, fold) for name in names for fold in ("0", "1", "mean")] for names in (["m", "o"], ["n"])
+    ]
+    for number, block in enumerate(blocks, 1):
+        assert any(f"table {number} of 2 of this test: its runs saw other images or" in note for note in block.notes)
+    assert not any("earlier version saw" in note for block in blocks for note in block.notes)
+    assert any(note.startswith("m, o: recorded by an earlier version, which knew image") for note in blocks[0].notes)
+    later = [rewrite(run, {"files_cover": "contents"}) for run in runs[1:3]]
+    blocks = build_blocks([runs[0], *later])
+    assert all(any("earlier version saw the images" in note for note in block.notes) for block in blocks)
+    assert not any("recorded by an earlier version" in note for note in blocks[1].notes)
+    with pytest.raises(
+        RecordError, match="by names and sizes, the other by contents, so that equal ones cannot be told"
+    ):
+        check_same({"m": {0: runs[0]}, "n": {0: later[0]}})
+    with pytest.raises(RecordError, match="they have equal names, and the files of their images or label maps differ"):
+        check_same({"m": {0: runs[0]}, "n": {0: runs[1]}})
+
+
+def test_trained_runs_and_checkpoints_are_told_apart_shortly(make):
+    checkpoints = [make("m", 0, training={"checkpoint_sha256": digit * 64}) for digit in "ab"]
+    trained = [make("m", 0, training={"max_epochs": n, "validation_sha256": "0"}) for n in (1, 2)]
+    (block,) = build_blocks([*checkpoints, *trained])
+    labels = [row.method for row in block.rows]
+    assert len(set(labels)) == 4 and all(len(label) < 70 for label in labels)
+    assert "m (max_epochs 1, weights from training)" in labels
+    assert sum("weights from checkpoint" in label for label in labels) == 2
+
+
+def test_folds_of_different_data_are_never_averaged(make, blocks_folder, tmp_path, tmp_path_factory):
+    """A data set of the same name with another list of images: its fold 1 is not the mate of the first one's fold 0."""
+    other = Path(shutil.copytree(blocks_folder, tmp_path_factory.mktemp("other") / "blocks"))
+    names = (other / "ImageSets/Segmentation/val.txt").read_text().split()
+    (other / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[:-2]) + "\n")
+    first, protocol = make("m", 0), load_protocol("fscs")
+    manifest = protocol.manifest(Folder(str(other)), EpisodeTask(1, episodes=24))
+    rows = [
+        dict.fromkeys(COUNTS, 9)
+        | {"episode": e.index, "slot": slot, "class_id": number, "present": True, "decided": True}
+        for e in manifest.episodes
+        for slot, number in enumerate((0, *e.classes))
+    ]
+    second = written(
+        tmp_path, to_frame(rows, manifest), {**first.run.identity.as_json(), "manifest_sha256": manifest.sha256}
+    )
+    manifest.write(second.path / "manifest.jsonl")
+    blocks = build_blocks([first, second])
+    assert [lines([block]) for block in blocks] == [[("m", "0")], [("m", "1")]]
+
+
+def test_no_mean_by_size_over_some_folds_only(make, monkeypatch):
+    from fsbench.results.tables import segmentation
+
+    real = segmentation.run_statistics
+
+    def run_statistics(frame, record, by_class, measures):
+        statistics = real(frame, record, by_class, measures)
+        if record.header.fold == 1:
+            statistics.sizes["0-5"] = replace(statistics.sizes["0-5"], pairs=0)
+        return statistics
+
+    monkeypatch.setattr(segmentation, "run_statistics", run_statistics)
+    (block,) = build_blocks([make("m", 0), make("m", 1)])
+    mean = block.rows[-1]
+    assert mean.fold == "mean" and mean.by_size["0-5"] == Subset(0, 0, {}) and mean.by_size["5-10"].scores
+
+
+def test_breakdown_by_size_and_class(make):
+    record = make("m", 0, quality=3, way=2)
+    (row,) = build_blocks([record], by_class=True)[0].rows
+    ways = record.episodes.filter(pl.col("slot") > 0).with_columns(
+        share=pl.col("gt") / (pl.col("void") + pl.col("valid"))
+    )
+    bins = {name: ways.filter(pl.col("gt") > 0, pl.col("share") >= low, pl.col("share") < high)
+            for name, (low, high) in SIZES.items()}  # fmt: skip
+    bins[ABSENT] = ways.filter(pl.col("gt") == 0)
+    assert list(row.by_size) == list(bins) and sum(map(len, bins.values())) == 48
+    for name, part in bins.items():
+        cell = row.by_size[name]
+        assert (cell.pairs, cell.episodes) == (len(part), part["episode"].n_unique())
+        if name != ABSENT:
+            sums = part.group_by("class_id").agg(pl.col("tp", "pred", "gt", "pred_void").sum())
+            expected = mean_iou(
+                *intersection_union(sums.select("tp", "pred", "gt", "pred_void").to_numpy(), "background")
+            )
+            assert cell.scores["mIoU"].value == pytest.approx(float(expected))
+            assert cell.scores["mIoU"].low <= expected <= cell.scores["mIoU"].high
+    assert list(row.by_size[ABSENT].scores) == ["accuracy"]  # an IoU of nothing means nothing
+    assert list(row.by_class) == ["red", "green", "blue"]
+    assert sum(cell.pairs for cell in row.by_class.values()) == 48
+
+
+def test_other_metrics_can_be_asked_for(make):
+    blocks = build_blocks([make("m", 0, quality=3, wrong=6)], trivial=True, metrics=["mIoU", "error", "ROM", "RUM"])
+    (block,) = blocks
+    row, *trivial = block.rows
+    frame = find_records(make("m", 0, quality=3).path)[0].episodes.filter(pl.col("slot") == 1)
+    assert list(row.scores) == ["mIoU", "error", "ROM", "RUM"]
+    assert row.scores["error"].value == pytest.approx(25)
+    assert row.scores["ROM"].value == pytest.approx(frame["rom"].mean()) and row.scores["ROM"].value > 0.3
+    assert all(list(answer.scores) == ["mIoU", "error"] for answer in trivial)
+    assert any(note.startswith("ROM: objects predicted in several pieces") for note in block.notes)
+    text = render(blocks, "text").splitlines()
+    assert text[2].split() == ["method", "mIoU", "3⁰", "95", "%", "interval", "error", "ROM", "RUM"]
+    assert text[4].split()[-2] == f"{row.scores['ROM'].value:.3f}"
+    long = next(
+        i for i, line in enumerate(render(blocks, "text", ["all"]).splitlines()) if line.startswith("every run")
+    )
+    rows = render(blocks, "text", ["all"]).splitlines()[long + 1 :]
+    assert rows[0].split() == ["method", "fold", "mIoU", "error", "ROM", "RUM"]
+    assert f"{row.scores['ROM'].value:.3f} [" in rows[2] and rows[3].split()[-2:] == ["–", "–"]
+
+
+def test_a_run_without_region_measures_says_so(make):
+    old, new = make("old", 0, regions=False), make("new", 0)
+    (block,) = build_blocks([old, new], metrics=["ROM"])
+    assert [list(row.scores) for row in block.rows] == [[], ["ROM"]]
+    assert f"{old.path.name}: made before ROM and RUM were measured; FORCE=1 repeats the run" in block.notes
+    assert not any(new.path.name in note for note in block.notes)
+
+
+@pytest.fixture
+def table(records, capsys):
+    """table(*arguments) -> what `fsbench table` prints of the shared runs."""
+
+    def call(*arguments: str) -> str:
+        assert main(["table", str(records[0].path.parent), "--no-trivial", *arguments]) == 0
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_the_ordinary_table_has_the_ordinary_columns(table):
+    printed = table().splitlines()
+    assert printed[2].split() == ["method", "mIoU", "3⁰", "3¹", "mean", "95", "%", "interval", "FB-IoU", "accuracy"]
+    assert sum(line.startswith("method ") for line in printed) == 1 and ABSENT not in "".join(printed)
+    good, bad = sorted(printed[4:6], reverse=True)
+    assert good.split()[:4] == ["good", "100.00", "100.00", "100.00"] and bad.split()[2:] == ["–"] * 5
+
+
+def test_by_size_tells_strata_from_size_restricted_settings(table):
+    printed = table("--by", "size")
+    lines = [line.split() for line in printed.splitlines()]
+    start = next(i for i, words in enumerate(lines) if words[2:4] == ["object", "size"])
+    assert lines[start] == ["method", "fold", "object", "size", "episodes", "pairs", "mIoU", "accuracy"]
+    rows = lines[start + 2 : start + 7]
+    assert [words[2] for words in rows] == ["0-5", "5-10", "10-15", ">15", ABSENT]
+    assert sum(int(words[-7]) for words in rows[:-1]) + int(rows[-1][4]) == 24
+    assert rows[-1][5] == "–"
+    assert "by object size: these very episodes" in printed
+    assert "the size-restricted settings 0-5, 5-10, 10-15 and 0-15 are something else" in printed
+
+
+def test_by_fold_sets_the_folds_side_by_side(table):
+    lines = [line.split() for line in table("--by", "fold", "--metrics", "mIoU,error").splitlines()]
+    heads = [i for i, words in enumerate(lines) if words[:1] == ["method"]]
+    assert lines[heads[0]] == ["method", "metric", "fold", "0", "fold", "1", "mean"]
+    assert [lines[i - 1] for i in heads] == [["mIoU", "by", "fold"], ["error", "by", "fold"]]
+    bad, good = sorted(lines[heads[0] + 2 : heads[0] + 4])
+    assert bad[-2:] == ["–", "–"] and "–" not in good
+    assert lines[heads[1] + 2][2] == lines[heads[1] + 3][2] == "12.50"
+
+
+def test_by_class_and_csv_and_json(table):
+    assert " red " in table("--by", "class") and " red " not in table("--by", "size")
+    rows = list(csv.DictReader(io.StringIO(table("--format", "csv", "--by", "class", "--metrics", "class-error"))))
+    assert {row["part"] for row in rows} == {
+        "all",
+        *SIZES,
+        ABSENT,
+        *CLASSES,
+    }
+    assert {row["metric"] for row in rows if row["part"] != "all"} == {"class-error"}
+    (block,) = json.loads(table("--format", "json"))
+    assert set(block["rows"][0]["by_size"]["absent"]) == {"pairs", "episodes", "scores"}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ("mIoU,miou", "unknown metric 'miou'; there are: mIoU, FB-IoU, acc"),
+        (",", "no metric was named; there are: mIoU"),
+    ],
+)
+def test_unknown_metrics_are_refused(records, capsys, metrics, expected):
+    assert main(["table", str(records[0].path.parent), "--metrics", metrics]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_readers_are_told_what_a_number_is_not(make):
+    (block,) = build_blocks([make("m", 0, weights="random (seed 0)")], trivial=True)
+    text = " ".join(block.notes)
+    assert "intervals of fewer than 50 episodes are too narrow" in text and "of the same images" not in text
+    assert "24 instead of the protocol's 1000 episodes: a trial, not a result" in text
+    assert "backbone b has random (seed 0) weights; its figures mean nothing" in text
+    assert "image lists: derived" in text
+    assert [row.method for row in block.rows] == ["m", "(all foreground)", "(all background)", "(majority)"]
+
+
+def test_formats(make):
+    blocks = build_blocks([make("a_b", 0), make("a_b", 1)], by_class=True, trivial=True)
+    text = {form: render(blocks, form) for form in FORMATS}
+    table = text["text"].split("\n\n")[1].splitlines()
+    assert len({len(line) for line in table[:2]}) == 1 and "100.00  [100.00, 100.00]" in table[2]
+    assert "| a_b | 100.00 | 100.00 | 100.00 | [100.00, 100.00] |" in text["markdown"]
+    rows = list(csv.DictReader(io.StringIO(text["csv"])))
+    means = [r for r in rows if r["fold"] == "mean" and r["part"] == "all" and r["metric"] == "mIoU"]
+    assert [r["value"] for r in means] == ["100.0000"]
+    assert {r["metric"] for r in rows} >= {"trainable parameters", "episodes/s", "peak memory MiB"}
+    assert "a trial, not a result" in rows[0]["notes"]
+    assert r"a\_b & 100.00" in text["latex"] and text["latex"].count(r"\begin{tabular}") == 2
+    loaded = json.loads(text["json"])
+    assert loaded[0]["rows"][0]["scores"]["mIoU"]["value"] == pytest.approx(100)
+
+
+def test_the_order_of_the_folders_does_not_matter(records):
+    good = records[:2]
+    assert render(build_blocks(good), "json") == render(build_blocks(good[::-1]), "json")
+
+
+def test_rows_of_several_runs_are_broken_down_by_size_only_where_asked(records):
+    good = records[:2]
+    (plain,), (whole,) = build_blocks(good, by_size=False, trivial=True), build_blocks(good, trivial=True)
+    assert [row.scores for row in plain.rows] == [row.scores for row in whole.rows]
+    sized = [(row.method, row.fold) for row in plain.rows if row.by_size]
+    assert sized == [("good", str(fold)) for fold in range(2)] and all(row.by_size for row in whole.rows)

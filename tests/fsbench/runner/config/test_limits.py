@@ -1,0 +1,36 @@
+"""Settings of the trainer that no run has are refused before anything starts."""
+
+import pytest
+from lightning.pytorch.cli import LightningCLI
+
+from fsbench.base.errors import SettingsError
+from fsbench.base.paths import CONFIGS
+from fsbench.cli.main import main
+from fsbench.runner.config.limits import check_trainer
+
+
+@pytest.mark.parametrize("precision", ["32-true", "32", 32, "16-mixed", "16", 16, "bf16-mixed", "bf16", None])
+def test_precisions_with_weights_in_float32_are_taken(precision):
+    check_trainer({"precision": precision})
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "64", 64, "transformer-engine", "half"])
+def test_other_precisions_are_refused_in_one_line(precision):
+    with pytest.raises(SettingsError) as error:
+        check_trainer({"precision": precision})
+    text = f"trainer.precision is {precision}, expected 32-true, 16-mixed or bf16-mixed: weights and images stay in "
+    assert str(error.value).startswith(text) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("command", ["bench", "run"])
+def test_a_command_refuses_them_before_it_builds_anything(command, capsys, tmp_path, monkeypatch):
+    """Neither the method nor the data, which are not built at all here."""
+    monkeypatch.setattr(LightningCLI, "instantiate_classes", lambda cli: pytest.fail("something was built"))
+    names = ["--method", "hsnet", "--dataset", "demo"]
+    if command == "run":
+        names = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/hsnet", "data/demo")]
+    monkeypatch.chdir(tmp_path)
+    assert main([command, *names, "--trainer.precision=bf16-true"]) == 2
+    err = capsys.readouterr().err
+    assert "trainer.precision is bf16-true, expected 32-true, 16-mixed or bf16-mixed" in err
+    assert "Traceback" not in err and not list(tmp_path.iterdir())

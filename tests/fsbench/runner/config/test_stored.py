@@ -1,0 +1,119 @@
+"""A run's config.yaml may name any class, and only classes of the suite are imported."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fsbench.base.errors import SettingsError
+from fsbench.runner.config.build import compose_method
+from fsbench.runner.config.stored import parse_stored
+
+
+@pytest.fixture
+def stored(tmp_path) -> dict:
+    """The configuration of a run, as plain values."""
+    composed = compose_method("prototype", "demo")
+    return yaml.safe_load(composed.parser.dump(composed.config, skip_none=False))
+
+
+@pytest.fixture
+def trap(tmp_path, monkeypatch) -> Path:
+    """A module `evil` that leaves a file when it is imported; the file."""
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'trapped')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "trapped"
+
+
+def write(folder: Path, values: dict) -> Path:
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    return folder / "config.yaml"
+
+
+def test_a_run_is_read_as_it_was_written(stored, tmp_path):
+    again = parse_stored(write(tmp_path, stored), build=False)
+    assert again.config.model.class_path == "fsbench.methods.prototype.Prototype"
+    assert again.config.data.init_args.dataset.class_path == stored["data"]["init_args"]["dataset"]["class_path"]
+
+
+def test_the_names_that_classes_had_are_understood(stored, tmp_path):
+    """As runs recorded them while `methods` and `datamodules` were packages of their own."""
+    stored["model"]["class_path"] = "methods.prototype.Prototype"
+    stored["data"]["class_path"] = "datamodules.episodic.EpisodicDataModule"
+    stored["data"]["init_args"]["dataset"] = {
+        "class_path": "datamodules.datasets.in_context.lvis.Lvis", "init_args": {"root": "data/lvis"},
+    }  # fmt: skip
+    config = parse_stored(write(tmp_path, stored), build=False).config
+    assert config.model.class_path == "fsbench.methods.prototype.Prototype"
+    assert config.data.class_path == "fsbench.datamodules.episodic.EpisodicDataModule"
+    assert config.data.init_args.dataset.class_path == "fsbench.datamodules.datasets.lvis.Lvis"
+
+
+@pytest.mark.parametrize(
+    "place", ["model", "data", "model.class_path", "data.class_path", "data.init_args.dataset",
+              "data.init_args.dataset.class_path", "model.init_args.backbone.class_path"],
+)  # fmt: skip
+def test_a_foreign_class_is_never_imported(stored, tmp_path, trap, place):
+    inner = stored
+    *path, last = place.split(".")
+    for name in path:
+        inner = (
+            inner.setdefault(name, {}) if inner.get(name) is not None else inner.__setitem__(name, {}) or inner[name]
+        )
+    inner[last] = "evil.Net"
+    with pytest.raises(SettingsError, match=r"names the class 'evil.Net', which is none of fsbench's"):
+        parse_stored(write(tmp_path, stored))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["model.class_path", "trainer.logger", "data.init_args.dataset.class_path", "optimizer.class_path", "config",
+            "model+"],
+)  # fmt: skip
+@pytest.mark.parametrize("place", [(), ("trainer",), ("model", "init_args"), ("data", "init_args")])
+def test_a_key_that_stands_for_another_is_refused(stored, tmp_path, trap, key, place):
+    """The parser reads `model.class_path` as the class of the model, and `config` as one more file."""
+    inner = stored
+    for name in place:
+        inner = inner[name]
+    inner[key] = "evil.Net"
+    with pytest.raises(SettingsError, match=rf"names the class '{re.escape(key)}', which is none of fsbench's"):
+        parse_stored(write(tmp_path, stored))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("model", "methods.yaml"), ("run", "run.yaml"),
+     ("model", "fsbench.methods.prototype.Prototype"), ("data", ["datamodules"]),
+     ("model", {"class_path": "fsbench.methods.prototype.Prototype\n"}), ("model", {"class_path": "fsbench.methods."}),
+     ("model", {"class_path": "methods.prototype.Prototype\n"}), ("model", {"class_path": "methods.theirs.Theirs"}),
+     ("model", {"class_path": "methods/../evil.Net"}), ("model", {"class_path": "torch.optim.SGD"}),
+     ("model", {"class_path": ["fsbench.methods.prototype.Prototype"]})],
+)  # fmt: skip
+def test_a_class_is_a_whole_path_within_the_suite(stored, tmp_path, place, value):
+    with pytest.raises(SettingsError, match="which is none of fsbench's"):
+        parse_stored(write(tmp_path, stored | {place: value}), build=False)
+
+
+def test_an_optimiser_is_not_read(stored, tmp_path, trap):
+    """A scheduler's function would be imported by its name."""
+    stored["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+    stored["lr_scheduler"] = {"class_path": "torch.optim.lr_scheduler.LambdaLR", "init_args": {"lr_lambda": "evil.f"}}
+    config = parse_stored(write(tmp_path, stored), build=False).config
+    assert config.get("optimizer") is None and config.get("lr_scheduler") is None
+    assert not trap.exists()
+
+
+def test_what_the_trainer_named_is_left_out(stored, tmp_path, trap):
+    stored["trainer"] |= {"callbacks": [{"class_path": "evil.Net"}], "logger": "evil.Net", "plugins": "evil.Net"}
+    assert parse_stored(write(tmp_path, stored), build=False).config.trainer.callbacks is None
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "model: 3", "a: {b", "trainer: 3"])
+def test_what_is_no_configuration_is_said(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=r"expected the config\.yaml of a run"):
+        parse_stored(tmp_path / "config.yaml")

@@ -1,0 +1,51 @@
+"""Checkpoints say nothing of the folder that they were made in."""
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from fsbench.base.errors import RecordError
+from fsbench.runner.config.compose import compose
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.callbacks import PlacelessCheckpoint
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.restore import load_run
+from fsbench.runner.engine.run import run
+
+
+@pytest.mark.parametrize("writer", [PlacelessCheckpoint, ModelCheckpoint])
+def test_what_was_the_best_is_known_in_another_folder(tmp_path, writer):
+    """And under the key of the state that earlier versions wrote, which has whole paths."""
+    before = writer(dirpath=tmp_path / "before", monitor="x")
+    best = str(tmp_path / "before/best.ckpt")
+    before.best_model_path, before.best_model_score, before.best_k_models = best, torch.tensor(3.0), {best: 3.0}
+    after = PlacelessCheckpoint(dirpath=tmp_path / "after", monitor="x")
+    assert after.state_key == before.state_key
+    state = before.state_dict()
+    assert (str(tmp_path) in str(state)) is (writer is ModelCheckpoint)
+    after.load_state_dict(state)
+    moved = str(tmp_path / "after/best.ckpt")
+    assert after.best_model_path == moved and after.best_k_models == {moved: 3.0} and after.last_model_path == ""
+    assert after.best_model_score == 3.0
+
+
+@pytest.mark.slow
+def test_a_training_has_the_same_checkpoints_in_any_folder(blocks_folder, tmp_path):
+    def request(place: str) -> Request:
+        extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
+                 "--data.episodes=2", "--data.validation_episodes=3", "--data.workers=0", "--data.image_size=64",
+                 "--trainer.limit_train_batches=1", "--trainer.max_epochs=2", "--trainer.accelerator=cpu",
+                 "--trainer.enable_progress_bar=false"]  # fmt: skip
+        return Request(["hsnet"], "demo", [0], str(tmp_path / place), extra=extra)
+
+    places = ("a", "a-folder-of-a-long-name/inside")
+    first, other = (run(build_experiment(compose(request(place).arguments("hsnet", 0)))) for place in places)
+    assert first.run.checkpoint_sha256 == other.run.checkpoint_sha256
+    for record in (first, other):
+        for file in (record.path / "checkpoints").glob("*.ckpt"):
+            assert str(tmp_path).encode() not in file.read_bytes()
+    checkpoints = other.path / "checkpoints"
+    load_run(other.path)
+    (checkpoints / "best.ckpt").write_bytes((checkpoints / "last.ckpt").read_bytes())
+    with pytest.raises(RecordError, match=r"best\.ckpt is not the checkpoint that the run evaluated; put that back"):
+        load_run(other.path)

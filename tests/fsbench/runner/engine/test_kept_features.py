@@ -1,0 +1,59 @@
+"""Features that are kept in a narrow type make another run; where they are kept makes none."""
+
+import pytest
+
+from fsbench.base.errors import SettingsError
+from fsbench.datamodules.datasets.demo.dataset import generate
+from fsbench.records.grouping import variants
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.run import run
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """experiment(options) -> the prototype on a small data set, two ways and five episodes."""
+    folder = tmp_path_factory.mktemp("kept")
+    generate(folder / "data", seed=3, train=80, val=80)
+
+    def make(*options):
+        extra = ["--data.episodes=5", "--data.workers=0", "--trainer.accelerator=cpu", "--data.way=2",
+                 "--trainer.enable_progress_bar=false", "--data.dataset=fsbench.datamodules.datasets.folder.Folder",
+                 f"--data.dataset.root={folder / 'data'}", *options]  # fmt: skip
+        request = Request(["prototype"], "demo", [0], str(folder / "runs"), extra=extra)
+        return build_experiment(request.configuration("prototype", 0))
+
+    return make
+
+
+BFLOAT16 = "--model.backbone.cache_dtype=bfloat16"
+
+
+def test_a_narrow_type_is_another_run_and_what_fits_is_none(experiment):
+    usual, narrow = run(experiment()), run(experiment(BFLOAT16, "--model.backbone.cache_mib=0"))
+    assert experiment(BFLOAT16).folder == narrow.path
+    spilled = experiment("--model.backbone.spill_mib=64")
+    assert spilled.folder == usual.path and "cache_dtype" not in usual.run.identity.backbone.as_json()
+    assert usual.run.provenance.cache_dtype is None
+    assert narrow.path != usual.path
+    assert narrow.run.identity.backbone.cache_dtype == narrow.run.provenance.cache_dtype == "bfloat16"
+    assert not narrow.episodes.equals(usual.episodes)
+    assert set(variants([usual, narrow])) == {"prototype (cache_dtype float32)", "prototype (cache_dtype bfloat16)"}
+
+
+def test_a_narrow_type_beside_a_narrow_precision_is_refused(experiment):
+    with pytest.raises(SettingsError, match="cache_dtype is bfloat16, which is for segmentation with precision 32-tru"):
+        experiment(BFLOAT16, "--trainer.precision=bf16-mixed")
+
+
+def test_the_precision_of_the_network_is_another_run_and_named_everywhere(experiment):
+    usual, narrow = run(experiment()), run(experiment("--model.backbone.precision=bf16"))
+    assert narrow.path != usual.path and "backbone_precision" not in usual.run.identity.backbone.as_json()
+    assert narrow.run.identity.backbone.backbone_precision == narrow.run.provenance.backbone_precision == "bf16"
+    assert usual.run.identity.backbone.backbone_precision == "fp32"
+    assert set(variants([usual, narrow])) == {
+        "prototype (backbone_precision bf16)",
+        "prototype (backbone_precision fp32)",
+    }
+    with pytest.raises(SettingsError, match="backbone_precision is bf16, which is for precision 32-true, but this is"):
+        experiment("--model.backbone.precision=bf16", "--trainer.precision=bf16-mixed")

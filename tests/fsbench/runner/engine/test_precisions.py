@@ -1,0 +1,63 @@
+"""Every method answers under bf16-mixed: in its own float32 where its page says so, else near that."""
+
+import numpy as np
+import pytest
+import torch
+
+from fsbench.core.classifier import FeatureClassifier
+from fsbench.core.evaluation import evaluate_batch
+from fsbench.runner.engine.cost.drawn_files import draw_classification, draw_segmentation
+from tests.fsbench.runner.engine.test_episode_parts import built
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Images of a segmentation and of a classification."""
+    root = tmp_path_factory.mktemp("precisions")
+    for name in ("folder", "imagefolder"):
+        (root / name).mkdir()
+    draw_segmentation(root / "folder", images=5)
+    draw_classification(root / "imagefolder", classes=3, images=4)
+    return root
+
+
+def both_answers(name, dataset, folders, *settings):
+    """Return a method's results of one batch in float32 and under autocast, nothing kept between them."""
+    method, data = built(name, dataset, folders / dataset, *settings)
+    method = method.eval()
+    if isinstance(method, FeatureClassifier):
+        method.data = data
+    batch = next(iter(data.test_dataloader()))
+    found = []
+    for enabled in (False, True):
+        method.backbone.cache.clear()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found += evaluate_batch(method, data.protocol, batch)[:1]
+    return found
+
+
+@pytest.mark.parametrize("name", ["insid3", "fssdino", "linear_probe_dense", "lora_probe_dense"])
+def test_methods_that_compute_in_float32_answer_the_same_bits(name, folders):
+    more = {"insid3": ["--model.svd_components=20"], "lora_probe_dense": ["--model.tuning_steps=2"]}.get(name, [])
+    exact, mixed = both_answers(name, "folder", folders, "--data.empty_masks=false", *more)
+    assert np.array_equal(exact.label_map, mixed.label_map) and np.array_equal(exact.score, mixed.score)
+
+
+def test_a_prototype_answers_nearly_the_same(folders):
+    exact, mixed = both_answers("prototype", "folder", folders, "--data.empty_masks=false")
+    assert (exact.label_map == mixed.label_map).mean() > 0.95
+    np.testing.assert_allclose(mixed.score, exact.score, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["nn", "ridge", "svm", "protonet", "r2d2", "metaoptnet"])
+def test_classifiers_of_features_name_nearly_all_alike(name, folders):
+    exact, mixed = both_answers(name, "imagefolder", folders, "--data.way=3", "--data.queries=2")
+    assert exact.named.shape == mixed.named.shape == (3, 2) and (exact.named == mixed.named).mean() >= 5 / 6
+
+
+@pytest.mark.parametrize("name", ["lp", "ft", "lora", "ssf", "vpt", "fort"])
+def test_classifiers_that_learn_in_an_episode_name_its_ways(name, folders):
+    """Steps from noise round apart, so that nothing more can be said of drawn images."""
+    epochs = [] if name == "lp" else ["--model.epochs=1"]
+    _, mixed = both_answers(name, "imagefolder", folders, "--data.way=3", "--data.queries=2", *epochs)
+    assert mixed.named.shape == (3, 2) and set(mixed.named.flatten()) <= {0, 1, 2}

@@ -1,0 +1,171 @@
+"""A method and its hooks see an evaluation without its truth."""
+
+from multiprocessing import active_children
+
+import pytest
+import torch
+
+from fsbench.base.errors import NumericsError, SettingsError, TruthError
+from fsbench.data.batch import Truth
+from fsbench.data.truth import EpisodeTruth
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.run import run
+from fsbench.runner.engine.withheld_validation import withhold_validation
+from fsbench.scores.answers import SegmentationResult
+
+METHOD = '''"""A method that learns a bias, and whose hooks look around."""
+
+import torch
+import torch.nn.functional as F
+
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+
+SEEN = []
+"""(hook, what it was given) of all hooks; see the test."""
+
+
+class Mine(Segmenter):
+    def __init__(self, backbone: BackboneConfig, fault: str = ""):
+        super().__init__(backbone)
+        self.fault = fault
+        self.bias = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, episode):
+        SEEN.append(("forward", episode))
+        ways, size = episode.support.shape[1], tuple(episode.query_sizes[0].tolist())
+        label_map = torch.zeros(size, dtype=torch.long)
+        if self.fault == "label" and int(episode.episodes[0]) == 1:
+            label_map[0, 0] = ways + 1
+        score = torch.full((ways,), 0.5)
+        if self.fault in ("nan", "inf"):
+            score[0] = float(self.fault) if int(episode.episodes[0]) == 1 else 0.5
+        logits = torch.zeros(ways, 2, *size)
+        if self.fault == "logit" and int(episode.episodes[0]) == 1:
+            logits[0, 1, 2, 3] = float("nan")
+        return Prediction(label_map, score > 0.4, score, logits)
+
+    def loss(self, batch):
+        assert batch.known_truth().label_maps  # a training step has it
+        loss = (self.bias**2).sum() + self.bias.sum()
+        return {"loss": loss * float("nan") if self.fault == "loss" else loss}
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        self.look("on_before_batch_transfer", batch)
+        return batch
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        self.look("transfer_batch_to_device", batch)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        self.look("on_after_batch_transfer", batch)
+        return batch
+
+    def on_validation_batch_start(self, batch, batch_idx, dataloader_idx=0):
+        self.look("on_validation_batch_start", batch)
+        if self.fault == "hook":
+            self.seen = batch.truth.label_maps
+
+    def on_validation_batch_end(self, outputs, batch, batch_idx, dataloader_idx=0):
+        self.look("on_validation_batch_end", (outputs, batch))
+
+    def answer_batch(self, batch):
+        SEEN.append(("answer_batch", batch))
+        if self.fault == "few":
+            return []
+        return super().answer_batch(batch)
+
+    def look(self, hook, given):
+        trainer = self.trainer
+        if trainer.training:
+            return
+        SEEN.append((hook, given))
+        if hook == "on_validation_batch_start":
+            own = trainer.datamodule.val_dataloader()
+            SEEN.append((hook, [next(iter(own)), trainer.val_dataloaders, trainer.callbacks]))
+'''
+
+
+def experiment(blocks_folder, tmp_path, fault="", workers=0):
+    (tmp_path / "mine.py").write_text(METHOD)
+    extra = [
+        "--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}",
+        "--data.image_size=32", f"--data.workers={workers}", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
+        "--trainer.limit_train_batches=1", "--data.validation_episodes=2", "--data.episodes=3",
+        "--trainer.enable_progress_bar=false", f"--model.fault={fault}",
+    ]  # fmt: skip
+    name = f"{tmp_path / 'mine.py'}:Mine"
+    request = Request([name], "demo", [0], str(tmp_path / "runs"), backbone="demo", weights="random:0", extra=extra)
+    return build_experiment(request.configuration(name, 0))
+
+
+def parts(value, depth=5):
+    """Yield `value` and everything that attributes, items and elements lead to from it."""
+    yield value
+    if depth == 0 or isinstance(value, (str, bytes, int, float, torch.Tensor, type)):
+        return
+    if isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, (list, tuple, set)):
+        inner = list(value)
+    else:
+        inner = list(getattr(value, "__dict__", {}).values())
+    for one in inner:
+        yield from parts(one, depth - 1)
+
+
+def test_no_hook_of_a_method_is_given_the_truth(blocks_folder, tmp_path):
+    mine = experiment(blocks_folder, tmp_path)
+    seen = vars(__import__("sys").modules[type(mine.method).__module__])["SEEN"]
+    record = run(mine)
+    hooks = {hook for hook, _ in seen}
+    assert hooks == {
+        "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer",
+        "on_validation_batch_start", "on_validation_batch_end", "answer_batch", "forward",
+    }  # fmt: skip
+    for hook, given in seen:
+        found = [one for one in parts(given) if isinstance(one, (Truth, EpisodeTruth, SegmentationResult))]
+        assert not found, (hook, found[0])
+    truth = mine.data.test_dataloader().dataset[0].known_truth()
+    assert [one for one in parts([truth]) if isinstance(one, Truth)]  # what would be found
+    counts = record.episodes.filter(record.episodes["slot"] > 0)
+    assert counts["gt"].sum() > 0 == counts["tp"].sum()  # the engine knows it: everything was background
+
+
+def test_a_hook_that_asks_for_the_truth_ends_the_run_in_one_line(blocks_folder, tmp_path):
+    with pytest.raises(TruthError, match="a method asked for the truth of an episode that it predicts"):
+        run(experiment(blocks_folder, tmp_path, "hook"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        ("nan", NumericsError, "mine: episode 1: the presence score of way 1 is nan, expected a finite number"),
+        ("inf", NumericsError, "mine: episode 1: the presence score of way 1 is inf, expected a finite number"),
+        ("logit", NumericsError, "mine: episode 1: the logit of way 1 is nan, expected a finite number"),
+        ("label", SettingsError, "mine: episode 1: the method gave a mask with labels from 0 to 2, expected 0 for"),
+        ("few", SettingsError, "mine gave 0 answers for 1 episodes, expected a list of one answer each"),
+        ("loss", NumericsError, "mine: the training loss is nan in epoch 1, expected a finite number"),
+    ],
+)
+def test_an_answer_that_cannot_be_counted_is_refused_with_its_place(blocks_folder, tmp_path, fault, error, message):
+    with pytest.raises(error) as refused:
+        run(experiment(blocks_folder, tmp_path, fault))
+    words = str(refused.value)
+    assert words.startswith(message) and "\n" not in words, words
+    assert not list((tmp_path / "runs").glob("*/run.json"))
+
+
+def test_no_process_of_a_loader_outlives_its_evaluation(blocks_folder, tmp_path):
+    data, _ = withhold_validation("method", experiment(blocks_folder, tmp_path, workers=1).data)
+    before = set(active_children())
+    next(iter(data.val_dataloader()))
+    assert len(set(active_children()) - before) == 1
+    data.teardown("test")
+    assert set(active_children()) == before

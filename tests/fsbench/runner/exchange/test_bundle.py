@@ -1,0 +1,340 @@
+"""Bundles hold what was recorded, whoever changes them is found out, and hostile ones are refused."""
+
+import hashlib
+import json
+import stat
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from fsbench.base.errors import RecordError, SettingsError
+from fsbench.cli.main import main
+from fsbench.records.card import CHOICES, Card, check_card
+from fsbench.records.counts import counts_sha256
+from fsbench.records.record import Record, read_record
+from fsbench.runner.exchange.bundle import LISTING, read_listing, unpack, write_bundle
+from fsbench.runner.exchange.verify import verify
+from tests.fsbench.runs import rewrite
+
+CARD = {
+    "novel_pixels": "no", "supervision": ["masks"], "backbone_data": "ImageNet-1k",
+    "backbone_saw_test_images": "no", "trials": 3, "checkpoint_choice": "nothing trained",
+}  # fmt: skip
+
+
+def cards_of(records, **changes) -> dict[str, Card]:
+    """Return the same card for each method of the records."""
+    return {record.run.identity.method.name: check_card(CARD | changes, "card") for record in records}
+
+
+def with_scores(record):
+    """Give a record of the fixture scores that follow from its counts."""
+    scores = record.protocol.statistics(record.episodes, record.header).scores()
+    return rewrite(record, scores={name: float(value[0]) for name, value in scores.items()})
+
+
+@pytest.fixture(scope="module")
+def runs(shared_make) -> list[Record]:
+    return [with_scores(shared_make(method, 0)) for method in ("first", "second")]
+
+
+@pytest.fixture
+def bundle(runs, tmp_path) -> Path:
+    """A bundle of two runs that a test may change."""
+    write_bundle(runs, cards_of(runs), "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
+    return tmp_path / "results.fsb"
+
+
+def altered(bundle: Path, change, relist: bool = False) -> Path:
+    """Write the entries of a bundle again after `change(contents)`; `relist` states the new hashes."""
+    with zipfile.ZipFile(bundle) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    change(contents)
+    if relist:
+        listing = json.loads(contents[LISTING])
+        for run, files in listing["runs"].items():
+            for file in files:
+                files[file] = hashlib.sha256(contents[f"{run}/{file}"]).hexdigest()
+        contents[LISTING] = json.dumps(listing).encode()
+    with zipfile.ZipFile(bundle, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return bundle
+
+
+def entry(contents, file: str) -> str:
+    return next(name for name in contents if name.endswith(f"/{file}"))
+
+
+def test_a_bundle_holds_the_files_and_is_the_same_each_time(bundle, runs, tmp_path):
+    with unpack(bundle) as (folder, listing):
+        names, written = list(listing.runs), {record.path.name: record.path for record in runs}
+        for name in names:
+            for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
+                assert (folder / name / file).read_bytes() == (written[name] / file).read_bytes()
+    assert not folder.exists() and len(names) == 2 and listing.card_of("second").trials == 3
+    listing, findings = verify(bundle)
+    assert [f.status for f in findings].count("failed") == 0
+    assert sum("scores follow from the counts" in f.what for f in findings) == 2
+    before = bundle.read_bytes()
+    cards = [f"--card={name}={card_file(tmp_path)}" for name in ("second", "first")]
+    runs = [str(written[name]) for name in reversed(names)]
+    assert main(["bundle", *runs, *cards, "-o", str(tmp_path / "again.fsb")]) == 0
+    with zipfile.ZipFile(tmp_path / "again.fsb") as again, zipfile.ZipFile(bundle) as first:
+        assert again.namelist() == first.namelist()
+        assert all(again.read(name) == first.read(name) for name in again.namelist() if name != LISTING)
+    assert bundle.read_bytes() == before
+
+
+def card_file(folder: Path, **changes) -> str:
+    (folder / "card.yaml").write_text(yaml.safe_dump(CARD | changes))
+    return str(folder / "card.yaml")
+
+
+def edit(file: str, **values):
+    def change(contents):
+        name = entry(contents, file)
+        contents[name] = json.dumps(json.loads(contents[name]) | values).encode()
+
+    return change
+
+
+def a_better_count(contents):
+    name = entry(contents, "episodes.parquet")
+    file = Path(name.replace("/", "-"))
+    frame = pl.read_parquet(contents[name]).with_columns(pl.col("tp") + 1)
+    frame.write_parquet(file)
+    contents[name] = file.read_bytes()
+    file.unlink()
+
+
+def recount(change):
+    """Other counts, with the hash and the scores that follow from them."""
+
+    def changed(contents):
+        name = entry(contents, "episodes.parquet").rpartition("/")[0]
+        folder = Path("recounted")
+        folder.mkdir()
+        for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
+            (folder / file).write_bytes(contents[f"{name}/{file}"])
+        record = read_record(folder)
+        frame = change(record.episodes)
+        scores = record.protocol.statistics(frame, record.header).scores()
+        scored = {name: float(value[0]) for name, value in scores.items()}
+        rewrite(record, counts_sha256=counts_sha256(frame), scores=scored)
+        frame.write_parquet(folder / "episodes.parquet")
+        contents[f"{name}/episodes.parquet"] = (folder / "episodes.parquet").read_bytes()
+        contents[f"{name}/run.json"] = (folder / "run.json").read_bytes()
+
+    return changed
+
+
+the_best_half = recount(lambda frame: frame.filter(pl.col("episode") % 2 == 0))
+another_class = recount(
+    lambda frame: frame.with_columns(
+        class_id=pl.when(pl.col("slot") > 0).then(frame["class_id"].max()).otherwise(0).cast(frame["class_id"].dtype)
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (edit("run.json", scores={"mIoU": 99.0}), "mIoU is"),
+        (edit("run.json", counts_sha256="0" * 64), "does not hold the counts"),
+        (edit("run.json", id="another"), "run.json is that of another"),
+        (edit("run.json", identity=None), "is no record of fsbench"),
+        (a_better_count, "does not hold the counts that run.json names"),
+        (lambda c: c.update({entry(c, "manifest.jsonl"): b"{}\n{}\n"}), "manifest.jsonl"),
+        (the_best_half, "counts 12 of 24 episodes"),
+        (another_class, "counts other episodes or ways than its manifest names"),
+    ],
+)
+def test_a_changed_run_with_new_hashes_is_found_out(bundle, change, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    altered(bundle, change, relist=True)
+    assert main(["verify", str(bundle)]) == 1
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.startswith("  failed")]
+    assert words in line and "1 failed" in out
+
+
+def rename(contents, name: str):
+    contents[name] = contents.pop(entry(contents, "run.json"))
+
+
+def relist(**values):
+    return lambda contents: contents.update({LISTING: json.dumps(json.loads(contents[LISTING]) | values).encode()})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (edit("run.json", scores={}), "has another sha256 than bundle.json says"),
+        (lambda c: rename(c, "../run.json"), "it holds '../run.json', which no bundle has"),
+        (lambda c: rename(c, "/etc/run.json"), "which no bundle has"),
+        (lambda c: rename(c, "a/b/run.json"), "which no bundle has"),
+        (lambda c: rename(c, "..\\run.json"), "which no bundle has"),
+        (lambda c: rename(c, "x/run.json"), "lists other files"),
+        (lambda c: c.update({"x/weights.pth": b""}), "it holds 'x/weights.pth'"),
+        (lambda c: c.pop(LISTING), "it has no bundle.json"),
+        (lambda c: c.update({LISTING: b"[" * 10_000}), "bundle.json"),
+        (relist(format=3), "format is 3"),
+        (relist(format=1), "has other entries than format 1; expected card"),
+        (relist(card=CARD), "has other entries than format 2; expected cards"),
+        (relist(cards={}), "cards"),
+        (relist(cards={"first": CARD | {"trials": 0}}), "cards.first.trials is 0"),
+        (relist(licence=""), "licence"),
+        (relist(runs={}), "runs"),
+        (relist(runs={"../x": {}}), "has a run named '../x'"),
+    ],
+)
+def test_what_is_no_bundle_is_refused(bundle, change, words, tmp_path):
+    altered(bundle, change)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(RecordError, match="is no bundle") as refused, unpack(bundle):
+        pytest.fail("it was unpacked")
+    assert words in str(refused.value) and len(str(refused.value)) < 500
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "plant", "message"),
+    [
+        ("config.yaml", lambda path, secret: path.symlink_to(secret), "config.yaml is a link; expected a file of"),
+        ("manifest.jsonl", lambda path, secret: path.symlink_to(secret), "manifest.jsonl is "),
+        ("config.yaml", lambda path, secret: path.hardlink_to(secret), "config.yaml holds no settings"),
+    ],
+)  # fmt: skip
+def test_a_run_of_somebody_elses_takes_no_file_of_this_machine_into_a_bundle(make, tmp_path, file, plant, message):
+    record, secret = with_scores(make("first", 0)), tmp_path / "secret"
+    secret.write_text("root:x:0:0\n")
+    (record.path / file).unlink(missing_ok=True)
+    plant(record.path / file, secret)
+    with pytest.raises(RecordError, match=message):
+        write_bundle([record], cards_of([record]), "CC-BY-4.0", "fsbench 1", tmp_path / "out.fsb")
+    assert not (tmp_path / "out.fsb").exists()
+
+
+def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
+    def refused(write) -> str:
+        with zipfile.ZipFile(tmp_path / "bad.fsb", "w", zipfile.ZIP_DEFLATED) as archive:
+            write(archive)
+        with pytest.raises(RecordError) as error, unpack(tmp_path / "bad.fsb"):
+            pytest.fail("it was unpacked")
+        return str(error.value)
+
+    link = zipfile.ZipInfo("x/run.json")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    assert "no bundle has" in refused(lambda archive: archive.writestr(link, "/etc/passwd"))
+
+    def twice(archive):
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            for _ in range(2):
+                archive.writestr("x/run.json", "{}")
+
+    assert "2 entries, 1 of them with a name of their own" in refused(twice)
+    assert "more than a bundle's files have" in refused(lambda a: a.writestr("x/run.json", b" " * (17 << 20)))
+    (tmp_path / "text.fsb").write_text("no zip")
+    for name in ("text.fsb", "absent.fsb", "."):
+        with pytest.raises(RecordError, match="is no bundle"), unpack(tmp_path / name):
+            pytest.fail("it was unpacked")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"trials": 0}, "trials is 0"),
+        ({"trials": "many"}, "trials is 'many'"),
+        ({"supervision": []}, "supervision is"),
+        ({"supervision": ["guesses"]}, "supervision[0] is 'guesses'"),
+        ({"backbone_data": "a\nb"}, "backbone_data is"),
+        ({"backbone_data": "..."}, "backbone_data: expected words in place of the ..."),
+        ({"more": 1}, "the key 'more' is unknown"),
+        ({"novel_pixels": "maybe", "trials": 0}, "(and 1 more)"),
+        ({"bibtex": "a paper"}, "bibtex: expected one entry of BibTeX"),
+        ({"bibtex": "@misc{a, title = {b}}}"}, "its braces do not match"),
+        ({"bibtex": "@misc{a, title = {b}} @misc{c,}"}, "more than one entry"),
+        ({"bibtex": "@misc{a, title = {b}\x1b}"}, "expected one entry of BibTeX"),
+    ],
+)
+def test_cards_that_do_not_fit(changes, words, tmp_path):
+    with pytest.raises(SettingsError) as refused:
+        check_card(CARD | changes, "card.yaml")
+    assert "card.yaml is no card" in str(refused.value) and words in str(refused.value)
+
+
+def test_a_card_may_state_the_paper(runs, tmp_path):
+    """Where it does not, a bundle is the same as before there was such an entry."""
+    for entry in (None, "@misc{a,\n  title = {b {C}}\n}"):
+        card = check_card(CARD | ({"bibtex": f"{entry}\n"} if entry else {}), "card")
+        assert card.bibtex == entry and len(card.as_rows()) == 7
+        write_bundle(runs[:1], {"first": card}, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
+        with unpack(tmp_path / "results.fsb") as (_, listing):
+            assert listing.card_of("first") == card
+        with zipfile.ZipFile(tmp_path / "results.fsb") as archive:
+            assert ("bibtex" in json.loads(archive.read(LISTING))["cards"]["first"]) == bool(entry)
+
+
+def test_yes_and_no_may_be_yamls():
+    card = check_card(yaml.safe_load(yaml.safe_dump(CARD).replace("'no'", "no")), "card")
+    assert card.backbone_saw_test_images == "no"
+    with pytest.raises(SettingsError, match=r"novel_pixels is '\.\.\.'.*\(and 4 more\)"):
+        check_card(yaml.safe_load(CHOICES), "card")
+    with pytest.raises(SettingsError, match="is no card"):
+        check_card(["no", "mapping"], "card")
+
+
+def test_the_command_line(runs, capsys, tmp_path):
+    record = runs[0]
+    new, out = tmp_path / "new.yaml", tmp_path / "results.fsb"
+    assert main(["bundle", "--new-card", str(new)]) == 0 and new.read_text() == CHOICES
+    assert main(["bundle", "--new-card", str(new)]) == 2 and "is there already" in capsys.readouterr().err
+    assert main(["bundle", str(record.path)]) == 2 and "lacks --card, -o;" in capsys.readouterr().err
+    assert main(["bundle", str(record.path), "--card", str(new), "-o", str(out)]) == 2 and not out.exists()
+    assert main(["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "trials                    3" in printed and "0 failed" in printed and "not checked  predictions" in printed
+    assert main(["verify", str(tmp_path / "absent.fsb")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_file_that_is_no_bundle_is_not_replaced(runs, capsys, tmp_path):
+    record, card = runs[0], card_file(tmp_path)
+    thesis, archive, out = tmp_path / "thesis.txt", tmp_path / "photos.zip", tmp_path / "results.fsb"
+    thesis.write_text("my own")
+    with zipfile.ZipFile(archive, "w") as photos:
+        photos.writestr("photo.png", b"pixels")
+    for path in (thesis, archive):
+        content = path.read_bytes()
+        assert main(["bundle", str(record.path), "--card", card, "-o", str(path)]) == 2
+        assert f"-o is {path}, which is there and cannot be read as a bundle" in capsys.readouterr().err
+        assert path.read_bytes() == content
+    for _ in range(2):  # a bundle is replaced
+        assert main(["bundle", str(record.path), "--card", card, "-o", str(out)]) == 0
+    assert read_listing(out).card_of("first").trials == 3
+
+
+def test_damaged_bytes_and_other_compressions_are_named(bundle, tmp_path):
+    content = bytearray(bundle.read_bytes())
+    place = content.index(b"run.json") + 20
+    content[place : place + 40] = bytes(40)
+    (tmp_path / "flipped.fsb").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "lzma.fsb", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x/run.json", "{}")
+    for name in ("flipped.fsb", "lzma.fsb"):
+        with pytest.raises(RecordError, match=f"{name} is no bundle"), unpack(tmp_path / name):
+            pytest.fail("it was unpacked")
+
+
+def test_a_licence_is_a_name(runs, capsys, tmp_path):
+    record = runs[0]
+    asked = ["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(tmp_path / "x.fsb"), "--licence"]
+    for licence in ("", "x" * 201, "a\nb"):
+        assert main([*asked, licence]) == 2 and "--licence is" in capsys.readouterr().err
+    assert not (tmp_path / "x.fsb").exists()

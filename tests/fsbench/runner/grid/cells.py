@@ -1,0 +1,34 @@
+"""Cells of grids, and planned ones whose scores are known."""
+
+from pathlib import Path
+
+from fsbench.records.record import Record
+from fsbench.runner.config.request import Request
+from fsbench.runner.grid.plan import PlannedRun
+from fsbench.runner.grid.spec import GridCell
+from tests.fsbench.runs import some_header, some_run
+
+
+def cell_of(method, dataset, fold, way, shot, setting, seed, **more):
+    """A cell of a grid."""
+    task = {"way": way, "shot": shot, "setting": setting, "seed": seed}
+    return GridCell(Request(methods=(method,), dataset=dataset, folds=(fold,), **task, **more))
+
+
+def finished(score, folds=2):
+    """A record of a data set with `folds`."""
+    record = Record(Path("x"), some_run(scores={"mIoU": score}))
+    record.__dict__["header"] = some_header(folds=folds)
+    return record
+
+
+def cells_with(states, folds=2):
+    """Planned cells of one variant: {(fold, seed): mIoU or None}."""
+    return [
+        PlannedRun(
+            cell_of("prototype", "demo", fold, 1, 1, None, seed),
+            Path("x"),
+            None if score is None else finished(score, folds),
+        )
+        for (fold, seed), score in states.items()
+    ]

@@ -1,0 +1,126 @@
+"""The protocol that a method takes where none is asked for, and the line that says so."""
+
+import pytest
+
+from fsbench.base.errors import SettingsError
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.registry import names, task_of
+from fsbench.runner.config.request import Request
+from fsbench.runner.grid import bench as benches
+from fsbench.runner.grid.bench import bench, describe_protocols
+from fsbench.runner.grid.spec import GridCell
+
+OWN = {
+    "dcama": "hsnet", "dcama_resnet50": "hsnet", "hsnet": "hsnet", "hsnet_vgg16": "hsnet", "hmnet": "pfenet",
+    "hmnet_5shot": "pfenet", "hmnet_vgg": "pfenet", "pspnet": "pfenet", "emat": "fscs", "emat_seg": "fscs",
+    "cst": "fscs", "prototype": "fscs", "insid3": "incontext", "fssdino": "hsnet", "linear_probe_dense": "hsnet",
+    "lora_probe_dense": "hsnet", "seggpt": "hsnet", "matcher": "incontext518",
+    "gf_sam": "incontext", "persam": "incontext", "persam_f": "incontext", "sam3_canvas": "fss_sam3",
+    "sam3_canvas_names": "fss_sam3",
+    "diam": "gfss", "bam": "pfenet", "bam_5shot": "pfenet", "pfenet": "pfenet", "blind_saliency": "hsnet",
+    "blind_centre": "hsnet", "blind_full": "hsnet", "vrp_sam": "hsnet", "vrp_sam_vgg16": "hsnet",
+    "sansa": "hsnet", "sansa_generalist": "hsnet",
+}  # fmt: skip
+"""As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md)."""
+
+
+def configured(method: str, dataset: str, **options: object) -> str:
+    arguments = Request([method], dataset, **options).arguments(method, 0)
+    return str(parse(arguments, build=False).data_arguments["protocol"])
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_a_method_takes_the_protocol_of_its_authors_and_another_when_asked(method):
+    assert Request([method], "pascal").own_protocol(method) == OWN[method] == configured(method, "pascal")
+    asked = "hsnet" if OWN[method] == "fscs" else "fscs"
+    assert configured(method, "coco", protocol=asked) == asked
+    assert Request([method], "pascal", protocol=asked).own_protocol(method) is None
+
+
+def test_all_methods_of_segmentation_are_known_here():
+    known = {name for name in names("methods") if task_of("methods", name) == "segmentation"}
+    assert known - set(OWN) <= {"cst_large", "cst_original"}
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["dcama", "dcama_resnet50", "hsnet", "hmnet", "emat", "emat_seg", "cst", "prototype", "insid3", "fssdino",
+     "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam", "persam",
+     "persam_f", "sam3_canvas", "vrp_sam", "sansa"],
+)  # fmt: skip
+def test_on_the_demo_one_table_holds_all(method):
+    assert Request([method], "demo").own_protocol(method) == configured(method, "demo") == "fscs"
+
+
+def line(*methods: str, dataset: str = "pascal", **options: object) -> str:
+    return describe_protocols(Request(methods, dataset, **options))
+
+
+def test_the_line_names_what_was_taken_and_nothing_where_it_was_asked_for():
+    assert line("dcama") == "protocol, by default: hsnet for dcama (PROTOCOL=<name> sets one for all)"
+    assert line("dcama", "emat", "hsnet", "prototype") == (
+        "protocol, by default: hsnet for dcama, hsnet; fscs for emat, prototype (a table compares within one protocol; "
+        "PROTOCOL=<name> sets one for all)"
+    )
+    assert line("emat", "cst") == line("dcama", "emat", dataset="demo") == line("nn", dataset="cub") == ""
+    assert line("dcama", protocol="fscs") == line("dcama", "hmnet", manifest="episodes.jsonl.gz") == ""
+    several = [Request(["dcama"], "pascal", protocol=protocol) for protocol in ("hsnet", "fscs")]
+    assert describe_protocols(*several) == "protocols: hsnet, fscs; the table has a block for each"
+    for given in (("--data.protocol=fscs",), ("--data.protocol", "fscs"), ("--data.init_args.protocol=fscs",)):
+        assert line("dcama", extra=given) == ""
+
+
+def test_bench_prints_it_before_the_first_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benches, "plan_requests", lambda requests: [])
+    bench(Request(["dcama"], "pascal", runs=str(tmp_path)))
+    assert capsys.readouterr().err == line("dcama") + "\n"
+    bench(Request(["dcama"], "demo", runs=str(tmp_path)))
+    assert capsys.readouterr().err == ""
+
+
+class Fails:
+    """An executor of one job at a time, which ends with status 1."""
+
+    at_once = 1
+
+    def __init__(self, started):
+        self.started = started
+
+    def start(self, jobs):
+        assert len(jobs) == 1
+        self.started += jobs
+        return [self]
+
+    def poll(self):
+        return 1
+
+
+def test_runs_of_several_protocols_are_counted_together(blocks_folder, tmp_path, capsys, monkeypatch):
+    """Each is checked before the first one starts, and named with its protocol."""
+    started = []
+    monkeypatch.setattr("fsbench.runner.grid.run.POLL_SECONDS", 0)
+    monkeypatch.setattr(benches, "LocalProcesses", lambda at_once: Fails(started))
+    data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
+
+    def request(name: str, *folds: int) -> Request:
+        return Request(["prototype"], "demo", folds, str(tmp_path / "runs"), protocol=name, extra=data)
+
+    asked = [request("incontext", 0, 1), request("hsnet", 0, 1)]
+    records, failures = bench(*asked)
+    labels = [f"prototype on demo, fold {fold}, {name}" for name in ("incontext", "hsnet") for fold in (0, 1)]
+    assert [job.log for job in started] == [None] * 4 and not records
+    announced = [line.partition(": runs in ")[0] for line in capsys.readouterr().err.splitlines() if "runs in" in line]
+    assert announced == [f"[{number}/4] {label}" for number, label in enumerate(labels, 1)]
+    assert [line.partition(" failed")[0] for line in failures] == announced
+    started.clear()
+    with pytest.raises(SettingsError):
+        bench(asked[0], request("hsnet", 9))
+    assert not started
+
+
+def test_a_grid_shows_it():
+    def task(method: str, **options: object) -> str:
+        return GridCell(Request([method], "pascal", shot=5, **options)).task
+
+    assert task("dcama") == "1-way 5-shot hsnet" and task("emat") == "1-way 5-shot"
+    assert task("dcama", protocol="fscs") == "1-way 5-shot fscs"
