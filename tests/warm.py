@@ -18,7 +18,8 @@ from pathlib import Path
 
 PRELOADED = (
     "lightning", "polars", "fsbench.networks.backbones.timm_networks", "fsbench.cli.main", "fsbench.runner.grid.bench",
-    "fsbench.runner.engine.run", "fsbench.runner.config.build", "fsbench.datamodules.episodic", "fsbench.datamodules.classification",
+    "fsbench.runner.engine.run", "fsbench.runner.config.build", "fsbench.datamodules.episodic",
+    "fsbench.datamodules.classification",
 )  # fmt: skip
 
 LIMIT_SECONDS = 1200

@@ -2,9 +2,9 @@
 
     python -m benchmarks.demo_backbone.pretrain [--out FILE] [--seed 0] [--steps 4500]
 
-The weights come with the repository (`fsbench/networks/backbones/weights`); this program is how they were made. Who renews them
-also renews `DEMO_WEIGHTS_SHA256` in `fsbench.networks.backbones.vit`, and every figure that stands on them. `pretrain_data`
-draws the scenes.
+The weights come with the repository (`fsbench/networks/backbones/weights`); this program is how they were made. Who
+renews them also renews `DEMO_WEIGHTS_SHA256` in `fsbench.networks.backbones.vit`, and every figure that stands on them.
+`pretrain_data` draws the scenes.
 
 Dense supervision: every patch predicts its class by the cosines of its token's heads, in the last block and the ones
 before it, so that correlations of tokens mean something between images as they do for DINO's; and its shape and its

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fsbench.base.errors import SettingsError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 REPOSITORY = _PACKAGE.parent
 """Folder of the package `fsbench`: of a clone, or where packages are installed."""
 IS_CLONE = (REPOSITORY / "configs" / "base.yaml").is_file()

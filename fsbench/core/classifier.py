@@ -68,8 +68,8 @@ class Classifier(Method):
 class FeatureClassifier(Classifier):
     """Base of methods on features of the frozen network, of which every image has one.
 
-    An image is encoded by itself, once for all episodes, runs and processes (`fsbench.networks.backbones.feature_store`; the
-    backbone's `cache_mib: 0` encodes it for every episode again).
+    An image is encoded by itself, once for all episodes, runs and processes
+    (`fsbench.networks.backbones.feature_store`; the backbone's `cache_mib: 0` encodes it for every episode again).
     """
 
     needs = Needs(features=True)

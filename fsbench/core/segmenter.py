@@ -25,8 +25,8 @@ class Segmenter(Method):
     """Base of the methods of few-shot segmentation.
 
     Subclasses implement `forward` (one episode) and, if they learn, `loss` and `configure_optimizers`.
-    `backbone_type` is a vision transformer unless a subclass says otherwise; `fsbench.networks.backbones.pyramid.FrozenPyramid`
-    is another.
+    `backbone_type` is a vision transformer unless a subclass says otherwise;
+    `fsbench.networks.backbones.pyramid.FrozenPyramid` is another.
     """
 
     task = "segmentation"

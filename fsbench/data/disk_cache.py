@@ -1,8 +1,8 @@
 """The disk cache: arrays and plain values that take long to compute, as files in the user's cache folder.
 
-A file is an entry of `fsbench.base.files.cache`: of a kind, with a key that is a hash of everything it follows from. It is a
-convenience: an unreadable one counts as absent, and a folder that cannot be written to costs only time. Files of arrays
-are uncompressed .npz (a COCO split has millions of numbers), of values JSON; nothing is pickled.
+A file is an entry of `fsbench.base.files.cache`: of a kind, with a key that is a hash of everything it follows from.
+It is a convenience: an unreadable one counts as absent, and a folder that cannot be written to costs only time. Files
+of arrays are uncompressed .npz (a COCO split has millions of numbers), of values JSON; nothing is pickled.
 """
 
 import json

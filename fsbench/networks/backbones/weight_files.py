@@ -1,4 +1,5 @@
-"""Weight files of backbones: how they are read, checked and described; `fsbench.networks.weights` knows what is published."""
+"""Weight files of backbones: how they are read, checked and described; `fsbench.networks.weights` knows what is
+published."""
 
 import hashlib
 from collections.abc import Mapping

@@ -30,8 +30,8 @@ def support_properties(record: Record, similarity: bool = False) -> Properties:
         similarity: measure features of the run's frozen network, too.
 
     Returns:
-        See `fsbench.results.tables.supports.sensitivity.Properties`; NaN for the similarity of supports without a patch of the
-        object.
+        See `fsbench.results.tables.supports.sensitivity.Properties`; NaN for the similarity of supports without a
+        patch of the object.
     """
     if not record.protocol.has_masks:
         return {}
@@ -66,8 +66,8 @@ def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float,
         mask: (H, W) bool, the object.
 
     Returns:
-        As `fsbench.results.tables.supports.sensitivity.PROPERTIES` describes them; NaN where there is no object, or nothing
-        beside it.
+        As `fsbench.results.tables.supports.sensitivity.PROPERTIES` describes them; NaN where there is no object, or
+        nothing beside it.
     """
     size = float(mask.mean())
     if not mask.any():
@@ -156,7 +156,8 @@ def _best_mean(cosines: "Tensor") -> float:
 
 
 def image_features(backbone: object, pixels: np.ndarray, side: int) -> "Tensor":
-    """Return the features (h, w, D) of an image's patches, see `fsbench.networks.backbones.patch_features.patch_features`.
+    """Return the features (h, w, D) of an image's patches, see
+    `fsbench.networks.backbones.patch_features.patch_features`.
 
     Args:
         backbone: the frozen network.

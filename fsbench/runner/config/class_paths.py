@@ -1,7 +1,8 @@
 """Full names of the suite's classes, and the names that configurations and records gave them before.
 
-Methods and data modules were once packages of their own, `methods` and `datamodules`. What was written then is read as
-it was meant; run hashes, records' figures and manifests hold no name of a class, so that none depends on it.
+Methods and data modules were once packages of their own, `methods` and `datamodules`, and `fsbench` had no rooms. What
+was written then is read as it was meant; run hashes, records' figures and manifests hold no name of a class, so that
+none depends on it.
 """
 
 import re
@@ -13,6 +14,11 @@ from fsbench.base.files import read_text
 from fsbench.base.paths import REPOSITORY
 
 _FORMER = re.compile(r"(methods|datamodules)(\.\w+)+", re.ASCII)
+
+_PLACED = re.compile(r"fsbench\.(\w+)((?:\.\w+)+)", re.ASCII)
+
+PACKAGES = {"backbones": "networks.backbones", "engine": "runner.engine"}
+"""Present places, below `fsbench`, of packages with classes that a configuration can name, by their former ones."""
 
 MOVED = {
     "datamodules.datasets.image_folder.ImageFolder": "fsbench.datamodules.datasets.imagefolder.ImageFolder",
@@ -37,6 +43,10 @@ def current_path(class_path: str) -> str:
     """
     if class_path in MOVED:
         return MOVED[class_path]
+    placed = _PLACED.fullmatch(class_path)
+    if placed and placed[1] in PACKAGES:
+        present = PACKAGES[placed[1]] + placed[2]
+        return f"fsbench.{present}" if _is_own(present) else class_path
     return f"fsbench.{class_path}" if _FORMER.fullmatch(class_path) and _is_own(class_path) else class_path
 
 

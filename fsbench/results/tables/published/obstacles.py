@@ -36,7 +36,8 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
 
     Args:
         record: a finished run.
-        published: a score as `fsbench.runner.papers.published.published_scores` reads it; its metric and value do not matter.
+        published: a score as `fsbench.runner.papers.published.published_scores` reads it; its metric and value do not
+        matter.
 
     Returns:
         A phrase for each difference, such as "image size 400 instead of 700"; empty where the two may be compared. A

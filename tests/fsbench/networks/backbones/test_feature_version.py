@@ -68,7 +68,7 @@ def test_features_change_only_with_their_version(tmp_path: Path) -> None:
             "python -m tests.fsbench.networks.backbones.test_feature_version"
         )
     assert (changed, measured["version"]) == ([], expected["version"]), (
-        f"{FILE.name} is of another version: renew it with python -m tests.fsbench.networks.backbones.test_feature_version"
+        f"{FILE.name} is of another version; renew it: python -m tests.fsbench.networks.backbones.test_feature_version"
     )
 
 

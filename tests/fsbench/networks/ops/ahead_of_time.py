@@ -1,5 +1,5 @@
-"""Compile Triton kernels for GPUs that are not there: `python -m tests.fsbench.networks.ops.ahead_of_time MODULE`, without
-TRITON_INTERPRET. Prints kernel, architecture and bytes of shared memory."""
+"""Compile Triton kernels for GPUs that are not there: `python -m tests.fsbench.networks.ops.ahead_of_time MODULE`,
+without TRITON_INTERPRET. Prints kernel, architecture and bytes of shared memory."""
 
 import importlib
 import inspect

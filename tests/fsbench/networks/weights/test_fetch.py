@@ -173,7 +173,8 @@ def command(*names: str, **more: str) -> "subprocess.Popen[str]":
     from fsbench.networks.weights import table
 
     code = (
-        "import sys; from pathlib import Path; from fsbench.networks.weights import table; table.TABLE = Path(sys.argv[1]); "
+        "import sys; from pathlib import Path; from fsbench.networks.weights import table; "
+        "table.TABLE = Path(sys.argv[1]); "
         "from fsbench.cli.main import main; status = main(sys.argv[2:]); assert 'torch' not in sys.modules; "
         "sys.exit(status)"
     )

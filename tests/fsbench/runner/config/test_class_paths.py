@@ -20,6 +20,7 @@ from fsbench.runner.config.registry import read_settings
         ("methods.hmnet.BaseLearner", "fsbench.methods.hmnet.BaseLearner"),
         ("methods.hmnet.hmnet.HMNet", "fsbench.methods.hmnet.hmnet.HMNet"),
         ("datamodules.datasets.fine_grained.Cub", "fsbench.datamodules.datasets.cub.Cub"),
+        ("fsbench.backbones.base.BackboneConfig", "fsbench.networks.backbones.base.BackboneConfig"),
     ],
 )
 def test_a_former_name_is_the_same_class(given, current):
@@ -31,7 +32,8 @@ def test_a_former_name_is_the_same_class(given, current):
     "given",
     ["methods.theirs.Theirs", "datamodules.Theirs", "datamodules.datasets.theirs.Theirs",
      "datamodules.datasets.Theirs", "methods.emat.Theirs", "methods", "methods.", "",
-     "methods.emat.EMAT\n", "methods/../emat.EMAT", "theirs.methods.emat.EMAT", "torch.optim.SGD"],
+     "methods.emat.EMAT\n", "methods/../emat.EMAT", "theirs.methods.emat.EMAT", "fsbench.backbones.base.Theirs",
+     "torch.optim.SGD"],
 )  # fmt: skip
 def test_another_name_stays(given):
     assert current_path(given) == given
