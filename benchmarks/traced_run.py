@@ -15,9 +15,9 @@ from typing import Any
 
 from fsbench.core.prediction import Prediction
 from fsbench.doors.evaluate import evaluate
-from fsbench.doors.tests import load_test
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.runner.config.tests import load_test
 
 SUITE = Path(__file__).parent.parent / "fsbench"
 

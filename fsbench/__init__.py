@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from fsbench.doors.evaluate import evaluate
     from fsbench.doors.runs import load_runs
     from fsbench.doors.score import score
-    from fsbench.doors.tests import load_test
     from fsbench.doors.training import load_training
     from fsbench.predict.predictor import Predictor
     from fsbench.protocols.kit.answers import Answers
+    from fsbench.runner.config.tests import load_test
 
 __all__ = [
     "Answers",
@@ -34,7 +34,7 @@ _MODULES = {
     "Predictor": "fsbench.predict.predictor",
     "evaluate": "fsbench.doors.evaluate",
     "load_runs": "fsbench.doors.runs",
-    "load_test": "fsbench.doors.tests",
+    "load_test": "fsbench.runner.config.tests",
     "load_training": "fsbench.doors.training",
     "score": "fsbench.doors.score",
 }

@@ -6,11 +6,11 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
-from fsbench.doors.tests import load_test
 from fsbench.protocols.kit.kit import write_kit
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import usual_root
 from fsbench.runner.config.limits import whole
+from fsbench.runner.config.tests import load_test
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

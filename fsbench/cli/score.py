@@ -9,9 +9,9 @@ from fsbench.cli.parser import add_table_options
 from fsbench.cli.table import print_table
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.score import score
-from fsbench.doors.tests import load_test
 from fsbench.protocols.kit.kit import read_kit
 from fsbench.protocols.test import Test
+from fsbench.runner.config.tests import load_test
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import CLASSIFICATION
-from fsbench.doors.tests import load_test
 from fsbench.protocols.kit.kit import Kit
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset
 from fsbench.runner.config.registry import task_of
+from fsbench.runner.config.tests import load_test
 
 
 def load_kit_test(

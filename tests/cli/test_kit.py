@@ -22,12 +22,12 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.doors.evaluate import evaluate
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.score import score
-from fsbench.doors.tests import load_test
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
+from fsbench.runner.config.tests import load_test
 from tests.fsbench.test_light_installation import Installation, requirements
 
 

@@ -37,7 +37,7 @@ class Kit(BaseModel):
         format, version: of the folder.
         test: sha256 of the test's manifest.
         dataset, protocol, protocol_version, fold, way, shot, setting, seed, draws, empty, drop_small: the choices
-            that the manifest follows from (`fsbench.doors.tests.load_test`).
+            that the manifest follows from (`fsbench.runner.config.tests.load_test`).
         episodes: their number; None for the protocol's.
         lists: origin of the lists of images.
         copied_images: the kit has copies of the images.

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import RecordError
-from fsbench.doors.tests import load_test
 from fsbench.protocols.test import Test
 from fsbench.records.counts import to_frame
 from fsbench.records.predictions import StoredPredictions
 from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.recount import input_resolution
+from fsbench.runner.config.tests import load_test
 from fsbench.scores.answers import SegmentationAnswer
 from fsbench.scores.confusion import FAILED
 

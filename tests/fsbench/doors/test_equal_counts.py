@@ -13,7 +13,6 @@ from fsbench.core.evaluation import answering
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.doors.score import score
-from fsbench.doors.tests import load_test
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
@@ -22,6 +21,7 @@ from fsbench.records.record import Record
 from fsbench.runner.config.compose import compose
 from fsbench.runner.config.registry import names_by_task
 from fsbench.runner.config.request import Request
+from fsbench.runner.config.tests import load_test
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run
 from tests.cli.run.test_exactness import METHODS, protocol_of

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.doors.tests import load_test
 from fsbench.protocols.notebook_view import DARK, HEIGHT, LIGHT, MOST_SUPPORTS, outlined
 from fsbench.protocols.test import Test
+from fsbench.runner.config.tests import load_test
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.doors.evaluate import evaluate
-from fsbench.doors.tests import load_test
 from fsbench.records.counts import counts_sha256
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record
+from fsbench.runner.config.tests import load_test
 from fsbench.runner.exchange.bundle import write_bundle
 from fsbench.runner.exchange.recount import DataAtHand, count_again
 from fsbench.runner.exchange.verify import verify
