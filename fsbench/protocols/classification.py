@@ -20,7 +20,7 @@ from fsbench.protocols.base import Choice, Protocol
 from fsbench.protocols.support_draws import SupportRedraw, draw_distinct
 from fsbench.scores.classification import ClassificationResult, accuracy_statistics
 from fsbench.scores.metric import Metric
-from fsbench.scores.scores import Accuracy, ErrorRate
+from fsbench.scores.scores import Accuracy
 from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Classification(Protocol):
 
     task: ClassVar[Literal["segmentation", "classification"]] = "classification"
     kind: ClassVar[str | None] = CLASSIFICATION
-    metrics: ClassVar[tuple[Metric, ...]] = (Accuracy(), ErrorRate())
+    metrics: ClassVar[tuple[Metric, ...]] = (Accuracy(),)
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     has_masks: ClassVar[bool] = False
     resampled: ClassVar[str] = "episodes"

@@ -36,7 +36,7 @@ RUN = [
     r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",
     r"make reproduce .*",
     r"fsbench bench .*(--(print_config|help).*|--dry-run)",
-    r"fsbench (table|compare|rescore) runs[/ ].*",
+    r"fsbench (table|compare|rescore) runs([/ ].*)?",
     r"fsbench data check folder .*",
     r"fsbench manifest (build|show|verify) (?!benchmarks).*",
     r"export .*",

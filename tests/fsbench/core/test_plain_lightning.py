@@ -89,6 +89,7 @@ print("rank", trainer.global_rank, json.dumps(scores))
 """
 
 
+@pytest.mark.slow(15)
 def test_two_processes_log_the_scores_of_one(blocks_folder, tmp_path):
     """Of 7 episodes, so that the processes have unequal shares."""
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -36,8 +36,8 @@ def tile(pixels: np.ndarray, row: int, column: int) -> np.ndarray:
 
 def test_tiles_are_those_of_all_pictures(index, tmp_path, monkeypatch):
     given: list[list[Panel]] = []
-    written = sheet_module.write_sheet
-    monkeypatch.setattr(sheet_module, "write_sheet", lambda p, rows, *a: given.extend(rows) or written(p, rows, *a))
+    drawn = sheet_module.draw_sheet
+    monkeypatch.setattr(sheet_module, "draw_sheet", lambda rows, *more: given.extend(rows) or drawn(rows, *more))
     episodes = [Episode(n, query, 2, (2,), (("a",),)) for n, query in ((3, "a"), (7, "b"), (8, "b"))]
     right, empty = (index.label_map("a") == 2).astype(np.uint8), np.zeros((120, 200), np.uint8)
     predictions = {3: DrawnPrediction(right[:, ::-1], [True], [0.25]), 7: DrawnPrediction(empty, [False], [None])}
