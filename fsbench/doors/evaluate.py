@@ -13,7 +13,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder
 from fsbench.base.progress import track
 from fsbench.doors.parts import Parts
-from fsbench.doors.records import Answered, record_answers
+from fsbench.doors.records import Answered, Counted, Tally, record_answers
 from fsbench.doors.results import Result
 from fsbench.protocols.evaluation import Answerer, evaluate_batches
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
@@ -79,7 +79,12 @@ def evaluate(
     if isinstance(model, str):
         from fsbench.doors.named import evaluate_named  # with torch
 
-        return Result(evaluate_named(model, test, runs, options), test)
+        if not (name is None and card is None and resume):
+            raise SettingsError(
+                f"name, card and resume are for what is no method of the suite, and {model} is the name of one; leave "
+                "them out: its settings name its run, which goes on by itself"
+            )
+        return Result(evaluate_named(model, test, runs, progress, options), test)
     chosen = name or _own_name(model)
     check_name(chosen, "name")
     if hasattr(model, "answer_batch"):
@@ -97,7 +102,7 @@ def evaluate(
 
 def _evaluate(parts: Parts, name: str, runs: Path, card: Path | None, resume: bool, progress: bool) -> Any:
     test = parts.test
-    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size])
+    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *parts.identity])
     work = make_folder(runs) / f".{name}-{digits[:10]}.answers"
     taken = f"another process evaluates {name} on this test; wait for it, or give another name"
     keep: Callable[[int], Keep] | None = (lambda _: "masks") if test.protocol.has_masks else None
@@ -107,55 +112,47 @@ def _evaluate(parts: Parts, name: str, runs: Path, card: Path | None, resume: bo
         done = journal.done(least) if resume else frozenset()
         if not resume and work.exists():
             journal.remove()
-        began, seen_presence = time.perf_counter(), _Presence()
-        with parts.answering() as answerer, closing(journal.open()) as writer:
-            add = writer.add if keep is None else lambda results: writer.add_with_predictions(results, keep)
-            answer = seen_presence.noting(answerer)
-            if done:
-                _check_alike(parts, answer, journal, min(done), name)
-            left = [episode.index for episode in test.manifest.episodes if episode.index not in done]
-            batches = parts.batches(left)
-            evaluate_batches(
-                track(batches, name, "episode") if progress else batches, parts.counting, answer, add, name
-            )
+        began = time.perf_counter()
+        try:
+            with parts.answering() as answer, closing(journal.open()) as writer:
+                add = writer.add if keep is None else lambda results: writer.add_with_predictions(results, keep)
+                if done:
+                    _check_alike(parts, answer, journal, sorted(done), name)
+                left = [episode.index for episode in test.manifest.episodes if episode.index not in done]
+                batches = parts.batches(left)
+                shown = track(batches, name, "episode") if progress else batches
+                evaluate_batches(shown, parts.counting, answer, add, name)
+        except BaseException:
+            if not journal.done(least):  # nothing to go on from
+                journal.remove()
+            raise
         seconds = None if done else time.perf_counter() - began
-        record = record_answers(
-            Answered(test, name, journal, seen_presence.is_decided, seconds, parts.parameters, card), runs
-        )
+        record = record_answers(Answered(test, name, journal, seconds, parts.parameters, card), runs)
         journal.remove()
     return record
 
 
-def _check_alike(parts: Parts, answer: Answerer, journal: Journal, number: int, name: str) -> None:
-    """Raise SettingsError unless the model answers a finished episode as it did."""
-    again: list[dict[str, Any]] = []
-
-    def add(results: Sequence[Any]) -> None:
-        again.extend(row for result in results for row in result.rows())
-
-    evaluate_batches(parts.batches([number]), parts.counting, answer, add, name)
-    before = [row for row in journal.rows() if row["episode"] == number]
-    if before != again:
-        raise SettingsError(
-            f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that began; "
-            "begin anew with resume=False, or give another name"
-        )
+ASKED_AGAIN = 5
+"""Finished episodes that are asked for again where an evaluation goes on: the first, the last, and some between."""
 
 
-class _Presence:
-    """Whether an answer decided on presence by itself."""
+def _check_alike(parts: Parts, answer: Answerer, journal: Journal, done: Sequence[int], name: str) -> None:
+    """Raise SettingsError unless the model answers some of the finished episodes as it did."""
+    places = np.linspace(0, len(done) - 1, min(ASKED_AGAIN, len(done))).round().astype(int).tolist()
+    chosen, again = [done[place] for place in places], Tally()
+    evaluate_batches(parts.batches(chosen), parts.counting, answer, again.add, name)
+    for number in chosen:
+        if _of_episode(journal, number) != _of_episode(again, number):
+            raise SettingsError(
+                f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that "
+                "began; begin anew with resume=False, or give another name"
+            )
 
-    def __init__(self) -> None:
-        self.is_decided = False
 
-    def noting(self, answerer: Answerer) -> Answerer:
-        def answer(seen: Any) -> Sequence[Any]:
-            answers = answerer(seen)
-            if isinstance(answers, list | tuple):
-                self.is_decided |= any(getattr(one, "present", None) is not None for one in answers)
-            return answers
-
-        return answer
+def _of_episode(counted: Counted, number: int) -> list[Any]:
+    rows = [row for row in counted.rows() if row["episode"] == number]
+    masks = [kept for kept in counted.predictions() if kept[0] == number]
+    return [sorted(rows, key=lambda row: row["slot"]), sorted(masks, key=lambda kept: kept[1])]
 
 
 def _by_function(model: Model, test: Test) -> Parts:
@@ -187,15 +184,20 @@ def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
         SettingsError: it is none of these.
     """
     if isinstance(episode, VisibleImages):
-        labels = _array(output)
+        labels = _array(output, episode.number)
         if labels.shape != (len(episode.queries),) or labels.dtype.kind not in "iu":
             raise SettingsError(
                 f"episode {episode.number}: the answer is {labels.dtype} of shape {labels.shape}, expected "
                 f"{len(episode.queries)} integers from 1 to {len(episode.classes)}, the way of each query image"
             )
+        if labels.min() < 1 or labels.max() > len(episode.classes):
+            raise SettingsError(
+                f"episode {episode.number}: the answer has labels from {labels.min()} to {labels.max()}, expected 1 to "
+                f"{len(episode.classes)}, the way of each query image"
+            )
         return labels.astype(np.int64) - 1
     mask, *told = output if isinstance(output, tuple) else (output,)
-    label_map = _array(mask)
+    label_map = _array(mask, episode.number)
     label_map = label_map.astype(np.uint8) if label_map.dtype == bool else label_map
     if label_map.ndim != 2 or label_map.dtype.kind not in "iuf" or len(told) > 2:
         raise SettingsError(
@@ -203,6 +205,8 @@ def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
             f"{f' with {len(told)} more' if told else ''}, expected a mask (h, w) of integers, or (mask, presence), or "
             "(mask, presence, score)"
         )
+    if label_map.dtype.kind == "f" and not np.isfinite(label_map).all():
+        raise SettingsError(f"episode {episode.number}: the mask has NaN or infinity, expected whole labels")
     presence = None if not told or told[0] is None else _of_ways(told[0], "presence", episode)
     score = None if len(told) < 2 or told[1] is None else _of_ways(told[1], "score", episode)
     if presence is None:
@@ -218,7 +222,7 @@ def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:
 
 
 def _of_ways(values: Any, what: str, episode: VisibleEpisode) -> np.ndarray:
-    found = np.atleast_1d(_array(values))
+    found = np.atleast_1d(_array(values, episode.number))
     if found.shape != (episode.way,):
         raise SettingsError(
             f"episode {episode.number}: {what} has the shape {found.shape}, expected ({episode.way},), one for each way"
@@ -226,11 +230,17 @@ def _of_ways(values: Any, what: str, episode: VisibleEpisode) -> np.ndarray:
     return found
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: Any, number: int) -> np.ndarray:
     """Return numbers as an array, those of a tensor of any device included."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise SettingsError(
+            f"episode {number}: the answer is no array ({error}); expected a mask (h, w) of integers, or a tuple (mask, "
+            "presence) or (mask, presence, score)"
+        ) from None
 
 
 def _own_name(model: Any) -> str:

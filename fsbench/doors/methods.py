@@ -1,5 +1,6 @@
 """A method of the suite as an object that answers a test: with the suite's loader, on one device."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.doors.parts import Parts
+from fsbench.predict.settings import choose_device
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 
@@ -49,7 +51,8 @@ def answer_by_method(method: Any, test: Test, **options: Any) -> Parts:
         )
     _check(method, test, side)
     if "device" in options:
-        method.to(torch.device(options["device"]))
+        method.to(choose_device(options["device"]))
+    method.backbone.cache.clear()  # of other images by the same names, or at another size
     counted = replace(test, image_size=side) if test.protocol.counts_at_input_size() else test
     ways, workers = test.manifest.header.way, options.get("workers", 0)
     return Parts(
@@ -58,7 +61,17 @@ def answer_by_method(method: Any, test: Test, **options: Any) -> Parts:
         partial(_batches, method, counted, side, workers),
         test.protocol,
         (method.num_trainable_parameters(ways), method.num_parameters(ways)),
+        (side, method.describe(), _weights_sha256(method)),
     )
+
+
+def _weights_sha256(method: Segmenter) -> str:
+    """Return a hash of the learned weights."""
+    content = hashlib.sha256()
+    for name, value in sorted(method.state_dict().items()):
+        content.update(name.encode())
+        content.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return content.hexdigest()
 
 
 def _check(method: Segmenter, test: Test, side: int) -> None:
@@ -69,6 +82,11 @@ def _check(method: Segmenter, test: Test, side: int) -> None:
         raise SettingsError(
             f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those "
             "that it has supports of"
+        )
+    if method.needs.calibration:
+        raise SettingsError(
+            f"{method.registry_name} is set to calibrate itself on base classes, which a test does not have; evaluate "
+            "it by its name, or take another setting"
         )
     method.check_image_size(side)
     method.check_shots(test.manifest.header.shot, None)

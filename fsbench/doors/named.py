@@ -18,14 +18,15 @@ OF_THE_TEST = {
 """Options of a run that the test states, and those that only a command has."""
 
 
-def evaluate_named(method: str, test: Test, runs: str | Path, options: Mapping[str, Any]) -> Record:
+def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, options: Mapping[str, Any]) -> Record:
     """Run a method on a test that `load_test` opened.
 
     Args:
         method: a name of `fsbench list`, FILE.py:Class or FILE.yaml.
         test: the test.
         runs: folder of all runs.
-        options: of `fsbench bench`, such as `backbone`, `checkpoint`, `weights`, `seed`.
+        progress: show how far it is.
+        options: `image_size`, and those of `fsbench bench`, such as `backbone`, `checkpoint`, `weights`, `seed`.
 
     Returns:
         The record, which is that of `fsbench bench` with these settings.
@@ -39,16 +40,21 @@ def evaluate_named(method: str, test: Test, runs: str | Path, options: Mapping[s
         raise SettingsError(f"{method} is run by the settings of a test; expected one that load_test opened")
     known = [option.field for option in bench_options() if option.field not in OF_THE_TEST]
     for name in options:
-        if name not in known:
+        if name not in (*known, "image_size"):
             raise SettingsError(
                 f"evaluate has no option {name} for a method by its name{did_you_mean(name, known)}; it has "
-                f"{', '.join(known)}"
+                f"image_size, {', '.join(known)}"
             )
     fold = test.manifest.header.fold
-    settings = {name: opened.pop(name) for name in ("episodes", "empty_masks", "image_size") if name in opened}
-    extra = [f"--data.{name}={str(value).lower()}" for name, value in settings.items() if value is not None]
-    request = Request(methods=[method], folds=[fold], runs=str(runs), extra=extra, **opened, **options)
-    experiment = build_experiment(request.configuration(method, fold))
+    settings = {name: opened.pop(name, None) for name in ("episodes", "empty_masks", "image_size")}
+    given = dict(options)
+    settings["image_size"] = given.pop("image_size", settings["image_size"])
+    configuration = Request(methods=[method], folds=[fold], runs=str(runs), **opened, **given).configuration(
+        method, fold
+    )
+    configuration.add({"data": {"init_args": {name: value for name, value in settings.items() if value is not None}}})
+    configuration.add({"trainer": {} if progress else {"enable_progress_bar": False}})
+    experiment = build_experiment(configuration)
     if experiment.data.manifest.sha256 != test.manifest.sha256:
         raise SettingsError(
             f"the settings of {method} make other episodes than the test's "

@@ -20,6 +20,7 @@ class Parts:
         batches: gives the parts of some episodes, by their numbers.
         counting: parts a batch from its truth and counts; the test itself, or its protocol.
         parameters: (learned, all) of a method; None where nobody knows.
+        identity: that answers follow from besides the test, as far as it is known: with another one nothing goes on.
     """
 
     test: Test
@@ -27,3 +28,4 @@ class Parts:
     batches: Callable[[Sequence[int]], Sized[Any]]
     counting: Counting
     parameters: tuple[int, int] | None = None
+    identity: tuple[Any, ...] = ()

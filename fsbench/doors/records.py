@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
+from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 from fsbench.records.card import FILE as CARD
-from fsbench.records.card import contradictions, read_card
+from fsbench.records.card import Card, contradictions, read_card
 from fsbench.records.counts import counts_sha256, official_rows, to_frame
 from fsbench.records.machine import counted_on
 from fsbench.records.predictions import Prediction, encode, write_predictions
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 """Stands for a backbone and for weights that nobody stated."""
+PREDICTED = "predicted"
+"""Rule of presence where whoever answers decides on it."""
 
 
 class Counted(Protocol):
@@ -73,7 +78,6 @@ class Answered:
         test: with the side of its answers, where the protocol counts at that size.
         name: of whoever answered, in tables.
         counted: the counts and predictions of all episodes.
-        presence: whether an answer decided on presence by itself; of the others presence follows from the mask.
         seconds: that the answers took; None where they were made elsewhere.
         parameters: (learned, all) of the method, where they are known.
         card: file with the card of the method, if there is one.
@@ -82,7 +86,6 @@ class Answered:
     test: Test
     name: str
     counted: Counted
-    presence: bool
     seconds: float | None = None
     parameters: tuple[int, int] | None = None
     card: Path | None = None
@@ -105,7 +108,7 @@ def record_answers(answered: Answered, runs: str | Path) -> Record:
     kept = list(answered.counted.predictions())
     run = _content(answered, frame, kept)
     folder = Path(runs) / run.id
-    stated = None if answered.card is None else read_card(answered.card)[1]
+    stated = None if answered.card is None else _read_card(answered.card, answered.name)
     if stated is not None and (problems := contradictions(stated.stated, Record(folder, run))):
         raise SettingsError(problems[0])
     make_folder(folder.parent)
@@ -146,8 +149,8 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         id="-".join([answered.name, *test.words, identity.digits]),
         identity=identity,
         weights=Weights(origin=None, training=None),
-        handed_in=HandedIn(answers_sha256=digest, card="" if answered.card is None else answered.card.name),
-        presence="predicted" if answered.presence else getattr(test.protocol, "presence", "predicted"),
+        handed_in=HandedIn(answers_sha256=digest),
+        presence=_presence_rule(test, frame),
         scores={name: float(value[0]) for name, value in scores.items()},
         augmented_episodes=sum(getattr(episode, "augmented", False) for episode in test.manifest.episodes),
         failed_episodes=failed,
@@ -162,6 +165,25 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         provenance=Provenance.model_validate(counted_on()),
         counts_sha256=counts_sha256(frame),
     )
+
+
+def _read_card(file: Path, name: str) -> Card:
+    """Read a card. Raises SettingsError where it is none, or of another method than `name`."""
+    method, card = read_card(file)
+    if method not in (None, name):
+        raise SettingsError(f"{file} is the card of {method}, expected that of {name}; give that, or correct its name")
+    return card
+
+
+def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:
+    """Return the rule by which a way counts as present: the protocol's where all decisions follow from the masks."""
+    if not isinstance(test.protocol, Segmentation):
+        return PREDICTED
+    ways = frame.filter(frame["slot"] > 0)
+    pixels = (ways["pred"] + ways["pred_void"]).to_numpy()
+    share = (pixels.astype(np.float32) / (ways["valid"] + ways["void"]).to_numpy().astype(np.float32)).astype(float)
+    follows = np.array_equal(ways["decided"].to_numpy(), pixels > 0) and np.array_equal(ways["score"].to_numpy(), share)
+    return test.protocol.presence if follows else PREDICTED
 
 
 def answers_sha256(frame: "pl.DataFrame", kept: Iterable[tuple[int, int, bool, Prediction]]) -> str:

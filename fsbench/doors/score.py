@@ -63,17 +63,14 @@ def score(
         test = replace(test, image_size=stored.image_size)
     if stored.missing:
         test = replace(test, manifest=_trial(test.manifest, stored))
-    tally, decided = Tally(), set[bool]()
-    numbers = [[number] for number in stored.numbers]
+    tally, numbers = Tally(), [[number] for number in stored.numbers]
 
     def answer(seen: Sequence[VisibleEpisode | VisibleImages]) -> list[Any]:
-        given = [stored[episode.number] for episode in seen]
-        decided.update(one.presence is not None for one in given)
-        return [_as_counted(one) for one in given]
+        return [_as_counted(stored[episode.number]) for episode in seen]
 
     evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
     card_file = None if card is None else Path(card).expanduser()
-    counted = Answered(test, name, tally, presence=True in decided, card=card_file)
+    counted = Answered(test, name, tally, card=card_file)
     return Result(record_answers(counted, runs), test)
 
 

@@ -33,29 +33,27 @@ class Support:
 
     Attributes:
         name: of the image in the data set.
+        file: of the image.
         number: number of the class that it is labelled with.
         box: (x, y, width, height) in pixels where the test tells a box and no mask; None elsewhere.
     """
 
-    _index: Any = field(repr=False)
     name: str
+    file: Path
     number: int
-    box: Box | None = None
-
-    @property
-    def file(self) -> Path:
-        """File of the image."""
-        return Path(self._index.image_path(self.name))
+    box: Box | None
+    _image: Callable[[], np.ndarray] = field(repr=False)
+    _mask: Callable[[], np.ndarray] = field(repr=False)
 
     @property
     def image(self) -> np.ndarray:
         """The image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
-        return _pixels(self._index, self.name)
+        return self._image()
 
     @property
     def mask(self) -> np.ndarray:
         """Labels (H, W) uint8: 1 on the class, 255 void, else 0. Raises DataError where they cannot be decoded."""
-        return way_labels(self._index.label_map(self.name), self._index.label_values(self.name, [self.number]))
+        return self._mask()
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class VisibleEpisode:
     Attributes:
         number: of the episode in its manifest.
         query_name: of the query image in the data set.
+        query_file: of the query image.
         classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
         supports: by way, the K labelled images; none of a base class that methods are to know by their training.
         answer_size: gives the size of an answer for a query of a size, both (height, width); None where the answer
@@ -80,22 +79,18 @@ class VisibleEpisode:
         True
     """
 
-    _index: Any = field(repr=False)
     number: int
     query_name: str
+    query_file: Path
     classes: tuple[int, ...]
     supports: tuple[tuple[Support, ...], ...]
     answer_size: Callable[[tuple[int, int]], tuple[int, int] | None] = field(repr=False)
-
-    @property
-    def query_file(self) -> Path:
-        """File of the query image."""
-        return Path(self._index.image_path(self.query_name))
+    _query: Callable[[], np.ndarray] = field(repr=False)
 
     @cached_property
     def query(self) -> np.ndarray:
         """The query at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
-        return _pixels(self._index, self.query_name)
+        return self._query()
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -133,17 +128,12 @@ class Photo:
     It does not say its name: that is often the name of its class.
     """
 
-    _index: Any = field(repr=False)
-    _name: str = field(repr=False)
+    _image: Callable[[], np.ndarray] = field(repr=False)
 
     @property
     def image(self) -> np.ndarray:
         """The image at its own size, (H, W, 3) uint8 RGB. Raises DataError where it cannot be decoded."""
-        return read_view(self._file, None)
-
-    @property
-    def _file(self) -> Path:
-        return Path(self._index.image_path(self._name))
+        return self._image()
 
 
 @dataclass(frozen=True)
@@ -210,8 +200,9 @@ class Test:
     opened: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.image_size is not None and self.image_size < 1:
-            raise SettingsError(f"image_size is {self.image_size}, expected a number of pixels above 0")
+        side = self.image_size
+        if side is not None and not (isinstance(side, int) and side > 0):
+            raise SettingsError(f"image_size is {side!r}, expected a number of pixels above 0")
 
     def __len__(self) -> int:
         return len(self.manifest.episodes)
@@ -300,13 +291,33 @@ class Test:
         boxes = self.protocol.support_boxes(self.index, episode)
         supports = tuple(
             tuple(
-                Support(self.index, name, number, None if boxes is None else boxes[way][shot])
+                self._support(name, number, None if boxes is None else boxes[way][shot])
                 for shot, name in enumerate(names)
             )
             for way, (number, names) in enumerate(zip(episode.classes, episode.supports, strict=True))
         )
-        size = partial(self.protocol.answer_size, image_size=self.image_size)
-        return VisibleEpisode(self.index, episode.index, episode.query, episode.classes, supports, size)
+        return VisibleEpisode(
+            number=episode.index,
+            query_name=episode.query,
+            query_file=Path(self.index.image_path(episode.query)),
+            classes=episode.classes,
+            supports=supports,
+            answer_size=partial(self.protocol.answer_size, image_size=self.image_size),
+            _query=self._pixels(episode.query),
+        )
+
+    def _support(self, name: str, number: int, box: Box | None) -> Support:
+        index = self.index
+
+        def mask() -> np.ndarray:
+            return way_labels(index.label_map(name), index.label_values(name, [number]))
+
+        return Support(name, Path(index.image_path(name)), number, box, self._pixels(name), mask)
+
+    def _pixels(self, name: str) -> Callable[[], np.ndarray]:
+        """Return a function that decodes an image, and that whoever answers cannot ask for another."""
+        index = self.index
+        return lambda: read_view(index.image_path(name), index.crop(name))
 
     def image_names(self, number: int) -> tuple[list[list[str]], list[str]]:
         """Return the names of the images of an episode of classification: of the supports by way, and of the queries.
@@ -324,10 +335,10 @@ class Test:
         return VisibleImages(
             episode.index,
             tuple(number + 1 for number in episode.classes),
-            tuple(tuple(Photo(self.index, name) for name in way) for way in supports),
-            tuple(Photo(self.index, name) for name in queries),
+            tuple(tuple(map(self._photo, way)) for way in supports),
+            tuple(map(self._photo, queries)),
         )
 
-
-def _pixels(index: Any, name: str) -> np.ndarray:
-    return read_view(index.image_path(name), index.crop(name))
+    def _photo(self, name: str) -> Photo:
+        index = self.index
+        return Photo(lambda: read_view(index.image_path(name), None))

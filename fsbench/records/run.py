@@ -194,12 +194,11 @@ class HandedIn(Entries):
     """Where the predictions of a run come from that were counted here, and of whose method nothing else is known.
 
     Attributes:
-        answers_sha256: hash of the file of answers that was counted; the identity has it, too.
-        card: name of the file that stated the method's card; "" where there was none.
+        answers_sha256: hash of the masks, the decisions on presence and their scores as they were counted; the identity
+            has it, too.
     """
 
     answers_sha256: Name
-    card: Text = ""
 
 
 class Cost(Entries):

@@ -16,6 +16,9 @@ def test(blocks_folder):
     return fsbench.load_test("folder", root=blocks_folder, protocol="fscs", way=2, episodes=6)
 
 
+CARD = "other.yaml"
+
+
 def middle(episode):
     """The middle of the query is way 1."""
     mask = np.zeros(episode.size, dtype=np.uint8)
@@ -77,8 +80,51 @@ def test_an_interrupted_evaluation_goes_on(test, tmp_path, error):
     assert not len(list((tmp_path / "runs").glob("*/run.json")))
     again = Stops(6, error)
     result = quietly(again, test, tmp_path)
-    assert first.asked == [0, 1, 2, 3] and again.asked == [0, 4, 5]  # one of those before is asked again
+    assert first.asked == [0, 1, 2, 3] and again.asked == [0, 1, 2, 3, 4, 5]  # some of those before are asked again
     assert result.record.run.counts_sha256 == quietly(middle, test, tmp_path).record.run.counts_sha256
+
+
+def test_presence_is_that_of_the_whole_run_however_often_it_was_interrupted(test, tmp_path):
+    def tells(episode):
+        return middle(episode), [True, False]
+
+    class TellsThenStops(Stops):
+        def __call__(self, episode):
+            return super().__call__(episode), [True, False]
+
+    with pytest.raises(RuntimeError):
+        quietly(TellsThenStops(5, RuntimeError()), test, tmp_path)
+    went_on = quietly(lambda e: (middle(e), [True, False]), test, tmp_path, name="tellsthenstops").record.run
+    assert went_on.presence == quietly(tells, test, tmp_path).record.run.presence == "predicted"
+    assert quietly(middle, test, tmp_path).record.run.presence == "any_pixel"
+
+
+def test_a_refused_model_leaves_no_work_behind(test, tmp_path):
+    with pytest.raises(SettingsError):
+        quietly(lambda episode: np.zeros((3, 3), np.uint8), test, tmp_path, name="mine")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_methods_object_keeps_nothing_from_one_test_to_the_next(test, tmp_path, blocks_folder):
+    """Images of other data by the same names, or at another size, have features of their own."""
+    method = Prototype(BackboneConfig("demo", "random:0"))
+    first = [quietly(method, test, tmp_path, image_size=size).scores["mIoU"] for size in (32, 64)]
+    anew = quietly(Prototype(BackboneConfig("demo", "random:0")), test, tmp_path, image_size=64).scores["mIoU"]
+    assert first[1] == anew != first[0]
+
+
+def test_a_method_that_calibrates_is_evaluated_by_its_name(test, tmp_path):
+    method = Prototype(BackboneConfig("demo", "random:0"), selection="base")
+    with pytest.raises(SettingsError, match="calibrate itself on base classes, which a test does not have"):
+        quietly(method, test, tmp_path, image_size=32)
+
+
+def test_labels_of_classification_are_ways(tmp_path):
+    test = fsbench.load_test("demo-cls", root=tmp_path / "demo", way=5, episodes=2)
+    for label in (0, 6):
+        with pytest.raises(SettingsError, match=f"labels from {label} to {label}, expected 1 to 5"):
+            quietly(lambda episode: [label] * len(episode.queries), test, tmp_path, name="mine")  # noqa: B023
+    assert quietly(lambda episode: [1] * len(episode.queries), test, tmp_path, name="mine").scores["accuracy"] == 20
 
 
 def test_another_model_does_not_go_on_with_the_answers_of_one(test, tmp_path):
@@ -100,7 +146,9 @@ def test_another_model_does_not_go_on_with_the_answers_of_one(test, tmp_path):
         (lambda e: 3 + 0 * middle(e), "labels from 3 to 3, expected 0 for the background and 1 to 2"),
         (lambda e: middle(e)[0], r"the answer is uint8 of shape \(\d+,\), expected a mask"),
         (lambda e: middle(e) + 0.5, "a mask with the value 0.5, expected whole labels"),
-        (lambda e: np.full(e.size, np.nan), "nan"),
+        (lambda e: np.full(e.size, np.nan), "the mask has NaN or infinity, expected whole labels"),
+        (lambda e: np.full(e.size, np.inf), "the mask has NaN or infinity, expected whole labels"),
+        (lambda e: [middle(e), [True, True]], "the answer is no array .*expected a mask"),
         (lambda e: (middle(e), [True]), r"presence has the shape \(1,\), expected \(2,\), one for each way"),
         (lambda e: (middle(e), [0.5, 0.5]), "presence is float64, expected a bool for each way; scores come third"),
         (lambda e: (middle(e), [True, True], [1.5, 0]), "a presence score is .*1.5.*, expected 0 to 1"),
@@ -123,11 +171,21 @@ def test_what_cannot_be_counted_is_refused_in_a_line(test, tmp_path, model, mess
         ({"name": "../up"}, "name"),
         ({"image_size": 32}, "image_size, which is for methods of the suite"),
         ({"card": "nowhere.yaml"}, "cannot read nowhere.yaml"),
+        ({"card": CARD}, "is the card of other, expected that of middle"),
     ],
 )
 def test_other_arguments_are_refused(test, tmp_path, options, message):
+    (tmp_path / CARD).write_text("method: other\ntrials: 1\n")
+    if options.get("card") == CARD:
+        options = {"card": tmp_path / CARD}
     with pytest.raises(SettingsError, match=message):
         quietly(middle, test, tmp_path, **options)
+
+
+@pytest.mark.parametrize("options", [{"name": "mine"}, {"card": "card.yaml"}, {"resume": False}])
+def test_a_methods_name_has_a_run_of_its_own(test, tmp_path, options):
+    with pytest.raises(SettingsError, match="name, card and resume are for what is no method of the suite"):
+        quietly("prototype", test, tmp_path, **options)
 
 
 def test_a_lambda_needs_a_name(test, tmp_path):
@@ -136,8 +194,9 @@ def test_a_lambda_needs_a_name(test, tmp_path):
 
 
 def test_a_methods_object_has_the_counts_of_a_run_by_its_name(test, tmp_path):
-    named = quietly("prototype", test, tmp_path, backbone="demo", weights="random:0")
-    size = named.record.run.identity.image_size
+    size = 64
+    named = quietly("prototype", test, tmp_path, backbone="demo", weights="random:0", image_size=size)
+    assert named.record.run.identity.image_size == size
     own = quietly(Prototype(BackboneConfig("demo", "random:0")), test, tmp_path, image_size=size)
     assert own.record.run.counts_sha256 == named.record.run.counts_sha256
     assert own.scores == named.scores and named.record.run.handed_in is None
