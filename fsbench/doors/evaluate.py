@@ -238,8 +238,8 @@ def _array(values: Any, number: int) -> np.ndarray:
         return np.asarray(values)
     except ValueError as error:
         raise SettingsError(
-            f"episode {number}: the answer is no array ({error}); expected a mask (h, w) of integers, or a tuple (mask, "
-            "presence) or (mask, presence, score)"
+            f"episode {number}: the answer is no array ({error}); expected a mask (h, w) of integers, or a tuple "
+            "(mask, presence) or (mask, presence, score)"
         ) from None
 
 

@@ -142,8 +142,8 @@ def count_answer(
     ways, found = len(truth.classes), answer.label_map
     if tuple(found.shape) != truth.size:
         raise SettingsError(
-            f"episode {truth.episode}: the method gave a mask of {tuple(found.shape)}, expected {truth.size}, the size "
-            "that the episode asks for"
+            f"episode {truth.episode}: the method gave a mask of {tuple(found.shape)}, expected {truth.size}; make it "
+            "of the size that the episode asks for"
         )
     if found.dtype.kind == "f" and not np.array_equal(found, np.rint(found)):
         part = found[found != np.rint(found)][0]
