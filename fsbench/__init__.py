@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.version import __version__
 
 if TYPE_CHECKING:
+    from fsbench.doors.answers import Answers
     from fsbench.doors.evaluate import evaluate
     from fsbench.doors.runs import load_runs
     from fsbench.doors.score import score
     from fsbench.doors.training import load_training
     from fsbench.predict.predictor import Predictor
-    from fsbench.protocols.kit.answers import Answers
     from fsbench.runner.config.tests import load_test
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Answers": "fsbench.protocols.kit.answers",
+    "Answers": "fsbench.doors.answers",
     "Predictor": "fsbench.predict.predictor",
     "evaluate": "fsbench.doors.evaluate",
     "load_runs": "fsbench.doors.runs",

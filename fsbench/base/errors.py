@@ -110,7 +110,9 @@ def raise_all(errors: Sequence[FsbenchError]) -> None:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" with the name of `known` that is nearest to `word`; empty where none is near."""
-    close = difflib.get_close_matches(word, list(known), 1)
+    names = {name.casefold(): name for name in known}
+    exact = difflib.get_close_matches(word, names.values(), 1)
+    close = exact or [names[name] for name in difflib.get_close_matches(word.casefold(), names, 1)]
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

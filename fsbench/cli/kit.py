@@ -6,7 +6,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
-from fsbench.protocols.kit.kit import write_kit
+from fsbench.protocols.kit.kit import paths_tell_classes, write_kit
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import usual_root
 from fsbench.runner.config.limits import whole
@@ -27,7 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
     parser.add_argument("--manifest", type=Path, help="file of episodes, in place of all of these")
     add_data_options(parser)
-    parser.add_argument("--copy-images", action="store_true", help="copy the images; they are referred to otherwise")
+    parser.add_argument(
+        "--copy-images",
+        action="store_true",
+        help="copy the images, as is always done in classification; they are referred to otherwise",
+    )
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.set_defaults(function=_write)
 
@@ -69,6 +73,10 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
     )
     print_line(f"{options.out}: {test!r}")
     print_line(f"kit {kit.sha256[:16]} · paths of images start from {images} · the rules are in RULES.md")
+    if kit.copied_images and not options.copy_images:
+        print_line("the images are copied under numbers, since the paths of this data set name their classes")
+    elif not kit.copied_images and paths_tell_classes(test, root):
+        print_line("paths of queries name their classes, which no answer may use; --copy-images hides them in numbers")
     return 0
 
 

@@ -9,7 +9,7 @@ from fsbench.cli.parser import add_table_options
 from fsbench.cli.table import print_table
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.score import score
-from fsbench.protocols.kit.kit import read_kit
+from fsbench.protocols.kit.kit import check_kit, count_episodes, read_kit
 from fsbench.protocols.test import Test
 from fsbench.runner.config.tests import load_test
 
@@ -51,4 +51,12 @@ def _test(options: argparse.Namespace) -> Test:
         raise SettingsError(f"found {found}; expected one of them: the kit or the episodes that are answered")
     if options.kit is None:
         return load_test(options.dataset, root=options.data_root, lists=given_lists(options), manifest=options.manifest)
-    return load_kit_test(read_kit(options.kit), options.dataset, root=options.data_root, lists=given_lists(options))
+    kit = read_kit(options.kit)
+    check_kit(options.kit, kit)
+    return load_kit_test(
+        kit,
+        options.dataset,
+        root=options.data_root,
+        lists=given_lists(options),
+        most=count_episodes(options.kit),
+    )

@@ -4,16 +4,18 @@ A run of the suite keeps the truth of its evaluations from the method; a Trainer
 are parted here.
 """
 
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, distributed
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.needs import Needs
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.evaluation import count_answers
 from fsbench.records.counts import official_rows, to_frame
 
@@ -89,8 +91,8 @@ class EvaluatedByLightning(L.LightningModule):
             self._rows += result.rows()
 
     def on_test_epoch_end(self) -> None:
-        data = self._data
-        frame = official_rows(to_frame(_of_all_ranks(self._rows), data.manifest))
+        data, rows = self._data, _of_all_ranks(self._rows)
+        frame = official_rows(to_frame(rows, _tested(data.manifest, {row["episode"] for row in rows})))
         scores = data.protocol.statistics(frame, data.manifest.header).scores()
         self.log_scores("test", {name: float(values[0]) for name, values in scores.items()})
 
@@ -124,7 +126,10 @@ class EvaluatedByLightning(L.LightningModule):
 
     @property
     def _data(self) -> "DataModule":
-        data: Any = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        try:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        except RuntimeError:  # it has no Trainer
+            data = None
         if data is None:
             raise SettingsError(
                 "the Trainer evaluates a method of fsbench without knowing its test; expected a data module: "
@@ -135,6 +140,18 @@ class EvaluatedByLightning(L.LightningModule):
     def _counted(self, protocol: Any, batch: Any) -> list[Any]:
         seen, truths = protocol.separate(batch)
         return count_answers(protocol, self.answer_batch(seen), truths, self.registry_name)
+
+
+def _tested(manifest: Manifest, numbers: set[int]) -> Manifest:
+    """Return the manifest of the episodes that a Trainer tested, which are some where it limits its batches."""
+    episodes = tuple(episode for episode in manifest.episodes if episode.index in numbers)
+    if len(episodes) == len(manifest.episodes):
+        return manifest
+    rank_zero_warn(
+        f"{len(episodes)} of {len(manifest.episodes)} episodes were tested, as this Trainer limits its batches; the "
+        "scores are of them alone"
+    )
+    return replace(manifest, episodes=episodes)
 
 
 def _of_all_ranks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """`load_kit_test`: the test that a kit was made of, from one's own data."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from fsbench.base.errors import RecordError
@@ -20,6 +21,7 @@ def load_kit_test(
     root: str | Path | None = None,
     lists: Sequence[str | Path] = (),
     image_size: int | None = None,
+    most: int | None = None,
 ) -> Test:
     """Draw the test of a kit again, which holds no truth, from one's own data.
 
@@ -29,15 +31,23 @@ def load_kit_test(
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
         image_size: side of the images that are answered; needed where the protocol counts pixels at that size.
+        most: number of the kit's episodes; a kit that asks for more is refused before they are drawn.
 
     Raises:
-        RecordError: the data give another test than the kit has.
+        RecordError: the data give another test than the kit has, its protocol is of another version here, or it asks
+            for more than `most` episodes.
         SettingsError, DataError: as `load_test` does.
     """
-    official = load_protocol(kit.protocol).seed
+    protocol = load_protocol(kit.protocol)
+    if kit.protocol_version != protocol.version:
+        raise RecordError(
+            f"the kit is of version {kit.protocol_version} of the protocol {kit.protocol}, and here it is "
+            f"{protocol.version}; expected one version; use the fsbench that made the kit, or make the kit again"
+        )
     name = choose_dataset(dataset, kit.dataset, "the kit")
     is_classification = task_of("data", name) == CLASSIFICATION
-    test = load_test(
+    draw = partial(
+        load_test,
         name,
         root=root,
         lists=lists,
@@ -47,12 +57,19 @@ def load_kit_test(
         shot=kit.shot,
         setting=kit.setting,
         empty=kit.empty,
-        episodes=kit.episodes,
-        seed=kit.seed if is_classification or kit.seed != official else None,
-        draws=kit.draws,
+        seed=kit.seed if is_classification or kit.seed != protocol.seed else None,
         drop_small=kit.drop_small,
         image_size=image_size,
     )
+    if most is not None and (kit.draws > 1 or (kit.episodes or 0) > most):
+        # one more than there are: a list that ends gives fewer than were asked for
+        some = draw(episodes=None if kit.episodes is None else min(kit.episodes, most + 1))
+        if len(some.manifest.official_episodes) * kit.draws > most:
+            raise RecordError(
+                f"the kit states {kit.episodes or 'all'} episodes with {kit.draws} draws, and has {most}; expected as "
+                "many as it states; make it again"
+            )
+    test = draw(episodes=kit.episodes, draws=kit.draws)
     if test.manifest.sha256 != kit.test:
         raise RecordError(
             f"these data give the test {test.manifest.sha256[:16]}, and the kit is of {kit.test[:16]}; expected the "

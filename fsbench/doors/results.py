@@ -98,11 +98,12 @@ class Result:
         self.record.protocol.check_breakdowns([part])
         return blocks_frame([self._block(by_class=part == "class")], part).drop("test", "method", "fold", "run")
 
-    def show(self, worst: int = 5) -> "Image.Image":
+    def show(self, worst: int = 5, test: Test | None = None) -> "Image.Image":
         """Draw the episodes with the lowest IoU: supports, the query's truth, what was predicted, and its errors.
 
         Args:
             worst: number of episodes.
+            test: what was tested, which images are drawn of; `self.test` unless given.
 
         Returns:
             The picture, which a notebook shows; `.save("worst.png")` writes it.
@@ -116,18 +117,18 @@ class Result:
         if not self.record.protocol.has_masks:
             raise SettingsError(f"{self.path.name} is a run of classification, which has no masks to show")
         try:
-            return self._draw(worst)
+            return self._draw(worst, self.test if test is None else test)
         except ModuleNotFoundError as error:
             raise SettingsError(missing_package(error) or str(error)) from error
 
-    def _draw(self, worst: int) -> "Image.Image":
+    def _draw(self, worst: int, test: Test | None) -> "Image.Image":
         # with OpenCV, which numbers spare
         from fsbench.protocols.segmentation import segmentation_of
         from fsbench.results.pictures.contact_sheet import DrawnPrediction, draw_contact_sheet
         from fsbench.scores.confusion import COUNTS, way_ious
         from fsbench.scores.count_table import episode_scores
 
-        index = self._index()
+        index = self._index(test)
         stored = read_predictions(self.record)
         if stored is None:
             raise RecordError(f"{self.path} has no stored predictions; run it again with KEEP_PREDICTIONS=masks")
@@ -145,20 +146,19 @@ class Result:
             )
         return draw_contact_sheet(index, predictions, chosen)
 
-    def _index(self) -> "SegmentationIndex":
-        """Return the data of the run, from the test, or as the run's own configuration names them."""
-        if self.test is None:
+    def _index(self, test: Test | None) -> "SegmentationIndex":
+        """Return the data of the run, from `test`, or as the run's own configuration names them."""
+        if test is None:
             if not (self.path / "config.yaml").is_file():
                 raise RecordError(
-                    f"the data of {self.path.name} are not at hand; expected its test: "
-                    "Result(result.record, fsbench.load_test(…)).show()"
+                    f"the data of {self.path.name} are not at hand; expected its test: .show(test=fsbench.load_test(…))"
                 )
             from fsbench.runner.engine.stored_data import open_dataset  # with torch
 
             return open_dataset(self.record)
-        if self.test.manifest.sha256 != self.record.manifest_sha256:
+        if test.manifest.sha256 != self.record.manifest_sha256:
             raise RecordError(f"{self.path.name} is a run of other episodes than the test's; expected its own test")
-        index: SegmentationIndex = self.test.index
+        index: SegmentationIndex = test.index
         return index
 
     def _block(self, by_class: bool = False, metrics: Sequence[str] | None = None) -> Block:

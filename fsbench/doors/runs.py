@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ class Runs:
             SettingsError: there are not two methods, or a name is unknown.
         """
         if resamples < 100:
-            raise SettingsError(f"--resamples is {resamples}, expected 100 or more")
+            raise SettingsError(f"resamples is {resamples}, expected 100 or more")
         names, measured = _metrics(metrics), measure_for(_metrics(metrics) or ())
         refused: list[str] = []
         found = find_methods(self.folders, folds, refused)
@@ -263,6 +264,10 @@ class Runs:
     def __repr__(self) -> str:
         left = f"; {len(self.left_out)} left out, see .left_out" if self.left_out else ""
         return f"{len(self)} runs of {', '.join(self._methods)} in {', '.join(map(str, self.folders))}{left}"
+
+    def _repr_html_(self) -> str:
+        """Return the tables of the runs, for notebooks."""
+        return f"{self.table()._repr_html_()}<div>{escape(repr(self))}</div>"
 
 
 def _words(names: Words) -> list[str]:

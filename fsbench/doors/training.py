@@ -1,9 +1,11 @@
 """`fsbench.load_training`: the episodes that the suite trains on, as plain tensors for a training loop of one's own."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -142,13 +144,26 @@ def load_training(
 def _check(size: int, shot: int, seed: int, cache_mib: int, augmentation: str, normalisation: Normalisation) -> None:
     """Raise SettingsError for a value that no data set could have."""
     for name, value, lowest in (("size", size, 1), ("shot", shot, 1), ("seed", seed, 0), ("cache_mib", cache_mib, 0)):
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise SettingsError(f"{name} is {value!r}, expected a whole number from {lowest}")
         if value < lowest:
             raise SettingsError(f"{name} is {value}, expected {lowest} or more")
     known = ("none", *SCALE_FACTORS)
     if augmentation not in known:
-        raise SettingsError(f"unknown augmentation '{augmentation}'{known_names(augmentation, known)}")
+        raise SettingsError(f"unknown augmentation '{augmentation}'{known_names(str(augmentation), known)}")
     if isinstance(normalisation, str):
         if normalisation not in ("imagenet", "none"):
             raise SettingsError(f"normalise is '{normalisation}', expected imagenet, none or (mean, std)")
-    elif len(normalisation) != 2 or any(len(values) != 3 for values in normalisation) or 0 in normalisation[1]:
-        raise SettingsError("normalise is no (mean, std) of three colours each, no std being 0")
+    elif not _is_mean_and_std(normalisation):
+        raise SettingsError(
+            f"normalise is {str(normalisation)[:60]}, expected imagenet, none or (mean, std) of three colours each, no "
+            "std being 0"
+        )
+
+
+def _is_mean_and_std(values: Any) -> bool:
+    try:
+        numbers = np.array(values, float)
+    except (TypeError, ValueError):
+        return False
+    return numbers.shape == (2, 3) and bool(np.isfinite(numbers).all() and numbers[1].all())

@@ -500,6 +500,11 @@ class Segmentation(Protocol):
             return "the episode's index"
         return f"{self.seed}; --data.test_seed repeats a test with other episodes"
 
+    @property
+    def tells_void(self) -> bool:
+        """Methods are told which pixels of a query are void; by default not."""
+        return False
+
     def void_words(self) -> str:
         """Say what void pixels count as, and what follows."""
         return VOID_WORDS[self.void]

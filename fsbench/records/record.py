@@ -162,7 +162,7 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     """Find all finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.records.run_directory` for
     runs that are being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
     if not root.is_dir():
-        raise RecordError(f"{root} is no folder; expected the folder of runs that `make bench` writes")
+        raise RecordError(f"{root} is no folder; expected a folder of runs")
     names = (Path(folder) for folder, inner, files in os.walk(root) if "run.json" in (*inner, *files))
     folders = [folder for folder in sorted(names) if is_current(folder)]
     records = []
@@ -218,7 +218,7 @@ def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
     folders, refused = list(folders), list[str]()
     records = find_distinct_records(folders, refused)
     if not records:
-        none = f"no finished run in {', '.join(map(str, folders))}; make one with: make bench"
+        none = f"no finished run in {', '.join(map(str, folders))}; make one: fsbench bench"
         raise RecordError(*refused) if refused else SettingsError(none)
     return records, refused
 

@@ -337,3 +337,43 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
     assert there.run.identity.image_size == side
     predictions = [(record.path / "predictions.parquet").read_bytes() for record in (here, there)]
     assert predictions[0] == predictions[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"episodes": 10**9}, "states 1000000000 episodes with 1 draws, and has 12"),
+        ({"draws": 10**8}, "episodes with 100000000 draws, and has 12"),
+        ({"protocol_version": 99}, "is of version 99 of the protocol fscs, and here it is 1"),
+    ],
+)
+def test_a_kit_that_asks_for_more_than_it_has(said, folder, kit, tmp_path, change, words):
+    """It is refused before its episodes are drawn."""
+    content = json.loads((kit / "kit.json").read_text())
+    (kit / "kit.json").write_text(json.dumps(content | change))
+    (tmp_path / "a.fsa").write_bytes(b"")
+    status, _, err = said("score", tmp_path / "a.fsa", "--kit", kit, "--data-root", folder[2], "--name", "x")
+    assert status == 2 and words in err and err.count("\n") == 1
+
+
+def test_a_damaged_kit_is_not_scored(said, folder, kit, tmp_path):
+    (kit / "masks" / "000000.png").unlink()
+    status, _, err = said("score", tmp_path / "a.fsa", "--kit", kit, "--data-root", folder[2], "--name", "x")
+    assert status == 2 and "masks/000000.png is absent or was changed" in err and err.count("\n") == 1
+
+
+def test_a_kit_of_classification_has_copies(said, tmp_path):
+    """A path is a class there; the kit has copies under numbers, and the command says so."""
+    for place, name in enumerate(("zebra", "lion", "owl")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(17):
+            colour = np.full((6, 6, 3), 60 * place + number, np.uint8)
+            Image.fromarray(colour).save(tmp_path / "data" / name / f"{number}.png")
+    words = ["--data-root", tmp_path / "data", "--way", 3, "--episodes", 2, "--out", tmp_path / "kit"]
+    status, out, err = said("kit", "imagefolder", *words)
+    assert (status, err) == (0, "") and "the images are copied under numbers" in out
+    assert set(re.findall(r'"image":"(.*?)"', (tmp_path / "kit" / "episodes.jsonl").read_text())) == {
+        f"images/{path.name}" for path in (tmp_path / "kit" / "images").iterdir()
+    }
+    told = "".join((tmp_path / "kit" / name).read_text() for name in ("episodes.jsonl", "kit.json", "RULES.md"))
+    assert not re.search("zebra|lion|owl", told)

@@ -48,8 +48,9 @@ class Answers:
     Args:
         path: the file, such as "mine.fsa". Each process that answers needs a file of its own; `fsbench score` takes
             several.
-        test: folder of a kit, against which every answer is checked; what `fsbench.load_test` returned, or the sha256
-            of its manifest; None for a file that does not say what it answers.
+        test: folder of a kit, against which every answer is checked, or the sha256 of a manifest; None for a file that
+            does not say what it answers.
+        asked: against which every answer is checked, as `read_kit_folder` gives it; that of the kit unless given.
 
     Attributes:
         done: numbers of the episodes that have an answer.
@@ -66,12 +67,10 @@ class Answers:
         {7}
     """
 
-    def __init__(self, path: Any, test: Any = None) -> None:
+    def __init__(self, path: Any, test: Any = None, asked: Optional[Asked] = None) -> None:
         self.path = str(path)
         self.done: Set[int] = set()
-        self._asked: Optional[Asked] = None
-        if hasattr(test, "manifest"):
-            test = test.manifest.sha256
+        self._asked = asked
         if test is not None and os.path.isdir(str(test)):
             test, self._asked = read_kit_folder(str(test))
         if test is not None and not _is_sha256(test):

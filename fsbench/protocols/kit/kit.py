@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,10 @@ from fsbench.protocols.test import Support, Test, VisibleEpisode, VisibleImages
 
 FILE = "kit.json"
 """File by which a kit is known."""
+EPISODES = "episodes.jsonl"
+"""File with an episode a line."""
+EXAMPLE = "example.py"
+"""File that its reader edits."""
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -41,7 +46,7 @@ class Kit(BaseModel):
         episodes: their number; None for the protocol's.
         lists: origin of the lists of images.
         copied_images: the kit has copies of the images.
-        files: sha256 of every other file by its path in the folder.
+        files: sha256 of every other file by its path in the folder, but of `example.py`, which is there to be edited.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -67,7 +72,7 @@ class Kit(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """Hash of everything that is in the kit."""
+        """Hash of everything that is in the kit, but for its example."""
         return fingerprint(self.model_dump())
 
 
@@ -105,6 +110,34 @@ def check_kit(folder: Path, kit: Kit) -> None:
             )
 
 
+def count_episodes(folder: Path) -> int:
+    """Return how many episodes a kit has, those of all draws. Raises RecordError where its episodes cannot be read."""
+    try:
+        return len(answers.read_kit_folder(str(folder))[1])
+    except answers.AnswersError as error:
+        raise RecordError(str(error)) from None
+
+
+def paths_tell_classes(test: Test, root: Path | None = None) -> bool:
+    """Return whether paths of queries, from the folder `root` on, are named by classes of the data set.
+
+    A folder is, or a file but for the number at its end. In classification a folder is a class, whatever its name.
+    """
+    if test.protocol.task == "classification":
+        return True
+    classes = {_letters(name) for name in test.index.class_names} - {""}
+    start = _common_root(test, root)
+    for episode in test.manifest.episodes:
+        path = Path(test.index.image_path(episode.query)).absolute().relative_to(start)
+        if classes & set(map(_letters, (*path.parent.parts, path.stem))):
+            return True
+    return False
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold()).rstrip("0123456789")
+
+
 def _is_inside(name: str) -> bool:
     return not Path(name).is_absolute() and ".." not in Path(name).parts
 
@@ -127,7 +160,8 @@ def write_kit(
         out: a folder that is new or empty.
         root: folder that paths of images start from; None, or a folder that does not hold all, takes the one above all.
         dataset: name by which `load_test` opened the data set; that of the manifest unless given.
-        copy_images: copy the images, of queries and supports, to the kit.
+        copy_images: copy the images, of queries and supports, to the kit. Those of classification, whose paths name
+            their classes, are always copied.
         progress: gives the episodes of a test and shows how far they are.
 
     Returns:
@@ -138,6 +172,7 @@ def write_kit(
         DataError: an image or a label map cannot be read.
     """
     root = _common_root(test, root)
+    copy_images = copy_images or test.protocol.task == "classification"
     if out.is_symlink() or out.exists():
         if not is_folder(out):
             raise SettingsError(f"--out {out} is no folder; expected a new one")
@@ -198,16 +233,17 @@ class _Writer:
     def write(self, progress: Callable[[Test], Any]) -> Kit:
         """Write all files; `kit.json`, which is written last, names the others."""
         header = self.test.manifest.header
-        with (self.folder / "episodes.jsonl").open("w") as file:
+        with (self.folder / EPISODES).open("w") as file:
             for episode in progress(self.test):
                 file.write(json.dumps(self._entries(episode), separators=(",", ":")) + "\n")
-        text = rules(self.test, self._has_boxes, self._base_classes, self.copy_images)
+        told = not self.copy_images and paths_tell_classes(self.test, self.root)
+        text = rules(self.test, self._has_boxes, self._base_classes, self.copy_images, told)
         (self.folder / "RULES.md").write_text(text, encoding="utf-8")
         shutil.copyfile(answers.__file__, self.folder / "answers.py")
-        template = (_TEMPLATES / f"{self.test.protocol.task}.py.txt").read_text()
-        data = "KIT" if self.copy_images else '"data"  # the folder that paths of images start from'
-        (self.folder / "example.py").write_text(template.replace("@DATA@", data))
         names = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+        template = (_TEMPLATES / f"{self.test.protocol.task}.py.txt").read_text()
+        data = "KIT" if self.copy_images else f"{str(self.root)!r}  # the folder that paths of images start from"
+        (self.folder / EXAMPLE).write_text(template.replace("@DATA@", data), encoding="utf-8")
         kit = Kit(
             test=self.test.manifest.sha256,
             dataset=self.dataset,

@@ -248,7 +248,6 @@ class StoredAnswers:
         numbers: of the answered episodes, in the order of the test.
         missing: numbers of the episodes without an answer.
         image_size: side S of the answers where the test counts pixels at the method's input size; else None.
-        sha256: hash of all answers by the number of their episodes, however they are stored.
 
     Raises:
         AnswersError: an answer is not what the test asks for, or two answer one episode.
@@ -270,8 +269,6 @@ class StoredAnswers:
             answer = self._source[number].answer(number, asked)
             self._check_side(answer)
             self._digests[number] = answer.digest
-        together = b"".join(self._digests[number] for number in sorted(self._digests))
-        self.sha256 = hashlib.sha256(together).hexdigest()
 
     def __len__(self) -> int:
         return len(self.numbers)

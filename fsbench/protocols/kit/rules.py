@@ -5,7 +5,7 @@ from typing import Any
 from fsbench.protocols.test import Test
 
 
-def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool) -> str:
+def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool) -> str:
     """Return the text of RULES.md.
 
     Args:
@@ -13,6 +13,7 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool) ->
         has_boxes: supports are known by a box, too.
         base_classes: names of the classes without supports, which are the first ways of every episode.
         copied: the kit has copies of the images.
+        told: paths of queries are named by their classes.
     """
     has_masks = test.protocol.has_masks
     asked = _masks(test.protocol, base_classes) if has_masks else _LABELS
@@ -21,7 +22,7 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool) ->
         f"{test!r}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
         f"## Files\n\n{_files(has_masks, has_boxes, copied)}",
         f"## Answers\n\n{asked}",
-        f"## Allowed\n\n{_ALLOWED}",
+        f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else ""),
         "## Choices of the protocol\n\n" + "\n".join(f"- {one.label}: {one.words}." for one in test.protocol.choices()),
     ]
     return "\n\n".join(parts) + "\n"
@@ -35,6 +36,10 @@ _ALLOWED = """\
 An answer to an episode follows from its query and its supports, and from what the method was trained on. The names of
 files, the order and the numbers of the episodes, the other episodes and the annotations of the query are not to be
 used. Whether the method saw the test's classes or images before, and what it is told besides, is stated on its card."""
+
+_PATHS = """\
+**Paths of images in this kit contain names of classes.** An answer must not depend on them: read an image and forget
+its path. A kit with `--copy-images` has copies under numbers instead."""
 
 
 def _files(has_masks: bool, has_boxes: bool, copied: bool) -> str:
@@ -80,7 +85,7 @@ def _masks(protocol: Any, base_classes: list[str]) -> str:
             f"The first {len(base_classes)} ways are base classes, which have no supports and are known by training: "
             f"{named}. The ways after them have supports."
         )
-        if getattr(protocol, "tells_void", False):
+        if protocol.tells_void:
             lines.append("Which pixels of the query are void, as the protocol would tell, is not in this kit.")
     if protocol.empty_queries:
         lines.append(

@@ -66,6 +66,17 @@ def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):
     assert {"test/mIoU", "test/FB-IoU", "test/accuracy"} <= found.keys() and found["test/mIoU"] > 0
 
 
+@pytest.mark.parametrize(("limit", "count"), [({"limit_test_batches": 3}, 3), ({"fast_dev_run": True}, 1)])
+def test_a_limited_test_scores_what_it_tested(blocks_folder, limit, count):
+    """The scores are those of a test of the first episodes alone, and a line says how many they are."""
+    with pytest.warns(UserWarning, match=f"{count} of 8 episodes were tested"):
+        (found,) = trainer(**limit).test(prototype(), datamodule=blocks(blocks_folder), verbose=False)
+    test = EpisodicTest(way=2, episodes=count)
+    alone = EpisodicDataModule(Folder(str(blocks_folder)), test, loading=Loading(workers=0), image_size=32)
+    (expected,) = trainer().test(prototype(), datamodule=alone, verbose=False)
+    assert found == pytest.approx(expected, nan_ok=True) and "test/mIoU" in found
+
+
 SCRIPT = """
 import json
 import sys

@@ -97,6 +97,12 @@ def test_html_shows_names_as_they_are(make):
         assert "<b>m" not in shown._repr_html_() and "&lt;b&gt;m" in shown._repr_html_()
 
 
+def test_runs_show_their_tables(pair):
+    runs = fsbench.load_runs(pair[0].path.parent)
+    shown = runs._repr_html_()
+    assert runs.table()._repr_html_() in shown and "first" in shown and "2 runs of first, second" in shown
+
+
 def test_a_run_by_its_name(pair, make):
     runs = fsbench.load_runs(pair[0].path, pair[1].path, pair[0].path.parent)
     assert len(runs) == 2
@@ -114,9 +120,13 @@ def test_the_worst_episodes_in_a_picture(pair, monkeypatch, blocks_folder):
     picture = Result(second, test).show(worst=3)
     assert picture.height < Result(second, test).show(worst=4).height
     assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 100
-    with pytest.raises(RecordError, match="are not at hand; expected its test"):
+    with pytest.raises(RecordError, match=r"are not at hand; expected its test: \.show\(test=fsbench.load_test"):
         Result(second).show()
+    found = fsbench.load_runs(second.path)["second"].show(worst=3, test=test)
+    assert np.array_equal(np.asarray(found), np.asarray(picture))
     other = fsbench.load_test("folder", root=blocks_folder, episodes=3)
+    with pytest.raises(RecordError, match="other episodes than the test's"):
+        Result(second, test).show(test=other)
     with pytest.raises(RecordError, match="other episodes than the test's"):
         Result(second, other).show()
 
@@ -125,18 +135,20 @@ def test_what_does_not_fit_is_said_in_a_line(pair, make, tmp_path):
     result, runs = Result(pair[0]), fsbench.load_runs(pair[0].path.parent)
     for ask, said in (
         (lambda: result.interval("mIuo"), "unknown metric 'mIuo'"),
+        (lambda: result.interval("miou"), "did you mean 'mIoU'"),
         (lambda: result.interval("AUROC"), "has no score 'AUROC'; there are: mIoU"),
         (lambda: result.by("fold"), "expected class or size"),
         (lambda: result.show(0), "worst is 0"),
         (lambda: runs.table("mIuo"), "unknown metric 'mIuo'"),
         (lambda: runs.compare("first"), "one method; expected two or more"),
         (lambda: runs.compare("first", "secnd"), "did you mean 'second'"),
-        (lambda: runs.compare(resamples=5), "resamples is 5"),
+        (lambda: runs.compare(resamples=5), "resamples is 5, expected"),
         (lambda: fsbench.load_runs(tmp_path / "absent"), "is no folder"),
     ):
         with pytest.raises((SettingsError, RecordError)) as error:
             ask()
         assert said in str(error.value) and "\n" not in str(error.value)
+        assert "--" not in str(error.value) and "make " not in str(error.value)  # words of the command line
 
 
 def test_damaged_runs_are_left_out_and_named(pair):

@@ -21,8 +21,8 @@ from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.protocols.classification import ClassificationTask
 from fsbench.protocols.kit.answers import Answers, AnswersError, header_line, line_of
 from fsbench.protocols.kit.asked import asked_answers
-from fsbench.protocols.kit.kit import check_kit, read_kit, write_kit
-from fsbench.protocols.kit.reader import read_answers
+from fsbench.protocols.kit.kit import check_kit, paths_tell_classes, read_kit, write_kit
+from fsbench.protocols.kit.reader import StoredAnswers, read_answers
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 
@@ -50,6 +50,10 @@ def episodes_of(kit: Path) -> list[dict]:
 
 def drawn_mask(number: int, size: list[int] | tuple[int, int], ways: int) -> np.ndarray:
     return np.random.RandomState(number).randint(0, ways + 1, size).astype(np.uint8)
+
+
+def digests(answers: StoredAnswers) -> list[bytes]:
+    return [answer.digest for answer in answers]
 
 
 def answer_all(path: Path, kit: Path | str, episodes: list[dict], **more) -> Path:
@@ -223,7 +227,7 @@ def to_pictures(folder: Path, episodes: list[dict], mode: str = "L") -> Path:
 def test_pictures_are_the_same_answers(two_ways, kit, tmp_path, mode):
     written = read_answers([answer_all(tmp_path / "a.fsa", kit, episodes_of(kit))], two_ways)
     read = read_answers([to_pictures(tmp_path / "pictures", episodes_of(kit), mode)], two_ways)
-    assert read.sha256 == written.sha256
+    assert digests(read) == digests(written)
 
 
 def test_presence_beside_pictures(two_ways, kit, tmp_path):
@@ -244,18 +248,18 @@ def test_presence_beside_pictures(two_ways, kit, tmp_path):
     ]:
         (folder / "presence.csv").write_text(text)
         if text == "x\n":
-            assert read_answers([folder], two_ways).sha256
+            assert len(read_answers([folder], two_ways)) == len(two_ways)
             continue
         with pytest.raises(RecordError, match=words):
             read_answers([folder], two_ways)
 
 
 def test_answers_of_several_files(two_ways, kit, tmp_path):
-    """Each process has a file of its own; the hash is that of one file with all."""
+    """Each process has a file of its own; the answers are those of one file with all."""
     episodes = episodes_of(kit)
     one = read_answers([answer_all(tmp_path / "a.fsa", kit, episodes)], two_ways)
     parts = [answer_all(tmp_path / f"{part}.fsa", kit, episodes[part::2][::-1]) for part in (0, 1)]
-    assert read_answers(parts, two_ways).sha256 == one.sha256
+    assert digests(read_answers(parts, two_ways)) == digests(one)
     with pytest.raises(RecordError, match="answers in two places"):
         read_answers([*parts, parts[0]], two_ways)
 
@@ -268,7 +272,7 @@ def test_exchanged_answers_are_others(two_ways, kit, tmp_path):
             episode = episodes[number]
             answers.add(episode["number"], drawn_mask(other, episode["size"], 2))
     answer_all(tmp_path / "c.fsa", kit, episodes[2:])
-    assert read_answers([tmp_path / "b.fsa", tmp_path / "c.fsa"], two_ways).sha256 != one.sha256
+    assert digests(read_answers([tmp_path / "b.fsa", tmp_path / "c.fsa"], two_ways)) != digests(one)
 
 
 def test_missing_answers(two_ways, kit, tmp_path):
@@ -383,10 +387,14 @@ def test_answers_that_change_meanwhile(two_ways, kit, tmp_path):
 
 
 def test_the_example_runs(two_ways, kit, blocks_folder, tmp_path):
-    """`example.py` of a kit answers everything with background, and goes on where it was stopped."""
+    """`example.py` of a kit answers everything with background, and goes on where it was stopped; it may be edited."""
     example = (kit / "example.py").read_text()
-    assert '"data"' in example
-    (kit / "example.py").write_text(example.replace('"data"', repr(str(blocks_folder))))
+    assert repr(str(blocks_folder)) in example
+    (kit / "example.py").write_text(example + "# mine\n")
+    made = read_kit(kit)
+    check_kit(kit, made)
+    assert write_kit(two_ways, kit, blocks_folder)[0] == made
+    assert (kit / "example.py").read_text().endswith("# mine\n")
     for _ in range(2):
         subprocess.run([sys.executable, str(kit / "example.py")], cwd=tmp_path, check=True)
     read = read_answers([tmp_path / "mine.fsa"], two_ways)
@@ -422,6 +430,7 @@ def test_a_kit_of_classification(photos, tmp_path):
     for episode, shown in zip(episodes_of(tmp_path / "kit"), test, strict=True):
         assert set(episode) == {"number", "supports", "queries"}
         for entry, photo in zip(episode["queries"], shown.queries, strict=True):
+            assert re.fullmatch(r"images/\d{6}\.\w+", entry["image"])  # no name of a class
             with Image.open(root / entry["image"]) as image:
                 assert np.array_equal(np.asarray(image.convert("RGB")), photo.image)
         assert [len(way) for way in episode["supports"]] == [2, 2, 2]
@@ -436,7 +445,39 @@ def test_a_kit_of_classification(photos, tmp_path):
             answers.add(0, np.eye(3, dtype=int))
     read = read_answers([tmp_path / "a.fsa"], test)
     assert [answer.labels.tolist() for answer in read] == [[1, 2, 3] * 3] * 4
-    example = (tmp_path / "kit" / "example.py").read_text().replace('"data"', repr(str(photos)))
-    (tmp_path / "kit" / "example.py").write_text(example)
     subprocess.run([sys.executable, str(tmp_path / "kit" / "example.py")], cwd=tmp_path, check=True)
     assert read_answers([tmp_path / "mine.fsa"], test)[3].labels.tolist() == [1] * 9
+
+
+@pytest.mark.parametrize(
+    ("path", "class_name", "told"),
+    [
+        ("zebra crossing/1.png", "zebra_crossing", True),
+        ("all/Zebra/1.png", "zebra", True),
+        ("zebra_021.png", "zebra", True),
+        ("images/2007_000032.png", "zebra", False),
+        ("images/021.png", "7", False),
+    ],
+)
+def test_paths_that_name_classes_are_told(two_ways, tmp_path, path, class_name, told):
+    """The rules say so wherever a folder or a file of a query has the name of a class; copies have none."""
+
+    class Index(type(two_ways.index)):
+        class_names = (class_name,)
+
+        def image_path(self, name: str) -> str:
+            return str(tmp_path / "data" / name / path)
+
+    for name in two_ways.manifest.image_names:
+        file = tmp_path / "data" / name / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(file)
+    index = object.__new__(Index)
+    index.__dict__.update(vars(two_ways.index))
+    index.class_names = (class_name,)
+    test = replace(two_ways, index=index)
+    assert paths_tell_classes(test) == told
+    for copies in (False, True):
+        out = tmp_path / f"kit{copies}"
+        write_kit(test, out, copy_images=copies)
+        assert ("contain names of classes" in (out / "RULES.md").read_text()) == (told and not copies)

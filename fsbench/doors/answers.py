@@ -1,0 +1,66 @@
+"""`fsbench.Answers`: answers to a test in one file, each checked as it is added. No torch is needed."""
+
+from pathlib import Path
+from typing import Any
+
+from fsbench.base.errors import RecordError
+from fsbench.protocols.kit import answers
+from fsbench.protocols.kit.asked import asked_answers
+from fsbench.protocols.test import Test
+
+
+class Answers(answers.Answers):
+    """A file that answers to a test are appended to. An answer has reached the file when `add` returns.
+
+    A file that is there is gone on with: if its writer was killed in the middle of the last line, that line is cut off.
+    Programs without fsbench write the same file by `answers.py` of a kit.
+
+    Args:
+        path: the file, such as "mine.fsa". Each process that answers needs a file of its own; `fsbench.score` takes
+            several.
+        test: what `fsbench.load_test` returned, or the folder of a kit: every answer is checked against it; the sha256
+            of a manifest; or None for a file that does not say what it answers.
+
+    Attributes:
+        done: numbers of the episodes that have an answer.
+
+    Raises:
+        RecordError: the file is no file of answers, is damaged, answers another test, or another process writes it.
+        DataError: a query image of the test cannot be read.
+
+    Examples:
+        >>> import fsbench, numpy
+        >>> test = fsbench.load_test("demo", protocol="pfenet", episodes=5)
+        >>> with fsbench.Answers("some.fsa", test) as answers:
+        ...     answers.add(test[0], numpy.ones(test[0].size, bool))
+        >>> fsbench.Answers("some.fsa", test).done
+        {0}
+    """
+
+    def __init__(self, path: str | Path, test: Test | str | Path | None = None) -> None:
+        asked = None
+        if isinstance(test, Test):
+            test, asked = test.manifest.sha256, asked_answers(test)
+        try:
+            super().__init__(path, test, asked)
+        except answers.AnswersError as error:
+            raise RecordError(str(error)) from None
+
+    def add(self, number: Any, mask: Any = None, presence: Any = None, score: Any = None, labels: Any = None) -> None:
+        """Store the answer to an episode.
+
+        Args:
+            number: of the episode, or the episode itself.
+            mask: (h, w) integers or bool, 0 background and 1 to N the ways, of the size that the episode asks for.
+            presence: N bools, whether the query shows the way at all; None lets it follow from the mask.
+            score: N numbers from 0 to 1, how sure that is; only together with `presence`.
+            labels: in classification, in place of a mask, the way from 1 to N of each query image.
+
+        Raises:
+            RecordError: the test does not have the episode, it has an answer, or the answer is none that could be
+                counted.
+        """
+        try:
+            super().add(number, mask, presence, score, labels)
+        except answers.AnswersError as error:
+            raise RecordError(str(error)) from None
