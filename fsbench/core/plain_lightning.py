@@ -4,6 +4,7 @@ A run of the suite keeps the truth of its evaluations from the method; a Trainer
 are parted here.
 """
 
+from collections.abc import Iterable
 from dataclasses import is_dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,6 +43,10 @@ class EvaluatedByLightning(L.LightningModule):
 
     def end_test(self) -> None:
         """Leave nothing behind of the test's episodes."""
+
+    def calibrate(self, episodes: Iterable[Any]) -> dict[str, float]:
+        """Choose settings on labelled single episodes of base classes; called only if `needs.calibration`."""
+        raise NotImplementedError
 
     def setup(self, stage: str) -> None:
         """Tell the data module of a Trainer by hand what the method needs; a run of the suite has told it."""
@@ -83,7 +88,7 @@ class EvaluatedByLightning(L.LightningModule):
 
     def on_test_start(self) -> None:
         self._rows: list[dict[str, Any]] = []
-        self.begin_test(self._data)
+        self._prepare()
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Answer a batch and count the answers against its truth."""
@@ -103,7 +108,7 @@ class EvaluatedByLightning(L.LightningModule):
     # Prediction
 
     def on_predict_start(self) -> None:
-        self.begin_test(self._data)
+        self._prepare()
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
         """Return the answers to a batch, each with the number of its `episode`; its truth is not looked at.
@@ -118,6 +123,13 @@ class EvaluatedByLightning(L.LightningModule):
 
     def on_predict_end(self) -> None:
         self.end_test()
+
+    def _prepare(self) -> None:
+        """Calibrate a method that asks for it, and make it ready for the test, as a run does."""
+        data = self._data
+        if self.needs.calibration:
+            self.calibrate(episode.to(self.device) for episode in data.calibration_episodes())
+        self.begin_test(data)
 
     def log_scores(self, stage: str, scores: dict[str, float]) -> None:
         """Log scores that are those of all ranks, as `test/mIoU`, with all their digits."""
