@@ -40,7 +40,8 @@ class Answers(answers.Answers):
     def __init__(self, path: str | Path, test: Test | str | Path | None = None) -> None:
         asked = None
         if isinstance(test, Test):
-            test, asked = test.manifest.sha256, asked_answers(test)
+            asked = asked_answers(test)
+            test = test.manifest.sha256
         try:
             super().__init__(path, test, asked)
         except answers.AnswersError as error:

@@ -377,3 +377,25 @@ def test_a_kit_of_classification_has_copies(said, tmp_path):
     }
     told = "".join((tmp_path / "kit" / name).read_text() for name in ("episodes.jsonl", "kit.json", "RULES.md"))
     assert not re.search("zebra|lion|owl", told)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "told"),
+    [("image", True), ("JPEG images", True), ("Jpeg_Images", True), ("imag", False), ("7", False)],
+)
+def test_paths_that_name_classes_are_told(said, blocks_folder, tmp_path, class_name, told):
+    """The command and the rules say so where a folder or a file has the name of a class; copies have none.
+
+    The images of the data set are JPEGImages/image_000.jpg and so on.
+    """
+    data = shutil.copytree(blocks_folder, tmp_path / "data")
+    text, _, rest = (data / "folds.yaml").read_text().partition("classes: [")
+    _, _, others = rest.partition(",")
+    (data / "folds.yaml").write_text(f"{text}classes: ['{class_name}',{others}")
+    words = ["kit", "folder", "--data-root", data, "--fold", 1, "--episodes", 3]
+    for more in ([], ["--copy-images"]):
+        out = tmp_path / f"kit{len(more)}"
+        status, printed, err = said(*words, *more, "--out", out)
+        assert (status, err) == (0, "")
+        assert ("--copy-images hides them" in printed) == (told and not more)
+        assert ("contain names of classes" in (out / "RULES.md").read_text()) == (told and not more)

@@ -7,7 +7,7 @@ import pytest
 
 import fsbench
 
-MODULES = sorted({*fsbench._MODULES.values(), "fsbench.protocols.test"})
+MODULES = sorted({*fsbench._MODULES.values(), "fsbench.protocols.kit.answers", "fsbench.protocols.test"})
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.protocols.classification import ClassificationTask
 from fsbench.protocols.kit.answers import Answers, AnswersError, header_line, line_of
 from fsbench.protocols.kit.asked import asked_answers
-from fsbench.protocols.kit.kit import check_kit, paths_tell_classes, read_kit, write_kit
+from fsbench.protocols.kit.kit import check_kit, read_kit, write_kit
 from fsbench.protocols.kit.reader import StoredAnswers, read_answers
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
@@ -447,37 +447,3 @@ def test_a_kit_of_classification(photos, tmp_path):
     assert [answer.labels.tolist() for answer in read] == [[1, 2, 3] * 3] * 4
     subprocess.run([sys.executable, str(tmp_path / "kit" / "example.py")], cwd=tmp_path, check=True)
     assert read_answers([tmp_path / "mine.fsa"], test)[3].labels.tolist() == [1] * 9
-
-
-@pytest.mark.parametrize(
-    ("path", "class_name", "told"),
-    [
-        ("zebra crossing/1.png", "zebra_crossing", True),
-        ("all/Zebra/1.png", "zebra", True),
-        ("zebra_021.png", "zebra", True),
-        ("images/2007_000032.png", "zebra", False),
-        ("images/021.png", "7", False),
-    ],
-)
-def test_paths_that_name_classes_are_told(two_ways, tmp_path, path, class_name, told):
-    """The rules say so wherever a folder or a file of a query has the name of a class; copies have none."""
-
-    class Index(type(two_ways.index)):
-        class_names = (class_name,)
-
-        def image_path(self, name: str) -> str:
-            return str(tmp_path / "data" / name / path)
-
-    for name in two_ways.manifest.image_names:
-        file = tmp_path / "data" / name / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(file)
-    index = object.__new__(Index)
-    index.__dict__.update(vars(two_ways.index))
-    index.class_names = (class_name,)
-    test = replace(two_ways, index=index)
-    assert paths_tell_classes(test) == told
-    for copies in (False, True):
-        out = tmp_path / f"kit{copies}"
-        write_kit(test, out, copy_images=copies)
-        assert ("contain names of classes" in (out / "RULES.md").read_text()) == (told and not copies)
