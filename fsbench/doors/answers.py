@@ -38,12 +38,9 @@ class Answers(answers.Answers):
     """
 
     def __init__(self, path: str | Path, test: Test | str | Path | None = None) -> None:
-        asked = None
-        if isinstance(test, Test):
-            asked = asked_answers(test)
-            test = test.manifest.sha256
+        known, asked = (test.manifest.sha256, asked_answers(test)) if isinstance(test, Test) else (test, None)
         try:
-            super().__init__(path, test, asked)
+            super().__init__(path, known, asked)
         except answers.AnswersError as error:
             raise RecordError(str(error)) from None
 
