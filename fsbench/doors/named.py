@@ -17,6 +17,9 @@ OF_THE_TEST = {
 }  # fmt: skip
 """Options of a run that the test states, and those that only a command has."""
 
+OF_THE_DATA = ("image_size", "workers")
+"""Options of the data that may be given."""
+
 
 def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, options: Mapping[str, Any]) -> Record:
     """Run a method on a test that `load_test` opened.
@@ -26,7 +29,8 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
         test: the test.
         runs: folder of all runs.
         progress: show how far it is.
-        options: `image_size`, and those of `fsbench bench`, such as `backbone`, `checkpoint`, `weights`, `seed`.
+        options: `image_size`, `workers` (processes that load, none unless given), and those of `fsbench bench`, such as
+            `backbone`, `checkpoint`, `weights`, `seed`.
 
     Returns:
         The record, which is that of `fsbench bench` with these settings.
@@ -40,15 +44,16 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
         raise SettingsError(f"{method} is run by the settings of a test; expected one that load_test opened")
     known = [option.field for option in bench_options() if option.field not in OF_THE_TEST]
     for name in options:
-        if name not in (*known, "image_size"):
+        if name not in (*known, *OF_THE_DATA):
             raise SettingsError(
                 f"evaluate has no option {name} for a method by its name{did_you_mean(name, known)}; it has "
-                f"image_size, {', '.join(known)}"
+                f"{', '.join((*OF_THE_DATA, *known))}"
             )
     fold = test.manifest.header.fold
     settings = {name: opened.pop(name, None) for name in ("episodes", "empty_masks", "image_size")}
     given = dict(options)
     settings["image_size"] = given.pop("image_size", settings["image_size"])
+    settings["workers"] = given.pop("workers", 0)  # processes of loaders hang where a notebook's threads were forked
     configuration = Request(methods=[method], folds=[fold], runs=str(runs), **opened, **given).configuration(
         method, fold
     )

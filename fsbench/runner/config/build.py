@@ -225,9 +225,13 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
         return SuiteCLI(values, configuration.asks, build)
 
 
+SHORTENED = ("", "torch.optim.", "torch.optim.lr_scheduler.")
+"""Packages whose classes may be named without them."""
+
+
 def _arguments_of(path: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of `arguments` that a class takes; all where only the parser finds the class."""
-    kind = _import_class(path)
+    kind = next(filter(None, (_import_class(place + path) for place in SHORTENED)), None)
     taken = arguments if kind is None else class_parameters(kind)
     return {name: value for name, value in arguments.items() if name in taken}
 
