@@ -176,7 +176,7 @@ def refusal(capsys):
 def test_refusals(three, make, tmp_path, refusal):
     assert "found only good in" in refusal(three[0]) and "two or more methods" in refusal(three[0])
     assert "no method 'best' to compare with; there are: good, fair, bad" in refusal(*three, "--baseline", "best")
-    assert "--resamples is 5" in refusal(*three, "--resamples", "5")
+    assert "resamples is 5" in refusal(*three, "--resamples", "5")
     assert "unknown metric 'iou'" in refusal(*three, "--metrics", "iou")
     assert "expected a name that ends in .png" in refusal(*three, "--resamples", "100", "--plot", "x.gif")
     assert "is no folder" in refusal(tmp_path / "nowhere")

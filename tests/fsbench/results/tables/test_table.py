@@ -270,7 +270,7 @@ def test_by_class_and_csv_and_json(table):
 @pytest.mark.parametrize(
     ("metrics", "expected"),
     [
-        ("mIoU,miou", "unknown metric 'miou'; there are: mIoU, FB-IoU, acc"),
+        ("mIoU,miou", "unknown metric 'miou'; did you mean 'mIoU'? There are: mIoU, FB-IoU, acc"),
         (",", "no metric was named; there are: mIoU"),
     ],
 )
