@@ -69,7 +69,7 @@ class DataModule(L.LightningDataModule, ABC):
         """Numbers of the test episodes that are finished already; `test_dataloader` leaves them out."""
 
         self.needs = Needs()
-        """What the method needs beside images and masks; the experiment says so."""
+        """Needs of the method beside images and masks; the experiment sets them."""
         self.trains_elsewhere = False
         """Whether training, and perhaps validation, show images of another data set than the test."""
 
@@ -80,7 +80,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     @property
     def support_annotation(self) -> SupportAnnotation:
-        """What the test's supports are labelled with."""
+        """Labels of the test's supports, see `fsbench.data.annotations`."""
         return "mask"
 
     @property

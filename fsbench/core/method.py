@@ -50,7 +50,7 @@ class Method(EvaluatedByLightning):
     learns: bool = True
     """False for methods without training: the run goes straight to the evaluation."""
     needs: Needs = Needs()
-    """What the method needs of its data beside images and masks; a property where it follows from settings."""
+    """Needs of the method's data beside images and masks; a property where they follow from settings."""
     step_is_a_mean: bool = False
     """True if the loss of a batch is the mean of its episodes' own losses, without random draws and without statistics
     of the batch: then a step's division over processes and micro-batches changes no more than rounding."""

@@ -7,7 +7,7 @@ from fsbench.data.batch import Hint
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method needs of its data beside images and masks of one side. A data module obeys `DataModule.needs`.
+    """Needs of a method beside images and masks of one side. A data module obeys `DataModule.needs`.
 
     Attributes:
         hints: parts of `fsbench.data.batch.Hints` that the method reads; where an episode has none, as of one's own

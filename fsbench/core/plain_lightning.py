@@ -1,4 +1,4 @@
-"""What a plain Trainer of Lightning calls of a method: `fit`, `validate`, `test` and `predict` log the suite's scores.
+"""Steps and hooks that a plain Trainer of Lightning calls: `fit`, `validate`, `test`, `predict` log the suite's scores.
 
 A run of the suite keeps the truth of its evaluations from the method; a Trainer by hand gives it whole batches, which
 are parted here.

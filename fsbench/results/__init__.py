@@ -1,1 +1,1 @@
-"""What follows from records: tables, the atlas of published figures, pictures."""
+"""Tables, the atlas of published figures and pictures: all that follows from records."""

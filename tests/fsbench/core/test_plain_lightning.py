@@ -110,7 +110,7 @@ print("rank", trainer.global_rank, json.dumps(scores))
 
 @pytest.mark.slow(15)
 def test_two_processes_log_the_scores_of_one(blocks_folder, tmp_path):
-    """Of 7 episodes, so that the processes have unequal shares."""
+    """Seven episodes give the processes unequal shares."""
     (tmp_path / "script.py").write_text(SCRIPT)
     found = []
     for processes in (1, 2):

@@ -70,7 +70,7 @@ def segmentation_names() -> list[str]:
 
 @pytest.mark.parametrize("name", segmentation_names())
 def test_kits_of_all_protocols(name, blocks_folder, tmp_path):
-    """What the kit says is what the test shows, and answers of its sizes are taken."""
+    """A kit says what the test shows, and answers of its sizes are taken."""
     try:
         test = some_test(blocks_folder, name, skip_small_classes=True, episodes=5)
     except DataError:  # its images are too small
