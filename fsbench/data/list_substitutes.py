@@ -8,11 +8,13 @@ from fsbench.base.terminal import print_note
 from fsbench.data.dataset import Part, SegmentationIndex
 
 _PARTS: dict[Part, str] = {"trn": "training", "val": "test", "held_out": "validation"}
+_SAID: set[str] = set()
+"""Notes that this process has printed: a command opens a data set anew for each of its runs."""
 _SUBSTITUTES: "WeakKeyDictionary[SegmentationIndex, dict[Part, list[str]]]" = WeakKeyDictionary()
 
 
 def substitute_list(index: SegmentationIndex, part: Part, absent: str, used: str) -> None:
-    """Note that a list is absent and what stands in its place. It is printed once for a data set.
+    """Note that a list is absent and what stands in its place. A process prints it once.
 
     Every place that takes another list than the published one says so here.
 
@@ -26,8 +28,9 @@ def substitute_list(index: SegmentationIndex, part: Part, absent: str, used: str
     note = f"{index.name}, {_PARTS[part]} images: {absent} is absent; in its place: {used}"
     if note not in noted:
         noted.append(note)
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print_note(note)
+    if note not in _SAID and os.environ.get("LOCAL_RANK", "0") == "0":
+        _SAID.add(note)
+        print_note(note)
 
 
 def list_substitutes(index: SegmentationIndex, *parts: Part) -> list[str]:

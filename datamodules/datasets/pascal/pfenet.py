@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from fsbench.base.errors import DataError
-from fsbench.data.dataset import Part
+from fsbench.data.dataset import Pair, Part
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.datamodules.datasets.pascal.index import SBD_TRAIN, Pascal
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.indexes.official_images import OfficialImageLists
+from fsbench.datamodules.lists.official import OFFICIAL
 from fsbench.datamodules.lists.pfenet import find_image_list
 from fsbench.protocols.pfenet import ImageLists, ReleasedImages
 
@@ -34,6 +35,13 @@ class PascalImages(OfficialImageLists):
         names = [name for name in dict.fromkeys(read_names(sbd) + read_names(voc)) if name not in test_images]
         self.index.require_files(names, "the candidate images")
         return names
+
+    def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
+        found = super().origin(pairs, part, fold, released)
+        if released is not None and released.members is None and found != OFFICIAL:
+            absent = f"sub_class_file_list_{fold}.txt beside {released.path.name}"
+            substitute_list(self.index, part, absent, "the classes that the label maps show")
+        return found
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
         """Return the released list of PFENet-like programs (hmnet.md §11.1)."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fsbench.data import list_substitutes as notes
 from fsbench.data.dataset import Part, SegmentationIndex
 from fsbench.data.list_substitutes import list_substitutes, substitute_list
 from fsbench.datamodules.datasets.coco import Coco
@@ -21,6 +22,7 @@ from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.whole_images import WholeImages
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
+from tests.datamodules.datasets.fss1000.test_index import save_class
 
 FULL = (0, 0, 90, 90)
 MAPS = {
@@ -37,6 +39,15 @@ def pascal(root: Path, **lists: list[str]) -> str:
     return str(root)
 
 
+def image_names(root: Path) -> str:
+    file = root / "lists/pascal/fss_list/val/data_list_0.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "".join(f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png\n" for name in ("2008_u", "2008_v"))
+    )
+    return str(root / "lists")
+
+
 def coco(root: Path) -> str:
     square = {"class": 1, "segmentation": [[0.0, 0.0, 60.0, 0.0, 60.0, 60.0, 0.0, 60.0]]}
     for split in ("train2014", "val2014"):
@@ -45,8 +56,6 @@ def coco(root: Path) -> str:
 
 
 def fss1000(root: Path) -> str:
-    from tests.datamodules.datasets.fss1000.test_index import save_class
-
     for name in ("axe", "bus", "cup", "zebra"):
         save_class(root, name)
     return str(root)
@@ -90,6 +99,16 @@ CASES: dict[str, Case] = {
         lambda index: WholeImages(index, 0).training_pool(), "trn",
         [f"pascal, training images: ImageSets/Segmentation/sbd_train.txt is absent; in its place: {MORE}"],
     ),
+    "pascal classes of images": (
+        lambda root: Pascal(pascal(root), [image_names(root)], allow_unverified_lists=True),
+        lambda index: image_list(index, "val", 0), "val",
+        ["pascal, test images: sub_class_file_list_0.txt beside data_list_0.txt is absent; in its place: the classes "
+         "that the label maps show"],
+    ),
+    "pascal's order": (
+        lambda root: Pascal(pascal(root)), lambda index: ValidationImages.find(index).images(), "val",
+        ["pascal, test images: the authors' list val.txt is absent; in its place: another of 2 images"],
+    ),
     "pascal boxes": (
         lambda root: Pascal(pascal(root)), lambda index: BoxTest.find(index).origin, "val",
         ["pascal, test images: the folder SegmentationObject is absent; in its place: boxes of connected parts of the "
@@ -124,6 +143,12 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def silence_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test be the first of its process."""
+    monkeypatch.setattr(notes, "_SAID", set())
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_list_that_stands_for_an_absent_one_is_said_once_and_kept(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -133,6 +158,9 @@ def test_a_list_that_stands_for_an_absent_one_is_said_once_and_kept(
     ask(index)
     assert list_substitutes(index, part) == expected
     ask(index)
+    again = make(tmp_path / "again")  # as each run of a command has the data set of its own
+    ask(again)
+    assert list_substitutes(again, part) == expected
     said = capsys.readouterr().err.splitlines()
     assert said == [f"fsbench: note: {one}" for one in expected]
 
