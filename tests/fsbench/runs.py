@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from fsbench.data.episodes.header import Header
-from fsbench.records.counts import counts_sha256
+from fsbench.records.counts import hashes
 from fsbench.records.record import Record, write_record
 from fsbench.records.run import Run
 
@@ -69,9 +69,14 @@ def rewrite(
 
 
 def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
-    """Write the record of a run with these entries and counts."""
-    run = some_run(identity, **{"id": folder.name} | entries | {"counts_sha256": counts_sha256(frame)})
-    return write_record(folder, run, frame)
+    """Write the record of a run with these entries and counts.
+
+    The record that is returned has these counts without reading them, so that counts of no prediction may be given.
+    """
+    run = some_run(identity, **{"id": folder.name} | entries | hashes(frame))
+    record = write_record(folder, run, frame)
+    record.__dict__["every_episode"] = frame
+    return record
 
 
 def _merged(identity: dict[str, Any], others: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """The part of a verified run that a leaderboard shows: statistics of its scores, and a hash of the truth."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from fsbench.base.errors import RecordError
+from fsbench.records.counts import truth_sha256
 from fsbench.records.record import Record, read_record
 from fsbench.scores.bootstrap import Interval, intervals
 from fsbench.scores.classification import accuracy_interval
@@ -46,14 +44,11 @@ def run_result(folder: Path) -> RunResult:
     if record is None or record.episodes.is_empty():
         raise RecordError(f"{folder.name} has no episodes; expected a finished run")
     frame, header = record.episodes, record.header
-    columns = ["episode", "slot", "class_id"]
-    if not record.protocol.counts_at_input_size():  # true pixels are as many as the method's input has
-        columns += ["gt", "void", "valid", "present"]
-    table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
+    truth = truth_sha256(frame, with_pixels=not record.protocol.counts_at_input_size())
     statistics = record.protocol.statistics(frame, header).only(score_names(record))
     kept = Record(folder, record.run)
     kept.header  # noqa: B018 - kept from now on, read while the file is there
-    return RunResult(kept, statistics, hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest())
+    return RunResult(kept, statistics, truth)
 
 
 def score_names(record: Record) -> tuple[str, ...]:

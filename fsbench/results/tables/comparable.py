@@ -4,13 +4,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fsbench.base.errors import RecordError, SettingsError
+from fsbench.records.counts import TRUTH
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
 """Label of a method -> its record of each fold."""
-TRUTH = ("gt", "void", "valid", "present")
-"""Columns of a count table that tell the truth, whatever a method answers."""
 
 
 def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[str] | None = None) -> Methods:
@@ -35,6 +34,8 @@ def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[st
     if refused is not None:
         runs = {name: _sound(records, refused) for name, records in runs.items()}
     runs = {name: records for name, records in runs.items() if records}
+    if not runs and refused:
+        raise RecordError(*refused)
     if len(runs) < 2:
         named = f"only {next(iter(runs))}" if runs else "no finished run"
         raise SettingsError(
