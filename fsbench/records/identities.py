@@ -1,8 +1,9 @@
-"""Identities of a record: relations that its counts keep whatever was predicted, since of every pixel (or query image)
-it is counted once what was predicted there and what is true (`fsbench.scores.answers`, `fsbench.scores.classification`).
+"""Identities of a record: relations that its counts keep whatever was predicted.
 
-Whoever reads a record's counts reads them through here (`fsbench.records.record.Record`). A record that keeps all of
-them may still be made up: a prediction that nobody made has sound counts, too.
+Of every pixel (in classification: of every query image) it is counted once what was predicted and what is true, as
+`fsbench.scores.answers` and `fsbench.scores.classification` do. Whoever reads a record's counts reads them through here
+(`fsbench.records.record.Record`). A record that keeps all identities may still be made up: a prediction that nobody
+made has sound counts, too.
 """
 
 from collections import Counter
@@ -24,6 +25,9 @@ from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 
 if TYPE_CHECKING:
     import polars as pl
+
+VERSION = 1
+"""Number of this set of identities; figures that were cached of records that kept fewer are computed again."""
 
 LONGEST_SECONDS = 1e9
 """More seconds than any evaluation takes: 30 years."""
@@ -265,6 +269,7 @@ def odd_truths(truths: Sequence[str]) -> list[int]:
     >>> odd_truths(["a", "a", "b"]), odd_truths(["a", "b"]), odd_truths(["a", "a"])
     ([2], [0, 1], [])
     """
-    (usual, number), *others = Counter(truths).most_common()
-    tie = bool(others) and others[0][1] == number
-    return [place for place, truth in enumerate(truths) if tie or truth != usual]
+    numbers = Counter(truths)
+    most = max(numbers.values(), default=0)
+    usual = [truth for truth, number in numbers.items() if number == most]
+    return [place for place, truth in enumerate(truths) if len(usual) > 1 or truth != usual[0]]

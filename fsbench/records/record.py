@@ -64,6 +64,11 @@ class Record:
         return self.run.identity.files_cover or before
 
     @property
+    def truth_sha256(self) -> str:
+        """Hash of the truth in the counts, as the record states it (and its counts have it when they are read)."""
+        return self.run.truth_sha256 or truth_sha256(self.every_episode)
+
+    @property
     def unhashed(self) -> list[str]:
         """Columns that scores follow from and no hash covers, since an earlier version wrote the record.
 
@@ -225,7 +230,7 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
             )
             del copies[name]
     found = [first for first, *_ in copies.values()]
-    for record in records_with_odd_truth(found):
+    for record in records_with_odd_truth(record for record in found if record.run.truth_sha256):
         found.remove(record)
         messages.append(
             f"{record.path} has another truth than other runs of the same episodes and files; one of them was changed "
@@ -241,19 +246,17 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
 def records_with_odd_truth(records: Iterable[Record]) -> list[Record]:
     """Return the records whose truth is another than that of most runs on the same episodes of the same files.
 
-    Only records that state the hash of their truth are compared, which it has when their counts are read.
+    Counts are read only of a record of an earlier version, which states no hash of its truth.
     """
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        identity, truth = record.run.identity, record.run.truth_sha256
-        if truth is not None and identity.files_sha256 is not None and record.files_cover == CONTENTS:
+        identity = record.run.identity
+        if identity.files_sha256 is not None and record.files_cover == CONTENTS:
             side = identity.image_size if record.protocol.counts_at_input_size() else None
             key = identity.manifest_sha256, identity.files_sha256, side
             groups.setdefault(key, []).append(record)
     return [
-        group[place]
-        for group in groups.values()
-        for place in odd_truths([str(record.run.truth_sha256) for record in group])
+        group[place] for group in groups.values() for place in odd_truths([record.truth_sha256 for record in group])
     ]
 
 

@@ -26,7 +26,7 @@ ENTRIES = {"id": "run", "identity": IDENTITY, "presence": "predicted", "cost": C
 
 HEADER = {
     "protocol": "fscs", "version": 1, "dataset": "d", "fold": 0, "folds": 2, "way": 1, "shot": 1, "setting": "original",
-    "empty": True, "classes": "novel", "seed": None, "class_ids": [1], "class_names": {}, "requested": 1,
+    "empty": True, "classes": "novel", "seed": None, "class_ids": [1], "class_names": {"1": "a"}, "requested": 1,
     "official_episodes": 1, "dropped_classes": [], "lists": "official", "all_lists_sha256": "",
 }  # fmt: skip
 """The entries that every manifest's header has."""
@@ -34,7 +34,8 @@ HEADER = {
 
 def some_header(**entries: Any) -> Header:
     """Return a header with these entries."""
-    return Header.model_validate(HEADER | entries)
+    names = {str(number): f"class {number}" for number in entries.get("class_ids", ())}
+    return Header.model_validate(HEADER | ({"class_names": names} if names else {}) | entries)
 
 
 def some_run(identity: dict[str, Any] | None = None, **entries: Any) -> Run:

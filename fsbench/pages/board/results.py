@@ -7,6 +7,7 @@ from pathlib import Path
 from fsbench.base.errors import RecordError
 from fsbench.records.counts import truth_sha256
 from fsbench.records.record import Record, read_record
+from fsbench.records.run import CONTENTS
 from fsbench.scores.bootstrap import Interval, intervals
 from fsbench.scores.classification import accuracy_interval
 from fsbench.scores.statistics import ScoreStatistics
@@ -30,6 +31,14 @@ class RunResult:
     def key(self) -> tuple[str, str]:
         """The id of the run and the hash of its counts: equal of copies of one run alone."""
         return self.record.run.id, self.record.run.counts_sha256
+
+    @property
+    def test_files(self) -> tuple[str, str] | None:
+        """Hashes of the episodes and of the contents of their files, which the truth follows from; None where the
+        record knows the files by less than their contents."""
+        identity = self.record.run.identity
+        is_known = identity.files_sha256 is not None and self.record.files_cover == CONTENTS
+        return (identity.manifest_sha256, str(identity.files_sha256)) if is_known else None
 
     @property
     def finished(self) -> str:

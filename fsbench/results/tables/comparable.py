@@ -34,12 +34,11 @@ def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[st
     if refused is not None:
         runs = {name: _sound(records, refused) for name, records in runs.items()}
     runs = {name: records for name, records in runs.items() if records}
-    if not runs and refused:
-        raise RecordError(*refused)
     if len(runs) < 2:
         named = f"only {next(iter(runs))}" if runs else "no finished run"
         raise SettingsError(
-            f"found {named} in {', '.join(map(str, folders))}; expected runs of two or more methods (make bench)"
+            f"found {named} in {', '.join(map(str, folders))}; expected runs of two or more methods (make bench)",
+            *(f"left out: {message}" for message in refused or ()),
         )
     return runs
 

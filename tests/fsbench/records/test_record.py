@@ -40,7 +40,8 @@ def result(index, ways=1, regions=True):
 def manifest(count, ways=1):
     classes = tuple(range(1, ways + 1))
     episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
-    return Manifest(HEADER | {"way": ways, "class_ids": list(classes)}, episodes)
+    names = {str(number): f"class {number}" for number in classes}
+    return Manifest(HEADER | {"way": ways, "class_ids": list(classes), "class_names": names}, episodes)
 
 
 def stored(folder, frame):
