@@ -117,7 +117,7 @@ def recount(change):
     def changed(contents):
         name = entry(contents, "episodes.parquet").rpartition("/")[0]
         folder = Path("recounted")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
             (folder / file).write_bytes(contents[f"{name}/{file}"])
         record = read_record(folder)
