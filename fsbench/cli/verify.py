@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import sha256_file
-from fsbench.base.terminal import print_block, print_line
+from fsbench.base.terminal import one_line, print_block, print_line
 from fsbench.results.tables.formats import align
 from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import whole
@@ -56,7 +56,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         print_line(run or "the file")
         for finding in findings:
             if finding.run == run:
-                print_line(f"  {finding.status:<12} {finding.what}")
+                print_line(f"  {finding.status:<12} {one_line(finding.what)}")
     failed = sum(finding.status == "failed" for finding in findings)
     unchecked = sum(finding.status == "not checked" for finding in findings)
     print_line(f"{len(findings)} findings: {failed} failed, {unchecked} not checked")
