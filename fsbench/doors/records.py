@@ -13,7 +13,7 @@ from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 from fsbench.records.card import FILE as CARD
 from fsbench.records.card import Card, contradictions, read_card
-from fsbench.records.counts import counts_sha256, official_rows, to_frame
+from fsbench.records.counts import counts_sha256, hashes, official_rows, to_frame
 from fsbench.records.machine import counted_on
 from fsbench.records.predictions import Prediction, encode, write_predictions
 from fsbench.records.record import Record, read_record, write_record
@@ -163,7 +163,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
             peak_mib=None,
         ),
         provenance=Provenance.model_validate(counted_on()),
-        counts_sha256=counts_sha256(frame),
+        **hashes(frame),
     )
 
 

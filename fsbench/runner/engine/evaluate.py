@@ -17,7 +17,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.evaluation import answering
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import counts_sha256, official_rows, to_frame
+from fsbench.records.counts import hashes, official_rows, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
 from fsbench.records.record import Record, write_record
@@ -212,5 +212,5 @@ def _finished_run(
         **more,
         made=TrainingOutcome.model_validate(preparation.facts),
         provenance=Provenance.model_validate(made_in),
-        counts_sha256=counts_sha256(frame),
+        **hashes(frame),
     )

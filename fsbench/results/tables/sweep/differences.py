@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Literal
 
+from fsbench.records.counts import TRUTH
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
-from fsbench.results.tables.comparable import TRUTH
 from fsbench.scores.bootstrap import Interval
 from fsbench.scores.paired import holm, paired_differences
 from fsbench.scores.statistics import ScoreStatistics
