@@ -178,6 +178,7 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     total = summary.predicted + summary.resumed
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print_line(f"{total} of {len(images)} photos predicted{resumed}")
+    print_line("the method's answer, which nobody has checked:")
     for name in predictor.classes:
         print_line(f"  {name}: present in {summary.present[name]}, not present in {total - summary.present[name]}")
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
