@@ -1,6 +1,5 @@
 """The table of published weight files, `configs/weights.yaml`: backbones by their names, checkpoints of authors."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -8,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from fsbench.base.download import Digest
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, did_you_mean, known_names
 from fsbench.base.files import load_yaml, open_file, read_yaml
 from fsbench.base.paths import CONFIGS, weights_folder
 
@@ -187,9 +186,9 @@ def find(name: str) -> WeightFile | CheckpointSet:
     entry = entries.get(name) or files.get(name)
     if entry is None:
         begun = [known for known in entries if name and known.startswith(f"{name}-")]
-        close = begun or difflib.get_close_matches(name, [*entries, *files], 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(entries)}"
-        raise SettingsError(f"no weights are called '{name}'; {hint} (see: fsbench weights list)")
+        near = did_you_mean(begun[0], begun) if begun else did_you_mean(name, [*entries, *files])
+        names = near or known_names(name, entries)
+        raise SettingsError(f"no weights are called '{name}'{names} (see: fsbench weights list)")
     return entry
 
 

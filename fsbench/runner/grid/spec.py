@@ -17,7 +17,7 @@ from fsbench.base.paths import CONFIGS
 from fsbench.base.version import __version__
 from fsbench.data.file_digests import states_sha256
 from fsbench.runner.config.compose import Configuration
-from fsbench.runner.config.registry import config_files
+from fsbench.runner.config.registry import config_files, grid_file
 from fsbench.runner.config.request import DEFAULT_PROTOCOL, Request
 
 
@@ -190,11 +190,11 @@ def grid_schema() -> Any:
     return create_model("Grid", __config__=ConfigDict(extra="forbid"), **schema)
 
 
-def read_grid(files: Sequence[Path], data_roots: Mapping[str, str] = {}, fast: bool = False) -> list[GridCell]:
+def read_grid(files: Sequence[str | Path], data_roots: Mapping[str, str] = {}, fast: bool = False) -> list[GridCell]:
     """Return the cells of grid files, each once, in the files' order.
 
     Args:
-        files: the grids.
+        files: the grids, or names of configs/grids.
         data_roots: folders of data sets by name, before the files' own.
         fast: whether to make trials of all.
 
@@ -202,7 +202,7 @@ def read_grid(files: Sequence[Path], data_roots: Mapping[str, str] = {}, fast: b
         SettingsError: a key, method, data set or backbone is unknown, or a value of another kind.
     """
     cells: list[GridCell] = []
-    for file in files:
+    for file in map(grid_file, files):
         grid = read_yaml(file, grid_schema(), "a grid").model_dump()
         roots = {**grid.pop("data_roots"), **data_roots}
         variants = [tuple(arguments) for arguments in grid.pop("variants")]
