@@ -125,6 +125,16 @@ def known_names(word: str, known: Iterable[str], where: str = "") -> str:
     return f"{hint} There are: {', '.join(names)}{where}" if hint else f"; there are: {', '.join(names)}{where}"
 
 
+def near_path(path: Path) -> str:
+    """Return "; did you mean 'x'?" with a similar name of what is beside an absent `path`; empty where nothing is."""
+    try:
+        beside = [] if os.path.lexists(path) else [other.name for other in path.absolute().parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
+    found = difflib.get_close_matches(path.name, beside, 1)
+    return f"; did you mean '{path.with_name(found[0])}'?" if found else ""
+
+
 def user_message(error: BaseException) -> str:
     """The message of `error`, escaped, without the traceback that a data loader's worker wrapped around it.
 

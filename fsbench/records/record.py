@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file, read_json, replacing, write_text
 from fsbench.base.files.arrays import read_parquet
 from fsbench.data.episodes.header import Header
@@ -188,7 +188,7 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     """Find all finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.records.run_directory` for
     runs that are being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
     if not root.is_dir():
-        raise RecordError(f"{root} is no folder; expected a folder of runs")
+        raise RecordError(f"{root} is no folder; expected a folder of runs{near_path(root)}")
     names = (Path(folder) for folder, inner, files in os.walk(root) if "run.json" in (*inner, *files))
     folders = [folder for folder in sorted(names) if is_current(folder)]
     records = []

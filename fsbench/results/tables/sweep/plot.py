@@ -19,6 +19,7 @@ HEADROOM = 1.08
 """Height of the axis of a cost, as a multiple of the largest."""
 COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
 HOLLOW = "hollow: beyond the authors' rule for K"
+CROSSED = "crossed out: too few images for an interval"
 
 
 def panels(table: CurveTable) -> dict[str, Paint]:
@@ -31,9 +32,11 @@ def panels(table: CurveTable) -> dict[str, Paint]:
 def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
     """Draw one of `panels`, a line per method, scores with their intervals.
 
-    Hollow markers are beyond the authors' rule for this number of shots.
+    Hollow markers are beyond the authors' rule for this number of shots; a score without an interval is crossed out, so
+    that its missing bar is not taken for a short one.
     """
     short = shorten([curve.method for curve in table.curves], (24, 34))
+    bare: list[tuple[float, float]] = []
     for number, curve in enumerate(table.curves):
         color, marker, label = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)], short[curve.method]
         if panel in COSTS:
@@ -50,6 +53,9 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
             places, values, whiskers(scores), capsize=2, markersize=5, label=label, color=color, marker=marker
         )
         _hollow(axis, points, places, values, color, marker)
+        bare += [(x, s.value) for x, s in zip(places, scores, strict=True) if not s.high > s.low]  # NaN, too
+    if bare:
+        axis.plot(*zip(*bare, strict=True), "x", markersize=9, color="black", zorder=4, label=CROSSED)
     if any(point.beyond for curve in table.curves for point in curve.points):
         axis.plot([], [], "o", markersize=5, color="#7f7f7f", markerfacecolor="white", label=HOLLOW)
     axis.set_xscale("log")
