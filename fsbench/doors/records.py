@@ -132,6 +132,8 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
     """Return the content of `run.json` but for the entry about the file of predictions."""
     test, header = answered.test, answered.test.manifest.header
     digest = answers_sha256(frame, kept)
+    blind: dict[str, Any] = {} if answered.blind is None else {"blind": True}
+    how: dict[str, Any] = {} if answered.blind is None else {"blind": answered.blind}
     identity = Identity(
         method=MethodSettings(name=answered.name, type="handed in"),
         backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
@@ -143,7 +145,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         files_cover=CONTENTS,
         training=None,
         answers_sha256=digest,
-        **({} if answered.blind is None else {"blind": True}),
+        **blind,
     )
     scores = test.protocol.statistics(official_rows(frame), header).scores()
     episodes = len(test.manifest.episodes)
@@ -167,7 +169,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
             peak_mib=None,
         ),
         provenance=Provenance.model_validate(counted_on()),
-        **({} if answered.blind is None else {"blind": answered.blind}),
+        **how,
         counts_sha256=counts_sha256(frame),
     )
 

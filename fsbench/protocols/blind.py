@@ -13,6 +13,7 @@ stands in `fsbench.scores.controls`.
 
 import hashlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -37,10 +38,13 @@ class Control:
     """An episode that nobody can answer.
 
     Attributes:
-        asked: the episode with the asked class in place of its first way's, as the truth is read.
+        shown: the episode as whoever answers sees it, of which nothing depends on the coin: the query, and the supports
+            and classes of another episode. Its number is below 0.
+        asked: the same with the asked class in place of its first way's; only the truth is read by it.
         other: the same with the query's other class.
     """
 
+    shown: Episode
     asked: Episode
     other: Episode
 
@@ -113,13 +117,12 @@ class BlindTest:
         return tuple(self._control(place, *pair) for place, pair in enumerate(chosen))
 
     def _control(self, place: int, query: str, largest: tuple[int, int], donor: Episode) -> Control:
+        shown = replace(donor, index=-1 - place, query=query)
         coin = self._digest("coin", place)[0] & 1
-        number = -1 - place
         asked, other = (
-            replace(donor, index=number, query=query, query_class=one, classes=(one, *donor.classes[1:]))
-            for one in (largest[coin], largest[1 - coin])
+            replace(shown, classes=(number, *shown.classes[1:])) for number in (largest[coin], largest[1 - coin])
         )
-        return Control(asked, other)
+        return Control(shown, asked, other)
 
     def _classes(self, query: str) -> tuple[set[int], tuple[int, int] | None]:
         """Return all classes that a query shows, and the two that it shows most of, if these are large enough."""
@@ -132,8 +135,14 @@ class BlindTest:
     @cached_property
     def order(self) -> tuple[Episode, ...]:
         """Episodes and controls (with numbers below 0) in the order, and under the numbers from 0, of who answers."""
-        every = [*self.test.manifest.episodes, *(control.asked for control in self.controls)]
+        every = [*self.test.manifest.episodes, *(control.shown for control in self.controls)]
         return tuple(sorted(every, key=lambda episode: self._digest("order", episode.index)))
+
+    def __iter__(self) -> Iterator[Episode]:
+        return iter(self.order)
+
+    def __len__(self) -> int:
+        return len(self.order)
 
     @cached_property
     def numbers(self) -> dict[int, int]:

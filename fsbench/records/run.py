@@ -212,14 +212,15 @@ class Blind(Entries):
         controls: planted episodes that nobody can answer.
         told: those of them whose answers say which of two classes was asked.
         right: those of `told` that are right.
-        secret: from which the order, the controls and their coins follow; told when all is over.
+        secret: from which the order, the controls and their coins follow; told when all is over. None of a blind kit,
+            which others may answer after this run.
     """
 
     process: Name
     controls: Count
     told: Count
     right: Count
-    secret: Name
+    secret: Name | None = None
 
     @model_validator(mode="after")
     def _add_up(self) -> "Blind":

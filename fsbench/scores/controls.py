@@ -53,9 +53,10 @@ class ControlOutcome:
         """The outcome in a few words."""
         if not self.controls:
             return "no controls, since no query shows two classes beside supports of others"
-        said = f"{self.right} of {self.told} told controls right, by chance {chance(self.right, self.told):.2g}"
+        likely = f"probability by chance {chance(self.right, self.told):.2g}"
+        said = f"{self.right} right of {self.told} answers to {self.controls} controls that tell two classes apart"
         if self.betrayed:
-            return f"BETRAYED by its controls: {said}"
+            return f"BETRAYED by its controls: {said}, {likely}"
         if chance(self.told, self.told) > FALSE_ALARM:
-            return f"{said}: too few of {self.controls} answers tell to betray anybody"
-        return f"controls passed: {said}"
+            return f"controls betray nothing, and so few answers hardly could: {said}"
+        return f"controls betray nothing: {said}, {likely}"
