@@ -48,8 +48,8 @@ def score(
         The result, whose record stands in the folder of runs.
 
     Raises:
-        RecordError: the key is none, or of another test; a file is damaged or answers another test, or answers are missing, double, foreign, of another
-            size or with other labels. Nothing is written then.
+        RecordError: a file is damaged or answers another test, or answers are missing, double, foreign, of another
+            size or with other labels; the key is none, or of another test. Nothing is written then.
         SettingsError: the name cannot be that of a run, or the card does not fit.
 
     Examples:
@@ -98,7 +98,7 @@ def _kept_blind(blind: BlindTest, stored: StoredAnswers, image_size: int | None)
         if own < 0 and opaque in there
     ]
     outcome = ControlOutcome.of_answers(answers)
-    return Blind(process="kit", controls=outcome.controls, told=outcome.told, right=outcome.right, secret=blind.secret)
+    return Blind(process="kit", controls=outcome.controls, told=outcome.told, right=outcome.right)
 
 
 def _as_counted(answer: HandedIn) -> Any:

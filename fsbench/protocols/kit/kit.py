@@ -141,8 +141,8 @@ def read_kit(folder: Path) -> Kit:
         is_blind = False
     if is_blind:
         raise RecordError(
-            f"{folder} is a blind kit, which does not say what it is made of; expected its key, too; the organiser, who "
-            "has it, gives it with --key key.json"
+            f"{folder} is a blind kit, which does not say what it is made of; expected its key; the organiser, who has "
+            "it, gives it with --key key.json"
         )
     return _read(folder / FILE, Kit, f"{folder} is no kit", "a folder that fsbench kit wrote")
 
@@ -169,8 +169,8 @@ def open_blind(test: Test, key: Key) -> BlindTest:
     """Return the order, and the controls, of a test that a key is of. Raises RecordError where it is of another."""
     if test.manifest.sha256 != key.kit.test:
         raise RecordError(
-            f"the key is of the test {key.kit.test[:16]}, and the answers are to be counted by {test.manifest.sha256[:16]}; "
-            "expected one test; give the data, lists and manifest that the kit was made of"
+            f"the key is of the test {key.kit.test[:16]}, and these data give {test.manifest.sha256[:16]}; expected one "
+            "test; give the data, lists and manifest that the kit was made of"
         )
     return BlindTest(test, key.secret)
 
@@ -319,7 +319,8 @@ def write_blind_kit(
         raise SettingsError(f"--out {out} is there already; expected a new folder for a blind kit; choose another")
     if file.exists() or file.absolute().is_relative_to(out.absolute()):
         raise SettingsError(
-            f"--key {file} is there already, or in the kit's folder, which goes out; expected a new file that stays here"
+            f"--key {file} is there already, or in the kit's folder, which goes out; expected a new file that stays "
+            "with you"
         )
     make_folder(out.absolute().parent, "choose another with --out")
     new = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.new")
@@ -329,9 +330,7 @@ def write_blind_kit(
         writer = _BlindWriter(blind.test, new, new, name, copy_images=True)
         key = Key(secret=blind.secret, kit=writer.choices({}))
         kit = writer.write_blind(blind, key, progress)
-        write_text(
-            file, json.dumps(key.model_dump(), indent=1) + "\n"
-        )  # first, for without it the kit is worth nothing
+        write_text(file, json.dumps(key.model_dump(), indent=1) + "\n")  # first: without it the kit is worth nothing
         new.rename(out)
     except OSError as error:
         raise _not_written(out, error) from error

@@ -16,11 +16,11 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, to
         told: paths of queries are named by their classes.
         blind: the kit does not say which test it is.
     """
-    has_masks = test.protocol.has_masks
+    has_masks, title = test.protocol.has_masks, _blind_title(test) if blind else repr(test)
     asked = _masks(test.protocol, base_classes) if has_masks else _LABELS
     parts = [
         "# Rules of this test",
-        f"{_blind_title(test) if blind else repr(test)}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
+        f"{title}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
         f"## Files\n\n{_files(has_masks, has_boxes, copied, blind)}",
         f"## Answers\n\n{asked}",
         f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else "") + (f"\n\n{_BLIND}" if blind else ""),
@@ -45,7 +45,7 @@ its path. A kit with `--copy-images` has copies under numbers instead."""
 
 _BLIND = """\
 **This kit is blind.** Some of its episodes are controls that nobody can answer and that count for nothing: an answer to
-them that only the truth could give betrays itself. Answer every episode alike. The organiser has the key, and scores."""
+them that only the truth could give betrays itself. Answer every episode alike. The organiser has the key and scores."""
 
 
 def _blind_title(test: Test) -> str:
