@@ -85,7 +85,8 @@ def score(
 
     evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
     card_file = None if card is None else Path(card).expanduser()
-    counted = Answered(test, name, tally, card=card_file, blind=blind and _kept_blind(blind, stored, test.image_size))
+    kept = None if blind is None else _kept_blind(blind, stored, test.image_size)
+    counted = Answered(test, name, tally, card=card_file, blind=kept)
     return Result(record_answers(counted, runs), test)
 
 

@@ -38,6 +38,7 @@ from fsbench.protocols.kit.reader import handed_in
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 from fsbench.records.run import Blind, Count, Name
+from fsbench.runner.config.compose import compose, setting
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.config.request import Request
 from fsbench.runner.config.tests import load_test
@@ -79,7 +80,7 @@ def bench_blind(request: Request, say: Callable[[str], None], *, sandbox: bool =
         work = Path(private) / "method"
         work.mkdir()
         place = MethodPlace(work, _readable(request), sandbox)
-        with _Method(place, request) as method:
+        with MethodConnection(place, request) as method:
             statement = _Statement.checked(method.greet(), request)
             test = statement.load_test(request)
             _check_hidden(place, test)
@@ -95,6 +96,11 @@ def check_request(request: Request) -> None:
             raise SettingsError(
                 f"--blind is given with --{option.name.replace('_', '-')}, and {_NOT_TAKEN[option.name]}; leave one out"
             )
+    if setting(compose(request.extra).values, "data.dataset") is not None:
+        raise SettingsError(
+            "--blind is given with data.dataset; expected --dataset, --data-root and --lists, since this process reads "
+            "the data set and the method's does not"
+        )
 
 
 def _readable(request: Request) -> list[Path]:
@@ -237,20 +243,21 @@ class _Statement(BaseModel):
         )
 
 
-class _Method:
+class MethodConnection:
     """A method's process, as this one speaks with it; it ends with the block.
 
     Args:
         place: where it is started.
         request: what it is to build.
+        module: that the process runs.
     """
 
-    def __init__(self, place: MethodPlace, request: Request):
-        self.place, self.request = place, request
+    def __init__(self, place: MethodPlace, request: Request, module: str = "fsbench.doors.blind.method_process"):
+        self.place, self.request, self.module = place, request, module
         self.name = request.methods[0]
 
-    def __enter__(self) -> "_Method":
-        self.process = self.place.start("fsbench.doors.blind.method_process")
+    def __enter__(self) -> "MethodConnection":
+        self.process = self.place.start(self.module)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -415,7 +422,7 @@ class _OpaqueNames:
 
 
 def _evaluate(
-    method: _Method,
+    method: MethodConnection,
     statement: _Statement,
     test: Test,
     parameters: tuple[int, int] | None,

@@ -169,8 +169,8 @@ def open_blind(test: Test, key: Key) -> BlindTest:
     """Return the order, and the controls, of a test that a key is of. Raises RecordError where it is of another."""
     if test.manifest.sha256 != key.kit.test:
         raise RecordError(
-            f"the key is of the test {key.kit.test[:16]}, and these data give {test.manifest.sha256[:16]}; expected one "
-            "test; give the data, lists and manifest that the kit was made of"
+            f"the key is of the test {key.kit.test[:16]}, and these data give {test.manifest.sha256[:16]}; expected "
+            "one test; give the data, lists and manifest that the kit was made of"
         )
     return BlindTest(test, key.secret)
 
