@@ -316,7 +316,7 @@ class Test:
         return Support(name, Path(index.image_path(name)), number, box, self._pixels(name), mask)
 
     def _pixels(self, name: str) -> Callable[[], np.ndarray]:
-        """Return a function that decodes an image, and that whoever answers cannot ask for another."""
+        """Return a function that decodes an image, and takes no name of another."""
         index = self.index
         return lambda: read_view(index.image_path(name), index.crop(name))
 
