@@ -4,6 +4,7 @@ This process never imports the method. It reads the data, sends each episode wit
 line of text, of which it believes nothing: a line is a mask of the asked size with labels of the ways, or an error.
 """
 
+import glob
 import json
 import shutil
 import tempfile
@@ -484,7 +485,12 @@ def _evaluate(
         parts = Parts(
             test, answering, batches, test.protocol, parameters, ("blind", statement.side, ledger.secret), told
         )
-        record = evaluate_parts(parts, statement.name, folder, None, True, progress)
+        try:
+            record = evaluate_parts(parts, statement.name, folder, None, True, progress)
+        except BaseException:
+            if not any(folder.glob(f".{glob.escape(statement.name)}-*.answers")):  # nothing to go on from
+                shutil.rmtree(state, ignore_errors=True)
+            raise
         shutil.rmtree(state)
     say(f"blind: {method.place.kind}; {outcome().words}")
     return Result(record, test)

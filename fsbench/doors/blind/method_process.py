@@ -163,7 +163,7 @@ def serve(source: BinaryIO, target: BinaryIO) -> None:
     except (FsbenchError, AnswersError) as error:
         say(line_of({"error": user_message(error)}))
     except Exception as error:  # of the method, which may raise anything
-        say(line_of({"error": describe(error)}))
+        say(line_of({"error": f"{describe(error)} (without --blind, --debug shows where)"}))
         raise
 
 
