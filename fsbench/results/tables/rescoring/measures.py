@@ -10,11 +10,11 @@ from fsbench.base.errors import FsbenchError, user_message
 from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.mask_sums import BOUNDARY, PIXELS, PRESENCE, mask_sums
 from fsbench.results.tables.rescoring.recount import Truth
-from fsbench.scores.calibration import BINS, bin_index
+from fsbench.scores.calibration import BINS, BinnedErrors, bin_index
 from fsbench.scores.count_table import CountTable
-from fsbench.scores.metric import ByQuery
+from fsbench.scores.rows import RowValues
 from fsbench.scores.scores import BOUNDARY as BOUNDARY_SUM
-from fsbench.scores.scores import PIXEL_BINS, PRESENCE_BINS
+from fsbench.scores.scores import PIXEL_BINS, PIXEL_ERRORS, PRESENCE_BINS, PRESENCE_ERRORS
 from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -46,12 +46,16 @@ class Measures:
     ) -> ScoreStatistics:
         """Add these sums to statistics of the rows `keep` (R,) bool of the count table, ways alone."""
         table = CountTable(frame, class_ids, keep)
-        sums: dict[str, ByQuery] = {}
+        sums: dict[str, RowValues] = {}
         if self.boundary is not None:
             sums[BOUNDARY_SUM.name] = table.by_class(self.boundary[keep])
-        for one, measured in ((PRESENCE_BINS, self.presence), (PIXEL_BINS, self.pixels)):
+        for bins, errors, measured in (
+            (PRESENCE_BINS, PRESENCE_ERRORS, self.presence),
+            (PIXEL_BINS, PIXEL_ERRORS, self.pixels),
+        ):
             if measured is not None:
-                sums[one.name] = table.by_query(measured[keep])
+                sums[bins.name] = table.by_pair(measured[keep])
+                sums[errors.name] = BinnedErrors.from_sums(measured[keep], statistics.rows.query)
         return statistics.with_sums(sums)
 
 
