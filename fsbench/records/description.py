@@ -49,7 +49,7 @@ def notes(records: Sequence[Record]) -> list[str]:
 
 
 def header_warnings(header: Header) -> list[str]:
-    """Say why the figures of a manifest's episodes are no result of the protocol, or less sure than they look."""
+    """Say why the figures of a manifest's episodes are no result of the protocol."""
     lines = []
     if header.requested != header.official_episodes:
         lines.append(
