@@ -9,7 +9,6 @@ from math import sqrt
 from typing import Literal
 
 import numpy as np
-from scipy.special import chdtri
 
 from fsbench.scores.estimate import LEVEL, Estimate, t_quantile
 
@@ -85,6 +84,9 @@ def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> 
         effect: true difference that is to be shown. The difference that was found is a bad guess of it.
         power: probability that it is shown.
     """
+    # spared until it is needed
+    from scipy.special import chdtri
+
     factor = (smallest_difference(found, power) / effect) ** 2
     half, tail = found.df / 2, 0.5 - LEVEL / 2
     return Factor(factor, factor * half / float(chdtri(half, tail)), factor * half / float(chdtri(half, 1 - tail)))

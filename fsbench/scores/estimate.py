@@ -15,13 +15,15 @@ from functools import cached_property
 from math import nan, sqrt
 
 import numpy as np
-from scipy.special import betaincinv, ndtri, stdtr, stdtrit
 
 from fsbench.scores.clusters import Design
 from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import Groups, Rows, RowSum
 from fsbench.scores.statistics import Part, ScoreStatistics
 
+PROCEDURE = 1
+"""Version of everything that intervals and tests follow from besides scores. It grows when a result changes; figures
+that are kept under another are computed again."""
 LEVEL = 0.95
 FEW_QUERIES = 10
 """Query images below which there is no interval (§5)."""
@@ -219,7 +221,7 @@ def conclude(found: Influences, design: Design) -> Estimate:
         scope=Scope.THESE_SUPPORTS if is_conditional else Scope.IMAGES,
         error=error,
         df=nu,
-        p=2 * float(stdtr(nu, -abs(found.value) / error)),
+        p=2 * t_below(-abs(found.value) / error, nu),
     )
 
 
@@ -236,7 +238,22 @@ def t_quantile(probability: float, df: float) -> float:
     >>> round(t_quantile(0.975, 10), 3)
     2.228
     """
+    # spared until it is needed
+    from scipy.special import stdtrit
+
     return float(stdtrit(df, probability))
+
+
+def t_below(value: float, df: float) -> float:
+    """Return the probability that Student's t is below `value`.
+
+    >>> round(t_below(-2.228, 10), 3)
+    0.025
+    """
+    # spared until it is needed
+    from scipy.special import stdtr
+
+    return float(stdtr(df, value))
 
 
 def share_ends(estimate: Estimate, answers: float) -> Estimate:
@@ -246,6 +263,9 @@ def share_ends(estimate: Estimate, answers: float) -> Estimate:
         estimate: the share in percent.
         answers: their number.
     """
+    # spared until it is needed
+    from scipy.special import betaincinv, ndtri
+
     share = min(max(estimate.value / 100, 0.0), 1.0)
     images = min(filter(None, (estimate.queries, estimate.supports)), default=0)
     if images < FEW_QUERIES or (estimate.scope is Scope.NONE and 0 < share < 1):

@@ -69,18 +69,20 @@ def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Reco
     """
     missing: dict[str, str] = {}
     boundary = presence = pixels = None
-    if PRESENCE in metrics:
+    of_presence, of_pixels, drawn = (
+        [name for name in metrics if name in wanted] for wanted in (PRESENCE, PIXELS, {BOUNDARY, *PIXELS})
+    )
+    if of_presence:
         if record.run.presence == "predicted":
             presence = _presence_sums(record.episodes)
         else:
-            missing[PRESENCE] = "the method does not score presence"
-    drawn = {BOUNDARY, PIXELS} & set(metrics)
+            missing |= dict.fromkeys(of_presence, "the method does not score presence")
     if drawn:
         try:
             boundaries, softs = mask_sums(record, open_truth)
-            boundary, pixels = boundaries if BOUNDARY in drawn else None, softs if PIXELS in drawn else None
-            if PIXELS in drawn and softs is None:
-                missing[PIXELS] = "it kept no soft masks (KEEP_PREDICTIONS=soft)"
+            boundary, pixels = boundaries if BOUNDARY in drawn else None, softs if of_pixels else None
+            if softs is None:
+                missing |= dict.fromkeys(of_pixels, "it kept no soft masks (KEEP_PREDICTIONS=soft)")
         except FsbenchError as error:
             missing |= dict.fromkeys(drawn, user_message(error))
     return Measures(boundary, presence, pixels, missing)
