@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from fsbench.scores.bootstrap import Interval, differences
+from fsbench.scores.bootstrap import differences
 from fsbench.scores.paired import compact_letters
 
 from fsbench.base.errors import SettingsError
@@ -158,7 +158,7 @@ def test_a_page_and_its_files_have_the_same_colors():
 
 
 def test_a_plot_that_would_show_nothing_says_why():
-    one, other = Interval(5, 4, 6), Interval(7, 6, 8)
+    one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
     costs = [RunCost("a", one, {"total": 3.0, "memory": 1.0}), RunCost("b", other, {"total": 3.0, "memory": 2.0})]
     gap = partial(cost_plot_gap, metric="mIoU", methods=2)
     assert "all methods have 3." in gap(costs, "total") and gap(costs, "memory") == ""
@@ -166,7 +166,7 @@ def test_a_plot_that_would_show_nothing_says_why():
     assert "one method alone" in cost_plot_gap(costs[:1], "total", "mIoU", 1)
     assert gap(costs[:1], "total") == "No plots: a alone has mIoU; its figures are in the table below."
     assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3)
-    flat = [RunCost(name, Interval(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
+    flat = [RunCost(name, Estimate(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
     assert "all methods have the same score" in gap(flat, "total")
     sizes = {"0-5": Subset(3, 3, {"mIoU": one}), "5-10": Subset(3, 3, {"mIoU": other})}
     assert size_plot_gap([Row("a", "0", {}, sizes)], "mIoU") == ""

@@ -1,13 +1,12 @@
 """A run that is worse than an answer without a model is named in the table's notes."""
 
-from fsbench.scores.bootstrap import Interval
-
 from fsbench.results.tables.below_trivial import below_trivial, no_better_than_blind
 from fsbench.results.tables.blocks import Row
+from fsbench.scores.estimate import Estimate
 
 
 def row(method, fold, **scores):
-    return Row(method, fold, {name: Interval(value, value - 1, value + 1) for name, value in scores.items()})
+    return Row(method, fold, {name: Estimate(value, value - 1, value + 1) for name, value in scores.items()})
 
 
 ROWS = [
@@ -42,7 +41,7 @@ def test_classification():
 
 def test_a_method_that_does_not_beat_a_baseline_without_supports_is_named():
     def row(method: str, fold: str, value: float, sees_supports: bool = True) -> Row:
-        return Row(method, fold, {"mIoU": Interval(value, value, value)}, sees_supports=sees_supports)
+        return Row(method, fold, {"mIoU": Estimate(value, value, value)}, sees_supports=sees_supports)
 
     rows = [
         row("blind_full", "0", 30.0, False),

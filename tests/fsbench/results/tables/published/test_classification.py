@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsbench.scores.bootstrap import Interval
 
 from fsbench.cli.main import main
 from fsbench.data.dataset import ClassificationIndex
@@ -19,6 +18,7 @@ from fsbench.results.tables.formats import FORMATS
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.published.scores import FOLDER
 from fsbench.scores.classification import ClassificationResult
+from fsbench.scores.estimate import Estimate
 from tests.fsbench.runs import written
 
 
@@ -80,7 +80,7 @@ def classified(tmp_path):
 def test_classification_beside_its_paper(classified, figures):
     def beside_it(record, *scores):
         low, high = scores or (57.9, 58.1)
-        return match_published("m", "all", {"accuracy": Interval((low + high) / 2, low, high)}, [record], figures)
+        return match_published("m", "all", {"accuracy": Estimate((low + high) / 2, low, high)}, [record], figures)
 
     solver = {"type": "frozenclassifier", "solver": "metaoptnet"}
     with (FOLDER / "fort.csv").open(newline="") as file:
