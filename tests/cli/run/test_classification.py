@@ -82,7 +82,7 @@ def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
     (compared,) = json.loads(capsys.readouterr().out)
     assert [line["images"] for line in compared["tables"]["all"]["accuracy"]] == [4] * 3
     assert main(["compare", str(runs), "--by", "class"]) == 0
-    assert "resamples of whole episodes" in capsys.readouterr().out
+    assert "other query and support images of these classes" in capsys.readouterr().out
     assert main(["compare", str(runs), "--by", "size"]) == 2
     assert "classification has no object sizes" in capsys.readouterr().err
     assert main(["table", str(runs), "--by", "size"]) == 2
