@@ -4,26 +4,33 @@ import csv
 import json
 
 import pytest
-from fsbench.scores.bootstrap import Interval
+from scipy import stats
 
 from fsbench.cli.main import main
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.table import build_blocks
+from fsbench.scores.estimate import Estimate, Scope
 from tests.fsbench.official_runs import DCAMA, EMAT
 
 
 def test_verdicts(official, reported):
     record = official(EMAT, "dinov2_vits14")
 
-    def verdict(low, high):
-        (item,) = match_published("emat", "0", {"mIoU": Interval((low + high) / 2, low, high)}, [record], [reported])
-        assert item.difference == pytest.approx((low + high) / 2 - 63.4)
+    def verdict(away, error=0.5, df=20.0):
+        half = stats.t.ppf(0.975, df) * error
+        own = Estimate(63.4 + away, 63.4 + away - half, 63.4 + away + half, error=error, df=df)
+        (item,) = match_published("emat", "0", {"mIoU": own}, [record], [reported])
+        assert item.difference == pytest.approx(away)
         return item.verdict
 
-    assert [verdict(63, 64), verdict(63.46, 65), verdict(60, 63.34), verdict(63.44, 65), verdict(60, 63.36)] == [
-        "within the interval", "above", "below", "within the interval", "within the interval",
+    edge = stats.t.ppf(0.975, 20) * 2**0.5 * 0.5 + 0.05  # the figure has an error of its own, and was rounded
+    assert [verdict(edge + 0.01), verdict(-edge - 0.01), verdict(edge - 0.01), verdict(0.01 - edge), verdict(0)] == [
+        "above", "below", "not told apart", "not told apart", "not told apart",
     ]  # fmt: skip
+    assert edge > 1.4 * stats.t.ppf(0.975, 20) * 0.5  # a run whose own interval leaves the figure out is not yet above
+    (item,) = match_published("emat", "0", {"mIoU": Estimate(70.0, scope=Scope.NONE)}, [record], [reported])
+    assert item.verdict == "no interval"
 
 
 def test_differences_are_a_note_under_the_table(official, figures, capsys, tmp_path):
