@@ -16,7 +16,15 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import REALS, check_counts, columns_sha256, official_rows, tested_rows, truth_sha256
+from fsbench.records.counts import (
+    REALS,
+    check_counts,
+    columns_sha256,
+    official_rows,
+    tested_rows,
+    truth_sha256,
+    with_images,
+)
 from fsbench.records.identities import check_identities, odd_truths
 from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
 from fsbench.records.run_directory import is_current
@@ -110,8 +118,8 @@ class Record:
 
     @cached_property
     def every_episode(self) -> "pl.DataFrame":
-        """The counts of all episodes, with a column `draw` where there are several draws of the supports, and a column
-        `calibrates` where some episodes only calibrate.
+        """The counts of all episodes, with a column `draw` where there are several draws of the supports, a column
+        `calibrates` where some episodes only calibrate, and the columns of `with_images`.
 
         Raises RecordError when the counts were changed, or break an identity (`fsbench.records.identities`).
         """
@@ -136,7 +144,7 @@ class Record:
         if self.run.truth_sha256 not in (None, truth_sha256(frame)):
             raise RecordError(f"{file} does not hold the truth that run.json names")
         check_identities(frame, self.manifest, self.run, file)
-        return frame
+        return with_images(frame, self.manifest)
 
 
 def read_record(path: Path) -> Record | None:
