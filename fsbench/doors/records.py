@@ -151,7 +151,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         weights=Weights(origin=None, training=None),
         handed_in=HandedIn(answers_sha256=digest),
         presence=_presence_rule(test, frame),
-        scores={name: float(value[0]) for name, value in scores.items()},
+        scores=scores,
         augmented_episodes=sum(episode.augmented for episode in test.manifest.episodes),
         failed_episodes=failed,
         dropped_classes=[test.index.class_names[number - 1] for number in header.dropped_classes],

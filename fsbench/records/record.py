@@ -16,7 +16,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import check_counts, official_rows, tested_rows
+from fsbench.records.counts import check_counts, official_rows, tested_rows, with_images
 from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
 from fsbench.records.run_directory import is_current
 
@@ -94,8 +94,8 @@ class Record:
 
     @cached_property
     def every_episode(self) -> "pl.DataFrame":
-        """The counts of all episodes, with a column `draw` where there are several draws of the supports, and a column
-        `calibrates` where some episodes only calibrate.
+        """The counts of all episodes, with a column `draw` where there are several draws of the supports, a column
+        `calibrates` where some episodes only calibrate, and the columns of `with_images`.
 
         Raises RecordError when the counts were changed.
         """
@@ -110,7 +110,7 @@ class Record:
             raise RecordError(f"cannot read {file} ({error}); {REPEAT}") from error
         if check_counts(frame, self.manifest, file) != self.run.counts_sha256:
             raise RecordError(f"{file} does not hold the counts that run.json names")
-        return frame
+        return with_images(frame, self.manifest)
 
 
 def read_record(path: Path) -> Record | None:

@@ -11,7 +11,7 @@ from fsbench.results.tables.blocks import Block, Row, Subset, TableOptions
 from fsbench.results.tables.published.match import PublishedComparison, match_published
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.subsets import pairs_by_class
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.classification import accuracy_interval, accuracy_statistics
 
 
@@ -29,10 +29,9 @@ def classification_block(
         comparisons += match_published(label, row.fold, row.scores, [record], published)
     if options.trivial:
         chance = 100 / records[0].header.way
-        rows.append(Row(CHANCE, "all", {"accuracy": Interval(chance, chance, chance)}))
-    interval = "1.96 standard errors of the episodes' mean"
+        rows.append(Row(CHANCE, "all", {"accuracy": Estimate(chance)}))
     metrics = records[0].protocol.default_metrics
-    return Block(title(records), rows, notes(records), metrics, comparisons, interval, cards=cards)
+    return Block(title(records), rows, notes(records), metrics, comparisons, cards=cards)
 
 
 def _run_row(label: str, record: Record, by_class: bool) -> Row:

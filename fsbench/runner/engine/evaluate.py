@@ -196,7 +196,7 @@ def _finished_run(
         weights=Weights.model_validate(weights_origin(experiment)),
         told=Told(supervision=list(method.supervision), saw_test_classes=method.saw_classes_of(data.dataset.name)),
         presence="predicted" if method.predicts_presence else data.protocol.presence,
-        scores={name: float(value[0]) for name, value in scores.items()},
+        scores=scores,
         augmented_episodes=sum(episode.augmented for episode in data.manifest.episodes),
         failed_episodes=failed,
         dropped_classes=[data.dataset.class_names[n - 1] for n in header.dropped_classes],

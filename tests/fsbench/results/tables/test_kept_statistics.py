@@ -11,6 +11,7 @@ from fsbench.results.tables import segmentation
 from fsbench.results.tables.kept_statistics import decode_statistics, encode_statistics
 from fsbench.results.tables.rescoring.statistics import whole_statistics
 from fsbench.results.tables.table import build_blocks
+from fsbench.scores.estimate import estimates
 from fsbench.scores.scores import COMMON
 
 SHOWN = ("mIoU", "FB-IoU", "accuracy")
@@ -36,7 +37,8 @@ def test_statistics_survive_their_text(make):
     read = decode_statistics(json.loads(json.dumps(encode_statistics(whole))), COMMON)
     assert read.metrics == whole.metrics and read.scores() == whole.scores()
     for name in ("intersection", "union", "truth", "background", "right"):
-        np.testing.assert_array_equal(read.sums[name], whole.sums[name], strict=True)
+        np.testing.assert_array_equal(read.sums[name].total(), whole.sums[name].total(), strict=True)
+    assert estimates([read]) == estimates([whole])  # images of the rows included
 
 
 def test_sums_of_other_scores_are_not_kept(make):
