@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from fsbench.scores.bootstrap import Interval, intervals
 
 from benchmarks.speed.harness import Case, clock_of, device_name, measure
 from fsbench.base.paths import CONFIGS
@@ -26,7 +27,6 @@ from fsbench.results.tables.layout import Sheet
 from fsbench.runner.config.compose import compose
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.grid.bench import Request, bench
-from fsbench.scores.bootstrap import Interval, intervals
 
 VARIANTS = {
     "each head of each layer": None,

@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Sequence
 
+from fsbench.scores.bootstrap import Interval, intervals
+
 from benchmarks.protocols.single_run import record_or_reason
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import markdown
 from fsbench.results.tables.layout import Sheet
 from fsbench.runner.grid.bench import Request
-from fsbench.scores.bootstrap import Interval, intervals
 
 COLUMNS = ["method", "with the filter", "without it", "difference", "training pairs"]
 MISSING = "-"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from fsbench.scores.bootstrap import Interval, differences, intervals
 
 from benchmarks.protocols.names import labelled_groups, labels
 from fsbench.base.errors import RecordError, SettingsError
@@ -20,7 +21,6 @@ from fsbench.records.record import Record, find_records
 from fsbench.results.tables.formats import markdown_row
 from fsbench.results.tables.rescoring.recount import ORIGINAL, own_resolution, recount
 from fsbench.runner.engine.stored_data import Truths
-from fsbench.scores.bootstrap import Interval, differences, intervals
 from fsbench.scores.run_statistics import pair_statistics
 from fsbench.scores.statistics import ScoreStatistics
 

@@ -11,7 +11,7 @@ from scipy import stats
 from benchmarks.statistics.answers import draw_answers, fb_iou, mean_iou
 from benchmarks.statistics.procedure import Procedure
 from benchmarks.statistics.structures import Structure, official, regular
-from fsbench.scores.decisions import beside_published, equivalent, family_weights, holm, times_larger
+from fsbench.scores.decisions import adjust, beside_published, equivalent, times_larger
 from fsbench.scores.estimate import Estimate, Scope
 
 TRUTHS = 1000
@@ -269,7 +269,7 @@ class Family:
         p = [one for metric in ("mIoU", "FB-IoU", "accuracy") for one in self._whole.tests(counts, pairs, metric)]
         for rows, procedure in self._classes:
             p += procedure.tests(counts[:, rows], [(i, 0) for i in range(1, 6)], "mIoU")
-        corrected = holm(p, family_weights([place < len(pairs) for place in range(len(p))]))
+        corrected = adjust(p, [place < len(pairs) for place in range(len(p))])
         return {"star": bool(np.nanmin(corrected) < FOUND), "uncorrected": bool(np.nanmin(p) < FOUND)}
 
     @cached_property

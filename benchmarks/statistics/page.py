@@ -9,7 +9,7 @@ import argparse
 
 from benchmarks.speed.table import fill
 from benchmarks.statistics.cells import CELLS
-from benchmarks.statistics.results import COVERAGE, FALSE, MEASURES, Results, Tally, read_results
+from benchmarks.statistics.results import MEASURES, Results, Tally, read_results
 from fsbench.base.files import write_text
 from fsbench.base.paths import REPOSITORY
 

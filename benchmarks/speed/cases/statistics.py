@@ -4,57 +4,65 @@ The plain one leaves each query image, each support image and each pair of them 
 anew, pair of methods by pair; it knows one fold of one run with one support a row (statistics spec §3 to §5).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 
 import numpy as np
 import torch
-from scipy import stats
 
 from benchmarks.speed.harness import Case
 from benchmarks.statistics.answers import draw_answers
 from benchmarks.statistics.procedure import Procedure
 from benchmarks.statistics.structures import Structure, official
-from fsbench.scores.estimate import differences
+from fsbench.scores.estimate import differences, estimates
 from fsbench.scores.statistics import ScoreStatistics
 
 Pairs = Sequence[tuple[int, int]]
 
 
 def cases(device: torch.device, fold: int = 0) -> Iterator[Case]:
-    """Compare two methods, then twenty in all pairs, on the 1000 official episodes of a PASCAL fold (`--fold`), 1-shot.
+    """Estimate two methods and their difference, then twenty in all pairs, on the 1000 episodes of a PASCAL fold.
 
-    Statistics of the runs are made before; time is that of the differences with their intervals and p-values.
+    The episodes are the official ones, 1-way 1-shot, of `--fold`; counts are drawn. Statistics of the runs are made
+    before: time is that of mIoU with its interval, and of differences with theirs and p-values.
     """
     test = official((fold,))
     for methods in (2, 20):
         counts = draw_answers(test, np.random.default_rng(methods), methods)
         statistics = [Procedure(test).statistics(of_method, "mIoU") for of_method in counts]
         pairs = list(combinations(range(methods), 2))
-        plain, suite = partial(plain_tests, test, counts, pairs), partial(suite_tests, statistics, pairs)
-        what = f"differences of {methods} methods, {len(pairs)} pairs, {len(test.query)} episodes"
+        paths = {
+            "plain": partial(plain_figures, test, counts, pairs),
+            "suite": partial(suite_figures, statistics, pairs),
+        }
 
-        def differ(plain: partial[np.ndarray] = plain, suite: partial[np.ndarray] = suite) -> float:
-            return float(np.abs(plain() - suite()).max())
+        def differ(paths: Mapping[str, Callable[[], np.ndarray]] = paths) -> float:
+            first, second = (call() for call in paths.values())
+            return float(np.abs(first - second).max() / np.abs(first).max())
 
-        yield Case(what, {"plain": plain, "suite": suite}, differ, tolerance=1e-9)
+        what = (
+            f"mIoU of {methods} methods and {len(pairs)} differences, {len(test.query)} episodes, intervals and tests"
+        )
+        yield Case(what, paths, differ, tolerance=1e-12)
 
 
-def suite_tests(statistics: Sequence[list[ScoreStatistics]], pairs: Pairs) -> np.ndarray:
-    """Return the difference, its error and its p of each pair (pairs, 3) as the suite computes them."""
+def suite_figures(statistics: Sequence[list[ScoreStatistics]], pairs: Pairs) -> np.ndarray:
+    """Return value, error and degrees of freedom of each method's mIoU and of each pair's difference."""
     methods = {str(number): folds for number, folds in enumerate(statistics)}
-    found = differences(methods, [(str(i), str(j)) for i, j in pairs])["mIoU"]
-    return np.array([[one.difference.value, one.difference.error, one.difference.p] for one in found])
+    found = [estimates(folds)["mIoU"] for folds in statistics]
+    tested = differences(methods, [(str(i), str(j)) for i, j in pairs])["mIoU"]
+    return np.array([[one.value, one.error, one.df] for one in [*found, *(one.difference for one in tested)]])
 
 
-def plain_tests(test: Structure, counts: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Return the difference, its error and its p of each pair (pairs, 3), of counts (M, n, COLUMNS)."""
-    return np.array([plain_test(test, counts[first], counts[second]) for first, second in pairs])
+def plain_figures(test: Structure, counts: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """Return what `suite_figures` returns, from the counts (M, n, COLUMNS) of the methods."""
+    found = [plain_estimate(test, of_method, 0 * of_method) for of_method in counts]
+    return np.array([*found, *(plain_estimate(test, counts[first], counts[second]) for first, second in pairs)])
 
 
-def plain_test(test: Structure, first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """Return a difference of mIoU with its error and p."""
+def plain_estimate(test: Structure, first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """Return the mIoU of counts (n, COLUMNS) minus that of others, with its error and degrees of freedom."""
     every = np.ones(len(test.query), dtype=bool)
 
     def gap(keep: np.ndarray) -> float:
@@ -74,17 +82,14 @@ def plain_test(test: Structure, first: np.ndarray, second: np.ndarray) -> tuple[
     of_cells = float((influences(test.query * (support.max() + 1) + support) ** 2).sum())
     extra = max(of_supports - of_cells, 0.0)
     variance = of_queries + extra
-    freedom = variance**2 / (
-        of_queries**2 / query_freedom + min(extra, of_supports) * of_supports / support_freedom
-    )
-    error = variance**0.5
-    return value, error, float(2 * stats.t.sf(abs(value) / error, freedom))
+    own = of_queries**2 / query_freedom + min(extra, of_supports) * of_supports / support_freedom
+    return value, variance**0.5, variance**2 / own
 
 
 def _mean_iou(cls: np.ndarray, counts: np.ndarray) -> float:
     """Return the mIoU of rows of these classes in percent."""
     intersection, union = np.bincount(cls, counts[:, 0]), np.bincount(cls, counts[:, 1])
-    return float(100 * (intersection[union > 0] / union[union > 0]).mean())
+    return float(100 * (intersection[union > 0] / union[union > 0]).mean()) if union.any() else 0.0
 
 
 def _free(cluster: np.ndarray, cls: np.ndarray) -> int:
