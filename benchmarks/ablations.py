@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fsbench.scores.bootstrap import Interval, intervals
 
 from benchmarks.speed.harness import Case, clock_of, device_name, measure
 from fsbench.base.paths import CONFIGS
@@ -27,6 +26,7 @@ from fsbench.results.tables.layout import Sheet
 from fsbench.runner.config.compose import compose
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.grid.bench import Request, bench
+from fsbench.scores.estimate import Estimate, estimates
 
 VARIANTS = {
     "each head of each layer": None,
@@ -69,9 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def score(records: Sequence[Record]) -> Interval:
+def score(records: Sequence[Record]) -> Estimate:
     """Return mIoU over the folds of a variant, with its interval."""
-    return intervals([record.protocol.statistics(record.episodes, record.header) for record in records])["mIoU"]
+    return estimates([record.protocol.statistics(record.episodes, record.header) for record in records])["mIoU"]
 
 
 class Costs(NamedTuple):

@@ -27,7 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
     parser.add_argument(
-        "--effect", type=float, default=1.0, metavar="POINTS", help="difference that a larger test is to find (default: 1)"
+        "--effect",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="difference that a larger test is to find (1)",
     )
     parser.add_argument(
         "--margin", type=float, metavar="POINTS", help="say which methods are equivalent within so many points"

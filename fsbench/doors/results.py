@@ -56,7 +56,7 @@ class Result:
     def scores(self) -> dict[str, float]:
         """Every score of the run by its name, computed from the counts. Raises RecordError where they are damaged."""
         statistics = self.record.protocol.statistics(self.record.episodes, self.record.header)
-        return {name: float(values[0]) for name, values in statistics.scores().items()}
+        return statistics.scores()
 
     @property
     def frame(self) -> "pl.DataFrame":

@@ -12,7 +12,7 @@ from fsbench.doors.measures import measure_for
 from fsbench.doors.results import Result
 from fsbench.doors.tables import Differences, Table
 from fsbench.networks.weights.table import backbone_data
-from fsbench.protocols.registry import metric_names
+from fsbench.protocols.registry import metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.comparable import Methods, find_methods
 from fsbench.results.tables.compare import Asked, compare_methods
@@ -277,8 +277,14 @@ def _words(names: Words) -> list[str]:
 
 
 def _metrics(names: Words | None) -> list[str] | None:
-    """Return names of scores, or None where none were given. Raises SettingsError for unknown ones."""
-    return None if names is None else metric_names(",".join(_words(names)))
+    """Return names of scores, each followed by what stands beside it; None where none were given.
+
+    Raises SettingsError for unknown ones.
+    """
+    if names is None:
+        return None
+    listed = metric_names(",".join(_words(names)))
+    return list(dict.fromkeys(name for each in listed for name in (each, metric_named(each).beside) if name))
 
 
 def _chosen(methods: Methods, names: Sequence[str]) -> Methods:

@@ -47,6 +47,7 @@ class Metric(ABC):
         share: the sum whose last column counts the answers, of a share of right or wrong answers; None of others.
         has_interval: False of a figure that is biased by the number of rows, and has neither interval nor test.
         is_squared_error: it is an unbiased square, which may be below 0; tables show its root, and 0 has a test.
+        beside: name of the score that is shown beside it wherever it is asked for; "" of most.
         by_run: it is the mean over the runs within a record, each computed by itself.
         atlas_metric: the score in the words of the atlas (`Conditions.metric`); "" states none.
         atlas_fb_iou: the same of a score that a protocol may call its FB-IoU (`Conditions.fb_iou`).
@@ -61,6 +62,7 @@ class Metric(ABC):
     share: ClassVar[Sum | None] = None
     has_interval: ClassVar[bool] = True
     is_squared_error: ClassVar[bool] = False
+    beside: ClassVar[str] = ""
     by_run: ClassVar[bool] = False
     atlas_metric: ClassVar[str] = ""
     atlas_fb_iou: ClassVar[str] = ""

@@ -21,9 +21,7 @@ class RankCorrelation:
     queries: int
 
 
-def within_query_correlation(
-    values: np.ndarray, scores: np.ndarray, images: np.ndarray
-) -> RankCorrelation | None:
+def within_query_correlation(values: np.ndarray, scores: np.ndarray, images: np.ndarray) -> RankCorrelation | None:
     """Correlate values with scores among the draws of each query, and average over queries.
 
     Args:

@@ -226,6 +226,7 @@ class PresenceECE(Metric):
     sums = (PRESENCE_BINS,)
     higher_is_better = False
     has_interval = False
+    beside = "presence-CE2"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         return calibration_error(totals["presence_bins"])
@@ -240,6 +241,7 @@ class PixelECE(Metric):
     sums = (PIXEL_BINS,)
     higher_is_better = False
     has_interval = False
+    beside = "pixel-CE2"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         return calibration_error(totals["pixel_bins"])

@@ -16,9 +16,8 @@ Shapes: Q queries of a class, S supports, G query images, R rows of weights.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
-from fsbench.scores.estimate import LEVEL, Estimate, Scope
+from fsbench.scores.estimate import FEW_FREE, FEW_QUERIES, LEVEL, Estimate, Scope, t_quantile
 
 SHARE = "share of "
 COMPONENTS = ("query", "support", "interaction")
@@ -120,10 +119,10 @@ def variance_components(cells: Cells) -> VarianceComponents | None:
     with np.errstate(divide="ignore", invalid="ignore"):
         whole, without = figures(np.ones((1, len(images)))), figures(1 - np.eye(len(images)))
     free = len(images) - len(classes)
-        found = {
-            name: _estimate(float(whole[name][0]), without[name], free, len(images), not name.startswith(SHARE))
-            for name in whole
-        }
+    found = {
+        name: _estimate(float(whole[name][0]), without[name], free, len(images), not name.startswith(SHARE))
+        for name in whole
+    }
     return VarianceComponents(
         variances={name: found[name] for name in COMPONENTS if name in found},
         shares={name: found[SHARE + name] for name in COMPONENTS if SHARE + name in found},
@@ -205,14 +204,15 @@ def _estimate(value: float, without: np.ndarray, free: int, images: int, is_vari
     """
     logarithmic = is_variance and value > 0 and bool((without > 0).all())
     scale = np.log if logarithmic else np.asarray
-    moved = scale(value) - scale(without)
+    with np.errstate(invalid="ignore"):  # not defined without some image: it has no interval
+        moved = scale(value) - scale(without)
     square = float((moved**2).sum())
     if not np.isfinite(square) or images < FEW_QUERIES or free < FEW_FREE:
         return Estimate(value, scope=Scope.NONE, queries=images)
-    if square < ROUNDING:
+    if square < 1e-18:  # rounding
         return Estimate(value, value, value, Scope.THESE_SUPPORTS, queries=images)
     df = max(min(2 * square**2 / float((moved**4).sum()), free), 1.0)
-    half = float(stdtrit(df, 0.5 + LEVEL / 2)) * square**0.5
+    half = t_quantile(0.5 + LEVEL / 2, df) * square**0.5
     low, high = (value * np.exp(-half), value * np.exp(half)) if logarithmic else (value - half, value + half)
     return Estimate(value, float(low), float(high), Scope.THESE_SUPPORTS, queries=images)
 

@@ -3,11 +3,11 @@
 import argparse
 
 import pytest
+from fsbench.scores.bootstrap import intervals
 
 from benchmarks import ablations
 from benchmarks.protocols import filtering, single_run
 from fsbench.runner.grid.bench import Request
-from fsbench.scores.bootstrap import intervals
 
 
 def options(**given):

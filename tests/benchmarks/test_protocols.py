@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsbench.scores.bootstrap import intervals
 
 from benchmarks.protocols import finished, in_domain, single_run
 from benchmarks.protocols.__main__ import main
@@ -28,7 +29,6 @@ from fsbench.protocols.registry import protocol_names
 from fsbench.records.record import Record
 from fsbench.records.run import OTHER_RUN
 from fsbench.runner.engine.checkpoint import TRAINED_ON
-from fsbench.scores.bootstrap import intervals
 from tests.fsbench.runs import changed
 
 TRAINED = {"max_epochs": 3, "validation": "base"}

@@ -11,8 +11,8 @@ from fsbench.pages.board.rows import Cell, Rank, Row, Test
 from fsbench.protocols.registry import metric_named
 from fsbench.records.card import ALLOWED, CONDITIONS
 from fsbench.records.grouping import known_images
-from fsbench.results.tables.family import corrected_family
 from fsbench.results.tables.layout import ALPHA
+from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, Scope, differences
 
 Conditions = tuple[str, ...]
@@ -48,11 +48,13 @@ def _rank(rows: Sequence[Row], test: Test) -> None:
     place = {name: number for number, name in enumerate(ranked)}
     paired = _paired_p(ranked, cells, test.metric)
     pairs = [frozenset(pair) for pair in combinations(ranked, 2)]
-    p = [paired[pair] if pair in paired else _unpaired_p(*(cells[n].scores[test.metric] for n in pair)) for pair in pairs]
+    p = [
+        paired[pair] if pair in paired else _unpaired_p(*(cells[n].scores[test.metric] for n in pair)) for pair in pairs
+    ]
     better: dict[str, int] = dict.fromkeys(ranked, 0)  # rows that are better, and not by chance
     worse: dict[str, int] = dict.fromkeys(ranked, 0)
     untested: set[str] = set().union(*(pair for pair in pairs if pair not in paired))
-    for pair, corrected in zip(pairs, corrected_family(p, [True] * len(p)), strict=True):
+    for pair, corrected in zip(pairs, adjust(p, [True] * len(p)), strict=True):
         if corrected < ALPHA:
             upper, lower = sorted(pair, key=place.__getitem__)
             better[lower] += 1
@@ -80,7 +82,7 @@ def _paired_p(ranked: Sequence[str], cells: dict[str, Cell], metric: str) -> dic
         }
         for item in differences(statistics, list(combinations(names, 2)))[metric]:
             bears = item.difference.scope is Scope.IMAGES
-            p[frozenset((item.method, item.other))] = item.p if bears else nan
+            p[frozenset((item.method, item.other))] = item.difference.p if bears else nan
     return p
 
 

@@ -14,10 +14,10 @@ from fsbench.base.errors import FsbenchError
 from fsbench.pages.report.matrix import comparable_methods
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods, check_same
-from fsbench.results.tables.family import corrected_family
 from fsbench.results.tables.layout import ALPHA, is_too_few
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
+from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, Scope, differences
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -219,7 +219,7 @@ def compute_differences(
                 found[metric, pair, i] = item.difference
                 images = item.difference.queries
         parts.append(replace(part, images=images))
-    corrected = corrected_family([each.p for each in found.values()], [False] * len(found))
+    corrected = adjust([each.p for each in found.values()], [False] * len(found))
     bearings = {metric: np.full((len(pairs), len(listed)), int(Bearing.NONE)) for metric in metrics}
     for ((metric, pair, i), each), p in zip(found.items(), corrected, strict=True):
         bearings[metric][pair, i] = _bearing(each, p)

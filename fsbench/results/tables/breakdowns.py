@@ -23,10 +23,10 @@ SIZE_NOTES = (
 
 PUBLISHED_NOTES = (
     "reported: as printed, made under the protocol and setting named after it; difference: measured minus reported; "
-    "above and below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, as "
-    "if other images had made the reported figure; else it is not told apart",
-    "how far another training or choice of the checkpoint would have moved either figure is not known, nor what repeated "
-    "seeds did",
+    "above and below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, "
+    "as if other images had made the reported figure; else it is not told apart",
+    "how far another training or choice of the checkpoint would have moved either figure is not known, nor what "
+    "repeated seeds did",
 )
 
 
@@ -71,7 +71,9 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
 def _shown_scores(block: Block, by: Sequence[str]) -> list[Estimate]:
     """List the scores whose intervals, or want of them, the tables of a block may show."""
     rows = [score for row in block.rows for score in row.scores.values()]
-    parts = [part for row in block.rows for part in [*(row.by_size.values() if "size" in by else ()), *row.by_class.values()]]
+    parts = [
+        part for row in block.rows for part in [*(row.by_size.values() if "size" in by else ()), *row.by_class.values()]
+    ]
     return rows + [score for part in parts for score in part.scores.values()]
 
 
@@ -182,7 +184,7 @@ def _differences(block: Block) -> list[str]:
 
 
 def _repetitions(block: Block) -> list[str]:
-    """Say of each reported figure that stands beside several runs, such as those of other seeds, how far these differ."""
+    """Say of a reported figure that stands beside several runs, such as those of other seeds, how far they differ."""
     beside: dict[tuple[str, str, float], list[PublishedComparison]] = {}
     for item in block.published:
         if item.difference is not None:

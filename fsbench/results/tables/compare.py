@@ -15,11 +15,19 @@ from fsbench.records.card import Cards, differing_cards, ranking_groups
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods, check_same, find_methods, numbers_of
-from fsbench.results.tables.family import corrected_family, family_note
-from fsbench.results.tables.layout import ALPHA, CONDITIONAL_NOTE, FEW_NOTE, is_too_few, mark, probability, signed
+from fsbench.results.tables.layout import (
+    ALPHA,
+    CONDITIONAL_NOTE,
+    FEW_NOTE,
+    family_note,
+    is_too_few,
+    mark,
+    probability,
+    signed,
+)
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
-from fsbench.scores.decisions import equivalent, indistinguishable, smallest_difference, times_larger
+from fsbench.scores.decisions import adjust, equivalent, indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Difference, Estimate, Scope, differences
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -71,13 +79,18 @@ class ComparisonLine:
     equivalent: bool | None = None
 
     @property
+    def p(self) -> float:
+        """Of this comparison alone; NaN where there is none."""
+        return self.difference.difference.p
+
+    @property
     def significant(self) -> bool:
         return self.corrected < ALPHA
 
     @property
     def is_tested(self) -> bool:
         """Whether there is a p."""
-        return not isnan(self.difference.p)
+        return not isnan(self.p)
 
     @property
     def mark(self) -> str:
@@ -367,15 +380,14 @@ Tables = Mapping[str, Mapping[str, Sequence[ComparisonLine]]]
 def correct(tables: Tables, main: str) -> dict[str, dict[str, list[ComparisonLine]]]:
     """Correct the p-values of all lines together; those of `main` on the whole test have most of the weight."""
     every = [
-        (kind, metric, line)
-        for kind, of_kind in tables.items()
-        for metric, lines in of_kind.items()
-        for line in lines
+        (kind, metric, line) for kind, of_kind in tables.items() for metric, lines in of_kind.items() for line in lines
     ]
-    corrected = corrected_family(
-        [line.difference.p for _, _, line in every], [(kind, metric) == ("all", main) for kind, metric, _ in every]
+    corrected = adjust(
+        [line.p for _, _, line in every], [(kind, metric) == ("all", main) for kind, metric, _ in every]
     )
-    found: dict[str, dict[str, list[ComparisonLine]]] = {kind: {metric: [] for metric in of} for kind, of in tables.items()}
+    found: dict[str, dict[str, list[ComparisonLine]]] = {
+        kind: {metric: [] for metric in of} for kind, of in tables.items()
+    }
     for (kind, metric, line), p in zip(every, corrected, strict=True):
         found[kind][metric].append(replace(line, corrected=p))
     return found
@@ -434,9 +446,10 @@ def conclusions(tables: Tables, asked: Asked) -> list[str]:
     Of many only those of the first metric have one.
     """
     family = count_tested(tables)
-    lines = [(metric, line) for metric, of_metric in tables["all"].items() for line in of_metric]
+    tested = {metric: lines for metric, lines in tables["all"].items() if metric_named(metric).has_interval}
+    lines = [(metric, line) for metric, of_metric in tested.items() for line in of_metric]
     if len(lines) > MOST_SENTENCES:
-        lines = [(metric, line) for metric, line in lines if metric == next(iter(tables["all"]))]
+        lines = [(metric, line) for metric, line in lines if metric == next(iter(tested))]
     return [conclusion(metric, line, family, asked) for metric, line in lines] if len(lines) <= MOST_SENTENCES else []
 
 
@@ -474,7 +487,7 @@ def _verdict(metric: str, line: ComparisonLine, family: int, conditional: bool) 
         ends = f"by {signed(low, digits).lstrip('+')} to {signed(high, digits).lstrip('+')} points (95 %)"
         everywhere = "; other supports may reverse it" if conditional else ", whatever the images and supports"
         return f"{better} is better than {other} on these classes, {ends}{everywhere}"
-    if item.p < ALPHA:
+    if found.p < ALPHA:
         return (
             f"the interval of {item.method} minus {item.other} leaves out 0, but among {family} comparisons that is no "
             "evidence"
@@ -494,7 +507,7 @@ def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked
     comparisons = count_tested(tables)
     lines = [
         "first − second: in points; all methods see the same episodes, so what is hard for all cancels",
-        "[low, high]: 95 % interval of the difference: other query and support images of these classes, the same weights",
+        "[low, high]: 95 % interval of the difference: other query and support images of these classes, same weights",
     ]
     lines += [CONDITIONAL_NOTE] * any(map(mark, found)) + [FEW_NOTE] * any(map(is_too_few, found))
     lines += [family_note(comparisons)] if comparisons else []

@@ -41,6 +41,12 @@ def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
         for fold, groups in folds.items()
         for group in groups
     ]
+    lacking = {column for left_out, _ in fitting for column in left_out}
+    heads = {"p": "p", "scores": "scores", "finds": "finds", "times": f"for {comparison.asked.effect:g}"}
+    notes += [
+        f"left out for want of width: {', '.join(heads[column] for column in heads if column in lacking)}; a wider "
+        "terminal shows them"
+    ] * bool(lacking)
     return Sheet(comparison.title, parts, [*notes, *comparison.notes])
 
 
@@ -104,7 +110,7 @@ def _grid(
         columns["second "] = [f"{line.difference.scores[1]:.{n}f}" for line in lines]
     columns["first − second"] = [moved(line.difference.difference, n) for line in lines]
     if "p" not in left_out:
-        columns["p"] = [probability(line.difference.p) for line in lines]
+        columns["p"] = [probability(line.p) for line in lines]
     columns["corrected"] = [corrected_p(line.corrected) for line in lines]
     if len({line.episodes for line in lines}) > 1:
         columns["episodes used"] = [f"{line.episodes:,}" for line in lines]

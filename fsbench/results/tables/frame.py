@@ -104,7 +104,7 @@ def comparison_frame(comparison: Comparison) -> "pl.DataFrame":
             "low": _number(line.difference.difference.low),
             "high": _number(line.difference.difference.high),
             "holds for": str(line.difference.difference.scope),
-            "p": _number(line.difference.p),
+            "p": _number(line.p),
             "corrected": _number(line.corrected),
             "significant": line.significant,
             "equivalent": line.equivalent,
@@ -119,4 +119,8 @@ def comparison_frame(comparison: Comparison) -> "pl.DataFrame":
         for metric, of_metric in by_metric.items()
         for line in of_metric
     ]
-    return pl.DataFrame(lines, schema_overrides=dict.fromkeys(NUMBERS, pl.Float64) | {"equivalent": pl.Boolean}, infer_schema_length=None)
+    return pl.DataFrame(
+        lines,
+        schema_overrides=dict.fromkeys(NUMBERS, pl.Float64) | {"equivalent": pl.Boolean},
+        infer_schema_length=None,
+    )

@@ -24,7 +24,9 @@ INTERVAL_NOTE = (
 )
 CONDITIONAL = "°"
 """Mark of an interval that holds for the test's own supports alone."""
-CONDITIONAL_NOTE = f"{CONDITIONAL} holds for these supports; other supports may reverse it: DRAWS=5 (--draws 5) asks others"
+CONDITIONAL_NOTE = (
+    f"{CONDITIONAL} holds for these supports; other supports may reverse it: DRAWS=5 (--draws 5) asks others"
+)
 FEW_NOTE = "(n images): too few query images for an interval"
 
 
@@ -152,6 +154,13 @@ def interval_notes(scores: Iterable[Estimate]) -> list[str]:
         *[CONDITIONAL_NOTE] * any(map(mark, scores)),
         *[FEW_NOTE] * any(map(is_too_few, scores)),
     ]
+
+
+def family_note(comparisons: int) -> str:
+    """Say for how many comparisons at once a star holds (statistics §7)."""
+    if comparisons == 1:
+        return "marked *: p below 0.05, the only comparison here"
+    return f"marked *: holds for all {comparisons} comparisons at once (p corrected by Holm's method, below 0.05)"
 
 
 def places(

@@ -75,9 +75,14 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
 
 def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
     """Explain uncommon scores, and name the runs that lack region measures."""
-    meanings = [f"{name}: {metric_named(name).meaning}" for name in metrics if name not in DEFAULT]
+    meanings = [_meaning(name) for name in metrics if name not in DEFAULT]
     unmeasured = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
     return meanings + [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in unmeasured]
+
+
+def _meaning(name: str) -> str:
+    metric = metric_named(name)
+    return f"{name}: {metric.meaning}{'; its root is shown' if metric.is_squared_error else ''}"
 
 
 @dataclass(frozen=True)
@@ -262,9 +267,7 @@ def _decode_row(label: str, fold: str, has_sizes: bool, values: dict[str, Any]) 
 def _decode(values: dict[str, Any]) -> dict[str, Any]:
     """Turn the plain values of intervals and subsets back into these."""
     return {
-        name: Subset(int(v["pairs"]), int(v["episodes"]), _decode(v["scores"]))
-        if "pairs" in v
-        else _decode_score(v)
+        name: Subset(int(v["pairs"]), int(v["episodes"]), _decode(v["scores"])) if "pairs" in v else _decode_score(v)
         for name, v in values.items()
     }
 
@@ -304,4 +307,8 @@ def _score_subset(folds: Sequence[SubsetStatistics], metrics: Sequence[str]) -> 
 
 def _score_intervals(folds: Sequence[ScoreStatistics], metrics: Sequence[str]) -> dict[str, Estimate]:
     scores = estimates([fold.only(metrics) for fold in folds])
-    return {name: scores[name] for name in metrics if name in scores}
+    return {
+        name: scores[name].root() if metric_named(name).is_squared_error else scores[name]
+        for name in metrics
+        if name in scores
+    }

@@ -6,14 +6,14 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 import pytest
+from fsbench.scores.bootstrap import intervals, resampled_scores
+from fsbench.scores.paired import paired_differences
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.registry import known_metrics, load_protocol, metric_named, metric_names, protocol_names
-from fsbench.scores.bootstrap import intervals, resampled_scores
 from fsbench.scores.metric import Metric, Sum, class_mean
-from fsbench.scores.paired import paired_differences
 from fsbench.scores.scores import COMMON, INTERSECTION, TRUTH, MeanIoU
 from tests.fsbench.protocols.test_conditions import counted
 from tests.fsbench.runs import some_header

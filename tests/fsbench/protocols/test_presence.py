@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from fsbench.scores.bootstrap import intervals
+from fsbench.scores.paired import paired_differences
 from sklearn.metrics import roc_auc_score
 
 from fsbench.base.errors import DataError, RecordError, SettingsError
@@ -22,8 +24,6 @@ from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.protocols.presence import KnownAbsence, Presence, has_unnamed
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.counts import check_counts, official_rows, to_frame
-from fsbench.scores.bootstrap import intervals
-from fsbench.scores.paired import paired_differences
 from fsbench.scores.presence import best_threshold
 from fsbench.scores.trivial import trivial_answers
 from tests.datamodules.builders import blocks, save_coco, save_labels, save_photo

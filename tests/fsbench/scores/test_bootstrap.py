@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from fsbench.scores.bootstrap import FEW_EPISODES, differences, intervals, resampled_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsbench.scores.answers import SegmentationResult, count
-from fsbench.scores.bootstrap import FEW_EPISODES, differences, intervals, resampled_scores
 from fsbench.scores.classification import accuracy_interval
 from fsbench.scores.regions import slot_regions
 from fsbench.scores.run_statistics import episode_statistics, pair_statistics

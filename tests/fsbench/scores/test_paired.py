@@ -5,12 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+from fsbench.scores.bootstrap import differences, intervals, resampled_scores, resampled_together
+from fsbench.scores.paired import episodes_needed, holm, indistinguishable, paired_differences, swapped_differences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, norm
 
-from fsbench.scores.bootstrap import differences, intervals, resampled_scores, resampled_together
-from fsbench.scores.paired import episodes_needed, holm, indistinguishable, paired_differences, swapped_differences
 from fsbench.scores.scores import COMMON
 from fsbench.scores.statistics import ScoreStatistics
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from fsbench.scores.bootstrap_t import Weighted, bootstrap_t, linear, quadratic
+
 from fsbench.scores.support_variance import COMPONENTS, Cells, variance_components
 
 

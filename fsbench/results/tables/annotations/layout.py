@@ -55,6 +55,6 @@ def lines(table: AnnotationTable) -> Iterator[Sequence[object]]:
         numbers = (loss.score, loss.mask_score, interval.value, interval.low, interval.high)
         yield [
             table.title, loss.method, loss.annotation, loss.line.fold, loss.metric,
-            *map(decimal, numbers), decimal(found.p, ".6g"), decimal(loss.line.corrected, ".6g"), loss.line.images,
+            *map(decimal, numbers), decimal(interval.p, ".6g"), decimal(loss.line.corrected, ".6g"), loss.line.images,
             " ".join(loss.runs), interval.scope,
         ]  # fmt: skip

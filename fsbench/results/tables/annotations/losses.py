@@ -11,8 +11,8 @@ from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.tables.compare import ComparisonLine, compare_methods
-from fsbench.results.tables.family import corrected_family, family_note
-from fsbench.results.tables.layout import CONDITIONAL_NOTE, FEW_NOTE, is_too_few, mark
+from fsbench.results.tables.layout import CONDITIONAL_NOTE, FEW_NOTE, family_note, is_too_few, mark
+from fsbench.scores.decisions import adjust
 
 MASK = "mask"
 LEFT_OUT = "left out, other folds, weights or settings than with masks"
@@ -28,7 +28,7 @@ class AnnotationLoss:
         method: its label.
         annotation: a key of `fsbench.data.annotations.ANNOTATIONS`.
         metric: name of the score.
-        line: the score with the annotation minus that with masks; corrected by Holm over all losses that are printed together.
+        line: the score with the annotation minus that with masks; corrected over all losses that are printed together.
         runs: folders of the runs with the annotation, then of those with masks.
     """
 
@@ -94,7 +94,7 @@ def annotation_tables(records: Sequence[Record], metrics: Sequence[str] | None =
 def _corrected(tables: Sequence[AnnotationTable]) -> list[AnnotationTable]:
     """Correct the p-values of all tables together, and say for how many losses a star holds."""
     every = [(loss, loss.metric == table.metrics[0]) for table in tables for loss in table.losses]
-    found = corrected_family([loss.line.difference.p for loss, _ in every], [first for _, first in every])
+    found = adjust([loss.line.p for loss, _ in every], [first for _, first in every])
     comparisons = sum(not isnan(p) for p in found)
     corrected = iter(found)
     return [
@@ -176,8 +176,8 @@ def _explanations(losses: Sequence[AnnotationLoss]) -> list[str]:
     found = [loss.line.difference.difference for loss in losses]
     return [
         "− masks: the same method on the same episodes with masks, in points; the query's truth is a mask in all runs",
-        "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the share "
-        "of the score with masks",
+        "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
+        "share of the score with masks",
         *[CONDITIONAL_NOTE] * any(map(mark, found)),
         *[FEW_NOTE] * any(map(is_too_few, found)),
         "trained methods were trained with masks",

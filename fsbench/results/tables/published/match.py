@@ -9,7 +9,6 @@ from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.scores.decisions import beside_published
 from fsbench.scores.estimate import Estimate
 
-
 NOT_TOLD_APART, NO_INTERVAL = "not told apart", "no interval"
 VERDICTS = ("above", "below", NOT_TOLD_APART, NO_INTERVAL)
 """Whether a score of ours is above or below a reported one; the last where ours has too few images to say."""

@@ -13,8 +13,9 @@ from fsbench.protocols.segmentation import Segmentation
 from fsbench.records.counts import DRAW
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.family import corrected_family, family_note
+from fsbench.results.tables.layout import family_note
 from fsbench.scores.count_table import episode_scores
+from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, estimates, gains
 from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
 from fsbench.scores.support_variance import Cells, VarianceComponents, variance_components
@@ -120,12 +121,14 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
 def _corrected(tables: Sequence[SensitivityTable]) -> list[SensitivityTable]:
     """Correct the p-values of all correlations together, and say for how many a star holds."""
     every = [found.correlation.p for table in tables for line in table.lines for found in line.properties.values()]
-    corrected = iter(corrected_family(every, [False] * len(every)))
+    corrected = iter(adjust(every, [False] * len(every)))
     comparisons = sum(not isnan(p) for p in every)
     return [
         replace(
             table,
-            lines=[replace(line, corrected={name: next(corrected) for name in line.properties}) for line in table.lines],
+            lines=[
+                replace(line, corrected={name: next(corrected) for name in line.properties}) for line in table.lines
+            ],
             notes=[*table.notes, *([family_note(comparisons)] if comparisons else [])],
         )
         for table in tables
@@ -284,13 +287,14 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     """List what a reader of a table must know."""
     notes = [EPISODE_SCORE[record.protocol.has_masks]]
     notes.append(
-        f"best and worst: of the {record.header.draws} draws of a query, chosen by that score on this test, so that the "
-        f"best is too good to be expected elsewhere, and the best of more draws would be better still. Draw 0 is {record.protocol.draw_zero(record.header)}"
+        f"best and worst: of the {record.header.draws} draws of a query, chosen by that score on this test, so that "
+        "the best is too good to be expected elsewhere, and the best of more draws would be better still. Draw 0 is "
+        f"{record.protocol.draw_zero(record.header)}"
     )
     notes.append(
         "parts of the variance within a class: their standard deviation in points, and their share; choice: support "
-        "and interaction together. [low, high]: 95 % interval of other query images; what is chosen of the listed supports "
-        "holds for these"
+        "and interaction together. [low, high]: 95 % interval of other query images; what is chosen of the listed "
+        "supports holds for these"
     )
     notes += dict.fromkeys(f"{line.method}: {line.parts.reason}" for line in lines if line.parts and line.parts.reason)
     if any(line.properties for line in lines):

@@ -7,8 +7,7 @@ from math import isnan
 from fsbench.base.errors import SettingsError
 from fsbench.records.grouping import comparable, fold_of, group_key, variants_of_groups
 from fsbench.records.record import Record
-from fsbench.results.tables.family import family_note
-from fsbench.results.tables.layout import interval_notes
+from fsbench.results.tables.layout import family_note, interval_notes
 from fsbench.results.tables.sweep.axes import AXES, WORDS, Axis
 from fsbench.results.tables.sweep.differences import PointDifference, Sample, correct, point_differences
 from fsbench.scores.estimate import Estimate, estimates
@@ -267,8 +266,6 @@ def difference_notes(differences: Sequence[PointDifference], comparisons: int) -
     if not any(each.kind == "along" for each in differences):
         notes.append("the points of a curve are not of the same queries, so that no test compares them with each other")
     if differences:
-        notes.append(
-            "differences: in points, of the same queries, with the 95 % interval of the difference itself"
-        )
+        notes.append("differences: in points, of the same queries, with the 95 % interval of the difference itself")
         notes += [family_note(comparisons)] if comparisons else []
     return notes

@@ -6,14 +6,14 @@ those of all differences (statistics §2 to §5).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import nan
 from itertools import combinations, pairwise
+from math import nan
 from typing import Literal
 
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import TRUTH
-from fsbench.results.tables.family import corrected_family
+from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -138,6 +138,8 @@ def correct(tables: Sequence[Sequence[PointDifference]], main: Sequence[str]) ->
         tables: the differences of each.
         main: first metric of each, whose differences of whole tests have most of the weight.
     """
-    every = [(line, line.metric == metric and line.is_whole) for of, metric in zip(tables, main, strict=True) for line in of]
-    corrected = iter(corrected_family([line.difference.p for line, _ in every], [first for _, first in every]))
+    every = [
+        (line, line.metric == metric and line.is_whole) for of, metric in zip(tables, main, strict=True) for line in of
+    ]
+    corrected = iter(adjust([line.difference.p for line, _ in every], [first for _, first in every]))
     return [[replace(line, corrected=next(corrected)) for line in of] for of in tables]

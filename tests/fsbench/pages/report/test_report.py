@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from fsbench.scores.bootstrap import Interval
 
 from fsbench.base.files.folders import replacing_folder
 from fsbench.cli.main import main
@@ -28,7 +29,6 @@ from fsbench.results.tables.formats import latex, render
 from fsbench.results.tables.layout import Sheet, shorten
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.provenance import processor
-from fsbench.scores.bootstrap import Interval
 from fsbench.scores.classification import accuracy_interval, accuracy_statistics
 from tests.fsbench.conftest import classification_maker, record_maker
 from tests.fsbench.runs import changed, rewrite

@@ -6,6 +6,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from fsbench.scores.bootstrap import Interval, differences
+from fsbench.scores.paired import compact_letters
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
@@ -22,8 +24,6 @@ from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.compare import compare_methods
 from fsbench.results.tables.layout import places
 from fsbench.results.tables.subsets import pairs_by_class, pairs_by_size
-from fsbench.scores.bootstrap import Interval, differences
-from fsbench.scores.paired import compact_letters
 
 
 def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():

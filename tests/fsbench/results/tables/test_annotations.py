@@ -4,6 +4,7 @@ import csv
 import io
 
 import pytest
+from fsbench.scores.paired import holm
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.figures import check_figure
@@ -16,7 +17,6 @@ from fsbench.results.tables.annotations.plot import plotted
 from fsbench.results.tables.compare import compare_methods
 from fsbench.results.tables.formats import text
 from fsbench.results.tables.published.conditions import run_conditions
-from fsbench.scores.paired import holm
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
 

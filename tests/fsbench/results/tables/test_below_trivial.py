@@ -1,8 +1,9 @@
 """A run that is worse than an answer without a model is named in the table's notes."""
 
+from fsbench.scores.bootstrap import Interval
+
 from fsbench.results.tables.below_trivial import below_trivial, no_better_than_blind
 from fsbench.results.tables.blocks import Row
-from fsbench.scores.bootstrap import Interval
 
 
 def row(method, fold, **scores):

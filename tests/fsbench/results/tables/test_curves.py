@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from fsbench.scores.paired import holm, paired_differences
 from matplotlib.figure import Figure
 
 from fsbench.base.errors import SettingsError
@@ -19,7 +20,6 @@ from fsbench.results.tables.sweep.axes import AXES
 from fsbench.results.tables.sweep.curves import curve_tables, found_tables
 from fsbench.results.tables.sweep.objects import object_tables
 from fsbench.results.tables.sweep.plot import panels, plot_panel
-from fsbench.scores.paired import holm, paired_differences
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
 

@@ -2,11 +2,12 @@
 
 from statistics import stdev
 
+from fsbench.scores.bootstrap import Interval
+
 from fsbench.protocols.registry import load_protocol
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.over_seeds import means_over_seeds
-from fsbench.scores.bootstrap import Interval
 
 
 def block(scores, folds=1):

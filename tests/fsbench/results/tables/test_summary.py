@@ -3,12 +3,12 @@
 import shlex
 
 import pytest
+from fsbench.scores.bootstrap import Interval
 
 from fsbench.cli.main import main
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.formats import align, render
 from fsbench.results.tables.summary import summary
-from fsbench.scores.bootstrap import Interval
 
 LONG = "emat (backbone dino_vits8_300ep, learning_rate 0.001, image_size 473)"
 

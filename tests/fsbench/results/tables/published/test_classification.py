@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsbench.scores.bootstrap import Interval
 
 from fsbench.cli.main import main
 from fsbench.data.dataset import ClassificationIndex
@@ -17,7 +18,6 @@ from fsbench.records.record import Record
 from fsbench.results.tables.formats import FORMATS
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.published.scores import FOLDER
-from fsbench.scores.bootstrap import Interval
 from fsbench.scores.classification import ClassificationResult
 from tests.fsbench.runs import written
 

@@ -4,12 +4,12 @@ import csv
 import json
 
 import pytest
+from fsbench.scores.bootstrap import Interval
 
 from fsbench.cli.main import main
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.table import build_blocks
-from fsbench.scores.bootstrap import Interval
 from tests.fsbench.official_runs import DCAMA, EMAT
 
 

@@ -5,11 +5,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from fsbench.scores.bootstrap import Interval
 
 from fsbench.records.record import Record
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.published.obstacles import why_not_comparable
-from fsbench.scores.bootstrap import Interval
 from tests.fsbench.official_runs import EMAT, frozen_manifest, run_of
 from tests.fsbench.runs import some_run
 
