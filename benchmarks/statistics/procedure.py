@@ -115,16 +115,15 @@ class Procedure:
         """Return the sums of a part that a metric needs, of its counts (m, COLUMNS)."""
         if metric == "accuracy":
             return {RIGHT.name: RowSum(counts[:, 4:6], of_episodes=True)}
-        by_class = {
-            name: RowSum(values, part.place, part.classes)
-            for name, values in (
-                (INTERSECTION.name, counts[:, 0]),
-                (UNION.name, counts[:, 1]),
-                (TRUTH.name, counts[:, 1] * self.test.present[part.keep]),
-            )
+        shown = counts[:, 1] * self.test.present[part.keep]
+        sums: dict[str, RowValues] = {
+            INTERSECTION.name: RowSum(counts[:, 0], part.place, part.classes),
+            UNION.name: RowSum(counts[:, 1], part.place, part.classes),
+            TRUTH.name: RowSum(shown, part.place, part.classes),
         }
-        background = {BACKGROUND.name: RowSum(counts[:, 2:4], of_episodes=True)}
-        return by_class | background if metric == "FB-IoU" else {**by_class}
+        if metric == "FB-IoU":
+            sums[BACKGROUND.name] = RowSum(counts[:, 2:4], of_episodes=True)
+        return sums
 
     def _both(self, methods: Sequence[list[ScoreStatistics]]) -> tuple[Estimate, Estimate]:
         """Estimate the first method's score and its difference to the second's."""

@@ -74,8 +74,9 @@ def official(folds: Sequence[int], shots: int = 1, setting: str = "original") ->
             names = [images.setdefault(name, len(images)) for name in (one.query, *supports)]
             table.append((fold, number, int((one.query, number) in shown), *names))
     rows = np.array(table)
-    fold, cls = (np.unique(rows[:, i], return_inverse=True)[1].ravel() for i in (0, 1))
-    return Structure(rows[:, 3], rows[:, 4:], cls, fold, np.zeros(len(rows), dtype=int), rows[:, 2].astype(bool))
+    fold_of_row, cls_of_row = (np.unique(rows[:, i], return_inverse=True)[1].ravel() for i in (0, 1))
+    run_of_row, present = np.zeros(len(rows), dtype=int), rows[:, 2].astype(bool)
+    return Structure(rows[:, 3], rows[:, 4:], cls_of_row, fold_of_row, run_of_row, present)
 
 
 @lru_cache
@@ -102,13 +103,16 @@ def regular(
         fitted: the supports of a run are one set.
     """
     rng = np.random.default_rng(0)
-    table = []
-    for fold, run, of_fold, image, _ in np.ndindex(folds, runs, classes, images, often):
-        cls = fold * classes + of_fold
-        query = ("query", of_fold, image, -1 if image < shared * images else fold)
-        support = ("support", -1, fold, run) if fitted else ("support", cls, int(rng.integers(supports)), 0)
-        table.append((query, support, cls, fold, run))
-    names: dict[tuple[object, ...], int] = {}
-    query, support = (np.array([names.setdefault(row[i], len(names)) for row in table]) for i in (0, 1))
-    cls, fold, run = (np.array([row[i] for row in table]) for i in (2, 3, 4))
-    return Structure(query, support[:, None], cls, fold, run, np.ones(len(table), dtype=bool), fitted)
+    queries: list[tuple[object, ...]] = []
+    chosen: list[tuple[object, ...]] = []
+    places = []
+    for number, run, of_fold, image, _ in np.ndindex(folds, runs, classes, images, often):
+        cls = number * classes + of_fold
+        queries.append(("query", of_fold, image, -1 if image < shared * images else number))
+        chosen.append(("set", number, run) if fitted else ("support", cls, int(rng.integers(supports))))
+        places.append((cls, number, run))
+    numbers: dict[tuple[object, ...], int] = {}
+    query, support = (np.array([numbers.setdefault(name, len(numbers)) for name in of]) for of in (queries, chosen))
+    cls_of_row, fold_of_row, run_of_row = np.array(places).T
+    shown = np.ones(len(places), dtype=bool)
+    return Structure(query, support[:, None], cls_of_row, fold_of_row, run_of_row, shown, fitted)

@@ -12,22 +12,21 @@ NO_NUMBER = "no number"
 def to_sheet(plan: Plan, width: int | None = None) -> Sheet:
     """Lay out what is needed beside what there is, and the parts of the error."""
     names = shorten(plan.methods, (18, 24) if width is not None and width < 100 else (24, 34))
-    first, second = (names[label] for label in plan.methods)
     needs: Grid = [["", "here", "needed", "95 % interval"]]
     needs += [[need.what, f"{need.here:,}", *_cells(need)] for need in plan.needs]
     parts: Grid = [["the error here varies with", "share", "points"]]
     parts += [
         [what, f"{100 * share:.0f} %", f"{plan.found.error * share**0.5:.2f}"] for what, share in plan.parts.items()
     ]
-    caption = f"to tell {first} and {second} apart: a true difference of {plan.effect:g} points of {plan.metric}"
-    grids = [(caption, needs)]
+    grids = [("", needs)]
     grids += [("", parts)] if plan.parts else []
-    trainings: Grid = [["trained", "standard deviation of a training"]]
+    trainings: Grid = [["method", f"standard deviation of {plan.metric} over trainings"]]
     trainings += [[names[label], f"{deviation:.2f}"] for label, deviation in plan.deviations.items()]
     grids += [("", trainings)] if plan.deviations else []
-    return Sheet(
-        plan.title, grids, [*_explanations(plan), *plan.notes], {number: Style(words=1) for number in range(len(grids))}
-    )
+    first, second = plan.methods
+    title = f"{first} and {second}, a true difference of {plan.effect:g} points of {plan.metric}: {plan.title}"
+    styles = {number: Style(words=1) for number in range(len(grids))}
+    return Sheet(title, grids, [*_explanations(plan), *plan.notes], styles)
 
 
 def _cells(need: Need) -> list[str]:
@@ -49,14 +48,16 @@ def _explanations(plan: Plan) -> list[str]:
         f"needed: found in {100 * plan.power:g} of 100 tests at the level of 5 %, by one comparison of one score",
         f"about {value:.2g} ({low:.2g}–{high:.2g}) times as many {images}, new ones, as many of each class; more "
         "episodes of the same images do not count",
-        f"tests like these runs find a true difference of {plan.smallest:.1f} points so often; the error of the "
-        f"difference here is {found.error:.2f} points, with {found.df:.0f} degrees of freedom",
+        f"the error of the difference is {found.error:.2f} points here, with {found.df:.0f} degrees of freedom: tests "
+        f"like these runs find {plan.smallest:.1f} points with that power",
     ]
     if found.scope is Scope.THESE_SUPPORTS:
         lines.append("for these supports only: other supports may reverse a difference that is found")
     lines += [f"{need.what}: {need.unknown}" for need in plan.needs if need.unknown]
     if any(need.needed is None and not need.unknown for need in plan.needs):
         lines.append(f"{NO_NUMBER}: what other supports do not change, the query images, is too much by itself")
+    if plan.deviations:
+        lines.append("images and trainings are apart: what is to hold for other trainings, too, needs enough of both")
     lines += [
         "draws: other supports for the same query images, all pooled (fsbench supports); tables and comparisons count "
         "draw 0 alone",

@@ -38,5 +38,5 @@ def plot_power(axis: "Axes", plan: Plan) -> None:
     axis.minorticks_off()
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("query and support images, as a multiple of those of these runs")
-    axis.set_ylabel(f"chance to find {effect:g} points of {plan.metric}")
+    axis.set_ylabel(f"chance to find a difference of {effect:g} {plan.metric}")
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize="small", ncols=2)
