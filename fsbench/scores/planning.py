@@ -31,15 +31,13 @@ class ErrorParts:
 
     @classmethod
     def from_estimate(cls, found: Estimate) -> "ErrorParts":
-        """Part the variance of an estimate whose rows have one query image: V = (V_q - V_e) + φ(V_s - c V_e) + V_e."""
+        """Part the variance of an estimate whose rows have one query image: V = (V_q - V_e) + φ(V_s - c V_e) + V_e.
+
+        Queries and episodes can be told apart only where queries are asked with several sets of supports.
+        """
         of_queries, _, of_cells = found.variances
         episodes = min(of_cells, of_queries)
         return cls(of_queries - episodes, max(found.error**2 - of_queries, 0.0), episodes)
-
-    @property
-    def is_divided(self) -> bool:
-        """Whether queries are asked with several sets of supports, so that the parts can be told apart."""
-        return self.queries > 1e-9 * self.episodes
 
 
 def quantiles(df: float, power: float) -> float:
@@ -80,7 +78,7 @@ def more_draws(found: Estimate, effect: float, power: float) -> Factor:
     number of supports is enough.
 
     Args:
-        found: the difference on a finished test, whose parts can be told apart.
+        found: the difference on a finished test, whose queries are asked with several sets of supports.
         effect: the true difference, in points.
         power: the chance to find it.
 

@@ -382,9 +382,7 @@ def correct(tables: Tables, main: str) -> dict[str, dict[str, list[ComparisonLin
     every = [
         (kind, metric, line) for kind, of_kind in tables.items() for metric, lines in of_kind.items() for line in lines
     ]
-    corrected = adjust(
-        [line.p for _, _, line in every], [(kind, metric) == ("all", main) for kind, metric, _ in every]
-    )
+    corrected = adjust([line.p for _, _, line in every], [(kind, metric) == ("all", main) for kind, metric, _ in every])
     found: dict[str, dict[str, list[ComparisonLine]]] = {
         kind: {metric: [] for metric in of} for kind, of in tables.items()
     }

@@ -13,13 +13,13 @@ from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import check_same
 from fsbench.scores.decisions import smallest_difference, times_larger
-from fsbench.scores.estimate import Difference, Estimate, Scope, differences
+from fsbench.scores.estimate import FEW_QUERIES, Difference, Estimate, Scope, differences
 from fsbench.scores.planning import ErrorParts, more_draws, trainings_needed, whole
 from fsbench.scores.statistics import ScoreStatistics
 
 EFFECT, POWER = 1.0, 0.80
 QUERIES, SUPPORTS, EPISODES = "query images", "support images", "episodes a fold"
-DRAWS, TRAININGS = "draws of supports, of the same query images", "trainings of each method, on an endless test"
+DRAWS, TRAININGS = "draws of supports, same query images", "trainings of each, endless test"
 
 Runs = Mapping[int, Record]
 """A training's record of each fold."""
@@ -296,6 +296,16 @@ class _Pilot:
             for label in trained
         }
 
+    @cached_property
+    def _asked_again(self) -> int:
+        """Number of query images that are asked with several sets of supports."""
+        sets: dict[int, set[tuple[int, ...]]] = {}
+        for one in next(iter(self._statistics[self.methods[0].label].values())):
+            if one.rows.support is not None:
+                for query, supports in zip(one.rows.query.tolist(), one.rows.support.tolist(), strict=True):
+                    sets.setdefault(query, set()).add(tuple(sorted(supports)))
+        return sum(len(of_query) > 1 for of_query in sets.values())
+
     @property
     def _has_masks(self) -> bool:
         return next(iter(self.methods[0].first.values())).protocol.has_masks
@@ -307,7 +317,7 @@ class _Pilot:
             return {}
         parts, variance = ErrorParts.from_estimate(found), found.error**2
         supports = {SUPPORTS: parts.supports / variance}
-        if not parts.is_divided:
+        if self._asked_again < FEW_QUERIES:
             return {"query images and single episodes": (parts.queries + parts.episodes) / variance} | supports
         single = {"single episodes": parts.episodes / variance}
         return {QUERIES: parts.queries / variance} | supports | single
@@ -333,10 +343,8 @@ class _Pilot:
             return Need(DRAWS, 1, unknown="the parts of the error are told of masks alone")
         if found.scope is Scope.THESE_SUPPORTS:
             return Need(DRAWS, 1, unknown=_FEW_SUPPORTS)
-        if not ErrorParts.from_estimate(found).is_divided:
-            return Need(
-                DRAWS, 1, unknown="every query image is asked once; runs with --draws 2 tell queries and supports apart"
-            )
+        if self._asked_again < FEW_QUERIES:
+            return Need(DRAWS, 1, unknown=_ASKED_ONCE)
         factor = more_draws(found, effect, power)
         return Need(DRAWS, 1, whole(factor.value, 1), whole(factor.low, 1), whole(factor.high, 1))
 
@@ -353,4 +361,8 @@ class _Pilot:
         return Need(TRAININGS, number, whole(factor.value, 1), whole(factor.low, 1), whole(factor.high, 1))
 
 
+_ASKED_ONCE = (
+    f"fewer than {FEW_QUERIES} query images are asked with several sets of supports, so that what queries and supports "
+    "contribute cannot be told apart"
+)
 _FEW_SUPPORTS = "there are too few supports to tell what others do; runs with --draws 5 ask others"
