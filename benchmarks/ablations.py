@@ -22,7 +22,7 @@ from benchmarks.speed.harness import Case, clock_of, device_name, measure
 from fsbench.base.paths import CONFIGS
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import markdown
-from fsbench.results.tables.layout import Sheet
+from fsbench.results.tables.layout import Sheet, ends
 from fsbench.runner.config.compose import compose
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.grid.bench import Request, bench
@@ -128,7 +128,7 @@ def table(found: Mapping[str, Sequence[Record]], costs: Mapping[str, Costs]) -> 
         times = [f"{1000 * seconds:.0f}" for seconds in (cost.step_seconds, cost.episode_seconds)]
         memory = [f"{mib:.0f}" for mib in (cost.step_mib, cost.episode_mib)]
         pairs = [times[0], memory[0], times[1], memory[1]]
-        rows.append([name, f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]", f"{parameters:,}", *pairs])
+        rows.append([name, f"{value.value:.1f} {ends(value, 1)}".rstrip(), f"{parameters:,}", *pairs])
     clock = f"{clock_of(DEVICE)[0]} seconds, {device_name(DEVICE)}"
     return markdown([Sheet("EMAT's ablations", [("", rows)], [clock])])
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from benchmarks.protocols.single_run import record_or_reason
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import markdown
-from fsbench.results.tables.layout import Sheet
+from fsbench.results.tables.layout import Sheet, ends
 from fsbench.runner.grid.bench import Request
 from fsbench.scores.estimate import Estimate, estimates
 
@@ -67,4 +67,4 @@ def _interval(record: Record) -> Estimate:
 
 def _score(record: Record) -> str:
     found = _interval(record)
-    return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+    return f"{found.value:.1f} {ends(found, 1)}".rstrip()

@@ -18,6 +18,7 @@ from fsbench.records.card import Cards
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record, find_records
 from fsbench.results.tables.formats import markdown_row
+from fsbench.results.tables.layout import ends, moved
 from fsbench.results.tables.rescoring.recount import ORIGINAL, own_resolution, recount
 from fsbench.runner.engine.stored_data import Truths
 from fsbench.scores.estimate import Estimate, estimates, gains
@@ -180,7 +181,7 @@ def episodes_table(records: Sequence[Record]) -> Table:
         score = estimates([_whole(record, first)])["mIoU"]
         cells = [name, *_where(record), f"{number:,}"]
         cells.append(f"{first['query'].n_unique():,}")
-        rows.append([*cells, _figure(score), f"{score.high - score.low:.2f}"])
+        rows.append([*cells, _figure(score), f"{score.high - score.low:.2f}" if score.has_interval else "–"])
     return columns, rows
 
 
@@ -293,8 +294,8 @@ def training_table(records: Sequence[Record]) -> Table:
         for partner in strict.get(key, []):
             without, name = _whole(partner, partner.episodes), names[partner.run.id]
             name += f"; {own}" if len(in_domain[key]) > 1 else ""
-            moved = _signed(gains([without], [seen])["mIoU"])
-            rows.append([name, *_where(record), _figure(estimates([without])["mIoU"]), figure, moved])
+            change = _signed(gains([without], [seen])["mIoU"])
+            rows.append([name, *_where(record), _figure(estimates([without])["mIoU"]), figure, change])
         if key not in strict:
             rows.append([own, *_where(record), "–", figure, "–"])
     return columns, sorted(rows)
@@ -322,8 +323,8 @@ def precision_table(records: Sequence[Record]) -> Table:
             continue
         ours, theirs = (_whole(one, one.episodes) for one in (record, partner))
         before, after = (f"{estimates([one])['mIoU'].value:.2f}" for one in (theirs, ours))
-        moved = _signed(gains([theirs], [ours])["mIoU"], digits=2)
-        rows.append([names[partner.run.id], *_where(record), before, _precision(record), after, moved])
+        change = _signed(gains([theirs], [ours])["mIoU"], digits=2)
+        rows.append([names[partner.run.id], *_where(record), before, _precision(record), after, change])
     return columns, sorted(rows)
 
 
@@ -370,8 +371,8 @@ def _side_in_words(side: int) -> str:
 
 
 def _figure(score: Estimate) -> str:
-    return f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
+    return f"{score.value:.1f} {ends(score, 1)}".rstrip()
 
 
-def _signed(moved: Estimate, digits: int = 1) -> str:
-    return f"{moved.value:+.{digits}f} [{moved.low:+.{digits}f}, {moved.high:+.{digits}f}]"
+def _signed(difference: Estimate, digits: int = 1) -> str:
+    return moved(difference, digits)

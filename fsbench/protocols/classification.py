@@ -224,7 +224,6 @@ class Classification(Protocol):
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         notes = super().rule_notes(header, image_sizes)
-        notes.append("intervals and tests refer to other episodes of the same images; other images are not in them")
         if header.filled_classes:
             notes.append(
                 f"{header.filled_classes} of {len(header.class_ids)} classes have fewer than "

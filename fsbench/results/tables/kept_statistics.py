@@ -24,16 +24,15 @@ def encode_statistics(statistics: ScoreStatistics) -> dict[str, Any] | None:
     whole = statistics.episodes
     if not statistics.is_whole or whole is None or statistics.sums.keys() != {*_OF_PAIRS, *_OF_EPISODES}:
         return None
-    sums = [statistics.sums[name] for name in (*_OF_PAIRS, *_OF_EPISODES)]
-    if not all(isinstance(one, RowSum) and one.values.dtype.kind == "i" for one in sums):
+    sums = {name: one for name, one in statistics.sums.items() if isinstance(one, RowSum)}
+    if len(sums) < len(statistics.sums) or any(one.values.dtype.kind != "i" for one in sums.values()):
         return None
-    pairs, episodes = ([one for one in sums if isinstance(one, RowSum) and one.of_episodes is own] for own in (0, 1))
-    place = pairs[0].place
-    of_pairs = [whole.of_pair, place, *(one.values for one in pairs)]
+    first = sums[_OF_PAIRS[0]]
+    of_pairs = [whole.of_pair, first.place, *(sums[name].values for name in _OF_PAIRS)]
     return {
         "pairs": _encode(statistics.rows, of_pairs),
-        "episodes": _encode(whole.rows, [one.values for one in episodes]),
-        "classes": pairs[0].places,
+        "episodes": _encode(whole.rows, [sums[name].values for name in _OF_EPISODES]),
+        "classes": first.places,
         "metrics": [metric.name for metric in statistics.metrics],
     }
 
@@ -47,8 +46,10 @@ def decode_statistics(values: dict[str, Any], known: Sequence[Metric]) -> ScoreS
     rows, table = _decode(values["pairs"], 2 + len(_OF_PAIRS))
     of_pair, place, *pairs = table.T
     of_rows, of_episodes = _decode(values["episodes"], 2 * len(_OF_EPISODES))
-    if not isinstance(classes, int) or not _are_places(place, classes) or not _are_places(of_pair, len(of_rows)):
-        raise ValueError(f"its rows are about other classes than {classes}, or about other episodes than there are")
+    if not isinstance(classes, int) or 8 * len(rows) * classes > LIMITS["counts"]:
+        raise ValueError(f"it has {len(rows)} rows of {classes} classes")
+    if not _are_places(place, classes) or not _are_places(of_pair, len(of_rows)):
+        raise ValueError("its rows are about other classes or episodes than there are")
     sums = {name: RowSum(own, place, classes) for name, own in zip(_OF_PAIRS, pairs, strict=True)}
     halves = np.split(of_episodes, len(_OF_EPISODES), 1)
     sums |= {name: RowSum(own, of_episodes=True) for name, own in zip(_OF_EPISODES, halves, strict=True)}
@@ -57,7 +58,7 @@ def decode_statistics(values: dict[str, Any], known: Sequence[Metric]) -> ScoreS
     return ScoreStatistics(rows, sums, metrics, episodes=Episodes(of_rows, of_pair))
 
 
-def _encode(rows: Rows, columns: Sequence[np.ndarray]) -> dict[str, Any]:
+def _encode(rows: Rows, columns: Sequence[np.ndarray | None]) -> dict[str, Any]:
     """Return the images of rows and columns (n,) or (n, k) of values as JSON values."""
     supports = np.empty((len(rows), 0), dtype=np.int64) if rows.support is None else rows.support
     run = np.zeros(len(rows), dtype=np.int64) if rows.run is None else rows.run

@@ -21,7 +21,7 @@ from fsbench.results.tables.published.match import PublishedComparison, match_pu
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
-from fsbench.scores.estimate import Estimate, Scope, estimates
+from fsbench.scores.estimate import PROCEDURE, Estimate, Scope, estimates
 from fsbench.scores.scores import DEFAULT
 from fsbench.scores.statistics import ScoreStatistics
 from fsbench.scores.trivial import ANSWERS, trivial_answers
@@ -252,7 +252,14 @@ def _scored_row(
 
     if options.measure is not None and not answer:  # follows from files that the cache does not know
         return _decode_row(label, fold, options.by_size, compute())
-    key = [ROW_VERSION, answer, options.by_class, options.metrics, *([] if options.by_size else ["no sizes"])]
+    key = [
+        ROW_VERSION,
+        PROCEDURE,
+        answer,
+        options.by_class,
+        options.metrics,
+        *([] if options.by_size else ["no sizes"]),
+    ]
     return cached_figures(records, key, compute, decode)
 
 

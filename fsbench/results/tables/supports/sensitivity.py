@@ -253,7 +253,9 @@ def _chosen_rows(record: Record, table: EpisodeTable, choice: str) -> "pl.DataFr
     draw = scores.argmax(1) if choice == "best draw" else scores.argmin(1)  # the first of equal ones
     numbers = table.number[np.lexsort((table.draw, table.query))].reshape(scores.shape)
     chosen = numbers[np.arange(len(draw)), draw]
-    return frame.filter(frame["episode"].is_in(chosen.tolist())).drop(DRAW)
+    frame = frame.filter(frame["episode"].is_in(chosen.tolist()))
+    query = frame["episode"] - frame[DRAW] * len(record.manifest.official_episodes)
+    return frame[query.arg_sort()].drop(DRAW)  # the order of the official draw's rows, which they are compared with
 
 
 def _per_query(table: EpisodeTable) -> tuple[dict[str, Estimate], Estimate]:

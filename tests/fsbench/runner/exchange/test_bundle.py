@@ -33,7 +33,7 @@ def cards_of(records, **changes) -> dict[str, Card]:
 def with_scores(record):
     """Give a record of the fixture scores that follow from its counts."""
     scores = record.protocol.statistics(record.episodes, record.header).scores()
-    return rewrite(record, scores={name: float(value[0]) for name, value in scores.items()})
+    return rewrite(record, scores=scores)
 
 
 @pytest.fixture(scope="module")
