@@ -7,7 +7,7 @@
 
 The procedure is the suite's own. A data set follows from its cell's name and its number alone, so only those that are
 missing in benchmarks/statistics/results.csv are drawn, whatever the number of processes; --again draws all anew, as a
-change of the procedure needs. `python -m benchmarks.statistics.page` writes the tables into docs/guides/intervals.md.
+change of the procedure needs. `python -m benchmarks.statistics.page` writes the tables into docs/guarantees.md.
 """
 
 import argparse

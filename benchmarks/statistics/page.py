@@ -1,4 +1,4 @@
-"""Write the tables of docs/guides/intervals.md from the committed results.
+"""Write the tables of docs/guarantees.md from the committed results.
 
     python -m benchmarks.statistics.page
 
@@ -13,7 +13,7 @@ from benchmarks.statistics.results import MEASURES, Results, Tally, read_results
 from fsbench.base.files import write_text
 from fsbench.base.paths import REPOSITORY
 
-PAGE = REPOSITORY / "docs/guides/intervals.md"
+PAGE = REPOSITORY / "docs/guarantees.md"
 ENOUGH = 1000
 """Data sets of a cell with which its Monte Carlo errors are below .01."""
 MAIN = ("score", "difference", "different", "endless")
