@@ -74,7 +74,7 @@ def test_supports_that_serve_one_query_each_leave_their_parts_together():
 
 
 def test_intervals_leave_one_query_image_out_at_a_time():
-    cells, _ = drawn_cells(5, classes=2, queries=15)
+    cells, _ = drawn_cells(5, classes=1, queries=30)
     whole = variance_components(cells)
     images = np.unique(cells.image)
     moved = {name: [] for name in COMPONENTS}
@@ -84,7 +84,7 @@ def test_intervals_leave_one_query_image_out_at_a_time():
             moved[name].append(np.log(whole.variances[name].value / without.variances[name].value))
     for name, own in moved.items():
         square, fourth = (np.sum(np.power(own, power)) for power in (2, 4))
-        half = stats.t.ppf(0.975, min(2 * square**2 / fourth, len(images) - 2)) * square**0.5
+        half = stats.t.ppf(0.975, min(2 * square**2 / fourth, len(images) - 1)) * square**0.5
         found = whole.variances[name]
         assert (found.low, found.high) == pytest.approx((found.value * np.exp(-half), found.value * np.exp(half)))
         assert found.scope == "these supports" and found.queries == len(images)

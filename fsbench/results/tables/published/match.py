@@ -80,6 +80,6 @@ def _compare(
     if obstacles:
         marks = tuple(program_remarks(reported))
         return PublishedComparison(*what, None, f"not comparable: {'; '.join(obstacles)}", obstacles, marks)
-    verdict = beside_published(measured, reported.value, reported.digits) if measured.has_interval else NO_INTERVAL
+    verdict = beside_published(measured, reported.value, reported.digits) if measured.error > 0 else NO_INTERVAL
     unknown = tuple(dict.fromkeys(caveat for record in members for caveat in caveats(record, reported)))
     return PublishedComparison(*what, measured.value - reported.value, verdict, caveats=unknown)

@@ -57,12 +57,13 @@ def test_a_table_has_the_reported_means(official, figures):
         ("mean", "mIoU", 63.38), ("mean", "accuracy", 82.70),
     }  # fmt: skip
     (iou, accuracy) = sorted(block.published, key=lambda item: item.metric == "accuracy")
-    assert iou.verdict == "above" and iou.difference == pytest.approx(70 - 63.38) and accuracy.verdict == "above"
+    assert iou.difference == pytest.approx(70 - 63.38) and iou.measured.scope == "none"
+    assert iou.verdict == "no interval" and accuracy.verdict == "no interval"  # all images are alike
     caption, grid = (sheet := to_sheet(block)).parts[-1]
     assert "(1) TF32 off here; whether the authors' GPUs had it is not known" in sheet.notes
     assert caption == "reported beside measured" and len(grid) == 3
     assert next(line for line in grid if line[2] == "mIoU")[3:8] == [
-        "70.00 [70.00, 70.00]", "63.38", "+6.62", "above (1)", "EMAT, DINOv2 ViT-S/14, fscs, original",
+        "70.00", "63.38", "+6.62", "no interval (1)", "EMAT, DINOv2 ViT-S/14, fscs, original",
     ]  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def test_on_the_command_line(official, tmp_path, capsys):
     assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "csv"]) == 0
     rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part"] == "reported"]
     assert [(row["fold"], row["metric"], row["value"], row["notes"]) for row in rows] == [
-        ("0", "mIoU", "72.2", "main: below")
+        ("0", "mIoU", "72.2", "main: no interval")
     ]
     assert main(["table", str(tmp_path), "--no-trivial"]) == 0
     assert "reported" not in capsys.readouterr().out
