@@ -41,9 +41,8 @@ def cases(device: torch.device, fold: int = 0) -> Iterator[Case]:
             first, second = (call() for call in paths.values())
             return float(np.abs(first - second).max() / np.abs(first).max())
 
-        what = (
-            f"mIoU of {methods} methods and {len(pairs)} differences, {len(test.query)} episodes, intervals and tests"
-        )
+        gaps = "their difference" if len(pairs) == 1 else f"{len(pairs)} differences"
+        what = f"mIoU of {methods} methods and {gaps}, {len(test.query)} episodes, intervals and tests"
         yield Case(what, paths, differ, tolerance=1e-12)
 
 
