@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import cast
 from weakref import WeakKeyDictionary
 
-from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.errors import DataError, SettingsError, known_names
 from fsbench.data.dataset import DERIVED, VOID, Pair, PairList, Part, SegmentationIndex
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.list_substitutes import substitute_list
@@ -35,7 +35,7 @@ def pair_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
         DataError: the data cannot be used, or no image qualifies.
     """
     if split not in SPLITS:
-        raise SettingsError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+        raise SettingsError(f"unknown split {split!r}{known_names(split, SPLITS)}")
     index.check_fold(fold)
     if split == "held_out" and not index.val_classes(fold):
         raise SettingsError(f"{index.name} has no held-out classes; choose checkpoints on base or novel classes")

@@ -17,7 +17,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.evaluation import answering
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import counts_sha256, official_rows, to_frame
+from fsbench.records.counts import hashes, official_rows, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
 from fsbench.records.record import Record, write_record
@@ -197,7 +197,7 @@ def _finished_run(
         weights=Weights.model_validate(weights_origin(experiment)),
         told=Told(supervision=list(method.supervision), saw_test_classes=method.saw_classes_of(data.dataset.name)),
         presence="predicted" if method.predicts_presence else data.protocol.presence,
-        scores={name: float(value[0]) for name, value in scores.items()},
+        scores=scores,
         augmented_episodes=sum(episode.augmented for episode in data.manifest.episodes),
         failed_episodes=failed,
         dropped_classes=[data.dataset.class_names[n - 1] for n in header.dropped_classes],
@@ -212,5 +212,5 @@ def _finished_run(
         **more,
         made=TrainingOutcome.model_validate(preparation.facts),
         provenance=Provenance.model_validate(made_in),
-        counts_sha256=counts_sha256(frame),
+        **hashes(frame),
     )
