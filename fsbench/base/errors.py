@@ -19,7 +19,7 @@ from fsbench.base.terminal import one_line, print_block, print_error, print_line
 
 EXTRAS = {
     "run": (
-        "cv2", "einops", "jsonargparse", "lightning", "safetensors", "scipy", "sklearn", "timm", "torch",
+        "cv2", "einops", "jsonargparse", "lightning", "safetensors", "sklearn", "timm", "torch",
         "torchmetrics", "torchvision",
     ),
     "plots": ("matplotlib",),
@@ -123,6 +123,16 @@ def known_names(word: str, known: Iterable[str], where: str = "") -> str:
     names = list(known)
     hint = did_you_mean(word, names)
     return f"{hint} There are: {', '.join(names)}{where}" if hint else f"; there are: {', '.join(names)}{where}"
+
+
+def near_path(path: Path) -> str:
+    """Return "; did you mean 'x'?" with a similar name of what is beside an absent `path`; empty where nothing is."""
+    try:
+        beside = [] if os.path.lexists(path) else [other.name for other in path.absolute().parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
+    found = difflib.get_close_matches(path.name, beside, 1)
+    return f"; did you mean '{path.with_name(found[0])}'?" if found else ""
 
 
 def user_message(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.registry import protocol_of
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
+from fsbench.scores.count_table import QUERIES, SUPPORTS
+from fsbench.scores.rows import image_number
+from fsbench.scores.runs_of_test import is_fitted_once
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,6 +94,35 @@ def official_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
 def tested_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
     """Return the rows of all episodes that do not only calibrate."""
     return frame.filter(~frame[CALIBRATES]).drop(CALIBRATES) if CALIBRATES in frame.columns else frame
+
+
+def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
+    """Add the numbers of the images that each row's answer follows from, which intervals ask for.
+
+    Returns:
+        The count table with a column `SUPPORTS`, and `QUERIES` where an episode has several query images. Without them
+        where the manifest's protocol names no images, and where all queries of a run have the same supports.
+    """
+    # spared until it is needed
+    import polars as pl
+
+    header = manifest.header
+    protocol = protocol_of(header)
+    if is_fitted_once(header):
+        return frame
+    images: dict[str, dict[tuple[int, int], list[int]]] = {SUPPORTS: {}, QUERIES: {}}
+    number_of = cache(image_number)
+    for episode in manifest.episodes:
+        for slot, queries, supports in protocol.row_images(episode):
+            images[SUPPORTS][episode.index, slot] = [number_of(name) for name in supports]
+            images[QUERIES][episode.index, slot] = [number_of(name) for name in queries]
+    if not images[SUPPORTS]:
+        return frame
+    rows = list(zip(frame["episode"].to_list(), frame["slot"].to_list(), strict=True))
+    names = [SUPPORTS] if protocol.has_masks else [SUPPORTS, QUERIES]
+    return frame.with_columns(
+        pl.Series(name, [images[name][row] for row in rows], dtype=pl.List(pl.Int64)) for name in names
+    )
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file, read_json, replacing, write_text
 from fsbench.base.files.arrays import read_parquet
 from fsbench.data.episodes.header import Header
@@ -17,7 +17,15 @@ from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest, read_header
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
 from fsbench.protocols.segmentation import Segmentation
-from fsbench.records.counts import REALS, check_counts, columns_sha256, official_rows, tested_rows, truth_sha256
+from fsbench.records.counts import (
+    REALS,
+    check_counts,
+    columns_sha256,
+    official_rows,
+    tested_rows,
+    truth_sha256,
+    with_images,
+)
 from fsbench.records.identities import check_identities, odd_truths
 from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
 from fsbench.records.run_directory import is_current
@@ -113,8 +121,8 @@ class Record:
 
     @cached_property
     def every_episode(self) -> "pl.DataFrame":
-        """The counts of all episodes, with a column `draw` where there are several draws of the supports, and a column
-        `calibrates` where some episodes only calibrate.
+        """The counts of all episodes, with a column `draw` where there are several draws of the supports, a column
+        `calibrates` where some episodes only calibrate, and the columns of `with_images`.
 
         Raises RecordError when the counts were changed, or break an identity (`fsbench.records.identities`).
         """
@@ -139,7 +147,7 @@ class Record:
         if self.run.truth_sha256 not in (None, truth_sha256(frame)):
             raise RecordError(f"{file} does not hold the truth that run.json names")
         check_identities(frame, self.manifest, self.run, file)
-        return frame
+        return with_images(frame, self.manifest)
 
 
 def read_record(path: Path) -> Record | None:
@@ -191,7 +199,7 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     """Find all finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.records.run_directory` for
     runs that are being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
     if not root.is_dir():
-        raise RecordError(f"{root} is no folder; expected a folder of runs")
+        raise RecordError(f"{root} is no folder; expected a folder of runs{near_path(root)}")
     names = (Path(folder) for folder, inner, files in os.walk(root) if "run.json" in (*inner, *files))
     folders = [folder for folder in sorted(names) if is_current(folder)]
     records = []

@@ -8,8 +8,7 @@ from fsbench.base.errors import RecordError
 from fsbench.records.counts import truth_sha256
 from fsbench.records.record import Record, read_record
 from fsbench.records.run import CONTENTS
-from fsbench.scores.bootstrap import Interval, intervals
-from fsbench.scores.classification import accuracy_interval
+from fsbench.scores.estimate import Estimate, estimates
 from fsbench.scores.statistics import ScoreStatistics
 
 
@@ -65,8 +64,6 @@ def score_names(record: Record) -> tuple[str, ...]:
     return record.protocol.default_metrics
 
 
-def mean_scores(folds: list[RunResult]) -> dict[str, Interval]:
+def mean_scores(folds: list[RunResult]) -> dict[str, Estimate]:
     """Return the scores of one fold, or the mean of several, with their intervals, as tables have them."""
-    if not folds[0].record.protocol.has_masks:
-        return {"accuracy": accuracy_interval(folds[0].statistics)}
-    return intervals([fold.statistics for fold in folds])
+    return estimates([fold.statistics for fold in folds])

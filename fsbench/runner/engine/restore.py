@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fsbench.base.errors import RecordError
+from fsbench.base.errors import RecordError, near_path
 from fsbench.base.files import read_json, sha256_file
 from fsbench.data.batch import EpisodeBatch
 from fsbench.records.counts import REALS
@@ -35,7 +35,8 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
     """
     config = folder / "config.yaml"
     if not (folder / "run.json").is_file() or not config.is_file():
-        raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
+        expected = f"expected a folder that `make bench` wrote{near_path(folder)}"
+        raise RecordError(f"{folder} is no finished run with a config.yaml; {expected}")
     experiment, record = build_experiment(stored_configuration(config, settings)), read_record(folder)
     if experiment.trains and checkpoint is not None:
         load_checkpoint(experiment.method, checkpoint)

@@ -140,8 +140,8 @@ def _scores(name: str, record: Record) -> Finding:
     """Compute the scores again from the counts."""
     counted = record.protocol.statistics(record.episodes, record.header).scores()
     stated = record.run.scores
-    for metric, values in counted.items():
-        value, recorded = float(values[0]), stated.get(metric, math.inf)
+    for metric, value in counted.items():
+        recorded = stated.get(metric, math.inf)
         undefined = math.isnan(value) and math.isnan(recorded)
         if not undefined and not math.isclose(value, recorded, rel_tol=1e-9, abs_tol=1e-9):
             what = f"{metric} is {value:.4f} by the counts, and {stated.get(metric)} in run.json"

@@ -33,7 +33,7 @@ def cards_of(records, **changes) -> dict[str, Card]:
 def with_scores(record):
     """Give a record of the fixture scores that follow from its counts."""
     scores = record.protocol.statistics(record.episodes, record.header).scores()
-    return rewrite(record, scores={name: float(value[0]) for name, value in scores.items()})
+    return rewrite(record, scores=scores)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,7 @@ def recount(change):
         record = read_record(folder)
         frame = change(record.episodes)
         scores = record.protocol.statistics(frame, record.header).scores()
-        scored = {name: float(value[0]) for name, value in scores.items()}
-        rewrite(record, scores=scored, **hashes(frame))
+        rewrite(record, scores=scores, **hashes(frame))
         frame.write_parquet(folder / "episodes.parquet")
         contents[f"{name}/episodes.parquet"] = (folder / "episodes.parquet").read_bytes()
         contents[f"{name}/run.json"] = (folder / "run.json").read_bytes()
