@@ -210,8 +210,7 @@ def forge(record: Record, frame: pl.DataFrame, **entries) -> Record:
     """Write a record with other counts, and with the hashes and the scores that follow from them."""
     scores = record.protocol.statistics(frame, record.header).scores()
     frame.write_parquet(record.path / "episodes.parquet")
-    scored = {name: float(value[0]) for name, value in scores.items()}
-    return rewrite(record, **({"scores": scored} | hashes(frame) | entries))
+    return rewrite(record, **({"scores": scores} | hashes(frame) | entries))
 
 
 @pytest.mark.parametrize("command", ["table", "compare", "report", "rescore", "bundle"])
