@@ -83,9 +83,10 @@ class Record:
 
         The score of presence is none of them where it follows from the mask.
         """
-        if not isinstance(self.protocol, Segmentation):
+        protocol = self.protocol
+        if not isinstance(protocol, Segmentation):
             return []
-        columns = REALS[self.run.presence == self.protocol.presence :]
+        columns = REALS[1:] if self.run.presence == protocol.presence else REALS
         return [name for name in columns if name not in self.run.columns_sha256 and name in self.every_episode.columns]
 
     @property
