@@ -202,10 +202,7 @@ def shown_fold(block: Block) -> str:
 
 
 def _cache_rows(groups: Sequence[Sequence[Record]], metrics: Sequence[str] | None, pool: Executor) -> None:
-    """Compute the rows of tables on all cores; they are cached on disk, from where the tables take them.
-
-    Folds come one after the other: runs of one fold have the same query images, so the same resamples.
-    """
+    """Compute the rows of tables on all cores; they are cached on disk, from where the tables take them."""
     for group in groups:
         by_fold: dict[int, list[Record]] = {}
         for record in group:

@@ -118,7 +118,10 @@ def _log_wandb(logger: WandbLogger, record: Record, row: Row, image_file: Path) 
     for name, score in row.scores.items():
         run.summary[name] = score.value
     run.summary["cost"] = record.run.cost.as_json()
-    intervals = [[name, score.value, score.low, score.high] for name, score in row.scores.items()]
+    intervals = [
+        [name, score.value, *((score.low, score.high) if score.has_interval else (None, None))]
+        for name, score in row.scores.items()
+    ]
     panels: dict[str, Any] = {"scores": wandb.Table(columns=["metric", "value", "low", "high"], data=intervals)}
     for kind, parts in (("class", row.by_class), ("size", row.by_size)):
         panels[f"by {kind}"] = table = _table(wandb, kind, parts, row)
