@@ -116,6 +116,7 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         assert status == 2 and expected in err and err.count("\n") == 1, (words, err)
 
 
+@pytest.mark.slow(2)
 def test_commands_that_draw_plots(runs, tmp_path):
     installation = Installation(tmp_path / "packages", requirements("plots"), tmp_path)
     commands = ["report", *runs, "--out", "pages"], ["compare", *runs, "--plot", "plot.svg"]
