@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import replacing
 from fsbench.base.files.figures import STAMPS
 from fsbench.results.tables.layout import wrap_name
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +43,9 @@ def save_figure(path: Path, figure: "Figure") -> None:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=cast(Any, STAMPS[path.suffix]))
 
 
-def whiskers(intervals: Sequence[Interval]) -> list[list[float]]:
-    """Return the lengths of error bars below and above the values of some intervals, as matplotlib takes them."""
-    return [[max(i.value - i.low, 0) for i in intervals], [max(i.high - i.value, 0) for i in intervals]]
+def whiskers(scores: Sequence[Estimate]) -> list[list[float]]:
+    """Return the lengths of error bars below and above some scores, as matplotlib takes them; NaN draws none."""
+    return [[max(s.value - s.low, 0) for s in scores], [max(s.high - s.value, 0) for s in scores]]
 
 
 def whole_names(names: Iterable[str], width: int = 34) -> dict[str, str]:

@@ -120,8 +120,8 @@ def _absence(item: Summary) -> str:
     """Return why a summary has no value."""
     if item.of is not None and item.folds < item.of:
         return (
-            f"a score is the mean over all {item.of} folds of the data set, and the grid names {item.folds}; name all of "
-            "them in its file, or read the folds one by one: fsbench table <runs> --by fold"
+            f"a score is the mean over all {item.of} folds of the data set, and the grid names {item.folds}; name all "
+            "in its file, or read the folds one by one: fsbench table <runs> --by fold"
         )
     if item.done < item.wanted:
         return f"{item.done} of {item.wanted} seeds are done; --run runs what is left"
