@@ -62,7 +62,7 @@ def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
     run = _start(
         **place,
         dir=str(work),
-        mode="offline" if offline else "online",
+        mode="offline" if offline else None,
         resume=None if swept or offline else "allow",
         group="-".join(word for word in words if not word.startswith("fold")),
         job_type="train" if experiment.trains else "evaluate",
