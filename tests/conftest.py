@@ -57,11 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=stated_seconds, reverse=True)
 
 
+def pytest_collection() -> None:
+    """Import the tests without garbage collections, of which nothing comes but a third of the time."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Leave the tests and the imported modules out of garbage collections: of a million objects each takes as long as
-    ten tests, and every run in this process begins with one."""
+    """Leave tests and modules out of garbage collections: one of their 860,000 objects takes half a second, and every
+    run in this process begins with one."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
