@@ -22,11 +22,11 @@ from benchmarks.speed.harness import Case, clock_of, device_name, measure
 from fsbench.base.paths import CONFIGS
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import markdown
-from fsbench.results.tables.layout import Sheet
+from fsbench.results.tables.layout import Sheet, ends
 from fsbench.runner.config.compose import compose
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.grid.bench import Request, bench
-from fsbench.scores.bootstrap import Interval, intervals
+from fsbench.scores.estimate import Estimate, estimates
 
 VARIANTS = {
     "each head of each layer": None,
@@ -69,9 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def score(records: Sequence[Record]) -> Interval:
+def score(records: Sequence[Record]) -> Estimate:
     """Return mIoU over the folds of a variant, with its interval."""
-    return intervals([record.protocol.statistics(record.episodes, record.header) for record in records])["mIoU"]
+    return estimates([record.protocol.statistics(record.episodes, record.header) for record in records])["mIoU"]
 
 
 class Costs(NamedTuple):
@@ -128,7 +128,7 @@ def table(found: Mapping[str, Sequence[Record]], costs: Mapping[str, Costs]) -> 
         times = [f"{1000 * seconds:.0f}" for seconds in (cost.step_seconds, cost.episode_seconds)]
         memory = [f"{mib:.0f}" for mib in (cost.step_mib, cost.episode_mib)]
         pairs = [times[0], memory[0], times[1], memory[1]]
-        rows.append([name, f"{value.value:.1f} [{value.low:.1f}, {value.high:.1f}]", f"{parameters:,}", *pairs])
+        rows.append([name, f"{value.value:.1f} {ends(value, 1)}".rstrip(), f"{parameters:,}", *pairs])
     clock = f"{clock_of(DEVICE)[0]} seconds, {device_name(DEVICE)}"
     return markdown([Sheet("EMAT's ablations", [("", rows)], [clock])])
 

@@ -26,6 +26,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.data.file_digests import contents_sha256, file_state
+from fsbench.data.list_substitutes import list_substitutes
 from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.augment import named_augmentation
 from fsbench.datamodules.loading.calibration import calibration_episodes
@@ -87,7 +88,11 @@ class EpisodicDataModule(DataModule):
         super().__init__(protocol.view(dataset), _task(test, way), image_size, loading, seed)
         self.options = test
         self.protocol = protocol
-        is_usual = training.filter_novel == self._filters(protocol, training.training_items)
+        if training.training_protocol == protocol.name:
+            training = replace(training, training_protocol=None)
+        other = training.training_protocol
+        self._training_protocol = protocol if other is None else load_segmentation(other)
+        is_usual = training.filter_novel == self._filters(self._training_protocol, training.training_items)
         self.training = replace(training, filter_novel=None) if is_usual else training
         if training.episode_streams == "official" and (training.training_items == "images" or self._background):
             raise SettingsError(
@@ -196,7 +201,8 @@ class EpisodicDataModule(DataModule):
             return WholeImages(self.source, self.source_fold).training_pool(self.training.filter_novel)
         skip, shot = self.test.skip_small_classes, self.training.training_shot
         other = {} if self.training.filter_novel is None else {"filter_novel": self.training.filter_novel}
-        return self.protocol.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
+        lists = self._training_protocol
+        return lists.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
 
     @staticmethod
     def _filters(protocol: Segmentation, items: str) -> bool | None:
@@ -213,8 +219,13 @@ class EpisodicDataModule(DataModule):
         if self.training.training_items == "images":
             return DERIVED
         if self.training.filter_novel is None:
-            return self.protocol.pairs(self.source, "trn", self.source_fold).origin
-        return self.protocol.training_pairs(self.source, self.source_fold, self.training.filter_novel).origin
+            return self._training_protocol.pairs(self.source, "trn", self.source_fold).origin
+        pairs = self._training_protocol.training_pairs(self.source, self.source_fold, self.training.filter_novel)
+        return pairs.origin
+
+    @property
+    def training_list_notes(self) -> list[str]:
+        return list_substitutes(self.source, "trn", "held_out")
 
     @cached_property
     def files_sha256(self) -> str:
@@ -258,7 +269,7 @@ class EpisodicDataModule(DataModule):
         checkpoint[TRAINED_ON] = {
             "dataset": self.source.name,
             "fold": self.source_fold,
-            "protocol": self.protocol.name,
+            "protocol": self._training_protocol.name,
             "classes": [names[number - 1] for number in self.training_pool.class_ids],
         }
 

@@ -21,7 +21,7 @@ from tests.test_wheel import wheel as wheel
 
 pytestmark = [pytest.mark.skipif(not IS_CLONE, reason="a wheel is built from a clone"), pytest.mark.slow(60)]
 
-MOST_BYTES = 350e6
+MOST_BYTES = 500e6
 """Most bytes that the packages of the light installation may take."""
 
 SIZES = """
@@ -87,7 +87,7 @@ def answer(kit: Path, file: Path, ways: int) -> Path:
 
 
 def test_packages_that_are_absent_and_the_size_of_the_others(light, tmp_path):
-    for package in ("torch", "cv2", "lightning", "torchmetrics", "scipy", "matplotlib"):
+    for package in ("torch", "cv2", "lightning", "torchmetrics", "matplotlib"):
         done = light.run("-c", f"import {package}", work=tmp_path)
         assert done.returncode == 1 and "ModuleNotFoundError" in done.stderr, package
     done = light.run("-c", "import fsbench.cli.main; print(fsbench.__file__)", work=tmp_path)

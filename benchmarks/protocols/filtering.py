@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from benchmarks.protocols.single_run import record_or_reason
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import markdown
-from fsbench.results.tables.layout import Sheet
+from fsbench.results.tables.layout import Sheet, ends
 from fsbench.runner.grid.bench import Request
-from fsbench.scores.bootstrap import Interval, intervals
+from fsbench.scores.estimate import Estimate, estimates
 
 COLUMNS = ["method", "with the filter", "without it", "difference", "training pairs"]
 MISSING = "-"
@@ -61,10 +61,10 @@ def _row(name: str, filtered: Record | str, whole: Record | str) -> list[str]:
     return [name, *scores, f"{_interval(filtered).value - _interval(whole).value:+.1f}", same]
 
 
-def _interval(record: Record) -> Interval:
-    return intervals([record.protocol.statistics(record.episodes, record.header)])["mIoU"]
+def _interval(record: Record) -> Estimate:
+    return estimates([record.protocol.statistics(record.episodes, record.header)])["mIoU"]
 
 
 def _score(record: Record) -> str:
     found = _interval(record)
-    return f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+    return f"{found.value:.1f} {ends(found, 1)}".rstrip()

@@ -18,9 +18,10 @@ from fsbench.records.card import Cards
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record, find_records
 from fsbench.results.tables.formats import markdown_row
+from fsbench.results.tables.layout import ends, moved
 from fsbench.results.tables.rescoring.recount import ORIGINAL, own_resolution, recount
 from fsbench.runner.engine.stored_data import Truths
-from fsbench.scores.bootstrap import Interval, differences, intervals
+from fsbench.scores.estimate import Estimate, estimates, gains
 from fsbench.scores.run_statistics import pair_statistics
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -157,7 +158,7 @@ def _scores_and_time(folds: Sequence[Record]) -> list[str]:
     """Return mIoU, the protocol's FB-IoU and seconds an episode as means over folds; dashes without any."""
     if not folds:
         return ["–"] * 3
-    scores = intervals([_whole(record, record.episodes) for record in folds])
+    scores = estimates([_whole(record, record.episodes) for record in folds])
     speeds = [record.run.cost.episodes_per_second for record in folds]
     known = [1 / speed for speed in speeds if speed]
     time = f"{np.mean(known):.2f}" if len(known) == len(folds) else "–"
@@ -177,10 +178,10 @@ def episodes_table(records: Sequence[Record]) -> Table:
         if number > _episodes(record):
             break
         first = record.episodes.filter(pl.col("episode") < number)
-        score = intervals([_whole(record, first)])["mIoU"]
+        score = estimates([_whole(record, first)])["mIoU"]
         cells = [name, *_where(record), f"{number:,}"]
         cells.append(f"{first['query'].n_unique():,}")
-        rows.append([*cells, _figure(score), f"{score.high - score.low:.2f}"])
+        rows.append([*cells, _figure(score), f"{score.high - score.low:.2f}" if score.has_interval else "–"])
     return columns, rows
 
 
@@ -195,10 +196,10 @@ def resolution_table(records: Sequence[Record]) -> Table:
         if lacks_detail(record):
             continue
         truth, own = Truths(record), _whole(record, record.episodes)
-        cells = [f"{intervals([own])['mIoU'].value:.1f} at {_side_in_words(own_resolution(record))}"]
+        cells = [f"{estimates([own])['mIoU'].value:.1f} at {_side_in_words(own_resolution(record))}"]
         for side in SIDES:
             other = _whole(record, recount(record, truth, side))
-            cells.append(f"{intervals([other])['mIoU'].value:.1f} ({_signed(differences([own], [other])['mIoU'])})")
+            cells.append(f"{estimates([other])['mIoU'].value:.1f} ({_signed(gains([own], [other])['mIoU'])})")
         rows.append([names[record.run.id], *_where(record), *cells])
     return columns, rows
 
@@ -238,7 +239,7 @@ def objects_table(records: Sequence[Record]) -> Table:
             if not keep.any():
                 cells.append("– (0)")
                 continue
-            score = intervals([_pairs(record, keep)])["mIoU"]
+            score = estimates([_pairs(record, keep)])["mIoU"]
             cells.append(f"{_figure(score)} ({int(keep.sum())})")
         rows.append([names[record.run.id], *_where(record), *cells])
     return columns, sorted(rows)
@@ -267,8 +268,8 @@ def void_table(records: Sequence[Record]) -> Table:
         ignored, background = (
             protocol.statistics_with_void(record.episodes, record.header, rule) for rule in ("ignore", "background")
         )
-        figures = [_figure(intervals([one])["mIoU"]) for one in (ignored, background)]
-        change = _signed(differences([ignored], [background])["mIoU"])
+        figures = [_figure(estimates([one])["mIoU"]) for one in (ignored, background)]
+        change = _signed(gains([ignored], [background])["mIoU"])
         rows.append([names[record.run.id], *_where(record), *figures, change])
     return columns, rows
 
@@ -289,12 +290,12 @@ def training_table(records: Sequence[Record]) -> Table:
     rows = []
     for key, record in ((key, record) for key, alike in in_domain.items() for record in alike):
         seen, own = _whole(record, record.episodes), names[record.run.id]
-        figure = _figure(intervals([seen])["mIoU"])
+        figure = _figure(estimates([seen])["mIoU"])
         for partner in strict.get(key, []):
             without, name = _whole(partner, partner.episodes), names[partner.run.id]
             name += f"; {own}" if len(in_domain[key]) > 1 else ""
-            moved = _signed(differences([without], [seen])["mIoU"])
-            rows.append([name, *_where(record), _figure(intervals([without])["mIoU"]), figure, moved])
+            change = _signed(gains([without], [seen])["mIoU"])
+            rows.append([name, *_where(record), _figure(estimates([without])["mIoU"]), figure, change])
         if key not in strict:
             rows.append([own, *_where(record), "–", figure, "–"])
     return columns, sorted(rows)
@@ -321,9 +322,9 @@ def precision_table(records: Sequence[Record]) -> Table:
         if _precision(record) == "fp32" or partner is None:
             continue
         ours, theirs = (_whole(one, one.episodes) for one in (record, partner))
-        before, after = (f"{intervals([one])['mIoU'].value:.2f}" for one in (theirs, ours))
-        moved = _signed(differences([theirs], [ours])["mIoU"], digits=2)
-        rows.append([names[partner.run.id], *_where(record), before, _precision(record), after, moved])
+        before, after = (f"{estimates([one])['mIoU'].value:.2f}" for one in (theirs, ours))
+        change = _signed(gains([theirs], [ours])["mIoU"], digits=2)
+        rows.append([names[partner.run.id], *_where(record), before, _precision(record), after, change])
     return columns, sorted(rows)
 
 
@@ -369,9 +370,9 @@ def _side_in_words(side: int) -> str:
     return f"{side} x {side}" if side else "the query's size"
 
 
-def _figure(score: Interval) -> str:
-    return f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
+def _figure(score: Estimate) -> str:
+    return f"{score.value:.1f} {ends(score, 1)}".rstrip()
 
 
-def _signed(moved: Interval, digits: int = 1) -> str:
-    return f"{moved.value:+.{digits}f} [{moved.low:+.{digits}f}, {moved.high:+.{digits}f}]"
+def _signed(difference: Estimate, digits: int = 1) -> str:
+    return moved(difference, digits)

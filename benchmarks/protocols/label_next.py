@@ -20,11 +20,12 @@ from fsbench.networks.backbones.patch_features import patch_features
 from fsbench.predict.label_next import Queries, patch_grid
 from fsbench.records.grouping import comparable, variants
 from fsbench.records.record import Record, find_distinct_records
+from fsbench.results.tables.layout import corrected_p, moved
 from fsbench.results.tables.supports.sensitivity import episode_table
 from fsbench.runner.engine.restore import load_run
 from fsbench.runner.engine.stored_data import open_dataset
-from fsbench.scores.bootstrap import Interval
-from fsbench.scores.paired import holm
+from fsbench.scores.decisions import holm
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.rank_correlation import clustered_mean
 
 RULES = {
@@ -56,12 +57,12 @@ class RuleResult:
     rule: str
     random: float
     best: float
-    gain: Interval
+    gain: Estimate
     p: float
     queries: int
 
 
-def measure_label_next(folders: Sequence[Path], resamples: int = 10_000) -> str:
+def measure_label_next(folders: Sequence[Path]) -> str:
     """Return the table of all rules on the finished 1-way 1-shot runs in `folders` that have several draws.
 
     Raises:
@@ -76,7 +77,7 @@ def measure_label_next(folders: Sequence[Path], resamples: int = 10_000) -> str:
         result
         for group in comparable(records)
         for label, members in variants(group).items()
-        for result in compare_rules(label, members, resamples)
+        for result in compare_rules(label, members)
     ]
     return _markdown(results)
 
@@ -86,7 +87,7 @@ def _is_usable(record: Record) -> bool:
     return record.protocol.has_masks and header.draws > 1 and header.shot == header.way == 1
 
 
-def compare_rules(label: str, records: Sequence[Record], resamples: int) -> list[RuleResult]:
+def compare_rules(label: str, records: Sequence[Record]) -> list[RuleResult]:
     """Compare all rules with a random choice, on a method's runs of all folds."""
     gains: dict[str, list[np.ndarray]] = {}
     scores, images = [], []
@@ -100,13 +101,13 @@ def compare_rules(label: str, records: Sequence[Record], resamples: int) -> list
         for rule, value in values.items():
             gains.setdefault(rule, []).append(gain_of_choice(score, value))
     score, image = np.concatenate(scores), np.concatenate(images)
-    found = {rule: clustered_mean(np.concatenate(gain), image, resamples) for rule, gain in gains.items()}
-    corrected = dict(zip(found, holm([p for _, p in found.values()]), strict=True))
+    found = {rule: clustered_mean(np.concatenate(gain), image) for rule, gain in gains.items()}
+    corrected = dict(zip(found, holm([gain.p for gain in found.values()]), strict=True))
     random, best = float(score.mean()), float(score.max(1).mean())
     dataset = records[0].header.dataset
     return [
         RuleResult(dataset, label, rule, random, best, gain, corrected[rule], len(score))
-        for rule, (gain, _) in found.items()
+        for rule, gain in found.items()
     ]
 
 
@@ -187,10 +188,9 @@ def _markdown(results: Sequence[RuleResult]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
-        gain, p = result.gain, "<0.001" if result.p < 0.001 else f"{result.p:.3f}"
         cells = [
             result.dataset, result.method, result.rule, f"{result.random:.1f}", f"{result.best:.1f}",
-            f"{gain.value:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]", p + ("*" if result.p < 0.05 else ""),
+            moved(result.gain, 1), corrected_p(result.p).rstrip(),
             str(result.queries),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

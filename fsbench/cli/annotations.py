@@ -7,8 +7,6 @@ from fsbench.cli.analysis import add_output_options, show
 from fsbench.protocols.registry import metric_names
 from fsbench.results.tables.analyses import ANNOTATIONS
 from fsbench.results.tables.annotations.losses import annotation_tables
-from fsbench.runner.config.limits import whole
-from fsbench.scores.paired import RESAMPLES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +14,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "runs", nargs="+", type=Path, help="folders of runs with masks and with other SUPPORT_ANNOTATIONs"
     )
     parser.add_argument("--metrics", help="with commas (see: fsbench list); default: the protocol's first")
-    parser.add_argument("--resamples", type=whole(100, 10**6), default=RESAMPLES, help="of bootstrap and swap test")
     add_output_options(parser, ANNOTATIONS.name)
     parser.set_defaults(function=_annotations)
 
 
 def _annotations(options: argparse.Namespace, extra: list[str]) -> int:
     metrics = None if options.metrics is None else metric_names(options.metrics)
-    return show(options, ANNOTATIONS, lambda records: annotation_tables(records, metrics, options.resamples))
+    return show(options, ANNOTATIONS, lambda records: annotation_tables(records, metrics))

@@ -15,7 +15,6 @@ from fsbench.results.tables.compare_layout import plot, to_sheet
 from fsbench.results.tables.formats import SHEETS, as_json, text
 from fsbench.results.tables.published.beside import PublishedBeside, beside_sheet, published_beside
 from fsbench.runner.config.limits import whole
-from fsbench.scores.paired import RESAMPLES
 
 BREAKDOWNS = ("fold", "size", "class")
 FORMATS = ("text", "markdown", "latex", "json")
@@ -27,7 +26,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", action="append", choices=BREAKDOWNS, default=[], help="break down; may be repeated")
     parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
-    parser.add_argument("--resamples", type=whole(0, 10**7), help="of the bootstrap and the test; default 10000")
+    parser.add_argument(
+        "--effect",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="difference that a larger test is to find (1)",
+    )
+    parser.add_argument(
+        "--margin", type=float, metavar="POINTS", help="say which methods are equivalent within so many points"
+    )
     add_rank_all(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="critical-difference diagram: .png, .svg or .pdf")
     parser.add_argument(
@@ -45,8 +53,9 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
         by=options.by,
         folds=options.fold,
         baseline=options.baseline,
-        resamples=RESAMPLES if options.resamples is None else options.resamples,
         rank_all=options.rank_all,
+        effect=options.effect,
+        margin=options.margin,
     ).comparison
     if options.plot is not None:
         plot(options.plot, comparison)

@@ -10,8 +10,6 @@ from fsbench.cli.analysis import add_output_options, show
 from fsbench.records.record import Record
 from fsbench.results.tables.analyses import SUPPORTS
 from fsbench.results.tables.supports.sensitivity import Measure, Properties, sensitivity_tables
-from fsbench.runner.config.limits import whole
-from fsbench.scores.bootstrap import RESAMPLES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +18,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--similarity", action="store_true", help="measure their likeness to the query, too, by the run's network"
     )
-    parser.add_argument("--resamples", type=whole(100, 10**6), default=RESAMPLES, help="of the bootstrap")
     add_output_options(parser, SUPPORTS.name)
     parser.set_defaults(function=_supports)
 
@@ -29,7 +26,7 @@ def _supports(options: argparse.Namespace, extra: list[str]) -> int:
     if options.no_properties and options.similarity:
         raise SettingsError("--similarity is a property, and --no-properties leaves all out; expected one of them")
     measure = None if options.no_properties else _measure(options.similarity)
-    return show(options, SUPPORTS, lambda records: sensitivity_tables(records, measure, options.resamples))
+    return show(options, SUPPORTS, lambda records: sensitivity_tables(records, measure))
 
 
 def _measure(similarity: bool) -> Measure:

@@ -99,7 +99,7 @@ class EvaluatedByLightning(L.LightningModule):
         data, rows = self._data, _of_all_ranks(self._rows)
         frame = official_rows(to_frame(rows, _tested(data.manifest, {row["episode"] for row in rows})))
         scores = data.protocol.statistics(frame, data.manifest.header).scores()
-        self.log_scores("test", {name: float(values[0]) for name, values in scores.items()})
+        self.log_scores("test", scores)
 
     def on_test_end(self) -> None:
         self._rows = []

@@ -13,7 +13,7 @@ from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 from fsbench.records.card import FILE as CARD
 from fsbench.records.card import Card, contradictions, read_card
-from fsbench.records.counts import counts_sha256, official_rows, to_frame
+from fsbench.records.counts import counts_sha256, hashes, official_rows, to_frame
 from fsbench.records.machine import counted_on
 from fsbench.records.predictions import Prediction, encode, write_predictions
 from fsbench.records.record import Record, read_record, write_record
@@ -157,7 +157,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         weights=Weights(origin=None, training=None),
         handed_in=HandedIn(answers_sha256=digest),
         presence=_presence_rule(test, frame),
-        scores={name: float(value[0]) for name, value in scores.items()},
+        scores=scores,
         augmented_episodes=sum(episode.augmented for episode in test.manifest.episodes),
         failed_episodes=failed,
         dropped_classes=[test.index.class_names[number - 1] for number in header.dropped_classes],
@@ -170,7 +170,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         ),
         provenance=Provenance.model_validate(counted_on()),
         **how,
-        counts_sha256=counts_sha256(frame),
+        **hashes(frame),
     )
 
 

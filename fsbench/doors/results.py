@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.base.errors import RecordError, SettingsError, missing_package
+from fsbench.base.errors import RecordError, SettingsError, known_names, missing_package
 from fsbench.doors.measures import measure_for
 from fsbench.protocols.registry import metric_names
 from fsbench.protocols.test import Test
@@ -18,7 +18,7 @@ from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.frame import PARTS, blocks_frame
 from fsbench.results.tables.layout import figure
 from fsbench.results.tables.table import build_blocks
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,7 +56,7 @@ class Result:
     def scores(self) -> dict[str, float]:
         """Every score of the run by its name, computed from the counts. Raises RecordError where they are damaged."""
         statistics = self.record.protocol.statistics(self.record.episodes, self.record.header)
-        return {name: float(values[0]) for name, values in statistics.scores().items()}
+        return statistics.scores()
 
     @property
     def frame(self) -> "pl.DataFrame":
@@ -66,8 +66,8 @@ class Result:
         """
         return self.record.episodes
 
-    def interval(self, metric: str) -> Interval:
-        """Return a score and the ends of its 95 % interval, as tables show them.
+    def interval(self, metric: str) -> Estimate:
+        """Return a score and the ends of its 95 % interval, as tables show them: NaN where the images are too few.
 
         Args:
             metric: name of the score, see `fsbench list`.
@@ -77,7 +77,7 @@ class Result:
         """
         (row,) = self._block(metrics=metric_names(metric)).rows
         if metric not in row.scores:
-            raise SettingsError(f"{self.path.name} has no score '{metric}'; there are: {', '.join(self.scores)}")
+            raise SettingsError(f"{self.path.name} has no score '{metric}'{known_names(metric, self.scores)}")
         return row.scores[metric]
 
     def by(self, part: str) -> "pl.DataFrame":
@@ -168,7 +168,7 @@ class Result:
         return block
 
     @cached_property
-    def _intervals(self) -> dict[str, Interval]:
+    def _intervals(self) -> dict[str, Estimate]:
         """The scores that tables show unless they are asked for others."""
         (row,) = self._block().rows
         return row.scores

@@ -10,15 +10,15 @@ from typing import Any
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.doors.measures import measure_for
 from fsbench.doors.results import Result
-from fsbench.doors.tables import Differences, Table
+from fsbench.doors.tables import Differences, Plans, Table
 from fsbench.networks.weights.table import backbone_data
-from fsbench.protocols.registry import metric_names
+from fsbench.protocols.registry import metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.comparable import Methods, find_methods
-from fsbench.results.tables.compare import compare_methods
+from fsbench.results.tables.compare import Asked, compare_methods
+from fsbench.results.tables.plan.plan import EFFECT, POWER, plans
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.table import build_blocks
-from fsbench.scores.paired import RESAMPLES
 
 Words = str | Sequence[str]
 """Names, or one text with commas between them."""
@@ -156,8 +156,9 @@ class Runs:
         by: Words = (),
         folds: Sequence[int] = (),
         baseline: str | None = None,
-        resamples: int = RESAMPLES,
         rank_all: bool = False,
+        effect: float = 1.0,
+        margin: float | None = None,
     ) -> Differences:
         """Compare methods on the same episodes, as `fsbench compare` does: paired differences, intervals and tests.
 
@@ -167,21 +168,38 @@ class Runs:
             by: breakdowns: "fold", "size", "class".
             folds: numbers of folds; all unless given.
             baseline: method that every other one is compared with.
-            resamples: of the bootstrap and the test, 100 or more.
             rank_all: rank methods together that were told different things.
+            effect: difference in points that a larger test is to find.
+            margin: say which methods are equivalent within so many points; None says of none.
 
         Raises:
             RecordError: the runs are not on the same episodes.
-            SettingsError: there are not two methods, or a name is unknown.
+            SettingsError: there are not two methods, a name is unknown, or `effect` or `margin` is not above 0.
         """
-        if resamples < 100:
-            raise SettingsError(f"resamples is {resamples}, expected 100 or more")
+        asked = Asked(effect, margin)
         names, measured = _metrics(metrics), measure_for(_metrics(metrics) or ())
         refused: list[str] = []
         found = find_methods(self.folders, folds, refused)
         self._leave_out(refused)
         chosen = _chosen(found, methods)
-        return Differences(compare_methods(chosen, names, _words(by), baseline, resamples, measured, rank_all))
+        return Differences(compare_methods(chosen, names, _words(by), baseline, measured, rank_all, asked))
+
+    def plan(
+        self, *methods: str, difference: float = EFFECT, metric: str | None = None, power: float = POWER
+    ) -> Plans:
+        """Say how many images, draws of supports and trainings tell two methods apart, as `fsbench plan` does.
+
+        Args:
+            *methods: names of the two: of methods, or labels of tables; those of the runs unless given.
+            difference: the true difference that is to be found, in points.
+            metric: score; the protocol's first unless given.
+            power: the chance to find it, at the level of 5 %.
+
+        Raises:
+            RecordError: the runs are not on the same episodes.
+            SettingsError: there are not two methods, a name is unknown, or nothing follows from the runs.
+        """
+        return Plans(plans(self.records, methods, difference, metric, power))
 
     def report(
         self,
@@ -277,8 +295,14 @@ def _words(names: Words) -> list[str]:
 
 
 def _metrics(names: Words | None) -> list[str] | None:
-    """Return names of scores, or None where none were given. Raises SettingsError for unknown ones."""
-    return None if names is None else metric_names(",".join(_words(names)))
+    """Return names of scores, each followed by what stands beside it; None where none were given.
+
+    Raises SettingsError for unknown ones.
+    """
+    if names is None:
+        return None
+    listed = metric_names(",".join(_words(names)))
+    return list(dict.fromkeys(name for each in listed for name in (each, metric_named(each).beside) if name))
 
 
 def _chosen(methods: Methods, names: Sequence[str]) -> Methods:

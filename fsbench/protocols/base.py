@@ -48,6 +48,17 @@ class FurtherAnswer(NamedTuple):
     words: str
 
 
+class RowImages(NamedTuple):
+    """The images that the counts of a slot depend on: its query images, and the supports of its way or of all ways.
+
+    Names are those of the data set, or others that are the same for an image in all episodes.
+    """
+
+    slot: int
+    queries: Sequence[str]
+    supports: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Protocol(ABC):
     """A published test.
@@ -61,7 +72,6 @@ class Protocol(ABC):
         metrics: the scores that there are.
         default_metrics: names of those that are shown where nobody asks for others; the first ranks.
         has_masks: predictions are label maps: there are object sizes, void pixels and pictures.
-        resampled: the units that intervals and tests draw, in words.
         on_repetition: how a repeated test on unordered kernels may differ, in words.
         has_further_answers: counts are read for `further_answers`; tables of others need none whose rows are kept.
         asks_base_classes: episodes are about base classes, too, for which there are no supports.
@@ -80,7 +90,6 @@ class Protocol(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     default_metrics: ClassVar[tuple[str, ...]]
     has_masks: ClassVar[bool]
-    resampled: ClassVar[str]
     on_repetition: ClassVar[str]
     averaged_seeds: ClassVar[tuple[int, ...]] = ()
     has_further_answers: ClassVar[bool] = False
@@ -227,6 +236,10 @@ class Protocol(ABC):
     @abstractmethod
     def query_name(self, episode: Any) -> str | None:
         """Name the query image whose episodes belong together; None where an episode has several."""
+
+    def row_images(self, episode: Any) -> "Sequence[RowImages]":
+        """List the images that the counts of each slot of an episode depend on; by default none is named."""
+        return ()
 
     @abstractmethod
     def choices(self) -> list[Choice]:

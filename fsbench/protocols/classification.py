@@ -16,7 +16,7 @@ from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
-from fsbench.protocols.base import Choice, Protocol
+from fsbench.protocols.base import Choice, Protocol, RowImages
 from fsbench.protocols.support_draws import SupportRedraw, draw_distinct
 from fsbench.scores.classification import ClassificationResult, accuracy_statistics
 from fsbench.scores.metric import Metric
@@ -95,7 +95,6 @@ class Classification(Protocol):
     metrics: ClassVar[tuple[Metric, ...]] = (Accuracy(),)
     default_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     has_masks: ClassVar[bool] = False
-    resampled: ClassVar[str] = "episodes"
     on_repetition: ClassVar[str] = "name query images"
 
     def official_manifest(self, index: ClassificationIndex, task: ClassificationTask) -> Manifest:
@@ -207,6 +206,16 @@ class Classification(Protocol):
     def query_name(self, episode: Any) -> None:
         return None
 
+    def row_images(self, episode: ClassificationEpisode) -> list[RowImages]:
+        """List the query images of each way; all ways' supports decide what is named."""
+        names = [
+            [f"{cls} {place}" for place in (*support, *query)]
+            for cls, support, query in zip(episode.classes, episode.support, episode.query, strict=True)
+        ]
+        shot = len(episode.support[0])
+        supports = [name for way in names for name in way[:shot]]
+        return [RowImages(slot, way[shot:], supports) for slot, way in enumerate(names, 1)]
+
     def title(self, header: Header) -> str:
         return (
             f"{header.dataset} · classification · {header.way}-way {header.shot}-shot, {header.queries} "
@@ -215,7 +224,6 @@ class Classification(Protocol):
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         notes = super().rule_notes(header, image_sizes)
-        notes.append("intervals and tests refer to other episodes of the same images; other images are not in them")
         if header.filled_classes:
             notes.append(
                 f"{header.filled_classes} of {len(header.class_ids)} classes have fewer than "

@@ -16,7 +16,7 @@ from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import BoxOf
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.base import OTHERS, Choice, Protocol, check_counts, words_by_dataset
+from fsbench.protocols.base import OTHERS, Choice, Protocol, RowImages, check_counts, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw
 from fsbench.protocols.geometry import Geometry, QuerySize, Resize
 from fsbench.protocols.lists import base_validation_pairs, filtered_list, pair_list
@@ -97,7 +97,6 @@ class Segmentation(Protocol):
 
     metrics: ClassVar[tuple[Metric, ...]] = COMMON
     has_masks: ClassVar[bool] = True
-    resampled: ClassVar[str] = "query images"
     on_repetition: ClassVar[str] = f"count up to {ALLOWED:.1%} of an episode's pixels"
     settings: ClassVar[tuple[str, ...]] = ("original",)
     settings_words: ClassVar[str] = "original only"
@@ -375,6 +374,12 @@ class Segmentation(Protocol):
 
     def query_name(self, episode: Any) -> str:
         return str(episode.query)
+
+    def row_images(self, episode: Episode) -> list[RowImages]:
+        """List the supports of each way; a class without any, and any foreground, depend on those of all ways."""
+        every = [name for way in episode.supports for name in way]
+        ways = ((), *episode.supports)
+        return [RowImages(slot, [episode.query], way or every) for slot, way in enumerate(ways)]
 
     def counts_at_input_size(self) -> bool:
         return self.query_size == "input"

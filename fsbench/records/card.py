@@ -18,7 +18,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml, read_json
 from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.segmentation import load_segmentation, segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import (
     AUTHORS,
@@ -372,7 +372,9 @@ def proved_entries(record: Record) -> dict[str, str]:
         return entries | {"checkpoint_choice": "released"}
     settings = weights.training.settings if weights.training else {}
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
-        usual = segmentation_of(record.header).drops_novel_images and settings.get("training_items") != "images"
+        lists = settings.get("training_protocol")
+        protocol = segmentation_of(record.header) if lists is None else load_segmentation(str(lists))
+        usual = protocol.drops_novel_images and settings.get("training_items") != "images"
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
@@ -406,9 +408,10 @@ def _trained_on(record: Record, weights: Weights) -> str:
         return "nothing"
     if weights.origin == TRAINED_HERE:
         header = record.header
-        source = weights.training.settings.get("source") if weights.training else None
+        settings = weights.training.settings if weights.training else {}
+        source = settings.get("source")
         dataset, fold = (header.dataset, header.fold) if source is None else (str(source), 0)
-        return _classes("", dataset, fold, header.protocol)
+        return _classes("", dataset, fold, str(settings.get("training_protocol", header.protocol)))
     told = weights.trained_on if weights.origin == OTHER_RUN else None
     if told is None:
         return ""

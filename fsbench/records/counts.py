@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.registry import protocol_of
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
+from fsbench.scores.count_table import QUERIES, SUPPORTS
+from fsbench.scores.rows import image_number
+from fsbench.scores.runs_of_test import is_fitted_once
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,6 +33,12 @@ CALIBRATES = "calibrates"
 """Column that tells the episodes that only calibrate, in runs with such."""
 
 EXPECTED = "expected the counts of a finished run"
+
+REALS = ("score", *REGIONS)
+"""Columns of real numbers; those of episodes follow from the manifest, all others are counts."""
+
+TRUTH = ("gt", "void", "valid", "present")
+"""Columns that tell the truth, whatever a method answers."""
 
 
 def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
@@ -86,12 +96,75 @@ def tested_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
     return frame.filter(~frame[CALIBRATES]).drop(CALIBRATES) if CALIBRATES in frame.columns else frame
 
 
+def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
+    """Add the numbers of the images that each row's answer follows from, which intervals ask for.
+
+    Returns:
+        The count table with a column `SUPPORTS`, and `QUERIES` where an episode has several query images. Without them
+        where the manifest's protocol names no images, and where all queries of a run have the same supports.
+    """
+    # spared until it is needed
+    import polars as pl
+
+    header = manifest.header
+    protocol = protocol_of(header)
+    if is_fitted_once(header):
+        return frame
+    images: dict[str, dict[tuple[int, int], list[int]]] = {SUPPORTS: {}, QUERIES: {}}
+    number_of = cache(image_number)
+    for episode in manifest.episodes:
+        for slot, queries, supports in protocol.row_images(episode):
+            images[SUPPORTS][episode.index, slot] = [number_of(name) for name in supports]
+            images[QUERIES][episode.index, slot] = [number_of(name) for name in queries]
+    if not images[SUPPORTS]:
+        return frame
+    rows = list(zip(frame["episode"].to_list(), frame["slot"].to_list(), strict=True))
+    names = [SUPPORTS] if protocol.has_masks else [SUPPORTS, QUERIES]
+    return frame.with_columns(
+        pl.Series(name, [images[name][row] for row in rows], dtype=pl.List(pl.Int64)) for name in names
+    )
+
+
 def counts_sha256(frame: "pl.DataFrame") -> str:
     """Hash all counts, decisions and failures; the same for any number of ranks, workers and any batch size.
 
-    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash.
+    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash. They
+    have hashes of their own, see `columns_sha256`.
     """
     return _sha256(_whole_numbers(frame))
+
+
+def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
+    """Hash each column of real numbers that a table has, as float32; a gap is one value more."""
+    found = {}
+    for name in (name for name in REALS if name in frame.columns):
+        values = np.array(frame[name].to_numpy(), dtype="<f4")  # a gap becomes NaN
+        values[np.isnan(values)] = np.nan  # of one pattern of bits
+        found[name] = hashlib.sha256(values.tobytes()).hexdigest()
+    return found
+
+
+def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
+    """Hash the truth in a table, which is the same whatever a method answers.
+
+    Args:
+        frame: the table, whose rows are sorted.
+        with_pixels: the numbers of true pixels are hashed, which follow from the method where pixels are counted at the
+            size of its input.
+    """
+    names = ["episode", "slot", "class_id", *(TRUTH if with_pixels else ())]
+    return _sha256(
+        np.ascontiguousarray(np.stack([frame[name].cast(int).to_numpy() for name in names], 1).astype("<i8"))
+    )
+
+
+def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
+    """Return the entries of `Run` that hold the hashes of a whole count table."""
+    return {
+        "counts_sha256": counts_sha256(frame),
+        "columns_sha256": columns_sha256(frame),
+        "truth_sha256": truth_sha256(frame),
+    }
 
 
 def _whole_numbers(frame: "pl.DataFrame") -> np.ndarray:

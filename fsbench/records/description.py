@@ -7,7 +7,6 @@ from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.header import Header
 from fsbench.records.record import Record
 from fsbench.records.run import NAMES_AND_SIZES, Run
-from fsbench.scores.bootstrap import FEW_EPISODES
 
 STATED_VARIANT = "stated beside the checkpoint"
 ON_TRUST = "taken on trust"
@@ -50,7 +49,7 @@ def notes(records: Sequence[Record]) -> list[str]:
 
 
 def header_warnings(header: Header) -> list[str]:
-    """Say why the figures of a manifest's episodes are no result of the protocol, or less sure than they look."""
+    """Say why the figures of a manifest's episodes are no result of the protocol."""
     lines = []
     if header.requested != header.official_episodes:
         lines.append(
@@ -60,11 +59,6 @@ def header_warnings(header: Header) -> list[str]:
         lines.append(
             "the episodes were chosen from a list, perhaps by what methods score on them: figures of these episodes, "
             "no result of the protocol"
-        )
-    if header.requested < FEW_EPISODES:
-        lines.append(
-            f"intervals of fewer than {FEW_EPISODES} episodes are too narrow: they hold the truth in less than 95 of "
-            "100 experiments"
         )
     return lines
 

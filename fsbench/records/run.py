@@ -308,7 +308,9 @@ class Run(Entries):
         predictions: None where none are kept.
         made: what training or calibration left.
         provenance: time, code and machine.
-        counts_sha256: hash of the counts, see `fsbench.records.record.counts_sha256`.
+        counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
+        columns_sha256: column of real numbers that scores follow from -> its hash; empty of an earlier version.
+        truth_sha256: hash of the truth in the counts; None of an earlier version.
     """
 
     id: Name
@@ -332,6 +334,8 @@ class Run(Entries):
     made: TrainingOutcome = TrainingOutcome()
     provenance: Provenance = Provenance()
     counts_sha256: Name
+    columns_sha256: dict[Name, Name] = {}
+    truth_sha256: Name | None = None
 
     @property
     def origin_of_weights(self) -> Weights:

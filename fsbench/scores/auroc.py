@@ -1,56 +1,75 @@
-"""The area under the ROC curve of presence scores, of weighted (episode, way) pairs."""
+"""The area under the ROC curve of presence scores of (episode, way) pairs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
+from fsbench.scores.rows import Groups
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class RankedPairs:
-    """(episode, way) pairs in the order of their presence scores: what an AUROC follows from.
-
-    Ranks, and not scores, are kept: an AUROC does not change with them, and two methods whose scores have different
-    scales can swap answers in a test of their difference (Bandos et al. 2005, Stat. Med. 24, 2873).
+    """(episode, way) pairs by the order of their presence scores, as comparisons of present with absent ones.
 
     Attributes:
-        cluster: (P,) number of each pair's query image.
-        present: (P,) bool, the query shows the way.
-        rank: (P,) from 0 to 2P - 2, twice the mean place among the scores in ascending order.
+        present: (n,) bool, the query shows the way.
+        score: (n,) float, of which only the order matters.
     """
 
-    cluster: np.ndarray
     present: np.ndarray
-    rank: np.ndarray
+    score: np.ndarray
+
+    of_episodes: ClassVar[bool] = False
 
     @classmethod
-    def from_scores(cls, cluster: np.ndarray, present: np.ndarray, score: np.ndarray) -> "RankedPairs":
-        """Rank pairs by their scores (P,), the order of equal ones being irrelevant."""
-        order = np.argsort(score, kind="stable")
-        _, level = np.unique(score[order], return_inverse=True)
-        first = np.searchsorted(level, level, "left")
-        last = np.searchsorted(level, level, "right") - 1
-        rank = np.empty(len(score), dtype=np.int64)
-        rank[order] = first + last
-        return cls(cluster, present.astype(bool), rank)
+    def from_scores(cls, present: np.ndarray, score: np.ndarray) -> "RankedPairs":
+        """Return pairs by their scores (n,)."""
+        return cls(present.astype(bool), score.astype(float))
 
-    def totals(self, weights: np.ndarray) -> np.ndarray:
-        """Return the weight of absent and of present pairs at each rank, (R, 2P - 1, 2), for weights (R, Q)."""
-        order = np.argsort(self.rank, kind="stable")
-        ranks, starts = np.unique(self.rank[order], return_index=True)
-        drawn, present = weights[:, self.cluster[order]], self.present[order]
-        total = np.zeros((len(weights), 2 * len(order) - 1, 2))
-        total[:, ranks, 0] = np.add.reduceat(drawn * ~present, starts, axis=1)
-        total[:, ranks, 1] = np.add.reduceat(drawn * present, starts, axis=1)
-        return total
+    def take(self, rows: np.ndarray) -> "RankedPairs":
+        """Return some of the pairs, by their places or as a mask."""
+        return replace(self, present=self.present[rows], score=self.score[rows])
+
+    def wins(self) -> np.ndarray:
+        """Return each pair's comparisons (n,) in which the present one has the higher score, equal ones as a half."""
+        absent, present = np.sort(self.score[~self.present]), np.sort(self.score[self.present])
+
+        def below(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
+            return (np.searchsorted(values, scores, "left") + np.searchsorted(values, scores, "right")) / 2
+
+        return np.where(self.present, below(absent, self.score), len(present) - below(present, self.score))
+
+    def total(self) -> np.ndarray:
+        """Return wins and comparisons, (1, 2)."""
+        present = int(self.present.sum())
+        return np.array([[self.wins()[self.present].sum(), present * (len(self.present) - present)]])
+
+    def without(self, groups: Groups) -> np.ndarray:
+        """Return wins and comparisons (G, 2) of all pairs but those of each group."""
+        (wins, _), own = self.total()[0], self.wins()
+        touched = np.bincount(groups.group, own[groups.row], groups.number)
+        shown = np.bincount(groups.group, self.present[groups.row], groups.number)
+        absent = np.bincount(groups.group, ~self.present[groups.row], groups.number)
+        left = (self.present.sum() - shown) * ((~self.present).sum() - absent)
+        return np.stack([wins - touched + self._within(groups, shown, absent), left], 1)
+
+    def _within(self, groups: Groups, shown: np.ndarray, absent: np.ndarray) -> np.ndarray:
+        """Return the wins (G,) between pairs of one group, which are in the wins of both."""
+        found = np.zeros(groups.number)
+        order = np.argsort(groups.group, kind="stable")
+        ends = np.searchsorted(groups.group[order], np.arange(groups.number + 1))
+        for group in np.flatnonzero((shown > 0) & (absent > 0)).tolist():
+            own = self.take(groups.row[order[ends[group] : ends[group + 1]]])
+            found[group] = own.total()[0, 0]
+        return found
 
 
 def auroc(totals: np.ndarray) -> np.ndarray:
-    """Compute the area under the ROC curve in percent (R,) from weights (R, ranks, 2) of absent and present pairs.
+    """Compute the area under the ROC curve in percent (R,) from wins and comparisons (R, 2).
 
-    It is the chance that a present pair has a higher score than an absent one, equal scores counting half; 50 where a
-    resample has pairs of one kind alone.
+    It is the chance that a present pair has a higher score than an absent one, equal scores counting half; 50 where
+    there are pairs of one kind alone.
     """
-    absent, present = totals[..., 0], totals[..., 1]
-    below = absent.cumsum(1) - absent / 2
-    pairs = absent.sum(1) * present.sum(1)
-    return np.where(pairs > 0, 100 * (present * below).sum(1) / np.where(pairs > 0, pairs, 1), 50.0)
+    wins, comparisons = totals.T
+    return np.where(comparisons > 0, 100 * wins / np.maximum(comparisons, 1), 50.0)

@@ -1,4 +1,4 @@
-"""Accuracy of few-shot classification and its intervals (fort.md §2)."""
+"""Accuracy of few-shot classification (fort.md §2)."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.base.errors import SettingsError
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.count_table import QUERIES, SUPPORTS
+from fsbench.scores.rows import Rows, RowSum, padded
 from fsbench.scores.scores import RIGHT, Accuracy, ErrorRate
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -61,20 +62,20 @@ class ClassificationResult:
 
 
 def accuracy_statistics(frame: "pl.DataFrame", keep: np.ndarray | None = None) -> ScoreStatistics:
-    """Count the right and all query images of every episode, over the rows `keep` (all when None)."""
-    columns = [frame[name].to_numpy() for name in ("episode", "tp", "gt")]
-    episode, right, shown = columns if keep is None else (column[keep] for column in columns)
-    places = np.unique(episode, return_inverse=True)[1]
-    sums = np.zeros((int(places.max()) + 1, 2), dtype=np.int64)
-    np.add.at(sums, places, np.stack([right, shown], 1))
-    return ScoreStatistics(len(sums), {RIGHT.name: sums}, (Accuracy(), ErrorRate()))
+    """Count the right and all query images of every way of an episode, over the rows `keep` (all when None).
 
-
-def accuracy_interval(statistics: ScoreStatistics) -> Interval:
-    """Return the episodes' mean accuracy in percent with its 95 % interval (§1)."""
-    right, shown = np.asarray(statistics.sums[RIGHT.name]).T
-    mean, half = mean_interval(100 * right / shown)
-    return Interval(mean, mean - half, mean + half)
+    A row has the q query images of its way and the supports of all ways; a record holds how many of the query images
+    were right, and not which.
+    """
+    frame = frame if keep is None else frame.filter(keep)
+    values = np.stack([frame["tp"].to_numpy(), frame["gt"].to_numpy()], 1)
+    query = support = None
+    if SUPPORTS in frame.columns:
+        query, support = (padded(frame[name].to_list()) for name in (QUERIES, SUPPORTS))
+    else:
+        query = np.arange(len(frame))  # no image has a name: each row stands for images of its own
+    rows = Rows(query, support, np.zeros(len(frame), dtype=int))
+    return ScoreStatistics(rows, {RIGHT.name: RowSum(values)}, (Accuracy(), ErrorRate()))
 
 
 def mean_interval(accuracies: Sequence[float] | np.ndarray) -> tuple[float, float]:

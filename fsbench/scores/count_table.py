@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fsbench.scores.confusion import COUNTS, VOID_RULES, VoidRule, intersection_union
-from fsbench.scores.metric import ByQuery, Metric, Sum
-from fsbench.scores.statistics import ScoreStatistics
+from fsbench.scores.metric import Metric, Sum
+from fsbench.scores.rows import Rows, RowSum, RowValues, image_numbers, padded
+from fsbench.scores.runs_of_test import is_fitted_once, run_starts
+from fsbench.scores.statistics import Episodes, ScoreStatistics
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,14 +19,21 @@ if TYPE_CHECKING:
     from fsbench.data.episodes.header import Header
 
 
+SUPPORTS = "supports"
+"""Column with the numbers of the images (`fsbench.scores.rows`) that a row's answer follows from besides its query."""
+
+QUERIES = "queries"
+"""Column with the numbers of the query images of a row, of tests whose episodes have several."""
+
+
 @dataclass(frozen=True, eq=False)
 class CountTable:
-    """Rows of (episode, way) pairs, whose values are summed by query image.
+    """Rows of (episode, way) pairs, and of whole episodes, whose values are summed.
 
-    Shapes: `n` pairs, `E` episodes, `Q` query images, in the order of their names, `C` classes.
+    Shapes: `n` pairs, `E` episodes, `C` classes.
 
     Attributes:
-        frame: the whole count table, with a column `query`.
+        frame: the whole count table, with a column `query`, and a column `supports` where these are known.
         class_ids: numbers of the classes that means are taken over; at least those of the pairs.
         pairs: (rows,) bool, the rows of the pairs.
         void_rule: rule for void pixels.
@@ -69,61 +77,71 @@ class CountTable:
         """The columns `COUNTS` of slot 0, (E, 6)."""
         return _columns(self.frame, COUNTS)[self.episodes]
 
-    @property
-    def clusters(self) -> int:
-        """Number Q of query images."""
-        return self._clusters[0]
-
-    @property
-    def query(self) -> np.ndarray:
-        """Number of each pair's query image, (n,)."""
-        return self._clusters[1][self.pairs]
+    @cached_property
+    def pair_rows(self) -> Rows:
+        """The images that each pair depends on: the query, and the supports of its way."""
+        return self._rows(self.pairs, self.column("class_id"))
 
     @cached_property
-    def _clusters(self) -> tuple[int, np.ndarray]:
-        """The number of query images, and each row's; rows of other query images than the pairs' have none."""
-        numbers = _query_numbers(self.frame)
-        is_there = np.zeros(len(self.frame), dtype=bool)
-        is_there[numbers[self.pairs]] = True
-        return int(is_there.sum()), (is_there.cumsum() - 1)[numbers]
+    def episode_rows(self) -> Episodes | None:
+        """The images that the episodes of a whole run depend on, with the supports of all ways; None for a part."""
+        if not self.is_whole:
+            return None
+        number = self.frame["episode"].to_numpy()
+        episode, of_pair = number[self.episodes], number[self.pairs]
+        order = np.argsort(episode, kind="stable")
+        place = order[np.searchsorted(episode[order], of_pair)]
+        is_alone = len(of_pair) == len(episode)
+        cls = self.column("class_id")[np.argsort(place)] if is_alone else np.zeros(len(episode), dtype=int)
+        return Episodes(self._rows(self.episodes, cls), place)
+
+    def _rows(self, kept: np.ndarray, cls: np.ndarray) -> Rows:
+        """Return the images of the rows `kept` (rows,) bool of the frame, whose classes are `cls`."""
+        query = image_numbers(self.frame["query"].filter(kept).to_list())
+        starts = run_starts(self.header)
+        if len(starts) > 1 or is_fitted_once(self.header):
+            run = np.searchsorted(starts, self.frame["episode"].to_numpy()[kept], side="right") - 1
+            return Rows(query, None, cls, run, fitted=True)
+        support = None
+        if SUPPORTS in self.frame.columns:
+            support = padded(self.frame[SUPPORTS].filter(kept).to_list())
+        return Rows(query, support, cls)
 
     @cached_property
-    def _class_places(self) -> np.ndarray:
+    def class_places(self) -> np.ndarray:
         """The place of each pair's class among `class_ids`, (n,)."""
         place = {number: i for i, number in enumerate(self.class_ids)}
         return np.array([place[number] for number in self.column("class_id").tolist()], dtype=int)
 
-    def by_query(self, values: np.ndarray) -> np.ndarray:
-        """Sum values (n, ...) of the pairs by query image: (Q, ...)."""
-        return _sum_at((self.clusters, *values.shape[1:]), (self.query,), values)
+    def by_pair(self, values: np.ndarray) -> RowSum:
+        """Take values (n, ...) of the pairs to be added up."""
+        return RowSum(values)
 
-    def by_class(self, values: np.ndarray) -> np.ndarray:
-        """Sum values (n, ...) of the pairs by query image and class: (Q, C, ...)."""
-        where = self.query, self._class_places
-        return _sum_at((self.clusters, len(self.class_ids), *values.shape[1:]), where, values)
+    def by_class(self, values: np.ndarray) -> RowSum:
+        """Take values (n, ...) of the pairs to be added up by class: (C, ...)."""
+        return RowSum(values, self.class_places, len(self.class_ids))
 
-    def episodes_by_query(self, values: np.ndarray) -> np.ndarray:
-        """Sum values (E, ...) of the episodes of a whole run by query image: (Q, ...)."""
-        where = (self._clusters[1][self.episodes],)
-        return _sum_at((self.clusters, *values.shape[1:]), where, values)
+    def by_episode(self, values: np.ndarray) -> RowSum:
+        """Take values (E, ...) of the episodes of a whole run to be added up."""
+        return RowSum(values, of_episodes=True)
 
     def statistics(self, metrics: Sequence[Metric]) -> ScoreStatistics:
         """Sum what `metrics` need, each sum once."""
         counted = {one.name: self.sum(one) for metric in metrics for one in metric.sums}
         sums = {name: found for name, found in counted.items() if found is not None}
-        return ScoreStatistics(self.clusters, sums, tuple(metrics), self.is_whole)
+        return ScoreStatistics(self.pair_rows, sums, tuple(metrics), self.is_whole, self.episode_rows)
 
     def sum(self, one: Sum) -> Any:
-        """Return a sum by query image, counted when it is first asked for; None where there is none."""
+        """Return the values of a sum, counted when it is first asked for; None where there is none."""
         if one.name not in self._sums:
             self._sums[one.name] = self._count(one)
         return self._sums[one.name]
 
     @cached_property
-    def _sums(self) -> dict[str, ByQuery | None]:
+    def _sums(self) -> dict[str, RowValues | None]:
         return {}
 
-    def _count(self, one: Sum) -> ByQuery | None:
+    def _count(self, one: Sum) -> RowValues | None:
         if one.count is None:
             return None
         if any(name not in self.frame.columns or self.frame[name].has_nulls() for name in one.columns):
@@ -149,20 +167,3 @@ def episode_scores(frame: "pl.DataFrame", void: str) -> tuple[np.ndarray, np.nda
 def _columns(frame: "pl.DataFrame", names: Sequence[str]) -> np.ndarray:
     """Stack columns side by side (rows, names); a query of polars would take longer than all that follows."""
     return np.column_stack([frame[name].to_numpy() for name in names])
-
-
-def _query_numbers(frame: "pl.DataFrame") -> np.ndarray:
-    """Number each row's query image in the order of names."""
-    names = frame["query"].to_list()
-    number_of = {name: number for number, name in enumerate(sorted(set(names)))}
-    return np.array([number_of[name] for name in names], dtype=int)
-
-
-def _sum_at(shape: tuple[int, ...], where: tuple[np.ndarray, ...], values: np.ndarray) -> np.ndarray:
-    """Sum `values` (rows, ...) at their places `where`, in order: int64, or float64 of real numbers."""
-    width = prod(values.shape[1:])
-    row = np.ravel_multi_index(where, shape[: len(where)])
-    places = (row[:, None] * width + np.arange(width)).ravel()  # of one axis: several times as fast
-    total = np.zeros(prod(shape), dtype=np.float64 if values.dtype.kind == "f" else np.int64)
-    np.add.at(total, places, values.ravel())
-    return total.reshape(shape)

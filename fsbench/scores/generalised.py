@@ -6,52 +6,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.scores.metric import Metric, Sum, Totals
+from fsbench.scores.rows import RowSum
 
 if TYPE_CHECKING:
-    from fsbench.data.episodes.header import Header
     from fsbench.scores.count_table import CountTable
 
 
-def run_starts(header: "Header") -> list[int]:
-    """Return the number of the first episode of each run whose scores are averaged; there is one by default."""
-    lengths = header.protocol_entries.get("run_lengths", [0])
-    return [sum(lengths[:run]) for run in range(len(lengths))]
-
-
-def _by_run(table: "CountTable") -> np.ndarray | None:
+def _part(table: "CountTable", novel: bool) -> RowSum | None:
     if not table.is_whole or table.header is None:
         return None
-    starts = run_starts(table.header)
-    run = np.searchsorted(starts, table.column("episode"), side="right") - 1
-    values = np.zeros((len(run), len(starts), 2), dtype=np.int64)
-    values[np.arange(len(run)), run] = np.stack(table.intersection_union, 1)
-    return table.by_class(values)
-
-
-def _runs_of(table: "CountTable", novel: bool) -> np.ndarray | None:
-    sums = table.sum(RUNS)
-    if sums is None or table.header is None:
-        return None
     numbers = set(table.header.protocol_entries["novel_ids"])
-    return np.asarray(sums[:, [(number in numbers) == novel for number in table.class_ids]])
+    places = {number: place for place, number in enumerate(n for n in table.class_ids if (n in numbers) == novel)}
+    place = np.array([places.get(number, -1) for number in table.column("class_id").tolist()], dtype=int)
+    return RowSum(np.stack(table.intersection_union, 1), place, len(places))
 
 
-RUNS = Sum("runs", _by_run)
-"""(Q, C, runs, 2) intersection and union of the ways by run; base and novel classes are parts of it."""
-BASE_RUNS = Sum("base_runs", lambda table: _runs_of(table, novel=False))
-NOVEL_RUNS = Sum("novel_runs", lambda table: _runs_of(table, novel=True))
+BASE = Sum("base", lambda table: _part(table, novel=False))
+"""(C, 2) intersection and union of the base classes."""
+NOVEL = Sum("novel", lambda table: _part(table, novel=True))
+"""(C, 2) intersection and union of the novel classes."""
 
 
-def run_means(sums: np.ndarray, absent: int = 0) -> np.ndarray:
-    """Compute the mean IoU in percent (R,) of sums (R, C, runs, 2) of intersections and unions.
+def mean_of_there(sums: np.ndarray, absent: int = 0) -> np.ndarray:
+    """Compute the mean IoU in percent (R,) of a run's sums (R, C, 2) of intersections and unions.
 
-    It is the mean over the runs of the mean over the classes that a run shows or predicts (gfss.md §7), and `absent`
-    more that count as 0.
+    It is the mean over the classes that the run shows or predicts (gfss.md §7), and `absent` more that count as 0.
     """
     intersection, union = sums[..., 0], sums[..., 1]
     there = union > 0
-    iou = np.where(there, intersection / np.maximum(union, 1), 0).sum(1) / np.maximum(there.sum(1) + absent, 1)
-    return 100 * iou.mean(-1)
+    number = there.sum(1) + absent
+    iou = np.where(there, intersection / np.maximum(union, 1), 0).sum(1)
+    return np.where(number > 0, 100 * iou / np.maximum(number, 1), np.nan)
 
 
 @dataclass(frozen=True)
@@ -64,38 +49,40 @@ class _RunMean(Metric):
 
     absent_is_zero: bool = False
 
+    by_run = True
+
     def mean(self, name: str, totals: Totals, run: Totals | None) -> np.ndarray:
-        """Average the sum `name` over its runs and classes."""
-        absent = int((run[name][0, ..., 1].sum(-1) == 0).sum()) if self.absent_is_zero and run is not None else 0
-        return run_means(totals[name], absent)
+        """Average the sum `name` over the classes of a run."""
+        absent = int((run[name][0, ..., 1] == 0).sum()) if self.absent_is_zero and run is not None else 0
+        return mean_of_there(totals[name], absent)
 
 
 class BaseIoU(_RunMean):
     name = "mIoU-base"
     meaning = "mean over the runs of the mIoU of the base classes, without background (gfss.md §7, §9)"
-    sums = (BASE_RUNS,)
+    sums = (BASE,)
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return self.mean("base_runs", totals, run)
+        return self.mean("base", totals, run)
 
 
 class NovelIoU(_RunMean):
     name = "mIoU-novel"
     meaning = "mean over the runs of the mIoU of the novel classes (gfss.md §7, §9)"
-    sums = (NOVEL_RUNS,)
+    sums = (NOVEL,)
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return self.mean("novel_runs", totals, run)
+        return self.mean("novel", totals, run)
 
 
 class BaseAndNovelIoU(_RunMean):
     name = "mIoU-mean"
     meaning = "mean of mIoU-base and mIoU-novel (gfss.md §7)"
-    sums = (BASE_RUNS, NOVEL_RUNS)
+    sums = (BASE, NOVEL)
     atlas_metric = "gfss, base without background"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return (self.mean("base_runs", totals, run) + self.mean("novel_runs", totals, run)) / 2
+        return (self.mean("base", totals, run) + self.mean("novel", totals, run)) / 2
 
 
 def generalised_metrics(absent_is_zero: bool) -> tuple[Metric, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.metric import Metric, Sum, Totals
+from fsbench.scores.rows import RowSum
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,10 +37,10 @@ class IFAFigure(Metric):
 
     @property
     def sums(self) -> tuple[Sum, ...]:  # type: ignore[override]
-        """The sum of this test: (Q, L, 4) pixels by the label of an episode's batch, see `ifa_sums`."""
+        """The sum of this test: (L, 4) pixels by the label of an episode's batch, see `ifa_sums`."""
         return (Sum("labelled", self._labelled),)
 
-    def _labelled(self, table: "CountTable") -> np.ndarray | None:
+    def _labelled(self, table: "CountTable") -> RowSum | None:
         header = table.header
         if not table.is_whole or header is None:
             return None
@@ -51,34 +52,32 @@ class IFAFigure(Metric):
         return ifa_figure(totals["labelled"])
 
 
-def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> np.ndarray:
-    """Sum the pixels of every query image by the label of its batch.
+def ifa_sums(frame: "pl.DataFrame", batch: int, classes: int) -> RowSum:
+    """Give the pixels of every episode the label of its batch.
 
     Args:
-        frame: the count table of a 1-way test, with a column `query`.
+        frame: the count table of a 1-way test.
         batch: episodes of a batch, in the order of their numbers; the last may have fewer.
         classes: n, the number of the data set's classes; a batch's label is the class number of its first episode.
 
     Returns:
-        (Q, L, 4) hits, false alarms, misses and true background of each label: the first column is label 1, the last
-        label n, columns between them the other labels that occur. There is one column where n is 1.
+        Hits, false alarms, misses and true background of each episode, by label (L, 4): the first is label 1, the last
+        label n, between them are the other labels that occur. There is one label where n is 1.
     """
     rows = frame["slot"].to_numpy() == 1
-    order = np.argsort(frame["episode"].to_numpy()[rows], kind="stable")
-    episode = frame["episode"].to_numpy()[rows][order]
+    episode = frame["episode"].to_numpy()[rows]
+    order = np.argsort(episode, kind="stable")
     number = frame["class_id"].to_numpy()[rows][order]
-    counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])[rows][order]
-    first = np.unique(episode // batch, return_index=True, return_inverse=True)
-    label = number[first[1]][first[2]]
+    counts = np.column_stack([frame[name].to_numpy() for name in COUNTS])[rows]
+    first = np.unique(episode[order] // batch, return_index=True, return_inverse=True)
+    label = np.empty_like(number)
+    label[order] = number[first[1]][first[2]]
     between = sorted(set(label.tolist()) - {1, classes})
-    columns = [1, *between, classes] if classes > 1 else [1]
+    labels = [1, *between, classes] if classes > 1 else [1]
     hits, predicted, true, valid = (counts[:, COUNTS.index(name)] for name in ("tp", "pred", "gt", "valid"))
     values = np.stack([hits, predicted - hits, true - hits, valid - predicted - true + hits], 1)
-    names, query = np.unique(frame["query"].to_numpy()[rows][order], return_inverse=True)
-    total = np.zeros((len(names), len(columns), 4), dtype=np.int64)
-    place = {own: column for column, own in enumerate(columns)}
-    np.add.at(total, (query, np.array([place[own] for own in label.tolist()])), values)
-    return total
+    place = {own: column for column, own in enumerate(labels)}
+    return RowSum(values, np.array([place[own] for own in label.tolist()], dtype=int), len(labels))
 
 
 def ifa_figure(totals: np.ndarray) -> np.ndarray:

@@ -1,45 +1,36 @@
-"""A metric, and the sums over query images that it is computed from.
+"""A metric, and the sums over rows that it is computed from.
 
-A metric says what it sums, and what follows from the sums. Whoever resamples query images weighs the same sums anew, so
-that every metric has intervals and tests without a line of its own. Metrics that name the same sum share it.
+A metric says what it sums, and what follows from the sums. The sums without the rows of one image give its intervals
+and tests, so that every metric has them without a line of its own. Metrics that name the same sum share it.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
+from fsbench.scores.rows import RowValues
+
 Totals = Mapping[str, np.ndarray]
-"""Name of a sum -> its value (R, ...) for R resamples of the query images, whose weights were added up."""
-
-
-class Weighable(Protocol):
-    """Values by query image that are no plain sum, but give a total for weights of the query images."""
-
-    def totals(self, weights: np.ndarray) -> np.ndarray:
-        """Return the totals (R, ...) for weights (R, Q)."""
-
-
-ByQuery = np.ndarray | Weighable
-"""An array (Q, ...) of Q query images, whose weighted sum is taken, or values that weigh themselves."""
+"""Name of a sum -> its value (R, ...) for R sets of rows."""
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A quantity that is added up for each query image.
+    """A quantity that is added up over rows.
 
     Attributes:
         name: by which metrics find its total; two sums of one name are one sum.
-        count: sums the rows of a `CountTable` by query image; it returns None where the quantity does not exist, such
+        count: takes the values of the rows of a `CountTable`; it returns None where the quantity does not exist, such
             as the background in some (episode, way) pairs. None: no count table gives it, and it is measured from
             stored predictions (`fsbench.results.tables.rescoring.measures`).
         columns: columns without which, or with gaps in which, there is no such sum: older records lack some.
     """
 
     name: str
-    count: Callable[[Any], ByQuery | None] | None
+    count: Callable[[Any], RowValues | None] | None
     columns: tuple[str, ...] = ()
 
 
@@ -52,7 +43,12 @@ class Metric(ABC):
         meaning: a line for readers.
         sums: what it is computed from; without one of them there is no such score.
         higher_is_better: False for error rates and the like.
-        maximum: the largest value; 100 for percentages.
+        minimum, maximum: the least and the largest value; 0 and 100 for percentages.
+        share: the sum whose last column counts the answers, of a share of right or wrong answers; None of others.
+        has_interval: False of a figure that is biased by the number of rows, and has neither interval nor test.
+        is_squared_error: it is an unbiased square, which may be below 0; tables show its root, and 0 has a test.
+        beside: name of the score that is shown beside it wherever it is asked for; "" of most.
+        by_run: it is the mean over the runs within a record, each computed by itself.
         atlas_metric: the score in the words of the atlas (`Conditions.metric`); "" states none.
         atlas_fb_iou: the same of a score that a protocol may call its FB-IoU (`Conditions.fb_iou`).
     """
@@ -61,19 +57,31 @@ class Metric(ABC):
     meaning: ClassVar[str]
     sums: ClassVar[tuple[Sum, ...]]
     higher_is_better: ClassVar[bool] = True
+    minimum: ClassVar[float] = 0.0
     maximum: ClassVar[float] = 100.0
+    share: ClassVar[Sum | None] = None
+    has_interval: ClassVar[bool] = True
+    is_squared_error: ClassVar[bool] = False
+    beside: ClassVar[str] = ""
+    by_run: ClassVar[bool] = False
     atlas_metric: ClassVar[str] = ""
     atlas_fb_iou: ClassVar[str] = ""
 
     @abstractmethod
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        """Compute the score (R,) of every resample.
+        """Compute the score (R,) of R sets of rows: all of them, or all but those of an image.
+
+        NaN where there is nothing to average.
 
         Args:
-            totals: the sums of each resample, (R, ...), by their names.
-            run: the plain sums of all query images, (1, ...), which tell what the run never shows; None for a part of a
-                run, of which nobody expects every class.
+            totals: the sums of each set, (R, ...), by their names.
+            run: the sums of all rows, (1, ...), which tell what the run never shows; None for a part of a run, of which
+                nobody expects every class.
         """
+
+    def row_influences(self, sums: Mapping[str, RowValues]) -> np.ndarray | None:
+        """Return the influence (n,) of each row, of a score that is not computed anew without rows; None of others."""
+        return None
 
     @property
     def sign(self) -> int:
@@ -95,16 +103,20 @@ def class_mean(shares: np.ndarray, totals: Totals, run: Totals | None) -> np.nda
     return over_shown_classes(100 * shares.mean(-1), totals, run)
 
 
-def over_shown_classes(mean: np.ndarray, totals: Totals, run: Totals | None) -> np.ndarray:
-    """Turn a mean over all C classes (R,) into one over the classes that are shown.
+def over_shown_classes(
+    mean: np.ndarray, totals: Totals, run: Totals | None, pixels: np.ndarray | None = None
+) -> np.ndarray:
+    """Turn a mean over all C classes (R,) into one over the classes that are there.
 
-    A class that a resample alone misses is left out, and one that the whole run never shows counts as 0. Predictions
-    play no part, so that all methods are treated alike.
+    A class that the whole run never shows counts as 0. One without pixels in some of the rows is left out there; NaN
+    where all are.
 
     Args:
         mean: with 0 for a class without pixels.
         totals, run: see `Metric.compute`; with the sum "truth", the pixels (R, C) of each class.
+        pixels: (R, C) pixels that the score of each class follows from; those of the truth when None.
     """
-    absent = 0 if run is None else int((run["truth"] == 0).sum())
-    counted = (totals["truth"] > 0).sum(-1) + absent
-    return mean * totals["truth"].shape[-1] / np.maximum(counted, 1)
+    pixels = totals["truth"] if pixels is None else pixels
+    shown = np.ones(pixels.shape[-1], dtype=bool) if run is None else run["truth"][0] > 0
+    counted = ((pixels > 0) & shown).sum(-1) + int((~shown).sum())
+    return np.where(counted > 0, mean * pixels.shape[-1] / np.maximum(counted, 1), np.nan)

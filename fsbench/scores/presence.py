@@ -7,22 +7,23 @@ import numpy as np
 from fsbench.scores.auroc import RankedPairs, auroc
 from fsbench.scores.confusion import mean_iou
 from fsbench.scores.metric import Metric, Sum, Totals, over_shown_classes
+from fsbench.scores.rows import RowSum
 from fsbench.scores.scores import TRUTH
 
 if TYPE_CHECKING:
     from fsbench.scores.count_table import CountTable
 
 
-def _false_alarms(table: "CountTable") -> np.ndarray | None:
+def _false_alarms(table: "CountTable") -> RowSum | None:
     present = table.column("present")
     if present.all():
         return None
     predicted = table.intersection_union[1]  # nothing is true where the way is absent
     share = np.where(present, 0.0, predicted / np.maximum(table.void_rule.pixels(table.counts), 1))
-    return table.by_query(np.stack([share, (~present).astype(float)], 1))
+    return table.by_pair(np.stack([share, (~present).astype(float)], 1))
 
 
-def _shown(table: "CountTable") -> np.ndarray | None:
+def _shown(table: "CountTable") -> RowSum | None:
     present = table.column("present")
     if not present.any():
         return None
@@ -33,15 +34,15 @@ def _ranked(table: "CountTable") -> RankedPairs | None:
     present = table.column("present")
     if present.all() or not present.any():
         return None
-    return RankedPairs.from_scores(table.query, present, table.column("score"))
+    return RankedPairs.from_scores(present, table.column("score"))
 
 
 RANKED = Sum("ranked", _ranked)
-"""The pairs by their presence scores, whose weights by rank are a total like the sums."""
+"""(2,) wins of present pairs over absent ones in their presence scores, and the number of such comparisons."""
 FALSE_ALARMS = Sum("false_alarms", _false_alarms)
-"""(Q, 2) sums of the share of pixels predicted as an absent way, and the number of such pairs."""
+"""(2,) sums of the share of pixels predicted as an absent way, and the number of such pairs."""
 SHOWN = Sum("shown", _shown)
-"""(Q, C, 2) intersection and union of the ways of the pairs whose query shows them."""
+"""(C, 2) intersection and union of the ways of the pairs whose query shows them."""
 
 
 class AUROC(Metric):
@@ -77,7 +78,7 @@ class MeanIoUPresent(Metric):
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         intersection, union = np.moveaxis(totals["shown"], -1, 0)
-        return over_shown_classes(mean_iou(intersection, union), totals, run)
+        return over_shown_classes(mean_iou(intersection, union), totals, run, union)
 
 
 PRESENCE: tuple[Metric, ...] = (AUROC(), FalseAlarmArea(), MeanIoUPresent())

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fsbench.scores.bootstrap import RESAMPLES, Interval
-from fsbench.scores.bootstrap_t import bootstrap_t, linear
+from fsbench.scores.estimate import Estimate, mean_of_rows
+from fsbench.scores.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -13,26 +13,20 @@ class RankCorrelation:
     """Mean of Spearman's correlations, one of each query.
 
     Attributes:
-        correlation: the mean with its interval, -1 to 1.
-        p: two-sided, of the test that the correlations of a query image are as likely to have the other sign.
+        correlation: the mean with its interval, -1 to 1, and the p of its test against 0; for these supports.
         queries: number of queries that have one: at least three draws, and neither side constant.
     """
 
-    correlation: Interval
-    p: float
+    correlation: Estimate
     queries: int
 
 
-def within_query_correlation(
-    values: np.ndarray, scores: np.ndarray, images: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
-) -> RankCorrelation | None:
+def within_query_correlation(values: np.ndarray, scores: np.ndarray, images: np.ndarray) -> RankCorrelation | None:
     """Correlate values with scores among the draws of each query, and average over queries.
 
     Args:
         values, scores: (Q, draws) float; draws with a NaN are left out.
         images: (Q,) query images, whose queries are not independent.
-        resamples: of the bootstrap and of the test.
-        seed: of both.
 
     Returns:
         The mean correlation; None where no query has one.
@@ -41,33 +35,18 @@ def within_query_correlation(
     known = np.isfinite(rho)
     if not known.any():
         return None
-    found, p = clustered_mean(rho[known], images[known], resamples, seed)
-    return RankCorrelation(found, p, int(known.sum()))
+    return RankCorrelation(clustered_mean(rho[known], images[known]), int(known.sum()))
 
 
-def clustered_mean(
-    values: np.ndarray, images: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[Interval, float]:
-    """Return the mean of one value a query with its interval, and the p of its test against 0, over query images.
+def clustered_mean(values: np.ndarray, images: np.ndarray) -> Estimate:
+    """Return the mean of one value a query with its interval, and the p of its test against 0, for these supports.
 
     Args:
         values: (Q,) float.
         images: (Q,) query images, whose queries are not independent.
-        resamples: of the bootstrap and of the test.
-        seed: of both.
-
-    Returns:
-        The mean with a bootstrap-t interval, and the two-sided p of the test that the values of a query image are as
-        likely to have the other sign.
     """
-    names, place = np.unique(images, return_inverse=True)
-    sums, counts = np.bincount(place, values), np.bincount(place).astype(float)
-    found = bootstrap_t(
-        len(names), lambda weights: {"mean": linear(weights, sums) / linear(weights, counts)}, resamples, seed
-    )["mean"]
-    signs = np.random.default_rng([seed, 1]).integers(0, 2, (resamples, len(names))) * 2 - 1  # not the bootstrap's
-    extreme = int((np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9).sum())
-    return found, (extreme + 1) / (resamples + 1)
+    names = np.unique(images, return_inverse=True)[1]
+    return mean_of_rows(values, Rows(query=names, support=None, cls=np.zeros(len(names), dtype=int)))
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:

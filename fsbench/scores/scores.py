@@ -1,35 +1,37 @@
 """The scores of tests of masks: each metric with its sums."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fsbench.scores.calibration import calibration_error
+from fsbench.scores.calibration import BinnedErrors, calibration_error, squared_error
 from fsbench.scores.confusion import REGIONS, class_accuracy, fb_iou, mean_iou, pixel_accuracy
 from fsbench.scores.metric import Metric, Sum, Totals, over_shown_classes
+from fsbench.scores.rows import RowSum, RowValues
 
 if TYPE_CHECKING:
     from fsbench.scores.count_table import CountTable
 
 
-def _background(table: "CountTable") -> np.ndarray | None:
+def _background(table: "CountTable") -> RowSum | None:
     if not table.is_whole:
         return None
-    return table.episodes_by_query(np.stack(table.void_rule.background(table.episode_counts), 1))
+    return table.by_episode(np.stack(table.void_rule.background(table.episode_counts), 1))
 
 
-def _foreground(table: "CountTable") -> np.ndarray | None:
+def _foreground(table: "CountTable") -> RowSum | None:
     if not table.is_whole:
         return None
-    return table.episodes_by_query(np.stack(table.void_rule.intersection_union(table.episode_counts), 1))
+    return table.by_episode(np.stack(table.void_rule.intersection_union(table.episode_counts), 1))
 
 
-def _right(table: "CountTable") -> np.ndarray:
+def _right(table: "CountTable") -> RowSum:
     if not table.is_whole:
-        return table.by_query(_with_number(table.rightly_decided))
+        return table.by_pair(_with_number(table.rightly_decided))
     wrong = table.column("episode")[~table.rightly_decided]
     right = ~np.isin(table.frame["episode"].to_numpy()[table.episodes], wrong)
-    return table.episodes_by_query(_with_number(right))
+    return table.by_episode(_with_number(right))
 
 
 def _with_number(values: np.ndarray) -> np.ndarray:
@@ -37,34 +39,38 @@ def _with_number(values: np.ndarray) -> np.ndarray:
     return np.column_stack([values, np.ones(len(values), dtype=np.int64)])
 
 
-def _regions(table: "CountTable") -> np.ndarray:
+def _regions(table: "CountTable") -> RowSum:
     measured = np.column_stack([table.column(name) for name in REGIONS]).astype(float)
-    return table.by_query(np.column_stack([measured, np.ones(len(measured))]))
+    return table.by_pair(np.column_stack([measured, np.ones(len(measured))]))
 
 
 INTERSECTION = Sum("intersection", lambda table: table.by_class(table.intersection_union[0]))
-"""(Q, C) pixels that are the class in prediction and truth."""
+"""(C,) pixels that are the class in prediction and truth."""
 UNION = Sum("union", lambda table: table.by_class(table.intersection_union[1]))
-"""(Q, C) pixels that are the class in prediction or truth."""
+"""(C,) pixels that are the class in prediction or truth."""
 TRUTH = Sum("truth", lambda table: table.by_class(table.column("gt")))
-"""(Q, C) pixels of the class in the truth, which say whether it is shown."""
+"""(C,) pixels of the class in the truth, which say whether it is shown."""
 BACKGROUND = Sum("background", _background)
-"""(Q, 2) intersection and union of the background, of whole episodes."""
+"""(2,) intersection and union of the background, of whole episodes."""
 FOREGROUND = Sum("foreground", _foreground)
-"""(Q, 2) intersection and union of any foreground (slot 0), of whole episodes."""
+"""(2,) intersection and union of any foreground (slot 0), of whole episodes."""
 RIGHT = Sum("right", _right)
-"""(Q, 2) right answers, and all of them: whole episodes, presence decisions of a part of a run, query images of a
+"""(2,) right answers, and all of them: whole episodes, presence decisions of a part of a run, query images of a
 classification."""
 DECISIONS = Sum("decisions", lambda table: table.by_class(_with_number(table.rightly_decided)))
-"""(Q, C, 2) right presence decisions, and all."""
+"""(C, 2) right presence decisions, and all."""
 REGION_MEASURES = Sum("regions", _regions, REGIONS)
-"""(Q, 3) sums of ROM and of RUM, and the number of (episode, way) pairs."""
+"""(3,) sums of ROM and of RUM, and the number of (episode, way) pairs."""
 BOUNDARY = Sum("boundary", None)
-"""(Q, C, 2) intersection and union of the boundaries of the ways."""
+"""(C, 2) intersection and union of the boundaries of the ways."""
 PRESENCE_BINS = Sum("presence_bins", None)
-"""(Q, bins, 3) sums of presence scores, see `fsbench.scores.calibration.bin_sums`."""
+"""(bins, 3) sums of presence scores, see `fsbench.scores.calibration.bin_sums`."""
 PIXEL_BINS = Sum("pixel_bins", None)
-"""(Q, bins, 3) sums of probabilities in soft masks."""
+"""(bins, 3) sums of probabilities in soft masks."""
+PRESENCE_ERRORS = Sum("presence_errors", None)
+"""Errors of presence scores, see `fsbench.scores.calibration.BinnedErrors`."""
+PIXEL_ERRORS = Sum("pixel_errors", None)
+"""Errors of soft masks."""
 
 
 class MeanIoU(Metric):
@@ -74,7 +80,8 @@ class MeanIoU(Metric):
     atlas_metric = "class-pooled mIoU"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return over_shown_classes(mean_iou(totals["intersection"], totals["union"]), totals, run)
+        union = totals["union"]
+        return over_shown_classes(mean_iou(totals["intersection"], union), totals, run, union)
 
 
 class FBIoU(Metric):
@@ -95,6 +102,7 @@ class Accuracy(Metric):
         "classification: query images whose class is named rightly, mean over the episodes"
     )
     sums = (RIGHT,)
+    share = RIGHT
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         right, total = totals["right"].T
@@ -114,6 +122,7 @@ class WayError(Metric):
     name = "way-error"
     meaning = "wrong presence decisions among those on all (episode, way) pairs"
     sums = (DECISIONS,)
+    share = DECISIONS
     higher_is_better = False
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
@@ -125,6 +134,7 @@ class ClassAccuracy(Metric):
     name = "class-accuracy"
     meaning = "right presence decisions by class, mean over the classes"
     sums = (DECISIONS,)
+    share = DECISIONS
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         return class_accuracy(totals["decisions"][..., 0], totals["decisions"][..., 1])
@@ -204,7 +214,7 @@ class BoundaryIoU(Metric):
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         intersection, union = np.moveaxis(totals["boundary"], -1, 0)
-        return over_shown_classes(mean_iou(intersection, union), totals, run)
+        return over_shown_classes(mean_iou(intersection, union), totals, run, union)
 
 
 class PresenceECE(Metric):
@@ -215,6 +225,8 @@ class PresenceECE(Metric):
     )
     sums = (PRESENCE_BINS,)
     higher_is_better = False
+    has_interval = False
+    beside = "presence-CE2"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         return calibration_error(totals["presence_bins"])
@@ -228,14 +240,47 @@ class PixelECE(Metric):
     )
     sums = (PIXEL_BINS,)
     higher_is_better = False
+    has_interval = False
+    beside = "pixel-CE2"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         return calibration_error(totals["pixel_bins"])
 
 
+class _SquaredError(Metric):
+    """A debiased squared calibration error, in squared points; what chance takes below 0 stays there."""
+
+    higher_is_better = False
+    minimum = -1e4
+    maximum = 1e4
+    is_squared_error = True
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return squared_error(totals[self.sums[0].name])
+
+    def row_influences(self, sums: Mapping[str, RowValues]) -> np.ndarray | None:
+        errors = sums[self.sums[0].name]
+        return errors.influences() if isinstance(errors, BinnedErrors) else None
+
+
+class PresenceCalibration(_SquaredError):
+    name = "presence-CE2"
+    meaning = (
+        "squared calibration error of presence scores in squared points, 15 bins, products of different query images "
+        "alone: 0 on average of a calibrated method (after Kumar et al. 2019)"
+    )
+    sums = (PRESENCE_ERRORS,)
+
+
+class PixelCalibration(_SquaredError):
+    name = "pixel-CE2"
+    meaning = "squared calibration error of soft masks, as presence-CE2; from stored soft masks and the data"
+    sums = (PIXEL_ERRORS,)
+
+
 COMMON: tuple[Metric, ...] = (
     MeanIoU(), FBIoU(), Accuracy(), ErrorRate(), WayError(), ClassAccuracy(), ClassError(), PixelAccuracy(), FBIoUAny(),
-    ROM(), RUM(), BoundaryIoU(), PresenceECE(), PixelECE(),
+    ROM(), RUM(), BoundaryIoU(), PresenceECE(), PixelECE(), PresenceCalibration(), PixelCalibration(),
 )  # fmt: skip
 """Scores that there are under most protocols; one with a score of its own adds it (`Protocol.metrics`)."""
 

@@ -1,42 +1,52 @@
-"""Sums of a run by query image, and the scores that follow from them."""
+"""Values of the rows of a run, and the scores that follow from their sums."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
+from math import nan
 
 import numpy as np
 
-from fsbench.scores.metric import ByQuery, Metric, Totals
+from fsbench.scores.metric import Metric, Totals
+from fsbench.scores.rows import Groups, Rows, RowValues
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """The whole episodes of a run, beside its (episode, way) pairs.
+
+    Attributes:
+        rows: of the episodes, with the supports of all ways.
+        of_pair: (n,) place of each pair's episode among them.
+    """
+
+    rows: Rows
+    of_pair: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class ScoreStatistics:
     """Sufficient statistics of the scores of a run, or of a part of one.
 
     Attributes:
-        clusters: number Q of the clusters that resamples draw whole: query images, or episodes of a classification.
-        sums: by the names that metrics know them by, for each cluster. One that is not there does not exist (a
+        rows: the (episode, way) pairs, or the ways of a classification's episodes.
+        sums: by the names that metrics know them by, values of each row. One that is not there does not exist (a
             classification has no pixels, a part of a run no background), nor do the scores that need it.
         metrics: those that there are, or that are wanted.
         is_whole: it is a whole run, in which a class that is never shown counts as 0; else such classes are left out.
+        episodes: the whole episodes, where sums of them exist.
     """
 
-    clusters: int
-    sums: Mapping[str, ByQuery]
+    rows: Rows
+    sums: Mapping[str, RowValues]
     metrics: tuple[Metric, ...]
     is_whole: bool = True
+    episodes: Episodes | None = None
 
     @cached_property
     def run(self) -> Totals | None:
-        """The plain sums of all clusters, (1, ...), of a whole run; None for a part of one."""
-        if not self.is_whole:
-            return None
-        return {name: array.sum(0)[None] for name, array in self._arrays.items()}
-
-    @property
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: array for name, array in self.sums.items() if isinstance(array, np.ndarray)}
+        """The sums of all rows, (1, ...), of a whole run; None for a part of one."""
+        return {name: one.total() for name, one in self.sums.items()} if self.is_whole else None
 
     def only(self, names: Collection[str]) -> "ScoreStatistics":
         """Keep what the scores `names` need."""
@@ -44,33 +54,83 @@ class ScoreStatistics:
         needed = {one.name for metric in wanted for one in metric.sums}
         return replace(self, sums={name: s for name, s in self.sums.items() if name in needed}, metrics=wanted)
 
-    def with_sums(self, sums: Mapping[str, ByQuery]) -> "ScoreStatistics":
-        """Add sums of the same clusters."""
+    def with_sums(self, sums: Mapping[str, RowValues]) -> "ScoreStatistics":
+        """Add sums over the same rows."""
         return replace(self, sums={**self.sums, **sums})
 
-    def scores(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Compute the wanted scores (R,) for weights (R, Q) of the clusters; all ones when None."""
-        return self.compute(self.totals(weights), self.run)
+    @property
+    def known_metrics(self) -> tuple[Metric, ...]:
+        """The metrics whose sums are there."""
+        return tuple(metric for metric in self.metrics if all(one.name in self.sums for one in metric.sums))
 
-    def totals(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Sum every statistic over the clusters with weights (R, Q): name -> (R, ...)."""
-        weights = np.ones((1, self.clusters)) if weights is None else weights
-        totals = {name: s.totals(weights) for name, s in self.sums.items() if not isinstance(s, np.ndarray)}
-        arrays = self._arrays
-        if not arrays:
-            return totals
-        widths = [prod(array.shape[1:]) for array in arrays.values()]
-        flat = [array.reshape(len(array), width) for array, width in zip(arrays.values(), widths, strict=True)]
-        side_by_side = np.concatenate(flat, 1, dtype=float)
-        total = (side_by_side.T @ weights.T).T  # all at once, and resamples adjacent in memory: several times as fast
-        parts = np.split(total, np.cumsum(widths)[:-1], 1)
-        named = zip(arrays.items(), parts, strict=True)
-        return totals | {name: part.reshape(len(part), *array.shape[1:]) for (name, array), part in named}
+    def scores(self) -> dict[str, float]:
+        """Compute the wanted scores; NaN where there is nothing to average."""
+        found = {}
+        for metric in self.known_metrics:
+            values = [part.value() for part in self.parts(metric)]
+            known = [value for value in values if np.isfinite(value)]
+            found[metric.name] = float(np.mean(known)) if known else nan
+        return found
 
-    def compute(self, totals: Totals, run: Totals | None) -> dict[str, np.ndarray]:
-        """Compute the wanted scores (R,) that `totals` give, in the order of `metrics`; see `Metric.compute`."""
-        return {
-            metric.name: metric.compute(totals, run)
-            for metric in self.metrics
-            if all(one.name in totals for one in metric.sums)
-        }
+    def parts(self, metric: Metric) -> Iterator["Part"]:
+        """Yield the parts whose mean the score is: the runs within the record, or everything at once."""
+        every = np.arange(len(self.rows))
+        run = self.rows.run if metric.by_run else None
+        for number in [None] if run is None else np.unique(run):
+            pairs = every if run is None else np.flatnonzero(run == number)
+            yield Part(self, metric, pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The rows of a run that a score is computed of at once.
+
+    Attributes:
+        statistics: of the whole run.
+        metric: the score, whose sums are there.
+        pairs: (m,) places of the rows.
+    """
+
+    statistics: ScoreStatistics
+    metric: Metric
+    pairs: np.ndarray
+
+    @cached_property
+    def of_episodes(self) -> bool:
+        """Whether the rows of the score are whole episodes: none of its sums is over pairs."""
+        return all(self.statistics.sums[one.name].of_episodes for one in self.metric.sums)
+
+    @cached_property
+    def episodes(self) -> np.ndarray:
+        """Places of the whole episodes."""
+        found = self.statistics.episodes
+        return np.array([], dtype=int) if found is None else np.unique(found.of_pair[self.pairs])
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The images that the rows of the score depend on."""
+        whole = self.statistics.episodes
+        if self.of_episodes and whole is not None:
+            return whole.rows.take(self.episodes)
+        return self.statistics.rows.take(self.pairs)
+
+    @cached_property
+    def sums(self) -> dict[str, RowValues]:
+        """The values of the part's rows that the score needs."""
+        named = {one.name: self.statistics.sums[one.name] for one in self.metric.sums}
+        return {name: one.take(self.episodes if one.of_episodes else self.pairs) for name, one in named.items()}
+
+    def episode_groups(self, groups: Groups) -> Groups:
+        """Return the whole episodes that the pairs of each group belong to."""
+        whole = self.statistics.episodes
+        if whole is None:
+            return groups
+        place = np.searchsorted(self.episodes, whole.of_pair[self.pairs])[groups.row]
+        keys = np.unique(groups.group * len(self.episodes) + place)
+        return Groups(keys // len(self.episodes), keys % len(self.episodes), groups.number)
+
+    def value(self) -> float:
+        """Compute the score; NaN where there is nothing to average."""
+        return float(
+            self.metric.compute({name: one.total() for name, one in self.sums.items()}, self.statistics.run)[0]
+        )

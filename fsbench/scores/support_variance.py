@@ -5,18 +5,21 @@ are good for every query, and some suit one query alone. A query is asked with s
 support serves several queries, so the variances of a, b and c follow from pairs of cells: the method of moments for
 unbalanced crossed designs (Searle, Casella, McCulloch: Variance Components, 1992, ch. 5). All sums over pairs are of
 different query images of one class, so that estimates are unbiased whatever the cells are. The listed supports are all
-there are, and the queries are a sample: intervals draw query images anew.
+there are, and the queries are a sample: intervals leave one query image out at a time, and use Student's t with the
+degrees of freedom of statistics §4. Those of variances are made on a logarithmic scale, on which their error does not
+grow with their value. In 600 simulated tests of about 120 queries on 60 images they held the true part in 94 to 98 of
+100 cases, on the scale of the variances itself in 91 to 98.
 
-Shapes: Q queries of a class, S supports, G query images, R resamples.
+Shapes: Q queries of a class, S supports, G query images, R rows of weights.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from fsbench.scores.bootstrap import RESAMPLES, Interval
-from fsbench.scores.bootstrap_t import Weighted, bootstrap_t, linear, quadratic
+from fsbench.scores.estimate import FEW_FREE, FEW_QUERIES, LEVEL, Estimate, Scope, t_quantile
 
+SHARE = "share of "
 COMPONENTS = ("query", "support", "interaction")
 """Parts of the variance, in the order of tables."""
 
@@ -52,9 +55,9 @@ class VarianceComponents:
         reason: why support and interaction cannot be told apart; empty where they can.
     """
 
-    variances: dict[str, Interval]
-    shares: dict[str, Interval]
-    choice: Interval
+    variances: dict[str, Estimate]
+    shares: dict[str, Estimate]
+    choice: Estimate
     queries: int
     images: int
     supports: int
@@ -84,13 +87,11 @@ class _Class:
     by_interaction: np.ndarray
 
 
-def variance_components(cells: Cells, resamples: int = RESAMPLES, seed: int = 0) -> VarianceComponents | None:
-    """Estimate the parts of the variance, with intervals by a bootstrap over query images.
+def variance_components(cells: Cells) -> VarianceComponents | None:
+    """Estimate the parts of the variance, with intervals over query images.
 
     Args:
         cells: the scores; those of one query and support are averaged, and queries with one support are left out.
-        resamples: of the bootstrap.
-        seed: of the resamples.
 
     Returns:
         The parts; None where no class has two query images with two supports each.
@@ -102,7 +103,7 @@ def variance_components(cells: Cells, resamples: int = RESAMPLES, seed: int = 0)
         return None
     is_crossed = sum(each.shared.sum() for each in classes) > 0
 
-    def figures(weights: np.ndarray) -> dict[str, Weighted]:
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
         choice = _sum(classes, weights, "within") / _sum(classes, weights, "freedom")
         if not is_crossed:  # every pair of queries has other supports: both parts lower the distance of means alike
             distance = _sum(classes, weights, "distances") - choice * _sum(classes, weights, "by_interaction")
@@ -113,12 +114,18 @@ def variance_components(cells: Cells, resamples: int = RESAMPLES, seed: int = 0)
         query = (distance - interaction * _sum(classes, weights, "by_interaction")) / _sum(classes, weights, "pairs")
         parts = {"query": query, "support": support, "interaction": interaction}
         total = query + choice
-        return parts | {"choice": choice} | {f"share of {name}": part / total for name, part in parts.items()}
+        return parts | {"choice": choice} | {SHARE + name: part / total for name, part in parts.items()}
 
-    found = bootstrap_t(len(images), figures, resamples, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole, without = figures(np.ones((1, len(images)))), figures(1 - np.eye(len(images)))
+    free = len(images) - len(classes)
+    found = {
+        name: _estimate(float(whole[name][0]), without[name], free, len(images), not name.startswith(SHARE))
+        for name in whole
+    }
     return VarianceComponents(
         variances={name: found[name] for name in COMPONENTS if name in found},
-        shares={name: found[f"share of {name}"] for name in COMPONENTS if f"share of {name}" in found},
+        shares={name: found[SHARE + name] for name in COMPONENTS if SHARE + name in found},
         choice=found["choice"],
         queries=len(np.unique(kept.query)),
         images=len(images),
@@ -185,12 +192,35 @@ def _class_sums(cells: Cells, places: np.ndarray, number: int) -> _Class:
     )
 
 
-def _sum(classes: list[_Class], weights: np.ndarray, name: str) -> Weighted:
-    """Add up the sums of that name over classes, at weights (R, G) of all query images."""
-    value, slope = np.zeros(len(weights)), np.zeros_like(weights)
+def _estimate(value: float, without: np.ndarray, free: int, images: int, is_variance: bool) -> Estimate:
+    """Return a figure with its interval for these supports, from its values (G,) without each query image.
+
+    Args:
+        value: of all query images.
+        without: of all but one.
+        free: degrees of freedom at most.
+        images: number of query images.
+        is_variance: use a logarithmic scale where all values are positive.
+    """
+    logarithmic = is_variance and value > 0 and bool((without > 0).all())
+    scale = np.log if logarithmic else np.asarray
+    with np.errstate(invalid="ignore"):  # not defined without some image: it has no interval
+        moved = scale(value) - scale(without)
+    square = float((moved**2).sum())
+    if not np.isfinite(square) or images < FEW_QUERIES or free < FEW_FREE:
+        return Estimate(value, scope=Scope.NONE, queries=images)
+    if square < 1e-18:  # rounding
+        return Estimate(value, value, value, Scope.THESE_SUPPORTS, queries=images)
+    df = max(min(2 * square**2 / float((moved**4).sum()), free), 1.0)
+    half = t_quantile(0.5 + LEVEL / 2, df) * square**0.5
+    low, high = (value * np.exp(-half), value * np.exp(half)) if logarithmic else (value - half, value + half)
+    return Estimate(value, float(low), float(high), Scope.THESE_SUPPORTS, queries=images)
+
+
+def _sum(classes: list[_Class], weights: np.ndarray, name: str) -> np.ndarray:
+    """Add up the sums of that name over classes, (R,), at weights (R, G) of all query images."""
+    total = np.zeros(len(weights))
     for each in classes:
-        sums = getattr(each, name)
-        part = (linear if sums.ndim == 1 else quadratic)(weights[:, each.images], sums)
-        value += part.value
-        slope[:, each.images] += part.slope
-    return Weighted(value, slope)
+        sums, own = getattr(each, name), weights[:, each.images]
+        total += own @ sums if sums.ndim == 1 else ((own @ sums) * own).sum(1)
+    return total

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import ablations
 from benchmarks.protocols import filtering, single_run
 from fsbench.runner.grid.bench import Request
-from fsbench.scores.bootstrap import intervals
+from fsbench.scores.estimate import estimates
 
 
 def options(**given):
@@ -35,7 +35,7 @@ def test_each_method_is_trained_with_the_filter_and_without_it(make, monkeypatch
     statistics = [
         records[choice].protocol.statistics(records[choice].episodes, records[choice].header) for choice in "10"
     ]
-    with_filter, without = (intervals([one])["mIoU"].value for one in statistics)
+    with_filter, without = (estimates([one])["mIoU"].value for one in statistics)
     assert f"{with_filter - without:+.1f}" in page and f"{with_filter:.1f} [" in page and "others" in page
     assert "n: it fails" in page and "m=best.ckpt: expected a name without a checkpoint" in page
 
@@ -57,7 +57,7 @@ def test_ablations_show_score_and_costs_and_are_drawn(make, tmp_path, monkeypatc
     monkeypatch.setattr(ablations, "measure_costs", lambda requests, repeats: {name: costs[name] for name in requests})
     assert ablations.main(["--figure", str(tmp_path / "a.png"), "--", "--trainer.max_epochs=1"]) == 0
     said, first = capsys.readouterr().out, make("w", 0, quality=2)
-    value = intervals([first.protocol.statistics(first.episodes, first.header)])["mIoU"].value
+    value = estimates([first.protocol.statistics(first.episodes, first.header)])["mIoU"].value
     assert all(name in said for name in ablations.VARIANTS) and f"| {value:.1f} [" in said
     assert "| 500 | 7 | 250 | 3 |" in said and "| 3500 | 7 | 250 | 3 |" in said
     files = [[text.rpartition("/")[2] for text in request.extra if text.startswith("--config")] for request in asked]

@@ -44,7 +44,7 @@ def protocol_scores(counts: np.ndarray) -> dict[str, float]:
     for row in rows:
         row |= {"present": row["gt"] > 0, "decided": row["pred"] > 0}
     statistics: ScoreStatistics = protocol_statistics("fssdino", rows, list(range(1, counts.shape[1])))
-    return {name: float(value[0]) for name, value in statistics.scores().items()}
+    return statistics.scores()
 
 
 def episode_mean_iou(counts: np.ndarray) -> float:

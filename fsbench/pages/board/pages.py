@@ -46,6 +46,7 @@ class Pages:
         self.environment.finalize = _printable
         self.environment.filters |= {
             "figure": layout.figure,
+            "ends": layout.ends,
             "digits": lambda metric: metric_named(metric).digits(),
             "printed": lambda text: escape(str(text), "\n\t"),
         }

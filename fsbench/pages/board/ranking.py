@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from itertools import combinations
-from math import ceil
+from math import nan
 from typing import Any
+
+from scipy.special import stdtr
 
 from fsbench.pages.board.rows import Cell, Rank, Row, Test
 from fsbench.protocols.registry import metric_named
 from fsbench.records.card import ALLOWED, CONDITIONS
 from fsbench.records.grouping import known_images
-from fsbench.scores.bootstrap import LEVEL
-from fsbench.scores.paired import RESAMPLES, holm, paired_differences
+from fsbench.results.tables.layout import ALPHA
+from fsbench.scores.decisions import adjust
+from fsbench.scores.estimate import Estimate, Scope, differences
 
 Conditions = tuple[str, ...]
 
 MOST_TESTED = 12
-"""Number of rows on the same episodes, the best, that are tested in pairs; others are compared by their intervals."""
+"""Number of rows on the same episodes, the best, that are tested in pairs; others are compared by their errors."""
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
@@ -43,15 +46,16 @@ def _rank(rows: Sequence[Row], test: Test) -> None:
     sign = metric_named(test.metric).sign
     ranked = sorted(cells, key=lambda name: (-sign * cells[name].scores[test.metric].value, name))
     place = {name: number for number, name in enumerate(ranked)}
-    tested = _significant_by_test(ranked, cells, test.metric)
+    paired = _paired_p(ranked, cells, test.metric)
+    pairs = [frozenset(pair) for pair in combinations(ranked, 2)]
+    p = [
+        paired[pair] if pair in paired else _unpaired_p(*(cells[n].scores[test.metric] for n in pair)) for pair in pairs
+    ]
     better: dict[str, int] = dict.fromkeys(ranked, 0)  # rows that are better, and not by chance
     worse: dict[str, int] = dict.fromkeys(ranked, 0)
-    untested: set[str] = set()
-    for first, second in combinations(ranked, 2):
-        pair = frozenset((first, second))
-        if pair not in tested:
-            untested |= pair
-        if tested[pair] if pair in tested else _intervals_differ(cells[first], cells[second], test.metric):
+    untested: set[str] = set().union(*(pair for pair in pairs if pair not in paired))
+    for pair, corrected in zip(pairs, adjust(p, [True] * len(p)), strict=True):
+        if corrected < ALPHA:
             upper, lower = sorted(pair, key=place.__getitem__)
             better[lower] += 1
             worse[upper] += 1
@@ -61,27 +65,31 @@ def _rank(rows: Sequence[Row], test: Test) -> None:
         cell.rank = Rank(1 + better[name], len(ranked) - worse[name], len(ranked), name in untested, mixed, across)
 
 
-def _significant_by_test(ranked: Sequence[str], cells: dict[str, Cell], metric: str) -> dict[frozenset[str], bool]:
-    """Test the pairs of rows that saw the same episodes, files and truth: pair -> whether they differ."""
+def _paired_p(ranked: Sequence[str], cells: dict[str, Cell], metric: str) -> dict[frozenset[str], float]:
+    """Test the pairs of rows that saw the same episodes, files and truth: pair -> p, not yet corrected.
+
+    A difference that holds for these supports alone ranks nobody: its p is NaN.
+    """
     same: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
     for name in ranked:
         runs = sorted(cells[name].folds.items())
         seen = tuple((fold, *known_images(run.record), run.truth) for fold, run in runs)
         same.setdefault(seen, []).append(name)
-    clusters = [names[:MOST_TESTED] for names in same.values() if len(names) > 1]
-    number = sum(len(names) * (len(names) - 1) // 2 for names in clusters)
-    resamples = max(RESAMPLES, ceil(2 * number / (1 - LEVEL)))
     p: dict[frozenset[str], float] = {}
-    for names in clusters:
+    for names in (names[:MOST_TESTED] for names in same.values() if len(names) > 1):
         statistics = {
             name: [run.statistics.only([metric]) for _, run in sorted(cells[name].folds.items())] for name in names
         }
-        found = paired_differences(statistics, list(combinations(names, 2)), resamples)[metric]
-        p |= {frozenset((item.method, item.other)): item.p for item in found}
-    return {pair: value < 1 - LEVEL for pair, value in zip(p, holm(list(p.values())), strict=True)}
+        for item in differences(statistics, list(combinations(names, 2)))[metric]:
+            bears = item.difference.scope is Scope.IMAGES
+            p[frozenset((item.method, item.other))] = item.difference.p if bears else nan
+    return p
 
 
-def _intervals_differ(first: Cell, second: Cell, metric: str) -> bool:
-    """Return whether the intervals of two scores do not overlap."""
-    one, other = first.scores[metric], second.scores[metric]
-    return one.low > other.high or other.low > one.high
+def _unpaired_p(first: Estimate, second: Estimate) -> float:
+    """Test two scores on different episodes, whose errors add up (Welch); NaN where one holds for no other supports."""
+    if not all(score.has_interval and score.scope is Scope.IMAGES and score.error > 0 for score in (first, second)):
+        return nan
+    variances = first.error**2, second.error**2
+    df = sum(variances) ** 2 / (variances[0] ** 2 / first.df + variances[1] ** 2 / second.df)
+    return float(2 * stdtr(df, -abs(first.value - second.value) / sum(variances) ** 0.5))

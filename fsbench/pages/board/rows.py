@@ -15,7 +15,7 @@ from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
 from fsbench.records.description import notes
 from fsbench.records.grouping import fold_of, group_key, variants
 from fsbench.records.record import Record
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Rank:
     """The places that a row may have among those it is ranked with: `first` to `last` of `count`.
 
     Attributes:
-        by_intervals: some of the others saw other episodes, and were compared by intervals.
+        by_errors: some of the others saw other episodes, and were compared by the errors of both scores.
         mixed: the trials or the backbone's data of those it is ranked with differ.
         across: other conditions of their cards differ, since all rows were asked to be ranked together.
     """
@@ -67,14 +67,14 @@ class Rank:
     first: int
     last: int
     count: int
-    by_intervals: bool
+    by_errors: bool
     mixed: bool
     across: bool = False
 
     @property
     def words(self) -> str:
         places = str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
-        return f"{places} of {self.count}{'~' * self.by_intervals}{'†' * self.mixed}{'‡' * self.across}"
+        return f"{places} of {self.count}{'~' * self.by_errors}{'†' * self.mixed}{'‡' * self.across}"
 
 
 @dataclass
@@ -95,12 +95,12 @@ class Cell:
         return len(self.folds) == self.test.header.folds == max(self.folds) + 1
 
     @cached_property
-    def scores(self) -> dict[str, Interval]:
+    def scores(self) -> dict[str, Estimate]:
         """The mean over all folds; empty where one is missing."""
         return mean_scores([self.folds[fold] for fold in sorted(self.folds)]) if self.is_complete else {}
 
     @cached_property
-    def scores_by_fold(self) -> dict[int, dict[str, Interval]]:
+    def scores_by_fold(self) -> dict[int, dict[str, Estimate]]:
         return {fold: mean_scores([self.folds[fold]]) for fold in sorted(self.folds)}
 
     @property

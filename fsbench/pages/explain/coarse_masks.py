@@ -105,4 +105,4 @@ class MaskScores:
             name: self.protocol.statistics(pl.DataFrame(rows), self.header) for name, rows in self.rows.items()
         }
         computed = {name: found.only(wanted).scores() for name, found in statistics.items()}
-        return {name: {metric: float(scores[metric][0]) for metric in wanted} for name, scores in computed.items()}
+        return {name: {metric: scores[metric] for metric in wanted} for name, scores in computed.items()}

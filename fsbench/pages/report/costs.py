@@ -6,7 +6,7 @@ from statistics import fmean
 
 from fsbench.pages.report.collect import Study
 from fsbench.records.record import Record
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 COSTS = {
     "trainable": "trainable parameters",
@@ -21,7 +21,7 @@ class RunCost:
     """A method's score, and its costs by the keys of `COSTS`; None where its runs do not state them."""
 
     method: str
-    score: Interval
+    score: Estimate
     values: dict[str, float | None]
 
 

@@ -1,7 +1,8 @@
 """Where two methods differ: their scores on the classes, object sizes, folds and queries with and without the class."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntEnum
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +14,12 @@ from fsbench.base.errors import FsbenchError
 from fsbench.pages.report.matrix import comparable_methods
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods, check_same
+from fsbench.results.tables.layout import ALPHA, is_too_few
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
-from fsbench.scores.bootstrap import LEVEL, RESAMPLES, resampled_together
+from fsbench.scores.decisions import adjust
+from fsbench.scores.estimate import Estimate, Scope, differences
+from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
     from fsbench.results.tables.rescoring.measures import Measures
@@ -38,12 +42,55 @@ class Part:
         name: Of the class, the bin of sizes, the fold, or whether the query shows the way.
         fold: A number, or "mean".
         pairs: Number of (episode, way) pairs.
+        images: Number of query images.
     """
 
     kind: str
     name: str
     fold: str
     pairs: int
+    images: int = 0
+
+
+class Bearing(IntEnum):
+    """What a difference bears: whether it is told apart, and whether that is for these supports alone."""
+
+    EVEN = 0
+    APART = 1
+    EVEN_HERE = 2
+    APART_HERE = 3
+    FEW = 4
+    NONE = 5
+
+    @property
+    def is_apart(self) -> bool:
+        return self in (Bearing.APART, Bearing.APART_HERE)
+
+    @property
+    def is_conditional(self) -> bool:
+        return self in (Bearing.EVEN_HERE, Bearing.APART_HERE)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The difference of two methods on a part.
+
+    Attributes:
+        part: The part.
+        scores: Of the two.
+        ends: Of the 95 % interval of first minus second; NaN where there is none.
+        bearing: What it bears.
+    """
+
+    part: Part
+    scores: tuple[float, float]
+    ends: tuple[float, float]
+    bearing: Bearing
+
+    @property
+    def moved(self) -> float:
+        """First minus second."""
+        return self.scores[0] - self.scores[1]
 
 
 @dataclass(frozen=True)
@@ -54,13 +101,18 @@ class Differences:
         methods: Labels, the best first.
         parts: The parts.
         scores: Metric -> (M, P), NaN where a part has no such score.
-        ends: Metric -> (pairs of methods, P, 2), the 95 % interval of first minus second, of each two in their order.
+        ends: Metric -> (pairs of methods, P, 2), the 95 % interval of first minus second, of each two in their order;
+            NaN where there is none.
+        bearings: Metric -> (pairs of methods, P), values of `Bearing`; told apart after correction over all of them.
+        comparisons: Number of comparisons that were corrected together.
     """
 
     methods: list[str]
     parts: list[Part]
     scores: dict[str, np.ndarray]
     ends: dict[str, np.ndarray]
+    bearings: dict[str, np.ndarray]
+    comparisons: int
 
     @property
     def metrics(self) -> list[str]:
@@ -71,8 +123,8 @@ class Differences:
         numbers = [part.kind for part in self.parts]
         return [kind for kind in KINDS if numbers.count(kind) > 1]
 
-    def lines(self, first: int, second: int, kind: str, metric: str) -> list[tuple[Part, float, float, float, float]]:
-        """Return (part, the two scores, the ends of their difference) of two methods, the largest difference first."""
+    def lines(self, first: int, second: int, kind: str, metric: str) -> list[Line]:
+        """Return the lines of two methods, the largest difference first."""
         swapped = first > second
         pair = list(combinations(range(len(self.methods)), 2)).index((min(first, second), max(first, second)))
         lines = []
@@ -80,29 +132,36 @@ class Differences:
             a, b = self.scores[metric][[first, second], i].tolist()
             if part.kind == kind and not np.isnan(a - b):
                 low, high = self.ends[metric][pair, i].tolist()
-                lines.append((part, a, b, *((-high, -low) if swapped else (low, high))))
-        return sorted(lines, key=lambda line: line[2] - line[1])
+                ends = (-high, -low) if swapped else (low, high)
+                lines.append(Line(part, (a, b), ends, Bearing(int(self.bearings[metric][pair, i]))))
+        return sorted(lines, key=lambda line: -line.moved)
 
     def widest(self, first: int, second: int, kind: str, metric: str) -> float:
         """Return the end of these intervals that is farthest from zero, which bars span on either side; 1 for none."""
-        return (
-            max((abs(end) for line in self.lines(first, second, kind, metric) for end in line[3:]), default=0.0) or 1.0
-        )
+        ends = [abs(end) for line in self.lines(first, second, kind, metric) for end in line.ends if not np.isnan(end)]
+        return max(ends, default=0.0) or 1.0
 
     def as_data(self) -> dict[str, Any]:
         """Return everything as the page's script takes it; scores in thousandths, None where there is none."""
         return {
             "methods": self.methods,
             "metrics": self.metrics,
-            "parts": [[part.kind, part.name, part.fold, part.pairs] for part in self.parts],
+            "parts": [[part.kind, part.name, part.fold, part.pairs, part.images] for part in self.parts],
             "scores": {metric: thousandths(values) for metric, values in self.scores.items()},
-            "ends": {metric: thousandths(values.reshape(len(values), -1)) for metric, values in self.ends.items()},
+            "ends": {metric: _end_thousandths(values) for metric, values in self.ends.items()},
+            "bearings": {metric: values.tolist() for metric, values in self.bearings.items()},
         }
 
 
 def thousandths(values: np.ndarray) -> list[list[int | None]]:
     """Return a table of numbers in thousandths, rounded, as a page's script takes it; None for NaN."""
     return [[None if np.isnan(value) else round(1000 * value) for value in line] for line in values.tolist()]
+
+
+def _end_thousandths(ends: np.ndarray) -> list[list[int | None]]:
+    """Return ends (pairs, P, 2) as `thousandths` does, (pairs, 2 P); one beside 0 stays on its side of it."""
+    least = np.where(np.abs(ends) < 1e-3, np.sign(ends) * 1e-3, ends)
+    return thousandths(least.reshape(len(ends), -1))
 
 
 def difference_study(
@@ -134,39 +193,47 @@ def difference_study(
 
 
 def compute_differences(
-    methods: Methods,
-    metrics: Sequence[str],
-    resamples: int = RESAMPLES,
-    measures: "Mapping[Path, Measures]" = MappingProxyType({}),
+    methods: Methods, metrics: Sequence[str], measures: "Mapping[Path, Measures]" = MappingProxyType({})
 ) -> Differences:
-    """Compute the differences of methods with runs of the same folds in `metrics`.
+    """Compute the differences of methods with runs of the same folds in `metrics`, as `fsbench compare` does.
 
-    Resamples draw whole query images and are the same for all methods, as for `fsbench compare`. A method without a
-    score, for want of stored predictions say, has NaN.
+    A method without a score, for want of stored predictions say, has NaN. Of all pairs, parts and metrics together the
+    p-values are corrected, since a reader looks for the largest.
     """
-    pairs = list(combinations(range(len(methods)), 2))
-    first, second = (np.array(column) for column in zip(*pairs, strict=True))
+    labels, pairs = list(methods), list(combinations(methods, 2))
+    place = {pair: number for number, pair in enumerate(pairs)}
+    listed = _parts(methods)
+    scores = {metric: np.full((len(labels), len(listed)), np.nan) for metric in metrics}
+    ends = {metric: np.full((len(pairs), len(listed), 2), np.nan) for metric in metrics}
+    found: dict[tuple[str, int, int], Estimate] = {}
     parts: list[Part] = []
-    scores: dict[str, list[np.ndarray]] = {metric: [] for metric in metrics}
-    ends: dict[str, list[np.ndarray]] = {metric: [] for metric in metrics}
-    tail = 50 * (1 - LEVEL)
-    for part, folds, select in _parts(methods):
-        values, draws = _resample_scores(methods, folds, select, metrics, resamples, measures)
-        parts.append(part)
-        for metric in metrics:
-            if metric not in values or (part.name == ABSENT and metric in NOT_OF_ABSENT):
-                scores[metric].append(np.full(len(methods), np.nan))
-                ends[metric].append(np.full((len(pairs), 2), np.nan))
+    for i, (part, folds, select) in enumerate(listed):
+        images = 0
+        for metric, of_metric in differences(_statistics(methods, folds, select, metrics, measures), pairs).items():
+            if part.name == ABSENT and metric in NOT_OF_ABSENT:
                 continue
-            moved = draws[metric][first] - draws[metric][second]
-            scores[metric].append(values[metric])
-            ends[metric].append(np.percentile(moved, [tail, 100 - tail], -1).T)
-    return Differences(
-        list(methods),
-        parts,
-        {metric: np.stack(columns, 1) for metric, columns in scores.items()},
-        {metric: np.stack(columns, 1) for metric, columns in ends.items()},
-    )
+            for item in of_metric:
+                pair = place[item.method, item.other]
+                scores[metric][[labels.index(item.method), labels.index(item.other)], i] = item.scores
+                ends[metric][pair, i] = item.difference.low, item.difference.high
+                found[metric, pair, i] = item.difference
+                images = item.difference.queries
+        parts.append(replace(part, images=images))
+    corrected = adjust([each.p for each in found.values()], [False] * len(found))
+    bearings = {metric: np.full((len(pairs), len(listed)), int(Bearing.NONE)) for metric in metrics}
+    for ((metric, pair, i), each), p in zip(found.items(), corrected, strict=True):
+        bearings[metric][pair, i] = _bearing(each, p)
+    return Differences(labels, parts, scores, ends, bearings, sum(not np.isnan(p) for p in corrected))
+
+
+def _bearing(difference: Estimate, corrected: float) -> Bearing:
+    if is_too_few(difference):
+        return Bearing.FEW
+    if not difference.has_interval:
+        return Bearing.NONE
+    if difference.scope is Scope.THESE_SUPPORTS:
+        return Bearing.APART_HERE if corrected < ALPHA else Bearing.EVEN_HERE
+    return Bearing.APART if corrected < ALPHA else Bearing.EVEN
 
 
 def _parts(methods: Methods) -> list[tuple[Part, list[int], Selector]]:
@@ -213,32 +280,22 @@ def _present_ways(record: Record) -> np.ndarray:
     return np.asarray(_ways(record) & record.episodes["present"].to_numpy())
 
 
-def _resample_scores(
+def _statistics(
     methods: Methods,
     folds: Sequence[int],
     select: Selector,
     metrics: Sequence[str],
-    resamples: int,
     measures: "Mapping[Path, Measures]",
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return metric -> the methods' scores (M,) on a part, the mean over `folds`, and in each resample (M, R).
-
-    NaN stands for a method without such a score; a metric that no method has is not among them.
-    """
+) -> dict[str, list[ScoreStatistics]]:
+    """Return each method's sums of a part, by fold."""
     first = next(iter(methods.values()))
-    values, draws = [], []
-    for seed, fold in enumerate(folds):
-        records = [runs[fold] for runs in methods.values()]
-        if select is None:
-            statistics = [whole_statistics(r, r.episodes, measures.get(r.path)).only(metrics) for r in records]
-        else:
-            keep = select(first[fold])
-            statistics = [subset_statistics(r, r.episodes, keep, measures.get(r.path)).only(metrics) for r in records]
-        values.append([each.scores() for each in statistics])
-        draws.append(resampled_together(statistics, resamples, seed))
-    names = [metric for metric in metrics if all(any(metric in score for score in of_fold) for of_fold in values)]
-    none = np.full(resamples, np.nan)
-    return (
-        {name: np.mean([[score.get(name, none)[0] for score in of_fold] for of_fold in values], 0) for name in names},
-        {name: np.mean([[drawn.get(name, none) for drawn in of_fold] for of_fold in draws], 0) for name in names},
-    )
+    keeps = {fold: None if select is None else select(first[fold]) for fold in folds}
+    return {
+        label: [
+            whole_statistics(runs[fold], runs[fold].episodes, measures.get(runs[fold].path)).only(metrics)
+            if (keep := keeps[fold]) is None
+            else subset_statistics(runs[fold], runs[fold].episodes, keep, measures.get(runs[fold].path)).only(metrics)
+            for fold in folds
+        ]
+        for label, runs in methods.items()
+    }

@@ -1,7 +1,6 @@
 """Compare a study's methods in pairs: which one is better, and whether chance alone explains it."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -9,8 +8,6 @@ from typing import TYPE_CHECKING
 from fsbench.base.errors import FsbenchError
 from fsbench.results.tables.comparable import Methods, numbers_of
 from fsbench.results.tables.compare import Comparison, ComparisonLine, compare_methods
-from fsbench.scores.bootstrap import LEVEL
-from fsbench.scores.paired import RESAMPLES
 
 if TYPE_CHECKING:
     from fsbench.results.tables.rescoring.measures import Measures
@@ -18,8 +15,8 @@ if TYPE_CHECKING:
 ALL_METRICS = 12
 """Largest number of methods that are compared in all metrics; more are compared in the first alone."""
 
-MARGIN = 2
-"""Number of resamples that may be as extreme as a difference that is still significant."""
+MOST = 20
+"""Largest number of methods in the matrix, the best, unless another is asked for."""
 
 
 def compare_study(
@@ -34,8 +31,7 @@ def compare_study(
     Args:
         methods: The best first.
         metrics: Metrics to compare in.
-        most: Largest number of methods; None: as many as can be told apart with the usual number of resamples after
-            Holm's correction. A larger number takes more resamples.
+        most: Largest number of methods; None: `MOST`.
         measures: Of the runs by folder, for metrics beyond the counts.
         rank_all: Whether methods of different cards are ranked together.
 
@@ -47,12 +43,10 @@ def compare_study(
         return None, "One method alone: there is nothing to compare."
     if len(taken) < 2:
         return None, f"Fewer than two methods have runs of the same folds. {remark}"
-    pairs = len(taken) * (len(taken) - 1) // 2 * _lines(taken)
-    resamples = max(RESAMPLES, ceil(MARGIN * pairs / (1 - LEVEL)))
     try:
         compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
         measure = (lambda record: measures[record.path]) if measures else None
-        return compare_methods(taken, compared, (), None, resamples, measure, rank_all), remark
+        return compare_methods(taken, compared, measure=measure, rank_all=rank_all), remark
     except FsbenchError as error:
         return None, f"Not compared: {error}"
 
@@ -62,30 +56,16 @@ def comparable_methods(methods: Methods, most: int | None) -> tuple[Methods, str
 
     Args:
         methods: The best first.
-        most: Largest number of methods; None: see `compare_study`.
+        most: Largest number of methods; None: `MOST`.
     """
     widest: set[int] = max((set(runs) for runs in methods.values()), key=len)
     alike = [label for label, runs in methods.items() if set(runs) == widest]
-    limit = most if most is not None else _most_methods(_lines({label: methods[label] for label in alike}))
+    limit = MOST if most is None else most
     taken = {label: methods[label] for label in alike[:limit]}
     without = [label for label in methods if label not in taken]
     remarks = [f"without runs of the same folds ({numbers_of(widest)})" if len(alike) < len(methods) else ""]
     remarks += [f"beyond the {limit} best (--compare shows more)" if len(alike) > limit else ""]
     return taken, f"Left out, {' or '.join(filter(None, remarks))}: {', '.join(without)}." if without else ""
-
-
-def _lines(methods: Methods) -> int:
-    """Return the tests for each pair: one where there are all folds, compared by their mean, else one a fold."""
-    first = next(iter(methods.values()))
-    return 1 if len(first) == int(next(iter(first.values())).header.folds) else len(first)
-
-
-def _most_methods(lines: int) -> int:
-    """Return the largest number of methods, with `lines` tests for each pair, of which one pair can be significant."""
-    count = 2
-    while MARGIN * (count + 1) * count // 2 * lines / (RESAMPLES + 1) < 1 - LEVEL:
-        count += 1
-    return count
 
 
 def matrix_cells(

@@ -48,7 +48,6 @@ from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.runner.papers.files import read_paper
 from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.runner.papers.results import RowResult
-from fsbench.scores.bootstrap import RESAMPLES
 
 
 class Pages:
@@ -89,6 +88,8 @@ class Pages:
             "top": lambda metric: metric_named(metric).maximum,
             "digits": lambda metric, percent=2: metric_named(metric).digits(percent),
             "figure": layout.figure,
+            "ends": layout.ends,
+            "end": layout.signed,
             "place": _percent_of_scale,
             "difference_level": heat.difference_level,
             "score_level": heat.score_level,
@@ -222,7 +223,7 @@ class Pages:
         folders = sorted({str(record.path) for record in study.records})
         return {
             "differences": differences, "kinds": KINDS, "classes": classes, "scales_by_baseline": scales,
-            "score_range": span, "resamples": f"{RESAMPLES:,}",
+            "score_range": span,
             "compare_command": shlex.join(["fsbench", "compare", *folders, *metric_arguments(study), *asked]),
             "less_is_better": " ".join(name for name, each in known_metrics().items() if each.sign < 0),
             "heat_data": {

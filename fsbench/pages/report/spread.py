@@ -1,6 +1,7 @@
 """Say of a plot that would show nothing why it is left out: one point, one epoch, or the same value everywhere."""
 
 from collections.abc import Iterable, Sequence
+from math import isnan
 
 from fsbench.pages.report.costs import COSTS, RunCost
 from fsbench.pages.report.curves import Curve
@@ -72,5 +73,5 @@ def curve_plot_gap(curves: Sequence[Curve]) -> str:
 
 
 def _all_equal(values: Iterable[float | None]) -> bool:
-    """Return True if all values are equal but for the order of a sum."""
-    return len({round(value or 0.0, 9) for value in values}) < 2
+    """Return True if all values are equal but for the order of a sum; NaN, which stands for none, is passed over."""
+    return len({round(value or 0.0, 9) for value in values if value is None or not isnan(value)}) < 2

@@ -15,7 +15,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fsbench.base.errors import RecordError, SettingsError
-from fsbench.base.files import make_folder, read_json, sha256_file
+from fsbench.base.files import read_json, sha256_file
+from fsbench.base.files.folders import scratch_folder
 from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
 from fsbench.base.files.written import fingerprint, write_text
@@ -274,16 +275,12 @@ def write_kit(
             raise SettingsError(f"--out {out} is no folder; expected a new one")
         if any(out.iterdir()):
             return _same_kit(test, out, copy_images), out if copy_images else root
-    make_folder(out.absolute().parent, "choose another with --out")
-    new = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.new")
     try:
-        new.mkdir()
-        kit = _Writer(test, new, root, dataset or test.manifest.header.dataset, copy_images).write(progress)
-        new.rename(out)
+        with scratch_folder(out, "choose another with --out") as new:
+            kit = _Writer(test, new, root, dataset or test.manifest.header.dataset, copy_images).write(progress)
+            new.rename(out)
     except OSError as error:
         raise _not_written(out, error) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return kit, out if copy_images else root
 
 
@@ -322,20 +319,16 @@ def write_blind_kit(
             f"--key {file} is there already, or in the kit's folder, which goes out; expected a new file that stays "
             "with you"
         )
-    make_folder(out.absolute().parent, "choose another with --out")
-    new = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.new")
     name = dataset or blind.test.manifest.header.dataset
     try:
-        new.mkdir()
-        writer = _BlindWriter(blind.test, new, new, name, copy_images=True)
-        key = Key(secret=blind.secret, kit=writer.choices({}))
-        kit = writer.write_blind(blind, key, progress)
-        write_text(file, json.dumps(key.model_dump(), indent=1) + "\n")  # first: without it the kit is worth nothing
-        new.rename(out)
+        with scratch_folder(out, "choose another with --out") as new:
+            writer = _BlindWriter(blind.test, new, new, name, copy_images=True)
+            key = Key(secret=blind.secret, kit=writer.choices({}))
+            kit = writer.write_blind(blind, key, progress)
+            write_text(file, json.dumps(key.model_dump(), indent=1) + "\n")  # first: without it the kit is worthless
+            new.rename(out)
     except OSError as error:
         raise _not_written(out, error) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return kit
 
 

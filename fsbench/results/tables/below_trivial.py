@@ -46,7 +46,7 @@ def below_trivial(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
 
 
 def no_better_than_blind(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """Return a line for each method with a fold, or a mean, that does not beat the best support-blind baseline there.
+    """Return a line for each method with a fold, or a mean, that is not above the best support-blind baseline there.
 
     Args:
         rows: of a block, those of such baselines included; without these nothing is said.
@@ -69,7 +69,7 @@ def no_better_than_blind(rows: Sequence[Row], metrics: Sequence[str]) -> list[st
         own, least = (one.scores["mIoU"].value for one in (row, blind))
         found.setdefault(row.method, []).append(f"{where}{own:.2f}, {blind.method} has {least:.2f}")
     return [
-        f"{method} does not beat a baseline that sees no support (mIoU; {'; '.join(folds)}): it has learned nothing "
-        "from its supports here"
+        f"{method} is not above a baseline that sees no support (mIoU; {'; '.join(folds)}): nothing here shows that it "
+        "uses its supports"
         for method, folds in found.items()
     ]

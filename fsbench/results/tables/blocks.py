@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.records.card import StatedCard, ranking_groups
 from fsbench.results.tables.published.match import PublishedComparison
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.scores import DEFAULT
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Subset:
 
     pairs: int
     episodes: int
-    scores: dict[str, Interval]
+    scores: dict[str, Estimate]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Row:
     Attributes:
         method: label of the method, or of an answer that needs none.
         fold: a number, "mean", or "all" where there are no folds.
-        scores: metric -> interval.
+        scores: metric -> score with its interval.
         by_size: bin of object sizes (`fsbench.results.tables.subsets`) -> that part of the run.
         by_class: name of a class -> that part of the run.
         trainable, episodes_per_second, peak_mib: costs; None for a mean or a trivial answer.
@@ -40,7 +40,7 @@ class Row:
 
     method: str
     fold: str
-    scores: dict[str, Interval]
+    scores: dict[str, Estimate]
     by_size: dict[str, Subset] = field(default_factory=dict)
     by_class: dict[str, Subset] = field(default_factory=dict)
     trainable: int | None = None
@@ -60,7 +60,6 @@ class Block:
         notes: what a reader must know.
         metrics: names of the scores; the first ranks.
         published: reported scores beside those of the rows.
-        interval: how intervals were made, in words.
         folds: number of folds of the data set, of which some may have no rows.
         classes: fold -> number of its novel classes.
         cards: method -> card of its runs.
@@ -72,7 +71,6 @@ class Block:
     notes: list[str]
     metrics: tuple[str, ...] = DEFAULT
     published: list[PublishedComparison] = field(default_factory=list)
-    interval: str = "bootstrap over query images"
     folds: int = 1
     classes: dict[str, int] = field(default_factory=dict)
     cards: dict[str, StatedCard] = field(default_factory=dict)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.blocks import Block, Row, Subset
-from fsbench.results.tables.layout import INTERVAL_NOTE, Grid, Sheet, Style, figure
+from fsbench.results.tables.layout import Grid, Sheet, Style, figure, interval_notes
 from fsbench.results.tables.published.match import PublishedComparison
 from fsbench.results.tables.subsets import ABSENT, SIZES
 from fsbench.results.tables.summary import summary
+from fsbench.scores.estimate import Estimate
 
 BREAKDOWNS = ("fold", "size", "class", "cost", "card")
 """Breakdowns in full; "all" stands for them, and for a line of each run."""
@@ -22,8 +23,10 @@ SIZE_NOTES = (
 
 PUBLISHED_NOTES = (
     "reported: as printed, made under the protocol and setting named after it; difference: measured minus reported; "
-    "above and below: measured is, by more than its interval and the rounding of what is reported",
-    "a reported figure has an uncertainty of its own (training, choice of checkpoint) that is not known here",
+    "above and below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, "
+    "as if other images had made the reported figure; else it is not told apart",
+    "how far another training or choice of the checkpoint would have moved either figure is not known, nor what "
+    "repeated seeds did",
 )
 
 
@@ -52,17 +55,26 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
     if "card" in by:
         parts.append(("cards", _cards(block)))
     parts.append(("reported beside measured", _published_grid(block)))
-    published = [*_differences(block), *PUBLISHED_NOTES] if block.published else []
+    published = [*_differences(block), *PUBLISHED_NOTES, *_repetitions(block)] if block.published else []
     notes = [
         *lines,
         *block.notes,
         *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
         *published,
-        INTERVAL_NOTE.format(block.interval),
+        *interval_notes(_shown_scores(block, by)),
     ]
     shown = parts[:1] + [(caption, grid) for caption, grid in parts[1:] if len(grid) > 1]
     styles |= {i: Style(words=len(grid[0])) for i, (caption, grid) in enumerate(shown) if caption == "cards"}
     return Sheet(block.title, shown, notes, styles)
+
+
+def _shown_scores(block: Block, by: Sequence[str]) -> list[Estimate]:
+    """List the scores whose intervals, or want of them, the tables of a block may show."""
+    rows = [score for row in block.rows for score in row.scores.values()]
+    parts = [
+        part for row in block.rows for part in [*(row.by_size.values() if "size" in by else ()), *row.by_class.values()]
+    ]
+    return rows + [score for part in parts for score in part.scores.values()]
 
 
 def _main(block: Block) -> Grid:
@@ -169,6 +181,25 @@ def _numbers(block: Block) -> dict[str, int]:
 def _differences(block: Block) -> list[str]:
     """Write a line for each number in the verdicts."""
     return [f"({number}) {note}" for note, number in _numbers(block).items()]
+
+
+def _repetitions(block: Block) -> list[str]:
+    """Say of a reported figure that stands beside several runs, such as those of other seeds, how far they differ."""
+    beside: dict[tuple[str, str, float], list[PublishedComparison]] = {}
+    for item in block.published:
+        if item.difference is not None:
+            beside.setdefault((item.fold, item.metric, item.reported.value), []).append(item)
+    lines = []
+    for (fold, metric, value), items in beside.items():
+        scores = {item.method: item.measured.value for item in items}
+        if len(scores) > 1:
+            n = metric_named(metric).digits()
+            where = "" if fold == "all" else f", {'mean' if fold == 'mean' else f'fold {fold}'}"
+            lines.append(
+                f"{len(scores)} runs stand beside {metric} {value:g}{where}: from {min(scores.values()):.{n}f} to "
+                f"{max(scores.values()):.{n}f}, each compared by itself"
+            )
+    return lines
 
 
 def _known_metrics(block: Block, cells: list[Subset]) -> list[str]:

@@ -11,8 +11,9 @@ from fsbench.results.tables.blocks import Block, Row, Subset, TableOptions
 from fsbench.results.tables.published.match import PublishedComparison, match_published
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.subsets import pairs_by_class
-from fsbench.scores.bootstrap import Interval
-from fsbench.scores.classification import accuracy_interval, accuracy_statistics
+from fsbench.scores.classification import accuracy_statistics
+from fsbench.scores.estimate import Estimate, estimates
+from fsbench.scores.statistics import ScoreStatistics
 
 
 def classification_block(
@@ -29,10 +30,9 @@ def classification_block(
         comparisons += match_published(label, row.fold, row.scores, [record], published)
     if options.trivial:
         chance = 100 / records[0].header.way
-        rows.append(Row(CHANCE, "all", {"accuracy": Interval(chance, chance, chance)}))
-    interval = "1.96 standard errors of the episodes' mean"
+        rows.append(Row(CHANCE, "all", {"accuracy": Estimate(chance)}))
     metrics = records[0].protocol.default_metrics
-    return Block(title(records), rows, notes(records), metrics, comparisons, interval, cards=cards)
+    return Block(title(records), rows, notes(records), metrics, comparisons, cards=cards)
 
 
 def _run_row(label: str, record: Record, by_class: bool) -> Row:
@@ -40,7 +40,7 @@ def _run_row(label: str, record: Record, by_class: bool) -> Row:
     return Row(
         method=label,
         fold="all",
-        scores={"accuracy": accuracy_interval(accuracy_statistics(record.episodes))},
+        scores=_scores(accuracy_statistics(record.episodes)),
         by_class=_classes(record) if by_class else {},
         trainable=cost.trainable_parameters,
         episodes_per_second=cost.episodes_per_second,
@@ -49,11 +49,15 @@ def _run_row(label: str, record: Record, by_class: bool) -> Row:
     )
 
 
+def _scores(statistics: ScoreStatistics) -> dict[str, Estimate]:
+    return {"accuracy": estimates([statistics.only(["accuracy"])])["accuracy"]}
+
+
 def _classes(record: Record) -> dict[str, Subset]:
     """Score the episodes of each class; a class that no episode drew has no score."""
     subsets = {}
     for name, keep in pairs_by_class(record.episodes, record.header).items():
         number = int(keep.sum())  # a class is in an episode once
-        scores = {"accuracy": accuracy_interval(accuracy_statistics(record.episodes, keep))} if number else {}
+        scores = _scores(accuracy_statistics(record.episodes, keep)) if number else {}
         subsets[name] = Subset(number, number, scores)
     return subsets

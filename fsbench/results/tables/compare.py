@@ -3,29 +3,32 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from math import ceil
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.registry import metric_named
 from fsbench.records.card import Cards, differing_cards, ranking_groups
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods, check_same, find_methods, numbers_of
+from fsbench.results.tables.layout import (
+    ALPHA,
+    CONDITIONAL_NOTE,
+    FEW_NOTE,
+    family_note,
+    is_too_few,
+    mark,
+    probability,
+    signed,
+)
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
-from fsbench.scores.bootstrap import LEVEL
-from fsbench.scores.paired import (
-    RESAMPLES,
-    Difference,
-    episodes_needed,
-    holm,
-    indistinguishable,
-    paired_differences,
-)
+from fsbench.scores.decisions import adjust, equivalent, indistinguishable, smallest_difference, times_larger
+from fsbench.scores.estimate import Difference, Estimate, Scope, differences
 from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -36,6 +39,22 @@ Measure = Callable[[Record], "Measures"]
 
 
 @dataclass(frozen=True)
+class SizeOfTest:
+    """What a test can find (statistics §8).
+
+    Attributes:
+        smallest: the smallest true difference in points that a test like this one finds in 80 of 100 cases.
+        times: as many times as many query and support images find the wanted difference, in 80 of 100 cases.
+        times_low, times_high: 95 % interval of that number.
+    """
+
+    smallest: float
+    times: float
+    times_low: float
+    times_high: float
+
+
+@dataclass(frozen=True)
 class ComparisonLine:
     """One comparison.
 
@@ -43,10 +62,11 @@ class ComparisonLine:
         fold: a number, or "mean".
         part: "all", a bin of object sizes or a class.
         difference: of the two methods, first minus second.
-        corrected: p after Holm's correction over the lines of the same table and metric.
-        images: number of query images that were resampled.
+        corrected: p after Holm's correction over all comparisons that are printed together; NaN where there is no p.
+        images: number of query images.
         episodes: number of episodes a fold that were used.
-        needed: number of episodes a fold that a difference of this size needs; see `episodes_needed`.
+        size: what the test can find; of whole tests alone, where there is an interval.
+        equivalent: whether the two are equivalent within the margin that was asked for; None where none was.
     """
 
     fold: str
@@ -55,11 +75,55 @@ class ComparisonLine:
     corrected: float
     images: int
     episodes: int
-    needed: int | None = None
+    size: SizeOfTest | None = None
+    equivalent: bool | None = None
+
+    @property
+    def p(self) -> float:
+        """Of this comparison alone; NaN where there is none."""
+        return self.difference.difference.p
 
     @property
     def significant(self) -> bool:
-        return self.corrected < 1 - LEVEL
+        return self.corrected < ALPHA
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there is a p."""
+        return not isnan(self.p)
+
+    @property
+    def mark(self) -> str:
+        """Mark of a difference that holds for these supports alone."""
+        return mark(self.difference.difference)
+
+    @property
+    def words(self) -> str:
+        """The p-values, or why there are none."""
+        found = self.difference.difference
+        if self.is_tested:
+            return f"p {probability(found.p)}, corrected {probability(self.corrected)}"
+        if found.scope is Scope.IDENTICAL:
+            return "identical on these episodes"
+        return f"too few images ({found.queries}) for an interval" if is_too_few(found) else "no test"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a reader asks of comparisons besides the differences.
+
+    Attributes:
+        effect: difference in points that a larger test is to find.
+        margin: differences up to so many points count as none; None where nobody says how many.
+    """
+
+    effect: float = 1.0
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("effect", self.effect), ("margin", self.margin)):
+            if value is not None and not 0 < value < inf:
+                raise SettingsError(f"{name} is {value:g}, expected a number of points above 0")
 
 
 @dataclass(frozen=True)
@@ -70,16 +134,23 @@ class Comparison:
         title: what the runs have in common.
         methods: labels, and the folders of their runs.
         tables: kind ("all", "fold", "size", "class") -> metric -> lines.
+        asked: what was asked of them.
         alike: metric -> fold -> groups of methods that are not told apart, best first; of those alone that are ranked
-            together.
+            together, and of folds alone whose differences all bear the same.
         notes: what a reader must know.
     """
 
     title: str
     methods: dict[str, list[str]]
     tables: dict[str, dict[str, list[ComparisonLine]]]
+    asked: Asked = Asked()
     alike: dict[str, dict[str, list[list[str]]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def comparisons(self) -> int:
+        """Number of comparisons with a p, which are corrected together."""
+        return count_tested(self.tables)
 
 
 def compare(
@@ -88,10 +159,10 @@ def compare(
     by: Sequence[str] = (),
     baseline: str | None = None,
     folds: Sequence[int] = (),
-    resamples: int = RESAMPLES,
     refused: list[str] | None = None,
     measure: Measure | None = None,
     rank_all: bool = False,
+    asked: Asked = Asked(),
 ) -> Comparison:
     """Compare every two methods whose runs are in `folders`, or each with `baseline`.
 
@@ -101,17 +172,17 @@ def compare(
         by: breakdowns: "fold", "size", "class".
         baseline: label of the only method that others are compared with.
         folds: to compare; all when empty.
-        resamples: of the bootstrap and of the swap test.
         refused: takes messages about damaged runs, which are then left out.
         measure: for scores beyond the counts; a method whose runs lack such a score is left out of its tables, and a
             note says why.
         rank_all: whether methods of different cards are ranked together.
+        asked: what is asked of the comparisons besides the differences.
 
     Raises:
         RecordError: the runs are not on the same episodes, or one is damaged and there is no `refused`.
         SettingsError: no two methods have one of the scores, or there are none to compare.
     """
-    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, resamples, measure, rank_all)
+    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, measure, rank_all, asked)
 
 
 def compare_methods(
@@ -119,9 +190,9 @@ def compare_methods(
     metrics: Sequence[str] | None = None,
     by: Sequence[str] = (),
     baseline: str | None = None,
-    resamples: int = RESAMPLES,
     measure: Measure | None = None,
     rank_all: bool = False,
+    asked: Asked = Asked(),
 ) -> Comparison:
     """Compare methods whose records are read already; see `compare`."""
     check_same(methods)
@@ -136,7 +207,7 @@ def compare_methods(
         {record.path: measure(record) for record in records} if measure is not None and protocol.has_masks else {}
     )
     lacking = [note for record in records if record.path in measures for note in measures[record.path].notes(record)]
-    test = _PairedTest(methods, _pairs(list(methods), baseline), metrics, resamples, measures)
+    test = _PairedTest(methods, _pairs(list(methods), baseline), metrics, measures, asked)
     tables = {kind: test.table(scopes) for kind, scopes in _scopes(first, complete, by).items()}
     if not tables["all"]:
         known = ", ".join(protocol.metric_names)
@@ -144,6 +215,7 @@ def compare_methods(
         raise SettingsError(f"no two methods have {' or '.join(metrics)}: {why}")
     for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
         tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
+    tables = correct(tables, metrics[0])
     read = Cards()
     cards = {label: read.method_card(list(of.values())) for label, of in methods.items()}
     ranked = ranking_groups(cards, rank_all)
@@ -151,15 +223,16 @@ def compare_methods(
         title=title(records),
         methods={label: [str(of[fold].path) for fold in sorted(of)] for label, of in methods.items()},
         tables=tables,
+        asked=asked,
         alike={metric: _groups(metric, lines, ranked) for metric, lines in tables["all"].items()}
         if baseline is None
         else {},
         notes=[
+            *conclusions(tables, asked),
             *notes(records),
             *differing_cards(cards),
             *lacking,
-            *_explanations(folds, complete, resamples, protocol.resampled),
-            *_too_few_resamples(tables, resamples),
+            *_explanations(tables, folds, complete, asked),
         ],
     )
 
@@ -238,7 +311,7 @@ def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
     if baseline is None:
         return list(combinations(labels, 2))
     if baseline not in labels:
-        raise SettingsError(f"no method '{baseline}' to compare with; there are: {', '.join(labels)}")
+        raise SettingsError(f"no method '{baseline}' to compare with{known_names(baseline, labels)}")
     return [(label, baseline) for label in labels if label != baseline]
 
 
@@ -252,16 +325,16 @@ class _PairedTest:
     methods: Methods
     pairs: list[tuple[str, str]]
     metrics: Sequence[str]
-    resamples: int
     measures: Mapping[Path, "Measures"]
+    asked: Asked
 
     def table(self, scopes: Sequence[_Scope]) -> dict[str, list[ComparisonLine]]:
-        """Compute metric -> a line for each scope and pair; p-values are corrected over the lines of a metric."""
+        """Compute metric -> a line for each scope and pair, not yet corrected."""
         lines: dict[str, list[ComparisonLine]] = {metric: [] for metric in self.metrics}
         for scope in scopes:
             for metric, scope_lines in self._lines(scope).items():
                 lines[metric] += scope_lines
-        return {metric: _correct(of_metric) for metric, of_metric in lines.items() if of_metric}
+        return {metric: of_metric for metric, of_metric in lines.items() if of_metric}
 
     def _lines(self, scope: _Scope) -> dict[str, list[ComparisonLine]]:
         """Compute metric -> a line for each pair; none where a fold of the scope has no rows."""
@@ -272,7 +345,6 @@ class _PairedTest:
             if folds is None:
                 return {}
             statistics[label] = [fold.only(self.metrics) for fold in folds]
-        images = sum(fold.clusters for fold in next(iter(statistics.values())))
         episodes = scope.episodes(first)
         return {
             metric: [
@@ -280,36 +352,72 @@ class _PairedTest:
                     fold=scope.fold,
                     part=scope.part,
                     difference=item,
-                    corrected=1.0,
-                    images=images,
+                    corrected=nan,
+                    images=item.difference.queries,
                     episodes=episodes,
-                    needed=episodes_needed(item.difference.value, item.error, episodes)
-                    if scope.part == "all"
-                    else None,
+                    size=_size_of_test(item.difference, self.asked.effect) if scope.part == "all" else None,
+                    equivalent=None
+                    if self.asked.margin is None
+                    else item.difference.has_interval and equivalent(item.difference, self.asked.margin),
                 )
-                for item in differences
+                for item in found
             ]
-            for metric, differences in paired_differences(statistics, self.pairs, self.resamples).items()
+            for metric, found in differences(statistics, self.pairs).items()
         }
 
 
-def _correct(lines: list[ComparisonLine]) -> list[ComparisonLine]:
-    """Correct the p-values of the lines by Holm's method."""
-    adjusted = holm([line.difference.p for line in lines])
-    return [replace(line, corrected=p) for line, p in zip(lines, adjusted, strict=True)]
+def _size_of_test(difference: Estimate, effect: float) -> SizeOfTest | None:
+    if not difference.has_interval:
+        return None
+    times = times_larger(difference, effect)
+    return SizeOfTest(smallest_difference(difference), times.value, times.low, times.high)
+
+
+Tables = Mapping[str, Mapping[str, Sequence[ComparisonLine]]]
+"""Kind of a table -> metric -> its lines."""
+
+
+def correct(tables: Tables, main: str) -> dict[str, dict[str, list[ComparisonLine]]]:
+    """Correct the p-values of all lines together; those of `main` on the whole test have most of the weight."""
+    every = [
+        (kind, metric, line) for kind, of_kind in tables.items() for metric, lines in of_kind.items() for line in lines
+    ]
+    corrected = adjust([line.p for _, _, line in every], [(kind, metric) == ("all", main) for kind, metric, _ in every])
+    found: dict[str, dict[str, list[ComparisonLine]]] = {
+        kind: {metric: [] for metric in of} for kind, of in tables.items()
+    }
+    for (kind, metric, line), p in zip(every, corrected, strict=True):
+        found[kind][metric].append(replace(line, corrected=p))
+    return found
 
 
 def _groups(metric: str, lines: list[ComparisonLine], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
-    """Group the methods that are not told apart: fold -> groups, best first, each within one of `among`."""
+    """Group the methods that are not told apart: fold -> groups, best first, each within one of `among`.
+
+    A fold without a common scope (`common_scope`) has no groups.
+    """
     groups = {}
     for fold in dict.fromkeys(line.fold for line in lines):
         of_fold = [line for line in lines if line.fold == fold]
+        if common_scope(of_fold) is None:
+            continue
         scores = scores_in(of_fold)
         different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}
         ranked = sorted(scores, key=lambda label: scores[label], reverse=metric_named(metric).higher_is_better)
         parts = ([label for label in ranked if among[label] == part] for part in dict.fromkeys(map(among.get, ranked)))
         groups[fold] = [group for part in parts for group in indistinguishable(part, different)]
     return groups
+
+
+def common_scope(lines: Sequence[ComparisonLine]) -> Scope | None:
+    """Return what the differences of some lines hold for; None where that is not the same, or there is no test.
+
+    Identical answers go with any others.
+    """
+    scopes = {line.difference.difference.scope for line in lines} - {Scope.IDENTICAL}
+    if any(not line.is_tested for line in lines if line.difference.difference.scope is not Scope.IDENTICAL):
+        return None
+    return scopes.pop() if len(scopes) == 1 else None
 
 
 def scores_in(lines: list[ComparisonLine]) -> dict[str, float]:
@@ -321,30 +429,93 @@ def scores_in(lines: list[ComparisonLine]) -> dict[str, float]:
     }
 
 
-def _too_few_resamples(tables: dict[str, dict[str, list[ComparisonLine]]], resamples: int) -> list[str]:
-    """Warn where no line can be significant: p is never below 1 / (resamples + 1), and a correction multiplies it."""
-    lines = max((len(lines) for metrics in tables.values() for lines in metrics.values()), default=0)
-    least = lines / (resamples + 1)
-    if least < 1 - LEVEL:
-        return []
-    enough = ceil(lines / (1 - LEVEL))
-    return [
-        f"{lines} lines in a table are too many for {resamples:,} resamples: no corrected p there can be below "
-        f"{min(least, 1):.3f}, whatever differs; give --resamples {enough} or more, or fewer lines with --baseline"
-    ]
+def count_tested(tables: Tables) -> int:
+    """Count the comparisons with a p."""
+    return sum(line.is_tested for of_kind in tables.values() for lines in of_kind.values() for line in lines)
 
 
-def _explanations(folds: list[int], complete: bool, resamples: int, units: str) -> list[str]:
-    """Explain the columns of the tables; `units` are what resamples draw."""
+MOST_SENTENCES = 6
+"""Number of comparisons up to which each has a sentence."""
+
+
+def conclusions(tables: Tables, asked: Asked) -> list[str]:
+    """Say in a sentence each what follows from the comparisons of the whole test, where these are few.
+
+    Of many only those of the first metric have one.
+    """
+    family = count_tested(tables)
+    tested = {metric: lines for metric, lines in tables["all"].items() if metric_named(metric).has_interval}
+    lines = [(metric, line) for metric, of_metric in tested.items() for line in of_metric]
+    if len(lines) > MOST_SENTENCES:
+        lines = [(metric, line) for metric, line in lines if metric == next(iter(tested))]
+    return [conclusion(metric, line, family, asked) for metric, line in lines] if len(lines) <= MOST_SENTENCES else []
+
+
+def conclusion(metric: str, line: ComparisonLine, family: int, asked: Asked) -> str:
+    """Say what follows from a comparison, and no more (statistics §10).
+
+    Args:
+        metric: compared score.
+        line: the comparison.
+        family: number of comparisons that are corrected together.
+        asked: what was asked of it.
+    """
+    item, found = line.difference, line.difference.difference
+    where = metric if line.fold == "mean" else f"{metric}, fold {line.fold}"
+    pair = f"{item.method} and {item.other}"
+    if found.scope is Scope.IDENTICAL:
+        return f"{where}: {pair} are identical on these episodes"
+    if is_too_few(found):
+        return f"{where}: {pair}: too few images ({found.queries}) for an interval"
+    if not found.has_interval:
+        return f"{where}: {pair} differ by {abs(found.value):.{_digits(metric)}f}, which no other images would change"
+    conditional = bool(mark(found))
+    words = _verdict(metric, line, family, conditional)
+    if line.equivalent is not None:
+        words += f"; {'' if line.equivalent else 'not '}shown to be equivalent within ± {asked.margin:g} points"
+    return f"{where}: {'with these supports ' * conditional}{words}"
+
+
+def _verdict(metric: str, line: ComparisonLine, family: int, conditional: bool) -> str:
+    item, found, digits = line.difference, line.difference.difference, _digits(metric)
+    if line.significant:
+        is_first = (found.value > 0) == metric_named(metric).higher_is_better
+        better, other = (item.method, item.other) if is_first else (item.other, item.method)
+        low, high = sorted((abs(found.low), abs(found.high)))
+        ends = f"by {signed(low, digits).lstrip('+')} to {signed(high, digits).lstrip('+')} points (95 %)"
+        everywhere = "; other supports may reverse it" if conditional else ", whatever the images and supports"
+        return f"{better} is better than {other} on these classes, {ends}{everywhere}"
+    if found.p < ALPHA:
+        return (
+            f"the interval of {item.method} minus {item.other} leaves out 0, but among {family} comparisons that is no "
+            "evidence"
+        )
+    most = max(abs(found.low), abs(found.high))
+    return f"{item.method} and {item.other} are not told apart; a difference of up to {most:.{digits}f} is possible"
+
+
+def _digits(metric: str) -> int:
+    return metric_named(metric).digits()
+
+
+def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked) -> list[str]:
+    """Explain the columns of the tables."""
+    every = [line for of_kind in tables.values() for lines in of_kind.values() for line in lines]
+    found = [line.difference.difference for line in every]
+    comparisons = count_tested(tables)
     lines = [
         "first − second: in points; all methods see the same episodes, so what is hard for all cancels",
-        f"[low, high]: 95 % interval of the difference itself, {resamples:,} resamples of whole {units}",
-        f"p: two-sided, from swapping the two methods' answers to each of the {units}; corrected: Holm over the lines "
-        "of that table; * where it is below 0.05",
-        "episodes needed for this difference, a fold: so many show it, if it is the true one, in 80 of 100 experiments "
-        "at the level of 5 %; used · (2.802 · standard error / difference)², while new episodes bring new query images",
-        "one training each: how much another training's seed moves a score is not in these intervals",
+        "[low, high]: 95 % interval of the difference: other query and support images of these classes, same weights",
     ]
+    lines += [CONDITIONAL_NOTE] * any(map(mark, found)) + [FEW_NOTE] * any(map(is_too_few, found))
+    lines += [family_note(comparisons)] if comparisons else []
+    if any(line.size for line in every):
+        lines.append(
+            "finds: the smallest true difference that a test like this one finds in 80 of 100 cases; for "
+            f"{asked.effect:g}: about so many times as many query and support images find one of {asked.effect:g} "
+            f"(--effect), with its 95 % interval; more episodes of the same images do not count"
+        )
+    lines.append("one training each: how much another training moves a score is in no interval, nor are other classes")
     if not complete and len(folds) > 1:
         lines.append(f"folds {numbers_of(folds)} only: no mean, which needs all")
     return lines

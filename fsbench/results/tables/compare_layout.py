@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.registry import metric_named
-from fsbench.results.tables.compare import Comparison, ComparisonLine, scores_in
-from fsbench.results.tables.drawing import check_plot, save_figure
-from fsbench.results.tables.layout import Grid, Sheet, corrected_p, probability, shorten
+from fsbench.results.tables.compare import Asked, Comparison, ComparisonLine, SizeOfTest, scores_in
+from fsbench.results.tables.drawing import check_plot, most_lines, save_figure, whole_names
+from fsbench.results.tables.layout import MISSING, Grid, Sheet, corrected_p, moved, probability, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ CAPTIONS = {"all": "", "fold": " by fold", "size": " by object size", "class": "
 LEAST = 12
 """Characters that are left for a method's name, whatever the width."""
 
-_DISPENSABLE = ((), ("p",), ("p", "scores"))
+_DISPENSABLE = ((), ("p",), ("p", "scores"), ("p", "scores", "finds"), ("p", "scores", "finds", "times"))
 """Columns to leave out, the next where there is no room for names after the one before."""
 
 
@@ -28,11 +28,11 @@ def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
     """
     names = {label: label for label in comparison.methods}
     tables = [(kind, metric, lines) for kind, of_kind in comparison.tables.items() for metric, lines in of_kind.items()]
-    fitting = [_fitting(*table, list(names), width) for table in tables]
+    fitting = [_fitting(*table, list(names), comparison.asked, width) for table in tables]
     if width is not None:
         names = shorten(names, (max(min((room for _, room in fitting), default=LEAST), LEAST),))
     parts = [
-        (_caption(lines, kind, metric), _grid(lines, kind, metric, names, left_out))
+        (_caption(lines, kind, metric), _grid(lines, kind, metric, names, comparison.asked, left_out))
         for (kind, metric, lines), (left_out, _) in zip(tables, fitting, strict=True)
     ]
     notes = [
@@ -41,17 +41,23 @@ def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
         for fold, groups in folds.items()
         for group in groups
     ]
+    lacking = {column for left_out, _ in fitting for column in left_out}
+    heads = {"p": "p", "scores": "scores", "finds": "finds", "times": f"for {comparison.asked.effect:g}"}
+    notes += [
+        f"left out for want of width: {', '.join(heads[column] for column in heads if column in lacking)}; a wider "
+        "terminal shows them"
+    ] * bool(lacking)
     return Sheet(comparison.title, parts, [*notes, *comparison.notes])
 
 
 def _fitting(
-    kind: str, metric: str, lines: list[ComparisonLine], names: Sequence[str], width: int | None
+    kind: str, metric: str, lines: list[ComparisonLine], names: Sequence[str], asked: Asked, width: int | None
 ) -> tuple[Sequence[str], int]:
     """Return the columns of a table to leave out, and the characters for each name then."""
     if width is None:
         return (), 0
     for left_out in _DISPENSABLE:
-        room = (width - _width(_grid(lines, kind, metric, dict.fromkeys(names, ""), left_out))) // 2
+        room = (width - _width(_grid(lines, kind, metric, dict.fromkeys(names, ""), asked, left_out))) // 2
         if room >= min(LEAST, max(map(len, ["second", *names]))):
             break
     return left_out, room
@@ -71,7 +77,12 @@ def _caption(lines: list[ComparisonLine], kind: str, metric: str) -> str:
 
 
 def _grid(
-    lines: list[ComparisonLine], kind: str, metric: str, names: Mapping[str, str], left_out: Collection[str] = ()
+    lines: list[ComparisonLine],
+    kind: str,
+    metric: str,
+    names: Mapping[str, str],
+    asked: Asked,
+    left_out: Collection[str] = (),
 ) -> Grid:
     """Lay out a line per comparison.
 
@@ -80,14 +91,12 @@ def _grid(
         kind: of the table, as in `Comparison.tables`.
         metric: compared score.
         names: label of a method -> its name in the table.
-        left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods.
+        asked: what was asked of the comparisons.
+        left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods, what the test
+            "finds", and how many "times" larger a test finds the wanted difference.
     """
     n = metric_named(metric).digits()
     part = {"size": "object size", "class": "class"}.get(kind, "")
-
-    def with_sign(value: float) -> str:
-        return f"{value:+.{n}f}"
-
     columns = {
         "first": [names[x.difference.method] for x in lines],
         "second": [names[x.difference.other] for x in lines],
@@ -99,16 +108,29 @@ def _grid(
     if "scores" not in left_out:
         columns["first "] = [f"{line.difference.scores[0]:.{n}f}" for line in lines]
         columns["second "] = [f"{line.difference.scores[1]:.{n}f}" for line in lines]
-    moved = [line.difference.difference for line in lines]
-    columns["first − second"] = [f"{with_sign(d.value)} [{with_sign(d.low)}, {with_sign(d.high)}]" for d in moved]
+    columns["first − second"] = [moved(line.difference.difference, n) for line in lines]
     if "p" not in left_out:
-        columns["p"] = [probability(line.difference.p) for line in lines]
+        columns["p"] = [probability(line.p) for line in lines]
     columns["corrected"] = [corrected_p(line.corrected) for line in lines]
     if len({line.episodes for line in lines}) > 1:
         columns["episodes used"] = [f"{line.episodes:,}" for line in lines]
-    if not part:
-        columns["episodes needed"] = ["–" if line.needed is None else f"{line.needed:,}" for line in lines]
+    if asked.margin is not None:
+        columns[f"within ± {asked.margin:g}"] = ["yes" if line.equivalent else MISSING for line in lines]
+    if not part and "finds" not in left_out:
+        columns["finds"] = [MISSING if line.size is None else f"{line.size.smallest:.{n}f}" for line in lines]
+    if not part and "times" not in left_out:
+        columns[f"for {asked.effect:g}"] = [MISSING if line.size is None else times(line.size) for line in lines]
     return [[head.strip() for head in columns], *map(list, zip(*columns.values(), strict=True))]
+
+
+def times(size: SizeOfTest) -> str:
+    """Write how many times as many images a test needs, and the 95 % interval of that number."""
+    low, high = _plain(size.times_low), _plain(size.times_high)
+    return f"{_plain(size.times)}× ({low}–{high})"
+
+
+def _plain(number: float) -> str:
+    return "<0.1" if number < 0.05 else f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
 
 
 def _fold(fold: str) -> str:
@@ -128,20 +150,21 @@ def plot(path: Path, comparison: Comparison) -> None:
 
     metrics = comparison.tables["all"]
     folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
-    names = len(comparison.methods)
-    wide = max(5.5, 3.5 + 0.15 * max(map(len, shorten(comparison.methods).values())))  # names stand on both sides
-    figure = Figure((wide * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
+    names = whole_names(comparison.methods)
+    wide = max(5.5, 3.5 + 0.15 * max(len(line) for name in names.values() for line in name.splitlines()))  # both sides
+    step = 0.12 + 0.18 * most_lines(comparison.methods)
+    figure = Figure((wide * len(metrics), (1.1 + step * len(names)) * len(folds)), layout="constrained")
     axes = figure.subplots(len(folds), len(metrics), squeeze=False)
     for row, fold in zip(axes, folds, strict=True):
         for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
             of_fold = scores_in([line for line in lines if line.fold == fold])
-            _diagram(axis, of_fold, comparison.alike[metric][fold], metric, _fold(fold))
+            _diagram(axis, of_fold, comparison.alike[metric].get(fold, []), metric, _fold(fold))
     figure.suptitle(comparison.title, fontsize="small")
     save_figure(path, figure)
 
 
 def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:
-    short = shorten(scores)
+    names = whole_names(scores)
     low, high = min(scores.values()), max(scores.values())
     margin = max(high - low, 0.005 * metric_named(metric).maximum) * 0.08
     edges = low - margin, high + margin
@@ -157,7 +180,7 @@ def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], me
             axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
             axis.plot(at, 0.5, "o", color="black", markersize=4)
             axis.annotate(
-                f" {short[name]}  {at:.{metric_named(metric).digits()}f} ",
+                f" {names[name]}  {at:.{metric_named(metric).digits()}f} ",
                 (edge, -number),
                 ha=side,
                 va="center",

@@ -8,15 +8,16 @@ import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from html import escape as quote
+from math import isnan
 from typing import Any, TypeVar
 
 from fsbench.base.terminal import escape
 from fsbench.results.tables.blocks import MARKS, Block
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.layout import Sheet
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
-NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\])?\*?")
+NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ images\)| \(identical\))?\*?")
 
 Grid = Sequence[Sequence[str]]
 Item = TypeVar("Item")
@@ -62,6 +63,11 @@ def csv_text(lines: Iterable[Sequence[object]]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows([word(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
     return out.getvalue()
+
+
+def decimal(value: float, form: str = ".4f") -> str:
+    """Write a number of a CSV; "" for NaN, which stands for none."""
+    return "" if isnan(value) else f"{value:{form}}"
 
 
 def write_as(
@@ -157,6 +163,8 @@ _LATEX = str.maketrans(
         "·": r"$\cdot$",
         ">": "$>$",
         "×": r"$\times$",
+        "°": r"$^\circ$",
+        "±": r"$\pm$",
         "*": r"$^*$",
         "$": r"\$",
         "{": r"\{",
@@ -209,6 +217,7 @@ def _comment(text: str) -> str:
 
 COLUMNS = (
     "block", "method", "fold", "part", "metric", "value", "low", "high", "pairs", "episodes", "run", "notes", "card",
+    "holds for", "query images",
 )  # fmt: skip
 
 
@@ -224,8 +233,11 @@ def _lines(block: Block) -> Iterator[list[object]]:
     notes = "; ".join(block.notes)
     cards = {name: "; ".join(f"{k}: {v}" for k, v in card.words.items()) for name, card in block.cards.items()}
 
-    def numbers(interval: Interval) -> list[str]:
-        return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]
+    def numbers(score: Estimate) -> list[str]:
+        return [decimal(value) for value in (score.value, score.low, score.high)]
+
+    def bearing(score: Estimate) -> list[object]:
+        return [str(score.scope) if score.has_interval else "", score.queries or ""]
 
     for row in block.rows:
         start, end = [block.title, row.method, row.fold], [row.run, notes, cards.get(row.method, "")]
@@ -236,23 +248,37 @@ def _lines(block: Block) -> Iterator[list[object]]:
         }
         for metric, cost in costs.items():
             if cost is not None:
-                yield [*start, "all", metric, f"{cost:.10g}", *[""] * 4, *end]
+                yield [*start, "all", metric, f"{cost:.10g}", *[""] * 4, *end, "", ""]
         for metric, score in row.scores.items():
-            yield [*start, "all", metric, *numbers(score), "", "", *end]
+            yield [*start, "all", metric, *numbers(score), "", "", *end, *bearing(score)]
         for part, cell in (row.by_size | row.by_class).items():
             for metric, score in cell.scores.items():
-                yield [*start, part, metric, *numbers(score), cell.pairs, cell.episodes, *end]
+                yield [*start, part, metric, *numbers(score), cell.pairs, cell.episodes, *end, *bearing(score)]
     for item in block.published:
         r = item.reported
         verdict = "; ".join([f"{r.stated}: {item.verdict}", *item.caveats])
         start = [block.title, item.method, item.fold]
         end = [r.source, verdict, cards.get(item.method, "")]
-        yield [*start, "reported", item.metric, f"{r.value:.{r.digits}f}", *[""] * 4, *end]
+        yield [*start, "reported", item.metric, f"{r.value:.{r.digits}f}", *[""] * 4, *end, "", ""]
 
 
 def as_json(items: Sequence[Any]) -> str:
-    """Write dataclasses as JSON."""
-    return json.dumps([asdict(item) for item in items], indent=2, ensure_ascii=False) + "\n"
+    """Write dataclasses as JSON; NaN, which stands for no number, is null."""
+    return json.dumps([_without_nan(asdict(item)) for item in items], indent=2, ensure_ascii=False) + "\n"
+
+
+def plain_score(score: Estimate) -> dict[str, Any]:
+    """Return a score with its interval, and what that holds for, as values of JSON."""
+    values: dict[str, Any] = _without_nan(asdict(score))
+    return values
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 SHEETS: dict[str, Callable[[list[Sheet]], str]] = {"text": text, "markdown": markdown, "latex": latex}

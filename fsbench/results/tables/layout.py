@@ -1,15 +1,34 @@
 """Sheets, which every table is laid out as before it is written, and how names and scores stand in them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Literal
 
 from fsbench.protocols.registry import metric_named
-from fsbench.scores.bootstrap import LEVEL, Interval
+from fsbench.scores.estimate import Estimate, Scope
 
 Grid = list[list[str]]
 
-INTERVAL_NOTE = "[low, high]: 95 % interval, {}; scores in percent"
+ALPHA = 0.05
+"""Level of all tests; a p below it goes with a 95 % interval that leaves out 0."""
+MISSING = "–"
+ROUNDING = 1e-18
+"""Variance of equal counts, which is none but for rounding (statistics §5)."""
+MOST_DIGITS = 9
+"""Digits after the point beyond which nothing is printed, whatever rounding hides."""
+
+INTERVAL_NOTE = (
+    "[low, high]: tests like this one (other images of these classes, the same weights) give low to high, 95 %; scores "
+    "in percent"
+)
+CONDITIONAL = "°"
+"""Mark of an interval that holds for the test's own supports alone."""
+CONDITIONAL_NOTE = (
+    f"{CONDITIONAL} holds for these supports; other supports may reverse it: DRAWS=5 (--draws 5) asks others"
+)
+FEW_NOTE = "(n images): too few query images for an interval"
 
 
 @dataclass(frozen=True)
@@ -65,22 +84,107 @@ def _ends(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: (width - 1) // 2]}…{name[-(width // 2) :]}"
 
 
+def wrap_name(name: str, fits: Callable[[str], bool]) -> list[str]:
+    """Break a name into lines, after spaces, "_" and "/" where that is enough, so that it is whole where it stands.
+
+    Args:
+        name: of a method, with its settings, or other words.
+        fits: whether there is room for a line.
+
+    >>> wrap_name("prototype_demo (support_annotation box)", lambda line: len(line) <= 20)
+    ['prototype_demo', '(support_annotation', 'box)']
+    """
+    lines, line = [], ""
+    for part in re.findall(r"[^\s_/]*[\s_/]*", name):
+        if line and not fits((line + part).rstrip()):
+            lines.append(line.rstrip())
+            line = ""
+        line += part
+        while len(line.rstrip()) > 1 and not fits(line.rstrip()):
+            cut = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or fits(line[:n]))
+            lines.append(line[:cut])
+            line = line[cut:]
+    return [*lines, line.rstrip()]
+
+
 def probability(p: float) -> str:
-    """Write a p-value."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    """Write a p-value, with more digits where rounding hides on which side of 0.05 it is; "–" where there is none."""
+    if isnan(p):
+        return MISSING
+    if p < 0.001:
+        return "<0.001"
+    digits = 3
+    while p < ALPHA <= float(f"{p:.{digits}f}") and digits < MOST_DIGITS:
+        digits += 1
+    return f"{p:.{digits}f}"
 
 
 def corrected_p(p: float) -> str:
     """Write a corrected p-value, with a star below 0.05 and room for one else."""
-    return probability(p) + ("*" if p < 1 - LEVEL else " ")
+    return probability(p) + ("*" if p < ALPHA else " ")
 
 
-def figure(interval: Interval | None, metric: str) -> str:
-    """Write a score with its interval; ROM and RUM, which end at 1, have a third digit."""
-    if interval is None:
-        return "–"
+def figure(score: Estimate | None, metric: str) -> str:
+    """Write a score with its interval; ROM and RUM, which end at 1, have a third digit.
+
+    A score of too few images stands with their number in place of the interval.
+    """
+    if score is None:
+        return MISSING
     n = metric_named(metric).digits()
-    return f"{interval.value:.{n}f} [{interval.low:.{n}f}, {interval.high:.{n}f}]"
+    return " ".join(filter(None, (f"{score.value:.{n}f}", ends(score, n))))
+
+
+def ends(score: Estimate, digits: int) -> str:
+    """Write the interval of a score, or why it has none; "" where there is nothing to say."""
+    if score.has_interval:
+        return f"[{score.low:.{digits}f}, {score.high:.{digits}f}]{mark(score)}"
+    return f"({score.queries} images)" if is_too_few(score) else ""
+
+
+def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
+    """Write a difference with its interval, or why it has none."""
+    value = f"{difference.value:+.{digits}f}"
+    if difference.scope is Scope.IDENTICAL:
+        return separator.join((value, "(identical)"))
+    if difference.has_interval:
+        low, high = (signed(end, digits) for end in (difference.low, difference.high))
+        return separator.join((value, f"[{low}, {high}]{mark(difference)}"))
+    return separator.join((value, f"({difference.queries} images)")) if is_too_few(difference) else value
+
+
+def signed(end: float, digits: int) -> str:
+    """Write the end of a difference's interval, with more digits where rounding hides on which side of 0 it is."""
+    while end != 0 and float(f"{end:.{digits}f}") == 0 and digits < MOST_DIGITS:
+        digits += 1
+    return f"{end:+.{digits}f}"
+
+
+def is_too_few(score: Estimate) -> bool:
+    """Return whether too few query images are why there is no interval."""
+    return score.scope is Scope.NONE and sum(score.variances[:2]) > ROUNDING
+
+
+def mark(score: Estimate) -> str:
+    """Return the mark of an interval that holds for these supports alone; "" of others."""
+    return CONDITIONAL if score.has_interval and score.scope is Scope.THESE_SUPPORTS else ""
+
+
+def interval_notes(scores: Iterable[Estimate]) -> list[str]:
+    """Explain the intervals of some scores, and why some have none."""
+    scores = list(scores)
+    return [
+        *[INTERVAL_NOTE] * any(score.has_interval for score in scores),
+        *[CONDITIONAL_NOTE] * any(map(mark, scores)),
+        *[FEW_NOTE] * any(map(is_too_few, scores)),
+    ]
+
+
+def family_note(comparisons: int) -> str:
+    """Say for how many comparisons at once a star holds (statistics §7)."""
+    if comparisons == 1:
+        return "marked *: p below 0.05, the only comparison here"
+    return f"marked *: holds for all {comparisons} comparisons at once (p corrected by Holm's method, below 0.05)"
 
 
 def places(

@@ -21,7 +21,7 @@ from fsbench.results.tables.published.match import PublishedComparison, match_pu
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
-from fsbench.scores.bootstrap import Interval, intervals
+from fsbench.scores.estimate import PROCEDURE, Estimate, Scope, estimates
 from fsbench.scores.scores import DEFAULT
 from fsbench.scores.statistics import ScoreStatistics
 from fsbench.scores.trivial import ANSWERS, trivial_answers
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from fsbench.results.tables.rescoring.measures import Measures
 
-ROW_VERSION = 2
-"""Version of everything that a row's scores and intervals follow from: counts, scores, bootstrap, trivial answers, this
+ROW_VERSION = 3
+"""Version of everything that a row's scores and intervals follow from: counts, scores, intervals, trivial answers, this
 module. It grows when a result changes; rows of another version are computed again."""
 
 
@@ -75,9 +75,14 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
 
 def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
     """Explain uncommon scores, and name the runs that lack region measures."""
-    meanings = [f"{name}: {metric_named(name).meaning}" for name in metrics if name not in DEFAULT]
+    meanings = [_meaning(name) for name in metrics if name not in DEFAULT]
     unmeasured = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
     return meanings + [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in unmeasured]
+
+
+def _meaning(name: str) -> str:
+    metric = metric_named(name)
+    return f"{name}: {metric.meaning}{'; its root is shown' if metric.is_squared_error else ''}"
 
 
 @dataclass(frozen=True)
@@ -247,7 +252,14 @@ def _scored_row(
 
     if options.measure is not None and not answer:  # follows from files that the cache does not know
         return _decode_row(label, fold, options.by_size, compute())
-    key = [ROW_VERSION, answer, options.by_class, options.metrics, *([] if options.by_size else ["no sizes"])]
+    key = [
+        ROW_VERSION,
+        PROCEDURE,
+        answer,
+        options.by_class,
+        options.metrics,
+        *([] if options.by_size else ["no sizes"]),
+    ]
     return cached_figures(records, key, compute, decode)
 
 
@@ -262,11 +274,22 @@ def _decode_row(label: str, fold: str, has_sizes: bool, values: dict[str, Any]) 
 def _decode(values: dict[str, Any]) -> dict[str, Any]:
     """Turn the plain values of intervals and subsets back into these."""
     return {
-        name: Subset(int(v["pairs"]), int(v["episodes"]), _decode(v["scores"]))
-        if "pairs" in v
-        else Interval(**{end: float(number) for end, number in v.items()})
+        name: Subset(int(v["pairs"]), int(v["episodes"]), _decode(v["scores"])) if "pairs" in v else _decode_score(v)
         for name, v in values.items()
     }
+
+
+def _decode_score(values: dict[str, Any]) -> Estimate:
+    """Turn the plain values of a score back into it."""
+    numbers = {name: float(values[name]) for name in ("value", "low", "high", "error", "df", "p")}
+    query, support, both = map(float, values["variances"])
+    return Estimate(
+        **numbers,
+        scope=Scope(values["scope"]),
+        variances=(query, support, both),
+        queries=int(values["queries"]),
+        supports=int(values["supports"]),
+    )
 
 
 def compute_row(folds: Sequence[RunStatistics], options: TableOptions) -> Row:
@@ -289,6 +312,10 @@ def _score_subset(folds: Sequence[SubsetStatistics], metrics: Sequence[str]) -> 
     return Subset(sum(fold.pairs for fold in folds), sum(fold.episodes for fold in folds), scores)
 
 
-def _score_intervals(folds: Sequence[ScoreStatistics], metrics: Sequence[str]) -> dict[str, Interval]:
-    scores = intervals([fold.only(metrics) for fold in folds])
-    return {name: scores[name] for name in metrics if name in scores}
+def _score_intervals(folds: Sequence[ScoreStatistics], metrics: Sequence[str]) -> dict[str, Estimate]:
+    scores = estimates([fold.only(metrics) for fold in folds])
+    return {
+        name: scores[name].root() if metric_named(name).is_squared_error else scores[name]
+        for name in metrics
+        if name in scores
+    }

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
-from fsbench.results.tables.layout import Grid, Style, places, shorten
-from fsbench.scores.bootstrap import Interval
+from fsbench.results.tables.layout import MISSING, Grid, Style, ends, places, shorten
+from fsbench.scores.estimate import Estimate
 
 INTERVAL = "95 % interval"
-MISSING = "–"
 COMFORTABLE, LEAST = 24, 12
 """Characters for the names of methods: columns are left out for the first, and never for more than the second."""
 
@@ -128,9 +127,9 @@ def fold_label(block: Block, fold: str) -> str:
     return f"{block.classes[fold]}{fold.translate(_SUPERSCRIPTS)}" if fold in block.classes else f"fold {fold}"
 
 
-def _intervals(scores: Sequence[Interval | None], metric: str) -> _Column:
+def _intervals(scores: Sequence[Estimate | None], metric: str) -> _Column:
     n = metric_named(metric).digits()
-    cells = [MISSING if score is None else f"[{score.low:.{n}f}, {score.high:.{n}f}]" for score in scores]
+    cells = [(ends(score, n) if score is not None else "") or MISSING for score in scores]
     return _Column(INTERVAL, cells, [], metric, 1)
 
 

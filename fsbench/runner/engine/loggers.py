@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import fingerprint
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Row, Subset
@@ -28,7 +28,7 @@ def wandb_mode() -> str:
     """Return the variable WANDB, "off" if it is not set; SettingsError for another word."""
     mode = os.environ.get("WANDB") or "off"
     if mode not in MODES:
-        raise SettingsError(f"WANDB is '{mode}', expected one of {', '.join(MODES)}")
+        raise SettingsError(f"WANDB is '{mode}'{known_names(mode, MODES)}")
     return mode
 
 
@@ -118,7 +118,10 @@ def _log_wandb(logger: WandbLogger, record: Record, row: Row, image_file: Path) 
     for name, score in row.scores.items():
         run.summary[name] = score.value
     run.summary["cost"] = record.run.cost.as_json()
-    intervals = [[name, score.value, score.low, score.high] for name, score in row.scores.items()]
+    intervals = [
+        [name, score.value, *((score.low, score.high) if score.has_interval else (None, None))]
+        for name, score in row.scores.items()
+    ]
     panels: dict[str, Any] = {"scores": wandb.Table(columns=["metric", "value", "low", "high"], data=intervals)}
     for kind, parts in (("class", row.by_class), ("size", row.by_size)):
         panels[f"by {kind}"] = table = _table(wandb, kind, parts, row)

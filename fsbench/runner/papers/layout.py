@@ -6,9 +6,10 @@ from fsbench.results.tables.layout import Grid, figure
 from fsbench.runner.papers.results import RowResult
 
 RESULT_NOTES = (
-    "inside: the reported figure lies in the 95 % interval of the measured one, give or take its rounding (of "
-    "classification, whose reported figures are of other episodes, in an interval wider by the square root of 2)",
-    "an interval is of the test episodes alone: another training gives another figure, by about as much",
+    "above, below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, "
+    "as if other images had made the reported figure; else it is not told apart; no interval: the images bear none",
+    "the training error of either figure is not known, nor what repeated seeds did: another training gives another "
+    "figure",
 )
 
 

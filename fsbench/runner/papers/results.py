@@ -13,7 +13,7 @@ from fsbench.runner.papers.figures import row_scores
 from fsbench.runner.papers.files import Paper, PaperRow, paper_rows
 from fsbench.scores.scores import DEFAULT
 
-INSIDE, OUTSIDE, NOT_COMPARABLE = "inside", "outside", "not comparable"
+NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,8 @@ class RowResult:
 
     @property
     def verdict(self) -> str:
-        """inside: the reported figure lies in the interval of the measured one; outside; or not comparable."""
-        if self.comparison.difference is None:
-            return NOT_COMPARABLE
-        return INSIDE if self.comparison.verdict == "within the interval" else OUTSIDE
+        """One of `fsbench.results.tables.published.match.VERDICTS`, or not comparable."""
+        return NOT_COMPARABLE if self.comparison.difference is None else self.comparison.verdict
 
     @property
     def why(self) -> str:

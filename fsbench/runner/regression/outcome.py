@@ -96,8 +96,7 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: I
     class_ids, void = identity["class_ids"], identity["void"]
     common = {metric.name: metric for metric in COMMON}
     named = common | {name: metric for name, metric in known_metrics().items() if name in set(names)}
-    statistics = episode_statistics(frame, class_ids, void, tuple(named.values()))
-    scores = {name: float(value[0]) for name, value in statistics.scores().items()}
+    scores = episode_statistics(frame, class_ids, void, tuple(named.values())).scores()
     validation = EpisodicScores(class_ids, void)
     for (index,), rows in frame.group_by("episode", maintain_order=True):
         ways = rows.filter(pl.col("slot") > 0)

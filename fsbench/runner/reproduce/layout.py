@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fsbench.results.tables.formats import plain_score
 from fsbench.results.tables.layout import Grid, Sheet
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.runner.config.compose import setting
@@ -77,7 +78,7 @@ def as_values(plan: PaperPlan) -> dict[str, object]:
         ],
         "results": [
             {"table": item.row.table, "method": item.row.method, "task": item.row.task, "fold": item.comparison.fold}
-            | {"metric": item.comparison.metric, "measured": vars(item.comparison.measured)}
+            | {"metric": item.comparison.metric, "measured": plain_score(item.comparison.measured)}
             | {"reported": item.comparison.reported.value, "verdict": item.verdict, "why": item.why}
             | {"caveats": item.comparison.caveats}
             for item in plan.results

@@ -78,11 +78,11 @@ def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
         for method, more in {"nn": [], "lp": [], "fort_ssf": fort}.items()
     }
     capsys.readouterr()
-    assert main(["compare", str(runs), "--metrics", "accuracy", "--resamples", "200", "--format", "json"]) == 0
+    assert main(["compare", str(runs), "--metrics", "accuracy", "--format", "json"]) == 0
     (compared,) = json.loads(capsys.readouterr().out)
     assert [line["images"] for line in compared["tables"]["all"]["accuracy"]] == [4] * 3
-    assert main(["compare", str(runs), "--by", "class", "--resamples", "200"]) == 0
-    assert "resamples of whole episodes" in capsys.readouterr().out
+    assert main(["compare", str(runs), "--by", "class"]) == 0
+    assert "other query and support images of these classes" in capsys.readouterr().out
     assert main(["compare", str(runs), "--by", "size"]) == 2
     assert "classification has no object sizes" in capsys.readouterr().err
     assert main(["table", str(runs), "--by", "size"]) == 2

@@ -42,12 +42,12 @@ def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
 def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     capsys.readouterr()
     folder = runs / "out"
-    words = ["supports", str(runs), "--similarity", "--resamples", "200", "--out", str(folder)]
+    words = ["supports", str(runs), "--similarity", "--out", str(folder)]
     assert main([*words, "--plot", str(runs / "supports.png")]) == 0
     shown = capsys.readouterr().out
     assert "best − draw 0" in shown and "similarity" in shown and (runs / "supports.png").stat().st_size > 5000
     assert {file.name for file in folder.iterdir()} == {"supports.txt", "supports.csv", "supports.json", LISTING}
-    again = ["supports", str(runs), "--no-properties", "--resamples", "100"]
+    again = ["supports", str(runs), "--no-properties"]
     foreign = runs / "holiday.png"
     foreign.write_bytes(b"somebody's")
     (folder / "notes.txt").write_text("somebody's")

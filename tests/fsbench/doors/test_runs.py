@@ -78,16 +78,17 @@ def test_the_table_and_its_frame(pair, capsys):
 
 def test_a_comparison_is_that_of_the_command(pair, make, capsys):
     folder = pair[0].path.parent
-    (told,) = json.loads(printed(capsys, "compare", folder, "--format", "json", "--resamples", "300"))
+    (told,) = json.loads(printed(capsys, "compare", folder, "--format", "json"))
     make("third", 0, quality=2)
     runs = fsbench.load_runs(folder)
-    found = runs.compare("first", "second", resamples=300)
+    found = runs.compare("first", "second")
     lines = [line for of_metric in told["tables"]["all"].values() for line in of_metric]
     frame = found.frame
-    assert frame["p"].to_list() == [line["difference"]["p"] for line in lines]
+    assert frame["p"].to_list() == [line["difference"]["difference"]["p"] for line in lines]
+    assert frame["times"].to_list() == [line["size"] and line["size"]["times"] for line in lines]
     assert frame["low"].to_list() == [line["difference"]["difference"]["low"] for line in lines]
     assert frame["corrected"].to_list() == [line["corrected"] for line in lines]
-    assert len(runs.compare(resamples=300, metrics="mIoU").frame) == 3
+    assert len(runs.compare(metrics="mIoU").frame) == 3
     assert "first − second" in found.text and "<table>" in found._repr_html_()
 
 
@@ -142,7 +143,7 @@ def test_what_does_not_fit_is_said_in_a_line(pair, make, tmp_path):
         (lambda: runs.table("mIuo"), "unknown metric 'mIuo'"),
         (lambda: runs.compare("first"), "one method; expected two or more"),
         (lambda: runs.compare("first", "secnd"), "did you mean 'second'"),
-        (lambda: runs.compare(resamples=5), "resamples is 5, expected"),
+        (lambda: runs.compare(effect=0), "effect is 0, expected a number of points above 0"),
         (lambda: fsbench.load_runs(tmp_path / "absent"), "is no folder"),
     ):
         with pytest.raises((SettingsError, RecordError)) as error:

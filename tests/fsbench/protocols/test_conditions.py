@@ -32,7 +32,7 @@ from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.results.atlas.programs import Program
 from fsbench.scores.confusion import COUNTS
-from fsbench.scores.generalised import run_starts
+from fsbench.scores.runs_of_test import run_starts
 from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.fsbench.runs import some_header
 
@@ -333,10 +333,10 @@ def test_the_stated_scores_and_void_rule_are_those_of_the_count_table(name):
         ends = [*run_starts(some_header(**entries))[1:], 24]
         runs = [[row for row in ways if bisect_right(ends, row["episode"]) == run] for run in range(len(ends))]
         parts = [np.mean([mean(run, stated.void, numbers) for run in runs]) for numbers in ((1, 2), (3,))]
-        assert scores["mIoU-mean"].item() == pytest.approx(np.mean(parts))
+        assert scores["mIoU-mean"] == pytest.approx(np.mean(parts))
     else:
         assert stated.metric == "class-pooled mIoU"
-        assert scores["mIoU"].item() == pytest.approx(mean(ways, stated.void))
+        assert scores["mIoU"] == pytest.approx(mean(ways, stated.void))
         assert mean(ways, "ignored") != pytest.approx(mean(ways, "background"))
     behind = plain_background(background, stated.void)
     expected = {
@@ -346,7 +346,7 @@ def test_the_stated_scores_and_void_rule_are_those_of_the_count_table(name):
     if stated.fb_iou == "not computed":
         assert not {"FB-IoU", "FB-IoU-classes"} & set(protocol.default_metrics)
     else:
-        assert scores[protocol.fb_iou].item() == pytest.approx(expected[stated.fb_iou])
+        assert scores[protocol.fb_iou] == pytest.approx(expected[stated.fb_iou])
 
 
 @pytest.mark.parametrize("dataset", sorted(set(DRAWN) & WITHOUT_VOID))

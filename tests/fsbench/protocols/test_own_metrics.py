@@ -11,9 +11,8 @@ from fsbench.base.errors import SettingsError
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.registry import known_metrics, load_protocol, metric_named, metric_names, protocol_names
-from fsbench.scores.bootstrap import intervals, resampled_scores
+from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.metric import Metric, Sum, class_mean
-from fsbench.scores.paired import paired_differences
 from fsbench.scores.scores import COMMON, INTERSECTION, TRUTH, MeanIoU
 from tests.fsbench.protocols.test_conditions import counted
 from tests.fsbench.runs import some_header
@@ -58,7 +57,7 @@ def own(kind: type[HSNet] = Own) -> HSNet:
     return kind(**asdict(load_protocol("hsnet")))
 
 
-def test_every_sum_is_counted_once_and_weighed_as_the_others():
+def test_every_sum_is_counted_once_and_leaves_images_out_as_the_others_do():
     _, frame, entries = counted("hsnet", np.random.default_rng(0))
     CALLS.clear()
     statistics = own().statistics(frame, some_header(**entries))
@@ -71,23 +70,21 @@ def test_every_sum_is_counted_once_and_weighed_as_the_others():
 
     scores = statistics.scores()
     assert list(scores)[:3] == ["Dice", "Dice-error", "mIoU"]
-    assert scores["Dice"].item() == pytest.approx(dice(ways))
-    assert scores["Dice-error"].item() == pytest.approx(100 - dice(ways))
-    weights = np.random.default_rng(1).integers(1, 4, (1, 24))
-    names = sorted(set(frame["query"]))
-    times = zip(names, weights[0], strict=True)
-    drawn = pl.concat([ways.filter(pl.col("query") == name) for name, number in times for _ in range(number)])
-    assert statistics.scores(weights.astype(float))["Dice"].item() == pytest.approx(dice(drawn))
-    interval = intervals([statistics.only(["Dice"])], 200)["Dice"]
-    assert interval.low < scores["Dice"].item() < interval.high
+    assert scores["Dice"] == pytest.approx(dice(ways))
+    assert scores["Dice-error"] == pytest.approx(100 - dice(ways))
+    test = MetricParts.from_statistics(Dice(), [statistics])
+    names = set(ways["query"])
+    without = [dice(ways) - dice(ways.filter(pl.col("query") != name)) for name in names]
+    assert sorted(test.influences(test.design).by_kind["query"]) == pytest.approx(sorted(without))
+    interval = estimates([statistics.only(["Dice"])])["Dice"]
+    assert interval.low < scores["Dice"] < interval.high
     assert statistics.only(["Dice"]).sums.keys() == {"intersection", "areas", "truth"}
-    assert (resampled_scores(statistics, 200)["Dice"] == resampled_scores(statistics.only(["Dice"]), 200)["Dice"]).all()
-    (same,) = paired_differences({"a": [statistics], "b": [statistics]}, [("a", "b")], 100)["Dice"]
-    assert same.p == 1 and same.difference.value == 0
+    (same,) = differences({"a": [statistics], "b": [statistics]}, [("a", "b")])["Dice"]
+    assert same.difference.scope == "identical" and same.difference.value == 0
     part = (frame["class_id"] == 2).to_numpy()
     found = own().subset_statistics(frame, part, some_header(**entries)).scores()
     second = ways.filter(pl.col("class_id") == 2)
-    assert found["Dice"].item() == pytest.approx(200 * second["tp"].sum() / (second["pred"].sum() + second["gt"].sum()))
+    assert found["Dice"] == pytest.approx(200 * second["tp"].sum() / (second["pred"].sum() + second["gt"].sum()))
     assert "FB-IoU" not in found  # some pairs have no background
 
 

@@ -22,9 +22,8 @@ from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.protocols.presence import KnownAbsence, Presence, has_unnamed
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.counts import check_counts, official_rows, to_frame
-from fsbench.scores.bootstrap import intervals
-from fsbench.scores.paired import paired_differences
-from fsbench.scores.presence import best_threshold
+from fsbench.scores.estimate import MetricParts, differences, estimates
+from fsbench.scores.presence import AUROC, best_threshold
 from fsbench.scores.trivial import trivial_answers
 from tests.datamodules.builders import blocks, save_coco, save_labels, save_photo
 from tests.datamodules.datasets.isaid.test_index import save_patches
@@ -284,7 +283,7 @@ def test_scores_are_those_of_plain_loops(tmp_path):
     frame = official_rows(every)
     assert len(frame) == 80 and "calibrates" not in frame.columns
     ways = frame.filter(pl.col("slot") == 1).to_dicts()
-    scores = {name: value[0] for name, value in presence().statistics(frame, manifest.header).scores().items()}
+    scores = presence().statistics(frame, manifest.header).scores()
     truth, score = [row["present"] for row in ways], [row["score"] for row in ways]
     assert scores["AUROC"] == pytest.approx(100 * roc_auc_score(truth, score))
     assert scores["accuracy"] == pytest.approx(100 * np.mean([row["present"] == row["decided"] for row in ways]))
@@ -300,27 +299,28 @@ def test_scores_are_those_of_plain_loops(tmp_path):
     assert "FB-IoU-classes" not in scores and set(presence().default_metrics) <= set(scores)
     with_void = presence().statistics_with_void(frame, manifest.header, "background").scores()
     absent = [(row["pred"] + row["pred_void"]) / 100 for row in ways if not row["present"]]
-    assert with_void["false-alarm-area"][0] == pytest.approx(100 * np.mean(absent))
+    assert with_void["false-alarm-area"] == pytest.approx(100 * np.mean(absent))
     shown = (frame["slot"] > 0).to_numpy() & frame["present"].to_numpy()
     of_shown = presence().subset_statistics(frame, shown, manifest.header).scores()
     assert of_shown["mIoU-present"] == pytest.approx(scores["mIoU-present"])
     assert not {"AUROC", "false-alarm-area"} & set(of_shown)
     floor = presence().statistics(trivial_answers(frame)["(all foreground)"], manifest.header).scores()
-    assert floor["AUROC"][0] == 50 and floor["false-alarm-area"][0] == 100
+    assert floor["AUROC"] == 50 and floor["false-alarm-area"] == 100
 
 
-def test_weighted_query_images_count_as_often_as_they_are_drawn():
+def test_an_image_s_influence_is_the_score_minus_that_without_its_comparisons():
     manifest, table = some_run()
     frame = official_rows(to_frame(table, manifest))
-    statistics = presence().statistics(frame, manifest.header)
+    test = MetricParts.from_statistics(AUROC(), [presence().statistics(frame, manifest.header)])
+    found = test.influences(test.design).by_kind["query"]
     ways = frame.filter(pl.col("slot") == 1).to_dicts()
-    names = sorted({row["query"] for row in ways})
-    drawn = np.random.default_rng(1).multinomial(len(names), np.full(len(names), 1 / len(names)), 5)
-    for weights, found in zip(drawn, statistics.scores(drawn.astype(float))["AUROC"], strict=True):
-        many = [row for row in ways for _ in range(weights[names.index(row["query"])])]
-        plain = roc_auc_score([row["present"] for row in many], [row["score"] for row in many])
-        assert found == pytest.approx(100 * plain)
-    interval = intervals([statistics], 400)["AUROC"]
+
+    def area(rows):
+        return 100 * roc_auc_score([row["present"] for row in rows], [row["score"] for row in rows])
+
+    without = [area([row for row in ways if row["query"] != name]) for name in {row["query"] for row in ways}]
+    assert sorted(found) == pytest.approx(sorted(area(ways) - value for value in without))
+    interval = estimates([presence().statistics(frame, manifest.header)])["AUROC"]
     assert interval.low < interval.value < interval.high
 
 
@@ -333,9 +333,10 @@ def test_two_methods_are_compared_by_ranks_whatever_the_scale_of_their_scores():
         name: [presence().statistics(frame, manifest.header)]
         for name, frame in (("own", own), ("scaled", scaled), ("theirs", theirs))
     }
-    (same, against) = paired_differences(sums, [("own", "scaled"), ("own", "theirs")], 200)["AUROC"]
-    assert same.difference.value == 0 and same.difference.low == same.difference.high == 0 and same.p == 1
-    assert against.difference.low <= against.difference.value <= against.difference.high and 0 < against.p <= 1
+    (same, against) = differences(sums, [("own", "scaled"), ("own", "theirs")])["AUROC"]
+    assert same.difference.value == 0 and same.difference.scope == "identical"
+    found = against.difference
+    assert found.low < found.value < found.high and 0 < found.p <= 1
 
 
 def test_the_threshold_is_the_lowest_of_the_best_by_trying_all():

@@ -158,7 +158,7 @@ def commands_of(number: int, runs: list[str], folder: Path) -> list[list[str]]:
     """Return the commands that read the case `number`."""
     commands = [["table", *runs], ["verify", str(folder / "bundles/bad.fsb")]]
     if number % 3 == 0:
-        commands += [["compare", *runs, "--resamples", "100"], ["table", *runs, "--all", "--format", "json"]]
+        commands += [["compare", *runs], ["table", *runs, "--all", "--format", "json"]]
         commands.append(["board", str(folder / "bundles"), "--out", str(folder / "site")])
     if number % 6 == 0:
         commands.append(["rescore", *runs, "--protocol", "pfenet"])

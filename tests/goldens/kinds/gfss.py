@@ -42,7 +42,7 @@ from fsbench.protocols.gfss import GFSS, draw_runs
 from fsbench.protocols.registry import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, count, count_answer
 from fsbench.scores.confusion import intersection_union
-from fsbench.scores.generalised import run_means
+from fsbench.scores.generalised import mean_of_there
 from tests.goldens.harness import (
     EXACT,
     Case,
@@ -268,7 +268,7 @@ def metric(case: Case) -> Parts:
         np.stack(intersection_union(count(one.numpy(), true.numpy(), classes - 1), "ignore"), -1)
         for one, true in zip(found, t["in.gt"], strict=True)
     )
-    parts = [float(run_means(sums[None, rows, None])[0]) for rows in (slice(1, base), slice(base, None))]
+    parts = [float(mean_of_there(sums[None, rows])[0]) for rows in (slice(1, base), slice(base, None))]
     means = np.array([*parts, sum(parts) / 2])
     yield {"out.base_novel_mean": means}
 
@@ -289,7 +289,7 @@ def bam(case: Case) -> Results:
     ids = [*range(1, base + novel + 1)]
     statistics = protocol_statistics("bam_gfss", rows, ids, novel_ids=ids[base:], dataset=config["dataset"])
     scores = statistics.scores()
-    figures = [scores[name].item() for name in ("mIoU-novel", "mIoU-base", "mIoU", "FB-IoU")]
+    figures = [scores[name] for name in ("mIoU-novel", "mIoU-base", "mIoU", "FB-IoU")]
     return {"out.merged": torch.stack(merged), "out.figures": figures}
 
 

@@ -64,7 +64,7 @@ def metric(case: Case) -> Results:
         answer = SegmentationAnswer(case.tensors[f"in.pred_{episode}"].to(torch.uint8).numpy())
         rows += count_answer(answer, EpisodeTruth(episode, size, label_map, present, classes)).rows()
     statistics = protocol_statistics("fss_sam3", rows, list(range(1, 21)), dataset="pascal")
-    scores = {name: float(value.item()) / 100 for name, value in statistics.scores().items()}
+    scores = {name: value / 100 for name, value in statistics.scores().items()}
     of = statistics.sums
     fg, bg = (float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1)) for sums in (of["foreground"], of["background"]))
     return {

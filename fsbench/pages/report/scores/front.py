@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 from fsbench.pages.report.collect import Study, shown_fold
 from fsbench.pages.report.scores.leaderboard import Column, Leaderboard, Line, build_leaderboard
 from fsbench.results.tables.summary import method_folds
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 MOST = 8
 """Number of methods that the first page has of a study."""
@@ -27,7 +27,7 @@ class FrontTable:
 
     columns: list[Column]
     lines: list[Line]
-    bars: list[Interval | None]
+    bars: list[Estimate | None]
     axis: list[float]
     methods: int
     folds: int
@@ -42,8 +42,8 @@ def front_table(study: Study) -> FrontTable:
     shown = [*methods, *(line for line in [board.best_answer] if line)]
     lines = [Line(line.label, line.mark, [line.cells[i] for i in places]) for line in shown]
     drawn = [column.fold for column in columns].index(shown_fold(study.block))
-    bars = [line.cells[drawn].interval for line in lines[: len(methods)]]
-    known = [bar for bar in bars if bar]
+    bars: list[Estimate | None] = [line.cells[drawn].interval for line in lines[: len(methods)]]
+    known = [bar for bar in bars if bar and bar.has_interval]
     axis = _ticks(min(bar.low for bar in known), max(bar.high for bar in known)) if len(known) > 1 else []
     bars += [None] * (len(lines) - len(bars))
     return FrontTable(columns, lines, bars, axis, len(methods), len(method_folds(study.block)))

@@ -9,7 +9,7 @@ import numpy as np
 from fsbench.pages.report.collect import Study
 from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.blocks import Row
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 STEPS = 5
 """Number of colors on either side of zero."""
@@ -35,7 +35,7 @@ class HeatMap:
     methods: list[str]
     names: list[str]
     folds: list[str]
-    values: list[list[Interval | None]]
+    values: list[list[Estimate | None]]
 
     def numbers(self) -> np.ndarray:
         """Return the scores (methods, names), NaN where there is none."""
@@ -69,7 +69,7 @@ def fold_heat_map(study: Study, metric: str) -> HeatMap:
 def class_heat_map(study: Study, metric: str) -> HeatMap:
     """Return the score of every method on every class of every fold; those of the first fold first."""
     rows = [row for row in study.rows if row.fold not in ("all", "mean") and row.method in study.methods]
-    scores: dict[tuple[str, tuple[str, str]], Interval | None] = {}
+    scores: dict[tuple[str, tuple[str, str]], Estimate | None] = {}
     places: dict[tuple[str, str], None] = {}
     for row in sorted(rows, key=lambda row: int(row.fold)):
         for name, subset in row.by_class.items():
@@ -81,7 +81,7 @@ def class_heat_map(study: Study, metric: str) -> HeatMap:
 def _heat_map(
     rows: Sequence[Row],
     places: Sequence[tuple[str, str]],
-    scores: dict[tuple[str, tuple[str, str]], Interval | None],
+    scores: dict[tuple[str, tuple[str, str]], Estimate | None],
 ) -> HeatMap:
     methods = list(dict.fromkeys(row.method for row in rows))
     values = [[scores.get((method, place)) for place in places] for method in methods]
@@ -95,8 +95,8 @@ def score_scale(study: Study, metric: str) -> tuple[float, float] | None:
     """
     rows = [row for row in study.block.rows if row.method in study.methods]
     intervals = [row.scores[metric] for row in rows if row.scores.get(metric)]
-    ends = [end for interval in intervals for end in (interval.low, interval.high)]
-    return (min(ends), max(ends)) if len(intervals) > 1 and max(ends) > min(ends) else None
+    ends = [end for interval in intervals if interval.has_interval for end in (interval.low, interval.high)]
+    return (min(ends), max(ends)) if len(ends) > 2 and max(ends) > min(ends) else None
 
 
 def difference_scale(differences: np.ndarray) -> float:

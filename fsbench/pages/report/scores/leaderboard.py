@@ -9,11 +9,11 @@ from fsbench.pages.report.costs import mean_costs
 from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
-from fsbench.results.tables.compare import Comparison, scores_in
+from fsbench.results.tables.compare import Comparison, common_scope, scores_in
 from fsbench.results.tables.layout import places
 from fsbench.results.tables.summary import MISSING, fold_label, method_folds
-from fsbench.scores.bootstrap import Interval
-from fsbench.scores.paired import compact_letters
+from fsbench.scores.decisions import compact_letters
+from fsbench.scores.estimate import Estimate, Scope
 
 COST_COLUMNS = {
     "trainable": ("trainable", "trainable parameters", "{:,.0f}"),
@@ -61,7 +61,7 @@ class Cell:
 
     text: str = MISSING
     value: float | None = None
-    interval: Interval | None = None
+    interval: Estimate | None = None
     place: str = ""
     letters: str = ""
     note: str = ""
@@ -104,6 +104,7 @@ class Leaderboard:
         answers: Lines of the answers that need no model.
         best_answer: The best figure of these in each column; None where there is none or one alone.
         without_letters: Methods of which no differences were tested.
+        conditional: True if letters hold for these supports alone.
     """
 
     columns: list[Column]
@@ -112,6 +113,7 @@ class Leaderboard:
     best_answer: Line | None = None
     without_letters: list[str] = field(default_factory=list)
     further: list[Line] = field(default_factory=list)
+    conditional: bool = False
 
 
 def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboard:
@@ -138,7 +140,9 @@ def build_leaderboard(study: Study, comparison: Comparison | None) -> Leaderboar
     compared = set() if comparison is None else set(comparison.methods)
     best = Line("best answer without a model", "", _best_cells(answers, columns)) if len(answers) > 1 else None
     without_letters = [label for label in labels if compared and label not in compared]
-    return Leaderboard(columns, lines, answers, best, without_letters, further)
+    tested = [] if comparison is None else [line for lines in comparison.tables["all"].values() for line in lines]
+    conditional = any(line.difference.difference.scope is Scope.THESE_SUPPORTS for line in tested)
+    return Leaderboard(columns, lines, answers, best, without_letters, further, conditional)
 
 
 def _rows_by_fold(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
@@ -217,12 +221,16 @@ def _figure(value: float, metric: str) -> str:
 def _letters(comparison: Comparison, only_fold: str) -> dict[tuple[str, str, str], str]:
     """Return (metric, fold, method) -> letters, of every column of scores that was compared.
 
+    A column whose differences do not all hold for the same (`common_scope`) has none.
+
     `only_fold` is the table's name of the only fold of a task that has none; "" otherwise.
     """
     letters = {}
     for metric, lines in comparison.tables["all"].items():
         for fold in dict.fromkeys(line.fold for line in lines):
             of_fold = [line for line in lines if line.fold == fold]
+            if common_scope(of_fold) is None:
+                continue
             scores = scores_in(of_fold)
             ranked = sorted(scores, key=lambda label: -metric_named(metric).sign * scores[label])
             different = {frozenset((x.difference.method, x.difference.other)) for x in of_fold if x.significant}

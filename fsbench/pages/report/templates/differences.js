@@ -12,6 +12,12 @@
     const text = value.toFixed(digits);
     return value < 0 || Object.is(value, -0) || text.startsWith("-") ? text : `+${text}`;
   };
+  const end = (value, digits) => { // of an interval, with more digits where rounding hides on which side of 0 it is
+    let n = digits;
+    while (value !== 0 && Number(value.toFixed(n)) === 0 && n < 3) n += 1;
+    return signed(value, n);
+  };
+  const EVEN_HERE = 2, FEW = 4, NONE = 5; // of Bearing in differences.py: 1 and 3 are told apart
   const lessIsBetter = (metric) => field("differences").dataset.less.split(" ").includes(metric);
   const choose = (select, name, changed) => { // a field that stands in the address
     const first = select.value, asked = pageState.get(name);
@@ -45,24 +51,26 @@
       const low = Math.min(first, second), high = Math.max(first, second), swapped = first > second;
       const pair = low * count - low * (low + 1) / 2 + high - low - 1; // pairs in the order of Python's combinations
       const lines = [];
-      data.parts.forEach(([kind, name, fold, pairs], i) => {
+      data.parts.forEach(([kind, name, fold, pairs, images], i) => {
         const x = data.scores[metric][first][i], y = data.scores[metric][second][i];
         if (kind !== by.value || x === null || y === null) return;
-        let ends = first === second ? [0, 0] : data.ends[metric][pair].slice(2 * i, 2 * i + 2);
-        if (swapped) ends = [-ends[1], -ends[0]];
-        lines.push([name, fold, pairs, x / 1000, y / 1000, (x - y) / 1000, ends[0] / 1000, ends[1] / 1000]);
+        let ends = first === second ? [null, null] : data.ends[metric][pair].slice(2 * i, 2 * i + 2);
+        const bearing = first === second ? NONE : data.bearings[metric][pair][i], bears = ends[0] !== null;
+        if (swapped && bears) ends = [-ends[1], -ends[0]];
+        lines.push([name, fold, pairs, x / 1000, y / 1000, (x - y) / 1000, bears ? ends[0] / 1000 : 0, bears ? ends[1] / 1000 : 0, bearing, images]);
       });
       if (order.value === "difference") lines.sort((p, q) => q[5] - p[5]);
       const most = Math.max(...lines.flatMap((line) => [Math.abs(line[6]), Math.abs(line[7])])) || 1;
       const digits = Number(field("differences").dataset.digits.split(" ")[data.metrics.indexOf(metric)]);
-      body.replaceChildren(...lines.map(([name, fold, pairs, x, y, moved, from, to]) => {
-        const row = make("tr", ""), apart = from > 0 || to < 0, good = (moved > 0) !== lessIsBetter(metric);
+      body.replaceChildren(...lines.map(([name, fold, pairs, x, y, moved, from, to, bearing, images]) => {
+        const bears = bearing < FEW, apart = bears && bearing % 2 === 1, row = make("tr", ""), good = (moved > 0) !== lessIsBetter(metric);
         const head = make("th", name);
         head.scope = "row";
-        const moves = make("td", `${apart ? (good ? "▲" : "▼") : "≈"} ${signed(moved, digits)} `, apart ? (good ? "better" : "worse") : "same");
-        moves.append(make("span", `[${signed(from, digits)}, ${signed(to, digits)}]`, "range"));
+        const moves = make("td", `${apart ? (good ? "▲" : "▼") : bears ? "≈" : ""} ${signed(moved, digits)} `, apart ? (good ? "better" : "worse") : "same");
+        const words = bears ? `[${end(from, digits)}, ${end(to, digits)}]${bearing >= EVEN_HERE ? "°" : ""}` : bearing === FEW ? `(${images} images)` : "";
+        moves.append(make("span", words, "range"));
         const bar = make("td", "", "more");
-        bar.append(whisker(from, to, moved, most));
+        if (bears) bar.append(whisker(from, to, moved, most));
         row.append(head, moves, bar, make("td", x.toFixed(digits)), make("td", y.toFixed(digits)), make("td", fold, "more"), make("td", pairs, "more"));
         return row;
       }));

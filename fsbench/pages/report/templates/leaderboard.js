@@ -165,7 +165,7 @@
       const wide = intervals.checked, more = (c) => [...(c.lettered ? ["letters"] : []), ...(wide && c.metric ? ["low", "high"] : [])];
       const head = ["method", ...columns.flatMap((c) => [c.head, ...more(c).map((name) => `${c.head} ${name}`)])];
       const body = lines.map((line) => [line.method, ...line.figures.flatMap((f, i) => {
-        const [low, high] = f.ends.match(/-?[\d.]+/g) ?? ["", ""];
+        const [low, high] = (f.ends.startsWith("[") && f.ends.match(/-?[\d.]+/g)) || ["", ""]; // or too few images
         const parts = { letters: f.letters, low, high };
         return [f.text === "–" ? "" : f.text.replaceAll(",", ""), ...more(columns[i]).map((name) => parts[name])];
       })]);

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from fsbench.results.tables.annotations.losses import AnnotationLoss, AnnotationTable
-from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, shorten
+from fsbench.results.tables.formats import decimal
+from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, moved, shorten
 
 
 def to_sheet(table: AnnotationTable, width: int | None = None) -> Sheet:
@@ -20,13 +21,12 @@ def to_sheet(table: AnnotationTable, width: int | None = None) -> Sheet:
             masks = [*own, "mask", f"{loss.mask_score:.2f}", "", "", ""]
             if masks not in rows:
                 rows.append(masks)
-            difference, p = loss.line.difference.difference, loss.line.corrected
             rows.append([
                 *own,
                 loss.annotation,
                 f"{loss.score:.2f}",
-                f"{difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]",
-                corrected_p(p),
+                moved(loss.line.difference.difference, 2),
+                corrected_p(loss.line.corrected),
                 _kept(loss),
             ])  # fmt: skip
         if len(folds) == 1:
@@ -43,7 +43,7 @@ def _kept(loss: AnnotationLoss) -> str:
 
 COLUMNS = (
     "test", "method", "annotation", "fold", "metric", "score", "with masks", "difference", "low", "high", "p",
-    "corrected p", "query images", "runs",
+    "corrected p", "query images", "runs", "holds for",
 )  # fmt: skip
 
 
@@ -55,6 +55,6 @@ def lines(table: AnnotationTable) -> Iterator[Sequence[object]]:
         numbers = (loss.score, loss.mask_score, interval.value, interval.low, interval.high)
         yield [
             table.title, loss.method, loss.annotation, loss.line.fold, loss.metric,
-            *(f"{value:.4f}" for value in numbers), f"{found.p:.6g}", f"{loss.line.corrected:.6g}", loss.line.images,
-            " ".join(loss.runs),
+            *map(decimal, numbers), decimal(interval.p, ".6g"), decimal(loss.line.corrected, ".6g"), loss.line.images,
+            " ".join(loss.runs), interval.scope,
         ]  # fmt: skip

@@ -1,7 +1,8 @@
 """Losses against masks of methods whose supports have weaker annotations: paired differences on the same episodes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isnan
 from typing import Any
 
 from fsbench.base.errors import SettingsError
@@ -10,7 +11,8 @@ from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.tables.compare import ComparisonLine, compare_methods
-from fsbench.scores.paired import RESAMPLES
+from fsbench.results.tables.layout import CONDITIONAL_NOTE, FEW_NOTE, family_note, is_too_few, mark
+from fsbench.scores.decisions import adjust
 
 MASK = "mask"
 LEFT_OUT = "left out, other folds, weights or settings than with masks"
@@ -26,7 +28,7 @@ class AnnotationLoss:
         method: its label.
         annotation: a key of `fsbench.data.annotations.ANNOTATIONS`.
         metric: name of the score.
-        line: the score with the annotation minus that with masks; corrected by Holm over the method's annotations.
+        line: the score with the annotation minus that with masks; corrected over all losses that are printed together.
         runs: folders of the runs with the annotation, then of those with masks.
     """
 
@@ -69,27 +71,40 @@ class AnnotationTable:
         return list(dict.fromkeys(loss.method for loss in self.losses))
 
 
-def annotation_tables(
-    records: Sequence[Record], metrics: Sequence[str] | None = None, resamples: int = RESAMPLES
-) -> list[AnnotationTable]:
+def annotation_tables(records: Sequence[Record], metrics: Sequence[str] | None = None) -> list[AnnotationTable]:
     """Compare runs that differ in the annotation of their supports alone, a table for each test.
 
     Args:
         records: finished runs.
         metrics: names of scores; None for the first of the protocol's.
-        resamples: of the bootstrap and of the swap test.
 
     Raises:
         SettingsError: no method has runs with masks and with another annotation.
     """
-    tables = [_table(group, metrics, resamples) for group in comparable(records)]
+    tables = [_table(group, metrics) for group in comparable(records)]
     found = [table for table in tables if table.losses]
     if not found:
         raise SettingsError(
             "no method has runs with masks and with weaker annotations of the supports on the same episodes; expected "
             "the runs of a grid over them (fsbench grid configs/grids/annotations.yaml)"
         )
-    return found
+    return _corrected(found)
+
+
+def _corrected(tables: Sequence[AnnotationTable]) -> list[AnnotationTable]:
+    """Correct the p-values of all tables together, and say for how many losses a star holds."""
+    every = [(loss, loss.metric == table.metrics[0]) for table in tables for loss in table.losses]
+    found = adjust([loss.line.p for loss, _ in every], [first for _, first in every])
+    comparisons = sum(not isnan(p) for p in found)
+    corrected = iter(found)
+    return [
+        replace(
+            table,
+            losses=[replace(loss, line=replace(loss.line, corrected=next(corrected))) for loss in table.losses],
+            notes=[*([family_note(comparisons)] if comparisons else []), *table.notes],
+        )
+        for table in tables
+    ]
 
 
 def has_losses(records: Sequence[Record]) -> bool:
@@ -110,13 +125,13 @@ def _methods(records: Sequence[Record]) -> dict[str, dict[str, Runs]]:
     return found
 
 
-def _table(records: Sequence[Record], metrics: Sequence[str] | None, resamples: int) -> AnnotationTable:
+def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> AnnotationTable:
     wanted = tuple(metrics or records[0].protocol.default_metrics[:1])
     losses: list[AnnotationLoss] = []
     shown: list[Record] = []
     compared, left_out = _compared(records)
     for label, runs in compared.items():
-        lines = compare_methods(runs, wanted, baseline=MASK, resamples=resamples).tables["all"]
+        lines = compare_methods(runs, wanted, baseline=MASK).tables["all"]
         losses += [
             AnnotationLoss(label, name, metric, line, _folders(runs[name], runs[MASK]))
             for metric, of_metric in lines.items()
@@ -125,7 +140,7 @@ def _table(records: Sequence[Record], metrics: Sequence[str] | None, resamples: 
         ]
         shown += [record for of_annotation in runs.values() for record in of_annotation.values()]
     losses.sort(key=lambda loss: (wanted.index(loss.metric), -loss.mask_score))
-    remarks = _explanations(resamples) + [f"{LEFT_OUT}: {x}" for x in left_out]
+    remarks = _explanations(losses) + [f"{LEFT_OUT}: {x}" for x in left_out]
     return AnnotationTable(title(records), wanted, losses, remarks + (notes(shown) if shown else []))
 
 
@@ -157,12 +172,13 @@ def _folders(weak: Runs, masks: Runs) -> tuple[str, ...]:
     return tuple(str(runs[fold].path) for runs in (weak, masks) for fold in sorted(runs))
 
 
-def _explanations(resamples: int) -> list[str]:
+def _explanations(losses: Sequence[AnnotationLoss]) -> list[str]:
+    found = [loss.line.difference.difference for loss in losses]
     return [
         "− masks: the same method on the same episodes with masks, in points; the query's truth is a mask in all runs",
-        f"[low, high]: 95 % interval of the difference, {resamples:,} resamples of whole query images; kept: the share "
-        "of the score with masks",
-        "p: two-sided, from swapping the two runs' answers query image by query image; corrected: Holm over a method's "
-        "annotations; * where it is below 0.05",
+        "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
+        "share of the score with masks",
+        *[CONDITIONAL_NOTE] * any(map(mark, found)),
+        *[FEW_NOTE] * any(map(is_too_few, found)),
         "trained methods were trained with masks",
     ]

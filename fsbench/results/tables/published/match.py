@@ -2,28 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 from fsbench.records.record import Record
 from fsbench.results.tables.published.obstacles import caveats, program_remarks, same_method, why_not_comparable
 from fsbench.results.tables.published.scores import PublishedScore
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.decisions import beside_published
+from fsbench.scores.estimate import Estimate
+
+NOT_TOLD_APART, NO_INTERVAL = "not told apart", "no interval"
+VERDICTS = ("above", "below", NOT_TOLD_APART, NO_INTERVAL)
+"""Whether a score of ours is above or below a reported one; the last where ours has too few images to say."""
 
 
 @dataclass(frozen=True)
 class PublishedComparison:
     """A score of ours and a reported one.
 
-    `difference` is ours minus theirs; `verdict` "within the interval", "above" or "below" (ours is, and by more than
-    the interval, of classification sqrt(2) times as wide, and the rounding), or "not comparable: …", then without a
-    difference; `differs` is then all that differs. `caveats` is what is not known of scores that are
+    `difference` is ours minus theirs; `verdict` one of `VERDICTS` (statistics §9), or "not comparable: …", then without
+    a difference; `differs` is then all that differs. `caveats` is what is not known of scores that are
     compared, and what the atlas remarks about the program of the reported one.
     """
 
     method: str
     fold: str
     metric: str
-    measured: Interval
+    measured: Estimate
     reported: PublishedScore
     difference: float | None
     verdict: str
@@ -34,7 +37,7 @@ class PublishedComparison:
 def match_published(
     label: str,
     fold: str,
-    scores: Mapping[str, Interval],
+    scores: Mapping[str, Estimate],
     members: Sequence[Record],
     published: Sequence[PublishedScore],
 ) -> list[PublishedComparison]:
@@ -70,28 +73,13 @@ def _same_method_and_test(record: Record, reported: PublishedScore) -> bool:
 
 
 def _compare(
-    label: str, fold: str, measured: Interval, members: Sequence[Record], reported: PublishedScore
+    label: str, fold: str, measured: Estimate, members: Sequence[Record], reported: PublishedScore
 ) -> PublishedComparison:
     what = label, fold, reported.metric, measured, reported
     obstacles = tuple(dict.fromkeys(reason for record in members for reason in why_not_comparable(record, reported)))
     if obstacles:
         marks = tuple(program_remarks(reported))
         return PublishedComparison(*what, None, f"not comparable: {'; '.join(obstacles)}", obstacles, marks)
-    verdict = _verdict(measured, reported, _WIDENING[members[0].protocol.task])
+    verdict = beside_published(measured, reported.value, reported.digits) if measured.error > 0 else NO_INTERVAL
     unknown = tuple(dict.fromkeys(caveat for record in members for caveat in caveats(record, reported)))
     return PublishedComparison(*what, measured.value - reported.value, verdict, caveats=unknown)
-
-
-def _verdict(measured: Interval, reported: PublishedScore, widening: float) -> str:
-    """Say whether the measured score is above or below the reported one by more than its interval and the rounding."""
-    rounding = 0.5 * 10**-reported.digits
-    value = measured.value
-    if reported.value + rounding < value - widening * (value - measured.low):
-        return "above"
-    high = value + widening * (measured.high - value)
-    return "below" if reported.value - rounding > high else "within the interval"
-
-
-_WIDENING = {"segmentation": 1.0, "classification": sqrt(2)}
-"""Name of a task -> factor of the measured interval: sqrt(2) where the reported score was made with as many episodes,
-but others, and therefore has as much noise of its own."""

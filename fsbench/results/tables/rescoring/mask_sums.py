@@ -17,9 +17,12 @@ from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.recount import Truth, last_slots, own_resolution, stored_predictions
 from fsbench.scores.boundary import boundary_counts
 from fsbench.scores.calibration import BINS, soft_mask_sums
-from fsbench.scores.scores import BoundaryIoU, PixelECE, PresenceECE
+from fsbench.scores.scores import BoundaryIoU, PixelCalibration, PixelECE, PresenceCalibration, PresenceECE
 
-BOUNDARY, PRESENCE, PIXELS = BoundaryIoU.name, PresenceECE.name, PixelECE.name
+BOUNDARY = BoundaryIoU.name
+PRESENCE = {PresenceECE.name, PresenceCalibration.name}
+PIXELS = {PixelECE.name, PixelCalibration.name}
+"""Scores of the sums over presence scores, and over soft masks."""
 
 MASK_SUMS_VERSION = 1
 """Version of everything that the sums follow from: boundaries, bins, resizing, decoding of masks, this module. It grows

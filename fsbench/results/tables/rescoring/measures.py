@@ -10,11 +10,11 @@ from fsbench.base.errors import FsbenchError, user_message
 from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.mask_sums import BOUNDARY, PIXELS, PRESENCE, mask_sums
 from fsbench.results.tables.rescoring.recount import Truth
-from fsbench.scores.calibration import BINS, bin_index
+from fsbench.scores.calibration import BINS, BinnedErrors, bin_index
 from fsbench.scores.count_table import CountTable
-from fsbench.scores.metric import ByQuery
+from fsbench.scores.rows import RowValues
 from fsbench.scores.scores import BOUNDARY as BOUNDARY_SUM
-from fsbench.scores.scores import PIXEL_BINS, PRESENCE_BINS
+from fsbench.scores.scores import PIXEL_BINS, PIXEL_ERRORS, PRESENCE_BINS, PRESENCE_ERRORS
 from fsbench.scores.statistics import ScoreStatistics
 
 if TYPE_CHECKING:
@@ -46,12 +46,16 @@ class Measures:
     ) -> ScoreStatistics:
         """Add these sums to statistics of the rows `keep` (R,) bool of the count table, ways alone."""
         table = CountTable(frame, class_ids, keep)
-        sums: dict[str, ByQuery] = {}
+        sums: dict[str, RowValues] = {}
         if self.boundary is not None:
             sums[BOUNDARY_SUM.name] = table.by_class(self.boundary[keep])
-        for one, measured in ((PRESENCE_BINS, self.presence), (PIXEL_BINS, self.pixels)):
+        for bins, errors, measured in (
+            (PRESENCE_BINS, PRESENCE_ERRORS, self.presence),
+            (PIXEL_BINS, PIXEL_ERRORS, self.pixels),
+        ):
             if measured is not None:
-                sums[one.name] = table.by_query(measured[keep])
+                sums[bins.name] = table.by_pair(measured[keep])
+                sums[errors.name] = BinnedErrors.from_sums(measured[keep], statistics.rows.query)
         return statistics.with_sums(sums)
 
 
@@ -65,18 +69,20 @@ def measure(record: Record, metrics: Collection[str], open_truth: Callable[[Reco
     """
     missing: dict[str, str] = {}
     boundary = presence = pixels = None
-    if PRESENCE in metrics:
+    of_presence, of_pixels, drawn = (
+        [name for name in metrics if name in wanted] for wanted in (PRESENCE, PIXELS, {BOUNDARY, *PIXELS})
+    )
+    if of_presence:
         if record.run.presence == "predicted":
             presence = _presence_sums(record.episodes)
         else:
-            missing[PRESENCE] = "the method does not score presence"
-    drawn = {BOUNDARY, PIXELS} & set(metrics)
+            missing |= dict.fromkeys(of_presence, "the method does not score presence")
     if drawn:
         try:
             boundaries, softs = mask_sums(record, open_truth)
-            boundary, pixels = boundaries if BOUNDARY in drawn else None, softs if PIXELS in drawn else None
-            if PIXELS in drawn and softs is None:
-                missing[PIXELS] = "it kept no soft masks (KEEP_PREDICTIONS=soft)"
+            boundary, pixels = boundaries if BOUNDARY in drawn else None, softs if of_pixels else None
+            if softs is None:
+                missing |= dict.fromkeys(of_pixels, "it kept no soft masks (KEEP_PREDICTIONS=soft)")
         except FsbenchError as error:
             missing |= dict.fromkeys(drawn, user_message(error))
     return Measures(boundary, presence, pixels, missing)

@@ -16,10 +16,10 @@ from fsbench.records.counts import largest_way
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.layout import INTERVAL_NOTE, Sheet, figure
+from fsbench.results.tables.layout import Sheet, figure, interval_notes, moved
 from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
 from fsbench.results.tables.subsets import pairs_between
-from fsbench.scores.bootstrap import Interval, differences, intervals
+from fsbench.scores.estimate import Estimate, estimates, gains
 from fsbench.scores.run_statistics import pair_statistics
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -77,8 +77,8 @@ class RescoreLine:
     method: str
     fold: str
     figures: str
-    scores: dict[str, Interval] = field(default_factory=dict)
-    difference: dict[str, Interval] = field(default_factory=dict)
+    scores: dict[str, Estimate] = field(default_factory=dict)
+    difference: dict[str, Estimate] = field(default_factory=dict)
     undefined: str = ""
 
 
@@ -238,7 +238,7 @@ class _Scoring:
     def _lines(self, method: str, fold: str, records: list[Record], metrics: tuple[str, ...]) -> list[RescoreLine]:
         own, *others = views(records[0], self.target, self.choices, self.recount is not None)
         parts = [self._sums(record, own) for record in records]
-        lines = [RescoreLine(method, fold, own.label, _select_metrics(intervals(parts), metrics))]
+        lines = [RescoreLine(method, fold, own.label, _select_metrics(estimates(parts), metrics))]
         for view in others:
             changed, reason, label = [], view.undefined, view.label
             if not reason or view.resolution is not None:
@@ -252,9 +252,9 @@ class _Scoring:
                 continue
             if view.undefined and view.resolution is not None:
                 label += f" (stored masks at {_in_words(view.resolution)})"
-            moved = {} if view.sizes else differences(parts, changed)  # some queries alone are no other view of all
-            scores = _select_metrics(intervals(changed), metrics)
-            lines.append(RescoreLine(method, fold, label, scores, _select_metrics(moved, metrics)))
+            change = {} if view.sizes else gains(parts, changed)  # some queries alone are no other view of all
+            scores = _select_metrics(estimates(changed), metrics)
+            lines.append(RescoreLine(method, fold, label, scores, _select_metrics(change, metrics)))
         return lines
 
     def _sums(self, record: Record, view: View) -> ScoreStatistics:
@@ -275,7 +275,7 @@ class _Scoring:
         return pair_statistics(frame, keep, classes, view.void, record.protocol.metrics, record.header)
 
 
-def _select_metrics(scores: dict[str, Interval], metrics: tuple[str, ...]) -> dict[str, Interval]:
+def _select_metrics(scores: dict[str, Estimate], metrics: tuple[str, ...]) -> dict[str, Estimate]:
     return {name: scores[name] for name in metrics if name in scores}
 
 
@@ -307,13 +307,9 @@ def to_sheet(item: Rescored) -> Sheet:
     for line in item.lines:
         cells = [line.method, line.fold, line.figures]
         for metric in item.metrics:
-            cells += [figure(line.scores.get(metric), metric), _with_sign(line.difference.get(metric))]
+            change = line.difference.get(metric)
+            cells += [figure(line.scores.get(metric), metric), moved(change, 2) if change else ""]
         grid.append(cells)
     difference = "difference: to the run's own figure in points, with the interval of the difference itself"
-    return Sheet(
-        item.title, [("", grid)], [*item.notes, difference, INTERVAL_NOTE.format("bootstrap over query images")]
-    )
-
-
-def _with_sign(moved: Interval | None) -> str:
-    return f"{moved.value:+.2f} [{moved.low:+.2f}, {moved.high:+.2f}]" if moved else ""
+    explained = interval_notes(score for line in item.lines for score in line.scores.values())
+    return Sheet(item.title, [("", grid)], [*item.notes, difference, *explained])

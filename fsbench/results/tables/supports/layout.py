@@ -1,10 +1,13 @@
 """Lay out what the choice of the supports does as tables, and write it as CSV."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import isnan
 
-from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, shorten
+from fsbench.results.tables.formats import decimal
+from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, ends, moved, shorten
 from fsbench.results.tables.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
 
 
@@ -35,7 +38,7 @@ def _choices(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid
     for line in lines:
         plain = [f"{line.scores[name].value:.2f}" for name in CHOICES]
         gain = line.gains["best draw"]
-        rows.append([names[line.method], *plain[:3], _signed(gain), plain[3]])
+        rows.append([names[line.method], *plain[:3], moved(gain, 2), plain[3]])
     return rows
 
 
@@ -69,37 +72,38 @@ def _properties(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> G
         for name in PROPERTIES:
             if name in line.properties:
                 found, p = line.properties[name], line.corrected[name]
-                cells = [_signed(found.correlation), corrected_p(p)]
+                cells = [moved(found.correlation, 2), corrected_p(p)]
                 rows.append([names[line.method], name, *cells, f"{found.queries:,}"])
     return rows
 
 
-def _deviation(variance: Interval) -> Interval:
+def _deviation(variance: Estimate) -> Estimate:
     """Return the square roots of a variance and its ends; an estimate below 0 stands for none."""
-    value, low, high = (max(end, 0.0) ** 0.5 for end in (variance.value, variance.low, variance.high))
-    return Interval(value, low, high)
+    return _each_end(variance, lambda end: max(end, 0.0) ** 0.5)
 
 
-def _percent(share: Interval) -> str:
-    value, low, high = (100 * min(max(end, 0.0), 1.0) for end in (share.value, share.low, share.high))
-    return f"{value:.0f} % [{low:.0f}, {high:.0f}]"
+def _percent(share: Estimate) -> str:
+    inside = _each_end(share, lambda end: 100 * min(max(end, 0.0), 1.0))
+    return f"{inside.value:.0f} % {ends(inside, 0)}".rstrip()
 
 
-def _plain(interval: Interval, digits: int) -> str:
-    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+def _each_end(score: Estimate, change: Callable[[float], float]) -> Estimate:
+    """Return a figure whose value and ends are changed; NaN stays."""
+    value, low, high = (end if isnan(end) else change(end) for end in (score.value, score.low, score.high))
+    return replace(score, value=value, low=low, high=high)
 
 
-def _signed(interval: Interval) -> str:
-    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+def _plain(score: Estimate, digits: int) -> str:
+    return f"{score.value:.{digits}f} {ends(score, digits)}".rstrip()
 
 
-COLUMNS = ("test", "method", "kind", "name", "value", "low", "high", "p", "queries", "runs")
+COLUMNS = ("test", "method", "kind", "name", "value", "low", "high", "p", "queries", "runs", "holds for")
 
 
 def lines(table: SensitivityTable) -> Iterator[Sequence[object]]:
     """List the numbers of a table under `COLUMNS`, a line each."""
     for line in table.lines:
-        numbers: list[tuple[str, str, Interval, str, str]] = [
+        numbers: list[tuple[str, str, Estimate, str, str]] = [
             (f"{line.metric} of a choice", name, value, "", "") for name, value in line.scores.items()
         ]
         numbers += [("difference to draw 0", name, value, "", "") for name, value in line.gains.items()]
@@ -111,9 +115,9 @@ def lines(table: SensitivityTable) -> Iterator[Sequence[object]]:
             numbers += [("share", name, value, "", queries) for name, value in line.parts.shares.items()]
             numbers.append(("variance", "choice", line.parts.choice, "", queries))
         numbers += [
-            ("rank correlation", name, found.correlation, f"{line.corrected[name]:.6g}", str(found.queries))
+            ("rank correlation", name, found.correlation, decimal(line.corrected[name], ".6g"), str(found.queries))
             for name, found in line.properties.items()
         ]
-        for kind, name, interval, p, queries in numbers:
-            ends = [f"{value:.6g}" for value in (interval.value, interval.low, interval.high)]
-            yield [table.title, line.method, kind, name, *ends, p, queries, " ".join(line.runs)]
+        for kind, name, score, p, queries in numbers:
+            shown = [decimal(value, ".6g") for value in (score.value, score.low, score.high)]
+            yield [table.title, line.method, kind, name, *shown, p, queries, " ".join(line.runs), score.scope]

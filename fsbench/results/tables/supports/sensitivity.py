@@ -1,7 +1,8 @@
 """Effects of the choice of the supports on a score, from runs with several draws of the supports for every query."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import isnan
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -12,11 +13,11 @@ from fsbench.protocols.segmentation import Segmentation
 from fsbench.records.counts import DRAW
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.scores.bootstrap import RESAMPLES, Interval, differences, intervals
-from fsbench.scores.bootstrap_t import bootstrap_t, linear
+from fsbench.results.tables.layout import family_note
 from fsbench.scores.count_table import episode_scores
-from fsbench.scores.paired import holm
-from fsbench.scores.rank_correlation import RankCorrelation, within_query_correlation
+from fsbench.scores.decisions import adjust
+from fsbench.scores.estimate import Estimate, estimates, gains
+from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
 from fsbench.scores.support_variance import Cells, VarianceComponents, variance_components
 
 if TYPE_CHECKING:
@@ -54,17 +55,17 @@ class SupportSensitivity:
         gap: mean over queries of the best draw minus the mean of all.
         parts: parts of the variance of the episode's score; None where no class has two query images.
         properties: rank correlations within a query of what supports are with the episode's score, by name.
-        corrected: their p-values after Holm's correction, by name.
+        corrected: their p-values after Holm's correction over all that are printed together, by name.
     """
 
     method: str
     runs: tuple[str, ...]
     metric: str
     draws: int
-    scores: dict[str, Interval]
-    gains: dict[str, Interval]
-    per_query: dict[str, Interval]
-    gap: Interval
+    scores: dict[str, Estimate]
+    gains: dict[str, Estimate]
+    per_query: dict[str, Estimate]
+    gap: Estimate
     parts: VarianceComponents | None
     properties: dict[str, RankCorrelation] = field(default_factory=dict)
     corrected: dict[str, float] = field(default_factory=dict)
@@ -92,15 +93,12 @@ EPISODE_SCORE = {
 """The score of an episode that supports are compared by, with masks and without."""
 
 
-def sensitivity_tables(
-    records: Sequence[Record], measure: Measure | None = None, resamples: int = RESAMPLES
-) -> list[SensitivityTable]:
+def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None) -> list[SensitivityTable]:
     """Compare the draws of supports of every method, a table for each test.
 
     Args:
         records: finished runs; those with one draw are left out.
         measure: measures the supports; None leaves their properties out.
-        resamples: of the bootstrap.
 
     Raises:
         SettingsError: no run has several draws.
@@ -113,17 +111,32 @@ def sensitivity_tables(
     tables = []
     for group in comparable(drawn):
         first = group[0]
-        lines = [support_sensitivity(label, members, measure, resamples) for label, members in variants(group).items()]
+        lines = [support_sensitivity(label, members, measure) for label, members in variants(group).items()]
         lines.sort(key=lambda line: -line.scores["official draw"].value)
         title = f"{first.protocol.title(first.header)} · {first.header.draws} draws of the supports"
         tables.append(SensitivityTable(title, lines, _notes(first, lines)))
-    return tables
+    return _corrected(tables)
 
 
-def support_sensitivity(
-    label: str, records: Sequence[Record], measure: Measure | None = None, resamples: int = RESAMPLES
-) -> SupportSensitivity:
-    """Compare the draws of one method's runs, one of each fold."""
+def _corrected(tables: Sequence[SensitivityTable]) -> list[SensitivityTable]:
+    """Correct the p-values of all correlations together, and say for how many a star holds."""
+    every = [found.correlation.p for table in tables for line in table.lines for found in line.properties.values()]
+    corrected = iter(adjust(every, [False] * len(every)))
+    comparisons = sum(not isnan(p) for p in every)
+    return [
+        replace(
+            table,
+            lines=[
+                replace(line, corrected={name: next(corrected) for name in line.properties}) for line in table.lines
+            ],
+            notes=[*table.notes, *([family_note(comparisons)] if comparisons else [])],
+        )
+        for table in tables
+    ]
+
+
+def support_sensitivity(label: str, records: Sequence[Record], measure: Measure | None = None) -> SupportSensitivity:
+    """Compare the draws of one method's runs, one of each fold; p-values are not yet corrected."""
     protocol, draws = records[0].protocol, records[0].header.draws
     tables = [episode_table(record) for record in records]
     metric = protocol.default_metrics[0]
@@ -134,25 +147,22 @@ def support_sensitivity(
         ]
         for name in CHOICES
     }
-    scores = {name: intervals(folds, resamples)[metric] for name, folds in by_choice.items()}
+    scores = {name: estimates(folds)[metric] for name, folds in by_choice.items()}
     official = by_choice["official draw"]
-    gains = {name: differences(official, by_choice[name], resamples)[metric] for name in ("best draw", "worst draw")}
+    changes = {name: gains(official, by_choice[name])[metric] for name in ("best draw", "worst draw")}
     joined = _join(tables)
-    per_query, gap = _per_query(joined, resamples)
-    properties = {} if measure is None else _correlations(records, tables, measure, resamples)
-    corrected = holm([found.p for found in properties.values()])
+    per_query, gap = _per_query(joined)
     return SupportSensitivity(
         method=label,
         runs=tuple(str(record.path) for record in sorted(records, key=fold_of)),
         metric=metric,
         draws=draws,
         scores=scores,
-        gains=gains,
+        gains=changes,
         per_query=per_query,
         gap=gap,
-        parts=variance_components(joined.cells(), resamples),
-        properties=properties,
-        corrected=dict(zip(properties, corrected, strict=True)),
+        parts=variance_components(joined.cells()),
+        properties={} if measure is None else _correlations(records, tables, measure),
     )
 
 
@@ -243,29 +253,22 @@ def _chosen_rows(record: Record, table: EpisodeTable, choice: str) -> "pl.DataFr
     draw = scores.argmax(1) if choice == "best draw" else scores.argmin(1)  # the first of equal ones
     numbers = table.number[np.lexsort((table.draw, table.query))].reshape(scores.shape)
     chosen = numbers[np.arange(len(draw)), draw]
-    return frame.filter(frame["episode"].is_in(chosen.tolist())).drop(DRAW)
+    frame = frame.filter(frame["episode"].is_in(chosen.tolist()))
+    query = frame["episode"] - frame[DRAW] * len(record.manifest.official_episodes)
+    return frame[query.arg_sort()].drop(DRAW)  # the order of the official draw's rows, which they are compared with
 
 
-def _per_query(table: EpisodeTable, resamples: int) -> tuple[dict[str, Interval], Interval]:
-    """Return the means over queries of the worst, mean and best draw, and of best minus mean."""
+def _per_query(table: EpisodeTable) -> tuple[dict[str, Estimate], Estimate]:
+    """Return the means over queries of the worst, mean and best draw, and of best minus mean, for these supports."""
     scores = table.by_query()
     first = np.lexsort((table.draw, table.query))[:: scores.shape[1]]
-    images, place = np.unique(table.image[first], return_inverse=True)
-    counts = np.bincount(place).astype(float)
     values = {"worst": scores.min(1), "mean": scores.mean(1), "best": scores.max(1)}
-    sums = {name: np.bincount(place, value) for name, value in values.items()}
-    sums["gap"] = sums["best"] - sums["mean"]
-    found = bootstrap_t(
-        len(images),
-        lambda weights: {name: linear(weights, value) / linear(weights, counts) for name, value in sums.items()},
-        resamples,
-    )
-    gap = found.pop("gap")
-    return found, gap
+    found = {name: clustered_mean(value, table.image[first]) for name, value in values.items()}
+    return found, clustered_mean(values["best"] - values["mean"], table.image[first])
 
 
 def _correlations(
-    records: Sequence[Record], tables: Sequence[EpisodeTable], measure: Measure, resamples: int
+    records: Sequence[Record], tables: Sequence[EpisodeTable], measure: Measure
 ) -> dict[str, RankCorrelation]:
     """Correlate what supports are with scores, within each query."""
     measured = [measure(record) for record in records]
@@ -276,7 +279,7 @@ def _correlations(
     found = {}
     for name in (name for name in PROPERTIES if all(name in of_run for of_run in measured)):  # of every fold
         values = np.concatenate([of_run[name] for of_run in measured])[order].reshape(shape)
-        correlation = within_query_correlation(values, joined.by_query(), image, resamples)
+        correlation = within_query_correlation(values, joined.by_query(), image)
         if correlation is not None:
             found[name] = correlation
     return found
@@ -286,13 +289,14 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     """List what a reader of a table must know."""
     notes = [EPISODE_SCORE[record.protocol.has_masks]]
     notes.append(
-        f"best and worst: of the {record.header.draws} draws of a query, chosen by that score; the best of more draws "
-        f"would be better still. Draw 0 is {record.protocol.draw_zero(record.header)}"
+        f"best and worst: of the {record.header.draws} draws of a query, chosen by that score on this test, so that "
+        "the best is too good to be expected elsewhere, and the best of more draws would be better still. Draw 0 is "
+        f"{record.protocol.draw_zero(record.header)}"
     )
     notes.append(
         "parts of the variance within a class: their standard deviation in points, and their share; choice: support "
-        "and interaction together. [low, high]: 95 % interval, bootstrap over query images; the listed supports are "
-        "taken as they are"
+        "and interaction together. [low, high]: 95 % interval of other query images; what is chosen of the listed "
+        "supports holds for these"
     )
     notes += dict.fromkeys(f"{line.method}: {line.parts.reason}" for line in lines if line.parts and line.parts.reason)
     if any(line.properties for line in lines):
@@ -300,6 +304,6 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
         notes += [f"{name}: {PROPERTIES[name]}" for name in PROPERTIES if name in names]
         notes.append(
             "rank correlation (Spearman) of a property with the score among the draws of one query, mean over queries; "
-            "p of a test that swaps its sign query image by query image, corrected by Holm for a method's properties"
+            "p of its difference to 0, for these supports"
         )
     return notes

@@ -1,15 +1,16 @@
 """Curves of score, time and memory by one number (see `axes`): runs that differ in it alone, side by side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isnan
 
 from fsbench.base.errors import SettingsError
 from fsbench.records.grouping import comparable, fold_of, group_key, variants_of_groups
 from fsbench.records.record import Record
+from fsbench.results.tables.layout import family_note, interval_notes
 from fsbench.results.tables.sweep.axes import AXES, WORDS, Axis
-from fsbench.results.tables.sweep.differences import PointDifference, Sample, point_differences
-from fsbench.scores.bootstrap import RESAMPLES, Interval, intervals
-from fsbench.scores.paired import RESAMPLES as PAIRED_RESAMPLES
+from fsbench.results.tables.sweep.differences import PointDifference, Sample, correct, point_differences
+from fsbench.scores.estimate import Estimate, estimates
 
 TOLD = frozenset(("image_size", "kept_support", "precision", "support_annotation"))
 """Entries of an identity by which runs of one method are two curves."""
@@ -29,7 +30,7 @@ class CurvePoint:
     """
 
     number: float
-    scores: dict[str, Interval]
+    scores: dict[str, Estimate]
     seconds: float | None
     peak_mib: float | None
     runs: tuple[str, ...]
@@ -84,18 +85,13 @@ def headlines(metrics: Sequence[str]) -> list[str]:
     return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
 
 
-def curve_tables(
-    records: Sequence[Record],
-    axis: Axis | None = None,
-    resamples: int = RESAMPLES,
-    paired_resamples: int = PAIRED_RESAMPLES,
-) -> list[CurveTable]:
+def curve_tables(records: Sequence[Record], axis: Axis | None = None) -> list[CurveTable]:
     """Collect curves as `found_tables` does.
 
     Raises:
         SettingsError: no tests of these runs differ in such a number alone.
     """
-    tables = found_tables(records, axis, resamples, paired_resamples)
+    tables = found_tables(records, axis)
     if not tables:
         names = ", ".join([axis] if axis else AXES)
         raise SettingsError(
@@ -105,26 +101,29 @@ def curve_tables(
     return tables
 
 
-def found_tables(
-    records: Sequence[Record],
-    axis: Axis | None = None,
-    resamples: int = RESAMPLES,
-    paired_resamples: int = PAIRED_RESAMPLES,
-) -> list[CurveTable]:
+def found_tables(records: Sequence[Record], axis: Axis | None = None) -> list[CurveTable]:
     """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
+
+    The p-values of all of them are corrected together.
 
     Args:
         records: finished runs.
         axis: the number; None for every one that differs.
-        resamples: of the intervals' bootstrap.
-        paired_resamples: of the bootstrap and of the swap test of differences.
     """
+    return corrected_tables([table for each in AXES if axis in (None, each) for table in _tables(records, each)])
+
+
+def corrected_tables(tables: Sequence[CurveTable]) -> list[CurveTable]:
+    """Correct the p-values of all tables together, and say for how many comparisons a star holds."""
+    corrected = correct([table.differences for table in tables], [table.metrics[0] for table in tables])
+    comparisons = sum(not isnan(line.corrected) for lines in corrected for line in lines)
     return [
-        table for each in AXES if axis in (None, each) for table in _tables(records, each, resamples, paired_resamples)
+        replace(table, differences=lines, notes=[*table.notes, *difference_notes(lines, comparisons)])
+        for table, lines in zip(tables, corrected, strict=True)
     ]
 
 
-def _tables(records: Sequence[Record], axis: Axis, resamples: int, paired_resamples: int) -> list[CurveTable]:
+def _tables(records: Sequence[Record], axis: Axis) -> list[CurveTable]:
     families: dict[tuple[object, ...], list[list[Record]]] = {}
     for group in comparable(records):
         family = group_key(group[0], without=(axis,))
@@ -135,7 +134,7 @@ def _tables(records: Sequence[Record], axis: Axis, resamples: int, paired_resamp
     found = []
     for groups in families.values():
         if len({AXES[axis].number(group[0]) for group in groups}) > 1:
-            table = _table(groups, axis, resamples, paired_resamples)
+            table = _table(groups, axis)
             found += [table] if table else []
     return found
 
@@ -154,7 +153,7 @@ def _split(group: Sequence[Record], axis: Axis) -> list[list[Record]]:
     return [parts[number] for number in sorted(parts)] or [list(group)]
 
 
-def _table(groups: list[list[Record]], axis: Axis, resamples: int, paired_resamples: int) -> CurveTable | None:
+def _table(groups: list[list[Record]], axis: Axis) -> CurveTable | None:
     """Collect the curves of groups that differ in one number; None where no method has two of them."""
     first = groups[0][0]
     metrics = first.protocol.default_metrics
@@ -171,7 +170,7 @@ def _table(groups: list[list[Record]], axis: Axis, resamples: int, paired_resamp
     curves = []
     for label, of_method in samples.items():
         of_method.sort(key=lambda sample: sample.number)
-        curves.append(Curve(label, [_point(sample, resamples) for sample in of_method]))
+        curves.append(Curve(label, [_point(sample) for sample in of_method]))
     curves.sort(key=lambda curve: -curve.points[-1].scores[metrics[0]].value)
     every = [sample for curve in curves for sample in samples[curve.method]]
     table = CurveTable(
@@ -181,10 +180,10 @@ def _table(groups: list[list[Record]], axis: Axis, resamples: int, paired_resamp
         nested=first.header.nested_in is not None,
         devices=tuple(sorted({str(record.run.provenance.device) for group in groups for record in group})),
         curves=curves,
-        differences=point_differences(every, headlines(metrics), paired_resamples),
+        differences=point_differences(every, headlines(metrics)),
         notes=[],
     )
-    table.notes.extend(_notes(table, paired_resamples))
+    table.notes.extend(_notes(table))
     return table
 
 
@@ -196,13 +195,13 @@ def _title(record: Record, axis: Axis) -> str:
     return title.replace(f"{AXES[axis].number(record)}-{axis}", f"{AXES[axis].symbol}-{axis}", 1)
 
 
-def _point(sample: Sample, resamples: int) -> CurvePoint:
+def _point(sample: Sample) -> CurvePoint:
     costs = [record.run.cost for record in sample.records]
     rates = [cost.episodes_per_second for cost in costs if cost.episodes_per_second]
     peaks = [cost.peak_mib for cost in costs if cost.peak_mib is not None]
     return CurvePoint(
         number=sample.number,
-        scores=intervals(sample.statistics, resamples),
+        scores=estimates(sample.statistics),
         seconds=sum(1 / rate for rate in rates) / len(rates) if rates else None,
         peak_mib=max(peaks, default=None),
         runs=tuple(str(record.path) for record in sample.records),
@@ -222,8 +221,8 @@ SAME_EPISODES = {
 """What the runs of a curve have in common, by axis."""
 
 
-def _notes(table: CurveTable, paired_resamples: int) -> list[str]:
-    notes = ["[low, high]: 95 % interval, bootstrap over query images; scores in percent, means over folds"]
+def _notes(table: CurveTable) -> list[str]:
+    notes = score_notes(table.curves)
     if table.axis in SAME_EPISODES:
         notes.append(SAME_EPISODES[table.axis])
     elif table.nested and table.axis == "shot":
@@ -247,18 +246,26 @@ def _notes(table: CurveTable, paired_resamples: int) -> list[str]:
         notes.append(f"time and memory are of different devices ({', '.join(table.devices)}) and cannot be compared")
     else:
         notes.append(f"seconds of an episode, loading included, and peak memory, measured on {table.devices[0]}")
-    return notes + difference_notes(table.differences, paired_resamples)
+    return notes
 
 
-def difference_notes(differences: Sequence[PointDifference], resamples: int) -> list[str]:
-    """Explain the differences between points, and why there are none along curves."""
+def score_notes(curves: Sequence[Curve]) -> list[str]:
+    """Explain the intervals of the points of curves."""
+    notes = interval_notes(score for curve in curves for point in curve.points for score in point.scores.values())
+    return [*notes, "several folds: means over them"]
+
+
+def difference_notes(differences: Sequence[PointDifference], comparisons: int) -> list[str]:
+    """Explain the differences between points, and why there are none along curves.
+
+    Args:
+        differences: of a table.
+        comparisons: number of comparisons that were corrected together, those of other tables included.
+    """
     notes = []
     if not any(each.kind == "along" for each in differences):
         notes.append("the points of a curve are not of the same queries, so that no test compares them with each other")
     if differences:
-        notes.append(
-            f"differences: in points, of the same queries, with 95 % intervals of {resamples:,} resamples of whole "
-            "query images; p: two-sided, from swapping the two answers query image by query image, corrected by Holm "
-            "over the lines of that table; * where it is below 0.05"
-        )
+        notes.append("differences: in points, of the same queries, with the 95 % interval of the difference itself")
+        notes += [family_note(comparisons)] if comparisons else []
     return notes

@@ -1,19 +1,20 @@
 """Paired differences of curves: between a method's points, and between methods at one number.
 
 Two points are compared where they ask the same queries; what is hard for both then cancels. Intervals and tests are
-those of `fsbench.scores.paired`, with whole query images as units.
+those of all differences (statistics §2 to §5).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
+from math import nan
 from typing import Literal
 
+from fsbench.records.counts import TRUTH
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
-from fsbench.results.tables.comparable import TRUTH
-from fsbench.scores.bootstrap import Interval
-from fsbench.scores.paired import holm, paired_differences
+from fsbench.scores.decisions import adjust
+from fsbench.scores.estimate import Estimate, differences
 from fsbench.scores.statistics import ScoreStatistics
 
 Kind = Literal["along", "between"]
@@ -48,9 +49,8 @@ class PointDifference:
         method, number: the point.
         other, other_number: the point that it is compared with.
         difference: in points, with the interval of the difference itself.
-        p: of the swap test, two-sided, for this pair alone.
-        corrected: p after Holm's correction over all pairs of the kind and metric.
-        images: number of query images that were resampled.
+        corrected: p after Holm's correction over all differences that are printed together; NaN where there is no p.
+        is_whole: whether the points are whole tests.
     """
 
     kind: Kind
@@ -59,13 +59,12 @@ class PointDifference:
     number: float
     other: str
     other_number: float
-    difference: Interval
-    p: float
+    difference: Estimate
     corrected: float
-    images: int
+    is_whole: bool = True
 
 
-def point_differences(samples: Sequence[Sample], metrics: Sequence[str], resamples: int) -> list[PointDifference]:
+def point_differences(samples: Sequence[Sample], metrics: Sequence[str]) -> list[PointDifference]:
     """Compare the points of curves that ask the same queries.
 
     Along a curve each point is compared with the one before it, and the last with the first; at each number every two
@@ -74,10 +73,9 @@ def point_differences(samples: Sequence[Sample], metrics: Sequence[str], resampl
     Args:
         samples: the points, methods in the order in which differences are listed.
         metrics: names of scores; one that a point lacks is left out for its pairs.
-        resamples: of the bootstrap and of the swap test.
 
     Returns:
-        the differences by kind, then in the order of `metrics` and `samples`.
+        the differences by kind, then in the order of `metrics` and `samples`, not yet corrected (`correct`).
     """
     asking: dict[tuple[object, ...], list[Sample]] = {}
     for sample in samples:
@@ -89,13 +87,13 @@ def point_differences(samples: Sequence[Sample], metrics: Sequence[str], resampl
         kinds |= dict.fromkeys(_between(by_name), "between")
         if kinds:
             statistics = {name: [fold.only(metrics) for fold in one.statistics] for name, one in by_name.items()}
-            images = sum(fold.clusters for fold in alike[0].statistics)
-            for metric, of_metric in paired_differences(statistics, list(kinds), resamples).items():
+            is_whole = all(one.part is None for one in alike)
+            for metric, of_metric in differences(statistics, list(kinds)).items():
                 for each in of_metric:
                     first, second = by_name[each.method], by_name[each.other]
                     ends = (first.method, first.number, second.method, second.number)
                     kind = kinds[each.method, each.other]
-                    found.append(PointDifference(kind, metric, *ends, each.difference, each.p, 1.0, images))
+                    found.append(PointDifference(kind, metric, *ends, each.difference, nan, is_whole))
     methods = list(dict.fromkeys(sample.method for sample in samples))
     ordered = [line for method in methods for line in found if (line.kind, line.method) == ("along", method)]
     ordered += sorted((line for line in found if line.kind == "between"), key=lambda line: line.number)
@@ -103,7 +101,8 @@ def point_differences(samples: Sequence[Sample], metrics: Sequence[str], resampl
         line
         for kind in ("along", "between")
         for metric in metrics
-        for line in _corrected([each for each in ordered if (each.kind, each.metric) == (kind, metric)])
+        for line in ordered
+        if (line.kind, line.metric) == (kind, metric)
     ]
 
 
@@ -132,6 +131,15 @@ def _between(samples: dict[str, Sample]) -> list[tuple[str, str]]:
     return [pair for pair in combinations(samples, 2) if samples[pair[0]].number == samples[pair[1]].number]
 
 
-def _corrected(lines: list[PointDifference]) -> list[PointDifference]:
-    adjusted = holm([line.p for line in lines])
-    return [replace(line, corrected=p) for line, p in zip(lines, adjusted, strict=True)]
+def correct(tables: Sequence[Sequence[PointDifference]], main: Sequence[str]) -> list[list[PointDifference]]:
+    """Correct the p-values of all tables together.
+
+    Args:
+        tables: the differences of each.
+        main: first metric of each, whose differences of whole tests have most of the weight.
+    """
+    every = [
+        (line, line.metric == metric and line.is_whole) for of, metric in zip(tables, main, strict=True) for line in of
+    ]
+    corrected = iter(adjust([line.difference.p for line, _ in every], [first for _, first in every]))
+    return [[replace(line, corrected=next(corrected)) for line in of] for of in tables]

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, shorten
+from fsbench.results.tables.formats import decimal
+from fsbench.results.tables.layout import MISSING, Grid, Sheet, Style, corrected_p, ends, moved, shorten
 from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import BEYOND, CurveTable
 from fsbench.results.tables.sweep.differences import Kind, PointDifference
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 
 def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
@@ -14,16 +15,12 @@ def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
     narrow = width is not None and width < 100
     names = shorten([curve.method for curve in table.curves], (14, 20) if narrow else (24, 34))
     costs = ["s/episode", "MiB"] if any(p.peak_mib or p.seconds for c in table.curves for p in c.points) else []
-    head = ["method", WORDS[table.axis].symbol, *table.metrics[:2], *costs]
-    if "accuracy" in table.metrics and width is not None and width >= 100 and "accuracy" not in head:
-        head.insert(4, "accuracy")
-    rows: Grid = [head]
+    shown = dict.fromkeys([*table.headlines, *table.metrics[:2]])
+    metrics = [name for name in table.metrics if name in list(shown)[: 2 if narrow else None]]
+    rows: Grid = [["method", WORDS[table.axis].symbol, *metrics, *costs]]
     for curve in table.curves:
         for point in curve.points:
-            scores = [
-                _figure(point.scores[name]) if name in point.scores else "–"
-                for name in head[2 : len(head) - len(costs)]
-            ]
+            scores = [_figure(point.scores[name]) if name in point.scores else MISSING for name in metrics]
             spent = [_number(point.seconds), _mib(point.peak_mib)] if costs else []
             number = f"{point.number:g}{BEYOND * bool(point.beyond)}"
             rows.append([names[curve.method], number, *scores, *spent])
@@ -53,18 +50,18 @@ def _difference_grid(table: CurveTable, lines: Sequence[PointDifference], kind: 
         else ["method", "minus", symbol, "difference", "corrected p"]
     ]
     for line in lines:
-        number, moved = f"{line.number:g}", line.difference
+        number = f"{line.number:g}"
         rows.append([
             names[line.method],
             *([number, f"{line.other_number:g}"] if kind == "along" else [names[line.other], number]),
-            f"{moved.value:+.2f} [{moved.low:+.2f}, {moved.high:+.2f}]",
+            moved(line.difference, 2),
             corrected_p(line.corrected),
         ])  # fmt: skip
     return rows
 
 
-def _figure(interval: Interval) -> str:
-    return f"{interval.value:.2f} [{interval.low:.1f}, {interval.high:.1f}]"
+def _figure(score: Estimate) -> str:
+    return f"{score.value:.2f} {ends(score, 1)}".rstrip()
 
 
 def _number(seconds: float | None) -> str:
@@ -77,7 +74,7 @@ def _mib(mib: float | None) -> str:
 
 COLUMNS = (
     "test", "axis", "method", "number", "metric", "value", "low", "high", "runs",
-    "minus", "minus number", "p", "corrected p", "query images", "beyond the authors' rule",
+    "minus", "minus number", "p", "corrected p", "query images", "beyond the authors' rule", "holds for",
 )  # fmt: skip
 
 
@@ -91,17 +88,17 @@ def lines(table: CurveTable) -> Iterator[Sequence[object]]:
             where = [table.title, table.axis, curve.method, f"{point.number:g}"]
             runs, end = " ".join(point.runs), [*[""] * 5, point.beyond]
             for name, score in point.scores.items():
-                yield [*where, name, *_ends(score), runs, *end]
+                yield [*where, name, *_ends(score), runs, *end, score.scope]
             for name, cost in (("seconds of an episode", point.seconds), ("peak memory MiB", point.peak_mib)):
                 if cost is not None:
-                    yield [*where, name, f"{cost:.6g}", "", "", runs, *end]
+                    yield [*where, name, f"{cost:.6g}", "", "", runs, *end, ""]
     for line in table.differences:
         yield [
             table.title, table.axis, line.method, f"{line.number:g}", f"difference of {line.metric}",
-            *_ends(line.difference), "", line.other, f"{line.other_number:g}", f"{line.p:.6g}",
-            f"{line.corrected:.6g}", line.images, "",
+            *_ends(line.difference), "", line.other, f"{line.other_number:g}", decimal(line.difference.p, ".6g"),
+            decimal(line.corrected, ".6g"), line.difference.queries, "", line.difference.scope,
         ]  # fmt: skip
 
 
-def _ends(interval: Interval) -> list[str]:
-    return [f"{value:.4f}" for value in (interval.value, interval.low, interval.high)]
+def _ends(score: Estimate) -> list[str]:
+    return [decimal(value) for value in (score.value, score.low, score.high)]

@@ -8,10 +8,9 @@ from fsbench.base.errors import SettingsError
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.statistics import subset_statistics
-from fsbench.results.tables.sweep.curves import Curve, CurvePoint, CurveTable, difference_notes
+from fsbench.results.tables.sweep.curves import Curve, CurvePoint, CurveTable, corrected_tables, score_notes
 from fsbench.results.tables.sweep.differences import Sample, point_differences
-from fsbench.scores.bootstrap import RESAMPLES, intervals
-from fsbench.scores.paired import RESAMPLES as PAIRED_RESAMPLES
+from fsbench.scores.estimate import estimates
 
 MOST = 5
 """Number that stands for as many objects and more."""
@@ -20,19 +19,12 @@ Objects = Callable[[Record], Mapping[tuple[int, int], int]]
 """Counts the objects of a run's queries: (episode, way from 1) -> number, 0 where the class is absent."""
 
 
-def object_tables(
-    records: Sequence[Record],
-    objects: Objects,
-    resamples: int = RESAMPLES,
-    paired_resamples: int = PAIRED_RESAMPLES,
-) -> list[CurveTable]:
+def object_tables(records: Sequence[Record], objects: Objects) -> list[CurveTable]:
     """Score the (episode, way) pairs of each number of objects, a table for each set of runs that may be compared.
 
     Args:
         records: finished runs of segmentation.
         objects: counts objects.
-        resamples: of the intervals' bootstrap.
-        paired_resamples: of the bootstrap and of the swap test of differences.
 
     Raises:
         SettingsError: no query has any.
@@ -56,20 +48,20 @@ def object_tables(
                 ]
                 samples.setdefault(label, []).append(Sample(label, number, folds, statistics, part=number))
                 paths = tuple(str(run.path) for run in folds)
-                points.append(CurvePoint(number, intervals(statistics, resamples), None, None, paths))
+                points.append(CurvePoint(number, estimates(statistics), None, None, paths))
                 pairs.setdefault(label, {})[number] = sum(int(of_fold.sum()) for of_fold in shown)
             if points:
                 curves.append(Curve(label, points))
         if curves:
             curves.sort(key=lambda curve: -curve.points[0].scores[metric].value)
             every = [sample for curve in curves for sample in samples[curve.method]]
-            differences = point_differences(every, [metric], paired_resamples)
-            notes = [*_notes(pairs), *difference_notes(differences, paired_resamples)]
+            differences = point_differences(every, [metric])
+            notes = [*score_notes(curves), *_notes(pairs)]
             title = group[0].protocol.title(group[0].header)
             tables.append(CurveTable(title, "objects", (metric,), False, (), curves, differences, notes))
     if not tables:
         raise SettingsError("no query of these runs shows a class of its episode; expected some")
-    return tables
+    return corrected_tables(tables)
 
 
 def _numbers(record: Record, objects: Objects) -> np.ndarray:
@@ -85,7 +77,6 @@ def _notes(pairs: Mapping[str, Mapping[int, int]]) -> list[str]:
     held = {label: ", ".join(f"{number}: {count}" for number, count in own.items()) for label, own in pairs.items()}
     alike = len(set(held.values())) == 1
     return [
-        "[low, high]: 95 % interval, bootstrap over query images; scores in percent, means over folds",
         f"objects: regions of the class in the query's labels, connected in 8 directions, with 1 % of its pixels or "
         f"more; {MOST} stands for {MOST} and more; those that touch count as one",
         *(

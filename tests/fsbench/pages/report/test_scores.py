@@ -22,8 +22,8 @@ from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.compare import compare_methods
 from fsbench.results.tables.layout import places
 from fsbench.results.tables.subsets import pairs_by_class, pairs_by_size
-from fsbench.scores.bootstrap import Interval, differences
-from fsbench.scores.paired import compact_letters
+from fsbench.scores.decisions import compact_letters
+from fsbench.scores.estimate import Estimate, gains
 
 
 def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():
@@ -85,42 +85,70 @@ def test_differences_are_those_of_the_comparison(study):
     assert parted.kinds() == ["class", "size", "fold", "presence"] and parted.metrics == ["mIoU", "accuracy"]
     first, second = study.methods[labels[0]], study.methods[labels[2]]
     two = {labels[0]: first, labels[2]: second}
-    exact = compare_methods(two, ["mIoU", "accuracy"], ("fold", "size", "class"), None, 20)
+    exact = compare_methods(two, ["mIoU", "accuracy"], ("fold", "size", "class"))
     for kind in ("class", "size", "fold"):
         for metric in ("mIoU", "accuracy"):
-            lines = {(part.fold, part.name): (a, b) for part, a, b, *_ in parted.lines(0, 2, kind, metric)}
+            lines = {(line.part.fold, line.part.name): line for line in parted.lines(0, 2, kind, metric)}
             found = {(x.fold, x.fold if kind == "fold" else x.part): x for x in exact.tables[kind][metric]}
             found = {place: x for place, x in found.items() if x.part != "absent"}
             assert lines.keys() == found.keys() and lines
-            for place, scores in lines.items():
-                assert scores == pytest.approx(found[place].difference.scores)
+            for place, line in lines.items():
+                item = found[place].difference
+                assert line.scores == pytest.approx(item.scores) and line.part.images == item.difference.queries
+                assert line.ends == pytest.approx((item.difference.low, item.difference.high), nan_ok=True)
     protocol, header = first[0].protocol, first[0].header
     name = next(iter(header.class_names.values()))
     keep = pairs_by_class(first[0].episodes, header)[name]
     subsets = [protocol.subset_statistics(run.episodes, keep, header) for run in (second[0], first[0])]
-    expected = differences([subsets[0]], [subsets[1]])["mIoU"]
-    (line,) = (line for line in parted.lines(0, 2, "class", "mIoU") if (line[0].name, line[0].fold) == (name, "0"))
-    assert (line[1] - line[2], line[3], line[4]) == pytest.approx((expected.value, expected.low, expected.high))
+    expected = gains([subsets[0]], [subsets[1]])["mIoU"]
+    (line,) = (x for x in parted.lines(0, 2, "class", "mIoU") if (x.part.name, x.part.fold) == (name, "0"))
+    found = (line.moved, *line.ends)
+    assert found == pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
     keeps = [pairs_by_size(first[fold].episodes)["5-10"] for fold in (0, 1)]
     sides = [
         [protocol.subset_statistics(runs[fold].episodes, keeps[fold], runs[fold].header) for fold in (0, 1)]
         for runs in (second, first)
     ]
-    expected = differences(*sides)["mIoU"]
-    (line,) = (line for line in parted.lines(0, 2, "size", "mIoU") if line[0].name == "5-10")
-    assert (line[1] - line[2], line[3], line[4]) == pytest.approx((expected.value, expected.low, expected.high))
+    expected = gains(*sides)["mIoU"]
+    (line,) = (line for line in parted.lines(0, 2, "size", "mIoU") if line.part.name == "5-10")
+    found = (line.moved, *line.ends)
+    assert found == pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
+
+
+def test_what_is_told_apart_by_parts_holds_for_all_of_them_at_once(study):
+    """Holm's correction over all pairs, parts and scores of the section, step by step."""
+    parted, p = study.parting.result(), []
+    labels = list(study.methods)
+    for (i, first), (j, second) in combinations(enumerate(labels), 2):
+        two = {first: study.methods[first], second: study.methods[second]}
+        tables = compare_methods(two, ["mIoU", "accuracy"], ("fold", "size", "class")).tables
+        for kind in ("class", "size", "fold"):
+            for metric in ("mIoU", "accuracy"):
+                own = {(x.part.fold, x.part.name): x for x in parted.lines(i, j, kind, metric)}
+                for x in tables[kind][metric]:
+                    place = x.fold, x.fold if kind == "fold" else x.part
+                    if place in own and x.is_tested:
+                        p.append((x.p, own[place].bearing.is_apart))
+    presence = [x for i, j in combinations(range(len(labels)), 2) for m in ("mIoU", "accuracy")
+                for x in parted.lines(i, j, "presence", m) if x.ends[0] == x.ends[0]]  # fmt: skip
+    absent = [x for x in presence if x.part.name == "absent"]
+    tested = len(p) + len(presence)
+    assert parted.comparisons == tested and 0 < sum(apart for _, apart in p) < len(p) and absent
+    assert all(value * (tested - place) < 0.05 or not apart for place, (value, apart) in enumerate(sorted(p)))
+    assert all(apart for value, apart in p if value * tested < 0.05)
 
 
 def test_a_difference_turned_around_has_the_other_sign(study):
     parted = study.parting.result()
     there, back = parted.lines(1, 3, "class", "mIoU"), parted.lines(3, 1, "class", "mIoU")
-    assert [line[0] for line in there] == [line[0] for line in back][::-1]
-    for (_, a, b, low, high), (_, c, d, lowest, highest) in zip(there, back[::-1], strict=True):
-        assert (a, b, low, high) == (d, c, -highest, -lowest)
-    moved = [a - b for _, a, b, *_ in there]
+    assert [line.part for line in there] == [line.part for line in back][::-1]
+    for one, other in zip(there, back[::-1], strict=True):
+        assert one.scores == other.scores[::-1] and one.bearing == other.bearing
+        assert one.ends == pytest.approx((-other.ends[1], -other.ends[0]), nan_ok=True)
+    moved = [line.moved for line in there]
     assert moved == sorted(moved, reverse=True)
-    absent = [line for line in parted.lines(1, 3, "presence", "accuracy") if line[0].name == "absent"]
-    assert len(absent) == 1 and "absent" not in {line[0].name for line in parted.lines(1, 3, "presence", "mIoU")}
+    absent = [line for line in parted.lines(1, 3, "presence", "accuracy") if line.part.name == "absent"]
+    assert len(absent) == 1 and "absent" not in {line.part.name for line in parted.lines(1, 3, "presence", "mIoU")}
 
 
 def test_the_heat_map_is_scaled_by_what_it_shows(study):
@@ -158,7 +186,7 @@ def test_a_page_and_its_files_have_the_same_colors():
 
 
 def test_a_plot_that_would_show_nothing_says_why():
-    one, other = Interval(5, 4, 6), Interval(7, 6, 8)
+    one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
     costs = [RunCost("a", one, {"total": 3.0, "memory": 1.0}), RunCost("b", other, {"total": 3.0, "memory": 2.0})]
     gap = partial(cost_plot_gap, metric="mIoU", methods=2)
     assert "all methods have 3." in gap(costs, "total") and gap(costs, "memory") == ""
@@ -166,7 +194,7 @@ def test_a_plot_that_would_show_nothing_says_why():
     assert "one method alone" in cost_plot_gap(costs[:1], "total", "mIoU", 1)
     assert gap(costs[:1], "total") == "No plots: a alone has mIoU; its figures are in the table below."
     assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3)
-    flat = [RunCost(name, Interval(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
+    flat = [RunCost(name, Estimate(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
     assert "all methods have the same score" in gap(flat, "total")
     sizes = {"0-5": Subset(3, 3, {"mIoU": one}), "5-10": Subset(3, 3, {"mIoU": other})}
     assert size_plot_gap([Row("a", "0", {}, sizes)], "mIoU") == ""

@@ -2,11 +2,11 @@
 
 from fsbench.results.tables.below_trivial import below_trivial, no_better_than_blind
 from fsbench.results.tables.blocks import Row
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 
 def row(method, fold, **scores):
-    return Row(method, fold, {name: Interval(value, value - 1, value + 1) for name, value in scores.items()})
+    return Row(method, fold, {name: Estimate(value, value - 1, value + 1) for name, value in scores.items()})
 
 
 ROWS = [
@@ -39,9 +39,9 @@ def test_classification():
     ]
 
 
-def test_a_method_that_does_not_beat_a_baseline_without_supports_is_named():
+def test_a_method_that_is_not_above_a_baseline_without_supports_is_named():
     def row(method: str, fold: str, value: float, sees_supports: bool = True) -> Row:
-        return Row(method, fold, {"mIoU": Interval(value, value, value)}, sees_supports=sees_supports)
+        return Row(method, fold, {"mIoU": Estimate(value, value, value)}, sees_supports=sees_supports)
 
     rows = [
         row("blind_full", "0", 30.0, False),
@@ -52,7 +52,7 @@ def test_a_method_that_does_not_beat_a_baseline_without_supports_is_named():
         row("(all foreground)", "0", 99.0),
     ]
     assert no_better_than_blind(rows, ["mIoU"]) == [
-        "emat does not beat a baseline that sees no support (mIoU; fold 0: 33.25, blind_saliency has 33.25): it has "
-        "learned nothing from its supports here"
+        "emat is not above a baseline that sees no support (mIoU; fold 0: 33.25, blind_saliency has 33.25): nothing "
+        "here shows that it uses its supports"
     ]
     assert no_better_than_blind(rows[2:], ["mIoU"]) == no_better_than_blind(rows, ["FB-IoU"]) == []

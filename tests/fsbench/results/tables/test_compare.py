@@ -6,26 +6,27 @@ import shutil
 import subprocess
 import sys
 from functools import partial
+from math import isnan, nan
 
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from fsbench.cli.main import main
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import read_record
-from fsbench.results.tables.compare import compare, scores_in
-from fsbench.results.tables.compare_layout import to_sheet
+from fsbench.results.tables.compare import Asked, ComparisonLine, common_scope, compare, conclusion, scores_in
+from fsbench.results.tables.compare_layout import times, to_sheet
 from fsbench.results.tables.formats import align
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.subsets import SIZES
-from fsbench.scores.bootstrap import differences
 from fsbench.scores.calibration import BINS
+from fsbench.scores.estimate import Difference, Estimate, Scope, gains
 from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
-from fsbench.scores.statistics import ScoreStatistics
 from tests.fsbench.runs import written
 
 
@@ -49,50 +50,129 @@ def sums(folder):
 
 
 def test_the_mean_over_folds_and_each_fold(three):
-    found = compare(three, ["mIoU", "accuracy"], by=["fold"], resamples=2000)
+    found = compare(three, ["mIoU", "accuracy"], by=["fold"])
     assert list(found.methods) == ["good", "fair", "bad"] and all(len(paths) == 2 for paths in found.methods.values())
     lines = found.tables["all"]["mIoU"]
     assert [(x.difference.method, x.difference.other, x.fold) for x in lines] == [
         ("good", "fair", "mean"), ("good", "bad", "mean"), ("fair", "bad", "mean"),
     ]  # fmt: skip
-    expected = differences(sums(three[1]), sums(three[0]), 2000)["mIoU"]  # its second minus its first
+    expected = gains(sums(three[1]), sums(three[0]))["mIoU"]  # its second minus its first
     assert lines[0].difference.difference == expected and expected.low > 0
     assert expected.value == pytest.approx(lines[0].difference.scores[0] - lines[0].difference.scores[1])
     assert lines[0].significant and lines[1].significant
-    assert lines[2].difference.difference.value == 0 and lines[2].needed is None and lines[2].corrected == 1
-    assert lines[0].corrected == pytest.approx(3 * min(lines[0].difference.p, lines[1].difference.p))
-    assert lines[0].images == sum(part.clusters for part in sums(three[0]))
+    assert lines[2].difference.difference.scope == "identical" and lines[2].size is None and isnan(lines[2].corrected)
+    assert lines[2].words == "identical on these episodes"
+    names = {name for fold in (0, 1) for name in read_record(three[0] / str(fold)).episodes["query"]}
+    assert lines[0].images == len(names)
     by_fold = found.tables["fold"]["accuracy"]
     assert [x.fold for x in by_fold] == ["0"] * 3 + ["1"] * 3
     assert by_fold[0].difference.scores == (pytest.approx(100 * 23 / 24), pytest.approx(75))
-    assert by_fold[0].needed > 24 / 10
     assert found.alike["mIoU"] == {"mean": [["fair", "bad"]]}
 
 
-@pytest.mark.parametrize(("resamples", "said"), [(118, True), (120, False)])
-def test_lines_that_are_too_many_for_the_resamples_are_said(three, resamples, said):
-    found = compare(three[:2], ["mIoU"], by=["class"], resamples=resamples)
-    lines = found.tables["class"]["mIoU"]
-    assert len(lines) == 6 and min(line.corrected for line in lines) >= 6 / (resamples + 1) - 1e-12
-    notes = [note for note in found.notes if "too many" in note]
-    assert [note.startswith("6 lines in a table are too many for 118 resamples") for note in notes] == [True] * said
-    assert all("give --resamples 120 or more" in note for note in notes)
+def plain_holm(p, weights):
+    """Holm's method with weights, step by step."""
+    left, found, least = dict(enumerate(zip(p, weights, strict=True))), [0.0] * len(p), 0.0
+    while left:
+        i = min(left, key=lambda n: left[n][0] / left[n][1])
+        least = max(least, left[i][0] / left[i][1] * sum(weight for _, weight in left.values()))
+        found[i] = min(least, 1.0)
+        del left[i]
+    return found
+
+
+def test_everything_that_is_printed_is_one_family(three):
+    """0.8 of the weight is for the first metric on the whole test, 0.2 for all else; what has no p is in no family."""
+    found = compare(three, ["accuracy", "mIoU"], by=["fold", "size", "class"])
+    lines = [(kind, metric, x) for kind, of in found.tables.items() for metric, lines in of.items() for x in lines]
+    tested = [(kind, metric, x) for kind, metric, x in lines if not isnan(x.p)]
+    main = [(kind, metric) == ("all", "accuracy") for kind, metric, _ in tested]
+    assert 0 < sum(main) < len(tested) < len(lines) and found.comparisons == len(tested)
+    weights = [0.8 / sum(main) if first else 0.2 / (len(main) - sum(main)) for first in main]
+    expected = plain_holm([x.p for _, _, x in tested], weights)
+    assert [x.corrected for _, _, x in tested] == pytest.approx(expected)
+    assert any(f"holds for all {len(tested)} comparisons at once" in note for note in found.notes)
+
+
+def a_line(low, high, corrected, scope="images", p=None, **more):
+    """A comparison of A with B whose difference has this interval."""
+    value = (low + high) / 2
+    p = (0.01 if low > 0 or high < 0 else 0.3) if p is None else p
+    estimate = Estimate(value, low, high, Scope(scope), 1.0, 20.0, p, (1.0, 1.0, 1.0), 40, 30)
+    return ComparisonLine("mean", "all", Difference("A", "B", (value, 0.0), estimate), corrected, 40, 100, **more)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            a_line(1.2, 3.4, 0.01),
+            "mIoU: A is better than B on these classes, by 1.20 to 3.40 points (95 %), whatever the images and "
+            "supports",
+        ),
+        (a_line(-3.4, -0.001, 0.01), "B is better than A on these classes, by 0.001 to 3.40 points (95 %)"),
+        (
+            a_line(1.2, 3.4, 0.06),
+            "mIoU: the interval of A minus B leaves out 0, but among 7 comparisons that is no evidence",
+        ),
+        (a_line(-1.2, 3.4, 0.3), "mIoU: A and B are not told apart; a difference of up to 3.40 is possible"),
+        (a_line(1.2, 3.4, 0.01, "these supports"), "mIoU: with these supports A is better than B on these classes, by"),
+        (a_line(1.2, 3.4, 0.01, "these supports"), "; other supports may reverse it"),
+        (a_line(-0.2, 0.4, 0.3, equivalent=True), "is possible; shown to be equivalent within ± 0.5 points"),
+        (a_line(-0.2, 0.9, 0.3, equivalent=False), "is possible; not shown to be equivalent within ± 0.5 points"),
+        (a_line(nan, nan, nan, "none", nan), "mIoU: A and B: too few images (40) for an interval"),
+        (a_line(nan, nan, nan, "identical", nan), "mIoU: A and B are identical on these episodes"),
+    ],
+)
+def test_a_sentence_claims_what_the_interval_bears(line, said):
+    """The table of the specification's section 10."""
+    sentence = conclusion("mIoU", line, 7, Asked(margin=0.5))
+    assert said in sentence
+    assert ("whatever the images" in sentence) == (line.significant and not line.mark)
+
+
+def test_where_less_is_better_the_lower_one_is_better():
+    assert "B is better than A" in conclusion("error", a_line(1.2, 3.4, 0.01), 1, Asked())
+
+
+def test_methods_are_grouped_only_where_all_differences_hold_for_the_same():
+    here, everywhere = a_line(1, 3, 0.01, "these supports"), a_line(1, 3, 0.01)
+    same = a_line(nan, nan, nan, "identical", nan)
+    assert common_scope([here, here, same]) == "these supports" and common_scope([everywhere, same]) == "images"
+    assert common_scope([here, everywhere]) is None
+    assert common_scope([everywhere, a_line(nan, nan, nan, "none", nan)]) is None
+
+
+def test_size_and_equivalence_by_plain_arithmetic(three, capsys):
+    """The found difference is never put in: the numbers follow from error and degrees of freedom alone."""
+    (line,) = compare(three[:2], ["mIoU"], asked=Asked(effect=2, margin=90)).tables["all"]["mIoU"]
+    found = line.difference.difference
+    smallest = (stats.t.ppf(0.975, found.df) + stats.t.ppf(0.8, found.df)) * found.error
+    assert line.size.smallest == pytest.approx(smallest)
+    k, h = (smallest / 2) ** 2, found.df / 2
+    ends = k * h / stats.chi2.ppf(0.975, h), k * h / stats.chi2.ppf(0.025, h)
+    assert (line.size.times, line.size.times_low, line.size.times_high) == pytest.approx((k, *ends))
+    assert line.equivalent == (abs(found.value) + stats.t.ppf(0.95, found.df) * found.error < 90)
+    assert main(["compare", *map(str, three[:2]), "--metrics", "mIoU", "--effect", "2", "--margin", "90"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"finds +for 2\n", printed) and "within ± 90" in printed and f"{line.size.smallest:.2f}" in printed
+    assert re.search(rf"{times(line.size)}\n".replace("(", r"\(").replace(")", r"\)"), printed)
 
 
 def test_the_best_stands_first_whichever_way_a_score_goes(three):
-    found = compare(three, ["accuracy", "error", "RUM"], resamples=100)
+    found = compare(three, ["accuracy", "error", "RUM"])
     assert found.alike["accuracy"]["mean"][0] == ["fair", "bad"]
-    assert found.alike["error"]["mean"] == found.alike["accuracy"]["mean"]
+    assert ["fair", "bad"] in found.alike["error"]["mean"]
     lines = found.tables["all"]
     for metric, groups in found.alike.items():
         scores = scores_in(lines[metric])
-        for group in groups["mean"]:
+        for group in groups.get("mean", []):  # none of a constant difference
             values = [scores[name] for name in group]
             assert values == sorted(values, reverse=metric == "accuracy")
 
 
 def test_by_size_and_class(three):
-    found = compare(three[:2], ["mIoU", "accuracy"], by=["size", "class"], resamples=500)
+    found = compare(three[:2], ["mIoU", "accuracy"], by=["size", "class"])
     sizes = found.tables["size"]
     assert {line.part for line in sizes["mIoU"]} <= set(SIZES) and "absent" in {x.part for x in sizes["accuracy"]}
     classes = found.tables["class"]["mIoU"]
@@ -103,54 +183,27 @@ def test_by_size_and_class(three):
     red = record.episodes.filter((pl.col("slot") > 0) & (pl.col("class_id") == 1))
     union = red["pred"] + red["gt"] - red["tp"] + red["pred_void"]
     assert classes[0].difference.scores[1] == pytest.approx(100 * red["tp"].sum() / union.sum())
-    assert classes[0].images == red["query"].n_unique() and classes[0].needed is None
-    p = [line.difference.p for line in classes]
-    assert min(x.corrected for x in classes) == pytest.approx(min(len(p) * min(p), 1))
-
-
-def test_episodes_used_and_needed_by_plain_arithmetic(three):
-    """The accuracy is a ratio of sums by query image, whose standard error has a formula of its own."""
-    found = compare(three[:2], ["accuracy"], by=["class"], resamples=5000).tables
-    (line,) = found["all"]["accuracy"]
-    differences, variances = [], []
-    for fold in (0, 1):
-        right = []
-        for folder in three[:2]:
-            frame = read_record(folder / str(fold)).episodes
-            ways = frame.filter(pl.col("slot") > 0)
-            right.append((ways["present"] == ways["decided"]).to_numpy().astype(float))
-        images = ways["query"].to_list()
-        moved = right[0] - right[1]
-        d = moved.mean()
-        residuals = [
-            sum(m - d for m, name in zip(moved, images, strict=True) if name == image) for image in set(images)
-        ]
-        differences.append(100 * d)
-        variances.append(100**2 * sum(r * r for r in residuals) / len(moved) ** 2)
-    d, error = sum(differences) / 2, (sum(variances) / 4) ** 0.5
-    assert line.difference.difference.value == pytest.approx(d)
-    assert line.difference.error == pytest.approx(error, rel=0.05)
-    assert line.episodes == 24
-    assert line.needed == pytest.approx(24 * ((1.959964 + 0.841621) * error / d) ** 2, rel=0.12)
-    by_class = [x.episodes for x in found["class"]["accuracy"]]
-    record = read_record(three[0] / "0")
+    assert classes[0].images == red["query"].n_unique() and classes[0].size is None
+    by_class = [line.episodes for line in classes]
     counts = record.episodes.filter(pl.col("slot") > 0).group_by("class_id").agg(pl.col("episode").n_unique())
     assert by_class[:3] == counts.sort("class_id")["episode"].to_list()
 
 
 def test_the_table_fits(three):
-    found = compare(three, ["mIoU"], resamples=200)
-    for width, columns in ((100, 8), (80, 5), (66, 5)):
-        (_, grid) = to_sheet(found, width).parts[0]
+    found = compare(three, ["mIoU"])
+    for width, columns in ((110, 9), (80, 6), (66, 5), (54, 4)):
+        sheet = to_sheet(found, width)
+        (_, grid) = sheet.parts[0]
         assert max(map(len, align(grid))) <= width and len(grid[0]) == columns
-        assert "first − second" in grid[0] and "corrected" in grid[0] and "episodes needed" in grid[0]
+        assert ("first − second" in grid[0] and "corrected" in grid[0] and "for 1" in grid[0]) or columns < 6
+        assert any(note.startswith("left out for want of width: ") for note in sheet.notes) == (columns < 9)
 
 
 def test_some_folds_and_a_baseline(three, make, tmp_path):
     one = tmp_path / "one"
     one.mkdir()
     shutil.move(make("late", 1, 3).path, one / "1")
-    found = compare([*three, one], ["mIoU"], baseline="late", folds=[1], resamples=200)
+    found = compare([*three, one], ["mIoU"], baseline="late", folds=[1])
     assert [(x.difference.method, x.difference.other, x.fold) for x in found.tables["all"]["mIoU"]] == [
         (name, "late", "1") for name in ("good", "fair", "bad")
     ]
@@ -176,9 +229,11 @@ def refusal(capsys):
 def test_refusals(three, make, tmp_path, refusal):
     assert "found only good in" in refusal(three[0]) and "two or more methods" in refusal(three[0])
     assert "no method 'best' to compare with; there are: good, fair, bad" in refusal(*three, "--baseline", "best")
-    assert "resamples is 5" in refusal(*three, "--resamples", "5")
+    assert "effect is 0, expected a number of points above 0" in refusal(*three, "--effect", "0")
+    assert "margin is nan" in refusal(*three, "--margin", "nan")
+    assert "--resamples" in refusal(*three, "--resamples", "500")
     assert "unknown metric 'iou'" in refusal(*three, "--metrics", "iou")
-    assert "expected a name that ends in .png" in refusal(*three, "--resamples", "100", "--plot", "x.gif")
+    assert "expected a name that ends in .png" in refusal(*three, "--plot", "x.gif")
     assert "is no folder" in refusal(tmp_path / "nowhere")
     lone = make("lone", 0).path
     assert "good has runs of fold 0, 1, lone of 0; run what is missing" in refusal(three[0], lone)
@@ -195,7 +250,8 @@ def test_refusals(three, make, tmp_path, refusal):
 def test_other_label_maps_are_refused(three, tmp_path, refusal):
     path = shutil.copytree(three[1], tmp_path / "fair") / "0"
     record = read_record(path)
-    frame = record.episodes.with_columns(gt=pl.col("gt") + 1)
+    more = pl.when(pl.col("gt") > 0).then(pl.col("gt") + 1).otherwise(pl.col("gt"))
+    frame = record.episodes.with_columns(gt=more, valid=pl.col("valid") + 1)
     written(path, frame, **record.run.as_json())
     message = refusal(three[0], path.parent)
     assert "have the same episodes but other label maps" in message
@@ -206,15 +262,15 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(three, tmp_path):
     for path in copy.iterdir():
         run = json.loads((path / "run.json").read_text())
         (path / "run.json").write_text(json.dumps(run | {"id": f"other-{path.name}"}))
-    found = compare([three[1], copy], ["mIoU"], resamples=100)
+    found = compare([three[1], copy], ["mIoU"])
     assert list(found.methods) == ["fair: fair", "again: fair"]
-    both = compare([three[0], three[1], three[1] / "0", three[1]], ["mIoU"], resamples=100)
+    both = compare([three[0], three[1], three[1] / "0", three[1]], ["mIoU"])
     assert list(both.methods) == ["good", "fair"]  # found three times, stands once
 
 
 def test_what_is_printed(three, capsys, tmp_path):
     folders = [str(folder) for folder in three]
-    more = ["--resamples", "300", "--by", "fold", "--by", "class", "--plot", str(tmp_path / "cd.svg")]
+    more = ["--by", "fold", "--by", "class", "--plot", str(tmp_path / "cd.svg")]
     assert main(["compare", *folders, *more]) == 0
     printed = capsys.readouterr().out
     lines = printed.splitlines()
@@ -222,7 +278,7 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert "accuracy by fold, episodes used: 24 a fold" in lines
     head = next(line for line in lines if line.startswith("first"))
     assert re.split("  +", head) == [
-        "first", "second", "first", "second", "first − second", "p", "corrected", "episodes needed",
+        "first", "second", "first", "second", "first − second", "p", "corrected", "finds", "for 1",
     ]  # fmt: skip
     assert "mIoU, mean over folds, episodes used: 24 a fold" in lines
     assert "* not told apart in mIoU (mean over folds): fair, bad" in lines
@@ -233,10 +289,10 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert main(["compare", *folders, *more]) == 0
     assert (tmp_path / "cd.svg").read_text() == drawn
     capsys.readouterr()
-    assert main(["compare", *folders, "--resamples", "300", "--format", "json"]) == 0
+    assert main(["compare", *folders, "--format", "json"]) == 0
     (stated,) = json.loads(capsys.readouterr().out)
     assert stated["tables"]["all"]["mIoU"][0]["difference"]["difference"]["low"] > 0
-    assert main(["compare", *folders, "--resamples", "300", "--format", "markdown"]) == 0
+    assert main(["compare", *folders, "--format", "markdown"]) == 0
     assert "| good | fair | 100.00 |" in capsys.readouterr().out
 
 
@@ -245,7 +301,7 @@ def test_the_picture_shows_methods_at_their_scores(three, tmp_path):
 
     from fsbench.results.tables.compare_layout import plot
 
-    plot(tmp_path / "cd.png", compare(three, ["mIoU"], resamples=300))
+    plot(tmp_path / "cd.png", compare(three, ["mIoU"]))
     pixels = np.asarray(Image.open(tmp_path / "cd.png").convert("RGB")).astype(int)
     red = (pixels[..., 0] > 180) & (pixels[..., 1] < 80)  # the bar over fair and bad, which are alike to the digit
     columns = np.nonzero(red.any(0))[0]
@@ -304,7 +360,7 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     records = [make("exact", 0, keep="soft"), make("rows", 0, 2, wrong=4, keep="masks"), make("bare", 0, 3)]
     names = [metric.name for metric in COMMON if metric.is_measured]
     measured = partial(measure, metrics=names, open_truth=truth)
-    found = compare([r.path for r in records], names, resamples=500, measure=measured)
+    found = compare([r.path for r in records], names, measure=measured)
     assert {note for note in found.notes if "no pixel-ECE" in note or "no boundary-IoU" in note} == {
         f"{records[1].path.name}: no pixel-ECE: it kept no soft masks (KEEP_PREDICTIONS=soft)",
         f"{records[2].path.name}: no pixel-ECE: the run kept no predictions (repeat it with FORCE=1)",
@@ -312,17 +368,24 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     }
     assert "pixel-ECE" not in found.tables["all"]  # one method alone has soft masks
     assert [len(found.tables["all"][name]) for name in names[:2]] == [1, 3]
-    statistics = []
-    for record in records[:2]:
-        boundary, shown, presence = plain_measures(record, truth)
-        statistics.append(
-            ScoreStatistics(len(shown), {"truth": shown, "boundary": boundary, "presence_bins": presence}, COMMON)
-        )  # fmt: skip
-    expected = differences([statistics[1]], [statistics[0]], 500)  # its second minus its first
-    for name in names[:2]:
-        line = found.tables["all"][name][0]
-        assert (line.difference.method, line.difference.other) == ("exact", "rows")
-        moved = line.difference.difference
-        for end in ("value", "low", "high"):
-            assert getattr(moved, end) == pytest.approx(getattr(expected[name], end), abs=1e-9), (name, end)
-        assert moved.value != 0
+    sums = [plain_measures(record, truth) for record in records[:2]]
+    boundary, presence = (found.tables["all"][name][0].difference for name in names[:2])
+    assert (boundary.method, boundary.other) == ("exact", "rows") and boundary.difference.value != 0
+
+    def boundary_iou(without):
+        """Boundary IoU of both runs without one query image, of classes that have boundaries."""
+        kept = np.arange(len(sums[0][1])) != without
+        shares = [edges[kept].sum(0) for edges, _, _ in sums]
+        return np.array([100 * np.mean([i / u for i, u in share if u > 0]) for share in shares])
+
+    whole = boundary_iou(-1)
+    assert boundary.scores == pytest.approx(whole)
+    moved = [whole - boundary_iou(image) for image in range(len(sums[0][1]))]
+    assert boundary.difference.variances[0] == pytest.approx(sum((a - b) ** 2 for a, b in moved))
+    errors = [100 * np.abs(bins[:, 1] - bins[:, 2]).sum() / bins[:, 0].sum() for _, _, bins in (
+        (*one[:2], one[2].sum(0)) for one in sums
+    )]  # fmt: skip
+    assert presence.scores == pytest.approx(errors)
+    assert isnan(presence.difference.low) and isnan(presence.difference.p)  # its square beside it has both
+    (square,) = (x.difference for x in found.tables["all"]["presence-CE2"] if x.difference.other == "rows")
+    assert square.difference.low <= square.difference.value <= square.difference.high

@@ -19,7 +19,7 @@ from fsbench.results.tables.sweep.axes import AXES
 from fsbench.results.tables.sweep.curves import curve_tables, found_tables
 from fsbench.results.tables.sweep.objects import object_tables
 from fsbench.results.tables.sweep.plot import panels, plot_panel
-from fsbench.scores.paired import holm, paired_differences
+from fsbench.scores.estimate import differences
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
 
@@ -40,10 +40,10 @@ def records(tmp_path_factory):
 
 
 def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
-    (table,) = curve_tables(records, resamples=100, paired_resamples=100)
+    (table,) = curve_tables(records)
     assert table.axis == "shot" and table.numbers == [1, 5, 20] and table.nested
     assert [(c.method, [p.number for p in c.points]) for c in table.curves] == [("a", [1, 5, 20]), ("b", [1, 5])]
-    by_run = {str(r.path): r.protocol.statistics(r.episodes, r.header).scores()["mIoU"][0] for r in records}
+    by_run = {str(r.path): r.protocol.statistics(r.episodes, r.header).scores()["mIoU"] for r in records}
     for curve in table.curves:
         for point in curve.points:
             assert point.scores["mIoU"].value == pytest.approx(by_run[point.runs[0]])
@@ -51,6 +51,9 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     assert table.curves[0].points[0].seconds == pytest.approx(1 / 12.5) and table.curves[1].points[0].peak_mib == 835
     assert any("b has no run with shot 20" in note for note in table.notes)
     assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
+    heads = {width: CURVES.sheet(table, width).parts[0][1][0] for width in (80, 120, None)}
+    assert heads[80] == ["method", "K", "mIoU", "accuracy", "s/episode", "MiB"], "what is tested comes before FB-IoU"
+    assert heads[120] == heads[None] == ["method", "K", "mIoU", "FB-IoU", "accuracy", "s/episode", "MiB"]
     for width in (80, 120):
         assert max(map(len, text([CURVES.sheet(table, width)], width).splitlines())) <= width
     rows = list(csv.DictReader(io.StringIO(CURVES.csv([table]))))
@@ -70,7 +73,7 @@ def test_points_beyond_the_authors_rule_are_marked(records):
     for record in records:
         beyond = record.run.identity.method.name == "a" and record.header.shot > 1
         found.append(changed(record, **({"beyond_authors_rule": words} if beyond else {})))
-    (table,) = curve_tables(found, "shot", resamples=100, paired_resamples=100)
+    (table,) = curve_tables(found, "shot")
     assert {(c.method, p.number) for c in table.curves for p in c.points if p.beyond} == {("a", 5), ("a", 20)}
     shown = CURVES.sheet(table, None)
     assert [row[:2] for row in shown.parts[0][1][1:]] == [["a", "1"], ["a", "5+"], ["a", "20+"], ["b", "1"], ["b", "5"]]
@@ -92,17 +95,17 @@ def test_points_beyond_the_authors_rule_are_marked(records):
 def test_runs_that_differ_in_more_than_shots_are_two_curves(records, entry):
     of_a = [record for record in records if record.run.identity.method.name == "a"]
     found = [changed(record, entry if record.header.shot == 20 else None) for record in of_a]
-    (table,) = curve_tables(found, resamples=100, paired_resamples=100)
+    (table,) = curve_tables(found)
     ((key, value),) = entry.items()
     assert {curve.method: [point.number for point in curve.points] for curve in table.curves} == {
         "a": [1, 5], f"a ({key} {value})": [20]
     }  # fmt: skip
     with pytest.raises(SettingsError, match="differ in one number alone"):
-        curve_tables([record for record in found if record.header.shot > 1], resamples=100, paired_resamples=100)
+        curve_tables([record for record in found if record.header.shot > 1])
 
 
 def test_points_of_the_same_queries_are_compared_in_pairs(records):
-    (table,) = curve_tables(records, resamples=100, paired_resamples=200)
+    (table,) = curve_tables(records)
     by_point = {(record.run.identity.method.name, record.header.shot): record for record in records}
     assert table.headlines == ["mIoU", "accuracy"]
     for metric in table.headlines:
@@ -111,18 +114,17 @@ def test_points_of_the_same_queries_are_compared_in_pairs(records):
         assert along == [("a", 5, 1), ("a", 20, 5), ("a", 20, 1), ("b", 5, 1)]
         between = [(x.number, x.method, x.other) for x in of_metric if x.kind == "between"]
         assert between == [(1, "a", "b"), (5, "a", "b")]
-        for kind in ("along", "between"):
-            lines = [line for line in of_metric if line.kind == kind]
-            assert [line.corrected for line in lines] == pytest.approx(holm([line.p for line in lines]))
+    main = [line.metric == "mIoU" for line in table.differences]
+    p = np.array([line.difference.p for line in table.differences]) / [0.8 / 6 if first else 0.2 / 6 for first in main]
+    assert min(line.corrected for line in table.differences) == pytest.approx(min(p))  # Holm's first step
+    assert any("holds for all 12 comparisons at once" in note for note in table.notes)
     for line in table.differences:  # each is that of the two runs alone
         ends = {"x": by_point[line.method, line.number], "y": by_point[line.other, line.other_number]}
         sums = {name: [run.protocol.statistics(run.episodes, run.header)] for name, run in ends.items()}
-        (alone,) = paired_differences(sums, [("x", "y")], 200)[line.metric]
+        (alone,) = differences(sums, [("x", "y")])[line.metric]
         assert line.difference.value == pytest.approx(alone.scores[0] - alone.scores[1])
-        assert (line.difference.low, line.difference.high, line.p) == pytest.approx(
-            (alone.difference.low, alone.difference.high, alone.p)
-        )
-        assert line.images == records[0].episodes["query"].n_unique()
+        assert line.difference == alone.difference
+        assert line.difference.queries == records[0].episodes["query"].n_unique()
     rows = [row for row in csv.DictReader(io.StringIO(CURVES.csv([table]))) if row["minus"]]
     assert [float(row["corrected p"]) for row in rows] == pytest.approx([x.corrected for x in table.differences], 1e-4)
     words = text([CURVES.sheet(table, 80)], 80)
@@ -136,7 +138,7 @@ def test_points_of_other_queries_are_not_compared(records):
         moved.append(changed(record))
         episodes = tuple(replace(e, query=f"{e.query}-{record.header.shot}") for e in record.manifest.episodes)
         moved[-1].__dict__["manifest"] = type(record.manifest)(record.manifest.entries, episodes)
-    (table,) = curve_tables(moved, "shot", resamples=100, paired_resamples=100)
+    (table,) = curve_tables(moved, "shot")
     assert {line.kind for line in table.differences} == {"between"}
     assert any("not of the same queries" in note for note in table.notes)
 
@@ -161,7 +163,7 @@ def test_runs_on_the_same_episodes_are_a_curve_by_a_setting_of_theirs(entry, val
         for record in drawn
         if record.run.identity.method.name == "a" or value != values[-1]
     ]
-    (table,) = curve_tables(found, resamples=100, paired_resamples=100)
+    (table,) = curve_tables(found)
     assert table.axis == {"image_size": "side", "kept_support": "kept"}[entry] and table.numbers == [*numbers]
     points = {curve.method: tuple(point.number for point in curve.points) for curve in table.curves}
     assert points == {"a": numbers, "b": numbers[::2]}
@@ -180,7 +182,7 @@ def test_the_command_reads_runs_from_their_folders_and_names_those_it_cannot(tmp
         identity = record.run.identity.as_json() | {"image_size": side}
         run = record.run.as_json() | {"id": f"{record.path.name}-{side}", "identity": identity}
         record = written(record.path, record.episodes, **run)
-        scores[side] = record.protocol.statistics(record.episodes, record.header).scores()["mIoU"][0]
+        scores[side] = record.protocol.statistics(record.episodes, record.header).scores()["mIoU"]
     broken = runs / "broken"
     broken.mkdir()
     (broken / "run.json").write_text("{")
@@ -229,14 +231,14 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
         rows = record.episodes.filter(record.episodes["slot"] > 0)
         return {(episode, slot): 1 + episode % 7 for episode, slot in rows.select("episode", "slot").iter_rows()}
 
-    (table,) = object_tables(records, objects, resamples=100, paired_resamples=100)
+    (table,) = object_tables(records, objects)
     assert {(x.kind, x.method, x.other) for x in table.differences} == {("between", "a", "b")}
     assert [line.number for line in table.differences] == [1, 2, 3, 4, 5]
     scores = {curve.method: [point.scores["mIoU"].value for point in curve.points] for curve in table.curves}
     expected = np.subtract(scores["a"], scores["b"])
     assert [line.difference.value for line in table.differences] == pytest.approx(expected)
     fewer = [run for run in records if run.run.identity.method.name == "a" or run.header.fold == 0]
-    (other,) = object_tables(fewer, objects, resamples=100, paired_resamples=100)
+    (other,) = object_tables(fewer, objects)
     held = [note for note in other.notes if note.startswith("(episode, way) pairs of ")]
     for label, note in zip("ab", held, strict=True):  # of each method its own
         shown = pl.concat([r.episodes for r in fewer if r.run.identity.method.name == label])
@@ -256,9 +258,18 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
                 union = sums["pred"] + sums["gt"] - sums["tp"] + extra
                 scores.append(100 * (sums["tp"] / union).mean())
             assert point.scores["mIoU"].value == pytest.approx(np.mean(scores))
+            images = {name for run in runs for name in _shown(run, point.number)["query"]}
+            assert point.scores["mIoU"].queries == len(images)
+            assert point.scores["mIoU"].has_interval == (len(images) >= 10)  # three photos have none
     assert "MiB" not in text([CURVES.sheet(table, 120)], 120)
     with pytest.raises(SettingsError, match="no query"):
-        object_tables(records, lambda record: dict.fromkeys(objects(record), 0), resamples=100, paired_resamples=100)
+        object_tables(records, lambda record: dict.fromkeys(objects(record), 0))
+
+
+def _shown(run, number):
+    """The rows of a run whose query shows so many made-up objects."""
+    objects = (1 + run.episodes["episode"] % 7).clip(upper_bound=5)
+    return run.episodes.filter((run.episodes["slot"] > 0) & run.episodes["present"] & (objects == number))
 
 
 def test_objects_are_regions_of_one_percent_of_the_class():

@@ -11,6 +11,7 @@ from fsbench.results.tables import segmentation
 from fsbench.results.tables.kept_statistics import decode_statistics, encode_statistics
 from fsbench.results.tables.rescoring.statistics import whole_statistics
 from fsbench.results.tables.table import build_blocks
+from fsbench.scores.estimate import estimates
 from fsbench.scores.scores import COMMON
 
 SHOWN = ("mIoU", "FB-IoU", "accuracy")
@@ -36,7 +37,8 @@ def test_statistics_survive_their_text(make):
     read = decode_statistics(json.loads(json.dumps(encode_statistics(whole))), COMMON)
     assert read.metrics == whole.metrics and read.scores() == whole.scores()
     for name in ("intersection", "union", "truth", "background", "right"):
-        np.testing.assert_array_equal(read.sums[name], whole.sums[name], strict=True)
+        np.testing.assert_array_equal(read.sums[name].total(), whole.sums[name].total(), strict=True)
+    assert estimates([read]) == estimates([whole])  # images of the rows included
 
 
 def test_sums_of_other_scores_are_not_kept(make):
@@ -65,9 +67,15 @@ def test_a_mean_is_made_of_what_is_kept_and_equals_that_of_the_counts(make, cach
 
 
 DAMAGES = (
-    {"sums": "no sums"}, {"sums": 7}, {"queries": 3}, {"queries": -1}, {"classes": 10**9}, {"classes": "x"},
-    {"queries": float("inf")}, {"metrics": None},
+    {"pairs": {"table": "no sums"}}, {"pairs": {"table": 7}}, {"pairs": {"rows": 3}}, {"episodes": {"rows": -1}},
+    {"classes": 10**9}, {"classes": 1}, {"classes": "x"}, {"pairs": {"rows": float("inf")}}, {"pairs": {"supports": 0}},
+    {"metrics": None},
 )  # fmt: skip
+
+
+def with_damage(whole, damage):
+    """Replace entries of kept statistics, and entries of their tables one by one."""
+    return whole | {k: whole[k] | v if isinstance(v, dict) else v for k, v in damage.items()}
 
 
 def test_statistics_that_are_none_are_made_of_the_counts(make, cache, monkeypatch):
@@ -75,21 +83,21 @@ def test_statistics_that_are_none_are_made_of_the_counts(make, cache, monkeypatc
     whole = encode_statistics(whole_statistics(runs[0], runs[0].episodes).only(SHOWN))
     for damage in DAMAGES:
         with pytest.raises((ValueError, TypeError)):
-            decode_statistics(whole | damage, COMMON)
+            decode_statistics(with_damage(whole, damage), COMMON)
     expected = rows_of(anew(runs))
     for damage in DAMAGES[::4]:
         for file in [*map(row_file, runs), *(cache / "rows").iterdir()]:
             file.unlink()
 
         def damaged(statistics, damage=damage):
-            return encode_statistics(statistics) | damage
+            return with_damage(encode_statistics(statistics), damage)
 
         with monkeypatch.context() as patched:
             patched.setattr(segmentation, "encode_statistics", damaged)  # so that their digest is right
             for record in runs:
                 build_blocks([record])
         kept = json.loads(row_file(runs[0]).read_text())["row"]["statistics"]
-        assert kept == whole | damage
+        assert kept == with_damage(whole, damage)
         assert rows_of(anew(runs)) == expected, damage
 
 

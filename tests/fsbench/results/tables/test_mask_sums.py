@@ -14,10 +14,12 @@ from fsbench.protocols.registry import load_protocol
 from fsbench.records.predictions import FILE
 from fsbench.records.record import read_record
 from fsbench.results.tables.rescoring import mask_sums
-from fsbench.results.tables.rescoring.mask_sums import BOUNDARY, MASK_SUMS_VERSION, PIXELS, PRESENCE
+from fsbench.results.tables.rescoring.mask_sums import BOUNDARY, MASK_SUMS_VERSION
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.scores.boundary import boundary_counts
 from fsbench.scores.calibration import soft_mask_sums
+
+PIXELS, PRESENCE = "pixel-ECE", "presence-ECE"
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from fsbench.protocols.registry import load_protocol
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.over_seeds import means_over_seeds
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 
 
 def block(scores, folds=1):
-    rows = [Row(method, fold, {"mIoU": Interval(value, 0, 100)}) for (method, fold), value in scores.items()]
+    rows = [Row(method, fold, {"mIoU": Estimate(value, 0, 100)}) for (method, fold), value in scores.items()]
     return Block("a test", rows, [], ("mIoU",), folds=folds)
 
 

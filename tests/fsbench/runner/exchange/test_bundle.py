@@ -13,7 +13,7 @@ import yaml
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
 from fsbench.records.card import CHOICES, Card, check_card
-from fsbench.records.counts import counts_sha256
+from fsbench.records.counts import hashes
 from fsbench.records.record import Record, read_record
 from fsbench.runner.exchange.bundle import LISTING, read_listing, unpack, write_bundle
 from fsbench.runner.exchange.verify import verify
@@ -33,7 +33,7 @@ def cards_of(records, **changes) -> dict[str, Card]:
 def with_scores(record):
     """Give a record of the fixture scores that follow from its counts."""
     scores = record.protocol.statistics(record.episodes, record.header).scores()
-    return rewrite(record, scores={name: float(value[0]) for name, value in scores.items()})
+    return rewrite(record, scores=scores)
 
 
 @pytest.fixture(scope="module")
@@ -112,19 +112,18 @@ def a_better_count(contents):
 
 
 def recount(change):
-    """Other counts, with the hash and the scores that follow from them."""
+    """Other counts, with the hashes and the scores that follow from them."""
 
     def changed(contents):
         name = entry(contents, "episodes.parquet").rpartition("/")[0]
         folder = Path("recounted")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
             (folder / file).write_bytes(contents[f"{name}/{file}"])
         record = read_record(folder)
         frame = change(record.episodes)
         scores = record.protocol.statistics(frame, record.header).scores()
-        scored = {name: float(value[0]) for name, value in scores.items()}
-        rewrite(record, counts_sha256=counts_sha256(frame), scores=scored)
+        rewrite(record, scores=scores, **hashes(frame))
         frame.write_parquet(folder / "episodes.parquet")
         contents[f"{name}/episodes.parquet"] = (folder / "episodes.parquet").read_bytes()
         contents[f"{name}/run.json"] = (folder / "run.json").read_bytes()

@@ -43,7 +43,7 @@ def test_the_comparison_of_two_runs_names_them(official, capsys):
         official(DCAMA, "swin_base", task="hsnet-1way1shot-original"),
         official(DCAMA, "resnet50", task="hsnet-1way1shot-original"),
     ]
-    asked = ["compare", *(str(run.path) for run in runs), "--resamples", "100", "--published"]
+    asked = ["compare", *(str(run.path) for run in runs), "--published"]
     assert main(asked) == 0
     said = capsys.readouterr().out
     assert "Published figures on the same test" in said and "64.6" in said

@@ -1,6 +1,7 @@
 """Classification beside its paper, and the notes on intervals under its tables."""
 
 import csv
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,8 @@ from fsbench.records.record import Record
 from fsbench.results.tables.formats import FORMATS
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.published.scores import FOLDER
-from fsbench.scores.bootstrap import Interval
 from fsbench.scores.classification import ClassificationResult
+from fsbench.scores.estimate import Estimate
 from tests.fsbench.runs import written
 
 
@@ -78,9 +79,9 @@ def classified(tmp_path):
 
 
 def test_classification_beside_its_paper(classified, figures):
-    def beside_it(record, *scores):
-        low, high = scores or (57.9, 58.1)
-        return match_published("m", "all", {"accuracy": Interval((low + high) / 2, low, high)}, [record], figures)
+    def beside_it(record, value=58.0):
+        own = Estimate(value, value - 0.1, value + 0.1, error=0.05, df=1e9)
+        return match_published("m", "all", {"accuracy": own}, [record], figures)
 
     solver = {"type": "frozenclassifier", "solver": "metaoptnet"}
     with (FOLDER / "fort.csv").open(newline="") as file:
@@ -110,9 +111,9 @@ def test_classification_beside_its_paper(classified, figures):
     assert why(solver, lists="given") == ""
     assert why(solver, image_size=128) == "image size 128 instead of 224"
     assert why(solver, precision="bf16-mixed") == "precision bf16-mixed instead of 32-true"
-    for low, high, verdict in ((57.1, 57.2, "above"), (57.05, 57.35, "within"), (56.65, 56.93, "within")):
-        (item,) = [item for item in beside_it(classified(solver), low, high) if item.reported.value == 57.0]
-        assert item.verdict.startswith(verdict)  # 57.0 may be 57.05; 57.2 - sqrt(2) * 0.15 is 56.99
+    for value, verdict in ((57.2, "above"), (57.18, "not told apart"), (56.8, "below"), (56.83, "not told apart")):
+        (item,) = [item for item in beside_it(classified(solver), value) if item.reported.value == 57.0]
+        assert item.verdict == verdict  # 57.0 may be 57.05; 57.05 + 1.96 * sqrt(2) * 0.05 is 57.189
     doubtful = [f for f in figures if f.doubt and f.protocol == "fort"]
     assert {f.dataset for f in doubtful if "CLIP" not in f.backbone} == {"aircraft", "pets"}
     clip = [f for f in figures if f.method == "MetaOptNet" and "CLIP" in f.backbone]
@@ -126,18 +127,27 @@ def test_classification_beside_its_paper(classified, figures):
     assert names == {0.0: {"LoRA"}, 0.5: {"LoRA+FORT"}}
 
 
-SAME_IMAGES = "intervals and tests refer to other episodes of the same images"
-TOO_NARROW = "intervals of fewer than 50 episodes are too narrow"
-
-
-@pytest.mark.parametrize(("episodes", "few"), [(49, True), (50, False)])
-def test_intervals_of_classification_say_which_episodes_they_are_about(classified, tmp_path, capsys, episodes, few):
-    solvers = [{"type": "frozenclassifier", "solver": solver, "name": solver} for solver in ("nn", "svm")]
-    for solver in solvers:
-        classified(solver, episodes=episodes, queries=1)
-    for command, forms in (("table", FORMATS), ("compare", ("text", "markdown", "latex", "json"))):
-        for form in forms if few else ("text",):
-            given = ["--metrics", "accuracy"] if command == "compare" else ["--no-trivial"]
-            assert main([command, str(tmp_path), *given, "--format", form]) == 0
-            text = capsys.readouterr().out
-            assert SAME_IMAGES in text and (TOO_NARROW in text) == few, (command, form)
+@pytest.mark.parametrize(("command", "forms"), [("table", FORMATS), ("compare", ("text", "markdown", "latex", "json"))])
+def test_intervals_of_classification_are_about_other_images(classified, tmp_path, capsys, command, forms):
+    """All answers are right: the interval is that of Clopper and Pearson with the smaller number of images."""
+    for solver in ("nn", "svm"):
+        record = classified({"type": "frozenclassifier", "solver": solver, "name": solver}, episodes=49, queries=1)
+    images = [
+        len({(c, place) for e in record.manifest.episodes for c, places in zip(e.classes, shown(e), strict=True)
+             for place in places})
+        for shown in (lambda e: e.query, lambda e: e.support)
+    ]  # fmt: skip
+    for form in forms:
+        given = ["--metrics", "accuracy"] if command == "compare" else ["--no-trivial"]
+        assert main([command, str(tmp_path), *given, "--format", form]) == 0
+        text = capsys.readouterr().out
+        if command == "compare":
+            assert "identical" in text, form
+        elif form == "json":
+            (block,) = json.loads(text)
+            score = block["rows"][0]["scores"]["accuracy"]
+            assert score["queries"] == images[0] and score["supports"] <= images[1]  # some always stand together
+            least = min(score["queries"], score["supports"])
+            assert score["low"] == pytest.approx(100 * 0.025 ** (1 / least)) and score["high"] == 100
+        elif form != "csv":
+            assert "other images of these classes" in text, form

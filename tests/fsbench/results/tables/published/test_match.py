@@ -4,26 +4,33 @@ import csv
 import json
 
 import pytest
+from scipy import stats
 
 from fsbench.cli.main import main
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.table import build_blocks
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate, Scope
 from tests.fsbench.official_runs import DCAMA, EMAT
 
 
 def test_verdicts(official, reported):
     record = official(EMAT, "dinov2_vits14")
 
-    def verdict(low, high):
-        (item,) = match_published("emat", "0", {"mIoU": Interval((low + high) / 2, low, high)}, [record], [reported])
-        assert item.difference == pytest.approx((low + high) / 2 - 63.4)
+    def verdict(away, error=0.5, df=20.0):
+        half = stats.t.ppf(0.975, df) * error
+        own = Estimate(63.4 + away, 63.4 + away - half, 63.4 + away + half, error=error, df=df)
+        (item,) = match_published("emat", "0", {"mIoU": own}, [record], [reported])
+        assert item.difference == pytest.approx(away)
         return item.verdict
 
-    assert [verdict(63, 64), verdict(63.46, 65), verdict(60, 63.34), verdict(63.44, 65), verdict(60, 63.36)] == [
-        "within the interval", "above", "below", "within the interval", "within the interval",
+    edge = stats.t.ppf(0.975, 20) * 2**0.5 * 0.5 + 0.05  # the figure has an error of its own, and was rounded
+    assert [verdict(edge + 0.01), verdict(-edge - 0.01), verdict(edge - 0.01), verdict(0.01 - edge), verdict(0)] == [
+        "above", "below", "not told apart", "not told apart", "not told apart",
     ]  # fmt: skip
+    assert edge > 1.4 * stats.t.ppf(0.975, 20) * 0.5  # a run whose own interval leaves the figure out is not yet above
+    (item,) = match_published("emat", "0", {"mIoU": Estimate(70.0, scope=Scope.NONE)}, [record], [reported])
+    assert item.verdict == "no interval"
 
 
 def test_differences_are_a_note_under_the_table(official, figures, capsys, tmp_path):
@@ -50,12 +57,13 @@ def test_a_table_has_the_reported_means(official, figures):
         ("mean", "mIoU", 63.38), ("mean", "accuracy", 82.70),
     }  # fmt: skip
     (iou, accuracy) = sorted(block.published, key=lambda item: item.metric == "accuracy")
-    assert iou.verdict == "above" and iou.difference == pytest.approx(70 - 63.38) and accuracy.verdict == "above"
+    assert iou.difference == pytest.approx(70 - 63.38) and iou.measured.scope == "none"
+    assert iou.verdict == "no interval" and accuracy.verdict == "no interval"  # all images are alike
     caption, grid = (sheet := to_sheet(block)).parts[-1]
     assert "(1) TF32 off here; whether the authors' GPUs had it is not known" in sheet.notes
     assert caption == "reported beside measured" and len(grid) == 3
     assert next(line for line in grid if line[2] == "mIoU")[3:8] == [
-        "70.00 [70.00, 70.00]", "63.38", "+6.62", "above (1)", "EMAT, DINOv2 ViT-S/14, fscs, original",
+        "70.00", "63.38", "+6.62", "no interval (1)", "EMAT, DINOv2 ViT-S/14, fscs, original",
     ]  # fmt: skip
 
 
@@ -90,7 +98,7 @@ def test_on_the_command_line(official, tmp_path, capsys):
     assert main(["table", str(tmp_path), "--no-trivial", "--published", "--format", "csv"]) == 0
     rows = [row for row in csv.DictReader(capsys.readouterr().out.splitlines()) if row["part"] == "reported"]
     assert [(row["fold"], row["metric"], row["value"], row["notes"]) for row in rows] == [
-        ("0", "mIoU", "72.2", "main: below")
+        ("0", "mIoU", "72.2", "main: no interval")
     ]
     assert main(["table", str(tmp_path), "--no-trivial"]) == 0
     assert "reported" not in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 from fsbench.records.record import Record
 from fsbench.results.tables.published.match import match_published
 from fsbench.results.tables.published.obstacles import why_not_comparable
-from fsbench.scores.bootstrap import Interval
+from fsbench.scores.estimate import Estimate
 from tests.fsbench.official_runs import EMAT, frozen_manifest, run_of
 from tests.fsbench.runs import some_run
 
@@ -22,7 +22,7 @@ def tested():
 
 def test_why_not(official, reported):
     figures = [reported]
-    scores = {"mIoU": Interval(50, 49, 51)}
+    scores = {"mIoU": Estimate(50, 49, 51)}
 
     def why(record, *more):
         (item,) = match_published("emat", "0", scores, [record, *more], figures)

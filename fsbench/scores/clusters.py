@@ -1,0 +1,225 @@
+"""Clusters of rows that share a query image or supports, and the constants of the design (statistics spec §2, §4).
+
+An image is one cluster in all folds, ways and runs. Shapes: n rows, G clusters of a kind, P parts (runs of a fold).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from fsbench.scores.rows import ABSENT, Groups, Rows
+
+KINDS = ("query", "support", "cell")
+"""Kinds of clusters; a cell is a query image with a set of supports."""
+
+
+class PartGroups(NamedTuple):
+    """The clusters that have rows in one part.
+
+    Attributes:
+        cluster: (g,) their numbers.
+        groups: their rows, by place in the part and among themselves.
+        leaves_rows: (g,) bool, the part has other rows.
+    """
+
+    cluster: np.ndarray
+    groups: Groups
+    leaves_rows: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The rows of a test, part by part.
+
+    Attributes:
+        parts: rows of each part.
+        fold: (P,) number of each part's fold.
+    """
+
+    parts: Sequence[Rows]
+    fold: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if not self.parts or not all(len(rows) for rows in self.parts):
+            raise ValueError("a test has a part without rows, expected at least one row in each")
+
+    def is_alike(self, other: "Design") -> bool:
+        """Return whether another design has the same rows about the same images."""
+        pairs = list(zip(self.parts, other.parts, strict=False))
+        same_parts = len(self.parts) == len(other.parts) and list(self.fold) == list(other.fold)
+        return same_parts and all(own is its or own.is_alike(its) for own, its in pairs)
+
+    def joined(self, other: "Design") -> "Design":
+        """Return the design of rows that depend on the supports of both.
+
+        Raises ValueError where the other rows are not about the same query images in the same order.
+        """
+        if list(self.fold) != list(other.fold):
+            raise ValueError("methods have other folds, expected the same of both")
+        return Design([own.joined(its) for own, its in zip(self.parts, other.parts, strict=True)], self.fold)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """Place of each part's first row among all, and the number of all rows behind them, (P + 1,)."""
+        return np.concatenate([[0], np.cumsum([len(rows) for rows in self.parts])])
+
+    @property
+    def rows(self) -> int:
+        """Number n of all rows."""
+        return int(self.starts[-1])
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether a method is fitted once for all queries of a part."""
+        return self.parts[0].fitted
+
+    @cached_property
+    def names_supports(self) -> bool:
+        """Whether the supports of all rows are known."""
+        return self.is_fitted or all(rows.support is not None for rows in self.parts)
+
+    @cached_property
+    def clusters(self) -> dict[str, Groups]:
+        """Kind of `KINDS` -> clusters; without supports of unknown names, whose cells are the query images."""
+        query = _joined([rows.query for rows in self.parts])
+        found = {"query": _clusters(query)}
+        sets = self._support_sets
+        if sets is None:
+            return found | {"cell": _by_key(_number(query))}
+        query_of_row, set_of_row = _number(query), _number(sets)
+        cell = query_of_row * (int(set_of_row.max()) + 1) + set_of_row
+        return found | {"support": _clusters(sets), "cell": _by_key(_number(cell[:, None]))}
+
+    @cached_property
+    def _support_sets(self) -> np.ndarray | None:
+        """Number of each row's supports (n, K); of a fitted method, of its run."""
+        if self.is_fitted:
+            run = [np.zeros(len(rows), int) if rows.run is None else rows.run for rows in self.parts]
+            return _number(np.stack([self._by_row(range(len(self.parts))), np.concatenate(run)], 1))[:, None]
+        supports = [rows.support for rows in self.parts if rows.support is not None]
+        return _joined(supports) if self.names_supports else None
+
+    @cached_property
+    def free(self) -> dict[str, int]:
+        """Kind "query" or "support" -> free clusters: clusters minus the groups that they are compared in (§4.3)."""
+        fold = self._by_row(self.fold)
+        cls = np.concatenate([rows.cls for rows in self.parts])
+        every = np.zeros_like(fold)
+        levels = [_number(np.stack([fold, cls], 1)), fold, every]
+        levels_of = {"query": levels, "support": levels[1:] if self.is_fitted else levels}
+        return {kind: _free(self.clusters[kind], levels_of[kind]) for kind in ("query", "support") if self._has(kind)}
+
+    @cached_property
+    def query_images(self) -> int:
+        """Number of query images."""
+        return len(np.unique(_joined([rows.query for rows in self.parts])))
+
+    @cached_property
+    def queries_of_row(self) -> float:
+        """Mean number of query clusters of a row: 1 for masks."""
+        return len(self.clusters["query"].row) / self.rows
+
+    @cached_property
+    def constants(self) -> tuple[float, float]:
+        """The constants c and φ: the share of the cells' variance in the supports', and what removing it takes too much
+        (§4.1)."""
+        if not self._has("support"):
+            return 1.0, 1.0
+        supports = self.clusters["support"]
+        shots = len(supports.row) / self.rows
+        if shots == 1:
+            return 1.0, 1.0
+        cls = np.concatenate([rows.cls for rows in self.parts])
+        stratum = _number(np.stack([self._by_row(range(len(self.parts))), cls], 1))
+        size = np.bincount(stratum)
+        key, used = np.unique(supports.group * len(size) + stratum[supports.row], return_counts=True)
+        of = size[key % len(size)]
+        kept = used < of
+        c = float((used[kept] / (of[kept] - used[kept])).sum() / (size / np.maximum(size - 1, 1)).sum())
+        rho = float((shots / size).sum() / ((used / of) ** 2).sum())
+        return c, float(np.clip((1 - rho) / (1 - c * rho), 1, 2)) if c * rho < 1 else 2.0
+
+    def in_part(self, kind: str, part: int) -> PartGroups:
+        """Return the clusters of a kind that have rows in a part."""
+        return self._in_parts[kind][part]
+
+    @cached_property
+    def _in_parts(self) -> dict[str, list[PartGroups]]:
+        return {kind: list(self._divided(groups)) for kind, groups in self.clusters.items()}
+
+    def _divided(self, groups: Groups) -> Iterator[PartGroups]:
+        part = np.searchsorted(self.starts, groups.row, "right") - 1
+        for number, start in enumerate(self.starts[:-1].tolist()):
+            there = part == number
+            own, group = np.unique(groups.group[there], return_inverse=True)
+            size = np.bincount(group, minlength=len(own))
+            left = size < len(self.parts[number])
+            yield PartGroups(own, Groups(group, groups.row[there] - start, len(own)), left)
+
+    def _has(self, kind: str) -> bool:
+        return kind in self.clusters
+
+    def _by_row(self, of_part: Sequence[int]) -> np.ndarray:
+        """Repeat a number of each part for its rows, (n,)."""
+        return np.repeat(np.asarray(of_part), np.diff(self.starts))
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Put tables of image numbers under each other, each row in ascending order: (n, most)."""
+    tables = [part[:, None] if part.ndim == 1 else part for part in parts]
+    width = max(table.shape[1] for table in tables)
+    filled = [np.pad(table, ((0, 0), (0, width - table.shape[1])), constant_values=ABSENT) for table in tables]
+    return np.sort(np.concatenate(filled), 1)
+
+
+def _number(table: np.ndarray) -> np.ndarray:
+    """Number the distinct rows of a table (n, k): (n,)."""
+    number = np.unique(table[:, 0], return_inverse=True)[1].ravel()
+    for column in table.T[1:]:  # one column after the other: several times as fast as whole rows
+        place = np.unique(column, return_inverse=True)[1].ravel()
+        number = np.unique(number * (int(place.max(initial=0)) + 1) + place, return_inverse=True)[1].ravel()
+    return np.asarray(number)
+
+
+def _by_key(number: np.ndarray) -> Groups:
+    """Return the groups of rows (n,) of the same number."""
+    return Groups(number, np.arange(len(number)), int(number.max()) + 1)
+
+
+def _clusters(images: np.ndarray) -> Groups:
+    """Return the rows of each image of a table (n, k); images that occur in exactly the same rows are one cluster."""
+    if images.shape[1] == 1:
+        return _by_key(_number(images))
+    row = np.repeat(np.arange(len(images)), images.shape[1])
+    there = images.ravel() != ABSENT
+    pairs = np.unique(_number(images.ravel()[there][:, None]) * len(images) + row[there])
+    image, row = pairs // len(images), pairs % len(images)
+    ends = np.flatnonzero(np.diff(image)) + 1
+    number_of: dict[bytes, int] = {}
+    cluster = [number_of.setdefault(rows.tobytes(), len(number_of)) for rows in np.split(row, ends)]
+    merged = np.unique(np.asarray(cluster)[image] * len(images) + row)
+    return Groups(merged // len(images), merged % len(images), len(number_of))
+
+
+def _free(clusters: Groups, levels: Sequence[np.ndarray]) -> int:
+    """Return the number of clusters minus that of the groups they belong to.
+
+    A cluster's group is the narrowest level in which it is not alone; one that is alone everywhere is a group.
+
+    Args:
+        clusters: their rows.
+        levels: numbers (n,) of classes, folds and the like, the narrowest first.
+    """
+    group_of = np.full(clusters.number, -1)
+    groups = 0
+    for level in levels:
+        pairs = np.unique(level[clusters.row].astype(np.int64) * clusters.number + clusters.group)
+        place, cluster = pairs // clusters.number, pairs % clusters.number
+        free = (np.bincount(place)[place] > 1) & (group_of[cluster] < 0)
+        group_of[cluster[free]] = groups + place[free]
+        groups += int(place.max()) + 1
+    alone = int((group_of < 0).sum())
+    return clusters.number - len(np.unique(group_of[group_of >= 0])) - alone

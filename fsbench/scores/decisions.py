@@ -1,0 +1,155 @@
+"""What intervals and tests decide: many comparisons at once, sizes of tests, published figures (statistics spec §7-§9).
+
+An `Estimate` comes from `fsbench.scores.estimate`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import numpy as np
+
+from fsbench.scores.estimate import LEVEL, Estimate, t_quantile
+
+POWER = 0.80
+FIRST_SHARE = 0.8
+"""Weight of the comparisons of the first metric on the whole test among all that a command prints."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """How many times as many images a test needs, with a 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def holm(p: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """Adjust p-values by Holm's method with weights.
+
+    Those below 0.05 are differences, with a chance of at most 5 % that any of them is none. A comparison without a p
+    (NaN) is in no family and stays without.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=float)
+    shares = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
+    adjusted = np.full(len(values), np.nan)
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(values[known] / shares[known], kind="stable")]
+    left = shares[order][::-1].cumsum()[::-1]
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] / shares[order] * left), 1)
+    return [float(value) for value in adjusted]
+
+
+def family_weights(first: Sequence[bool]) -> list[float]:
+    """Weigh a family for `holm`: 0.8 for the comparisons of the first metric on the whole test, 0.2 for all others.
+
+    Each part is shared equally; where one is empty, the other has all.
+
+    >>> family_weights([True, False, False])
+    [0.8, 0.1, 0.1]
+    """
+    number = sum(first)
+    others = len(first) - number
+    share = FIRST_SHARE if number and others else 1.0
+    return [share / number if is_first else (1 - share if number else 1.0) / others for is_first in first]
+
+
+def adjust(p: Sequence[float], first: Sequence[bool]) -> list[float]:
+    """Adjust the p-values of everything that a command prints; see `holm` and `family_weights`.
+
+    Args:
+        p: of each comparison; NaN of one that is not tested, which is outside the family.
+        first: whether it is about the first metric on the whole test.
+    """
+    tested = [value == value for value in p]
+    weights = iter(family_weights([own for own, known in zip(first, tested, strict=True) if known]))
+    return holm(p, [next(weights) if known else 1.0 for known in tested])
+
+
+def smallest_difference(found: Estimate, power: float = POWER) -> float:
+    """Return the smallest true difference, in points, that such a test shows with a probability of `power` (§8)."""
+    return (t_quantile(0.5 + LEVEL / 2, found.df) + t_quantile(power, found.df)) * found.error
+
+
+def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> Factor:
+    """Return how many times as many query and support images show a true difference of `effect` points (§8).
+
+    Args:
+        found: the difference on the test at hand.
+        effect: true difference that is to be shown. The difference that was found is a bad guess of it.
+        power: probability that it is shown.
+    """
+    # spared until it is needed
+    from scipy.special import chdtri
+
+    factor = (smallest_difference(found, power) / effect) ** 2
+    half, tail = found.df / 2, 0.5 - LEVEL / 2
+    return Factor(factor, factor * half / float(chdtri(half, tail)), factor * half / float(chdtri(half, 1 - tail)))
+
+
+def beside_published(found: Estimate, published: float, digits: int = 1) -> Literal["above", "below", "not told apart"]:
+    """Say where a score lies beside a published one, whose sampling error is taken as as large as ours (§9).
+
+    Args:
+        found: our score.
+        published: the figure.
+        digits: of the figure after the point; half a unit of the last is rounding.
+    """
+    away = found.value - published
+    margin = t_quantile(0.5 + LEVEL / 2, found.df) * sqrt(2) * found.error + 0.5 * 10.0**-digits
+    if not abs(away) > margin:  # also without an error
+        return "not told apart"
+    return "above" if away > 0 else "below"
+
+
+def equivalent(found: Estimate, margin: float) -> bool:
+    """Return whether the 90 % interval of a difference lies within ± `margin` points: two one-sided tests (§9)."""
+    return abs(found.value) + t_quantile(LEVEL, found.df) * found.error < margin
+
+
+def indistinguishable(ranked: Sequence[str], different: set[frozenset[str]]) -> list[list[str]]:
+    """Group methods that do not differ: the longest stretches of `ranked` without a pair of `different`.
+
+    A method that differs from both neighbours is in no group.
+    """
+    stretches: list[list[str]] = []
+    for start in range(len(ranked)):
+        end = start + 1
+        while end < len(ranked) and not any(frozenset((name, ranked[end])) in different for name in ranked[start:end]):
+            end += 1
+        stretch = list(ranked[start:end])
+        if len(stretch) > 1 and not (stretches and set(stretch) <= set(stretches[-1])):
+            stretches.append(stretch)
+    return stretches
+
+
+def compact_letters(ranked: Sequence[str], different: set[frozenset[str]]) -> dict[str, str]:
+    """Give methods letters so that two of them share one exactly where they do not differ.
+
+    The algorithm inserts one difference after the other: a letter that both have becomes two, one without either, and
+    a letter whose methods another one has as well is dropped (Piepho, 2004, J. Comput. Graph. Stat. 13, 456).
+
+    Args:
+        ranked: names, the best first, which gets the first letter.
+        different: pairs of names that differ.
+
+    Returns:
+        name -> its letters in order; one that differs from all others has a letter of its own.
+    """
+    rank = {name: place for place, name in enumerate(ranked)}
+    groups: list[set[str]] = [set(ranked)]
+    for pair in sorted(different, key=lambda pair: sorted(rank[name] for name in pair)):
+        divided = [part for group in groups for part in ([group - {one} for one in pair] if pair <= group else [group])]
+        distinct = [group for i, group in enumerate(divided) if group not in divided[:i]]
+        groups = [group for group in distinct if not any(group < other for other in distinct)]
+    groups.sort(key=lambda group: sorted(rank[name] for name in group))
+    return {name: "".join(_letter(i) for i, group in enumerate(groups) if name in group) for name in ranked}
+
+
+def _letter(number: int) -> str:
+    return chr(ord("a") + number) if number < 26 else f"({number + 1})"

@@ -1,0 +1,402 @@
+"""Scores and differences with their intervals and tests: the one procedure of all tables (statistics spec).
+
+Each query image, each support and each cell of both is left out once; their influences give the variance between query
+images and between supports, and Student's t with few degrees of freedom gives interval and test. Nothing is drawn at
+random. An interval is for the mean score of tests like this one: other images, as many of each class, of the same
+classes, and the same weights of the network.
+
+Shapes: G clusters, F folds, P parts, which are the runs of folds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from math import nan, sqrt
+
+import numpy as np
+
+from fsbench.scores.clusters import Design
+from fsbench.scores.metric import Metric, Sum, Totals
+from fsbench.scores.rows import Groups, Rows, RowSum
+from fsbench.scores.statistics import Part, ScoreStatistics
+
+PROCEDURE = 1
+"""Version of everything that intervals and tests follow from besides scores. It grows when a result changes; figures
+that are kept under another are computed again."""
+LEVEL = 0.95
+FEW_QUERIES = 10
+"""Query images below which there is no interval (§5)."""
+FEW_FREE = 4
+"""Free clusters below which a variance is not known (§5)."""
+_ROUNDING = 1e-18
+"""Variance of equal counts, whose influences differ by rounding alone."""
+
+
+class Scope(StrEnum):
+    """How far an interval and a test reach (§5)."""
+
+    IMAGES = "images"
+    """Other query images and other supports."""
+    THESE_SUPPORTS = "these supports"
+    """Other query images, and the same supports."""
+    IDENTICAL = "identical"
+    """Two methods whose counts are the same on these episodes."""
+    NONE = "none"
+    """There is no interval: nothing varies, or there are too few images."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score, or the difference of two, in points.
+
+    Attributes:
+        value: the score or difference.
+        low, high: ends of its 95 % interval; NaN where there is none.
+        scope: how far the interval reaches.
+        error: its standard error.
+        df: degrees of freedom of the error.
+        p: of the test that a difference is 0, two-sided, for it alone; NaN of a score.
+        variances: between query images, supports and cells of both: V_q, V_s and V_e (§3).
+        queries, supports: clusters that were left out one by one; 0 supports where the record names none.
+    """
+
+    value: float
+    low: float = nan
+    high: float = nan
+    scope: Scope = Scope.IMAGES
+    error: float = nan
+    df: float = nan
+    p: float = nan
+    variances: tuple[float, float, float] = (nan, nan, nan)
+    queries: int = 0
+    supports: int = 0
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the ends of the interval are known."""
+        return self.low == self.low and self.high == self.high
+
+    def root(self) -> "Estimate":
+        """Return the root of a squared error, whose value and ends below 0 become 0."""
+        value, low, high = (sqrt(max(end, 0.0)) if end == end else nan for end in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 is outside the interval, as it is exactly where p is below 0.05."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The score of `method` minus that of `other`, in points; `scores` are those of the two."""
+
+    method: str
+    other: str
+    scores: tuple[float, float]
+    difference: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Influences:
+    """A score with the influence of each cluster: the score minus the score without the cluster's rows (§3).
+
+    Attributes:
+        value: the score.
+        by_kind: kind of `KINDS` -> (G,) influences.
+    """
+
+    value: float
+    by_kind: Mapping[str, np.ndarray]
+
+    def __sub__(self, other: "Influences") -> "Influences":
+        by_kind = {kind: own - other.by_kind[kind] for kind, own in self.by_kind.items()}
+        return Influences(self.value - other.value, by_kind)
+
+
+def estimates(folds: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None) -> dict[str, Estimate]:
+    """Estimate the mean over folds of the mean over each fold's runs, of the scores that all have.
+
+    Args:
+        folds: statistics of each run.
+        fold_of: number of each one's fold; each is a fold of its own when None.
+
+    Returns:
+        metric -> the score with its interval.
+    """
+    designs: list[Design] = []
+    found = {}
+    for metric in _metrics_of_all(folds):
+        test = MetricParts.from_statistics(metric, folds, fold_of)
+        design = _design_of(test, designs)
+        found[metric.name] = _score(test.influences(design), design, metric, folds)
+    return found
+
+
+def differences(
+    methods: Mapping[str, Sequence[ScoreStatistics]],
+    pairs: Sequence[tuple[str, str]],
+    fold_of: Sequence[int] | None = None,
+) -> dict[str, list[Difference]]:
+    """Compare methods in pairs by their mean over folds.
+
+    Args:
+        methods: name -> statistics of each run; the rows of all methods are about the same query images in the same
+            order. Where two have other supports, those of both act on their difference.
+        pairs: (method, other) names.
+        fold_of: see `estimates`.
+
+    Returns:
+        metric -> the difference of every pair that has the score.
+    """
+    of_method = {name: {one.name: one for one in _metrics_of_all(folds)} for name, folds in methods.items()}
+    designs: list[Design] = []
+    result: dict[str, list[Difference]] = {}
+    for metric in {name: one for own in of_method.values() for name, one in own.items()}.values():
+        tests = {
+            name: MetricParts.from_statistics(metric, methods[name], fold_of)
+            for name, own in of_method.items()
+            if metric.name in own
+        }
+        design_of = {name: _design_of(test, designs) for name, test in tests.items()}
+        influences = {name: test.influences(design_of[name]) for name, test in tests.items()}
+        for method, other in pairs:
+            if method not in tests or other not in tests:
+                continue
+            first, second, design = influences[method], influences[other], design_of[method]
+            if design is not design_of[other]:
+                design = design.joined(design_of[other])
+                first, second = (tests[name].influences(design) for name in (method, other))
+            difference = _conclude(first - second, design, metric)
+            scores = first.value, second.value
+            result.setdefault(metric.name, []).append(Difference(method, other, scores, difference))
+    return result
+
+
+def gains(
+    folds: Sequence[ScoreStatistics], others: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None
+) -> dict[str, Estimate]:
+    """Estimate the mean score of `others` minus that of `folds`: two ways to score the same rows."""
+    found = differences({"others": others, "folds": folds}, [("others", "folds")], fold_of)
+    return {metric: one.difference for metric, (one,) in found.items()}
+
+
+def mean_of_rows(values: np.ndarray, rows: Rows) -> Estimate:
+    """Estimate the mean of one value (n,) a row, with the p of the test that it is 0."""
+    sums = {"value": RowSum(np.stack([np.asarray(values, float), np.ones(len(values))], 1))}
+    test = MetricParts.from_statistics(_Mean(), [ScoreStatistics(rows, sums, (_Mean(),), is_whole=False)])
+    return conclude(test.influences(test.design), test.design)
+
+
+def conclude(found: Influences, design: Design) -> Estimate:
+    """Turn influences into an estimate with error, interval and p (§4, §5)."""
+    square = {kind: float((own**2).sum()) for kind, own in found.by_kind.items()}
+    vq, vs, ve = square["query"], square.get("support", 0.0), square["cell"]
+    supports = design.clusters["support"].number if "support" in square else 0
+    estimate = Estimate(
+        found.value, scope=Scope.NONE, variances=(vq, vs, ve), queries=design.query_images, supports=supports
+    )
+    if vq + vs < _ROUNDING:
+        return replace(estimate, scope=Scope.IDENTICAL) if found.value == 0 else estimate
+    if design.query_images < FEW_QUERIES or design.free["query"] < FEW_FREE:
+        return estimate
+    df = {
+        kind: max(min(2 * square[kind] ** 2 / max(float((found.by_kind[kind] ** 4).sum()), 1e-300), free), 1)
+        for kind, free in design.free.items()
+    }
+    if design.queries_of_row > 1:  # a row is in several query images' sums, as it is in several supports'
+        vq = ve + max(vq - design.queries_of_row * ve, 0.0)
+    c, phi = design.constants
+    is_conditional = design.free.get("support", 0) < FEW_FREE
+    extra = 0.0 if is_conditional else phi * max(vs - c * ve, 0.0)
+    variance = vq + extra
+    of_supports = 0.0 if is_conditional else min(extra, vs) * vs / df["support"]
+    nu = variance**2 / (vq**2 / df["query"] + of_supports)
+    error, half = sqrt(variance), t_quantile(0.5 + LEVEL / 2, nu) * sqrt(variance)
+    return replace(
+        estimate,
+        low=found.value - half,
+        high=found.value + half,
+        scope=Scope.THESE_SUPPORTS if is_conditional else Scope.IMAGES,
+        error=error,
+        df=nu,
+        p=2 * t_below(-abs(found.value) / error, nu),
+    )
+
+
+def _conclude(found: Influences, design: Design, metric: Metric) -> Estimate:
+    """Conclude, unless the metric is a figure without interval and test."""
+    if not metric.has_interval:
+        return Estimate(found.value, scope=Scope.NONE, queries=design.query_images)
+    return conclude(found, design)
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Return the quantile of Student's t.
+
+    >>> round(t_quantile(0.975, 10), 3)
+    2.228
+    """
+    # spared until it is needed
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, probability))
+
+
+def t_below(value: float, df: float) -> float:
+    """Return the probability that Student's t is below `value`.
+
+    >>> round(t_below(-2.228, 10), 3)
+    0.025
+    """
+    # spared until it is needed
+    from scipy.special import stdtr
+
+    return float(stdtr(df, value))
+
+
+def share_ends(estimate: Estimate, answers: float) -> Estimate:
+    """Give a share of right answers the interval of Clopper and Pearson at its effective size (§6: Korn, Graubard).
+
+    Args:
+        estimate: the share in percent.
+        answers: their number.
+    """
+    # spared until it is needed
+    from scipy.special import betaincinv, ndtri
+
+    share = min(max(estimate.value / 100, 0.0), 1.0)
+    images = min(filter(None, (estimate.queries, estimate.supports)), default=0)
+    if images < FEW_QUERIES or (estimate.scope is Scope.NONE and 0 < share < 1):
+        return replace(estimate, low=nan, high=nan)
+    size = float(images)
+    if estimate.error > 0:
+        size = min(share * (1 - share) / (estimate.error / 100) ** 2, answers)
+        size *= (float(ndtri(0.5 + LEVEL / 2)) / t_quantile(0.5 + LEVEL / 2, estimate.df)) ** 2
+    right, wrong, tail = size * share, size * (1 - share), 0.5 - LEVEL / 2
+    low = float(betaincinv(right, wrong + 1, tail)) if share > 0 else 0.0
+    high = float(betaincinv(right + 1, wrong, 1 - tail)) if share < 1 else 1.0
+    scope = Scope.IMAGES if estimate.scope is Scope.NONE else estimate.scope
+    return replace(estimate, low=100 * low, high=100 * high, scope=scope)
+
+
+@dataclass(frozen=True, eq=False)
+class MetricParts:
+    """A score of a test as the mean over folds of the mean over runs: its parts, and the place of each one's fold.
+
+    Attributes:
+        metric: the score.
+        parts: the runs.
+        folds: (P,) number of each part's fold, from 0.
+    """
+
+    metric: Metric
+    parts: Sequence[Part]
+    folds: np.ndarray
+
+    @classmethod
+    def from_statistics(
+        cls, metric: Metric, statistics: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = None
+    ) -> "MetricParts":
+        """Divide the statistics of runs, which all have the score; `fold_of` as in `estimates`."""
+        numbers = range(len(statistics)) if fold_of is None else fold_of
+        pairs = [(fold, part) for fold, one in zip(numbers, statistics, strict=True) for part in one.parts(metric)]
+        folds = np.unique([fold for fold, _ in pairs], return_inverse=True)[1].ravel()
+        return cls(metric, [part for _, part in pairs], folds)
+
+    @cached_property
+    def design(self) -> Design:
+        """The images that the rows of the score depend on."""
+        return Design([part.rows for part in self.parts], self.folds.tolist())
+
+    def influences(self, design: Design) -> Influences:
+        """Compute the score, and the influence of each cluster of a design of the same rows."""
+        whole = np.array([part.value() for part in self.parts])
+        value = float(np.nan_to_num(_mean(*self._fold_sums(whole))[0]))
+        rows = self._row_influences(whole)
+        if rows is not None:
+            return Influences(
+                value, {kind: np.bincount(g.group, rows[g.row], g.number) for kind, g in design.clusters.items()}
+            )
+        return Influences(
+            value, {kind: np.nan_to_num(value - self._without(design, kind, whole)) for kind in design.clusters}
+        )
+
+    def _without(self, design: Design, kind: str, whole: np.ndarray) -> np.ndarray:
+        """Compute the score (G,) without each cluster of a kind; `whole` are the values of the parts."""
+        total, known = (np.repeat(sums, design.clusters[kind].number, 0) for sums in self._fold_sums(whole))
+        for place, part in enumerate(self.parts):
+            own, fold = design.in_part(kind, place), self.folds[place]
+            without = np.where(own.leaves_rows, _values_without(part, own.groups), nan)
+            total[own.cluster, fold] += np.nan_to_num(without) - np.nan_to_num(whole[place])
+            known[own.cluster, fold] += np.isfinite(without).astype(int) - int(np.isfinite(whole[place]))
+        return _mean(total, known)
+
+    def _row_influences(self, whole: np.ndarray) -> np.ndarray | None:
+        """Return the influence (n,) of each row on a score that is not computed anew without rows; None of others."""
+        of_parts = [self.metric.row_influences(part.sums) for part in self.parts]
+        known = self._fold_sums(whole)[1][0]
+        weights = 1 / (np.maximum(known, 1)[self.folds] * max(np.count_nonzero(known), 1))
+        weighted = [weight * own for weight, own in zip(weights, of_parts, strict=True) if own is not None]
+        return np.concatenate(weighted) if len(weighted) == len(self.parts) else None
+
+    def _fold_sums(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add up the finite values (P,) of each fold, and count them: two arrays (1, F)."""
+        known = np.isfinite(values)
+        total, number = (np.bincount(self.folds, own) for own in (np.where(known, values, 0), known))
+        return total[None], number[None].astype(int)
+
+
+def _metrics_of_all(statistics: Sequence[ScoreStatistics]) -> list[Metric]:
+    """List the metrics that all statistics have."""
+    names = [{metric.name for metric in one.known_metrics} for one in statistics]
+    return [metric for metric in statistics[0].known_metrics if all(metric.name in own for own in names)]
+
+
+def _design_of(test: MetricParts, known: list[Design]) -> Design:
+    """Return the design of a test, or the one of `known` that is the same; a new one is added."""
+    for design in known:
+        if design.is_alike(test.design):
+            return design
+    known.append(test.design)
+    return test.design
+
+
+def _score(found: Influences, design: Design, metric: Metric, statistics: Sequence[ScoreStatistics]) -> Estimate:
+    """Estimate a score, whose interval ends where scores do."""
+    estimate = _conclude(found, design, metric)
+    if not metric.is_squared_error:
+        estimate = replace(estimate, p=nan)
+    if metric.share is not None:
+        answers = sum(one.sums[metric.share.name].total()[..., -1].sum() for one in statistics)
+        return share_ends(estimate, float(answers))
+    if not estimate.has_interval:
+        return estimate
+    return replace(estimate, low=max(estimate.low, metric.minimum), high=min(estimate.high, metric.maximum))
+
+
+def _values_without(part: Part, groups: Groups) -> np.ndarray:
+    """Compute the score (G,) of a part without the rows of each group."""
+    of_episodes = groups
+    if not part.of_episodes and any(one.of_episodes for one in part.sums.values()):
+        of_episodes = part.episode_groups(groups)
+    totals = {name: one.without(of_episodes if one.of_episodes else groups) for name, one in part.sums.items()}
+    return part.metric.compute(totals, part.statistics.run)
+
+
+def _mean(total: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Average over the folds (R, F) that have something, of the mean over what each has; NaN where none has."""
+    there = known > 0
+    mean = np.where(there, total / np.maximum(known, 1), 0).sum(1)
+    return np.where(there.any(1), mean / np.maximum(there.sum(1), 1), nan)
+
+
+class _Mean(Metric):
+    name = "mean"
+    meaning = "mean of one value a row"
+    sums = (Sum("value", None),)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        value, number = totals["value"].T
+        return value / np.maximum(number, 1)

@@ -1,0 +1,170 @@
+"""Rows that scores are summed over, the images that each depends on, and sums without the rows of some images.
+
+Shapes: n rows, q query images and K supports of a row, C places of a sum such as classes, G groups of rows.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+ABSENT = -1
+"""Number in a table of images where a row has fewer of them than others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The images that rows of counts depend on, by numbers that are the same in all folds, ways and runs.
+
+    Attributes:
+        query: (n, q) numbers of the query images; (n,) where each row has one, as all masks have.
+        support: (n, K) numbers of the supports, -1 where a row has fewer; None where a record does not name them.
+        cls: (n,) class, which tells the strata of a fold; one number for all where rows are about several.
+        run: (n,) number of the run within the record; None of one run.
+        fitted: the method is fitted once for all queries of a run, so that the run's supports act as one.
+    """
+
+    query: np.ndarray
+    support: np.ndarray | None
+    cls: np.ndarray
+    run: np.ndarray | None = None
+    fitted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    @property
+    def queries(self) -> int:
+        """Number of query images."""
+        return len(np.unique(self.query))
+
+    def take(self, rows: np.ndarray) -> "Rows":
+        """Return some of the rows, by their places or as a mask."""
+        support, run = (None if values is None else values[rows] for values in (self.support, self.run))
+        return replace(self, query=self.query[rows], support=support, cls=self.cls[rows], run=run)
+
+    def is_alike(self, other: "Rows") -> bool:
+        """Return whether other rows are about the same images."""
+        return self.fitted == other.fitted and all(
+            np.array_equal(own, its) if own is not None and its is not None else own is its
+            for own, its in ((getattr(self, name), getattr(other, name)) for name in ("query", "support", "cls", "run"))
+        )
+
+    def joined(self, other: "Rows") -> "Rows":
+        """Return rows that depend on the supports of these and of others on the same queries.
+
+        Raises ValueError where the queries are others.
+        """
+        if not (np.array_equal(self.query, other.query) and np.array_equal(self.cls, other.cls)):
+            raise ValueError("rows are about other query images; expected the same in the same order")
+        if self.support is None or other.support is None:
+            return replace(self, support=None)
+        return replace(self, support=np.concatenate([self.support, other.support], 1))
+
+
+class Groups(NamedTuple):
+    """Groups of rows that may overlap, as pairs.
+
+    Attributes:
+        group: (m,) number of the group.
+        row: (m,) one of its rows; a row stands once in a group.
+        number: G, of the groups.
+    """
+
+    group: np.ndarray
+    row: np.ndarray
+    number: int
+
+
+class RowValues(Protocol):
+    """Values of rows with a total for any of them."""
+
+    @property
+    def of_episodes(self) -> bool:
+        """Whether the rows are whole episodes, not (episode, way) pairs."""
+
+    def take(self, rows: np.ndarray) -> "RowValues":
+        """Return the values of some rows, by their places or as a mask."""
+
+    def total(self) -> np.ndarray:
+        """Return the total (1, ...) of all rows."""
+
+    def without(self, groups: Groups) -> np.ndarray:
+        """Return the totals (G, ...) of all rows but those of each group."""
+
+
+@dataclass(frozen=True, eq=False)
+class RowSum:
+    """Values that are added up.
+
+    Attributes:
+        values: (n, ...) integers, or float64.
+        place: (n,) place of each row in the total, such as its class, -1 for a row that is left out; None of totals
+            without places.
+        places: number C of the places.
+        of_episodes: the rows are whole episodes, not (episode, way) pairs.
+    """
+
+    values: np.ndarray
+    place: np.ndarray | None = None
+    places: int = 1
+    of_episodes: bool = False
+
+    def take(self, rows: np.ndarray) -> "RowSum":
+        """Return the values of some rows, by their places or as a mask."""
+        return replace(self, values=self.values[rows], place=None if self.place is None else self.place[rows])
+
+    def total(self) -> np.ndarray:
+        """Return the total (1, C, ...), or (1, ...) without places."""
+        every = np.arange(len(self.values))
+        return self.by_group(Groups(np.zeros_like(every), every, 1))
+
+    def without(self, groups: Groups) -> np.ndarray:
+        """Return the totals (G, C, ...) of all rows but those of each group."""
+        return self.total() - self.by_group(groups)
+
+    def by_group(self, groups: Groups) -> np.ndarray:
+        """Return the totals (G, C, ...) of the rows of each group; exact for integers up to 2^53."""
+        key, row = groups.group, groups.row
+        if self.place is not None:
+            place = self.place[row]
+            kept = place >= 0
+            key, row = (key * self.places + place)[kept], row[kept]
+        size, inner = groups.number * self.places, self.values.shape[1:]
+        columns = self.values.reshape(len(self.values), prod(inner)).T
+        total = np.empty((size, len(columns)))
+        for number, column in enumerate(columns):
+            total[:, number] = np.bincount(key, column[row], size)
+        shape = (groups.number, *inner) if self.place is None else (groups.number, self.places, *inner)
+        return total.reshape(shape)
+
+
+def image_number(name: str) -> int:
+    """Return the number that stands for an image of this name in `Rows`, the same in all records.
+
+    >>> image_number("2007_000032") == image_number("2007_000032") != image_number("2007_000033")
+    True
+    """
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def image_numbers(names: Iterable[str]) -> np.ndarray:
+    """Return the numbers (n,) of the images of these names."""
+    listed = list(names)
+    known = {name: image_number(name) for name in set(listed)}
+    return np.array([known[name] for name in listed], dtype=np.int64)
+
+
+def padded(listed: Sequence[Sequence[int]]) -> np.ndarray:
+    """Set lists of image numbers under each other, (n, most), with -1 where one has fewer.
+
+    >>> padded([[5, 7], [6]]).tolist()
+    [[5, 7], [6, -1]]
+    """
+    table = np.full((len(listed), max(map(len, listed), default=0)), ABSENT, dtype=np.int64)
+    for row, numbers in enumerate(listed):
+        table[row, : len(numbers)] = numbers
+    return table

@@ -1,0 +1,269 @@
+"""Intervals and tests against plain loops on random designs, and what holds whatever the counts are."""
+
+from dataclasses import replace
+from math import isnan
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from fsbench.scores.auroc import RankedPairs
+from fsbench.scores.calibration import BinnedErrors, bin_sums
+from fsbench.scores.clusters import Design
+from fsbench.scores.estimate import Estimate, Scope, differences, estimates, gains, mean_of_rows
+from fsbench.scores.metric import Metric
+from fsbench.scores.presence import AUROC
+from fsbench.scores.rows import Rows, RowSum, image_numbers, padded
+from fsbench.scores.scores import Accuracy, ErrorRate, FBIoU, MeanIoU, PresenceCalibration, PresenceECE
+from fsbench.scores.statistics import ScoreStatistics
+from tests.fsbench.scores import plain_statistics as plain
+from tests.fsbench.scores.plain_statistics import Row
+
+CLASSES = 3
+
+
+@st.composite
+def designs(draw, most_shots: int = 4):
+    """Rows of few images: shared by folds, used as supports and queries, asked again, each count 0 now and then."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    folds, runs, shots = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, most_shots))
+    images, pool = draw(st.integers(3, 9)), draw(st.sampled_from([1, 2, 5, 20]))
+    shared = draw(st.booleans())
+    rows = []
+    for fold in range(folds):
+        for cls in range(draw(st.integers(1, CLASSES))):
+            base = 100 * cls + (0 if shared else 1000 * fold)
+            for image in range(images):
+                for run in range(draw(st.integers(1, runs))):
+                    supports = tuple((base + 50 + rng.integers(pool, size=shots)).tolist())
+                    rows.append(Row(base + image, supports, cls, fold, run, ()))
+    rng.shuffle(rows)
+    return rows, rng
+
+
+def with_counts(rows: list[Row], rng: np.random.Generator) -> list[Row]:
+    """Give rows an intersection, a union and those of the background; some are without any pixel of the class."""
+    counted = []
+    for row in rows:
+        union = int(rng.integers(1, 50) * (rng.random() < 0.85))
+        hit = int(rng.integers(0, union + 1))
+        counted.append(replace(row, counts=(hit, union, 100 - union, 100 - hit)))
+    return counted
+
+
+def statistics_of(rows: list[Row], metric: Metric, fitted: bool = False) -> tuple[list[ScoreStatistics], list[int]]:
+    """Statistics of each run, and the fold of each."""
+    found, folds = [], []
+    for fold, run in sorted({(row.fold, row.run) for row in rows}):
+        own = [row for row in rows if (row.fold, row.run) == (fold, run)]
+        found.append(ScoreStatistics(rows_of(own, fitted), sums_of(own, metric), (metric,), is_whole=False))
+        folds.append(fold)
+    return found, folds
+
+
+def rows_of(rows: list[Row], fitted: bool = False) -> Rows:
+    query, cls = (np.array([getattr(row, name) for row in rows]) for name in ("query", "cls"))
+    return Rows(query, padded([row.supports for row in rows]), cls, fitted=fitted)
+
+
+def sums_of(rows: list[Row], metric: Metric) -> dict:
+    counts, cls = np.array([row.counts for row in rows]), np.array([row.cls for row in rows])
+    if isinstance(metric, MeanIoU | FBIoU):
+        sums = {name: RowSum(counts[:, i], cls, CLASSES) for i, name in enumerate(("intersection", "union"))}
+        return sums | {"truth": RowSum(counts[:, 1], cls, CLASSES), "background": RowSum(counts[:, 2:])}
+    if isinstance(metric, AUROC):
+        return {"ranked": RankedPairs.from_scores(counts[:, 1] > 0, counts[:, 0])}
+    if isinstance(metric, PresenceCalibration):
+        bins = np.stack([bin_sums(*(np.array([x]) for x in (row.counts[0], row.counts[1], 1.0))) for row in rows])
+        return {"presence_errors": BinnedErrors.from_sums(bins, np.array([row.query for row in rows]))}
+    return {"right": RowSum(counts)}
+
+
+def check(found: Estimate, expected: plain.Plain, ends: bool = True) -> None:
+    assert found.scope == expected.scope
+    for name in ("value", "error", "df", "p", *(["low", "high"] if ends else [])):
+        own, other = getattr(found, name), getattr(expected, name)
+        assert (isnan(own) and isnan(other)) or own == pytest.approx(other, rel=1e-9, abs=1e-9), name
+
+
+@given(designs(), st.booleans(), st.sampled_from([(MeanIoU(), plain.miou), (FBIoU(), plain.fb_iou)]))
+@settings(max_examples=60, deadline=None)
+def test_scores_and_differences_are_those_of_plain_loops(design, fitted, scored):
+    (rows, rng), (metric, score) = design, scored
+    first, second = with_counts(rows, rng), with_counts(rows, rng)
+    assume(not isnan(score(first)) and not isnan(score(second)))
+    (one, folds), (other, _) = statistics_of(first, metric, fitted), statistics_of(second, metric, fitted)
+    found, expected = estimates(one, folds)[metric.name], plain.estimate(score, first, fitted=fitted)
+    if metric.name == "mIoU":  # a background without pixels has another meaning in records
+        check(replace(found, p=expected.p), expected, ends=False)
+        assert isnan(found.p) and (isnan(expected.low) or found.low == pytest.approx(max(expected.low, 0)))
+        (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)[metric.name]
+        check(pair.difference, plain.estimate(score, first, second, fitted))
+        assert pair.scores == pytest.approx((score(first), score(second)))
+    elif all(row.counts[1] for row in (*first, *second)):
+        (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)[metric.name]
+        check(pair.difference, plain.estimate(score, first, second, fitted))
+
+
+@given(designs(), st.sampled_from([0.0, 0.6, 0.97, 1.0]))
+@settings(max_examples=30, deadline=None)
+def test_shares_have_the_ends_of_clopper_and_pearson(design, chance):
+    rows, rng = design
+    rows = [replace(row, counts=(int(rng.random() < chance), 1)) for row in rows]
+    statistics, folds = statistics_of(rows, Accuracy())
+    found = estimates(statistics, folds)["accuracy"]
+    assert (found.low, found.high) == pytest.approx(plain.share(rows), abs=1e-7, nan_ok=True)
+    if found.has_interval:
+        assert 0 <= found.low <= found.value <= found.high <= 100
+    wrong = estimates([replace(one, metrics=(ErrorRate(),)) for one in statistics], folds)["error"]
+    assert (100 - wrong.high, 100 - wrong.low) == pytest.approx((found.low, found.high), abs=1e-7, nan_ok=True)
+
+
+@given(designs())
+@settings(max_examples=15, deadline=None)
+def test_calibration_and_its_influences_are_those_of_plain_loops(design):
+    rows, rng = design
+    cases = [(round(float(rng.random() ** 2), 2), float(rng.random() < 0.5)) for _ in rows]
+    cases[:2] = [(0.5, 1.0), (0.5, 0.0)]  # two images in one bin
+    rows = [replace(row, counts=case, fold=0, run=0) for row, case in zip(rows, cases, strict=True)]
+    assume(rows[0].query != rows[1].query)
+    (one,), _ = statistics_of(rows, PresenceCalibration())
+    check(estimates([one])["presence-CE2"], plain.calibration(rows))
+
+
+@given(designs(most_shots=2))
+@settings(max_examples=15, deadline=None)
+def test_auroc_leaves_out_comparisons_as_plain_loops_do(design):
+    rows, rng = design
+    rows = [replace(row, counts=(int(rng.integers(6)), int(rng.random() < 0.6)), fold=0, run=0) for row in rows]
+    (one,), _ = statistics_of(rows, AUROC())
+    found = estimates([one])["AUROC"]
+    expected = plain.estimate(plain.auroc, rows)
+    check(replace(found, p=expected.p), expected, ends=False)
+
+
+@given(designs())
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_counts(design):
+    """p is below 0.05 exactly where the interval excludes 0; sides, order of rows and names of images do not matter."""
+    rows, rng = design
+    first, second = with_counts(rows, rng), with_counts(rows, rng)
+    (one, folds), (other, _) = (statistics_of(own, MeanIoU()) for own in (first, second))
+    (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)["mIoU"]
+    found = pair.difference
+    if found.has_interval:
+        assert (found.p < 0.05) == found.excludes_zero
+    (turned,) = differences({"a": one, "b": other}, [("b", "a")], folds)["mIoU"]
+    assert (turned.difference.value, turned.difference.low) == pytest.approx((-found.value, -found.high), nan_ok=True)
+    order = rng.permutation(len(rows))
+    renamed = [
+        [replace(own[i], query=7 * own[i].query + 1, supports=tuple(3 * s for s in own[i].supports)) for i in order]
+        for own in (first, second)
+    ]
+    (one, folds), (other, _) = (statistics_of(own, MeanIoU()) for own in renamed)
+    (again,) = differences({"a": one, "b": other}, [("a", "b")], folds)["mIoU"]
+    assert again.difference.scope == found.scope
+    assert again.difference.high == pytest.approx(found.high, nan_ok=True)
+    (same,) = differences({"a": one, "b": one}, [("a", "b")], folds)["mIoU"]
+    assert (same.difference.scope, same.difference.value) == (Scope.IDENTICAL, 0) and isnan(same.difference.p)
+
+
+def regular(images: int = 24, supports: int = 8, seed: int = 0) -> list[Row]:
+    """Rows of two classes in which each image is asked twice."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        Row(100 * cls + image, (100 * cls + 50 + int(rng.integers(supports)),), cls, 0, 0, ())
+        for cls in range(2)
+        for image in range(images // 2)
+        for _ in range(2)
+    ]
+    return with_counts(rows, rng)
+
+
+def test_what_the_images_do_not_bear_is_not_given():
+    rows = regular()
+    (whole,), _ = statistics_of(rows, MeanIoU())
+    found = estimates([whole])["mIoU"]
+    supports = len({row.supports for row in rows})
+    assert found.scope is Scope.IMAGES and (found.queries, found.supports) == (24, supports)
+    unnamed = replace(whole, rows=replace(whole.rows, support=None))
+    conditional = estimates([unnamed])["mIoU"]
+    assert conditional.scope is Scope.THESE_SUPPORTS and conditional.supports == 0
+    assert conditional.error == pytest.approx(found.variances[0] ** 0.5)
+    (few,), _ = statistics_of(regular(images=8), MeanIoU())
+    found = estimates([few])["mIoU"]
+    assert found.scope is Scope.NONE and not found.has_interval and found.queries == 8 and isnan(found.error)
+    (one_set,), _ = statistics_of(rows, MeanIoU(), fitted=True)
+    assert estimates([one_set])["mIoU"].scope is Scope.THESE_SUPPORTS
+
+
+def test_the_mean_of_folds_is_that_of_their_scores_and_runs_of_a_fold_are_averaged_first():
+    parts = [statistics_of(regular(seed=seed), MeanIoU())[0][0] for seed in range(3)]
+    values = [part.scores()["mIoU"] for part in parts]
+    assert estimates(parts)["mIoU"].value == pytest.approx(np.mean(values))
+    assert estimates(parts, [5, 5, 2])["mIoU"].value == pytest.approx((np.mean(values[:2]) + values[2]) / 2)
+
+
+def test_supports_of_both_act_on_a_difference_of_methods_with_other_supports():
+    rows = regular()
+    moved = [replace(row, supports=(row.supports[0] + 10,)) for row in with_counts(rows, np.random.default_rng(5))]
+    (one,), (other,) = (statistics_of(own, MeanIoU())[0] for own in (rows, moved))
+    found = gains([one], [other])["mIoU"]
+    both = [replace(a, supports=(*a.supports, *b.supports)) for a, b in zip(rows, moved, strict=True)]
+    second = [replace(row, counts=own.counts) for row, own in zip(both, moved, strict=True)]
+    check(found, plain.estimate(plain.miou, second, both))
+    elsewhere = replace(other, rows=replace(other.rows, query=other.rows.query + 1))
+    with pytest.raises(ValueError, match="other query images"):
+        gains([one], [elsewhere])
+
+
+def test_an_expected_calibration_error_has_no_interval_and_no_test():
+    bins = np.zeros((30, 15, 3))
+    bins[np.arange(30), np.arange(30) % 15] = [1, 0.5, 1]
+    rows = Rows(np.arange(30), np.arange(30)[:, None] + 50, np.zeros(30, int))
+    one = ScoreStatistics(rows, {"presence_bins": RowSum(bins)}, (PresenceECE(),), is_whole=False)
+    found = estimates([one])["presence-ECE"]
+    assert found.value == pytest.approx(50) and found.scope is Scope.NONE and not found.has_interval
+    (pair,) = differences({"a": [one], "b": [one]}, [("a", "b")])["presence-ECE"]
+    assert isnan(pair.difference.p)
+
+
+def test_the_root_of_a_squared_error_ends_at_0():
+    shown = Estimate(9.0, -4.0, 16.0).root()
+    assert (shown.value, shown.low, shown.high) == (3, 0, 4)
+    assert Estimate(-1.0).root().value == 0 and isnan(Estimate(-1.0).root().low)
+
+
+def test_a_mean_of_rows_without_clusters_is_students():
+    values = np.random.default_rng(1).normal(0.3, 1, 400)
+    found = mean_of_rows(values, Rows(np.arange(400), None, np.zeros(400, int)))
+    error = values.std(ddof=1) / 20
+    assert found.value == pytest.approx(values.mean()) and found.error == pytest.approx(error, rel=0.005)
+    assert found.p < 1e-4 and found.scope is Scope.THESE_SUPPORTS
+
+
+def test_several_query_images_of_a_row_count_once():
+    """Ways of a classification have q query images: where none is asked twice, the error is that of the rows."""
+    rng = np.random.default_rng(3)
+    right = np.stack([rng.integers(2, 9, 60), np.full(60, 8)], 1)
+    query, support = np.arange(60 * 8).reshape(60, 8), 1000 + np.arange(60)[:, None]
+    one = ScoreStatistics(Rows(query, support, np.zeros(60, int)), {"right": RowSum(right)}, (Accuracy(),))
+    apart = replace(one, rows=replace(one.rows, query=np.arange(60)))
+    assert estimates([one])["accuracy"].error == pytest.approx(estimates([apart])["accuracy"].error)
+    shared = replace(one, rows=replace(one.rows, query=query % 40))
+    assert estimates([shared])["accuracy"].queries == 40
+
+
+def test_supports_that_occur_in_the_same_rows_are_one_cluster():
+    support = np.array([[1, 2], [1, 2], [3, 4], [3, 5], [4, -1]])
+    rows = Rows(np.arange(5), support, np.zeros(5, int))
+    assert Design([rows], [0]).clusters["support"].number == 4  # 1 with 2, 3, 4, 5
+    with pytest.raises(ValueError, match="without rows"):
+        Design([rows.take(np.array([], int))], [0])
+
+
+def test_an_image_has_one_number_everywhere():
+    names = ["a/1", "a/2", "a/1"]
+    first, second, third = image_numbers(names).tolist()
+    assert first == third != second and min(first, second) >= 0
