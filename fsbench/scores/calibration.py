@@ -70,7 +70,7 @@ class BinnedErrors:
 
     def total(self) -> np.ndarray:
         """Return the weights, and products A and B of different images, of each bin: (1, BINS, 3)."""
-        _, _, errors, weights = self._by_image()
+        _, errors, weights = self._by_image()
         squares = [np.square(sums.sum(0)) - np.square(sums).sum(0) for sums in (errors, weights)]
         return np.stack([self.weights.sum(0), *squares], 1)[None]
 
@@ -89,19 +89,19 @@ class BinnedErrors:
             return np.zeros(len(self.query))
         mean = a / divisor
         value = (weight * mean)[known].sum() / size
-        image, _, errors, weights = self._by_image()
+        image, errors, weights = self._by_image()
         others = errors.sum(0) - errors[image], weights.sum(0) - weights[image]
         slope = 2 * (others[0] * self.errors - mean * others[1] * self.weights) / divisor
         own = (mean - value) * self.weights + weight * slope
         return np.asarray(1e4 * own[:, known].sum(1) / size)
 
-    def _by_image(self) -> tuple[np.ndarray, int, np.ndarray, np.ndarray]:
-        """Return each row's image (n,), their number, and the sums of errors and of weights by image (G, BINS)."""
+    def _by_image(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return each row's image (n,), and the sums of errors and of weights by image (G, BINS)."""
         images, image = np.unique(self.query, return_inverse=True)
         order = np.argsort(image, kind="stable")
         starts = np.searchsorted(image[order], np.arange(len(images)))
-        sums = (np.add.reduceat(values[order], starts, 0) for values in (self.errors, self.weights))
-        return image, len(images), *sums
+        errors, weights = (np.add.reduceat(values[order], starts, 0) for values in (self.errors, self.weights))
+        return image, errors, weights
 
 
 def squared_error(totals: np.ndarray) -> np.ndarray:

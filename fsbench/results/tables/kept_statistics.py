@@ -28,6 +28,8 @@ def encode_statistics(statistics: ScoreStatistics) -> dict[str, Any] | None:
     if len(sums) < len(statistics.sums) or any(one.values.dtype.kind != "i" for one in sums.values()):
         return None
     first = sums[_OF_PAIRS[0]]
+    if first.place is None:
+        return None
     of_pairs = [whole.of_pair, first.place, *(sums[name].values for name in _OF_PAIRS)]
     return {
         "pairs": _encode(statistics.rows, of_pairs),
@@ -58,7 +60,7 @@ def decode_statistics(values: dict[str, Any], known: Sequence[Metric]) -> ScoreS
     return ScoreStatistics(rows, sums, metrics, episodes=Episodes(of_rows, of_pair))
 
 
-def _encode(rows: Rows, columns: Sequence[np.ndarray | None]) -> dict[str, Any]:
+def _encode(rows: Rows, columns: Sequence[np.ndarray]) -> dict[str, Any]:
     """Return the images of rows and columns (n,) or (n, k) of values as JSON values."""
     supports = np.empty((len(rows), 0), dtype=np.int64) if rows.support is None else rows.support
     run = np.zeros(len(rows), dtype=np.int64) if rows.run is None else rows.run

@@ -123,8 +123,7 @@ def recount(change):
         record = read_record(folder)
         frame = change(record.episodes)
         scores = record.protocol.statistics(frame, record.header).scores()
-        scored = {name: float(value[0]) for name, value in scores.items()}
-        rewrite(record, counts_sha256=counts_sha256(frame), scores=scored)
+        rewrite(record, counts_sha256=counts_sha256(frame), scores=scores)
         frame.write_parquet(folder / "episodes.parquet")
         contents[f"{name}/episodes.parquet"] = (folder / "episodes.parquet").read_bytes()
         contents[f"{name}/run.json"] = (folder / "run.json").read_bytes()
