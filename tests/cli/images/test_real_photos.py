@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsbench.scores.estimate import Estimate, gains
 from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
+from fsbench.scores.estimate import Estimate, gains
 from fsbench.scores.run_statistics import pair_statistics
 from fsbench.scores.trivial import trivial_answers
 
