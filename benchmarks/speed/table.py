@@ -33,6 +33,7 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "loading-coco": ("suite", "PIL, torchvision and torch"),
     "tables": ("fsbench table", ""),
     "report": ("fsbench report", ""),
+    "differences": ("suite", "each image left out by a mask"),
     "answers": ("ours", ""),
     "networks": ("bf16", "fp32"),
 }
@@ -109,15 +110,22 @@ def _mib(row: Row) -> str:
 
 
 def filled(page: str, results: Path = RESULTS) -> str:
-    """Return a page with every marked block as its folder of results has it.
-
-    Raises:
-        DataError: a block names a table that no result file has.
-    """
+    """Return a page with every marked block as its folder of results has it; see `fill`."""
     known = {name: f"{origin}\n\n{table}".strip() for name, (origin, table) in tables(results).items()}
     found = measurements(results)
     if found:
         known["gains"] = gains(found)
+    return fill(page, known)
+
+
+def fill(page: str, known: Mapping[str, str]) -> str:
+    """Return a page with every marked block as `known` has it by name: a table, below an origin if it has one.
+
+    An origin that stands above the table before is not repeated.
+
+    Raises:
+        DataError: a block names a table that is not known.
+    """
     said = ""  # origin above the last table
 
     def block(match: re.Match[str]) -> str:

@@ -1,9 +1,13 @@
-"""Analyses of finished runs: what the supports' choice, their annotation and numbers such as K do to the scores."""
+"""Analyses of finished runs: what the supports' choice, their annotation and numbers such as K do; sizes of tests."""
 
 from fsbench.results.tables.analysis import Analysis
 from fsbench.results.tables.annotations import layout as annotations_layout
 from fsbench.results.tables.annotations import plot as annotations_plot
 from fsbench.results.tables.annotations.losses import AnnotationTable
+from fsbench.results.tables.drawing import ROW_NAME, most_lines
+from fsbench.results.tables.plan import layout as plan_layout
+from fsbench.results.tables.plan import plot as plan_plot
+from fsbench.results.tables.plan.plan import Plan
 from fsbench.results.tables.supports import layout as supports_layout
 from fsbench.results.tables.supports import plot as supports_plot
 from fsbench.results.tables.supports.sensitivity import SensitivityTable
@@ -17,7 +21,9 @@ SUPPORTS = Analysis[SensitivityTable](
     supports_layout.COLUMNS,
     supports_layout.lines,
     supports_plot.panels,
-    height=lambda table: 1.6 + 0.45 * len(table.lines),
+    height=lambda table: (
+        1.6 + 0.15 * (2 + most_lines([line.method for line in table.lines], ROW_NAME)) * len(table.lines)
+    ),
     width=4.5,
     named_rows=True,
 )
@@ -27,7 +33,7 @@ ANNOTATIONS = Analysis[AnnotationTable](
     annotations_layout.COLUMNS,
     annotations_layout.lines,
     annotations_plot.panels,
-    height=lambda table: 1.5 + 0.8 * len(table.methods),
+    height=lambda table: 1.5 + (0.65 + 0.15 * most_lines(table.methods, ROW_NAME)) * len(table.methods),
     width=7.0,
     named_rows=True,
 )
@@ -37,7 +43,19 @@ CURVES = Analysis[CurveTable](
     sweep_layout.COLUMNS,
     sweep_layout.lines,
     sweep_plot.panels,
-    height=lambda table: 3.4 + 0.2 * len(table.curves),
+    height=lambda table: (
+        3.4 + 0.2 * most_lines([curve.method for curve in table.curves], sweep_plot.LEGEND_NAME) * len(table.curves)
+    ),
     width=3.4,
+    named_rows=False,
+)
+PLAN = Analysis[Plan](
+    "plan",
+    plan_layout.to_sheet,
+    plan_layout.COLUMNS,
+    plan_layout.lines,
+    plan_plot.panels,
+    height=lambda plan: 3.6,
+    width=7.0,
     named_rows=False,
 )

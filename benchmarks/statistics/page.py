@@ -1,0 +1,103 @@
+"""Write the tables of docs/guarantees.md from the committed results.
+
+    python -m benchmarks.statistics.page
+
+The page has a block for each table, between the markers `<!-- results: NAME -->` and `<!-- end -->`.
+"""
+
+import argparse
+
+from benchmarks.speed.table import fill
+from benchmarks.statistics.cells import CELLS
+from benchmarks.statistics.results import MEASURES, Results, Tally, read_results
+from fsbench.base.files import write_text
+from fsbench.base.paths import REPOSITORY
+
+PAGE = REPOSITORY / "docs/guarantees.md"
+ENOUGH = 1000
+"""Data sets of a cell with which its Monte Carlo errors are below .01."""
+MAIN = ("score", "difference", "different", "endless")
+"""Measures that have a column of the first table."""
+MARKS = {"holds": "", "": "", "within its error": " †", "fails": " ‡"}
+
+
+def tables(results: Results) -> dict[str, str]:
+    """Return the tables in Markdown by name: coverage and false positives by cell, decisions, and what falls short."""
+    return {"coverage": _coverage(results), "decisions": _decisions(results), "short": _short(results)}
+
+
+def _coverage(results: Results) -> str:
+    lines = [["test", "data sets", *(MEASURES[name].words for name in MAIN)]]
+    for cell, tallies in _known(results).items():
+        if "score" in tallies:
+            shares = [_share(name, tallies[name]) if name in tallies else "" for name in MAIN]
+            lines.append([CELLS[cell].title, f"{tallies['score'].repetitions:,}", *shares])
+    return _markdown(lines)
+
+
+def _decisions(results: Results) -> str:
+    lines = [["what", "data sets", "share", "wanted"]]
+    for tallies in _known(results).values():
+        for name, tally in tallies.items():
+            if name not in MAIN:
+                measure = MEASURES[name]
+                wanted = f"≥ {_number(measure.least)}" if measure.least is not None else ""
+                wanted = f"≤ {_number(measure.most)}" if measure.most is not None else wanted
+                lines.append([measure.words, f"{tally.repetitions:,}", _share(name, tally), wanted])
+    return _markdown(lines)
+
+
+def _short(results: Results) -> str:
+    """Return lines of what fails, what is within its error, what was simulated too little, and what was not."""
+    found: dict[str, list[str]] = {"fails": [], "within its error": []}
+    for cell, tallies in _known(results).items():
+        for name, tally in tallies.items():
+            verdict = tally.verdict(MEASURES[name])
+            if verdict in found:
+                found[verdict].append(f"{CELLS[cell].title.removeprefix('– ')} (`{cell}`), {MEASURES[name].words}")
+    little = [
+        f"`{cell}` {_fewest(tallies):,}" for cell, tallies in _known(results).items() if _fewest(tallies) < ENOUGH
+    ]
+    missing = [f"`{cell}`" for cell in CELLS if cell not in results]
+    lines = {
+        "Fails (‡)": found["fails"],
+        "Missed by less than two Monte Carlo errors (†)": found["within its error"],
+        f"Fewer than {ENOUGH:,} data sets in which something is printed": little,
+        "Not simulated": missing,
+    }
+    return "\n".join(f"- **{head}**: {'; '.join(items) or 'none'}." for head, items in lines.items())
+
+
+def _fewest(tallies: dict[str, Tally]) -> int:
+    return min(tally.printed for tally in tallies.values())
+
+
+def _known(results: Results) -> Results:
+    """Return the results of the cells that there are, in their order."""
+    return {cell: results[cell] for cell in CELLS if cell in results}
+
+
+def _share(name: str, tally: Tally) -> str:
+    if not tally.printed:
+        return "nothing printed"
+    few = "" if tally.printed == tally.repetitions else f" of {tally.printed:,}"
+    mark = MARKS[tally.verdict(MEASURES[name])]
+    return f"{_number(tally.share)} ± {_number(tally.error)}{few}{mark}"
+
+
+def _number(share: float | None) -> str:
+    return f"{share:.3f}".removeprefix("0") if share != 1 else "1.000"
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (lines[0], ["---"] * len(lines[0]), *lines[1:]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    write_text(PAGE, fill(PAGE.read_text(), tables(read_results())))
+
+
+if __name__ == "__main__":
+    main()
