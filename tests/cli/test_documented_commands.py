@@ -46,7 +46,7 @@ RUN = [
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/run/test_flows.py runs such",
     r"fsbench bench .*": "as make bench",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": "installs, or CI runs it",
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|statistics|sweep|weights|lock|fuzz)\b.*": "installs, or CI runs it",
     r"make gpu-bench": "needs a GPU",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
@@ -56,6 +56,7 @@ PARSED = {
     r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
     r"fsbench annotations .*": "needs several annotations; tests/fsbench/results/tables/test_annotations.py runs it",
     r"fsbench supports .*": "needs runs with several draws; tests/cli/run/test_draws.py runs it",
+    r"fsbench plan .*": "needs runs of two methods; tests/fsbench/results/tables/test_plan.py runs it",
     r"fsbench curves .*": "needs runs of several shots; tests/fsbench/results/tables/test_curves.py runs it",
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
