@@ -22,9 +22,11 @@ from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
+from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.data.file_digests import contents_sha256, file_state
+from fsbench.data.list_substitutes import list_substitutes
 from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.augment import named_augmentation
 from fsbench.datamodules.loading.calibration import calibration_episodes
@@ -86,7 +88,11 @@ class EpisodicDataModule(DataModule):
         super().__init__(protocol.view(dataset), _task(test, way), image_size, loading, seed)
         self.options = test
         self.protocol = protocol
-        is_usual = training.filter_novel == self._filters(protocol, training.training_items)
+        if training.training_protocol == protocol.name:
+            training = replace(training, training_protocol=None)
+        other = training.training_protocol
+        self._training_protocol = protocol if other is None else load_segmentation(other)
+        is_usual = training.filter_novel == self._filters(self._training_protocol, training.training_items)
         self.training = replace(training, filter_novel=None) if is_usual else training
         if training.episode_streams == "official" and (training.training_items == "images" or self._background):
             raise SettingsError(
@@ -195,7 +201,8 @@ class EpisodicDataModule(DataModule):
             return WholeImages(self.source, self.source_fold).training_pool(self.training.filter_novel)
         skip, shot = self.test.skip_small_classes, self.training.training_shot
         other = {} if self.training.filter_novel is None else {"filter_novel": self.training.filter_novel}
-        return self.protocol.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
+        lists = self._training_protocol
+        return lists.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
 
     @staticmethod
     def _filters(protocol: Segmentation, items: str) -> bool | None:
@@ -212,8 +219,13 @@ class EpisodicDataModule(DataModule):
         if self.training.training_items == "images":
             return DERIVED
         if self.training.filter_novel is None:
-            return self.protocol.pairs(self.source, "trn", self.source_fold).origin
-        return self.protocol.training_pairs(self.source, self.source_fold, self.training.filter_novel).origin
+            return self._training_protocol.pairs(self.source, "trn", self.source_fold).origin
+        pairs = self._training_protocol.training_pairs(self.source, self.source_fold, self.training.filter_novel)
+        return pairs.origin
+
+    @property
+    def training_list_notes(self) -> list[str]:
+        return list_substitutes(self.source, "trn", "held_out")
 
     @cached_property
     def files_sha256(self) -> str:
@@ -257,21 +269,13 @@ class EpisodicDataModule(DataModule):
         checkpoint[TRAINED_ON] = {
             "dataset": self.source.name,
             "fold": self.source_fold,
-            "protocol": self.protocol.name,
+            "protocol": self._training_protocol.name,
             "classes": [names[number - 1] for number in self.training_pool.class_ids],
         }
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Raise SettingsError when a checkpoint was trained on classes of this data set that are novel in the test."""
-        names, header = self.dataset.class_names, self.manifest.header
-        novel = [names[number - 1] for number in self.protocol.novel_classes(header)]
-        seen = [name for name in novel if name in trained_on["classes"]]
-        if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
-            raise SettingsError(
-                f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
-                f"include {', '.join(seen[:3])}: novel classes of fold {self.test.fold}; give the checkpoint of this "
-                "fold"
-            )
+        check_unseen(trained_on, what, self.dataset, self.protocol, self.manifest.header)
 
     @property
     def test_options(self) -> dict[str, Any]:
@@ -389,6 +393,26 @@ class EpisodicDataModule(DataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.loading.workers > 0,
             **batches,
+        )
+
+
+def check_unseen(
+    trained_on: dict[str, Any], what: str, dataset: SegmentationIndex, protocol: Segmentation, header: Header
+) -> None:
+    """Raise SettingsError where something was trained on classes of a data set that are novel in a test of it.
+
+    Args:
+        trained_on: names of its data set, fold and classes.
+        what: it is, for the message.
+        dataset, protocol, header: of the test.
+    """
+    names = dataset.class_names
+    novel = [names[number - 1] for number in protocol.novel_classes(header)]
+    seen = [name for name in novel if name in trained_on["classes"]]
+    if trained_on["dataset"] in (dataset.name, *dataset.same_classes_as) and seen:
+        raise SettingsError(
+            f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
+            f"include {', '.join(seen[:3])}: novel classes of fold {header.fold}; give the checkpoint of this fold"
         )
 
 

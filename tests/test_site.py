@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
@@ -24,7 +25,7 @@ def build(configuration: Path, site: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow(30)
-def test_site_builds_and_fetches_nothing_from_elsewhere(tmp_path):
+def test_site_builds_fetches_nothing_from_elsewhere_and_is_searched_from_disk(tmp_path, request):
     done = build(REPOSITORY / "mkdocs.yml", tmp_path / "site")
     assert done.returncode == 0, done.stderr
     reference = (tmp_path / "site" / "reference" / "methods.html").read_text(encoding="utf-8")
@@ -33,6 +34,19 @@ def test_site_builds_and_fetches_nothing_from_elsewhere(tmp_path):
         text = page.read_text(encoding="utf-8")
         for outside in ('<script src="http', 'href="https://fonts', '<img src="http', "cdn."):
             assert outside not in text, f"{page.name}: {outside}"
+
+    page = request.getfixturevalue("chromium").new_page()
+    for file in ("index.html", "guides/install.html"):
+        page.goto((tmp_path / "site" / file).as_uri())
+        page.locator("input[name=query]").click()
+        page.keyboard.type("labelling tools")
+        first = page.locator(".md-search-result__link").first
+        first.wait_for()
+        found = urljoin(page.url, first.get_attribute("href"))
+        assert found.startswith((tmp_path / "site" / "guides").as_uri()), "guides first, see docs/search_rank.py"
+        page.goto(found)
+        assert "labelling tool" in page.inner_text("article")
+    page.close()
 
 
 def test_a_broken_link_stops_the_build(tmp_path):

@@ -15,7 +15,7 @@ import yaml
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.records.counts import counts_sha256, to_frame
+from fsbench.records.counts import hashes, to_frame
 from fsbench.records.predictions import encode, write_predictions
 from fsbench.records.record import Record, write_record
 from fsbench.records.run import Run
@@ -104,7 +104,7 @@ def _write(
     run["scores"] = {"mIoU": 50.0, "FB-IoU": 70.0, "accuracy": 80.0}
     if kept is not None:
         run["predictions"] = write_predictions(folder, kept, frame, "masks")
-    write_record(folder, Run.model_validate(run | {"counts_sha256": counts_sha256(frame)}), frame, keep)
+    write_record(folder, Run.model_validate(run | hashes(frame)), frame, keep)
 
 
 def keep_rows(record: Record) -> None:
@@ -138,9 +138,11 @@ def _results(cell: GridCell, manifest: Manifest) -> Iterator[SegmentationResult]
     """Draw the result of every episode; better methods have better ones."""
     images = np.random.RandomState([cell.fold, cell.request.shot or 1, 1])  # the queries, the same for all
     predictions = np.random.RandomState([cell.fold, cell.request.seed or 0, *cell.method.encode()])
+    truths: dict[tuple[str, int], tuple[bool, int]] = {}
     for episode in manifest.episodes:
         present = images.uniform() < 0.6
         truth = int(images.uniform(0.005, 0.3) * PIXELS) * present
+        present, truth = truths.setdefault((episode.query, episode.classes[0]), (present, truth))
         tp = int(truth * predictions.beta(8 * QUALITY[cell.method], 3))
         pred = tp + int(predictions.exponential(0.02) * PIXELS)
         decided = present if predictions.uniform() < QUALITY[cell.method] + 0.2 else not present
@@ -174,10 +176,12 @@ def write_explored(runs: Path) -> None:
     for method in range(METHODS):
         manifest = draw_manifest("pascal", 0, 1, "original", EPISODES)
         found = [truth & ~_blob(np.random.default_rng([method, n, 8])) for n, truth in enumerate(truths)]
-        results = list(_explored_results(manifest, truths, found))
+        shape = _shapes(manifest)
+        results = list(_explored_results(manifest, shape, truths, found))
         frame = to_frame([row for result in results for row in result.rows()], manifest)
-        shapes = [encode(result, "masks") for result in results[:SHAPES]]  # the others have the same masks
-        kept = ((result.episode, 1, True, shapes[result.episode % SHAPES][0]) for result in results)
+        masks = {shape[result.episode]: result for result in results}
+        encoded = {number: encode(result, "masks")[0] for number, result in masks.items()}
+        kept = ((result.episode, 1, True, encoded[shape[result.episode]]) for result in results)
         _write(runs / f"method-{method:02d}", _identity(f"method {method}", manifest, 400), manifest, frame, kept)
 
 
@@ -191,14 +195,19 @@ def _blob(rng: np.random.Generator) -> np.ndarray:
     return np.asarray(radius < rng.uniform(50, 120) * (1 + 0.2 * np.interp(angle, turns, waves)))
 
 
+def _shapes(manifest: Manifest) -> list[int]:
+    """Return the number of each episode's object, the same wherever a query and a class come again."""
+    numbers: dict[tuple[str, int], int] = {}
+    return [numbers.setdefault((e.query, e.classes[0]), len(numbers) % SHAPES) for e in manifest.episodes]
+
+
 def _explored_results(
-    manifest: Manifest, truths: list[np.ndarray], found: list[np.ndarray]
+    manifest: Manifest, shapes: list[int], truths: list[np.ndarray], found: list[np.ndarray]
 ) -> Iterator[SegmentationResult]:
     """Count each episode's mask without void pixels."""
     pairs = list(zip(truths, found, strict=True))
     counts = [tuple(int(mask.sum()) for mask in (truth & mine, mine, truth)) for truth, mine in pairs]
-    for episode in manifest.episodes:
-        shape = episode.index % SHAPES
+    for episode, shape in zip(manifest.episodes, shapes, strict=True):
         tp, pred, truth = counts[shape]
         result = drawn_result(episode, (tp, pred, truth), True, True)
         table = np.array([[tp, pred, truth, 0, 0, PIXELS]] * 2)

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from fsbench.base.files import write_text
-from fsbench.runner.doctor.machine import driver
+from fsbench.runner.doctor.devices import driver
 from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.runner.engine.provenance import PACKAGES, commit, processor
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
-from fsbench.datamodules.lists.official import joined_origin, read_official, verdict
+from fsbench.datamodules.lists.official import checksums, joined_origin, read_official, verdict
 
 
 class OfficialIndex(SegmentationIndex):
@@ -30,6 +30,9 @@ class OfficialIndex(SegmentationIndex):
         if pairs is not None:
             self.check_released(pairs, split, fold)
         return pairs
+
+    def has_published_list(self, split: str, fold: int) -> bool:
+        return (split, fold) in checksums(self.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Return how `pairs` compare with the official list of `split` and `fold`."""

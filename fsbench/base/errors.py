@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.progress import shows_bar
-from fsbench.base.terminal import one_line, print_block, print_error, print_line
+from fsbench.base.terminal import one_line, print_block, print_error, print_line, shorten
 
 EXTRAS = {
     "run": (
@@ -39,7 +39,9 @@ class FsbenchError(Exception):
     """Something about the input, the files or the settings is wrong; the message is meant for the user.
 
     Args:
-        message: one line: what was found, what was expected, what to do. Line ends of a name in it are escaped.
+        message: one line: what was found, what was expected, what to do. Line ends of a name in it are escaped, and the
+            middle of a long line is left out where it is shown (`fsbench.base.terminal.LONGEST`): a file may hold any
+            number of names and numbers.
         *further: lines that say how, each shown on a line of its own. They may also be in the message, each after a
             line end and two spaces.
 
@@ -50,7 +52,7 @@ class FsbenchError(Exception):
     is_told = False
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.args))
+        return "\n".join(shorten(line) for argument in self.args for line in str(argument).split("\n"))
 
 
 class DataError(FsbenchError):
@@ -121,6 +123,16 @@ def known_names(word: str, known: Iterable[str], where: str = "") -> str:
     names = list(known)
     hint = did_you_mean(word, names)
     return f"{hint} There are: {', '.join(names)}{where}" if hint else f"; there are: {', '.join(names)}{where}"
+
+
+def near_path(path: Path) -> str:
+    """Return "; did you mean 'x'?" with a similar name of what is beside an absent `path`; empty where nothing is."""
+    try:
+        beside = [] if os.path.lexists(path) else [other.name for other in path.absolute().parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
+    found = difflib.get_close_matches(path.name, beside, 1)
+    return f"; did you mean '{path.with_name(found[0])}'?" if found else ""
 
 
 def user_message(error: BaseException) -> str:

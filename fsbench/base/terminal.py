@@ -41,11 +41,21 @@ def _printable(character: str) -> str:
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
+def shorten(text: str, longest: int = LONGEST) -> str:
+    """Return `text`, its middle left out where it has more than `longest` characters.
+
+    >>> shorten("the file 0123456789abcdef is none of a run", 24)
+    'the file 01234 …  a run'
+    """
+    if len(text) <= longest:
+        return text
+    start = (longest - 3) * 2 // 3
+    return f"{text[:start]} … {text[len(text) - (longest - 3 - start) :]}"
+
+
 def one_line(text: str, longest: int = LONGEST) -> str:
-    """Return `text` as one line: escaped, and shortened in the middle to about `longest` characters."""
-    if len(text) > longest:
-        text = f"{text[: longest * 2 // 3]} … {text[-longest // 3 :]}"
-    return escape(text)
+    """Return `text` as one line: escaped, and shortened in the middle to `longest` characters."""
+    return shorten(escape(shorten(text, longest)), longest)
 
 
 def text_width() -> tuple[int, bool]:

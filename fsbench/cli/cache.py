@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files.cache import Entry, suite_cache
 from fsbench.base.files.opening import in_units
 from fsbench.base.terminal import print_line
@@ -42,7 +42,7 @@ def _clean(options: argparse.Namespace, extra: list[str]) -> int:
     kinds = sorted({entry.kind for entry in cache.entries()})
     for kind in options.kinds:
         if kinds and kind not in kinds:
-            raise SettingsError(f"{cache.folder} has nothing of the kind '{kind}'; expected some of {', '.join(kinds)}")
+            raise SettingsError(f"{cache.folder} has nothing of the kind '{kind}'{known_names(kind, kinds)}")
     removed = cache.clean(options.kinds, options.older_than)
     files = sum(len(entry.files) for entry in removed)
     print_line(f"{cache.folder}: removed {files} file{'s' * (files != 1)}, {_sum(removed)}")

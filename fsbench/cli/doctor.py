@@ -2,13 +2,16 @@
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, missing_package
 from fsbench.base.terminal import print_block, print_line
 from fsbench.runner.config.registry import check_known
 from fsbench.runner.doctor.files import check_data, check_weights
+from fsbench.runner.doctor.finding import Finding
+from fsbench.runner.doctor.machine import check_room, check_software
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,15 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _doctor(options: argparse.Namespace, extra: list[str]) -> int:
     roots = dict(_root(text) for text in options.data_root)
-    # heavy: torch, which other commands spare
-    from fsbench.runner.doctor.machine import check_devices, check_room, check_software, devices
-    from fsbench.runner.doctor.ops import check_ops
-    from fsbench.runner.doctor.scans import check_scans
-
-    findings = [*check_software(), *check_devices()]
-    broken = {finding.name for finding in findings if finding.verdict == "failed"}
-    usable = [device for device in devices() if str(device) not in broken]
-    findings += [finding for device in usable for finding in (*check_ops(device), *check_scans(device))]
+    findings = [*check_software(), *_of_torch()]
     findings += [*check_room(options.runs), *check_data(roots), *check_weights()]
     failed = sum(finding.verdict == "failed" for finding in findings)
     if options.json:
@@ -52,6 +47,27 @@ def _doctor(options: argparse.Namespace, extra: list[str]) -> int:
             print_line(f"  {finding.name}: {finding.advice}")
     print_line(f"{failed} of {len(findings)} checks failed" if failed else f"{len(findings)} checks, none failed")
     return 1 if failed else 0
+
+
+def _of_torch() -> Iterator[Finding]:
+    """Yield the devices and the operations on them; in the light installation, that these are absent."""
+    try:
+        # heavy: torch, which other commands spare
+        from fsbench.runner.doctor.devices import check_devices, devices
+        from fsbench.runner.doctor.ops import check_ops
+        from fsbench.runner.doctor.scans import check_scans
+    except ModuleNotFoundError as error:
+        if not missing_package(error):
+            raise
+        words = f"{error.name} is not installed; only for: methods, trainings, masks of images"
+        yield Finding("devices", "runs", "absent", words, "pip install 'fsbench[run]'")
+        return
+    found = list(check_devices())
+    yield from found
+    broken = {finding.name for finding in found if finding.verdict == "failed"}
+    for device in devices():
+        if str(device) not in broken:
+            yield from (*check_ops(device), *check_scans(device))
 
 
 def _root(text: str) -> tuple[str, str]:

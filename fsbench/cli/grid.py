@@ -24,7 +24,7 @@ EXECUTORS = ("local", "slurm", "submitit-local")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, help="grids, see configs/grids")
+    parser.add_argument("files", nargs="+", help="grids: files, or names of configs/grids such as shots")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     add_executor_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what is missing, as without --run")

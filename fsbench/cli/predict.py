@@ -87,8 +87,8 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="file of the backbone's weights")
     parser.add_argument(
         "--backbone",
-        help="another backbone than the method's; demo comes along and takes 128 pixels, "
-        "efficientnet_lite0 comes with fsbench[photos]",
+        help="another backbone than the method's; demo comes along and takes 128 pixels, efficientnet_lite0 comes with "
+        "fsbench[photos]; auto takes that one where the own weights are missing, as the prototype does anyway",
     )
     parser.add_argument("--dataset", help="settings that the method has for this data set, e.g. coco or demo")
     parser.add_argument(
@@ -99,30 +99,30 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
 
 def check_method(options: argparse.Namespace) -> None:
     """Raise SettingsError for an unknown method, backbone or data set, before torch is imported."""
-    choose_method(options.method, options.backbone)
+    from fsbench.runner.config.backbone_choice import AUTO  # 0.2 seconds for pydantic, which help is spared
+
+    choose_method(options.method, None if options.backbone == AUTO else options.backbone)
     if options.dataset is not None:
         check_known("data", "data set", options.dataset)
 
 
 def take_photo_network(options: argparse.Namespace) -> str:
-    """Choose the network of `fsbench[photos]` where the prototype's own weights are absent and nothing else was chosen.
+    """Choose the network of `fsbench[photos]` where the method's own weights are absent and `--backbone` is auto.
+
+    For the prototype that holds without the option, too, where nothing else was chosen.
 
     Returns:
         A line for the user that says so and names a better one; empty where nothing was changed.
     """
     # 0.2 seconds for pydantic, which help is spared
-    from fsbench.networks.weights.table import PHOTO_NETWORK, weight_files
-    from fsbench.runner.config.needs import fetch_command, needed_weights
+    from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
 
     chosen = (options.ckpt, options.weights, options.backbone, options.dataset)
-    own = needed_weights(options.method)
-    if options.method != "prototype" or any(chosen) or own is None:
+    if options.backbone != AUTO and (options.method != "prototype" or any(chosen)):
         return ""
-    files = weight_files()
-    if files[own].path.is_file() or not files[PHOTO_NETWORK].path.is_file():
-        return ""
-    options.backbone = PHOTO_NETWORK
-    return f"the weights of {own} are not here, {PHOTO_NETWORK} is taken; a better network: {fetch_command(own)}"
+    own = options.ckpt or options.weights
+    options.backbone = None if own else backbone_at_hand(AUTO, options.method, options.dataset)
+    return note_of_choice(options.backbone, options.method, options.dataset)
 
 
 def make_predictor(options: argparse.Namespace) -> "Predictor":
@@ -178,6 +178,7 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     total = summary.predicted + summary.resumed
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print_line(f"{total} of {len(images)} photos predicted{resumed}")
+    print_line("the method's answer, which nobody has checked:")
     for name in predictor.classes:
         print_line(f"  {name}: present in {summary.present[name]}, not present in {total - summary.present[name]}")
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_block, print_error, print_line
 from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
@@ -69,7 +69,7 @@ def _plan(options: argparse.Namespace) -> int:
     roots = data_roots(options)
     datasets = sorted({row.dataset for row in paper_rows(name, paper)})
     for other in roots.keys() - set(datasets):
-        raise SettingsError(f"--data-root names '{other}', which {name} has no row on; expected {', '.join(datasets)}")
+        raise SettingsError(f"--data-root names '{other}', which {name} has no row on{known_names(other, datasets)}")
     common = RunOptions(roots, options.released, options.devices, options.seed, options.fast)
     all_runs = paper_runs(paper_rows(name, paper), common)
     ordered = with_preparations([run for row in chosen for run in all_runs[row]], all_runs, common)

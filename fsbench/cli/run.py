@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from fsbench.base.errors import raise_all
+from fsbench.base.errors import missing_package, raise_all
 from fsbench.base.terminal import print_block
 from fsbench.runner.config.compose import compose
 from fsbench.runner.config.registry import choose_method, config_files
@@ -23,9 +23,15 @@ class _RunHelp(argparse.Action):
     """Show the keys that a run takes, of the classes that it builds."""
 
     def __call__(self, parser: argparse.ArgumentParser, *more: object) -> None:
-        # torch and the classes themselves
-        from fsbench.runner.config.build import describe_keys
-
+        try:
+            # torch and the classes themselves
+            from fsbench.runner.config.build import describe_keys
+        except ModuleNotFoundError as error:
+            if not (missing := missing_package(error)):
+                raise
+            parser.print_help()
+            print_block(f"\nthe keys that may be set are those of the classes: {missing}")
+            parser.exit()
         given = sys.argv[sys.argv.index("run") + 1 :] if "run" in sys.argv else []
         chosen = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         chosen.add_argument("--method")

@@ -30,7 +30,7 @@ GOALS = {
 FETCHED = ("fetch", "source", "accept_licence")
 TAKEN = {
     "try": ("method", "fast"),
-    "compare": ("dataset", "method", "data_root", "fold", "shot", "protocol", "fast", *FETCHED),
+    "compare": ("dataset", "method", "data_root", "fold", "shot", "protocol", "backbone", "fast", *FETCHED),
     "photos": ("support", "query", *FETCHED),
     "method": ("name",),
 }
@@ -50,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     study.add_argument("--fold", metavar="FOLD", help="number, or several with commas")
     study.add_argument("--shot", metavar="SHOT", help="labelled images of a class")
     study.add_argument("--protocol", metavar="PROTOCOL", help="of all methods; see: fsbench protocols")
+    study.add_argument("--backbone", metavar="BACKBONE", help="as fsbench bench takes it, auto for one that is here")
     study.add_argument("--fast", action=argparse.BooleanOptionalAction, help="trials of a few minutes")
     study.add_argument("--fetch", action=argparse.BooleanOptionalAction, help="fetch data and weights that are absent")
     study.add_argument("--from", dest="source", metavar="DIR", help="folder of archives that were fetched before")
@@ -94,7 +95,9 @@ def _compare(questions: Questions, is_trial: bool) -> int:
     # spared until it is needed, with yaml
     from fsbench.runner.start.study import Study
 
-    study = Study(_request(questions, is_trial))
+    study = Study(_with_backbone(questions, _request(questions, is_trial)))
+    for note in study.request.notes():
+        print_line(note)
     file = _new_file(questions, "study.yaml", study.to_yaml)
     fetched = _fetch(questions, study.missing())
     if fetched:
@@ -147,7 +150,8 @@ def _request(questions: Questions, is_trial: bool) -> "Request":
     else:
         chosen = questions.text("method", "Which methods? Several with commas.", default, methods, listed)
     request = Request(methods=tuple(chosen.split(",")), dataset=dataset, runs=options.runs)
-    changes: dict[str, object] = {"data_root": options.data_root, "fast": bool(options.fast)}
+    changes: dict[str, object] = {name: getattr(options, name) for name in ("data_root", "backbone")}
+    changes["fast"] = bool(options.fast)
     if not is_trial:
         root = options.data_root or setting(file_settings(request), "data.dataset.root")
         absent = absent_data(dataset, root)
@@ -166,6 +170,22 @@ def _request(questions: Questions, is_trial: bool) -> "Request":
     errors = request_errors(request)
     raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])  # that can be fetched
     return request
+
+
+def _with_backbone(questions: Questions, request: "Request") -> "Request":
+    """Return the request with a network that is here for methods whose weights are absent, if the user wants that."""
+    # spared until it is needed, with pydantic
+    from fsbench.networks.weights.table import instead
+    from fsbench.runner.config.backbone_choice import AUTO, needed_weights
+
+    automatic = replace(request, backbone=AUTO)
+    replaced = [method for method in request.methods if automatic.backbone_of(method)]
+    to_fetch = any(getattr(questions.options, name) for name in FETCHED)
+    if request.backbone is not None or not replaced or to_fetch:
+        return request
+    own = str(needed_weights(replaced[0], request.dataset))
+    text = f"The weights of {own} are missing; {instead(own)}. Take it?"
+    return automatic if questions.agrees("backbone", text) else request
 
 
 def _with(request: "Request", changes: dict[str, object]) -> "Request":
@@ -216,8 +236,7 @@ def _label(questions: Questions) -> int:
     from fsbench.networks.weights.table import INSTALL_PHOTOS, PHOTO_NETWORK, weight_files
 
     weights = _missing_weights()
-    if _fetch(questions, weights):
-        return 1
+    _fetch(questions, weights)  # where that fails, it has said so, and another network is taken
     if weights and _missing_weights():
         if weight_files()[PHOTO_NETWORK].path.is_file():
             print_line(f"without these weights {PHOTO_NETWORK} is taken")

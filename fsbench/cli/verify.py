@@ -3,18 +3,27 @@
 import argparse
 from pathlib import Path
 
-from fsbench.base.terminal import print_block, print_line
+from fsbench.base.errors import SettingsError
+from fsbench.base.files import sha256_file
+from fsbench.base.terminal import one_line, print_block, print_line
 from fsbench.results.tables.formats import align
 from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.recount import DataAtHand
+from fsbench.runner.exchange.sample import fresh_seed, public_seed
 from fsbench.runner.exchange.verify import Repetition, verify
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="file that fsbench bundle wrote")
     parser.add_argument("--predict", type=whole(0, 10**6), default=0, metavar="N", help="predict N episodes again")
-    parser.add_argument("--seed", type=whole(0), default=0, help="of the choice of these episodes")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--sample-seed", metavar="TEXT", help="draw these episodes as the run did that printed it")
+    seeds.add_argument(
+        "--public-value",
+        metavar="TEXT",
+        help="draw them by the bundle's sha256 and a value that nobody knew when it was made, such as its merge commit",
+    )
     parser.add_argument("--data-root", help="where the data are here; counts again what was handed in")
     parser.add_argument("--dataset", help="name of these data, in place of the one that the episodes name")
     parser.add_argument("--weights", help="the backbone's weights here")
@@ -32,8 +41,12 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     if options.predict:
         settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
         settings += [] if options.weights is None else [f"--model.backbone.weights={options.weights}"]
-        repetition = Repetition(options.predict, options.seed, settings, options.ckpt)
+        repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt)
+    elif options.sample_seed is not None or options.public_value is not None:
+        raise SettingsError("a sample is drawn with --predict N alone; add it, or leave the sample's seed out")
     data = None if options.data_root is None else DataAtHand(options.data_root, options.dataset)
+    if repetition is not None:
+        print_line(f"the episodes of --predict are drawn by --sample-seed {repetition.seed}")
     listing, findings = verify(options.bundle, repetition, data)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
     for method, card in listing.named_cards.items():
@@ -43,8 +56,15 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         print_line(run or "the file")
         for finding in findings:
             if finding.run == run:
-                print_line(f"  {finding.status:<12} {finding.what}")
+                print_line(f"  {finding.status:<12} {one_line(finding.what)}")
     failed = sum(finding.status == "failed" for finding in findings)
     unchecked = sum(finding.status == "not checked" for finding in findings)
     print_line(f"{len(findings)} findings: {failed} failed, {unchecked} not checked")
     return int(failed > 0)
+
+
+def _sample_seed(options: argparse.Namespace) -> str:
+    """Return the seed of the sample: the one that is given, or that follows from a public value, else a fresh one."""
+    if options.public_value is not None:
+        return public_seed(sha256_file(options.bundle), options.public_value)
+    return str(options.sample_seed) if options.sample_seed is not None else fresh_seed()

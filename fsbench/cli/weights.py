@@ -94,7 +94,7 @@ def _fetch(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.base.download import RetryPolicy
     from fsbench.networks.weights.fetch import Fetcher
     from fsbench.networks.weights.table import find
-    from fsbench.runner.config.needs import needed_weights
+    from fsbench.runner.config.backbone_choice import needed_weights
 
     source = existing_folder(options.source, "--from")
     methods = options.method.split(",") if options.method else []

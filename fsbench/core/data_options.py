@@ -51,7 +51,8 @@ class EpisodicTest(Options):
         setting: one of `fsbench.data.episodes.settings.SETTINGS`.
         empty_masks: queries may show none of the support classes, where the protocol allows that (false for methods
             that only segment).
-        episodes: test episodes instead of the protocol's number.
+        episodes: test episodes instead of the protocol's number: exactly so many, also by pfenet2020, whose authors'
+            program evaluates one more than it is asked for.
         test_seed: seed of the test episodes instead of the protocol's, to repeat a test with other episodes.
         draws: draws of the supports for every query; draw 0 is the official one, which scores count.
         nested_in: number of shots that are drawn, of which an episode has the first `shot`, so that tests with other
@@ -151,6 +152,8 @@ class Training(Options):
         episode_streams: "independent" draws each training episode from the seed, the epoch and its number alone;
             "official" draws them as VRP-SAM's program does with its 4 processes of 8 workers, in its order of one per
             image (vrp-sam.md §9), which on COCO shows every episode four times.
+        training_protocol: name in configs/protocols of another test than that of `protocol`, by whose lists of base
+            classes training episodes are drawn, one an image or a pair as it has them; None takes the test's.
     """
 
     training_shot: int = 1
@@ -164,12 +167,18 @@ class Training(Options):
     validation_episodes: int | None = None
     filter_novel: bool | None = None
     episode_streams: EpisodeStreamChoice = "independent"
+    training_protocol: str | None = None
 
     ELSEWHERE = frozenset({"batch_size", "micro_batch", "validation", "validation_episodes"})
 
     def __post_init__(self) -> None:
         counts = {"training_shot": self.training_shot, "batch_size": self.batch_size, "micro_batch": self.micro_batch}
         check_at_least(1, {**counts, "fill_to": self.fill_to, "validation_episodes": self.validation_episodes})
+        if self.training_protocol is not None and self.training_items == "images":
+            raise SettingsError(
+                f"training_protocol is {self.training_protocol}, and training_items images takes every training image "
+                "whatever a protocol lists; leave training_protocol out"
+            )
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,11 @@ class DataModule(L.LightningDataModule, ABC):
         raise self._untrained()
 
     @property
+    def training_list_notes(self) -> list[str]:
+        """Lists of the training that stand for absent published ones, in words for the record."""
+        return []
+
+    @property
     def training_pool(self) -> Pool:
         """Images of the base classes, from which training episodes are drawn."""
         raise self._untrained()

@@ -2,7 +2,7 @@
 
 Evaluation hands a method one episode at a time, without the truth, so that no figure can depend on the batch; a method
 that computes several together must give the same bits. What is counted, and against what, is the protocol's: the truth
-of an evaluation never comes here.
+of an evaluation is not given to it.
 """
 
 from collections.abc import Sequence

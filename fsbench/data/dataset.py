@@ -188,6 +188,10 @@ class SegmentationIndex(ABC):
         """Return the published list of `split` (see `fsbench.protocols.lists.SPLITS`), or None to have it derived."""
         return None
 
+    def has_published_list(self, split: str, fold: int) -> bool:
+        """Return whether the authors of the data set's tests published a list of `split`, wherever it may be."""
+        return False
+
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Return where `pairs`, which were derived by our rule, come from.
 

@@ -19,6 +19,7 @@ from fsbench.protocols.evaluation import Answerer, evaluate_batches
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep
+from fsbench.records.record import Record
 from fsbench.runner.config.limits import check_name
 from fsbench.scores.answers import SegmentationAnswer
 
@@ -97,10 +98,18 @@ def evaluate(
                 f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
             )
         parts = _by_function(model, test)
-    return Result(_evaluate(parts, chosen, Path(runs), None if card is None else Path(card), resume, progress), test)
+    return Result(
+        evaluate_parts(parts, chosen, Path(runs), None if card is None else Path(card), resume, progress), test
+    )
 
 
-def _evaluate(parts: Parts, name: str, runs: Path, card: Path | None, resume: bool, progress: bool) -> Any:
+def evaluate_parts(parts: Parts, name: str, runs: Path, card: Path | None, resume: bool, progress: bool) -> Record:
+    """Let whoever answers the parts of a test do so, going on where that was interrupted; write the record.
+
+    Args:
+        parts: the test, and who answers.
+        name, runs, card, resume, progress: see `evaluate`, which raises the same.
+    """
     test = parts.test
     digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *parts.identity])
     work = make_folder(runs) / f".{name}-{digits[:10]}.answers"
@@ -127,7 +136,8 @@ def _evaluate(parts: Parts, name: str, runs: Path, card: Path | None, resume: bo
                 journal.remove()
             raise
         seconds = None if done else time.perf_counter() - began
-        record = record_answers(Answered(test, name, journal, seconds, parts.parameters, card), runs)
+        blind = None if parts.blind is None else parts.blind()
+        record = record_answers(Answered(test, name, journal, seconds, parts.parameters, card, blind), runs)
         journal.remove()
     return record
 

@@ -8,6 +8,7 @@ from typing import Any
 from fsbench.base.progress import Sized
 from fsbench.protocols.evaluation import Answerer, Counting
 from fsbench.protocols.test import Test
+from fsbench.records.run import Blind
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Parts:
         counting: parts a batch from its truth and counts; the test itself, or its protocol.
         parameters: (learned, all) of a method; None where nobody knows.
         identity: that answers follow from besides the test, as far as it is known: with another one nothing goes on.
+        blind: tells, after all answers, how the method was kept from the truth; None where it was not.
     """
 
     test: Test
@@ -29,3 +31,4 @@ class Parts:
     counting: Counting
     parameters: tuple[int, int] | None = None
     identity: tuple[Any, ...] = ()
+    blind: Callable[[], Blind] | None = None

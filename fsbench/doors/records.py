@@ -13,13 +13,14 @@ from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 from fsbench.records.card import FILE as CARD
 from fsbench.records.card import Card, contradictions, read_card
-from fsbench.records.counts import counts_sha256, official_rows, to_frame
+from fsbench.records.counts import counts_sha256, hashes, official_rows, to_frame
 from fsbench.records.machine import counted_on
 from fsbench.records.predictions import Prediction, encode, write_predictions
 from fsbench.records.record import Record, read_record, write_record
 from fsbench.records.run import (
     CONTENTS,
     BackboneSettings,
+    Blind,
     Cost,
     HandedIn,
     Identity,
@@ -81,6 +82,7 @@ class Answered:
         seconds: that the answers took; None where they were made elsewhere.
         parameters: (learned, all) of the method, where they are known.
         card: file with the card of the method, if there is one.
+        blind: how the method was kept from the truth; None where it was not.
     """
 
     test: Test
@@ -89,6 +91,7 @@ class Answered:
     seconds: float | None = None
     parameters: tuple[int, int] | None = None
     card: Path | None = None
+    blind: Blind | None = None
 
 
 def record_answers(answered: Answered, runs: str | Path) -> Record:
@@ -129,6 +132,8 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
     """Return the content of `run.json` but for the entry about the file of predictions."""
     test, header = answered.test, answered.test.manifest.header
     digest = answers_sha256(frame, kept)
+    blind: dict[str, Any] = {} if answered.blind is None else {"blind": True}
+    how: dict[str, Any] = {} if answered.blind is None else {"blind": answered.blind}
     identity = Identity(
         method=MethodSettings(name=answered.name, type="handed in"),
         backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
@@ -140,6 +145,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         files_cover=CONTENTS,
         training=None,
         answers_sha256=digest,
+        **blind,
     )
     scores = test.protocol.statistics(official_rows(frame), header).scores()
     episodes = len(test.manifest.episodes)
@@ -163,7 +169,8 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
             peak_mib=None,
         ),
         provenance=Provenance.model_validate(counted_on()),
-        counts_sha256=counts_sha256(frame),
+        **how,
+        **hashes(frame),
     )
 
 

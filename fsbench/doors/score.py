@@ -9,11 +9,16 @@ from fsbench.base.progress import track
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.doors.records import Answered, Tally, record_answers
 from fsbench.doors.results import Result
+from fsbench.protocols.blind import BlindTest
 from fsbench.protocols.evaluation import evaluate_batches
-from fsbench.protocols.kit.reader import HandedIn, StoredAnswers, read_answers
+from fsbench.protocols.kit.asked import blind_answers
+from fsbench.protocols.kit.kit import blind_name, open_blind, read_key
+from fsbench.protocols.kit.reader import HandedIn, StoredAnswers, check_answers, read_answers
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
+from fsbench.records.run import Blind
 from fsbench.runner.config.limits import check_name
 from fsbench.scores.answers import SegmentationAnswer
+from fsbench.scores.controls import ControlOutcome
 
 
 def score(
@@ -25,6 +30,7 @@ def score(
     card: str | Path | None = None,
     partial: bool = False,
     progress: bool = True,
+    key: str | Path | None = None,
 ) -> Result:
     """Count the answers to a test that are in a file, by the same code as every run.
 
@@ -36,13 +42,14 @@ def score(
         card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
         partial: take answers to some episodes alone; that makes a trial, which is no result.
         progress: show how far it is.
+        key: file of the key, where a blind kit was answered.
 
     Returns:
         The result, whose record stands in the folder of runs.
 
     Raises:
         RecordError: a file is damaged or answers another test, or answers are missing, double, foreign, of another
-            size or with other labels. Nothing is written then.
+            size or with other labels; the key is none, or of another test. Nothing is written then.
         SettingsError: the name cannot be that of a run, or the card does not fit.
 
     Examples:
@@ -58,20 +65,41 @@ def score(
     """
     check_name(name, "name")
     paths = [answers] if isinstance(answers, str | Path) else answers
-    stored = read_answers([Path(path).expanduser() for path in paths], test, partial)
+    files = [Path(path).expanduser() for path in paths]
+    blind = None if key is None else open_blind(test, read_key(Path(key)))
+    if blind is None:
+        stored, opaque = read_answers(files, test, partial), {number: number for number in test.places}
+    else:
+        stored = check_answers(files, blind_name(blind.secret), blind_answers(blind), partial)
+        opaque = blind.all_numbers
+    there = set(stored.numbers)
+    answered = [number for number in opaque if number >= 0 and opaque[number] in there]
     if test.image_size is None and test.protocol.counts_at_input_size():
         test = replace(test, image_size=stored.image_size)
-    if stored.missing:
-        test = replace(test, manifest=_trial(test.manifest, stored))
-    tally, numbers = Tally(), [[number] for number in stored.numbers]
+    if len(answered) < len(test):
+        test = replace(test, manifest=_trial(test.manifest, answered))
+    tally, numbers = Tally(), [[number] for number in answered]
 
     def answer(seen: Sequence[VisibleEpisode | VisibleImages]) -> list[Any]:
-        return [_as_counted(stored[episode.number]) for episode in seen]
+        return [_as_counted(stored[opaque[episode.number]]) for episode in seen]
 
     evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
     card_file = None if card is None else Path(card).expanduser()
-    counted = Answered(test, name, tally, card=card_file)
+    kept = None if blind is None else _kept_blind(blind, stored, test.image_size)
+    counted = Answered(test, name, tally, card=card_file, blind=kept)
     return Result(record_answers(counted, runs), test)
+
+
+def _kept_blind(blind: BlindTest, stored: StoredAnswers, image_size: int | None) -> Blind:
+    """Return what the record says of answers to a blind kit and to its controls, as far as they are there."""
+    there = set(stored.numbers)
+    answers = [
+        blind.is_right(own, _as_counted(stored[opaque]), image_size or 0)
+        for own, opaque in blind.all_numbers.items()
+        if own < 0 and opaque in there
+    ]
+    outcome = ControlOutcome.of_answers(answers)
+    return Blind(process="kit", controls=outcome.controls, told=outcome.told, right=outcome.right)
 
 
 def _as_counted(answer: HandedIn) -> Any:
@@ -85,9 +113,9 @@ def _as_counted(answer: HandedIn) -> Any:
     return SegmentationAnswer(answer.label_map, answer.presence, score)
 
 
-def _trial(manifest: Manifest, stored: StoredAnswers) -> Manifest:
+def _trial(manifest: Manifest, numbers: Sequence[int]) -> Manifest:
     """Return the manifest of the answered episodes alone."""
-    answered = set(stored.numbers)
+    answered = set(numbers)
     episodes = tuple(episode for episode in manifest.episodes if episode.index in answered)
     chosen = {"selection": {"name": "answered episodes", "manifest_sha256": manifest.sha256}}
     counts = {"episodes": len(episodes), "requested": len(episodes)}

@@ -42,7 +42,8 @@ class Predictor:
         method: A method of configs/methods; the prototype needs no checkpoint.
         checkpoint: Ours or the authors'. One inside a run's folder takes all settings from there.
         weights: File of the backbone's weights, or "random".
-        backbone: Another backbone than the method's own; "demo" is included, but knows little of real images.
+        backbone: Another backbone than the method's own; "demo" is included, but knows little of real images; "auto"
+            takes EfficientNet-lite0 of `fsbench[photos]` where the own weights are missing.
         dataset: Take the method's settings for this data set, e.g. "coco".
         image_size: Another side of images than the method's own.
         device: cpu, cuda, cuda:1 …; auto takes a GPU if there is one.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.errors import DataError, SettingsError, did_you_mean
 from fsbench.base.files import is_file, read_json, sha256_file
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
@@ -69,7 +69,8 @@ def read_supports(
     for name in [*choice.names, *choice.by_number.values()]:
         if name not in available:
             raise SettingsError(
-                f"no support shows the class '{name}' of --classes; there are: {_list_first(available)}"
+                f"no support shows the class '{name}' of --classes{did_you_mean(name, available)} There are: "
+                f"{_list_first(available)}"
             )
     return supports, notes
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from fsbench.base.errors import SettingsError
+from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand
 from fsbench.runner.config.build import SuiteCLI, compose_method
 from fsbench.runner.config.stored import parse_stored
 
@@ -18,12 +19,13 @@ def compose_settings(
         method: a method or an alias.
         dataset: a data set whose settings of the method hold, instead of the run's.
         checkpoint: the method's checkpoint.
-        backbone: a backbone instead of the method's.
+        backbone: a backbone instead of the method's; "auto" for one that is here.
         weights: the backbone's weights.
 
     Raises:
         SettingsError: the checkpoint's run is of another method.
     """
+    backbone = None if backbone == AUTO and (checkpoint or weights) else backbone_at_hand(backbone, method, dataset)
     composed = compose_method(method, dataset, backbone, weights)
     if checkpoint is None or dataset is not None:
         return composed

@@ -22,7 +22,7 @@ class Counting(Protocol):
 def evaluate_batches(
     batches: Iterable[Any], protocol: Counting, answerer: Answerer, add: Callable[[list[Any]], None], name: str
 ) -> None:
-    """Let `answerer` answer the batches of a test, and count its answers against the truth, which it never sees.
+    """Let `answerer` answer the batches of a test, and count its answers against the truth, which it is not given.
 
     Args:
         batches: items of the protocol with their truth.

@@ -9,9 +9,10 @@ from itertools import zip_longest
 from typing import cast
 from weakref import WeakKeyDictionary
 
-from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.errors import DataError, SettingsError, known_names
 from fsbench.data.dataset import DERIVED, VOID, Pair, PairList, Part, SegmentationIndex
 from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.list_substitutes import substitute_list
 
 SPLITS = ("trn", "val", "held_out", *SIZE_BINS)
 """Names of the lists, see `pair_list`."""
@@ -34,7 +35,7 @@ def pair_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
         DataError: the data cannot be used, or no image qualifies.
     """
     if split not in SPLITS:
-        raise SettingsError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+        raise SettingsError(f"unknown split {split!r}{known_names(split, SPLITS)}")
     index.check_fold(fold)
     if split == "held_out" and not index.val_classes(fold):
         raise SettingsError(f"{index.name} has no held-out classes; choose checkpoints on base or novel classes")
@@ -89,7 +90,15 @@ def filtered_list(index: SegmentationIndex, fold: int, name: str, make: Callable
 
 def _derived_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
     pairs = _size_restricted(index, split, fold) if split in SIZE_BINS else _ordinary_pairs(index, split, fold)
-    return PairList(pairs, index.list_origin(pairs, split, fold))
+    origin = index.list_origin(pairs, split, fold)
+    note_derived(index, "val" if split in SIZE_BINS else cast(Part, split), split, fold, origin)
+    return PairList(pairs, origin)
+
+
+def note_derived(index: SegmentationIndex, part: Part, split: str, fold: int, origin: str) -> None:
+    """Say that a derived list stands for a published one, unless its `origin` is that it equals this."""
+    if index.has_published_list(split, fold) and not origin.startswith("official"):
+        substitute_list(index, part, f"the authors' list {split}", f"one by a rule of the suite ({origin})")
 
 
 def _listed_pairs(index: SegmentationIndex, part: Part) -> Sequence[Pair]:

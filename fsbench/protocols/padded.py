@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import PairList, SegmentationIndex
+from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
 from fsbench.protocols.conditions import ListsAndDraw
@@ -55,6 +56,15 @@ class PaddedPFENet(PFENet):
             asked = asked if task.episodes is None else task.episodes
             length = evaluated_episodes(asked, len(pool.images), self.passes)
         return pairs, pool, length
+
+    def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
+        notes = super().rule_notes(header, image_sizes)
+        if self.passes is not None and header.requested != header.official_episodes:
+            notes.append(
+                f"exactly the {header.requested} episodes that were asked for; the authors' program, asked for so "
+                f"many, evaluates {header.requested + 1}"
+            )
+        return notes
 
     @property
     def in_validation(self) -> "PaddedPFENet":

@@ -15,7 +15,7 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
-from fsbench.protocols.lists import kept_list
+from fsbench.protocols.lists import kept_list, note_derived
 from fsbench.protocols.pools import Pool, TooFewImages
 from fsbench.protocols.segmentation import Segmentation
 
@@ -208,7 +208,10 @@ def _image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
     else:
         index.count_pixels(part, names)
         pairs = pairs_by_pixels(names, classes, unwanted, index.class_pixels, index.min_pixels)
-    return PairList(pairs, lists.origin(pairs, part, fold, released))
+    origin = lists.origin(pairs, part, fold, released)
+    if released is None:
+        note_derived(index, part, f"pfenet-{part}", fold, origin)
+    return PairList(pairs, origin)
 
 
 def _unfiltered_list(index: SegmentationIndex, fold: int) -> PairList:

@@ -29,7 +29,7 @@ def protocol_names() -> list[str]:
 def load_protocol(name: str) -> Protocol:
     """The protocol `name` of `configs/protocols`. Raises SettingsError for an unknown name or a bad value."""
     if name not in protocol_names():  # a record's is anybody's, and no path
-        raise SettingsError(f"unknown protocol '{name[:100]}'; there are: {', '.join(protocol_names())}")
+        raise SettingsError(f"unknown protocol '{name[:100]}'{known_names(name[:100], protocol_names())}")
     return read_protocol(named_files("protocols", CONFIGS)[name].path)
 
 

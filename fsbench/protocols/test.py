@@ -208,10 +208,10 @@ class Test:
         return len(self.manifest.episodes)
 
     def __iter__(self) -> Iterator[VisibleEpisode | VisibleImages]:
-        return (self._visible(episode) for episode in self.manifest.episodes)
+        return (self.visible(episode) for episode in self.manifest.episodes)
 
     def __getitem__(self, place: int) -> VisibleEpisode | VisibleImages:
-        return self._visible(self.manifest.episodes[place])
+        return self.visible(self.manifest.episodes[place])
 
     def __repr__(self) -> str:
         header = self.manifest.header
@@ -285,7 +285,8 @@ class Test:
         episode = self.manifest.episodes[self.places[number]]
         return self.protocol.truth(self.index, episode, self.image_size or 0)
 
-    def _visible(self, episode: Episode | ClassificationEpisode) -> VisibleEpisode | VisibleImages:
+    def visible(self, episode: Episode | ClassificationEpisode) -> VisibleEpisode | VisibleImages:
+        """Return an episode of this data set, which need be none of the manifest's, as whoever answers sees it."""
         if isinstance(episode, ClassificationEpisode):
             return self._visible_images(episode)
         boxes = self.protocol.support_boxes(self.index, episode)
@@ -315,7 +316,7 @@ class Test:
         return Support(name, Path(index.image_path(name)), number, box, self._pixels(name), mask)
 
     def _pixels(self, name: str) -> Callable[[], np.ndarray]:
-        """Return a function that decodes an image, and that whoever answers cannot ask for another."""
+        """Return a function that decodes an image, and takes no name of another."""
         index = self.index
         return lambda: read_view(index.image_path(name), index.crop(name))
 

@@ -18,7 +18,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml, read_json
 from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.segmentation import load_segmentation, segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import (
     AUTHORS,
@@ -187,6 +187,8 @@ class StatedCard:
         trained_on: no entry of a bundle's card, since it always follows from the record: the base classes that anything
             was trained on, by fold, data set and protocol.
         handed_in: whether predictions were counted here and nothing else of the method is known.
+        blind: "blind" where the records say that the method was kept from the truth, "blind, betrayed" where a control
+            betrays it (`fsbench.protocols.blind`), "" elsewhere.
         stated: names of entries that somebody stated, in order; other known ones follow from the record.
     """
 
@@ -199,6 +201,7 @@ class StatedCard:
     saw_test_classes: str = UNKNOWN
     trained_on: str = UNKNOWN
     handed_in: bool = False
+    blind: str = ""
     stated: tuple[str, ...] = ()
 
     @property
@@ -216,7 +219,7 @@ class StatedCard:
         return entries | {"handed in": self.conditions["handed in"]}
 
 
-ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in ("handed_in", "stated"))
+ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in ("handed_in", "blind", "stated"))
 """Names of the entries in words."""
 
 
@@ -279,14 +282,16 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
     }
     entries = _usual_entries(record, known_backbone) | told | proved
     said = tuple(name for name in ENTRIES if told.get(name, UNKNOWN) != UNKNOWN)
-    return StatedCard(**entries, handed_in=record.run.handed_in is not None, stated=said)
+    blind = "" if record.run.blind is None else f"blind{', betrayed' * record.run.blind.outcome.betrayed}"
+    return StatedCard(**entries, handed_in=record.run.handed_in is not None, blind=blind, stated=said)
 
 
 def merge_cards(cards: Sequence[StatedCard]) -> StatedCard:
     """Return the card of several runs of a method; entries in which they differ name all their values."""
     entries = {name: " / ".join(dict.fromkeys(getattr(card, name) for card in cards)) for name in ENTRIES}
     stated = tuple(name for name in ENTRIES if any(name in card.stated for card in cards))
-    return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), stated=stated)
+    blind = max(card.blind for card in cards) if all(card.blind for card in cards) else ""  # the longer word
+    return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), blind=blind, stated=stated)
 
 
 class Cards:
@@ -367,7 +372,9 @@ def proved_entries(record: Record) -> dict[str, str]:
         return entries | {"checkpoint_choice": "released"}
     settings = weights.training.settings if weights.training else {}
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
-        usual = segmentation_of(record.header).drops_novel_images and settings.get("training_items") != "images"
+        lists = settings.get("training_protocol")
+        protocol = segmentation_of(record.header) if lists is None else load_segmentation(str(lists))
+        usual = protocol.drops_novel_images and settings.get("training_items") != "images"
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
@@ -401,9 +408,10 @@ def _trained_on(record: Record, weights: Weights) -> str:
         return "nothing"
     if weights.origin == TRAINED_HERE:
         header = record.header
-        source = weights.training.settings.get("source") if weights.training else None
+        settings = weights.training.settings if weights.training else {}
+        source = settings.get("source")
         dataset, fold = (header.dataset, header.fold) if source is None else (str(source), 0)
-        return _classes("", dataset, fold, header.protocol)
+        return _classes("", dataset, fold, str(settings.get("training_protocol", header.protocol)))
     told = weights.trained_on if weights.origin == OTHER_RUN else None
     if told is None:
         return ""

@@ -34,6 +34,12 @@ CALIBRATES = "calibrates"
 
 EXPECTED = "expected the counts of a finished run"
 
+REALS = ("score", *REGIONS)
+"""Columns of real numbers; those of episodes follow from the manifest, all others are counts."""
+
+TRUTH = ("gt", "void", "valid", "present")
+"""Columns that tell the truth, whatever a method answers."""
+
 
 def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFrame":
     """Build the count table: rows sorted by (episode, slot), with each episode's query; every episode exactly once.
@@ -122,9 +128,43 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
 def counts_sha256(frame: "pl.DataFrame") -> str:
     """Hash all counts, decisions and failures; the same for any number of ranks, workers and any batch size.
 
-    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash.
+    Scores and region measures, which are real numbers, are not in it: records without the latter keep their hash. They
+    have hashes of their own, see `columns_sha256`.
     """
     return _sha256(_whole_numbers(frame))
+
+
+def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
+    """Hash each column of real numbers that a table has, as float32; a gap is one value more."""
+    found = {}
+    for name in (name for name in REALS if name in frame.columns):
+        values = np.array(frame[name].to_numpy(), dtype="<f4")  # a gap becomes NaN
+        values[np.isnan(values)] = np.nan  # of one pattern of bits
+        found[name] = hashlib.sha256(values.tobytes()).hexdigest()
+    return found
+
+
+def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
+    """Hash the truth in a table, which is the same whatever a method answers.
+
+    Args:
+        frame: the table, whose rows are sorted.
+        with_pixels: the numbers of true pixels are hashed, which follow from the method where pixels are counted at the
+            size of its input.
+    """
+    names = ["episode", "slot", "class_id", *(TRUTH if with_pixels else ())]
+    return _sha256(
+        np.ascontiguousarray(np.stack([frame[name].cast(int).to_numpy() for name in names], 1).astype("<i8"))
+    )
+
+
+def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
+    """Return the entries of `Run` that hold the hashes of a whole count table."""
+    return {
+        "counts_sha256": counts_sha256(frame),
+        "columns_sha256": columns_sha256(frame),
+        "truth_sha256": truth_sha256(frame),
+    }
 
 
 def _whole_numbers(frame: "pl.DataFrame") -> np.ndarray:

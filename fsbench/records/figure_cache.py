@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint, read_bytes, read_json, write_text
 from fsbench.base.files.cache import mark_used, suite_cache
+from fsbench.records.identities import VERSION
 from fsbench.records.record import REPEAT, Record
 
 Figures = TypeVar("Figures")
@@ -69,4 +70,4 @@ def _state(record: Record) -> list[Any]:
         refusal.folder = record.path
         raise refusal from error
     rules = record.protocol.scoring_rules
-    return [record.run.counts_sha256, record.manifest_sha256, rules, file]
+    return [record.run.counts_sha256, record.manifest_sha256, rules, file, VERSION]

@@ -7,11 +7,20 @@ from fsbench.records.record import Record
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
-    """Group runs on the same episodes of the same images under the same protocol."""
-    groups: dict[tuple[Any, ...], list[Record]] = {}
+    """Group runs on the same episodes of the same images under the same protocol.
+
+    Tests that differ in ways and shots alone follow each other, by these numbers; the others stand as they come.
+    """
+    families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
     for record in records:
-        groups.setdefault(group_key(record), []).append(record)
-    return [split for group in groups.values() for split in _same_episodes(group)]
+        family = families.setdefault(group_key(record, without=("way", "shot")), {})
+        family.setdefault(group_key(record), []).append(record)
+    groups = [
+        group
+        for family in families.values()
+        for group in sorted(family.values(), key=lambda group: (group[0].header.way, group[0].header.shot))
+    ]
+    return [split for group in groups for split in _same_episodes(group)]
 
 
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:

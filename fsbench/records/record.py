@@ -9,14 +9,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file, read_json, replacing, write_text
 from fsbench.base.files.arrays import read_parquet
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import check_counts, official_rows, tested_rows, with_images
+from fsbench.records.counts import (
+    REALS,
+    check_counts,
+    columns_sha256,
+    official_rows,
+    tested_rows,
+    truth_sha256,
+    with_images,
+)
+from fsbench.records.identities import check_identities, odd_truths
 from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
 from fsbench.records.run_directory import is_current
 
@@ -63,6 +72,21 @@ class Record:
         return self.run.identity.files_cover or before
 
     @property
+    def truth_sha256(self) -> str:
+        """Hash of the truth in the counts, as the record states it (and its counts have it when they are read)."""
+        return self.run.truth_sha256 or truth_sha256(self.every_episode)
+
+    @property
+    def unhashed(self) -> list[str]:
+        """Columns that scores follow from and no hash covers, since an earlier version wrote the record.
+
+        The score of presence is none of them where it follows from the mask.
+        """
+        follows = self.protocol.has_masks and self.run.presence == self.protocol.presence
+        columns = REALS[follows:] if self.protocol.has_masks else ()
+        return [name for name in columns if name not in self.run.columns_sha256 and name in self.every_episode.columns]
+
+    @property
     def protocol(self) -> Protocol:
         """The test that the run is about. Raises SettingsError where its protocol is not known here."""
         return protocol_of(self.header)
@@ -97,7 +121,7 @@ class Record:
         """The counts of all episodes, with a column `draw` where there are several draws of the supports, a column
         `calibrates` where some episodes only calibrate, and the columns of `with_images`.
 
-        Raises RecordError when the counts were changed.
+        Raises RecordError when the counts were changed, or break an identity (`fsbench.records.identities`).
         """
         with _blaming(self.path):
             return self._read_counts()
@@ -110,6 +134,16 @@ class Record:
             raise RecordError(f"cannot read {file} ({error}); {REPEAT}") from error
         if check_counts(frame, self.manifest, file) != self.run.counts_sha256:
             raise RecordError(f"{file} does not hold the counts that run.json names")
+        found, stated = columns_sha256(frame), self.run.columns_sha256
+        other = next((name for name in stated if found.get(name) != stated[name]), None)
+        if other is not None:
+            raise RecordError(
+                f"{file}: the column {other} does not hold the values that run.json names; it was changed after the "
+                "run; get the record again, or run it again with FORCE=1"
+            )
+        if self.run.truth_sha256 not in (None, truth_sha256(frame)):
+            raise RecordError(f"{file} does not hold the truth that run.json names")
+        check_identities(frame, self.manifest, self.run, file)
         return with_images(frame, self.manifest)
 
 
@@ -162,7 +196,7 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     """Find all finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.records.run_directory` for
     runs that are being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
     if not root.is_dir():
-        raise RecordError(f"{root} is no folder; expected a folder of runs")
+        raise RecordError(f"{root} is no folder; expected a folder of runs{near_path(root)}")
     names = (Path(folder) for folder, inner, files in os.walk(root) if "run.json" in (*inner, *files))
     folders = [folder for folder in sorted(names) if is_current(folder)]
     records = []
@@ -203,11 +237,35 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
                 "that was changed"
             )
             del copies[name]
+    found = [first for first, *_ in copies.values()]
+    for record in records_with_odd_truth(record for record in found if record.run.truth_sha256):
+        found.remove(record)
+        messages.append(
+            f"{record.path} has another truth than other runs of the same episodes and files; one of them was changed "
+            "after it was run; remove or repeat that one"
+        )
     if refused is None and messages:
         raise RecordError(messages[0])
     if refused is not None:
         refused += dict.fromkeys(messages)
-    return [first for first, *_ in copies.values()]
+    return found
+
+
+def records_with_odd_truth(records: Iterable[Record]) -> list[Record]:
+    """Return the records whose truth is another than that of most runs on the same episodes of the same files.
+
+    Counts are read only of a record of an earlier version, which states no hash of its truth.
+    """
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        identity = record.run.identity
+        if identity.files_sha256 is not None and record.files_cover == CONTENTS:
+            side = identity.image_size if record.protocol.counts_at_input_size() else None
+            key = identity.manifest_sha256, identity.files_sha256, side
+            groups.setdefault(key, []).append(record)
+    return [
+        group[place] for group in groups.values() for place in odd_truths([record.truth_sha256 for record in group])
+    ]
 
 
 def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:

@@ -7,11 +7,12 @@ of runs that have no such thing, lack; entries of later versions are kept under 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.base.files.validation import first_problem
+from fsbench.scores.controls import CONTROLS, ControlOutcome
 
 DEEPEST = 50
 """Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""
@@ -98,6 +99,7 @@ class Identity(Entries):
     Attributes:
         files_sha256: hash of the test's images and label files.
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
+        blind: whether the answers were given blind, see `Run.blind`.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
         files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
             `Record.files_cover`.
@@ -116,6 +118,7 @@ class Identity(Entries):
     tf32: TF32 | None = None
     training: TrainingSettings | None
     answers_sha256: Text | None = None
+    blind: bool = False
     support_annotation: Name = "mask"
     kept_support: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -201,6 +204,36 @@ class HandedIn(Entries):
     answers_sha256: Name
 
 
+class Blind(Entries):
+    """How a method was kept from the truth of the test that it answered, see `fsbench.protocols.blind`.
+
+    Attributes:
+        process: where the method was: the kind of its sandbox, a separate process, or "kit" for answers to a blind kit.
+        controls: planted episodes that nobody can answer.
+        told: those of them whose answers say which of two classes was asked.
+        right: those of `told` that are right.
+        secret: from which the order, the controls and their coins follow; told when all is over. None of a blind kit,
+            which others may answer after this run.
+    """
+
+    process: Name
+    controls: Count
+    told: Count
+    right: Count
+    secret: Name | None = None
+
+    @model_validator(mode="after")
+    def _add_up(self) -> "Blind":
+        if not self.right <= self.told <= self.controls <= CONTROLS:
+            raise ValueError(f"{self.right} right of {self.told} told of {self.controls} controls")
+        return self
+
+    @property
+    def outcome(self) -> ControlOutcome:
+        """The outcome of the controls, which says whether the method is betrayed."""
+        return ControlOutcome(self.controls, self.told, self.right)
+
+
 class Cost(Entries):
     """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do."""
 
@@ -261,6 +294,7 @@ class Run(Entries):
         weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
         told: None in an older record.
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
+        blind: None, and not written, where nothing kept the method from the truth but its own process.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does, or an older record does not tell.
@@ -274,7 +308,9 @@ class Run(Entries):
         predictions: None where none are kept.
         made: what training or calibration left.
         provenance: time, code and machine.
-        counts_sha256: hash of the counts, see `fsbench.records.record.counts_sha256`.
+        counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
+        columns_sha256: column of real numbers that scores follow from -> its hash; empty of an earlier version.
+        truth_sha256: hash of the truth in the counts; None of an earlier version.
     """
 
     id: Name
@@ -284,6 +320,7 @@ class Run(Entries):
     weights: Weights | None = None
     told: Told | None = None
     handed_in: HandedIn | None = None
+    blind: Blind | None = None
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True
@@ -297,6 +334,8 @@ class Run(Entries):
     made: TrainingOutcome = TrainingOutcome()
     provenance: Provenance = Provenance()
     counts_sha256: Name
+    columns_sha256: dict[Name, Name] = {}
+    truth_sha256: Name | None = None
 
     @property
     def origin_of_weights(self) -> Weights:

@@ -18,6 +18,9 @@ from fsbench.data.truth import EpisodeTruth
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 from fsbench.scores.regions import slot_regions
 
+SCORE_ROUNDING = 1e-3
+"""Rounding by which a presence score may lie outside of [0, 1], such as a mean of probabilities in low precision."""
+
 
 def count(prediction: np.ndarray, truth: np.ndarray, ways: int) -> np.ndarray:
     """Count the pixels of one episode: (ways + 1, 6) int64 in the order of `COUNTS`.
@@ -137,7 +140,7 @@ def count_answer(
     Raises:
         SettingsError: the mask has another size than was asked for, or shows other labels than the ways', or
             numbers that are not whole.
-        NumericsError: a presence score is no finite number.
+        NumericsError: a presence score is no finite number, or lies outside of [0, 1].
     """
     ways, found = len(truth.classes), answer.label_map
     if tuple(found.shape) != truth.size:
@@ -165,6 +168,11 @@ def count_answer(
     if present is None or score is None:
         present, score = presence_from_mask(found, ways)
     check_finite(score, "presence score", f"episode {truth.episode}")
+    if score.size and not -SCORE_ROUNDING <= score.min() <= score.max() <= 1 + SCORE_ROUNDING:
+        raise NumericsError(
+            f"episode {truth.episode}: the presence scores are from {score.min():.6g} to {score.max():.6g}, expected 0 "
+            "to 1, such as a probability; logits become one by a sigmoid (fsbench check-method tests it)"
+        )
     rom, rum = slot_regions(found, truth.label_map, ways)
     return SegmentationResult(
         episode=truth.episode,

@@ -212,6 +212,27 @@ def test_training_shows_every_pair_once_an_epoch(index):
     assert [data.training_pool.pairs[i] for batch in batches for _, i in batch] != queries
 
 
+def test_a_training_by_another_protocols_lists_leaves_the_test_as_it_is(index):
+    """pfenet's has an item an image without novel classes, whose class is drawn; hsnet's one for each listed pair."""
+    few = dict(empty_masks=False, drop_small_classes=True)  # one image of a class is left by the filter
+    usual = module(index, protocol="hsnet", **few)
+    other = module(index, protocol="hsnet", training_protocol="pfenet", filter_novel=True, **few)
+    pool = module(index, protocol="pfenet", **few).training_pool
+    assert other.manifest.sha256 == usual.manifest.sha256 and other.validation_manifest == usual.validation_manifest
+    assert other.training_pool.pairs == pool.pairs != usual.training_pool.pairs
+    assert len(other.train_dataloader().dataset) == len(pool.images)
+    assert other.training_options == {"training_protocol": "pfenet"}  # whose lists are filtered by themselves
+    content: dict = {}
+    other.on_save_checkpoint(content)
+    assert content["fsbench_data"]["protocol"] == "pfenet"
+    same = module(index, protocol="pfenet", training_protocol="pfenet", **few)
+    assert same.training_options == {}  # the test's own, so the same run as without
+    with pytest.raises(SettingsError, match="training_items images takes every training image"):
+        module(index, training_protocol="pfenet", training_items="images")
+    with pytest.raises(SettingsError, match="unknown protocol 'pfenett'"):
+        module(index, training_protocol="pfenett")
+
+
 def test_way_shot_and_setting_are_those_of_the_test_alone(index):
     """Training and validation are 1-way, 1-shot and original whatever is tested (emat.md §5)."""
     tested = module(index, way=2, shot=3, setting="fully_augmented", validation_episodes=8)

@@ -51,10 +51,13 @@ def _frozen(fold, task):
     much."""
     protocol, *rest = task.split("-", 1)
     manifest = read_manifest(FROZEN / f"{protocol}-fold{fold}-{rest[0]}.jsonl.gz")
-    same = {"tp": 700, "pred": 1000, "gt": 700, "pred_void": 0, "void": 0, "valid": 4000, "rom": 0.0, "rum": 0.0}
+    counts = {"tp": 700, "pred": 1000, "gt": 700}
+    same = {"pred_void": 0, "void": 0, "valid": 384**2 if protocol == "hsnet" else 4000, "rom": 0.0, "rum": 0.0}
     same |= {"present": True, "decided": True, "score": 1.0}
     rows = [
-        same | {"episode": e.index, "slot": slot, "class_id": number}
+        same
+        | {name: value * (1 if slot else len(e.classes)) for name, value in counts.items()}
+        | {"episode": e.index, "slot": slot, "class_id": number}
         for e in manifest.episodes
         for slot, number in enumerate([0, *e.classes])
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from fsbench.data.episodes.header import Header
-from fsbench.records.counts import counts_sha256
+from fsbench.records.counts import hashes
 from fsbench.records.record import Record, write_record
 from fsbench.records.run import Run
 
@@ -26,7 +26,7 @@ ENTRIES = {"id": "run", "identity": IDENTITY, "presence": "predicted", "cost": C
 
 HEADER = {
     "protocol": "fscs", "version": 1, "dataset": "d", "fold": 0, "folds": 2, "way": 1, "shot": 1, "setting": "original",
-    "empty": True, "classes": "novel", "seed": None, "class_ids": [1], "class_names": {}, "requested": 1,
+    "empty": True, "classes": "novel", "seed": None, "class_ids": [1], "class_names": {"1": "a"}, "requested": 1,
     "official_episodes": 1, "dropped_classes": [], "lists": "official", "all_lists_sha256": "",
 }  # fmt: skip
 """The entries that every manifest's header has."""
@@ -34,7 +34,8 @@ HEADER = {
 
 def some_header(**entries: Any) -> Header:
     """Return a header with these entries."""
-    return Header.model_validate(HEADER | entries)
+    names = {str(number): f"class {number}" for number in entries.get("class_ids", ())}
+    return Header.model_validate(HEADER | ({"class_names": names} if names else {}) | entries)
 
 
 def some_run(identity: dict[str, Any] | None = None, **entries: Any) -> Run:
@@ -69,9 +70,14 @@ def rewrite(
 
 
 def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
-    """Write the record of a run with these entries and counts."""
-    run = some_run(identity, **{"id": folder.name} | entries | {"counts_sha256": counts_sha256(frame)})
-    return write_record(folder, run, frame)
+    """Write the record of a run with these entries and counts.
+
+    The record that is returned has these counts without reading them, so that counts of no prediction may be given.
+    """
+    run = some_run(identity, **{"id": folder.name} | entries | hashes(frame))
+    record = write_record(folder, run, frame)
+    record.__dict__["every_episode"] = frame
+    return record
 
 
 def _merged(identity: dict[str, Any], others: dict[str, Any] | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from fsbench.base.errors import EXTRAS
 from fsbench.base.paths import IS_CLONE, REPOSITORY
+from fsbench.cli.main import GROUPS
 from tests.fsbench.runner.exchange.test_bundle import card_file, with_scores
 
 pytestmark = pytest.mark.skipif(not IS_CLONE, reason="pyproject.toml is a clone's")
@@ -27,7 +28,11 @@ from fsbench.cli.main import main
 answers = []
 for words in json.loads(sys.argv[3]):
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-        answers.append((main(words), out, err))
+        try:
+            status = main(words)
+        except SystemExit as end:  # as --help ends
+            status = end.code or 0
+        answers.append((status, out, err))
 json.dump([(status, out.getvalue(), err.getvalue()) for status, out, err in answers], sys.stdout)
 """
 
@@ -114,6 +119,19 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         assert status == 0 and out, (words, err)
     for (words, status, _, err), (_, expected) in zip(answers[len(computed) :], refused, strict=True):
         assert status == 2 and expected in err and err.count("\n") == 1, (words, err)
+
+
+def test_help_and_the_doctor_say_what_is_missing(tmp_path):
+    light = Installation(tmp_path / "packages", requirements(), tmp_path)
+    commands = [[name, "--help"] for group in GROUPS.values() for name in group]
+    needs = "get it with: pip install 'fsbench[run]'"
+    for words, status, out, err in light.call(*commands, ["run", "--method", "prototype", "--help"]):
+        assert status == 0 and out.startswith("usage: ") and not err, (words, err)
+        assert (needs in out) == (words[0] == "run")
+    _, (_, status, out, err) = light.call(["doctor", "--json"], ["doctor"])
+    assert status in (0, 1) and not err  # 1: here fsbench itself is no installed package
+    assert "runs: torch is not installed" in " ".join(out.split()) or "runs: cv2 is not" in " ".join(out.split())
+    assert "pip install 'fsbench[run]'" in out and "weights:\n" in out and "data:\n" in out
 
 
 def test_commands_that_draw_plots(runs, tmp_path):

@@ -1,14 +1,24 @@
 """VRP-SAM around its goldens: annotations, shots, ways, what is kept of frozen networks, checkpoints, and training."""
 
+import math
+import shutil
+
+import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
 
+from fsbench.datamodules.datasets.pascal import Pascal
+from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.methods.modules.pspnet import Trunk
 from fsbench.methods.vrp_sam import VRPSAM
 from fsbench.methods.vrp_sam.encoder import pseudo_mask, pseudo_mask_plain
 from fsbench.methods.vrp_sam.loss import mask_losses
 from fsbench.networks.backbones.beside_sam import BesideSamConfig
+from fsbench.runner.config.registry import config_files
 from fsbench.runner.contract.episodes import segmentation_episode
+from tests.data_modules import episodic
 from tests.methods.small import data
 
 pytest.importorskip("transformers")
@@ -128,3 +138,41 @@ def test_maps_for_people_are_of_the_query_and_show_what_was_drawn():
     changed = (picture != image).any(2)
     assert 20 <= int(changed.sum()) <= 20 * 9
     torch.testing.assert_close(maps["attention of the prompts"].sum(), torch.tensor(1.0))
+
+
+@pytest.mark.slow(3)
+def test_training_on_pascal_goes_through_the_images_of_bams_list(real_data, tmp_path):
+    """As the authors' program, whose epoch on this sample has 74 items and 10 steps; hsnet's has 157 pairs (§8, §9)."""
+    for folder in ("JPEGImages", "SegmentationClassAug"):
+        (tmp_path / folder).symlink_to(real_data / "voc-mini" / folder)
+    lists = shutil.copytree(real_data / "voc-mini/ImageSets", tmp_path / "ImageSets") / "Segmentation"
+    sbd = [
+        name
+        for name in read_names(real_data / "official-lists/hmnet/pascal/sbd_data.txt")
+        if (tmp_path / f"JPEGImages/{name}.jpg").is_file()
+    ]
+    (lists / "sbd_train.txt").write_text("".join(f"{name}\n" for name in sbd))
+    options = {}
+    for file in config_files("vrp_sam", "pascal"):
+        options |= yaml.safe_load(file.read_text()).get("data", {}).get("init_args", {})
+    del options["dataset"]
+    module = episodic(Pascal(str(tmp_path)), **options | {"fold": 3, "image_size": 32, "workers": 0})
+
+    test, novel, base = set(read_names(lists / "val.txt")), range(16, 21), range(1, 16)
+    shown = {}  # image of BAM's list -> its base classes, by the text of the rule
+    for name in dict.fromkeys(sbd + read_names(lists / "train.txt")):
+        labels = np.array(Image.open(tmp_path / f"SegmentationClassAug/{name}.png"))
+        listed = any((labels == number).sum() >= 2048 for number in base) and not np.isin(labels, novel).any()
+        if name not in test and listed:
+            shown[name] = {number for number in base if (labels == number).any()}
+    items = module.train_dataloader()
+    assert module.protocol.name == "hsnet" and len(items.dataset) == len(shown) == 74
+    assert len(items.batch_sampler) == math.ceil(math.ceil(74 / 4) / 2) == 10
+    drawn = [items.dataset._episode(epoch, place) for epoch in range(8) for place in range(74)]
+    assert [one.query for one in drawn] == [*shown] * 8
+    assert {(one.query, *one.classes) for one in drawn} <= {(name, n) for name, own in shown.items() for n in own}
+    several = [name for name, own in shown.items() if len(own) > 1]
+    assert any(len({one.classes for one in drawn if one.query == name}) > 1 for name in several)
+    test_alone = episodic(Pascal(str(tmp_path)), **options | {"training_protocol": None, "fold": 3})
+    assert module.manifest.sha256 == test_alone.manifest.sha256
+    assert len(test_alone.training_pool.pairs) == 157

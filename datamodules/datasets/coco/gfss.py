@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from fsbench.base.files import read_text
 from fsbench.data.dataset import DERIVED
+from fsbench.data.list_substitutes import substitute_list
 from fsbench.datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
 from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
 from fsbench.protocols.generalised import ValidationImages, list_sha256
@@ -41,6 +42,9 @@ class CocoValidation(ValidationImages):
         files = [Path(folder).expanduser() / inner / "coco/val.txt" for folder in index.lists for inner in ("gfss", "")]
         path = next((file for file in files if file.is_file()), None)
         if path is None:
+            substitute_list(
+                index, "val", "gfss/coco/val.txt", "all annotated images by name, which draws other supports"
+            )
             return index.candidates("val"), DERIVED
         names = [line.split()[0] for line in read_text(path, "list").splitlines() if line.strip()]
         found = list_sha256([line_of(name) for name in names])

@@ -6,7 +6,7 @@ from typing import ClassVar
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import Pair, PairList, Part
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from fsbench.datamodules.lists.official import joined_origin, read_official, verdict
+from fsbench.datamodules.lists.official import checksums, joined_origin, read_official, verdict
 
 
 class CocoAll(Coco):
@@ -52,6 +52,9 @@ class CocoAll(Coco):
         joined = PairList(pairs, joined_origin([part.origin for part in parts]))
         self.check_released(joined, split, fold)
         return joined
+
+    def has_published_list(self, split: str, fold: int) -> bool:
+        return (split, fold) in checksums(Coco.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Return how the pairs of each of the four folds compare with its official list, the least of them."""

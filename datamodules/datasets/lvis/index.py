@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import DataError
+from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.source import missing
 from fsbench.datamodules.datasets.lvis.own_file import FILE as OWN_FILE
 from fsbench.datamodules.datasets.lvis.own_file import OwnFile, Verified, read_own_file
@@ -68,6 +69,7 @@ class Lvis(ViewIndex):
     def categories(self) -> Mapping[int, Mapping[str, Any]]:
         """Category id -> {image name: its annotations}, in the order of the file."""
         if self.file == OWN_FILE:
+            substitute_list(self, "val", FILE, f"the categories of {OWN_FILE}, by ascending id")
             return self._own.categories
         content = read_annotation_pickle(self.root / FILE, _FORM)
         if not isinstance(content, Mapping) or not content:

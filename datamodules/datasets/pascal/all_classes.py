@@ -39,6 +39,9 @@ class PascalAll(Pascal):
         pairs = tuple(pair for part in released for pair in part.pairs)
         return PairList(pairs, joined_origin([part.origin for part in released]))
 
+    def has_published_list(self, split: str, fold: int) -> bool:
+        return self._folds.has_published_list(split, fold)
+
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Return how the pairs of each fold compare with its official list, the least of them."""
         own = [[pair for pair in pairs if pair[1] in self._folds.test_classes(place)] for place in range(Pascal.folds)]

@@ -10,6 +10,7 @@ from fsbench.base.files import fingerprint
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import check_sizes, read_label_map
+from fsbench.data.list_substitutes import substitute_list
 from fsbench.datamodules.datasets.pascal.index import Pascal
 from fsbench.protocols.fss_sam3 import Box, BoxTest, largest_object_box
 
@@ -26,7 +27,10 @@ class PascalBoxes(BoxTest):
     @cached_property
     def _objects(self) -> Path | None:
         folder = self.index.root / OBJECTS
-        return folder if folder.is_dir() else None
+        if folder.is_dir():
+            return folder
+        substitute_list(self.index, "val", f"the folder {OBJECTS}", "boxes of connected parts of the label maps")
+        return None
 
     @property
     def origin(self) -> str:

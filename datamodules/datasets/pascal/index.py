@@ -9,6 +9,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID, Pair, Part, QuerySampling
+from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.source import missing
 from fsbench.datamodules.datasets.pascal.lists import MIN_SAMPLES, set_samples
 from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
@@ -23,6 +24,8 @@ _NAMES = (
 )
 CLASS_NAMES = tuple(_NAMES.split())
 _PARTS = ("JPEGImages", "SegmentationClassAug")
+TRAIN_IMAGES = 10582
+"""Images of the list train_aug.txt: all that have a label map, without those of the test."""
 SBD_TRAIN = "sbd_train.txt"
 """In `ImageSets/Segmentation`: train.txt of SBD, put there by `fsbench data prepare`."""
 
@@ -74,6 +77,9 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
                 source = self.label_folder
             names = read_names(source) if listed else [name for name in self.label_names() if name not in test_images]
             both = test_images.intersection(names)
+            if not listed and len(names) != TRAIN_IMAGES:
+                every = f"every label map outside val.txt, {len(names)} of {TRAIN_IMAGES}"
+                substitute_list(self, part, "ImageSets/Segmentation/train_aug.txt", every)
             if both:
                 raise DataError(
                     f"{source} has {min(both)}, which is in val.txt too; expected separate lists; remove it"

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsbench.base.files.written import is_half
+from fsbench.base.files.written import WRITING_SECONDS, is_half
 from fsbench.base.paths import cache_folder, cache_size
 
 UNFINISHED = "unfinished"
@@ -29,8 +29,6 @@ BLOCK = 4096
 """Bytes that a file takes at least."""
 
 DAY = 86400.0
-WRITING_SECONDS = DAY
-"""Age at which an unfinished file is one that nobody is writing any more."""
 
 LOOKS = 64
 """Share of the cache's size that a process adds before it looks again what others have added."""

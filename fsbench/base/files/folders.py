@@ -1,14 +1,16 @@
 """Folders that a command writes: beside their place first, then moved there whole, never over what is somebody's."""
 
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.opening import is_file, read_text
-from fsbench.base.files.written import make_folder, write_text
+from fsbench.base.files.written import locked, make_folder, write_text
 
 LISTING = ".fsbench-files.txt"
 """File in a written folder that lists all that was written to it."""
@@ -51,21 +53,25 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
-def _replace_folder(new: Path, out: Path) -> None:
-    """Move the folder `new`, with a list of its files, to `out`, and remove what it takes the place of.
+def _replace_folder(new: Path, out: Path, old: Path) -> None:
+    """Move the folder `new`, with a list of its files, to `out`, and what it takes the place of to `old`.
 
     The caller has asked `_check_only_written`.
     """
     write_text(new / LISTING, "".join(f"{file}\n" for file in _files(new)))
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
     try:
         if out.exists():
+            old.parent.mkdir()
             out.rename(old)
         new.rename(out)
     finally:
-        if old.exists() and not out.exists():  # the new one could not be put there
-            old.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
+        _put_back(old, out)
+
+
+def _put_back(old: Path, out: Path) -> None:
+    """Give the folder `old` its name `out` again, where nothing has taken its place."""
+    if old.is_dir() and not os.path.lexists(out):
+        old.rename(out)
 
 
 @contextmanager
@@ -74,13 +80,72 @@ def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
 
     The arguments are those of `check_free`, which is asked again before anything is replaced.
     """
-    make_folder(out.parent)
-    new = out.with_name(f".{out.name}.{os.getpid()}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    try:
+    with scratch_folder(out) as new:
         yield new
         check_free(out, mark, kind)
-        _replace_folder(new, out)
+        _replace_folder(new, out, new.parents[1] / _OLD / out.name)
+
+
+_UNFINISHED = ".fsbench-unfinished"
+"""File in a scratch folder that its process holds locked as long as it lives."""
+_LOCK = "lock"
+_NEW, _OLD = "new", "old"
+"""Folders in a scratch folder: for what is written, and for what that takes the place of."""
+_SCRATCH = re.compile(r"\.fsbench-(\d+)-\w+\.new")
+
+
+@contextmanager
+def scratch_folder(out: Path, way_out: str | None = None) -> Iterator[Path]:
+    """Give an empty folder of the name of `out`, to be filled and moved to `out`; if it is not, it is removed.
+
+    It is in a hidden folder beside `out`, which a killed process leaves behind. The next one that writes beside it
+    removes it: by its name and the file in it fsbench wrote it, and that nobody holds the lock of that file shows that
+    its process is gone, on this machine and on others that share the disk.
+
+    Args:
+        out: the folder that is to be.
+        way_out: what to do where nothing can be written; None for the words of folders of runs.
+
+    Raises:
+        SettingsError: nothing can be written beside `out`.
+    """
+    out = out.absolute()
+    make_folder(out.parent, *([way_out] if way_out else []))
+    _remove_left_over(out.parent)
+    scratch = Path(tempfile.mkdtemp(prefix=f".fsbench-{os.getpid()}-", suffix=".new", dir=out.parent))
+    try:
+        with ExitStack() as ends:
+            with suppress(SettingsError):  # a disk without locks, where nobody can know what is left over
+                ends.enter_context(locked(scratch / _LOCK))
+                (scratch / _LOCK).rename(scratch / _UNFINISHED)  # nobody sees it before it is locked
+            new = scratch / _NEW / out.name
+            new.mkdir(parents=True)
+            try:
+                yield new
+            finally:
+                _empty(scratch)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _empty(scratch: Path) -> None:
+    """Remove what is in a scratch folder but the file that says what it is, which is to be the last."""
+    for name in (_NEW, _OLD):
+        shutil.rmtree(scratch / name, ignore_errors=True)
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove the scratch folders in `folder` of processes that are gone.
+
+    A folder that was to be replaced when the process was killed gets its place back.
+    """
+    for scratch in folder.glob(".fsbench-*.new"):
+        name = _SCRATCH.fullmatch(scratch.name)
+        if name is None or int(name[1]) == os.getpid() or not is_file(scratch / _UNFINISHED):
+            continue
+        with suppress(OSError, SettingsError), locked(scratch / _UNFINISHED):  # else: in use, or not to be locked
+            for old in (scratch / _OLD).glob("*"):
+                _put_back(old, folder / old.name)
+            _empty(scratch)
+        with suppress(OSError):  # somebody has put a file there
+            scratch.rmdir()

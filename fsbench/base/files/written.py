@@ -2,19 +2,25 @@
 
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import re
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.opening import open_file
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.\d+\.new")
+_TEMPORARY = re.compile(r"\.([0-9a-f]{16})\.\d+\.new")
+
+WRITING_SECONDS = 86400.0
+"""Age at which an unfinished file is one that nobody is writing any more."""
 
 
 def sha256_file(path: Path) -> str:
@@ -39,6 +45,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         raise SettingsError(f"cannot write to {path}, which is no plain file; expected a file, or a new name")
     short = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # a long name with more to it would be too long
     temporary = path.with_name(f".{short}.{os.getpid()}.new")
+    for half in _left_over(path.absolute().parent).pop(short, []) if durable else ():
+        half.unlink(missing_ok=True)
     try:
         yield temporary
         if durable:
@@ -49,6 +57,21 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@functools.cache
+def _left_over(folder: Path) -> dict[str, list[Path]]:
+    """Return the files in `folder` that killed processes left unfinished, by the hash of the names they were to get.
+
+    A process looks once, at its first file there. Names alone do not show that fsbench wrote a file; that the hash is
+    of the name which is written now does, so nothing else is removed.
+    """
+    found: dict[str, list[Path]] = {}
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if (name := _TEMPORARY.fullmatch(path.name)) and path.lstat().st_mtime < time.time() - WRITING_SECONDS:
+                found.setdefault(name[1], []).append(path)
+    return found
 
 
 def sync_folder(folder: Path) -> None:
@@ -133,9 +156,8 @@ def make_folder(path: Path, way_out: str = _OTHER_FOLDER) -> Path:
     """Create `path` and return it. Raises SettingsError, which ends with `way_out`, where nothing can be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):  # has no name that a killed process could leave behind
+            pass
     except OSError as error:
         raise _not_writable(path, str(error.strerror), way_out) from error
     return path

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, near_path
 from fsbench.base.files.opening import is_text, read_text
 from fsbench.base.files.validation import first_problem
 
@@ -100,7 +100,8 @@ def read_yaml(file: Path, schema: Any, what: str) -> Any:
     try:
         content = load_yaml(file)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read {file} ({error}); expected {what} in YAML") from error
+        near = near_path(file) if isinstance(error, FileNotFoundError) else ""
+        raise SettingsError(f"cannot read {file} ({error}); expected {what} in YAML{near}") from error
     return validate_yaml(file, content, schema)
 
 

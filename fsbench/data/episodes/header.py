@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files.validation import first_problem
@@ -82,6 +82,17 @@ class Header(BaseModel):
     calibration_ids: list[Count] = []
     calibration_images: Name | None = None
     selection: dict[str, Any] | None = None
+
+    @field_validator("class_names")
+    @classmethod
+    def _check_names(cls, names: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        strange = next((key for key in names if not (key.isascii() and key.isdecimal())), None)
+        if strange is not None:
+            raise ValueError(f"{strange[:60]!r} is no number of a class, expected one as text")
+        unnamed = next((number for number in info.data.get("class_ids", ()) if str(number) not in names), None)
+        if unnamed is not None:
+            raise ValueError(f"the class {unnamed} has no name, expected one of each number in class_ids")
+        return names
 
     @property
     def protocol_entries(self) -> Mapping[str, Any]:

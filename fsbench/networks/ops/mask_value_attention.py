@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 
 Backend = Literal["reference", "chunked", "fused"]
 
@@ -53,8 +53,9 @@ def mask_value_attention(
         (B, T), dtype of `q` (the autocast dtype where autocast is on).
     """
     chosen = backend or chosen_backend(q.device)
-    if chosen not in ("reference", "chunked", "fused"):
-        raise SettingsError(f"unknown mask-value attention '{chosen}'; there are reference, chunked, fused")
+    known = ("reference", "chunked", "fused")
+    if chosen not in known:
+        raise SettingsError(f"unknown mask-value attention '{chosen}'{known_names(chosen, known)}")
     q, k, value = _of_one_dtype(q, k, value)
     with torch.autocast(q.device.type, enabled=False):
         if chosen == "fused":

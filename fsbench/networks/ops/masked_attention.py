@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 
 Backend = Literal["reference", "packed", "fused"]
 
@@ -89,7 +89,8 @@ def masked_attention(
         return _reference(q, x, weight, bias, keep, heads)
     if chosen == "fused":
         return _attend_fused(q, x, weight, bias, keep, heads)
-    raise SettingsError(f"unknown masked-attention back end '{chosen}'; there are reference, packed, fused")
+    names = known_names(chosen, ("reference", "packed", "fused"))
+    raise SettingsError(f"unknown masked-attention back end '{chosen}'{names}")
 
 
 def autocast_arguments(*tensors: Tensor) -> tuple[Tensor, ...]:

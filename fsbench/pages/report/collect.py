@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench.base.errors import FsbenchError, SettingsError
+from fsbench.base.errors import FsbenchError, SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
 from fsbench.pages.report.differences import Differences, difference_study
 from fsbench.pages.report.episodes import FoldEpisodes, episodes_by_fold
@@ -111,7 +111,7 @@ def select_methods(records: Sequence[Record], names: Sequence[str]) -> list[Reco
     strange = [name for name in names if name not in known]
     if strange:
         raise SettingsError(
-            f"--method {','.join(names)}: no run of {', '.join(strange)}; there are: {', '.join(known)}"
+            f"--method {','.join(names)}: no run of {', '.join(strange)}{known_names(strange[0], known)}"
         )
     return [record for record in records if not names or record.run.identity.method.name in names]
 

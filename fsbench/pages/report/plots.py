@@ -12,8 +12,7 @@ from fsbench.pages.report.costs import COSTS, RunCost, pareto_front
 from fsbench.pages.report.curves import Curve
 from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.blocks import Row
-from fsbench.results.tables.drawing import COLORS, MARKERS
-from fsbench.results.tables.layout import shorten
+from fsbench.results.tables.drawing import COLORS, MARKERS, whole_names
 from fsbench.results.tables.subsets import SIZES
 
 if TYPE_CHECKING:
@@ -91,10 +90,8 @@ def _look(number: int) -> dict[str, Any]:
 def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> str:
     """Plot the score against a cost, with the Pareto front: methods than which no other is better and cheaper."""
     known = [cost for cost in costs if cost.values.get(kind) is not None]
-    short = shorten(cost.method for cost in known[:NAMED])
+    names = whole_names(cost.method for cost in known[:NAMED])
     from matplotlib.ticker import EngFormatter  # slow to import
-
-    columns = _legend_columns(short)  # below the axes: beside points they cover each other
 
     def paint(axis: "Axes") -> None:
         sign = metric_named(metric).sign
@@ -104,7 +101,7 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> st
         for number, cost in enumerate(known):
             x, y = cost.values[kind] or 0.0, cost.score
             ends = [[max(y.value - y.low, 0)], [max(y.high - y.value, 0)]]
-            look = _look(number) | {"label": short.get(cost.method)}
+            look = _look(number) | {"label": names.get(cost.method)}
             axis.errorbar(x, y.value, ends, markersize=6, elinewidth=1, linestyle="", **look)
         axis.set_xlabel(COSTS[kind])
         axis.set_ylabel(metric)
@@ -116,10 +113,9 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> st
         elif max(positive) >= 1e5:
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))  # 22.02M, where the usual one takes out a factor
         axis.margins(x=0.1)
-        assert axis.figure is not None
-        axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=columns)
+        _name_below(axis)
 
-    return draw_svg(paint, salt, height=3.8 + 0.18 * ceil(len(short) / columns))
+    return draw_svg(paint, salt, height=3.8 + _legend_height(names))
 
 
 def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
@@ -129,17 +125,15 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
     """
 
     def paint(axis: "Axes") -> None:
-        named = rows[:NAMED]
-        short = shorten(row.method for row in named)
-        for number, row in enumerate(named):
+        for number, row in enumerate(rows[:NAMED]):
             known = [(at, row.by_size[name].scores.get(metric)) for at, name in enumerate(SIZES) if name in row.by_size]
             points = [(at, i) for at, i in known if i is not None]
             if not points:
                 continue
             at, values = zip(*points, strict=True)
             look = _look(number)
-            axis.plot(at, [i.value for i in values], label=short[row.method], linewidth=1.4, markersize=5, **look)
-            if len(named) <= BANDS:
+            axis.plot(at, [i.value for i in values], label=names[row.method], linewidth=1.4, markersize=5, **look)
+            if len(names) <= BANDS:
                 ends = [i.low for i in values], [i.high for i in values]
                 axis.fill_between(at, *ends, color=look["color"], alpha=0.13, linewidth=0)
                 axis.vlines(at, *ends, color=look["color"], linewidth=1, alpha=0.7)
@@ -147,15 +141,22 @@ def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
         axis.set_xlim(-0.3, len(SIZES) - 0.7)
         axis.set_xlabel("object's share of the query image")
         axis.set_ylabel(metric)
-        assert axis.figure is not None
-        axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=_legend_columns(short))
+        _name_below(axis)
 
-    short = shorten(row.method for row in rows[:NAMED])
-    return draw_svg(paint, salt, height=3.8 + 0.18 * ceil(len(short) / _legend_columns(short)))
+    names = whole_names(row.method for row in rows[:NAMED])
+    return draw_svg(paint, salt, height=3.8 + _legend_height(names))
 
 
-def _legend_columns(short: Mapping[str, str]) -> int:
-    return 2 if max(map(len, short.values())) <= 34 else 1
+def _name_below(axis: "Axes") -> None:
+    """Put the names in two columns below the axes: beside points they cover each other."""
+    assert axis.figure is not None
+    axis.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=2)
+
+
+def _legend_height(names: Mapping[str, str]) -> float:
+    """Return the height in inches of names in two columns, of which the first is filled first."""
+    lines, half = [name.count("\n") + 1 for name in names.values()], ceil(len(names) / 2)
+    return 0.06 * half + 0.12 * max(sum(lines[:half]), sum(lines[half:]))
 
 
 def curve_plot(curves: Sequence[Curve], salt: str) -> str:
@@ -163,11 +164,11 @@ def curve_plot(curves: Sequence[Curve], salt: str) -> str:
 
     def paint(axis: "Axes") -> None:
         labels = list(dict.fromkeys(curve.method for curve in curves))
-        short = shorten(labels)
+        names = whole_names(labels)
         for number, label in enumerate(labels):
             for n, curve in enumerate(c for c in curves if c.method == label):
                 look = _look(number)
-                name = short[label] if n == 0 and number < NAMED else None
+                name = names[label] if n == 0 and number < NAMED else None
                 axis.plot(curve.epochs, curve.values, label=name, linewidth=1.2, markersize=3.5, **look)
         axis.set_xlabel("epoch")
         axis.set_ylabel("validation mIoU")
@@ -191,7 +192,7 @@ def heat_plot(
     """
     digits = metric_named(metric).digits(1)
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if scale is None else (-scale, scale)
-    names = list(shorten(columns).values())
+    names = list(whole_names(columns).values())
     from matplotlib.colors import LinearSegmentedColormap  # slow to import
 
     def paint(axis: "Axes") -> None:
@@ -210,7 +211,7 @@ def heat_plot(
                 cell = axis.text(x, y, words, ha="center", va="center", fontsize=7, color=ink)
                 cell.set_in_layout(False)  # it lies inside the axes, and measuring thousands of words takes seconds
         assert axis.figure is not None
-        label = metric if scale is None else f"{metric} minus that of {names[0]}"
+        label = metric if scale is None else f"{metric} minus that of\n{names[0]}"
         axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01, label=label)
 
     return draw_svg(paint, salt, min(4 + 0.5 * len(columns), 30), min(1.8 + 0.2 * len(rows), 30))

@@ -48,6 +48,7 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
         ("files sha256", f"{run.identity.files_sha256} (of {record.files_cover})" * bool(run.identity.files_sha256)),
         ("counts sha256", run.counts_sha256),
+        ("blind", f"{run.blind.process}; {run.blind.outcome.words}" if run.blind else ""),
         ("handed in", f"answers with sha256 {run.handed_in.answers_sha256}" if run.handed_in else ""),
         ("checkpoint sha256", run.checkpoint_sha256 or ""),
         ("checkpoint's variant", run.checkpoint_variant or ""),

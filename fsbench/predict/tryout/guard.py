@@ -2,6 +2,9 @@
 
 A page of this machine can be reached by every page that its browser shows. So a request must name this server (Host),
 come from this page (Origin), and know the token of the printed address, which becomes a cookie.
+
+A refusal may come before the request's body was read. What is left of the body is read and dropped first: a connection
+that ends with bytes unread is reset, and the sender would see that instead of the answer.
 """
 
 import hmac
@@ -27,6 +30,9 @@ HEADERS = {
 }
 """Nothing from elsewhere is loaded, nothing is kept, nobody frames the page, no address with a token is passed on."""
 
+MOST_DROPPED = 256_000_000
+"""Bytes of a refused body that are read, so that its sender gets the answer; a larger one is cut off."""
+
 
 class Guard:
     """ASGI middleware that answers what it refuses by itself, and adds `HEADERS` to every answer.
@@ -48,20 +54,24 @@ class Guard:
         self.token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        rest = _Body(request, receive)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                await rest.drop(MOST_DROPPED)
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        answer = self._refuse(Request(scope))
-        await (answer or self.app)(scope, receive, send_with_headers)
+        answer = self._refuse(request)
+        await (answer or self.app)(scope, rest.receive, send_with_headers)
 
     def _refuse(self, request: Request) -> Response | None:
         """Return the answer to a request that the page does not see; None for one that may pass."""
-        host, origin = request.headers.get("host", "").lower(), request.headers.get("origin")
-        if (self.hosts and host not in self.hosts) or (origin is not None and origin.lower() != f"http://{host}"):
+        hosts, origins = ({value.lower() for value in request.headers.getlist(name)} for name in ("host", "origin"))
+        if (self.hosts and not hosts <= self.hosts) or len(hosts) != 1 or not origins <= {f"http://{min(hosts)}"}:
             return PlainTextResponse("this address is not the page's", 403)
         if self._is_token(request.cookies.get(self.cookie, "")):
             return None
@@ -73,3 +83,26 @@ class Guard:
 
     def _is_token(self, word: str) -> bool:
         return hmac.compare_digest(word.encode(), self.token.encode())
+
+
+class _Body:
+    """The body of a request, of which `drop` reads what the page left unread.
+
+    Args:
+        request: tells whether there is a body.
+        receive: gives the messages of the request.
+    """
+
+    def __init__(self, request: Request, receive: Receive):
+        self._receive = receive
+        self._is_whole = not {"content-length", "transfer-encoding"} & set(request.headers)
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._is_whole = not message.get("more_body", False)  # so is that of a sender who went away
+        return message
+
+    async def drop(self, most: int) -> None:
+        """Read the rest of the body, `most` bytes of it at most."""
+        while not self._is_whole and most > 0:
+            most -= len((await self.receive()).get("body", b""))

@@ -1,11 +1,13 @@
 """Answers that a test asks for: sizes and numbers of ways, found without decoding an image."""
 
 from pathlib import Path
+from typing import Any
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.images import open_image
-from fsbench.data.episodes.episode import ClassificationEpisode
+from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.protocols.blind import BlindTest
 from fsbench.protocols.kit.answers import Asked
 from fsbench.protocols.test import Test
 
@@ -41,11 +43,17 @@ def asked_answers(test: Test) -> Asked:
 
     They are as `fsbench.protocols.kit.answers.read_kit_folder` reads them from a kit.
     """
-    asked: Asked = {}
-    for episode in test.manifest.episodes:
-        if isinstance(episode, ClassificationEpisode):
-            queries, size = sum(map(len, episode.query)), None
-        else:
-            queries, size = None, asked_size(test, episode.query)
-        asked[episode.index] = {"ways": len(episode.classes), "size": size, "queries": queries}
-    return asked
+    return {episode.index: _asked(test, episode) for episode in test.manifest.episodes}
+
+
+def blind_answers(blind: BlindTest) -> Asked:
+    """Return the same of a blind test, by opaque numbers and with its controls."""
+    return {number: _asked(blind.test, episode) for number, episode in enumerate(blind.order)}
+
+
+def _asked(test: Test, episode: Episode | ClassificationEpisode) -> dict[str, Any]:
+    if isinstance(episode, ClassificationEpisode):
+        queries, size = sum(map(len, episode.query)), None
+    else:
+        queries, size = None, asked_size(test, episode.query)
+    return {"ways": len(episode.classes), "size": size, "queries": queries}

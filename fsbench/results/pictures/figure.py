@@ -4,7 +4,6 @@ import io
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import replacing
 from fsbench.base.files.figures import STAMPS
-from fsbench.results.pictures.fonts import font, font_file, shorten, wrap_text
+from fsbench.results.pictures.fonts import font, font_file, wrap_text
 from fsbench.results.pictures.palette import DARK_LINE, LIGHT_TEXT, Color, hex_color
 from fsbench.results.pictures.tiles import letterbox
 
@@ -22,17 +21,17 @@ if TYPE_CHECKING:
 SUFFIXES = (".pdf", ".svg", ".png")
 DPI = 300
 WIDTH = 6.875
-"""Width of a figure in inches: both columns of a page of most conferences."""
+"""Width in inches of a figure with short names of rows: both columns of a page of most conferences."""
 PROPORTION = 3 / 4
 """Height of a tile by its width."""
 WIDEST_TILE = 1.6
 """In inches, where there are few columns."""
 LABEL = 0.3
-"""Inches for the names of rows."""
+"""Inches for the names of rows, in up to two lines; longer ones make the figure wider."""
 HEADING = 0.17
 """Inches for the names of columns, and for the key."""
 LINE = 0.1
-"""Inches from one line of a column's name to the next."""
+"""Inches from one line of a name to the next."""
 GAP = 0.03
 """Inches between tiles."""
 POINTS = 6
@@ -117,26 +116,27 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
 
     tile = _tile_width(len(headings))
     high = tile * PROPORTION
-    width = LABEL + len(headings) * (tile + GAP) - GAP
+    labels = [wrap_text(row.label, high * DPI, LETTERS) for row in rows]
+    margin = LABEL + max(0, max(map(len, labels)) - 2) * LINE
+    width = margin + len(headings) * (tile + GAP) - GAP
     wrapped = [wrap_text(heading, 0.96 * tile * DPI, LETTERS) for heading in headings]
     heading_height = HEADING + (max(map(len, wrapped)) - 1) * LINE
     height = heading_height + len(rows) * (high + GAP) - GAP + (HEADING if key else 0)
     figure = Figure((width, height), DPI)
     size = tile_size(len(headings))
     for column, lines in enumerate(wrapped):
-        left = LABEL + column * (tile + GAP)
+        left = margin + column * (tile + GAP)
         for number, text in enumerate(lines):
             top = 0.3 * HEADING + number * LINE
             figure.text((left + tile / 2) / width, 1 - top / height, text, ha="center", va="top")
     for number, row in enumerate(rows):
         bottom = height - heading_height - high - number * (high + GAP)
-        label = "\n".join(shorten(line, high * DPI, LETTERS) for line in _two_lines(row.label, high))
         figure.text(
-            (LABEL - 0.04) / width, (bottom + high / 2) / height, label, rotation=90, ha="right", va="center",
-            multialignment="center",
+            (margin - 0.04) / width, (bottom + high / 2) / height, "\n".join(labels[number]), rotation=90, ha="right",
+            va="center", multialignment="center",
         )  # fmt: skip
         for column, (pixels, note) in enumerate(zip(row.tiles, row.notes, strict=True)):
-            left = LABEL + column * (tile + GAP)
+            left = margin + column * (tile + GAP)
             axes = figure.add_axes((left / width, bottom / height, tile / width, high / height))
             axes.imshow(letterbox(pixels, size), interpolation="none", aspect="auto")
             axes.set_axis_off()
@@ -146,7 +146,7 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
                     0.03, 0.05, note, transform=axes.transAxes, ha="left", va="bottom", color=hex_color(LIGHT_TEXT),
                     fontsize=POINTS - 1, bbox=ground,
                 )  # fmt: skip
-    at = LABEL
+    at = margin
     side = POINTS / 72
     for color, text in key:
         place = at / width, 0.04 / height
@@ -158,12 +158,6 @@ def _figure(headings: Sequence[str], rows: Sequence[FigureRow], key: Sequence[tu
         figure.text((at + side + 0.04) / width, 0.04 / height, text, va="bottom")
         at += side + 0.04 + font(LETTERS).getlength(text) / DPI + 0.15
     return figure
-
-
-def _two_lines(label: str, length: float) -> list[str]:
-    """Break a label at words into at most two lines of about `length` inches."""
-    lines = wrap(label, max(6, round(length * DPI / (0.6 * LETTERS))), break_long_words=False)
-    return [lines[0], " ".join(lines[1:])] if len(lines) > 1 else lines
 
 
 def with_font(svg: str, words: Iterable[str]) -> str:

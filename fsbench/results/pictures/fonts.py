@@ -1,4 +1,4 @@
-"""The font of captions, and texts cut to a width."""
+"""The font of captions, and texts broken into lines of a width."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import ImageFont
+
+from fsbench.results.tables.layout import wrap_name
 
 
 @cache
@@ -25,25 +27,4 @@ def font(size: int) -> Any:
 
 def wrap_text(text: str, width: float, size: int) -> list[str]:
     """Break a text of letters of `size` into lines of at most `width` pixels, at words where they are short enough."""
-    lines: list[str] = []
-    line = ""
-    for word in text.split():
-        longer = f"{line} {word}" if line else word
-        if line and font(size).getlength(longer) > width:
-            lines.append(line)
-            longer = word
-        while len(longer) > 1 and font(size).getlength(longer) > width:
-            cut = next(n for n in range(len(longer) - 1, 0, -1) if n == 1 or font(size).getlength(longer[:n]) <= width)
-            lines.append(longer[:cut])
-            longer = longer[cut:]
-        line = longer
-    return [*lines, line]
-
-
-def shorten(text: str, width: float, size: int) -> str:
-    """Cut a text of letters of `size` to `width` pixels."""
-    if font(size).getlength(text) <= width:
-        return text
-    while text and font(size).getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text}…"
+    return wrap_name(text, lambda line: font(size).getlength(line) <= width)

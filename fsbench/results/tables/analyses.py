@@ -4,6 +4,7 @@ from fsbench.results.tables.analysis import Analysis
 from fsbench.results.tables.annotations import layout as annotations_layout
 from fsbench.results.tables.annotations import plot as annotations_plot
 from fsbench.results.tables.annotations.losses import AnnotationTable
+from fsbench.results.tables.drawing import ROW_NAME, most_lines
 from fsbench.results.tables.plan import layout as plan_layout
 from fsbench.results.tables.plan import plot as plan_plot
 from fsbench.results.tables.plan.plan import Plan
@@ -20,7 +21,9 @@ SUPPORTS = Analysis[SensitivityTable](
     supports_layout.COLUMNS,
     supports_layout.lines,
     supports_plot.panels,
-    height=lambda table: 1.6 + 0.45 * len(table.lines),
+    height=lambda table: (
+        1.6 + 0.15 * (2 + most_lines([line.method for line in table.lines], ROW_NAME)) * len(table.lines)
+    ),
     width=4.5,
     named_rows=True,
 )
@@ -30,7 +33,7 @@ ANNOTATIONS = Analysis[AnnotationTable](
     annotations_layout.COLUMNS,
     annotations_layout.lines,
     annotations_plot.panels,
-    height=lambda table: 1.5 + 0.8 * len(table.methods),
+    height=lambda table: 1.5 + (0.65 + 0.15 * most_lines(table.methods, ROW_NAME)) * len(table.methods),
     width=7.0,
     named_rows=True,
 )
@@ -40,7 +43,9 @@ CURVES = Analysis[CurveTable](
     sweep_layout.COLUMNS,
     sweep_layout.lines,
     sweep_plot.panels,
-    height=lambda table: 3.4 + 0.2 * len(table.curves),
+    height=lambda table: (
+        3.4 + 0.2 * most_lines([curve.method for curve in table.curves], sweep_plot.LEGEND_NAME) * len(table.curves)
+    ),
     width=3.4,
     named_rows=False,
 )

@@ -4,13 +4,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fsbench.base.errors import RecordError, SettingsError
+from fsbench.records.counts import TRUTH
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
 """Label of a method -> its record of each fold."""
-TRUTH = ("gt", "void", "valid", "present")
-"""Columns of a count table that tell the truth, whatever a method answers."""
 
 
 def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[str] | None = None) -> Methods:
@@ -38,7 +37,8 @@ def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[st
     if len(runs) < 2:
         named = f"only {next(iter(runs))}" if runs else "no finished run"
         raise SettingsError(
-            f"found {named} in {', '.join(map(str, folders))}; expected runs of two or more methods (make bench)"
+            f"found {named} in {', '.join(map(str, folders))}; expected runs of two or more methods (make bench)",
+            *(f"left out: {message}" for message in refused or ()),
         )
     return runs
 

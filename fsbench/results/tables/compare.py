@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.registry import metric_named
 from fsbench.records.card import Cards, differing_cards, ranking_groups
 from fsbench.records.description import notes, title
@@ -311,7 +311,7 @@ def _pairs(labels: list[str], baseline: str | None) -> list[tuple[str, str]]:
     if baseline is None:
         return list(combinations(labels, 2))
     if baseline not in labels:
-        raise SettingsError(f"no method '{baseline}' to compare with; there are: {', '.join(labels)}")
+        raise SettingsError(f"no method '{baseline}' to compare with{known_names(baseline, labels)}")
     return [(label, baseline) for label in labels if label != baseline]
 
 

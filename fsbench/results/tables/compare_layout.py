@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.compare import Asked, Comparison, ComparisonLine, SizeOfTest, scores_in
-from fsbench.results.tables.drawing import check_plot, save_figure
+from fsbench.results.tables.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.tables.layout import MISSING, Grid, Sheet, corrected_p, moved, probability, shorten
 
 if TYPE_CHECKING:
@@ -150,9 +150,10 @@ def plot(path: Path, comparison: Comparison) -> None:
 
     metrics = comparison.tables["all"]
     folds = list(dict.fromkeys(line.fold for lines in metrics.values() for line in lines))
-    names = len(comparison.methods)
-    wide = max(5.5, 3.5 + 0.15 * max(map(len, shorten(comparison.methods).values())))  # names stand on both sides
-    figure = Figure((wide * len(metrics), (1.1 + 0.3 * names) * len(folds)), layout="constrained")
+    names = whole_names(comparison.methods)
+    wide = max(5.5, 3.5 + 0.15 * max(len(line) for name in names.values() for line in name.splitlines()))  # both sides
+    step = 0.12 + 0.18 * most_lines(comparison.methods)
+    figure = Figure((wide * len(metrics), (1.1 + step * len(names)) * len(folds)), layout="constrained")
     axes = figure.subplots(len(folds), len(metrics), squeeze=False)
     for row, fold in zip(axes, folds, strict=True):
         for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
@@ -163,7 +164,7 @@ def plot(path: Path, comparison: Comparison) -> None:
 
 
 def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:
-    short = shorten(scores)
+    names = whole_names(scores)
     low, high = min(scores.values()), max(scores.values())
     margin = max(high - low, 0.005 * metric_named(metric).maximum) * 0.08
     edges = low - margin, high + margin
@@ -179,7 +180,7 @@ def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], me
             axis.plot([at, at, edge], [0.5, -number, -number], color="0.6", linewidth=0.8)
             axis.plot(at, 0.5, "o", color="black", markersize=4)
             axis.annotate(
-                f" {short[name]}  {at:.{metric_named(metric).digits()}f} ",
+                f" {names[name]}  {at:.{metric_named(metric).digits()}f} ",
                 (edge, -number),
                 ha=side,
                 va="center",

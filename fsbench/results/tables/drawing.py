@@ -1,6 +1,6 @@
 """Parts that figures share: colors, intervals, a row for each method, legends, and files that carry fsbench's mark."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import replacing
 from fsbench.base.files.figures import STAMPS
-from fsbench.results.tables.layout import shorten
+from fsbench.results.tables.layout import wrap_name
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7000", "#7f7f7f")
 """Colors that the color-blind can tell apart (Okabe and Ito); each also has a marker of its own."""
 MARKERS = "os^Dv<>P"
+ROW_NAME = 24
+"""Letters in a line of a row's name."""
 PLOTS = tuple(STAMPS)
 """Endings of the files that a figure can be written to."""
 
@@ -46,10 +48,24 @@ def whiskers(scores: Sequence[Estimate]) -> list[list[float]]:
     return [[max(s.value - s.low, 0) for s in scores], [max(s.high - s.value, 0) for s in scores]]
 
 
+def whole_names(names: Iterable[str], width: int = 34) -> dict[str, str]:
+    """Return names as they stand in figures: whole, in lines of at most `width` letters.
+
+    >>> whole_names(["emat", "prototype_demo (support_annotation box)"], width=24)
+    {'emat': 'emat', 'prototype_demo (support_annotation box)': 'prototype_demo (support_\\nannotation box)'}
+    """
+    return {name: "\n".join(wrap_name(name, lambda line: len(line) <= width)) for name in names}
+
+
+def most_lines(names: Iterable[str], width: int = 34) -> int:
+    """Return the number of lines of the one of `whole_names` that has most."""
+    return max((words.count("\n") + 1 for words in whole_names(names, width).values()), default=1)
+
+
 def name_rows(axis: "Axes", methods: Sequence[str], remarks: Mapping[str, str] = MappingProxyType({})) -> None:
     """Make a row of the axes for each method, the first on top, named by it and by a remark below its name."""
-    short = shorten(methods, (24, 34))
-    words = [f"{short[method]}\n{remarks.get(method, '')}".rstrip() for method in methods]
+    names = whole_names(methods, ROW_NAME)
+    words = [f"{names[method]}\n{remarks.get(method, '')}".rstrip() for method in methods]
     axis.set_ylim(len(words) - 0.5, -0.5)
     axis.set_yticks(range(len(words)), words)
     axis.grid(axis="y", visible=False)

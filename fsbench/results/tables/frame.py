@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.compare import Comparison
 from fsbench.scores.estimate import Estimate
@@ -39,7 +39,7 @@ def blocks_frame(blocks: Sequence[Block], by: str | None = None) -> "pl.DataFram
     import polars as pl
 
     if by is not None and by not in PARTS:
-        raise SettingsError(f"by is '{by}', expected one of {', '.join(PARTS)}, or nothing")
+        raise SettingsError(f"by is '{by}', expected a part or nothing{known_names(by, PARTS)}")
     lines = [(block, row, part, scores) for block in blocks for row in block.rows for part, scores in _parts(row, by)]
     metrics = dict.fromkeys(metric for *_, scores in lines for metric in scores)
     columns: dict[str, Any] = {

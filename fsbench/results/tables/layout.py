@@ -1,6 +1,7 @@
 """Sheets, which every table is laid out as before it is written, and how names and scores stand in them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import Literal
@@ -81,6 +82,29 @@ def shorten(names: Iterable[str], widths: Sequence[int] = (34, 46, 58)) -> dict[
 
 def _ends(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: (width - 1) // 2]}…{name[-(width // 2) :]}"
+
+
+def wrap_name(name: str, fits: Callable[[str], bool]) -> list[str]:
+    """Break a name into lines, after spaces, "_" and "/" where that is enough, so that it is whole where it stands.
+
+    Args:
+        name: of a method, with its settings, or other words.
+        fits: whether there is room for a line.
+
+    >>> wrap_name("prototype_demo (support_annotation box)", lambda line: len(line) <= 20)
+    ['prototype_demo', '(support_annotation', 'box)']
+    """
+    lines, line = [], ""
+    for part in re.findall(r"[^\s_/]*[\s_/]*", name):
+        if line and not fits((line + part).rstrip()):
+            lines.append(line.rstrip())
+            line = ""
+        line += part
+        while len(line.rstrip()) > 1 and not fits(line.rstrip()):
+            cut = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or fits(line[:n]))
+            lines.append(line[:cut])
+            line = line[cut:]
+    return [*lines, line.rstrip()]
 
 
 def probability(p: float) -> str:

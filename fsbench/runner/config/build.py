@@ -20,7 +20,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean, raise_all
+from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean, known_names, raise_all
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.records.predictions import Keep
@@ -376,7 +376,8 @@ def _explain(text: str, values: Mapping[str, Any]) -> str:
     found = re.search(r"(?:Given|Got) value: (.*)", inner)
     own = [value] if value else reasons
     if found and all(reason.startswith("Expected a") for reason in own):
-        return f"{where}: expected {' or '.join(dict.fromkeys(map(_name_kind, own)))}; found {found[1]}"
+        near = did_you_mean(found[1], re.findall(r"'([^']*)'", " ".join(re.findall(r"typing\.Literal\[.*\]", inner))))
+        return f"{where}: expected {' or '.join(dict.fromkeys(map(_name_kind, own)))}; found {found[1]}{near}"
     if reasons or value:
         return f"{where}: {' '.join((value or reasons[0]).split())}"
     return " ".join(text.split())
@@ -416,12 +417,19 @@ def _unknown_arguments(kind: Any, values: Any, owner: str) -> Iterator[str]:
     yield from _unknown_in_classes(values, inspect.signature(kind).parameters)
 
 
+_CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+"""Keys of a class in a configuration, as jsonargparse reads it."""
+
+
 def _unknown_in_classes(values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:
     """Yield a message about each unknown argument of the classes and dataclasses that are among `values`."""
     for name, value in values.items():
         if not isinstance(value, Mapping):
             continue
         if isinstance(path := value.get("class_path"), str):
+            for key in value:
+                if key not in _CLASS_KEYS:
+                    yield f"{name} has the key '{key}' beside class_path{known_names(str(key), _CLASS_KEYS)}"
             kind = _import_class(path)
             if kind is not None:
                 yield from _unknown_arguments(kind, value.get("init_args") or {}, path)

@@ -15,7 +15,7 @@ import yaml
 from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
 from fsbench.runner.config.class_paths import with_current_paths
 from fsbench.runner.config.data_options import DATASETS, flat_values
-from fsbench.runner.config.registry import config_files, read_settings
+from fsbench.runner.config.registry import config_files, read_settings, shipped_file
 
 GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimizer", "lr_scheduler")
 """First parts of a run's keys."""
@@ -68,7 +68,7 @@ class Configuration:
     def add_file(self, file: str | Path) -> None:
         """Put the settings of a YAML file over those that are there, or note what is wrong with it."""
         try:
-            given = read_settings(Path(file))
+            given = read_settings(shipped_file(file))
             self.add(given)
         except SettingsError as error:
             self.problems.append(error)

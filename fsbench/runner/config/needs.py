@@ -10,16 +10,15 @@ from fsbench.base.errors import DataError
 from fsbench.base.paths import weights_folder
 from fsbench.data.source import missing
 from fsbench.networks.weights.state import short_path
-from fsbench.networks.weights.table import INSTALL_PHOTOS, checkpoint_sets, weight_files
+from fsbench.networks.weights.table import checkpoint_sets, fetch_command, weight_files
+from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.compose import setting
 from fsbench.runner.config.registry import (
     aliases,
-    config_files,
     dataset_package,
     dataset_source,
     is_shipped,
     names,
-    read_settings,
 )
 from fsbench.runner.config.request import Request, file_settings
 
@@ -109,7 +108,7 @@ def _missing_weights(name: str) -> list[Missing]:
     file = weight_files().get(name)
     if file is None or file.path.is_file():
         return []
-    return [Missing("weights", name, short_path(file.path), INSTALL_PHOTOS if file.package else fetch_command(name))]
+    return [Missing("weights", name, short_path(file.path), fetch_command(name))]
 
 
 def missing_files(request: Request, values: Mapping[str, Any]) -> Iterator[Missing]:
@@ -147,28 +146,6 @@ def _missing_checkpoint(method: str, path: Path) -> Missing:
 def distinct(missing: Iterable[Missing]) -> list[Missing]:
     """Sort what is missing, each thing once."""
     return sorted(set(missing))
-
-
-def fetch_command(name: str) -> str:
-    """Return the command that brings the weights `name`, or says what to do where no program can fetch them."""
-    return f"fsbench weights fetch {name}"
-
-
-def needed_weights(method: str, dataset: str | None = None) -> str | None:
-    """Return the name of the published weights that a run takes; None where they come with the repository.
-
-    Args:
-        method: a method or an alias.
-        dataset: the data set, which may bring a backbone along; None for the method's own.
-
-    Raises:
-        SettingsError: a name is unknown, or method and data set are for different tasks.
-    """
-    found = None
-    for file in config_files(method, dataset):
-        model = read_settings(file).get("model") or {}
-        found = ((model.get("init_args") or {}).get("backbone") or {}).get("name") or found
-    return found if found in weight_files() else None
 
 
 def methods_by_weights() -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal, get_args
 
-from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.errors import SettingsError, known_names, near_path
 from fsbench.base.files import is_file, load_yaml, read_text
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
@@ -75,12 +75,36 @@ def config_file(kind: str, name: str) -> Path:
         return settings_of_file(kind, name, known=[*names(kind), *(aliases() if kind == "methods" else ())])
     if _is_path(name):
         if not is_file(name):
-            raise SettingsError(f"there is no file {name}; expected a configuration in YAML; correct the path")
+            near = near_path(Path(name)) or "; correct the path"
+            raise SettingsError(f"there is no file {name}; expected a configuration in YAML{near}")
         return Path(name).absolute()
     if name in _objects(kind):
         return settings_of_object(kind, _objects(kind)[name])
     file = _files(kind).get(name)
     return file.path if file else CONFIGS / kind / f"{name}.yaml"
+
+
+def shipped_file(path: str | Path) -> Path:
+    """Return `path`; where it is absent and begins with configs/, as in the guides, fsbench's own file of that name."""
+    path = Path(path)
+    own = CONFIGS.parent / path
+    if path.parts[:1] == (CONFIGS.name,) and not is_file(path) and ".." not in path.parts and is_file(own):
+        return own
+    return path
+
+
+def grid_file(name: str | Path) -> Path:
+    """Return the file of a grid: a path, or a name of configs/grids.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    path = shipped_file(name)
+    if path.exists() or _is_path(path.name) or len(path.parts) != 1:
+        return path  # who reads it says what is wrong with it
+    if path.name not in names("grids"):
+        raise SettingsError(f"there is no file and no grid '{path.name}'{known_names(path.name, names('grids'))}")
+    return config_file("grids", path.name)
 
 
 def _is_path(name: str) -> bool:
@@ -274,7 +298,10 @@ def read_settings(file: Path) -> dict[str, Any]:
     try:
         content = load_yaml(file) or {}
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read the configuration {file} ({error}); expected a mapping in YAML") from error
+        near = near_path(file) if isinstance(error, FileNotFoundError) else ""
+        raise SettingsError(
+            f"cannot read the configuration {file} ({error}); expected a mapping in YAML{near}"
+        ) from error
     if not isinstance(content, dict):
         raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping of settings")
     settings: dict[str, Any] = with_current_paths(content)

@@ -10,9 +10,17 @@ from typing import Any, get_args, get_type_hints
 
 from fsbench.base.errors import FsbenchError, SettingsError, raise_all
 from fsbench.data.episodes.manifest import read_manifest
+from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
 from fsbench.runner.config.compose import Configuration, full_key, nested
 from fsbench.runner.config.limits import whole
-from fsbench.runner.config.registry import choose_method, config_files, configured_protocol, label, task_of
+from fsbench.runner.config.registry import (
+    MethodChoice,
+    choose_method,
+    config_files,
+    configured_protocol,
+    label,
+    task_of,
+)
 
 DEFAULT_PROTOCOL = "fscs"
 """Protocol of methods whose configuration names no other (configs/base.yaml)."""
@@ -64,7 +72,11 @@ class Request:
     dataset: str = _option("demo", "name (see: fsbench list), FILE.py:Class or FILE.yaml", axis="datasets")
     folds: Sequence[int] = _option((0,), "number, or several with commas", flag="fold", axis="folds")
     runs: str = _option("runs", "folder of all runs", key="run.runs", grid=False)
-    backbone: str | None = _option(None, "backbone instead of the method's and the data set's own (see: fsbench list)")
+    backbone: str | None = _option(
+        None,
+        "backbone instead of the method's and the data set's own (see: fsbench list); auto: efficientnet_lite0 of "
+        "fsbench[photos] where their weights are missing",
+    )
     way: int | None = _option(None, "classes of an episode", key="data.way", axis="ways")
     shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
     protocol: str | None = _option(
@@ -168,7 +180,27 @@ class Request:
 
     def _files(self, method: str) -> list[Path]:
         """Return the configuration files of a run of `method`."""
-        return config_files(method, self.dataset, self.fast, self.backbone)
+        return config_files(method, self.dataset, self.fast, self.backbone_of(method))
+
+    def backbone_of(self, method: str) -> str | None:
+        """Return the backbone that `method` takes instead of its own; None for its own, and with weights of one's own.
+
+        Raises SettingsError where it depends on names that are unknown.
+        """
+        if self.backbone == AUTO and self.weights:
+            return None
+        return backbone_at_hand(self.backbone, method, self.dataset)
+
+    def choice_of(self, method: str) -> MethodChoice:
+        """Return the method with its backbone. Raises SettingsError for names that are unknown or do not fit."""
+        return choose_method(method, self.backbone_of(method))
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each method whose backbone is another because the weights of its own are absent."""
+        if self.backbone != AUTO:
+            return []
+        found = [note_of_choice(self.backbone_of(method), method, self.dataset) for method in self.methods]
+        return [f"{method}: {note}" for method, note in zip(self.methods, found, strict=True) if note]
 
     def _settings(self, method: str, fold: int) -> dict[str, Any]:
         """Return the values that the options set, by the configuration's dotted keys; raises as `configuration`."""
@@ -178,7 +210,7 @@ class Request:
         keys = {f.metadata["key"]: getattr(self, f.name) for f in fields(self) if f.metadata["key"]}
         values = {
             **{key: value for key, value in keys.items() if _is_given(value)},
-            "run.name": choose_method(method, self.backbone).name,
+            "run.name": self.choice_of(method).name,
             "run.checkpoint": self._checkpoint(method, fold),
             "trainer.strategy": "ddp" if self.devices is not None and self.devices > 1 else None,
             "data.batch_size": self._fast_batch(),
@@ -264,7 +296,7 @@ def file_settings(request: Request) -> dict[str, Any]:
         Nested values, as the YAML files have them, without defaults of classes; not to be changed.
     """
     configuration = Configuration()
-    for file in config_files(request.methods[0], request.dataset, request.fast, request.backbone):
+    for file in request._files(request.methods[0]):
         configuration.add_file(file)
     configuration.add_arguments(request.extra)
     raise_all(configuration.problems)

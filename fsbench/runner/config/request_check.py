@@ -15,9 +15,10 @@ from fsbench.base.files import check_can_be_made, is_file, load_yaml
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.networks.weights.table import how_to_get, usual_path, weight_files
 from fsbench.protocols.segmentation import load_segmentation
+from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.compose import asks, setting, value_at
 from fsbench.runner.config.limits import check_name, check_plain_values, check_trainer
-from fsbench.runner.config.needs import absent_data, backbone_weights, needed_weights
+from fsbench.runner.config.needs import absent_data, backbone_weights
 from fsbench.runner.config.registry import check_known, choose_method, names, names_by_task, task_of
 from fsbench.runner.config.request import NOTHING_NAMED, Request
 
@@ -49,7 +50,7 @@ def request_errors(request: Request) -> list[FsbenchError]:
 def _unknown_names(request: Request) -> Iterator[FsbenchError]:
     """Yield an error for each method, backbone and data set that is not known."""
     for method in request.methods:
-        yield from _raised(choose_method, method, request.backbone)
+        yield from _raised(request.choice_of, method)
     yield from _raised(check_known, "data", "data set", request.dataset)
 
 

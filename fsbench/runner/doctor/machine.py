@@ -1,22 +1,17 @@
-"""Programs, devices and room of this machine."""
+"""Programs and room of this machine, without torch."""
 
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-import torch
-from packaging.requirements import InvalidRequirement, Requirement
-
-from fsbench.base.errors import describe
 from fsbench.base.paths import cache_folder, cache_size, weights_folder
 from fsbench.base.version import __version__
+from fsbench.records.machine import commit
 from fsbench.runner.doctor.finding import Finding
-from fsbench.runner.engine.provenance import commit, processor
 
 GIGABYTE = 10**9
 LEAST_ROOM = GIGABYTE
@@ -42,6 +37,9 @@ OPTIONAL = {
 }
 """Packages that nothing needs: what each is for, and how to get it."""
 
+SHOWN = ("torch", "lightning", "timm", "numpy", "polars", "pydantic")
+"""Packages whose versions are shown."""
+
 WITH_RUN = ({"extra": ""}, {"extra": "run"})
 """Values for the marker of a requirement, with which those of what runs hold."""
 
@@ -50,15 +48,7 @@ def check_software() -> Iterator[Finding]:
     """Yield the versions of the suite and of its packages, and which programs are here."""
     yield Finding("software", "fsbench", "ok", f"{__version__}, commit {commit() or 'not known'}")
     yield Finding("software", "Python", "ok", f"{platform.python_version()} on {platform.system()}")
-    try:
-        problems = list(_unmet("fsbench"))
-    except metadata.PackageNotFoundError:
-        problems = ["fsbench itself is not installed, so that nothing tells what it needs"]
-    if problems:
-        yield Finding("software", "packages", "failed", "; ".join(problems), "install fsbench again: make venv, or pip")
-    else:
-        versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "lightning", "timm", "numpy"))
-        yield Finding("software", "packages", "ok", versions)
+    yield _packages()
     for name, (purpose, how) in OPTIONAL.items():
         try:
             yield Finding("software", name, "ok", metadata.version(name))
@@ -69,8 +59,37 @@ def check_software() -> Iterator[Finding]:
         yield Finding("software", program, "ok" if here else "absent", here or f"only for: {purpose}")
 
 
+def _packages() -> Finding:
+    """Return whether the packages that fsbench needs are here, in versions that it knows."""
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in SHOWN if _is_installed(name))
+    try:
+        problems = list(_unmet("fsbench"))
+    except metadata.PackageNotFoundError:
+        problems = ["fsbench itself is not installed, so that nothing tells what it needs"]
+    except ModuleNotFoundError as error:
+        return Finding("software", "packages", "not checked", f"{versions}; {error.name} is absent, which reads bounds")
+    if problems:
+        return Finding(
+            "software", "packages", "failed", "; ".join(problems), "install fsbench again: make venv, or pip"
+        )
+    return Finding("software", "packages", "ok", versions)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _unmet(package: str) -> Iterator[str]:
-    """Yield in words which of the requirements of `package` do not hold, with those of the extra `run` alone."""
+    """Yield in words which of the requirements of `package` do not hold, with those of the extra `run` alone.
+
+    Raises ModuleNotFoundError in the light installation, whose packages do without the one that reads requirements.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
     for line in metadata.requires(package) or []:
         with suppress(InvalidRequirement):
             requirement = Requirement(line)
@@ -83,53 +102,6 @@ def _unmet(package: str) -> Iterator[str]:
                 continue
             if not requirement.specifier.contains(version, prereleases=True):
                 yield f"{requirement.name} is {version}, expected {requirement.specifier}"
-
-
-def devices() -> list[torch.device]:
-    """Return the CPU and every GPU that torch sees."""
-    return [torch.device("cpu"), *(torch.device("cuda", number) for number in range(torch.cuda.device_count()))]
-
-
-def check_devices() -> Iterator[Finding]:
-    """Yield the processor, its memory, and every GPU; without one, what could not be checked."""
-    memory = _memory()
-    words = f"{processor()}, {os.cpu_count()} cores, torch takes {torch.get_num_threads()}"
-    yield Finding("devices", "CPU", "ok", words + (f", {memory / GIGABYTE:.0f} GB of memory" if memory else ""))
-    for device in devices()[1:]:
-        try:
-            facts = torch.cuda.get_device_properties(device)
-        except (RuntimeError, AssertionError) as error:  # a driver that is too old, a GPU that another job has filled
-            advice = "free it, or update the driver; --trainer.accelerator=cpu does without"
-            yield Finding("devices", str(device), "failed", describe(error), advice)
-            continue
-        named = f", driver {driver()}" if driver() else ""
-        words = f"{facts.name}, {facts.total_memory / GIGABYTE:.0f} GB, compute capability {facts.major}.{facts.minor}"
-        yield Finding("devices", str(device), "ok", f"{words}, CUDA {torch.version.cuda}{named}")
-    if not torch.cuda.device_count():
-        built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built without CUDA"
-        yield Finding(
-            "devices",
-            "GPU",
-            "not checked",
-            f"torch sees none ({built}): kernels, fp16, HMNet's true shapes, a second GPU and NCCL were not tried",
-        )
-
-
-def _memory() -> int | None:
-    """Return the bytes of this machine's memory where the system tells them."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
-
-
-def driver() -> str:
-    """Return the version of NVIDIA's driver; "" where it does not say."""
-    with suppress(OSError):
-        # "Kernel Module  535.104.05  Sat ...", of late also "Open Kernel Module for x86_64  560.35.05  Release ..."
-        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", Path("/proc/driver/nvidia/version").read_text())
-        return found[1] if found else ""
-    return ""
 
 
 def check_room(runs: Path) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.evaluation import answering
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.registry import protocol_of
-from fsbench.records.counts import counts_sha256, official_rows, to_frame
+from fsbench.records.counts import hashes, official_rows, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
 from fsbench.records.record import Record, write_record
@@ -185,6 +185,7 @@ def _finished_run(
         "plug_ins": plug_in_origins(experiment),
     }
     failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
+    drew_from_lists = "base_lists" in (experiment.identity.training or {})
     more: dict[str, Any] = {} if method.sees_supports else {"sees_supports": False}
     more |= {"beyond_authors_rule": beyond} if (beyond := experiment.beyond_authors_rule) else {}
     more |= {"predictions": predictions} if predictions else {}
@@ -200,7 +201,7 @@ def _finished_run(
         augmented_episodes=sum(episode.augmented for episode in data.manifest.episodes),
         failed_episodes=failed,
         dropped_classes=[data.dataset.class_names[n - 1] for n in header.dropped_classes],
-        remarks=method.record_notes(data),
+        remarks=[*method.record_notes(data), *(data.training_list_notes if drew_from_lists else ())],
         cost=Cost(
             trainable_parameters=method.num_trainable_parameters(data.test.way),
             total_parameters=method.num_parameters(data.test.way),
@@ -211,5 +212,5 @@ def _finished_run(
         **more,
         made=TrainingOutcome.model_validate(preparation.facts),
         provenance=Provenance.model_validate(made_in),
-        counts_sha256=counts_sha256(frame),
+        **hashes(frame),
     )

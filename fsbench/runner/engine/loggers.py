@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import fingerprint
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Row, Subset
@@ -28,7 +28,7 @@ def wandb_mode() -> str:
     """Return the variable WANDB, "off" if it is not set; SettingsError for another word."""
     mode = os.environ.get("WANDB") or "off"
     if mode not in MODES:
-        raise SettingsError(f"WANDB is '{mode}', expected one of {', '.join(MODES)}")
+        raise SettingsError(f"WANDB is '{mode}'{known_names(mode, MODES)}")
     return mode
 
 

@@ -1,20 +1,22 @@
 """Load a finished run's method and data again, as they were when it was evaluated."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from fsbench.base.errors import RecordError
+from fsbench.base.errors import RecordError, near_path
 from fsbench.base.files import read_json, sha256_file
 from fsbench.data.batch import EpisodeBatch
+from fsbench.records.counts import REALS
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.stored import stored_configuration
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.stored_data import check_same_data
-from fsbench.scores.answers import SegmentationResult
+from fsbench.scores.answers import SCORE_ROUNDING, SegmentationResult
 from fsbench.scores.confusion import COUNTS
 
 
@@ -33,7 +35,8 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
     """
     config = folder / "config.yaml"
     if not (folder / "run.json").is_file() or not config.is_file():
-        raise RecordError(f"{folder} is no finished run with a config.yaml; expected a folder that `make bench` wrote")
+        expected = f"expected a folder that `make bench` wrote{near_path(folder)}"
+        raise RecordError(f"{folder} is no finished run with a config.yaml; {expected}")
     experiment, record = build_experiment(stored_configuration(config, settings)), read_record(folder)
     if experiment.trains and checkpoint is not None:
         load_checkpoint(experiment.method, checkpoint)
@@ -87,14 +90,19 @@ def reopen_at(
 
 
 def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
-    """Raise RecordError unless the counts and decisions of `results` equal those in the record."""
-    columns = ["class_id", *COUNTS, "decided"]
-    recorded = {
-        (row["episode"], row["slot"]): [row[name] for name in columns] for row in record.every_episode.to_dicts()
-    }
+    """Raise RecordError unless the counts and decisions of `results` equal those in the record.
+
+    Presence scores and region measures, where the record has them, are equal but for rounding.
+    """
+    columns = ["class_id", *COUNTS, "present", "decided"]
+    recorded = {(row["episode"], row["slot"]): row for row in record.every_episode.to_dicts()}
     for result in results:
         for row in result.rows():
-            if recorded[row["episode"], row["slot"]] != [row[name] for name in columns]:
+            stated = recorded[row["episode"], row["slot"]]
+            reals = [(row[name], stated[name]) for name in REALS if stated.get(name) is not None]
+            if any(stated[name] != row[name] for name in columns) or any(
+                not math.isclose(now, then, abs_tol=SCORE_ROUNDING) for now, then in reals
+            ):
                 raise RecordError(
                     f"episode {result.episode} has other counts now than in the record (another device, other versions "
                     "or other weights); a picture would not be of what was scored"

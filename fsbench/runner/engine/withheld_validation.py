@@ -1,8 +1,10 @@
 """The validation of a training as Lightning, the method and all its hooks get it: without the truth.
 
-The truth of the batches under way is known only to two functions that are made here together: one that iterates over
-the batches, and one that counts the answers to them. No object that a method can reach by its trainer holds it. (A test
-is no part of Lightning's loops: `fsbench.protocols.evaluation` hands the method batches that never had it.)
+The truth of the batches under way is kept by two functions that are made here together: one that iterates over the
+batches, and one that counts the answers to them. So a method cannot take it by mistake, from a batch, the outputs or a
+loader's batches. It can be had on purpose, from what these functions close over, as everything in one process can: a
+method is trusted code (docs/guarantees.md). `fsbench bench --blind` keeps it in another process, in a test. (A test is
+no part of Lightning's loops: `fsbench.protocols.evaluation` hands the method batches that never had it.)
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator

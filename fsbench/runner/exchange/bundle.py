@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.base.files.archives import open_zip
 from fsbench.base.files.opening import LIMITS, MIB, in_units
@@ -208,7 +208,8 @@ def _open(bundle: Path) -> Iterator[zipfile.ZipFile]:
         with open_zip(bundle, "bundle") as archive:
             yield archive
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordError(f"{bundle} is no bundle ({error}); expected a file that fsbench bundle wrote") from error
+        expected = f"expected a file that fsbench bundle wrote{near_path(bundle)}"
+        raise RecordError(f"{bundle} is no bundle ({error}); {expected}") from error
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:

@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
 from fsbench.base.paths import BENCHMARKS
@@ -15,10 +13,11 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.predictions import read_predictions
-from fsbench.records.record import Record, read_record
+from fsbench.records.record import Record, read_record, records_with_odd_truth
 from fsbench.records.run import UNTRAINED
 from fsbench.runner.exchange.bundle import Listing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
+from fsbench.runner.exchange.sample import agreement, fresh_seed, sample_episodes
 
 Status = Literal["ok", "failed", "not checked"]
 
@@ -38,13 +37,13 @@ class Repetition:
 
     Attributes:
         episodes: number of episodes of each run, drawn at random.
-        seed: of the draw.
+        seed: of the draw, see `fsbench.runner.exchange.sample`; fresh unless given, so that nobody foresees it.
         settings: arguments in LightningCLI's form that say where data and weights are here.
         checkpoint: of the runs that trained.
     """
 
     episodes: int
-    seed: int = 0
+    seed: str = field(default_factory=fresh_seed)
     settings: Sequence[str] = ()
     checkpoint: Path | None = None
 
@@ -74,14 +73,24 @@ def verify_unpacked(
 ) -> list[Finding]:
     """Verify the runs of a bundle that `unpacked` has put into `folder`; the arguments are as of `verify`."""
     findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
+    sound: list[Record] = []
     for name in listing.runs:
-        findings += _verify_run(name, folder / name, listing, repetition, data)
+        findings += _verify_run(name, folder / name, listing, repetition, data, sound)
+    for record in records_with_odd_truth(sound):
+        what = "its truth is another than that of the bundle's other runs on the same episodes and files"
+        findings.append(Finding(record.run.id, "failed", what))
     return findings
 
 
 def _verify_run(
-    name: str, folder: Path, listing: Listing, repetition: Repetition | None, data: DataAtHand | None
+    name: str,
+    folder: Path,
+    listing: Listing,
+    repetition: Repetition | None,
+    data: DataAtHand | None,
+    sound: list[Record],
 ) -> Iterator[Finding]:
+    """Yield the findings about a run; it joins `sound` where its counts keep their identities."""
     try:
         record = read_record(folder)
         assert record is not None
@@ -93,7 +102,10 @@ def _verify_run(
                 "name or another setting was changed after the run"
             )
         record.episodes  # noqa: B018  (reads and checks them)
-        yield Finding(name, "ok", f"{len(record.manifest.episodes)} episodes and their counts are whole")
+        sound.append(record)
+        number = len(record.manifest.episodes)
+        yield Finding(name, "ok", f"{number} episodes and their counts are whole, and keep the identities of counts")
+        yield _hashes(record)
         yield _scores(name, record)
         yield _protocol(name, record)
         yield _episodes(name, record)
@@ -108,6 +120,17 @@ def _verify_run(
         yield Finding(name, "failed", f"it cannot be verified: {describe(error)}")
         return
     yield _predictions(name, record, repetition)
+
+
+def _hashes(record: Record) -> Finding:
+    """Say what the record's hashes cover of all that scores follow from."""
+    if record.unhashed:
+        columns = ", ".join(record.unhashed)
+        what = (
+            f"the columns {columns}: the record is of an earlier version, whose hash covers counts and decisions alone"
+        )
+        return Finding(record.run.id, "not checked", what)
+    return Finding(record.run.id, "ok", "hashes cover every column that scores follow from")
 
 
 def _scores(name: str, record: Record) -> Finding:
@@ -221,7 +244,7 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
     if not record.protocol.has_masks:
         return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench run")
     numbers = [episode.index for episode in record.manifest.episodes]
-    chosen = np.random.default_rng(repetition.seed).permutation(numbers)[: repetition.episodes].tolist()
+    chosen = sample_episodes(numbers, repetition.episodes, repetition.seed, name)
     # torch, which no other check needs
     from fsbench.runner.exchange.repeat import repeat_predictions
 
@@ -229,4 +252,4 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
         repeat_predictions(record, chosen, repetition.settings, repetition.checkpoint)
     except Exception as error:
         return Finding(name, "failed", f"predictions: {error if isinstance(error, FsbenchError) else describe(error)}")
-    return Finding(name, "ok", f"{len(chosen)} episodes were predicted again with equal counts")
+    return Finding(name, "ok", f"predicted again, {agreement(len(numbers), len(chosen))}")

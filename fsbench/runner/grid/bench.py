@@ -45,6 +45,8 @@ def bench(*requests: Request) -> tuple[list[Record], list[str]]:
     planned = plan_requests(requests)
     if protocols := describe_protocols(*requests):
         print_progress(protocols)
+    for note in dict.fromkeys(note for request in requests for note in request.notes()):
+        print_progress(note)
     display = _NumberedLines(planned, names_protocol=len(requests) > 1)
     failed = {id(failure.item): failure for failure in run_missing(planned, runs, LocalProcesses(1), display, True)}
     records, failures = [], []

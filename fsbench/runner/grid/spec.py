@@ -17,7 +17,7 @@ from fsbench.base.paths import CONFIGS
 from fsbench.base.version import __version__
 from fsbench.data.file_digests import states_sha256
 from fsbench.runner.config.compose import Configuration
-from fsbench.runner.config.registry import choose_method, config_files
+from fsbench.runner.config.registry import config_files, grid_file
 from fsbench.runner.config.request import DEFAULT_PROTOCOL, Request
 
 
@@ -36,8 +36,9 @@ class GridCell:
     @property
     def method(self) -> str:
         """Name of the method in tables, its backbone included where that is not its own."""
-        method, backbone = self.request.methods[0], self.request.backbone
-        return method if backbone is None else choose_method(method, backbone).name
+        method = self.request.methods[0]
+        choice = self.request.choice_of(method)
+        return method if choice.backbone is None else choice.name
 
     @property
     def fold(self) -> int:
@@ -112,7 +113,7 @@ class GridCell:
         It does not depend on the folder of the runs.
         """
         request = self.request
-        configs = _texts(request.methods[0], request.backbone, request.dataset, request.fast)
+        configs = _texts(request.methods[0], request.backbone_of(request.methods[0]), request.dataset, request.fast)
         given = [text for text in self.arguments(runs) if not text.startswith(("--config=", "--run.runs="))]
         files = [Path(text.partition("=")[2]) for text in given if text.startswith(FILES)]
         states = states_sha256(files)
@@ -189,11 +190,11 @@ def grid_schema() -> Any:
     return create_model("Grid", __config__=ConfigDict(extra="forbid"), **schema)
 
 
-def read_grid(files: Sequence[Path], data_roots: Mapping[str, str] = {}, fast: bool = False) -> list[GridCell]:
+def read_grid(files: Sequence[str | Path], data_roots: Mapping[str, str] = {}, fast: bool = False) -> list[GridCell]:
     """Return the cells of grid files, each once, in the files' order.
 
     Args:
-        files: the grids.
+        files: the grids, or names of configs/grids.
         data_roots: folders of data sets by name, before the files' own.
         fast: whether to make trials of all.
 
@@ -201,7 +202,7 @@ def read_grid(files: Sequence[Path], data_roots: Mapping[str, str] = {}, fast: b
         SettingsError: a key, method, data set or backbone is unknown, or a value of another kind.
     """
     cells: list[GridCell] = []
-    for file in files:
+    for file in map(grid_file, files):
         grid = read_yaml(file, grid_schema(), "a grid").model_dump()
         roots = {**grid.pop("data_roots"), **data_roots}
         variants = [tuple(arguments) for arguments in grid.pop("variants")]
@@ -214,6 +215,7 @@ def read_grid(files: Sequence[Path], data_roots: Mapping[str, str] = {}, fast: b
             one: dict[str, Any] = {axis.name: value for axis, value in zip(AXES.values(), values, strict=True)}
             one |= {"methods": (one["methods"],), "folds": (one["folds"],), "data_root": roots.get(one["dataset"])}
             request = Request(**(common | {"extra": (*common["extra"], *variant)}), **one)
-            config_files(request.methods[0], request.dataset, backbone=request.backbone)  # all names are known
+            backbone = request.backbone_of(request.methods[0])
+            config_files(request.methods[0], request.dataset, backbone=backbone)  # all names are known
             cells.append(GridCell(request))
     return list(dict.fromkeys(cells))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.files import read_yaml
 from fsbench.base.paths import CONFIGS
 from fsbench.runner.config.registry import check_known, choose_method, config_files, names
@@ -211,7 +211,7 @@ def paper_rows(name: str, paper: Paper, table: str | None = None) -> list[PaperR
     Raises SettingsError for an unknown table.
     """
     if table is not None and table not in paper.tables:
-        raise SettingsError(f"{name} has no table '{table}'; there are: {', '.join(paper.tables)}")
+        raise SettingsError(f"{name} has no table '{table}'{known_names(table, paper.tables)}")
     return list(_rows(name, paper, paper.tables if table is None else [table]))
 
 

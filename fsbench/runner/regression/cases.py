@@ -260,7 +260,7 @@ def read_cases(names: Sequence[str] = (), folder: Path | None = None) -> list[Ca
     unknown = [name for name in names if name not in {*known, *(case.method for case in cases)}]
     if unknown:
         raise SettingsError(
-            f"no case or method '{unknown[0]}' in {(folder or FOLDER) / 'cases.yaml'}; there are: {', '.join(known)}"
+            f"no case or method '{unknown[0]}' in {(folder or FOLDER) / 'cases.yaml'}{known_names(unknown[0], known)}"
         )
     return [case for case in cases if not names or case.name in names or case.method in names]
 

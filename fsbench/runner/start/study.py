@@ -49,6 +49,8 @@ class Study:
             lines.append(f"shots: [{request.shot}]")
         if request.protocol is not None:
             lines.append(f"protocol: {request.protocol}           # one for all methods, so that they can be compared")
+        if request.backbone is not None:
+            lines.append(f"backbone: {request.backbone}")
         if request.fast:
             lines.append("fast: true              # trials of a few minutes: their figures are no results")
         if request.data_root is not None:

@@ -85,6 +85,20 @@ def test_a_study_is_kept_as_a_grid_and_what_lacks_is_fetched(called, capsys, tmp
     assert "missing: data pascal" in shown and "once what is absent is here: fsbench grid study.yaml --run" in shown
 
 
+def test_a_network_that_is_here_is_offered_where_weights_are_missing(called, answers, capsys, tmp_path):
+    """By name; who asks for the weights, or for the methods as they are, gets no other network."""
+    blocks = [*COMPARE[:3], "--yes", "--dataset", "pascal", "--method", "prototype,emat", "--no-run"]
+    main([*blocks, "--no-fetch", "--out", "a.yaml"])
+    assert [cell.method for cell in read_grid([tmp_path / "a.yaml"])] == ["prototype_efficientnet_lite0", "emat"]
+    assert (
+        "efficientnet_lite0 is taken; a better network: fsbench weights fetch dinov2_vits14" in capsys.readouterr().out
+    )
+    main([*blocks, "--fetch", "--out", "b.yaml"])
+    assert [cell.method for cell in read_grid([tmp_path / "b.yaml"])] == ["prototype", "emat"]
+    main([*blocks, "--no-fetch", "--backbone", "dinov2_vitb14", "--out", "c.yaml"])
+    assert {cell.request.backbone for cell in read_grid([tmp_path / "c.yaml"])} == {"dinov2_vitb14"}
+
+
 def test_another_file_is_never_overwritten(called, capsys, tmp_path):
     assert main([*COMPARE, "--no-fetch"]) == 1
     assert main([*COMPARE, "--no-fetch"]) == 1  # the same once more

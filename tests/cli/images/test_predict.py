@@ -206,6 +206,7 @@ def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
                     assert a["present"] == (row["present"] == "present")
     for name, count in present.items():
         assert f"  {name}: present in {count}, not present in {len(names) - count}" in said
+    assert "the method's answer, which nobody has checked:\n" in said
 
 
 @pytest.mark.parametrize("method", ["insid3", "fssdino", "linear_probe_dense"])

@@ -1,6 +1,7 @@
 """A result travels: bench, bundle, verify with some episodes predicted again, on the real command line."""
 
 import json
+import re
 import shutil
 import zipfile
 
@@ -38,7 +39,9 @@ def test_bundled_runs_are_verified_and_predicted_again(method, warm, run_argumen
     shutil.copytree(small_demo, tmp_path / "elsewhere")
     again = ["verify", "results.fsb", "--predict", "3", "--data-root", "elsewhere"]
     done = warm(*again, *weights)
-    assert done.returncode == 0 and "3 episodes were predicted again with equal counts" in done.stdout, done.stdout
+    assert done.returncode == 0 and "predicted again, 3 of " in done.stdout, done.stdout
+    (seed,) = re.findall("drawn by --sample-seed ([0-9a-f]{32})", done.stdout)
+    assert "with 95 % certainty fewer than" in done.stdout and warm("verify", "results.fsb").stdout.count(seed) == 0
     if weights:
         done = warm(*again)
         assert done.returncode == 1 and "expected the checkpoint that the run trained" in done.stdout
@@ -58,23 +61,39 @@ def test_a_bundle_of_classification(warm, tmp_path):
 
 @pytest.mark.slow
 def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, small_demo, tmp_path):
-    """A record whose counts, scores and hashes were all made to fit each other."""
+    """A record whose counts, scores and hashes fit each other, and whose episodes are honest where a fixed seed looks.
+
+    Half of the episodes are honest: a sample of all but one of these finds the others for certain, unless it can be
+    foreseen.
+    """
+    import numpy as np
     import polars as pl
 
-    from fsbench.records.counts import counts_sha256
+    from fsbench.records.counts import hashes
     from fsbench.records.record import read_record
 
     assert warm(*run_arguments("prototype", tmp_path / "runs")).returncode == 0
     (folder,) = (file.parent for file in (tmp_path / "runs").glob("*/run.json"))
     record = read_record(folder)
-    frame = record.episodes.with_columns(pl.col("gt").alias("tp"), pl.col("gt").alias("pred"))
+    numbers = [episode.index for episode in record.manifest.episodes]
+    honest = np.random.default_rng(0).permutation(numbers)[: len(numbers) // 2].tolist()
+    forged = ~pl.col("episode").is_in(honest)
+    perfect = {"tp": pl.col("gt"), "pred": pl.col("gt"), "pred_void": 0, "rom": 0, "rum": 0}
+    frame = record.episodes
+    frame = frame.with_columns(
+        pl.when(forged).then(value).otherwise(pl.col(name)).cast(frame[name].dtype).alias(name)
+        for name, value in perfect.items()
+    )
     run = json.loads((folder / "run.json").read_text())
     scores = record.protocol.statistics(frame, record.header).scores()
-    run |= {"counts_sha256": counts_sha256(frame), "scores": {name: float(v[0]) for name, v in scores.items()}}
+    run |= hashes(frame) | {"scores": {name: float(v[0]) for name, v in scores.items()}}
     frame.write_parquet(folder / "episodes.parquet")
     (folder / "run.json").write_text(json.dumps(run))
     (tmp_path / "card.yaml").write_text(CARD)
     assert warm("bundle", "runs", "--card", "card.yaml", "-o", "results.fsb").returncode == 0
     assert warm("verify", "results.fsb").returncode == 0
-    done = warm("verify", "results.fsb", "--predict", "4", "--data-root", str(small_demo))
-    assert done.returncode == 1 and "has other counts now than in the record" in done.stdout
+    again = ["verify", "results.fsb", "--data-root", str(small_demo), "--predict", str(len(honest) + 1)]
+    for more in ([], ["--public-value", "0123abc"]):
+        done = warm(*again, *more)
+        assert done.returncode == 1 and "has other counts now than in the record" in done.stdout, done.stdout
+    assert warm("verify", "results.fsb", "--public-value", "0123abc").returncode == 2

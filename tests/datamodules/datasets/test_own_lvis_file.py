@@ -11,6 +11,7 @@ import pytest
 from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.list_substitutes import list_substitutes
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.runner.config.build import load_index
@@ -96,6 +97,9 @@ def check_against(content: dict[str, Any], root: Path) -> None:
     expected = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     expected[2:5, 1:4] = expected[2:5, 5:8] = 1
     assert np.array_equal(index.label_map(view), expected)
+    assert list_substitutes(index, "val") == [
+        "lvis, test images: lvis_val.pkl is absent; in its place: the categories of lvis_v1_val.json, by ascending id"
+    ]
 
 
 @pytest.mark.parametrize("form", ["zip", "json"])

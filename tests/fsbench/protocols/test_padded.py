@@ -24,6 +24,25 @@ def test_a_validation_makes_half_as_many_passes_as_the_test(asked):
     assert validation == test[: len(validation)]
 
 
+def test_a_number_that_is_asked_for_is_exact_and_the_table_says_what_the_program_does_of_it():
+    """The program, asked for 5000, evaluates 5001 (pfenet-method.md §6): the protocol's number, and its manifest."""
+    protocol, index = load_protocol("pfenet2020"), Synthetic(Pascal)
+    usual, asked = (protocol.manifest(index, EpisodeTask(0, episodes=number)) for number in (None, 50))
+    assert (usual.header.official_episodes, usual.header.requested) == (5001, 5001)
+    assert (asked.header.requested, len(asked.episodes)) == (50, 50)
+    assert asked.episodes == usual.episodes[:50]
+
+    def said(header):
+        return [note for note in protocol.rule_notes(header, {}) if "asked for" in note]
+
+    assert said(usual.header) == []
+    assert said(asked.header) == [
+        "exactly the 50 episodes that were asked for; the authors' program, asked for so many, evaluates 51"
+    ]
+    protocol = load_protocol("bam")
+    assert said(protocol.manifest(index, EpisodeTask(0, episodes=50)).header) == []
+
+
 def test_other_protocols_validate_as_they_test():
     for name in ("bam", "pfenet", "fscs"):
         protocol = load_protocol(name)

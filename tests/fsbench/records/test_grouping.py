@@ -4,9 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.records.grouping import variants
+from fsbench.records.grouping import comparable, variants
 from fsbench.records.record import Record
 from tests.fsbench.runs import some_header, some_run
+
+
+def test_tests_stand_by_ways_and_shots_as_numbers():
+    tests = [("b", 1, 1), ("a", 1, 10), ("a", 1, 1), ("a", 10, 1), ("b", 1, 5), ("a", 1, 5), ("a", 2, 1)]
+    records = []
+    for number, (dataset, way, shot) in enumerate(tests):
+        made = Record(Path(str(number)), some_run({"manifest_sha256": str(number)}, id=str(number)))
+        made.__dict__["header"] = some_header(dataset=dataset, way=way, shot=shot)
+        records.append(made)
+    headers = [group[0].header for group in comparable(records)]
+    assert [(header.dataset, header.way, header.shot) for header in headers] == [
+        ("b", 1, 1), ("b", 1, 5), ("a", 1, 1), ("a", 1, 5), ("a", 1, 10), ("a", 2, 1), ("a", 10, 1),
+    ]  # fmt: skip
 
 
 def record(fold: int, part: str, sha256: str | None) -> Record:

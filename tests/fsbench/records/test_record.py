@@ -22,7 +22,8 @@ from tests.fsbench.runs import HEADER, some_run, written
 
 def result(index, ways=1, regions=True):
     rng = np.random.RandomState(index)
-    prediction, truth = (rng.randint(0, ways + 1, (6, 5)) for _ in range(2))
+    prediction = rng.randint(0, ways + 1, (6, 5))
+    truth = np.random.RandomState(index // 2).randint(0, ways + 1, (6, 5))  # each query is that of two episodes
     present = np.array([bool((truth == n).any()) for n in range(1, ways + 1)])
     return SegmentationResult(
         index,
@@ -39,7 +40,8 @@ def result(index, ways=1, regions=True):
 def manifest(count, ways=1):
     classes = tuple(range(1, ways + 1))
     episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
-    return Manifest(HEADER | {"way": ways, "class_ids": list(classes)}, episodes)
+    names = {str(number): f"class {number}" for number in classes}
+    return Manifest(HEADER | {"way": ways, "class_ids": list(classes), "class_names": names}, episodes)
 
 
 def stored(folder, frame):

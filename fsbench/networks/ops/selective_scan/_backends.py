@@ -12,7 +12,7 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.networks.ops.selective_scan import _blocks, _reference, _triton
 
 Backend = Literal["reference", "torch", "triton", "mamba_ssm"]
@@ -33,7 +33,7 @@ def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = 
     """
     chosen = backend or os.environ.get("FSBENCH_SCAN") or _automatic(u, stateless)
     if chosen not in get_args(Backend):
-        raise SettingsError(f"unknown selective-scan back end '{chosen}'; there are {', '.join(get_args(Backend))}")
+        raise SettingsError(f"unknown selective-scan back end '{chosen}'{known_names(chosen, get_args(Backend))}")
     if chosen == "mamba_ssm" and not u.is_cuda:
         raise SettingsError(f"the scan back end mamba_ssm needs CUDA tensors, found {u.device.type}; choose torch")
     if chosen == "triton" and not _is_installed("triton"):

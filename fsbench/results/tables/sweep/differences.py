@@ -10,9 +10,9 @@ from itertools import combinations, pairwise
 from math import nan
 from typing import Literal
 
+from fsbench.records.counts import TRUTH
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
-from fsbench.results.tables.comparable import TRUTH
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, differences
 from fsbench.scores.statistics import ScoreStatistics

@@ -15,16 +15,12 @@ def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
     narrow = width is not None and width < 100
     names = shorten([curve.method for curve in table.curves], (14, 20) if narrow else (24, 34))
     costs = ["s/episode", "MiB"] if any(p.peak_mib or p.seconds for c in table.curves for p in c.points) else []
-    head = ["method", WORDS[table.axis].symbol, *table.metrics[:2], *costs]
-    if "accuracy" in table.metrics and width is not None and width >= 100 and "accuracy" not in head:
-        head.insert(4, "accuracy")
-    rows: Grid = [head]
+    shown = dict.fromkeys([*table.headlines, *table.metrics[:2]])
+    metrics = [name for name in table.metrics if name in list(shown)[: 2 if narrow else None]]
+    rows: Grid = [["method", WORDS[table.axis].symbol, *metrics, *costs]]
     for curve in table.curves:
         for point in curve.points:
-            scores = [
-                _figure(point.scores[name]) if name in point.scores else MISSING
-                for name in head[2 : len(head) - len(costs)]
-            ]
+            scores = [_figure(point.scores[name]) if name in point.scores else MISSING for name in metrics]
             spent = [_number(point.seconds), _mib(point.peak_mib)] if costs else []
             number = f"{point.number:g}{BEYOND * bool(point.beyond)}"
             rows.append([names[curve.method], number, *scores, *spent])

@@ -5,8 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fsbench.results.tables.analysis import Paint
-from fsbench.results.tables.drawing import COLORS, MARKERS, whiskers
-from fsbench.results.tables.layout import shorten
+from fsbench.results.tables.drawing import COLORS, MARKERS, whiskers, whole_names
 from fsbench.results.tables.sweep.axes import WORDS
 from fsbench.results.tables.sweep.curves import CurvePoint, CurveTable
 
@@ -18,7 +17,10 @@ DODGE = 1.03
 HEADROOM = 1.08
 """Height of the axis of a cost, as a multiple of the largest."""
 COSTS = {"seconds": "seconds of an episode", "peak_mib": "peak memory in MiB"}
+LEGEND_NAME = 24
+"""Letters in a line of a curve's name."""
 HOLLOW = "hollow: beyond the authors' rule for K"
+CROSSED = "crossed out: too few images for an interval"
 
 
 def panels(table: CurveTable) -> dict[str, Paint]:
@@ -31,11 +33,13 @@ def panels(table: CurveTable) -> dict[str, Paint]:
 def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
     """Draw one of `panels`, a line per method, scores with their intervals.
 
-    Hollow markers are beyond the authors' rule for this number of shots.
+    Hollow markers are beyond the authors' rule for this number of shots; a score without an interval is crossed out, so
+    that its missing bar is not taken for a short one.
     """
-    short = shorten([curve.method for curve in table.curves], (24, 34))
+    names = whole_names([curve.method for curve in table.curves], LEGEND_NAME)
+    bare: list[tuple[float, float]] = []
     for number, curve in enumerate(table.curves):
-        color, marker, label = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)], short[curve.method]
+        color, marker, label = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)], names[curve.method]
         if panel in COSTS:
             points = [point for point in curve.points if getattr(point, panel) is not None]
             places, values = [point.number for point in points], [getattr(point, panel) for point in points]
@@ -50,6 +54,9 @@ def plot_panel(axis: "Axes", table: CurveTable, panel: str) -> None:
             places, values, whiskers(scores), capsize=2, markersize=5, label=label, color=color, marker=marker
         )
         _hollow(axis, points, places, values, color, marker)
+        bare += [(x, s.value) for x, s in zip(places, scores, strict=True) if not s.high > s.low]  # NaN, too
+    if bare:
+        axis.plot(*zip(*bare, strict=True), "x", markersize=9, color="black", zorder=4, label=CROSSED)
     if any(point.beyond for curve in table.curves for point in curve.points):
         axis.plot([], [], "o", markersize=5, color="#7f7f7f", markerfacecolor="white", label=HOLLOW)
     axis.set_xscale("log")

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.runner.engine.machine.slurm import check_tasks
 
 LEAST_LIMIT = 64
@@ -26,9 +26,8 @@ def check_machine(trainer: dict[str, Any]) -> None:
     if isinstance(accelerator, str) and accelerator not in ("auto", "gpu"):
         known = AcceleratorRegistry.available_accelerators()
         if accelerator not in known:
-            raise SettingsError(
-                f"trainer.accelerator is '{accelerator}', expected one of {', '.join(['auto', 'gpu', *sorted(known)])}"
-            )
+            names = known_names(accelerator, ["auto", "gpu", *sorted(known)])
+            raise SettingsError(f"trainer.accelerator is '{accelerator}'{names}")
         if not _is_available(accelerator):
             raise SettingsError(f"trainer.accelerator is {accelerator}, which this machine does not have; take auto")
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
@@ -45,9 +44,8 @@ def check_machine(trainer: dict[str, Any]) -> None:
     if isinstance(strategy, str) and strategy != "auto":
         strategies = StrategyRegistry.available_strategies()
         if strategy not in strategies:
-            raise SettingsError(
-                f"trainer.strategy is '{strategy}', expected auto, ddp or one of {', '.join(strategies)}"
-            )
+            names = known_names(strategy, dict.fromkeys(["auto", "ddp", *strategies]))
+            raise SettingsError(f"trainer.strategy is '{strategy}'{names}")
     most = gpus if on_gpus else max(LEAST_LIMIT, os.cpu_count() or 1)
     if count > most:
         raise SettingsError(

@@ -19,7 +19,8 @@ from fsbench.networks.backbones.sam3 import SAM3S
 from fsbench.networks.backbones.seggpt import SEGGPTS
 from fsbench.networks.backbones.vit import VITS
 from fsbench.networks.weights import table
-from fsbench.runner.config.needs import methods_by_weights, needed_weights
+from fsbench.runner.config.backbone_choice import needed_weights
+from fsbench.runner.config.needs import methods_by_weights
 from fsbench.runner.config.registry import names
 from tests.fsbench.networks.weights.conftest import saved
 

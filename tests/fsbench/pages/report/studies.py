@@ -91,9 +91,11 @@ def _results(manifest: Manifest, fold: int, method: int, quality: float) -> list
     answers = np.random.default_rng([fold, method, 2])
     of_class = np.random.default_rng([method, 3]).normal(0, 0.08, 81)  # each method has classes of its own
     results = []
+    truths: dict[tuple[str, int], tuple[bool, int]] = {}
     for episode in manifest.episodes:
         present = bool(images.uniform() < 0.7)
         truth = int(images.uniform(0.005, 0.3) * PIXELS) * present
+        present, truth = truths.setdefault((episode.query, episode.classes[0]), (present, truth))
         share = np.clip(quality + of_class[episode.classes[0]] + answers.normal(0, 0.15), 0.02, 0.98)
         found = int(truth * share)
         predicted = found + int(answers.exponential(0.05) * PIXELS * (1 - quality))

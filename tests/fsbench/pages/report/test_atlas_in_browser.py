@@ -9,6 +9,7 @@ import pytest
 from fsbench.pages.report.atlas.page import write_atlas_page
 from fsbench.results.atlas.atlas import read_atlas
 from tests.fsbench.pages.report.test_in_browser import opened
+from tests.page_layout import check_layout
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,12 @@ def test_an_island_leads_to_its_rows_whatever_is_filtered_and_marks_go_along(chr
         body = page.locator("tbody:visible", has=page.locator("[data-row^='fssam/']")).first
         _, text = saved(page, f"#{body.get_attribute('id')} [data-save=tex]")
         assert "FSSAM: not proven by a run" in text
+
+
+@pytest.mark.slow(4)
+def test_no_words_are_cut_off_or_lie_on_others(chromium, page_file):
+    with opened(chromium, page_file) as page:
+        check_layout(page)
 
 
 @pytest.mark.slow(2)

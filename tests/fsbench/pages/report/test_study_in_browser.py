@@ -11,6 +11,7 @@ from fsbench.cli.main import main
 from fsbench.pages.report.scores import heat
 from tests.fsbench.pages.report.conftest import METHODS
 from tests.fsbench.pages.report.test_in_browser import opened
+from tests.page_layout import check_layout
 
 SHOWN = "#leaderboard tbody:first-of-type tr:not([hidden])"
 
@@ -262,6 +263,13 @@ def test_classes_are_compared_with_any_method(chromium, page_file, study):
         page.reload()
         check(page, None)
         assert page.locator("#diverging").is_hidden() and page.locator("#sequential").is_visible()
+
+
+@pytest.mark.slow(4)
+def test_no_words_are_cut_off_or_lie_on_others(chromium, page_file):
+    for path in sorted(page_file.parent.glob("*.html")):
+        with opened(chromium, path) as page:
+            check_layout(page)
 
 
 @pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow(2))])

@@ -5,6 +5,7 @@ import zipfile
 from fsbench.predict.tryout.strokes import Click
 from tests.browser import wait_until
 from tests.fsbench.predict.tryout.conftest import SIDES, TOKEN, discs, scene, wait_for
+from tests.page_layout import WIDTHS, check_layout
 
 
 def at(page, x: float, y: float) -> tuple[float, float]:
@@ -91,8 +92,8 @@ def test_from_the_first_photo_to_what_is_saved(served, chromium, tmp_path):
     page.click("#undo")
     page.locator("#problem").wait_for(state="hidden")
 
-    for width in (400, 800, 1400):
-        page.set_viewport_size({"width": width, "height": 850})
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
         wait_until(page, f"document.getElementById('live').getBoundingClientRect().width <= {width}")
-        wait_until(page, f"document.documentElement.scrollWidth === {width}")
+    check_layout(page)
     page.close()

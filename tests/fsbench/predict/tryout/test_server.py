@@ -1,6 +1,7 @@
 """The page's routes over HTTP: who is let in, what is refused, what never leaves the page's own folder."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
 import zipfile
@@ -135,6 +136,25 @@ def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(served):
     assert ask(served, "/api/upload?name=a.png", b" " * (LARGEST_UPLOAD + 1))[0] == 413
     assert ask(served, "/api/draw")[0] == ask(served, "/api/upload")[0] == 404  # these are asked by POST alone
     assert served.session.describe() == before
+
+
+def answer_bytes(served, path: str, headers: list[str], body: int) -> bytes:
+    """What a sender reads who sends the whole body first, however long, and looks for the answer then."""
+    lines = [f"POST {path} HTTP/1.1", f"Host: {served.address.removeprefix('http://')}", *headers]
+    with socket.create_connection(("127.0.0.1", served.port), timeout=60) as line:
+        line.sendall("\r\n".join([*lines, f"Content-Length: {body}", "Connection: close", "", ""]).encode())
+        line.sendall(b" " * body)
+        return b"".join(iter(lambda: line.recv(1 << 16), b""))
+
+
+@pytest.mark.parametrize("body", [10, 5_000_000, 40_000_000])
+def test_a_refusal_reaches_who_sent_a_large_body(served, body):
+    known = f"Cookie: fsbench-demo-{served.port}={TOKEN}"
+    own, other = f"Origin: {served.address}", "Origin: http://elsewhere.example"
+    for headers, status in [([known, own], 413 if body > 2_000_000 else 400), ([], 401), ([known, other], 403)]:
+        assert answer_bytes(served, "/api/draw", headers, body).startswith(f"HTTP/1.1 {status} ".encode())
+    for twice in ([own, other], [other, own]):
+        assert answer_bytes(served, "/api/draw", [known, *twice], body).startswith(b"HTTP/1.1 403 ")
 
 
 def test_a_full_disk_is_said(served, monkeypatch):

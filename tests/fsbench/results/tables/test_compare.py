@@ -250,7 +250,8 @@ def test_refusals(three, make, tmp_path, refusal):
 def test_other_label_maps_are_refused(three, tmp_path, refusal):
     path = shutil.copytree(three[1], tmp_path / "fair") / "0"
     record = read_record(path)
-    frame = record.episodes.with_columns(gt=pl.col("gt") + 1)
+    more = pl.when(pl.col("gt") > 0).then(pl.col("gt") + 1).otherwise(pl.col("gt"))
+    frame = record.episodes.with_columns(gt=more, valid=pl.col("valid") + 1)
     written(path, frame, **record.run.as_json())
     message = refusal(three[0], path.parent)
     assert "have the same episodes but other label maps" in message

@@ -51,6 +51,9 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     assert table.curves[0].points[0].seconds == pytest.approx(1 / 12.5) and table.curves[1].points[0].peak_mib == 835
     assert any("b has no run with shot 20" in note for note in table.notes)
     assert any("same queries" in note for note in table.notes) and "K-shot" in table.title
+    heads = {width: CURVES.sheet(table, width).parts[0][1][0] for width in (80, 120, None)}
+    assert heads[80] == ["method", "K", "mIoU", "accuracy", "s/episode", "MiB"], "what is tested comes before FB-IoU"
+    assert heads[120] == heads[None] == ["method", "K", "mIoU", "FB-IoU", "accuracy", "s/episode", "MiB"]
     for width in (80, 120):
         assert max(map(len, text([CURVES.sheet(table, width)], width).splitlines())) <= width
     rows = list(csv.DictReader(io.StringIO(CURVES.csv([table]))))

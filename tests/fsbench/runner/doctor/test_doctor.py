@@ -9,7 +9,7 @@ import torch
 
 from fsbench.cli.main import main
 from fsbench.networks.weights.table import weight_files
-from fsbench.runner.doctor import machine, ops, scans
+from fsbench.runner.doctor import devices, machine, ops, scans
 from fsbench.runner.doctor.files import check_data, check_weights
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_every_op_agrees_with_its_definition_here():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_every_op_agrees_with_its_definition_on_each_gpu():
-    for device in machine.devices()[1:]:
+    for device in devices.devices()[1:]:
         for case, finding in zip(ops.op_cases(), ops.check_ops(device), strict=True):
             assert finding.verdict == "ok", finding
             assert all(str(dtype).removeprefix("torch.") in finding.found for dtype in case.dtypes)
@@ -38,7 +38,7 @@ def test_every_op_agrees_with_its_definition_on_each_gpu():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_every_scan_that_loads_is_right_on_each_gpu_at_true_shapes():
-    for device in machine.devices()[1:]:
+    for device in devices.devices()[1:]:
         found = list(scans.check_scans(device))
         assert {finding.verdict for finding in found} <= {"ok", "absent"} and found[-1].verdict == "ok"
 
@@ -102,8 +102,8 @@ def test_true_shapes_that_do_not_fit_are_not_checked(monkeypatch):
     ],
 )
 def test_the_driver_is_read_of_both_kernel_modules(monkeypatch, text, version):
-    monkeypatch.setattr(machine.Path, "read_text", lambda path: text)
-    assert machine.driver() == version
+    monkeypatch.setattr(devices.Path, "read_text", lambda path: text)
+    assert devices.driver() == version
 
 
 def test_a_gpu_that_does_not_start_is_not_tried_further(monkeypatch, capsys, tmp_path):
@@ -160,7 +160,7 @@ def test_requirements_that_do_not_hold_are_named(monkeypatch):
 
 def test_without_a_gpu_it_says_what_was_not_tried(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    found = by_name(machine.check_devices())["GPU"]
+    found = by_name(devices.check_devices())["GPU"]
     assert found.verdict == "not checked" and "HMNet's true shapes, a second GPU and NCCL were not tried" in found.found
 
 

@@ -13,7 +13,7 @@ import yaml
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
 from fsbench.records.card import CHOICES, Card, check_card
-from fsbench.records.counts import counts_sha256
+from fsbench.records.counts import hashes
 from fsbench.records.record import Record, read_record
 from fsbench.runner.exchange.bundle import LISTING, read_listing, unpack, write_bundle
 from fsbench.runner.exchange.verify import verify
@@ -112,18 +112,18 @@ def a_better_count(contents):
 
 
 def recount(change):
-    """Other counts, with the hash and the scores that follow from them."""
+    """Other counts, with the hashes and the scores that follow from them."""
 
     def changed(contents):
         name = entry(contents, "episodes.parquet").rpartition("/")[0]
         folder = Path("recounted")
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
             (folder / file).write_bytes(contents[f"{name}/{file}"])
         record = read_record(folder)
         frame = change(record.episodes)
         scores = record.protocol.statistics(frame, record.header).scores()
-        rewrite(record, counts_sha256=counts_sha256(frame), scores=scores)
+        rewrite(record, scores=scores, **hashes(frame))
         frame.write_parquet(folder / "episodes.parquet")
         contents[f"{name}/episodes.parquet"] = (folder / "episodes.parquet").read_bytes()
         contents[f"{name}/run.json"] = (folder / "run.json").read_bytes()

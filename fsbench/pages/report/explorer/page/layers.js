@@ -2,7 +2,7 @@
 // 0 for background, 1.. for the ways, VOID for pixels that the truth leaves out.
 
 const VOID = 255, SOFT_SIDE = 64, EPISODES_KEPT = 80, HEAT_OPACITY = 165;
-const NO_COLOR = [0, 0, 0, 0];
+const NO_COLOR = [0, 0, 0, 0], LIGHT = [255, 255, 255, 255];
 
 function slotMap(height, width, ways, voidRuns) {
   const slots = new Uint8Array(height * width);
@@ -48,6 +48,21 @@ function outlineOf({ height, width, slots }, reach) {
   return edge;
 }
 
+// Mark the pixels of no way that have one within `reach`.
+function surroundingsOf({ height, width, slots }, reach) {
+  const near = new Uint8Array(slots.length), isWay = (slot) => slot !== 0 && slot !== VOID;
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      if (isWay(slots[i])) continue;
+      for (let r = 1; r <= reach && !near[i]; r++) {
+        near[i] = (x >= r && isWay(slots[i - r])) || (x + r < width && isWay(slots[i + r]))
+          || (y >= r && isWay(slots[i - r * width])) || (y + r < height && isWay(slots[i + r * width]));
+      }
+    }
+  }
+  return near;
+}
+
 // Paint a canvas pixel by pixel; `color(i, x, y)` is [red, green, blue, opacity].
 function painted(height, width, color) {
   const canvas = make("canvas"), context = canvas.getContext("2d");
@@ -60,13 +75,15 @@ function painted(height, width, color) {
 
 function hatch(x, y) { return (x + y) % 7 < 1 ? [255, 255, 255, 150] : NO_COLOR; }
 
-// A fill, and an outline that a dark line inside it sets off from any image.
+// A fill, and an outline of three lines: dark around it, inside its color, then white. One of them stands out on any
+// image, and dark and white tell the color from an image that has it.
 function paintWays(map, { rgb, dark, opacity }) {
-  const reach = Math.max(1, Math.round(Math.max(map.height, map.width) / 220));
-  const edge = outlineOf(map, reach), rim = outlineOf(map, reach + Math.max(1, reach >> 1));
+  const color = Math.max(1, Math.round(Math.max(map.height, map.width) / 220)), thin = Math.max(1, color >> 1);
+  const around = surroundingsOf(map, thin), edge = outlineOf(map, color), rim = outlineOf(map, color + thin);
   return painted(map.height, map.width, (i, x, y) => {
     const slot = map.slots[i];
-    return slot === VOID ? hatch(x, y) : !slot ? NO_COLOR : edge[i] ? [...rgb, 255] : rim[i] ? [...dark, 200] : [...rgb, opacity];
+    if (around[i]) return [...dark, 255];
+    return slot === VOID ? hatch(x, y) : !slot ? NO_COLOR : edge[i] ? [...rgb, 255] : rim[i] ? LIGHT : [...rgb, opacity];
   });
 }
 

@@ -61,7 +61,7 @@ class Scatter {
     Object.assign(this, { state, fails: filters.fails });
     const { context, width, height } = fittedContext(this.canvas), { iou, methods, count } = this.episodes;
     const ink = cssColor("--ink"), soft = cssColor("--soft"), line = cssColor("--line"), strong = cssColor("--link");
-    this.drawAxes(context, width, height, line, soft, methods[state.a], methods[state.b]);
+    this.drawAxes(context, width, height, line, soft);
     const x = iou[state.a], y = iou[state.b], drawn = [];
     for (let i = 0; i < count; i++) if (x[i] >= 0 && y[i] >= 0) drawn.push(i);
     for (const [isShown, color, opacity, side] of [[false, soft, 0.25, 2], [true, strong, drawn.length > 800 ? 0.5 : 0.85, drawn.length > 800 ? 3 : 5]]) {
@@ -91,7 +91,7 @@ class Scatter {
     return drawn.length;
   }
 
-  drawAxes(context, width, height, line, soft, first, second) {
+  drawAxes(context, width, height, line, soft) {
     context.font = "12px system-ui, sans-serif";
     context.strokeStyle = line;
     context.fillStyle = soft;
@@ -109,15 +109,11 @@ class Scatter {
     context.lineTo(...this.place(1000, 1000));
     context.stroke();
     context.textAlign = "center";
-    context.fillText(shortName(`A: ${first}, IoU %`, 60), (MARGIN.left + width) / 2, height - 6);
+    context.fillText("IoU of A, %", (MARGIN.left + width) / 2, height - 6);
     context.save();
     context.translate(12, (height - MARGIN.bottom) / 2);
     context.rotate(-Math.PI / 2);
-    context.fillText(shortName(`B: ${second}, IoU %`, 44), 0, 0);
+    context.fillText("IoU of B, %", 0, 0);
     context.restore();
   }
-}
-
-function shortName(text, length) {
-  return text.length <= length ? text : `${text.slice(0, length / 2)}…${text.slice(-length / 2 + 1)}`;
 }

@@ -13,6 +13,7 @@ from fsbench.pages.report.explorer.page import explorer_script
 from tests.fsbench.pages.report.explorer.reader import Reader, expect
 from tests.fsbench.pages.report.test_in_browser import opened
 from tests.fsbench.pages.report.test_report import data_file
+from tests.page_layout import check_layout
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 40
 """Margins of the scatter plot in pixels."""
@@ -264,6 +265,18 @@ def test_phone_dark_and_print(reading):
         assert page.locator("#view").bounding_box()["width"] > 300
         page.emulate_media(media="print")
         assert not page.locator("#tag-add").is_visible() and page.locator("#view").is_visible()
+
+
+@pytest.mark.slow(3)
+def test_no_words_are_cut_off_or_lie_on_others(chromium, study, tmp_path):
+    study = shutil.copytree(study, tmp_path / "study")
+    data = data_file(study, "data")
+    names = ["prototype_demo (support_annotation box)", "dense_classifier_with_lora (backbone dinov2_vits14)"]
+    write_data_file(study, "data", data | {"methods": names})
+    for fragment in ("", "episode=0.2"):
+        with opened(chromium, study / "explorer.html", fragment=fragment) as page:
+            Reader(page, study).settle()
+            check_layout(page)
 
 
 def test_a_method_without_a_run_of_a_fold_has_no_points_there(chromium, study, tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from pycocotools import mask as coco
 
 from fsbench.pages.report.explorer.files import write_data_file
-from fsbench.pages.report.explorer.page import explorer_script
-from fsbench.results.pictures.palette import HEAT_COLORS
+from fsbench.pages.report.explorer.page import PREDICTED, TRUTH, explorer_script
+from fsbench.results.pictures.palette import DARK_LINE, ERROR_COLORS, HEAT_COLORS, WAY_COLORS
 from tests.fsbench.pages.report.explorer.conftest import ATTENDS
 from tests.fsbench.pages.report.explorer.reader import expect
 from tests.fsbench.pages.report.test_in_browser import opened
@@ -106,6 +106,40 @@ def test_attention_lies_over_a_gray_image(chromium):
     assert np.ptp(pixels[:, :3], axis=1).max() <= 2 and mode == "source-over"
     lightness = np.array(plain).reshape(6, 4)[:, :3] @ [0.3, 0.59, 0.11]
     assert np.abs(pixels[:, 0] - lightness).max() <= 3 and (pixels[:, 3] == 255).all()
+    page.context.close()
+
+
+def luminance(color):
+    """Relative luminance of WCAG 2.2."""
+    parts = np.asarray(color[:3]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+
+def contrast(first, second):
+    """Ratio of WCAG 2.2: 3 is enough for a graphical object."""
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("height", [60, 480])
+def test_outlines_are_seen_on_images_of_any_color(chromium, height):
+    page = chromium.new_page()
+    page.add_script_tag(content=explorer_script())
+    crossed = """([height, rgb, dark]) => {
+        const width = 2 * height, inside = (i) => i % width >= 20 && i % width < width - 20;
+        const slots = Uint8Array.from({ length: height * width }, (_, i) => (inside(i) ? 1 : 0));
+        const canvas = paintWays({ height, width, slots }, { rgb, dark, opacity: 40 });
+        return [...canvas.getContext("2d").getImageData(0, height / 2, width / 2, 1).data]; }"""
+    for color in (TRUTH, PREDICTED):
+        row = np.reshape(page.evaluate(crossed, [height, color.tolist(), list(DARK_LINE)]), (-1, 4))
+        assert not row[:10].any() and not (row[:20, :3] == color).all(1).any(), "the color begins where the mask does"
+        lines = row[row[:, 3] == 255, :3]
+        assert 3 <= len(lines) <= 12 and (row[20] == [*color, 255]).all()
+        beside = [side for side in (lines[0], lines[-1]) if contrast(side, color) >= 3]
+        assert beside, "a line beside the color tells it from an image of the same color"
+        corners = [(r, g, b) for r in (0, 128, 255) for g in (0, 128, 255) for b in (0, 128, 255)]
+        for ground in [*corners, *WAY_COLORS.tolist(), *ERROR_COLORS.tolist()]:
+            assert max(contrast(line, ground) for line in lines) >= 3, f"no line is seen on {ground}"
     page.context.close()
 
 

@@ -1,0 +1,39 @@
+"""Published lists that are absent, and what stands in their place: said once, and kept for the record."""
+
+import os
+from typing import get_args
+from weakref import WeakKeyDictionary
+
+from fsbench.base.terminal import print_note
+from fsbench.data.dataset import Part, SegmentationIndex
+
+_PARTS: dict[Part, str] = {"trn": "training", "val": "test", "held_out": "validation"}
+_SAID: set[str] = set()
+"""Notes that this process has printed: a command opens a data set anew for each of its runs."""
+_SUBSTITUTES: "WeakKeyDictionary[SegmentationIndex, dict[Part, list[str]]]" = WeakKeyDictionary()
+
+
+def substitute_list(index: SegmentationIndex, part: Part, absent: str, used: str) -> None:
+    """Note that a list is absent and what stands in its place. A process prints it once.
+
+    Every place that takes another list than the published one says so here.
+
+    Args:
+        index: the data set.
+        part: part of its images that the list is about.
+        absent: the published list, in words.
+        used: what is taken in its place, and how it differs.
+    """
+    noted = _SUBSTITUTES.setdefault(index, {one: [] for one in get_args(Part)})[part]
+    note = f"{index.name}, {_PARTS[part]} images: {absent} is absent; in its place: {used}"
+    if note not in noted:
+        noted.append(note)
+    if note not in _SAID and os.environ.get("LOCAL_RANK", "0") == "0":
+        _SAID.add(note)
+        print_note(note)
+
+
+def list_substitutes(index: SegmentationIndex, *parts: Part) -> list[str]:
+    """Return what was noted about lists of the `parts` of a data set, in words for its records."""
+    noted = _SUBSTITUTES.get(index, {})
+    return [note for part in parts for note in noted.get(part, ())]

@@ -1,0 +1,275 @@
+"""Identities of a record: relations that its counts keep whatever was predicted.
+
+Of every pixel (in classification: of every query image) it is counted once what was predicted and what is true, as
+`fsbench.scores.answers` and `fsbench.scores.classification` do. Whoever reads a record's counts reads them through here
+(`fsbench.records.record.Record`). A record that keeps all identities may still be made up: a prediction that nobody
+made has sound counts, too.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsbench.base.errors import RecordError
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.segmentation import Segmentation
+from fsbench.records.run import Run
+from fsbench.scores.answers import SCORE_ROUNDING
+from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+VERSION = 1
+"""Number of this set of identities; figures that were cached of records that kept fewer are computed again."""
+
+LONGEST_SECONDS = 1e9
+"""More seconds than any evaluation takes: 30 years."""
+MOST_MIB = 2.0**30
+"""More memory in MiB than any machine has: a pebibyte."""
+MOST_EPISODES_PER_SECOND = 1e7
+
+Fault = tuple[np.ndarray, str]
+"""Rows (rows,) bool of a table that break an identity, and the words for one of them, with its values in braces."""
+
+
+class _Rows:
+    """A count table as arrays (rows,), sorted by (episode, slot); of each episode all its rows are there."""
+
+    def __init__(self, frame: "pl.DataFrame"):
+        episode, slot = frame["episode"].to_numpy(), frame["slot"].to_numpy()
+        step = np.diff(episode)
+        if ((step < 0) | ((step == 0) & (np.diff(slot) < 0))).any():
+            frame = frame.sort("episode", "slot")
+        self.frame = frame
+        self.episode, self.slot = self["episode"], self["slot"]
+        self.tp, self.pred, self.gt, self.pred_void, self.void, self.valid = map(self.__getitem__, COUNTS)
+        self.present, self.decided = self["present"], self["decided"]
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        values = self.frame[column].to_numpy()
+        return values.astype(np.int64) if values.dtype.kind in "iu" else values
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """The first row of each episode, (E,)."""
+        return np.flatnonzero(np.diff(self.episode, prepend=self.episode[:1] - 1))
+
+    @cached_property
+    def number(self) -> np.ndarray:
+        """The place of each row's episode among all, (rows,)."""
+        is_start = np.zeros(len(self.episode), dtype=np.int64)
+        is_start[self.starts] = 1
+        return is_start.cumsum() - 1
+
+    @cached_property
+    def query(self) -> np.ndarray:
+        """A number for each row's query image, (rows,)."""
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(name, len(numbers)) for name in self.frame["query"].to_list()])
+
+    def first(self, values: np.ndarray) -> np.ndarray:
+        """Return for each row the value of its episode's first row."""
+        return values[self.starts][self.number]
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return for each row the sum over the rows of its episode."""
+        return np.add.reduceat(values, self.starts)[self.number]
+
+    def largest(self, values: np.ndarray) -> np.ndarray:
+        """Return for each row the largest of the values of its episode."""
+        return np.maximum.reduceat(values, self.starts)[self.number]
+
+    def differs(self, keys: Sequence[str], values: Sequence[str]) -> np.ndarray:
+        """Return the rows whose `values` are others than those of an earlier row with the same `keys`."""
+        numbers = self.query if keys == ["query"] else self.query * (1 << 32) + self["class_id"]
+        order = np.argsort(numbers, kind="stable")
+        follows = np.diff(numbers[order]) == 0
+        found = np.zeros(len(numbers), dtype=bool)
+        for name in values:
+            column = self[name][order]
+            found[order[1:]] |= follows & (column[1:] != column[:-1])
+        return found
+
+
+def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) -> None:
+    """Check that a run keeps the identities of its protocol; what it states of its cost is possible, too.
+
+    Args:
+        frame: the counts of all its episodes, with the columns that they have.
+        manifest: its episodes, each of which has all its rows.
+        run: content of its `run.json`.
+        file: the counts were read from, named in messages.
+
+    Raises:
+        RecordError: names the first row, by its episode and way, that breaks one.
+    """
+    if frame.is_empty():
+        return
+    protocol, rows = protocol_of(manifest.header), _Rows(frame)
+    if isinstance(protocol, Segmentation):
+        faults = _of_masks(rows, protocol, manifest, run)
+    else:
+        faults = _of_images(rows, manifest.header)
+    for broken, words in faults:
+        if broken.any():
+            row = rows.frame.row(int(broken.argmax()), named=True)
+            way = f", way {row['slot']}" if row["slot"] else ""
+            raise RecordError(
+                f"{file}: episode {row['episode']}{way}: {words.format(**row)}, which no prediction gives; "
+                "expected the counts as they were written; get the record again, or run it again with FORCE=1"
+            )
+    _check_run(frame, manifest, run, file)
+
+
+def _of_masks(rows: _Rows, protocol: Segmentation, manifest: Manifest, run: Run) -> Iterator[Fault]:
+    """Yield the identities of counts of pixels; slot 0 is any foreground, the others are ways."""
+    yield rows.tp > rows.pred, "{tp} right pixels of {pred} predicted ones"
+    yield rows.tp > rows.gt, "{tp} right pixels of {gt} true ones"
+    joined = rows.pred + rows.gt - rows.tp
+    yield joined > rows.valid, "{pred} predicted and {gt} true pixels, {tp} of them the same, among {valid}"
+    yield rows.pred_void > rows.void, "{pred_void} predicted among {void} void pixels"
+    pixels = rows.valid + rows.void
+    yield pixels == 0, "no pixels at all"
+    yield from _of_sides(rows, pixels, protocol, run)
+    yield rows.void != rows.first(rows.void), "{void} void pixels, and another number in the episode's first row"
+    yield rows.valid != rows.first(rows.valid), "{valid} pixels, and another number in the episode's first row"
+    yield from _of_any_foreground(rows)
+    yield from _of_presence(rows, protocol, run)
+    yield from _of_regions(rows)
+    if FAILED in rows.frame.columns:
+        failed = rows[FAILED]
+        yield failed != rows.first(failed), "another mark of failure than the episode's first row"
+    yield rows.differs(["query"], ["void", "valid"]), "{valid} and {void} void pixels of {query}, elsewhere others"
+    same = rows.differs(["query", "class_id"], ["gt", "present"]) & (rows.slot > 0)
+    yield same, "{gt} true pixels of class {class_id} in {query}, another truth elsewhere"
+
+
+def _of_sides(rows: _Rows, pixels: np.ndarray, protocol: Segmentation, run: Run) -> Iterator[Fault]:
+    """Yield the size at which pixels are counted, where it is a square of a known side or a part of one."""
+    asked = protocol.query_size if isinstance(protocol.query_size, int) else run.identity.image_size
+    if asked is None or protocol.frame is not None or protocol.query_size not in ("input", asked):
+        return
+    other = pixels > asked**2 if protocol.resize == "padded" else pixels != asked**2
+    yield other, f"{{valid}} and {{void}} void pixels, expected a square of {asked}"
+
+
+def _of_any_foreground(rows: _Rows) -> Iterator[Fault]:
+    """Yield the relations of slot 0 to the ways, each pixel of which is of one way.
+
+    Of a pixel that is of one way in the prediction and of another in the truth, slot 0 says that it is right. There can
+    be as many as fit between ways that differ: wrongly predicted pixels of each (columns sums) and missed ones (row
+    sums) are joined to pairs of two ways, the most of which are the smallest cut.
+    """
+    is_any = rows.slot == 0
+    for values, words in (
+        (rows.pred, "{pred} predicted pixels of any foreground"),
+        (rows.gt, "{gt} true pixels of any foreground"),
+        (rows.pred_void, "{pred_void} predicted void pixels of any foreground"),
+    ):
+        yield is_any & (rows.total(values) != 2 * values), f"{words}, and another sum over the ways"
+    of_ways = rows.total(rows.tp) - rows.first(rows.tp)
+    exchanged = rows.first(rows.tp) - of_ways
+    wrong, missed = rows.pred - rows.tp, rows.gt - rows.tp
+    both = np.where(is_any, 0, wrong + missed)
+    others = rows.total(both) - rows.largest(both)  # the smallest sum without one way
+    yield is_any & (exchanged < 0), "{tp} right pixels of any foreground, fewer than of its ways"
+    yield is_any & (exchanged > others), "{tp} right pixels of any foreground, more than its ways can exchange"
+
+
+def _of_presence(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
+    """Yield the relations of presence, its decision and its score."""
+    score, is_way = rows["score"].astype(float), rows.slot > 0
+    yield ~((score >= -SCORE_ROUNDING) & (score <= 1 + SCORE_ROUNDING)), "a presence score of {score}, not in [0, 1]"
+    yield (rows.gt > 0) & ~rows.present, "{gt} true pixels of what is not present"
+    if protocol.query_size in ("original", "square") and protocol.frame is None:  # truth as it is, no pixel is lost
+        yield is_way & rows.present & (rows.gt == 0), "no true pixel of what is present"
+    for name, values in (("present", rows.present), ("decided", rows.decided), ("score", score)):
+        any_way = rows.largest(np.where(is_way, values, values.min()))
+        yield ~is_way & (values != any_way), f"{name} is {{{name}}} of any foreground, and another of its ways"
+    if run.presence == protocol.presence:  # it follows from the mask, see `presence_from_mask`
+        found = rows.pred + rows.pred_void
+        share = found.astype(np.float32) / (rows.valid + rows.void).astype(np.float32)
+        yield is_way & (rows.decided != (found > 0)), "decided is {decided} with {pred} predicted pixels"
+        yield is_way & (score.astype(np.float32) != share), "a presence score of {score}, not the share of its pixels"
+
+
+def _of_regions(rows: _Rows) -> Iterator[Fault]:
+    """Yield the range of region measures, which are 0 where there is nothing to measure (`region_measures`)."""
+    empty = (rows.gt == 0) | (rows.pred + rows.pred_void == 0)
+    for name in REGIONS:
+        if name not in rows.frame.columns or rows.frame[name].null_count() == len(rows.frame):
+            continue
+        values = rows[name].astype(float)  # a gap is NaN
+        yield ~((values >= 0) & (values <= 1)), f"{name.upper()} is {{{name}}}, not in [0, 1]"
+        yield empty & (values != 0), f"{name.upper()} is {{{name}}} where nothing is true or predicted"
+
+
+def _of_images(rows: _Rows, header: Header) -> Iterator[Fault]:
+    """Yield the identities of classification, whose unit is a query image and whose slots are ways."""
+    queries = header.queries
+    yield rows.tp > rows.pred, "{tp} of {pred} images that were named so are right"
+    yield rows.tp > rows.gt, "{tp} of {gt} images are named rightly"
+    yield rows.gt != queries, f"{{gt}} query images of a class, expected {queries}"
+    yield rows.valid != rows.total(rows.gt), "{valid} query images, and another number in its ways"
+    yield rows.valid != rows.total(rows.pred), "{valid} query images, and another number of answers"
+    yield (rows.pred_void != 0) | (rows.void != 0), "void images, of which there are none"
+    yield (
+        ~rows.present | (rows.decided != (rows.pred > 0)),
+        "present is {present} and decided {decided} of {pred} images",
+    )
+
+
+def _check_run(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) -> None:
+    """Raise RecordError unless the numbers that `run.json` states of the evaluation are possible."""
+    episodes, cost, made = len(manifest.episodes), run.cost, run.made
+    failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
+    augmented = sum(episode.augmented for episode in manifest.episodes)
+    seconds, rate = cost.evaluation_seconds, cost.episodes_per_second
+    learned, parameters = cost.trainable_parameters, cost.total_parameters
+    stated = run.model_fields_set
+    faults = {
+        f"{run.failed_episodes} failed episodes, by the counts {failed}": run.failed_episodes != failed,
+        f"{run.augmented_episodes} augmented episodes, by the manifest {augmented}": (
+            "augmented_episodes" in stated and run.augmented_episodes != augmented
+        ),
+        f"{learned} trained of {parameters} parameters": (
+            learned is not None and parameters is not None and learned > parameters
+        ),
+        f"{rate} episodes a second in {seconds} seconds, of {episodes} episodes": (
+            rate is not None and seconds is not None and rate * seconds > episodes * 1.001
+        ),
+        f"{rate} episodes a second": rate is not None and rate > MOST_EPISODES_PER_SECOND,
+        **{
+            f"{value} seconds": value is not None and value > LONGEST_SECONDS
+            for value in (seconds, made.training_seconds)
+        },
+        **{
+            f"{value} MiB of memory": value is not None and value > MOST_MIB
+            for value in (cost.peak_mib, made.training_peak_mib)
+        },
+    }
+    for words, is_broken in faults.items():
+        if is_broken:
+            raise RecordError(
+                f"{file.with_name('run.json')} states {words}, which cannot be; expected what the run wrote; get the "
+                "record again, or run it again with FORCE=1"
+            )
+
+
+def odd_truths(truths: Sequence[str]) -> list[int]:
+    """Return the places of truths that differ from the one that most have; all where no one is the most frequent.
+
+    >>> odd_truths(["a", "a", "b"]), odd_truths(["a", "b"]), odd_truths(["a", "a"])
+    ([2], [0, 1], [])
+    """
+    numbers = Counter(truths)
+    most = max(numbers.values(), default=0)
+    usual = [truth for truth, number in numbers.items() if number == most]
+    return [place for place, truth in enumerate(truths) if len(usual) > 1 or truth != usual[0]]

@@ -1,0 +1,50 @@
+"""The backbone of a run where the user leaves it to what is here: `auto`."""
+
+from fsbench.base.files import is_file
+from fsbench.networks.weights.table import PHOTO_NETWORK, fetch_command, usual_path, weight_files
+from fsbench.runner.config.registry import config_files, read_settings
+
+AUTO = "auto"
+"""Backbone that stands for the method's own, or for `PHOTO_NETWORK` where that one's weights are absent."""
+
+
+def needed_weights(method: str, dataset: str | None = None) -> str | None:
+    """Return the name of the published weights that a run takes; None where they come with the repository.
+
+    Args:
+        method: a method or an alias.
+        dataset: the data set, which may bring a backbone along; None for the method's own.
+
+    Raises:
+        SettingsError: a name is unknown, or method and data set are for different tasks.
+    """
+    found = None
+    for file in config_files(method, dataset):
+        model = read_settings(file).get("model") or {}
+        found = ((model.get("init_args") or {}).get("backbone") or {}).get("name") or found
+    return found if found in weight_files() else None
+
+
+def backbone_at_hand(backbone: str | None, method: str, dataset: str | None = None) -> str | None:
+    """Return the backbone that is asked for; for `AUTO`, None (that of method and data set) or `PHOTO_NETWORK`.
+
+    `PHOTO_NETWORK` is taken where the weights of the own backbone are absent, its own are here, and the table of
+    weights says that it suits the method.
+
+    Raises:
+        SettingsError: `backbone` is `AUTO`, and method or data set are unknown.
+    """
+    if backbone != AUTO:
+        return backbone
+    own, other = needed_weights(method, dataset), usual_path(PHOTO_NETWORK)
+    if own is None or is_file(str(usual_path(own))) or other is None or not other.is_file():
+        return None
+    return PHOTO_NETWORK if method in weight_files()[PHOTO_NETWORK].stands_in_for else None
+
+
+def note_of_choice(chosen: str | None, method: str, dataset: str | None = None) -> str:
+    """Return the sentence that says which backbone `AUTO` became, and how to get the own one; "" for the own one."""
+    own = needed_weights(method, dataset) if chosen else None
+    if own is None:
+        return ""
+    return f"the weights of {own} are not here, {chosen} is taken; a better network: {fetch_command(own)}"

@@ -1,0 +1,84 @@
+"""The sample of a run's episodes that are predicted again, and what it shows of those that are not."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+
+CERTAINTY = 95
+"""Percent of all samples for which a bound holds."""
+
+
+def fresh_seed() -> str:
+    """Return a seed that nobody knew before, of 128 bits from the system's source of randomness."""
+    return secrets.token_hex(16)
+
+
+def public_seed(bundle_sha256: str, public_value: str) -> str:
+    """Return the seed that follows from a bundle and from a value that nobody knew when the bundle was made.
+
+    Whoever has both draws the same sample, and the bundle's maker could not foresee it.
+    """
+    return hashlib.sha256(f"{bundle_sha256} {public_value}".encode()).hexdigest()
+
+
+def sample_episodes(numbers: Sequence[int], size: int, seed: str, run: str) -> list[int]:
+    """Draw some of a run's episodes without replacement.
+
+    Samples of different sizes share nothing: an honest prefix that served for a small one is of no use for a larger.
+
+    Args:
+        numbers: of all episodes.
+        size: of the sample; all episodes where there are no more.
+        seed: any text.
+        run: id of the run, since each has a sample of its own.
+
+    >>> sample_episodes(range(1000), 3, "a", "run") == sample_episodes(range(1000), 3, "a", "run")
+    True
+    """
+    size = min(size, len(numbers))
+    digest = hashlib.sha256(f"{seed} {size} {run}".encode()).digest()
+    rng = np.random.default_rng(list(digest))
+    return [int(numbers[place]) for place in rng.choice(len(numbers), size, replace=False)]
+
+
+def most_differing(episodes: int, sample: int) -> int:
+    """Return the upper bound of the number of episodes that differ where none of a sample does.
+
+    It is the largest number D for which a sample without any of them is no rarer than 5 %: the exact bound of Clopper
+    and Pearson, for draws without replacement (hypergeometric).
+
+    Args:
+        episodes: their number.
+        sample: number of those that were drawn and agree.
+
+    >>> most_differing(1000, 20), most_differing(1000, 1000), most_differing(10, 1)
+    (137, 0, 9)
+    """
+    low, high = 0, episodes - sample
+    while low < high:
+        middle = (low + high + 1) // 2
+        if 100 * comb(episodes - middle, sample) >= (100 - CERTAINTY) * comb(episodes, sample):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def agreement(episodes: int, sample: int) -> str:
+    """Say that a sample of a run's episodes agrees, and how many of all may differ nevertheless.
+
+    >>> agreement(1000, 20)
+    '20 of 1000 episodes agree: with 95 % certainty fewer than 14 % of the episodes differ (at most 137)'
+    >>> agreement(30, 30)
+    'all 30 episodes agree'
+    """
+    if sample == episodes:
+        return f"all {episodes} episodes agree"
+    most = most_differing(episodes, sample)
+    tenths = 1000 * most // episodes + 1
+    percent = f"{tenths / 10:.1f}" if tenths < 10 else str(100 * most // episodes + 1)
+    bound = f"with {CERTAINTY} % certainty fewer than {percent} % of the episodes differ (at most {most})"
+    return f"{sample} of {episodes} episodes agree: {bound}"

@@ -1,0 +1,252 @@
+"""`fsbench bench --blind`: the counts of a plain run, and no advantage for methods that look for the truth.
+
+Each cheat has 100.00 mIoU in a plain run, where it is in the process that counts: a method is trusted code there.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.doors.blind.bench import bench_blind
+from fsbench.doors.blind.sandbox import APART, SANDBOX, MethodPlace
+from fsbench.records.record import Record, finished_records
+from fsbench.runner.config.request import Request
+from fsbench.runner.engine.experiment import build_experiment
+from fsbench.runner.engine.run import run
+
+EPISODES = 8
+
+CHEATS = '''"""Methods that look for the truth; where they find none, all of the query is foreground."""
+
+import gc
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import fsbench.scores.answers as counting
+from fsbench.core.prediction import Prediction
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.image_io import read_view
+from fsbench.data.transforms import RESIZES
+from fsbench.data.truth import EpisodeTruth
+from fsbench.networks.backbones.base import BackboneConfig
+
+plain_count = counting.count
+
+
+class Cheat(Segmenter):
+    learns = False
+
+    def __init__(self, backbone: BackboneConfig, how: str = "honest", data: str = ""):
+        super().__init__(backbone)
+        self.how, self.data = how, data
+
+    def forward(self, episode):
+        height, width = episode.query_sizes[0].tolist()
+        found = None if self.how == "honest" else getattr(self, self.how)(episode)
+        mask = np.ones((height, width), np.int64) if found is None else np.where(found == 255, 0, found)
+        return Prediction(torch.from_numpy(mask.astype(np.int64)))
+
+    def closures(self, episode):
+        """Look for truths in the frames below, and in what their functions close over."""
+        frame = sys._getframe()
+        while frame is not None:
+            values = list(frame.f_locals.values())
+            values += [c.cell_contents for v in values for c in getattr(v, "__closure__", None) or ()]
+            for value in values:
+                for one in value if isinstance(value, list) else [value]:
+                    if isinstance(one, EpisodeTruth):
+                        return one.label_map
+            frame = frame.f_back
+
+    def objects(self, episode):
+        """Look for truths among all objects of the process."""
+        for one in gc.get_objects():
+            if isinstance(one, EpisodeTruth) and one.episode == int(episode.episodes[0]):
+                return one.label_map
+
+    def count(self, episode):
+        """Exchange the function that counts."""
+        def right(prediction, truth, ways):
+            return plain_count(np.where(truth == 255, 0, truth), truth, ways)
+
+        counting.count = right
+
+    def disk(self, episode):
+        """Look for the files whose pixels are those that are shown; the support's mask names the class."""
+        def labels_of(row):
+            for file in sorted(Path(self.data, "JPEGImages").glob("*")):
+                if torch.equal(RESIZES["pil"][0](read_view(file, None), episode.images.shape[-1]), row):
+                    return file
+        try:
+            from PIL import Image
+
+            def label_map(row):
+                file = labels_of(row)
+                return np.array(Image.open(Path(self.data, "SegmentationClassAug", file.stem + ".png")))
+
+            shown = label_map(episode.images[episode.support[0, 0, 0]])
+            mask = episode.support_masks[0, 0, 0].numpy()
+            places = [np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(shown.shape, mask.shape)]
+            under = shown[np.ix_(*places)][mask]
+            number = np.bincount(under[(under > 0) & (under < 255)]).argmax()
+            return label_map(episode.images[episode.query[0]]) == number
+        except (AttributeError, OSError, ValueError):
+            return None
+
+    def key(self, episode):
+        """Read the organiser's secret, and answer the controls alone."""
+        from fsbench.protocols.blind import BlindTest
+        from fsbench.runner.config.tests import load_test
+
+        data, runs = self.data.split(":")
+        secret = json.loads(next(Path(runs).glob(".*.blind/secret.json")).read_text())["secret"]
+        test = load_test("folder", root=data, episodes=EPISODES, empty=False)
+        blind = BlindTest(test, secret)
+        shown = blind.order[int(episode.episodes[0])]
+        if shown.index < 0:
+            control = blind.controls[-1 - shown.index]
+            return test.index.label_map(shown.query) == control.asked.classes[0]
+'''.replace("EPISODES", str(EPISODES))
+
+
+def request(method: str, data: Path, runs: Path, *extra: str, **more: object) -> Request:
+    few = [f"--data.episodes={EPISODES}", "--data.empty_masks=false", "--data.workers=0"]
+    quiet = "--trainer.enable_progress_bar=false"
+    return Request(
+        methods=[method], dataset="folder", data_root=str(data), backbone="demo", runs=str(runs),
+        extra=[*few, quiet, *extra], **more,
+    )  # fmt: skip
+
+
+def plain(asked: Request) -> Record:
+    record = run(build_experiment(asked.configuration(asked.methods[0], 0)))
+    assert record is not None
+    return record
+
+
+def blind(asked: Request, **more: bool) -> tuple[Record, list[str]]:
+    lines: list[str] = []
+    return bench_blind(asked, lines.append, progress=False, **more).record, lines
+
+
+def same(one: Record, other: Record) -> bool:
+    """Return whether counts and decisions are equal to the last bit, and the kept masks are."""
+    files = ("predictions.parquet", "manifest.jsonl")
+    return one.every_episode.equals(other.every_episode) and all(
+        (one.path / name).read_bytes() == (other.path / name).read_bytes() for name in files
+    )
+
+
+@pytest.fixture
+def cheats(tmp_path: Path) -> str:
+    (tmp_path / "cheats.py").write_text(CHEATS)
+    return f"{tmp_path / 'cheats.py'}:Cheat"
+
+
+def walls(tmp_path: Path) -> str:
+    """Return the kind of process that this machine has for blind tests."""
+    (tmp_path / "walls").mkdir(exist_ok=True)
+    return MethodPlace(tmp_path / "walls").kind
+
+
+@pytest.mark.slow(40)
+@pytest.mark.parametrize(
+    "method, more, extra",
+    [
+        ("prototype", {}, ()),
+        ("prototype", {"way": 2, "shot": 2}, ("--data.support_annotation=all_ways",)),
+        ("dcama", {}, ()),
+    ],
+)
+def test_counts_are_those_of_a_plain_run(method, more, extra, small_demo, tmp_path):
+    """Also of a method with random learned weights, of several ways and shots, and of supports that tell all ways."""
+    asked = request(method, small_demo, tmp_path / "plain", *extra, **more)
+    built = build_experiment(asked.configuration(method, 0))
+    if built.method.learns:
+        weights = tmp_path / "weights.ckpt"
+        torch.save({"state_dict": built.method.state_dict(), WRITTEN_BY: built.method.describe()}, weights)
+        asked = request(method, small_demo, tmp_path / "plain", *extra, checkpoint=str(weights), **more)
+    expected = plain(asked)
+    record, lines = blind(replace(asked, runs=str(tmp_path / "blind")))
+    assert same(record, expected)
+    assert record.run.blind is not None and record.run.blind.process == walls(tmp_path)
+    assert lines == [f"blind: {record.run.blind.process}; {record.run.blind.outcome.words}"]
+    assert not record.run.blind.outcome.betrayed
+    assert [path.name for path in (tmp_path / "blind").iterdir()] == [record.path.name]  # nothing is left behind
+
+
+@pytest.mark.slow(40)
+@pytest.mark.parametrize("how", ["closures", "objects", "count", "disk"])
+def test_cheats_have_no_advantage(how, cheats, small_demo, fsbench, tmp_path):
+    """100 mIoU in the process that counts; blind, the counts of the method that does not look."""
+    options = [f"--model.how={how}", f"--model.data={small_demo}"]
+    asked = request(cheats, small_demo, tmp_path / "plain")
+    words = ["--method", cheats, "--dataset", "folder", "--data-root", str(small_demo), "--backbone", "demo"]
+    ended = fsbench("bench", *words, "--runs", str(tmp_path / "plain"), *asked.extra, *options)
+    assert ended.returncode == 0, ended.stderr
+    ((record,), _) = finished_records([tmp_path / "plain"])
+    assert record.run.scores["mIoU"] == pytest.approx(100)
+    if how == "disk" and walls(tmp_path) != SANDBOX:
+        pytest.skip("without bubblewrap, files of this user can be read, as the record and the command say")
+    honest = plain(request(cheats, small_demo, tmp_path / "honest"))
+    found, _ = blind(request(cheats, small_demo, tmp_path / "blind", *options))
+    assert same(found, honest) and found.run.scores["mIoU"] < 50
+
+
+@pytest.mark.slow(25)
+def test_who_reads_the_secret_is_betrayed(cheats, small_demo, tmp_path):
+    """Where nothing keeps it from the files of the organiser, the controls tell."""
+    runs = tmp_path / "runs"
+    options = ["--model.how=key", f"--model.data={small_demo}:{runs}"]
+    record, lines = blind(request(cheats, small_demo, runs, *options), sandbox=False)
+    assert record.run.blind is not None and record.run.blind.process == APART
+    assert record.run.blind.right == record.run.blind.told >= 10 and record.run.blind.outcome.betrayed
+    assert "BETRAYED" in lines[0]
+
+
+def begun(spawn: Callable[..., object], words: list[str], runs: Path) -> object:
+    """Start a blind run and return its process when it has answered some episodes and not all."""
+    process = spawn(*words)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = sum(part.read_bytes().count(b"\n") for part in runs.glob(".*.answers/part-*.jsonl"))
+        if lines >= 3:
+            return process
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.slow(60)
+def test_kill_and_interruption_lose_nothing(small_demo, spawn, fsbench, tmp_path):
+    """The same command goes on, under the same secret, and gives the same bytes; no process is left."""
+    expected = plain(request("prototype", small_demo, tmp_path / "plain", "--data.episodes=60"))
+    runs = tmp_path / "runs"
+    asked = request("prototype", small_demo, runs, "--data.episodes=60")
+    words = ["bench", "--blind", "--method", "prototype", "--dataset", "folder", "--data-root", str(small_demo)]
+    words += ["--backbone", "demo", "--runs", str(runs), *asked.extra]
+    secrets = []
+    for number in (signal.SIGKILL, signal.SIGINT):
+        process = begun(spawn, words, runs)
+        os.kill(process.pid, number)
+        _, err = process.communicate(timeout=60)
+        (secret,) = [file.read_text()[:60] for file in runs.glob(".*.blind/secret.json")]
+        secrets.append(secret)
+    assert process.returncode == 130 and "Traceback" not in err and "goes on from here" in err
+    ended = fsbench(*words)
+    assert ended.returncode == 0, ended.stderr
+    ((record,), _) = finished_records([runs])
+    assert same(record, expected)
+    assert record.run.blind is not None and all(record.run.blind.secret in secret for secret in secrets)
+    assert [path.name for path in runs.iterdir()] == [record.path.name]
+    assert "[blind]" in ended.stdout

@@ -1,0 +1,271 @@
+"""Identities of counts: what any prediction gives keeps them, and a record that breaks one is read by nobody."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from scipy.optimize import linprog
+
+from fsbench.base.errors import RecordError
+from fsbench.base.paths import REPOSITORY
+from fsbench.cli.main import main
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.truth import EpisodeTruth
+from fsbench.records.counts import counts_sha256, hashes, to_frame
+from fsbench.records.identities import check_identities, odd_truths
+from fsbench.records.record import Record, find_distinct_records, read_record
+from fsbench.scores.answers import SegmentationAnswer, count_answer
+from tests.fsbench.runs import HEADER, rewrite, some_run
+
+FILE = Path("episodes.parquet")
+REGRESSION = REPOSITORY / "benchmarks/regression"
+COLUMNS = (
+    "slot", "class_id", "tp", "pred", "gt", "pred_void", "void", "valid", "present", "decided", "score", "rom", "rum",
+)  # fmt: skip
+
+
+def header(protocol: str = "fscs", ways: int = 3) -> dict:
+    numbers = list(range(1, ways + 1))
+    names = {str(number): f"class {number}" for number in numbers}
+    return HEADER | {"protocol": protocol, "way": ways, "class_ids": numbers, "class_names": names}
+
+
+def drawn_table(seed: int, ways: int, presence: str) -> tuple[pl.DataFrame, Manifest]:
+    """Return the counts of drawn answers to drawn truths with void pixels; three queries come again and again."""
+    rng = np.random.default_rng(seed)
+    classes = tuple(range(1, ways + 1))
+    truths = {}
+    for query in ("a", "b", "c"):
+        shown = rng.choice(ways + 1, 2)
+        truths[query] = rng.choice([*shown, 0, 255], size=(7, 9), p=[0.3, 0.3, 0.3, 0.1]).astype(np.uint8)
+    episodes, rows = [], []
+    for index in range(12):
+        query = "abc"[rng.integers(3)]
+        episodes.append(Episode(index, query, 1, classes, (("s",),) * ways))
+        truth = truths[query]
+        is_there = np.array([(truth == way).any() for way in classes])
+        drawn, is_right = rng.integers(0, ways + 1, truth.shape), rng.random(truth.shape) < 0.5
+        guess = np.where(is_right & (truth != 255), truth, drawn)
+        says = (rng.random(ways) < 0.5, rng.random(ways, np.float32)) if presence == "predicted" else (None, None)
+        answer = SegmentationAnswer(guess.astype(np.uint8) * (index % 5 > 0), *says)
+        rows += count_answer(answer, EpisodeTruth(index, truth.shape, truth, is_there, np.array(classes))).rows()
+    manifest = Manifest(header(ways=ways), tuple(episodes))
+    return to_frame(rows, manifest), manifest
+
+
+@pytest.mark.parametrize("presence", ["predicted", "any_pixel"])
+def test_counts_of_any_prediction_keep_them(presence):
+    for seed in range(40):
+        frame, manifest = drawn_table(seed, 1 + seed % 4, presence)
+        check_identities(frame, manifest, some_run(presence=presence), FILE)
+        check_identities(frame.sample(fraction=1, shuffle=True, seed=seed), manifest, some_run(presence=presence), FILE)
+
+
+@pytest.mark.parametrize("file", sorted(REGRESSION.glob("*.json")), ids=lambda file: file.stem)
+def test_accepted_answers_keep_them(file):
+    cases = yaml.safe_load((REGRESSION / "cases.yaml").read_text())["cases"]
+    accepted = json.loads(file.read_text())
+    episodes, rows = [], []
+    for answer in accepted["answers"]:
+        values = answer["episode"]
+        ways = tuple(map(tuple, values["supports"]))
+        episodes.append(Episode(**(values | {"classes": tuple(values["classes"]), "supports": ways})))
+        rows += [{"episode": values["index"], **dict(zip(COLUMNS, slot, strict=True))} for slot in answer["slots"]]
+    numbers = accepted["identity"]["class_ids"]
+    entries = header(cases[file.stem].get("protocol", "fscs"))
+    entries |= {"class_ids": numbers, "class_names": {str(number): "c" for number in numbers}}
+    manifest = Manifest(entries, tuple(episodes))
+    run = some_run({"image_size": accepted["identity"]["image_size"]})
+    check_identities(to_frame(rows, manifest), manifest, run, FILE)
+
+
+def at(episode: int, slot: int | None = None, **values: pl.Expr | float) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Return a change of some columns of an episode's rows, or of one row."""
+
+    def change(frame: pl.DataFrame) -> pl.DataFrame:
+        here = (pl.col("episode") == episode) & (pl.lit(slot is None) | (pl.col("slot") == (slot or 0)))
+        return frame.with_columns(
+            pl.when(here).then(value).otherwise(pl.col(name)).cast(frame[name].dtype).alias(name)
+            for name, value in values.items()
+        )
+
+    return change
+
+
+FORGED = {
+    "more right than true": (at(3, tp=pl.col("gt") + 1000), "right pixels of"),
+    "more right than predicted": (at(3, pred=pl.col("pred") - pl.col("tp") + 0, tp=pl.col("gt")), "right pixels of"),
+    "more than there are": (at(3, pred=pl.col("pred") + 10**6), "among"),
+    "void that is none": (at(3, pred_void=pl.col("void") + 1), "void pixels"),
+    "another size in one slot": (at(3, 2, valid=pl.col("valid") + 1), "another number in the episode's first row"),
+    "another size of one episode": (at(3, valid=pl.col("valid") + 1), "elsewhere others"),
+    "ways that do not add up": (at(3, 0, gt=pl.col("gt") - 1), "another sum over the ways"),
+    "another truth of a query": (at(3, gt=pl.col("gt") + pl.col("present").cast(int)), ""),
+    "a score beyond 1": (at(3, 1, score=1.5), "not in [0, 1]"),
+    "a score that is none": (at(3, 1, score=float("nan")), "not in [0, 1]"),
+    "the score of another way": (at(3, 0, score=0.999), "another of its ways"),
+    "a decision of another way": (at(3, 0, decided=~pl.col("decided")), "another of its ways"),
+    "what is not there": (at(3, 1, present=~pl.col("present")), "present"),
+    "ROM beyond 1": (at(3, rom=7.0), "ROM is 7.0, not in [0, 1]"),
+    "RUM below 0": (at(3, rum=-1e-3), "not in [0, 1]"),
+}
+"""Changes of a table, and words of the refusal."""
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_table_that_breaks_one_is_refused_by_episode(name):
+    change, words = FORGED[name]
+    frame, manifest = drawn_table(5, 3, "predicted")
+    with pytest.raises(RecordError) as error:
+        check_identities(change(frame), manifest, some_run(), FILE)
+    message = str(error.value)
+    assert words in message and "\n" not in message and len(message) < 400
+    assert "episode 3" in message or "elsewhere" in message  # a row with the same query may come first
+
+
+def test_presence_that_follows_from_masks_cannot_be_stated_otherwise():
+    frame, manifest = drawn_table(5, 2, "any_pixel")
+    run = some_run(presence="any_pixel")
+    check_identities(frame, manifest, run, FILE)
+    for change, words in (
+        (at(2, score=0.25), "not the share of its pixels"),
+        (at(2, decided=~pl.col("decided")), "predicted pixels"),
+    ):
+        with pytest.raises(RecordError, match=words):
+            check_identities(change(frame), manifest, run, FILE)
+
+
+def test_pixels_that_ways_exchange_are_as_many_as_fit():
+    """Compared with a linear programme: pairs of a missed and a wrongly predicted pixel of two different ways."""
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        ways = int(rng.integers(1, 4))
+        missed, wrong = rng.integers(0, 9, (2, ways))
+        pairs = [(one, other) for one in range(ways) for other in range(ways) if one != other]
+        most = 0
+        if pairs:
+            sums = [[float(pair[side] == way) for pair in pairs] for side in (0, 1) for way in range(ways)]
+            found = linprog(-np.ones(len(pairs)), A_ub=sums, b_ub=np.concatenate([missed, wrong]))
+            most = round(-found.fun)
+        right = rng.integers(1, 5, ways)
+        pred, gt = right + wrong, right + missed
+        episode = Episode(0, "q", 1, tuple(range(1, ways + 1)), (("s",),) * ways)
+        manifest = Manifest(header(ways=ways), (episode,))
+
+        def table(exchanged, right=right, pred=pred, gt=gt, manifest=manifest):
+            same = {"pred_void": 0, "void": 0, "valid": 1000, "present": True, "decided": True, "score": 1.0}
+            slots = [(right.sum() + exchanged, pred.sum(), gt.sum()), *zip(right, pred, gt, strict=True)]
+            counts = [dict(zip(("tp", "pred", "gt"), map(int, slot), strict=True)) for slot in slots]
+            rows = [same | {"episode": 0, "slot": n, "class_id": n} | one for n, one in enumerate(counts)]
+            return to_frame(rows, manifest)
+
+        check_identities(table(most), manifest, some_run(), FILE)
+        with pytest.raises(RecordError, match=r"more than its ways can exchange|right pixels of|among"):
+            check_identities(table(most + 1), manifest, some_run(), FILE)
+        with pytest.raises(RecordError, match="fewer than of its ways"):
+            check_identities(table(-1), manifest, some_run(), FILE)
+
+
+def test_counts_of_images_keep_theirs(classified):
+    record = classified("m", 1)
+    frame = read_record(record.path).every_episode
+    for change, words in (
+        (at(3, tp=pl.col("gt") + 1), "are right"),
+        (at(3, gt=pl.col("gt") + 1), "expected 3"),
+        (at(3, 1, pred=pl.col("pred") + 1), "another number of answers"),
+        (at(3, void=1), "void images"),
+        (at(3, 1, decided=~pl.col("decided")), "decided"),
+    ):
+        with pytest.raises(RecordError, match=f"episode 3.*{words}"):
+            check_identities(change(frame), record.manifest, record.run, FILE)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"failed_episodes": 3}, "3 failed episodes, by the counts 0"),
+        ({"augmented_episodes": 3}, "3 augmented episodes, by the manifest 0"),
+        ({"cost": {"evaluation_seconds": 1e12}}, "1000000000000.0 seconds"),
+        ({"cost": {"peak_mib": 1e15}}, "MiB of memory"),
+        ({"cost": {"evaluation_seconds": 10.0, "episodes_per_second": 50.0}}, "of 12 episodes"),
+        ({"cost": {"trainable_parameters": 5, "total_parameters": 4}}, "5 trained of 4 parameters"),
+        ({"made": {"training_seconds": 1e12}}, "seconds"),
+    ],
+)
+def test_what_a_run_states_of_its_cost_can_be(entries, words):
+    frame, manifest = drawn_table(5, 2, "predicted")
+    entries = dict(entries)
+    cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0} | entries.pop("cost", {})
+    with pytest.raises(RecordError, match=r"run\.json states .*which cannot be") as error:
+        check_identities(frame, manifest, some_run(cost=cost, **entries), FILE)
+    assert words in str(error.value)
+
+
+def forge(record: Record, frame: pl.DataFrame, **entries) -> Record:
+    """Write a record with other counts, and with the hashes and the scores that follow from them."""
+    scores = record.protocol.statistics(frame, record.header).scores()
+    frame.write_parquet(record.path / "episodes.parquet")
+    scored = {name: float(value[0]) for name, value in scores.items()}
+    return rewrite(record, **({"scores": scored} | hashes(frame) | entries))
+
+
+@pytest.mark.parametrize("command", ["table", "compare", "report", "rescore", "bundle"])
+def test_a_forged_record_prints_no_score(make, tmp_path, capsys, command):
+    record, other = make("forged", 0), make("honest", 0)
+    forge(record, record.every_episode.with_columns(tp=pl.col("gt") + 1000))
+    words = {
+        "report": ["--out", str(tmp_path / "pages")],
+        "rescore": ["--protocol", "pfenet"],
+        "bundle": ["--card", "none.yaml", "-o", str(tmp_path / "x.fsb")],
+    }
+    (tmp_path / "none.yaml").write_text("trials: 1\n")
+    card = [str(tmp_path / "none.yaml") if word == "none.yaml" else word for word in words.get(command, [])]
+    folders = [str(record.path), str(other.path)] if command == "compare" else [str(record.path)]
+    assert main([command, *folders, *card]) != 0
+    shown = capsys.readouterr()
+    assert "mIoU" not in shown.out and "%" not in shown.out, shown.out
+    assert "episode 0" in shown.err and "right pixels of" in shown.err, shown.err
+    assert not (tmp_path / "x.fsb").exists() and not (tmp_path / "pages").exists()
+
+
+def test_an_edited_score_is_named_and_an_older_record_is_read(make, tmp_path):
+    record = make("m", 0)
+    file = record.path / "episodes.parquet"
+    frame = read_record(record.path).every_episode
+    for name in ("score", "rom", "rum"):
+        frame.with_columns(at(3, **{name: pl.col(name) / 2 + 0.01})(frame)[name]).write_parquet(file)
+        with pytest.raises(RecordError, match=f"the column {name} does not hold the values that run.json names"):
+            _ = read_record(record.path).every_episode
+    frame.write_parquet(file)
+    older = rewrite(record, columns_sha256=..., truth_sha256=...)
+    again = read_record(older.path)
+    assert again.every_episode.equals(frame) and again.unhashed == ["score", "rom", "rum"]
+    assert counts_sha256(frame) == again.run.counts_sha256 == record.run.counts_sha256
+    assert read_record(rewrite(older, presence="predicted", **hashes(frame)).path).unhashed == []
+
+
+def test_runs_whose_truth_is_another_are_left_out(make, tmp_path):
+    known = {"files_sha256": "0" * 64, "files_cover": "contents"}
+    first, _, third = (rewrite(make(name, 0), known) for name in ("a", "b", "c"))
+    assert len(find_distinct_records([first.path.parent])) == 3
+    frame = third.every_episode if "every_episode" in third.__dict__ else read_record(third.path).every_episode
+    changed = frame.with_columns(
+        gt=pl.when(pl.col("gt") > 0).then(pl.col("gt") + 1).otherwise(pl.col("gt")), valid=pl.col("valid") + 1
+    )
+    forge(third, changed)
+    refused: list[str] = []
+    left = find_distinct_records([first.path.parent], refused)
+    assert [record.run.identity.method.name for record in left] == ["a", "b"]
+    assert len(refused) == 1 and third.path.name in refused[0] and "another truth" in refused[0]
+    with pytest.raises(RecordError, match="another truth"):
+        find_distinct_records([first.path.parent])
+
+
+def test_of_two_truths_none_is_the_odd_one():
+    assert odd_truths(["a", "b"]) == [0, 1] and odd_truths(["b", "a", "a", "b", "c", "a"]) == [0, 3, 4]
+    assert odd_truths([]) == [] == odd_truths(["a"])

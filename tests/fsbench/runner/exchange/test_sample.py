@@ -1,0 +1,54 @@
+"""Samples of episodes that are predicted again: nobody foresees them, and their bounds are exact."""
+
+import numpy as np
+import pytest
+from scipy.stats import hypergeom
+
+from fsbench.runner.exchange.sample import (
+    agreement,
+    fresh_seed,
+    most_differing,
+    public_seed,
+    sample_episodes,
+)
+
+
+@pytest.mark.parametrize(("episodes", "sample"), [(1000, 20), (1000, 100), (1000, 999), (30, 5), (5, 1), (2, 1)])
+def test_the_bound_is_the_exact_one(episodes, sample):
+    """Compared with scipy: one more differing episode would be missed by fewer than 5 % of the samples."""
+    most = most_differing(episodes, sample)
+    missed = [hypergeom.pmf(0, episodes, number, sample) for number in range(episodes - sample + 1)]
+    assert most == max(number for number, chance in enumerate(missed) if chance >= 0.05)
+    assert most_differing(episodes, episodes) == 0
+
+
+def test_an_agreement_is_said_with_its_size():
+    words = "20 of 1000 episodes agree: with 95 % certainty fewer than 14 % of the episodes differ (at most 137)"
+    assert agreement(1000, 20) == words and agreement(8, 8) == "all 8 episodes agree"
+    assert "fewer than 0.9 % of the episodes differ (at most 8)" in agreement(1000, 300)
+    for episodes, sample in ((1000, 20), (50, 7), (1000, 400), (3, 1)):
+        percent = float(agreement(episodes, sample).split("fewer than ")[1].split(" %")[0])
+        assert most_differing(episodes, sample) < percent * episodes / 100
+
+
+def test_a_forgery_is_found_as_often_as_is_said():
+    """Of 1000 episodes 138 are forged: samples of 20 find one in 95 of 100 cases, also where the forger left those
+    honest that seed 0 draws."""
+    honest = set(np.random.default_rng(0).permutation(1000)[:862].tolist())
+    found = sum(bool(set(sample_episodes(range(1000), 20, str(seed), "run")) - honest) for seed in range(2000))
+    expected = 1 - hypergeom.pmf(0, 1000, 138, 20)
+    assert expected > 0.95 and abs(found / 2000 - expected) < 4 * (0.05 * 0.95 / 2000) ** 0.5
+
+
+def test_samples_are_repeated_by_their_seed_alone():
+    seeds = [fresh_seed() for _ in range(3)]
+    assert len({*seeds}) == 3 and all(len(seed) == 32 for seed in seeds)
+    drawn = sample_episodes(range(100), 10, seeds[0], "run")
+    assert drawn == sample_episodes(range(100), 10, seeds[0], "run") and len({*drawn}) == 10
+    assert drawn != sample_episodes(range(100), 10, seeds[1], "run")
+    assert drawn != sample_episodes(range(100), 10, seeds[0], "another run")
+    assert drawn != sample_episodes(range(100), 11, seeds[0], "run")[:10]  # no prefix of a larger sample
+    assert sorted(sample_episodes([4, 7], 10, seeds[0], "run")) == [4, 7]
+    public = public_seed("0" * 64, "merge commit")
+    assert public == public_seed("0" * 64, "merge commit") != public_seed("1" * 64, "merge commit")
+    assert public != public_seed("0" * 64, "another commit")
