@@ -14,6 +14,8 @@ from scipy import stats
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.figures import check_figure
 from fsbench.cli.main import main
+from fsbench.doors.runs import load_runs
+from fsbench.records.record import read_record
 from fsbench.results.tables.analyses import PLAN
 from fsbench.results.tables.formats import text
 from fsbench.results.tables.plan.plan import DRAWS, EPISODES, QUERIES, SUPPORTS, TRAININGS, plans
@@ -39,7 +41,8 @@ def records(tmp_path_factory):
         own = {"method": {"name": identity["method"]["name"]}, "seed": SEEDS[number % 5]}
         less = pl.col("query").str.ends_with("0") & (identity["method"]["name"] == "good")
         frame = record.episodes.with_columns(tp=pl.when(less).then(pl.col("tp") // 4).otherwise(pl.col("tp")))
-        found.append(written(record.path, frame, **record.run.as_json() | {"identity": identity | own}))
+        written(record.path, frame, **record.run.as_json() | {"identity": identity | own})
+        found.append(read_record(record.path))
     return found
 
 
@@ -197,9 +200,20 @@ def test_what_cannot_be_planned_is_refused_in_one_line(records, capsys):
     assert plans([*poor, *variants], ["good (width 2)", "poor"])[0].methods == ("good (width 2)", "poor")
 
 
+def test_a_plan_in_python_is_that_of_the_command(records):
+    runs = load_runs(records[0].path.parent)
+    found = runs.plan("poor", "good", difference=2.0)
+    (plan,) = plans(records, ["poor", "good"], 2.0)
+    assert found.plans == [plan]
+    assert found.text == PLAN.write([plan], "text", 120)
+    columns = ["what", "here", "needed", "low", "high"]
+    assert found.frame.select(columns).rows() == [tuple(getattr(need, name) for name in columns) for need in plan.needs]
+    assert "support images" in found._repr_html_()
+
+
 def test_queries_that_are_asked_once_are_not_told_from_their_episodes(tmp_path):
     few = write_study(tmp_path / "runs", {"good": 0.6, "poor": 0.45}, folds=1, classes=2, episodes=20)
-    (plan,) = plans(few)
+    (plan,) = plans([read_record(record.path) for record in few])
     needs = {need.what: need for need in plan.needs}
     assert "cannot be told apart" in needs[DRAWS].unknown
     assert list(plan.parts) == ["query images and single episodes", SUPPORTS] and sum(plan.parts.values()) == 1
