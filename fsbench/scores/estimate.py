@@ -277,7 +277,9 @@ def share_ends(estimate: Estimate, answers: float) -> Estimate:
     right, wrong, tail = size * share, size * (1 - share), 0.5 - LEVEL / 2
     low = float(betaincinv(right, wrong + 1, tail)) if share > 0 else 0.0
     high = float(betaincinv(right + 1, wrong, 1 - tail)) if share < 1 else 1.0
-    scope = Scope.IMAGES if estimate.scope is Scope.NONE else estimate.scope
+    scope = estimate.scope
+    if scope is Scope.NONE:
+        scope = Scope.IMAGES if estimate.supports else Scope.THESE_SUPPORTS
     return replace(estimate, low=100 * low, high=100 * high, scope=scope)
 
 

@@ -23,6 +23,7 @@ from fsbench.scores.planning import power_of
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
 from tests.fsbench.scores import plain_statistics as plain
+from tests.fsbench.scores.test_planning import plain_share
 
 QUALITIES = {"good": 0.6, "good (b)": 0.5, "good (c)": 0.7, "poor": 0.45, "poor (b)": 0.4}
 SEEDS = [0, 1, 2, 0, 1]
@@ -82,11 +83,20 @@ def test_a_plan_has_the_numbers_of_plain_loops(records):
         need = needs[what]
         assert (need.here, [need.needed, need.low, need.high], need.unknown) == (number, numbers, "")
     assert sum(plan.parts.values()) == pytest.approx(1) and plan.fold == "mean"
-    of_queries, _, of_cells = plan.found.variances
-    assert plan.parts[QUERIES] == pytest.approx((of_queries - of_cells) / found.error**2)
-    left = (1.5 / wanted) ** 2 - (of_queries - of_cells)
-    draws = None if left <= 0 else max(ceil((found.error**2 - of_queries + of_cells) / left), 1)
-    assert needs[DRAWS].needed == draws
+    first, second = max(pairs, key=lambda pair: plain.estimate(score, *pair).error)
+    whole = score(first) - score(second)
+    cells = list(dict.fromkeys((row.query, row.supports) for row in first))
+
+    def without(cell):
+        return [[row for row in rows if (row.query, row.supports) != cell] for rows in (first, second)]
+
+    influences = [whole - (score(ours) - score(theirs)) for ours, theirs in map(without, cells)]
+    cls = {(row.query, row.supports): row.cls for row in first}
+    query = [(cell[0], cls[cell]) for cell in cells]
+    share = plain_share(influences, query, found.error**2)
+    assert 0 < share < 1 and plan.parts[QUERIES] == pytest.approx(share)
+    left = (1.5 / wanted / found.error) ** 2 - share
+    assert needs[DRAWS].needed == (None if left <= 0 else max(ceil((1 - share) / left), 1))
 
 
 def test_trainings_differ_in_the_seed_alone(records):
@@ -216,4 +226,4 @@ def test_queries_that_are_asked_once_are_not_told_from_their_episodes(tmp_path):
     (plan,) = plans([read_record(record.path) for record in few])
     needs = {need.what: need for need in plan.needs}
     assert "cannot be told apart" in needs[DRAWS].unknown
-    assert list(plan.parts) == ["query images and single episodes", SUPPORTS] and sum(plan.parts.values()) == 1
+    assert not plan.parts
