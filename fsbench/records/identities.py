@@ -113,10 +113,7 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     if frame.is_empty():
         return
     protocol, rows = protocol_of(manifest.header), _Rows(frame)
-    if isinstance(protocol, Segmentation):
-        faults = _of_masks(rows, protocol, run)
-    else:
-        faults = _of_images(rows, manifest.header)
+    faults = _of_masks(rows, protocol, run) if isinstance(protocol, Segmentation) else _of_images(rows, manifest.header)
     for broken, words in faults:
         if broken.any():
             row = rows.frame.row(int(broken.argmax()), named=True)
