@@ -108,6 +108,7 @@ def test_commands_that_compute_nothing(runs, tmp_path):
     ]
     plots, run = (f"is not installed; get it with: pip install 'fsbench[{extra}]'" for extra in ("plots", "run"))
     refused = [
+        (["plan", *runs], "answer alike on these episodes"),
         (["report", *runs], plots),
         (["verify", bundle, "--predict", "1"], run),
         (["explain", *runs], run),
@@ -134,6 +135,7 @@ def test_help_and_the_doctor_say_what_is_missing(tmp_path):
     assert "pip install 'fsbench[run]'" in out and "weights:\n" in out and "data:\n" in out
 
 
+@pytest.mark.slow(2)
 def test_commands_that_draw_plots(runs, tmp_path):
     installation = Installation(tmp_path / "packages", requirements("plots"), tmp_path)
     commands = ["report", *runs, "--out", "pages"], ["compare", *runs, "--plot", "plot.svg"]
