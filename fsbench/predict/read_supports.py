@@ -68,10 +68,9 @@ def read_supports(
     available = {name for support in supports for name in support.classes.values()}
     for name in [*choice.names, *choice.by_number.values()]:
         if name not in available:
-            raise SettingsError(
-                f"no support shows the class '{name}' of --classes{did_you_mean(name, available)} There are: "
-                f"{_list_first(available)}"
-            )
+            near, shown = did_you_mean(name, available), _list_first(available)
+            there = f"{near} There are: {shown}" if near else f"; there are: {shown}"
+            raise SettingsError(f"no support shows the class '{name}' of --classes{there}")
     return supports, notes
 
 

@@ -211,7 +211,7 @@ def test_only_the_methods_that_are_asked_for(study, tmp_path, capsys):
     chosen = select_methods(records, ["good", "poor"])
     assert {record.run.identity.method.name for record in chosen} == {"good", "poor"} and len(chosen) == 6
     assert select_methods(records, []) == records
-    with pytest.raises(SettingsError, match="no run of god; there are: =fair, good, poor"):
+    with pytest.raises(SettingsError, match=r"no run of god; did you mean 'good'\? There are: =fair, good, poor"):
         select_methods(records, ["god"])
     runs = str(records[0].path.parent)
     assert main(["report", runs, "--out", str(tmp_path / "r"), "--method", "cat"]) == 2
