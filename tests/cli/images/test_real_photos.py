@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsbench.scores.bootstrap import Interval, differences
 from PIL import Image
 
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
+from fsbench.scores.estimate import Estimate, gains
 from fsbench.scores.run_statistics import pair_statistics
 from fsbench.scores.trivial import trivial_answers
 
@@ -33,14 +33,14 @@ def one_photo(real_data: Path) -> list[str]:
     return ["--support", f"{photo}:{mask}", "--classes", f"{number}=object", "--query", str(photo)]
 
 
-def gain_over_all_foreground(runs: Path) -> Interval:
+def gain_over_all_foreground(runs: Path) -> Estimate:
     """The mean gain in mIoU over the folds of `runs`, paired by query image, with its interval."""
     own, trivial = [], []
     for record in find_records(runs):
         classes = record.manifest.class_ids
         for kept, frame in ((own, record.episodes), (trivial, trivial_answers(record.episodes)["(all foreground)"])):
             kept.append(pair_statistics(frame, (frame["slot"] == 1).to_numpy(), classes, "background"))
-    return differences(trivial, own)["mIoU"]
+    return gains(trivial, own)["mIoU"]
 
 
 @pytest.mark.slow(60)

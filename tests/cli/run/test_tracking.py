@@ -117,7 +117,7 @@ def test_wandb_is_off_unless_asked_for(monkeypatch):
     monkeypatch.setenv("WANDB", "")
     assert wandb_mode() == "off"
     monkeypatch.setenv("WANDB", "yes")
-    with pytest.raises(SettingsError, match="WANDB is 'yes', expected one of online, offline, off"):
+    with pytest.raises(SettingsError, match="WANDB is 'yes'; there are: online, offline, off"):
         wandb_mode()
 
 

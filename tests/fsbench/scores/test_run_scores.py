@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsbench.scores.answers import SegmentationResult, count
+from fsbench.scores.count_table import SUPPORTS
+from fsbench.scores.estimate import MetricParts
 from fsbench.scores.regions import slot_regions
 from fsbench.scores.run_statistics import episode_statistics, pair_statistics
-from fsbench.scores.scores import COMMON, FBIoUClasses
+from fsbench.scores.scores import COMMON, Accuracy, FBIoU, FBIoUClasses
 from fsbench.scores.trivial import trivial_answers
 
 COLUMNS = [
@@ -158,3 +160,60 @@ def test_trivial_answers_by_hand():
     assert background["FB-IoU"] == pytest.approx(50 * 180 / 200)
     majority = episode_statistics(answers["(majority)"], [3, 5], "background").scores()
     assert majority["FB-IoU"] == background["FB-IoU"] and majority["accuracy"] == 50
+
+
+def two_ways(rng, episodes=30):
+    """A count table of 2-way episodes on few queries, whose supports serve several."""
+    rows = []
+    for episode in range(episodes):
+        classes = rng.permutation(3)[:2] + 1
+        supports = [int(10 * number + rng.integers(4)) for number in classes]
+        counts = [rng.integers(1, 40, 2) for _ in classes]
+        ways = [(int(min(c)), int(c[0]), int(c[1])) for c in counts]
+        whole = tuple(map(sum, zip(*ways, strict=True)))
+        decided = [bool(rng.random() < 0.7) for _ in classes]
+        for slot, (hits, predicted, true) in enumerate([whole, *ways]):
+            rows.append({
+                "episode": episode, "slot": slot, "class_id": int(classes[slot - 1]) if slot else 0, "tp": hits,
+                "pred": predicted, "gt": true, "pred_void": 0, "void": 0, "valid": 200, "present": True,
+                "decided": decided[slot - 1] if slot else True, "query": f"q{episode % 13}",
+                SUPPORTS: [supports[slot - 1]] if slot else supports,
+            })  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_image_s_rows_are_left_out_of_pairs_and_of_whole_episodes(seed):
+    """FB-IoU has sums of both: a support takes the pairs of its way, and the background of their episodes."""
+    table = two_ways(np.random.default_rng(seed))
+    statistics = episode_statistics(table, [1, 2, 3], "ignore")
+    ways, wholes = table.filter(pl.col("slot") > 0).to_dicts(), table.filter(pl.col("slot") == 0).to_dicts()
+
+    def fb_iou(rows, episodes):
+        hits, union = sum(r["tp"] for r in rows), sum(r["pred"] + r["gt"] - r["tp"] for r in rows)
+        behind = [(r["valid"] - r["pred"] - r["gt"] + r["tp"], r["valid"] - r["tp"]) for r in episodes]
+        return 50 * (hits / union + sum(b for b, _ in behind) / sum(u for _, u in behind))
+
+    def exact(episodes):
+        right = [all(r["decided"] for r in ways if r["episode"] == one["episode"]) for one in episodes]
+        return 100 * sum(right) / len(right)
+
+    def influences(metric, kind):
+        test = MetricParts.from_statistics(metric, [statistics])
+        return sorted(test.influences(test.design).by_kind[kind])
+
+    queries = {row["query"] for row in ways}
+    expected = []
+    for query in queries:
+        rows, episodes = ([r for r in of if r["query"] != query] for of in (ways, wholes))
+        expected.append(fb_iou(ways, wholes) - fb_iou(rows, episodes))
+    assert influences(FBIoU(), "query") == pytest.approx(sorted(expected))
+    pairs, whole = {}, {}
+    for image in {image for row in wholes for image in row[SUPPORTS]}:
+        touched = {r["episode"] for r in ways if image in r[SUPPORTS]}
+        rows = [r for r in ways if image not in r[SUPPORTS]]
+        episodes = [r for r in wholes if r["episode"] not in touched]
+        pairs[frozenset(touched)] = fb_iou(ways, wholes) - fb_iou(rows, episodes)
+        whole[frozenset(touched)] = exact(wholes) - exact(episodes)
+    assert influences(FBIoU(), "support") == pytest.approx(sorted(pairs.values()))
+    assert influences(Accuracy(), "support") == pytest.approx(sorted(whole.values()))
