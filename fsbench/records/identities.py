@@ -113,10 +113,7 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     if frame.is_empty():
         return
     protocol, rows = protocol_of(manifest.header), _Rows(frame)
-    if isinstance(protocol, Segmentation):
-        faults = _of_masks(rows, protocol, manifest, run)
-    else:
-        faults = _of_images(rows, manifest.header)
+    faults = _of_masks(rows, protocol, run) if isinstance(protocol, Segmentation) else _of_images(rows, manifest.header)
     for broken, words in faults:
         if broken.any():
             row = rows.frame.row(int(broken.argmax()), named=True)
@@ -128,7 +125,7 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     _check_run(frame, manifest, run, file)
 
 
-def _of_masks(rows: _Rows, protocol: Segmentation, manifest: Manifest, run: Run) -> Iterator[Fault]:
+def _of_masks(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
     """Yield the identities of counts of pixels; slot 0 is any foreground, the others are ways."""
     yield rows.tp > rows.pred, "{tp} right pixels of {pred} predicted ones"
     yield rows.tp > rows.gt, "{tp} right pixels of {gt} true ones"
@@ -164,7 +161,7 @@ def _of_any_foreground(rows: _Rows) -> Iterator[Fault]:
     """Yield the relations of slot 0 to the ways, each pixel of which is of one way.
 
     Of a pixel that is of one way in the prediction and of another in the truth, slot 0 says that it is right. There can
-    be as many as fit between ways that differ: wrongly predicted pixels of each (columns sums) and missed ones (row
+    be as many as fit between ways that differ: wrongly predicted pixels of each (column sums) and missed ones (row
     sums) are joined to pairs of two ways, the most of which are the smallest cut.
     """
     is_any = rows.slot == 0

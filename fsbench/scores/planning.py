@@ -12,32 +12,42 @@ import numpy as np
 from scipy.special import chdtri, stdtr
 
 from fsbench.scores.decisions import Factor
-from fsbench.scores.estimate import LEVEL, Estimate, t_quantile
+from fsbench.scores.estimate import FEW_QUERIES, LEVEL, Estimate, t_quantile
 
 
 @dataclass(frozen=True)
-class ErrorParts:
-    """Parts of the variance of a difference, in squared points, that add up to the square of its error.
+class Share:
+    """A share of the variance of a difference, from 0 to 1, with its 95 % interval."""
 
-    Attributes:
-        queries: how the difference varies from query image to query image, whatever the supports.
-        supports: from support to support, whatever the query.
-        episodes: from one query with its supports to another, beyond both: how the two suit each other.
+    value: float
+    low: float
+    high: float
+
+
+def shared_part(influences: np.ndarray, group: np.ndarray, variance: float) -> Share | None:
+    """Estimate how much of a variance is what the cells of a group have in common, such as their query image.
+
+    Two cells of one group have on average the group's own variance as the product of their influences; a cell by itself
+    tells nothing of it. So products of different cells are averaged, and count for all pairs of cells, a cell and
+    itself included.
+
+    Args:
+        influences: (G,) of cells, each a query with its supports (statistics spec §3).
+        group: (G,) number of each cell's group.
+        variance: the whole, the square of the error.
+
+    Returns:
+        The share; None where fewer than ten groups have several cells.
     """
-
-    queries: float
-    supports: float
-    episodes: float
-
-    @classmethod
-    def from_estimate(cls, found: Estimate) -> "ErrorParts":
-        """Part the variance of an estimate whose rows have one query image: V = (V_q - V_e) + φ(V_s - c V_e) + V_e.
-
-        Queries and episodes can be told apart only where queries are asked with several sets of supports.
-        """
-        of_queries, _, of_cells = found.variances
-        episodes = min(of_cells, of_queries)
-        return cls(of_queries - episodes, max(found.error**2 - of_queries, 0.0), episodes)
+    size = np.bincount(group)
+    products = np.bincount(group, influences) ** 2 - np.bincount(group, influences**2)
+    several = int((size > 1).sum())
+    if several < FEW_QUERIES:
+        return None
+    factor = float((size**2).sum() / (size * (size - 1)).sum()) / variance
+    value, error = factor * float(products.sum()), factor * float(np.sqrt((products**2).sum()))
+    half = t_quantile(0.5 + LEVEL / 2, several - 1) * error
+    return Share(*(min(max(end, 0.0), 1.0) for end in (value, value - half, value + half)))
 
 
 def quantiles(df: float, power: float) -> float:
@@ -71,30 +81,28 @@ def variance_scales(df: float) -> tuple[float, float]:
     return df / float(chdtri(df, tail)), df / float(chdtri(df, 1 - tail))
 
 
-def more_draws(found: Estimate, effect: float, power: float) -> Factor:
-    """Return how many times as many supports each query image must be asked with, of the same query images.
+def more_draws(found: Estimate, queries: Share, effect: float, power: float) -> Factor:
+    """Return with how many draws of supports each query must be asked, of the same query images.
 
-    Other supports make what supports and episodes contribute smaller, not what the query images do. Infinite where no
-    number of supports is enough.
+    Other supports make all but the queries' own part of the variance smaller. Infinite where no number is enough.
 
     Args:
-        found: the difference on a finished test, whose queries are asked with several sets of supports.
+        found: the difference on a finished test of one draw.
+        queries: the queries' part of its variance, whose interval that of the number follows from.
         effect: the true difference, in points.
         power: the chance to find it.
 
     Returns:
-        The factor with its 95 % interval, at least 1.
+        The number with its 95 % interval, at least 1.
     """
-    parts = ErrorParts.from_estimate(found)
-    wanted = (abs(effect) / quantiles(found.df, power)) ** 2
+    wanted = (abs(effect) / quantiles(found.df, power) / found.error) ** 2
 
-    def factor(scale: float) -> float:
-        left = wanted - scale * parts.queries
-        return max(scale * (parts.supports + parts.episodes) / left, 1.0) if left > 0 else inf
+    def number(share: float) -> float:
+        if wanted >= 1:
+            return 1.0
+        return (1 - share) / (wanted - share) if wanted > share else inf
 
-    # half the degrees of freedom, as `times_larger`: the variance's own error has long tails
-    low, high = variance_scales(found.df / 2)
-    return Factor(factor(1.0), factor(low), factor(high))
+    return Factor(number(queries.value), number(queries.low), number(queries.high))
 
 
 def trainings_needed(scores: Sequence[Sequence[float]], effect: float, power: float) -> Factor | None:

@@ -75,6 +75,7 @@ def test_a_training_step_starts_from_no_gradient():
         ("predict --dataset demo --images 2 --side 64", ["forward", "fsbench predict"]),
         ("loading-pascal --size 32", ["plain", "suite"]),
         ("loading-coco --size 32", ["plain", "suite"]),
+        ("differences --only their", ["plain", "suite"]),
         ("answers --methods dcama --episodes 1x2,2x1", ["ours"]),
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",

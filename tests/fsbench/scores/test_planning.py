@@ -11,10 +11,11 @@ from scipy import stats
 from fsbench.scores.decisions import times_larger
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.planning import (
-    ErrorParts,
+    Share,
     more_draws,
     power_of,
     quantiles,
+    shared_part,
     trainings_needed,
     variance_scales,
     whole,
@@ -23,28 +24,44 @@ from fsbench.scores.planning import (
 
 @st.composite
 def estimates(draw):
-    """Differences whose parts of the variance are known: of queries, of supports, of single episodes."""
-    queries, supports, episodes = (draw(st.floats(0.01, 20)) for _ in range(3))
-    error = sqrt(queries + supports + episodes)
-    variances = (queries + episodes, supports + episodes, episodes)
-    return Estimate(draw(st.floats(-9, 9)), error=error, df=draw(st.floats(4, 500)), variances=variances)
+    """Differences of some error."""
+    return Estimate(draw(st.floats(-9, 9)), error=draw(st.floats(0.1, 5)), df=draw(st.floats(4, 500)))
 
 
-effects, powers = st.floats(0.1, 20), st.floats(0.1, 0.99)
+effects, powers, shares = st.floats(0.1, 20), st.floats(0.1, 0.99), st.floats(0, 1)
 
 
-@given(estimates())
-def test_the_parts_of_a_variance_add_up_to_it(found):
-    parts = ErrorParts.from_estimate(found)
-    assert parts.queries + parts.supports + parts.episodes == pytest.approx(found.error**2)
-    planted = (found.variances[0] - found.variances[2], found.variances[1] - found.variances[2], found.variances[2])
-    assert (parts.queries, parts.supports, parts.episodes) == pytest.approx(planted)
+def plain_share(influences, group, variance):
+    """The shared part in loops: the mean product of two cells of a group, times all pairs of cells in groups."""
+    products, pairs, every = 0.0, 0, 0
+    for number in set(group):
+        own = [value for value, of in zip(influences, group, strict=True) if of == number]
+        products += sum(a * b for i, a in enumerate(own) for j, b in enumerate(own) if i != j)
+        pairs += len(own) * (len(own) - 1)
+        every += len(own) ** 2
+    return every * products / pairs / variance
 
 
-def test_no_part_of_a_variance_is_negative():
-    for variances in ((4.0, 3.0, 4.0), (3.0, 3.0, 4.0), (4.0, 1.0, 5.0)):
-        found = Estimate(0.0, error=sqrt(variances[0]), df=50, variances=variances)
-        assert ErrorParts.from_estimate(found) == ErrorParts(0.0, 0.0, variances[0])
+def test_what_cells_of_a_query_have_in_common_is_found():
+    rng = np.random.default_rng(0)
+    for queries, episodes in ((1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (0.3, 2.0)):
+        group = rng.integers(0, 400, 1200)
+        influences = queries * rng.normal(size=400)[group] + episodes * rng.normal(size=1200)
+        size = np.bincount(group)
+        variance = queries**2 * (size**2).sum() + episodes**2 * 1200
+        found = shared_part(influences, group, variance)
+        planted = queries**2 * (size**2).sum() / variance
+        assert found.low - 0.02 <= planted <= found.high + 0.02 and found.low <= found.value <= found.high
+        expected = plain_share(influences, group, variance)
+        assert found.value == pytest.approx(min(max(expected, 0), 1))
+
+
+def test_methods_that_see_the_query_alone_have_no_other_part():
+    influences = np.repeat(np.random.default_rng(1).normal(size=60), 2)
+    group = np.repeat(np.arange(60), 2)
+    found = shared_part(influences, group, float((np.bincount(group, influences) ** 2).sum()))
+    assert found.value == pytest.approx(1)
+    assert shared_part(influences[:18], group[:18], 1.0) is None  # nine queries
 
 
 @given(estimates(), effects, powers)
@@ -59,22 +76,22 @@ def test_a_test_of_the_planned_size_has_the_wanted_power(found, effect, power):
 
 @given(estimates(), effects, powers, st.floats(-9, 9))
 def test_no_size_follows_from_the_difference_that_was_found(found, effect, power, other):
-    moved = Estimate(other, error=found.error, df=found.df, variances=found.variances)
+    moved, share = Estimate(other, error=found.error, df=found.df), Share(0.1, 0.0, 0.3)
     assert times_larger(moved, effect, power) == times_larger(found, effect, power)
-    assert more_draws(moved, effect, power) == more_draws(found, effect, power)
+    assert more_draws(moved, share, effect, power) == more_draws(found, share, effect, power)
     assert power_of(moved, effect, 3.0) == power_of(found, effect, 3.0)
 
 
-@given(estimates(), effects, powers)
-def test_draws_leave_what_the_queries_contribute(found, effect, power):
-    factor, parts = more_draws(found, effect, power), ErrorParts.from_estimate(found)
+@given(estimates(), effects, powers, st.tuples(shares, shares, shares).map(sorted))
+def test_draws_leave_what_the_queries_contribute(found, effect, power, ends):
+    low, value, high = ends
+    factor = more_draws(found, Share(value, low, high), effect, power)
     wanted = effect / (stats.t.ppf(0.975, found.df) + stats.t.ppf(power, found.df))
     assert 1 <= factor.low <= factor.value <= factor.high
     if factor.value == inf:
-        assert parts.queries >= wanted**2 * (1 - 1e-9)
+        assert value * found.error**2 >= wanted**2 * (1 - 1e-9)
     elif factor.value > 1:
-        error = sqrt(parts.queries + (parts.supports + parts.episodes) / factor.value)
-        assert error == pytest.approx(wanted)
+        assert found.error * sqrt(value + (1 - value) / factor.value) == pytest.approx(wanted)
     else:
         assert found.error <= wanted * (1 + 1e-9)
 

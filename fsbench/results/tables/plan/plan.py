@@ -6,6 +6,8 @@ from functools import cached_property
 from math import isfinite
 from statistics import mean, stdev
 
+import numpy as np
+
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.registry import metric_named
 from fsbench.records.description import notes, title
@@ -13,8 +15,8 @@ from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import check_same
 from fsbench.scores.decisions import smallest_difference, times_larger
-from fsbench.scores.estimate import FEW_QUERIES, Difference, Estimate, Scope, differences
-from fsbench.scores.planning import ErrorParts, more_draws, trainings_needed, whole
+from fsbench.scores.estimate import FEW_QUERIES, Difference, Estimate, MetricParts, Scope, differences
+from fsbench.scores.planning import Share, more_draws, shared_part, trainings_needed, whole
 from fsbench.scores.statistics import ScoreStatistics
 
 EFFECT, POWER = 1.0, 0.80
@@ -259,24 +261,28 @@ class _Pilot:
             for method in self.methods
         }
 
-    @cached_property
+    @property
     def _difference(self) -> Difference:
-        """The difference of one training each, that of the middle error where both have several."""
+        return self._trainings_and_difference[1]
+
+    @cached_property
+    def _trainings_and_difference(self) -> tuple[list[list[ScoreStatistics]], Difference]:
+        """The difference of one training each, of middle error where both have several; and their statistics."""
         first, second = (method.label for method in self.methods)
         ours, theirs = self._statistics[first], self._statistics[second]
-        seeds = [(seed, seed) for seed in sorted(ours.keys() & theirs.keys())] or [(min(ours), min(theirs))]
         found = []
-        for one, other in seeds:
-            computed = differences({first: ours[one], second: theirs[other]}, [(first, second)])
+        for one, other in [(n, n) for n in sorted(ours.keys() & theirs.keys())] or [(min(ours), min(theirs))]:
+            trainings = [ours[one], theirs[other]]
+            computed = differences(dict(zip((first, second), trainings, strict=True)), [(first, second)])
             if self.metric not in computed:
                 raise SettingsError(
                     f"the runs of {first} and {second} have no {self.metric}; expected a score that the counts give"
                 )
-            found += computed[self.metric]
-        known = [one for one in found if isfinite(one.difference.error)]
+            found.append((trainings, computed[self.metric][0]))
+        known = [pair for pair in found if isfinite(pair[1].difference.error)]
         if known:
-            return sorted(known, key=lambda one: one.difference.error)[len(known) // 2]
-        estimate = found[0].difference
+            return sorted(known, key=lambda pair: pair[1].difference.error)[len(known) // 2]
+        estimate = found[0][1].difference
         if estimate.scope is Scope.IDENTICAL:
             raise SettingsError(
                 f"{first} and {second} answer alike on these episodes, so their difference has no error that a plan "
@@ -297,14 +303,32 @@ class _Pilot:
         }
 
     @cached_property
-    def _asked_again(self) -> int:
-        """Number of query images that are asked with several sets of supports."""
-        sets: dict[int, set[tuple[int, ...]]] = {}
-        for one in next(iter(self._statistics[self.methods[0].label].values())):
-            if one.rows.support is not None:
-                for query, supports in zip(one.rows.query.tolist(), one.rows.support.tolist(), strict=True):
-                    sets.setdefault(query, set()).add(tuple(sorted(supports)))
-        return sum(len(of_query) > 1 for of_query in sets.values())
+    def _shares(self) -> tuple[Share | None, Share | None]:
+        """The parts of the variance that queries have in common, and supports; None where few are asked again.
+
+        A query is an image asked for a class. Parts of supports are known where an episode has one.
+        """
+        trainings, found = self._trainings_and_difference
+        if found.difference.scope is not Scope.IMAGES or not self._has_masks:
+            return None, None
+        (metric,) = (one for one in trainings[0][0].known_metrics if one.name == self.metric)
+        first, second = (MetricParts.from_statistics(metric, one) for one in trainings)
+        design = first.design
+        influences = (first.influences(design) - second.influences(design)).by_kind["cell"]
+        cells = design.clusters["cell"]
+        row_of_cell = np.empty(cells.number, dtype=int)
+        row_of_cell[cells.group] = cells.row
+        rows = [part.rows for part in first.parts]
+        queries = np.concatenate([np.stack([own.query, own.cls], 1) for own in rows])
+        supports = [own.support for own in rows if own.support is not None]
+        variance = found.difference.error**2
+
+        def share(images: np.ndarray) -> Share | None:
+            group = np.unique(images[row_of_cell], axis=0, return_inverse=True)[1].ravel()
+            return shared_part(influences, group, variance)
+
+        single = all(own.shape[1] == 1 for own in supports)
+        return share(queries), share(np.concatenate(supports)) if single else None
 
     @property
     def _has_masks(self) -> bool:
@@ -312,15 +336,14 @@ class _Pilot:
 
     @property
     def _parts(self) -> dict[str, float]:
-        found = self._difference.difference
-        if found.scope is not Scope.IMAGES or not self._has_masks:
+        queries, supports = self._shares
+        if queries is None:
             return {}
-        parts, variance = ErrorParts.from_estimate(found), found.error**2
-        supports = {SUPPORTS: parts.supports / variance}
-        if self._asked_again < FEW_QUERIES:
-            return {"query images and single episodes": (parts.queries + parts.episodes) / variance} | supports
-        single = {"single episodes": parts.episodes / variance}
-        return {QUERIES: parts.queries / variance} | supports | single
+        rest = 1 - queries.value
+        if supports is None:
+            return {QUERIES: queries.value, "supports and single episodes": rest}
+        of_supports = min(supports.value, rest)
+        return {QUERIES: queries.value, SUPPORTS: of_supports, "single episodes": rest - of_supports}
 
     def _sizes(self, effect: float, power: float) -> list[Need]:
         """Return the numbers of images and episodes, which grow together."""
@@ -343,9 +366,10 @@ class _Pilot:
             return Need(DRAWS, 1, unknown="the parts of the error are told of masks alone")
         if found.scope is Scope.THESE_SUPPORTS:
             return Need(DRAWS, 1, unknown=_FEW_SUPPORTS)
-        if self._asked_again < FEW_QUERIES:
+        queries, _ = self._shares
+        if queries is None:
             return Need(DRAWS, 1, unknown=_ASKED_ONCE)
-        factor = more_draws(found, effect, power)
+        factor = more_draws(found, queries, effect, power)
         return Need(DRAWS, 1, whole(factor.value, 1), whole(factor.low, 1), whole(factor.high, 1))
 
     def _trainings(self, effect: float, power: float) -> Need:
@@ -362,7 +386,7 @@ class _Pilot:
 
 
 _ASKED_ONCE = (
-    f"fewer than {FEW_QUERIES} query images are asked with several sets of supports, so that what queries and supports "
+    f"fewer than {FEW_QUERIES} queries are asked with several sets of supports, so that what queries and supports "
     "contribute cannot be told apart"
 )
 _FEW_SUPPORTS = "there are too few supports to tell what others do; runs with --draws 5 ask others"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from fsbench.cli.main import main
 from fsbench.records.counts import counts_sha256
@@ -79,6 +80,7 @@ BUNDLES: dict[str, tuple[Callable, str]] = {
 """Forged bundle -> what is changed in it after it was written, and why it is refused."""
 
 
+@pytest.mark.slow(3)
 def test_a_board_with_five_forged_bundles_refuses_five(make, hand_in, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     trained = {"origin": "trained here", "training": {"settings": {"validation": "base"}}}

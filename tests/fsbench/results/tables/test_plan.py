@@ -14,6 +14,8 @@ from scipy import stats
 from fsbench.base.errors import SettingsError
 from fsbench.base.files.figures import check_figure
 from fsbench.cli.main import main
+from fsbench.doors.runs import load_runs
+from fsbench.records.record import read_record
 from fsbench.results.tables.analyses import PLAN
 from fsbench.results.tables.formats import text
 from fsbench.results.tables.plan.plan import DRAWS, EPISODES, QUERIES, SUPPORTS, TRAININGS, plans
@@ -21,6 +23,7 @@ from fsbench.scores.planning import power_of
 from tests.fsbench.pages.report.studies import write_study
 from tests.fsbench.runs import changed, written
 from tests.fsbench.scores import plain_statistics as plain
+from tests.fsbench.scores.test_planning import plain_share
 
 QUALITIES = {"good": 0.6, "good (b)": 0.5, "good (c)": 0.7, "poor": 0.45, "poor (b)": 0.4}
 SEEDS = [0, 1, 2, 0, 1]
@@ -39,7 +42,8 @@ def records(tmp_path_factory):
         own = {"method": {"name": identity["method"]["name"]}, "seed": SEEDS[number % 5]}
         less = pl.col("query").str.ends_with("0") & (identity["method"]["name"] == "good")
         frame = record.episodes.with_columns(tp=pl.when(less).then(pl.col("tp") // 4).otherwise(pl.col("tp")))
-        found.append(written(record.path, frame, **record.run.as_json() | {"identity": identity | own}))
+        written(record.path, frame, **record.run.as_json() | {"identity": identity | own})
+        found.append(read_record(record.path))
     return found
 
 
@@ -79,11 +83,20 @@ def test_a_plan_has_the_numbers_of_plain_loops(records):
         need = needs[what]
         assert (need.here, [need.needed, need.low, need.high], need.unknown) == (number, numbers, "")
     assert sum(plan.parts.values()) == pytest.approx(1) and plan.fold == "mean"
-    of_queries, _, of_cells = plan.found.variances
-    assert plan.parts[QUERIES] == pytest.approx((of_queries - of_cells) / found.error**2)
-    left = (1.5 / wanted) ** 2 - (of_queries - of_cells)
-    draws = None if left <= 0 else max(ceil((found.error**2 - of_queries + of_cells) / left), 1)
-    assert needs[DRAWS].needed == draws
+    first, second = max(pairs, key=lambda pair: plain.estimate(score, *pair).error)
+    whole = score(first) - score(second)
+    cells = list(dict.fromkeys((row.query, row.supports) for row in first))
+
+    def without(cell):
+        return [[row for row in rows if (row.query, row.supports) != cell] for rows in (first, second)]
+
+    influences = [whole - (score(ours) - score(theirs)) for ours, theirs in map(without, cells)]
+    cls = {(row.query, row.supports): row.cls for row in first}
+    query = [(cell[0], cls[cell]) for cell in cells]
+    share = plain_share(influences, query, found.error**2)
+    assert 0 < share < 1 and plan.parts[QUERIES] == pytest.approx(share)
+    left = (1.5 / wanted / found.error) ** 2 - share
+    assert needs[DRAWS].needed == (None if left <= 0 else max(ceil((1 - share) / left), 1))
 
 
 def test_trainings_differ_in_the_seed_alone(records):
@@ -197,9 +210,20 @@ def test_what_cannot_be_planned_is_refused_in_one_line(records, capsys):
     assert plans([*poor, *variants], ["good (width 2)", "poor"])[0].methods == ("good (width 2)", "poor")
 
 
+def test_a_plan_in_python_is_that_of_the_command(records):
+    runs = load_runs(records[0].path.parent)
+    found = runs.plan("poor", "good", difference=2.0)
+    (plan,) = plans(records, ["poor", "good"], 2.0)
+    assert found.plans == [plan]
+    assert found.text == PLAN.write([plan], "text", 120)
+    columns = ["what", "here", "needed", "low", "high"]
+    assert found.frame.select(columns).rows() == [tuple(getattr(need, name) for name in columns) for need in plan.needs]
+    assert "support images" in found._repr_html_()
+
+
 def test_queries_that_are_asked_once_are_not_told_from_their_episodes(tmp_path):
     few = write_study(tmp_path / "runs", {"good": 0.6, "poor": 0.45}, folds=1, classes=2, episodes=20)
-    (plan,) = plans(few)
+    (plan,) = plans([read_record(record.path) for record in few])
     needs = {need.what: need for need in plan.needs}
     assert "cannot be told apart" in needs[DRAWS].unknown
-    assert list(plan.parts) == ["query images and single episodes", SUPPORTS] and sum(plan.parts.values()) == 1
+    assert not plan.parts
