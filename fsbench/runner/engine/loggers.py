@@ -54,13 +54,12 @@ def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
     words = experiment.data.test_words
     swept = "WANDB_SWEEP_ID" in os.environ
     offline = mode == "offline" or os.environ.get("WANDB_MODE") in OFFLINE
-    place = {
-        "name": experiment.folder.name,
-        "project": os.environ.get("WANDB_PROJECT", "fsbench"),
-        "id": None if swept else fingerprint(experiment.folder.name)[:16],
-    }
+    name, project = experiment.folder.name, os.environ.get("WANDB_PROJECT", "fsbench")
+    identifier = None if swept else fingerprint(name)[:16]
     run = _start(
-        **place,
+        name=name,
+        project=project,
+        id=identifier,
         dir=str(work),
         mode="offline" if offline else None,
         resume=None if swept or offline else "allow",
@@ -68,9 +67,9 @@ def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
         job_type="train" if experiment.trains else "evaluate",
         tags=[experiment.options.name, *words, experiment.method.backbone.name],
         config=experiment.identity.as_json()
-        | {"folder": experiment.folder.name, "trainer": experiment.trainer_settings},
+        | {"folder": name, "trainer": experiment.trainer_settings},
     )
-    return WandbLogger(**place, save_dir=work, experiment=run)
+    return WandbLogger(name, work, id=identifier, project=project, experiment=run)
 
 
 @rank_zero_only
