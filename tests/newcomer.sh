@@ -43,7 +43,7 @@ fsbench new method mine
 fsbench check-method ./mine/mine.py:Mine
 fsbench bench --method ./mine/mine.py:Mine --dataset demo --fast | tee benched
 if grep -q "below an answer that needs no model" benched; then exit 1; fi
-fsbench compare runs --resamples 200
+fsbench compare runs
 
 said "results that others check"
 fsbench bundle runs --new-card cards

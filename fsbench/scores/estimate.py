@@ -104,7 +104,7 @@ class Influences:
 
     Attributes:
         value: the score.
-        by_kind: kind of `KINDS` -> (G,) influences.
+        by_kind: kind of clusters (`Design.clusters`) -> (G,) influences.
     """
 
     value: float
@@ -211,6 +211,8 @@ def conclude(found: Influences, design: Design) -> Estimate:
     is_conditional = design.free.get("support", 0) < FEW_FREE
     extra = 0.0 if is_conditional else phi * max(vs - c * ve, 0.0)
     variance = vq + extra
+    if variance < _ROUNDING:  # whatever query image is left out, and the supports are too few to tell
+        return estimate
     of_supports = 0.0 if is_conditional else min(extra, vs) * vs / df["support"]
     nu = variance**2 / (vq**2 / df["query"] + of_supports)
     error, half = sqrt(variance), t_quantile(0.5 + LEVEL / 2, nu) * sqrt(variance)

@@ -46,10 +46,15 @@ def _rank(rows: Sequence[Row], test: Test) -> None:
     sign = metric_named(test.metric).sign
     ranked = sorted(cells, key=lambda name: (-sign * cells[name].scores[test.metric].value, name))
     place = {name: number for number, name in enumerate(ranked)}
-    paired = _paired_p(ranked, cells, test.metric)
+    paired = _paired_differences(ranked, cells, test.metric)
+    scopes = {found.scope for found in paired.values() if found.p == found.p}
+    scope = scopes.pop() if len(scopes) == 1 else Scope.IMAGES  # what ranks hold for; others rank nobody
     pairs = [frozenset(pair) for pair in combinations(ranked, 2)]
     p = [
-        paired[pair] if pair in paired else _unpaired_p(*(cells[n].scores[test.metric] for n in pair)) for pair in pairs
+        _paired_p(paired[pair], scope)
+        if pair in paired
+        else unpaired_p(*(cells[name].scores[test.metric] for name in pair))
+        for pair in pairs
     ]
     better: dict[str, int] = dict.fromkeys(ranked, 0)  # rows that are better, and not by chance
     worse: dict[str, int] = dict.fromkeys(ranked, 0)
@@ -61,32 +66,35 @@ def _rank(rows: Sequence[Row], test: Test) -> None:
             worse[upper] += 1
     mixed = len({(row.card.trials, row.card.backbone_data) for row in rows}) > 1
     across = len({tuple(row.card.conditions.values()) for row in rows}) > 1
+    conditional = scope is Scope.THESE_SUPPORTS
     for name, cell in cells.items():
-        cell.rank = Rank(1 + better[name], len(ranked) - worse[name], len(ranked), name in untested, mixed, across)
+        first, last = 1 + better[name], len(ranked) - worse[name]
+        cell.rank = Rank(first, last, len(ranked), name in untested, mixed, across, conditional)
 
 
-def _paired_p(ranked: Sequence[str], cells: dict[str, Cell], metric: str) -> dict[frozenset[str], float]:
-    """Test the pairs of rows that saw the same episodes, files and truth: pair -> p, not yet corrected.
-
-    A difference that holds for these supports alone ranks nobody: its p is NaN.
-    """
+def _paired_differences(ranked: Sequence[str], cells: dict[str, Cell], metric: str) -> dict[frozenset[str], Estimate]:
+    """Compare the pairs of rows that saw the same episodes, files and truth."""
     same: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
     for name in ranked:
         runs = sorted(cells[name].folds.items())
         seen = tuple((fold, *known_images(run.record), run.truth) for fold, run in runs)
         same.setdefault(seen, []).append(name)
-    p: dict[frozenset[str], float] = {}
+    found: dict[frozenset[str], Estimate] = {}
     for names in (names[:MOST_TESTED] for names in same.values() if len(names) > 1):
         statistics = {
             name: [run.statistics.only([metric]) for _, run in sorted(cells[name].folds.items())] for name in names
         }
         for item in differences(statistics, list(combinations(names, 2)))[metric]:
-            bears = item.difference.scope is Scope.IMAGES
-            p[frozenset((item.method, item.other))] = item.difference.p if bears else nan
-    return p
+            found[frozenset((item.method, item.other))] = item.difference
+    return found
 
 
-def _unpaired_p(first: Estimate, second: Estimate) -> float:
+def _paired_p(difference: Estimate, scope: Scope) -> float:
+    """Return the p of a difference that holds for `scope`; NaN of others, which rank nobody."""
+    return difference.p if difference.scope is scope else nan
+
+
+def unpaired_p(first: Estimate, second: Estimate) -> float:
     """Test two scores on different episodes, whose errors add up (Welch); NaN where one holds for no other supports."""
     if not all(score.has_interval and score.scope is Scope.IMAGES and score.error > 0 for score in (first, second)):
         return nan

@@ -62,6 +62,7 @@ class Rank:
         by_errors: some of the others saw other episodes, and were compared by the errors of both scores.
         mixed: the trials or the backbone's data of those it is ranked with differ.
         across: other conditions of their cards differ, since all rows were asked to be ranked together.
+        conditional: differences hold for the supports of the test alone.
     """
 
     first: int
@@ -70,11 +71,13 @@ class Rank:
     by_errors: bool
     mixed: bool
     across: bool = False
+    conditional: bool = False
 
     @property
     def words(self) -> str:
         places = str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
-        return f"{places} of {self.count}{'~' * self.by_errors}{'†' * self.mixed}{'‡' * self.across}"
+        marks = {"~": self.by_errors, "†": self.mixed, "‡": self.across, "°": self.conditional}
+        return f"{places} of {self.count}{''.join(mark for mark, is_set in marks.items() if is_set)}"
 
 
 @dataclass

@@ -28,7 +28,7 @@ CONDITIONAL = "°"
 CONDITIONAL_NOTE = (
     f"{CONDITIONAL} holds for these supports; other supports may reverse it: DRAWS=5 (--draws 5) asks others"
 )
-FEW_NOTE = "(n images): too few query images for an interval"
+FEW_NOTE = "(n images): too few query images, or supports of a share, for an interval"
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def ends(score: Estimate, digits: int) -> str:
     """Write the interval of a score, or why it has none; "" where there is nothing to say."""
     if score.has_interval:
         return f"[{score.low:.{digits}f}, {score.high:.{digits}f}]{mark(score)}"
-    return f"({score.queries} images)" if is_too_few(score) else ""
+    return f"({few_images(score)} images)" if is_too_few(score) else ""
 
 
 def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
@@ -150,7 +150,7 @@ def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
     if difference.has_interval:
         low, high = (signed(end, digits) for end in (difference.low, difference.high))
         return separator.join((value, f"[{low}, {high}]{mark(difference)}"))
-    return separator.join((value, f"({difference.queries} images)")) if is_too_few(difference) else value
+    return separator.join((value, f"({few_images(difference)} images)")) if is_too_few(difference) else value
 
 
 def signed(end: float, digits: int) -> str:
@@ -161,8 +161,15 @@ def signed(end: float, digits: int) -> str:
 
 
 def is_too_few(score: Estimate) -> bool:
-    """Return whether too few query images are why there is no interval."""
-    return score.scope is Scope.NONE and sum(score.variances[:2]) > ROUNDING
+    """Return whether too few images are why there is no interval: query images, or of a share supports."""
+    if score.has_interval:
+        return False
+    return score.scope is Scope.THESE_SUPPORTS or (score.scope is Scope.NONE and sum(score.variances[:2]) > ROUNDING)
+
+
+def few_images(score: Estimate) -> int:
+    """Return the number of images that are too few."""
+    return min(score.queries, score.supports or score.queries) if score.scope is Scope.THESE_SUPPORTS else score.queries
 
 
 def mark(score: Estimate) -> str:

@@ -113,7 +113,7 @@ def test_parts_are_unbiased():
     assert np.abs(error).max() < 0.08
 
 
-@pytest.mark.slow(15)
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("design", [{}, {"deviations": (20, 4, 12)}, {"bounded": True}])
 def test_intervals_hold_the_parts_in_95_of_100_samples(design):
     error, held = coverage(600, **design)

@@ -5,16 +5,22 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from fsbench.cli.main import main
+from fsbench.pages.board.ranking import unpaired_p
 from fsbench.pages.board.site import MARK
 from fsbench.records.record import find_records
+from fsbench.results.tables.layout import ends
 from fsbench.results.tables.table import build_blocks
+from fsbench.scores.estimate import Estimate, Scope
 from tests.fsbench.pages.board.conftest import bundle_writer, finished
 from tests.fsbench.runner.exchange.test_bundle import altered, edit
 from tests.fsbench.runs import changed, rewrite
@@ -73,16 +79,14 @@ def test_figures_are_those_of_the_tables(site):
             own = cells(rows[row.method])
             page = (site / "rows" / f"{row_id(rows[row.method])}.html").read_text()
             for score in row.scores.values():
-                assert f"{score.value:.2f} [{score.low:.2f}, {score.high:.2f}]" in page
+                assert f"{score.value:.2f} {ends(score, 2)}".rstrip() in page
             if row.fold == "mean":
                 score = row.scores["mIoU"]
                 assert score.value in [value for value, _ in own.values()]
-                shown = (
-                    f'<strong>{score.value:.2f}</strong> <span class="ends">[{score.low:.2f}, {score.high:.2f}]</span>'
-                )
+                shown = f'<strong>{score.value:.2f}</strong> <span class="ends">{ends(score, 2)}</span>'
                 assert shown in rows[row.method]
             elif row.method == "half":  # the fold that is there, which no rank is of
-                shown = f'fold 0: {row.scores["mIoU"].value:.2f} <span class="ends">[{row.scores["mIoU"].low:.2f}'
+                shown = f'fold 0: {row.scores["mIoU"].value:.2f} <span class="ends">{ends(row.scores["mIoU"], 2)}'
                 assert shown in rows["half"]
     assert cells(rows["half"]) == {} and "incomplete" in rows["half"] and "only fold 0 of 2" in rows["half"]
     assert 'data-year="2023"' in rows["good"] and 'data-year="2024"' in rows["half"]
@@ -132,13 +136,14 @@ def of_files(record, name="a"):
 
 
 @pytest.mark.parametrize("change", [moved, partial(of_files, name="b")], ids=["episodes", "images"])
-def test_other_episodes_or_images_are_compared_by_intervals(change, make, hand_in, tmp_path):
+def test_other_episodes_or_images_are_compared_by_errors(change, make, hand_in, tmp_path):
+    """Of the second all images are alike, so that its score has no error and ranks nobody that saw other images."""
     for name, quality in (("first", 1), ("second", 1), ("third", 3)):
         other = change if name == "second" else lambda record: record
         hand_in(name, [finished(other(of_files(make(name, fold, quality)))) for fold in BOTH])
     assert board(tmp_path) == 0
     ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
-    assert ranks == {"first": ["1–2 of 3~"], "second": ["1–2 of 3~"], "third": ["3 of 3~"]}
+    assert ranks == {"first": ["1–2 of 3~"], "second": ["1–3 of 3~"], "third": ["2–3 of 3~"]}
 
 
 def test_a_row_is_cited_and_its_bundle_downloaded(site):
@@ -307,7 +312,7 @@ def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_p
     assert board(tmp_path, "--strict") == 0
     rows = table_rows(tmp_path / "site")
     (near,), (far,) = (list(cells(rows[name]).items()) for name in ("near", "far"))
-    assert near[0] == far[0] and near[1] == (100.0, "1 of 2")
+    assert near[0] == far[0] and near[1] == (100.0, "1–2 of 2")  # one of three is wrong in every episode
     (block,) = [block for block in build_blocks(find_records(tmp_path)) if "classification" in block.title]
     assert far[1] == (next(row for row in block.rows if row.method == "far").scores["accuracy"].value, "2 of 2")
 
@@ -366,3 +371,14 @@ def test_names_stay_within_their_value_of_bibtex(make, hand_in, tmp_path):
     (title,) = [line for line in entry.splitlines() if line.startswith("  title = {")]
     inside = title.removeprefix("  title = {").removesuffix("},")
     assert min(accumulate((c == "{") - (c == "}") for c in inside)) == 0 and "note = " in inside
+
+
+def test_scores_on_other_episodes_are_compared_by_the_errors_of_both():
+    """Welch's test, against scipy's; a score that holds for its supports alone ranks nobody."""
+    first, second = (
+        Estimate(value, value - 1, value + 1, error=error, df=df, queries=30)
+        for value, error, df in ((50.0, 0.8, 12.0), (53.0, 1.1, 20.0))
+    )
+    expected = stats.ttest_ind_from_stats(50.0, 0.8 * 13**0.5, 13, 53.0, 1.1 * 21**0.5, 21, equal_var=False).pvalue
+    assert unpaired_p(first, second) == pytest.approx(expected)
+    assert np.isnan(unpaired_p(first, replace(second, scope=Scope.THESE_SUPPORTS)))

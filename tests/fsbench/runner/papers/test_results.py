@@ -24,22 +24,19 @@ def figure(row):
     return next(figure for figure in row_scores(row, published_scores()) if figure.metric == "mIoU")
 
 
-def test_a_figure_is_inside_up_to_the_ends_of_the_interval_and_its_rounding(official, row, figure):
+def test_verdicts_are_those_of_tables(official, row, figure):
+    """All images are alike there, so that the mIoU has no error; `test_match.py` has the verdicts of others."""
     records = [official(EMAT, "dinov2_vits14", fold) for fold in range(4)]
     (result,) = row_results({row: records}, [figure])
     measured = result.comparison.measured
-    assert measured.value == pytest.approx(70.0) and result.verdict == "outside"  # 700 of 1000 pixels; printed: 63.38
-    ends = {measured.value: "inside", measured.low: "inside", measured.high: "inside"}
-    ends |= {measured.low - 0.02: "outside", measured.high + 0.02: "outside"}
-    for value, verdict in ends.items():
-        (result,) = row_results({row: records}, [replace(figure, value=round(value, 2))])
-        assert (result.verdict, result.why, result.comparison.fold) == (verdict, "", "mean"), value
+    assert measured.value == pytest.approx(70.0) and (result.verdict, result.why) == ("no interval", "")
+    assert result.comparison.fold == "mean"
     caveat = "TF32 off here; whether the authors' GPUs had it is not known"
     notes = NumberedNotes()
-    assert results_grid([result], notes)[1][-1] == "outside [1]" and notes.lines() == [f"[1] {caveat}"]
+    assert results_grid([result], notes)[1][-1] == "no interval [1]" and notes.lines() == [f"[1] {caveat}"]
     stated = replace(figure, made_with=replace(figure.made_with, tf32=False))
     (result,) = row_results({row: records}, [stated])
-    assert results_grid([result], NumberedNotes())[1][-1] == "outside"
+    assert results_grid([result], NumberedNotes())[1][-1] == "no interval"
 
 
 def test_a_run_made_in_another_way_is_not_comparable_and_says_why(official, row, figure):
@@ -59,5 +56,5 @@ def test_the_report_has_a_page_of_the_papers_whose_rows_are_there(official, tmp_
     page = (tmp_path / "report/papers.html").read_text()
     assert "EMAT (2025), table 1: classification and segmentation, 2-way 1-shot" in page
     assert page.count("<tr>") == 3 and "63.38" in page and "82.70" in page  # a head, mIoU and accuracy
-    assert 'class="worse">outside [1]</td>' in page and "fsbench reproduce emat --table 1" in page
+    assert 'class="same">no interval [1]</td>' in page and "fsbench reproduce emat --table 1" in page
     assert '<a href="papers.html">Papers</a>' in (tmp_path / "report/index.html").read_text()
