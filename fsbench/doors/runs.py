@@ -184,9 +184,7 @@ class Runs:
         chosen = _chosen(found, methods)
         return Differences(compare_methods(chosen, names, _words(by), baseline, measured, rank_all, asked))
 
-    def plan(
-        self, *methods: str, difference: float = EFFECT, metric: str | None = None, power: float = POWER
-    ) -> Plans:
+    def plan(self, *methods: str, difference: float = EFFECT, metric: str | None = None, power: float = POWER) -> Plans:
         """Say how many images, draws of supports and trainings tell two methods apart, as `fsbench plan` does.
 
         Args:
