@@ -49,6 +49,7 @@ def test_site_builds_fetches_nothing_from_elsewhere_and_is_searched_from_disk(tm
     page.close()
 
 
+@pytest.mark.slow(2)
 def test_a_broken_link_stops_the_build(tmp_path):
     """A page that is gone, and a place on a page; without the reference, which takes most of the time."""
     shutil.copytree(REPOSITORY / "docs", tmp_path / "docs")

@@ -46,6 +46,7 @@ def test_the_wheel_has_every_file_of_the_suite_and_no_other_package(wheel):
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"fsbench"}
 
 
+@pytest.mark.slow(3)
 def test_a_source_archive_builds_the_same_wheel(wheel, tmp_path):
     """The archive has no links, and the folders that they lead to."""
     build = [sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path), "--target"]

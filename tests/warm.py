@@ -5,6 +5,7 @@ folder, environment, files for the two outputs, a trap), and answers each line w
 thread before it forks, so that a child may.
 """
 
+import gc
 import importlib
 import json
 import multiprocessing
@@ -95,6 +96,7 @@ def serve() -> None:
     """Answer requests until the input ends."""
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # what is imported is garbage in no command: their collections pass it over, and forks share its memory
     for line in sys.stdin:
         requests = json.loads(line)
         children = []

@@ -14,10 +14,12 @@ class OfficialIndex(SegmentationIndex):
 
     Attributes:
         lists: folders with official lists, see `fsbench.datamodules.lists.official.read_official`.
+        derives_lists: no folders were asked for, so that no list stands for an absent one.
         allow_unverified_lists: use lists whose checksum is not the official one.
     """
 
     lists: list[str]
+    derives_lists: bool
     allow_unverified_lists: bool
 
     @abstractmethod
@@ -32,7 +34,7 @@ class OfficialIndex(SegmentationIndex):
         return pairs
 
     def has_published_list(self, split: str, fold: int) -> bool:
-        return (split, fold) in checksums(self.name)
+        return not self.derives_lists and (split, fold) in checksums(self.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         """Return how `pairs` compare with the official list of `split` and `fold`."""

@@ -15,8 +15,9 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.runner.config.datasets import choose_dataset
+from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
+from fsbench.runner.config.registry import check_known, task_of
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +62,12 @@ def _add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
 
 
 def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
-    # torch: seconds, which help and refused options do without
-    from fsbench.runner.config.build import load_index
-
+    check_known("data", "data set", dataset)
+    if task_of("data", dataset) != "segmentation":
+        raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
     lists = [word.strip() for word in (options.lists or "").split(",") if word.strip()]
-    return load_index(dataset, options.data_root, lists)
+    index: SegmentationIndex = open_dataset(dataset, options.data_root, lists)
+    return index
 
 
 def _progress(names: list[str]) -> Iterable[str]:

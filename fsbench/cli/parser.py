@@ -33,12 +33,13 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
     def refuse(self, extra: Sequence[str], options: argparse.Namespace) -> NoReturn:
-        """Say that arguments are unknown, with the option of the subcommand that is nearest to the first."""
+        """Say that arguments are unknown, with the option of the subcommand that is nearest to the first option."""
         parser = self
         for name in (options.command, getattr(options, "action", None)):
             parser = subcommands(parser).get(str(name), parser)
         known = list(parser._option_string_actions)
-        parser.error(f"unrecognized arguments: {' '.join(extra)}{did_you_mean(extra[0].split('=')[0], known)}")
+        word = next((word for word in extra if word.startswith("-")), extra[0])
+        parser.error(f"unrecognized arguments: {' '.join(extra)}{did_you_mean(word.split('=')[0], known)}")
 
 
 class CommandLine(Parser):

@@ -178,8 +178,16 @@ class Method(EvaluatedByLightning):
     def loss_weight(self, batch_idx: int) -> float:
         """Return the factor of the loss of micro-batch `batch_idx`, by which a step's gradient is the mean over its
         episodes; 1 but for the incomplete last step of an epoch."""
-        data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        data = self._data_module()
         return 1.0 if data is None else float(data.loss_weight(batch_idx))
+
+    def _data_module(self) -> Any:
+        """Return the data module of the trainer; None where there is no trainer, or it has none."""
+        try:
+            trainer = self.trainer
+        except RuntimeError:  # Lightning's words for a method that no trainer has
+            return None
+        return getattr(trainer, "datamodule", None)
 
     def checkpoint_settings(self) -> dict[str, Any]:
         """Return the settings that learned weights depend on; a checkpoint trained with others is refused."""
@@ -216,6 +224,6 @@ class Method(EvaluatedByLightning):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[WRITTEN_BY] = self.describe()
-        data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        data = self._data_module()
         if data is not None:  # Lightning calls this hook of the method alone
             data.on_save_checkpoint(checkpoint)

@@ -41,8 +41,8 @@ CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkp
 
 
 def _check_filled_in(text: str) -> str:
-    if text == "...":
-        raise ValueError("expected words in place of the ...; leave the entry out where you do not know")
+    if not text.strip(" .…?-"):
+        raise ValueError(f"expected words in place of {text!r}; leave the entry out where you do not know")
     return text
 
 
@@ -361,7 +361,7 @@ def proved_entries(record: Record) -> dict[str, str]:
         if weak:  # in place of the supports' masks, not of those of training
             labels.add(ANNOTATIONS[run.identity.support_annotation].label)
             labels -= {"masks"} if weights.origin == UNTRAINED else set()
-        entries["supervision"] = _in_words([*labels])
+        entries |= {"supervision": _in_words([*labels])} if labels else {}
     if run.identity.backbone.weights.startswith("random"):
         entries["backbone_data"] = RANDOM_WEIGHTS
     if record.protocol.has_masks and (trained_on := _trained_on(record, weights)):

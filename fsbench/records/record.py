@@ -16,6 +16,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.segmentation import Segmentation
 from fsbench.records.counts import (
     REALS,
     check_counts,
@@ -82,8 +83,10 @@ class Record:
 
         The score of presence is none of them where it follows from the mask.
         """
-        follows = self.protocol.has_masks and self.run.presence == self.protocol.presence
-        columns = REALS[follows:] if self.protocol.has_masks else ()
+        protocol = self.protocol
+        if not isinstance(protocol, Segmentation):
+            return []
+        columns = REALS[1:] if self.run.presence == protocol.presence else REALS
         return [name for name in columns if name not in self.run.columns_sha256 and name in self.every_episode.columns]
 
     @property

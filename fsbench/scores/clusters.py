@@ -12,9 +12,6 @@ import numpy as np
 
 from fsbench.scores.rows import ABSENT, Groups, Rows
 
-KINDS = ("query", "support", "cell")
-"""Kinds of clusters; a cell is a query image with a set of supports."""
-
 
 class PartGroups(NamedTuple):
     """The clusters that have rows in one part.
@@ -83,7 +80,10 @@ class Design:
 
     @cached_property
     def clusters(self) -> dict[str, Groups]:
-        """Kind of `KINDS` -> clusters; without supports of unknown names, whose cells are the query images."""
+        """Kind "query", "support" or "cell", a query image with a set of supports -> clusters.
+
+        Where supports are not known there are none of that kind, and cells are the query images.
+        """
         query = _joined([rows.query for rows in self.parts])
         found = {"query": _clusters(query)}
         sets = self._support_sets
@@ -124,8 +124,10 @@ class Design:
 
     @cached_property
     def constants(self) -> tuple[float, float]:
-        """The constants c and φ: the share of the cells' variance in the supports', and what removing it takes too much
-        (§4.1)."""
+        """The constants c and φ (§4.1).
+
+        c is how often the cells' variance is in the supports', and φ gives back what its removal takes too much.
+        """
         if not self._has("support"):
             return 1.0, 1.0
         supports = self.clusters["support"]

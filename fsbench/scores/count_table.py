@@ -99,13 +99,11 @@ class CountTable:
         """Return the images of the rows `kept` (rows,) bool of the frame, whose classes are `cls`."""
         query = image_numbers(self.frame["query"].filter(kept).to_list())
         starts = run_starts(self.header)
-        if len(starts) > 1 or is_fitted_once(self.header):
+        if is_fitted_once(self.header):
             run = np.searchsorted(starts, self.frame["episode"].to_numpy()[kept], side="right") - 1
             return Rows(query, None, cls, run, fitted=True)
-        support = None
-        if SUPPORTS in self.frame.columns:
-            support = padded(self.frame[SUPPORTS].filter(kept).to_list())
-        return Rows(query, support, cls)
+        support = padded(self.frame[SUPPORTS].filter(kept).to_list()) if SUPPORTS in self.frame.columns else None
+        return Rows(query, support if support is not None and support.shape[1] else None, cls)
 
     @cached_property
     def class_places(self) -> np.ndarray:

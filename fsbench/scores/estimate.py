@@ -104,7 +104,7 @@ class Influences:
 
     Attributes:
         value: the score.
-        by_kind: kind of `KINDS` -> (G,) influences.
+        by_kind: kind of clusters (`Design.clusters`) -> (G,) influences.
     """
 
     value: float

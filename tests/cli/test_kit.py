@@ -96,6 +96,7 @@ def test_a_test_leaves_and_comes_back(said, folder, kit, blocks_test, tmp_path):
     assert said("compare", tmp_path / "runs")[0] == 0
 
 
+@pytest.mark.slow(5)
 def test_the_usual_folder_makes_the_kit_that_naming_it_makes(said, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = ["kit", "demo", "--protocol", "pfenet", "--episodes", 3]

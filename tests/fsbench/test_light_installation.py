@@ -134,6 +134,7 @@ def test_help_and_the_doctor_say_what_is_missing(tmp_path):
     assert "pip install 'fsbench[run]'" in out and "weights:\n" in out and "data:\n" in out
 
 
+@pytest.mark.slow(2)
 def test_commands_that_draw_plots(runs, tmp_path):
     installation = Installation(tmp_path / "packages", requirements("plots"), tmp_path)
     commands = ["report", *runs, "--out", "pages"], ["compare", *runs, "--plot", "plot.svg"]

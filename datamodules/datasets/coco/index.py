@@ -61,6 +61,7 @@ class Coco(OfficialIndex):
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         self.root = Path(root).expanduser()
         self.lists = default_lists(lists, self.root)
+        self.derives_lists = lists == []
         self.allow_unverified_lists = allow_unverified_lists
         self._instances: dict[str, Instances] = {}
         self._tables: dict[str, PixelTable] = {}
@@ -111,7 +112,8 @@ class Coco(OfficialIndex):
         self._table(IMAGE_FOLDER[part])
 
     def has_published_list(self, split: str, fold: int) -> bool:
-        return super().has_published_list(split, fold) or split == "pfenet-trn"  # whose checksums are not known
+        unknown = split == "pfenet-trn" and not self.derives_lists  # of which no checksum is known
+        return super().has_published_list(split, fold) or unknown
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         self.require_images(IMAGE_FOLDER["trn" if "trn" in split else "val"], {name for name, _ in pairs})

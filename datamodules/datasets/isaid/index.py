@@ -57,6 +57,7 @@ class Isaid(MaskFolder, FoldwiseTrainingLists):
         places = (given, *(given / inner for inner in self.inner_folders))
         self.root = next((place for place in places if all((place / part).is_dir() for part in needed)), given)
         self.lists = default_lists(lists, given, self.root)
+        self.derives_lists = lists == []
         self.allow_unverified_lists = allow_unverified_lists
         absent = [part for part in needed if not (self.root / part).is_dir()]
         if absent:

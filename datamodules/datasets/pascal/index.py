@@ -53,6 +53,7 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         self.root = _voc_folder(Path(root).expanduser())
         self.lists = default_lists(lists, Path(root).expanduser(), self.root)
+        self.derives_lists = lists == []
         self.allow_unverified_lists = allow_unverified_lists
         images, labels = (self.root / part for part in _PARTS)
         super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))

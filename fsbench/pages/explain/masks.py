@@ -118,7 +118,7 @@ def _class_id(experiment: Experiment, name: str | None) -> int | None:
         return None
     numbers = {known: int(number) for number, known in experiment.data.manifest.header.class_names.items()}
     if name not in numbers:
-        raise SettingsError(f"--class is '{name}', expected one of the run's{known_names(name, numbers)}")
+        raise SettingsError(f"--class is '{name}', which the run is not about{known_names(name, numbers)}")
     return numbers[name]
 
 

@@ -16,7 +16,7 @@ from types import NoneType
 from typing import Any, get_args
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -39,11 +39,8 @@ from fsbench.runner.config.data_options import (
 from fsbench.runner.config.limits import check_nulls, check_plain_values, check_trainer
 from fsbench.runner.config.registry import (
     TaskName,
-    check_known,
     choose_method,
-    config_file,
     config_files,
-    read_settings,
     task_of,
 )
 
@@ -296,32 +293,6 @@ def compose_method(
     files = config_files(method, dataset or NO_DATASET, backbone=backbone)
     given = [f"--config={file}" for file in files] + [f"--run.name={choice.name}"]
     return parse(given + [f"--model.backbone.weights={weights}"] * (weights is not None), build=False)
-
-
-def load_index(dataset: str, root: str | None = None, lists: Sequence[str] = ()) -> SegmentationIndex:
-    """Build the annotation index of a data set of configs/data.
-
-    Args:
-        dataset: its name.
-        root: its folder instead of the configuration's.
-        lists: its folders with official list files instead of the configuration's.
-
-    Raises:
-        SettingsError: the data set is unknown, is one for classification, or has no such setting.
-        DataError: its files are unusable.
-    """
-    check_known("data", "data set", dataset)
-    if task_of("data", dataset) != "segmentation":
-        raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
-    content = read_settings(config_file("data", dataset))["data"]["init_args"]["dataset"]
-    settings = content.get("init_args", {}) | ({"root": root} if root else {}) | ({"lists": [*lists]} if lists else {})
-    values = {"dataset": content | {"init_args": settings}}
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(SegmentationIndex, "dataset")
-    with _plain_errors(_unknown_in_classes(values, {})):
-        config = parser.parse_object(values)
-        index: SegmentationIndex = parser.instantiate_classes(config)["dataset"]
-    return index
 
 
 @contextmanager

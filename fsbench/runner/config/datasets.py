@@ -54,7 +54,12 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
             raise SettingsError(
                 f"the data set {name} has no setting {key}{did_you_mean(key, list(known))}; it has {', '.join(known)}"
             )
-    return kind(**arguments)
+    try:
+        return kind(**arguments)
+    except (TypeError, AttributeError) as error:  # of a value of another kind, which the class did not look at
+        raise SettingsError(
+            f"the data set {name} cannot be made of {arguments} ({error}); expected values that {kind.__name__} takes"
+        ) from error
 
 
 def usual_root(name: str) -> Path | None:

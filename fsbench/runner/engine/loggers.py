@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fsbench.runner.engine.experiment import Experiment
 
 MODES = ("online", "offline", "off")
+OFFLINE = ("offline", "dryrun")
+"""Values of W&B's own variable, WANDB_MODE, with which nothing is sent."""
 
 
 def wandb_mode() -> str:
@@ -36,7 +38,8 @@ def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
     """Start the W&B run of `experiment`; return None when WANDB is off.
 
     Its id follows from the run's folder, so that a run that goes on is the same run there; under a sweep's agent the
-    id is the agent's. The project is that of the variable WANDB_PROJECT, or fsbench.
+    id is the agent's. The project is that of the variable WANDB_PROJECT, or fsbench. It is offline where WANDB or W&B's
+    own WANDB_MODE says so, and then asks for no key.
 
     Args:
         experiment: the run's settings.
@@ -48,36 +51,42 @@ def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
     mode = wandb_mode()
     if mode == "off":
         return None
-    # spared until it is needed
-    import wandb
-
     words = experiment.data.test_words
     swept = "WANDB_SWEEP_ID" in os.environ
-    logger = WandbLogger(
-        name=experiment.folder.name,
-        save_dir=work,
-        project=os.environ.get("WANDB_PROJECT", "fsbench"),
-        offline=mode == "offline",
-        id=None if swept else fingerprint(experiment.folder.name)[:16],
-        resume=None if swept or mode == "offline" else "allow",
+    offline = mode == "offline" or os.environ.get("WANDB_MODE") in OFFLINE
+    place = {
+        "name": experiment.folder.name,
+        "project": os.environ.get("WANDB_PROJECT", "fsbench"),
+        "id": None if swept else fingerprint(experiment.folder.name)[:16],
+    }
+    run = _start(
+        **place,
+        dir=str(work),
+        mode="offline" if offline else None,
+        resume=None if swept or offline else "allow",
         group="-".join(word for word in words if not word.startswith("fold")),
         job_type="train" if experiment.trains else "evaluate",
         tags=[experiment.options.name, *words, experiment.method.backbone.name],
         config=experiment.identity.as_json()
         | {"folder": experiment.folder.name, "trainer": experiment.trainer_settings},
-        settings=wandb.Settings(console="off", silent=True),
     )
-    try:
-        _start(logger)
-    except wandb.errors.Error as error:
-        reason = " ".join(str(error).split())
-        raise SettingsError(f"WANDB=online: {reason}; log in with `wandb login`, or take WANDB=offline") from error
-    return logger
+    return WandbLogger(**place, save_dir=work, experiment=run)
 
 
 @rank_zero_only
-def _start(logger: WandbLogger) -> None:
-    logger.experiment  # noqa: B018  (the property starts the run)
+def _start(**arguments: Any) -> Any:
+    """Start a W&B run; other ranks have none. Lightning would start it with a setting that W&B warns of."""
+    # spared until it is needed
+    import wandb
+
+    try:
+        run = wandb.init(**arguments, reinit="finish_previous", settings=wandb.Settings(console="off", silent=True))
+    except wandb.errors.Error as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"WANDB=online: {reason}; log in with `wandb login`, or take WANDB=offline") from error
+    run.define_metric("trainer/global_step")  # as Lightning has it: the axis of all others
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return run
 
 
 @rank_zero_only

@@ -79,6 +79,9 @@ def verify_unpacked(
     for record in records_with_odd_truth(sound):
         what = "its truth is another than that of the bundle's other runs on the same episodes and files"
         findings.append(Finding(record.run.id, "failed", what))
+    methods = {record.run.identity.method.name for record in sound}
+    if len(sound) == len(listing.runs) and (alone := sorted((listing.cards or {}).keys() - methods)):
+        findings.append(Finding(None, "failed", f"a card of {alone[0]}, of which there is no run"))
     return findings
 
 

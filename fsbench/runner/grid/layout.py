@@ -13,8 +13,7 @@ from fsbench.runner.grid.summary import Summary
 NOTES = (
     "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training): "
     "fsbench cost --method <name> measures an episode",
-    "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid; – until "
-    "all are done, or where the grid lacks a fold",
+    "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid",
 )
 
 
@@ -29,7 +28,7 @@ def to_sheet(planned: Sequence[PlannedRun], results: Sequence[Summary], remarks:
     return Sheet(
         f"{len(planned)} cells: {counted}; left to do: {time_left(planned)}",
         [(caption, grid) for caption, grid in parts if len(grid) > 1],
-        [*missing_lines(planned), *NOTES, *remarks],
+        [*missing_lines(planned), *NOTES, *absent_scores(results), *remarks],
     )
 
 
@@ -105,6 +104,28 @@ def _scores(results: Sequence[Summary], task: Sequence[str]) -> Grid:
         folds, done = f"{first.folds} of {first.of or '?'}", f"{first.done} of {first.wanted}"
         grid.append([cell.method, cell.request.dataset, *_task(cell, task), folds, done, *map(_score, items)])
     return grid
+
+
+def absent_scores(results: Iterable[Summary]) -> list[str]:
+    """Return a line for each reason why scores are absent, with what helps."""
+    reasons: dict[str, dict[str, None]] = {}
+    for item in results:
+        if item.value is None:
+            cell = item.variant
+            reasons.setdefault(_absence(item), {})[f"{cell.method} on {cell.request.dataset}"] = None
+    return [f"–: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+
+
+def _absence(item: Summary) -> str:
+    """Return why a summary has no value."""
+    if item.of is not None and item.folds < item.of:
+        return (
+            f"a score is the mean over all {item.of} folds of the data set, and the grid names {item.folds}; name all "
+            "in its file, or read the folds one by one: fsbench table <runs> --by fold"
+        )
+    if item.done < item.wanted:
+        return f"{item.done} of {item.wanted} seeds are done; --run runs what is left"
+    return f"its runs have no {item.metric}"
 
 
 def _score(item: Summary) -> str:

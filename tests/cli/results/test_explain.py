@@ -34,7 +34,7 @@ def test_explain_a_run(warm, bench_arguments, tmp_path):
         pixels = np.array(Image.open(record.path / "explain" / name))
         assert pixels.shape[0] > 100 and pixels.std() > 10
     other = warm("explain", str(record.path), "--class", "unicorn")
-    assert other.returncode == 2 and "--class is 'unicorn', expected one of the run's: " in other.stderr
+    assert other.returncode == 2 and "--class is 'unicorn', which the run is not about" in other.stderr
     (record.path / "checkpoints" / "finished.json").unlink()
     lost = warm("explain", str(record.path))
     assert lost.returncode == 2 and "expected the checkpoint that the run trained" in lost.stderr

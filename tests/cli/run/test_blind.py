@@ -5,6 +5,7 @@ Each cheat has 100.00 mIoU in a plain run, where it is in the process that count
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -148,10 +149,17 @@ def same(one: Record, other: Record) -> bool:
     )
 
 
-@pytest.fixture
-def cheats(tmp_path: Path) -> str:
-    (tmp_path / "cheats.py").write_text(CHEATS)
-    return f"{tmp_path / 'cheats.py'}:Cheat"
+@pytest.fixture(scope="module")
+def cheats(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("cheats") / "cheats.py"
+    file.write_text(CHEATS)
+    return f"{file}:Cheat"
+
+
+@pytest.fixture(scope="module")
+def honest(cheats: str, small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """The plain run of the method when it does not look."""
+    return plain(request(cheats, small_demo, tmp_path_factory.mktemp("honest")))
 
 
 def walls(tmp_path: Path) -> str:
@@ -188,7 +196,7 @@ def test_counts_are_those_of_a_plain_run(method, more, extra, small_demo, tmp_pa
 
 @pytest.mark.slow(40)
 @pytest.mark.parametrize("how", ["closures", "objects", "count", "disk"])
-def test_cheats_have_no_advantage(how, cheats, small_demo, fsbench, tmp_path):
+def test_cheats_have_no_advantage(how, cheats, honest, small_demo, fsbench, tmp_path):
     """100 mIoU in the process that counts; blind, the counts of the method that does not look."""
     options = [f"--model.how={how}", f"--model.data={small_demo}"]
     asked = request(cheats, small_demo, tmp_path / "plain")
@@ -199,7 +207,6 @@ def test_cheats_have_no_advantage(how, cheats, small_demo, fsbench, tmp_path):
     assert record.run.scores["mIoU"] == pytest.approx(100)
     if how == "disk" and walls(tmp_path) != SANDBOX:
         pytest.skip("without bubblewrap, files of this user can be read, as the record and the command say")
-    honest = plain(request(cheats, small_demo, tmp_path / "honest"))
     found, _ = blind(request(cheats, small_demo, tmp_path / "blind", *options))
     assert same(found, honest) and found.run.scores["mIoU"] < 50
 
@@ -215,13 +222,15 @@ def test_who_reads_the_secret_is_betrayed(cheats, small_demo, tmp_path):
     assert "BETRAYED" in lines[0]
 
 
-def begun(spawn: Callable[..., object], words: list[str], runs: Path) -> object:
-    """Start a blind run and return its process when it has answered some episodes and not all."""
-    process = spawn(*words)
-    deadline = time.monotonic() + 200
+def begun(spawn: Callable[..., subprocess.Popen[str]], words: list[str], runs: Path) -> subprocess.Popen[str]:
+    """Start a blind run and return its process when it has answered some more episodes, and not all."""
+
+    def answered() -> int:
+        return sum(part.read_bytes().count(b"\n") for part in runs.glob(".*.answers/part-*.jsonl"))
+
+    before, process, deadline = answered(), spawn(*words), time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
-        lines = sum(part.read_bytes().count(b"\n") for part in runs.glob(".*.answers/part-*.jsonl"))
-        if lines >= 3:
+        if answered() >= before + 3:
             return process
         time.sleep(0.02)
     raise AssertionError(process.communicate())
@@ -230,9 +239,9 @@ def begun(spawn: Callable[..., object], words: list[str], runs: Path) -> object:
 @pytest.mark.slow(60)
 def test_kill_and_interruption_lose_nothing(small_demo, spawn, fsbench, tmp_path):
     """The same command goes on, under the same secret, and gives the same bytes; no process is left."""
-    expected = plain(request("prototype", small_demo, tmp_path / "plain", "--data.episodes=60"))
+    expected = plain(request("prototype", small_demo, tmp_path / "plain", "--data.episodes=40"))
     runs = tmp_path / "runs"
-    asked = request("prototype", small_demo, runs, "--data.episodes=60")
+    asked = request("prototype", small_demo, runs, "--data.episodes=40")
     words = ["bench", "--blind", "--method", "prototype", "--dataset", "folder", "--data-root", str(small_demo)]
     words += ["--backbone", "demo", "--runs", str(runs), *asked.extra]
     secrets = []

@@ -69,6 +69,7 @@ def test_bench_prints_the_table(bench, tmp_path, warm):
     assert run["told"] == {"supervision": ["image labels"], "saw_test_classes": "no"}
 
 
+@pytest.mark.slow(3)
 def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
     from fsbench.runner.engine.experiment import build_experiment
     from fsbench.runner.engine.run import run

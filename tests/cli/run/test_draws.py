@@ -39,6 +39,7 @@ def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
     )
 
 
+@pytest.mark.slow(2)
 def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     capsys.readouterr()
     folder = runs / "out"

@@ -34,6 +34,7 @@ def test_the_packages_are_those_of_the_folder(foreign):
         assert f"{name} is somebody else's" in done.stderr
 
 
+@pytest.mark.slow(7)
 def test_a_predictor_is_built_and_each_class_is_there_once(foreign):
     done = python(
         foreign,
@@ -58,6 +59,7 @@ def test_the_former_names_say_what_to_import():
         assert f"was imported as {name}; import fsbench.{name} instead" in done.stderr
 
 
+@pytest.mark.slow(7)
 def test_a_class_of_a_foreign_package_with_the_name_of_our_folder_is_theirs(tmp_path):
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "__init__.py").touch()

@@ -89,13 +89,35 @@ def test_an_offline_run_holds_what_it_should(fsbench, bench_arguments, tmp_path)
     assert pl.read_csv(curves)["test/mIoU"].drop_nulls().to_list() == [pytest.approx(record.run.scores["mIoU"])]
 
 
+@pytest.mark.slow(20)
+@pytest.mark.parametrize("variables", [{"WANDB": "offline"}, {"WANDB": "online", "WANDB_MODE": "offline"}])
+def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_arguments, tmp_path, variables):
+    """By somebody who never logged in, without a terminal; W&B's own words begin with its name."""
+    environment = environment_of_test(tmp_path) | {"HOME": str(tmp_path / "home")} | variables
+    for name in ("WANDB_API_KEY", "WANDB_CONFIG_DIR", "NETRC"):
+        environment.pop(name, None)
+    (tmp_path / "home").mkdir()
+    process = [sys.executable, "-m", "fsbench", *bench_arguments("prototype", tmp_path / "runs")]
+    done = subprocess.run(
+        process, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "wandb" not in (done.stdout + done.stderr).replace(str(tmp_path), "").lower(), done.stderr
+    (record,) = find_records(tmp_path / "runs")
+    (file,) = record.path.glob("wandb/offline-run-*/*.wandb")
+    history = [tree(r.history.item) for r in offline_records(file) if r.HasField("history")]
+    logged = {key: value for row in history for key, value in row.items()}
+    assert logged["test/mIoU"] == pytest.approx(record.run.scores["mIoU"])
+    assert not (tmp_path / "home" / ".netrc").exists()
+
+
 def test_wandb_is_off_unless_asked_for(monkeypatch):
     monkeypatch.delenv("WANDB", raising=False)
     assert wandb_mode() == "off"
     monkeypatch.setenv("WANDB", "")
     assert wandb_mode() == "off"
     monkeypatch.setenv("WANDB", "yes")
-    with pytest.raises(SettingsError, match="WANDB is 'yes', expected one of online, offline, off"):
+    with pytest.raises(SettingsError, match="WANDB is 'yes'; there are: online, offline, off"):
         wandb_mode()
 
 

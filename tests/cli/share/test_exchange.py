@@ -86,7 +86,7 @@ def test_counts_that_nothing_predicts_are_found_out(warm, run_arguments, small_d
     )
     run = json.loads((folder / "run.json").read_text())
     scores = record.protocol.statistics(frame, record.header).scores()
-    run |= hashes(frame) | {"scores": {name: float(v[0]) for name, v in scores.items()}}
+    run |= hashes(frame) | {"scores": scores}
     frame.write_parquet(folder / "episodes.parquet")
     (folder / "run.json").write_text(json.dumps(run))
     (tmp_path / "card.yaml").write_text(CARD)

@@ -166,12 +166,18 @@ def test_a_list_that_stands_for_an_absent_one_is_said_once_and_kept(
 
 
 def test_nothing_is_said_where_no_list_is_absent(tmp_path: Path, blocks_folder: Path, capsys) -> None:
-    """The authors' own lists, SBD's order, data sets without published lists, and samples that are all test."""
+    """SBD's order, data sets without published lists, samples that are all test, derived and authors' lists by wish."""
     voc = Pascal(pascal(tmp_path, train_aug=["2007_b", "2007_a"], train=["2007_a"], sbd_train=["2007_b"]))
     assert image_lists(voc).image_order("trn") == ["2007_b", "2007_a"]
     folder = Folder(str(blocks_folder))
     for index, split in ((folder, "val"), (folder, "trn"), (Fss1000(fss1000(tmp_path / "f"), test_only=True), "val")):
         pair_list(index, split, 0)
+    for asked in (
+        Pascal(str(tmp_path), lists=[]),
+        Coco(coco(tmp_path / "c"), lists=[]),
+        Fss1000(str(tmp_path / "f"), []),
+    ):
+        assert pair_list(asked, "val", 0).origin == "derived"  # as was asked for
     file = tmp_path / "lists/pascal/val/fold0.txt"
     file.parent.mkdir(parents=True)
     file.write_text("2008_v__01\n2008_u__02\n")

@@ -14,7 +14,7 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.runner.config.build import load_index
+from fsbench.runner.config.datasets import open_dataset
 from tests.datamodules.builders import save_photo
 from tests.datamodules.prepare.archives import packed, prepare, times
 
@@ -143,7 +143,7 @@ def test_published_tests_ask_for_the_authors_list(tmp_path):
     content = own_file()
     save_photos(tmp_path / "coco", content)
     (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
-    index = load_index("lvis", str(tmp_path), [])
+    index = open_dataset("lvis", tmp_path)
     for protocol in ("incontext", "sansa"):
         with pytest.raises(DataError, match=r"no lvis_val.pkl, whose order decides .*PROTOCOL=presence does without"):
             load_segmentation(protocol).manifest(index, EpisodeTask(0))

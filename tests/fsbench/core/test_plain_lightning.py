@@ -77,6 +77,7 @@ def test_a_limited_test_scores_what_it_tested(blocks_folder, limit, count):
     assert found == pytest.approx(expected, nan_ok=True) and "test/mIoU" in found
 
 
+@pytest.mark.slow(2)
 def test_a_method_that_calibrates_does_so_before_the_test(blocks_folder, tmp_path):
     method = Prototype(BackboneConfig("demo", "random:0"), selection="base")
     (found,) = trainer().test(method, datamodule=blocks(blocks_folder), verbose=False)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from scipy.optimize import linprog
 
-from fsbench.base.errors import RecordError
+from fsbench.base.errors import NumericsError, RecordError
 from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
 from fsbench.data.episodes.episode import Episode
@@ -210,8 +210,7 @@ def forge(record: Record, frame: pl.DataFrame, **entries) -> Record:
     """Write a record with other counts, and with the hashes and the scores that follow from them."""
     scores = record.protocol.statistics(frame, record.header).scores()
     frame.write_parquet(record.path / "episodes.parquet")
-    scored = {name: float(value[0]) for name, value in scores.items()}
-    return rewrite(record, **({"scores": scored} | hashes(frame) | entries))
+    return rewrite(record, **({"scores": scores} | hashes(frame) | entries))
 
 
 @pytest.mark.parametrize("command", ["table", "compare", "report", "rescore", "bundle"])
@@ -269,3 +268,14 @@ def test_runs_whose_truth_is_another_are_left_out(make, tmp_path):
 def test_of_two_truths_none_is_the_odd_one():
     assert odd_truths(["a", "b"]) == [0, 1] and odd_truths(["b", "a", "a", "b", "c", "a"]) == [0, 3, 4]
     assert odd_truths([]) == [] == odd_truths(["a"])
+
+
+def test_a_presence_score_that_is_no_probability_is_an_error_before_anything_is_kept():
+    truth = EpisodeTruth(7, (2, 2), np.ones((2, 2), np.uint8), np.array([True]), np.array([1]))
+    for score, is_sound in ((1.0, True), (1 + 1e-6, True), (-0.1, False), (3.2, False)):
+        answer = SegmentationAnswer(np.ones((2, 2), np.uint8), np.array([True]), np.array([score], np.float32))
+        if is_sound:
+            count_answer(answer, truth)
+        else:
+            with pytest.raises(NumericsError, match=r"episode 7: the presence scores are from .* expected 0 to 1"):
+                count_answer(answer, truth)

@@ -70,7 +70,8 @@ def test_a_class_without_supports_depends_on_all_of_the_episode():
 
 
 def test_a_run_that_answers_all_queries_with_the_same_supports_is_one_cluster():
-    entries = HEADER | {"protocol": "gfss", "class_ids": [1, 2], "novel_ids": [2], "run_lengths": [3, 3]}
+    classes = {"class_ids": [1, 2], "class_names": {"1": "a", "2": "b"}, "novel_ids": [2]}
+    entries = HEADER | classes | {"protocol": "gfss", "run_lengths": [3, 3]}
     episodes = tuple(Episode(i, f"q{i % 3}", 1, (1, 2), ((), (f"s{i // 3}",))) for i in range(6))
     rows = [
         {"episode": i, "slot": slot, "class_id": slot, "query": f"q{i % 3}", "tp": 1 + i, "pred": 9, "gt": 9,

@@ -79,6 +79,7 @@ def test_one_shot_methods_that_are_the_same_agree(experiment):
     assert table(run(experiment("nn"))).equals(table(run(experiment("protonet"))))
 
 
+@pytest.mark.slow(2)
 def test_every_image_is_encoded_once_and_a_damaged_feature_again(experiment, cache, monkeypatch):
     encoded = Counter()
     whole = Encoder.encode

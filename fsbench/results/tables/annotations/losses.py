@@ -86,7 +86,7 @@ def annotation_tables(records: Sequence[Record], metrics: Sequence[str] | None =
     if not found:
         raise SettingsError(
             "no method has runs with masks and with weaker annotations of the supports on the same episodes; expected "
-            "the runs of a grid over them (fsbench grid configs/grids/annotations.yaml)"
+            "the runs of a grid over them (fsbench grid annotations)"
         )
     return _corrected(found)
 

@@ -52,17 +52,15 @@ def _kept(record: Record) -> float:
 
 
 AXES: dict[Axis, CurveAxis] = {
-    "shot": CurveAxis("K", "shots K", lambda r: r.header.shot, None, "fsbench grid configs/grids/shots.yaml --run"),
-    "way": CurveAxis("N", "ways N", lambda r: r.header.way, None, "fsbench grid configs/grids/ways.yaml --run"),
-    "side": CurveAxis(
-        "side", "side of images in pixels", _side, "image_size", "fsbench grid configs/grids/sides.yaml --run"
-    ),
+    "shot": CurveAxis("K", "shots K", lambda r: r.header.shot, None, "fsbench grid shots --run"),
+    "way": CurveAxis("N", "ways N", lambda r: r.header.way, None, "fsbench grid ways --run"),
+    "side": CurveAxis("side", "side of images in pixels", _side, "image_size", "fsbench grid sides --run"),
     "kept": CurveAxis(
         "kept %",
         "kept share of supports' objects, %",
         _kept,
         "kept_support",
-        "fsbench grid configs/grids/kept_support.yaml --run",
+        "fsbench grid kept_support --run",
     ),
 }
 """Numbers by which runs differ."""

@@ -18,6 +18,7 @@ def digest(root: Path) -> str:
     return hashlib.sha256(b"".join(pixels)).hexdigest()
 
 
+@pytest.mark.slow(2)
 def test_demo_photos_are_drawn_once_and_the_same(tmp_path: Path) -> None:
     index = DemoImages(str(tmp_path / "all"))
     assert sorted(index.class_names) == sorted(object_class(number).name for number in range(1, 21))

@@ -172,7 +172,7 @@ def test_unverified_lists_are_used_when_allowed(voc: Path, tmp_path: Path) -> No
 
 
 def test_unknown_split_and_fold(voc: Path) -> None:
-    with pytest.raises(SettingsError, match="unknown split 'test'; choose one of trn, val, held_out, 0-5"):
+    with pytest.raises(SettingsError, match="unknown split 'test'; there are: trn, val, held_out, 0-5"):
         pair_list(Pascal(str(voc)), "test", 0)
     with pytest.raises(SettingsError, match="unknown fold 4 for pascal"):
         pair_list(Pascal(str(voc)), "val", 4)

@@ -243,7 +243,7 @@ def test_clean(filled, capsys, cache):
     [
         (
             ["clean", "everything"],
-            "has nothing of the kind 'everything'; expected some of classes, contents,",
+            "has nothing of the kind 'everything'; there are: classes, contents,",
         ),
         (["clean", "--older-than", "nan"], "--older-than is nan, expected a number from 0 to 36500"),
         (["clean", "--older-than=-1"], "--older-than is -1, expected a number from 0 to 36500"),

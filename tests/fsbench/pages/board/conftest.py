@@ -19,7 +19,7 @@ def finished(record: Record, dataset: str | None = None, year: str = "2024", **r
     return rewrite(
         record,
         header=header,
-        scores=dict(scores),
+        scores=scores,
         provenance={"finished": f"{year}-02-03T04:05:06+00:00"},
         **run,
     )

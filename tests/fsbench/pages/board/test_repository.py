@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 
 import pytest
 import yaml
@@ -58,3 +59,31 @@ def test_commands_of_the_workflow_and_the_readme_are_there(repository):
 
 def test_a_new_repository_has_an_empty_board(repository, tmp_path):
     assert main(["board", str(repository / "bundles"), "--out", str(tmp_path / "site"), "--strict"]) == 0
+
+
+def test_the_value_that_a_sample_follows_from_is_the_commit_that_merged_the_bundle(repository, monkeypatch):
+    """The README's own lines, in a repository where a pull request was merged later than it was made."""
+    monkeypatch.chdir(repository)
+
+    def git(*words: str) -> str:
+        author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *author, *words], capture_output=True, check=True, text=True).stdout.strip()
+
+    git("init", "-q", "-b", "main")
+    git("add", "-A")
+    git("commit", "-qm", "new")
+    git("checkout", "-qb", "theirs")
+    (repository / "bundles/yours.fsb").write_bytes(b"a bundle")
+    git("add", "-A")
+    git("commit", "-qm", "hand in")
+    handed_in = git("rev-parse", "HEAD")
+    git("checkout", "-q", "main")
+    git("merge", "-q", "--no-ff", "-m", "merge", "theirs")
+    merged = git("rev-parse", "HEAD")
+    (repository / "README.md").write_text((repository / "README.md").read_text() + "\n")
+    git("commit", "-qam", "later")
+    lines = re.findall(r"^  ([BV]=.*|fsbench verify \"\$B\".*)$", (repository / "README.md").read_text(), re.MULTILINE)
+    script = "\n".join([*lines[:2], f"echo {lines[2]}"])
+    words = subprocess.run(["sh", "-c", script], capture_output=True, check=True, text=True).stdout.split()
+    assert parser_for(words[1:]).parse_known_args(words[1:])[1] == []
+    assert words[words.index("--public-value") + 1] == merged != handed_in

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from fsbench.cli.main import main
 from fsbench.results.atlas.atlas import read_atlas
 from tests.fsbench.official_runs import DCAMA
@@ -13,6 +15,7 @@ def entries(page):
     return json.loads(re.search(r'id="atlas-data">(.*?)</script>', page.read_text(), re.DOTALL)[1])["entries"]
 
 
+@pytest.mark.slow(2)
 def test_a_run_stands_on_the_island_of_its_paper(official, tmp_path):
     run = official(DCAMA, "swin_base", task="hsnet-1way1shot-original")
     other = official(DCAMA, "resnet50", task="hsnet-1way1shot-original", identity={"image_size": 400})

@@ -23,7 +23,9 @@ def anew(records):
 
 
 def rows_of(records, **options):
-    return [asdict(row) for row in build_blocks(records, by_size=False, **options)[0].rows]
+    """Return the rows as text, in which scores without an interval are equal."""
+    rows = [asdict(row) for row in build_blocks(records, by_size=False, **options)[0].rows]
+    return [json.loads(json.dumps(row), parse_constant=str) for row in rows]
 
 
 def row_file(record):

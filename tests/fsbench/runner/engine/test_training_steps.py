@@ -93,6 +93,7 @@ def test_micro_batches_give_the_weights_of_the_whole_step(blocks_folder, tmp_pat
     assert_equal_steps(*([torch.load(tmp_path / f"{name}.pt", weights_only=True)] for name in ("parts", "whole")))
 
 
+@pytest.mark.slow(2)
 def test_the_identity_has_the_effective_batch_and_a_division_only_where_it_matters(blocks_folder, tmp_path):
     """A loss that is a mean of episodes gives the same run on one device and two; dropout gives another."""
     divisions = [{}, {"devices": 2}, {"micro_batch": 3}]

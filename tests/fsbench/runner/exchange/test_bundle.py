@@ -251,7 +251,9 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
         ({"supervision": []}, "supervision is"),
         ({"supervision": ["guesses"]}, "supervision[0] is 'guesses'"),
         ({"backbone_data": "a\nb"}, "backbone_data is"),
-        ({"backbone_data": "..."}, "backbone_data: expected words in place of the ..."),
+        ({"backbone_data": "..."}, "backbone_data: expected words in place of '...'"),
+        ({"backbone_data": "  "}, "backbone_data: expected words in place of '  '"),
+        ({"backbone_data": "?"}, "backbone_data: expected words in place of '?'"),
         ({"more": 1}, "the key 'more' is unknown"),
         ({"novel_pixels": "maybe", "trials": 0}, "(and 1 more)"),
         ({"bibtex": "a paper"}, "bibtex: expected one entry of BibTeX"),
@@ -337,3 +339,15 @@ def test_a_licence_is_a_name(runs, capsys, tmp_path):
     for licence in ("", "x" * 201, "a\nb"):
         assert main([*asked, licence]) == 2 and "--licence is" in capsys.readouterr().err
     assert not (tmp_path / "x.fsb").exists()
+
+
+def test_a_card_of_a_method_without_runs_is_found_out(bundle):
+    def add(contents):
+        listing = json.loads(contents[LISTING])
+        listing["cards"]["third"] = listing["cards"]["first"]
+        contents[LISTING] = json.dumps(listing).encode()
+
+    _, findings = verify(altered(bundle, add))
+    assert [finding.what for finding in findings if finding.status == "failed"] == [
+        "a card of third, of which there is no run"
+    ]

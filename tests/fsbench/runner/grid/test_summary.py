@@ -3,7 +3,7 @@
 from pathlib import Path
 from statistics import mean, stdev
 
-from fsbench.runner.grid.layout import to_sheet
+from fsbench.runner.grid.layout import absent_scores, to_sheet
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.spec import read_grid
 from fsbench.runner.grid.summary import remarks, summaries
@@ -47,8 +47,24 @@ def test_a_mean_stands_only_where_every_fold_of_the_data_set_is_there():
     (found,) = summaries(planned, ["mIoU"])
     assert (found.folds, found.of, found.done, found.wanted) == (2, 4, 2, 2)
     assert found.value is None and found.deviation is None and found.seeds == {}
-    ((_, scores),) = to_sheet(planned, [found]).parts
+    sheet = to_sheet(planned, [found])
+    ((_, scores),) = sheet.parts
     assert [scores[1][scores[0].index(name)] for name in ("folds", "seeds done", "mIoU")] == ["2 of 4", "2 of 2", "–"]
+    (why,) = absent_scores([found])
+    assert why in sheet.notes and "all 4 folds of the data set, and the grid names 2" in why and "--by fold" in why
+
+
+def test_each_dash_of_a_grid_has_its_reason_once():
+    def reasons(scores, metrics):
+        return absent_scores(summaries(cells_with(scores), metrics))
+
+    whole = {(0, 0): 50.0, (1, 0): 60.0}
+    assert reasons(whole, ["mIoU"]) == []
+    (lacks,) = reasons(whole, ["mIoU", "ROM"])
+    assert lacks.endswith("its runs have no ROM")
+    for partly, done in (({**whole, (1, 0): None}, "0 of 1"), ({**whole, (0, 1): 52.0, (1, 1): None}, "1 of 2")):
+        (left,) = reasons(partly, ["mIoU", "ROM"])
+        assert f"{done} seeds are done; --run runs what is left" in left
 
 
 def test_what_makes_scores_no_results_is_said(make):
