@@ -58,7 +58,9 @@ def test_bench_prints_the_table(bench, tmp_path, warm):
     done = warm(*bench("fort", tmp_path / "runs", *settings))
     assert done.returncode == 0, done.stderr
     assert re.search(r"imagefolder · classification · 5-way 1-shot, 4 queries a class · protocol fort v1", done.stdout)
-    assert re.search(r"fort +\d+\.\d\d  +\[", done.stdout) and "without a model: accuracy 20.00 (chance)" in done.stdout
+    assert (
+        re.search(r"fort +\d+\.\d\d  +[\[(]", done.stdout) and "without a model: accuracy 20.00 (chance)" in done.stdout
+    )
     assert "hyper-parameters are our tuning: those for imagefolder 1-shot are not published" in done.stdout
     assert "mIoU" not in done.stdout
     (folder,) = (tmp_path / "runs").glob("fort-*")
@@ -81,7 +83,7 @@ def test_compare_rescore_explain_and_formats(photos, tmp_path, capsys):
     capsys.readouterr()
     assert main(["compare", str(runs), "--metrics", "accuracy", "--format", "json"]) == 0
     (compared,) = json.loads(capsys.readouterr().out)
-    assert [line["images"] for line in compared["tables"]["all"]["accuracy"]] == [4] * 3
+    assert [line["images"] for line in compared["tables"]["all"]["accuracy"]] == [56] * 3  # query images
     assert main(["compare", str(runs), "--by", "class"]) == 0
     assert "other query and support images of these classes" in capsys.readouterr().out
     assert main(["compare", str(runs), "--by", "size"]) == 2
