@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.base.errors import RecordError, SettingsError, known_names, missing_package
+from fsbench.base.errors import RecordError, SettingsError, missing_package
 from fsbench.doors.measures import measure_for
 from fsbench.protocols.registry import metric_names
 from fsbench.protocols.test import Test
@@ -77,7 +77,7 @@ class Result:
         """
         (row,) = self._block(metrics=metric_names(metric)).rows
         if metric not in row.scores:
-            raise SettingsError(f"{self.path.name} has no score '{metric}'{known_names(metric, self.scores)}")
+            raise SettingsError(f"{self.path.name} has no score '{metric}'; there are: {', '.join(self.scores)}")
         return row.scores[metric]
 
     def by(self, part: str) -> "pl.DataFrame":
