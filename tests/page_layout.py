@@ -58,10 +58,10 @@ _FIND = """() => {
     return found; }"""
 
 
-def check_layout(page: "Page", laptops_scroll: bool = False) -> None:
+def check_layout(page: "Page") -> None:
     """Check a page at all `WIDTHS`: no words are cut off or lie on others, and it is not wider than the screen.
 
-    On laptops nothing must be scrolled sideways either, unless `laptops_scroll`.
+    On laptops nothing must be scrolled sideways either.
     """
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -71,4 +71,4 @@ def check_layout(page: "Page", laptops_scroll: bool = False) -> None:
         scrolled = found.pop("scrolled")
         assert found == {"cut": [], "covered": []}, f"{page.url} at {width}: {found}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{page.url} is wider than {width}"
-        assert width < 1280 or laptops_scroll or scrolled == [], f"{page.url} at {width}: {scrolled}"
+        assert width < 1280 or scrolled == [], f"{page.url} at {width}: {scrolled}"

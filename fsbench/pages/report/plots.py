@@ -211,7 +211,7 @@ def heat_plot(
                 cell = axis.text(x, y, words, ha="center", va="center", fontsize=7, color=ink)
                 cell.set_in_layout(False)  # it lies inside the axes, and measuring thousands of words takes seconds
         assert axis.figure is not None
-        label = metric if scale is None else f"{metric} minus that of\n{names[0]}"
+        (label,) = whole_names([metric if scale is None else f"{metric} minus that of {columns[0]}"]).values()
         axis.figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01, label=label)
 
     return draw_svg(paint, salt, min(4 + 0.5 * len(columns), 30), min(1.8 + 0.2 * len(rows), 30))

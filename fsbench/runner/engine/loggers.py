@@ -66,8 +66,7 @@ def wandb_logger(experiment: "Experiment", work: Path) -> WandbLogger | None:
         group="-".join(word for word in words if not word.startswith("fold")),
         job_type="train" if experiment.trains else "evaluate",
         tags=[experiment.options.name, *words, experiment.method.backbone.name],
-        config=experiment.identity.as_json()
-        | {"folder": name, "trainer": experiment.trainer_settings},
+        config=experiment.identity.as_json() | {"folder": name, "trainer": experiment.trainer_settings},
     )
     return WandbLogger(name, work, id=identifier, project=project, experiment=run)
 
