@@ -92,14 +92,14 @@ def reopen_at(
 def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
     """Raise RecordError unless the counts and decisions of `results` equal those in the record.
 
-    Presence scores and region measures, where the record has them, are equal but for rounding.
+    Presence scores and region measures, where both have them, are equal but for rounding.
     """
     columns = ["class_id", *COUNTS, "present", "decided"]
     recorded = {(row["episode"], row["slot"]): row for row in record.every_episode.to_dicts()}
     for result in results:
         for row in result.rows():
             stated = recorded[row["episode"], row["slot"]]
-            reals = [(row[name], stated[name]) for name in REALS if stated.get(name) is not None]
+            reals = [(row[name], stated[name]) for name in REALS if None not in (row[name], stated.get(name))]
             if any(stated[name] != row[name] for name in columns) or any(
                 not math.isclose(now, then, abs_tol=SCORE_ROUNDING) for now, then in reals
             ):

@@ -82,7 +82,7 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
 
 def test_runs_without_masks_beside_them_have_no_losses(records):
     assert has_losses(records) and not has_losses(records[3:])
-    with pytest.raises(SettingsError, match=r"expected the runs of a grid over them .*annotations.yaml"):
+    with pytest.raises(SettingsError, match=r"expected the runs of a grid over them \(fsbench grid annotations\)"):
         annotation_tables(records[3:])
 
 
