@@ -141,7 +141,7 @@ def _results(cell: GridCell, manifest: Manifest) -> Iterator[SegmentationResult]
     truths: dict[tuple[str, int], tuple[bool, int]] = {}
     truths: dict[tuple[str, int], tuple[bool, int]] = {}
     for episode in manifest.episodes:
-        present = images.uniform() < 0.6
+        present = bool(images.uniform() < 0.6)
         truth = int(images.uniform(0.005, 0.3) * PIXELS) * present
         present, truth = truths.setdefault(
             (episode.query, episode.classes[0]), (present, truth)
