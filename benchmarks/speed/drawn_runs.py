@@ -139,13 +139,9 @@ def _results(cell: GridCell, manifest: Manifest) -> Iterator[SegmentationResult]
     images = np.random.RandomState([cell.fold, cell.request.shot or 1, 1])  # the queries, the same for all
     predictions = np.random.RandomState([cell.fold, cell.request.seed or 0, *cell.method.encode()])
     truths: dict[tuple[str, int], tuple[bool, int]] = {}
-    truths: dict[tuple[str, int], tuple[bool, int]] = {}
     for episode in manifest.episodes:
-        present = bool(images.uniform() < 0.6)
+        present = images.uniform() < 0.6
         truth = int(images.uniform(0.005, 0.3) * PIXELS) * present
-        present, truth = truths.setdefault(
-            (episode.query, episode.classes[0]), (present, truth)
-        )  # one, in all episodes
         present, truth = truths.setdefault((episode.query, episode.classes[0]), (present, truth))
         tp = int(truth * predictions.beta(8 * QUALITY[cell.method], 3))
         pred = tp + int(predictions.exponential(0.02) * PIXELS)
