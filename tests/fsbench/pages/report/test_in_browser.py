@@ -115,7 +115,7 @@ def test_nothing_is_cut_off_at_any_width(chromium, site):
 
 @pytest.mark.slow(1)
 def test_a_dot_of_an_interval_is_round(chromium, site):
-    for name in ("index.html", "study-1/index.html"):
+    for name in ("index.html", "study-2/index.html"):
         with opened(chromium, site / name, viewport={"width": 1400, "height": 900}) as page:
             dots = page.locator(".whisker .dot")
             assert dots.count() > 1 and page.locator(".whisker circle").count() == 0  # which would be stretched
