@@ -20,9 +20,9 @@ def reached(*changed: str) -> set[str]:
 @pytest.mark.parametrize(
     ("changed", "expected", "others"),
     [
-        ("methods/sansa/__init__.py", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_paired.py"),
-        ("configs/methods/sansa.yaml", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_paired.py"),
-        ("fsbench/scores/confusion.py", "tests/fsbench/scores/test_paired.py", "tests/test_lock.py"),
+        ("methods/sansa/__init__.py", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_estimate.py"),
+        ("configs/methods/sansa.yaml", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_estimate.py"),
+        ("fsbench/scores/confusion.py", "tests/fsbench/scores/test_estimate.py", "tests/test_lock.py"),
         (
             "fsbench/protocols/fscs.py",
             "tests/fsbench/protocols/test_draws.py",

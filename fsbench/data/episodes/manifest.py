@@ -216,9 +216,6 @@ def mismatches(manifest: Manifest, index: SegmentationIndex, progress: Callable[
     if any(names.get(number) != name for number, name in header.class_names.items()):
         wrong = next(number for number, name in header.class_names.items() if names.get(number) != name)
         return [f"its class {wrong} is {header.class_names[wrong]}, here it is {names.get(wrong, 'unknown')}"]
-    unknown = [number for number in header.class_ids if str(number) not in names]
-    if unknown:
-        return [f"its class {unknown[0]} is unknown here, there are classes 1 to {len(names)}"]
     images = manifest.image_names
     absent = [name for name in images if not is_file(index.image_path(name))]
     if absent:

@@ -53,7 +53,7 @@ class Part:
 
 
 class Bearing(IntEnum):
-    """What a difference bears: whether it is told apart, and whether that is for these supports alone."""
+    """Strength of a difference: whether two methods are told apart, and whether that is for these supports alone."""
 
     EVEN = 0
     APART = 1
@@ -76,10 +76,10 @@ class Line:
     """The difference of two methods on a part.
 
     Attributes:
-        part: The part.
-        scores: Of the two.
-        ends: Of the 95 % interval of first minus second; NaN where there is none.
-        bearing: What it bears.
+        part: the part of the test.
+        scores: the scores of the first and the second method.
+        ends: ends of the 95 % interval of first minus second; NaN where there is none.
+        bearing: how far the difference is told apart.
     """
 
     part: Part

@@ -115,7 +115,10 @@ def test_mistakes_are_one_line(capsys, tmp_path):
         (["--table", "1"], "--table and --run are of one paper; name it"),
         (["emat", "--smoke"], "--smoke is of all papers"),
         (["emat", "--data-root", "pascal"], "--data-root is 'pascal', expected DATASET=DIR"),
-        (["emat", "--data-root", "voc=x"], "--data-root names 'voc', which emat has no row on; expected coco, pascal"),
+        (
+            ["emat", "--data-root", "voc=x"],
+            "--data-root names 'voc', which emat has no row on; there are: coco, pascal",
+        ),
         ([str(tmp_path / "wrong.yaml")], "wrong.yaml: tables is [], expected a mapping"),
     ):
         assert main(["reproduce", *arguments]) == 2

@@ -35,7 +35,7 @@ def test_the_official_numbers_of_episodes():
 def test_an_unknown_protocol_is_named_with_the_known_ones():
     with pytest.raises(
         SettingsError,
-        match=f"unknown protocol 'pfscs'; there are: {', '.join(protocol_names())}",
+        match=f"unknown protocol 'pfscs'; did you mean 'fscs'\\? There are: {', '.join(protocol_names())}",
     ):
         load_protocol("pfscs")
 

@@ -141,5 +141,12 @@ def test_a_manifest_of_another_data_set_or_of_other_classes_does_not_fit(manifes
 
 
 def test_a_manifest_about_a_class_that_the_data_lack_does_not_fit(manifest, copied):
-    forged = replace(manifest, entries={**manifest.entries, "class_ids": [*manifest.class_ids, 99]})
-    assert mismatches(forged, Folder(str(copied))) == ["its class 99 is unknown here, there are classes 1 to 6"]
+    forged = replace(
+        manifest,
+        entries={
+            **manifest.entries,
+            "class_ids": [*manifest.class_ids, 99],
+            "class_names": {**manifest.entries["class_names"], "99": "pink"},
+        },
+    )
+    assert mismatches(forged, Folder(str(copied))) == ["its class 99 is pink, here it is unknown"]

@@ -113,7 +113,7 @@ def test_autocast_computes_near_the_full_precision(backend, dtype):
 
 def test_the_environment_chooses_the_path(monkeypatch):
     monkeypatch.setenv("FSBENCH_MASK_ATTENTION", "dense")
-    with pytest.raises(SettingsError, match="unknown mask-value attention 'dense'; there are reference, chunked"):
+    with pytest.raises(SettingsError, match="unknown mask-value attention 'dense'; there are: reference, chunked"):
         mask_value_attention(*inputs(), HEADS)
 
 

@@ -167,7 +167,7 @@ def test_packed_saves_only_its_inputs_and_output(keep):
 
 def test_the_environment_chooses_the_path(keep, monkeypatch):
     monkeypatch.setenv("FSBENCH_ATTENTION", "dense")
-    with pytest.raises(SettingsError, match="unknown masked-attention back end 'dense'; there are reference, packed"):
+    with pytest.raises(SettingsError, match="unknown masked-attention back end 'dense'; there are: reference, packed"):
         masked_attention(*inputs(), keep, HEADS)
 
 

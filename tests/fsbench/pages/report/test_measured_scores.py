@@ -41,7 +41,7 @@ def test_pages_and_commands_have_the_measured_scores_and_masks_are_decoded_once(
         for name, line in re.findall(r'<tr data-method="(\w+)">(.*?)</tr>', page, re.DOTALL)
     }
     assert scores == {
-        "good": {"pixel-ECE", "boundary-IoU", "mIoU"},
+        "good": {"pixel-ECE", "pixel-CE2", "boundary-IoU", "mIoU"},
         "poor": {"boundary-IoU", "mIoU"},
         "bare": {"mIoU"},
     }

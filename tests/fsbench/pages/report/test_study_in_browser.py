@@ -179,9 +179,14 @@ def test_differences_of_any_two_methods(chromium, page_file, study):
 
     def expected(first, second, kind, metric):
         lines = []
-        for part, a, b, low, high in parted.lines(labels.index(first), labels.index(second), kind, metric):
-            sign = "▲" if low > 0 else "▼" if high < 0 else "≈"
-            lines.append([part.name, f"{sign} {a - b:+.1f} [{low:+.1f}, {high:+.1f}]", "", f"{a:.1f}", f"{b:.1f}"])
+        for line in parted.lines(labels.index(first), labels.index(second), kind, metric):
+            (a, b), (low, high), bearing = line.scores, line.ends, line.bearing
+            if np.isnan(low):
+                words = f"{a - b:+.1f}" + (f" ({line.part.images} images)" if bearing.name == "FEW" else "")
+            else:
+                sign = "≈" if not bearing.is_apart else "▲" if a > b else "▼"
+                words = f"{sign} {a - b:+.1f} [{low:+.1f}, {high:+.1f}]" + "°" * bearing.is_conditional
+            lines.append([line.part.name, words, "", f"{a:.1f}", f"{b:.1f}"])
         return lines
 
     def rows(page):
