@@ -47,7 +47,7 @@ def asked_answers(test: Test) -> Asked:
 
 
 def blind_answers(blind: BlindTest) -> Asked:
-    """Return the same of a blind test, by opaque numbers and with its controls."""
+    """Return sizes and ways of a blind test, by its opaque numbers and with its controls."""
     return {number: _asked(blind.test, episode) for number, episode in enumerate(blind.order)}
 
 

@@ -40,7 +40,7 @@ Measure = Callable[[Record], "Measures"]
 
 @dataclass(frozen=True)
 class SizeOfTest:
-    """What a test can find (statistics §8).
+    """Differences that a test can find (statistics spec §8).
 
     Attributes:
         smallest: the smallest true difference in points that a test like this one finds in 80 of 100 cases.
@@ -80,7 +80,7 @@ class ComparisonLine:
 
     @property
     def p(self) -> float:
-        """Of this comparison alone; NaN where there is none."""
+        """p of this comparison alone; NaN where there is none."""
         return self.difference.difference.p
 
     @property
@@ -110,7 +110,7 @@ class ComparisonLine:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a reader asks of comparisons besides the differences.
+    """Questions of a reader besides the differences themselves.
 
     Attributes:
         effect: difference in points that a larger test is to find.
