@@ -18,6 +18,7 @@ from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.frame import PARTS, blocks_frame
 from fsbench.results.tables.layout import figure
 from fsbench.results.tables.table import build_blocks
+from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Result:
 
         Raises RecordError where they are damaged.
         """
-        return self.record.episodes
+        return self.record.episodes.drop(SUPPORTS, QUERIES, strict=False)  # lists, which CSV has no place for
 
     def interval(self, metric: str) -> Estimate:
         """Return a score and the ends of its 95 % interval, as tables show them: NaN where the images are too few.

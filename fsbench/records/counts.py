@@ -110,16 +110,16 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
     protocol = protocol_of(header)
     if is_fitted_once(header):
         return frame
-    images: dict[str, dict[tuple[int, int], list[int]]] = {SUPPORTS: {}, QUERIES: {}}
+    names = [SUPPORTS] if protocol.has_masks else [SUPPORTS, QUERIES]
+    images: dict[str, dict[tuple[int, int], list[int]]] = {name: {} for name in names}
     number_of = cache(image_number)
     for episode in manifest.episodes:
         for slot, queries, supports in protocol.row_images(episode):
-            images[SUPPORTS][episode.index, slot] = [number_of(name) for name in supports]
-            images[QUERIES][episode.index, slot] = [number_of(name) for name in queries]
+            for name, files in zip(names, (supports, queries), strict=False):
+                images[name][episode.index, slot] = [number_of(file) for file in files]
     if not images[SUPPORTS]:
         return frame
     rows = list(zip(frame["episode"].to_list(), frame["slot"].to_list(), strict=True))
-    names = [SUPPORTS] if protocol.has_masks else [SUPPORTS, QUERIES]
     return frame.with_columns(
         pl.Series(name, [images[name][row] for row in rows], dtype=pl.List(pl.Int64)) for name in names
     )

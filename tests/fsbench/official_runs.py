@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+import polars as pl
 import pytest
 
 from fsbench.base.paths import REPOSITORY
@@ -82,6 +83,10 @@ def official(tmp_path):
         manifest.write(folder / "manifest.jsonl")
         run = run_of(manifest.header, method, backbone, weights, identity)
         run["identity"]["manifest_sha256"] = manifest.sha256
-        return written(folder, _frozen(fold, task)[1], **run)
+        frame = _frozen(fold, task)[1]
+        if task.startswith("hsnet"):  # whose pixels are those of the method's input
+            side = run["identity"]["image_size"]
+            frame = frame.with_columns(pl.lit(side**2, dtype=frame["valid"].dtype).alias("valid"))
+        return written(folder, frame, **run)
 
     return make

@@ -49,7 +49,6 @@ def test_a_new_protocol_s_metric_stands_in_every_table(fsbench, bench_arguments,
     for row in block["rows"]:
         dice, iou = (row["scores"][name]["value"] for name in ("own-Dice", "mIoU"))
         assert iou < dice <= 2 * iou  # of every class 2 IoU / (1 + IoU), where no void is in the union
-        assert row["scores"]["own-Dice"]["low"] <= dice <= row["scores"]["own-Dice"]["high"]
     value = f"{block['rows'][0]['scores']['own-Dice']['value']:.2f}"
     for words in (("table", *runs), ("table", *runs, "--metrics", "own-Dice")):
         text = call(*words)

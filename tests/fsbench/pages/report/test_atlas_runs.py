@@ -35,6 +35,6 @@ def test_a_run_stands_on_the_island_of_its_paper(official, tmp_path):
     assert {"dcama/pascal-5i/resnet-50", "dcama/pascal-5i/swin-b"} < island(name)
     assert not {"dcama/pascal-5i/swin-b"} & island(own["resnet50"][0])  # compared at 400 pixels
     (figure,) = [figure for figure in entry["figures"] if figure["metric"] == "mIoU"]
-    score = run.protocol.statistics(run.episodes, run.header).scores()["mIoU"].item()
+    score = run.protocol.statistics(run.episodes, run.header).scores()["mIoU"]
     assert (figure["fold"], figure["whole"], figure["rank"]) == ("0", False, "")  # one of four folds has no rank
     assert figure["value"] == f"{score:.1f}" and run.run.id in figure["source"]
