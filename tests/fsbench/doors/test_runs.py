@@ -11,6 +11,7 @@ import fsbench
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
 from fsbench.doors.results import Result
+from fsbench.scores.count_table import SUPPORTS
 
 
 @pytest.fixture
