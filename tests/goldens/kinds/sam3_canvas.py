@@ -66,11 +66,12 @@ def metric(case: Case) -> Results:
     statistics = protocol_statistics("fss_sam3", rows, list(range(1, 21)), dataset="pascal")
     scores = {name: value / 100 for name, value in statistics.scores().items()}
     of = statistics.sums
-    fg, bg = (float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1)) for sums in (of["foreground"], of["background"]))
+    both = (of[name].total()[0] for name in ("foreground", "background"))
+    fg, bg = (float(intersection / max(union, 1)) for intersection, union in both)
     return {
         "out.class_ids": sorted(set(numbers)),
-        "out.intersection": of["intersection"].sum(0),
-        "out.union": of["union"].sum(0),
+        "out.intersection": of["intersection"].total()[0],
+        "out.union": of["union"].total()[0],
         "out.miou": [scores["mIoU"]],
         "out.fb": [scores["FB-IoU"], fg, bg],
     }
