@@ -1,4 +1,4 @@
-"""What intervals and tests decide: many comparisons at once, sizes of tests, published figures (statistics spec §7-§9).
+"""Decisions from intervals and tests: many comparisons, sizes of tests, published figures (statistics spec §7-§9).
 
 An `Estimate` comes from `fsbench.scores.estimate`.
 """

@@ -77,7 +77,7 @@ def test_no_option_of_bench_is_forgotten():
 
 
 def test_names_in_files_and_folders(capsys, tmp_path, monkeypatch, make):
-    """Of runs, bundles, configurations and grids; and a grid has a name, as a method has."""
+    """Absent runs, bundles, configurations and grids are told with a near name; a grid has a name, as a method has."""
     monkeypatch.chdir(tmp_path)
     run = make("first", 0).path
     (tmp_path / "settings.yaml").write_text("run: {}\n")

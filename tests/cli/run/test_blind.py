@@ -238,7 +238,7 @@ def begun(spawn: Callable[..., subprocess.Popen[str]], words: list[str], runs: P
 
 @pytest.mark.slow(60)
 def test_kill_and_interruption_lose_nothing(small_demo, spawn, fsbench, tmp_path):
-    """The same command goes on, under the same secret, and gives the same bytes; no process is left."""
+    """An interrupted blind test goes on under the same secret, gives the same bytes, and leaves no process."""
     expected = plain(request("prototype", small_demo, tmp_path / "plain", "--data.episodes=40"))
     runs = tmp_path / "runs"
     asked = request("prototype", small_demo, runs, "--data.episodes=40")

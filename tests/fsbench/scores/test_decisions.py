@@ -1,4 +1,4 @@
-"""What intervals and tests decide: by hand, against scipy's distributions, and by simulation."""
+"""Decisions from intervals and tests: by hand, against scipy's distributions, and by simulation."""
 
 from math import isnan, nan, sqrt
 

@@ -139,7 +139,7 @@ sys.stdout.write(" ".join(map(os.path.basename, found)) + "\\n")
 
 
 def test_the_sandbox_hides_files_network_and_processes(tmp_path):
-    """Of the two files, only the given one is there; a process of this user and a server of this machine are not."""
+    """The sandbox shows the given file of two, and neither a process of this user nor a server of this machine."""
     import socket
 
     for name in ("given", "hidden"):

@@ -137,7 +137,7 @@ def of_files(record, name="a"):
 
 @pytest.mark.parametrize("change", [moved, partial(of_files, name="b")], ids=["episodes", "images"])
 def test_other_episodes_or_images_are_compared_by_errors(change, make, hand_in, tmp_path):
-    """Of the second all images are alike, so that its score has no error and ranks nobody that saw other images."""
+    """Images of the second row are all alike, so that its score has no error and ranks nobody that saw other images."""
     for name, quality in (("first", 1), ("second", 1), ("third", 3)):
         other = change if name == "second" else lambda record: record
         hand_in(name, [finished(other(of_files(make(name, fold, quality)))) for fold in BOTH])

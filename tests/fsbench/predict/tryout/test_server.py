@@ -139,7 +139,7 @@ def test_what_cannot_be_is_refused_in_one_line_and_changes_nothing(served):
 
 
 def answer_bytes(served, path: str, headers: list[str], body: int) -> bytes:
-    """What a sender reads who sends the whole body first, however long, and looks for the answer then."""
+    """Return the answer to a sender that sends the whole body first, however long, and reads then."""
     lines = [f"POST {path} HTTP/1.1", f"Host: {served.address.removeprefix('http://')}", *headers]
     with socket.create_connection(("127.0.0.1", served.port), timeout=60) as line:
         line.sendall("\r\n".join([*lines, f"Content-Length: {body}", "Connection: close", "", ""]).encode())

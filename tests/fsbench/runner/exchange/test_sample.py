@@ -32,7 +32,7 @@ def test_an_agreement_is_said_with_its_size():
 
 
 def test_a_forgery_is_found_as_often_as_is_said():
-    """Of 1000 episodes 138 are forged: samples of 20 find one in 95 of 100 cases, also where the forger left those
+    """With 138 of 1000 episodes forged, samples of 20 find one in 95 of 100 cases, also where the forger left those
     honest that seed 0 draws."""
     honest = set(np.random.default_rng(0).permutation(1000)[:862].tolist())
     found = sum(bool(set(sample_episodes(range(1000), 20, str(seed), "run")) - honest) for seed in range(2000))
