@@ -37,9 +37,10 @@ def bin_sums(probability: np.ndarray, happened: np.ndarray, weight: np.ndarray) 
 
 
 def calibration_error(totals: np.ndarray) -> np.ndarray:
-    """Compute the expected calibration error in percent (...) from sums (..., BINS, 3)."""
+    """Compute the expected calibration error in percent (...) from sums (..., BINS, 3); NaN without cases."""
     weight, probability, happened = np.moveaxis(totals, -1, 0)
-    return 100 * np.abs(probability - happened).sum(-1) / np.maximum(weight.sum(-1), 1e-9)
+    size = weight.sum(-1)
+    return np.where(size > 0, 100 * np.abs(probability - happened).sum(-1) / np.where(size > 0, size, 1), np.nan)
 
 
 @dataclass(frozen=True, eq=False)

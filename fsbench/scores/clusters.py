@@ -75,14 +75,18 @@ class Design:
 
     @cached_property
     def names_supports(self) -> bool:
-        """Whether the supports of all rows are known."""
-        return self.is_fitted or all(rows.support is not None for rows in self.parts)
+        """Whether the supports of all rows are known, and there are any."""
+        if self.is_fitted:
+            return True
+        tables = [rows.support for rows in self.parts if rows.support is not None]
+        return len(tables) == len(self.parts) and any((table != ABSENT).any() for table in tables)
 
     @cached_property
     def clusters(self) -> dict[str, Groups]:
         """Kind "query", "support" or "cell", a query image with a set of supports -> clusters.
 
-        Where supports are not known there are none of that kind, and cells are the query images.
+        Where supports are not known there are none of that kind, and cells are the query images. A row without supports
+        among others that have some is in no cluster of supports.
         """
         query = _joined([rows.query for rows in self.parts])
         found = {"query": _clusters(query)}
@@ -115,7 +119,8 @@ class Design:
     @cached_property
     def query_images(self) -> int:
         """Number of query images."""
-        return len(np.unique(_joined([rows.query for rows in self.parts])))
+        images = _joined([rows.query for rows in self.parts])
+        return len(np.unique(images[images != ABSENT]))
 
     @cached_property
     def queries_of_row(self) -> float:
@@ -193,10 +198,10 @@ def _by_key(number: np.ndarray) -> Groups:
 
 def _clusters(images: np.ndarray) -> Groups:
     """Return the rows of each image of a table (n, k); images that occur in exactly the same rows are one cluster."""
-    if images.shape[1] == 1:
+    there = images.ravel() != ABSENT
+    if images.shape[1] == 1 and there.all():
         return _by_key(_number(images))
     row = np.repeat(np.arange(len(images)), images.shape[1])
-    there = images.ravel() != ABSENT
     pairs = np.unique(_number(images.ravel()[there][:, None]) * len(images) + row[there])
     image, row = pairs // len(images), pairs % len(images)
     ends = np.flatnonzero(np.diff(image)) + 1

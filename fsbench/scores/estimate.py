@@ -21,7 +21,7 @@ from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import Groups, Rows, RowSum
 from fsbench.scores.statistics import Part, ScoreStatistics
 
-PROCEDURE = 1
+PROCEDURE = 2
 """Version of everything that intervals and tests follow from besides scores. It grows when a result changes; figures
 that are kept under another are computed again."""
 LEVEL = 0.95
@@ -123,12 +123,14 @@ def estimates(folds: Sequence[ScoreStatistics], fold_of: Sequence[int] | None = 
         fold_of: number of each one's fold; each is a fold of its own when None.
 
     Returns:
-        metric -> the score with its interval.
+        metric -> the score with its interval. A score is left out where there is nothing to average.
     """
     designs: list[Design] = []
     found = {}
     for metric in _metrics_of_all(folds):
         test = MetricParts.from_statistics(metric, folds, fold_of)
+        if not test.is_defined:
+            continue
         design = _design_of(test, designs)
         found[metric.name] = _score(test.influences(design), design, metric, folds)
     return found
@@ -148,17 +150,18 @@ def differences(
         fold_of: see `estimates`.
 
     Returns:
-        metric -> the difference of every pair that has the score.
+        metric -> the difference of every pair that has the score; a method lacks it where there is nothing to average.
     """
     of_method = {name: {one.name: one for one in _metrics_of_all(folds)} for name, folds in methods.items()}
     designs: list[Design] = []
     result: dict[str, list[Difference]] = {}
     for metric in {name: one for own in of_method.values() for name, one in own.items()}.values():
-        tests = {
+        every = {
             name: MetricParts.from_statistics(metric, methods[name], fold_of)
             for name, own in of_method.items()
             if metric.name in own
         }
+        tests = {name: test for name, test in every.items() if test.is_defined}
         design_of = {name: _design_of(test, designs) for name, test in tests.items()}
         influences = {name: test.influences(design_of[name]) for name, test in tests.items()}
         for method, other in pairs:
@@ -314,21 +317,29 @@ class MetricParts:
         """The images that the rows of the score depend on."""
         return Design([part.rows for part in self.parts], self.folds.tolist())
 
+    @cached_property
+    def values(self) -> np.ndarray:
+        """The score (P,) of each part; NaN where there is nothing to average."""
+        return np.array([part.value() for part in self.parts])
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether any part has something to average."""
+        return bool(np.isfinite(self.values).any())
+
     def influences(self, design: Design) -> Influences:
-        """Compute the score, and the influence of each cluster of a design of the same rows."""
-        whole = np.array([part.value() for part in self.parts])
-        value = float(np.nan_to_num(_mean(*self._fold_sums(whole))[0]))
-        rows = self._row_influences(whole)
+        """Compute the score, which is defined, and the influence of each cluster of a design of the same rows."""
+        value = float(_mean(*self._fold_sums(self.values))[0])
+        rows = self._row_influences()
         if rows is not None:
             return Influences(
                 value, {kind: np.bincount(g.group, rows[g.row], g.number) for kind, g in design.clusters.items()}
             )
-        return Influences(
-            value, {kind: np.nan_to_num(value - self._without(design, kind, whole)) for kind in design.clusters}
-        )
+        return Influences(value, {kind: np.nan_to_num(value - self._without(design, kind)) for kind in design.clusters})
 
-    def _without(self, design: Design, kind: str, whole: np.ndarray) -> np.ndarray:
-        """Compute the score (G,) without each cluster of a kind; `whole` are the values of the parts."""
+    def _without(self, design: Design, kind: str) -> np.ndarray:
+        """Compute the score (G,) without each cluster of a kind; NaN where nothing is left to average."""
+        whole = self.values
         total, known = (np.repeat(sums, design.clusters[kind].number, 0) for sums in self._fold_sums(whole))
         for place, part in enumerate(self.parts):
             own, fold = design.in_part(kind, place), self.folds[place]
@@ -337,10 +348,10 @@ class MetricParts:
             known[own.cluster, fold] += np.isfinite(without).astype(int) - int(np.isfinite(whole[place]))
         return _mean(total, known)
 
-    def _row_influences(self, whole: np.ndarray) -> np.ndarray | None:
+    def _row_influences(self) -> np.ndarray | None:
         """Return the influence (n,) of each row on a score that is not computed anew without rows; None of others."""
         of_parts = [self.metric.row_influences(part.sums) for part in self.parts]
-        known = self._fold_sums(whole)[1][0]
+        known = self._fold_sums(self.values)[1][0]
         weights = 1 / (np.maximum(known, 1)[self.folds] * max(np.count_nonzero(known), 1))
         weighted = [weight * own for weight, own in zip(weights, of_parts, strict=True) if own is not None]
         return np.concatenate(weighted) if len(weighted) == len(self.parts) else None
@@ -381,7 +392,7 @@ def _score(found: Influences, design: Design, metric: Metric, statistics: Sequen
 
 
 def _values_without(part: Part, groups: Groups) -> np.ndarray:
-    """Compute the score (G,) of a part without the rows of each group."""
+    """Compute the score (G,) of a part without the rows of each group; NaN where nothing is left to average."""
     of_episodes = groups
     if not part.of_episodes and any(one.of_episodes for one in part.sums.values()):
         of_episodes = part.episode_groups(groups)

@@ -68,7 +68,7 @@ class FalseAlarmArea(Metric):
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         share, pairs = totals["false_alarms"].T
-        return 100 * share / np.maximum(pairs, 1e-9)
+        return np.where(pairs > 0, 100 * share / np.maximum(pairs, 1), np.nan)
 
 
 class MeanIoUPresent(Metric):

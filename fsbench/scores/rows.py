@@ -36,11 +36,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.query)
 
-    @property
-    def queries(self) -> int:
-        """Number of query images."""
-        return len(np.unique(self.query))
-
     def take(self, rows: np.ndarray) -> "Rows":
         """Return some of the rows, by their places or as a mask."""
         support, run = (None if values is None else values[rows] for values in (self.support, self.run))

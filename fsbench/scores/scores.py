@@ -1,6 +1,6 @@
 """The scores of tests of masks: each metric with its sums."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -84,6 +84,27 @@ class MeanIoU(Metric):
         return over_shown_classes(mean_iou(totals["intersection"], union), totals, run, union)
 
 
+def over_shown_sides(
+    both: np.ndarray, totals: Totals, run: Totals | None, unions: Callable[[Totals], np.ndarray]
+) -> np.ndarray:
+    """Leave out sets of rows in which a side, foreground or background, has no pixels, as such classes are left out.
+
+    A side that the whole run never shows counts as 0.
+
+    Args:
+        both: (R,) means of the two sides, with 0 for one without pixels.
+        totals, run: see `Metric.compute`.
+        unions: takes the union (R, sides) of each side from sums.
+
+    Returns:
+        The scores (R,); NaN where a side is empty.
+    """
+    empty = unions(totals) == 0
+    if run is not None:
+        empty = empty & (unions(run) > 0)
+    return np.where(empty.any(-1), np.nan, both)
+
+
 class FBIoU(Metric):
     name = "FB-IoU"
     meaning = "mean of the IoU of all classes taken together and the IoU of the background, sums over all test pixels"
@@ -92,7 +113,10 @@ class FBIoU(Metric):
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         intersection, union = totals["background"].T
-        return fb_iou(totals["intersection"], totals["union"], (intersection, union))
+        both = fb_iou(totals["intersection"], totals["union"], (intersection, union))
+        return over_shown_sides(
+            both, totals, run, lambda sums: np.stack([sums["union"].sum(-1), sums["background"][:, 1]], -1)
+        )
 
 
 class Accuracy(Metric):
@@ -165,7 +189,10 @@ class FBIoUAny(Metric):
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         foreground, (intersection, union) = totals["foreground"], totals["background"].T
-        return fb_iou(foreground[:, :1], foreground[:, 1:], (intersection, union))
+        both = fb_iou(foreground[:, :1], foreground[:, 1:], (intersection, union))
+        return over_shown_sides(
+            both, totals, run, lambda sums: np.stack([sums["foreground"][:, 1], sums["background"][:, 1]], -1)
+        )
 
 
 class FBIoUClasses(MeanIoU):
@@ -177,7 +204,8 @@ class FBIoUClasses(MeanIoU):
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         intersection, union = totals["background"].T
-        return (super().compute(totals, run) + 100 * intersection / np.maximum(union, 1)) / 2
+        both = (super().compute(totals, run) + 100 * intersection / np.maximum(union, 1)) / 2
+        return over_shown_sides(both, totals, run, lambda sums: sums["background"][:, 1:])
 
 
 class _RegionMean(Metric):

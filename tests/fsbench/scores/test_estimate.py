@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fsbench.scores.auroc import RankedPairs
 from fsbench.scores.calibration import BinnedErrors, bin_sums
 from fsbench.scores.clusters import Design
-from fsbench.scores.estimate import Estimate, Scope, differences, estimates, gains, mean_of_rows
+from fsbench.scores.estimate import Estimate, MetricParts, Scope, differences, estimates, gains, mean_of_rows
 from fsbench.scores.metric import Metric
-from fsbench.scores.presence import AUROC
+from fsbench.scores.presence import AUROC, FalseAlarmArea
 from fsbench.scores.rows import Rows, RowSum, image_numbers, padded
 from fsbench.scores.scores import Accuracy, ErrorRate, FBIoU, MeanIoU, PresenceCalibration, PresenceECE
 from fsbench.scores.statistics import ScoreStatistics
@@ -43,12 +43,18 @@ def designs(draw, most_shots: int = 4):
 
 
 def with_counts(rows: list[Row], rng: np.random.Generator) -> list[Row]:
-    """Give rows an intersection, a union and those of the background; some are without any pixel of the class."""
+    """Give rows an intersection, a union and those of the background.
+
+    Some are without any pixel of the class; now and then all but one row are, or are all class.
+    """
     counted = []
-    for row in rows:
-        union = int(rng.integers(1, 50) * (rng.random() < 0.85))
+    shown, covered = rng.choice([0.85, 0.0], p=[0.9, 0.1]), rng.random() < 0.1
+    for number, row in enumerate(rows):
+        union = int(rng.integers(1, 50) * (rng.random() < shown or number == 0))
         hit = int(rng.integers(0, union + 1))
-        counted.append(replace(row, counts=(hit, union, 100 - union, 100 - hit)))
+        pixels = hit if covered and number else 100
+        union = hit if covered and number else union
+        counted.append(replace(row, counts=(hit, union, pixels - union, pixels - hit)))
     return counted
 
 
@@ -95,15 +101,11 @@ def test_scores_and_differences_are_those_of_plain_loops(design, fitted, scored)
     assume(not isnan(score(first)) and not isnan(score(second)))
     (one, folds), (other, _) = statistics_of(first, metric, fitted), statistics_of(second, metric, fitted)
     found, expected = estimates(one, folds)[metric.name], plain.estimate(score, first, fitted=fitted)
-    if metric.name == "mIoU":  # a background without pixels has another meaning in records
-        check(replace(found, p=expected.p), expected, ends=False)
-        assert isnan(found.p) and (isnan(expected.low) or found.low == pytest.approx(max(expected.low, 0)))
-        (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)[metric.name]
-        check(pair.difference, plain.estimate(score, first, second, fitted))
-        assert pair.scores == pytest.approx((score(first), score(second)))
-    elif all(row.counts[1] for row in (*first, *second)):
-        (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)[metric.name]
-        check(pair.difference, plain.estimate(score, first, second, fitted))
+    check(replace(found, p=expected.p), expected, ends=False)
+    assert isnan(found.p) and (isnan(expected.low) or found.low == pytest.approx(max(expected.low, 0)))
+    (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)[metric.name]
+    check(pair.difference, plain.estimate(score, first, second, fitted))
+    assert pair.scores == pytest.approx((score(first), score(second)))
 
 
 @given(designs(), st.sampled_from([0.0, 0.6, 0.97, 1.0]))
@@ -218,6 +220,40 @@ def test_supports_of_both_act_on_a_difference_of_methods_with_other_supports():
         gains([one], [elsewhere])
 
 
+def test_a_side_that_only_the_left_out_images_show_leaves_the_mean_of_folds():
+    """Of two folds the first has its only background in one query image: without it the other fold is all there is."""
+    rng = np.random.default_rng(2)
+    rows = with_counts([Row(image, (50 + image // 2,), 0, image // 12, 0, ()) for image in range(24)], rng)
+    full = [replace(row, counts=(20, 20, 0, 0) if row.fold == 0 and row.query else (10, 20, 80, 90)) for row in rows]
+    (whole, folds) = statistics_of(full, FBIoU())
+    found = MetricParts.from_statistics(FBIoU(), whole, folds)
+    first, second = plain.fb_iou([row for row in full if row.fold == 0]), plain.fb_iou(full[12:])
+    influence = found.influences(found.design).by_kind["query"]
+    assert influence[0] == pytest.approx((first + second) / 2 - second)
+    expected = plain.estimate(plain.fb_iou, full)
+    check(replace(estimates(whole, folds)["FB-IoU"], p=expected.p), expected, ends=False)
+    # a side that no image of a whole record shows counts as 0 in all deletions
+    bare = [replace(row, counts=(*row.counts[:2], 0, 0)) for row in full[12:]]
+    (one,), _ = statistics_of(bare, FBIoU())
+    assert estimates([replace(one, is_whole=True)])["FB-IoU"].value == pytest.approx(25)
+    assert not estimates([one])
+
+
+def test_a_score_of_nothing_is_left_out_and_not_0():
+    """Where no bin has rows of two query images there is no squared calibration error, and no difference of two."""
+    rows = [Row(image, (50 + image,), 0, 0, 0, (image / 15 + 0.01, 1)) for image in range(15)]
+    (undefined,), _ = statistics_of(rows, PresenceCalibration())
+    (defined,), _ = statistics_of([replace(row, counts=(0.3, row.query % 2)) for row in rows], PresenceCalibration())
+    assert estimates([undefined]) == {} and "presence-CE2" in estimates([defined])
+    methods = {"a": [defined], "b": [undefined], "c": [defined]}
+    (pair,) = differences(methods, [("a", "b"), ("b", "c"), ("a", "c")])["presence-CE2"]
+    assert (pair.method, pair.other) == ("a", "c") and gains([defined], [undefined]) == {}
+    nothing = ScoreStatistics(undefined.rows, {"presence_bins": RowSum(np.zeros((15, 15, 3)))}, (PresenceECE(),))
+    assert estimates([nothing]) == {} and isnan(nothing.scores()["presence-ECE"])
+    present = FalseAlarmArea().compute({"false_alarms": np.array([[0.0, 0], [2, 4]])}, None)
+    assert isnan(present[0]) and present[1] == 50
+
+
 def test_an_expected_calibration_error_has_no_interval_and_no_test():
     bins = np.zeros((30, 15, 3))
     bins[np.arange(30), np.arange(30) % 15] = [1, 0.5, 1]
@@ -259,6 +295,13 @@ def test_supports_that_occur_in_the_same_rows_are_one_cluster():
     support = np.array([[1, 2], [1, 2], [3, 4], [3, 5], [4, -1]])
     rows = Rows(np.arange(5), support, np.zeros(5, int))
     assert Design([rows], [0]).clusters["support"].number == 4  # 1 with 2, 3, 4, 5
+    one_shot = replace(rows, support=np.array([[7], [-1], [8], [7], [-1]]))
+    design = Design([one_shot], [0])
+    assert sorted(np.bincount(design.clusters["support"].group).tolist()) == [1, 2]  # no image stands for none
+    assert design.clusters["cell"].number == 5
+    without = Design([replace(rows, support=np.full((5, 2), -1))], [0])
+    assert "support" not in without.clusters and "support" not in without.free
+    assert Design([replace(rows, query=np.array([[1, 2], [3, -1], [4, -1], [5, 6], [7, -1]]))], [0]).query_images == 7
     with pytest.raises(ValueError, match="without rows"):
         Design([rows.take(np.array([], int))], [0])
 

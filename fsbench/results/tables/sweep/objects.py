@@ -46,9 +46,12 @@ def object_tables(records: Sequence[Record], objects: Objects) -> list[CurveTabl
                 statistics = [
                     subset_statistics(*of) for of in zip(folds, (r.episodes for r in folds), shown, strict=True)
                 ]
+                scores = estimates(statistics)
+                if metric not in scores:
+                    continue  # objects without a pixel at the size that counts were made at
                 samples.setdefault(label, []).append(Sample(label, number, folds, statistics, part=number))
                 paths = tuple(str(run.path) for run in folds)
-                points.append(CurvePoint(number, estimates(statistics), None, None, paths))
+                points.append(CurvePoint(number, scores, None, None, paths))
                 pairs.setdefault(label, {})[number] = sum(int(of_fold.sum()) for of_fold in shown)
             if points:
                 curves.append(Curve(label, points))
