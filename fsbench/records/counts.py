@@ -117,11 +117,11 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
         for slot, queries, supports in protocol.row_images(episode):
             for name, files in zip(names, (supports, queries), strict=False):
                 images[name][episode.index, slot] = [number_of(file) for file in files]
-    if not images[SUPPORTS]:
-        return frame
     rows = list(zip(frame["episode"].to_list(), frame["slot"].to_list(), strict=True))
     return frame.with_columns(
-        pl.Series(name, [images[name][row] for row in rows], dtype=pl.List(pl.Int64)) for name in names
+        pl.Series(name, [of_row[row] for row in rows], dtype=pl.List(pl.Int64))
+        for name, of_row in images.items()
+        if of_row
     )
 
 

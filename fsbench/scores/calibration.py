@@ -11,7 +11,6 @@ from typing import ClassVar
 import numpy as np
 
 from fsbench.scores.confusion import VOID_RULES
-from fsbench.scores.rows import Groups
 
 BINS = 15
 """Bins of equal width over (0, 1], each with its upper end; 0 is in the first."""
@@ -74,12 +73,6 @@ class BinnedErrors:
         _, errors, weights = self._by_image()
         squares = [np.square(sums.sum(0)) - np.square(sums).sum(0) for sums in (errors, weights)]
         return np.stack([self.weights.sum(0), *squares], 1)[None]
-
-    def without(self, groups: Groups) -> np.ndarray:
-        """Return the totals (G, BINS, 3) of all rows but those of each group."""
-        kept = np.ones((groups.number, len(self.query)), dtype=bool)
-        kept[groups.group, groups.row] = False
-        return np.concatenate([self.take(rows).total() for rows in kept])
 
     def influences(self) -> np.ndarray:
         """Return the influence (n,) of each row on the squared error in squared percent."""

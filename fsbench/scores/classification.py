@@ -1,13 +1,10 @@
 """Accuracy of few-shot classification (fort.md §2)."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.rows import Rows, RowSum, padded
 from fsbench.scores.scores import RIGHT, Accuracy, ErrorRate
@@ -64,26 +61,13 @@ class ClassificationResult:
 def accuracy_statistics(frame: "pl.DataFrame", keep: np.ndarray | None = None) -> ScoreStatistics:
     """Count the right and all query images of every way of an episode, over the rows `keep` (all when None).
 
-    A row has the q query images of its way and the supports of all ways; a record holds how many of the query images
-    were right, and not which.
+    A row has the q query images of its way and the supports of all ways, clusters of either kind where the table has
+    the column `QUERIES` or `SUPPORTS`; a record holds how many of the query images were right, and not which.
     """
     frame = frame if keep is None else frame.filter(keep)
     values = np.stack([frame["tp"].to_numpy(), frame["gt"].to_numpy()], 1)
-    query = support = None
-    if SUPPORTS in frame.columns:
-        query, support = (padded(frame[name].to_list()) for name in (QUERIES, SUPPORTS))
-    else:
-        query = np.arange(len(frame))  # no image has a name: each row stands for images of its own
+    query, support = (padded(frame[name].to_list()) if name in frame.columns else None for name in (QUERIES, SUPPORTS))
+    if query is None:
+        query = np.arange(len(frame))  # no query has a name: each row stands for images of its own
     rows = Rows(query, support, np.zeros(len(frame), dtype=int))
     return ScoreStatistics(rows, {RIGHT.name: RowSum(values)}, (Accuracy(), ErrorRate()))
-
-
-def mean_interval(accuracies: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Return the mean of the episodes' accuracies and half the width of its 95 % interval: 1.96 standard errors.
-
-    Raises SettingsError without episodes. The standard deviation is that of the population (ddof 0).
-    """
-    values = np.asarray(accuracies, float)
-    if not values.size:
-        raise SettingsError("no episode was evaluated; expected at least one")
-    return float(values.mean()), float(1.96 * values.std() / math.sqrt(values.size))

@@ -18,7 +18,7 @@ import numpy as np
 
 from fsbench.scores.clusters import Design
 from fsbench.scores.metric import Metric, Sum, Totals
-from fsbench.scores.rows import Groups, Rows, RowSum
+from fsbench.scores.rows import Groups, Rows, RowSum, SeparableValues
 from fsbench.scores.statistics import Part, ScoreStatistics
 
 PROCEDURE = 2
@@ -396,7 +396,11 @@ def _values_without(part: Part, groups: Groups) -> np.ndarray:
     of_episodes = groups
     if not part.of_episodes and any(one.of_episodes for one in part.sums.values()):
         of_episodes = part.episode_groups(groups)
-    totals = {name: one.without(of_episodes if one.of_episodes else groups) for name, one in part.sums.items()}
+    totals = {
+        name: one.without(of_episodes if one.of_episodes else groups)
+        for name, one in part.sums.items()
+        if isinstance(one, SeparableValues)
+    }
     return part.metric.compute(totals, part.statistics.run)
 
 

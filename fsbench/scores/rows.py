@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -86,6 +86,11 @@ class RowValues(Protocol):
 
     def total(self) -> np.ndarray:
         """Return the total (1, ...) of all rows."""
+
+
+@runtime_checkable
+class SeparableValues(RowValues, Protocol):
+    """Values of rows whose total is known without some of them; others give influences (`Metric.row_influences`)."""
 
     def without(self, groups: Groups) -> np.ndarray:
         """Return the totals (G, ...) of all rows but those of each group."""

@@ -10,7 +10,6 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.batch import ImageEpisode
 from fsbench.protocols.classification import classification_episodes
 from fsbench.protocols.registry import load_protocol
-from fsbench.scores.classification import mean_interval
 
 
 def first(count, *args, **kwargs):
@@ -46,13 +45,6 @@ def test_too_few_images_or_classes_are_one_clear_line():
         classification_episodes([30, 30, 30], 5, 1, 15)
     with pytest.raises(SettingsError, match="expected 1 or more"):
         classification_episodes([30, 30, 30], 2, 0, 15)
-
-
-def test_interval():
-    mean, half = mean_interval([50.0, 70.0])
-    assert mean == 60 and half == pytest.approx(1.96 * 10 / 2**0.5)
-    with pytest.raises(SettingsError, match="no episode"):
-        mean_interval([])
 
 
 def test_the_order_of_the_queries_says_nothing_of_their_classes():

@@ -1,5 +1,6 @@
 """The images that a record's counts depend on: read from the manifest, and never from the counts' file."""
 
+import numpy as np
 import polars as pl
 
 from fsbench.data.episodes.episode import Episode
@@ -7,6 +8,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.counts import with_images
 from fsbench.records.record import Record
+from fsbench.scores.classification import accuracy_statistics
 from fsbench.scores.clusters import Design
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.estimate import Scope, estimates
@@ -60,6 +62,14 @@ def test_ways_of_a_classification_have_their_queries_and_the_supports_of_all(cla
     statistics = record.protocol.statistics(record.episodes, record.header)
     design = Design([statistics.rows], [0])
     assert design.query_images == 18  # two classes of nine images, in all episodes together
+    supports = {number for row in record.episodes[SUPPORTS].to_list() for number in row}
+    assert set(statistics.rows.query.ravel().tolist()) == {n for row in record.episodes[QUERIES] for n in row}
+    assert set(statistics.rows.support.ravel().tolist()) == supports
+    # either kind is there without the other
+    unnamed = accuracy_statistics(record.episodes.drop(SUPPORTS)).rows
+    assert unnamed.support is None and np.array_equal(unnamed.query, statistics.rows.query)
+    shown = accuracy_statistics(record.episodes.drop(QUERIES)).rows
+    assert np.array_equal(shown.support, statistics.rows.support) and len(set(shown.query.tolist())) == len(shown)
 
 
 def test_a_class_without_supports_depends_on_all_of_the_episode():
