@@ -85,6 +85,7 @@ class Pages:
         }  # fmt: skip
         self.environment.filters |= {
             "sign": lambda metric: metric_named(metric).sign,
+            "in_units": lambda metric: layout.in_units([metric]),
             "top": lambda metric: metric_named(metric).maximum,
             "digits": lambda metric, percent=2: metric_named(metric).digits(percent),
             "figure": layout.figure,
@@ -229,7 +230,7 @@ class Pages:
             "heat_data": {
                 "methods": classes.methods, "metric": metric, "scores": thousandths(numbers), "scales": scales,
                 "range": span, "sign": metric_named(metric).sign, "digits": metric_named(metric).digits(1),
-                "steps": heat.STEPS,
+                "unit": layout.in_units([metric]), "steps": heat.STEPS,
             },
         }  # fmt: skip
 

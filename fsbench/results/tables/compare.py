@@ -19,7 +19,9 @@ from fsbench.results.tables.layout import (
     ALPHA,
     CONDITIONAL_NOTE,
     FEW_NOTE,
+    amount,
     family_note,
+    in_units,
     is_too_few,
     mark,
     probability,
@@ -43,7 +45,7 @@ class SizeOfTest:
     """Differences that a test can find (statistics spec §8).
 
     Attributes:
-        smallest: the smallest true difference in points that a test like this one finds in 80 of 100 cases.
+        smallest: the smallest true difference that a test like this one finds in 80 of 100 cases.
         times: as many times as many query and support images find the wanted difference, in 80 of 100 cases.
         times_low, times_high: 95 % interval of that number.
     """
@@ -65,8 +67,9 @@ class ComparisonLine:
         corrected: p after Holm's correction over all comparisons that are printed together; NaN where there is no p.
         images: number of query images.
         episodes: number of episodes a fold that were used.
-        size: what the test can find; of whole tests alone, where there is an interval.
-        equivalent: whether the two are equivalent within the margin that was asked for; None where none was.
+        size: what the test can find; of whole tests and scores in points alone, where there is an interval.
+        equivalent: whether the two are equivalent within the margin that was asked for; None where none was, and of
+            scores that are not in points.
     """
 
     fold: str
@@ -355,14 +358,15 @@ class _PairedTest:
                     corrected=nan,
                     images=item.difference.queries,
                     episodes=episodes,
-                    size=_size_of_test(item.difference, self.asked.effect) if scope.part == "all" else None,
+                    size=_size_of_test(item.difference, self.asked.effect) if scope.part == "all" and asks else None,
                     equivalent=None
-                    if self.asked.margin is None
+                    if self.asked.margin is None or not asks
                     else item.difference.has_interval and equivalent(item.difference, self.asked.margin),
                 )
                 for item in found
             ]
             for metric, found in differences(statistics, self.pairs).items()
+            for asks in [metric_named(metric).in_points]
         }
 
 
@@ -468,7 +472,8 @@ def conclusion(metric: str, line: ComparisonLine, family: int, asked: Asked) -> 
     if is_too_few(found):
         return f"{where}: {pair}: too few images ({found.queries}) for an interval"
     if not found.has_interval:
-        return f"{where}: {pair} differ by {abs(found.value):.{_digits(metric)}f}, which no other images would change"
+        gap = f"{abs(found.value):.{_digits(metric)}f}"
+        return f"{where}: {pair} differ by {amount(gap, metric)}, which no other images would change"
     conditional = bool(mark(found))
     words = _verdict(metric, line, family, conditional)
     if line.equivalent is not None:
@@ -482,7 +487,8 @@ def _verdict(metric: str, line: ComparisonLine, family: int, conditional: bool) 
         is_first = (found.value > 0) == metric_named(metric).higher_is_better
         better, other = (item.method, item.other) if is_first else (item.other, item.method)
         low, high = sorted((abs(found.low), abs(found.high)))
-        ends = f"by {signed(low, digits).lstrip('+')} to {signed(high, digits).lstrip('+')} points (95 %)"
+        last = amount(signed(high, digits).lstrip("+"), metric)
+        ends = f"by {signed(low, digits).lstrip('+')} to {last} (95 %)"
         everywhere = "; other supports may reverse it" if conditional else ", whatever the images and supports"
         return f"{better} is better than {other} on these classes, {ends}{everywhere}"
     if found.p < ALPHA:
@@ -490,8 +496,9 @@ def _verdict(metric: str, line: ComparisonLine, family: int, conditional: bool) 
             f"the interval of {item.method} minus {item.other} leaves out 0, but among {family} comparisons that is no "
             "evidence"
         )
-    most = max(abs(found.low), abs(found.high))
-    return f"{item.method} and {item.other} are not told apart; a difference of up to {most:.{digits}f} is possible"
+    most = f"{max(abs(found.low), abs(found.high)):.{digits}f}"
+    most = most if metric_named(metric).in_points else amount(most, metric)
+    return f"{item.method} and {item.other} are not told apart; a difference of up to {most} is possible"
 
 
 def _digits(metric: str) -> int:
@@ -502,9 +509,10 @@ def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked
     """Explain the columns of the tables."""
     every = [line for of_kind in tables.values() for lines in of_kind.values() for line in lines]
     found = [line.difference.difference for line in every]
+    metrics = dict.fromkeys(metric for of_kind in tables.values() for metric in of_kind)
     comparisons = count_tested(tables)
     lines = [
-        "first − second: in points; all methods see the same episodes, so what is hard for all cancels",
+        f"first − second: {in_units(metrics)}; all methods see the same episodes, so what is hard for all cancels",
         "[low, high]: 95 % interval of the difference: other query and support images of these classes, same weights",
     ]
     lines += [CONDITIONAL_NOTE] * any(map(mark, found)) + [FEW_NOTE] * any(map(is_too_few, found))
@@ -515,6 +523,9 @@ def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked
             f"{asked.effect:g}: about so many times as many query and support images find one of {asked.effect:g} "
             f"(--effect), with its 95 % interval; more episodes of the same images do not count"
         )
+    others = [metric for metric in metrics if not metric_named(metric).in_points]
+    if others:
+        lines.append(f"sizes and margins are in points, so {', '.join(others)} has none")
     lines.append("one training each: how much another training moves a score is in no interval, nor are other classes")
     if not complete and len(folds) > 1:
         lines.append(f"folds {numbers_of(folds)} only: no mean, which needs all")

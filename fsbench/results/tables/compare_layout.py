@@ -84,7 +84,7 @@ def _grid(
     asked: Asked,
     left_out: Collection[str] = (),
 ) -> Grid:
-    """Lay out a line per comparison.
+    """Lay out a line per comparison; sizes of tests and margins stand beside scores in points alone.
 
     Args:
         lines: of one table.
@@ -95,7 +95,7 @@ def _grid(
         left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods, what the test
             "finds", and how many "times" larger a test finds the wanted difference.
     """
-    n = metric_named(metric).digits()
+    n, in_points = metric_named(metric).digits(), metric_named(metric).in_points
     part = {"size": "object size", "class": "class"}.get(kind, "")
     columns = {
         "first": [names[x.difference.method] for x in lines],
@@ -114,11 +114,11 @@ def _grid(
     columns["corrected"] = [corrected_p(line.corrected) for line in lines]
     if len({line.episodes for line in lines}) > 1:
         columns["episodes used"] = [f"{line.episodes:,}" for line in lines]
-    if asked.margin is not None:
+    if asked.margin is not None and in_points:
         columns[f"within ± {asked.margin:g}"] = ["yes" if line.equivalent else MISSING for line in lines]
-    if not part and "finds" not in left_out:
+    if not part and in_points and "finds" not in left_out:
         columns["finds"] = [MISSING if line.size is None else f"{line.size.smallest:.{n}f}" for line in lines]
-    if not part and "times" not in left_out:
+    if not part and in_points and "times" not in left_out:
         columns[f"for {asked.effect:g}"] = [MISSING if line.size is None else times(line.size) for line in lines]
     return [[head.strip() for head in columns], *map(list, zip(*columns.values(), strict=True))]
 

@@ -81,12 +81,12 @@ def comparison_frame(comparison: Comparison) -> "pl.DataFrame":
 
     Returns:
         Columns fold (a number, or "mean"), part ("all", an object size or a class), metric, first and second method and
-        their scores, difference (first minus second, in points) with low and high, the ends of its 95 % interval, holds
-        for (images, these supports, identical or none: what the interval is about), p, corrected (p after Holm's
-        correction over all lines), significant, equivalent (within the margin that was asked for), images, episodes,
-        and of whole tests finds (the smallest true difference that such a test finds in 80 of 100 cases) and times with
-        times low and times high (as many times as many images find the effect that was asked for). Null where there is
-        none.
+        their scores, difference (first minus second, in the unit of the metric) with low and high, the ends of its 95 %
+        interval, holds for (images, these supports, identical or none: what the interval is about), p, corrected (p
+        after Holm's correction over all lines), significant, equivalent (within the margin that was asked for), images,
+        episodes, and of whole tests finds (the smallest true difference that such a test finds in 80 of 100 cases) and
+        times with times low and times high (as many times as many images find the effect that was asked for). Null
+        where there is none; equivalent and the last four are of scores in points alone.
     """
     # spared until it is needed
     import polars as pl

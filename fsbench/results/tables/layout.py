@@ -160,6 +160,30 @@ def signed(end: float, digits: int) -> str:
     return f"{end:+.{digits}f}"
 
 
+def amount(number: str, metric: str) -> str:
+    """Write a number, such as a difference, with the unit of its score; one without a unit stands alone.
+
+    >>> amount("1.20", "mIoU"), amount("1.20", "presence-CE2"), amount("0.012", "ROM")
+    ('1.20 points', '1.20 squared points', '0.012')
+    """
+    return f"{number} {metric_named(metric).unit}".rstrip()
+
+
+def in_units(metrics: Iterable[str]) -> str:
+    """Say what differences of some scores are in, and name the scores where they are in several units.
+
+    >>> in_units(["mIoU", "FB-IoU"]), in_units(["ROM"])
+    ('in points', 'on a scale of 1')
+    >>> in_units(["mIoU", "ROM", "presence-CE2"])
+    'in points (ROM: on a scale of 1; presence-CE2: in squared points)'
+    """
+    words = {name: f"in {unit}" if (unit := metric_named(name).unit) else "on a scale of 1" for name in metrics}
+    first, *others = dict.fromkeys(words.values())
+    if not others:
+        return first
+    return f"{first} ({'; '.join(f'{name}: {own}' for name, own in words.items() if own != first)})"
+
+
 def is_too_few(score: Estimate) -> bool:
     """Return whether too few images are why there is no interval: query images, or of a share supports."""
     if score.has_interval:
@@ -195,20 +219,24 @@ def family_note(comparisons: int) -> str:
 
 
 def places(
-    cells: Sequence[str], values: Sequence[float | None], groups: Sequence[int], sign: int
+    cells: Sequence[str], scores: Sequence[Estimate | None], groups: Sequence[int], metric: str
 ) -> list[Literal["best", "second", ""]]:
     """Name the best and the second figure of a column, as far as they are printed, among those of the same group.
 
+    A figure without an interval has no place: it may be so by chance alone. Others keep the place behind it.
+
     Args:
         cells: figures as they are printed; what is printed alike has the same place.
-        values: the same as numbers, None where there is none.
+        scores: what they stand for, None where there is none.
         groups: of the rows; rows of different groups are not ranked together, and one alone has no place.
-        sign: 1 where more is better, -1 where less is.
+        metric: of the column.
     """
+    sign = metric_named(metric).sign
     named: list[Literal["best", "second", ""]] = [""] * len(cells)
     for group in dict.fromkeys(groups):
-        known = {i: sign * value for i, value in enumerate(values) if value is not None and groups[i] == group}
-        printed = list(dict.fromkeys(cells[i] for i in sorted(known, key=lambda i: -known[i])))
-        for i in known if len(known) > 1 else ():
-            named[i] = "best" if cells[i] == printed[0] else "second" if cells[i] == printed[1] else ""
+        known = {i: score for i, score in enumerate(scores) if score is not None and groups[i] == group}
+        printed = list(dict.fromkeys(cells[i] for i in sorted(known, key=lambda i: -sign * known[i].value)))
+        for i, score in known.items() if len(known) > 1 else ():
+            if score.has_interval:
+                named[i] = "best" if cells[i] == printed[0] else "second" if cells[i] == printed[1] else ""
     return named

@@ -23,14 +23,14 @@ class _Column:
     Attributes:
         head: its name.
         cells: a figure for each method, as it is printed.
-        values: the same as numbers, for the best of them; empty where there is no best.
+        scores: what they stand for, for the best of them; empty where there is no best.
         metric: of the figures.
         rank: columns are left out in the order of their ranks where the width does not do for all; 0 stays.
     """
 
     head: str
     cells: list[str]
-    values: list[float | None]
+    scores: list[Estimate | None]
     metric: str
     rank: int
 
@@ -75,8 +75,8 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
     bold = {
         (i + 1, j + 1)
         for j, column in enumerate(shown)
-        if column.values
-        for i, place in enumerate(_places(column, block.ranked_among(methods)))
+        if column.scores
+        for i, place in enumerate(places(column.cells, column.scores, block.ranked_among(methods), column.metric))
         if place == "best"
     }
     folds = method_folds(block)
@@ -105,7 +105,7 @@ def _columns(block: Block, methods: Sequence[dict[str, Row]]) -> list[_Column]:
         scores = [rows[fold].scores.get(metric) if fold in rows else None for rows in methods]
         digits = metric_named(metric).digits()
         cells = [MISSING if score is None else f"{score.value:.{digits}f}" for score in scores]
-        return _Column(head, cells, [None if score is None else score.value for score in scores], metric, rank)
+        return _Column(head, cells, scores, metric, rank)
 
     columns = []
     for number, fold in enumerate(folds):
@@ -142,10 +142,6 @@ def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Co
             if room >= enough:
                 return shown, room
     return shown, max(room, LEAST)
-
-
-def _places(column: _Column, groups: Sequence[int]) -> Sequence[str]:
-    return places(column.cells, column.values, groups, metric_named(column.metric).sign)
 
 
 def card_notes(block: Block) -> list[str]:

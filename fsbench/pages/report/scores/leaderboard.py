@@ -201,8 +201,7 @@ def _cells(
         return [Cell() if cost is None else Cell(form.format(cost), cost) for cost in costs]
     cells = [_score_cell(by_fold.get(label, {}).get(column.fold), column) for label in study.methods]
     groups = study.block.ranked_among(list(study.methods))
-    sign = metric_named(column.metric).sign
-    ranked = places([cell.text for cell in cells], [cell.value for cell in cells], groups, sign)
+    ranked = places([cell.text for cell in cells], [cell.interval for cell in cells], groups, column.metric)
     return [
         Cell(cell.text, cell.value, cell.interval, place, letters.get((column.metric, column.fold, label), ""))
         for label, cell, place in zip(study.methods, cells, ranked, strict=True)

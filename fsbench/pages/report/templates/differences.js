@@ -115,7 +115,7 @@
           cell.className = base < 0 ? `h${Math.round(10 * share)}` : difference(value, scale);
         });
       }
-      field("heat-words").textContent = base < 0 ? heat.metric : `${heat.metric} minus that of ${baseline.value}, in points, and its own scores`;
+      field("heat-words").textContent = base < 0 ? heat.metric : `${heat.metric} minus that of ${baseline.value}, ${heat.unit}, and its own scores`;
       field("diverging").hidden = base < 0;
       field("sequential").hidden = base >= 0;
       if (base >= 0) {

@@ -11,7 +11,7 @@ from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.tables.compare import ComparisonLine, compare_methods
-from fsbench.results.tables.layout import CONDITIONAL_NOTE, FEW_NOTE, family_note, is_too_few, mark
+from fsbench.results.tables.layout import CONDITIONAL_NOTE, FEW_NOTE, family_note, in_units, is_too_few, mark
 from fsbench.scores.decisions import adjust
 
 MASK = "mask"
@@ -140,7 +140,7 @@ def _table(records: Sequence[Record], metrics: Sequence[str] | None) -> Annotati
         ]
         shown += [record for of_annotation in runs.values() for record in of_annotation.values()]
     losses.sort(key=lambda loss: (wanted.index(loss.metric), -loss.mask_score))
-    remarks = _explanations(losses) + [f"{LEFT_OUT}: {x}" for x in left_out]
+    remarks = _explanations(losses, wanted) + [f"{LEFT_OUT}: {x}" for x in left_out]
     return AnnotationTable(title(records), wanted, losses, remarks + (notes(shown) if shown else []))
 
 
@@ -172,10 +172,11 @@ def _folders(weak: Runs, masks: Runs) -> tuple[str, ...]:
     return tuple(str(runs[fold].path) for runs in (weak, masks) for fold in sorted(runs))
 
 
-def _explanations(losses: Sequence[AnnotationLoss]) -> list[str]:
+def _explanations(losses: Sequence[AnnotationLoss], metrics: Sequence[str]) -> list[str]:
     found = [loss.line.difference.difference for loss in losses]
     return [
-        "− masks: the same method on the same episodes with masks, in points; the query's truth is a mask in all runs",
+        f"− masks: the same method on the same episodes with masks, {in_units(metrics)}; the "
+        "query's truth is a mask in all runs",
         "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
         "share of the score with masks",
         *[CONDITIONAL_NOTE] * any(map(mark, found)),

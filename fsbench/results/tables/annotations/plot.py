@@ -7,6 +7,7 @@ from fsbench.data.annotations import WEAK
 from fsbench.results.tables.analysis import Paint
 from fsbench.results.tables.annotations.losses import AnnotationLoss, AnnotationTable
 from fsbench.results.tables.drawing import COLORS, legend_above, name_rows, whiskers
+from fsbench.results.tables.layout import in_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,5 +45,5 @@ def plot_losses(axis: "Axes", table: AnnotationTable) -> None:
         )  # fmt: skip
         named.add(kind)
     name_rows(axis, methods, masks)
-    axis.set_xlabel(f"{losses[0].metric} minus that with masks, in points, 95 % intervals")
+    axis.set_xlabel(f"{losses[0].metric} minus that with masks, {in_units([losses[0].metric])}, 95 % intervals")
     legend_above(axis, len(kinds))

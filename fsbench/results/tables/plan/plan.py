@@ -204,6 +204,10 @@ def _plans(first: _Method, second: _Method, effect: float, metric: str | None, p
     if name not in record.protocol.metric_names:
         known = ", ".join(record.protocol.metric_names)
         raise SettingsError(f"--metric is {name}, which {record.protocol.task} lacks; expected one of {known}")
+    if not metric_named(name).in_points:
+        raise SettingsError(
+            f"--metric is {name}, whose differences are no points; expected one in percent, such as mIoU"
+        )
     folds = sorted(first.first)
     scopes = [("mean", folds)] if len(folds) == record.header.folds > 1 else [(str(fold), [fold]) for fold in folds]
     return [_Pilot((first, second), name, fold, numbers).plan(effect, power) for fold, numbers in scopes]

@@ -16,7 +16,7 @@ from fsbench.records.counts import largest_way
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.layout import Sheet, figure, interval_notes, moved
+from fsbench.results.tables.layout import Sheet, figure, in_units, interval_notes, moved
 from fsbench.results.tables.rescoring.recount import ORIGINAL, input_resolution
 from fsbench.results.tables.subsets import pairs_between
 from fsbench.scores.estimate import Estimate, estimates, gains
@@ -310,6 +310,8 @@ def to_sheet(item: Rescored) -> Sheet:
             change = line.difference.get(metric)
             cells += [figure(line.scores.get(metric), metric), moved(change, 2) if change else ""]
         grid.append(cells)
-    difference = "difference: to the run's own figure in points, with the interval of the difference itself"
+    difference = (
+        f"difference: to the run's own figure, {in_units(item.metrics)}, with the interval of the difference itself"
+    )
     explained = interval_notes(score for line in item.lines for score in line.scores.values())
     return Sheet(item.title, [("", grid)], [*item.notes, difference, *explained])

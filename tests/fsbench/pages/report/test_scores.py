@@ -23,7 +23,7 @@ from fsbench.results.tables.compare import compare_methods
 from fsbench.results.tables.layout import places
 from fsbench.results.tables.subsets import pairs_by_class, pairs_by_size
 from fsbench.scores.decisions import compact_letters
-from fsbench.scores.estimate import Estimate, gains
+from fsbench.scores.estimate import Estimate, Scope, gains
 
 
 def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():
@@ -39,11 +39,20 @@ def test_two_methods_share_a_letter_exactly_where_they_do_not_differ():
 
 def test_best_and_second_are_those_that_are_printed():
     cells = ["50.1", "50.1", "49.0", "40.0", "60.0"]
-    values = [50.11, 50.14, 49.0, 40.0, 60.0]
-    marks = ["", "", "", "", "b"]
-    assert places(cells, values, marks, 1) == ["best", "best", "second", "", ""]  # the last one is alone
-    assert places(cells, values, [""] * 5, -1) == ["", "", "second", "best", ""]
-    assert places(["–", "1.0"], [None, 1.0], ["", ""], 1) == ["", ""]
+    scores = [Estimate(value, value - 1, value + 1) for value in (50.11, 50.14, 49.0, 40.0, 60.0)]
+    marks = [0, 0, 0, 0, 1]
+    assert places(cells, scores, marks, "mIoU") == ["best", "best", "second", "", ""]  # the last one is alone
+    assert places(cells, scores, [0] * 5, "error") == ["", "", "second", "best", ""]
+    assert places(["–", "1.0"], [None, Estimate(1.0, 0.5, 1.5)], [0, 0], "mIoU") == ["", ""]
+
+
+def test_a_figure_without_an_interval_has_no_place():
+    bare = [Estimate(value, scope=Scope.NONE) for value in (60.0, 50.0, 40.0)]
+    known = [Estimate(value, value - 1, value + 1) for value in (55.0, 45.0)]
+    assert places(["60.0", "50.0"], bare[:2], [0, 0], "mIoU") == ["", ""]
+    cells, scores = ["60.0", "55.0", "45.0"], [bare[0], *known]
+    assert places(cells, scores, [0] * 3, "mIoU") == ["", "second", ""]  # 55 is not said to be the best
+    assert places(["55.0", "45.0", "40.0"], [*known, bare[2]], [0] * 3, "mIoU") == ["best", "second", ""]
 
 
 def test_the_leaderboard_has_the_scores_of_the_records(study):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from math import isnan, nan
 
@@ -133,6 +134,33 @@ def test_a_sentence_claims_what_the_interval_bears(line, said):
 
 def test_where_less_is_better_the_lower_one_is_better():
     assert "B is better than A" in conclusion("error", a_line(1.2, 3.4, 0.01), 1, Asked())
+
+
+def test_points_are_of_percentages_alone():
+    """A difference of ROM is not in points, and one of squared errors is in squared points."""
+    sentences = {name: conclusion(name, a_line(0.012, 0.034, 0.01), 1, Asked()) for name in ("ROM", "presence-CE2")}
+    assert "by 0.012 to 0.034 (95 %)" in sentences["ROM"]
+    assert "by 0.01 to 0.03 squared points (95 %)" in sentences["presence-CE2"]
+    wide = conclusion("presence-CE2", a_line(-1, 3, 0.3), 1, Asked())
+    assert "a difference of up to 3.00 squared points is possible" in wide
+    same = replace(a_line(nan, nan, nan, "none", nan).difference.difference, value=0.5, variances=(0.0, 0.0, 0.0))
+    line = replace(a_line(nan, nan, nan), difference=Difference("A", "B", (0.5, 0.0), same))
+    assert "differ by 0.500, which" in conclusion("ROM", line, 1, Asked())
+    assert "differ by 0.50 points, which" in conclusion("mIoU", line, 1, Asked())
+
+
+def test_sizes_and_margins_are_asked_of_scores_in_points_alone(make):
+    runs = [make(name, 0, quality=quality).path for name, quality in (("a", 2), ("b", 4))]
+    found = compare(runs, ["ROM", "mIoU"], asked=Asked(margin=2.0))
+    (rom,), (miou,) = found.tables["all"]["ROM"], found.tables["all"]["mIoU"]
+    assert rom.size is None and rom.equivalent is None and miou.size is not None and miou.equivalent is not None
+    heads = {metric: grid[0] for metric, (_, grid) in zip(("ROM", "mIoU"), to_sheet(found).parts, strict=True)}
+    assert {"finds", "for 1", "within ± 2"} <= set(heads["mIoU"]) and not {"finds", "for 1", "within ± 2"} & set(
+        heads["ROM"]
+    )
+    assert "first − second: on a scale of 1 (mIoU: in points); all methods" in " ".join(found.notes)
+    assert "sizes and margins are in points, so ROM has none" in found.notes
+    assert not [note for note in found.notes if note.startswith("ROM") and "points" in note]
 
 
 def test_methods_are_grouped_only_where_all_differences_hold_for_the_same():

@@ -189,6 +189,7 @@ def test_what_cannot_be_planned_is_refused_in_one_line(records, capsys):
         (["--method", "good,poor", "--power", "1"], "expected a number between 0.05 and 1"),
         (["--metric", "mIuO"], "unknown metric 'mIuO'; did you mean 'mIoU'?"),
         (["--metric", "AUROC"], "--metric is AUROC, which"),
+        (["--metric", "ROM"], "--metric is ROM, whose differences are no points; expected one in percent"),
         (["--plot", "plan.txt"], "expected a name that ends in .png"),
     ):
         assert main(["plan", str(runs), *words]) == 2
