@@ -35,6 +35,8 @@ UNKNOWN: Final = "unknown"
 """Word for an entry that no record proves and nobody stated."""
 NOTHING_TRAINED = "nothing trained"
 RANDOM_WEIGHTS = "none: random weights"
+NOVEL_CLASSES = "novel classes"
+"""Choice of a checkpoint by its score on the classes of the test."""
 
 CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice", "saw_test_classes")
 """Entries that rows must share to be ranked together; see `ranking_groups`."""
@@ -345,6 +347,20 @@ def differing_cards(cards: Mapping[str, StatedCard]) -> list[str]:
     return [f"cards differ: {'; '.join(words)}"]
 
 
+def choices_on_test(cards: Mapping[str, StatedCard]) -> list[str]:
+    """Return a line that names the methods whose checkpoints were chosen by their scores on the test's classes.
+
+    Such a score is the best of many looks at the test (statistics spec §7). None where no card says so.
+    """
+    chosen = [name for name, card in cards.items() if NOVEL_CLASSES in card.checkpoint_choice.split(" / ")]
+    if not chosen:
+        return []
+    return [
+        f"chosen on the classes of this test: the checkpoint of {', '.join(chosen)}; such a score is too high, and no "
+        "interval, p or star here repairs that"
+    ]
+
+
 def proved_entries(record: Record) -> dict[str, str]:
     """Return the entries that a record proves: by its task, its protocol and the training of its weights.
 
@@ -378,7 +394,7 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
-    choice = dict.fromkeys(("base", "images", "source"), "base classes") | {"novel": "novel classes"}
+    choice = dict.fromkeys(("base", "images", "source"), "base classes") | {"novel": NOVEL_CLASSES}
     chosen = choice.get(str(settings.get("validation")))
     return entries | ({"checkpoint_choice": chosen} if chosen else {})
 

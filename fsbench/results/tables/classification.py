@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fsbench.records.card import Cards
+from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import variants
 from fsbench.records.record import Record
@@ -32,7 +32,8 @@ def classification_block(
         chance = 100 / records[0].header.way
         rows.append(Row(CHANCE, "all", {"accuracy": Estimate(chance)}))
     metrics = records[0].protocol.default_metrics
-    return Block(title(records), rows, notes(records), metrics, comparisons, cards=cards)
+    lines = [*notes(records), *choices_on_test(cards)]
+    return Block(title(records), rows, lines, metrics, comparisons, cards=cards)
 
 
 def _run_row(label: str, record: Record, by_class: bool) -> Row:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.registry import metric_named
-from fsbench.records.card import Cards, differing_cards, ranking_groups
+from fsbench.records.card import Cards, choices_on_test, differing_cards, ranking_groups
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods, check_same, find_methods, numbers_of
@@ -233,6 +233,7 @@ def compare_methods(
         notes=[
             *conclusions(tables, asked),
             *notes(records),
+            *choices_on_test(cards),
             *differing_cards(cards),
             *lacking,
             *_explanations(tables, folds, complete, asked),

@@ -10,7 +10,7 @@ import numpy as np
 
 from fsbench.protocols.base import FurtherAnswer
 from fsbench.protocols.registry import metric_named
-from fsbench.records.card import Cards
+from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, title
 from fsbench.records.figure_cache import cached_figures
 from fsbench.records.grouping import fold_of, variants
@@ -43,7 +43,8 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     answer_notes: list[str] = []
     statistics = _StatisticsCache(options)
     stated, cards = Cards(options.backbone_data), {}
-    for label, members in variants(records).items():
+    labelled = variants(records)
+    for label, members in labelled.items():
         cards[label] = stated.method_card(members)
         folds = sorted(members, key=fold_of)
         of_method = [(_run_row(label, record, options, statistics), [record]) for record in folds]
@@ -58,7 +59,8 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
         answer_notes += lines
     if options.trivial:
         rows += _trivial_rows(records, options, statistics)
-    lines = [*notes(records), *answer_notes, *_metric_notes(rows, options.metrics), *statistics.missing]
+    chosen = choices_on_test({label: cards[label] for label in labelled})
+    lines = [*notes(records), *chosen, *answer_notes, *_metric_notes(rows, options.metrics), *statistics.missing]
     headers = [record.header for record in sorted(records, key=fold_of)]
     classes = {str(header.fold): len(header.class_ids) + len(header.dropped_classes) for header in headers}
     return Block(

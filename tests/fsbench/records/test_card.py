@@ -8,7 +8,17 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.networks.weights.table import backbone_data
-from fsbench.records.card import ALLOWED, UNKNOWN, Card, Cards, StatedCard, contradictions, resolve_card
+from fsbench.records.card import (
+    ALLOWED,
+    UNKNOWN,
+    Card,
+    Cards,
+    StatedCard,
+    choices_on_test,
+    contradictions,
+    resolve_card,
+)
+from fsbench.records.record import find_records
 from fsbench.results.tables.formats import render
 from fsbench.results.tables.table import build_blocks
 from tests.fsbench.runs import changed, rewrite
@@ -142,7 +152,7 @@ def test_a_card_that_does_not_fit_is_refused_in_one_line(make, tmp_path, capsys,
 
 
 def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys):
-    for name, quality, training in (("a", 1, None), ("b", 2, None), ("c", 3, TRAINED), ("d", 4, TRAINED)):
+    for name, quality, training in (("a", 2, None), ("b", 3, None), ("c", 4, TRAINED), ("d", 5, TRAINED)):
         make(name, 0, quality, training=training)
     assert main(["table", str(tmp_path), "--format", "markdown"]) == 0
     printed = capsys.readouterr().out
@@ -179,6 +189,27 @@ def test_a_comparison_names_the_cards_that_differ(make, tmp_path, capsys):
         "cards differ: a novel pixels no, checkpoint choice nothing trained; b novel pixels unlabelled, checkpoint "
         "choice base classes"
     ) in capsys.readouterr().out
+
+
+def test_a_choice_on_the_test_is_said_wherever_the_score_stands(make, tmp_path, capsys):
+    """By what a record proves, or what somebody states of a method; once for each table, whatever its rows are."""
+    make("a", 0, training=TRAINED | {"validation": "novel"})
+    other = make("b", 0, 2, training=TRAINED)
+    line = (
+        "chosen on the classes of this test: the checkpoint of a; such a score is too high, and no interval, p or star"
+    )
+    for command in ("table", "compare"):
+        assert main([command, str(tmp_path)]) == 0
+        assert " ".join(capsys.readouterr().out.split()).count(line) == 1, command
+    (block,) = build_blocks(find_records(tmp_path))
+    assert sum(note.startswith("chosen on the classes") for note in block.notes) == 1
+    assert main(["table", str(other.path)]) == 0
+    assert "chosen on" not in capsys.readouterr().out
+    stated = {name: StatedCard(checkpoint_choice=words) for name, words in (
+        ("c", "novel classes"), ("d", "last"), ("e", "base classes / novel classes"),
+    )}  # fmt: skip
+    (said,) = choices_on_test(stated)
+    assert "the checkpoint of c, e;" in said
 
 
 def test_equal_cards_have_no_marks(make):
@@ -279,7 +310,7 @@ def test_rows_handed_in_are_marked_and_ranked_apart_unless_asked(make, tmp_path,
     (tmp_path / "card.yaml").write_text(
         json.dumps(json.loads(SOME_CARD.model_dump_json(exclude={"checkpoint_choice"})))
     )
-    for quality, name in enumerate(("ours1", "ours2", "theirs1", "theirs2"), 1):
+    for quality, name in enumerate(("ours1", "ours2", "theirs1", "theirs2"), 2):
         entries = HANDED_IN if name.startswith("theirs") else {}
         rewrite(make(name, 0, quality), **entries)
     best = {}
