@@ -113,8 +113,9 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
     names = [SUPPORTS] if protocol.has_masks else [SUPPORTS, QUERIES]
     images: dict[str, dict[tuple[int, int], list[int]]] = {name: {} for name in names}
     number_of = cache(image_number)
+    kept = set(frame["episode"].to_list())
     for episode in manifest.episodes:
-        for slot, queries, supports in protocol.row_images(episode):
+        for slot, queries, supports in protocol.row_images(episode) if episode.index in kept else ():
             for name, files in zip(names, (supports, queries), strict=False):
                 images[name][episode.index, slot] = [number_of(file) for file in files]
     rows = list(zip(frame["episode"].to_list(), frame["slot"].to_list(), strict=True))

@@ -108,21 +108,24 @@ class Record:
     @cached_property
     def episodes(self) -> "pl.DataFrame":
         """The counts of the test's episodes and official supports, which scores follow from: a row per (episode, slot),
-        sorted; see `SegmentationResult.rows`.
+        sorted, with the columns of `with_images`; see `SegmentationResult.rows`.
 
         Raises RecordError when the counts were changed.
         """
-        return official_rows(self.every_episode)
+        return with_images(official_rows(self.every_episode), self.manifest)
 
     @cached_property
     def every_draw(self) -> "pl.DataFrame":
-        """The counts of the test with all draws of the supports, with a column `draw` where there are several."""
-        return tested_rows(self.every_episode)
+        """The counts of the test with all draws of the supports, with a column `draw` where there are several, and the
+        columns of `with_images`."""
+        return with_images(tested_rows(self.every_episode), self.manifest)
 
     @cached_property
     def every_episode(self) -> "pl.DataFrame":
-        """The counts of all episodes, with a column `draw` where there are several draws of the supports, a column
-        `calibrates` where some episodes only calibrate, and the columns of `with_images`.
+        """The counts of all episodes, with a column `draw` where there are several draws of the supports, and a column
+        `calibrates` where some episodes only calibrate.
+
+        It has no images: who only reads or checks counts is spared them, and statistics take `episodes`.
 
         Raises RecordError when the counts were changed, or break an identity (`fsbench.records.identities`).
         """
@@ -147,7 +150,7 @@ class Record:
         if self.run.truth_sha256 not in (None, truth_sha256(frame)):
             raise RecordError(f"{file} does not hold the truth that run.json names")
         check_identities(frame, self.manifest, self.run, file)
-        return with_images(frame, self.manifest)
+        return frame
 
 
 def read_record(path: Path) -> Record | None:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from fsbench.data.episodes.header import Header
-from fsbench.records.counts import hashes, with_images
+from fsbench.records.counts import hashes
 from fsbench.records.record import Record, write_record
 from fsbench.records.run import Run
 
@@ -76,8 +76,7 @@ def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None =
     """
     run = some_run(identity, **{"id": folder.name} | entries | hashes(frame))
     record = write_record(folder, run, frame)
-    is_tested = (folder / "manifest.jsonl").is_file()
-    record.__dict__["every_episode"] = with_images(frame, record.manifest) if is_tested else frame
+    record.__dict__["every_episode"] = frame
     return record
 
 

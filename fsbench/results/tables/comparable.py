@@ -48,7 +48,7 @@ def _sound(records: dict[int, Record], refused: list[str]) -> dict[int, Record]:
     sound = {}
     for fold, record in records.items():
         try:
-            record.episodes  # noqa: B018  (reads and checks them)
+            record.every_episode  # noqa: B018  (reads and checks them)
         except RecordError as error:
             refused.append(str(error))
         else:

@@ -118,7 +118,7 @@ def write_bundle(
         if name in contents or not _ID.fullmatch(name):
             reason = "is there twice" if name in contents else "is no name of a run"
             raise RecordError(f"the run {name} in {record.path} {reason}; expected runs with names of their own")
-        record.episodes, record.manifest  # noqa: B018 - both are checked as they are read
+        record.every_episode, record.manifest  # noqa: B018 - both are checked as they are read
         if predictions:
             read_predictions(record)  # checked as it is read
         kinds = {file: kind for file, kind in FILES.items() if predictions or file != PREDICTIONS}

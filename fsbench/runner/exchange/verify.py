@@ -104,7 +104,7 @@ def _verify_run(
                 f"its settings have the hash {record.run.identity.digits}, and its name ends otherwise: the method's "
                 "name or another setting was changed after the run"
             )
-        record.episodes  # noqa: B018  (reads and checks them)
+        record.every_episode  # noqa: B018  (reads and checks them)
         sound.append(record)
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} episodes and their counts are whole, and keep the identities of counts")
