@@ -300,13 +300,20 @@ class Published:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Two methods whose true difference is the margin, of which "equivalent" would be wrong."""
+    """Two methods whose true difference is the margin, of which "equivalent" would be wrong.
+
+    Attributes:
+        title: in words.
+        margin: in points; a few errors of the test, so that equivalence can be shown at all.
+        support_effect: standard deviation of a support's effect on a method, in logits.
+    """
 
     title: str
     margin: float = 4.0
+    support_effect: float = 0.4
 
     def draw(self, rng: np.random.Generator) -> Held:
-        counts = draw_answers(_pilot(80, 40), rng)
+        counts = draw_answers(_pilot(80, 40), rng, support_effect=self.support_effect)
         _, difference = _pilot_procedure().score_and_difference(counts, "mIoU")
         return {"equivalent": equivalent(replace(difference, value=difference.value + self.margin), self.margin)}
 

@@ -48,7 +48,10 @@ def _decisions(results: Results) -> str:
 
 
 def _short(results: Results) -> str:
-    """Return lines of what fails, what is within its error, what was simulated too little, and what was not."""
+    """Return lines of what the cells have from the least to the most, and of what falls short.
+
+    That is what fails, what is within its error, what was simulated too little, and what was not.
+    """
     found: dict[str, list[str]] = {"fails": [], "within its error": []}
     for cell, tallies in _known(results).items():
         for name, tally in tallies.items():
@@ -65,7 +68,19 @@ def _short(results: Results) -> str:
         f"Fewer than {ENOUGH:,} data sets in which something is printed": little,
         "Not simulated": missing,
     }
-    return "\n".join(f"- **{head}**: {'; '.join(items) or 'none'}." for head, items in lines.items())
+    bears = [_range(name, _known(results)) for name in MAIN if MEASURES[name].is_promised]
+    return "\n".join([*bears, *(f"- **{head}**: {'; '.join(items) or 'none'}." for head, items in lines.items())])
+
+
+def _range(name: str, results: Results) -> str:
+    """Return a line of the least and the largest share of a measure, with their cells."""
+    shares = {cell: of[name].share for cell, of in results.items() if name in of and of[name].printed}
+    words = MEASURES[name].words.capitalize()
+    if not shares:
+        return f"- **{words}**: nothing."
+    ordered = sorted(shares, key=lambda cell: shares[cell])
+    least, largest = (f"{_number(shares[cell])} (`{cell}`)" for cell in (ordered[0], ordered[-1]))
+    return f"- **{words}**, over {len(shares)} cells: {least} to {largest}."
 
 
 def _fewest(tallies: dict[str, Tally]) -> int:

@@ -28,6 +28,11 @@ class Measure:
     least: float | None = None
     most: float | None = None
 
+    @property
+    def is_promised(self) -> bool:
+        """Whether a share is wanted."""
+        return self.least is not None or self.most is not None
+
 
 COVERAGE, FALSE = 0.93, 0.06
 MEASURES: Mapping[str, Measure] = {
@@ -64,8 +69,13 @@ class Tally:
 
     @property
     def error(self) -> float:
-        """The Monte Carlo error of the share: its standard deviation over other draws of as many data sets."""
-        return float((max(self.share * (1 - self.share), 1e-3) / self.printed) ** 0.5)
+        """The Monte Carlo error of the share: its standard deviation over other draws of as many data sets.
+
+        One data set more that held and one that did not are added (Laplace's rule), since a share of none or of all of
+        few data sets is not known exactly.
+        """
+        share, number = (self.held + 1) / (self.printed + 2), self.printed + 2
+        return float((share * (1 - share) / number) ** 0.5)
 
     def verdict(self, measure: Measure) -> Verdict:
         """Return whether the share is as wanted; it fails where it misses the limit by two Monte Carlo errors."""

@@ -9,7 +9,7 @@ from benchmarks.speed.table import fill
 from benchmarks.statistics import cells as cells_module
 from benchmarks.statistics.__main__ import main
 from benchmarks.statistics.answers import COLUMNS, draw_answers, fb_iou, mean_iou
-from benchmarks.statistics.cells import CELLS, Segmentation
+from benchmarks.statistics.cells import CELLS, Equivalence, Segmentation
 from benchmarks.statistics.page import MAIN, PAGE, tables
 from benchmarks.statistics.procedure import Procedure
 from benchmarks.statistics.results import MEASURES, RESULTS, Tally, read_results, write_results
@@ -17,6 +17,7 @@ from benchmarks.statistics.simulation import generator, simulate
 from benchmarks.statistics.structures import official, regular
 from fsbench.base.errors import DataError
 from fsbench.data.episodes.manifest import read_manifest
+from fsbench.scores.decisions import equivalent
 
 QUICK = "class-images-10"
 
@@ -29,6 +30,24 @@ def test_the_page_has_what_was_simulated():
         assert tallies.keys() <= MEASURES.keys(), cell
         for tally in tallies.values():
             assert 0 <= tally.held <= tally.printed <= tally.repetitions
+
+
+def test_the_page_says_why_a_cell_misses_its_limit():
+    """Cells that miss a limit are explained in prose, and no others."""
+    page = PAGE.read_text()
+    why = page[page.index("Why they miss it:") : page.index("<!-- results: coverage -->")]
+    missing = [
+        cell
+        for cell, tallies in read_results().items()
+        if any(tally.verdict(MEASURES[name]) in ("fails", "within its error") for name, tally in tallies.items())
+    ]
+    assert missing and [line.split("`")[1] for line in why.splitlines() if line.startswith("- `")] == missing
+
+
+def test_every_cell_has_a_thousand_data_sets():
+    results = read_results()
+    assert results.keys() == CELLS.keys()
+    assert {tally.repetitions for tallies in results.values() for tally in tallies.values()} == {1000}
 
 
 def test_official_episodes_are_those_of_the_manifests():
@@ -153,6 +172,24 @@ def test_verdicts_know_the_monte_carlo_error():
     assert Tally(9, 9, 0).verdict(MEASURES["endless"]) == ""
 
 
+def test_a_share_of_none_or_all_is_not_known_exactly():
+    """The errors are those of Laplace's rule: of few data sets that all agree nothing is certain."""
+    for held in (0, 50):
+        assert Tally(50, 50, held).error == pytest.approx((1 / 52 * 51 / 52 / 52) ** 0.5)
+    assert Tally(50, 50, 0).error > 0.015 and Tally(1000, 1000, 0).error < 0.0015
+    assert Tally(20, 20, 18).verdict(MEASURES["score"]) == "within its error"
+
+
+def test_equivalence_is_shown_of_methods_that_are_alike():
+    """The margin of its cell is some errors of the test: where it hardly could be shown, no false one would be seen."""
+    cell = CELLS["equivalent"]
+    assert isinstance(cell, Equivalence)
+    test = regular(5, 80, 40)
+    drawn = (draw_answers(test, generator("y", n), support_effect=cell.support_effect) for n in range(40))
+    found = [Procedure(test).score_and_difference(both, "mIoU")[1] for both in drawn]
+    assert sum(equivalent(one, cell.margin) for one in found) > 10
+
+
 def test_tables_say_what_fails_and_what_was_not_printed(tmp_path):
     file = tmp_path / "results.csv"
     held = {"score": Tally(1000, 1000, 800), "difference": Tally(1000, 600, 570), "different": Tally(1000, 600, 40)}
@@ -161,9 +198,14 @@ def test_tables_say_what_fails_and_what_was_not_printed(tmp_path):
     row = "| 5 classes of 2 images, no support effects | 1,000 | .800 ± .013 ‡ | .950 ± .009 of 600 |"
     assert f"{row} .067 ± .010 of 600 † |  |" in shown["coverage"].splitlines()
     assert (
-        "| a star on any of 70 comparisons of six equal methods | 1,000 | .020 ± .004 | ≤ .060 |" in shown["decisions"]
+        "| a star on any of 70 comparisons of six equal methods | 1,000 | .020 ± .005 | ≤ .060 |" in shown["decisions"]
     )
-    fails, within, few, missing = shown["short"].splitlines()
+    *bears, fails, within, few, missing = shown["short"].splitlines()
+    assert bears == [
+        "- **Score covered**, over 1 cells: .800 (`images-2`) to .800 (`images-2`).",
+        "- **Difference covered**, over 1 cells: .950 (`images-2`) to .950 (`images-2`).",
+        '- **False "different"**, over 1 cells: .067 (`images-2`) to .067 (`images-2`).',
+    ]
     assert "(`images-2`), score covered." in fails and 'false "different".' in within
     assert few.endswith("`images-2` 600.") and "`pascal-1shot`" in missing
 
