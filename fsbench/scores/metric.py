@@ -17,10 +17,6 @@ Totals = Mapping[str, np.ndarray]
 """Name of a sum -> its value (R, ...) for R sets of rows."""
 
 
-POINTS = "points"
-"""Unit of differences of percentages."""
-
-
 @dataclass(frozen=True)
 class Sum:
     """A quantity that is added up over rows.
@@ -48,7 +44,6 @@ class Metric(ABC):
         sums: what it is computed from; without one of them there is no such score.
         higher_is_better: False for error rates and the like.
         minimum, maximum: the least and the largest value; 0 and 100 for percentages.
-        unit: of its differences; "" of a score from 0 to 1.
         share: the sum whose last column counts the answers, of a share of right or wrong answers; None of others.
         has_interval: False of a figure that is biased by the number of rows, and has neither interval nor test.
         is_squared_error: it is an unbiased square, which may be below 0; tables show its root, and 0 has a test.
@@ -64,7 +59,6 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
     minimum: ClassVar[float] = 0.0
     maximum: ClassVar[float] = 100.0
-    unit: ClassVar[str] = POINTS
     share: ClassVar[Sum | None] = None
     has_interval: ClassVar[bool] = True
     is_squared_error: ClassVar[bool] = False
@@ -95,9 +89,14 @@ class Metric(ABC):
         return 1 if self.higher_is_better else -1
 
     @property
+    def unit(self) -> str:
+        """Unit of differences; "" of a score from 0 to 1."""
+        return "squared points" if self.is_squared_error else "" if self.maximum == 1 else "points"
+
+    @property
     def in_points(self) -> bool:
         """Whether differences are in points, as sizes and margins that readers ask for are."""
-        return self.unit == POINTS
+        return self.unit == "points"
 
     @property
     def is_measured(self) -> bool:

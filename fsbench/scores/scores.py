@@ -214,7 +214,6 @@ class _RegionMean(Metric):
     sums = (REGION_MEASURES,)
     higher_is_better = False
     maximum = 1.0
-    unit = ""
     column: ClassVar[int]
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
@@ -282,7 +281,6 @@ class _SquaredError(Metric):
     higher_is_better = False
     minimum = -1e4
     maximum = 1e4
-    unit = "squared points"
     is_squared_error = True
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
