@@ -7,15 +7,13 @@ from math import isnan
 from typing import Literal
 
 from fsbench.protocols.registry import metric_named
-from fsbench.scores.estimate import Estimate, Scope
+from fsbench.scores.estimate import ROUNDING, Estimate, Scope
 
 Grid = list[list[str]]
 
 ALPHA = 0.05
 """Level of all tests; a p below it goes with a 95 % interval that leaves out 0."""
 MISSING = "–"
-ROUNDING = 1e-18
-"""Variance of equal counts, which is none but for rounding (statistics §5)."""
 MOST_DIGITS = 9
 """Digits after the point beyond which nothing is printed, whatever rounding hides."""
 
