@@ -11,8 +11,8 @@ from fsbench.scores.estimate import Estimate, Scope
 
 NOT_TOLD_APART, THESE_SUPPORTS, NO_INTERVAL = "not told apart", "these supports only", "no interval"
 VERDICTS = ("above", "below", NOT_TOLD_APART, THESE_SUPPORTS, NO_INTERVAL)
-"""Whether a score of ours is above or below a reported one. The last two say why nothing follows: our interval holds for
-its own supports, or there is none."""
+"""Whether a score of ours is above or below a reported one. The last two say why nothing follows: our interval holds
+for its own supports, or there is none."""
 
 
 @dataclass(frozen=True)
