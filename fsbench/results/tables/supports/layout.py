@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import isnan
 
 from fsbench.results.tables.formats import decimal
-from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, ends, moved, shorten
+from fsbench.results.tables.layout import CONDITIONAL, Grid, Sheet, Style, corrected_p, ends, moved, shorten
 from fsbench.results.tables.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
@@ -34,7 +34,7 @@ def to_sheet(table: SensitivityTable, width: int | None = None) -> Sheet:
 
 
 def _choices(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid:
-    rows = [["method", "draw 0", "all draws", "best draw", "best − draw 0", "worst draw"]]
+    rows = [["method", "draw 0", "all draws", f"best draw{CONDITIONAL}", "best − draw 0", f"worst draw{CONDITIONAL}"]]
     for line in lines:
         plain = [f"{line.scores[name].value:.2f}" for name in CHOICES]
         gain = line.gains["best draw"]
@@ -43,7 +43,7 @@ def _choices(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid
 
 
 def _per_query(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid:
-    rows = [["method", "worst", "mean", "best", "best − mean"]]
+    rows = [["method", f"worst{CONDITIONAL}", "mean", f"best{CONDITIONAL}", "best − mean"]]
     for line in lines:
         cells = [f"{line.per_query[name].value:.1f}" for name in ("worst", "mean", "best")]
         rows.append([names[line.method], *cells, _plain(line.gap, 1)])
