@@ -27,7 +27,7 @@ from fsbench.scores.calibration import BINS
 from fsbench.scores.estimate import Difference, Estimate, Scope, gains
 from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
-from tests.fsbench.runs import written
+from tests.fsbench.runs import rewrite, written
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +224,13 @@ def refusal(capsys):
         return err.removeprefix("fsbench: error: ")
 
     return call
+
+
+def test_an_unknown_baseline_is_near_all_labels_of_a_method(make, tmp_path, refusal):
+    for annotation in ("box", "point"):
+        rewrite(make("prototype", 0), {"support_annotation": annotation})
+    labels = [f"prototype (support_annotation {annotation})" for annotation in ("box", "point")]
+    assert f"did you mean '{labels[0]}' or '{labels[1]}'? There are:" in refusal(tmp_path, "--baseline", "prototyp")
 
 
 def test_refusals(three, make, tmp_path, refusal):
