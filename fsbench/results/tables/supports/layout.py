@@ -78,8 +78,11 @@ def _properties(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> G
 
 
 def _deviation(variance: Estimate) -> Estimate:
-    """Return the square roots of a variance and its ends; an estimate below 0 stands for none."""
-    return _each_end(variance, lambda end: max(end, 0.0) ** 0.5)
+    """Return the square roots of a variance and its ends; an estimate below 0 stands for none.
+
+    Scores from 0 to 100 have no part that deviates by more than 50.
+    """
+    return _each_end(variance, lambda end: min(max(end, 0.0) ** 0.5, MOST_DEVIATION))
 
 
 def _percent(share: Estimate) -> str:
@@ -97,6 +100,8 @@ def _plain(score: Estimate, digits: int) -> str:
     return f"{score.value:.{digits}f} {ends(score, digits)}".rstrip()
 
 
+MOST_DEVIATION = 50.0
+"""Largest standard deviation of scores from 0 to 100, those that are 0 and 100 with equal chances."""
 COLUMNS = ("test", "method", "kind", "name", "value", "low", "high", "p", "queries", "runs", "holds for")
 
 

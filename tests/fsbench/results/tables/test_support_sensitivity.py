@@ -14,6 +14,8 @@ from fsbench.protocols.support_draws import further_draws, with_draws
 from fsbench.records.counts import to_frame
 from fsbench.results.tables.analyses import SUPPORTS
 from fsbench.results.tables.formats import as_json, text
+from fsbench.results.tables.layout import ends
+from fsbench.results.tables.supports.layout import _deviation
 from fsbench.results.tables.supports.sensitivity import _correlations, episode_table, sensitivity_tables
 from fsbench.scores.estimate import Scope
 from fsbench.scores.rank_correlation import mean_ranks, spearman, within_query_correlation
@@ -146,6 +148,11 @@ def test_tables_fit_the_screen_and_files_hold_every_number(table, tmp_path):
     assert drawn.startswith("<?xml")
     with pytest.raises(SettingsError, match=r"expected a name that ends in \.png"):
         SUPPORTS.save_figure(tmp_path / "supports.txt", [table])
+
+
+def test_no_part_deviates_by_more_than_half_the_scale(table):
+    variance = replace(table.lines[0].parts.choice, value=900.0, low=0.0, high=5e10)
+    assert f"{_deviation(variance).value:.1f} {ends(_deviation(variance), 1)}" == "30.0 [0.0, 50.0]°"
 
 
 def test_runs_with_one_draw_are_refused(records):
