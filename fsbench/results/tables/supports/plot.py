@@ -38,7 +38,7 @@ def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
                 interval.value, row, xerr=whiskers([interval]), fmt=marker, color=color, capsize=3, markersize=7,
                 label=None if row else label,
             )  # fmt: skip
-    axis.set_xlabel(f"{lines[0].metric}, 95 % intervals; {CONDITIONAL} chosen afterwards, of these supports")
+    axis.set_xlabel(f"{lines[0].metric}, 95 % intervals; {CONDITIONAL} of these supports")
     legend_above(axis, 1)
 
 

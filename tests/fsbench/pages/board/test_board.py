@@ -99,6 +99,7 @@ def test_figures_are_those_of_the_tables(site):
 
 def test_ranks_count_rows_of_equal_cards(site):
     rows = table_rows(site)
+    assert "holds for all 2 comparisons of this table at once" in (site / "index.html").read_text()  # of two columns
     assert [rank for _, rank in cells(rows["good"]).values()] == ["1 of 2†"] * 2  # the other had more trials
     assert [rank for _, rank in cells(rows["bad"]).values()] == ["2 of 2†"] * 2
     assert [rank for _, rank in cells(rows["boxes"]).values()] == ["1 of 1"]
@@ -188,7 +189,7 @@ def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
     hand_in("near", near[1])
     hand_in("far", far[1])
     assert board(tmp_path) == 0 and ranks_of(tmp_path / "site") == {"near": ["1 of 2"], "far": ["2 of 2"]}
-    assert "One pair is compared (p below 0.05)" in (tmp_path / "site/index.html").read_text()
+    assert "One pair of rows is compared (p below 0.05)." in (tmp_path / "site/index.html").read_text()
     hand_in("near", [*near[1], *near[2]])
     hand_in("far", [*far[1], *far[2]])
     assert board(tmp_path) == 0
