@@ -111,11 +111,23 @@ def raise_all(errors: Sequence[FsbenchError]) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" with the name of `known` that is nearest to `word`; empty where none is near."""
-    names = {name.casefold(): name for name in known}
-    exact = difflib.get_close_matches(word, names.values(), 1)
-    close = exact or [names[name] for name in difflib.get_close_matches(word.casefold(), names, 1)]
-    return f"; did you mean '{close[0]}'?" if close else ""
+    """Return "; did you mean 'x'?" with the name of `known` that is nearest to `word`; empty where none is near.
+
+    Labels of runs, such as "emat (seed 1)" and "runs: emat", are near where the method's name is: all of that method.
+
+    >>> did_you_mean("emt", ["emat (seed 1)", "emat (seed 2)", "cst"])
+    "; did you mean 'emat (seed 1)' or 'emat (seed 2)'?"
+    """
+    labels: dict[str, list[str]] = {}
+    for name in dict.fromkeys(known):
+        method = name.partition(" (")[0].rpartition(": ")[2]
+        for key in dict.fromkeys((name, method)):
+            labels.setdefault(key, []).append(name)
+    folded = {name.casefold(): name for name in labels}
+    exact = difflib.get_close_matches(word, labels, 1)
+    close = exact or [folded[name] for name in difflib.get_close_matches(word.casefold(), folded, 1)]
+    words = " or ".join(f"'{label}'" for label in labels[close[0]]) if close else ""
+    return f"; did you mean {words}?" if words else ""
 
 
 def known_names(word: str, known: Iterable[str], where: str = "") -> str:

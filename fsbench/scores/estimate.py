@@ -29,8 +29,8 @@ FEW_QUERIES = 10
 """Query images below which there is no interval (§5)."""
 FEW_FREE = 4
 """Free clusters below which a variance is not known (§5)."""
-_ROUNDING = 1e-18
-"""Variance of equal counts, whose influences differ by rounding alone."""
+ROUNDING = 1e-18
+"""Variance of equal counts, whose influences differ by rounding alone (§5)."""
 
 
 class Scope(StrEnum):
@@ -200,7 +200,7 @@ def conclude(found: Influences, design: Design) -> Estimate:
     estimate = Estimate(
         found.value, scope=Scope.NONE, variances=(vq, vs, ve), queries=design.query_images, supports=supports
     )
-    if vq + vs < _ROUNDING:
+    if vq + vs < ROUNDING:
         return replace(estimate, scope=Scope.IDENTICAL) if found.value == 0 else estimate
     if design.query_images < FEW_QUERIES or design.free["query"] < FEW_FREE:
         return estimate
@@ -214,7 +214,7 @@ def conclude(found: Influences, design: Design) -> Estimate:
     is_conditional = design.free.get("support", 0) < FEW_FREE
     extra = 0.0 if is_conditional else phi * max(vs - c * ve, 0.0)
     variance = vq + extra
-    if variance < _ROUNDING:  # whatever query image is left out, and the supports are too few to tell
+    if variance < ROUNDING:  # whatever query image is left out, and the supports are too few to tell
         return estimate
     of_supports = 0.0 if is_conditional else min(extra, vs) * vs / df["support"]
     nu = variance**2 / (vq**2 / df["query"] + of_supports)

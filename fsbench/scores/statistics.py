@@ -58,6 +58,12 @@ class ScoreStatistics:
         """Add sums over the same rows."""
         return replace(self, sums={**self.sums, **sums})
 
+    def with_given_supports(self) -> "ScoreStatistics":
+        """Take the supports as given, as if the record named none: an interval then holds for these supports alone."""
+        whole = self.episodes
+        episodes = None if whole is None else replace(whole, rows=replace(whole.rows, support=None))
+        return replace(self, rows=replace(self.rows, support=None), episodes=episodes)
+
     @property
     def known_metrics(self) -> tuple[Metric, ...]:
         """The metrics whose sums are there."""

@@ -11,7 +11,7 @@ from fsbench.base.terminal import escape
 from fsbench.base.version import __version__
 from fsbench.pages.board.cite import cite_record
 from fsbench.pages.board.collect import Collection
-from fsbench.pages.board.ranking import MOST_TESTED, groups_by_card
+from fsbench.pages.board.ranking import groups_by_card
 from fsbench.pages.board.rows import Row, Test
 from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.protocols.registry import metric_named
@@ -36,10 +36,17 @@ class Pages:
         tests: columns.
         collection: all bundles.
         lines: about runs that are in two bundles, and rows with equal counts.
+        comparisons: number of tested pairs of rows, which the ranks hold for at once.
     """
 
     def __init__(
-        self, folder: Path, rows: Sequence[Row], tests: Sequence[Test], collection: Collection, lines: Sequence[str]
+        self,
+        folder: Path,
+        rows: Sequence[Row],
+        tests: Sequence[Test],
+        collection: Collection,
+        lines: Sequence[str],
+        comparisons: int,
     ):
         self.folder, self.rows, self.tests = folder, rows, tests
         self.environment = template_environment((OWN, TEMPLATES))
@@ -54,7 +61,7 @@ class Pages:
             "styles": read_inlined([TEMPLATES / "style.css", OWN / "board.css"]),
             "scripts": read_inlined([TEMPLATES / "report.js"]), "refused": (), "version": __version__,
             "rows": rows, "tests": tests, "collection": collection, "lines": lines,
-            "filter_values": filter_values, "twins": _twins(tests),
+            "filter_values": filter_values, "twins": _twins(tests), "comparisons": comparisons,
         }  # fmt: skip
 
     def index(self) -> None:
@@ -66,7 +73,7 @@ class Pages:
         choices = {name: sorted({filter_values(row)[name] for row in self.rows}) for name in FILTERS}
         choices["trials"].sort(key=lambda number: (not number.isdecimal(), len(number), number))
         self._write(
-            "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices, most=MOST_TESTED,
+            "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices,
             datasets=sorted({str(test.header.dataset) for test in self.tests}),
             scripts=read_inlined([*[OWN / "board.js"] * bool(self.rows), TEMPLATES / "report.js"]),
         )  # fmt: skip

@@ -1,8 +1,9 @@
-"""Ranks with what chance leaves open: rows of equal cards, tested in pairs where they saw the same episodes."""
+"""Ranks with what chance leaves open: all rows of one column whose cards agree, tested in pairs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 from scipy.special import stdtr
@@ -17,9 +18,6 @@ from fsbench.scores.estimate import Estimate, Scope, differences
 
 Conditions = tuple[str, ...]
 
-MOST_TESTED = 12
-"""Number of rows on the same episodes, the best, that are tested in pairs; others are compared by their errors."""
-
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
     """Group rows by the conditions of their cards, the strictest first."""
@@ -33,65 +31,119 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
     return {values: groups[values] for values in order}
 
 
-def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False) -> None:
-    """Give every complete cell its rank among the rows of the same conditions, or with `rank_all` among all rows."""
-    for group in [rows] if rank_all else groups_by_card(rows).values():
-        for test in tests:
-            entries = [row for row in group if test.id in row.cells and row.cells[test.id].is_complete]
-            _rank(entries, test)
+def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False) -> int:
+    """Give every cell whose score has an interval its rank among the rows of the same conditions.
+
+    The whole table is one family: what is told apart in any column and group holds for all pairs at once. Each is
+    about the first score of a whole test, so that all have the same weight (statistics spec §7).
+
+    Args:
+        rows: of the table; their cells get the ranks.
+        tests: its columns.
+        rank_all: whether rows of all conditions are ranked together.
+
+    Returns:
+        Number of comparisons with a p.
+    """
+    groups = [list(rows)] if rank_all else list(groups_by_card(rows).values())
+    columns = [column for group in groups for test in tests for column in _columns(group, test)]
+    pairs = [_compare(column) for column in columns]
+    p = [pair.p for of_column in pairs for pair in of_column]
+    corrected = iter(adjust(p, [True] * len(p)))
+    for column, of_column in zip(columns, pairs, strict=True):
+        _rank(column, of_column, [next(corrected) < ALPHA for _ in of_column])
+    return sum(not isnan(each) for each in p)
 
 
-def _rank(rows: Sequence[Row], test: Test) -> None:
-    cells = {row.id: row.cells[test.id] for row in rows}
-    sign = metric_named(test.metric).sign
-    ranked = sorted(cells, key=lambda name: (-sign * cells[name].scores[test.metric].value, name))
-    place = {name: number for number, name in enumerate(ranked)}
-    paired = _paired_differences(ranked, cells, test.metric)
-    scopes = {found.scope for found in paired.values() if found.p == found.p}
-    scope = scopes.pop() if len(scopes) == 1 else Scope.IMAGES  # what ranks hold for; others rank nobody
-    pairs = [frozenset(pair) for pair in combinations(ranked, 2)]
-    p = [
-        _paired_p(paired[pair], scope)
-        if pair in paired
-        else unpaired_p(*(cells[name].scores[test.metric] for name in pair))
-        for pair in pairs
-    ]
-    better: dict[str, int] = dict.fromkeys(ranked, 0)  # rows that are better, and not by chance
-    worse: dict[str, int] = dict.fromkeys(ranked, 0)
-    untested: set[str] = set().union(*(pair for pair in pairs if pair not in paired))
-    for pair, corrected in zip(pairs, adjust(p, [True] * len(p)), strict=True):
-        if corrected < ALPHA:
-            upper, lower = sorted(pair, key=place.__getitem__)
-            better[lower] += 1
-            worse[upper] += 1
-    mixed = len({(row.card.trials, row.card.backbone_data) for row in rows}) > 1
-    across = len({tuple(row.card.conditions.values()) for row in rows}) > 1
-    conditional = scope is Scope.THESE_SUPPORTS
-    for name, cell in cells.items():
-        first, last = 1 + better[name], len(ranked) - worse[name]
-        cell.rank = Rank(first, last, len(ranked), name in untested, mixed, across, conditional)
+@dataclass(frozen=True)
+class _Column:
+    """Rows that are ranked together on one test, since their cards agree and their intervals hold for the same.
+
+    Attributes:
+        metric: the score that ranks.
+        scope: how far the intervals of all scores reach.
+        rows: the best first.
+        cells: theirs on the test.
+    """
+
+    metric: str
+    scope: Scope
+    rows: Sequence[Row]
+    cells: Sequence[Cell]
 
 
-def _paired_differences(ranked: Sequence[str], cells: dict[str, Cell], metric: str) -> dict[frozenset[str], Estimate]:
-    """Compare the pairs of rows that saw the same episodes, files and truth."""
-    same: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
-    for name in ranked:
-        runs = sorted(cells[name].folds.items())
-        seen = tuple((fold, *known_images(run.record), run.truth) for fold, run in runs)
-        same.setdefault(seen, []).append(name)
-    found: dict[frozenset[str], Estimate] = {}
-    for names in (names[:MOST_TESTED] for names in same.values() if len(names) > 1):
+@dataclass(frozen=True)
+class _Pair:
+    """A comparison of two rows of a column, by their places in it; `p` is NaN where there is no test."""
+
+    better: int
+    worse: int
+    p: float
+    saw_the_same: bool
+
+
+def _columns(group: Sequence[Row], test: Test) -> list[_Column]:
+    """Collect the rows of a group with a mean on a test, apart by what its interval holds for; none without one."""
+    name, sign = test.metric, metric_named(test.metric).sign
+    complete = [(row, row.cells[test.id]) for row in group if test.id in row.cells and row.cells[test.id].is_complete]
+    complete.sort(key=lambda entry: (-sign * entry[1].scores[name].value, entry[0].id))
+    by_scope: dict[Scope, list[tuple[Row, Cell]]] = {}
+    for row, cell in complete:
+        if cell.scores[name].has_interval:
+            by_scope.setdefault(cell.scores[name].scope, []).append((row, cell))
+    return [_Column(name, scope, *zip(*entries, strict=True)) for scope, entries in by_scope.items()]
+
+
+def _compare(column: _Column) -> list[_Pair]:
+    """Compare every two rows: by their paired difference where they saw the same, else by the errors of both."""
+    paired = _paired_differences(column)
+    scores = [cell.scores[column.metric] for cell in column.cells]
+    pairs = []
+    for better, worse in combinations(range(len(scores)), 2):
+        found = paired.get((better, worse))
+        if found is None:
+            p = unpaired_p(scores[better], scores[worse])
+        else:
+            p = found.p if found.scope is column.scope else nan
+        pairs.append(_Pair(better, worse, p, found is not None))
+    return pairs
+
+
+def _paired_differences(column: _Column) -> dict[tuple[int, int], Estimate]:
+    """Compare the pairs of rows that saw the same episodes, files and truth: places of both -> their difference."""
+    same: dict[tuple[tuple[Any, ...], ...], list[int]] = {}
+    for place, cell in enumerate(column.cells):
+        seen = tuple((fold, *known_images(run.record), run.truth) for fold, run in sorted(cell.folds.items()))
+        same.setdefault(seen, []).append(place)
+    found: dict[tuple[int, int], Estimate] = {}
+    for places in (places for places in same.values() if len(places) > 1):
         statistics = {
-            name: [run.statistics.only([metric]) for _, run in sorted(cells[name].folds.items())] for name in names
+            str(place): [run.statistics.only([column.metric]) for _, run in sorted(column.cells[place].folds.items())]
+            for place in places
         }
-        for item in differences(statistics, list(combinations(names, 2)))[metric]:
-            found[frozenset((item.method, item.other))] = item.difference
+        pairs = list(combinations(statistics, 2))
+        for item in differences(statistics, pairs).get(column.metric, []):
+            found[int(item.method), int(item.other)] = item.difference
     return found
 
 
-def _paired_p(difference: Estimate, scope: Scope) -> float:
-    """Return the p of a difference that holds for `scope`; NaN of others, which rank nobody."""
-    return difference.p if difference.scope is scope else nan
+def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) -> None:
+    """Give the cells of a column the places that they may have, by the pairs that are told apart."""
+    count = len(column.rows)
+    apart = [pair for pair, is_different in zip(pairs, different, strict=True) if is_different]
+    by_errors = {place for pair in pairs if not pair.saw_the_same for place in (pair.better, pair.worse)}
+    mixed = len({(row.card.trials, row.card.backbone_data) for row in column.rows}) > 1
+    across = len({tuple(row.card.conditions.values()) for row in column.rows}) > 1
+    for place, cell in enumerate(column.cells):
+        cell.rank = Rank(
+            first=1 + sum(pair.worse == place for pair in apart),
+            last=count - sum(pair.better == place for pair in apart),
+            count=count,
+            by_errors=place in by_errors,
+            mixed=mixed,
+            across=across,
+            conditional=column.scope is Scope.THESE_SUPPORTS,
+        )
 
 
 def unpaired_p(first: Estimate, second: Estimate) -> float:

@@ -62,7 +62,7 @@ class Rank:
         by_errors: some of the others saw other episodes, and were compared by the errors of both scores.
         mixed: the trials or the backbone's data of those it is ranked with differ.
         across: other conditions of their cards differ, since all rows were asked to be ranked together.
-        conditional: differences hold for the supports of the test alone.
+        conditional: all intervals and differences hold for the supports of the test alone.
     """
 
     first: int
@@ -82,7 +82,7 @@ class Rank:
 
 @dataclass
 class Cell:
-    """A method's runs of one test, by fold; `rank` is None where folds are missing."""
+    """A method's runs of one test, by fold; `rank` is None where folds are missing or the score has no interval."""
 
     test: Test
     folds: dict[int, RunResult]

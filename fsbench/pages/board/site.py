@@ -50,8 +50,8 @@ def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_al
     with replacing_folder(place, MARK, "board") as folder:
         collection = collect(bundles, folder, report, besides=place)
         rows, tests, lines = build_rows(collection.bundles)
-        rank_rows(rows, tests, rank_all)
-        pages = Pages(folder, rows, tests, collection, lines)
+        comparisons = rank_rows(rows, tests, rank_all)
+        pages = Pages(folder, rows, tests, collection, lines, comparisons)
         pages.index()
         pages.row_pages()
         pages.bundles()

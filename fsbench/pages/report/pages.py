@@ -142,7 +142,7 @@ class Pages:
         """Write a study's pages, tables and plots; `not_shown` says what its explorer lacks."""
         folder, up = self.folder(study), "../"
         metric = study.block.metrics[0]
-        sheet = breakdowns.to_sheet(study.block, ["size", "card"])
+        sheet = breakdowns.to_sheet(study.block, ["fold", "size", "card"])
         write_text(folder / "table.csv", render.render([study.block], "csv"))
         write_text(folder / "table.tex", render.render([study.block], "latex", ["size"]))
         comparison, remark = study.pairing.result()

@@ -40,7 +40,7 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
     """
     by = [*BREAKDOWNS, "all"] if "all" in by else by
     accuracy = "accuracy: the share of right decisions on presence"
-    short, style, lines = summary(block, width)
+    short, style, lines, scores = summary(block, width)
     parts = [("", short)] if "fold" not in by or "all" in by else []
     styles = {0: style} if parts else {}
     if "all" in by:
@@ -61,7 +61,7 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
         *block.notes,
         *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
         *published,
-        *interval_notes(_shown_scores(block, by)),
+        *interval_notes([*(scores if parts[0][1] is short else ()), *_shown_scores(block, by)]),
     ]
     shown = parts[:1] + [(caption, grid) for caption, grid in parts[1:] if len(grid) > 1]
     styles |= {i: Style(words=len(grid[0])) for i, (caption, grid) in enumerate(shown) if caption == "cards"}
@@ -69,12 +69,13 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
 
 
 def _shown_scores(block: Block, by: Sequence[str]) -> list[Estimate]:
-    """List the scores whose intervals, or want of them, the tables of a block may show."""
-    rows = [score for row in block.rows for score in row.scores.values()]
+    """List the scores whose intervals, or want of them, the tables below the short one show."""
+    rows = [score for row in block.rows for score in row.scores.values() if "fold" in by]
     parts = [
         part for row in block.rows for part in [*(row.by_size.values() if "size" in by else ()), *row.by_class.values()]
     ]
-    return rows + [score for part in parts for score in part.scores.values()]
+    published = [item.measured for item in block.published]
+    return [*rows, *(score for part in parts for score in part.scores.values()), *published]
 
 
 def _main(block: Block) -> Grid:

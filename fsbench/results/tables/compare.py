@@ -474,10 +474,13 @@ def conclusion(metric: str, line: ComparisonLine, family: int, asked: Asked) -> 
         return f"{where}: {pair}: too few images ({found.queries}) for an interval"
     if not found.has_interval:
         gap = f"{abs(found.value):.{_digits(metric)}f}"
-        return f"{where}: {pair} differ by {amount(gap, metric)}, which no other images would change"
+        return (
+            f"{where}: {pair} differ by {amount(gap, metric)}, whichever image is left out: nothing varies that an "
+            "interval could follow from"
+        )
     conditional = bool(mark(found))
     words = _verdict(metric, line, family, conditional)
-    if line.equivalent is not None:
+    if line.equivalent or (line.equivalent is not None and not line.significant):
         words += f"; {'' if line.equivalent else 'not '}shown to be equivalent within ± {asked.margin:g} points"
     return f"{where}: {'with these supports ' * conditional}{words}"
 
@@ -502,6 +505,15 @@ def _verdict(metric: str, line: ComparisonLine, family: int, conditional: bool) 
     return f"{item.method} and {item.other} are not told apart; a difference of up to {most} is possible"
 
 
+def size_note(asked: Asked) -> str:
+    """Explain what is said of the size of a test."""
+    return (
+        "finds: the smallest true difference that a test like this one finds in 80 of 100 cases; for "
+        f"{asked.effect:g}: about so many times as many query and support images find one of {asked.effect:g} "
+        "(--effect), with its 95 % interval; more episodes of the same images do not count"
+    )
+
+
 def _digits(metric: str) -> int:
     return metric_named(metric).digits()
 
@@ -518,15 +530,16 @@ def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked
     ]
     lines += [CONDITIONAL_NOTE] * any(map(mark, found)) + [FEW_NOTE] * any(map(is_too_few, found))
     lines += [family_note(comparisons)] if comparisons else []
-    if any(line.size for line in every):
+    if asked.margin is not None:
         lines.append(
-            "finds: the smallest true difference that a test like this one finds in 80 of 100 cases; for "
-            f"{asked.effect:g}: about so many times as many query and support images find one of {asked.effect:g} "
-            f"(--effect), with its 95 % interval; more episodes of the same images do not count"
+            f"within ± {asked.margin:g}: yes where the 90 % interval of the difference lies inside, each comparison by "
+            "itself; elsewhere that is no sign of a difference"
         )
     others = [metric for metric in metrics if not metric_named(metric).in_points]
     if others:
         lines.append(f"sizes and margins are in points, so {', '.join(others)} has none")
+    if any(line.size for line in every):
+        lines.append(size_note(asked))
     lines.append("one training each: how much another training moves a score is in no interval, nor are other classes")
     if not complete and len(folds) > 1:
         lines.append(f"folds {numbers_of(folds)} only: no mean, which needs all")

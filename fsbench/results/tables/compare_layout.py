@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.registry import metric_named
-from fsbench.results.tables.compare import Asked, Comparison, ComparisonLine, SizeOfTest, scores_in
+from fsbench.results.tables.compare import Asked, Comparison, ComparisonLine, SizeOfTest, scores_in, size_note
 from fsbench.results.tables.drawing import check_plot, most_lines, save_figure, whole_names
-from fsbench.results.tables.layout import MISSING, Grid, Sheet, corrected_p, moved, probability, shorten
+from fsbench.results.tables.layout import MISSING, Grid, Sheet, corrected_p, moved, multiple, probability, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,8 +17,8 @@ CAPTIONS = {"all": "", "fold": " by fold", "size": " by object size", "class": "
 LEAST = 12
 """Characters that are left for a method's name, whatever the width."""
 
-_DISPENSABLE = ((), ("p",), ("p", "scores"), ("p", "scores", "finds"), ("p", "scores", "finds", "times"))
-"""Columns to leave out, the next where there is no room for names after the one before."""
+_DISPENSABLE = ("p", "scores", "finds", "times", "episodes", "within")
+"""Columns to leave out, one more where there is no room for names after those before."""
 
 
 def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
@@ -42,12 +42,14 @@ def to_sheet(comparison: Comparison, width: int | None = None) -> Sheet:
         for group in groups
     ]
     lacking = {column for left_out, _ in fitting for column in left_out}
-    heads = {"p": "p", "scores": "scores", "finds": "finds", "times": f"for {comparison.asked.effect:g}"}
-    notes += [
-        f"left out for want of width: {', '.join(heads[column] for column in heads if column in lacking)}; a wider "
-        "terminal shows them"
-    ] * bool(lacking)
-    return Sheet(comparison.title, parts, [*notes, *comparison.notes])
+    asked = comparison.asked
+    margin = "" if asked.margin is None else f"within ± {asked.margin:g}"
+    heads = {"times": f"for {asked.effect:g}", "episodes": "episodes used", "within": margin}
+    words = [heads.get(column, column) for column in _DISPENSABLE if column in lacking]
+    notes += [f"left out for want of width: {', '.join(words)}; a wider terminal shows them"] * bool(words)
+    whole = [left_out for (kind, _, _), (left_out, _) in zip(tables, fitting, strict=True) if kind in ("all", "fold")]
+    unexplained = {size_note(asked)} if all({"finds", "times"} <= set(left_out) for left_out in whole) else set()
+    return Sheet(comparison.title, parts, [*notes, *(note for note in comparison.notes if note not in unexplained)])
 
 
 def _fitting(
@@ -56,10 +58,18 @@ def _fitting(
     """Return the columns of a table to leave out, and the characters for each name then."""
     if width is None:
         return (), 0
-    for left_out in _DISPENSABLE:
-        room = (width - _width(_grid(lines, kind, metric, dict.fromkeys(names, ""), asked, left_out))) // 2
+
+    def room_without(columns: Collection[str]) -> int:
+        return (width - _width(_grid(lines, kind, metric, dict.fromkeys(names, ""), asked, columns))) // 2
+
+    left_out: list[str] = []
+    room = room_without(left_out)
+    for column in _DISPENSABLE:
         if room >= min(LEAST, max(map(len, ["second", *names]))):
             break
+        if (more := room_without([*left_out, column])) > room:  # the table has such a column
+            left_out.append(column)
+            room = more
     return left_out, room
 
 
@@ -93,7 +103,8 @@ def _grid(
         names: label of a method -> its name in the table.
         asked: what was asked of the comparisons.
         left_out: columns that are not wanted: "p" before its correction, "scores" of the two methods, what the test
-            "finds", and how many "times" larger a test finds the wanted difference.
+            "finds", how many "times" larger a test finds the wanted difference, the number of "episodes", and whether
+            the methods are equivalent "within" the margin.
     """
     n, in_points = metric_named(metric).digits(), metric_named(metric).in_points
     part = {"size": "object size", "class": "class"}.get(kind, "")
@@ -112,9 +123,9 @@ def _grid(
     if "p" not in left_out:
         columns["p"] = [probability(line.p) for line in lines]
     columns["corrected"] = [corrected_p(line.corrected) for line in lines]
-    if len({line.episodes for line in lines}) > 1:
+    if len({line.episodes for line in lines}) > 1 and "episodes" not in left_out:
         columns["episodes used"] = [f"{line.episodes:,}" for line in lines]
-    if asked.margin is not None and in_points:
+    if asked.margin is not None and in_points and "within" not in left_out:
         columns[f"within ± {asked.margin:g}"] = ["yes" if line.equivalent else MISSING for line in lines]
     if not part and in_points and "finds" not in left_out:
         columns["finds"] = [MISSING if line.size is None else f"{line.size.smallest:.{n}f}" for line in lines]
@@ -125,12 +136,8 @@ def _grid(
 
 def times(size: SizeOfTest) -> str:
     """Write how many times as many images a test needs, and the 95 % interval of that number."""
-    low, high = _plain(size.times_low), _plain(size.times_high)
-    return f"{_plain(size.times)}× ({low}–{high})"
-
-
-def _plain(number: float) -> str:
-    return "<0.1" if number < 0.05 else f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
+    low, high = multiple(size.times_low), multiple(size.times_high)
+    return f"{multiple(size.times)}× ({low}–{high})"
 
 
 def _fold(fold: str) -> str:

@@ -7,15 +7,13 @@ from math import isnan
 from typing import Literal
 
 from fsbench.protocols.registry import metric_named
-from fsbench.scores.estimate import Estimate, Scope
+from fsbench.scores.estimate import FEW_QUERIES, ROUNDING, Estimate, Scope
 
 Grid = list[list[str]]
 
 ALPHA = 0.05
 """Level of all tests; a p below it goes with a 95 % interval that leaves out 0."""
 MISSING = "–"
-ROUNDING = 1e-18
-"""Variance of equal counts, which is none but for rounding (statistics §5)."""
 MOST_DIGITS = 9
 """Digits after the point beyond which nothing is printed, whatever rounding hides."""
 
@@ -28,7 +26,7 @@ CONDITIONAL = "°"
 CONDITIONAL_NOTE = (
     f"{CONDITIONAL} holds for these supports; other supports may reverse it: DRAWS=5 (--draws 5) asks others"
 )
-FEW_NOTE = "(n images): too few query images, or supports of a share, for an interval"
+FEW_NOTE = "(n images): too few query images for an interval, or of a share too few supports"
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def ends(score: Estimate, digits: int) -> str:
     """Write the interval of a score, or why it has none; "" where there is nothing to say."""
     if score.has_interval:
         return f"[{score.low:.{digits}f}, {score.high:.{digits}f}]{mark(score)}"
-    return f"({few_images(score)} images)" if is_too_few(score) else ""
+    return few_images(score) if is_too_few(score) else ""
 
 
 def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
@@ -150,7 +148,16 @@ def moved(difference: Estimate, digits: int, separator: str = " ") -> str:
     if difference.has_interval:
         low, high = (signed(end, digits) for end in (difference.low, difference.high))
         return separator.join((value, f"[{low}, {high}]{mark(difference)}"))
-    return separator.join((value, f"({few_images(difference)} images)")) if is_too_few(difference) else value
+    return separator.join((value, few_images(difference))) if is_too_few(difference) else value
+
+
+def multiple(number: float) -> str:
+    """Write how many times as many, without powers of ten.
+
+    >>> [multiple(number) for number in (0.01, 2.46, 73.4, 1400)]
+    ['<0.1', '2.5', '73', '1,400']
+    """
+    return "<0.1" if number < 0.05 else f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
 
 
 def signed(end: float, digits: int) -> str:
@@ -185,15 +192,22 @@ def in_units(metrics: Iterable[str]) -> str:
 
 
 def is_too_few(score: Estimate) -> bool:
-    """Return whether too few images are why there is no interval: query images, or of a share supports."""
-    if score.has_interval:
+    """Return whether too few images are why there is no interval: query images, or of a share supports.
+
+    Few query images are too few also where no one of them moves the score.
+    """
+    if score.has_interval or score.scope is Scope.IDENTICAL:
         return False
-    return score.scope is Scope.THESE_SUPPORTS or (score.scope is Scope.NONE and sum(score.variances[:2]) > ROUNDING)
+    variance = sum(score.variances[:2])  # NaN of a figure that has no interval anyway
+    is_constant = variance <= ROUNDING
+    return score.scope is Scope.THESE_SUPPORTS or variance > ROUNDING or (is_constant and score.queries < FEW_QUERIES)
 
 
-def few_images(score: Estimate) -> int:
-    """Return the number of images that are too few."""
-    return min(score.queries, score.supports or score.queries) if score.scope is Scope.THESE_SUPPORTS else score.queries
+def few_images(score: Estimate) -> str:
+    """Write the number of images that are too few."""
+    is_share = score.scope is Scope.THESE_SUPPORTS
+    number = min(score.queries, score.supports or score.queries) if is_share else score.queries
+    return f"({number} image{'s' * (number != 1)})"
 
 
 def mark(score: Estimate) -> str:

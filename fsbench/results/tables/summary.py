@@ -26,6 +26,7 @@ class _Column:
         scores: what they stand for, for the best of them; empty where there is no best.
         metric: of the figures.
         rank: columns are left out in the order of their ranks where the width does not do for all; 0 stays.
+        intervals: scores whose intervals the cells are.
     """
 
     head: str
@@ -33,13 +34,14 @@ class _Column:
     scores: list[Estimate | None]
     metric: str
     rank: int
+    intervals: Sequence[Estimate] = ()
 
     @property
     def width(self) -> int:
         return max(map(len, [self.head, *self.cells]))
 
 
-def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[str]]:
+def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[str], list[Estimate]]:
     """Lay out a row for each method of a block.
 
     The first metric is shown by fold, with the mean and its interval where all folds are there; of the other metrics
@@ -50,8 +52,8 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
         width: characters that the text may take; names are shortened and columns left out until it does. None: all.
 
     Returns:
-        The grid, its style with the best figure of each column, and what is to be said below: what is left out, and
-        the answers that need no model.
+        The grid, its style with the best figure of each column, what is to be said below (what is left out, and the
+        answers that need no model), and the scores whose intervals are shown.
     """
     methods = list(dict.fromkeys(row.method for row in block.rows if row.method not in TRIVIAL))
     of_method = {name: {row.fold: row for row in block.rows if row.method == name} for name in methods}
@@ -85,7 +87,9 @@ def summary(block: Block, width: int | None = None) -> tuple[Grid, Style, list[s
             f"{len(folds)} of {block.folds} folds: no mean, which needs all; intervals and other scores of each fold: "
             "--by fold"
         )
-    return grid, Style(words=1, bold=frozenset(bold)), [*_without_model(block, folds), *lines, *card_notes(block)]
+    lines = [*_without_model(block, folds), *lines, *card_notes(block)]
+    intervals = [score for column in shown for score in column.intervals]
+    return grid, Style(words=1, bold=frozenset(bold)), lines, intervals
 
 
 def method_folds(block: Block) -> list[str]:
@@ -130,7 +134,7 @@ def fold_label(block: Block, fold: str) -> str:
 def _intervals(scores: Sequence[Estimate | None], metric: str) -> _Column:
     n = metric_named(metric).digits()
     cells = [(ends(score, n) if score is not None else "") or MISSING for score in scores]
-    return _Column(INTERVAL, cells, [], metric, 1)
+    return _Column(INTERVAL, cells, [], metric, 1, [score for score in scores if score is not None])
 
 
 def _fitting(columns: list[_Column], width: int, longest: int) -> tuple[list[_Column], int]:

@@ -7,7 +7,8 @@ from fsbench.runner.papers.results import RowResult
 
 RESULT_NOTES = (
     "above, below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, "
-    "as if other images had made the reported figure; else it is not told apart; no interval: the images bear none",
+    "as if other images had made the reported figure; else it is not told apart; these supports only: the interval "
+    "holds for the supports of the test, and nothing follows for others; no interval: the images bear none",
     "the training error of either figure is not known, nor what repeated seeds did: another training gives another "
     "figure",
 )

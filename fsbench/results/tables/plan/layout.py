@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from fsbench.results.tables.layout import Grid, Sheet, Style, shorten
+from fsbench.results.tables.layout import Grid, Sheet, Style, multiple, shorten
 from fsbench.results.tables.plan.plan import Need, Plan
 from fsbench.scores.estimate import Scope
 
@@ -24,7 +24,8 @@ def to_sheet(plan: Plan, width: int | None = None) -> Sheet:
     trainings += [[names[label], f"{deviation:.2f}"] for label, deviation in plan.deviations.items()]
     grids += [("", trainings)] if plan.deviations else []
     first, second = plan.methods
-    title = f"{first} and {second}, a true difference of {plan.effect:g} points of {plan.metric}: {plan.title}"
+    points = f"{plan.effect:g} point{'s' * (plan.effect != 1)}"
+    title = f"{first} and {second}, a true difference of {points} of {plan.metric}: {plan.title}"
     styles = {number: Style(words=1) for number in range(len(grids))}
     return Sheet(title, grids, [*_explanations(plan), *plan.notes], styles)
 
@@ -46,8 +47,8 @@ def _explanations(plan: Plan) -> list[str]:
     images = "query images" if found.scope is Scope.THESE_SUPPORTS else "query and support images"
     lines = [
         f"needed: found in {100 * plan.power:g} of 100 tests at the level of 5 %, by one comparison of one score",
-        f"about {value:.2g} ({low:.2g}–{high:.2g}) times as many {images}, new ones, as many of each class; more "
-        "episodes of the same images do not count",
+        f"about {multiple(value)} ({multiple(low)}–{multiple(high)}) times as many {images}, new ones, as many of each "
+        "class; more episodes of the same images do not count",
         f"the error of the difference is {found.error:.2f} points here, with {found.df:.0f} degrees of freedom: tests "
         f"like these runs find {plan.smallest:.1f} points with that power",
     ]

@@ -7,6 +7,7 @@ import numpy as np
 
 from fsbench.results.tables.analysis import Paint
 from fsbench.results.tables.drawing import COLORS
+from fsbench.results.tables.layout import multiple
 from fsbench.results.tables.plan.plan import Plan
 from fsbench.scores.planning import power_of, variance_scales
 
@@ -27,7 +28,9 @@ def plot_power(axis: "Axes", plan: Plan) -> None:
     band = [[power_of(found, effect, k, scale) for k in factors] for scale in variance_scales(found.df / 2)]
     axis.fill_between(factors, band[1], band[0], color=COLORS[0], alpha=0.2, linewidth=0, label="95 % interval")
     axis.plot(factors, [power_of(found, effect, k) for k in factors], color=COLORS[0], label="power")
-    axis.plot([value], [plan.power], "o", color=COLORS[1], label=f"power {plan.power:g}: {value:.2g} times as many")
+    axis.plot(
+        [value], [plan.power], "o", color=COLORS[1], label=f"power {plan.power:g}: {multiple(value)} times as many"
+    )
     axis.axhline(plan.power, color="#888888", linewidth=1, zorder=0)
     axis.axvline(1, color="#888888", linewidth=1, linestyle=":", label="these runs")
     axis.set_xscale("log")

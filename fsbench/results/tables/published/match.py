@@ -7,11 +7,12 @@ from fsbench.records.record import Record
 from fsbench.results.tables.published.obstacles import caveats, program_remarks, same_method, why_not_comparable
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.scores.decisions import beside_published
-from fsbench.scores.estimate import Estimate
+from fsbench.scores.estimate import Estimate, Scope
 
-NOT_TOLD_APART, NO_INTERVAL = "not told apart", "no interval"
-VERDICTS = ("above", "below", NOT_TOLD_APART, NO_INTERVAL)
-"""Whether a score of ours is above or below a reported one; the last where ours has too few images to say."""
+NOT_TOLD_APART, THESE_SUPPORTS, NO_INTERVAL = "not told apart", "these supports only", "no interval"
+VERDICTS = ("above", "below", NOT_TOLD_APART, THESE_SUPPORTS, NO_INTERVAL)
+"""Whether a score of ours is above or below a reported one. The last two say why nothing follows: our interval holds
+for its own supports, or there is none."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,14 @@ def _compare(
     if obstacles:
         marks = tuple(program_remarks(reported))
         return PublishedComparison(*what, None, f"not comparable: {'; '.join(obstacles)}", obstacles, marks)
-    verdict = beside_published(measured, reported.value, reported.digits) if measured.error > 0 else NO_INTERVAL
     unknown = tuple(dict.fromkeys(caveat for record in members for caveat in caveats(record, reported)))
-    return PublishedComparison(*what, measured.value - reported.value, verdict, caveats=unknown)
+    return PublishedComparison(*what, measured.value - reported.value, _verdict(measured, reported), caveats=unknown)
+
+
+def _verdict(measured: Estimate, reported: PublishedScore) -> str:
+    """Say where a score lies beside a reported one, whose supports were others: as far as its interval has such."""
+    if not (measured.has_interval and measured.error > 0):
+        return NO_INTERVAL
+    if measured.scope is not Scope.IMAGES:
+        return THESE_SUPPORTS
+    return beside_published(measured, reported.value, reported.digits)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import isnan
 
 from fsbench.results.tables.formats import decimal
-from fsbench.results.tables.layout import Grid, Sheet, Style, corrected_p, ends, moved, shorten
+from fsbench.results.tables.layout import CONDITIONAL, Grid, Sheet, Style, corrected_p, ends, moved, shorten
 from fsbench.results.tables.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
@@ -34,7 +34,7 @@ def to_sheet(table: SensitivityTable, width: int | None = None) -> Sheet:
 
 
 def _choices(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid:
-    rows = [["method", "draw 0", "all draws", "best draw", "best − draw 0", "worst draw"]]
+    rows = [["method", "draw 0", "all draws", f"best draw{CONDITIONAL}", "best − draw 0", f"worst draw{CONDITIONAL}"]]
     for line in lines:
         plain = [f"{line.scores[name].value:.2f}" for name in CHOICES]
         gain = line.gains["best draw"]
@@ -43,7 +43,7 @@ def _choices(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid
 
 
 def _per_query(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid:
-    rows = [["method", "worst", "mean", "best", "best − mean"]]
+    rows = [["method", f"worst{CONDITIONAL}", "mean", f"best{CONDITIONAL}", "best − mean"]]
     for line in lines:
         cells = [f"{line.per_query[name].value:.1f}" for name in ("worst", "mean", "best")]
         rows.append([names[line.method], *cells, _plain(line.gap, 1)])
@@ -78,8 +78,11 @@ def _properties(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> G
 
 
 def _deviation(variance: Estimate) -> Estimate:
-    """Return the square roots of a variance and its ends; an estimate below 0 stands for none."""
-    return _each_end(variance, lambda end: max(end, 0.0) ** 0.5)
+    """Return the square roots of a variance and its ends; an estimate below 0 stands for none.
+
+    Scores from 0 to 100 have no part that deviates by more than 50.
+    """
+    return _each_end(variance, lambda end: min(max(end, 0.0) ** 0.5, MOST_DEVIATION))
 
 
 def _percent(share: Estimate) -> str:
@@ -97,6 +100,8 @@ def _plain(score: Estimate, digits: int) -> str:
     return f"{score.value:.{digits}f} {ends(score, digits)}".rstrip()
 
 
+MOST_DEVIATION = 50.0
+"""Largest standard deviation of scores from 0 to 100, those that are 0 and 100 with equal chances."""
 COLUMNS = ("test", "method", "kind", "name", "value", "low", "high", "p", "queries", "runs", "holds for")
 
 

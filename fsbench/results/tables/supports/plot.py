@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsbench.results.tables.analysis import Paint
 from fsbench.results.tables.drawing import legend_above, name_rows, whiskers
+from fsbench.results.tables.layout import CONDITIONAL
 from fsbench.results.tables.supports.sensitivity import SensitivityTable, SupportSensitivity
 from fsbench.scores.support_variance import COMPONENTS
 
@@ -29,15 +30,15 @@ def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:
         worst, best = line.scores["worst draw"], line.scores["best draw"]
         axis.plot([worst.value, best.value], [row, row], color="#888888", linewidth=2, zorder=1)
         for interval, marker, color, label in (
-            (worst, "v", "#d55e00", "worst draw of every query"),
+            (worst, "v", "#d55e00", f"worst draw of every query{CONDITIONAL}"),
             (line.scores["official draw"], "o", "#0072b2", "draw 0, the official one"),
-            (best, "^", "#009e73", "best draw of every query"),
+            (best, "^", "#009e73", f"best draw of every query{CONDITIONAL}"),
         ):
             axis.errorbar(
                 interval.value, row, xerr=whiskers([interval]), fmt=marker, color=color, capsize=3, markersize=7,
                 label=None if row else label,
             )  # fmt: skip
-    axis.set_xlabel(f"{lines[0].metric}, 95 % intervals")
+    axis.set_xlabel(f"{lines[0].metric}, 95 % intervals; {CONDITIONAL} of these supports")
     legend_above(axis, 1)
 
 

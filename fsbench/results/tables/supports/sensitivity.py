@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isnan
+from math import isnan, nan
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -13,11 +13,12 @@ from fsbench.protocols.segmentation import Segmentation
 from fsbench.records.counts import DRAW
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.layout import family_note
+from fsbench.results.tables.layout import CONDITIONAL, family_note
 from fsbench.scores.count_table import episode_scores
 from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, estimates, gains
 from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
+from fsbench.scores.statistics import ScoreStatistics
 from fsbench.scores.support_variance import Cells, VarianceComponents, variance_components
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ PROPERTIES = {
 
 CHOICES = ("official draw", "all draws", "best draw", "worst draw")
 """Choices of the supports that scores are compared of, in the order of tables."""
+ORACLE_CHOICES = ("best draw", "worst draw")
+"""Those that are made among the listed supports after seeing the scores: their intervals hold for these supports, and
+no test asks whether they differ from draw 0."""
 
 Properties = Mapping[str, np.ndarray]
 """Name of `PROPERTIES` -> its value (episodes,) for every episode of a run, NaN where it is not known."""
@@ -50,7 +54,7 @@ class SupportSensitivity:
         metric: name of the score of the test that `scores` are.
         draws: draws of the supports for every query.
         scores: score of the whole test by name of `CHOICES`.
-        gains: differences to the official draw, by the same names but its own.
+        gains: differences of the choices `ORACLE_CHOICES` to the official draw, without p.
         per_query: mean over queries of the episode's score (see `EPISODE_SCORE`) of the worst, mean and best draw.
         gap: mean over queries of the best draw minus the mean of all.
         parts: parts of the variance of the episode's score; None where no class has two query images.
@@ -142,14 +146,14 @@ def support_sensitivity(label: str, records: Sequence[Record], measure: Measure 
     metric = protocol.default_metrics[0]
     by_choice = {
         name: [
-            protocol.statistics(_chosen_rows(record, table, name), record.header)
+            _chosen_statistics(record, table, name).only([metric])
             for record, table in zip(records, tables, strict=True)
         ]
         for name in CHOICES
     }
     scores = {name: estimates(folds)[metric] for name, folds in by_choice.items()}
     official = by_choice["official draw"]
-    changes = {name: gains(official, by_choice[name])[metric] for name in ("best draw", "worst draw")}
+    changes = {name: _untested(gains(official, by_choice[name])[metric]) for name in ORACLE_CHOICES}
     joined = _join(tables)
     per_query, gap = _per_query(joined)
     return SupportSensitivity(
@@ -242,6 +246,16 @@ def _join(tables: Sequence[EpisodeTable]) -> EpisodeTable:
     return EpisodeTable(*(np.concatenate([getattr(table, name) for table in tables]) for name in names))
 
 
+def _chosen_statistics(record: Record, table: EpisodeTable, choice: str) -> ScoreStatistics:
+    """Return the statistics of a choice, with the supports as given where it is made after seeing the scores.
+
+    Without a query image the choice of all others stays, and their mean is that of the same choice; without a support
+    image it would be another one.
+    """
+    statistics = record.protocol.statistics(_chosen_rows(record, table, choice), record.header)
+    return statistics.with_given_supports() if choice in ORACLE_CHOICES else statistics
+
+
 def _chosen_rows(record: Record, table: EpisodeTable, choice: str) -> "pl.DataFrame":
     """Return the counts of one draw of every query, or of all draws."""
     if choice == "official draw":
@@ -263,8 +277,13 @@ def _per_query(table: EpisodeTable) -> tuple[dict[str, Estimate], Estimate]:
     scores = table.by_query()
     first = np.lexsort((table.draw, table.query))[:: scores.shape[1]]
     values = {"worst": scores.min(1), "mean": scores.mean(1), "best": scores.max(1)}
-    found = {name: clustered_mean(value, table.image[first]) for name, value in values.items()}
-    return found, clustered_mean(values["best"] - values["mean"], table.image[first])
+    found = {name: _untested(clustered_mean(value, table.image[first])) for name, value in values.items()}
+    return found, _untested(clustered_mean(values["best"] - values["mean"], table.image[first]))
+
+
+def _untested(found: Estimate) -> Estimate:
+    """Return the estimate without its p: nobody asks whether a score, or the gain of the best draw, is 0."""
+    return replace(found, p=nan)
 
 
 def _correlations(
@@ -290,13 +309,13 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     notes = [EPISODE_SCORE[record.protocol.has_masks]]
     notes.append(
         f"best and worst: of the {record.header.draws} draws of a query, chosen by that score on this test, so that "
-        "the best is too good to be expected elsewhere, and the best of more draws would be better still. Draw 0 is "
-        f"{record.protocol.draw_zero(record.header)}"
+        "the best is too good to be expected elsewhere, and the best of more draws would be better still; no test asks "
+        f"whether they differ from draw 0, which is {record.protocol.draw_zero(record.header)}"
     )
     notes.append(
         "parts of the variance within a class: their standard deviation in points, and their share; choice: support "
-        "and interaction together. [low, high]: 95 % interval of other query images; what is chosen of the listed "
-        "supports holds for these"
+        f"and interaction together. [low, high]{CONDITIONAL}: 95 % interval of other query images with these supports; "
+        "for others nothing follows from what was chosen among these"
     )
     notes += dict.fromkeys(f"{line.method}: {line.parts.reason}" for line in lines if line.parts and line.parts.reason)
     if any(line.properties for line in lines):

@@ -5,22 +5,25 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import stats
 
 from fsbench.cli.main import main
 from fsbench.pages.board.ranking import unpaired_p
 from fsbench.pages.board.site import MARK
-from fsbench.records.record import find_records
+from fsbench.records.counts import hashes
+from fsbench.records.record import Record, find_records
 from fsbench.results.tables.layout import ends
 from fsbench.results.tables.table import build_blocks
-from fsbench.scores.estimate import Estimate, Scope
+from fsbench.scores.estimate import Estimate, Scope, differences
 from tests.fsbench.pages.board.conftest import bundle_writer, finished
 from tests.fsbench.runner.exchange.test_bundle import altered, edit
 from tests.fsbench.runs import changed, rewrite
@@ -28,6 +31,8 @@ from tests.fsbench.runs import changed, rewrite
 HOSTILE = '</th><script>alert(1)</script>"><img src=x onerror=alert(2)>'
 BIBTEX = "@inproceedings{good2024,\n  title = {A {Good} <b>Method</b>},\n  year = {2024}\n}"
 BOTH = (0, 1)
+NO_RANK = "no interval, no rank"
+"""Words at a score of images that are all alike."""
 
 
 def board(tmp_path: Path, *more: str) -> int:
@@ -46,7 +51,7 @@ def row_id(row: str) -> str:
 
 def cells(row: str) -> dict[str, tuple[float, str]]:
     """Return test -> the value and the words of the rank in a row of the table."""
-    found = re.findall(r'data-test="([^"]*)" data-value="([^"]*)".*?class="rank">rank (.*?)</span>', row)
+    found = re.findall(r'data-test="([^"]*)" data-value="([^"]*)".*?class="rank">(?:rank )?(.*?)</span>', row)
     return {test: (float(value), rank) for test, value, rank in found}
 
 
@@ -57,14 +62,14 @@ def site(shared_make) -> Path:
     tests = ({}, {"shot": 2})
     good, bad = (
         [finished(shared_make(name, fold, quality, **task), year="2023") for fold in BOTH for task in tests]
-        for name, quality in (("good", 1), ("bad", 3))
+        for name, quality in (("good", 2), ("bad", 5))
     )
     runs = good[0].path.parent
     hand_in = bundle_writer(runs / "bundles")
     hand_in("good", good, bibtex=BIBTEX)
     hand_in("bad", bad, trials=9)
-    hand_in("half", [finished(shared_make("half", 0, 2))])
-    hand_in("boxes", [finished(shared_make("boxes", fold, 2)) for fold in BOTH], supervision=["boxes"])
+    hand_in("half", [finished(shared_make("half", 0, 3))])
+    hand_in("boxes", [finished(shared_make("boxes", fold, 3)) for fold in BOTH], supervision=["boxes"])
     assert board(runs, "--strict") == 0
     return runs / "site"
 
@@ -94,6 +99,7 @@ def test_figures_are_those_of_the_tables(site):
 
 def test_ranks_count_rows_of_equal_cards(site):
     rows = table_rows(site)
+    assert "holds for all 2 comparisons of this table at once" in (site / "index.html").read_text()  # of two columns
     assert [rank for _, rank in cells(rows["good"]).values()] == ["1 of 2†"] * 2  # the other had more trials
     assert [rank for _, rank in cells(rows["bad"]).values()] == ["2 of 2†"] * 2
     assert [rank for _, rank in cells(rows["boxes"]).values()] == ["1 of 1"]
@@ -103,7 +109,7 @@ def test_ranks_count_rows_of_equal_cards(site):
 
 
 def test_rows_that_chance_may_order_share_their_ranks(make, hand_in, tmp_path):
-    for name, quality, wrong in (("first", 1, 0), ("second", 1, 3), ("third", 3, 0)):
+    for name, quality, wrong in (("first", 2, 0), ("second", 2, 3), ("third", 5, 0)):
         hand_in(name, [finished(make(name, fold, quality, wrong=wrong)) for fold in BOTH])
     assert board(tmp_path) == 0
     ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
@@ -113,8 +119,8 @@ def test_rows_that_chance_may_order_share_their_ranks(make, hand_in, tmp_path):
 def test_what_a_record_states_is_ranked_apart_unless_asked(make, hand_in, tmp_path):
     """The cards do not say what the methods are told; the record of one does."""
     named = {"supervision": ["boxes", "class names"], "saw_test_classes": "unknown"}
-    runs = [finished(make("plain", fold, 3)) for fold in BOTH]
-    hand_in("all", [*runs, *(finished(make("named", fold, 1), told=named) for fold in BOTH)], supervision=None)
+    runs = [finished(make("plain", fold, 5)) for fold in BOTH]
+    hand_in("all", [*runs, *(finished(make("named", fold, 2), told=named) for fold in BOTH)], supervision=None)
     ranks = []
     for option in ((), ("--rank-all",)):
         assert board(tmp_path, *option) == 0
@@ -137,13 +143,95 @@ def of_files(record, name="a"):
 
 @pytest.mark.parametrize("change", [moved, partial(of_files, name="b")], ids=["episodes", "images"])
 def test_other_episodes_or_images_are_compared_by_errors(change, make, hand_in, tmp_path):
-    """Images of the second row are all alike, so that its score has no error and ranks nobody that saw other images."""
-    for name, quality in (("first", 1), ("second", 1), ("third", 3)):
+    """The first and third row saw the same; the errors of both scores do not tell the second from the first."""
+    for name, quality, lost in (("first", 2, 0.2), ("second", 2, 0.21), ("third", 6, 0.0)):
         other = change if name == "second" else lambda record: record
-        hand_in(name, [finished(other(of_files(make(name, fold, quality)))) for fold in BOTH])
+        hand_in(name, [finished(other(of_files(lose(make(name, fold, quality), lost)))) for fold in BOTH])
     assert board(tmp_path) == 0
-    ranks = {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(tmp_path / "site").items()}
-    assert ranks == {"first": ["1–2 of 3~"], "second": ["1–3 of 3~"], "third": ["2–3 of 3~"]}
+    assert ranks_of(tmp_path / "site") == {"first": ["1–2 of 3~"], "second": ["1–2 of 3~"], "third": ["3 of 3~"]}
+
+
+def lose(record: Record, share: float, seed: int = 0) -> Record:
+    """Return a 1-way record without a share of its right pixels, 0 to twice `share`, drawn for each episode."""
+    lost = np.random.RandomState(seed).uniform(0, 2 * share, len(record.manifest.episodes))
+    frame = pl.read_parquet(record.path / "episodes.parquet")
+    gone = (frame["tp"].to_numpy() * lost[frame["episode"].to_numpy()]).astype(int)
+    frame = frame.with_columns(tp=frame["tp"] - gone, pred=frame["pred"] - gone)
+    frame.write_parquet(record.path / "episodes.parquet")
+    return rewrite(record, **hashes(frame))
+
+
+def ranks_of(site: Path) -> dict[str, list[str]]:
+    """Return the ranks of every row of the table, in the order of its columns."""
+    return {name: [rank for _, rank in cells(row).values()] for name, row in table_rows(site).items()}
+
+
+def paired_p(first: Sequence[Record], second: Sequence[Record]) -> float:
+    """Compare the mIoU of two methods' runs, one of each fold, alone."""
+    statistics = {
+        name: [record.protocol.statistics(record.episodes, record.header).only(["mIoU"]) for record in records]
+        for name, records in (("first", first), ("second", second))
+    }
+    (found,) = differences(statistics, [("first", "second")])["mIoU"]
+    return found.difference.p
+
+
+def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
+    """A p between 0.025 and 0.05 is a difference where it is the only one, and none beside that of another column."""
+    near, far = (
+        {
+            shot: [finished(lose(make(name, fold, 2, shot=shot), share, seed + 5 * fold)) for fold in BOTH]
+            for shot in (1, 2)
+        }
+        for name, share, seed in (("near", 0.2, 34), ("far", 0.48, 35))
+    )
+    assert 0.025 < paired_p(near[1], far[1]) < 0.05 < paired_p(near[2], far[2])
+    hand_in("near", near[1])
+    hand_in("far", far[1])
+    assert board(tmp_path) == 0 and ranks_of(tmp_path / "site") == {"near": ["1 of 2"], "far": ["2 of 2"]}
+    assert "One pair of rows is compared (p below 0.05)." in (tmp_path / "site/index.html").read_text()
+    hand_in("near", [*near[1], *near[2]])
+    hand_in("far", [*far[1], *far[2]])
+    assert board(tmp_path) == 0
+    assert ranks_of(tmp_path / "site") == {"near": ["1–2 of 2"] * 2, "far": ["1–2 of 2"] * 2}
+    assert "holds for all 2 comparisons of this table at once" in (tmp_path / "site/index.html").read_text()
+
+
+def test_all_pairs_on_the_same_episodes_are_compared_by_their_difference(make, hand_in, tmp_path):
+    """However many rows there are: none is compared by the errors of both scores."""
+    qualities = [2] * 12 + [4, 8]
+    hand_in(
+        "all", [finished(lose(make(f"m{n}", f, quality), 0.1, n)) for n, quality in enumerate(qualities) for f in BOTH]
+    )
+    assert board(tmp_path) == 0
+    ranks = ranks_of(tmp_path / "site")
+    assert len(ranks) == 14 and not any("~" in rank for (rank,) in ranks.values())
+    assert ranks["m12"] == ["13 of 14"] and ranks["m13"] == ["14 of 14"]
+    assert "holds for all 91 comparisons of this table at once" in (tmp_path / "site/index.html").read_text()
+
+
+def one_support(record: Record) -> Record:
+    """The record with the support of its first episode in all others."""
+    supports = record.manifest.episodes[0].supports
+    manifest = replace(
+        record.manifest, episodes=tuple(replace(episode, supports=supports) for episode in record.manifest.episodes)
+    )
+    manifest.write(record.path / "manifest.jsonl")
+    return rewrite(record, {"manifest_sha256": manifest.sha256})
+
+
+def test_scores_are_ranked_among_those_that_hold_for_the_same(make, hand_in, tmp_path):
+    """Other supports are in the intervals of some rows, not in those of others; one has none, since nothing varies."""
+    for name, share in (("best", 0.1), ("worst", 0.5)):
+        hand_in(name, [finished(lose(make(name, fold, 2), share)) for fold in BOTH])
+        few = [finished(one_support(lose(make(f"{name}-here", fold, 2), share))) for fold in BOTH]
+        hand_in(f"{name}-here", few)
+    hand_in("right", [finished(make("right", fold, 1)) for fold in BOTH])
+    assert board(tmp_path, "--strict") == 0
+    assert ranks_of(tmp_path / "site") == {
+        "best": ["1 of 2"], "worst": ["2 of 2"], "best-here": ["1 of 2°"], "worst-here": ["2 of 2°"],
+        "right": [NO_RANK],
+    }  # fmt: skip
 
 
 def test_a_row_is_cited_and_its_bundle_downloaded(site):
@@ -312,9 +400,9 @@ def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_p
     assert board(tmp_path, "--strict") == 0
     rows = table_rows(tmp_path / "site")
     (near,), (far,) = (list(cells(rows[name]).items()) for name in ("near", "far"))
-    assert near[0] == far[0] and near[1] == (100.0, "1–2 of 2")  # one of three is wrong in every episode
+    assert near[0] == far[0] and near[1] == (100.0, "1 of 1")  # of the other one of three is wrong in every episode
     (block,) = [block for block in build_blocks(find_records(tmp_path)) if "classification" in block.title]
-    assert far[1] == (next(row for row in block.rows if row.method == "far").scores["accuracy"].value, "1–2 of 2")
+    assert far[1] == (next(row for row in block.rows if row.method == "far").scores["accuracy"].value, NO_RANK)
 
 
 def test_nothing_yet_and_nothing_asked(tmp_path, capsys):
@@ -352,9 +440,9 @@ def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsy
 
 
 def test_another_number_of_folds_or_official_episodes_is_another_test(make, hand_in, tmp_path):
-    hand_in("whole", [finished(make("whole", fold)) for fold in BOTH])
+    hand_in("whole", [finished(make("whole", fold, 2)) for fold in BOTH])
     for name, header in (("folds", {"folds": 1}), ("episodes", {"official_episodes": 24})):
-        hand_in(name, [finished(rewrite(make(name, 0), header=header))])
+        hand_in(name, [finished(rewrite(make(name, 0, 2), header=header))])
     assert board(tmp_path, "--strict") == 0
     rows = table_rows(tmp_path / "site")
     whole, *others = (cells(rows[name]) for name in ("whole", "folds", "episodes"))

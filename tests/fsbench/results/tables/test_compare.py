@@ -22,13 +22,14 @@ from fsbench.records.record import read_record
 from fsbench.results.tables.compare import Asked, ComparisonLine, common_scope, compare, conclusion, scores_in
 from fsbench.results.tables.compare_layout import times, to_sheet
 from fsbench.results.tables.formats import align
+from fsbench.results.tables.layout import moved
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.subsets import SIZES
 from fsbench.scores.calibration import BINS
 from fsbench.scores.estimate import Difference, Estimate, Scope, gains
 from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
-from tests.fsbench.runs import written
+from tests.fsbench.runs import rewrite, written
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,35 @@ def test_a_sentence_claims_what_the_interval_bears(line, said):
     sentence = conclusion("mIoU", line, 7, Asked(margin=0.5))
     assert said in sentence
     assert ("whatever the images" in sentence) == (line.significant and not line.mark)
+
+
+def test_a_margin_is_no_matter_where_methods_are_told_apart():
+    line = a_line(1.2, 3.4, 0.01, equivalent=False)
+    assert conclusion("mIoU", line, 7, Asked(margin=0.5)).endswith("whatever the images and supports")
+    both = a_line(0.1, 0.3, 0.01, equivalent=True)
+    assert conclusion("mIoU", both, 7, Asked(margin=0.5)).endswith("; shown to be equivalent within ± 0.5 points")
+
+
+@pytest.mark.parametrize(
+    ("queries", "said"),
+    [(1, "too few images (1) for an interval"), (40, "differ by 5.00 points, whichever image is left out: nothing varies")],
+)
+def test_what_no_image_moves_is_no_proof(queries, said):
+    """A difference that is the same without any one image has no interval, and of few images their number stands."""
+    found = Estimate(5.0, scope=Scope.NONE, variances=(0.0, 0.0, 0.0), queries=queries)
+    line = ComparisonLine("mean", "all", Difference("A", "B", (5.0, 0.0), found), nan, queries, 40)
+    assert said in conclusion("mIoU", line, 0, Asked())
+    assert moved(found, 2) == ("+5.00 (1 image)" if queries == 1 else "+5.00")
+
+
+def test_breakdowns_fit_the_width_with_a_margin(three):
+    found = compare(three, ["mIoU"], by=["size", "class"], asked=Asked(margin=5))
+    for width in (80, 120):
+        sheet = to_sheet(found, width)
+        assert max(len(line) for _, grid in sheet.parts for line in align(grid)) <= width
+    assert any("within ± 5: yes where the 90 % interval" in note for note in found.notes)
+    narrow = to_sheet(found, 54)
+    assert "finds" not in narrow.parts[0][1][0] and not any(note.startswith("finds: ") for note in narrow.notes)
 
 
 def test_where_less_is_better_the_lower_one_is_better():
@@ -252,6 +282,13 @@ def refusal(capsys):
         return err.removeprefix("fsbench: error: ")
 
     return call
+
+
+def test_an_unknown_baseline_is_near_all_labels_of_a_method(make, tmp_path, refusal):
+    for annotation in ("box", "point"):
+        rewrite(make("prototype", 0), {"support_annotation": annotation})
+    labels = [f"prototype (support_annotation {annotation})" for annotation in ("box", "point")]
+    assert f"did you mean '{labels[0]}' or '{labels[1]}'? There are:" in refusal(tmp_path, "--baseline", "prototyp")
 
 
 def test_refusals(three, make, tmp_path, refusal):

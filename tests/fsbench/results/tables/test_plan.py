@@ -141,6 +141,7 @@ def test_runs_that_name_no_supports_plan_query_images_alone(records):
     assert plan.found.scope == "these supports" and not plan.parts
     assert needs[QUERIES].needed and needs[SUPPORTS].needed is None and "--draws 5" in needs[DRAWS].unknown
     shown = text([PLAN.sheet(plan, 80)], 80)
+    assert "e+" not in shown and "a true difference of 1 point of mIoU" in " ".join(shown.split())
     assert "for these supports only" in shown and "times as many query images" in " ".join(shown.split())
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.results.tables.blocks import Block, Row
+from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.formats import align, render
+from fsbench.results.tables.layout import INTERVAL_NOTE
 from fsbench.results.tables.summary import summary
 from fsbench.scores.estimate import Estimate
 
@@ -40,7 +42,7 @@ def test_it_fits(classes, width):
 
 
 def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
-    grid, _, notes = summary(block(), 80)
+    grid, _, notes, _ = summary(block(), 80)
     assert "95 % interval" not in grid[0]
     assert "left out for want of width: 95 % interval; a wider terminal shows them" in notes
     for form in ("markdown", "latex"):
@@ -51,14 +53,14 @@ def test_what_is_left_out_is_said_and_other_formats_leave_nothing_out():
 
 def test_short_names_stay_different():
     names = [f"emat (learning_rate 0.{n}01, image_size 473 and what is the same)" for n in range(4)]
-    grid, _, notes = summary(block(["hsnet", *names]), 90)
+    grid, _, notes, _ = summary(block(["hsnet", *names]), 90)
     assert [note for note in notes if note[:3] == "3: "] == [f"3: {names[1]}"] and grid[1][0] == "hsnet"
     assert len({line[0] for line in grid[1:]}) == 5 and all("…" in line[0] for line in grid[2:])
     assert all(len(line) <= 90 for line in align(grid, words=1))
 
 
 def test_one_fold_and_no_folds():
-    grid, _, notes = summary(block(present=1))
+    grid, _, notes, _ = summary(block(present=1))
     assert grid[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
     assert grid[1][1:] == ["50.00", "[49.00, 52.00]", "70.00", "80.00"]
     assert notes == [
@@ -71,9 +73,11 @@ def test_one_fold_and_no_folds():
 
 
 def test_some_folds_have_no_mean():
-    grid, _, (best, missing) = summary(block(present=2))
+    grid, _, (best, missing), shown = summary(block(present=2))
     assert grid[0] == ["method", "mIoU 5⁰", "5¹"] and grid[2][1:] == ["51.00", "51.10"]
     assert missing.startswith("2 of 4 folds: no mean") and missing.endswith("--by fold")
+    assert shown == [] and INTERVAL_NOTE not in to_sheet(block(present=2)).notes  # nor is any interval explained
+    assert INTERVAL_NOTE in to_sheet(block(present=2), ["fold"]).notes and INTERVAL_NOTE in to_sheet(block()).notes
     assert best == "best answers without a model: mIoU 20.00, 19.00 (all foreground)"
 
 
@@ -85,7 +89,7 @@ def test_the_mean_of_the_answers_without_a_model():
 def test_the_best_of_each_column_is_bold():
     rows = [row("a", "0", 0, accuracy=90), row("b", "0", 1, accuracy=80), row("c", "0", 1.001, accuracy=70)]
     of_one_fold = Block("t", rows, [], folds=4, classes={"0": 5})
-    grid, style, _ = summary(of_one_fold)
+    grid, style, *_ = summary(of_one_fold)
     assert grid[0] == ["method", "mIoU 5⁰", "95 % interval", "FB-IoU", "accuracy"]
     assert style.bold == {(2, 1), (3, 1), (2, 3), (3, 3), (1, 4)}  # b and c are alike as printed; a decides best
     assert "| a | 50.00 | [49.00, 52.00] | 70.00 | **90.00** |" in render([of_one_fold], "markdown")

@@ -14,7 +14,10 @@ from fsbench.protocols.support_draws import further_draws, with_draws
 from fsbench.records.counts import to_frame
 from fsbench.results.tables.analyses import SUPPORTS
 from fsbench.results.tables.formats import as_json, text
+from fsbench.results.tables.layout import ends
+from fsbench.results.tables.supports.layout import _deviation
 from fsbench.results.tables.supports.sensitivity import _correlations, episode_table, sensitivity_tables
+from fsbench.scores.estimate import Scope
 from fsbench.scores.rank_correlation import mean_ranks, spearman, within_query_correlation
 from tests.fsbench.pages.report.studies import _manifest
 from tests.fsbench.runs import written
@@ -91,6 +94,28 @@ def test_figures_are_those_of_a_plain_computation(records, table):
     )
 
 
+def test_what_is_chosen_afterwards_holds_for_these_supports_and_is_not_tested(records, table):
+    """The error of the best draw is that of query images alone, left out one by one with what was chosen for them."""
+    line = table.lines[0]
+    episodes = {episode.index: episode for episode in records[0].manifest.episodes}
+    best = np.array([max(iou_of(episodes[i + d * EPISODES]) for d in range(DRAWS)) for i in range(EPISODES)]) * 100
+    classes = np.array([episodes[i].classes[0] for i in range(EPISODES)])
+    images = np.array([episodes[i].query for i in range(EPISODES)])
+
+    def miou(keep):
+        return np.mean([best[keep & (classes == number)].mean() for number in np.unique(classes[keep])])
+
+    whole = miou(np.ones(EPISODES, dtype=bool))
+    error = sum((whole - miou(images != name)) ** 2 for name in np.unique(images)) ** 0.5
+    for found in (line.scores["best draw"], line.scores["worst draw"], *line.gains.values(), line.gap):
+        assert found.scope is Scope.THESE_SUPPORTS and found.has_interval and np.isnan(found.p)
+    assert line.scores["best draw"].error == pytest.approx(error, rel=0.02)
+    assert line.scores["all draws"].scope is Scope.IMAGES
+    sheet = text([SUPPORTS.sheet(table, None)], None)
+    assert "best draw°" in sheet and "]°" in sheet and "no test asks whether they differ from draw 0" in sheet
+    assert "for others nothing follows from what was chosen among these" in sheet
+
+
 def test_a_planted_cause_is_found_and_noise_is_not(table):
     for line in table.lines:
         assert line.properties["object size"].correlation.low > 0.8 and line.corrected["object size"] < 0.01
@@ -123,6 +148,11 @@ def test_tables_fit_the_screen_and_files_hold_every_number(table, tmp_path):
     assert drawn.startswith("<?xml")
     with pytest.raises(SettingsError, match=r"expected a name that ends in \.png"):
         SUPPORTS.save_figure(tmp_path / "supports.txt", [table])
+
+
+def test_no_part_deviates_by_more_than_half_the_scale(table):
+    variance = replace(table.lines[0].parts.choice, value=900.0, low=0.0, high=5e10)
+    assert f"{_deviation(variance).value:.1f} {ends(_deviation(variance), 1)}" == "30.0 [0.0, 50.0]°"
 
 
 def test_runs_with_one_draw_are_refused(records):

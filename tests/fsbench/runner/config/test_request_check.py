@@ -110,3 +110,6 @@ def test_one_error_is_itself():
         raise_all([DataError("a"), SettingsError("b")])
     assert [str(error) for error in raised.value.errors] == ["a", "b"]
     assert did_you_mean("emta", ["emat", "cst"]) == "; did you mean 'emat'?" and did_you_mean("x", ["emat"]) == ""
+    labels = ["emat (seed 1)", "emat (seed 2)", "runs: cst", "cst (support_annotation box)"]
+    assert did_you_mean("emt", labels) == "; did you mean 'emat (seed 1)' or 'emat (seed 2)'?"
+    assert did_you_mean("CTS", labels) == "; did you mean 'runs: cst' or 'cst (support_annotation box)'?"

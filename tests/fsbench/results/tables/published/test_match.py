@@ -17,9 +17,9 @@ from tests.fsbench.official_runs import DCAMA, EMAT
 def test_verdicts(official, reported):
     record = official(EMAT, "dinov2_vits14")
 
-    def verdict(away, error=0.5, df=20.0):
+    def verdict(away, error=0.5, df=20.0, scope=Scope.IMAGES):
         half = stats.t.ppf(0.975, df) * error
-        own = Estimate(63.4 + away, 63.4 + away - half, 63.4 + away + half, error=error, df=df)
+        own = Estimate(63.4 + away, 63.4 + away - half, 63.4 + away + half, error=error, df=df, scope=scope)
         (item,) = match_published("emat", "0", {"mIoU": own}, [record], [reported])
         assert item.difference == pytest.approx(away)
         return item.verdict
@@ -29,6 +29,8 @@ def test_verdicts(official, reported):
         "above", "below", "not told apart", "not told apart", "not told apart",
     ]  # fmt: skip
     assert edge > 1.4 * stats.t.ppf(0.975, 20) * 0.5  # a run whose own interval leaves the figure out is not yet above
+    for away in (10.0, -10.0, 0.0):  # other supports are in no such interval, and the paper's were others
+        assert verdict(away, scope=Scope.THESE_SUPPORTS) == "these supports only"
     (item,) = match_published("emat", "0", {"mIoU": Estimate(70.0, scope=Scope.NONE)}, [record], [reported])
     assert item.verdict == "no interval"
 
