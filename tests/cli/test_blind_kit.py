@@ -87,7 +87,7 @@ def test_answers_are_counted_as_those_of_any_test(command, kit, blind, blocks_fo
     answers = answer(kit.with_name("a.fsa"), kit, blind, everything)
     status, out, err = score(command, kit, answers, "mine", blocks_folder, "--key", kit.with_name("key.json"))
     assert status == 0, err
-    assert "mine [blind]" in out and "blind (kit); controls betray nothing" in out
+    assert "mine [blind]" in out and "blind (kit); not betrayed by its controls" in out
     ((record,), _) = finished_records([kit.with_name("runs")])
     plain = evaluate(lambda e: np.ones(e.size, np.uint8), blind.test, name="plain", runs=kit.with_name("plain"))
     assert record.every_episode.equals(plain.record.every_episode)

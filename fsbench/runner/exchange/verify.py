@@ -13,7 +13,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.predictions import read_predictions
-from fsbench.records.record import Record, read_record, records_with_odd_truth
+from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.run import UNTRAINED
 from fsbench.runner.exchange.bundle import Listing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
@@ -78,7 +78,7 @@ def verify_unpacked(
     sound: list[Record] = []
     for name in listing.runs:
         findings += _verify_run(name, folder / name, listing, repetition, data, sound)
-    for record in records_with_odd_truth(sound):
+    for record in truth_outlier_records(sound):
         what = "its truth is another than that of the bundle's other runs on the same episodes and files"
         findings.append(Finding(record.run.id, "failed", what))
     methods = {record.run.identity.method.name for record in sound}
