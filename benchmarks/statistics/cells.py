@@ -55,6 +55,7 @@ class Segmentation:
         support_effect: standard deviation of a support's effect on a method, in logits.
         metric: "mIoU" or "FB-IoU".
         same_supports: the supports and their effects stay in all data sets, so that the methods are not equal.
+        truths: data sets from which the truth is made.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Segmentation:
     support_effect: float = 0.8
     metric: str = "mIoU"
     same_supports: bool = False
+    truths: int = TRUTHS
 
     def draw(self, rng: np.random.Generator) -> Held:
         counts = self._answers(rng)
@@ -87,7 +89,7 @@ class Segmentation:
         """The mean scores of both methods in tests like this one, and the first one's on endless images."""
         test = self.structure()
         compute = {"mIoU": mean_iou, "FB-IoU": fb_iou}[self.metric]
-        drawn = [self._answers(np.random.default_rng([number, 1])) for number in range(TRUTHS)]
+        drawn = [self._answers(np.random.default_rng([number, 1])) for number in range(self.truths)]
         scores = np.mean([[compute(test, counts) for counts in both] for both in drawn], 0)
         endless = np.array([compute(test, counts) for counts in np.sum(drawn, 0)])
         if not self.same_supports:
@@ -325,6 +327,7 @@ class Size:
     title: str
     advantage: float = 0.25
     support_effect: float = 0.4
+    truths: int = TRUTHS
 
     def draw(self, rng: np.random.Generator) -> Held:
         counts = self._answers(_pilot(80, 40), rng)
@@ -342,7 +345,7 @@ class Size:
     def _truth(self) -> tuple[float, float]:
         """The true difference, and how many times as large a test must be, by the differences of many tests."""
         test = _pilot(80, 40)
-        drawn = (self._answers(test, np.random.default_rng([number, 1])) for number in range(2 * TRUTHS))
+        drawn = (self._answers(test, np.random.default_rng([number, 1])) for number in range(2 * self.truths))
         gaps = [mean_iou(test, first) - mean_iou(test, second) for first, second in drawn]
         gap = float(np.mean(gaps))
         quantiles = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.80))

@@ -69,13 +69,15 @@ def _bench_blind(options: argparse.Namespace, extra: list[str]) -> int:
     raise_all(errors)
     if not (request.methods and request.folds):
         raise SettingsError(NOTHING_NAMED)
-    from fsbench.doors.blind.bench import bench_blind, check_request  # with torch
+    from fsbench.doors.blind.bench import bench_blind  # with torch
+    from fsbench.doors.blind.request import check_request
 
     check_request(request)
     results, failures = [], []
     for method, fold in product(request.methods, request.folds):
         try:
-            one = replace(request, methods=(method,), folds=(fold,))
+            checkpoint = request.checkpoint_of(method, fold)
+            one = replace(request, methods=(method,), folds=(fold,), checkpoint=checkpoint)
             results.append(bench_blind(one, print_progress))
         except FsbenchError as error:
             failures.append(f"{method}, fold {fold}: {user_message(error)}")

@@ -13,6 +13,7 @@ from fsbench.base.terminal import one_line, print_block, print_line
 from fsbench.protocols.registry import metric_names
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.limits import whole
+from fsbench.runner.config.registry import names
 from fsbench.runner.grid.executors import TIMEOUT_MIN, Executor, LocalProcesses, Submitit
 from fsbench.runner.grid.layout import as_json, to_sheet
 from fsbench.runner.grid.plan import PlannedRun, plan
@@ -55,6 +56,11 @@ def add_executor_options(parser: argparse.ArgumentParser) -> None:
 def _grid(options: argparse.Namespace, extra: list[str]) -> int:
     if options.dry_run and options.run:
         raise SettingsError("--dry-run shows what is missing and --run runs it; give one of them")
+    if "run" in options.files and not Path("run").exists() and "run" not in names("grids"):
+        raise SettingsError(
+            "the word run stands among the grids; expected files or names of grids, and --run to run what is missing: "
+            f"fsbench grid {' '.join(word for word in options.files if word != 'run') or 'shots'} --run"
+        )
     metrics = metric_names(options.metrics)
     executor = choose_executor(options)
     roots = data_roots(options)

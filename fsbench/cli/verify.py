@@ -1,6 +1,7 @@
 """`fsbench verify`: check a bundle."""
 
 import argparse
+from functools import cache
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError
@@ -9,6 +10,7 @@ from fsbench.base.terminal import one_line, print_block, print_line
 from fsbench.results.tables.formats import align
 from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import whole
+from fsbench.runner.exchange.bundle import read_listing
 from fsbench.runner.exchange.recount import DataAtHand
 from fsbench.runner.exchange.sample import fresh_seed, public_seed
 from fsbench.runner.exchange.verify import Repetition, verify
@@ -41,12 +43,11 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     if options.predict:
         settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
         settings += [] if options.weights is None else [f"--model.backbone.weights={options.weights}"]
-        repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt)
+        announce = cache(lambda seed: print_line(f"the episodes of --predict are drawn by --sample-seed {seed}"))
+        repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt, announce)
     elif options.sample_seed is not None or options.public_value is not None:
         raise SettingsError("a sample is drawn with --predict N alone; add it, or leave the sample's seed out")
     data = None if options.data_root is None else DataAtHand(options.data_root, options.dataset)
-    if repetition is not None:
-        print_line(f"the episodes of --predict are drawn by --sample-seed {repetition.seed}")
     listing, findings = verify(options.bundle, repetition, data)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
     for method, card in listing.named_cards.items():
@@ -66,5 +67,6 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
 def _sample_seed(options: argparse.Namespace) -> str:
     """Return the seed of the sample: the one that is given, or that follows from a public value, else a fresh one."""
     if options.public_value is not None:
+        read_listing(options.bundle)  # raises an error about what is no bundle
         return public_seed(sha256_file(options.bundle), options.public_value)
     return str(options.sample_seed) if options.sample_seed is not None else fresh_seed()

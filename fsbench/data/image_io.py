@@ -45,7 +45,9 @@ def open_decoded(path: Path, kind: str) -> Iterator[Image.Image]:
             image = stack.enter_context(open_image(path, "image" if kind == "image" else "label map"))
             image.load()
         except FileNotFoundError:
-            raise DataError(f"{kind} {path} does not exist; put it there or take its name out of the lists") from None
+            raise DataError(
+                f"{kind} {path} does not exist; expected the file of that name; put it there, or correct the name"
+            ) from None
         except UNDECODABLE as error:
             raise DataError(
                 f"{kind} {path} cannot be decoded ({one_line(error)}); expected a complete file of a format that PIL "

@@ -1,6 +1,7 @@
 """Published lists that are absent, and what stands in their place: said once, and kept for the record."""
 
 import os
+from functools import cache
 from typing import get_args
 from weakref import WeakKeyDictionary
 
@@ -8,8 +9,6 @@ from fsbench.base.terminal import print_note
 from fsbench.data.dataset import Part, SegmentationIndex
 
 _PARTS: dict[Part, str] = {"trn": "training", "val": "test", "held_out": "validation"}
-_SAID: set[str] = set()
-"""Notes that this process has printed: a command opens a data set anew for each of its runs."""
 _SUBSTITUTES: "WeakKeyDictionary[SegmentationIndex, dict[Part, list[str]]]" = WeakKeyDictionary()
 
 
@@ -28,9 +27,14 @@ def substitute_list(index: SegmentationIndex, part: Part, absent: str, used: str
     note = f"{index.name}, {_PARTS[part]} images: {absent} is absent; in its place: {used}"
     if note not in noted:
         noted.append(note)
-    if note not in _SAID and os.environ.get("LOCAL_RANK", "0") == "0":
-        _SAID.add(note)
-        print_note(note)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print_once(note)
+
+
+@cache
+def print_once(note: str) -> None:
+    """Print a note, unless this process has: a command opens a data set anew for each of its runs."""
+    print_note(note)
 
 
 def list_substitutes(index: SegmentationIndex, *parts: Part) -> list[str]:

@@ -110,14 +110,12 @@ def evaluate_parts(parts: Parts, name: str, runs: Path, card: Path | None, resum
         parts: the test, and who answers.
         name, runs, card, resume, progress: see `evaluate`, which raises the same.
     """
-    test = parts.test
-    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *parts.identity])
-    work = make_folder(runs) / f".{name}-{digits[:10]}.answers"
+    test, journal = parts.test, evaluation_journal(parts, name, make_folder(runs))
+    work = journal.folder
     taken = f"another process evaluates {name} on this test; wait for it, or give another name"
-    keep: Callable[[int], Keep] | None = (lambda _: "masks") if test.protocol.has_masks else None
+    least = _least_kept(test)
+    keep: Callable[[int], Keep] | None = None if least == "none" else lambda _: least
     with locked(work.with_name(f"{work.name}.lock"), refusal=taken):
-        journal = Journal(work, digits)
-        least: Keep = "masks" if keep else "none"
         done = journal.done(least) if resume else frozenset()
         if not resume and work.exists():
             journal.remove()
@@ -142,6 +140,23 @@ def evaluate_parts(parts: Parts, name: str, runs: Path, card: Path | None, resum
     return record
 
 
+def evaluation_journal(parts: Parts, name: str, runs: Path) -> Journal:
+    """Return the journal of an evaluation that was interrupted, or that is to begin; nothing is written."""
+    test = parts.test
+    digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *parts.identity])
+    return Journal(runs / f".{name}-{digits[:10]}.answers", digits)
+
+
+def finished_episodes(parts: Parts, name: str, runs: Path) -> frozenset[int]:
+    """Return the numbers of the episodes that an interrupted evaluation has finished."""
+    return evaluation_journal(parts, name, runs).done(_least_kept(parts.test))
+
+
+def _least_kept(test: Test) -> Keep:
+    """Return how much is kept of an answer at least."""
+    return "masks" if test.protocol.has_masks else "none"
+
+
 ASKED_AGAIN = 5
 """Finished episodes that are asked for again where an evaluation goes on: the first, the last, and some between."""
 
@@ -155,7 +170,7 @@ def _check_alike(parts: Parts, answer: Answerer, journal: Journal, done: Sequenc
         if _of_episode(journal, number) != _of_episode(again, number):
             raise SettingsError(
                 f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that "
-                "began; begin anew with resume=False, or give another name"
+                f"began; {parts.fresh_start}"
             )
 
 

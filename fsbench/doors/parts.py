@@ -22,7 +22,8 @@ class Parts:
         counting: parts a batch from its truth and counts; the test itself, or its protocol.
         parameters: (learned, all) of a method; None where nobody knows.
         identity: that answers follow from besides the test, as far as it is known: with another one nothing goes on.
-        blind: tells, after all answers, how the method was kept from the truth; None where it was not.
+        blind: returns, after all answers, the entry of the record about a blind test; None where it is none.
+        fresh_start: words for messages: how to begin anew.
     """
 
     test: Test
@@ -32,3 +33,4 @@ class Parts:
     parameters: tuple[int, int] | None = None
     identity: tuple[Any, ...] = ()
     blind: Callable[[], Blind] | None = None
+    fresh_start: str = "begin anew with resume=False, or give another name"

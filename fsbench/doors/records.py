@@ -132,8 +132,12 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
     """Return the content of `run.json` but for the entry about the file of predictions."""
     test, header = answered.test, answered.test.manifest.header
     digest = answers_sha256(frame, kept)
-    blind: dict[str, Any] = {} if answered.blind is None else {"blind": True}
-    how: dict[str, Any] = {} if answered.blind is None else {"blind": answered.blind}
+    blind: dict[str, Any] = {}
+    how: dict[str, Any] = {}
+    if answered.blind is not None:
+        blind, how = {"blind": True}, {"blind": answered.blind}
+        if answered.blind.stated:
+            blind["stated_sha256"] = fingerprint([answered.blind.stated, answered.blind.files])
     identity = Identity(
         method=MethodSettings(name=answered.name, type="handed in"),
         backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),

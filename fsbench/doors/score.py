@@ -98,7 +98,7 @@ def _kept_blind(blind: BlindTest, stored: StoredAnswers, image_size: int | None)
         for own, opaque in blind.all_numbers.items()
         if own < 0 and opaque in there
     ]
-    outcome = ControlOutcome.of_answers(answers)
+    outcome = ControlOutcome.from_answers(answers)
     return Blind(process="kit", controls=outcome.controls, told=outcome.told, right=outcome.right)
 
 

@@ -60,7 +60,8 @@ class ClassPresence:
     def __str__(self) -> str:
         if self.present:
             return f"{self.name} {self.score:.2f}"
-        marked = f"; {self.pixels} pixels are labelled as it all the same" if self.pixels else ""
+        pixels = "1 pixel is" if self.pixels == 1 else f"{self.pixels} pixels are"
+        marked = f"; {pixels} labelled as it all the same" if self.pixels else ""
         return f"{self.name} not present ({self.score:.2f}{marked})"
 
 

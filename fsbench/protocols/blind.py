@@ -6,8 +6,8 @@ coin that follows from the secret and that nothing in the episode depends on. Wh
 of them; which of the two was asked can be known only from the organiser's truth or key.
 
 The rule: an answer is *right* where the intersection over union of its foreground with the asked class exceeds that
-with the other class, *wrong* where it is less, and says nothing where both are equal. Whatever the method is, each
-answer that says something is right with probability 1/2, independently of the others. What follows from their number
+with the other class, *wrong* where it is less, and favours neither where both are equal. Whatever the method is, each
+answer that favours a class is right with probability 1/2, independently of the others. What follows from their number
 stands in `fsbench.scores.controls`.
 """
 
@@ -40,8 +40,8 @@ class Control:
     Attributes:
         shown: the episode as whoever answers sees it, of which nothing depends on the coin: the query, and the supports
             and classes of another episode. Its number is below 0.
-        asked: the same with the asked class in place of its first way's; only the truth is read by it.
-        other: the same with the query's other class.
+        asked: that episode with the asked class in place of its first way's; the truth alone is read by it.
+        other: that episode with the query's other class in this place.
     """
 
     shown: Episode
@@ -155,7 +155,7 @@ class BlindTest:
         return {episode.index: place for place, episode in enumerate(self.order)}
 
     def is_right(self, number: int, answer: Any, image_size: int) -> bool | None:
-        """Return whether an answer to a control is right, see the module's rule; None where it says nothing.
+        """Return whether an answer to a control is right, see the module's rule; None where it favours neither.
 
         Args:
             number: of the control, below 0.

@@ -99,7 +99,8 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
     if run.blind is not None:
-        lines.append(f"{name}: blind ({run.blind.process}); {run.blind.outcome.words}; nothing else of it is known")
+        known = "its settings are as it stated them" if run.blind.stated else "nothing else of it is known"
+        lines.append(f"{name}: blind ({run.blind.process}); {run.blind.outcome.words}; {known}")
     elif run.handed_in is not None:
         lines.append(f"{name}: handed in: its predictions were counted here, and nothing else of the method is known")
     if backbone.weights.startswith("random"):

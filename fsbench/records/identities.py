@@ -113,7 +113,11 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     if frame.is_empty():
         return
     protocol, rows = protocol_of(manifest.header), _Rows(frame)
-    faults = _of_masks(rows, protocol, run) if isinstance(protocol, Segmentation) else _of_images(rows, manifest.header)
+    faults = (
+        _mask_faults(rows, protocol, run)
+        if isinstance(protocol, Segmentation)
+        else _image_faults(rows, manifest.header)
+    )
     for broken, words in faults:
         if broken.any():
             row = rows.frame.row(int(broken.argmax()), named=True)
@@ -125,8 +129,8 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     _check_run(frame, manifest, run, file)
 
 
-def _of_masks(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
-    """Yield the identities of counts of pixels; slot 0 is any foreground, the others are ways."""
+def _mask_faults(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
+    """Yield the rows that break an identity of counts of pixels; slot 0 is any foreground, the others are ways."""
     yield rows.tp > rows.pred, "{tp} right pixels of {pred} predicted ones"
     yield rows.tp > rows.gt, "{tp} right pixels of {gt} true ones"
     joined = rows.pred + rows.gt - rows.tp
@@ -134,12 +138,12 @@ def _of_masks(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
     yield rows.pred_void > rows.void, "{pred_void} predicted among {void} void pixels"
     pixels = rows.valid + rows.void
     yield pixels == 0, "no pixels at all"
-    yield from _of_sides(rows, pixels, protocol, run)
+    yield from _side_faults(rows, pixels, protocol, run)
     yield rows.void != rows.first(rows.void), "{void} void pixels, and another number in the episode's first row"
     yield rows.valid != rows.first(rows.valid), "{valid} pixels, and another number in the episode's first row"
-    yield from _of_any_foreground(rows)
-    yield from _of_presence(rows, protocol, run)
-    yield from _of_regions(rows)
+    yield from _foreground_faults(rows)
+    yield from _presence_faults(rows, protocol, run)
+    yield from _region_faults(rows)
     if FAILED in rows.frame.columns:
         failed = rows[FAILED]
         yield failed != rows.first(failed), "another mark of failure than the episode's first row"
@@ -148,8 +152,8 @@ def _of_masks(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
     yield same, "{gt} true pixels of class {class_id} in {query}, another truth elsewhere"
 
 
-def _of_sides(rows: _Rows, pixels: np.ndarray, protocol: Segmentation, run: Run) -> Iterator[Fault]:
-    """Yield the size at which pixels are counted, where it is a square of a known side or a part of one."""
+def _side_faults(rows: _Rows, pixels: np.ndarray, protocol: Segmentation, run: Run) -> Iterator[Fault]:
+    """Yield the rows that count other pixels than the square at whose size they are counted has, where it is known."""
     asked = protocol.query_size if isinstance(protocol.query_size, int) else run.identity.image_size
     if asked is None or protocol.frame is not None or protocol.query_size not in ("input", asked):
         return
@@ -157,8 +161,8 @@ def _of_sides(rows: _Rows, pixels: np.ndarray, protocol: Segmentation, run: Run)
     yield other, f"{{valid}} and {{void}} void pixels, expected a square of {asked}"
 
 
-def _of_any_foreground(rows: _Rows) -> Iterator[Fault]:
-    """Yield the relations of slot 0 to the ways, each pixel of which is of one way.
+def _foreground_faults(rows: _Rows) -> Iterator[Fault]:
+    """Yield the rows where slot 0 does not fit the ways, each pixel of which is of one way.
 
     Of a pixel that is of one way in the prediction and of another in the truth, slot 0 says that it is right. There can
     be as many as fit between ways that differ: wrongly predicted pixels of each (column sums) and missed ones (row
@@ -180,8 +184,8 @@ def _of_any_foreground(rows: _Rows) -> Iterator[Fault]:
     yield is_any & (exchanged > others), "{tp} right pixels of any foreground, more than its ways can exchange"
 
 
-def _of_presence(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
-    """Yield the relations of presence, its decision and its score."""
+def _presence_faults(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
+    """Yield the rows whose presence, decision on it and score do not fit each other."""
     score, is_way = rows["score"].astype(float), rows.slot > 0
     yield ~((score >= -SCORE_ROUNDING) & (score <= 1 + SCORE_ROUNDING)), "a presence score of {score}, not in [0, 1]"
     yield (rows.gt > 0) & ~rows.present, "{gt} true pixels of what is not present"
@@ -197,8 +201,8 @@ def _of_presence(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Faul
         yield is_way & (score.astype(np.float32) != share), "a presence score of {score}, not the share of its pixels"
 
 
-def _of_regions(rows: _Rows) -> Iterator[Fault]:
-    """Yield the range of region measures, which are 0 where there is nothing to measure (`region_measures`)."""
+def _region_faults(rows: _Rows) -> Iterator[Fault]:
+    """Yield the rows whose region measures are out of range; nothing measured gives 0 (`region_measures`)."""
     empty = (rows.gt == 0) | (rows.pred + rows.pred_void == 0)
     for name in REGIONS:
         if name not in rows.frame.columns or rows.frame[name].null_count() == len(rows.frame):
@@ -208,8 +212,8 @@ def _of_regions(rows: _Rows) -> Iterator[Fault]:
         yield empty & (values != 0), f"{name.upper()} is {{{name}}} where nothing is true or predicted"
 
 
-def _of_images(rows: _Rows, header: Header) -> Iterator[Fault]:
-    """Yield the identities of classification, whose unit is a query image and whose slots are ways."""
+def _image_faults(rows: _Rows, header: Header) -> Iterator[Fault]:
+    """Yield the rows that break an identity of classification, whose unit is a query image and whose slots are ways."""
     queries = header.queries
     yield rows.tp > rows.pred, "{tp} of {pred} images that were named so are right"
     yield rows.tp > rows.gt, "{tp} of {gt} images are named rightly"
@@ -260,10 +264,10 @@ def _check_run(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) 
             )
 
 
-def odd_truths(truths: Sequence[str]) -> list[int]:
+def truth_outliers(truths: Sequence[str]) -> list[int]:
     """Return the places of truths that differ from the one that most have; all where no one is the most frequent.
 
-    >>> odd_truths(["a", "a", "b"]), odd_truths(["a", "b"]), odd_truths(["a", "a"])
+    >>> truth_outliers(["a", "a", "b"]), truth_outliers(["a", "b"]), truth_outliers(["a", "a"])
     ([2], [0, 1], [])
     """
     numbers = Counter(truths)

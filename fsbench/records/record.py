@@ -26,7 +26,7 @@ from fsbench.records.counts import (
     truth_sha256,
     with_images,
 )
-from fsbench.records.identities import check_identities, odd_truths
+from fsbench.records.identities import check_identities, truth_outliers
 from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
 from fsbench.records.run_directory import is_current
 
@@ -244,7 +244,7 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
             )
             del copies[name]
     found = [first for first, *_ in copies.values()]
-    for record in records_with_odd_truth(record for record in found if record.run.truth_sha256):
+    for record in truth_outlier_records(record for record in found if record.run.truth_sha256):
         found.remove(record)
         messages.append(
             f"{record.path} has another truth than other runs of the same episodes and files; one of them was changed "
@@ -257,7 +257,7 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
     return found
 
 
-def records_with_odd_truth(records: Iterable[Record]) -> list[Record]:
+def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
     """Return the records whose truth is another than that of most runs on the same episodes of the same files.
 
     Counts are read only of a record of an earlier version, which states no hash of its truth.
@@ -270,7 +270,7 @@ def records_with_odd_truth(records: Iterable[Record]) -> list[Record]:
             key = identity.manifest_sha256, identity.files_sha256, side
             groups.setdefault(key, []).append(record)
     return [
-        group[place] for group in groups.values() for place in odd_truths([record.truth_sha256 for record in group])
+        group[place] for group in groups.values() for place in truth_outliers([record.truth_sha256 for record in group])
     ]
 
 

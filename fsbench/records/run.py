@@ -100,6 +100,7 @@ class Identity(Entries):
         files_sha256: hash of the test's images and label files.
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
         blind: whether the answers were given blind, see `Run.blind`.
+        stated_sha256: hash of the settings that a method's process stated and of its files, see `Blind`.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
         files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
             `Record.files_cover`.
@@ -119,6 +120,7 @@ class Identity(Entries):
     training: TrainingSettings | None
     answers_sha256: Text | None = None
     blind: bool = False
+    stated_sha256: Text | None = None
     support_annotation: Name = "mask"
     kept_support: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -210,10 +212,12 @@ class Blind(Entries):
     Attributes:
         process: where the method was: the kind of its sandbox, a separate process, or "kit" for answers to a blind kit.
         controls: planted episodes that nobody can answer.
-        told: those of them whose answers say which of two classes was asked.
-        right: those of `told` that are right.
-        secret: from which the order, the controls and their coins follow; told when all is over. None of a blind kit,
+        told: those of them whose answers favour one of two classes.
+        right: those of `told` that favour the one that was asked.
+        secret: from which the order, the controls and their coins follow; stated when all is over. None of a blind kit,
             which others may answer after this run.
+        files: sha256 of the files that the method's process was given, by "method", "checkpoint" and "weights".
+        stated: settings of the method, as its process stated them: nothing proves them.
     """
 
     process: Name
@@ -221,11 +225,15 @@ class Blind(Entries):
     told: Count
     right: Count
     secret: Name | None = None
+    files: dict[Name, Name] = {}
+    stated: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _add_up(self) -> "Blind":
         if not self.right <= self.told <= self.controls <= CONTROLS:
-            raise ValueError(f"{self.right} right of {self.told} told of {self.controls} controls")
+            raise ValueError(
+                f"{self.right} right of {self.told} answers that favour a class, of {self.controls} controls"
+            )
         return self
 
     @property
@@ -365,7 +373,7 @@ def check_run(values: Any, file: Path) -> Run:
 
     Raises RecordError that names entries that are missing, or the first with another type or range.
     """
-    if _is_deeper(values, DEEPEST):
+    if is_deeper(values, DEEPEST):
         raise RecordError(
             f"{file} is no record of fsbench: it has more than {DEEPEST} levels; remove the folder or run it again"
         )
@@ -384,7 +392,7 @@ def check_run(values: Any, file: Path) -> Run:
         ) from error
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
+def is_deeper(value: Any, levels: int) -> bool:
     """Return whether dicts and lists stand in each other more than `levels` deep."""
     layer = [value]
     for _ in range(levels):

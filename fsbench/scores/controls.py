@@ -15,7 +15,7 @@ FALSE_ALARM = 0.001
 
 
 def chance(right: int, told: int) -> float:
-    """Return the probability that `right` or more of `told` fair coins fall on one side.
+    """Return the probability that `right` or more of `told` fair coins show heads.
 
     >>> chance(0, 0), chance(10, 10) < FALSE_ALARM < chance(9, 10)
     (1.0, True)
@@ -29,8 +29,8 @@ class ControlOutcome:
 
     Attributes:
         controls: their number.
-        told: answers that say which of the two classes was asked.
-        right: those of them that are right.
+        told: answers that favour one of the two classes.
+        right: those of them that favour the class that was asked.
     """
 
     controls: int
@@ -38,7 +38,7 @@ class ControlOutcome:
     right: int
 
     @classmethod
-    def of_answers(cls, answers: Sequence[bool | None]) -> "ControlOutcome":
+    def from_answers(cls, answers: Sequence[bool | None]) -> "ControlOutcome":
         """Sum the outcomes of `fsbench.protocols.blind.BlindTest.is_right`."""
         told = [answer for answer in answers if answer is not None]
         return cls(len(answers), len(told), sum(told))
@@ -52,11 +52,13 @@ class ControlOutcome:
     def words(self) -> str:
         """The outcome in a few words."""
         if not self.controls:
-            return "no controls, since no query shows two classes beside supports of others"
-        likely = f"probability by chance {chance(self.right, self.told):.2g}"
-        said = f"{self.right} right of {self.told} answers to {self.controls} controls that tell two classes apart"
+            return "no controls, which need a query that shows two classes, and supports of other classes"
+        counts = (
+            f"{self.right} of {self.told} answers that favour a class favour the right one "
+            f"({self.controls} controls; by chance with probability {chance(self.right, self.told):.2g})"
+        )
         if self.betrayed:
-            return f"BETRAYED by its controls: {said}, {likely}"
+            return f"BETRAYED by its controls: {counts}"
         if chance(self.told, self.told) > FALSE_ALARM:
-            return f"controls betray nothing, and so few answers hardly could: {said}"
-        return f"controls betray nothing: {said}, {likely}"
+            return f"too few answers to its controls to betray it: {counts}"
+        return f"not betrayed by its controls: {counts}"

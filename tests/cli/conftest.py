@@ -69,6 +69,18 @@ def fsbench(spawn: Callable[..., subprocess.Popen[str]]) -> Callable[..., subpro
     return call
 
 
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """command(*words) -> exit status, output and errors of a command, in this process."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([str(word) for word in words])
+        return (status, *capsys.readouterr())
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def warm_process() -> Iterator[Warm]:
     process = Warm(os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)})

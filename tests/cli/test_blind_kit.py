@@ -2,38 +2,28 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.cli.main import main
+from fsbench.base.errors import SettingsError
+from fsbench.data.episodes.episode import Episode
 from fsbench.doors.evaluate import evaluate
 from fsbench.protocols.blind import BlindTest
 from fsbench.protocols.kit.answers import Answers
-from fsbench.protocols.kit.kit import read_key
+from fsbench.protocols.kit.kit import read_key, write_blind_kit
 from fsbench.records.record import finished_records
 from fsbench.records.run import Run
 from fsbench.runner.config.tests import load_test
 
 
 @pytest.fixture
-def said(capsys):
-    """Type a command; returns its exit status and what it said on both streams."""
-
-    def type_words(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main([str(word) for word in words])
-        return (status, *capsys.readouterr())
-
-    return type_words
-
-
-@pytest.fixture
-def kit(said, blocks_folder, tmp_path) -> Path:
+def kit(command, blocks_folder, tmp_path) -> Path:
     words = ["kit", "folder", "--data-root", blocks_folder, "--way", 2, "--episodes", 60, "--blind"]
-    status, out, err = said(*words, "--out", tmp_path / "kit", "--key", tmp_path / "key.json")
+    status, out, err = command(*words, "--out", tmp_path / "kit", "--key", tmp_path / "key.json")
     assert (status, err) == (0, "") and "60 episodes and 24 controls" in out and "key.json" in out
     return tmp_path / "kit"
 
@@ -66,9 +56,9 @@ def answer(path: Path, kit: Path, blind: BlindTest, mask) -> Path:
     return path
 
 
-def score(said, kit: Path, answers: Path, name: str, data: Path, *more: object) -> tuple[int, str, str]:
+def score(command, kit: Path, answers: Path, name: str, data: Path, *more: object) -> tuple[int, str, str]:
     words = ["score", answers, "--kit", kit, "--data-root", data, "--name", name, "--runs", kit.with_name("runs")]
-    return said(*words, *more)
+    return command(*words, *more)
 
 
 def test_a_blind_kit_tells_nothing(kit, blind, blocks_folder):
@@ -92,12 +82,12 @@ def test_a_blind_kit_tells_nothing(kit, blind, blocks_folder):
         assert np.array_equal(mask == 1, index.label_map(episode.supports[1][0]) == episode.classes[1])
 
 
-def test_answers_are_counted_as_those_of_any_test(said, kit, blind, blocks_folder):
+def test_answers_are_counted_as_those_of_any_test(command, kit, blind, blocks_folder):
     """Honest answers, those of all objects here, have the counts of a function; the secret stays a secret."""
     answers = answer(kit.with_name("a.fsa"), kit, blind, everything)
-    status, out, err = score(said, kit, answers, "mine", blocks_folder, "--key", kit.with_name("key.json"))
+    status, out, err = score(command, kit, answers, "mine", blocks_folder, "--key", kit.with_name("key.json"))
     assert status == 0, err
-    assert "mine [blind]" in out and "blind (kit); controls betray nothing" in out
+    assert "mine [blind]" in out and "blind (kit); not betrayed by its controls" in out
     ((record,), _) = finished_records([kit.with_name("runs")])
     plain = evaluate(lambda e: np.ones(e.size, np.uint8), blind.test, name="plain", runs=kit.with_name("plain"))
     assert record.every_episode.equals(plain.record.every_episode)
@@ -106,21 +96,21 @@ def test_answers_are_counted_as_those_of_any_test(said, kit, blind, blocks_folde
     assert Run.model_validate(record.run.as_json()) == record.run
 
 
-def test_who_knows_the_truth_is_betrayed(said, kit, blind, blocks_folder, tmp_path):
+def test_who_knows_the_truth_is_betrayed(command, kit, blind, blocks_folder, tmp_path):
     answers = answer(tmp_path / "a.fsa", kit, blind, perfect)
-    status, out, _ = score(said, kit, answers, "cheat", blocks_folder, "--key", tmp_path / "key.json")
+    status, out, _ = score(command, kit, answers, "cheat", blocks_folder, "--key", tmp_path / "key.json")
     assert status == 0 and "cheat [blind, betrayed]" in out and "BETRAYED by its controls" in out
     ((record,), _) = finished_records([tmp_path / "runs"])
     assert record.run.scores["mIoU"] == 100
     (tmp_path / "bundles").mkdir()
     (tmp_path / "card.yaml").write_text("trials: 1\nbackbone_saw_test_images: no\n")
     bundle = ["--out", tmp_path / "bundles" / "cheat.fsb", "--card", tmp_path / "card.yaml"]
-    assert said("bundle", record.path, *bundle)[::2] == (0, "")
-    assert said("board", tmp_path / "bundles", "--out", tmp_path / "site")[0] == 0
+    assert command("bundle", record.path, *bundle)[::2] == (0, "")
+    assert command("board", tmp_path / "bundles", "--out", tmp_path / "site")[0] == 0
     assert "blind, betrayed, as its records say" in (tmp_path / "site" / "index.html").read_text()
 
 
-def test_without_its_key_no_kit_is_scored(said, kit, blind, blocks_folder, tmp_path):
+def test_without_its_key_no_kit_is_scored(command, kit, blind, blocks_folder, tmp_path):
     answers = answer(tmp_path / "a.fsa", kit, blind, everything)
     other = tmp_path / "other.json"
     other.write_text((tmp_path / "key.json").read_text().replace(blind.secret, "0" * 32))
@@ -132,14 +122,14 @@ def test_without_its_key_no_kit_is_scored(said, kit, blind, blocks_folder, tmp_p
         (["--key", broken], "is no key"),
         (["--key", tmp_path / "absent"], "is no key"),
     ]:
-        status, out, err = score(said, kit, answers, "mine", blocks_folder, *more)
+        status, out, err = score(command, kit, answers, "mine", blocks_folder, *more)
         assert status == 2 and words in err and err.count("\n") == 1 and out == ""
     assert not (tmp_path / "runs").exists()
     (kit / "images" / "000000.png").write_bytes(b"")
-    assert "was changed" in score(said, kit, answers, "mine", blocks_folder, "--key", tmp_path / "key.json")[2]
+    assert "was changed" in score(command, kit, answers, "mine", blocks_folder, "--key", tmp_path / "key.json")[2]
 
 
-def test_refused_blind_kits(said, kit, blocks_folder, tmp_path):
+def test_refused_blind_kits(command, kit, blocks_folder, tmp_path):
     base = ["kit", "folder", "--data-root", blocks_folder, "--episodes", 2]
     for more, words in [
         (["--blind", "--out", kit], "is there already"),
@@ -147,5 +137,29 @@ def test_refused_blind_kits(said, kit, blocks_folder, tmp_path):
         (["--blind", "--out", tmp_path / "new", "--key", tmp_path / "new" / "key.json"], "goes out"),
         (["--out", tmp_path / "new", "--key", tmp_path / "new.json"], "without --blind"),
     ]:
-        status, _, err = said(*base, *more)
+        status, _, err = command(*base, *more)
         assert status == 2 and words in err and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", ["absent/key.json", "file/key.json"])
+def test_a_key_that_cannot_be_written_is_named(place, command, blocks_folder, tmp_path):
+    (tmp_path / "file").touch()
+    words = ["kit", "folder", "--data-root", blocks_folder, "--episodes", 2, "--blind", "--out", tmp_path / "kit"]
+    status, _, err = command(*words, "--key", tmp_path / place)
+    assert status == 2 and f"--key {tmp_path / place}" in err and "--out" not in err and err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "cache"}
+
+
+def test_no_key_stays_without_its_kit(blocks_folder, tmp_path):
+    """Somebody puts a file where the kit is to be while it is written."""
+    blind = BlindTest(load_test("folder", root=blocks_folder, episodes=2), "00" * 16)
+
+    def episodes(test: BlindTest) -> Iterator[Episode]:
+        yield from test
+        (tmp_path / "kit").mkdir()
+        (tmp_path / "kit" / "thesis.txt").write_text("mine")
+
+    with pytest.raises(SettingsError, match="cannot write to"):
+        write_blind_kit(blind, tmp_path / "kit", tmp_path / "key.json", progress=episodes)
+    assert [path.name for path in (tmp_path / "kit").iterdir()] == ["thesis.txt"]
+    assert {path.name for path in tmp_path.iterdir()} <= {"kit", "cache"}

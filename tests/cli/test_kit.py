@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from fsbench.base.paths import IS_CLONE, REPOSITORY
-from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.demo import Demo
@@ -31,18 +30,6 @@ from fsbench.runner.config.tests import load_test
 from tests.fsbench.test_light_installation import Installation, requirements
 
 
-@pytest.fixture
-def said(capsys):
-    """Type a command; returns its exit status and what it said on both streams."""
-
-    def type_words(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main([str(word) for word in words])
-        return (status, *capsys.readouterr())
-
-    return type_words
-
-
 @pytest.fixture(scope="module")
 def folder(blocks_folder) -> list[str]:
     """The arguments that name the small data set."""
@@ -50,8 +37,8 @@ def folder(blocks_folder) -> list[str]:
 
 
 @pytest.fixture
-def kit(folder, said, tmp_path) -> Path:
-    status, out, err = said("kit", *folder, "--fold", 1, "--way", 2, "--episodes", 12, "--out", tmp_path / "kit")
+def kit(folder, command, tmp_path) -> Path:
+    status, out, err = command("kit", *folder, "--fold", 1, "--way", 2, "--episodes", 12, "--out", tmp_path / "kit")
     assert (status, err) == (0, "") and "2-way 1-shot" in out and "RULES.md" in out
     return tmp_path / "kit"
 
@@ -84,31 +71,31 @@ def only_run(runs: Path) -> Record:
     return record
 
 
-def test_a_test_leaves_and_comes_back(said, folder, kit, blocks_test, tmp_path):
+def test_a_test_leaves_and_comes_back(command, folder, kit, blocks_test, tmp_path):
     data = ["--kit", kit, "--data-root", folder[2], "--runs", tmp_path / "runs"]
-    status, out, err = said("score", answer(tmp_path / "a.fsa", blocks_test, kit), *data, "--name", "perfect")
+    status, out, err = command("score", answer(tmp_path / "a.fsa", blocks_test, kit), *data, "--name", "perfect")
     assert status == 0 and "perfect" in out, err
     record = only_run(tmp_path / "runs")
     assert record.run.scores["mIoU"] == 100 and record.run.identity.manifest_sha256 == read_kit(kit).test
-    assert said("score", answer(tmp_path / "b.fsa", blocks_test, kit, 2), *data, "--name", "half")[0] == 0
-    status, out, _ = said("table", tmp_path / "runs")
+    assert command("score", answer(tmp_path / "b.fsa", blocks_test, kit, 2), *data, "--name", "half")[0] == 0
+    status, out, _ = command("table", tmp_path / "runs")
     assert status == 0 and out.count("handed in") >= 2
-    assert said("compare", tmp_path / "runs")[0] == 0
+    assert command("compare", tmp_path / "runs")[0] == 0
 
 
 @pytest.mark.slow(5)
-def test_the_usual_folder_makes_the_kit_that_naming_it_makes(said, monkeypatch, tmp_path):
+def test_the_usual_folder_makes_the_kit_that_naming_it_makes(command, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = ["kit", "demo", "--protocol", "pfenet", "--episodes", 3]
     kits = []
     for place, more in enumerate([[], ["--data-root", "data/demo"]]):
-        status, out, err = said(*words, *more, "--out", f"kit{place}")
+        status, out, err = command(*words, *more, "--out", f"kit{place}")
         assert (status, err) == (0, "") and "data/demo " in out
         kits.append(read_kit(tmp_path / f"kit{place}").sha256)
     assert kits[0] == kits[1]
 
 
-def test_pictures_count_the_same(said, folder, kit, blocks_test, tmp_path):
+def test_pictures_count_the_same(command, folder, kit, blocks_test, tmp_path):
     (tmp_path / "pictures").mkdir()
     for episode in blocks_test:
         Image.fromarray(truth(blocks_test, episode.number)).save(tmp_path / "pictures" / f"{episode.number}.png")
@@ -116,25 +103,25 @@ def test_pictures_count_the_same(said, folder, kit, blocks_test, tmp_path):
     for place, answers in enumerate([answer(tmp_path / "a.fsa", blocks_test, kit), tmp_path / "pictures"]):
         runs = tmp_path / f"runs{place}"
         where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", runs]
-        assert said("score", answers, *where)[0] == 0
+        assert command("score", answers, *where)[0] == 0
         hashes.append((only_run(runs).run.counts_sha256, only_run(runs).run.id))
     assert hashes[0] == hashes[1]
 
 
-def test_a_manifest_in_place_of_a_kit(said, folder, tmp_path):
+def test_a_manifest_in_place_of_a_kit(command, folder, tmp_path):
     """A manifest comes in as a kit, and its answers are counted by it."""
     file, where = tmp_path / "m.jsonl", ["--data-root", folder[2]]
     load_test("folder", root=folder[2], episodes=6, protocol="hsnet").manifest.write(file)
-    assert said("kit", "folder", *where, "--manifest", file, "--out", tmp_path / "kit")[0] == 0
+    assert command("kit", "folder", *where, "--manifest", file, "--out", tmp_path / "kit")[0] == 0
     with Answers(tmp_path / "a.fsa", tmp_path / "kit") as answers:
         for number in range(6):
             answers.add(number, np.ones((40, 40), bool))
     asked = ["score", tmp_path / "a.fsa", "--name", "x", *where, "--runs", tmp_path / "runs"]
-    status, _, err = said(*asked, "--manifest", file, "--dataset", "folder")
+    status, _, err = command(*asked, "--manifest", file, "--dataset", "folder")
     assert status == 0, err
     assert only_run(tmp_path / "runs").run.identity.image_size == 40
     for words, expected in [([], "neither --kit nor --manifest"), (["--kit", "a", "--manifest", "b"], "--kit and")]:
-        status, _, err = said(*asked, *words)
+        status, _, err = command(*asked, *words)
         assert status == 2 and expected in err and err.count("\n") == 1
 
 
@@ -167,7 +154,7 @@ def by_colour(episode) -> np.ndarray:
     return found
 
 
-def test_a_foreign_program(said, folder, kit, blocks_test, tmp_path):
+def test_a_foreign_program(command, folder, kit, blocks_test, tmp_path):
     """Python by itself, with numpy and PIL alone, answers a kit; the same function in Python gives the same counts."""
     packages, answers = tmp_path / "packages", tmp_path / "a.fsa"
     packages.mkdir()
@@ -178,7 +165,7 @@ def test_a_foreign_program(said, folder, kit, blocks_test, tmp_path):
     code = FOREIGN.format(packages=str(packages), kit=str(kit), out=str(answers), data=folder[2])
     subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, check=True)
     where = ["--kit", kit, "--data-root", folder[2], "--runs", tmp_path / "runs"]
-    assert said("score", answers, *where, "--name", "foreign")[0] == 0
+    assert command("score", answers, *where, "--name", "foreign")[0] == 0
     counted = only_run(tmp_path / "runs").run
     here = evaluate(by_colour, blocks_test, name="here", runs=tmp_path / "others", progress=False).record.run
     assert counted.counts_sha256 == here.counts_sha256 and counted.scores == here.scores
@@ -214,11 +201,11 @@ def padded(image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, torch.Te
 
 @pytest.mark.skipif(not GUIDE, reason="the guide is a clone's")
 @pytest.mark.parametrize("place, protocol", [(1, "hsnet"), (2, "bam"), (3, "incontext518")])
-def test_the_loops_of_the_guide(said, folder, tmp_path, monkeypatch, place, protocol):
+def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, place, protocol):
     """The lines that the guide gives to other repositories answer kits of their protocols."""
     monkeypatch.chdir(tmp_path)
     words = ["kit", *folder, "--protocol", protocol, "--shot", 2, "--episodes", 3, "--out", "kit"]
-    assert said(*words)[0] == 0
+    assert command(*words)[0] == 0
     monkeypatch.syspath_prepend(str(tmp_path / "kit"))
     loops = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     assert len(loops) == 4
@@ -229,22 +216,22 @@ def test_the_loops_of_the_guide(said, folder, tmp_path, monkeypatch, place, prot
     }  # fmt: skip
     code = (loops[0] + loops[place]).replace(".cuda()", "").replace("data/pascal/", f"{folder[2]}/")
     exec(compile(code, "guide", "exec"), stand_ins)
-    status, _, err = said("score", "mine.fsa", "--kit", "kit", "--data-root", folder[2], "--name", "mine")
+    status, _, err = command("score", "mine.fsa", "--kit", "kit", "--data-root", folder[2], "--name", "mine")
     assert status == 0, err
     assert 0 < only_run(tmp_path / "runs").run.scores["mIoU"] < 100
 
 
-def test_some_answers_are_a_trial(said, folder, kit, blocks_test, tmp_path):
+def test_some_answers_are_a_trial(command, folder, kit, blocks_test, tmp_path):
     answers = answer(tmp_path / "a.fsa", blocks_test, kit, numbers=slice(0, 5))
     where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", tmp_path / "runs"]
-    status, _, err = said("score", answers, *where)
+    status, _, err = command("score", answers, *where)
     assert status == 2 and "7 of 12 episodes have no answer" in err and not (tmp_path / "runs").exists()
-    assert said("score", answers, *where, "--partial")[0] == 0
+    assert command("score", answers, *where, "--partial")[0] == 0
     assert len(only_run(tmp_path / "runs").manifest.episodes) == 5
 
 
 @pytest.mark.parametrize("damage", ["cut", "twice", "foreign", "other test", "large", "void"])
-def test_refused_answers_write_nothing(said, folder, kit, blocks_test, tmp_path, damage):
+def test_refused_answers_write_nothing(command, folder, kit, blocks_test, tmp_path, damage):
     answers = answer(tmp_path / "a.fsa", blocks_test, kit)
     content, given = answers.read_bytes(), [answers]
     if damage == "cut":
@@ -261,12 +248,12 @@ def test_refused_answers_write_nothing(said, folder, kit, blocks_test, tmp_path,
             others.add(*mask.get(damage, (0, np.full(size, 3))))
         given = [tmp_path / "b.fsa"]
     where = ["--kit", kit, "--data-root", folder[2], "--name", "x", "--runs", tmp_path / "runs"]
-    status, out, err = said("score", *given, *where)
+    status, out, err = command("score", *given, *where)
     assert status == 2 and err.count("\n") == 1 and not out
     assert not (tmp_path / "runs").exists()
 
 
-def test_other_data_are_another_test(said, folder, kit, blocks_test, tmp_path):
+def test_other_data_are_another_test(command, folder, kit, blocks_test, tmp_path):
     """A kit is of the data that it was made of."""
     answers = answer(tmp_path / "a.fsa", blocks_test, kit)
     content = json.loads((kit / "kit.json").read_text())
@@ -277,11 +264,11 @@ def test_other_data_are_another_test(said, folder, kit, blocks_test, tmp_path):
         ({"dataset": "evil.py:Data"}, "not known here"),
     ]:
         (kit / "kit.json").write_text(json.dumps(content | change))
-        status, _, err = said(*asked)
+        status, _, err = command(*asked)
         assert status == 2 and expected in err and err.count("\n") == 1, err
 
 
-def test_refused_kits(said, folder, kit, tmp_path):
+def test_refused_kits(command, folder, kit, tmp_path):
     for words, expected in [
         (["kit", "--out", tmp_path / "new"], "neither a data set nor --manifest"),
         (["kit", "pascl", "--out", tmp_path / "new"], "pascal"),
@@ -289,7 +276,7 @@ def test_refused_kits(said, folder, kit, tmp_path):
         (["kit", *folder, "--protocol", "hsnet", "--way", 2, "--out", tmp_path / "new"], "is 1-way"),
         (["kit", *folder, "--out", tmp_path], "no kit"),
     ]:
-        status, _, err = said(*words)
+        status, _, err = command(*words)
         assert status == 2 and expected in err and err.count("\n") == 1, (words, err)
         assert not (tmp_path / "new").exists()
 
@@ -348,22 +335,22 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
         ({"protocol_version": 99}, "is of version 99 of the protocol fscs, and here it is 1"),
     ],
 )
-def test_a_kit_that_asks_for_more_than_it_has(said, folder, kit, tmp_path, change, words):
+def test_a_kit_that_asks_for_more_than_it_has(command, folder, kit, tmp_path, change, words):
     """It is refused before its episodes are drawn."""
     content = json.loads((kit / "kit.json").read_text())
     (kit / "kit.json").write_text(json.dumps(content | change))
     (tmp_path / "a.fsa").write_bytes(b"")
-    status, _, err = said("score", tmp_path / "a.fsa", "--kit", kit, "--data-root", folder[2], "--name", "x")
+    status, _, err = command("score", tmp_path / "a.fsa", "--kit", kit, "--data-root", folder[2], "--name", "x")
     assert status == 2 and words in err and err.count("\n") == 1
 
 
-def test_a_damaged_kit_is_not_scored(said, folder, kit, tmp_path):
+def test_a_damaged_kit_is_not_scored(command, folder, kit, tmp_path):
     (kit / "masks" / "000000.png").unlink()
-    status, _, err = said("score", tmp_path / "a.fsa", "--kit", kit, "--data-root", folder[2], "--name", "x")
+    status, _, err = command("score", tmp_path / "a.fsa", "--kit", kit, "--data-root", folder[2], "--name", "x")
     assert status == 2 and "masks/000000.png is absent or was changed" in err and err.count("\n") == 1
 
 
-def test_a_kit_of_classification_has_copies(said, tmp_path):
+def test_a_kit_of_classification_has_copies(command, tmp_path):
     """A path is a class there; the kit has copies under numbers, and the command says so."""
     for place, name in enumerate(("zebra", "lion", "owl")):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -371,7 +358,7 @@ def test_a_kit_of_classification_has_copies(said, tmp_path):
             colour = np.full((6, 6, 3), 60 * place + number, np.uint8)
             Image.fromarray(colour).save(tmp_path / "data" / name / f"{number}.png")
     words = ["--data-root", tmp_path / "data", "--way", 3, "--episodes", 2, "--out", tmp_path / "kit"]
-    status, out, err = said("kit", "imagefolder", *words)
+    status, out, err = command("kit", "imagefolder", *words)
     assert (status, err) == (0, "") and "the images are copied under numbers" in out
     assert set(re.findall(r'"image":"(.*?)"', (tmp_path / "kit" / "episodes.jsonl").read_text())) == {
         f"images/{path.name}" for path in (tmp_path / "kit" / "images").iterdir()
@@ -384,7 +371,7 @@ def test_a_kit_of_classification_has_copies(said, tmp_path):
     ("class_name", "told"),
     [("image", True), ("JPEG images", True), ("Jpeg_Images", True), ("imag", False), ("7", False)],
 )
-def test_paths_that_name_classes_are_told(said, blocks_folder, tmp_path, class_name, told):
+def test_paths_that_name_classes_are_told(command, blocks_folder, tmp_path, class_name, told):
     """The command and the rules say so where a folder or a file has the name of a class; copies have none.
 
     The images of the data set are JPEGImages/image_000.jpg and so on.
@@ -396,7 +383,7 @@ def test_paths_that_name_classes_are_told(said, blocks_folder, tmp_path, class_n
     words = ["kit", "folder", "--data-root", data, "--fold", 1, "--episodes", 3]
     for more in ([], ["--copy-images"]):
         out = tmp_path / f"kit{len(more)}"
-        status, printed, err = said(*words, *more, "--out", out)
+        status, printed, err = command(*words, *more, "--out", out)
         assert (status, err) == (0, "")
         assert ("--copy-images hides them" in printed) == (told and not more)
         assert ("contain names of classes" in (out / "RULES.md").read_text()) == (told and not more)

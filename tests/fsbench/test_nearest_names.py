@@ -127,3 +127,4 @@ def test_grids_and_configurations_go_without_a_clone(capsys, tmp_path, monkeypat
     ablation = ["--config", "configs/ablations/dcama/background_zero.yaml"]
     assert main(["bench", "--method", "dcama", "--dataset", "demo", *ablation, "--dry-run"]) == 0
     assert "There are:" not in refusal(["grid", "configs/../grids/demo.yaml"], capsys)
+    assert "fsbench grid demo --run" in refusal(["grid", "run", "demo"], capsys)

@@ -1,7 +1,6 @@
 """Folders that a command writes: beside their place first, then moved there whole, never over what is somebody's."""
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -91,7 +90,10 @@ _UNFINISHED = ".fsbench-unfinished"
 _LOCK = "lock"
 _NEW, _OLD = "new", "old"
 """Folders in a scratch folder: for what is written, and for what that takes the place of."""
-_SCRATCH = re.compile(r"\.fsbench-(\d+)-\w+\.new")
+_PREFIX, _SUFFIX = ".fsbench-", ".new"
+"""Beginning and end of the name of a scratch folder."""
+_OPEN: set[Path] = set()
+"""Scratch folders that this process writes to: a process is not kept out by its own locks."""
 
 
 @contextmanager
@@ -112,7 +114,8 @@ def scratch_folder(out: Path, way_out: str | None = None) -> Iterator[Path]:
     out = out.absolute()
     make_folder(out.parent, *([way_out] if way_out else []))
     _remove_left_over(out.parent)
-    scratch = Path(tempfile.mkdtemp(prefix=f".fsbench-{os.getpid()}-", suffix=".new", dir=out.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=out.parent)).resolve()
+    _OPEN.add(scratch)
     try:
         with ExitStack() as ends:
             with suppress(SettingsError):  # a disk without locks, where nobody can know what is left over
@@ -126,6 +129,7 @@ def scratch_folder(out: Path, way_out: str | None = None) -> Iterator[Path]:
                 _empty(scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        _OPEN.discard(scratch)
 
 
 def _empty(scratch: Path) -> None:
@@ -139,9 +143,8 @@ def _remove_left_over(folder: Path) -> None:
 
     A folder that was to be replaced when the process was killed gets its place back.
     """
-    for scratch in folder.glob(".fsbench-*.new"):
-        name = _SCRATCH.fullmatch(scratch.name)
-        if name is None or int(name[1]) == os.getpid() or not is_file(scratch / _UNFINISHED):
+    for scratch in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        if scratch.resolve() in _OPEN or not is_file(scratch / _UNFINISHED):
             continue
         with suppress(OSError, SettingsError), locked(scratch / _UNFINISHED):  # else: in use, or not to be locked
             for old in (scratch / _OLD).glob("*"):

@@ -47,7 +47,7 @@ def pack_episode(batch: EpisodeBatch, number: int, opaque: Callable[[str], str])
 
 
 def unpack_episode(content: bytes) -> EpisodeBatch:
-    """Return the episode of `pack_episode`; whoever asks for its truth is told that there is none."""
+    """Return the episode whose bytes `pack_episode` made; asking for its truth raises an error."""
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     tensors = {name: torch.from_numpy(arrays[name]) for name in TENSORS if name in arrays}

@@ -19,15 +19,17 @@ import numpy as np
 import torch
 
 from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, describe, user_message
+from fsbench.base.files import sha256_file
 from fsbench.core.evaluation import answering
 from fsbench.core.segmenter import Segmenter
 from fsbench.doors.blind.episodes import unpack_episode
 from fsbench.predict.settings import choose_device
 from fsbench.protocols.kit.answers import AnswersError, check_mask, encode, line_of
 from fsbench.protocols.registry import load_protocol
-from fsbench.runner.config.build import SuiteCLI, parse_configuration
+from fsbench.runner.config.build import RunOptions, SuiteCLI, parse_configuration
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.checkpoint import TRAINED_ON, load_checkpoint
+from fsbench.runner.engine.identity import method_identity
 from fsbench.runner.engine.machine.determinism import set_determinism
 from fsbench.scores.answers import SegmentationAnswer
 
@@ -98,7 +100,12 @@ class MethodProcess:
         return method.to(choose_device({"gpu": "cuda"}.get(accelerator, accelerator)))
 
     def statement(self) -> dict[str, Any]:
-        """Return the settings of data that the method's configuration asks for, and what it was trained on."""
+        """Return the settings of the method, those of data that it asks for, and what it was trained on."""
+        run = RunOptions(**self.values["run"])
+        settings = method_identity(self.method, self.values["model"]["init_args"], run)
+        settings |= {"seed": self.values["seed_everything"], "tf32": run.tf32}
+        if run.checkpoint:
+            settings["checkpoint_sha256"] = sha256_file(Path(run.checkpoint))
         asked = {
             name: value
             for name, value in self.data.items()
@@ -109,6 +116,7 @@ class MethodProcess:
             "data": asked,
             "hints": sorted(self.method.needs.hints),
             "trained_on": self.trained_on,
+            "settings": settings,
         }
 
     def get_ready(self, test: dict[str, Any]) -> dict[str, Any]:
@@ -128,17 +136,17 @@ def answer_line(number: int, answer: SegmentationAnswer) -> bytes:
     if mask.dtype.kind == "f" and np.array_equal(mask, np.rint(mask)):
         mask = mask.astype(np.int64)
     checked = check_mask(mask, number)
-    told: dict[str, Any] = {"presence": None, "score": None}
+    presence: dict[str, Any] = {"presence": None, "score": None}
     if answer.present is not None and answer.score is not None:
-        told = {"presence": answer.present.tolist(), "score": answer.score.astype(np.float32).tolist()}
+        presence = {"presence": answer.present.tolist(), "score": answer.score.astype(np.float32).tolist()}
     failed = {"failed": True} if answer.failed else {}
     return line_of(
-        {"number": number, "size": [int(side) for side in checked.shape], "runs": encode(checked), **told, **failed}
+        {"number": number, "size": [int(side) for side in checked.shape], "runs": encode(checked), **presence, **failed}
     )
 
 
 def serve(source: BinaryIO, target: BinaryIO) -> None:
-    """Answer the frames of `source` with lines to `target` until it ends, or an error is told."""
+    """Answer the frames of `source` with lines to `target`, until it ends or a line states an error."""
 
     def say(line: bytes) -> None:
         target.write(line)

@@ -1,7 +1,8 @@
 """The process of a method that is tested blind: in bubblewrap's sandbox where that works, else in a folder of its own.
 
 In the sandbox there is no network and no process but its own, and of all files only the system's programs, this Python
-with its packages, fsbench, the folder of weights, and the files that the command names. It can write to its own folder.
+with its packages, fsbench, the folder of weights, modules and packages in folders of PYTHONPATH, and the files that the
+command names. It can write to its own folder.
 """
 
 import os
@@ -25,7 +26,7 @@ _SYSTEM = (
 )  # fmt: skip
 _DEVICES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset", "/dev/nvidia-caps")
 _KEPT = ("OMP_", "MKL_", "CUDA_", "NVIDIA_", "TORCH_", "PYTORCH_", "CUBLAS_", "LD_LIBRARY_PATH", "PATH", "LANG", "LC_")
-"""Beginnings of the variables that the method's process gets."""
+"""Beginnings of the variables that the method's process gets, besides PYTHONPATH with absolute paths."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class MethodPlace:
                 stderr=log,
                 cwd=self.work,
                 env=self._environment(),
-                start_new_session=True,  # Ctrl-C in a terminal reaches this process alone
+                start_new_session=True,  # Ctrl-C in a terminal reaches this process alone; its children end with it
             )
 
     @property
@@ -66,10 +67,10 @@ class MethodPlace:
         """File of what the method's process prints."""
         return self.work.with_name(f"{self.work.name}.log")
 
-    def sees(self, files: Iterable[Path]) -> Path | None:
-        """Return the first of `files` that a process in the sandbox could read; None where there is none."""
-        seen = [folder.resolve() for folder in self._readable() if folder.exists()]
-        return next((file for file in files if any(file.resolve().is_relative_to(folder) for folder in seen)), None)
+    def seen(self, files: Iterable[Path]) -> Path | None:
+        """Return the first of `files` or folders that a process in the sandbox could read; None where there is none."""
+        shown = [folder.resolve() for folder in self._readable() if folder.exists()]
+        return next((file for file in files if any(file.resolve().is_relative_to(folder) for folder in shown)), None)
 
     def _sandbox_works(self) -> bool:
         if shutil.which(SANDBOX) is None:
@@ -94,7 +95,8 @@ class MethodPlace:
         """Return the files and folders that a process in the sandbox can read."""
         own = [REPOSITORY / name for name in ("fsbench", "methods", "datamodules")] if IS_CLONE else []
         python = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parents[1]]
-        return [*map(Path, _SYSTEM), *python, *own, CONFIGS, weights_folder().absolute(), *self.given]
+        imported = [file for folder in _python_path() for file in importable_files(folder)]
+        return [*map(Path, _SYSTEM), *python, *own, CONFIGS, weights_folder().absolute(), *imported, *self.given]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
@@ -104,13 +106,17 @@ class MethodPlace:
             "FSBENCH_WEIGHTS": str(weights_folder().absolute()),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return kept | own | ({"PYTHONPATH": str(REPOSITORY)} if IS_CLONE else {})
+        folders = [*([REPOSITORY] if IS_CLONE else []), *_python_path()]
+        return kept | own | ({"PYTHONPATH": os.pathsep.join(map(str, folders))} if folders else {})
 
 
-def files_beside(path: Path) -> list[Path]:
-    """Return a method's file and the modules and packages in its folder, which it may import."""
-    folder = path.absolute().parent
+def importable_files(folder: Path) -> list[Path]:
+    """Return the modules in a folder, and the folders of its packages."""
     modules = [file for file in sorted(folder.glob("*.py")) if file.is_file()]
-    packages = [file.parent for file in sorted(folder.glob("*/__init__.py"))]
-    settings = sorted(folder.glob(f"{path.stem}*.yaml")) if path.suffix in (".yaml", ".yml") else []
-    return list(dict.fromkeys([path.absolute(), *modules, *packages, *settings]))
+    return [*modules, *(file.parent for file in sorted(folder.glob("*/__init__.py")))]
+
+
+def _python_path() -> list[Path]:
+    """Return the folders of PYTHONPATH; an empty entry is the working folder, as Python has it."""
+    given = os.environ.get("PYTHONPATH")
+    return [Path(entry).absolute() for entry in given.split(os.pathsep)] if given else []

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -319,17 +320,38 @@ def write_blind_kit(
             f"--key {file} is there already, or in the kit's folder, which goes out; expected a new file that stays "
             "with you"
         )
+    if not is_folder(file.absolute().parent):
+        raise SettingsError(
+            f"--key {file} is to be in {file.absolute().parent}, which is no folder; expected a new file in a folder; "
+            "make it, or choose another with --key"
+        )
     name = dataset or blind.test.manifest.header.dataset
     try:
         with scratch_folder(out, "choose another with --out") as new:
             writer = _BlindWriter(blind.test, new, new, name, copy_images=True)
             key = Key(secret=blind.secret, kit=writer.choices({}))
             kit = writer.write_blind(blind, key, progress)
-            write_text(file, json.dumps(key.model_dump(), indent=1) + "\n")  # first: without it the kit is worthless
-            new.rename(out)
+            with _written_key(key, file):  # first: without it the kit is worthless
+                new.rename(out)
     except OSError as error:
         raise _not_written(out, error) from error
     return kit
+
+
+@contextmanager
+def _written_key(key: Key, file: Path) -> Iterator[None]:
+    """Write a key to a new file, which is removed if the block raises: it opens no kit then."""
+    try:
+        write_text(file, json.dumps(key.model_dump(), indent=1) + "\n")
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write the key to {file} ({error.strerror}); expected a new file; choose another with --key"
+        ) from error
+    try:
+        yield
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def _same_kit(test: Test, out: Path, copy_images: bool) -> Kit:

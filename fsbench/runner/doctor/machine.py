@@ -44,6 +44,14 @@ WITH_RUN = ({"extra": ""}, {"extra": "run"})
 """Values for the marker of a requirement, with which those of what runs hold."""
 
 
+PROGRAMS = {
+    "git": "the commit in records",
+    "sbatch": "fsbench grid --executor slurm",
+    "bwrap": "the sandbox of fsbench bench --blind (package bubblewrap)",
+}
+"""Programs that fsbench asks for, and what needs them."""
+
+
 def check_software() -> Iterator[Finding]:
     """Yield the versions of the suite and of its packages, and which programs are here."""
     yield Finding("software", "fsbench", "ok", f"{__version__}, commit {commit() or 'not known'}")
@@ -54,7 +62,7 @@ def check_software() -> Iterator[Finding]:
             yield Finding("software", name, "ok", metadata.version(name))
         except metadata.PackageNotFoundError:
             yield Finding("software", name, "absent", f"only for: {purpose}", how)
-    for program, purpose in {"git": "the commit in records", "sbatch": "fsbench grid --executor slurm"}.items():
+    for program, purpose in PROGRAMS.items():
         here = shutil.which(program)
         yield Finding("software", program, "ok" if here else "absent", here or f"only for: {purpose}")
 

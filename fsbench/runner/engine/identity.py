@@ -15,6 +15,7 @@ from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.step_division import StepDivision
 from fsbench.records.run import CONTENTS, Identity
+from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
 from fsbench.runner.engine.validation_plan import validation_options
@@ -34,7 +35,7 @@ class Identified(Protocol):
     """The parts of an `fsbench.runner.engine.experiment.Experiment` that its identity follows from."""
 
     settings: Mapping[str, Any]
-    options: Any
+    options: RunOptions
     method: Method
     data: DataModule
     checkpoint: Path | None
@@ -52,13 +53,7 @@ def run_identity(experiment: Identified) -> Identity:
     """Return everything that can change the result of `experiment`."""
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
-        "method": {"name": options.name, "type": method.registry_name, **_method_settings(experiment)},
-        "backbone": {
-            "name": method.backbone.name,
-            "weights": method.backbone.weights_id,
-            **method.backbone.identity_settings,
-            **feature_rounding(method),
-        },
+        **method_identity(method, experiment.settings["model"]["init_args"], options),
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "fold": data.test.fold,
         "image_size": data.image_size,
@@ -72,6 +67,25 @@ def run_identity(experiment: Identified) -> Identity:
         **data.test_options,
     }
     return Identity.model_validate(json.loads(json.dumps(identity)))
+
+
+def method_identity(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
+    """Return the entries of an identity about a method and its backbone.
+
+    Args:
+        method: the method.
+        arguments: of its class, as the configuration has them.
+        options: of the run.
+    """
+    return {
+        "method": {"name": options.name, "type": method.registry_name, **_method_settings(method, arguments, options)},
+        "backbone": {
+            "name": method.backbone.name,
+            "weights": method.backbone.weights_id,
+            **method.backbone.identity_settings,
+            **feature_rounding(method),
+        },
+    }
 
 
 def feature_rounding(method: Method) -> dict[str, str]:
@@ -93,19 +107,18 @@ def folder_name(experiment: Identified) -> str:
     return "-".join([experiment.options.name, *words, experiment.identity.digits])
 
 
-def _method_settings(experiment: Identified) -> dict[str, Any]:
+def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
     """Return the method's arguments, but for those that have their value of `Method.identity_defaults`."""
-    arguments = experiment.settings["model"]["init_args"]
-    defaults = experiment.method.identity_defaults
+    defaults = method.identity_defaults
     settings = {
         key: value
         for key, value in arguments.items()
         if key != "backbone" and not (key in defaults and value == defaults[key])
     }
-    if reference := experiment.options.method_file:  # the file is the method: after a change it is another one
+    if reference := options.method_file:  # the file is the method: after a change it is another one
         settings["file_sha256"] = reference.rpartition("=")[2]
-    if experiment.options.nshot_strategy in ENSEMBLES:
-        settings["nshot_strategy"] = experiment.options.nshot_strategy
+    if options.nshot_strategy in ENSEMBLES:
+        settings["nshot_strategy"] = options.nshot_strategy
     return settings
 
 

@@ -209,7 +209,8 @@ def _open(bundle: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         expected = f"expected a file that fsbench bundle wrote{near_path(bundle)}"
-        raise RecordError(f"{bundle} is no bundle ({error}); {expected}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RecordError(f"{bundle} is no bundle ({reason}); {expected}") from error
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:

@@ -1,7 +1,7 @@
 """Verify a bundle: its files, its scores from the counts, its episodes from the official ones, its predictions."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.predictions import read_predictions
-from fsbench.records.record import Record, read_record, records_with_odd_truth
+from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.run import UNTRAINED
 from fsbench.runner.exchange.bundle import Listing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
@@ -40,12 +40,14 @@ class Repetition:
         seed: of the draw, see `fsbench.runner.exchange.sample`; fresh unless given, so that nobody foresees it.
         settings: arguments in LightningCLI's form that say where data and weights are here.
         checkpoint: of the runs that trained.
+        announce: called with the seed for each run of which a sample is drawn, before it is predicted.
     """
 
     episodes: int
     seed: str = field(default_factory=fresh_seed)
     settings: Sequence[str] = ()
     checkpoint: Path | None = None
+    announce: Callable[[str], None] | None = None
 
 
 def verify(
@@ -76,7 +78,7 @@ def verify_unpacked(
     sound: list[Record] = []
     for name in listing.runs:
         findings += _verify_run(name, folder / name, listing, repetition, data, sound)
-    for record in records_with_odd_truth(sound):
+    for record in truth_outlier_records(sound):
         what = "its truth is another than that of the bundle's other runs on the same episodes and files"
         findings.append(Finding(record.run.id, "failed", what))
     methods = {record.run.identity.method.name for record in sound}
@@ -248,6 +250,8 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
         return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench run")
     numbers = [episode.index for episode in record.manifest.episodes]
     chosen = sample_episodes(numbers, repetition.episodes, repetition.seed, name)
+    if repetition.announce is not None:
+        repetition.announce(repetition.seed)
     # torch, which no other check needs
     from fsbench.runner.exchange.repeat import repeat_predictions
 

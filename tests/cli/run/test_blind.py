@@ -3,6 +3,8 @@
 Each cheat has 100.00 mIoU in a plain run, where it is in the process that counts: a method is trusted code there.
 """
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fsbench.base.errors import SettingsError
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.doors.blind.bench import bench_blind
 from fsbench.doors.blind.sandbox import APART, SANDBOX, MethodPlace
@@ -57,6 +60,12 @@ class Cheat(Segmenter):
         found = None if self.how == "honest" else getattr(self, self.how)(episode)
         mask = np.ones((height, width), np.int64) if found is None else np.where(found == 255, 0, found)
         return Prediction(torch.from_numpy(mask.astype(np.int64)))
+
+    def stumble(self, episode):
+        """Raise an error while a file is there, after more answers than there are controls."""
+        self.count_of_calls = getattr(self, "count_of_calls", 0) + 1
+        if self.count_of_calls > 25 and Path(self.data).exists():
+            raise OSError("stumbled")
 
     def closures(self, episode):
         """Look for truths in the frames below, and in what their functions close over."""
@@ -222,6 +231,39 @@ def test_who_reads_the_secret_is_betrayed(cheats, small_demo, tmp_path):
     assert "BETRAYED" in lines[0]
 
 
+@pytest.mark.slow(40)
+def test_another_method_of_the_same_name_is_another_test(small_demo, tmp_path):
+    """With other settings, or another file: an interrupted test is neither gone on with nor mixed in, and stays."""
+    (tmp_path / "method").mkdir()
+    file, stone, runs = tmp_path / "method" / "cheats.py", tmp_path / "stone", tmp_path / "runs"
+    file.write_text(CHEATS)
+    stone.touch()
+    options = ["--model.how=stumble", f"--model.data={stone}"]
+
+    def test(*options: str) -> tuple[Record, list[str]]:
+        return blind(request(f"{file}:Cheat", small_demo, runs, *options), sandbox=False)
+
+    with pytest.raises(SettingsError, match="stumbled"):
+        test(*options)
+    (begun,) = runs.glob("*.blind")
+    secret = json.loads((begun / "secret.json").read_text())["secret"]
+    for change, more in ((CHEATS, ["--model.how=honest"]), (CHEATS + "# another\n", options)):
+        file.write_text(change)
+        stone.unlink(missing_ok=True)
+        record, (note, _) = test(*more)
+        assert note.startswith(
+            f"blind: {begun} is an unfinished test of cheat_demo with other settings, weights or code"
+        )
+        assert record.run.blind is not None and record.run.blind.secret != secret and begun.is_dir()
+        assert record.run.blind.files == {"method": hashlib.sha256(change.encode()).hexdigest()}
+        assert record.run.blind.stated["method"]["how"] == more[0].partition("=")[2]
+    file.write_text(CHEATS)
+    last, lines = test(*options)
+    assert last.run.blind is not None and last.run.blind.secret == secret and len(lines) == 1
+    assert last.every_episode.equals(record.every_episode)
+    assert not list(runs.glob(".*")) and len(list(runs.iterdir())) == 3
+
+
 def begun(spawn: Callable[..., subprocess.Popen[str]], words: list[str], runs: Path) -> subprocess.Popen[str]:
     """Start a blind run and return its process when it has answered some more episodes, and not all."""
 
@@ -239,11 +281,13 @@ def begun(spawn: Callable[..., subprocess.Popen[str]], words: list[str], runs: P
 @pytest.mark.slow(60)
 def test_kill_and_interruption_lose_nothing(small_demo, spawn, fsbench, tmp_path):
     """An interrupted blind test goes on under the same secret, gives the same bytes, and leaves no process."""
-    expected = plain(request("prototype", small_demo, tmp_path / "plain", "--data.episodes=40"))
-    runs = tmp_path / "runs"
+    runs, plain_runs = tmp_path / "runs", tmp_path / "plain"
     asked = request("prototype", small_demo, runs, "--data.episodes=40")
-    words = ["bench", "--blind", "--method", "prototype", "--dataset", "folder", "--data-root", str(small_demo)]
-    words += ["--backbone", "demo", "--runs", str(runs), *asked.extra]
+    plain_words = ["bench", "--method", "prototype", "--dataset", "folder", "--data-root", str(small_demo)]
+    plain_words += ["--backbone", "demo", *asked.extra]
+    assert fsbench(*plain_words, "--runs", str(plain_runs)).returncode == 0  # with as many threads as the blind one
+    ((expected,), _) = finished_records([plain_runs])
+    words = [*plain_words, "--blind", "--runs", str(runs)]
     secrets = []
     for number in (signal.SIGKILL, signal.SIGINT):
         process = begun(spawn, words, runs)

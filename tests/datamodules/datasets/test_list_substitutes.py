@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.data import list_substitutes as notes
 from fsbench.data.dataset import Part, SegmentationIndex
-from fsbench.data.list_substitutes import list_substitutes, substitute_list
+from fsbench.data.list_substitutes import list_substitutes, print_once, substitute_list
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.datasets.folder import Folder
@@ -144,9 +143,9 @@ CASES: dict[str, Case] = {
 
 
 @pytest.fixture(autouse=True)
-def silence_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+def silence_so_far() -> None:
     """Let each test be the first of its process."""
-    monkeypatch.setattr(notes, "_SAID", set())
+    print_once.cache_clear()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -154,13 +153,11 @@ def test_a_list_that_stands_for_an_absent_one_is_said_once_and_kept(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make, ask, part, expected = CASES[case]
-    index = make(tmp_path)
-    ask(index)
-    assert list_substitutes(index, part) == expected
-    ask(index)
-    again = make(tmp_path / "again")  # as each run of a command has the data set of its own
-    ask(again)
-    assert list_substitutes(again, part) == expected
+    for root in (tmp_path, tmp_path / "again"):  # as each run of a command has the data set of its own
+        index = make(root)
+        for _ in range(2):
+            ask(index)
+            assert list_substitutes(index, part) == expected
     said = capsys.readouterr().err.splitlines()
     assert said == [f"fsbench: note: {one}" for one in expected]
 

@@ -29,7 +29,7 @@ def answered(blind: BlindTest, labels) -> ControlOutcome:
     for control in blind.controls:
         found = labels(control, blind.test.index.label_map(control.shown.query))
         answers.append(blind.is_right(control.shown.index, SegmentationAnswer(found.astype(np.uint8)), 0))
-    return ControlOutcome.of_answers(answers)
+    return ControlOutcome.from_answers(answers)
 
 
 def test_order_is_of_the_secret_and_has_every_episode_once(test):

@@ -17,7 +17,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.truth import EpisodeTruth
 from fsbench.records.counts import counts_sha256, hashes, to_frame
-from fsbench.records.identities import check_identities, odd_truths
+from fsbench.records.identities import check_identities, truth_outliers
 from fsbench.records.record import Record, find_distinct_records, read_record
 from fsbench.scores.answers import SegmentationAnswer, count_answer
 from tests.fsbench.runs import HEADER, rewrite, some_run
@@ -266,8 +266,8 @@ def test_runs_whose_truth_is_another_are_left_out(make, tmp_path):
 
 
 def test_of_two_truths_none_is_the_odd_one():
-    assert odd_truths(["a", "b"]) == [0, 1] and odd_truths(["b", "a", "a", "b", "c", "a"]) == [0, 3, 4]
-    assert odd_truths([]) == [] == odd_truths(["a"])
+    assert truth_outliers(["a", "b"]) == [0, 1] and truth_outliers(["b", "a", "a", "b", "c", "a"]) == [0, 3, 4]
+    assert truth_outliers([]) == [] == truth_outliers(["a"])
 
 
 def test_a_presence_score_that_is_no_probability_is_an_error_before_anything_is_kept():

@@ -28,10 +28,10 @@ def test_false_alarms_are_rarer_than_promised(told):
 
 
 def test_words():
-    assert "no query shows two classes" in ControlOutcome(0, 0, 0).words
+    assert "need a query that shows two classes" in ControlOutcome(0, 0, 0).words
     assert ControlOutcome(24, 24, 24).words.startswith("BETRAYED")
-    assert "so few answers" in ControlOutcome(24, 9, 9).words
-    assert ControlOutcome.of_answers([True, None, False, True]) == ControlOutcome(4, 3, 2)
+    assert "too few answers" in ControlOutcome(24, 9, 9).words
+    assert ControlOutcome.from_answers([True, None, False, True]) == ControlOutcome(4, 3, 2)
 
 
 @pytest.mark.parametrize("counts", [(24, 25, 3), (24, 3, 4), (1000, 3, 3)])

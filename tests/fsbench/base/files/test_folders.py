@@ -1,6 +1,7 @@
 """Folders are written whole or not at all; what a killed process left behind goes, and nothing else does."""
 
 import multiprocessing
+import os
 
 import pytest
 
@@ -72,6 +73,20 @@ def test_the_folder_of_a_killed_process_goes_with_the_next_write(writer, tmp_pat
     assert names(tmp_path) == ["report"]
     replace_once(tmp_path / "report", "second")
     assert names(tmp_path / "report") == [LISTING, MARK] and (tmp_path / "report" / MARK).read_text() == "second"
+
+
+@pytest.mark.parametrize("at", ["files", "renames"])
+def test_a_left_over_folder_goes_whatever_the_number_of_its_process(writer, tmp_path, at):
+    """In containers numbers of processes come again; a folder that this process writes to stays."""
+    replace_once(tmp_path / "report", "first")
+    process = writer(at)
+    process.kill()
+    process.join()
+    left = next(path for path in tmp_path.iterdir() if path.name.startswith(".fsbench-"))
+    left.rename(tmp_path / f".fsbench-{os.getpid()}-abcdefgh.new")
+    with scratch_folder(tmp_path / "one") as one, scratch_folder(tmp_path / "other") as other:
+        assert one.is_dir() and other.is_dir() and len(names(tmp_path)) == 3
+    assert names(tmp_path) == ["report"] and (tmp_path / "report" / MARK).read_text() == "first"
 
 
 def test_only_what_fsbench_wrote_is_removed(writer, tmp_path):

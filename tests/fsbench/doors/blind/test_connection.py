@@ -12,17 +12,21 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import FsbenchError, RunError, SettingsError
-from fsbench.doors.blind.bench import MethodConnection, check_request
-from fsbench.doors.blind.sandbox import APART, SANDBOX, MethodPlace, files_beside
+from fsbench.base.paths import BENCHMARKS
+from fsbench.doors.blind.bench import check_hidden
+from fsbench.doors.blind.connection import LONGEST_LINE, MethodConnection
+from fsbench.doors.blind.request import absolute_request, check_request, files_beside, method_files, readable_files
+from fsbench.doors.blind.sandbox import APART, SANDBOX, MethodPlace
 from fsbench.protocols.kit.answers import encode, line_of
 from fsbench.runner.config.request import Request
+from fsbench.runner.config.tests import load_test
 
 ASKED = {3: {"ways": 2, "size": [4, 5], "queries": None}}
 MASK = np.arange(20, dtype=np.uint8).reshape(4, 5) % 3
 
 
 @contextmanager
-def answering(tmp_path: Path, code: str) -> Iterator[MethodConnection]:
+def answering(tmp_path: Path, code: str, longest_line: int = LONGEST_LINE) -> Iterator[MethodConnection]:
     """Run `code` as the method's process, which has `line` (the next frame's answer) and `ask()` at hand."""
     work = tmp_path / "method"
     work.mkdir()
@@ -34,7 +38,8 @@ def answering(tmp_path: Path, code: str) -> Iterator[MethodConnection]:
         "    sys.stdout.buffer.write(line); sys.stdout.buffer.flush()\n"
     )
     (work / "fake.py").write_text(head + code)
-    with MethodConnection(MethodPlace(work, wants_sandbox=False), Request(methods=["mine"]), "fake") as method:
+    place = MethodPlace(work, wants_sandbox=False)
+    with MethodConnection(place, Request(methods=["mine"]), "fake", longest_line) as method:
         yield method
 
 
@@ -78,10 +83,10 @@ def test_whatever_it_does_is_one_line(tmp_path, code, kind, words):
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 1000
 
 
-def test_a_flood_is_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("fsbench.doors.blind.bench.LONGEST_LINE", 10_000)
-    with pytest.raises(RunError, match="more than 10000 bytes"), answering(tmp_path, "while 1: say(b'x' * 999)") as one:
-        one.answer(b"an episode", 3, ASKED)
+def test_a_flood_is_not_kept(tmp_path):
+    flood = "while 1: say(b'x' * 999)"
+    with pytest.raises(RunError, match="more than 10000 bytes"), answering(tmp_path, flood, 10_000) as method:
+        method.answer(b"an episode", 3, ASKED)
 
 
 def test_it_ends_with_the_block_whatever_it_does(tmp_path):
@@ -91,6 +96,27 @@ def test_it_ends_with_the_block_whatever_it_does(tmp_path):
         process = method.process
         signal.raise_signal(signal.SIGINT)
     assert process.returncode == -signal.SIGKILL and time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("end", ["time.sleep(600)", "os._exit(0)"])
+def test_its_children_end_with_it(tmp_path, end):
+    """Without a sandbox, too, and where the process has ended before."""
+    code = f"import subprocess; child = subprocess.Popen(['sleep', '600']); say(b'%d\\n' % child.pid); {end}"
+    with answering(tmp_path, code) as method:
+        assert method.process.stdout is not None
+        child = int(method.process.stdout.readline())
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and is_running(child):
+        time.sleep(0.02)
+    assert not is_running(child)
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process is there that has not ended (nobody may have asked for its status yet)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_options_that_no_blind_test_has():
@@ -159,7 +185,22 @@ def test_files_of_the_test_are_looked_for_behind_the_walls(tmp_path):
     (tmp_path / "given" / "data").mkdir(parents=True)
     inside, outside = tmp_path / "given" / "data" / "image.jpg", tmp_path / "image.jpg"
     walls = MethodPlace(tmp_path / "work", [tmp_path / "given"])
-    assert walls.sees([outside]) is None and walls.sees([outside, inside]) == inside
+    assert walls.seen([outside]) is None and walls.seen([outside, inside]) == inside
+
+
+def test_nothing_of_a_test_lies_where_its_method_looks(blocks_folder, tmp_path):
+    """Neither data, manifest and lists nor the folder of runs, which has the secret."""
+    (tmp_path / "package").mkdir()
+    walls, test = place(tmp_path, tmp_path / "package"), load_test("folder", root=blocks_folder, episodes=2)
+    inside, outside = str(tmp_path / "package" / "x"), str(tmp_path / "x")
+    check_hidden(walls, test, Request(runs=outside, manifest=outside, lists=[outside]))
+    check_hidden(walls, test, Request(manifest=str(BENCHMARKS / "manifests" / "x.jsonl.gz")))  # everybody has it
+    for shown in ({"runs": inside}, {"manifest": inside}, {"lists": [outside, inside]}):
+        with pytest.raises(SettingsError, match=f"sandbox would show {inside};"):
+            check_hidden(walls, test, Request(**({"runs": outside} | shown)))
+    with pytest.raises(SettingsError, match="--data-root"):
+        check_hidden(MethodPlace(walls.work, [blocks_folder]), test, Request(runs=outside))
+    check_hidden(MethodPlace(walls.work, [blocks_folder], wants_sandbox=False), test, Request(runs=outside))
 
 
 def test_without_a_sandbox_the_record_says_so(tmp_path, monkeypatch):
@@ -178,3 +219,37 @@ def test_files_beside_a_method(tmp_path):
         (tmp_path / name).touch()
     found = {file.name for file in files_beside(tmp_path / "mine.py")}
     assert found == {"mine.py", "other.py", "package"}
+
+
+def test_the_files_of_a_request(tmp_path, monkeypatch):
+    """Whatever the paths are relative to, the method's process finds what the command named, and no more."""
+    for name in ("mine.py", "best.ckpt", "more.yaml", "vit.pth", "fold-1.jsonl", "secret.txt"):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    request = Request(
+        methods=["mine.py:Mine"], folds=[1], checkpoint="best.ckpt", weights="vit.pth", manifest="fold-{fold}.jsonl",
+        extra=["--config", "more.yaml", "--config=demo", "--model.side=3"],
+    )  # fmt: skip
+    named = absolute_request(request)
+    assert named.methods == [f"{tmp_path}/mine.py:Mine"] and named.manifest == f"{tmp_path}/fold-1.jsonl"
+    assert named.extra == [f"--config={tmp_path}/more.yaml", "--config=demo", "--model.side=3"]
+    files = {"method": "mine.py", "checkpoint": "best.ckpt", "weights": "vit.pth"}
+    assert method_files(named) == {name: tmp_path / file for name, file in files.items()}
+    assert {file.name for file in readable_files(named) if file.exists()} == {*files.values(), "more.yaml"}
+    assert absolute_request(Request(methods=["prototype"], folds=[0], weights="random")).weights == "random"
+
+
+@pytest.mark.parametrize("sandbox", [True, False])
+def test_modules_of_pythonpath_are_found(sandbox, tmp_path, monkeypatch):
+    """Also by a path from the working folder; in the sandbox modules and packages alone are there."""
+    for name in ("mine.py", "package/__init__.py", "data/truth.png"):
+        (tmp_path / "own" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "own" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), "own"]))
+    walls = place(tmp_path) if sandbox else MethodPlace(tmp_path, wants_sandbox=False)
+    truth = tmp_path / "own" / "data" / "truth.png"
+    (walls.work / "look.py").write_text(f"import os, mine, package; print(os.path.exists({str(truth)!r}))")
+    process = walls.start("look")
+    out, _ = process.communicate(timeout=60)
+    assert out == (b"False\n" if sandbox else b"True\n"), walls.log.read_text()

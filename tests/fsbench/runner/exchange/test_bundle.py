@@ -305,6 +305,18 @@ def test_the_command_line(runs, capsys, tmp_path):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_sample_is_named_when_it_is_drawn(bundle, capsys, tmp_path):
+    """Once for all runs, and not before it is known whether the file is a bundle."""
+    (tmp_path / "words.txt").write_text("no bundle")
+    for file in (tmp_path / "words.txt", tmp_path / "absent.fsb"):
+        for seed in ([], ["--public-value", "a commit"]):
+            assert main(["verify", str(file), "--predict", "1", *seed]) != 0
+            out, err = capsys.readouterr()
+            assert out == "" and len(err.splitlines()) == 1 and "FSBENCH_TRACEBACK" not in err
+    assert main(["verify", str(bundle), "--predict", "1", "--sample-seed", "mine"]) == 1  # no run that can be repeated
+    assert capsys.readouterr().out.count("drawn by --sample-seed mine") == 1
+
+
 def test_a_file_that_is_no_bundle_is_not_replaced(runs, capsys, tmp_path):
     record, card = runs[0], card_file(tmp_path)
     thesis, archive, out = tmp_path / "thesis.txt", tmp_path / "photos.zip", tmp_path / "results.fsb"
