@@ -21,7 +21,7 @@ from tests.test_wheel import wheel as wheel
 
 pytestmark = [pytest.mark.skipif(not IS_CLONE, reason="a wheel is built from a clone"), pytest.mark.slow(60)]
 
-MOST_BYTES = 500e6
+MOST_BYTES = 350e6
 """Most bytes that the packages of the light installation may take."""
 
 SIZES = """

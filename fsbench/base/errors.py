@@ -19,7 +19,7 @@ from fsbench.base.terminal import one_line, print_block, print_error, print_line
 
 EXTRAS = {
     "run": (
-        "cv2", "einops", "jsonargparse", "lightning", "safetensors", "sklearn", "timm", "torch",
+        "cv2", "einops", "jsonargparse", "lightning", "safetensors", "scipy", "sklearn", "timm", "torch",
         "torchmetrics", "torchvision",
     ),
     "plots": ("matplotlib",),

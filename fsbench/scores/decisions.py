@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from fsbench.scores.estimate import LEVEL, Estimate, t_quantile
+from fsbench.scores.distributions import chi_squared_quantile, t_quantile
+from fsbench.scores.estimate import LEVEL, Estimate
 
 POWER = 0.80
 FIRST_SHARE = 0.8
@@ -84,12 +85,10 @@ def times_larger(found: Estimate, effect: float = 1.0, power: float = POWER) -> 
         effect: true difference that is to be shown. The difference that was found is a bad guess of it.
         power: probability that it is shown.
     """
-    # spared until it is needed
-    from scipy.special import chdtri
-
     factor = (smallest_difference(found, power) / effect) ** 2
     half, tail = found.df / 2, 0.5 - LEVEL / 2
-    return Factor(factor, factor * half / float(chdtri(half, tail)), factor * half / float(chdtri(half, 1 - tail)))
+    ends = (chi_squared_quantile(probability, half) for probability in (1 - tail, tail))
+    return Factor(factor, *(factor * half / end for end in ends))
 
 
 def beside_published(found: Estimate, published: float, digits: int = 1) -> Literal["above", "below", "not told apart"]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from math import nan, sqrt
+from statistics import NormalDist
 
 import numpy as np
 
 from fsbench.scores.clusters import Design
+from fsbench.scores.distributions import beta_quantile, t_below, t_quantile
 from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import Groups, Rows, RowSum, SeparableValues
 from fsbench.scores.statistics import Part, ScoreStatistics
@@ -237,30 +239,6 @@ def _conclude(found: Influences, design: Design, metric: Metric) -> Estimate:
     return conclude(found, design)
 
 
-def t_quantile(probability: float, df: float) -> float:
-    """Return the quantile of Student's t.
-
-    >>> round(t_quantile(0.975, 10), 3)
-    2.228
-    """
-    # spared until it is needed
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, probability))
-
-
-def t_below(value: float, df: float) -> float:
-    """Return the probability that Student's t is below `value`.
-
-    >>> round(t_below(-2.228, 10), 3)
-    0.025
-    """
-    # spared until it is needed
-    from scipy.special import stdtr
-
-    return float(stdtr(df, value))
-
-
 def share_ends(estimate: Estimate, answers: float) -> Estimate:
     """Give a share of right answers the interval of Clopper and Pearson at its effective size (§6: Korn, Graubard).
 
@@ -268,9 +246,6 @@ def share_ends(estimate: Estimate, answers: float) -> Estimate:
         estimate: the share in percent.
         answers: their number.
     """
-    # spared until it is needed
-    from scipy.special import betaincinv, ndtri
-
     share = min(max(estimate.value / 100, 0.0), 1.0)
     images = min(filter(None, (estimate.queries, estimate.supports)), default=0)
     if images < FEW_QUERIES or (estimate.scope is Scope.NONE and 0 < share < 1):
@@ -278,10 +253,10 @@ def share_ends(estimate: Estimate, answers: float) -> Estimate:
     size = float(images)
     if estimate.error > 0:
         size = min(share * (1 - share) / (estimate.error / 100) ** 2, answers)
-        size *= (float(ndtri(0.5 + LEVEL / 2)) / t_quantile(0.5 + LEVEL / 2, estimate.df)) ** 2
+        size *= (NormalDist().inv_cdf(0.5 + LEVEL / 2) / t_quantile(0.5 + LEVEL / 2, estimate.df)) ** 2
     right, wrong, tail = size * share, size * (1 - share), 0.5 - LEVEL / 2
-    low = float(betaincinv(right, wrong + 1, tail)) if share > 0 else 0.0
-    high = float(betaincinv(right + 1, wrong, 1 - tail)) if share < 1 else 1.0
+    low = beta_quantile(tail, right, wrong + 1) if share > 0 else 0.0
+    high = beta_quantile(1 - tail, right + 1, wrong) if share < 1 else 1.0
     scope = estimate.scope
     if scope is Scope.NONE:
         scope = Scope.IMAGES if estimate.supports else Scope.THESE_SUPPORTS

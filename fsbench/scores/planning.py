@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from math import ceil, inf, sqrt
 
 import numpy as np
-from scipy.special import chdtri, stdtr
 
 from fsbench.scores.decisions import Factor
-from fsbench.scores.estimate import FEW_QUERIES, LEVEL, Estimate, t_quantile
+from fsbench.scores.distributions import chi_squared_quantile, t_below, t_quantile
+from fsbench.scores.estimate import FEW_QUERIES, LEVEL, Estimate
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def power_of(found: Estimate, effect: float, factor: float, scale: float = 1.0) 
         From 0 to 1. `times_larger` is the factor at which it is the wanted power.
     """
     error = found.error * sqrt(scale / factor)
-    return float(stdtr(found.df, abs(effect) / error - t_quantile(0.5 + LEVEL / 2, found.df)))
+    return t_below(abs(effect) / error - t_quantile(0.5 + LEVEL / 2, found.df), found.df)
 
 
 def variance_scales(df: float) -> tuple[float, float]:
     """Return the ends of the 95 % interval of a variance, as multiples of its estimate with `df` degrees of freedom."""
     tail = 0.5 - LEVEL / 2
-    return df / float(chdtri(df, tail)), df / float(chdtri(df, 1 - tail))
+    return df / chi_squared_quantile(1 - tail, df), df / chi_squared_quantile(tail, df)
 
 
 def more_draws(found: Estimate, queries: Share, effect: float, power: float) -> Factor:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fsbench.scores.estimate import FEW_FREE, FEW_QUERIES, LEVEL, Estimate, Scope, t_quantile
+from fsbench.scores.distributions import t_quantile
+from fsbench.scores.estimate import FEW_FREE, FEW_QUERIES, LEVEL, Estimate, Scope
 
 SHARE = "share of "
 COMPONENTS = ("query", "support", "interaction")

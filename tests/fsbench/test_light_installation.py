@@ -148,7 +148,7 @@ def test_the_light_installation_is_light():
     distributions = with_dependencies(requirements())
     assert not {"torch", "lightning", "timm", "torchvision"} & distributions.keys()
     files = [Path(str(one.locate_file(file))) for one in distributions.values() for file in one.files or ()]
-    assert sum(file.stat().st_size for file in files if file.is_file() and file.suffix != ".pyc") < 450e6
+    assert sum(file.stat().st_size for file in files if file.is_file() and file.suffix != ".pyc") < 300e6
 
 
 def test_missing_packages_are_told_with_their_extra():

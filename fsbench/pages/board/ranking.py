@@ -6,14 +6,13 @@ from itertools import combinations
 from math import isnan, nan
 from typing import Any
 
-from scipy.special import stdtr
-
 from fsbench.pages.board.rows import Cell, Rank, Row, Test
 from fsbench.protocols.registry import metric_named
 from fsbench.records.card import ALLOWED, CONDITIONS
 from fsbench.records.grouping import known_images
 from fsbench.results.tables.layout import ALPHA
 from fsbench.scores.decisions import adjust
+from fsbench.scores.distributions import t_below
 from fsbench.scores.estimate import Estimate, Scope, differences
 
 Conditions = tuple[str, ...]
@@ -152,4 +151,4 @@ def unpaired_p(first: Estimate, second: Estimate) -> float:
         return nan
     variances = first.error**2, second.error**2
     df = sum(variances) ** 2 / (variances[0] ** 2 / first.df + variances[1] ** 2 / second.df)
-    return float(2 * stdtr(df, -abs(first.value - second.value) / sum(variances) ** 0.5))
+    return 2 * t_below(-abs(first.value - second.value) / sum(variances) ** 0.5, df)

@@ -142,7 +142,10 @@ def test_a_margin_is_no_matter_where_methods_are_told_apart():
 
 @pytest.mark.parametrize(
     ("queries", "said"),
-    [(1, "too few images (1) for an interval"), (40, "differ by 5.00 points, whichever image is left out: nothing varies")],
+    [
+        (1, "too few images (1) for an interval"),
+        (40, "differ by 5.00 points, whichever image is left out: nothing varies"),
+    ],
 )
 def test_what_no_image_moves_is_no_proof(queries, said):
     """A difference that is the same without any one image has no interval, and of few images their number stands."""
