@@ -1,6 +1,5 @@
 """Count the objects of a class in the queries of a run, from the data: no record holds them."""
 
-
 import numpy as np
 
 from fsbench.base.errors import SettingsError
