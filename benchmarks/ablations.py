@@ -13,6 +13,7 @@ test episode are then timed in turns, without the frozen backbone, whose feature
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,6 @@ from fsbench.base.paths import CONFIGS
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import markdown
 from fsbench.results.tables.layout import Sheet, ends
-from fsbench.runner.config.compose import compose
 from fsbench.runner.engine.experiment import build_experiment
 from fsbench.runner.grid.bench import Request, bench
 from fsbench.scores.estimate import Estimate, estimates
@@ -101,8 +101,8 @@ def measure_costs(requests: Mapping[str, Request], repeats: int) -> dict[str, Co
 
 def step_and_episode(request: Request) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return a training step with first weights and the answer to a test episode, features of the backbone kept."""
-    arguments = [*request.arguments("emat", request.folds[0]), "--data.workers=0", "--data.eval_batch_size=1"]
-    experiment = build_experiment(compose(arguments))
+    alone = replace(request, extra=[*request.extra, "--data.workers=0", "--data.eval_batch_size=1"])
+    experiment = build_experiment(alone.configuration("emat", request.folds[0]))
     method: Any = experiment.method.to(DEVICE)
     batch = next(iter(experiment.data.train_dataloader())).to(DEVICE)
     (episode,) = next(iter(experiment.data.test_dataloader())).to(DEVICE).split()

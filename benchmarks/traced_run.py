@@ -1,8 +1,9 @@
 """Which files and functions of the suite run until the first prediction: `python -m benchmarks.traced_run`.
 
 A method's object answers a test of the demo through `fsbench.evaluate`. Files and functions are counted from the call
-on, with everything that was imported and built before: the figures of docs/architecture.md, "From a call to the first
-prediction".
+on, with everything that is imported and built before, since bodies of modules and classes call functions, too: the
+figures of docs/architecture.md, "From a call to the first prediction". A comprehension is no function, as Python 3.12
+has it.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import fsbench.doors.methods  # noqa: F401  (else the call imports it)
 from fsbench.core.prediction import Prediction
 from fsbench.doors.evaluate import evaluate
 from fsbench.methods.prototype import Prototype
@@ -20,6 +22,7 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.config.tests import load_test
 
 SUITE = Path(__file__).parent.parent / "fsbench"
+COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")
 
 
 def traced_functions() -> dict[Path, list[str]]:
@@ -43,7 +46,8 @@ def traced_functions() -> dict[Path, list[str]]:
     functions: dict[Path, list[str]] = {}
     for code in called:
         file = Path(code.co_filename)
-        if SUITE in file.parents and code.co_flags & inspect.CO_OPTIMIZED:  # no body of a class or a module
+        is_function = code.co_flags & inspect.CO_OPTIMIZED and code.co_name not in COMPREHENSIONS
+        if SUITE in file.parents and is_function:  # no body of a class or a module
             functions.setdefault(file.relative_to(SUITE.parent), []).append(code.co_qualname)
     return functions
 

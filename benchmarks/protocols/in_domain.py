@@ -10,7 +10,7 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import replacing, write_text
 from fsbench.records.card import FILE
-from fsbench.runner.config.build import parse
+from fsbench.runner.config.build import parse_configuration
 from fsbench.runner.engine.checkpoint import TRAINED_ON, read_checkpoint
 from fsbench.runner.grid.bench import Request, bench
 
@@ -44,7 +44,7 @@ def evaluate_in_domain(methods: Sequence[Sequence[str]], options: argparse.Names
             lists=options.lists,
             extra=[*own, *options.extra],
         )
-        data = parse(request.arguments(method, options.fold), build=False).build_data()
+        data = parse_configuration(request.configuration(method, options.fold), build=False).build_data()
         test_classes = list(data.manifest.header.class_names.values())
         trained_on = read_checkpoint(Path(checkpoint)).get(TRAINED_ON)
         check_saw_classes(checkpoint, trained_on, data.dataset.name, options.fold, test_classes)

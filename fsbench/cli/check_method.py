@@ -44,7 +44,7 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
         rows = [{"check": o.check, "status": o.status, "text": o.text} for o in outcomes]
         print_block(json.dumps({**about, "checks": rows, "failed": len(failed)}, indent=2))
     else:
-        print_line(f"{len(outcomes)} checks, {len(failed)} failed")
+        print_line(f"{len(outcomes)} check{'s' * (len(outcomes) != 1)}, {len(failed)} failed")
     error = next((outcome.error for outcome in failed if outcome.error is not None), None)
     if options.debug and error is not None:
         traceback.print_exception(error)

@@ -7,7 +7,7 @@ from fsbench.base.errors import say_left_out
 from fsbench.base.terminal import print_block, text_width
 from fsbench.cli.analysis import check_plot_file
 from fsbench.cli.parser import add_rank_all
-from fsbench.doors.runs import Runs
+from fsbench.doors.runs import COMPARED_BY, Runs
 from fsbench.records.record import read_record
 from fsbench.results.atlas.atlas import read_atlas
 from fsbench.results.tables.compare import Comparison
@@ -16,14 +16,13 @@ from fsbench.results.tables.formats import SHEETS, as_json, text
 from fsbench.results.tables.published.beside import PublishedBeside, beside_sheet, published_beside
 from fsbench.runner.config.limits import whole
 
-BREAKDOWNS = ("fold", "size", "class")
 FORMATS = ("text", "markdown", "latex", "json")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; several runs may be in one")
     parser.add_argument("--metrics", help="with commas (see: fsbench list)")
-    parser.add_argument("--by", action="append", choices=BREAKDOWNS, default=[], help="break down; may be repeated")
+    parser.add_argument("--by", action="append", choices=COMPARED_BY, default=[], help="break down; may be repeated")
     parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
     parser.add_argument(

@@ -1,7 +1,7 @@
 """`fsbench rescore`: finished runs by another protocol's metric or rule."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     if options.protocol is None and choices == Choices():
         raise SettingsError("nothing to score by was named; expected --protocol, --void, --resolution or --objects")
     target = None if options.protocol is None else load_segmentation(options.protocol)
-    settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
+    settings = {} if options.data_root is None else {"data.dataset.root": options.data_root}
     records, refused = finished_records(options.runs)
     groups = leave_out_damaged(
         records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, settings))
@@ -47,7 +47,7 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     return say_left_out(refused)
 
 
-def _recounted(settings: Sequence[str], record: Record, resolution: int) -> Any:
+def _recounted(settings: Mapping[str, str], record: Record, resolution: int) -> Any:
     """Count a run's stored predictions again at another resolution."""
     # torch and Lightning: only who asks for another resolution waits for them
     from fsbench.runner.engine.stored_data import Truths

@@ -41,8 +41,8 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     name_class_files(options.method)
     repetition = None
     if options.predict:
-        settings = [] if options.data_root is None else [f"--data.dataset.root={options.data_root}"]
-        settings += [] if options.weights is None else [f"--model.backbone.weights={options.weights}"]
+        places = {"data.dataset.root": options.data_root, "model.backbone.weights": options.weights}
+        settings = {key: place for key, place in places.items() if place is not None}
         announce = cache(lambda seed: print_line(f"the episodes of --predict are drawn by --sample-seed {seed}"))
         repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt, announce)
     elif options.sample_seed is not None or options.public_value is not None:

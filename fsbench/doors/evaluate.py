@@ -12,8 +12,8 @@ import numpy as np
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder
 from fsbench.base.progress import track
-from fsbench.doors.parts import Parts
-from fsbench.doors.records import Answered, Counted, Tally, record_answers
+from fsbench.doors.parts import Parts, check_test
+from fsbench.doors.records import Answered, Counted, GivenCard, Tally, read_given_card, record_answers
 from fsbench.doors.results import Result
 from fsbench.protocols.evaluation import Answerer, evaluate_batches
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
@@ -62,7 +62,8 @@ def evaluate(
         The result, whose record stands in the folder of runs.
 
     Raises:
-        SettingsError: an answer has another size or other labels than were asked for, or an argument does not fit.
+        SettingsError: an answer has another size or other labels than were asked for, or an argument does not fit; a
+            card that cannot be read is refused before anything is answered.
         NumericsError: a presence score is no finite number.
 
     Examples:
@@ -77,6 +78,7 @@ def evaluate(
         >>> interval.has_interval, result.by("size").height  # five episodes have too few images
         (False, 5)
     """
+    check_test(test)
     if isinstance(model, str):
         from fsbench.doors.named import evaluate_named  # with torch
 
@@ -88,6 +90,7 @@ def evaluate(
         return Result(evaluate_named(model, test, runs, progress, options), test)
     chosen = name or _own_name(model)
     check_name(chosen, "name")
+    given_card = read_given_card(card, chosen)
     if hasattr(model, "answer_batch"):
         from fsbench.doors.methods import answer_by_method  # with torch
 
@@ -98,17 +101,16 @@ def evaluate(
                 f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
             )
         parts = _by_function(model, test)
-    return Result(
-        evaluate_parts(parts, chosen, Path(runs), None if card is None else Path(card), resume, progress), test
-    )
+    return Result(evaluate_parts(parts, chosen, Path(runs), given_card, resume, progress), test)
 
 
-def evaluate_parts(parts: Parts, name: str, runs: Path, card: Path | None, resume: bool, progress: bool) -> Record:
+def evaluate_parts(parts: Parts, name: str, runs: Path, card: GivenCard | None, resume: bool, progress: bool) -> Record:
     """Let whoever answers the parts of a test do so, going on where that was interrupted; write the record.
 
     Args:
         parts: the test, and who answers.
-        name, runs, card, resume, progress: see `evaluate`, which raises the same.
+        card: of the method, if one was given.
+        name, runs, resume, progress: see `evaluate`, which raises the same.
     """
     test, journal = parts.test, evaluation_journal(parts, name, make_folder(runs))
     work = journal.folder
@@ -261,7 +263,7 @@ def _array(values: Any, number: int) -> np.ndarray:
         values = values.detach().cpu()
     try:
         return np.asarray(values)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # ragged lists; bfloat16, which numpy does not have
         raise SettingsError(
             f"episode {number}: the answer is no array ({error}); expected a mask (h, w) of integers, or a tuple "
             "(mask, presence) or (mask, presence, score)"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from fsbench.base.errors import SettingsError, did_you_mean
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.core.evaluation import answering
 from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.core.segmenter import Segmenter
@@ -38,7 +38,7 @@ def answer_by_method(method: Any, test: Test, **options: Any) -> Parts:
     """
     unknown = [name for name in options if name not in OPTIONS]
     if unknown:
-        raise SettingsError(f"evaluate has no option {unknown[0]} for a method{did_you_mean(unknown[0], OPTIONS)}")
+        raise SettingsError(f"evaluate has no option {unknown[0]} for a method{known_names(unknown[0], OPTIONS)}")
     if not isinstance(method, Segmenter):
         raise SettingsError(
             f"{type(method).__name__} is no Segmenter; expected one, a function of an episode, or the name of a method"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fsbench.base.errors import SettingsError, did_you_mean
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
 from fsbench.runner.config.request import Request, bench_options
@@ -46,8 +46,7 @@ def evaluate_named(method: str, test: Test, runs: str | Path, progress: bool, op
     for name in options:
         if name not in (*known, *OF_THE_DATA):
             raise SettingsError(
-                f"evaluate has no option {name} for a method by its name{did_you_mean(name, known)}; it has "
-                f"{', '.join((*OF_THE_DATA, *known))}"
+                f"evaluate has no option {name} for a method by its name{known_names(name, (*OF_THE_DATA, *known))}"
             )
     fold = test.manifest.header.fold
     settings = {name: opened.pop(name, None) for name in ("episodes", "empty_masks", "image_size")}

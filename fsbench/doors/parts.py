@@ -1,14 +1,23 @@
-"""A test in parts, and the one who answers them."""
+"""A test as the doors are given it, in parts, and the one who answers them."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from fsbench.base.errors import SettingsError
 from fsbench.base.progress import Sized
 from fsbench.protocols.evaluation import Answerer, Counting
 from fsbench.protocols.test import Test
 from fsbench.records.run import Blind
+
+
+def check_test(test: Any) -> None:
+    """Raise SettingsError unless `test` is a test."""
+    if not isinstance(test, Test):
+        raise SettingsError(
+            f"the test is a {type(test).__name__}; expected what fsbench.load_test returns, such as load_test('demo')"
+        )
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,28 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class GivenCard:
+    """A card that was given with answers: its entries, and its text, which is kept beside their record."""
+
+    card: Card
+    text: str
+
+
+def read_given_card(file: str | Path | None, name: str) -> GivenCard | None:
+    """Read a card that was given with answers, before they are counted; None where there is none.
+
+    Raises SettingsError where it is none, or of another method than `name`.
+    """
+    if file is None:
+        return None
+    path = Path(file).expanduser()
+    method, card = read_card(path)
+    if method not in (None, name):
+        raise SettingsError(f"{path} is the card of {method}, expected that of {name}; give that, or correct its name")
+    return GivenCard(card, read_text(path, "settings"))
+
+
+@dataclass(frozen=True)
 class Answered:
     """A test that somebody answered.
 
@@ -81,7 +103,7 @@ class Answered:
         counted: the counts and predictions of all episodes.
         seconds: that the answers took; None where they were made elsewhere.
         parameters: (learned, all) of the method, where they are known.
-        card: file with the card of the method, if there is one.
+        card: of the method, if one was given.
         blind: how the method was kept from the truth; None where it was not.
     """
 
@@ -90,7 +112,7 @@ class Answered:
     counted: Counted
     seconds: float | None = None
     parameters: tuple[int, int] | None = None
-    card: Path | None = None
+    card: GivenCard | None = None
     blind: Blind | None = None
 
 
@@ -104,15 +126,15 @@ def record_answers(answered: Answered, runs: str | Path) -> Record:
         runs: folder of all runs.
 
     Raises:
-        SettingsError: the folder cannot be written, or the card does not fit.
+        SettingsError: the folder cannot be written, or the card contradicts the record.
     """
     test = answered.test
     frame = to_frame(answered.counted.rows(), test.manifest)
     kept = list(answered.counted.predictions())
     run = _content(answered, frame, kept)
     folder = Path(runs) / run.id
-    stated = None if answered.card is None else _read_card(answered.card, answered.name)
-    if stated is not None and (problems := contradictions(stated.stated, Record(folder, run))):
+    stated = {} if answered.card is None else answered.card.card.stated
+    if problems := contradictions(stated, Record(folder, run)):
         raise SettingsError(problems[0])
     make_folder(folder.parent)
     with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
@@ -124,7 +146,7 @@ def record_answers(answered: Answered, runs: str | Path) -> Record:
             run = run if predictions is None else run.model_copy(update={"predictions": predictions})
             present = write_record(folder, Run.model_validate(run.as_json()), frame)
         if answered.card is not None:
-            write_text(folder / CARD, read_text(answered.card, "settings"))
+            write_text(folder / CARD, answered.card.text)
     return present
 
 
@@ -176,14 +198,6 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         **how,
         **hashes(frame),
     )
-
-
-def _read_card(file: Path, name: str) -> Card:
-    """Read a card. Raises SettingsError where it is none, or of another method than `name`."""
-    method, card = read_card(file)
-    if method not in (None, name):
-        raise SettingsError(f"{file} is the card of {method}, expected that of {name}; give that, or correct its name")
-    return card
 
 
 def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:

@@ -14,6 +14,7 @@ from fsbench.doors.tables import Differences, Plans, Table
 from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.registry import metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
+from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.results.tables.comparable import Methods, find_methods
 from fsbench.results.tables.compare import Asked, compare_methods
 from fsbench.results.tables.plan.plan import EFFECT, POWER, plans
@@ -22,6 +23,8 @@ from fsbench.results.tables.table import build_blocks
 
 Words = str | Sequence[str]
 """Names, or one text with commas between them."""
+COMPARED_BY = ("fold", "size", "class")
+"""Breakdowns of a comparison."""
 
 
 def load_runs(folder: str | Path, *folders: str | Path) -> "Runs":
@@ -125,7 +128,7 @@ class Runs:
             SettingsError: a score or a breakdown is unknown.
             RecordError: no run is sound.
         """
-        names, parts = _metrics(metrics), _words(by)
+        names, parts = _metrics(metrics), _breakdowns(by, (*BREAKDOWNS, "all"))
         self._check(names, parts)
         reported: Sequence[PublishedScore] = ()
         if published:
@@ -176,13 +179,13 @@ class Runs:
             RecordError: the runs are not on the same episodes.
             SettingsError: there are not two methods, a name is unknown, or `effect` or `margin` is not above 0.
         """
-        asked = Asked(effect, margin)
+        asked, parts = Asked(effect, margin), _breakdowns(by, COMPARED_BY)
         names, measured = _metrics(metrics), measure_for(_metrics(metrics) or ())
         refused: list[str] = []
         found = find_methods(self.folders, folds, refused)
         self._leave_out(refused)
         chosen = _chosen(found, methods)
-        return Differences(compare_methods(chosen, names, _words(by), baseline, measured, rank_all, asked))
+        return Differences(compare_methods(chosen, names, parts, baseline, measured, rank_all, asked))
 
     def plan(self, *methods: str, difference: float = EFFECT, metric: str | None = None, power: float = POWER) -> Plans:
         """Say how many images, draws of supports and trainings tell two methods apart, as `fsbench plan` does.
@@ -290,6 +293,15 @@ def _words(names: Words) -> list[str]:
     """Return names, which may be one text with commas."""
     words = names.split(",") if isinstance(names, str) else names
     return [word.strip() for word in words if word.strip()]
+
+
+def _breakdowns(by: Words, known: Sequence[str]) -> list[str]:
+    """Return the names of breakdowns. Raises SettingsError for one that is not `known`."""
+    parts = _words(by)
+    for name in parts:
+        if name not in known:
+            raise SettingsError(f"unknown breakdown '{name}'{known_names(name, known)}")
+    return parts
 
 
 def _metrics(names: Words | None) -> list[str] | None:

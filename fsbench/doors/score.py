@@ -7,7 +7,8 @@ from typing import Any
 
 from fsbench.base.progress import track
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.doors.records import Answered, Tally, record_answers
+from fsbench.doors.parts import check_test
+from fsbench.doors.records import Answered, Tally, read_given_card, record_answers
 from fsbench.doors.results import Result
 from fsbench.protocols.blind import BlindTest
 from fsbench.protocols.evaluation import evaluate_batches
@@ -64,6 +65,8 @@ def score(
         13.05
     """
     check_name(name, "name")
+    check_test(test)
+    given_card = read_given_card(card, name)
     paths = [answers] if isinstance(answers, str | Path) else answers
     files = [Path(path).expanduser() for path in paths]
     blind = None if key is None else open_blind(test, read_key(Path(key)))
@@ -84,9 +87,8 @@ def score(
         return [_as_counted(stored[opaque[episode.number]]) for episode in seen]
 
     evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
-    card_file = None if card is None else Path(card).expanduser()
     kept = None if blind is None else _kept_blind(blind, stored, test.image_size)
-    counted = Answered(test, name, tally, card=card_file, blind=kept)
+    counted = Answered(test, name, tally, card=given_card, blind=kept)
     return Result(record_answers(counted, runs), test)
 
 

@@ -32,9 +32,8 @@ def compose_settings(
     config = checkpoint.resolve().parent.parent / "config.yaml"
     if not config.is_file():
         return composed
-    own = {"name": backbone, "weights": weights}
-    given = [f"--model.backbone.{key}={value}" for key, value in own.items() if value is not None]
-    run = parse_stored(config, given, build=False)
+    own = {"model.backbone.name": backbone, "model.backbone.weights": weights}
+    run = parse_stored(config, {key: value for key, value in own.items() if value is not None}, build=False)
     if run.config.model.class_path != composed.config.model.class_path:
         name = run.config.run.name
         raise SettingsError(

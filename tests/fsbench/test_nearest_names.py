@@ -10,8 +10,10 @@ from fsbench.cli.main import GROUPS, main, parser_for
 from fsbench.cli.parser import Parser, subcommands
 from fsbench.data.episodes.settings import SETTINGS
 from fsbench.networks.backbones.base import NetworkPrecision
+from fsbench.runner.config.compose import compose, setting
 from fsbench.runner.config.registry import names
 from fsbench.runner.config.request import bench_options
+from fsbench.runner.grid.spec import read_grid
 
 COMMANDS = [name for group in GROUPS.values() for name in group]
 
@@ -118,13 +120,10 @@ def test_grids_and_configurations_go_without_a_clone(capsys, tmp_path, monkeypat
     """As the guides write them, in a folder that has no configs."""
     monkeypatch.chdir(tmp_path)
     assert "shots" in names("grids")
-    shown = []
-    for grid in ("configs/grids/demo.yaml", "demo"):
-        assert main(["grid", grid]) == 0
-        shown.append(capsys.readouterr().out)
-    assert shown[0] == shown[1] and "16 cells" in shown[0]
     (tmp_path / "demo").mkdir()  # a folder of this name hides no grid's file
-    ablation = ["--config", "configs/ablations/dcama/background_zero.yaml"]
-    assert main(["bench", "--method", "dcama", "--dataset", "demo", *ablation, "--dry-run"]) == 0
+    cells = [read_grid([grid], {}) for grid in ("configs/grids/demo.yaml", "demo")]
+    assert cells[0] == cells[1] and len(cells[0]) == 16
+    ablation = compose(["--config", "configs/ablations/dcama/background_zero.yaml"])
+    assert not ablation.problems and setting(ablation.values, "model.support_background") == "zero"
     assert "There are:" not in refusal(["grid", "configs/../grids/demo.yaml"], capsys)
     assert "fsbench grid demo --run" in refusal(["grid", "run", "demo"], capsys)

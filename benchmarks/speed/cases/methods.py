@@ -11,7 +11,8 @@ from benchmarks.speed.harness import Case, forward
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.methods.modules.stage_segmenter import StageSegmenter
-from fsbench.runner.config.build import NO_DATASET, compose_method, parse
+from fsbench.runner.config.build import NO_DATASET, compose_method, parse_configuration
+from fsbench.runner.config.compose import compose_values
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.config.request import Request
 from fsbench.runner.contract.episodes import segmentation_episode
@@ -50,8 +51,8 @@ def method_settings(name: str, demo: bool = False) -> Any:
     if name == "hmnet" and not demo:
         # its PSPNet's weights belong to a fold; the trunk takes the same time but for the base learner
         files = config_files(name, NO_DATASET)
-        given = ["--model.bam=false", "--model.backbone.name=dilated_resnet50", "--model.backbone.weights=random"]
-        return parse([*(f"--config={file}" for file in files), *given], build=False)
+        network = {"model.backbone.name": "dilated_resnet50", "model.backbone.weights": "random"}
+        return parse_configuration(compose_values(files, {"model.bam": False} | network), build=False)
     return compose_method(name, "demo" if demo else None, weights="random")
 
 

@@ -1,7 +1,5 @@
 """Count the objects of a class in the queries of a run, from the data: no record holds them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from fsbench.base.errors import SettingsError
@@ -13,12 +11,11 @@ SPECK = 0.01
 """Share of the class's pixels in an image below which a region is no object."""
 
 
-def query_objects(record: Record, settings: Sequence[str] = ()) -> dict[tuple[int, int], int]:
+def query_objects(record: Record) -> dict[tuple[int, int], int]:
     """Count the objects of every way in the query of every episode of the test.
 
     Args:
         record: a run of segmentation.
-        settings: arguments in LightningCLI's form on top of the run's own, such as where the data are here.
 
     Returns:
         (number of the episode, way from 1) -> number of regions, see `count_objects`; 0 where the class is absent.
@@ -29,7 +26,7 @@ def query_objects(record: Record, settings: Sequence[str] = ()) -> dict[tuple[in
     """
     if not record.protocol.has_masks:
         raise SettingsError(f"{record.path.name} is a run of classification, whose queries have no masks to count in")
-    index = open_dataset(record, settings)
+    index = open_dataset(record)
     seen: dict[tuple[str, int], int] = {}
     found = {}
     for episode in record.manifest.tested_episodes:

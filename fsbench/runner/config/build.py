@@ -26,7 +26,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.records.predictions import Keep
 from fsbench.records.run import TF32
 from fsbench.runner.config.class_file import load_class_file
-from fsbench.runner.config.compose import Configuration, compose, merge_settings, value_at
+from fsbench.runner.config.compose import Configuration, compose, compose_values, merge_settings, value_at
 from fsbench.runner.config.data_options import (
     DATA_MODULE,
     class_parameters,
@@ -291,8 +291,8 @@ def compose_method(
     if task_of("methods", choice.method) != "segmentation":
         raise SettingsError(f"{method} classifies images; expected a method that segments (see: fsbench list)")
     files = config_files(method, dataset or NO_DATASET, backbone=backbone)
-    given = [f"--config={file}" for file in files] + [f"--run.name={choice.name}"]
-    return parse(given + [f"--model.backbone.weights={weights}"] * (weights is not None), build=False)
+    given = {} if weights is None else {"model.backbone.weights": weights}
+    return parse_configuration(compose_values(files, {"run.name": choice.name} | given), build=False)
 
 
 @contextmanager

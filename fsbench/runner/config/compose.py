@@ -61,6 +61,11 @@ class Configuration:
             self.parts.append(dict(typed))
         self.values = merge_settings(self.values, values)
 
+    def add_settings(self, settings: Mapping[str, Any]) -> None:
+        """Put values by their dotted keys, such as `data.way`, over those that are there; raises as `add`."""
+        for key, value in settings.items():
+            self.add(nested(full_key(key), value))
+
     def _as_known(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return values with the present names of classes, and with flat keys of the group `data`."""
         return flat_values(with_current_paths(_with_class_paths(values)), self.values)
@@ -116,19 +121,27 @@ class Configuration:
             self.add(nested(parts, value), nested(parts, typed))
 
 
-def compose(
-    arguments: Sequence[str], options: Iterable[str] = (), below: Mapping[str, Any] | None = None
-) -> Configuration:
+def compose(arguments: Sequence[str], options: Iterable[str] = ()) -> Configuration:
     """Merge the configuration files and settings that arguments name.
 
     Args:
         arguments: in LightningCLI's form, `--config=FILE` and `--group.key=value`.
         options: options of the command that a misspelt argument may have meant.
-        below: settings that the arguments come on top of.
     """
     configuration = Configuration()
-    configuration.add(below or {})
     configuration.add_arguments(arguments, options)
+    return configuration
+
+
+def compose_values(files: Iterable[str | Path], settings: Mapping[str, Any]) -> Configuration:
+    """Merge configuration files, and over them values by their dotted keys, such as `data.way`.
+
+    Raises SettingsError where a value names a file that cannot be read.
+    """
+    configuration = Configuration()
+    for file in files:
+        configuration.add_file(file)
+    configuration.add_settings(settings)
     return configuration
 
 

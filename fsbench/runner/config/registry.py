@@ -100,7 +100,7 @@ def grid_file(name: str | Path) -> Path:
         SettingsError: it is neither.
     """
     path = shipped_file(name)
-    if path.exists() or _is_path(path.name) or len(path.parts) != 1:
+    if is_file(path) or _is_path(path.name) or len(path.parts) != 1:
         return path  # who reads it says what is wrong with it
     if path.name not in names("grids"):
         raise SettingsError(f"there is no file and no grid '{path.name}'{known_names(path.name, names('grids'))}")

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 from fsbench.base.errors import FsbenchError, SettingsError, raise_all
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
-from fsbench.runner.config.compose import Configuration, full_key, nested
+from fsbench.runner.config.compose import Configuration, compose_values
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import (
     MethodChoice,
@@ -157,11 +157,7 @@ class Request:
         Raises SettingsError for what the data set does not have, and for unknown names.
         """
         if (method, fold) not in self._composed:
-            configuration = Configuration()
-            for file in self._files(method):
-                configuration.add_file(file)
-            for key, value in self._settings(method, fold).items():
-                configuration.add(nested(full_key(key), value))
+            configuration = compose_values(self._files(method), self._settings(method, fold))
             configuration.add_arguments(self.extra, [option.name for option in bench_options()])
             self._composed[method, fold] = configuration
         return self._composed[method, fold]

@@ -4,8 +4,9 @@ Only classes of the suite, of installed packages, and of files that the command 
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fsbench.base.errors import SettingsError
@@ -13,7 +14,7 @@ from fsbench.base.files.yaml_files import load_yaml
 from fsbench.runner.config.build import SuiteCLI, parse_configuration
 from fsbench.runner.config.class_file import SHA256, named_file, not_named
 from fsbench.runner.config.class_paths import with_current_paths
-from fsbench.runner.config.compose import Configuration, compose, value_at
+from fsbench.runner.config.compose import Configuration, value_at
 from fsbench.runner.config.registry import plug_in_classes
 
 TRUSTED = re.compile(r"fsbench\.(methods|datamodules)(\.\w+)+", re.ASCII)
@@ -35,25 +36,27 @@ BUILT = ("trainer", "run", "model", "backbone", "data", "dataset", "source")
 NOT_NEEDED = ("callbacks", "logger", "plugins", "profiler", "strategy", "accelerator")
 """Settings of the trainer that name classes; who opens a run trains nothing."""
 
-
 DROPPED = ("cpu_kernels",)
 """Settings of the group `run` of earlier versions, on which no present one depends."""
 
+NONE: Mapping[str, Any] = MappingProxyType({})
+"""No settings on top of a run's own."""
 
-def parse_stored(config: Path, more: Sequence[str] = (), build: bool = True) -> SuiteCLI:
+
+def parse_stored(config: Path, settings: Mapping[str, Any] = NONE, build: bool = True) -> SuiteCLI:
     """Let the parser judge the configuration of a finished run; `build`: whether to build model and data module, too.
 
-    Raises what `stored_configuration` and `fsbench.runner.config.build.parse` do.
+    Raises what `stored_configuration` and `fsbench.runner.config.build.parse_configuration` do.
     """
-    return parse_configuration(stored_configuration(config, more), build)
+    return parse_configuration(stored_configuration(config, settings), build)
 
 
-def stored_configuration(config: Path, more: Sequence[str] = ()) -> Configuration:
+def stored_configuration(config: Path, settings: Mapping[str, Any] = NONE) -> Configuration:
     """Compose the configuration of a finished run.
 
     Args:
         config: its config.yaml.
-        more: arguments in LightningCLI's form on top.
+        settings: values by their dotted keys on top, such as `data.dataset.root` where the data are here.
 
     Raises:
         SettingsError: the file is none of a run, or names a class that may not be loaded.
@@ -71,7 +74,10 @@ def stored_configuration(config: Path, more: Sequence[str] = ()) -> Configuratio
         values["run"] = {key: value for key, value in values["run"].items() if key not in DROPPED}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
     _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
-    return compose(more, below=values)
+    configuration = Configuration()
+    configuration.add(values)
+    configuration.add_settings(settings)
+    return configuration
 
 
 def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:

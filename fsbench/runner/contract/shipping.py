@@ -3,7 +3,6 @@
 import io
 import multiprocessing
 import pickle
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
@@ -11,7 +10,8 @@ from functools import cache
 import torch
 
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.runner.config.build import parse, quiet
+from fsbench.runner.config.build import parse_configuration, quiet
+from fsbench.runner.config.compose import Configuration
 from fsbench.runner.contract.outcome import ViolationError
 from fsbench.runner.contract.subject import Answer, Episode, Subject, answer, require_same
 
@@ -30,7 +30,7 @@ def check_another_process(subject: Subject) -> str:
         raise ViolationError(
             f"a method that cannot be pickled ({error})", "one that can", "keep no lambdas, files or locks in it"
         ) from error
-    there = _remote_answers(shipped, subject.arguments, episodes)
+    there = _remote_answers(shipped, subject.configuration, episodes)
     for one, other in zip(here, there, strict=True):
         advice = "keep all that an answer depends on in the object, not in globals of a module"
         require_same(one, other, "other answers in another process", advice)
@@ -43,11 +43,11 @@ def _process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=quiet)
 
 
-def _remote_answers(shipped: bytes, arguments: Sequence[str], episodes: list[Episode]) -> list[Answer]:
+def _remote_answers(shipped: bytes, configuration: Configuration, episodes: list[Episode]) -> list[Answer]:
     """Return the other process's answers. Raises ViolationError if it ends without any, or gives none in `SECONDS`."""
     pool = _process()
     try:
-        return pool.submit(_answers, shipped, arguments, episodes, torch.get_num_threads()).result(timeout=SECONDS)
+        return pool.submit(_answers, shipped, configuration, episodes, torch.get_num_threads()).result(timeout=SECONDS)
     except BrokenProcessPool as error:
         _process.cache_clear()  # the next method gets a new one
         raise ViolationError(
@@ -62,13 +62,13 @@ def _remote_answers(shipped: bytes, arguments: Sequence[str], episodes: list[Epi
         ) from error
 
 
-def _answers(shipped: bytes, arguments: Sequence[str], episodes: list[Episode], threads: int) -> list[Answer]:
+def _answers(shipped: bytes, configuration: Configuration, episodes: list[Episode], threads: int) -> list[Answer]:
     """Answer episodes in the other process."""
     torch.set_num_threads(threads)
     try:
         method = pickle.loads(shipped)
     except ImportError:  # the class is in a file that the configuration names
-        parse(arguments, build=False)
+        parse_configuration(configuration, build=False)
         method = pickle.loads(shipped)
     return [answer(method, episode) for episode in episodes]
 

@@ -18,6 +18,7 @@ from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.registry import load_protocol
 from fsbench.runner.config.build import quiet
+from fsbench.runner.config.compose import Configuration
 from fsbench.runner.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode
 from fsbench.runner.contract.outcome import DifferenceError
 
@@ -43,7 +44,7 @@ class Subject:
         build: builds the method anew with first weights from torch's generator.
         size: side S of the images.
         seed: of first weights, noise and episodes.
-        arguments: of the run's configuration, from which another process can import the method's class.
+        configuration: of the run, from which another process can import the method's class.
         memory_episodes: number of episodes of the check of memory.
 
     Raises:
@@ -55,12 +56,12 @@ class Subject:
         build: Callable[[], Method],
         size: int,
         seed: int = 0,
-        arguments: Sequence[str] = (),
+        configuration: Configuration = Configuration(),  # noqa: B008  (nothing is added to it)
         memory_episodes: int = 200,
     ):
         quiet()
         self.build, self.size, self.seed = build, size, seed
-        self.arguments = tuple(arguments)
+        self.configuration = configuration
         self.memory_episodes = memory_episodes
         self.images = SyntheticImages(size, seed)
         self.method.check_image_size(size)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from fsbench.base.errors import FsbenchError, SettingsError, describe, known_names, user_message
-from fsbench.runner.config.build import SuiteCLI, parse
-from fsbench.runner.config.compose import setting
+from fsbench.runner.config.build import SuiteCLI, parse_configuration
+from fsbench.runner.config.compose import Configuration, setting
 from fsbench.runner.config.registry import TaskName, choose_method, task_of
 from fsbench.runner.config.request import Request, file_settings
 from fsbench.runner.contract.answers import check_empty_query, check_empty_supports, check_shapes, check_ways_and_shots
@@ -83,29 +83,29 @@ def build_subject(
         FsbenchError: the name is unknown, or the method takes none of these settings.
     """
     task = task_of("methods", choose_method(name, backbone).method)
-    arguments, composed = _compose(name, task, backbone, seed, extra)
+    configuration, composed = _compose(name, task, backbone, seed, extra)
     try:
         method = composed.build_method()
     except FsbenchError:
         own = setting(file_settings(Request([name], OWN_DATA[task])), "model.backbone.name")
         if backbone is not None or not isinstance(own, str):
             raise
-        arguments, composed = _compose(name, task, own, seed, extra)
+        configuration, composed = _compose(name, task, own, seed, extra)
         method = composed.build_method()
     if size is None:
         size = next((side for side in SIZES if _takes(method.check_image_size, side)), None)
     if size is None:
         raise SettingsError(f"{name} takes no images of {', '.join(map(str, SIZES))} pixels; give --size")
-    return Subject(composed.build_method, size, seed, arguments, memory_episodes)
+    return Subject(composed.build_method, size, seed, configuration, memory_episodes)
 
 
 def _compose(
     name: str, task: TaskName, backbone: str | None, seed: int, extra: Sequence[str]
-) -> tuple[list[str], SuiteCLI]:
-    """Return the arguments of a run and the configuration that they compose."""
+) -> tuple[Configuration, SuiteCLI]:
+    """Return the configuration of a run, and what the parser makes of it."""
     request = Request([name], SMALL_DATA[task], backbone=backbone, weights=f"random:{seed}", extra=extra)
-    arguments = request.arguments(name, 0)
-    return arguments, parse(arguments, build=False)
+    configuration = request.configuration(name, 0)
+    return configuration, parse_configuration(configuration, build=False)
 
 
 def _takes(check: Callable[[int], None], size: int) -> bool:

@@ -1,9 +1,10 @@
 """Load a finished run's method and data again, as they were when it was evaluated."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from fsbench.base.files import read_json, sha256_file
 from fsbench.data.batch import EpisodeBatch
 from fsbench.records.counts import REALS
 from fsbench.records.record import Record, read_record
-from fsbench.runner.config.stored import stored_configuration
+from fsbench.runner.config.stored import NONE, stored_configuration
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.stored_data import check_same_data
@@ -20,14 +21,14 @@ from fsbench.scores.answers import SCORE_ROUNDING, SegmentationResult
 from fsbench.scores.confusion import COUNTS
 
 
-def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None = None) -> Experiment:
+def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path | None = None) -> Experiment:
     """Load the experiment of the finished run in `folder`, with its trained method in eval mode.
 
     On a CPU its frozen network takes the kernels that the record names.
 
     Args:
         folder: of the run.
-        settings: arguments in LightningCLI's form on top of its own, such as where the data are here.
+        settings: values by their dotted keys on top of its own, such as `data.dataset.root` where the data are here.
         checkpoint: file of the method that the run trained, in place of the one in the folder.
 
     Raises:
@@ -59,7 +60,7 @@ def load_run(folder: Path, settings: Sequence[str] = (), checkpoint: Path | None
 
 
 def reopen_at(
-    record: Record, chosen: Iterable[int], settings: Sequence[str] = (), checkpoint: Path | None = None
+    record: Record, chosen: Iterable[int], settings: Mapping[str, Any] = NONE, checkpoint: Path | None = None
 ) -> tuple[Experiment, Iterator[EpisodeBatch]]:
     """Load a run and some of its test episodes, on a GPU if there is one; for use in `torch.inference_mode`.
 

@@ -1,6 +1,6 @@
 """The data of a finished run without its method: images and truth for what is made of stored predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,15 @@ from fsbench.data.label_resizing import image_part
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import CONTENTS
-from fsbench.runner.config.stored import parse_stored
+from fsbench.runner.config.stored import NONE, parse_stored
 
 
-def open_dataset(record: Record, settings: Sequence[str] = ()) -> SegmentationIndex:
+def open_dataset(record: Record, settings: Mapping[str, Any] = NONE) -> SegmentationIndex:
     """Open the data set that a finished run was tested on. No network is built, and no checkpoint is read.
 
     Args:
         record: the finished run.
-        settings: arguments in LightningCLI's form on top of its own, such as where the data are here.
+        settings: values by their dotted keys on top of its own, such as `data.dataset.root` where the data are here.
 
     Raises what `open_data_module` does.
     """
@@ -31,7 +31,7 @@ def open_dataset(record: Record, settings: Sequence[str] = ()) -> SegmentationIn
     return dataset
 
 
-def open_data_module(record: Record, settings: Sequence[str] = ()) -> DataModule:
+def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> DataModule:
     """Build the data module that a finished run was tested with, which also says how its episodes are loaded.
 
     Args:
@@ -73,7 +73,7 @@ class Truths:
         settings: as in `open_dataset`, which raises what this does.
     """
 
-    def __init__(self, record: Record, settings: Sequence[str] = ()):
+    def __init__(self, record: Record, settings: Mapping[str, Any] = NONE):
         self.index = open_dataset(record, settings)
         self._geometry = segmentation_of(record.header).geometry
         self._episodes = {episode.index: episode for episode in record.manifest.episodes}

@@ -1,7 +1,8 @@
 """Predict episodes of a finished run again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,14 +12,14 @@ from fsbench.runner.engine.restore import check_counts, reopen_at
 
 
 def repeat_predictions(
-    record: Record, episodes: Sequence[int], settings: Sequence[str], checkpoint: Path | None
+    record: Record, episodes: Sequence[int], settings: Mapping[str, Any], checkpoint: Path | None
 ) -> None:
     """Predict some episodes of a run again and compare the counts with the record's.
 
     Args:
         record: the finished run.
         episodes: their numbers.
-        settings: arguments in LightningCLI's form that say where data and weights are here.
+        settings: values by their dotted keys that say where data and weights are here.
         checkpoint: of a run that trained.
 
     Raises:

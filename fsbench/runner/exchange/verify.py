@@ -1,11 +1,11 @@
 """Verify a bundle: its files, its scores from the counts, its episodes from the official ones, its predictions."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
 from fsbench.base.paths import BENCHMARKS
@@ -38,14 +38,14 @@ class Repetition:
     Attributes:
         episodes: number of episodes of each run, drawn at random.
         seed: of the draw, see `fsbench.runner.exchange.sample`; fresh unless given, so that nobody foresees it.
-        settings: arguments in LightningCLI's form that say where data and weights are here.
+        settings: values by their dotted keys that say where data and weights are here.
         checkpoint: of the runs that trained.
         announce: called with the seed for each run of which a sample is drawn, before it is predicted.
     """
 
     episodes: int
     seed: str = field(default_factory=fresh_seed)
-    settings: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
     announce: Callable[[str], None] | None = None
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from fsbench.cli.main import main
 from fsbench.records.record import find_records
 from tests.cli.conftest import FEW
 
@@ -58,11 +59,12 @@ def test_submitit_runs_cells_in_jobs_of_their_own(fsbench, grid, tmp_path):
     assert list((tmp_path / "runs/.grid/submitit").glob("*_submitted.pkl"))  # it was a job of submitit
 
 
-def test_slurm_that_is_not_there_is_said(warm, grid, tmp_path):
+def test_slurm_that_is_not_there_is_said(capsys, monkeypatch, grid, tmp_path):
     """On a path without sbatch and srun, whatever is installed."""
-    (tmp_path / "bin").mkdir()
-    done = warm("grid", grid("good"), "--runs", "runs", "--run", "--executor", "slurm", PATH=str(tmp_path / "bin"))
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("fsbench: error: slurm: ")
-    wrong = warm("grid", grid("good"), "--run", "--set", "timeout_min")
-    assert wrong.returncode == 2 and "--set is 'timeout_min', expected KEY=VALUE" in wrong.stderr
+    runs = ["--runs", str(tmp_path / "runs")]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["grid", grid("good"), *runs, "--run", "--executor", "slurm"]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and error.splitlines()[-1].startswith("fsbench: error: slurm: ")
+    assert main(["grid", grid("good"), *runs, "--run", "--set", "timeout_min"]) == 2
+    assert "--set is 'timeout_min', expected KEY=VALUE" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import torch
 
+from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
@@ -14,17 +15,16 @@ from fsbench.runner.engine.experiment import build_experiment
 SMALL = ["--model.width=8", "--model.feature_side=8", "--model.states=2", "--data.workers=0"]
 
 
-def test_one_checkpoint_under_several_test_seeds(warm, small_demo, tmp_path):
+def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     """Nothing is trained; the episodes differ, the checkpoint and the rest of what a run is do not."""
     extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}", *SMALL]
     method = parse(Request(["hmnet"], "demo", [0], protocol="pfenet", extra=extra).arguments("hmnet", 0)).model
     checkpoint = tmp_path / "best.ckpt"
     torch.save({"state_dict": method.state_dict(), WRITTEN_BY: method.describe()}, checkpoint)
-    common = ["bench", "--method=hmnet", "--dataset=demo", "--protocol=pfenet", f"--runs={tmp_path}", "--no-trivial"]
+    common = dict(runs=str(tmp_path), protocol="pfenet", checkpoint=str(checkpoint))
     for seed in (0, 321):
-        own = [f"--ckpt={checkpoint}", "--data.episodes=3", f"--data.test_seed={seed}"]
-        done = warm(*common, *extra, *own)
-        assert done.returncode == 0, done.stderr
+        request = Request(["hmnet"], "demo", [0], test_seed=seed, **common, extra=[*extra, "--data.episodes=3"])
+        assert main(["run", *request.arguments("hmnet", 0)]) == 0
     records = find_records(tmp_path)
     assert len({record.manifest.sha256 for record in records}) == len(records) == 2
     assert {record.manifest.header.seed for record in records} == {0, 321}

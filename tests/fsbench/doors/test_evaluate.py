@@ -149,6 +149,7 @@ def test_another_model_does_not_go_on_with_the_answers_of_one(test, tmp_path):
         (lambda e: np.full(e.size, np.nan), "the mask has NaN or infinity, expected whole labels"),
         (lambda e: np.full(e.size, np.inf), "the mask has NaN or infinity, expected whole labels"),
         (lambda e: [middle(e), [True, True]], "the answer is no array .*expected a mask"),
+        (lambda e: torch.ones(e.size, dtype=torch.bfloat16), "the answer is no array .*expected a mask"),
         (lambda e: (middle(e), [True]), r"presence has the shape \(1,\), expected \(2,\), one for each way"),
         (lambda e: (middle(e), [0.5, 0.5]), "presence is float64, expected a bool for each way; scores come third"),
         (lambda e: (middle(e), [True, True], [1.5, 0]), "a presence score is .*1.5.*, expected 0 to 1"),
@@ -178,8 +179,29 @@ def test_other_arguments_are_refused(test, tmp_path, options, message):
     (tmp_path / CARD).write_text("method: other\ntrials: 1\n")
     if options.get("card") == CARD:
         options = {"card": tmp_path / CARD}
+    asked = Stops(6, None)
     with pytest.raises(SettingsError, match=message):
-        quietly(middle, test, tmp_path, **options)
+        quietly(asked, test, tmp_path, **{"name": "middle", **options})
+    assert not asked.asked and not (tmp_path / "runs").exists()  # before anything is answered
+
+
+@pytest.mark.parametrize("other", ["demo", None, middle])
+def test_what_is_no_test_is_refused(tmp_path, other):
+    said = f"the test is a {type(other).__name__}; expected what fsbench.load_test returns"
+    for ask in (
+        lambda: quietly(middle, other, tmp_path),
+        lambda: quietly("prototype", other, tmp_path),
+        lambda: fsbench.score(tmp_path / "a.fsa", other, name="mine", runs=tmp_path / "runs"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            ask()
+
+
+def test_an_unknown_option_names_the_nearest(test, tmp_path):
+    with pytest.raises(SettingsError, match=r"no option bakbone for a method by its name; did you mean 'backbone'\? T"):
+        quietly("prototype", test, tmp_path, bakbone="demo")
+    with pytest.raises(SettingsError, match=r"no option image_siz for a method; did you mean 'image_size'\? There are"):
+        quietly(Prototype(BackboneConfig("demo", "random:0")), test, tmp_path, image_siz=32)
 
 
 @pytest.mark.parametrize("options", [{"name": "mine"}, {"card": "card.yaml"}, {"resume": False}])

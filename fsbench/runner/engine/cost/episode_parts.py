@@ -16,7 +16,8 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.evaluation import evaluate_batch
-from fsbench.runner.config.build import parse
+from fsbench.runner.config.build import parse_configuration
+from fsbench.runner.config.compose import compose_values
 from fsbench.runner.config.registry import choose_method, config_files, task_of
 from fsbench.runner.engine.cost.drawn_files import draw_classification, draw_segmentation
 from fsbench.runner.engine.cost.part_clock import PartClock
@@ -92,19 +93,18 @@ def episode_parts(
         for count in shots:
             with TemporaryDirectory() as folder:
                 files = config_files(name, dataset or _any_dataset(name), backbone=backbone)
-                settings = [f"--data.shot={count}", f"--data.episodes={1 + episodes}", "--data.workers=0"]
-                settings += [
-                    "--data.eval_batch_size=1",
-                    "--data.cache_mib=0",
-                    f"--run.name={choose_method(name, backbone).name}",
-                ]
-                if dataset is None:
-                    settings += _draw(Path(folder), name, count)
-                if image_size is not None:
-                    settings.append(f"--data.image_size={image_size}")
-                if weights is not None:
-                    settings.append(f"--model.backbone.weights={weights}")
-                composed = parse([*(f"--config={file}" for file in files), *settings])
+                settings = {
+                    "data.shot": count,
+                    "data.episodes": 1 + episodes,
+                    "data.workers": 0,
+                    "data.eval_batch_size": 1,
+                    "data.cache_mib": 0,
+                    "run.name": choose_method(name, backbone).name,
+                    **(_draw(Path(folder), name, count) if dataset is None else {}),
+                }
+                given = {"data.image_size": image_size, "model.backbone.weights": weights}
+                settings |= {key: value for key, value in given.items() if value is not None}
+                composed = parse_configuration(compose_values(files, settings))
                 method, data = composed.model, composed.datamodule
                 method.check_image_size(data.image_size)
                 method.check_shots(count, None)
@@ -191,14 +191,14 @@ def _any_dataset(method: str) -> str:
     return "folder" if task_of("methods", choose_method(method).method) == "segmentation" else "imagefolder"
 
 
-def _draw(folder: Path, method: str, shots: int) -> list[str]:
+def _draw(folder: Path, method: str, shots: int) -> dict[str, Any]:
     """Draw the files of episodes of a method; return the settings that name them."""
-    settings = [f"--data.dataset.init_args.root={folder}"]
+    settings: dict[str, Any] = {"data.dataset.root": str(folder)}
     if _any_dataset(method) == "folder":
         draw_segmentation(folder, images=shots + 3)
-        return [*settings, "--data.way=1", "--data.empty_masks=false"]  # both classes are in every image
+        return settings | {"data.way": 1, "data.empty_masks": False}  # both classes are in every image
     draw_classification(folder, WAYS, images=shots + QUERIES)
-    return [*settings, f"--data.way={WAYS}", f"--data.queries={QUERIES}"]
+    return settings | {"data.way": WAYS, "data.queries": QUERIES}
 
 
 HEAD = ("method", "backbone", "image", "way", "shots", "part", "seconds", "percent")

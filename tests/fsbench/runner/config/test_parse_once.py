@@ -1,11 +1,14 @@
 """A run's configuration is composed once, and parsed and built once in a process, whatever was looked at before."""
 
+import pytest
+
 from fsbench.base.paths import CONFIGS
 from fsbench.cli import main
 from fsbench.runner.config import build
 from fsbench.runner.config.compose import Configuration, compose
 from fsbench.runner.config.request import Request
 from fsbench.runner.config.request_check import request_errors
+from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.grid.bench import plan_requests
 
 
@@ -48,6 +51,17 @@ def test_a_command_line_says_what_the_values_say():
         request.configuration("emat", 0), compose(request.arguments("emat", 0))
     )]  # fmt: skip
     assert texts[0] == texts[1] and "root: '2024'" in texts[0] and "filter_novel: false" in texts[0]
+
+
+@pytest.mark.parametrize("word", ["[a]", "1e3", "a: b", "true"])
+def test_a_value_is_never_read_as_text(word, tmp_path):
+    """A file may have any name; one that YAML reads as something else stays the name of a file."""
+    composed = build.compose_method("prototype", "demo", weights=word)
+    assert composed.config.model.init_args.backbone.weights == word
+    (tmp_path / "config.yaml").write_text(composed.config_text)
+    places = {"data.dataset.root": word, "model.backbone.weights": word}
+    config = parse_stored(tmp_path / "config.yaml", places, build=False).config
+    assert config.data.init_args.dataset.init_args.root == config.model.init_args.backbone.weights == word
 
 
 def test_arguments_of_objects_are_values(tmp_path):
