@@ -107,13 +107,8 @@ class EpisodicDataModule(DataModule):
         if way != test.way:
             _note(f"{dataset.name} fold {test.fold} has {way} classes: the test is {way}-way instead of {test.way}-way")
         self._check_labels()
-        if validation_source is not None and training.validation != "held_out":
-            raise SettingsError(
-                f"there is a data set to validate on, and validation is {training.validation}; expected "
-                "--data.validation held_out, or no --data.validation_source"
-            )
         self._make_source = source
-        self._make_validation_source = validation_source
+        self._make_validation_source = validation_source if training.validation == "held_out" else None
         self.trains_elsewhere = source is not None
         self.input_resize = input_resize
         self._batches: TrainingBatches | None = None
