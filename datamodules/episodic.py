@@ -56,6 +56,8 @@ class EpisodicDataModule(DataModule):
         loading: how files become batches.
         source: makes the data set that methods are trained on, all of its base classes, where that is not `dataset`; it
             is made when training needs it.
+        validation_source: makes the data set whose held-out classes choose the checkpoint (`validation: held_out`),
+            where that is not `dataset`.
         image_size: side S that images are resized to.
         input_resize: "bicubic" for methods whose images and support masks are stretched to S x S by PIL's defaults
             instead of the protocol's rule, but where the protocol keeps their aspect; the truth stays the protocol's.
@@ -82,6 +84,7 @@ class EpisodicDataModule(DataModule):
         image_size: int = 700,
         input_resize: InputResize = "protocol",
         seed: int = 0,
+        validation_source: Callable[[], SegmentationIndex] | None = None,
     ):
         protocol = load_segmentation(test.protocol)
         way = test.way if test.manifest else usable_way(dataset, test.fold, test.way)
@@ -99,10 +102,13 @@ class EpisodicDataModule(DataModule):
                 "episode_streams official draws 1-way episodes whose query shows their class; expected training_items: "
                 "episodes, and empty_masks: false or a protocol without empty queries"
             )
+        if training.epoch_seeds == "program" and training.training_items == "images":
+            raise SettingsError("epoch_seeds program draws episodes; expected training_items: episodes, or fresh seeds")
         if way != test.way:
             _note(f"{dataset.name} fold {test.fold} has {way} classes: the test is {way}-way instead of {test.way}-way")
         self._check_labels()
         self._make_source = source
+        self._make_validation_source = validation_source if training.validation == "held_out" else None
         self.trains_elsewhere = source is not None
         self.input_resize = input_resize
         self._batches: TrainingBatches | None = None
@@ -157,9 +163,11 @@ class EpisodicDataModule(DataModule):
         """The fold of `source` whose base classes are trained on: the test's, or the first of another data set."""
         return self.test.fold if self._make_source is None else 0
 
-    @property
+    @cached_property
     def validation_dataset(self) -> SegmentationIndex:
         """The data set of what chooses the checkpoint."""
+        if self._make_validation_source is not None:
+            return self._make_validation_source()
         return self.source if self.training.validation in ("source", "images") else self.dataset
 
     @cached_property
@@ -175,7 +183,7 @@ class EpisodicDataModule(DataModule):
             )
         task = replace(
             self.test,
-            fold=self.source_fold if chosen == "source" else self.test.fold,
+            fold=self._validation_fold,
             way=1,
             shot=self.training.training_shot,
             setting="original",
@@ -186,6 +194,13 @@ class EpisodicDataModule(DataModule):
             nested_in=None,
         )
         return self.protocol.in_validation.manifest(self.validation_dataset, task)
+
+    @property
+    def _validation_fold(self) -> int:
+        """The fold of what chooses the checkpoint: the test's, or the first of another data set."""
+        if self._make_validation_source is not None:
+            return 0
+        return self.source_fold if self.training.validation == "source" else self.test.fold
 
     @cached_property
     def validation_protocol(self) -> Segmentation | WholeImages:
@@ -289,7 +304,11 @@ class EpisodicDataModule(DataModule):
     @property
     def training_options(self) -> dict[str, Any]:
         options = super().training_options
-        return options if self._make_source is None else options | {"source": self.source.name}
+        if self._make_source is not None:
+            options = options | {"source": self.source.name}
+        if self._make_validation_source is not None:
+            options = options | {"validation_source": self.validation_dataset.name}
+        return options
 
     @property
     def _tells_all_ways(self) -> bool:
@@ -316,6 +335,7 @@ class EpisodicDataModule(DataModule):
                 augmentation,
                 official,
                 base,
+                self.training.epoch_seeds == "program",
             )
         self._batches = TrainingBatches(
             len(items),
@@ -323,7 +343,7 @@ class EpisodicDataModule(DataModule):
             self.step_division(ranks()[1]),
             self.training.fill_to,
             self.training.drop_last,
-            shuffled=self.training.episode_streams == "independent",
+            shuffled=self.training.episode_streams == "independent" and self.training.epoch_seeds == "fresh",
         )
         return self._loader(items, batch_sampler=self._batches)
 

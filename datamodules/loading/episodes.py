@@ -15,6 +15,7 @@ from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.training import augmented_episode, base_map
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.pools import Pool
+from fsbench.protocols.recurring_epochs import epoch_seed, recurring_epoch
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.vrp_draws import filled_length, training_steps
 from fsbench.protocols.whole_images import WholeImages
@@ -70,7 +71,8 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
 
     An epoch has one item per training pair where queries are listed (PASCAL), else one per distinct training image
     (COCO, fscs-protocol §3; PFENet's protocol). With `official` streams items are those of VRP-SAM's program, whatever
-    the seed: one per image, filled up to its processes, in the order of its steps (vrp-sam.md §9).
+    the seed: one per image, filled up to its processes, in the order of its steps (vrp-sam.md §9). With `recurring`
+    epochs they are those of PATNet's program, in its order: all epochs but the first are the same (patnet.md §5).
     """
 
     def __init__(
@@ -84,12 +86,14 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         augmentation: Augmentation | None = None,
         official: bool = False,
         base_classes: Sequence[int] = (),
+        recurring: bool = False,
     ):
         self.index = index
         self.pool = pool
         self.base_classes = base_classes
         self.official = official
-        self._drawn: tuple[int, list[Episode]] | None = None  # an epoch and its official episodes
+        self.recurring = recurring
+        self._drawn: tuple[int, list[Episode]] | None = None  # an epoch, or its seed, and a program's episodes of it
         self.shot = shot
         self.augmentation = augmentation
         self.config = config
@@ -116,9 +120,13 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
         return loaded
 
     def _episode(self, epoch: int, i: int) -> Episode:
-        if not self.official:
+        if not (self.official or self.recurring):
             rng = np.random.RandomState([self.seed, 1, epoch, i])
             return draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
-        if self._drawn is None or self._drawn[0] != epoch:
-            self._drawn = epoch, training_steps(self.pool, epoch, self.shot)
+        number = epoch_seed(epoch, self.seed) if self.recurring else epoch
+        if self._drawn is None or self._drawn[0] != number:
+            if self.recurring:
+                self._drawn = number, recurring_epoch(self.pool, len(self), number, self.shot)
+            else:
+                self._drawn = number, training_steps(self.pool, epoch, self.shot)
         return self._drawn[1][i]

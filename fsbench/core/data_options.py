@@ -14,6 +14,8 @@ from fsbench.data.annotations import SupportAnnotation
 
 Validation = Literal["novel", "base", "held_out", "source", "images"]
 """Choices of what chooses a checkpoint."""
+EpochSeeds = Literal["fresh", "program"]
+"""Choices of the seeds of training epochs."""
 EpisodeStreamChoice = Literal["independent", "official"]
 """Choices of the random streams that training episodes are drawn from."""
 
@@ -143,15 +145,17 @@ class Training(Options):
         drop_last: whether the incomplete last step of an epoch is left out.
         validation: classes of the validation episodes, which choose the checkpoint: "novel" is the official choice
             (the test classes themselves), "base" keeps them unseen, "held_out" are those that the data set keeps for
-            that (FSS-1000), "source" are all of the data set that is trained on in its test images; "images" is no
-            episodes, but every test image of that data set, with the labels of all base classes, for methods that
-            learn these.
+            that (FSS-1000), or that the data set keeps which `--data.validation_source` names; "source" are all of the
+            data set that is trained on in its test images; "images" is no episodes, but every test image of that data
+            set, with the labels of all base classes, for methods that learn these.
         validation_episodes: their number instead of the protocol's.
         filter_novel: leave out training images that show a pixel of a novel class, as BAM does, or keep them, as PFENet
             does, with novel classes as background; None does as the protocol (bam.md §8).
         episode_streams: "independent" draws each training episode from the seed, the epoch and its number alone;
             "official" draws them as VRP-SAM's program does with its 4 processes of 8 workers, in its order of one per
             image (vrp-sam.md §9), which on COCO shows every episode four times.
+        epoch_seeds: "fresh" draws other episodes in every epoch; "program" as PATNet's program, where all epochs but
+            the first have one seed, and so the same episodes in the same order (patnet.md §5).
         training_protocol: name in configs/protocols of another test than that of `protocol`, by whose lists of base
             classes training episodes are drawn, one an image or a pair as it has them; None takes the test's.
     """
@@ -167,6 +171,7 @@ class Training(Options):
     validation_episodes: int | None = None
     filter_novel: bool | None = None
     episode_streams: EpisodeStreamChoice = "independent"
+    epoch_seeds: EpochSeeds = "fresh"
     training_protocol: str | None = None
 
     ELSEWHERE = frozenset({"batch_size", "micro_batch", "validation", "validation_episodes"})
@@ -174,6 +179,10 @@ class Training(Options):
     def __post_init__(self) -> None:
         counts = {"training_shot": self.training_shot, "batch_size": self.batch_size, "micro_batch": self.micro_batch}
         check_at_least(1, {**counts, "fill_to": self.fill_to, "validation_episodes": self.validation_episodes})
+        if self.epoch_seeds == "program" and self.episode_streams == "official":
+            raise SettingsError(
+                "epoch_seeds program and episode_streams official are the draws of two programs; expected one of them"
+            )
         if self.training_protocol is not None and self.training_items == "images":
             raise SettingsError(
                 f"training_protocol is {self.training_protocol}, and training_items images takes every training image "

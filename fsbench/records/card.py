@@ -88,9 +88,9 @@ class Card(BaseModel):
     backbone_data: Words | None = None
     backbone_saw_test_images: KnownOrNot = UNKNOWN
     trials: Annotated[int, Field(ge=1, le=10**6)] | None = None
-    checkpoint_choice: Literal["nothing trained", "last", "base classes", "novel classes", "released", "unknown"] = (
-        UNKNOWN
-    )
+    checkpoint_choice: Literal[
+        "nothing trained", "last", "base classes", "held-out classes", "novel classes", "released", "unknown"
+    ] = UNKNOWN
     saw_test_classes: KnownOrNot | None = None
     bibtex: Annotated[str, Field(max_length=4000), AfterValidator(_check_entry)] | None = None
 
@@ -132,7 +132,8 @@ supervision: [masks]           # any of masks, boxes, points, scribbles, image l
 backbone_data: ...             # in words, such as ImageNet-1k
 backbone_saw_test_images: ...  # yes | no | unknown
 trials: ...                    # number of trainings or settings that were tried, this one included
-checkpoint_choice: ...         # nothing trained | last | base classes | novel classes | released | unknown
+# nothing trained | last | base classes | held-out classes | novel classes | released | unknown:
+checkpoint_choice: ...         # how was the checkpoint chosen?
 # Where networks that the method comes with were, or may have been, trained with labels of the test's classes:
 # saw_test_classes: yes        # yes | no | unknown
 # If there is a paper, its entry, for those who cite the result:
@@ -394,7 +395,8 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
-    choice = dict.fromkeys(("base", "images", "source"), "base classes") | {"novel": NOVEL_CLASSES}
+    choice = dict.fromkeys(("base", "images", "source"), "base classes")
+    choice |= {"novel": NOVEL_CLASSES, "held_out": "held-out classes"}
     chosen = choice.get(str(settings.get("validation")))
     return entries | ({"checkpoint_choice": chosen} if chosen else {})
 

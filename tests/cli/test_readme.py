@@ -27,6 +27,7 @@ PAGES = {
     "cst": ["cst", "cst_large", "cst_original"],
     "dcama": ["dcama"],
     "hsnet": ["hsnet"],
+    "patnet": ["patnet", "patnet_tfi"],
     "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
     "bam": ["bam", "bam_5shot"],
     "pfenet": ["pfenet"],

@@ -1,6 +1,7 @@
 """Weights and inputs that goldens give by a formula instead of storing them."""
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -49,3 +50,14 @@ def value(count: int, stream: int, scale: float) -> Tensor:
         x ^= x >> np.uint64(shift)
         x = (x * np.uint64(factor)) & mask
     return torch.from_numpy(((x.astype(np.float64) / 2**32 - 0.5) * 2 * scale).astype(np.float32))
+
+
+def hashed(key: str, shape: Iterable[int], salt: str = "") -> Tensor:
+    """Numbers in [-1, 1] by an integer hash of the flat index and of the key behind the salt, float64."""
+    shape = tuple(shape)
+    x = np.arange(int(np.prod(shape)), dtype=np.uint64) * 0x9E3779B1 + zlib.crc32((salt + key).encode())
+    x &= 0xFFFFFFFF
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        x ^= x >> np.uint64(shift)
+        x = x * factor & 0xFFFFFFFF
+    return torch.from_numpy(x / 2**31 - 1).reshape(shape)

@@ -24,6 +24,7 @@ SLOW = {
     "fort": "true_vit_b16",
     "incontext": "paco_3shot log_classes_coco",
     "insid3_released": "factors_large",
+    "patnet": "finetune_vgg_2shot",
     "persam": "tuning_1 tuning_2",
     "pfenet": "true_resnet50 train_step_decay_vgg16",
     "protocols": "official_episodes_coco_fold0_1shot",

@@ -8,6 +8,7 @@ OPTIONS = {
     **dict.fromkeys(("ft", "vpt", "lora", "ssf", "fort", "fort_lora", "fort_ssf"), ONE_EPOCH),
     "lora_probe_dense": ["--model.tuning_steps=1"],
     "persam_f": ["--model.steps=2"],
+    "patnet_tfi": ["--model.tuning_steps=2"],
     "diam": ["--model.iterations=3"],
     "bam_5shot": ["--model.width=32"],
     "hmnet_5shot": ["--model.width=32", "--model.feature_side=16", "--model.blocks=2", "--model.states=4"],
@@ -20,8 +21,8 @@ QUICK_FORM = ("shapes", "ways-and-shots", "empty-supports", "batch", "truth", "c
 """Checks of what a method's own code decides. Those of `batch` and `checkpoint` compare answers to the bit as well."""
 OTHER_CHECKS = tuple(name for name in CHECKS if name not in (*QUICK_FORM, *CROSSING))
 WHOLE = (
-    "emat", "cst", "dcama", "hsnet", "hmnet", "pfenet", "prototype", "insid3", "seggpt", "matcher", "persam_f", "nn",
-    "protonet", "fort_lora",
+    "emat", "cst", "dcama", "hsnet", "hmnet", "pfenet", "prototype", "insid3", "seggpt", "matcher", "patnet_tfi",
+    "persam_f", "nn", "protonet", "fort_lora",
 )  # fmt: skip
 """One for each way in which methods are built: those that the other checks are run for."""
 

@@ -79,8 +79,9 @@ def keep_correlation(query: Tensor, support: Tensor, mask: Tensor) -> KeptCorrel
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize masks (B, S, S) to (B, hs, ws), bilinear with aligned corners."""
-    return F.interpolate(mask[:, None].float(), size, mode="bilinear", align_corners=True)[:, 0]
+    """Resize masks (B, S, S) to (B, hs, ws), bilinear with aligned corners, in float32 or in their own wider type."""
+    mask = mask[:, None].to(torch.promote_types(mask.dtype, torch.float32))
+    return F.interpolate(mask, size, mode="bilinear", align_corners=True)[:, 0]
 
 
 def unit(x: Tensor, dim: int = 2) -> Tensor:

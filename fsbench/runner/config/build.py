@@ -208,7 +208,8 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     """Let the parser judge composed settings, and build what they name; raises what `parse` does."""
     quiet()
     raise_all(configuration.problems)
-    _check_source(configuration.values)
+    for option in ("source", "validation_source"):
+        _check_source(configuration.values, option)
     for option in ("method_file", "dataset_file"):
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
@@ -259,17 +260,17 @@ def _import_class(path: str) -> type | None:
     return found if inspect.isclass(found) else None
 
 
-def _check_source(values: Mapping[str, Any]) -> None:
-    """Raise SettingsError unless the data set to train on is one: of a callable, the parser calls what is named."""
-    source = value_at(values, ("data", "init_args", "source"))
+def _check_source(values: Mapping[str, Any], option: str) -> None:
+    """Raise SettingsError unless `data.source`, or another `option`, is a data set: the parser calls what is named."""
+    source = value_at(values, ("data", "init_args", option))
     class_path = source.get("class_path") if isinstance(source, Mapping) else source
     if class_path is None:
         return
     found = _import_class(str(class_path))
     if found is None or not issubclass(found, SegmentationIndex):
         raise SettingsError(
-            f"data.source is {class_path!r}, expected the class of a data set of segmentation, such as "
-            "fsbench.datamodules.datasets.pascal.PascalAll, and its folder with --data.source.root"
+            f"data.{option} is {class_path!r}, expected the class of a data set of segmentation, such as "
+            f"fsbench.datamodules.datasets.pascal.PascalAll, and its folder with --data.{option}.root"
         )
 
 

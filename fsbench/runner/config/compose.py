@@ -21,7 +21,7 @@ GROUPS = ("seed_everything", "task", "trainer", "model", "data", "run", "optimiz
 """First parts of a run's keys."""
 ASKING = ("help", "print_config")
 """Last parts of arguments that show something instead of running."""
-CLASSES = ("model", "data", "dataset", "source")
+CLASSES = ("model", "data", "dataset", "source", "validation_source")
 """Keys whose values are classes; a text there is the class's name, or a file with its settings."""
 
 

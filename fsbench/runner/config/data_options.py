@@ -15,7 +15,7 @@ from fsbench.base.errors import SettingsError
 
 DATA_MODULE = "fsbench.datamodules.episodic.EpisodicDataModule"
 """The data module of configurations that name none."""
-DATASETS = ("dataset", "source")
+DATASETS = ("dataset", "source", "validation_source")
 """Arguments of data modules that are data sets."""
 
 

@@ -30,7 +30,7 @@ CLASSES = (("model", "class_path"), ("data", "init_args", "dataset", "class_path
 NEEDED = ("seed_everything", "trainer", "model", "data", "task", "run", "ckpt_path")
 """Settings that opening a run takes; an optimiser of the user's is for training alone."""
 
-BUILT = ("trainer", "run", "model", "backbone", "data", "dataset", "source")
+BUILT = ("trainer", "run", "model", "backbone", "data", "dataset", "source", "validation_source")
 """Keys whose values are mappings; a text there is a class or a file to the parser."""
 
 NOT_NEEDED = ("callbacks", "logger", "plugins", "profiler", "strategy", "accelerator")

@@ -42,6 +42,30 @@ def test_a_method_is_trained_on_pascal_tested_elsewhere_and_held_against_a_blind
 
 
 @pytest.mark.slow
+def test_patnet_is_trained_and_chosen_as_its_authors_do_and_fine_tuned_by_its_checkpoint(warm, tmp_path):
+    roots = {name: prepare_drawn(tmp_path, name) for name in ("isic", "pascal", "fss1000")}
+    authors = [f"--config={CONFIGS / 'ablations' / 'patnet' / 'from_pascal.yaml'}"]
+    authors += [f"--data.source.root={roots['pascal']}", f"--data.validation_source.root={roots['fss1000']}"]
+    place = ["--dataset", "isic", "--data-root", str(roots["isic"]), "--runs", str(tmp_path / "runs")]
+    place += ["--backbone", "demo"]
+    done = warm("bench", "--method", "patnet", "--no-trivial", *authors, *place, *SMALL, *TRAINED)
+    assert done.returncode == 0, done.stderr
+    (trained,) = [record for record in find_records(tmp_path / "runs") if record.run.identity.training]
+    settings = trained.run.identity.training
+    assert (settings["source"], settings["validation_source"]) == ("pascal_all", "fss1000")
+    assert settings["validation"] == "held_out" and settings["epoch_seeds"] == "program"
+    assert Cards().run_card(trained).checkpoint_choice == "held-out classes"
+    checkpoint = trained.path / "checkpoints" / trained.run.made.checkpoint
+    again = ["--method", "patnet_tfi", "--ckpt", str(checkpoint), "--model.tuning_steps=2", "--no-trivial"]
+    assert warm("bench", *again, *place, *SMALL).returncode == 0
+    (tuned,) = [record for record in find_records(tmp_path / "runs") if record.path.name.startswith("patnet_tfi_")]
+    assert any(
+        "fine-tuned to query and supports of each episode (TFI), by 2 steps" in words for words in tuned.run.remarks
+    )
+    assert Cards().run_card(tuned).checkpoint_choice == "held-out classes"
+
+
+@pytest.mark.slow
 def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
     root = prepare_drawn(tmp_path, "isic")
     place = ["--dataset", "isic", "--data-root", str(root), "--runs", str(tmp_path / "runs")]

@@ -18,7 +18,8 @@ from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling
 from fsbench.methods.modules.style import gram, shot_weights
 from tests.goldens.forms import statistics
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Result, Results, Same, Tolerance, absolute, relative
-from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state, scan_settings
+from tests.goldens.hashed import hashed
+from tests.goldens.kinds.hmnet_mamba import hashed_state, scan_settings
 from tests.goldens.networks import gradients, predictions, without_dropout
 
 CLOSE = 2e-5  # channels nearer than this may be decided either way

@@ -1,11 +1,9 @@
 """HMNet's scan modules and hybrid Mamba network, reduced and at true size (hmnet.md §6)."""
 
-import zlib
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +15,7 @@ from fsbench.methods.hmnet.mamba.ss2d import SS2D
 from fsbench.methods.modules.maps import resize
 from tests.goldens.forms import statistics
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, Tolerance, absolute, relative
+from tests.goldens.hashed import hashed
 from tests.goldens.networks import gradients, weighted_loss
 
 NAMES = ("row", "col", "row_inv", "col_inv")
@@ -106,16 +105,6 @@ def _gradients(case: Case, net: nn.Module, loss: Tensor | None, q: Tensor, s: Te
     if stored and "receives no gradient" in case.entry.get("note", ""):  # what is absent has none
         results["parameters with a gradient"] = Same(sorted(found), sorted(stored))
     return results
-
-
-def hashed(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
-    """Numbers in [-1, 1] by the integer hash of the index, float64."""
-    x = np.arange(int(np.prod(shape)), dtype=np.uint64) * 0x9E3779B1 + zlib.crc32((salt + key).encode())
-    x &= 0xFFFFFFFF
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
-        x ^= x >> np.uint64(shift)
-        x = x * factor & 0xFFFFFFFF
-    return torch.from_numpy(x / 2**31 - 1).reshape(shape)
 
 
 def hashed_state(own: dict[str, Tensor], salt: str, prefix: str = "") -> dict[str, Tensor]:

@@ -22,7 +22,8 @@ from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.pspnet import Features, PSPNet
 from fsbench.networks.backbones.base import BackboneConfig
 from tests.goldens.harness import Case, Kind, Parts, Result, Results, Same, Tolerance, absolute, proportional
-from tests.goldens.kinds.hmnet_mamba import hashed, hashed_state
+from tests.goldens.hashed import hashed
+from tests.goldens.kinds.hmnet_mamba import hashed_state
 from tests.goldens.networks import copies
 
 DROPOUTS = ("down_query", "down_supp", "cls_meta", "base_learner")

@@ -11,7 +11,9 @@ from fsbench.base.errors import CheckpointError
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.methods.dcama.dcama import DCAMA
 from fsbench.methods.emat import EMAT
-from fsbench.methods.hsnet import HSNet, HyperpixelLearner
+from fsbench.methods.hsnet import HSNet
+from fsbench.methods.modules.hyperpixel_learner import HyperpixelLearner
+from fsbench.methods.patnet import PATNet
 from fsbench.networks.backbones.pyramid_networks import build_pyramid_network
 from fsbench.networks.backbones.weight_files import state_digest
 from fsbench.runner.engine.checkpoint import convert, load_checkpoint
@@ -137,18 +139,23 @@ def test_hsnets_own_rule_is_its_vote(data):
         torch.testing.assert_close(own.foreground(), sum(passes) / len(passes), atol=1e-5, rtol=0)
 
 
-FORMS = {m.registry_name: m.released_format for m in (EMAT, DCAMA, HSNet)}
+FORMS = {m.registry_name: m.released_format for m in (EMAT, DCAMA, HSNet, PATNet)}
 
 
 @pytest.mark.parametrize(
-    ("make", "prefix", "frozen"),
+    ("make", "prefixes", "frozen"),
     [
-        (lambda w: DCAMA(pyramid(w)), "module.model.", "module.feature_extractor."),
-        (lambda w: HSNet(pyramid(w), width=32), "module.hpn_learner.", "module.backbone."),
+        (lambda w: DCAMA(pyramid(w)), ["module.model."], "module.feature_extractor."),
+        (lambda w: HSNet(pyramid(w), width=32), ["module.hpn_learner."], "module.backbone."),
+        (
+            lambda w: PATNet(pyramid(w), width=32, anchors="scale"),
+            ["module.reference_layer", "module.hpn_learner."],
+            "module.backbone.",
+        ),
     ],
-    ids=["dcama", "hsnet"],
+    ids=["dcama", "hsnet", "patnet"],
 )
-def test_checkpoints_of_the_authors_both_ways(make, prefix, frozen, tmp_path):
+def test_checkpoints_of_the_authors_both_ways(make, prefixes, frozen, tmp_path):
     """A file in the authors' form evaluates, becomes ours, and comes back with the same tensors in the same order."""
     torch.manual_seed(1)
     weights = build_pyramid_network(PYRAMID).state_dict() | {"fc.weight": torch.randn(3, 64), "fc.bias": torch.randn(3)}
@@ -156,7 +163,7 @@ def test_checkpoints_of_the_authors_both_ways(make, prefix, frozen, tmp_path):
     method = make(str(tmp_path / "backbone.pth"))
     learned = {f"module.{k}": v for k, v in method.released_format.complete(method.state_dict()).items()}
     theirs = {frozen + key: value for key, value in weights.items()} | learned
-    assert all(key.startswith((prefix, frozen)) for key in theirs)
+    assert all(key.startswith((*prefixes, frozen)) for key in theirs)
     torch.save(theirs, tmp_path / "theirs.pt")
 
     other = make("random:5")

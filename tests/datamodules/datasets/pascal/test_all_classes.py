@@ -3,10 +3,13 @@
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from benchmarks.protocols.drawn_domains import draw_isic, draw_pascal
+from benchmarks.protocols.drawn_domains import draw_fss1000, draw_isic, draw_pascal
 from fsbench.base.errors import SettingsError
+from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.isic import Isic
 from fsbench.datamodules.datasets.isic.prepare import prepare
 from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
@@ -77,6 +80,63 @@ def test_the_checkpoint_may_be_chosen_on_the_target(isic, pascal):
     assert target.validation_manifest.episodes == load_segmentation("cdfss").manifest(isic, target.test).episodes[:6]
     assert source.validation_files_sha256 != target.validation_files_sha256
     assert source.base_files_sha256 == target.base_files_sha256
+
+
+def test_the_checkpoint_may_be_chosen_on_the_held_out_classes_of_a_third_data_set(isic, pascal, tmp_path):
+    """PATNet's by FSS-1000's validation classes (cd-fss-protocol §1)."""
+    fss = draw_fss1000(tmp_path)
+    third = dict(validation="held_out", validation_source=lambda: Fss1000(str(fss)), validation_episodes=6)
+    data = module(isic, pascal, **third)
+    header = data.validation_manifest.header
+    assert (header.dataset, header.classes, header.seed) == ("fss1000", "held_out", 0)
+    held_out = {number for _, number in pair_list(data.validation_dataset, "held_out", 0).pairs}
+    assert {episode.query_class for episode in data.validation_manifest.episodes} <= held_out
+    assert held_out and not held_out & set(data.validation_dataset.test_classes(0))
+    assert data.training_options == {"source": "pascal_all", "validation_source": "fss1000"}
+    assert data.manifest.header.dataset == "isic" and next(iter(data.val_dataloader())).image_names
+    other = module(isic, pascal, **third | {"validation": "source"})
+    assert (
+        other.validation_manifest.header.dataset == "pascal_all" and "validation_source" not in other.training_options
+    )
+
+
+def orders_by_torch(length: int, seed: int) -> list[int]:
+    """Return the order that torch's own loader and sampler take after `manual_seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    _, sampler = (int(torch.empty((), dtype=torch.int64).random_(generator=generator)) for _ in range(2))
+    return torch.randperm(length, generator=torch.Generator().manual_seed(sampler)).tolist()
+
+
+def drawn_epoch(data: EpisodicDataModule, epoch: int) -> list[tuple[str, str]]:
+    """Return query and support of the episodes of an epoch, in their order."""
+    loader = data.train_dataloader()
+    loader.batch_sampler.set_epoch(epoch)
+    return [
+        (batch.image_names[query], batch.image_names[support])
+        for batch in loader
+        for query, support in zip(batch.query, batch.support[:, 0, 0], strict=True)
+    ]
+
+
+def test_epochs_may_recur_as_in_the_authors_program(isic, pascal):
+    settings = dict(validation="source", validation_episodes=2, epoch_seeds="program")
+    first, second, third = (drawn_epoch(module(isic, pascal, **settings, seed=3), epoch) for epoch in range(3))
+    assert first != second == third == drawn_epoch(module(isic, pascal, **settings, seed=4), 1)
+    data = module(isic, pascal, **settings)
+    pairs, rng = data.training_pool.pairs, np.random.RandomState(84442)
+    expected = []
+    for item in orders_by_torch(len(pairs), 84442):
+        query, number = pairs[item]
+        support = query
+        while support == query:
+            support = rng.choice(data.training_pool.images_of[number], 1, replace=False)[0]
+        expected.append((query, support))
+    assert second == expected
+    fresh = module(isic, pascal, validation="source", validation_episodes=2)
+    assert drawn_epoch(fresh, 1) != drawn_epoch(fresh, 2) and fresh.training_options == {"source": "pascal_all"}
+    assert data.training_options == {"source": "pascal_all", "epoch_seeds": "program"}
+    with pytest.raises(SettingsError, match="are the draws of two programs"):
+        module(isic, pascal, **settings, episode_streams="official")
 
 
 def test_the_source_is_opened_where_a_method_is_trained_alone(isic, tmp_path):

@@ -22,6 +22,7 @@ HMNET = {
     "qim": "share", "qim_scalar_skip": True, "ratio": 4, "shots": 1, "srm": "recap", "states": 16,
     "weight_decay": 1e-4, "width": 256,
 }  # fmt: skip
+PATNET = {"learning_rate": 1e-3, "width": 128, "anchors": "index", "tuning_steps": 0, "tuning_rate": 1e-3}
 BAM = {
     "base_learner": True, "dropout": 0.5, "kshot_trans_dim": 2, "learning_rate": 5e-3, "low_fea": "layer2",
     "merge": "final", "merge_tau": 0.9,
@@ -48,6 +49,7 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "dcama_resnet101": ("dcama.DCAMA", "resnet101", 3072, DCAMA),
     "hsnet_resnet101": ("hsnet.HSNet", "resnet101_v1", 3072, HSNET),
     "hsnet_vgg16": ("hsnet.HSNet", "vgg16", 3072, HSNET),
+    "patnet_vgg16": ("patnet.PATNet", "vgg16", 3072, PATNET),
     "hmnet_vgg": ("hmnet.HMNet", "pspnet_vgg16", 1024, HMNET),
     "bam_vgg": ("bam.BAM", "pspnet_vgg16", 1024, BAM),
     "pfenet_vgg": ("pfenet.PFENet", "dilated_vgg16", 1024, PFENET),
@@ -71,6 +73,7 @@ BESIDE = {"vrp_sam": {"sam": "sam_vit_h", "sam_weights": None, "sam_prompts": 64
 RUNS = {  # image size, batch size, epochs, protocol, augmentation
     "dcama": (384, 48, 1000, "hsnet", "none"),
     "hsnet": (400, 20, 2000, "hsnet", "none"),
+    "patnet": (400, 20, 2000, "hsnet", "none"),
     "hmnet": (473, 8, 300, "pfenet", "pascal"),
     "bam": (473, 8, 200, "pfenet", "pascal"),
     "pfenet": (473, 4, 200, "pfenet", "pascal"),

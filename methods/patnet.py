@@ -1,0 +1,314 @@
+"""PATNet: pyramid anchor transformation for few-shot segmentation across domains (ECCV 2022).
+
+HSNet with one step before its correlation: features are expressed by the prototypes of the support's foreground and
+background, and these two are replaced by learned anchors that all domains share. Sections are those of patnet.md.
+
+Shapes: B samples, N ways, K shots, L blocks of a scale, C channels, S image side, (h, w) and (hs, ws) the maps of query
+and support, P = h·w, n kept support pixels. Of two rows the first is background, the second foreground.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.batch import EpisodeBatch
+from fsbench.methods.modules.hyperpixel_learner import HyperpixelLearner
+from fsbench.methods.modules.hyperpixel_segmenter import HyperpixelSegmenter, Segment
+from fsbench.methods.modules.pyramid_segmenter import resize
+from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.kept_correlation import EPSILON, KeptCorrelation, resize_mask
+
+PROTOTYPE_EPSILON = 1e-6  # added to norms and to sums of masks, §2
+INDEX_LIMITS = (3, 9)  # last maps of reference_layer1 and of reference_layer2, §1
+TUNED_MAPS = 4  # maps whose prototypes fine-tuning compares, §6
+
+AnchorRule = Literal["index", "scale"]
+"""Rule that gives a map its anchors: by its number, as the authors' program has it for ResNet-50, or by its scale."""
+
+
+def anchor_numbers(blocks: Sequence[int], rule: AnchorRule) -> list[list[int]]:
+    """Return the number 0, 1 or 2 of the anchors of each map, scale by scale (§1).
+
+    Both rules are the same for ResNet-50. By number, VGG-16's conv5_1 has the anchors of conv4, and its pooled map
+    those of conv5.
+
+    >>> anchor_numbers((3, 3, 1), "index"), anchor_numbers((3, 3, 1), "scale")
+    ([[0, 0, 0], [0, 1, 1], [1]], [[0, 0, 0], [1, 1, 1], [2]])
+
+    Args:
+        blocks: number of maps at 1/8, 1/16 and 1/32.
+        rule: the rule.
+    """
+    if rule == "scale":
+        return [[scale] * count for scale, count in enumerate(blocks)]
+    numbers = iter([sum(i > limit for limit in INDEX_LIMITS) for i in range(sum(blocks))])
+    return [list(islice(numbers, count)) for count in blocks]
+
+
+def anchor_layer(channels: int) -> nn.Linear:
+    """Build anchors (2, C), normally distributed with the standard deviation C^-0.5 (§1).
+
+    The bias takes part in nothing; it is in the authors' checkpoints.
+    """
+    layer = nn.Linear(channels, 2)
+    nn.init.normal_(layer.weight, 0.0, channels**-0.5)
+    nn.init.zeros_(layer.bias)
+    layer.bias.requires_grad_(False)
+    return layer
+
+
+def scaled_rows(rows: Tensor) -> Tensor:
+    """Divide rows (..., C) by their norm, to which 1e-6 is added (§2.3)."""
+    return rows / (rows.norm(dim=-1, keepdim=True) + PROTOTYPE_EPSILON)
+
+
+def prototypes(features: Tensor, mask: Tensor) -> Tensor:
+    """Return the means (B, L, 2, C) float64 of features outside and inside of a mask (§2.2); 0 where nothing is.
+
+    Args:
+        features: (B, L, C, h, w).
+        mask: (B, S, S) in [0, 1]; resized corner to corner.
+    """
+    inside = resize_mask(mask, (features.shape[-2], features.shape[-1])).flatten(1)
+    shares = torch.stack([1 - inside, inside], 1).double()
+    sums = torch.stack([shares @ map_.flatten(2).mT.double() for map_ in features.unbind(1)], 1)
+    return sums / (shares.sum(2)[:, None, :, None] + PROTOTYPE_EPSILON)
+
+
+def coefficients(features: Tensor, basis: Tensor) -> Tensor:
+    """Return the coefficients (B, L, 2, P) float64 of features in two rows, as the authors' pinv gives them (§2).
+
+    A row of zeros has the coefficient 0. The rows may be nearly parallel, so all of it is computed in float64.
+
+    Args:
+        features: (B, L, C, P).
+        basis: (B, L, 2, C) float64.
+    """
+    products = torch.stack(
+        [rows @ map_.double() for rows, map_ in zip(basis.unbind(1), features.unbind(1), strict=True)], 1
+    )
+    return torch.linalg.pinv(basis @ basis.mT, hermitian=True) @ products
+
+
+@dataclass(frozen=True)
+class AnchoredPair:
+    """Query and masked support of one scale, in coefficients of the support's prototypes: all but the anchors (§2).
+
+    Attributes:
+        query: (B, L, 2, P) float64.
+        support: (L, 2, n) float64 of each sample's kept pixels.
+        pixels: (n,) numbers of the kept pixels in the support's map, of each sample.
+        query_plane: (h, w).
+        support_plane: (hs, ws).
+        dtype: of the features.
+    """
+
+    query: Tensor
+    support: Sequence[Tensor]
+    pixels: Sequence[Tensor]
+    query_plane: tuple[int, int]
+    support_plane: tuple[int, int]
+    dtype: torch.dtype
+
+    @classmethod
+    def between(cls, query: Tensor, support: Tensor, mask: Tensor) -> "AnchoredPair":
+        """Express features (B, L, C, ·, ·) by the prototypes of the support, which `mask` (B, S, S) parts."""
+        basis = scaled_rows(prototypes(support, mask))
+        weights = resize_mask(mask, (support.shape[-2], support.shape[-1])).flatten(1)
+        own = coefficients(support.flatten(3), basis) * weights[:, None, None]
+        pixels = [w.nonzero()[:, 0] for w in weights]
+        planes = [(x.shape[-2], x.shape[-1]) for x in (query, support)]
+        kept = [k[:, :, p] for k, p in zip(own, pixels, strict=True)]
+        return cls(
+            coefficients(query.flatten(3), basis),
+            kept,
+            pixels,
+            planes[0],
+            planes[1],
+            torch.promote_types(query.dtype, torch.float32),
+        )
+
+    def correlation(self, anchors: Tensor) -> KeptCorrelation:
+        """Return the cosines of the features once `anchors` (L, 2, C), scaled rows, have replaced the prototypes (§3).
+
+        A transformed feature is two coefficients in the basis of the anchors, so a product of two needs the products
+        of the anchors alone.
+        """
+        wide = anchors.double()
+        metric = wide @ wide.mT
+        query = (metric @ self.query) / _norm(self.query, metric)
+        support = [(k / _norm(k, metric)).to(self.dtype) for k in self.support]
+        return KeptCorrelation(query.to(self.dtype), support, self.pixels, self.query_plane, self.support_plane)
+
+
+def _norm(k: Tensor, metric: Tensor) -> Tensor:
+    """Return the norm (..., 1, P), plus 1e-5, of vectors with coefficients (..., 2, P) in a basis of this metric."""
+    square = (k * (metric @ k)).sum(-2, keepdim=True).clamp(min=0)
+    positive = square > 0  # the square root has no gradient at 0
+    return torch.where(positive, square, 1.0).sqrt() * positive + EPSILON
+
+
+def first_maps(scales: Sequence[Tensor], count: int = TUNED_MAPS) -> Iterator[Tensor]:
+    """Yield the first maps (B, 1, C, h, w), shallow to deep, of scales (B, L, C, h, w)."""
+    return islice((map_ for scale in scales for map_ in scale.split(1, 1)), count)
+
+
+def foreground_prototypes(maps: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
+    """Return the foreground prototype (B, C) of each map (B, 1, C, h, w) by a mask (B, S, S), which may be soft."""
+    return [prototypes(map_, mask)[:, 0, 1] for map_ in maps]
+
+
+def divergence(query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
+    """Return the Kullback-Leibler divergence of the query's prototypes from the support's, summed (§6).
+
+    Args:
+        query: foreground prototypes (B, C) of each map; a softmax over C makes distributions of them.
+        support: those of a support.
+    """
+    pairs = [(s.log_softmax(1), q.log_softmax(1)) for q, s in zip(query, support, strict=True)]
+    return torch.stack([(s.exp() * (s - q)).sum() for s, q in pairs]).sum()
+
+
+class PATNet(HyperpixelSegmenter):
+    """PATNet.
+
+    Args:
+        backbone: a pyramid: `resnet50_v1` or `vgg16` in the paper (§1).
+        learning_rate: constant rate of Adam (§5).
+        width: channels after the squeeze; 128 in the paper.
+        anchors: how maps get their anchors, see `anchor_numbers`.
+        tuning_steps: steps of fine-tuning the anchors to each episode (§6, TFI); 0 tests as the authors' program does.
+        tuning_rate: rate of its Adam: 1e-3 on DeepGlobe and ISIC, 5e-5 on Chest X-ray and FSS-1000 in the paper.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneConfig,
+        learning_rate: float = 1e-3,
+        width: int = 128,
+        anchors: AnchorRule = "index",
+        tuning_steps: int = 0,
+        tuning_rate: float = 1e-3,
+    ):
+        super().__init__(backbone, learning_rate, width)
+        if tuning_steps < 0 or not tuning_rate > 0:
+            raise SettingsError(
+                f"tuning_steps is {tuning_steps} and tuning_rate {tuning_rate:g}, expected 0 or more steps at a rate "
+                "above 0"
+            )
+        self.anchors = anchors
+        self.tuning_steps = tuning_steps
+        self.tuning_rate = tuning_rate
+        blocks, channels = self.backbone.blocks[1:], self.backbone.channels[1:]
+        self.numbers = anchor_numbers(blocks, anchors)
+        self._check_widths()
+        self.reference_layer3 = anchor_layer(channels[2])  # drawn in this order, §1
+        self.reference_layer2 = anchor_layer(channels[1])
+        self.reference_layer1 = anchor_layer(channels[0])
+        self.hpn_learner = HyperpixelLearner(blocks, width)
+        for number, layer in enumerate(self.reference_layers):
+            layer.weight.requires_grad_(any(number in numbers for numbers in self.numbers))
+
+    def _check_widths(self) -> None:
+        channels = self.backbone.channels[1:]
+        for scale, numbers in enumerate(self.numbers):
+            for number in numbers:
+                if channels[number] != channels[scale]:
+                    raise SettingsError(
+                        f"by their numbers, maps of {channels[scale]} channels get anchors of {channels[number]} on "
+                        f"{self.backbone.name}; expected a backbone such as resnet50_v1, or --model.anchors scale"
+                    )
+
+    @property
+    def reference_layers(self) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+        """The anchors 0, 1 and 2."""
+        return self.reference_layer1, self.reference_layer2, self.reference_layer3
+
+    def correlations(self, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor) -> list[KeptCorrelation]:
+        """Return cosines of query and masked support, both transformed to the anchors (§2, §3)."""
+        return self.anchored(self.pairs(query, support, masks), [layer.weight for layer in self.reference_layers])
+
+    @staticmethod
+    @torch.no_grad()
+    def pairs(query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor) -> list[AnchoredPair]:
+        """Return the pair of each scale; arguments as of `correlations`."""
+        return [AnchoredPair.between(q, s, masks) for q, s in zip(query, support, strict=True)]
+
+    def anchored(self, pairs: Sequence[AnchoredPair], anchors: Sequence[Tensor]) -> list[KeptCorrelation]:
+        """Return the correlation of each scale by anchors (2, C) of the numbers 0, 1 and 2."""
+        rows = [scaled_rows(anchor) for anchor in anchors]
+        stacks = [torch.stack([rows[number] for number in numbers]) for numbers in self.numbers]
+        return [pair.correlation(stack) for pair, stack in zip(pairs, stacks, strict=True)]
+
+    def segment_by_way(self, episode: EpisodeBatch, query: Sequence[Tensor]) -> list[Segment]:
+        if not self.tuning_steps:
+            return super().segment_by_way(episode, query)
+        ways = range(episode.support.shape[1])
+        return [partial(self.segment_with, anchors=self.tune(episode, query, way)) for way in ways]
+
+    def segment_with(
+        self, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor, anchors: Sequence[Tensor]
+    ) -> Tensor:
+        """Return the logits of `segment` by these anchors (2, C) of the numbers 0, 1 and 2."""
+        logits: Tensor = self.hpn_learner(self.anchored(self.pairs(query, support, masks), anchors)[::-1])
+        return logits
+
+    def tune(self, episode: EpisodeBatch, query: Sequence[Tensor], way: int) -> list[Tensor]:
+        """Fine-tune the anchors to a way of an episode, from the trained ones (§6); no truth of the query is read.
+
+        The query's prototypes are those of the predicted mask, which is soft, so that the anchors have a gradient; they
+        approach the prototypes of each support. Of a support no more is kept than two coefficients a position and its
+        prototypes.
+
+        Args:
+            episode: one episode.
+            query: its scales (1, L, C, h, w).
+            way: number of the way.
+
+        Returns:
+            Anchors (2, C) of the numbers 0, 1 and 2.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            maps = [map_.clone() for map_ in first_maps(query)]
+            shots = list(self._tuned_to(episode, [scale.clone() for scale in query], way))
+            anchors = [layer.weight.detach().clone().requires_grad_() for layer in self.reference_layers]
+            side = episode.support_masks.shape[-1]
+            optimizer = torch.optim.Adam(anchors, self.tuning_rate)
+            for _ in range(self.tuning_steps):
+                optimizer.zero_grad()
+                for pairs, support in shots:
+                    logits = resize(self.hpn_learner(self.anchored(pairs, anchors)[::-1]), (side, side))
+                    found = foreground_prototypes(maps, logits.softmax(1)[:, 1])
+                    (divergence(found, support) / len(shots)).backward(inputs=anchors)
+                optimizer.step()
+        return [anchor.detach() for anchor in anchors]
+
+    def _tuned_to(
+        self, episode: EpisodeBatch, query: Sequence[Tensor], way: int
+    ) -> Iterator[tuple[list[AnchoredPair], list[Tensor]]]:
+        """Yield for each support of a way its pairs with the query, and its foreground prototypes."""
+        for shot in range(episode.support.shape[2]):
+            scales = [scale.clone() for scale in self.support_scales(episode, way, shot)]
+            mask = episode.support_masks[:, way, shot].clone()
+            yield self.pairs(query, scales, mask), foreground_prototypes(list(first_maps(scales)), mask)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], self.learning_rate)
+
+    def checkpoint_settings(self) -> dict[str, Any]:
+        return super().checkpoint_settings() | {"anchors": self.anchors}
+
+    def record_notes(self, data: Any) -> list[str]:
+        if not self.tuning_steps:
+            return super().record_notes(data)
+        return [
+            f"the anchors are fine-tuned to query and supports of each episode (TFI), by {self.tuning_steps} steps of "
+            f"Adam at {self.tuning_rate:g} with a soft mask; the authors' program has no such test, the loop is ours",
+            *super().record_notes(data),
+        ]

@@ -1,0 +1,63 @@
+"""Weights, images, masks and statistics of the goldens that give all by a hash of a key (`hash` in their `about`)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tests.goldens.harness import Result, Tolerance
+from tests.goldens.hashed import hashed
+
+FIRST = 14
+"""Number of values that `statistics` has after norm and product."""
+
+
+def keyed_state(own: Mapping[str, Tensor], salt: str, prefix: str = "") -> dict[str, Tensor]:
+    """Return weights by the rules of `about.weights`, rounded to float32, for the keys and shapes of `own`."""
+    return {key: _weight(salt + prefix + key, tuple(tensor.shape)) for key, tensor in own.items()}
+
+
+def _weight(key: str, shape: tuple[int, ...]) -> Tensor:
+    if key.endswith("num_batches_tracked"):
+        return torch.tensor(7)
+    h = hashed(key, shape)
+    if key.endswith("running_mean"):
+        return (0.1 * h).float()
+    if key.endswith("running_var"):
+        return (1 + 0.2 * h).float()
+    if len(shape) == 1:
+        return (1 + 0.1 * h if key.endswith("weight") else 0.1 * h).float()
+    return (h * (3 * shape[0] / h.numel()) ** 0.5).float()
+
+
+def keyed_image(key: str, height: int, width: int) -> Tensor:
+    """Return a normalised image (3, H, W), rounded to float32."""
+    low = hashed(f"{key}/low", (3, -(-height // 8), -(-width // 8)))
+    coarse = low.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, :height, :width]
+    return (1.5 * coarse + 0.5 * hashed(f"{key}/fine", (3, height, width))).float()
+
+
+def keyed_mask(n: int, height: int, width: int) -> Tensor:
+    """Return the ellipse number `n` (H, W), bool."""
+    y, x = torch.arange(height)[:, None], torch.arange(width)[None]
+    middle = height // 2 + (7 * n) % 13 - 6, width // 2 + (5 * n) % 17 - 8
+    return 9 * (y - middle[0]) ** 2 + 4 * (x - middle[1]) ** 2 < height * width // (2 + n % 3)
+
+
+def statistics(values: Tensor, name: str) -> Tensor:
+    """Return norm, product with a probe and the first values (16,), float64, of a tensor of this name."""
+    flat = values.detach().double().flatten()
+    first = torch.zeros(FIRST).double()
+    first[: flat.numel()] = flat[:FIRST]
+    return torch.cat([flat.norm()[None], (flat @ hashed(f"probe/{name}", flat.shape))[None], first])
+
+
+def statistics_result(values: Tensor, name: str, tol: float, note: str = "") -> Result:
+    """Return `statistics`, each held to `tol` times the norm, and the product to that times the root of its terms."""
+
+    def bound(ref: Tensor) -> Tensor:
+        allowed = (tol * ref[0]).repeat(len(ref))
+        allowed[1] *= values.numel() ** 0.5
+        return allowed
+
+    return Result(statistics(values, name), note=note, tolerance=Tolerance(f"{tol:g}*l2", bound))
