@@ -4,6 +4,7 @@ The atlas (`benchmarks/published/atlas`) states them of published evaluation pro
 (`Protocol.conditions`), so that a run of ours and a reported figure are compared in the same words.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -91,3 +92,9 @@ WITHOUT_VOID = frozenset(
     }
 )  # fmt: skip
 """Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""
+
+ATLAS_NAMES: Mapping[str, str] = {
+    "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i",
+    "isic": "ISIC2018", "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
+}  # fmt: skip
+"""Our data sets by the names of the atlas."""
