@@ -15,9 +15,12 @@ from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, Conditions
 from fsbench.protocols.parts import draws, lists
 from fsbench.protocols.parts.draws import Draw, Source
 from fsbench.protocols.parts.lists import Lists
+from fsbench.protocols.parts.measuring import own_metrics
 from fsbench.protocols.parts.streams import NumpyInWorkers, Streams, dependences
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation
+from fsbench.scores.metric import Metric
+from fsbench.scores.scores import COMMON, Accuracy
 
 FREE_SETTINGS = ("workers", "gpus", "batch", "run", "base_seeds", "numpy_in_workers")
 """Settings that a name such as atlas:cyctr/pascal-5i@workers=0 may give."""
@@ -44,7 +47,7 @@ class Composed(Segmentation):
         base_seeds: seeds of the loader's passes, where the network's initialisation moves them.
         numpy_in_workers: NumPy's state in loader processes.
         in_spirit: why its figures are not those of the program, each in words; empty where they may stand beside them.
-        has_fb_iou: the program computes an FB-IoU.
+        score, fb_score: words of `parts.scores` for the score that ranks and for FB-IoU.
         of_dataset: the data set of its row, by the name of the atlas.
         stated: the conditions of its row; else they follow from its words.
     """
@@ -62,7 +65,8 @@ class Composed(Segmentation):
     base_seeds: tuple[int, ...] = ()
     numpy_in_workers: NumpyInWorkers = "seeded"
     in_spirit: tuple[str, ...] = ()
-    has_fb_iou: bool = True
+    score: str = "class-pooled mIoU"
+    fb_score: str = "pooled"
     of_dataset: str = ""
     stated: Conditions | None = None
 
@@ -97,9 +101,20 @@ class Composed(Segmentation):
         return () if self.seed is None or not self.further_seeds else (self.seed, *self.further_seeds)
 
     @property
+    def metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
+        """The scores of most tests, and those of the words that are not among them."""
+        own = own_metrics(self.score, self.fb_score)
+        return (*COMMON, *(metric for metric in own if metric not in COMMON))
+
+    @property
     def default_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
-        """mIoU, FB-IoU where the program computes one, and accuracy."""
-        return ("mIoU", *([self.fb_iou] if self.has_fb_iou else []), "accuracy")
+        """The score that ranks, FB-IoU where the program computes one, and accuracy."""
+        return (*(metric.name for metric in own_metrics(self.score, self.fb_score)), Accuracy.name)
+
+    @property
+    def fb_iou(self) -> str:  # type: ignore[override]
+        """Name of what the program calls FB-IoU; empty where it computes none."""
+        return "".join(metric.name for metric in own_metrics(self.score, self.fb_score)[1:])
 
     # Which episodes are there?
 
@@ -208,6 +223,8 @@ class Composed(Segmentation):
                 f"{'images' if self.lists.by_image else 'pairs'}; expected one of {', '.join(fitting)}, or another draw"
             )
         dependences(self.depends_on)
+        if self.score.startswith("gfss"):
+            self._refuse(f"score '{self.score}' is one of base and novel classes at once; see the protocol gfss")
         for name, least in (("workers", 0), ("gpus", 1), ("batch", 1), ("run", 0), ("passes", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

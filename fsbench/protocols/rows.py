@@ -12,9 +12,9 @@ from fsbench.base.plugins import package_files
 from fsbench.protocols.base import OTHERS
 from fsbench.protocols.composed import FREE_SETTINGS, Composed
 from fsbench.protocols.conditions import NOT_FOUND, Conditions
-from fsbench.protocols.geometry import Resize
 from fsbench.protocols.parts import draws, lists
 from fsbench.protocols.parts.counts import LATE, PASSES, parse_count
+from fsbench.protocols.parts.measuring import measuring
 from fsbench.protocols.parts.streams import NumpyInWorkers, dependences, parse_seeds
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import FOLDER, Program, read_programs
@@ -23,43 +23,6 @@ from fsbench.protocols.registry import ATLAS as PREFIX
 _VERSION = 1
 _WORKERS = 8
 """Loader processes where a row names none: most programs have so many."""
-
-# From here to the next mark: values of `Segmentation` for words of geometry, size, void and score, until these axes
-# have parts of their own.
-_RESIZES: Mapping[tuple[str, str], Resize] = {
-    ("squash", "pfenet"): "cv2", ("squash", "mlc"): "cv2", ("squash", "oslsm"): "pil", ("squash", "hsnet"): "pil",
-    ("squash", "patnet"): "pil", ("squash", "panet"): "pil", ("squash", "fscs"): "pil", ("squash", "own"): "pil",
-}  # fmt: skip
-_SIZES: Mapping[str, Any] = {"network input": "input", "answer size": "input", "original": "original"}
-_VOID = {"ignored": "ignore", "none": "ignore", "background": "background"}
-
-
-def _measure(row: Program) -> dict[str, Any]:
-    """Return the fields of geometry, size, void and score."""
-    resize = {"letterbox": "padded", "none": "cv2"}.get(row.geometry) or _RESIZES.get((row.geometry, row.family))
-    if resize is None:
-        raise _Unfit("geometry", row.geometry)
-    size = _SIZES.get(row.compared_at)
-    side = re.fullmatch(r"fixed (\d+)", row.compared_at)
-    if side:
-        size = int(side[1])
-    if size is None:
-        raise _Unfit("compared_at", row.compared_at)
-    if resize == "padded" and size == "original":
-        size = "square"
-    if row.void not in _VOID:
-        raise _Unfit("void", row.void)
-    if row.metric != "class-pooled mIoU":
-        raise _Unfit("metric", row.metric)
-    if row.fb_iou not in ("pooled", "not computed"):
-        raise _Unfit("fb_iou", row.fb_iou)
-    return {
-        "resize": resize, "query_size": size, "void": _VOID[row.void], "has_fb_iou": row.fb_iou != "not computed",
-    }  # fmt: skip
-
-
-# End of what parts of their own will replace.
-
 
 _STATED = {
     "gpus": re.compile(r"\b(\d+) GPUs\b"),
@@ -160,14 +123,17 @@ def compose(row: Program, settings: Mapping[str, Any]) -> Composed:
         SettingsError: there is no part for one of its words, or words do not go together; the message names them.
     """
     name = PREFIX + row.id + "".join(f"@{key}={_written(value)}" for key, value in sorted(settings.items()))
+    _check_settings(row, settings)
     try:
         return _compose(row, name, settings)
     except _Unfit as unfit:
         why = f"{unfit}" + (f": {_WHY[unfit.word]}" if not unfit.why and unfit.word in _WHY else "")
-        raise SettingsError(
-            f"{PREFIX}{row.id} cannot be run: {why}; choose another row (fsbench protocols {PREFIX}) or a protocol of "
-            "configs/protocols"
-        ) from None
+    except SettingsError as error:
+        why = str(error).removeprefix(f"{name}: ")
+    raise SettingsError(
+        f"{PREFIX}{row.id} cannot be run: {why}; choose another row (fsbench protocols {PREFIX}) or a protocol of "
+        "configs/protocols"
+    )
 
 
 def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
@@ -188,10 +154,10 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
     if row.min_object == NOT_FOUND:
         raise _Unfit("min_object", row.min_object)
     processes, unstated = _processes(row)
-    _check_settings(row, settings)
     values = processes | dict(settings)
+    measured = measuring({name: getattr(row, name) for name in ("geometry", "compared_at", "void", "metric", "fb_iou")})
     open_words = [one.in_spirit for one in dependences(row.depends_on) if one.in_spirit]
-    spirit = [*open_words, *([seeds.in_spirit] if seeds.in_spirit else []), *unstated]
+    spirit = [*open_words, *([seeds.in_spirit] if seeds.in_spirit else []), *unstated, *measured.in_spirit]
     if values.get("base_seeds"):
         spirit = [words for words in spirit if "base_seeds" not in words]
     protocol = Composed(
@@ -212,7 +178,14 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
         of_dataset=row.dataset,
         stated=Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)}),
         **values,
-        **_measure(row),
+        resize=measured.resize,
+        query_size=measured.query_size,
+        label_resize=measured.label_resize,
+        frame=measured.frame,
+        void=measured.void,
+        absent=measured.absent,
+        score=row.metric,
+        fb_score=row.fb_iou,
     )
     protocol.check_values()
     return protocol

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.protocols.lists import kept_list, pair_list
-from fsbench.protocols.pfenet import image_list, image_lists, pairs_by_pixels
+from fsbench.protocols.pfenet import image_list, image_lists
 from fsbench.protocols.pools import Pool
 
 Pairs = Callable[[SegmentationIndex, Part, int], PairList]
@@ -70,19 +70,6 @@ def _held_out(index: SegmentationIndex, part: Part, fold: int) -> PairList:
     return pair_list(index, "held_out" if part == "val" else part, fold)
 
 
-def _twice_as_large(index: SegmentationIndex, part: Part, fold: int) -> PairList:
-    """List images with 4096 pixels of a class, where the data set's other lists take 2048."""
-
-    def make() -> PairList:
-        novel = index.test_classes(fold)
-        classes, unwanted = (index.train_classes(fold), novel) if part == "trn" else (novel, [])
-        names = image_lists(index).image_order(part)
-        index.count_pixels(part, names)
-        return PairList(pairs_by_pixels(names, classes, unwanted, index.class_pixels, 2 * index.min_pixels), DERIVED)
-
-    return kept_list(index, f"pfenet-4096-{part}", fold, make)
-
-
 def _training_images(index: SegmentationIndex, part: Part, fold: int) -> PairList:
     """List training images of any size for the test: class by class, in the order of their names."""
 
@@ -123,7 +110,6 @@ PARTS: Mapping[str, Lists] = {
     "oslsm": Lists("pairs of an image and a class; on PASCAL those of HSNet", _hsnet),
     "pfenet": Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True),
     "bam": Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True),
-    "pfenet-4096": Lists("images with 4096 pixels of a class or more", _twice_as_large, by_image=True),
     "mlc": Lists(
         f"{_OBJECTS}; supports are among them, a class below 2048 pixels is drawn again", _mlc, by_image=True,
         blocks=True, trains=False, least_support=True,
@@ -140,7 +126,6 @@ LEAST: Mapping[str, tuple[str, ...]] = {
     "by the list": ("hsnet", "oslsm"),
     "2048 by the list": ("hsnet", "pfenet", "bam"),
     "2048 query+support": ("pfenet", "bam"),
-    "4096 query+support": ("pfenet-4096",),
     "2048 list + support": ("mlc",),
 }
 """Smallest object -> lists that have it: a size is a matter of the list, which the word only names."""

@@ -18,13 +18,13 @@ def summary(atlas: Atlas) -> list[str]:
     missing = sum(getattr(program, column) == NOT_FOUND for program, column in cells)
     unlined = sum(len(program.unlined) for program in programs)
     shared = [group for group in groups if group.is_known and len(group.programs) > 1]
-    partly = Counter(program.certainty for program in programs)["partly read"]
+    certainty = Counter(program.certainty for program in programs)
     figures = sum(len(entry.figures) for entry in atlas.entries)
     return [
         f"{len(programs)} evaluation programs, {figures} figures, {len(atlas.entries)} rows of method, test, backbone",
         f"{len(shared)} tests that several programs share",
         f"of {len(cells)} conditions {missing} were not found, {unlined} were read without a line of their own",
-        f"{partly} programs were read in part; {sum(bool(p.not_proven) for p in programs)} have something that no run "
+        f"{certainty['run']} programs were run, {certainty['partly read']} were read in part; {sum(bool(p.not_proven) for p in programs)} have something that no run "
         "has proven",
         f"{sum(entry.program is None for entry in atlas.entries)} rows have figures and no program",
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fsbench.protocols.conditions import UNKNOWN
+from fsbench.protocols.conditions import is_unsure
 from fsbench.protocols.segmentation import SIZE_WORDS, VOID_WORDS
 from fsbench.results.atlas.atlas import TEST, TOLD, Entry
 
@@ -71,6 +71,6 @@ def differences(one: Entry, other: Entry) -> list[tuple[str, str, str]]:
     found = []
     for name in (*TEST, *TOLD):
         ours, theirs = one.conditions[name], other.conditions[name]
-        if ours != theirs or ours in UNKNOWN:
+        if ours != theirs or is_unsure(name, ours):
             found.append((name, ours, theirs))
     return found

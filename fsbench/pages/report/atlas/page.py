@@ -10,7 +10,7 @@ from fsbench.base.files import write_text
 from fsbench.base.version import __version__
 from fsbench.pages.report.atlas.islands import WIDTH, place_islands
 from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
-from fsbench.protocols.conditions import UNKNOWN
+from fsbench.protocols.conditions import OPEN, UNKNOWN
 from fsbench.protocols.programs import EVIDENCED, Program
 from fsbench.results.atlas.atlas import TEST, TOLD, Atlas, Entry, Group
 from fsbench.results.atlas.effects import Effect, read_effects
@@ -58,7 +58,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     figures.sort(key=lambda each: (each != USUAL, each))
     data = {
         "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
-        "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN,
+        "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN, "open": OPEN,
         "groups": {str(each["number"]): each["words"] for each in shown},
     }  # fmt: skip
     sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))

@@ -41,13 +41,14 @@
   const meaning = (name, word) => data.words[name]?.[word] ?? "";
   const differences = (one, other) => [...data.test, ...data.told].filter((name) => {
     const [ours, theirs] = [one.conditions[name], other.conditions[name]];
-    return ours !== theirs || unknown.includes(ours);
+    return ours !== theirs || unknown.includes(ours) || (data.open[name] ?? []).includes(ours);
   });
   const words = (name, from, to) => {
     const label = data.labels[name];
     if (unknown.includes(from) && unknown.includes(to)) return `${label}: not known of either`;
     if (unknown.includes(from)) return `${label}: not known here (${to} there)`;
     if (unknown.includes(to)) return `${label}: ${from}; not known of the chosen row`;
+    if (from === to) return `${label}: ${from}, which leaves open by which rule`;
     return `${label}: ${from}, expected ${to}`;
   };
   const explain = () => {

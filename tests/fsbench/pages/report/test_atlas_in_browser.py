@@ -67,7 +67,7 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         page.keyboard.press("Enter")
         assert asked(page)["row"] == name and "the chosen row" in row.locator(".why").inner_text()
         why = page.locator("[data-row='bam/pascal-5i/resnet-50'] .why").inner_text()
-        assert "metrics at: original, expected network input" in why and "image lists: bam, expected hsnet" in why
+        assert "metrics at: original, square, expected network input, torch nearest" in why and "image lists: bam, expected hsnet" in why
         assert "void" not in why
         same = page.locator("[data-row='asnet-fss/pascal-5i/resnet-50'] .why").inner_text()
         assert same == "shares the test, told the same"
