@@ -24,8 +24,8 @@ def summary(atlas: Atlas) -> list[str]:
         f"{len(programs)} evaluation programs, {figures} figures, {len(atlas.entries)} rows of method, test, backbone",
         f"{len(shared)} tests that several programs share",
         f"of {len(cells)} conditions {missing} were not found, {unlined} were read without a line of their own",
-        f"{certainty['run']} programs were run, {certainty['partly read']} were read in part; {sum(bool(p.not_proven) for p in programs)} have something that no run "
-        "has proven",
+        f"{certainty['run']} programs were run, {certainty['partly read']} were read in part; "
+        f"{sum(bool(program.not_proven) for program in programs)} have something that no run has proven",
         f"{sum(entry.program is None for entry in atlas.entries)} rows have figures and no program",
     ]
 
