@@ -48,7 +48,7 @@ class ListedSet(SegmentationIndex):
 
 
 class ListedPascal(ListedSet):
-    """PASCAL-5i; pixels are counted in the archive of the label maps, once in a process."""
+    """PASCAL-5i; pixels are counted in the archive of the label maps."""
 
     name = "pascal"
     class_names = Pascal.__dict__["class_names"]
@@ -63,10 +63,10 @@ class ListedPascal(ListedSet):
         val = _names(self.lists / "hmnet/pascal/val.txt")
         if part == "val":
             return val
-        return sorted(set(_pixels(self.lists.parent / LABEL_MAPS)).difference(val))
+        return sorted(set(_label_files(self.lists.parent / LABEL_MAPS)).difference(val))
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        counts = _pixels(self.lists.parent / LABEL_MAPS)[name]
+        counts = _pixels(self.lists.parent / LABEL_MAPS, name)
         return counts, sum(counts.values())
 
 
@@ -133,16 +133,18 @@ def _names(path: Path) -> list[str]:
 
 
 @cache
-def _pixels(archive: Path) -> dict[str, dict[int, int]]:
-    """Count the pixels of each label in all label maps of an archive."""
-    counts: dict[str, dict[int, int]] = {}
+def _label_files(archive: Path) -> dict[str, bytes]:
+    """Return the files of an archive of label maps by the names of their images."""
     with tarfile.open(archive) as opened:
-        for member in opened:
-            file = opened.extractfile(member)
-            if file is not None:
-                found = np.bincount(np.asarray(Image.open(io.BytesIO(file.read()))).ravel(), minlength=256)
-                counts[Path(member.name).stem] = {int(label): int(found[label]) for label in np.flatnonzero(found)}
-    return counts
+        files = ((Path(member.name).stem, opened.extractfile(member)) for member in opened)
+        return {name: file.read() for name, file in files if file is not None}
+
+
+@cache
+def _pixels(archive: Path, name: str) -> dict[int, int]:
+    """Count the pixels of each label in a label map of an archive."""
+    found = np.bincount(np.asarray(Image.open(io.BytesIO(_label_files(archive)[name]))).ravel(), minlength=256)
+    return {int(label): int(found[label]) for label in np.flatnonzero(found)}
 
 
 def _index(case: Case) -> SegmentationIndex:
