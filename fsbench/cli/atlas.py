@@ -5,9 +5,9 @@ from pathlib import Path
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.terminal import print_line
+from fsbench.protocols.programs import FOLDER
 from fsbench.results.atlas.atlas import read_atlas
 from fsbench.results.atlas.check import odd_means, summary
-from fsbench.results.atlas.programs import FOLDER
 from fsbench.results.atlas.vocabulary import listed_words
 from fsbench.runner.config.limits import check_output_file
 

@@ -119,3 +119,9 @@ WITHOUT_VOID = frozenset(
     }
 )  # fmt: skip
 """Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""
+
+ATLAS_NAMES: Mapping[str, str] = {
+    "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i",
+    "isic": "ISIC2018", "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
+}  # fmt: skip
+"""Our data sets by the names of the atlas."""

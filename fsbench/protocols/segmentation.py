@@ -158,7 +158,7 @@ class Segmentation(Protocol):
         except TooFewImages as error:
             raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option)) from error
         entries = self.header_entries(index, task, pool.class_ids) | {
-            "episodes": number,
+            "episodes": len(episodes),
             "requested": requested,
             "official_episodes": official,
             "dropped_classes": skipped,

@@ -52,6 +52,17 @@ def part_named(axis: str, word: str, parts: Mapping[str, Part]) -> Part:
     return parts[word]
 
 
+def own_metrics(metric: str, fb_iou: str) -> tuple[Metric, ...]:
+    """Return the scores that a program prints: the one that ranks, and FB-IoU where it has one.
+
+    Raises:
+        SettingsError: a word has no rule.
+    """
+    ranking = part_named("metric", metric, scores.PARTS).metric
+    pooled = part_named("fb_iou", fb_iou, scores.FB_IOU).metric
+    return (ranking,) if pooled is None else (ranking, pooled)
+
+
 def measuring(words: Mapping[str, str]) -> Measuring:
     """Compose the measuring half of a test.
 
@@ -80,7 +91,7 @@ def measuring(words: Mapping[str, str]) -> Measuring:
     query_size = size.query_size
     if words["compared_at"] == "original" and seen.resize == "padded":
         query_size = "square"  # of an answer in a letterbox no other rule was found
-    own = (score.metric,) if pooled.metric is None else (score.metric, pooled.metric)
+    own = own_metrics(words["metric"], words["fb_iou"])
     return Measuring(
         resize=seen.resize,
         query_size=query_size,

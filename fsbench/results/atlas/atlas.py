@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from fsbench.base.errors import DataError
 from fsbench.base.files.validation import first_problem
 from fsbench.protocols.conditions import NOT_FOUND, is_unsure
+from fsbench.protocols.program_rows import slug
+from fsbench.protocols.programs import FOLDER, Program, read_programs
 from fsbench.results.atlas.figures import Figure, Rule, read_figures, read_links
-from fsbench.results.atlas.programs import FOLDER, Program, read_programs
-from fsbench.results.atlas.reading import slug
 
 TEST = (
     "task", "dataset", "image_lists", "void", "network_size", "geometry", "compared_at", "episode_draw",

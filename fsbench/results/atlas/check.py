@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fsbench.protocols.conditions import NOT_FOUND
+from fsbench.protocols.programs import EVIDENCED
 from fsbench.results.atlas.atlas import Atlas, Entry
-from fsbench.results.atlas.programs import EVIDENCED
 
 ROUNDING = 0.1
 """How far a printed mean may be from that of its printed folds: each is rounded to a tenth."""

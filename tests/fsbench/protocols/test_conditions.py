@@ -28,9 +28,9 @@ from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
 from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pfenet import image_list
+from fsbench.protocols.programs import Program
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation
-from fsbench.results.atlas.programs import Program
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.runs_of_test import run_starts
 from tests.fsbench.protocols.drawn_sets import DRAWN

@@ -18,7 +18,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.parts.measuring import Measuring, measuring
-from fsbench.results.atlas.programs import Program, read_programs
+from fsbench.protocols.programs import Program, read_programs
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
 from fsbench.scores.confusion import background_intersection_union, intersection_union
 from fsbench.scores.generalised import background_metrics

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fsbench.results.atlas.programs import Program
+from fsbench.protocols.programs import Program
 from tests.goldens.harness import Case, Kind, Parts, Same
 from tests.goldens.kinds.atlas_meter import program_of_row
 

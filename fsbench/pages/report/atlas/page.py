@@ -11,9 +11,9 @@ from fsbench.base.version import __version__
 from fsbench.pages.report.atlas.islands import WIDTH, place_islands
 from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.protocols.conditions import OPEN, UNKNOWN
+from fsbench.protocols.programs import EVIDENCED, Program
 from fsbench.results.atlas.atlas import TEST, TOLD, Atlas, Entry, Group
 from fsbench.results.atlas.effects import Effect, read_effects
-from fsbench.results.atlas.programs import EVIDENCED, Program
 from fsbench.results.atlas.vocabulary import known_words, meaning
 from fsbench.results.atlas.words import LABELS, MEANING
 from fsbench.results.tables.formats import tex

@@ -44,6 +44,7 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
         fact that the record lacks, as older ones do, is "not recorded" and never taken as equal.
     """
     reasons = [published.doubt] if published.doubt else []
+    reasons += [f"{record.header.protocol} is run in spirit only: {why}" for why in record.protocol.in_spirit]
     reasons += _task(record, published)
     header, identity, paper = record.header, record.run.identity, published.made_with
     if header.protocol != published.protocol:  # whatever else of the test differs follows from that

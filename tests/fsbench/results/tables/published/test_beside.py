@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 from fsbench.cli.main import main
+from fsbench.protocols.programs import Program
 from fsbench.results.atlas.atlas import read_atlas
-from fsbench.results.atlas.programs import Program
 from fsbench.results.tables.published.beside import beside_sheet, published_beside
 from tests.fsbench.official_runs import DCAMA
 

@@ -23,7 +23,7 @@ from fsbench.protocols.conditions import (
     MinObject,
     Void,
 )
-from fsbench.results.atlas.reading import parse_row, read_rows, slug
+from fsbench.protocols.program_rows import parse_row, read_rows, slug
 
 FOLDER = BENCHMARKS / "published" / "atlas"
 
