@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fsbench.base.paths import REPOSITORY
-from fsbench.results.atlas.programs import read_programs
+from fsbench.protocols.programs import read_programs
 from tests.goldens import kinds
 from tests.goldens.__main__ import main
 from tests.goldens.gaps import read_gaps
