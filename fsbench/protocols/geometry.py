@@ -129,8 +129,7 @@ class Geometry:
         if self.query_size == "square":
             return labels, (max(labels.shape), max(labels.shape))
         if self.query_size == "there_and_back":
-            there = LABEL_RESIZES[self.truth_resize](labels, image_size, image_size)
-            labels = resize_labels(there, labels.shape[0], labels.shape[1])
+            labels = self.original_truth(labels, image_size)
         side = self.side(image_size)
         if side is not None:
             resized = LABEL_RESIZES[self.truth_resize](labels, side, side)
@@ -147,9 +146,27 @@ class Geometry:
         """
         return found[: size[0], : size[1]] if self.truth_resize == "padded" else stretch(found, size)
 
-    def original_truth(self, labels: np.ndarray) -> np.ndarray:
-        """Return the truth (H, W) at the query's original size, squashed as it was counted where there is a frame."""
+    def original_truth(self, labels: np.ndarray, image_size: int | None = None) -> np.ndarray:
+        """Return the truth (H, W) at the query's original size, as it was counted.
+
+        It is squashed where there is a frame, and coarse where it was at the method's input size in between.
+
+        Args:
+            labels: (H, W) uint8 in way slots, at original size.
+            image_size: side of the images that the method sees; None where it does not matter.
+        """
+        if self.query_size == "there_and_back" and image_size:
+            there = LABEL_RESIZES[self.truth_resize](labels, image_size, image_size)
+            return resize_labels(there, labels.shape[0], labels.shape[1])
         return labels if self.frame is None else stretch_truth(labels, self.frame)
+
+    def squashed_truth(self, labels: np.ndarray, side: int) -> np.ndarray:
+        """Return the truth (H, W) at a square (side, side), by the rule of a test that counts at the method's input.
+
+        Other tests have none of their own, and torch's nearest pixels are taken.
+        """
+        own = self.query_size == "input" and self.truth_resize != "padded"
+        return LABEL_RESIZES[self.truth_resize if own else "pil"](labels, side, side)
 
     def over_image(self, labels: np.ndarray) -> np.ndarray:
         """Lay a counted label map (h, w) over its image, for pictures."""

@@ -32,6 +32,15 @@ LABELS: Mapping[str, str] = {
 }
 """Names of conditions; where protocols have a choice of the kind, it is theirs (`fsbench protocols`)."""
 
+VERBS: Mapping[str, str] = {
+    "task": "is about", "dataset": "is on", "image_lists": "goes through the lists", "void": "has void pixels",
+    "network_size": "sees images of the side", "geometry": "makes inputs by", "compared_at": "counts at",
+    "episode_draw": "draws", "episodes_per_fold": "asks for episodes:", "metric": "scores by",
+    "checkpoint": "takes the checkpoint", "support_annotation": "has supports marked by",
+    "extra_supervision": "is told besides", "saw_test_classes": "saw the test's classes:",
+}  # fmt: skip
+"""Condition that makes a test, or what a method is told -> the verb before its word in a sentence about a program."""
+
 MEANING: Mapping[str, str] = {
     "image_lists": "Which images are asked for, and which of their classes: other lists are other questions. BAM's "
     "leave out training images that show a novel class, and name images rather than pairs, so that tiny objects are "

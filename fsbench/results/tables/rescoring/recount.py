@@ -60,8 +60,8 @@ def last_slots(frame: "pl.DataFrame") -> list[tuple[int, int]]:
 def recount(record: Record, truth: Truth, resolution: int) -> "pl.DataFrame":
     """Count a run's stored masks against the truth.
 
-    Masks and truth are brought to `resolution` by nearest pixels, as the protocols resize the truth. At the run's own
-    resolution the counts are the record's.
+    Masks and truth are brought to `resolution` by nearest pixels, the truth as the protocol resizes it. At the run's
+    own resolution the counts are the record's.
 
     Args:
         record: the finished run.
@@ -82,12 +82,13 @@ def recount(record: Record, truth: Truth, resolution: int) -> "pl.DataFrame":
     from fsbench.scores.answers import count
 
     stored = stored_predictions(record)
-    frame = record.episodes
+    frame, geometry = record.episodes, segmentation_of(record.header).geometry
     rows = []
     for episode, ways in last_slots(frame):
         target, predicted = truth(episode), stored.label_map(episode)
-        height, width = (resolution, resolution) if resolution else target.shape
-        target, predicted = resize_labels(target, height, width), resize_labels(predicted, height, width)
+        if resolution:
+            target = geometry.squashed_truth(target, resolution)
+        predicted = resize_labels(predicted, target.shape[0], target.shape[1])
         rows.append(count(predicted, target, ways))
     counts = np.concatenate(rows)
     changed = frame.drop(REGIONS, strict=False).with_columns(

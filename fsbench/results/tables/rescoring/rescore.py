@@ -147,7 +147,8 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
     if own.name != target.name:
         label = f"metric of {target.name} v{target.version}, same episodes"
         side = None
-        if recounts and reason and not _too_many_ways(record, target) and target.frame == own.frame:
+        followed = target.frame == own.frame and _truth_rule(target) == _truth_rule(own)
+        if recounts and reason and not _too_many_ways(record, target) and followed:
             side = _resolution(target)
         found.append(View(label, target.void, undefined=reason, resolution=side))
     if reason and target.void != own.void:
@@ -159,8 +160,15 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
 
 def _resolution(protocol: Segmentation) -> int:
     """Return the resolution of a protocol's metrics as `View.resolution`."""
-    named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL}  # whose padding is void
+    named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL, "there_and_back": ORIGINAL}
     return protocol.query_size if isinstance(protocol.query_size, int) else named[protocol.query_size]
+
+
+def _truth_rule(protocol: Segmentation) -> str:
+    """Return how the truth of a protocol is resized before it is counted; "pil" where it is not, or is padded."""
+    sized = protocol.query_size in ("input", "there_and_back") and protocol.geometry.truth_resize != "padded"
+    way_back = "there_and_back" if protocol.query_size == "there_and_back" else ""
+    return f"{way_back}{protocol.geometry.truth_resize}" if sized else "pil"
 
 
 def _in_words(resolution: int) -> str:
@@ -185,6 +193,11 @@ def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
             f"{target.name} counts pixels at {theirs}, the run's counts are at {ours}; evaluate again under "
             f"{target.name}"
         )
+    if _truth_rule(target) != _truth_rule(own):
+        return (
+            f"{own.name} and {target.name} take other pixels of the truth at the size at which they count; evaluate "
+            f"again under {target.name}"
+        )
     if (target.frame, target.resize == "padded") != (own.frame, own.resize == "padded"):
         return (
             f"{own.name} and {target.name} lay masks over the query in other ways; evaluate again under {target.name}"
@@ -198,6 +211,7 @@ def _size_in_words(protocol: Segmentation) -> str:
         "original": "the query's original size",
         "input": "the method's input size",
         "square": "the square of the query's longer side",
+        "there_and_back": "the query's original size, the truth by way of the method's input size",
     }
     side = protocol.query_size
     return f"{side} x {side}" if isinstance(side, int) else named[side]
