@@ -22,9 +22,11 @@ from fsbench.protocols.segmentation import Segmentation
 from fsbench.scores.metric import Metric
 from fsbench.scores.scores import COMMON, Accuracy
 
-FREE_SETTINGS = ("workers", "gpus", "batch", "run", "base_seeds", "numpy_in_workers")
+FREE_SETTINGS = ("workers", "gpus", "batch", "run", "network_words", "base_seeds", "numpy_in_workers")
 """Settings that a name such as atlas:cyctr/pascal-5i@workers=0 may give."""
 
+_MOST_WORDS = 1 << 34
+"""Numbers that a network of some billions of weights takes; more would only keep the reader of a record waiting."""
 _FOLDER = str.maketrans(":/@=", "----")
 """Characters of names of rows that names of folders do without."""
 
@@ -44,7 +46,8 @@ class Composed(Segmentation):
         gpus: processes that share the episodes.
         batch: episodes that a process takes at a time.
         run: number of the run, of those that follow each other in one stream; from 0.
-        base_seeds: seeds of the loader's passes, where the network's initialisation moves them.
+        network_words: numbers that the network's initialisation takes from torch's generator before the loader.
+        base_seeds: seeds of the loader's passes, where they are known and do not follow from these numbers.
         numpy_in_workers: NumPy's state in loader processes.
         in_spirit: why its figures are not those of the program, each in words; empty where they may stand beside them.
         score, fb_score: words of `parts.scores` for the score that ranks and for FB-IoU.
@@ -62,6 +65,7 @@ class Composed(Segmentation):
     gpus: int = 1
     batch: int = 1
     run: int = 0
+    network_words: int = 0
     base_seeds: tuple[int, ...] = ()
     numpy_in_workers: NumpyInWorkers = "seeded"
     in_spirit: tuple[str, ...] = ()
@@ -134,7 +138,9 @@ class Composed(Segmentation):
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         asked = self.episode_count(index.name, len(pool.pairs))
-        streams = Streams(self.test_seed(task), self.workers, self.base_seeds, self.numpy_in_workers)
+        streams = Streams(
+            self.test_seed(task), self.workers, self.network_words, self.base_seeds, self.numpy_in_workers
+        )
         source = Source(
             pool, streams, asked, task.way, task.shot, task.allow_background_queries, self.gpus, self.batch,
             self.lists.may_support(index),
@@ -225,10 +231,12 @@ class Composed(Segmentation):
         dependences(self.depends_on)
         if self.score.startswith("gfss"):
             self._refuse(f"score '{self.score}' is one of base and novel classes at once; see the protocol gfss")
-        for name, least in (("workers", 0), ("gpus", 1), ("batch", 1), ("run", 0), ("passes", 1)):
+        for name, least in (("workers", 0), ("gpus", 1), ("batch", 1), ("run", 0), ("network_words", 0), ("passes", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 self._refuse(f"{name} is {value}, expected {least} or more")
+        if self.network_words >= _MOST_WORDS:
+            self._refuse(f"network_words is {self.network_words}, expected fewer than {_MOST_WORDS}")
         if any(not 0 <= base < 1 << 63 for base in self.base_seeds):
             self._refuse("base_seeds has a seed outside 0 to 2^63 - 1; expected those that torch's loader takes")
 

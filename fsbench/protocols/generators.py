@@ -7,6 +7,9 @@ from itertools import islice
 
 import numpy as np
 
+_AT_ONCE = 1 << 20
+"""Numbers that are passed over at once."""
+
 
 @dataclass(frozen=True)
 class Generators:
@@ -37,17 +40,28 @@ class Generators:
         return cls(random.Random(base + worker), np.random.RandomState(np.random.SeedSequence(words).generate_state(4)))
 
 
-def loader_seeds(seed: int) -> Iterator[int]:
-    """Base seeds that torch's loader gives its processes, pass after pass, after `torch.manual_seed(seed)`."""
-    words = torch_words(seed)
+def loader_seeds(seed: int, taken: int = 0) -> Iterator[int]:
+    """Yield the base seeds that torch's loader gives its processes, pass after pass, after `torch.manual_seed(seed)`.
+
+    Args:
+        seed: of torch.
+        taken: 32-bit numbers that are taken from torch's generator before the loader starts, as by a network's
+            initialisation.
+    """
+    words = torch_words(seed, taken)
     while True:
         high, low = islice(words, 2)
         yield (high << 32 | low) & ((1 << 63) - 1)
 
 
-def torch_words(seed: int) -> Iterator[int]:
-    """Yield the 32-bit numbers of torch's generator on a CPU, which is the Mersenne Twister of NumPy's legacy one."""
+def torch_words(seed: int, taken: int = 0) -> Iterator[int]:
+    """Yield the 32-bit numbers of torch's generator on a CPU, which is the Mersenne Twister of NumPy's legacy one.
+
+    The first `taken` are passed over.
+    """
     rng = np.random.RandomState(seed & 0xFFFFFFFF)
+    for start in range(0, taken, _AT_ONCE):
+        rng.randint(0, 1 << 32, min(_AT_ONCE, taken - start), dtype=np.uint32)
     while True:
         yield from rng.randint(0, 1 << 32, 256, dtype=np.uint32).tolist()
 

@@ -15,7 +15,7 @@ from fsbench.protocols.conditions import NOT_FOUND, Conditions
 from fsbench.protocols.parts import draws, lists
 from fsbench.protocols.parts.counts import LATE, PASSES, parse_count
 from fsbench.protocols.parts.measuring import measuring
-from fsbench.protocols.parts.streams import NumpyInWorkers, dependences, parse_seeds
+from fsbench.protocols.parts.streams import NETWORK, NumpyInWorkers, dependences, parse_seeds
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import FOLDER, Program, read_programs
 from fsbench.protocols.registry import ATLAS as PREFIX
@@ -27,6 +27,7 @@ _WORKERS = 8
 _STATED = {
     "gpus": re.compile(r"\b(\d+) GPUs\b"),
     "batch": re.compile(r"\bbatch of (\d+)\b"),
+    "network_words": re.compile(r"\btakes (\d+) words of torch's generator\b"),
 }
 """Words in the quirks of a row for settings of its published command."""
 
@@ -158,8 +159,8 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
     measured = measuring({name: getattr(row, name) for name in ("geometry", "compared_at", "void", "metric", "fb_iou")})
     open_words = [one.in_spirit for one in dependences(row.depends_on) if one.in_spirit]
     spirit = [*open_words, *([seeds.in_spirit] if seeds.in_spirit else []), *unstated, *measured.in_spirit]
-    if values.get("base_seeds"):
-        spirit = [words for words in spirit if "base_seeds" not in words]
+    if values.get("network_words") or values.get("base_seeds"):
+        spirit = [words for words in spirit if words != NETWORK.in_spirit]
     protocol = Composed(
         name=name,
         version=_VERSION,
@@ -197,13 +198,15 @@ def _processes(row: Program) -> tuple[dict[str, int], list[str]]:
     Returns:
         Their values, and in words those that the row does not state.
     """
-    values, unstated = {"workers": 0, "gpus": 1, "batch": 1}, []
+    values, unstated = {"workers": 0, "gpus": 1, "batch": 1, "network_words": 0}, []
     hangs_on = {name for one in dependences(row.depends_on) for name in one.settings}
     for name in hangs_on & set(values):
         stated = row.workers if name == "workers" else _first_number(_STATED[name], row.quirks)
         if stated.isdecimal():
             values[name] = int(stated)
             continue
+        if name == "network_words":
+            continue  # the dependence itself says what follows
         values[name] = _WORKERS if name == "workers" else 1
         unstated.append(f"its row does not say how many {name} the published command has; here {values[name]}")
     return values, sorted(unstated)

@@ -21,13 +21,16 @@ class Streams:
     Attributes:
         seed: of all generators of the main process before the first pass; None seeds each episode with its index.
         workers: loader processes; with 0 the main process draws, whose generators run on over the passes.
-        base_seeds: seeds that the loader takes for its passes, where the network's initialisation comes between the
-            seed and the loader; empty where they follow from `seed` alone.
+        network_words: 32-bit numbers that the network's initialisation takes from torch's generator between the seed
+            and the loader.
+        base_seeds: seeds that the loader takes for its passes, where they are known otherwise; empty where they follow
+            from `seed`.
         numpy: NumPy's state in loader processes.
     """
 
     seed: int | None
     workers: int = 0
+    network_words: int = 0
     base_seeds: tuple[int, ...] = ()
     numpy: NumpyInWorkers = "seeded"
 
@@ -54,7 +57,7 @@ class Streams:
 
     def _bases(self) -> Iterator[int]:
         if not self.base_seeds:
-            yield from loader_seeds(self._seed)
+            yield from loader_seeds(self._seed, self.network_words)
         yield from self.base_seeds
         raise SettingsError(
             f"base_seeds has {len(self.base_seeds)} seeds, and the episodes need another pass; expected a seed for each"
@@ -80,6 +83,12 @@ class Dependence:
     in_spirit: str = ""
 
 
+NETWORK = Dependence(
+    "seeds are set before the network is made, whose initialisation moves those of the loader",
+    ("network_words", "base_seeds"),
+    "the loader's seeds follow from how the network is initialised; here they are those without one, unless "
+    "network_words or base_seeds tells",
+)
 PARTS: Mapping[str, Dependence] = {
     "no": Dependence("the same command draws the same episodes"),
     "workers": Dependence("loader processes draw, each with a stream of its own", ("workers",)),
@@ -88,12 +97,7 @@ PARTS: Mapping[str, Dependence] = {
     "gpus, and batch through drop_last": Dependence(
         "processes of several GPUs share the episodes, and an incomplete last batch is left out", ("gpus", "batch")
     ),
-    "network": Dependence(
-        "seeds are set before the network is made, whose initialisation moves those of the loader",
-        ("base_seeds",),
-        "the loader's seeds follow from how the network is initialised; here they are those without one, unless "
-        "base_seeds gives them",
-    ),
+    "network": NETWORK,
     "torch": Dependence("NumPy is seeded in loader processes since PyTorch 1.9", ("numpy_in_workers",)),
     "file order": Dependence("lists are in the order in which folders are read; here that of the names"),
     "unseeded": Dependence("no seed is set", in_spirit="the program sets no seed; here it is one of ours"),

@@ -61,10 +61,13 @@ def test_a_protocol_states_the_words_of_its_row():
 
 
 def test_the_words_of_a_row_in_spirit_share_no_test():
-    for name in ("atlas:canet/pascal-5i", "atlas:repri/pascal-5i"):
+    for name in ("atlas:canet/pascal-5i", "atlas:cwt/pascal-5i"):
         assert composed(name).in_spirit and composed(name).conditions("pascal").episode_draw == NOT_STATED
-    given = composed("atlas:repri/pascal-5i@base_seeds=4+5")
-    assert not any("base_seeds" in reason for reason in given.in_spirit) and given.base_seeds == (4, 5)
+    given = composed("atlas:cwt/pascal-5i@base_seeds=4+5")
+    assert not given.in_spirit and given.base_seeds == (4, 5)
+    assert not composed("atlas:cwt/pascal-5i@network_words=900").in_spirit
+    known = composed("atlas:repri/pascal-5i")  # its row says how much the network takes
+    assert not known.in_spirit and known.network_words == 72282488
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,7 @@ def test_the_words_of_a_row_in_spirit_share_no_test():
         ("atlas:vat/pascal-5i@workers=2", "has no setting workers: its episodes hang on nothing"),
         ("atlas:repri/pascal-5i@numpy_in_workers=new", "numpy_in_workers is 'new', expected seeded or copied"),
         ("atlas:dmtnet/isic2018@gpus=0", "gpus is 0, expected 1 or more"),
+        ("atlas:cwt/pascal-5i@network_words=99999999999", "network_words is 99999999999, expected fewer than"),
         ("atlas:capl/pascal-5i", "its image_lists is 'gfss': a test of base and novel classes at once"),
         ("atlas:clipseg/coco-20i", "its seeds is 'not found'"),
     ],

@@ -20,6 +20,7 @@ from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.composed import Composed
+from fsbench.protocols.generators import loader_seeds
 from fsbench.protocols.parts import draws
 from fsbench.protocols.parts.draws import fixed_supports, queries_by_novel_class
 from fsbench.protocols.registry import load_protocol
@@ -202,7 +203,17 @@ def episodes(case: Case) -> Results:
         of_rank, lambda name: Path(name).stem, lambda number: number - folders,
         draws.PARTS[protocol.episode_draw].last_first,
     )  # fmt: skip
-    return _compared(case, text)
+    return {**_compared(case, text), **_network(case, protocol)}
+
+
+def _network(case: Case, protocol: Composed) -> Results:
+    """Compare the loader's seeds with those after the network that the row names."""
+    seeds = case.config.get("base_seeds")
+    if seeds is None or not case.config["network"].startswith("ResNet-50"):
+        return {}
+    words = _row_protocol(case.config["row"]).network_words
+    found = list(islice(loader_seeds(case.config["seed"], words), len(seeds)))
+    return {"base seeds": Same(found, seeds)} if words else {}
 
 
 def line(query: str, number: int | str, supports: Iterable[str]) -> str:

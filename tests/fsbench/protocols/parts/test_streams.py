@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
+from fsbench.protocols.generators import loader_seeds
 from fsbench.protocols.parts.streams import Streams, dependences, drawn_seeds, parse_seeds
 
 
@@ -81,3 +82,12 @@ def test_seeds_in_free_words_are_none():
 def test_an_unknown_dependence_is_named():
     with pytest.raises(SettingsError, match="depends_on has 'worker'; did you mean 'workers'"):
         dependences("unseeded+worker")
+
+
+def test_a_network_takes_words_of_torch_s_generator():
+    state = torch.get_rng_state()
+    torch.manual_seed(11)
+    torch.randperm(1002)  # a word for each place but the last
+    expected = [int(torch.empty((), dtype=torch.int64).random_()) for _ in range(3)]
+    torch.set_rng_state(state)
+    assert list(islice(loader_seeds(11, 1001), 3)) == expected
