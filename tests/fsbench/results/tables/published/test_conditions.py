@@ -65,6 +65,22 @@ def test_a_fixed_size_is_that_of_an_input_as_large(official, reported, size, com
     assert named == ([] if comparable else [f"metrics at fixed 1024 instead of {compared_at}"])
 
 
+def test_a_run_under_the_row_of_a_figure_stands_beside_it(official, reported):
+    run = official(EMAT, "dinov2_vits14")
+
+    def why(protocol: str) -> list[str]:
+        run.__dict__["header"] = run.header.model_copy(update={"protocol": protocol})
+        run.__dict__["protocol"] = load_protocol(protocol)
+        return why_not_comparable(run, reported)
+
+    row = "/".join(reported.row.split("/")[:2])
+    assert why(f"atlas:{row}") == []
+    (other,) = why("atlas:hsnet/pascal-5i")
+    assert other.startswith("protocol atlas:hsnet/pascal-5i instead of fscs")
+    spirit = why("atlas:canet/pascal-5i")
+    assert "atlas:canet/pascal-5i is run in spirit only: the program sets no seed; here it is one of ours" in spirit
+
+
 def test_protocols_differ_in_what_both_state():
     hsnet, pfenet = load_protocol("hsnet"), load_protocol("pfenet")
     assert protocol_differences(hsnet, hsnet, "pascal") == []
