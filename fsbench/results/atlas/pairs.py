@@ -116,7 +116,8 @@ def _entries_named(atlas: Atlas, name: str) -> Mapping[str, Entry]:
         if entry.id in wanted:
             return {entry.dataset: entry}
         if wanted & {method, slug(entry.method), f"{method}/{slug(entry.dataset)}"}:
-            found.setdefault(entry.dataset, replace(entry, changes={}))  # the program's own words
+            named = entry.program.method if entry.program else entry.method
+            found.setdefault(entry.dataset, replace(entry, method=named, changes={}))  # the program's own words
     if not found:
         methods = sorted({entry.method for entry in atlas.entries}, key=str.lower)
         near = did_you_mean(name[:100], methods)
