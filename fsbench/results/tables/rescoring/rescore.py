@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import FsbenchError, SettingsError, user_message
+from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.registry import metric_named
 from fsbench.protocols.segmentation import Segmentation, segmentation_of
 from fsbench.records.counts import largest_way
@@ -38,6 +39,7 @@ class View:
         undefined: why the record's counts give no figures; "" where they do.
         resolution: at which stored predictions are counted again, see `Choices`; None for the record's counts.
         sizes: of objects, see `Choices`; None for all pairs.
+        geometry: whose rule brings the truth to `resolution`; None for the run's own.
     """
 
     label: str
@@ -46,6 +48,7 @@ class View:
     undefined: str = ""
     resolution: int | None = None
     sizes: tuple[float, float] | None = None
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ class Choices:
 AT_INPUT = -1
 """Stands for the side of the images that a run's method saw."""
 
-Recount = Callable[[Record, int], "pl.DataFrame"]
-"""A run and a resolution -> its count table there (`recount` beside this file); FsbenchError where there is none."""
+Recount = Callable[..., "pl.DataFrame"]
+"""A run, a resolution, and a geometry where it is another test's -> the count table there (`recount` beside this file);
+FsbenchError where there is none."""
 
 
 @dataclass
@@ -147,10 +151,10 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
     if own.name != target.name:
         label = f"metric of {target.name} v{target.version}, same episodes"
         side = None
-        followed = target.frame == own.frame and _truth_rule(target) == _truth_rule(own)
-        if recounts and reason and not _too_many_ways(record, target) and followed:
+        if recounts and reason and not _too_many_ways(record, target) and _is_followed(own, target):
             side = _resolution(target)
-        found.append(View(label, target.void, undefined=reason, resolution=side))
+        other = target.geometry if _truth_rule(target) != _truth_rule(own) else None
+        found.append(View(label, target.void, undefined=reason, resolution=side, geometry=other))
     if reason and target.void != own.void:
         found.append(View(f"only void: {target.void}", target.void))
     if record.run.presence == "predicted":
@@ -162,6 +166,16 @@ def _resolution(protocol: Segmentation) -> int:
     """Return the resolution of a protocol's metrics as `View.resolution`."""
     named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL, "there_and_back": ORIGINAL}
     return protocol.query_size if isinstance(protocol.query_size, int) else named[protocol.query_size]
+
+
+def _is_followed(own: Segmentation, target: Segmentation) -> bool:
+    """Return whether masks that were stored under one protocol can be counted where another counts.
+
+    A truth that was coarse in between is not to be had again, and masks of images that were stretched lie in no
+    letterbox.
+    """
+    letterboxed = target.geometry.truth_resize == "padded" and target.query_size not in ("square", "original")
+    return target.frame == own.frame and own.query_size != "there_and_back" and not letterboxed
 
 
 def _truth_rule(protocol: Segmentation) -> str:
@@ -277,7 +291,7 @@ class _Scoring:
             if self.recount is None:
                 raise SettingsError("no data are at hand to count stored predictions with")
             side = input_resolution(record) if view.resolution == AT_INPUT else view.resolution
-            frame = self.recount(record, side)
+            frame = self.recount(record, side, *([] if view.geometry is None else [view.geometry]))
         if view.from_mask:
             frame = presence_from_counts(frame)
         if view.sizes is None:
