@@ -6,13 +6,13 @@ figure is never one of the other protocol. Nothing is written.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import FsbenchError, SettingsError, user_message
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.registry import metric_named
-from fsbench.protocols.segmentation import Segmentation, segmentation_of
+from fsbench.protocols.segmentation import Absent, Segmentation, segmentation_of
 from fsbench.records.counts import largest_way
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
@@ -40,6 +40,7 @@ class View:
         resolution: at which stored predictions are counted again, see `Choices`; None for the record's counts.
         sizes: of objects, see `Choices`; None for all pairs.
         geometry: whose rule brings the truth to `resolution`; None for the run's own.
+        absent: rule for a class without an episode; None for the run's own.
     """
 
     label: str
@@ -49,6 +50,7 @@ class View:
     resolution: int | None = None
     sizes: tuple[float, float] | None = None
     geometry: Geometry | None = None
+    absent: Absent | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
         if recounts and reason and not _too_many_ways(record, target) and _is_followed(own, target):
             side = _resolution(target)
         other = target.geometry if _truth_rule(target) != _truth_rule(own) else None
-        found.append(View(label, target.void, undefined=reason, resolution=side, geometry=other))
+        found.append(View(label, target.void, undefined=reason, resolution=side, geometry=other, absent=target.absent))
     if reason and target.void != own.void:
         found.append(View(f"only void: {target.void}", target.void))
     if record.run.presence == "predicted":
@@ -295,7 +297,9 @@ class _Scoring:
         if view.from_mask:
             frame = presence_from_counts(frame)
         if view.sizes is None:
-            return segmentation_of(record.header).statistics_with_void(frame, record.header, view.void)
+            own = segmentation_of(record.header)
+            scored = own if view.absent is None else replace(own, absent=view.absent)
+            return scored.statistics_with_void(frame, record.header, view.void)
         keep = pairs_between(frame, *view.sizes)
         if not keep.any():
             raise SettingsError("the run has no object of that size")
