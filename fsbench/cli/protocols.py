@@ -56,8 +56,9 @@ def _list_rows(width: int) -> Iterator[str]:
     yield ""
     yield f"{len(others)} cannot:"
     for row, reason in others.items():
+        why = reason.partition(" cannot be run: ")[2]
         yield from textwrap.wrap(
-            f"{ATLAS}{row}: {reason}", width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+            f"{ATLAS}{row}: {why}", width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
         )
 
 

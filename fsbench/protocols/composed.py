@@ -204,7 +204,8 @@ class Composed(Segmentation):
 
     def choices(self) -> list[Choice]:
         by = ", ".join(f"{name} {value}" for name, value in self.drawn_by.items()) or "nothing else"
-        streams = Choice("random streams", self.depends_on, f"episodes hang on: {by}")
+        rules = "; ".join(one.words for one in dependences(self.depends_on))
+        streams = Choice("random streams", self.depends_on, f"{rules}; episodes hang on: {by}")
         spirit = Choice("beside published figures", not self.in_spirit, "; ".join(self.in_spirit) or "yes")
         most = "" if self.passes is None else f", at most {self.passes} passes over the list"
         counts = Choice("episodes a fold", self.episodes, words_by_dataset(self.episodes) + most)

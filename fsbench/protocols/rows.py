@@ -11,19 +11,25 @@ from fsbench.base.errors import DataError, SettingsError, did_you_mean, known_na
 from fsbench.base.plugins import package_files
 from fsbench.protocols.base import OTHERS
 from fsbench.protocols.composed import FREE_SETTINGS, Composed
-from fsbench.protocols.conditions import NOT_FOUND, Conditions
-from fsbench.protocols.parts import draws, lists
+from fsbench.protocols.conditions import ATLAS_NAMES, NOT_FOUND, Conditions
+from fsbench.protocols.parts import comparison, draws, geometry, lists, scores, void
 from fsbench.protocols.parts.counts import LATE, PASSES, parse_count
 from fsbench.protocols.parts.measuring import measuring
 from fsbench.protocols.parts.streams import NETWORK, NumpyInWorkers, dependences, parse_seeds
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import FOLDER, Program, read_programs
 from fsbench.protocols.registry import ATLAS as PREFIX
+from fsbench.protocols.registry import load_protocol, protocol_names
 
 _VERSION = 1
 _WORKERS = 8
 """Loader processes where a row names none: most programs have so many."""
 
+_MEASURING: Mapping[str, Mapping[str, Any]] = {
+    "geometry": geometry.PARTS, "compared_at": comparison.PARTS, "void": void.PARTS, "metric": scores.PARTS,
+    "fb_iou": scores.FB_IOU,
+}  # fmt: skip
+"""Columns of the measuring half, each with its parts."""
 _STATED = {
     "gpus": re.compile(r"\b(\d+) GPUs\b"),
     "batch": re.compile(r"\bbatch of (\d+)\b"),
@@ -49,9 +55,7 @@ class _Unfit(Exception):
 _WHY = {
     NOT_FOUND: "so that nobody can run it",
     "own": "data of its own",
-    "gfss": "a test of base and novel classes at once; see the protocol gfss",
-    "fixed support set": "all queries have the same supports, which is another kind of test; see the protocol gfss",
-    "collage": "supports and query in one image; see the protocol fss_sam3",
+    "gfss": "a test of base and novel classes at once",
 }
 
 
@@ -128,19 +132,33 @@ def compose(row: Program, settings: Mapping[str, Any]) -> Composed:
     try:
         return _compose(row, name, settings)
     except _Unfit as unfit:
-        why = f"{unfit}" + (f": {_WHY[unfit.word]}" if not unfit.why and unfit.word in _WHY else "")
+        reason = f": {_WHY[unfit.word]}" if unfit.word in _WHY else ", for which there is no rule"
+        why = f"{unfit}" + ("" if unfit.why else reason)
     except SettingsError as error:
         why = str(error).removeprefix(f"{name}: ")
-    raise SettingsError(
-        f"{PREFIX}{row.id} cannot be run: {why}; choose another row (fsbench protocols {PREFIX}) or a protocol of "
-        "configs/protocols"
+    own = _with_the_same_words(row)
+    instead = (
+        f"the protocol {' or '.join(own)} has its words" if own else f"choose another row (fsbench protocols {PREFIX})"
     )
+    raise SettingsError(f"{PREFIX}{row.id} cannot be run: {why}; {instead}")
+
+
+def _with_the_same_words(row: Program) -> list[str]:
+    """Return the names of protocols with files of their own that state the lists, the draw and the metric of a row."""
+    datasets = [ours for ours, name in ATLAS_NAMES.items() if name == row.dataset]
+    words = (row.task, row.image_lists, row.episode_draw, row.metric)
+    found = []
+    for name in protocol_names():
+        stated = [load_protocol(name).conditions(dataset) for dataset in datasets]
+        if words in [(one.task, one.image_lists, one.episode_draw, one.metric) for one in stated]:
+            found.append(name)
+    return found
 
 
 def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
-    image_lists = row.image_lists
-    if row.image_lists == "own" and row.dataset == "iSAID-5i":
-        image_lists = "pfenet"  # a rule for any data set's images
+    image_lists, own_lists = row.image_lists, []
+    if row.image_lists == "own" and row.dataset == "iSAID-5i":  # which has no lists of others
+        image_lists, own_lists = "pfenet", ["its lists are its own; here they are by PFENet's rule"]
     if image_lists not in lists.PARTS:
         raise _Unfit("image_lists", image_lists)
     seeds, count = parse_seeds(row.seeds), parse_count(row.episodes_per_fold)
@@ -156,9 +174,12 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
         raise _Unfit("min_object", row.min_object)
     processes, unstated = _processes(row)
     values = processes | dict(settings)
-    measured = measuring({name: getattr(row, name) for name in ("geometry", "compared_at", "void", "metric", "fb_iou")})
+    for column, parts in _MEASURING.items():
+        if getattr(row, column) not in parts:
+            raise _Unfit(column, getattr(row, column))
+    measured = measuring({column: getattr(row, column) for column in _MEASURING})
     open_words = [one.in_spirit for one in dependences(row.depends_on) if one.in_spirit]
-    spirit = [*open_words, *([seeds.in_spirit] if seeds.in_spirit else []), *unstated, *measured.in_spirit]
+    spirit = [*open_words, *([seeds.in_spirit] if seeds.in_spirit else []), *unstated, *own_lists, *measured.in_spirit]
     if values.get("network_words") or values.get("base_seeds"):
         spirit = [words for words in spirit if words != NETWORK.in_spirit]
     protocol = Composed(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsbench.base.errors import SettingsError
+from fsbench.cli.main import main
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.composed import Composed
@@ -175,3 +176,17 @@ def test_a_protocol_of_words_may_be_written_in_yaml(tmp_path):
     file.write_text(text + "episode_draw: image then class\n")
     protocol = read_protocol(file)
     assert isinstance(protocol, Composed) and protocol.conditions("pascal").image_lists == "bam"
+
+
+def test_rows_are_listed_and_shown_with_their_evidence(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["protocols", "atlas:cyctr/pascal-5i"]) == 0
+    shown = capsys.readouterr().out
+    assert "episodes hang on: workers 8" in shown and "[util/dataset.py:188,205]" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert main(["protocols", "atlas:"]) == 0
+    listed = capsys.readouterr().out
+    assert f"{len(atlas_names())} rows of the atlas can be run:" in listed and f"{len(why_not_run())} cannot:" in listed
+    assert "atlas:canet/pascal-5i   (in spirit only)" in listed
+    assert "the protocol gfss has its words" in " ".join(listed.split())
+    assert main(["protocols", "atlas:", "hsnet"]) == 2
