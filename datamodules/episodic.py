@@ -144,7 +144,7 @@ class EpisodicDataModule(DataModule):
         drawn = f"-{self.test.draws}draws" if self.test.draws > 1 else ""
         named = self.support_annotation in WEAK and self.support_annotation != "bbox"  # whose folders go without it
         weak = f"-{self.support_annotation}" if named else ""
-        return self.dataset.name, self.protocol.name, f"fold{self.test.fold}", task + drawn + weak
+        return self.dataset.name, self.protocol.folder_word, f"fold{self.test.fold}", task + drawn + weak
 
     @cached_property
     def manifest(self) -> Manifest:

@@ -137,6 +137,16 @@ def named_files(kind: str, own: Path) -> dict[str, NamedFile]:
     return found
 
 
+def package_files(place: Path) -> list[Path]:
+    """Return the files at this place in packages' folders of configuration files.
+
+    Raises:
+        SettingsError: a package's folder does not exist.
+    """
+    files = (_folder(plug_in) / place for plug_in in plug_ins(CONFIGS_GROUP))
+    return [file for file in files if file.is_file()]
+
+
 def _names_own(file: NamedFile, plug_in: PlugIn, kind: str) -> bool:
     """Return whether one of the names of a pair's file is the package's own."""
     for part, name in zip(_PAIRS[kind], file.path.stem.split("."), strict=False):

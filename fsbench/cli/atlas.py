@@ -1,13 +1,15 @@
-"""`fsbench atlas`: the atlas of published figures: check its rows, write its page, or explain its words."""
+"""`fsbench atlas`: the atlas of published figures: check its rows, write its page, explain its words, compare two."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.terminal import print_line
-from fsbench.results.atlas.atlas import read_atlas
+from fsbench.base.terminal import print_block, print_line
+from fsbench.protocols.programs import FOLDER
+from fsbench.results.atlas.atlas import read_atlas, shipped_atlas
 from fsbench.results.atlas.check import odd_means, summary
-from fsbench.results.atlas.programs import FOLDER
+from fsbench.results.atlas.pairs import pair_named
 from fsbench.results.atlas.vocabulary import listed_words
 from fsbench.runner.config.limits import check_output_file
 
@@ -22,6 +24,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     words = actions.add_parser("words", help="what the closed words of the conditions mean")
     words.add_argument("condition", nargs="?", help="a column such as episode_draw; all of them")
     words.set_defaults(function=_words)
+    pair = actions.add_parser("compare", help="whether figures of two methods compare, and what would make them")
+    pair.add_argument("one", metavar="A", help="a method (BAM), or one on a data set (bam/pascal-5i)")
+    pair.add_argument("other", metavar="B", help="as A")
+    pair.set_defaults(function=_compare)
     for each in (check, page):
         each.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas; that of the suite")
 
@@ -47,4 +53,17 @@ def _page(options: argparse.Namespace, extra: list[str]) -> int:
     if options.out.suffix not in (".html", ".htm"):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .html")
     print_line(str(write_atlas_page(read_atlas(options.folder), options.out)))
+    return 0
+
+
+def _compare(options: argparse.Namespace, extra: list[str]) -> int:
+    # spared until it is needed
+    from fsbench.results.tables.pair_text import pair_text
+    from fsbench.results.tables.published.conditions import PROGRAMS
+    from fsbench.runner.config.registry import names
+
+    pair = pair_named(shipped_atlas(), options.one, options.other)
+    kinds = {name: name.replace("_", "") for name in names("methods")}
+    ours = {PROGRAMS[kind]: name for name, kind in kinds.items() if kind in PROGRAMS}
+    print_block(pair_text(pair, ours, shutil.get_terminal_size((120, 24)).columns))
     return 0

@@ -47,26 +47,26 @@ def answer_shell(parser: Parser) -> None:
     argcomplete.autocomplete(parser, always_complete_options="long")
 
 
-def _with_commas(names: Callable[[], Iterable[str]]) -> Callable[..., list[str]]:
+def _with_commas(names: Callable[[str], Iterable[str]]) -> Callable[..., list[str]]:
     """Complete the last of several names with commas between them, without those that stand there already."""
 
     def complete(prefix: str, **more: object) -> list[str]:
         before, comma, begun = prefix.rpartition(",")
         taken = before.split(",")
-        return [before + comma + name for name in names() if name.startswith(begun) and name not in taken]
+        return [before + comma + name for name in names(begun) if name.startswith(begun) and name not in taken]
 
     return complete
 
 
-def _methods() -> Sequence[str]:
+def _methods(begun: str) -> Sequence[str]:
     # spared until it is needed, with yaml
     from fsbench.runner.config.registry import aliases, names
 
     return [*names("methods"), *aliases()]
 
 
-def _of(kind: str) -> Callable[[], Iterable[str]]:
-    def listed() -> Iterable[str]:
+def _of(kind: str) -> Callable[[str], Iterable[str]]:
+    def listed(begun: str) -> Iterable[str]:
         # spared until it is needed, with yaml
         from fsbench.runner.config.registry import names
 
@@ -75,10 +75,18 @@ def _of(kind: str) -> Callable[[], Iterable[str]]:
     return listed
 
 
-_NAMES: dict[object, Callable[[], Iterable[str]]] = {
+def _protocols(begun: str) -> Sequence[str]:
+    """Return the protocols, and the rows of the atlas where the word begins as these do."""
+    # spared until it is needed, with yaml
+    from fsbench.protocols.registry import ATLAS, atlas_names, protocol_names
+
+    return [*protocol_names(), *(atlas_names() if begun.startswith(ATLAS) else [ATLAS])]
+
+
+_NAMES: dict[object, Callable[[str], Iterable[str]]] = {
     "--method": _methods,
     "--dataset": _of("data"),
     "--backbone": _of("backbones"),
-    "--protocol": _of("protocols"),
+    "--protocol": _protocols,
 }
-"""Names by the option that takes them."""
+"""Names, of which some are left out that do not go on as the word begins, by the option that takes them."""

@@ -3,7 +3,7 @@
 import argparse
 
 from fsbench.base.terminal import print_error, print_line
-from fsbench.protocols.registry import known_metrics
+from fsbench.protocols.registry import ATLAS, known_metrics
 from fsbench.runner.config.registry import aliases, names, names_by_task
 
 
@@ -29,6 +29,7 @@ def _list(options: argparse.Namespace, extra: list[str]) -> int:
     print_line("protocols (of segmentation; classification has one, fort):")
     for name, line in names("protocols").items():
         print_line(f"  {name:16} {line}")
+    print_line(f"  {f'{ATLAS}<row>':16} the test of a published program (see: fsbench protocols {ATLAS})")
     print_line("metrics (fsbench table --metrics …):")
     for name, metric in known_metrics().items():
         print_line(f"  {name:16} {metric.meaning}")

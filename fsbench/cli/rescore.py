@@ -8,6 +8,7 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block
+from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.formats import SHEETS, as_json
@@ -47,13 +48,13 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     return say_left_out(refused)
 
 
-def _recounted(settings: Mapping[str, str], record: Record, resolution: int) -> Any:
+def _recounted(settings: Mapping[str, str], record: Record, resolution: int, geometry: Geometry | None = None) -> Any:
     """Count a run's stored predictions again at another resolution."""
     # torch and Lightning: only who asks for another resolution waits for them
     from fsbench.runner.engine.stored_data import Truths
 
     stored_predictions(record)  # whose absence is said first
-    return recount(record, Truths(record, settings), resolution)
+    return recount(record, Truths(record, settings), resolution, geometry)
 
 
 def _resolution(text: str | None) -> int | None:

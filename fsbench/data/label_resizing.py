@@ -43,6 +43,7 @@ def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
 
 LABEL_RESIZES: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "pil": resize_labels,
+    "pil_both": resize_labels_pil,
     "cv2": resize_labels_cv2,
     "frame": frame_labels,
     "padded": lambda labels, side, _: resize_labels_padded(labels, side),

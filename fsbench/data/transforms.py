@@ -116,6 +116,7 @@ def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 _IMAGE_RESIZES = {
     "pil": resize_image,
+    "pil_both": resize_image,
     "cv2": resize_image_cv2,
     "frame": frame_image,
     "padded": resize_padded,

@@ -278,6 +278,16 @@ class Protocol(ABC):
             notes.append(f"test seed {header.seed} instead of the protocol's {self.seed}: other episodes")
         return notes
 
+    @property
+    def in_spirit(self) -> tuple[str, ...]:
+        """Reasons, in words, why figures of the test must not stand beside those of the program that it is after."""
+        return ()
+
+    @property
+    def folder_word(self) -> str:
+        """The name as part of a folder's name."""
+        return self.name
+
     def counts_at_input_size(self) -> bool:
         """Return True if pixels are counted at the size of the method's input."""
         return False

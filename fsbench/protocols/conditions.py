@@ -4,6 +4,7 @@ The atlas (`benchmarks/published/atlas`) states them of published evaluation pro
 (`Protocol.conditions`), so that a run of ours and a reported figure are compared in the same words.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,33 +13,60 @@ NOT_STATED = "not stated"
 NOT_FOUND = "not found"
 """A published program was read and does not tell, or is not to be had."""
 UNKNOWN = (NOT_STATED, NOT_FOUND)
+OPEN: Mapping[str, tuple[str, ...]] = {"geometry": ("squash",), "compared_at": ("network input", "original")}
+"""Condition -> words that leave open which of several rules a program has, such as resizing by PIL or by OpenCV."""
+
+
+def is_unsure(condition: str, word: str) -> bool:
+    """Return whether a word is not known or leaves its rule open, so that nobody can tell whether two tests agree.
+
+    >>> is_unsure("geometry", "squash"), is_unsure("geometry", "letterbox"), is_unsure("void", "not found")
+    (True, False, True)
+    """
+    return word in UNKNOWN or word in OPEN.get(condition, ())
+
 
 ImageLists = Literal[
-    "hsnet", "pfenet", "pfenet-4096", "bam", "panet", "oslsm", "folders", "fss-1000 test", "fss-1000 val", "gfss",
-    "own", "not found",
+    "hsnet", "pfenet", "bam", "panet", "oslsm", "mlc", "folders", "fss-1000 test", "fss-1000 val", "gfss", "own",
+    "not found",
 ]  # fmt: skip
 MinObject = Literal[
-    "none", "by the list", "2048 by the list", "2048 query+support", "2048 per object", "4096 query+support",
+    "none", "by the list", "2048 by the list", "2048 query+support", "2048 list + support", "2048 per object",
     "1000 support only", "16384 support only", "not found",
 ]  # fmt: skip
 EpisodeDraw = Literal[
-    "list of pairs", "list of images", "image then class", "class then image", "class cycle", "fixed support set",
-    "not found",
+    "list of pairs", "list of pairs, shuffled when through", "list of pairs, two shuffled copies appended",
+    "list of images", "list of images in shuffled order", "image then class",
+    "image then class, query allowed as support", "image then class, class by NumPy",
+    "image then class, generator of the episode", "image then class, supports may repeat", "random image then class",
+    "shuffled images then class", "class then image", "class then image, generator of the episode",
+    "class then image, query last", "class then image, query first", "class then image, different supports",
+    "class cycle", "class cycle in shuffled order", "fixed support set", "fixed support set, by trials",
+    "fixed support set, by shuffling", "not found",
 ]  # fmt: skip
 DependsOn = Literal[
-    "no", "workers", "gpus", "batch", "workers+gpus", "batch+gpus", "unseeded", "unseeded+workers", "not found"
-]
-ImageGeometry = Literal["squash", "letterbox", "none", "collage", "mismatch", "not found"]
+    "no", "workers", "workers+network+torch", "file order", "gpus", "gpus, and batch through drop_last", "batch",
+    "workers+gpus", "unseeded", "unseeded+workers", "not found",
+]  # fmt: skip
+ImageGeometry = Literal[
+    "squash, PIL, labels torch", "squash, PIL, labels PIL", "squash, OpenCV", "squash", "letterbox",
+    "letterbox, sides rounded", "letterbox, sides rounded down", "none", "collage", "not found",
+]  # fmt: skip
 ComparedAt = Literal[
-    "network input", "original", "answer size", "fixed 256", "fixed 512", "fixed 518", "fixed 1024", "not found"
-]
+    "network input, torch nearest", "network input, OpenCV nearest", "network input, PIL nearest",
+    "network input, letterboxed", "network input", "original, square", "original, height and width",
+    "original, label there and back", "original, from a 512 frame", "original", "answer size", "fixed 256",
+    "fixed 512", "fixed 518", "fixed 1024", "not found",
+]  # fmt: skip
 Void = Literal["ignored", "background", "none", "not found"]
 Metric = Literal[
-    "class-pooled mIoU", "class-pooled mIoU, best threshold", "pooled foreground IoU",
+    "class-pooled mIoU", "class-pooled mIoU, classes seen", "class-pooled mIoU, present only",
+    "class-pooled mIoU, absent is an error", "class-pooled mIoU, best threshold", "pooled foreground IoU",
     "pooled over batches with background", "confusion with background", "confusion without background",
-    "gfss, base with background", "gfss, base without background", "mean Dice of scans", "not found",
+    "gfss, base with background, zero for absent", "gfss, base with background", "gfss, base without background",
+    "mean Dice of scans", "not found",
 ]  # fmt: skip
-FBIoU = Literal["pooled", "not computed", "mean of mIoU and background IoU", "not found"]
+FBIoU = Literal["pooled", "pooled, present only", "not computed", "mean of mIoU and background IoU", "not found"]
 
 
 @dataclass(frozen=True)
@@ -91,3 +119,9 @@ WITHOUT_VOID = frozenset(
     }
 )  # fmt: skip
 """Data sets in which every pixel has a true class, so that a rule for void pixels changes nothing."""
+
+ATLAS_NAMES: Mapping[str, str] = {
+    "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i",
+    "isic": "ISIC2018", "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
+}  # fmt: skip
+"""Our data sets by the names of the atlas."""

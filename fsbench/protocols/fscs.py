@@ -16,7 +16,7 @@ from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pools import Pool
-from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.segmentation import Segmentation, Void
 
 ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 """Image name -> (pixels of every label, pixels in all); see `SegmentationIndex.class_pixels`."""
@@ -43,7 +43,7 @@ class FSCS(Segmentation):
     seed: int | None = None  # RandomState(episode index)
     ways: Literal["any", "one"] = "any"
     empty_queries: bool = True
-    void: Literal["background", "ignore"] = "background"
+    void: Void = "background"
 
     settings: ClassVar[tuple[str, ...]] = SETTINGS
     settings_words: ClassVar[str] = (

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,11 +23,8 @@ from fsbench.data.label_maps import Box, BoxOf, largest_part_box
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.pools import Pool
-from fsbench.protocols.segmentation import TestAlone
+from fsbench.protocols.segmentation import Absent, TestAlone, Void
 from fsbench.protocols.support_draws import official_supports
-
-if TYPE_CHECKING:
-    import polars as pl
 
 SMALLEST_SUPPORT = 1000
 """Pixels of the class (COCO: area of one object) that an image must have more than to be a support."""
@@ -115,11 +112,13 @@ class FSSSAM3(TestAlone):
     """
 
     seed: int | None = 123
-    void: Literal["background", "ignore"] = "background"
+    void: Void = "background"
+    absent: Absent = "left_out"  # §6.6
 
     seeds: ClassVar[Mapping[str, int]] = {OTHERS: 123, "coco": 0}
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
-        name: ListsAndDraw("own", "1000 support only", "class then image") for name in ("pascal", "coco")
+        name: ListsAndDraw("own", "1000 support only", "class then image, different supports")
+        for name in ("pascal", "coco")
     }
     drawing: ClassVar[str] = (
         "one after the other from a stream of each fold: a class, an image that shows it at any size, K different "
@@ -193,19 +192,9 @@ class FSSSAM3(TestAlone):
             for number, names in zip(episode.classes, episode.supports, strict=True)
         ]
 
-    def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
-        """List the classes that occurred (§6.6)."""
-        return sorted(set(frame["class_id"].to_list()) - {0})
-
     def conditions(self, dataset: str) -> Conditions:
-        """State the conditions of the test: its mean over the classes that occurred is that of all classes, mostly."""
-        return replace(
-            super().conditions(dataset),
-            seeds=f"{self.seeds.get(dataset, self.seeds[OTHERS])} + fold",
-            void=self._void_condition(dataset),
-            metric="class-pooled mIoU",
-            fb_iou="pooled",
-        )
+        seeds = f"{self.seeds.get(dataset, self.seeds[OTHERS])} + fold"
+        return replace(super().conditions(dataset), seeds=seeds)
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         usual = self.seeds.get(header.dataset, self.seeds[OTHERS])

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
@@ -20,7 +20,7 @@ from fsbench.protocols.base import Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.pools import LEAVE_OUT, Pool, TooFewImages
-from fsbench.protocols.segmentation import TestAlone
+from fsbench.protocols.segmentation import TestAlone, Void
 from fsbench.scores.metric import Metric
 from fsbench.scores.scores import COMMON, FBIoUClasses
 
@@ -64,13 +64,13 @@ class FSSDINO(TestAlone):
 
     resize: Resize = "frame"  # longest side to S without antialiasing (OpenCV), padding at the bottom and on the right
     frame: int | None = 512
-    void: Literal["background", "ignore"] = "background"  # there is none: padding and crowds are background
+    void: Void = "background"  # there is none: padding and crowds are background
 
     metrics: ClassVar[tuple[Metric, ...]] = (*COMMON, FBIoUClasses())
     fb_iou: ClassVar[str] = FBIoUClasses.name
     fb_iou_words: ClassVar[str] = "mean of mIoU and the background's IoU: the score FB-IoU-classes"
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
-        "coco": ListsAndDraw("own", "2048 per object", "class then image")
+        "coco": ListsAndDraw("own", "2048 per object", "class then image, different supports")
     }
     drawing: ClassVar[str] = (
         "one after the other from one stream of Python's generator: a class, then K + 1 of its images in val2014, in "

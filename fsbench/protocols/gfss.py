@@ -114,7 +114,7 @@ class GFSS(Generalised):
     tells_void: bool = True
 
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
-        name: ListsAndDraw("gfss", "16384 support only", "fixed support set")
+        name: ListsAndDraw("gfss", "16384 support only", "fixed support set, by shuffling")
         for name in ("pascal", "pascal10i", "coco")
     }
     all_episodes: ClassVar[str] = "all images of val"

@@ -15,7 +15,7 @@ from fsbench.protocols.geometry import QuerySize, Resize
 from fsbench.protocols.lists import kept_list
 from fsbench.protocols.pfenet import PFENet, image_lists
 from fsbench.protocols.pools import Pool, TooFewImages
-from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.segmentation import Segmentation, Void
 
 R2NET_SEEDS = (538, 124, 799, 809, 712)
 """Seeds of R2Net's five runs, as numpy draws them from 321 (§4.3)."""
@@ -27,10 +27,10 @@ class SDM(Segmentation):
 
     seed: int | None = 1385
     query_size: QuerySize = 256
-    void: Literal["background", "ignore"] = "background"
+    void: Void = "background"
 
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
-        "isaid": ListsAndDraw("own", "by the list", "list of pairs")
+        "isaid": ListsAndDraw("own", "by the list", "list of pairs, shuffled when through")
     }
     drawing: ClassVar[str] = (
         "one after the other from one stream of Python's generator: queries go through the list, which is shuffled "

@@ -13,7 +13,7 @@ from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
-from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.geometry import QuerySize, Resize
 from fsbench.protocols.pfenet import PFENet
 from fsbench.protocols.pools import Pool
@@ -65,6 +65,10 @@ class PaddedPFENet(PFENet):
                 f"many, evaluates {header.requested + 1}"
             )
         return notes
+
+    def conditions(self, dataset: str) -> Conditions:
+        stated = super().conditions(dataset)
+        return stated if self.passes is None else replace(stated, episodes_per_fold=str(self.episode_count(dataset, 0)))
 
     @property
     def in_validation(self) -> "PaddedPFENet":

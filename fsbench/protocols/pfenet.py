@@ -3,17 +3,15 @@
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Literal
-
-import numpy as np
 
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
 from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.generators import loader_seeds
 from fsbench.protocols.geometry import Resize
 from fsbench.protocols.lists import kept_list, note_derived
 from fsbench.protocols.pools import Pool, TooFewImages
@@ -131,30 +129,6 @@ def streamed_queries(images: Sequence[str], seed: int, streams: int) -> Iterator
         rngs = [random.Random(base_seed + stream) for stream in range(streams)]
         for i, query in enumerate(images):
             yield query, rngs[i % streams]
-
-
-def loader_seeds(seed: int) -> Iterator[int]:
-    """Base seeds that torch's loader gives its processes, pass after pass, after `torch.manual_seed(seed)`."""
-    words = torch_words(seed)
-    while True:
-        high, low = islice(words, 2)
-        yield (high << 32 | low) & ((1 << 63) - 1)
-
-
-def torch_words(seed: int) -> Iterator[int]:
-    """Yield the 32-bit numbers of torch's generator on a CPU, which is the Mersenne Twister of NumPy's legacy one."""
-    rng = np.random.RandomState(seed & 0xFFFFFFFF)
-    while True:
-        yield from rng.randint(0, 1 << 32, 256, dtype=np.uint32).tolist()
-
-
-def torch_permutation(length: int, seed: int) -> list[int]:
-    """Return torch's `randperm(length)` on a CPU after `manual_seed(seed)`."""
-    order = list(range(length))
-    for place, word in enumerate(islice(torch_words(seed), max(length - 1, 0))):
-        other = place + word % (length - place)
-        order[place], order[other] = order[other], order[place]
-    return order
 
 
 def pfenet_episode(index: int, query: str, rng: random.Random, pool: Pool, *, shot: int) -> Episode:

@@ -17,7 +17,19 @@ from fsbench.scores.scores import COMMON
 
 OWN = "fsbench.protocols."
 """Start of the full names of the suite's protocol classes."""
+ATLAS = "atlas:"
+"""Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
 _COMMON = {metric.name: metric for metric in COMMON}
+
+
+def _rows() -> Any:
+    """Return the module of the rows, which most commands are spared, with the schema of the atlas."""
+    return resolve_name(f"{OWN}rows")
+
+
+def atlas_names() -> list[str]:
+    """Return the names of the rows of the atlas that are protocols."""
+    return _rows().row_names()
 
 
 def protocol_names() -> list[str]:
@@ -27,7 +39,13 @@ def protocol_names() -> list[str]:
 
 @cache
 def load_protocol(name: str) -> Protocol:
-    """The protocol `name` of `configs/protocols`. Raises SettingsError for an unknown name or a bad value."""
+    """Return the protocol `name` of `configs/protocols`, or that of a row of the atlas.
+
+    Raises:
+        SettingsError: the name is unknown, a value is bad, or the row cannot be run.
+    """
+    if name.startswith(ATLAS):
+        return _rows().protocol_of_row(name)
     if name not in protocol_names():  # a record's is anybody's, and no path
         raise SettingsError(f"unknown protocol '{name[:100]}'{known_names(name[:100], protocol_names())}")
     return read_protocol(named_files("protocols", CONFIGS)[name].path)

@@ -18,7 +18,7 @@ from fsbench.data.label_maps import BoxOf
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.base import OTHERS, Choice, Protocol, RowImages, check_counts, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw
-from fsbench.protocols.geometry import Geometry, QuerySize, Resize
+from fsbench.protocols.geometry import WORDS, Geometry, QuerySize, Resize
 from fsbench.protocols.lists import base_validation_pairs, filtered_list, pair_list
 from fsbench.protocols.pools import Pool, TooFewImages, ordinary_pool, too_few_images
 from fsbench.protocols.registry import load_protocol, protocol_of
@@ -27,7 +27,7 @@ from fsbench.protocols.truth import episode_truth
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult, count_answer
 from fsbench.scores.metric import Metric
 from fsbench.scores.run_statistics import episode_statistics, pair_statistics
-from fsbench.scores.scores import COMMON
+from fsbench.scores.scores import COMMON, MeanIoU
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +39,14 @@ if TYPE_CHECKING:
 ALLOWED = 1e-3
 """Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
 
+Void = Literal["background", "ignore", "present"]
+"""Rules of `fsbench.scores.confusion.VOID_RULES`."""
+Absent = Literal["zero", "left_out", "nan"]
+"""Rules for a class that no episode is about: it counts as 0, is left out of means, or there is no mean."""
+
 _RESIZES = {
     "pil": "bilinear with antialiasing (PIL), masks nearest with index floor(i*in/out); S is the method's",
+    "pil_both": "bilinear with antialiasing (PIL), masks nearest by PIL, which looks at the middles of pixels",
     "cv2": "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 on "
     "PASCAL and 633 on COCO in the official programs",
     "frame": "the longest side to S without antialiasing (OpenCV), the rest is padding",
@@ -54,14 +60,19 @@ SIZE_WORDS = {
     "methods (HSNet 400, DCAMA 384)",
     "square": "the square of the query's longer side, in which it lies at the top left: the answer is moved by up to a "
     "few pixels, as the image was rounded to a multiple of 8 and the answer is not",
+    "there_and_back": "the query's own size, after the truth was at the method's input size: what is smaller than a "
+    "pixel there is lost",
 }
 VOID_WORDS = {
+    "present": "left out, and so is what is predicted of a class, or of the background, that the truth lacks as it is "
+    "compared: there is no false alarm",
     "background": "background: predicting the object's border band costs IoU",
     "ignore": "left out: the uncertain border band costs nothing, worth points on PASCAL; COCO has no void",
 }
-
-
-_COMPARED_AT = {"input": "network input", "original": "original", "square": "original"}  # its padding is void
+PRESENT_ONLY = ", present only"
+"""Words of the atlas behind a score that counts a class only where the truth shows it."""
+ABSENT_WORDS = {"zero": "", "left_out": ", classes seen", "nan": ", absent is an error"}
+"""Words of the atlas behind an mIoU, by what a class without an episode is in it."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,9 @@ class Segmentation(Protocol):
         episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
-        resize, query_size, frame: see `Geometry`.
+        resize, query_size, frame, label_resize: see `Geometry`.
         void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`.
+        absent: rule for a class that no episode is about.
         settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
         presence: how presence follows from the mask for methods that only segment.
         fb_iou: name of the score that the protocol calls FB-IoU.
@@ -93,7 +105,9 @@ class Segmentation(Protocol):
     resize: Resize = "pil"
     query_size: QuerySize = "original"
     frame: int | None = None
-    void: Literal["background", "ignore"] = "ignore"
+    void: Void = "ignore"
+    label_resize: Resize | None = None
+    absent: Absent = "zero"
 
     metrics: ClassVar[tuple[Metric, ...]] = COMMON
     has_masks: ClassVar[bool] = True
@@ -144,7 +158,7 @@ class Segmentation(Protocol):
         except TooFewImages as error:
             raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option)) from error
         entries = self.header_entries(index, task, pool.class_ids) | {
-            "episodes": number,
+            "episodes": len(episodes),
             "requested": requested,
             "official_episodes": official,
             "dropped_classes": skipped,
@@ -331,7 +345,7 @@ class Segmentation(Protocol):
     @property
     def geometry(self) -> Geometry:
         """Sizes and places of images and masks."""
-        return Geometry(self.resize, self.query_size, self.frame)
+        return Geometry(self.resize, self.query_size, self.frame, label_resize=self.label_resize)
 
     def support_box(self, index: SegmentationIndex) -> BoxOf | None:
         """Return what gives the boxes of supports to methods that ask for them; None for those of largest parts."""
@@ -362,11 +376,14 @@ class Segmentation(Protocol):
 
     def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
         """Sum a whole count table with another rule for void pixels."""
-        return episode_statistics(frame, self.counted_classes(frame, header), void, self.metrics, header)
+        metrics = self.metrics
+        if self.absent == "nan":
+            metrics = tuple(MeanIoU(absent_is_nan=True) if metric == MeanIoU() else metric for metric in metrics)
+        return episode_statistics(frame, self.counted_classes(frame, header), void, metrics, header)
 
     def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
         """List the classes whose mean the scores of a whole count table are."""
-        return header.class_ids
+        return sorted(set(frame["class_id"].to_list()) - {0}) if self.absent == "left_out" else header.class_ids
 
     def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
         classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
@@ -399,8 +416,8 @@ class Segmentation(Protocol):
             episodes_per_fold=ALL_EPISODES.get(dataset, self.all_episodes) if count == "all" else str(count),
             seeds="index of the episode" if self.seed is None else str(self.seed),
             depends_on="no",
-            geometry="letterbox" if self.resize in ("frame", "padded") else "squash",
-            compared_at=_COMPARED_AT.get(str(self.query_size), f"fixed {self.query_size}"),
+            geometry=WORDS[self.resize],
+            compared_at=self.geometry.compared_at,
             void=self._void_condition(dataset) if counted else NOT_STATED,
             metric=self._metric_condition() if counted else NOT_STATED,
             fb_iou=self._fb_iou_condition() if counted else NOT_STATED,
@@ -413,12 +430,18 @@ class Segmentation(Protocol):
 
     def _metric_condition(self) -> str:
         metric = self.find_metric(self.stated_metric)
-        return (metric and metric.atlas_metric) or NOT_STATED
+        if not isinstance(metric, MeanIoU):
+            return (metric and metric.atlas_metric) or NOT_STATED
+        return metric.atlas_metric + (PRESENT_ONLY if self.void == "present" else ABSENT_WORDS[self.absent])
 
     def _fb_iou_condition(self) -> str:
         """Return what the protocol calls FB-IoU in the words of the atlas."""
         metric = self.find_metric(self.fb_iou)
-        return "not computed" if metric is None else metric.atlas_fb_iou or NOT_STATED
+        if metric is None:
+            return "not computed"
+        if not metric.atlas_fb_iou:
+            return NOT_STATED
+        return metric.atlas_fb_iou + (PRESENT_ONLY if self.void == "present" else "")
 
     def _lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         """Return what the class that draws the episodes states of `dataset`; None where another class draws them."""
@@ -430,7 +453,7 @@ class Segmentation(Protocol):
         """Return what void pixels count as; padding of a frame is a void of its own."""
         if dataset in WITHOUT_VOID and self.frame is None:
             return "none"
-        return "ignored" if self.void == "ignore" else self.void
+        return "background" if self.void == "background" else "ignored"
 
     def title(self, header: Header) -> str:
         empty = "queries may be empty" if header.empty else "no empty queries"
@@ -535,7 +558,7 @@ class Segmentation(Protocol):
     def check_values(self) -> None:
         super().check_values()
         if isinstance(self.query_size, int) and self.query_size < 1:
-            raise SettingsError(f"query_size is {self.query_size}, expected 'original', 'input', 'square' or 1 or more")
+            raise SettingsError(f"query_size is {self.query_size}, expected a word for a size, or 1 or more")
         framed = self.resize == "frame" and self.query_size == "original" and (self.frame or 0) > 0
         if not framed and (self.frame is not None or self.resize == "frame"):
             raise SettingsError(
@@ -546,7 +569,22 @@ class Segmentation(Protocol):
             raise SettingsError(
                 "resize is 'padded' and query_size 'original'; expected query_size 'square', 'input' or a side"
             )
+        self._check_truth_resize()
         check_counts(self)
+
+    def _check_truth_resize(self) -> None:
+        """Raise SettingsError where the truth would lie over the answer otherwise than the image does."""
+        rule, padded = self.geometry.truth_resize, self.resize == "padded"
+        if self.label_resize == "frame" or (self.query_size != "square" and (rule == "padded") != padded):
+            raise SettingsError(
+                f"resize is '{self.resize}' and label_resize '{self.label_resize}'; expected both 'padded' or none of "
+                "them, so that the truth lies where the answer does"
+            )
+        if self.query_size == "there_and_back" and self.resize in ("padded", "frame"):
+            raise SettingsError(
+                f"query_size is 'there_and_back' and resize '{self.resize}'; expected images that are stretched to "
+                "S x S: resize 'pil', 'pil_both' or 'cv2'"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,12 @@ It draws from Python's, NumPy's and torch's global generators, which every proce
 so that any process can draw what any other would have drawn.
 """
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws import draw_query, repeated_supports
-from fsbench.protocols.pfenet import loader_seeds, torch_permutation
+from fsbench.protocols.generators import Generators, loader_seeds, torch_permutation
 from fsbench.protocols.pools import Pool, TooFewImages
 
 SEED = 321
@@ -37,35 +34,6 @@ class Division:
 OFFICIAL = Division()
 
 
-@dataclass(frozen=True)
-class EpisodeStreams:
-    """Generators that episodes are drawn from.
-
-    Attributes:
-        classes: draws the class of a PASCAL query.
-        images: draws everything else.
-    """
-
-    classes: random.Random
-    images: np.random.RandomState
-
-    @classmethod
-    def seeded(cls, seed: int) -> "EpisodeStreams":
-        """Seed both as a process of a validation does."""
-        return cls(random.Random(seed), np.random.RandomState(seed))
-
-    @classmethod
-    def for_worker(cls, base: int, worker: int) -> "EpisodeStreams":
-        """Seed both as torch's loader (1.9 and newer) seeds its worker process of this number.
-
-        Args:
-            base: seed of the loader's pass.
-            worker: from 0.
-        """
-        words = (worker, base & 0xFFFFFFFF, base >> 32, 0)
-        return cls(random.Random(base + worker), np.random.RandomState(np.random.SeedSequence(words).generate_state(4)))
-
-
 def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
     """Return a function from an image to the classes that it shows, ascending: by its label map, or by the pairs."""
     if pool.classes_of is not None:
@@ -76,9 +44,7 @@ def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
     return shown.__getitem__
 
 
-def vrp_episode(
-    index: int, pool: Pool, shown: Callable[[str], list[int]], streams: EpisodeStreams, shot: int
-) -> Episode:
+def vrp_episode(index: int, pool: Pool, shown: Callable[[str], list[int]], streams: Generators, shot: int) -> Episode:
     """Draw the 1-way episode of an item; supports may repeat.
 
     Where a data set lists its queries (PASCAL), item `index` is an image of the list, and its class one of those that
@@ -95,19 +61,19 @@ def vrp_episode(
         TooFewImages: the official program would loop forever.
     """
     if pool.query_sampling == "class_first":
-        query, number = draw_query(index, streams.images, pool, shot)
+        query, number = draw_query(index, streams.numpy, pool, shot)
     else:
         query = pool.images[index % len(pool.images)]
         classes = shown(query)
-        number = classes[streams.classes.randint(1, len(classes)) - 1]
+        number = classes[streams.python.randint(1, len(classes)) - 1]
     images = pool.images_of.get(number, ())
     if not set(images) - {query}:
         raise TooFewImages(number, 0, 1)
-    return Episode(index, query, number, (number,), (repeated_supports(streams.images, images, query, shot),))
+    return Episode(index, query, number, (number,), (repeated_supports(streams.numpy, images, query, shot),))
 
 
 def validation_episodes(
-    pool: Pool, streams: EpisodeStreams, shot: int, process: int = 0, processes: int = OFFICIAL.processes
+    pool: Pool, streams: Generators, shot: int, process: int = 0, processes: int = OFFICIAL.processes
 ) -> Iterator[Episode]:
     """Draw the episodes that a process validates, one after the other, without end.
 
@@ -132,7 +98,7 @@ def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = O
     processes = []
     for process in range(division.processes):
         own = order[process :: division.processes]
-        workers = [EpisodeStreams.for_worker(base, worker) for worker in range(max(division.workers, 1))]
+        workers = [Generators.for_worker(base, worker) for worker in range(max(division.workers, 1))]
         drawn = []
         for place, index in enumerate(own):
             worker = place // division.batch % len(workers)

@@ -76,7 +76,30 @@ class VoidIsBackground(VoidRule):
         return np.ones(truth.shape, dtype=bool)
 
 
-VOID_RULES: dict[str, VoidRule] = {"background": VoidIsBackground(), "ignore": VoidIgnored()}
+class PresentOnly(VoidIgnored):
+    """Void pixels are left out, and where a truth lacks a class, or the background, nothing of it is counted.
+
+    What is predicted of it there costs nothing (PANet and PPNet, atlas-runs.md §9).
+    """
+
+    def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _where(counts[..., 2] > 0, super().intersection_union(counts))
+
+    def background(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _where(counts[..., 5] > counts[..., 2], super().background(counts))
+
+
+def _where(there: np.ndarray, sums: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return intersections and unions (...) with 0 where not `there` (...)."""
+    intersection, union = sums
+    return np.where(there, intersection, 0), np.where(there, union, 0)
+
+
+VOID_RULES: dict[str, VoidRule] = {
+    "background": VoidIsBackground(),
+    "ignore": VoidIgnored(),
+    "present": PresentOnly(),
+}
 """Rules by the names that protocols choose them by; the file of a protocol with another rule adds it here."""
 
 

@@ -1,5 +1,6 @@
 """Scores of tests of base and novel classes at once, over several runs (gfss.md §7, §9)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import RowSum
+from fsbench.scores.scores import BACKGROUND
 
 if TYPE_CHECKING:
     from fsbench.scores.count_table import CountTable
@@ -39,6 +41,11 @@ def mean_of_there(sums: np.ndarray, absent: int = 0) -> np.ndarray:
     return np.where(number > 0, 100 * iou / np.maximum(number, 1), np.nan)
 
 
+def _classes(totals: Totals, names: Sequence[str]) -> np.ndarray:
+    """Return the intersections and unions (R, C, 2) of the classes of all these sums, the background as one of them."""
+    return np.concatenate([totals[name].reshape(len(totals[name]), -1, 2) for name in names], 1)
+
+
 @dataclass(frozen=True)
 class _RunMean(Metric):
     """A mean over runs.
@@ -51,10 +58,12 @@ class _RunMean(Metric):
 
     by_run = True
 
-    def mean(self, name: str, totals: Totals, run: Totals | None) -> np.ndarray:
-        """Average the sum `name` over the classes of a run."""
-        absent = int((run[name][0, ..., 1] == 0).sum()) if self.absent_is_zero and run is not None else 0
-        return mean_of_there(totals[name], absent)
+    def mean(self, totals: Totals, run: Totals | None, *names: str) -> np.ndarray:
+        """Average the sums of these names over their classes."""
+        absent = 0
+        if self.absent_is_zero and run is not None:
+            absent = int((_classes(run, names)[0, :, 1] == 0).sum())
+        return mean_of_there(_classes(totals, names), absent)
 
 
 class BaseIoU(_RunMean):
@@ -63,7 +72,7 @@ class BaseIoU(_RunMean):
     sums = (BASE,)
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return self.mean("base", totals, run)
+        return self.mean(totals, run, "base")
 
 
 class NovelIoU(_RunMean):
@@ -72,7 +81,7 @@ class NovelIoU(_RunMean):
     sums = (NOVEL,)
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return self.mean("novel", totals, run)
+        return self.mean(totals, run, "novel")
 
 
 class BaseAndNovelIoU(_RunMean):
@@ -82,7 +91,31 @@ class BaseAndNovelIoU(_RunMean):
     atlas_metric = "gfss, base without background"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
-        return (self.mean("base", totals, run) + self.mean("novel", totals, run)) / 2
+        return (self.mean(totals, run, "base") + self.mean(totals, run, "novel")) / 2
+
+
+class AllAndBackgroundIoU(_RunMean):
+    name = "mIoU-all+background"
+    meaning = "mean over the runs of the mIoU of the background, the base and the novel classes (atlas-runs.md §9)"
+    sums = (BACKGROUND, BASE, NOVEL)
+    atlas_metric = "gfss, base with background, zero for absent"
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return self.mean(totals, run, "background", "base", "novel")
+
+
+class BaseAndBackgroundIoU(_RunMean):
+    name = "mIoU-base+background"
+    meaning = "mean over the runs of the mIoU of the background and the base classes (atlas-runs.md §9)"
+    sums = (BACKGROUND, BASE)
+
+    def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
+        return self.mean(totals, run, "background", "base")
+
+
+def background_metrics() -> tuple[Metric, ...]:
+    """Return CAPL's three scores, in which the background is a base class and a class without a pixel is 0."""
+    return AllAndBackgroundIoU(True), BaseAndBackgroundIoU(True), NovelIoU(True)
 
 
 def generalised_metrics(absent_is_zero: bool) -> tuple[Metric, ...]:

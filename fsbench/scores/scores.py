@@ -1,6 +1,7 @@
 """The scores of tests of masks: each metric with its sums."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -73,7 +74,17 @@ PIXEL_ERRORS = Sum("pixel_errors", None)
 """Errors of soft masks."""
 
 
+@dataclass(frozen=True)
 class MeanIoU(Metric):
+    """mIoU over the classes of the test.
+
+    Attributes:
+        absent_is_nan: a class that the whole run never shows makes the mean NaN, as in programs that divide 0 by 0 or
+            stop there; else it counts as 0.
+    """
+
+    absent_is_nan: bool = False
+
     name = "mIoU"
     meaning = "mean over the classes of summed intersections / summed unions, background not included"
     sums: ClassVar[tuple[Sum, ...]] = (INTERSECTION, UNION, TRUTH)
@@ -81,7 +92,9 @@ class MeanIoU(Metric):
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         union = totals["union"]
-        return over_shown_classes(mean_iou(totals["intersection"], union), totals, run, union)
+        mean = over_shown_classes(mean_iou(totals["intersection"], union), totals, run, union)
+        lacking = self.absent_is_nan and run is not None and not (run["truth"] > 0).all()
+        return np.full_like(mean, np.nan) if lacking else mean
 
 
 def over_shown_sides(

@@ -1,6 +1,8 @@
 """Our numbers against the authors', and the command that holds them together."""
 
+import importlib
 import json
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fsbench.base.paths import REPOSITORY
+from fsbench.protocols.programs import read_programs
+from tests.goldens import kinds
 from tests.goldens.__main__ import main
 from tests.goldens.gaps import read_gaps
 from tests.goldens.harness import Case, Skipped, find_cases, official_lists, run
@@ -18,6 +22,8 @@ from tests.goldens.harness import Case, Skipped, find_cases, official_lists, run
 HERE = Path(__file__).parent
 CASES = list(find_cases(HERE, None, None, official_lists(None)))
 SLOW = {
+    "atlas_runs": "episodes_panet_f0_k5_s1234 episodes_capl_f0_k5_s123 episodes_fptrans_f0_k5_w4 "
+    "episodes_vat_coco_f0_k5_w0_b1_s0",
     "bam": "true_resnet50",
     "dcama": "pe features_swinb_true features_resnet50 head_true_swinb_1shot e2e_resnet50_1shot train_steps",
     "emat": "episodes_official_lists episodes_coco",
@@ -142,6 +148,24 @@ def test_the_list_of_known_gaps_names_no_kind_of_the_repository():
     """Kinds that have a check, and a case in the repository, are no gaps."""
     known = read_gaps(HERE / "known_gaps.yaml")
     assert not {(case.folder.name, case.entry["kind"]) for case in CASES} & set(known)
+
+
+def test_rows_of_the_atlas_that_were_run_name_goldens_that_there_are():
+    """Each names a draw and a meter, which have a check; one that waits for it is listed as a gap."""
+    declared = {
+        kind
+        for module in pkgutil.iter_modules(kinds.__path__)
+        for kind in importlib.import_module(f"{kinds.__name__}.{module.name}").KINDS
+    }
+    gaps, named = read_gaps(HERE / "known_gaps.yaml"), set()
+    for program in read_programs():
+        named |= set(program.checks)
+        is_meter = [check.rpartition("/")[2].count("metric") + check.count("meter") for check in program.checks]
+        assert len(program.checks) in (0, 2) and is_meter == [0, 1][: len(is_meter)], program.id
+    assert len(named) > 15
+    for check in named:
+        folder, _, kind = check.partition("/")
+        assert kind in declared or (folder, kind) in gaps, check
 
 
 def test_a_subject_of_the_repository_keeps_all_its_kinds(tmp_path, capsys):

@@ -11,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.validation import first_problem
-from fsbench.protocols.conditions import NOT_FOUND, UNKNOWN
+from fsbench.protocols.conditions import NOT_FOUND, is_unsure
+from fsbench.protocols.program_rows import slug
+from fsbench.protocols.programs import FOLDER, Program, read_programs
 from fsbench.results.atlas.figures import Figure, Rule, read_figures, read_links
-from fsbench.results.atlas.programs import FOLDER, Program, read_programs
-from fsbench.results.atlas.reading import slug
 
 TEST = (
     "task", "dataset", "image_lists", "void", "network_size", "geometry", "compared_at", "episode_draw",
@@ -166,7 +166,7 @@ class Atlas:
         """Return the entries by the test that they share: data sets in order, the largest groups first."""
         together: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.entries:
-            known = not set(entry.test).intersection(UNKNOWN)
+            known = not any(map(is_unsure, TEST, entry.test))
             together.setdefault(entry.test if known else ("unknown", entry.id), []).append(entry)
         found = [
             Group({name: entries[0].conditions[name] for name in TEST}, _sorted(entries), key[0] != "unknown")

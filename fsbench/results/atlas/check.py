@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fsbench.protocols.conditions import NOT_FOUND
+from fsbench.protocols.programs import EVIDENCED
 from fsbench.results.atlas.atlas import Atlas, Entry
-from fsbench.results.atlas.programs import EVIDENCED
 
 ROUNDING = 0.1
 """How far a printed mean may be from that of its printed folds: each is rounded to a tenth."""
@@ -18,14 +18,14 @@ def summary(atlas: Atlas) -> list[str]:
     missing = sum(getattr(program, column) == NOT_FOUND for program, column in cells)
     unlined = sum(len(program.unlined) for program in programs)
     shared = [group for group in groups if group.is_known and len(group.programs) > 1]
-    partly = Counter(program.certainty for program in programs)["partly read"]
+    certainty = Counter(program.certainty for program in programs)
     figures = sum(len(entry.figures) for entry in atlas.entries)
     return [
         f"{len(programs)} evaluation programs, {figures} figures, {len(atlas.entries)} rows of method, test, backbone",
         f"{len(shared)} tests that several programs share",
         f"of {len(cells)} conditions {missing} were not found, {unlined} were read without a line of their own",
-        f"{partly} programs were read in part; {sum(bool(p.not_proven) for p in programs)} have something that no run "
-        "has proven",
+        f"{certainty['run']} programs were run, {certainty['partly read']} were read in part; "
+        f"{sum(bool(program.not_proven) for program in programs)} have something that no run has proven",
         f"{sum(entry.program is None for entry in atlas.entries)} rows have figures and no program",
     ]
 

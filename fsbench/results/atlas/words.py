@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fsbench.protocols.conditions import UNKNOWN
+from fsbench.protocols.conditions import is_unsure
 from fsbench.protocols.segmentation import SIZE_WORDS, VOID_WORDS
 from fsbench.results.atlas.atlas import TEST, TOLD, Entry
 
@@ -31,6 +31,15 @@ LABELS: Mapping[str, str] = {
     "precision": "precision",
 }
 """Names of conditions; where protocols have a choice of the kind, it is theirs (`fsbench protocols`)."""
+
+VERBS: Mapping[str, str] = {
+    "task": "is about", "dataset": "is on", "image_lists": "goes through the lists", "void": "has void pixels",
+    "network_size": "sees images of the side", "geometry": "makes inputs by", "compared_at": "counts at",
+    "episode_draw": "draws", "episodes_per_fold": "asks for episodes:", "metric": "scores by",
+    "checkpoint": "takes the checkpoint", "support_annotation": "has supports marked by",
+    "extra_supervision": "is told besides", "saw_test_classes": "saw the test's classes:",
+}  # fmt: skip
+"""Condition that makes a test, or what a method is told -> the verb before its word in a sentence about a program."""
 
 MEANING: Mapping[str, str] = {
     "image_lists": "Which images are asked for, and which of their classes: other lists are other questions. BAM's "
@@ -71,6 +80,6 @@ def differences(one: Entry, other: Entry) -> list[tuple[str, str, str]]:
     found = []
     for name in (*TEST, *TOLD):
         ours, theirs = one.conditions[name], other.conditions[name]
-        if ours != theirs or ours in UNKNOWN:
+        if ours != theirs or is_unsure(name, ours):
             found.append((name, ours, theirs))
     return found

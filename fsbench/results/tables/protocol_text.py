@@ -40,16 +40,22 @@ def side_by_side(protocols: Sequence[Protocol], width: int = 120) -> str:
         table += [
             (label, [words.get(label, ABSENT) for words in explained[own]]) for label in rows if label not in agreed
         ]
-        lines += [line for label, cells in table for line in _row(label, cells, first, column)]
+        lines += [line for label, cells in table for line in table_row(label, cells, first, column)]
     if agreed:
         lines += ["The same in all of them", ""]
         same = [(label, explained[0][label]) for label in rows if label in agreed]
-        lines += [line for label, cell in same for line in _row(label, [cell], first, width - first - 3)]
+        lines += [line for label, cell in same for line in table_row(label, [cell], first, width - first - 3)]
     return "\n".join(lines[:-1])
 
 
-def _row(label: str, cells: Sequence[str], first: int, column: int) -> list[str]:
-    """Lines of a table row, an empty one last."""
+def table_row(label: str, cells: Sequence[str], first: int, column: int) -> list[str]:
+    """Return the lines of a row of a text table, an empty one last.
+
+    Args:
+        label: what stands before the cells.
+        cells: texts, which are wrapped.
+        first, column: characters of the label, and of each cell.
+    """
     wrapped = [textwrap.wrap(cell, column) for cell in cells]
     lines = []
     for i in range(max(map(len, wrapped))):

@@ -16,6 +16,7 @@ from fsbench.base.files import is_file, load_yaml, read_text
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
 from fsbench.data.source import Source, read_source
+from fsbench.protocols.registry import ATLAS, load_protocol
 from fsbench.runner.config.class_file import is_class_file
 from fsbench.runner.config.class_paths import with_current_paths
 from fsbench.runner.config.class_settings import settings_of_file, settings_of_object
@@ -258,6 +259,8 @@ def check_known(kind: str, what: str, name: str) -> None:
     """Raise SettingsError unless there is a `name` of `kind`; `what` names the kind in the message."""
     if kind == "data" and (is_class_file(name) or _is_path(name)):
         config_file(kind, name)
+    elif kind == "protocols" and name.startswith(ATLAS):
+        load_protocol(name)
     elif name not in names(kind):
         raise SettingsError(_unknown(what, name, names(kind)))
 

@@ -76,16 +76,17 @@ class Truths:
     def __init__(self, record: Record, settings: Mapping[str, Any] = NONE):
         self.index = open_dataset(record, settings)
         self._geometry = segmentation_of(record.header).geometry
+        self._image_size = record.run.identity.image_size
         self._episodes = {episode.index: episode for episode in record.manifest.episodes}
 
     def __call__(self, episode: int) -> np.ndarray:
         """Return the truth (h, w) uint8 of an episode at the query's original size: ways 1..N, 255 void.
 
-        Under a protocol with a frame it is stretched as it was counted.
+        It is as it was counted (`Geometry.original_truth`).
         """
         found = self._episodes[episode]
         labels = way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))
-        return self._geometry.original_truth(labels)
+        return self._geometry.original_truth(labels, self._image_size)
 
 
 class SupportLabels:

@@ -28,6 +28,8 @@ def test_commands_options_and_names(tmp_path):
     pascal = ["pascal", "pascal10i", "pascal_part"]
     assert completed("fsbench bench --dataset pas", tmp_path) == pascal
     assert completed("fsbench data prep", tmp_path) == ["prepare"]
+    assert completed("fsbench bench --protocol atl", tmp_path) == ["atlas:"]
+    assert completed("fsbench bench --protocol hsnet,atlas:cyctr/pas", tmp_path) == ["hsnet,atlas:cyctr/pascal-5i"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

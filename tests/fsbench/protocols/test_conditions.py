@@ -28,9 +28,9 @@ from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
 from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pfenet import image_list
+from fsbench.protocols.programs import Program
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation
-from fsbench.results.atlas.programs import Program
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.runs_of_test import run_starts
 from tests.fsbench.protocols.drawn_sets import DRAWN
@@ -190,25 +190,29 @@ MIN_OBJECT: Mapping[str, Callable[[Probe], bool]] = {
 # What is drawn first
 
 
+DIFFERENT = "class then image, different supports"
+
+
 def fitting_draws(found: Probe) -> set[str]:
     """Return the words for the draw that episodes fit."""
     queries, supports = found.queries(), [episode.supports for episode in found.episodes]
     if sum(one != other for one, other in pairwise(supports)) < len(supports) / 20:
-        return {"fixed support set"}
+        return {"fixed support set, by shuffling"}
     images = [name for name, _ in queries]
     if _goes_through(queries):
         one_class = len(set(images)) == len(set(queries))
-        return {"list of pairs", "list of images"} if one_class else {"list of pairs"}
+        pairs = {"list of pairs", "list of pairs, shuffled when through"}
+        return {*pairs, "list of images"} if one_class else pairs
     if _goes_through(images):
         return {"image then class"}
     classes = [number for _, number in queries]
     if _goes_through(classes) and len(set(classes)) > 1:
         return {"class cycle"}
     if len(set(classes)) == 1:
-        return {"class cycle", "class then image"}
+        return {"class cycle", "class then image", DIFFERENT}
     counts = Counter(classes)
     even = max(counts.values()) < 1.35 * min(counts.values())
-    return {"class then image"} if even else set()  # the classes have other numbers of images
+    return {"class then image", DIFFERENT} if even else set()  # the classes have other numbers of images
 
 
 def _goes_through(items: Sequence[object]) -> bool:
@@ -258,31 +262,71 @@ def test_every_protocol_of_masks_states_all_conditions_of_a_test():
 # How images and masks are seen
 
 
+RAMP = np.add.outer(np.arange(112), np.arange(140)).astype(np.uint8)
+"""A label map whose pixels tell from which row and column a resized one was taken."""
+
+
+def chosen(rule: str, labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a label map pixel by pixel, by the nearest one of "torch", "OpenCV" or "PIL"."""
+
+    def source(place: int, length: int, size: int) -> int:
+        if rule == "torch":
+            return min(int(np.floor(np.float32(place) * (np.float32(length) / np.float32(size)))), length - 1)
+        if rule == "OpenCV":
+            return min(int(place * (1 / (size / length))), length - 1)  # it divides twice
+        return (2 * place + 1) * length // (2 * size)
+
+    found = np.empty((height, width), np.uint8)
+    for row in range(height):
+        for column in range(width):
+            found[row, column] = labels[source(row, labels.shape[0], height), source(column, labels.shape[1], width)]
+    return found
+
+
+GEOMETRY_LABELS = {"squash, PIL, labels torch": "torch", "squash, PIL, labels PIL": "PIL", "squash, OpenCV": "OpenCV"}
+
+
 @pytest.mark.parametrize("name", SEGMENTATION)
 def test_the_stated_geometry_is_that_of_the_masks(name):
     protocol = load_protocol(name)
-    small = RESIZES[protocol.resize][1](np.full((60, 90), 7, np.uint8), 48, 48)
-    assert small.shape == (48, 48)
-    padded = (small != 7).any()
-    assert protocol.conditions("coco").geometry == ("letterbox" if padded else "squash")
-    assert not padded or 0.6 < (small == 7).mean() < 0.7  # 2 : 3, as the image
+    stated = protocol.conditions("coco").geometry
+    resize_image, resize_labels = RESIZES[protocol.resize]
+    small = resize_labels(np.full((60, 90), 7, np.uint8), 47, 47)
+    assert small.shape == (47, 47)
+    if stated in GEOMETRY_LABELS:
+        assert (small == 7).all()
+        resized = resize_labels(RAMP, 384, 384)
+        assert (resized == chosen(GEOMETRY_LABELS[stated], RAMP, 384, 384)).all()
+        assert all((resized != chosen(other, RAMP, 384, 384)).any()
+                   for other in {*GEOMETRY_LABELS.values()} - {GEOMETRY_LABELS[stated]})  # fmt: skip
+        stripes = np.tile(np.array([0, 255], np.uint8), (144, 72))[..., None].repeat(3, 2)
+        spread = np.ptp(np.asarray(resize_image(stripes, 48), float))
+        assert spread > 200 if stated == "squash, OpenCV" else spread < 100  # antialiasing leaves grey
+    else:
+        sides = {"letterbox": (24, 40), "letterbox, sides rounded": (31, 47)}[stated]
+        assert (small != 7).sum() == 47 * 47 - sides[0] * sides[1] and (small[: sides[0], : sides[1]] == 7).all()
 
 
 @pytest.mark.parametrize("name", SEGMENTATION)
 @pytest.mark.parametrize("dataset", ["pascal", "coco"])
 def test_the_stated_size_is_that_at_which_pixels_are_compared(name, dataset):
     protocol = load_protocol(name)
-    stated, wide = protocol.conditions(dataset).compared_at, np.zeros((60, 90), np.uint8)
-    sides = {protocol.geometry.truth(wide, side)[0].shape for side in (32, 48)}
-    if len(sides) == 2:
-        padded = protocol.geometry.resize == "padded"
-        assert stated == "network input" and sides == ({(16, 32), (32, 48)} if padded else {(32, 32), (48, 48)})
-    elif sides == {(60, 90)}:
-        assert stated == "original"
+    stated, geometry = protocol.conditions(dataset).compared_at, protocol.geometry
+    truth, asked = geometry.truth(RAMP, 96)
+    rule = {"network input, torch nearest": "torch", "network input, OpenCV nearest": "OpenCV"}.get(stated)
+    if rule is not None:
+        assert asked == (96, 96) and (truth == chosen(rule, RAMP, 96, 96)).all()
+    elif stated == "network input, letterboxed":
+        assert asked == (96, 96) and (truth == chosen("OpenCV", RAMP, 72, 96)).all()  # 76 in steps of 8
+    elif stated.startswith("original, from a "):
+        side = int(stated.split()[3])
+        assert truth.shape == (112, 140) and asked == (side, side) and (truth != RAMP).any()
+    elif stated.startswith("original"):
+        assert (truth == RAMP).all()
+        assert asked == {"original, square": (140, 140), "original, height and width": (112, 140)}[stated]
     else:
-        ((rows, columns),) = sides
-        assert stated == f"fixed {columns}"
-        assert rows == (columns if protocol.geometry.resize != "padded" else columns * 2 // 3 // 8 * 8)
+        side = int(stated.removeprefix("fixed "))
+        assert asked == (side, side) and (truth == chosen("torch", RAMP, side, side)).all()
 
 
 # How pixels are counted
@@ -335,7 +379,10 @@ def test_the_stated_scores_and_void_rule_are_those_of_the_count_table(name):
         parts = [np.mean([mean(run, stated.void, numbers) for run in runs]) for numbers in ((1, 2), (3,))]
         assert scores["mIoU-mean"] == pytest.approx(np.mean(parts))
     else:
-        assert stated.metric == "class-pooled mIoU"
+        assert (
+            stated.metric
+            == {"zero": "class-pooled mIoU", "left_out": "class-pooled mIoU, classes seen"}[protocol.absent]
+        )
         assert scores["mIoU"] == pytest.approx(mean(ways, stated.void))
         assert mean(ways, "ignored") != pytest.approx(mean(ways, "background"))
     behind = plain_background(background, stated.void)

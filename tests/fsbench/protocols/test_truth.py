@@ -12,7 +12,7 @@ from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.protocols.pfenet import loader_seeds, torch_permutation
+from fsbench.protocols.generators import loader_seeds, torch_permutation
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.whole_images import WholeImages
 from tests.data_modules import episodic

@@ -1,7 +1,8 @@
 """The episodes of VRP-SAM's program around its goldens."""
 
+from fsbench.protocols.generators import Generators
 from fsbench.protocols.pools import Pool
-from fsbench.protocols.vrp_draws import Division, EpisodeStreams, training_epoch, training_steps, validation_episodes
+from fsbench.protocols.vrp_draws import Division, training_epoch, training_steps, validation_episodes
 
 NAMES = [f"image{i}" for i in range(11)]
 IMAGES_OF = {1: NAMES[:5], 2: NAMES[4:9], 3: NAMES[6:]}
@@ -16,7 +17,7 @@ def test_on_coco_all_processes_see_the_same_episodes():
     processes = training_epoch(pool("class_first"), epoch=2)
     shown = [[(e.query, e.supports) for e in own] for own in processes]
     assert len(processes) == 4 and shown[0] == shown[1] == shown[2] == shown[3]
-    drawn = [validation_episodes(pool("class_first"), EpisodeStreams.seeded(321), 1, process) for process in range(4)]
+    drawn = [validation_episodes(pool("class_first"), Generators.seeded(321), 1, process) for process in range(4)]
     assert len({next(own).query for own in drawn}) == 1
 
 

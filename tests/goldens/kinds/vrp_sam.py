@@ -44,8 +44,9 @@ from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, sam_settings
 from fsbench.networks.backbones.sine_code import sine_code
 from fsbench.networks.weights.table import WeightFile
+from fsbench.protocols.generators import Generators
 from fsbench.protocols.pools import Pool
-from fsbench.protocols.vrp_draws import SEED, Division, EpisodeStreams, training_epoch, validation_episodes
+from fsbench.protocols.vrp_draws import SEED, Division, training_epoch, validation_episodes
 from tests.goldens.harness import (
     EXACT,
     Case,
@@ -390,7 +391,7 @@ def episodes(case: Case) -> Parts:
     yield {"seed of the authors": Same(c["seed"], SEED)}
     if c["split"] == "val":
         whole = [
-            validation_episodes(pool, EpisodeStreams.seeded(SEED), c["shot"], process, c["world"])
+            validation_episodes(pool, Generators.seeded(SEED), c["shot"], process, c["world"])
             for process in range(c["world"])
         ]
         found = [episode_rows(islice(drawn, 60)) for drawn in whole]
@@ -414,7 +415,7 @@ def validation_stream(case: Case) -> Results:
     pool = Pool(pairs, images_of, sorted(images_of), "class_first")
     annotations = AnnotationStreams.seeded(c["seed"])
     torch.empty((), dtype=torch.int64).random_(generator=annotations.places)  # the loader's own draw
-    drawn = validation_episodes(pool, EpisodeStreams(random.Random(c["seed"]), annotations.strokes), 1)
+    drawn = validation_episodes(pool, Generators(random.Random(c["seed"]), annotations.strokes), 1)
     rows, maps = [], []
     for _ in range(c["episodes"] // 2):
         batch = list(islice(drawn, 2))
@@ -437,7 +438,7 @@ def official_episodes(case: Case) -> Results:
         if int(number) % 4 == c["fold"]
     }
     pool = Pool([(n, k) for k, names in images_of.items() for n in names], images_of, sorted(images_of), "class_first")
-    drawn = islice(validation_episodes(pool, EpisodeStreams.seeded(c["seed"]), c["shot"], processes=1), len(case.data))
+    drawn = islice(validation_episodes(pool, Generators.seeded(c["seed"]), c["shot"], processes=1), len(case.data))
     return {f"{len(case.data)} episodes": Same(episode_rows(drawn), case.data)}
 
 

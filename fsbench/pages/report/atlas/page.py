@@ -10,12 +10,14 @@ from fsbench.base.files import write_text
 from fsbench.base.version import __version__
 from fsbench.pages.report.atlas.islands import WIDTH, place_islands
 from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
-from fsbench.protocols.conditions import UNKNOWN
-from fsbench.results.atlas.atlas import TEST, TOLD, Atlas, Entry, Group
+from fsbench.protocols.conditions import ATLAS_NAMES, OPEN, UNKNOWN
+from fsbench.protocols.programs import EVIDENCED, Program
+from fsbench.protocols.rows import row_names
+from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Group
 from fsbench.results.atlas.effects import Effect, read_effects
-from fsbench.results.atlas.programs import EVIDENCED, Program
+from fsbench.results.atlas.pairs import NAMED
 from fsbench.results.atlas.vocabulary import known_words, meaning
-from fsbench.results.atlas.words import LABELS, MEANING
+from fsbench.results.atlas.words import LABELS, MEANING, VERBS
 from fsbench.results.tables.formats import tex
 
 FILTERS = tuple(name for name in (*TEST, *TOLD, "min_object", "depends_on") if name != "dataset")
@@ -53,13 +55,14 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     numbers = _numbers(groups)
     shown = [_group_values(group, number) for group, number in zip(groups, numbers, strict=True)]
     entries = {entry.id: _entry_values(entry, group) for group in groups for entry in group.entries}
-    effects = read_effects()
+    effects, tests = read_effects(), _tests(atlas)
     figures = sorted({(f["way"], f["metric"]) for e in entries.values() for f in e["figures"] if f["whole"]})
     figures.sort(key=lambda each: (each != USUAL, each))
     data = {
         "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
-        "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN,
+        "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN, "open": OPEN,
         "groups": {str(each["number"]): each["words"] for each in shown},
+        "tests": tests, "names": list(tests), "verbs": VERBS, "remarked": REMARKED, "named": NAMED,
     }  # fmt: skip
     sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))
     values = {name: sorted({entry.conditions[name] for entry in atlas.entries}) for name in FILTERS}
@@ -72,9 +75,29 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         groups=shown, data=data, datasets=sets, filters=values, labels=LABELS, figures=figures, shots=SHOTS,
         backbones=sorted({entry.backbone for entry in atlas.entries}), meaning=_meanings(effects),
         islands=[_islands(name, groups, numbers) for name in sets], width=WIDTH,
-        programs=len(atlas.programs),
+        programs=len(atlas.programs), run=sum(program.certainty == "run" for program in atlas.programs), tests=tests,
         meaning_of=meaning, ours=any(entry.ours for entry in atlas.entries),
     )  # fmt: skip
+
+
+def _tests(atlas: Atlas) -> dict[str, dict[str, Any]]:
+    """Return the evaluation programs by "method, data set", each with an entry that it made, for comparisons of two.
+
+    Conditions that figures of the entry have otherwise than the program are given as the program has them.
+    """
+    known = set(row_names())
+    found: dict[str, dict[str, Any]] = {}
+    for entry in sorted(atlas.entries, key=lambda entry: (entry.dataset != "PASCAL-5i", entry.method.lower())):
+        if entry.program is None:
+            continue
+        own = {name: str(getattr(entry.program, name)) for name in entry.changes}
+        protocol = f"atlas:{entry.program.id}"
+        found.setdefault(
+            f"{entry.program.method}, {entry.dataset}",
+            {"entry": entry.id, "own": own, "protocol": protocol if protocol in known else "",
+             "dataset": next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), "")},
+        )  # fmt: skip
+    return found
 
 
 def _numbers(groups: Sequence[Group]) -> list[int]:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fsbench.pages.report.collect import Study
+from fsbench.protocols.conditions import ATLAS_NAMES
+from fsbench.protocols.program_rows import slug
+from fsbench.protocols.programs import Program
 from fsbench.results.atlas.atlas import Atlas, Entry, Reported
 from fsbench.results.atlas.figures import Figure
-from fsbench.results.atlas.programs import Program
-from fsbench.results.atlas.reading import slug
-from fsbench.results.tables.published.conditions import DATA_SETS, run_conditions
+from fsbench.results.tables.published.conditions import run_conditions
 
 METRICS = ("mIoU", "FB-IoU")
 """Scores of runs that published figures have, too; those follow whose words the atlas has from their protocol."""
@@ -16,7 +17,7 @@ METRICS = ("mIoU", "FB-IoU")
 
 def has_published(studies: Sequence[Study]) -> bool:
     """Return whether a study is about a data set that the atlas has."""
-    return any(study.records[0].header.dataset in DATA_SETS for study in studies)
+    return any(study.records[0].header.dataset in ATLAS_NAMES for study in studies)
 
 
 def with_runs(atlas: Atlas, studies: Sequence[Study]) -> Atlas:
@@ -27,7 +28,7 @@ def with_runs(atlas: Atlas, studies: Sequence[Study]) -> Atlas:
     own = [
         _entry(study, label, atlas.programs)
         for study in studies
-        if study.records[0].header.dataset in DATA_SETS and study.protocol.has_masks
+        if study.records[0].header.dataset in ATLAS_NAMES and study.protocol.has_masks
         for label in study.methods
     ]
     return replace(atlas, entries=[*atlas.entries, *own])

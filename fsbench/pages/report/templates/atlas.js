@@ -15,6 +15,14 @@
   const field = (name) => fields.find((each) => each.dataset.state === name);
   const value = (each) => (each.type === "checkbox" ? (each.checked ? "1" : "") : each.value.trim());
   const usual = (each) => (each.dataset.state === "figure" ? each.options[0].value : "");
+  const parts = (text) => text.toLowerCase().split(",").map((part) => part.trim()).filter(Boolean); // several names, with commas
+  const hint = () => { // why no row is shown
+    const typed = value(field("method")), names = [...new Set(rows.map((row) => row.dataset.method))];
+    const lost = parts(typed).find((part) => !names.some((name) => name.toLowerCase().includes(part)));
+    if (!lost) return "; other filters hide what there is: Show all";
+    const found = near(lost, names);
+    return `; no method is called “${lost}”${found.length ? `, there is ${found.join(", ")}` : ""}`;
+  };
   const cell = (entry, shot) => {
     const [way, metric] = value(field("figure")).split("|");
     return entry.figures.find((f) => f.first && f.way === way && f.metric === metric && f.shot === shot);
@@ -41,13 +49,14 @@
   const meaning = (name, word) => data.words[name]?.[word] ?? "";
   const differences = (one, other) => [...data.test, ...data.told].filter((name) => {
     const [ours, theirs] = [one.conditions[name], other.conditions[name]];
-    return ours !== theirs || unknown.includes(ours);
+    return ours !== theirs || unknown.includes(ours) || (data.open[name] ?? []).includes(ours);
   });
   const words = (name, from, to) => {
     const label = data.labels[name];
     if (unknown.includes(from) && unknown.includes(to)) return `${label}: not known of either`;
     if (unknown.includes(from)) return `${label}: not known here (${to} there)`;
     if (unknown.includes(to)) return `${label}: ${from}; not known of the chosen row`;
+    if (from === to) return `${label}: ${from}, which leaves open by which rule`;
     return `${label}: ${from}, expected ${to}`;
   };
   const explain = () => {
@@ -107,6 +116,74 @@
     panel.append(folded);
   };
 
+  // Two tests: the answer in a sentence, the words side by side, and the commands; as fsbench.results.atlas.pairs
+  const pairFields = all("[data-pair]"), answer = document.getElementById("answer"), beside = document.getElementById("beside");
+  const testNamed = (text) => {
+    const names = data.names, wanted = text.trim().toLowerCase();
+    const name = names.find((each) => each.toLowerCase() === wanted) ?? names.find((each) => each.toLowerCase().startsWith(`${wanted}, `))
+      ?? names.find((each) => wanted && each.toLowerCase().startsWith(wanted));
+    if (!name) return null;
+    const test = data.tests[name], entry = data.entries[test.entry];
+    return { ...test, name, method: entry.program.method, set: entry.dataset, conditions: { ...entry.conditions, ...test.own } };
+  };
+  const unsure = (name, word) => unknown.includes(word) || (data.open[name] ?? []).includes(word);
+  const verdict = (one, other, apart) => {
+    const sure = apart.filter((name) => ![one, other].some((each) => unsure(name, each.conditions[name])));
+    const clauses = sure.slice(0, data.named).map((name) => `${one.method} ${data.verbs[name]} '${one.conditions[name]}', ${other.method} '${other.conditions[name]}'`);
+    const rest = sure.length - clauses.length;
+    if (rest) clauses.push(`and ${rest} more condition${rest > 1 ? "s differ" : " differs"}`);
+    if (!apart.length) return `comparable: ${one.method} and ${other.method} share the test on ${one.set} and were told the same`;
+    if (!sure.length) return `not known to be comparable: of ${one.method} and ${other.method} it is open what they do (${apart.map((name) => data.labels[name]).join("; ")})`;
+    if (sure.every((name) => data.told.includes(name))) return `the same test, but no common rank, as the methods were told otherwise: ${clauses.join("; ")}`;
+    return `not comparable: ${clauses.join("; ")}`;
+  };
+  const near = (text, names) => { // names that share a run of letters with what was typed
+    const wanted = text.toLowerCase();
+    for (let size = wanted.length - 1; size > 1; size -= 1) {
+      const found = names.filter((name) => Array.from({ length: wanted.length - size + 1 }, (_, i) => wanted.slice(i, i + size)).some((part) => name.toLowerCase().includes(part)));
+      if (found.length) return found.slice(0, 4);
+    }
+    return [];
+  };
+  const compare = () => {
+    const typed = pairFields.map((each) => each.value.trim());
+    let [one, other] = typed.map(testNamed);
+    beside.hidden = true;
+    answer.textContent = "";
+    answer.className = "";
+    if (typed.some((text) => !text)) return;
+    const lost = typed.find((text, i) => ![one, other][i]);
+    if (lost) {
+      const found = near(lost, data.names);
+      answer.textContent = `No evaluation program is called “${lost}”${found.length ? `; there is ${found.join(" · ")}` : ""}.`;
+      return;
+    }
+    if (one.set !== other.set) { // a bare method is meant on the other's data set, where it has a row
+      const moved = [testNamed(`${one.method}, ${other.set}`), testNamed(`${other.method}, ${one.set}`)];
+      if (!typed[0].includes(",") && moved[0]) one = moved[0];
+      else if (!typed[1].includes(",") && moved[1]) other = moved[1];
+    }
+    const names = [...data.test, ...data.told];
+    const apart = names.filter((name) => one.conditions[name] !== other.conditions[name] || unsure(name, one.conditions[name]));
+    answer.textContent = `${verdict(one, other, apart).replace(/^./, (letter) => letter.toUpperCase())}.`;
+    answer.className = apart.length ? "apart" : "alike";
+    const head = make("tr"), body = beside.querySelector("tbody");
+    head.append(make("th", "condition"), make("th", one.name, "word"), make("th", other.name, "word"));
+    beside.querySelector("thead").replaceChildren(head);
+    body.replaceChildren(...[...names, ...data.remarked].map((name) => {
+      const row = make("tr", undefined, apart.includes(name) ? "chosen" : ""), first = make("th", data.labels[name]);
+      first.scope = "row";
+      row.append(first, ...[one, other].map((each) => { const place = make("td", each.conditions[name], "word"); place.title = meaning(name, each.conditions[name]); return place; }));
+      return row;
+    }));
+    const tests = [one, other].filter((each, i, list) => each.protocol && each.dataset && list.findIndex((found) => found.protocol === each.protocol) === i);
+    beside.lastElementChild.replaceChildren(
+      make("p", tests.length ? "Any method, or a program of your own, under one of the two tests:" : "Neither test can be run here."),
+      ...tests.map((each) => make("pre", `fsbench bench --method METHOD --dataset ${each.dataset} --protocol ${each.protocol}\nfsbench kit ${each.dataset} --protocol ${each.protocol} --out kit`)),
+    );
+    beside.hidden = false;
+  };
+
   // Rows
   const apply = () => {
     const asked = fields.filter((each) => !["figure", "shot", "shared", "data"].includes(each.dataset.state) && value(each));
@@ -117,7 +194,7 @@
       for (const row of all("tr[data-row]", body)) {
         const fits = asked.every((each) => {
           const found = row.dataset[each.dataset.state], wanted = value(each);
-          return each.tagName === "SELECT" ? found === wanted : found.toLowerCase().includes(wanted.toLowerCase());
+          return each.tagName === "SELECT" ? found === wanted : parts(wanted).some((part) => found.toLowerCase().includes(part));
         });
         row.hidden = !fits || (set && body.dataset.data !== set) || (shared && !body.dataset.shared)
           || (shot && !cell(data.entries[row.dataset.row], shot));
@@ -135,15 +212,16 @@
       all(`[data-shot="${each}"]`, table).forEach((place) => { place.hidden = Boolean(empty); });
     }
     all("figure.sea").forEach((each) => { each.hidden = Boolean(set) && each.dataset.data !== set; });
-    said.textContent = `${shown} of ${rows.length} rows, ${groups} tests`;
+    said.textContent = `${shown} of ${rows.length} rows, ${groups} tests${shown ? "" : hint()}`;
   };
   const changed = () => {
-    pageState.set(Object.fromEntries([...fields.map((each) => [each.dataset.state, value(each) === usual(each) ? null : value(each)]), ["row", chosen]]));
+    pageState.set(Object.fromEntries([...fields.map((each) => [each.dataset.state, value(each) === usual(each) ? null : value(each)]), ...pairFields.map((each) => [each.dataset.pair, each.value.trim() || null]), ["row", chosen]]));
     fill();
     apply();
     explain();
   };
   fields.forEach((each) => each.addEventListener("input", changed));
+  pairFields.forEach((each) => each.addEventListener("input", () => { compare(); changed(); }));
   const clear = () => fields.forEach((each) => { if (each.type === "checkbox") each.checked = false; else each.value = usual(each); });
   document.getElementById("reset").addEventListener("click", () => {
     chosen = "";
@@ -253,7 +331,10 @@
   }
   const asked = pageState.get("row");
   if (asked && Object.hasOwn(data.entries, asked)) chosen = asked; // an address may be anybody's
+  pairFields.forEach((each) => { each.value = pageState.get(each.dataset.pair) ?? ""; });
   controls.hidden = false;
+  document.getElementById("pair").hidden = false;
+  compare();
   fill();
   apply();
   explain();

@@ -5,20 +5,17 @@ from dataclasses import asdict
 
 from fsbench.data.annotations import ANNOTATIONS
 from fsbench.protocols.base import Protocol
-from fsbench.protocols.conditions import NOT_STATED, UNKNOWN
+from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, is_unsure
+from fsbench.protocols.geometry import TRUTH_WORDS
+from fsbench.protocols.programs import Program
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import AUTHORS, UNTRAINED
-from fsbench.results.atlas.programs import Program
 from fsbench.results.atlas.words import LABELS
 from fsbench.results.tables.published.scores import PublishedScore
 
 COMPARED = ("task", "image_lists", "episode_draw", "geometry", "compared_at", "void", "metric")
 """Conditions of a test that a protocol fixes; numbers of episodes, seeds and sizes a run may change."""
-DATA_SETS: Mapping[str, str] = {
-    "pascal": "PASCAL-5i", "coco": "COCO-20i", "fss1000": "FSS-1000", "isaid": "iSAID-5i", "isaid512": "iSAID-5i",
-    "isic": "ISIC2018", "deepglobe": "DeepGlobe", "lung": "Chest X-ray", "suim": "SUIM",
-}  # fmt: skip
-"""Our data sets by the names of the atlas."""
 _ALIKE = {"in-context": "FSS", "pfenet": "bam"}
 """Words for one test: in-context is one without training, and the lists of BAM and PFENet differ in training alone."""
 PROGRAMS: Mapping[str, str] = {
@@ -54,8 +51,8 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
         stated["image_lists"] = "pfenet"
     size = str(identity.image_size or NOT_STATED)
     if stated["compared_at"] == f"fixed {size}":
-        stated["compared_at"] = "network input"
-    dataset = DATA_SETS.get(header.dataset, header.dataset)
+        stated["compared_at"] = TRUTH_WORDS[segmentation_of(header).geometry.truth_resize]
+    dataset = ATLAS_NAMES.get(header.dataset, header.dataset)
     method = PROGRAMS.get(str(identity.method.as_json().get("type")))
     of_method = [program for program in programs if program.method == method]
     of_data = [program for program in of_method if program.dataset == dataset]
@@ -132,11 +129,11 @@ def _differences(ours: Mapping[str, str], theirs: Mapping[str, str], size: str, 
             alike = _at(mine, size) == _at(other, their_size) or mine == other
         else:
             alike = _ALIKE.get(mine, mine) == _ALIKE.get(other, other)
-        if not alike and mine not in UNKNOWN and other not in UNKNOWN:
+        if not (alike or is_unsure(name, mine) or is_unsure(name, other)):
             found.append(f"{LABELS[name]} {mine} instead of {other}")
     return found
 
 
 def _at(compared_at: str, size: str) -> str:
     """Return the side in pixels at which answers are compared where it follows from the size of the input."""
-    return f"fixed {size}" if compared_at == "network input" and size.isdecimal() else compared_at
+    return f"fixed {size}" if compared_at == TRUTH_WORDS["pil"] and size.isdecimal() else compared_at

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fsbench.protocols.classification import OFFICIAL_CLASS_SIZE
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.registry import ATLAS, load_protocol
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.description import ON_TRUST, printed
 from fsbench.records.grouping import fold_of
@@ -44,9 +44,12 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
         fact that the record lacks, as older ones do, is "not recorded" and never taken as equal.
     """
     reasons = [published.doubt] if published.doubt else []
+    reasons += [f"{record.header.protocol} is run in spirit only: {why}" for why in record.protocol.in_spirit]
     reasons += _task(record, published)
     header, identity, paper = record.header, record.run.identity, published.made_with
-    if header.protocol != published.protocol:  # whatever else of the test differs follows from that
+    if header.protocol != published.protocol and not _is_of_its_program(
+        header.protocol, published
+    ):  # whatever else of the test differs follows from that
         words = protocol_differences(record.protocol, load_protocol(published.protocol), header.dataset)
         which = f" ({', '.join(words)})" if words else ""
         reasons.append(f"protocol {header.protocol} instead of {published.protocol}{which}")
@@ -64,6 +67,12 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     else:
         reasons += printed(record.run.remarks)
     return list(dict.fromkeys(reasons))
+
+
+def _is_of_its_program(protocol: str, published: PublishedScore) -> bool:
+    """Return whether a protocol is the row of the atlas whose program made a reported score."""
+    row = "/".join(published.row.split("/")[:2])  # without the backbone
+    return protocol.partition("@")[0] == f"{ATLAS}{row}"
 
 
 def same_method(record: Record, published: PublishedScore) -> bool:

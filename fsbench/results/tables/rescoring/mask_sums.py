@@ -9,7 +9,6 @@ import numpy as np
 from fsbench.base.errors import RecordError
 from fsbench.base.files import sha256_file
 from fsbench.base.files.arrays import array_as_text, array_from_text
-from fsbench.data.label_maps import resize_labels
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.figure_cache import cached_figures
 from fsbench.records.predictions import FILE
@@ -65,22 +64,22 @@ def mask_sums(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums
 def _measure(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums:
     stored = stored_predictions(record)
     truth, side = open_truth(record), own_resolution(record)
-    void = segmentation_of(record.header).void
+    protocol = segmentation_of(record.header)
     frame = record.episodes
     boundary = np.zeros((len(frame), 2), dtype=np.int64)
     pixels = np.zeros((len(frame), BINS, 3)) if stored.has_soft_masks else None
     start = 0
     for episode, ways in last_slots(frame):
         target = truth(episode)
-        target = resize_labels(target, side, side) if side else target
+        target = protocol.geometry.squashed_truth(target, side) if side else target
         predicted = stored.label_map(episode)
         if predicted.shape != target.shape:
             raise RecordError(f"episode {episode} has another size than the data at hand")
-        boundary[start : start + ways + 1] = boundary_counts(predicted, target, ways, void)
+        boundary[start : start + ways + 1] = boundary_counts(predicted, target, ways, protocol.void)
         soft = stored.soft_masks(episode) if pixels is not None else None
         if pixels is not None and soft is not None:
             for slot, mask in enumerate(soft, 1):
-                pixels[start + slot] = soft_mask_sums(mask, target, slot, void)
+                pixels[start + slot] = soft_mask_sums(mask, target, slot, protocol.void)
         start += ways + 1
     return boundary, pixels
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.base.errors import RecordError
+from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record
@@ -57,16 +58,17 @@ def last_slots(frame: "pl.DataFrame") -> list[tuple[int, int]]:
     return list(ways.items())
 
 
-def recount(record: Record, truth: Truth, resolution: int) -> "pl.DataFrame":
+def recount(record: Record, truth: Truth, resolution: int, geometry: Geometry | None = None) -> "pl.DataFrame":
     """Count a run's stored masks against the truth.
 
-    Masks and truth are brought to `resolution` by nearest pixels, as the protocols resize the truth. At the run's own
-    resolution the counts are the record's.
+    Masks and truth are brought to `resolution` by nearest pixels, the truth as the protocol resizes it. At the run's
+    own resolution the counts are the record's.
 
     Args:
         record: the finished run.
         truth: of its episodes.
         resolution: `ORIGINAL`, or the side of a square in pixels.
+        geometry: that of another test, whose rule brings the truth there; the run's own unless given.
 
     Returns:
         The record's count table with other counts, and without region measures. Presence is decided as it was, or from
@@ -82,12 +84,15 @@ def recount(record: Record, truth: Truth, resolution: int) -> "pl.DataFrame":
     from fsbench.scores.answers import count
 
     stored = stored_predictions(record)
-    frame = record.episodes
+    frame, rule = record.episodes, geometry or segmentation_of(record.header).geometry
     rows = []
     for episode, ways in last_slots(frame):
         target, predicted = truth(episode), stored.label_map(episode)
-        height, width = (resolution, resolution) if resolution else target.shape
-        target, predicted = resize_labels(target, height, width), resize_labels(predicted, height, width)
+        if resolution:
+            target = rule.squashed_truth(target, resolution)
+        elif geometry is not None:
+            target = rule.original_truth(target, input_resolution(record))
+        predicted = resize_labels(predicted, target.shape[0], target.shape[1])
         rows.append(count(predicted, target, ways))
     counts = np.concatenate(rows)
     changed = frame.drop(REGIONS, strict=False).with_columns(

@@ -6,12 +6,13 @@ figure is never one of the other protocol. Nothing is written.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import FsbenchError, SettingsError, user_message
+from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.registry import metric_named
-from fsbench.protocols.segmentation import Segmentation, segmentation_of
+from fsbench.protocols.segmentation import Absent, Segmentation, segmentation_of
 from fsbench.records.counts import largest_way
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
@@ -38,6 +39,8 @@ class View:
         undefined: why the record's counts give no figures; "" where they do.
         resolution: at which stored predictions are counted again, see `Choices`; None for the record's counts.
         sizes: of objects, see `Choices`; None for all pairs.
+        geometry: whose rule brings the truth to `resolution`; None for the run's own.
+        absent: rule for a class without an episode; None for the run's own.
     """
 
     label: str
@@ -46,6 +49,8 @@ class View:
     undefined: str = ""
     resolution: int | None = None
     sizes: tuple[float, float] | None = None
+    geometry: Geometry | None = None
+    absent: Absent | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,9 @@ class Choices:
 AT_INPUT = -1
 """Stands for the side of the images that a run's method saw."""
 
-Recount = Callable[[Record, int], "pl.DataFrame"]
-"""A run and a resolution -> its count table there (`recount` beside this file); FsbenchError where there is none."""
+Recount = Callable[..., "pl.DataFrame"]
+"""A run, a resolution, and a geometry where it is another test's -> the count table there (`recount` beside this file);
+FsbenchError where there is none."""
 
 
 @dataclass
@@ -147,9 +153,10 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
     if own.name != target.name:
         label = f"metric of {target.name} v{target.version}, same episodes"
         side = None
-        if recounts and reason and not _too_many_ways(record, target) and target.frame == own.frame:
+        if recounts and reason and not _too_many_ways(record, target) and _is_followed(own, target):
             side = _resolution(target)
-        found.append(View(label, target.void, undefined=reason, resolution=side))
+        other = target.geometry if _truth_rule(target) != _truth_rule(own) else None
+        found.append(View(label, target.void, undefined=reason, resolution=side, geometry=other, absent=target.absent))
     if reason and target.void != own.void:
         found.append(View(f"only void: {target.void}", target.void))
     if record.run.presence == "predicted":
@@ -159,8 +166,25 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
 
 def _resolution(protocol: Segmentation) -> int:
     """Return the resolution of a protocol's metrics as `View.resolution`."""
-    named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL}  # whose padding is void
+    named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL, "there_and_back": ORIGINAL}
     return protocol.query_size if isinstance(protocol.query_size, int) else named[protocol.query_size]
+
+
+def _is_followed(own: Segmentation, target: Segmentation) -> bool:
+    """Return whether masks that were stored under one protocol can be counted where another counts.
+
+    A truth that was coarse in between is not to be had again, and masks of images that were stretched lie in no
+    letterbox.
+    """
+    letterboxed = target.geometry.truth_resize == "padded" and target.query_size not in ("square", "original")
+    return target.frame == own.frame and own.query_size != "there_and_back" and not letterboxed
+
+
+def _truth_rule(protocol: Segmentation) -> str:
+    """Return how the truth of a protocol is resized before it is counted; "pil" where it is not, or is padded."""
+    sized = protocol.query_size in ("input", "there_and_back") and protocol.geometry.truth_resize != "padded"
+    way_back = "there_and_back" if protocol.query_size == "there_and_back" else ""
+    return f"{way_back}{protocol.geometry.truth_resize}" if sized else "pil"
 
 
 def _in_words(resolution: int) -> str:
@@ -185,6 +209,11 @@ def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
             f"{target.name} counts pixels at {theirs}, the run's counts are at {ours}; evaluate again under "
             f"{target.name}"
         )
+    if _truth_rule(target) != _truth_rule(own):
+        return (
+            f"{own.name} and {target.name} take other pixels of the truth at the size at which they count; evaluate "
+            f"again under {target.name}"
+        )
     if (target.frame, target.resize == "padded") != (own.frame, own.resize == "padded"):
         return (
             f"{own.name} and {target.name} lay masks over the query in other ways; evaluate again under {target.name}"
@@ -198,6 +227,7 @@ def _size_in_words(protocol: Segmentation) -> str:
         "original": "the query's original size",
         "input": "the method's input size",
         "square": "the square of the query's longer side",
+        "there_and_back": "the query's original size, the truth by way of the method's input size",
     }
     side = protocol.query_size
     return f"{side} x {side}" if isinstance(side, int) else named[side]
@@ -263,11 +293,13 @@ class _Scoring:
             if self.recount is None:
                 raise SettingsError("no data are at hand to count stored predictions with")
             side = input_resolution(record) if view.resolution == AT_INPUT else view.resolution
-            frame = self.recount(record, side)
+            frame = self.recount(record, side, *([] if view.geometry is None else [view.geometry]))
         if view.from_mask:
             frame = presence_from_counts(frame)
         if view.sizes is None:
-            return segmentation_of(record.header).statistics_with_void(frame, record.header, view.void)
+            own = segmentation_of(record.header)
+            scored = own if view.absent is None else replace(own, absent=view.absent)
+            return scored.statistics_with_void(frame, record.header, view.void)
         keep = pairs_between(frame, *view.sizes)
         if not keep.any():
             raise SettingsError("the run has no object of that size")

@@ -8,6 +8,7 @@ import pytest
 
 from fsbench.pages.report.atlas.page import write_atlas_page
 from fsbench.results.atlas.atlas import read_atlas
+from fsbench.results.atlas.pairs import pair_named
 from tests.fsbench.pages.report.test_in_browser import opened
 from tests.page_layout import check_layout
 
@@ -67,7 +68,10 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         page.keyboard.press("Enter")
         assert asked(page)["row"] == name and "the chosen row" in row.locator(".why").inner_text()
         why = page.locator("[data-row='bam/pascal-5i/resnet-50'] .why").inner_text()
-        assert "metrics at: original, expected network input" in why and "image lists: bam, expected hsnet" in why
+        assert (
+            "metrics at: original, square, expected network input, torch nearest" in why
+            and "image lists: bam, expected hsnet" in why
+        )
         assert "void" not in why
         same = page.locator("[data-row='asnet-fss/pascal-5i/resnet-50'] .why").inner_text()
         assert same == "shares the test, told the same"
@@ -101,6 +105,46 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
         assert len(shown(page)) == len(atlas.entries) and asked(page) == {}
         page.goto(f"{page_file.as_uri()}?data=Nowhere&row=__proto__&figure=x")
         assert len(shown(page)) == len(atlas.entries) and page.locator("#chosen").is_hidden()
+
+
+@pytest.mark.slow(2)
+def test_two_names_give_the_answer_of_the_command(chromium, atlas, page_file):
+    pairs = [("BAM", "HMNet"), ("HSNet", "AFANet"), ("bam", "msanet"), ("FS-SAM2", "CLIPSeg"), ("HSNet", "PANet"),
+             ("CANet", "PMMs / RPMMs"), ("BAM, COCO-20i", "HMNet")]  # fmt: skip
+    with opened(chromium, page_file) as page:
+        one, other, answer = page.locator("[data-pair=a]"), page.locator("[data-pair=b]"), page.locator("#answer")
+        for names in pairs:
+            one.fill(names[0])
+            other.fill(names[1])
+            expected = pair_named(atlas, *(name.replace(", ", "/") for name in names)).sentence
+            assert answer.inner_text() == f"{expected[0].upper()}{expected[1:]}."
+        assert asked(page) == {"a": "BAM, COCO-20i", "b": "HMNet"}
+        page.locator("#beside summary").click()
+        words = page.locator("#beside tbody tr.chosen").all_inner_texts()
+        assert ["images become S x S", "letterbox", "squash, OpenCV"] in [line.split("\t") for line in words]
+        assert "--protocol atlas:bam/coco-20i" in page.locator("#beside pre").first.inner_text()
+        one.fill("HNet<b>")
+        assert answer.inner_text().startswith("No evaluation program is called “HNet<b>”; there is ")
+        assert page.locator("#beside").is_hidden()
+
+
+@pytest.mark.slow(2)
+def test_filters_are_at_the_top_and_several_names_find_rows(chromium, atlas, page_file):
+    for width, most in ((1400, 600), (390, 800)):
+        with opened(chromium, page_file, viewport={"width": width, "height": 800}) as page:
+            assert page.locator("#controls").bounding_box()["y"] < most
+            assert page.evaluate("document.documentElement.scrollHeight") < 14000
+    with opened(chromium, page_file) as page:
+        method, output = page.locator("[data-state=method]"), page.locator("#controls output")
+        method.fill("HMNet, BAM")
+        assert shown(page) and {atlas.entry(name).method for name in shown(page)} >= {"HMNet", "BAM"}
+        method.fill("HNNet")
+        assert (
+            output.inner_text().startswith("0 of ") and "no method is called “hnnet”, there is " in output.inner_text()
+        )
+        method.fill("EMAT")
+        page.get_by_label("Void pixels (255)").select_option("ignored")
+        assert output.inner_text().endswith("other filters hide what there is: Show all")
 
 
 @pytest.mark.slow(2)
@@ -140,18 +184,19 @@ def test_an_island_leads_to_its_rows_whatever_is_filtered_and_marks_go_along(chr
         assert own == [entry.id for entry in group.entries] and set(own) <= set(shown(page))
 
         sea = page.locator("figure.sea[data-data='PASCAL-5i']")
-        assert "FSSAM*" in sea.locator("svg").text_content() and "GFSS-EKT*" in sea.locator("svg").text_content()
+        assert "FS-SAM2*" in sea.locator("svg").text_content() and "GFSS-EKT*" in sea.locator("svg").text_content()
         assert "VRP-SAM*: not proven by a run: processes of several GPUs" in sea.locator("figcaption").inner_text()
-        page.get_by_label("Method").fill("SSP (HSNet")
+        method = page.locator("[data-state=method]")
+        method.fill("SSP (HSNet")
         _, text = saved(page, "#bibtex")
         assert "not proven by a run: " in text and "author" not in text
-        page.get_by_label("Method").fill("PAM")
+        method.fill("PAM")
         _, text = saved(page, "#bibtex")
         assert "% PAM: " in text and "(no evaluation program found)" in text and "@misc" not in text
-        page.get_by_label("Method").fill("FSSAM")
-        body = page.locator("tbody:visible", has=page.locator("[data-row^='fssam/']")).first
+        method.fill("VRP-SAM")
+        body = page.locator("tbody:visible", has=page.locator("[data-row^='vrp-sam/']")).first
         _, text = saved(page, f"#{body.get_attribute('id')} [data-save=tex]")
-        assert "FSSAM: not proven by a run" in text
+        assert "VRP-SAM: not proven by a run" in text
 
 
 @pytest.mark.slow(4)
@@ -172,6 +217,6 @@ def test_narrow_and_dark(chromium, page_file):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390 and asked(page)["void"] == "none"
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
         row = page.locator("[data-row='hsnet/coco-20i/resnet-50']")
-        assert "metrics at: network input, expected original" in row.locator("th").inner_text()
+        assert "metrics at: network input, torch nearest, expected original, square" in row.locator("th").inner_text()
         island = page.locator(".sea:visible .land").first
         assert island.evaluate("e => getComputedStyle(e).fill") == "rgb(23, 70, 105)"

@@ -9,8 +9,9 @@ import pytest
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.segmentation import load_segmentation
 from fsbench.results.tables.rescoring.rescore import rescore, undefined
-from tests.fsbench.runs import changed
+from tests.fsbench.runs import changed, rewrite
 
 FSCS, PFENET, HSNET, INCONTEXT = (load_protocol(name) for name in ("fscs", "pfenet", "hsnet", "incontext"))
 
@@ -104,6 +105,35 @@ def test_stored_predictions_give_another_resolution(spilled):
     lacking = changed(spilled, {"image_size": 10**9})
     line = by_figures(rescore([lacking], HSNET, recount=recount)[0])["metric of hsnet v1, same episodes"]
     assert line.undefined.endswith("run.json has the image size 1000000000; expected a side from 1 to 4096")
+
+
+def test_the_truth_of_another_test_is_resized_by_its_rule_or_it_is_not_defined(spilled):
+    """PMMs' truth goes to the input's size and back, VAT's there by OpenCV; no mask lies in RePRI's letterbox."""
+    record, asked = changed(spilled, {"image_size": 32}), []
+
+    def recount(of, side, geometry=None):
+        asked.append((side, geometry and geometry.compared_at))
+        return of.episodes
+
+    for row in ("pmms-rpmms", "vat", "repri"):
+        (group,) = rescore([record], load_segmentation(f"atlas:{row}/pascal-5i"), recount=recount)
+    assert asked == [(0, "original, label there and back"), (32, "network input, OpenCV nearest")]
+    (refused,) = [line for line in group.lines if line.figures.startswith("metric of ")]
+    assert "evaluate again under" in refused.undefined and not refused.scores
+
+
+def test_a_class_without_an_episode_counts_as_the_other_test_has_it(make):
+    """FPTrans leaves it out of the mean, HMNet's program counts it as 0."""
+    record = make("m", 0, quality=2)
+    shown = record.header.class_ids
+    names = record.manifest.entries["class_names"] | {"99": "absent"}
+    lacking = rewrite(record, header={"class_ids": [*shown, 99], "class_names": names})
+    means = {}
+    for name in ("atlas:fptrans/pascal-5i", "pfenet"):
+        line = by_figures(rescore([lacking], load_segmentation(name))[0])[f"metric of {name} v1, same episodes"]
+        means[name] = line.scores["mIoU"].value
+    left_out, zero = means.values()
+    assert zero == pytest.approx(left_out * len(shown) / (len(shown) + 1)) and zero > 0
 
 
 def test_several_ways_under_a_protocol_of_one_are_not_defined(make):

@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 from fsbench.cli.main import main
+from fsbench.protocols.programs import Program
 from fsbench.results.atlas.atlas import read_atlas
-from fsbench.results.atlas.programs import Program
 from fsbench.results.tables.published.beside import beside_sheet, published_beside
 from tests.fsbench.official_runs import DCAMA
 
@@ -30,7 +30,7 @@ def test_rows_on_the_same_test_stand_beside_a_run_and_others_are_counted(officia
     )
     assert sheet.notes[1:] == ["HSNet, Swin-B: printed by others than its authors"]
     partly = [
-        replace(entry, program=Program(**entry.program.model_dump() | {"certainty": "partly read"}))
+        replace(entry, program=Program(**entry.program.model_dump() | {"certainty": "partly read", "goldens": ""}))
         for entry in atlas.entries
         if entry.program
     ]

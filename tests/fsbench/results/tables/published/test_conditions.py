@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fsbench.protocols.conditions import NOT_STATED
+from fsbench.protocols.programs import read_programs
 from fsbench.protocols.registry import load_protocol
 from fsbench.records.run import AUTHORS, Told
-from fsbench.results.atlas.programs import read_programs
 from fsbench.results.tables.published.conditions import PROGRAMS, protocol_differences, run_conditions
 from fsbench.results.tables.published.obstacles import why_not_comparable
 from tests.fsbench.official_runs import EMAT
@@ -40,13 +40,19 @@ def test_a_condition_that_differs_from_the_program_is_named(official, reported):
     assert why_not_comparable(run, reported) == []
     other = dict(reported.conditions) | {"void": "ignored", "geometry": "letterbox", "episode_draw": "not found"}
     assert why_not_comparable(run, replace(reported, conditions=tuple(other.items()))) == [
-        "images become S x S squash instead of letterbox",
+        "images become S x S squash, PIL, labels torch instead of letterbox",
         "void pixels (255) background instead of ignored",
     ]
 
 
 @pytest.mark.parametrize(
-    ("size", "compared_at", "comparable"), [("1024", "network input", True), ("518", "network input", False)]
+    ("size", "compared_at", "comparable"),
+    [
+        ("1024", "network input, torch nearest", True),
+        ("518", "network input, torch nearest", False),
+        ("1024", "network input, PIL nearest", False),
+        ("1024", "network input", True),  # which leaves open what it is
+    ],
 )
 def test_a_fixed_size_is_that_of_an_input_as_large(official, reported, size, compared_at, comparable):
     run = official(EMAT, "dinov2_vits14")
@@ -56,7 +62,23 @@ def test_a_fixed_size_is_that_of_an_input_as_large(official, reported, size, com
     run.__dict__["protocol"] = load_protocol("incontext")
     score = replace(reported, protocol="incontext", conditions=tuple(there.items()))
     named = [reason for reason in why_not_comparable(run, score) if reason.startswith("metrics at")]
-    assert named == ([] if comparable else ["metrics at fixed 1024 instead of network input"])
+    assert named == ([] if comparable else [f"metrics at fixed 1024 instead of {compared_at}"])
+
+
+def test_a_run_under_the_row_of_a_figure_stands_beside_it(official, reported):
+    run = official(EMAT, "dinov2_vits14")
+
+    def why(protocol: str) -> list[str]:
+        run.__dict__["header"] = run.header.model_copy(update={"protocol": protocol})
+        run.__dict__["protocol"] = load_protocol(protocol)
+        return why_not_comparable(run, reported)
+
+    row = "/".join(reported.row.split("/")[:2])
+    assert why(f"atlas:{row}") == []
+    (other,) = why("atlas:hsnet/pascal-5i")
+    assert other.startswith("protocol atlas:hsnet/pascal-5i instead of fscs")
+    spirit = why("atlas:canet/pascal-5i")
+    assert "atlas:canet/pascal-5i is run in spirit only: the program sets no seed; here it is one of ours" in spirit
 
 
 def test_protocols_differ_in_what_both_state():
@@ -65,7 +87,8 @@ def test_protocols_differ_in_what_both_state():
     assert protocol_differences(hsnet, pfenet, "pascal") == [
         "image lists hsnet instead of bam",
         "episodes are drawn list of pairs instead of image then class",
-        "metrics at network input instead of original",
+        "images become S x S squash, PIL, labels torch instead of squash, OpenCV",
+        "metrics at network input, torch nearest instead of original, height and width",
     ]
 
 

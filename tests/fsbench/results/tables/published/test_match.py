@@ -78,8 +78,8 @@ def test_what_can_be_compared_hides_what_cannot(official, figures):
     other = official(DCAMA, "swin_base", task="fscs-1way1shot-original")
     (block,) = build_blocks([other], published=figures)
     words = (
-        "task FS-CS instead of FSS, metrics at original instead of network input, void pixels (255) background instead "
-        "of ignored"
+        "task FS-CS instead of FSS, metrics at original, height and width instead of network input, torch nearest, "
+        "void pixels (255) background instead of ignored"
     )
     assert {(x.reported.backbone, x.verdict) for x in block.published} == {
         ("Swin-B", f"not comparable: protocol fscs instead of hsnet ({words})")  # ResNets differ in more

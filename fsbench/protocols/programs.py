@@ -23,7 +23,7 @@ from fsbench.protocols.conditions import (
     MinObject,
     Void,
 )
-from fsbench.results.atlas.reading import parse_row, read_rows, slug
+from fsbench.protocols.program_rows import parse_row, read_rows, slug
 
 FOLDER = BENCHMARKS / "published" / "atlas"
 
@@ -77,6 +77,7 @@ _FURTHER = {"order", "episodes_one_more", "training_images"}
 """Other things that evidence is given for: the order of a list, a loop's last episode, images of a training."""
 _PLACE = re.compile(r"[^\s:;]+:\d+(-\d+)?(,\d+(-\d+)?)*([, ]+[^\s:;]+:\d+(-\d+)?(,\d+(-\d+)?)*)*")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_GOLDEN = re.compile(r"\w+/\w+")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -119,6 +120,7 @@ class Program(BaseModel):
     episodes_per_fold: Text
     seeds: Text
     depends_on: DependsOn
+    workers: Annotated[str, StringConstraints(pattern=r"\d+|n\.a\.|not found")]
     runs: Text
     network_size: Text
     geometry: ImageGeometry
@@ -136,7 +138,8 @@ class Program(BaseModel):
     precision: Text
     quirks: str
     evidence: str
-    certainty: Literal["read", "partly read"]
+    certainty: Literal["run", "read", "partly read"]
+    goldens: str
     not_proven: str
     no_line: str
 
@@ -149,6 +152,11 @@ class Program(BaseModel):
     def unlined(self) -> tuple[str, ...]:
         """Conditions that were read without noting the line."""
         return tuple(filter(None, map(str.strip, self.no_line.split(";"))))
+
+    @cached_property
+    def checks(self) -> tuple[str, ...]:
+        """Goldens, as folder/kind, by which episodes and meter agree with the program."""
+        return tuple(filter(None, map(str.strip, self.goldens.split(";"))))
 
     @cached_property
     def places(self) -> Mapping[str, tuple[str, ...]]:
@@ -177,7 +185,15 @@ class Program(BaseModel):
 
     @model_validator(mode="after")
     def _evidence_is_whole(self) -> "Program":
-        """Every condition has a place in the sources, is "not found", or is said to have been read without one."""
+        """Every condition has a place in the sources, is "not found", or is said to have been read without one.
+
+        What was run names the goldens that hold its episodes and its meter, and nothing else names any.
+        """
+        if (self.certainty == "run") != bool(self.checks) or not all(map(_GOLDEN.fullmatch, self.checks)):
+            raise ValueError(
+                f"certainty is '{self.certainty}' and goldens '{self.goldens}'; expected folder/kind; folder/kind of a "
+                "row that was run, and no goldens of others"
+            )
         for column, places in self.places.items():
             if column not in Program.model_fields and column not in _FURTHER:
                 raise ValueError(f"evidence is given for '{column}', which is no column")

@@ -1,0 +1,142 @@
+"""Lists: which images are asked for and which may be supports, a part for each word (atlas-runs.md §1 and §2)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.protocols.lists import kept_list, pair_list
+from fsbench.protocols.pfenet import image_list, image_lists
+from fsbench.protocols.pools import Pool
+
+Pairs = Callable[[SegmentationIndex, Part, int], PairList]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of a test.
+
+    Attributes:
+        words: the rule in a sentence.
+        pairs: gives the list of a part of the data, "val" that of the test.
+        by_image: images are listed, and a query may be asked for any class that it shows; else pairs.
+        blocks: the classes of fold f are 20 consecutive ones on COCO, where those of most programs are every fourth.
+        trains: it has a list of the base classes, to train on.
+        drops_novel_images: images that show a novel class are left out there.
+        least_support: a support below the data set's smallest object is drawn again.
+    """
+
+    words: str
+    pairs: Pairs
+    by_image: bool = False
+    blocks: bool = False
+    trains: bool = True
+    drops_novel_images: bool = False
+    least_support: bool = False
+
+    def classes(self, index: SegmentationIndex, fold: int) -> list[int]:
+        """Return the classes of the test, ascending."""
+        novel = sorted(index.test_classes(fold))
+        if not self.blocks or index.name != "coco":
+            return novel
+        return list(range(1 + len(novel) * fold, 1 + len(novel) * (fold + 1)))
+
+    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
+        """Return what episodes are drawn from by the rule of a draw, which is one of `Pool.query_sampling`."""
+        images = self.images_by_class(index, pairs, class_ids)
+        return Pool(pairs.pairs, images, sorted(class_ids), rule, lambda name: list(index.class_pixels(name)[0]))  # type: ignore[arg-type]  # a draw's own word
+
+    def images_by_class(
+        self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]
+    ) -> Mapping[int, Sequence[str]]:
+        """Return class number -> images in the order that supports are drawn from."""
+        if not self.least_support:
+            return index.support_images(pairs)
+        names = list(dict.fromkeys(name for name, _ in pairs.pairs))
+        return {number: [name for name in names if index.class_pixels(name)[0].get(number)] for number in class_ids}
+
+    def may_support(self, index: SegmentationIndex) -> Callable[[str, int], bool]:
+        """Return whether an image may be a support of a class of its list."""
+        if not self.least_support:
+            return lambda name, number: True
+        return lambda name, number: index.class_pixels(name)[0].get(number, 0) >= index.min_pixels
+
+
+def _hsnet(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    return pair_list(index, part, fold)
+
+
+def _held_out(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    return pair_list(index, "held_out" if part == "val" else part, fold)
+
+
+def _training_images(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    """List training images of any size for the test: class by class, in the order of their names."""
+
+    def make() -> PairList:
+        names = index.candidates("trn")
+        index.count_pixels("trn", names)
+        classes = PARTS["panet"].classes(index, fold)
+        shown = {name: index.class_pixels(name)[0] for name in names}
+        return PairList(tuple((name, n) for n in classes for name in names if shown[name].get(n)), DERIVED)
+
+    if part == "trn":
+        raise SettingsError("PANet's lists have no part to train on here; test a method without training (CKPT=<file>)")
+    return kept_list(index, "panet-val", fold, make)
+
+
+def _mlc(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    """List val images with a large enough class of the fold; the pairs name every class that they show."""
+
+    def make() -> PairList:
+        names = image_lists(index).image_order("val")
+        index.count_pixels("val", names)
+        classes = PARTS["mlc"].classes(index, fold)
+        pairs: list[Pair] = []
+        for name in names:
+            pixels = index.class_pixels(name)[0]
+            if any(pixels.get(number, 0) >= index.min_pixels for number in classes):
+                pairs += [(name, number) for number in classes if pixels.get(number)]
+        return PairList(tuple(pairs), DERIVED)
+
+    if part == "trn":
+        raise SettingsError("MLC's lists have no part to train on here; test a method without training (CKPT=<file>)")
+    return kept_list(index, "mlc-val", fold, make)
+
+
+_OBJECTS = "images with 2048 pixels of a class of the fold or more"
+PARTS: Mapping[str, Lists] = {
+    "hsnet": Lists("pairs of an image and a class with a large enough object", _hsnet),
+    "oslsm": Lists("pairs of an image and a class; on PASCAL those of HSNet", _hsnet),
+    "pfenet": Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True),
+    "bam": Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True),
+    "mlc": Lists(
+        f"{_OBJECTS}; supports are among them, a class below 2048 pixels is drawn again", _mlc, by_image=True,
+        blocks=True, trains=False, least_support=True,
+    ),
+    "panet": Lists("training images that show the class", _training_images, blocks=True, trains=False),
+    "folders": Lists("every file of a class's folder", _hsnet),
+    "fss-1000 test": Lists("FSS-1000's 240 test classes", _hsnet),
+    "fss-1000 val": Lists("FSS-1000's 240 validation classes", _held_out),
+}  # fmt: skip
+"""The lists by their words."""
+
+LEAST: Mapping[str, tuple[str, ...]] = {
+    "none": ("hsnet", "oslsm", "panet", "folders", "fss-1000 test", "fss-1000 val"),
+    "by the list": ("hsnet", "oslsm"),
+    "2048 by the list": ("hsnet", "pfenet", "bam"),
+    "2048 query+support": ("pfenet", "bam"),
+    "2048 list + support": ("mlc",),
+}
+"""Smallest object -> lists that have it: a size is a matter of the list, which the word only names."""
+
+
+def check_least(image_lists: str, min_object: str) -> None:
+    """Raise SettingsError unless a list has objects of this size."""
+    if min_object not in LEAST:
+        raise SettingsError(f"min_object '{min_object}' is no rule of these parts; expected one of {', '.join(LEAST)}")
+    if image_lists not in LEAST[min_object]:
+        raise SettingsError(
+            f"image_lists '{image_lists}' and min_object '{min_object}' do not go together; expected one of the lists "
+            f"{', '.join(LEAST[min_object])} with this object, or another object"
+        )

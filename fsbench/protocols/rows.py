@@ -1,0 +1,276 @@
+"""Protocols of rows of the atlas: each evaluation program that parts can be composed to, by its name `atlas:<row>`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+from fsbench.base.errors import DataError, SettingsError, did_you_mean, known_names
+from fsbench.base.plugins import package_files
+from fsbench.protocols.base import OTHERS
+from fsbench.protocols.composed import FREE_SETTINGS, Composed
+from fsbench.protocols.conditions import ATLAS_NAMES, NOT_FOUND, Conditions
+from fsbench.protocols.parts import comparison, draws, geometry, lists, scores, void
+from fsbench.protocols.parts.counts import LATE, PASSES, parse_count
+from fsbench.protocols.parts.measuring import measuring
+from fsbench.protocols.parts.streams import NETWORK, NumpyInWorkers, dependences, parse_seeds
+from fsbench.protocols.program_rows import slug
+from fsbench.protocols.programs import FOLDER, Program, read_programs
+from fsbench.protocols.registry import ATLAS as PREFIX
+from fsbench.protocols.registry import load_protocol, protocol_names
+
+_VERSION = 1
+_WORKERS = 8
+"""Loader processes where a row names none: most programs have so many."""
+
+_MEASURING: Mapping[str, Mapping[str, Any]] = {
+    "geometry": geometry.PARTS, "compared_at": comparison.PARTS, "void": void.PARTS, "metric": scores.PARTS,
+    "fb_iou": scores.FB_IOU,
+}  # fmt: skip
+"""Columns of the measuring half, each with its parts."""
+_STATED = {
+    "gpus": re.compile(r"\b(\d+) GPUs\b"),
+    "batch": re.compile(r"\bbatch of (\d+)\b"),
+    "network_words": re.compile(r"\btakes (\d+) words of torch's generator\b"),
+}
+"""Words in the quirks of a row for settings of its published command."""
+
+
+class _Unfit(Exception):
+    """A word of a row of which there is no part.
+
+    Args:
+        column: of the row.
+        word: that it has there.
+        why: more about it.
+    """
+
+    def __init__(self, column: str, word: str, why: str = ""):
+        super().__init__(f"its {column} is '{word}'" + (f", {why}" if why else ""))
+        self.column, self.word, self.why = column, word, why
+
+
+_WHY = {
+    NOT_FOUND: "so that nobody can run it",
+    "own": "data of its own",
+    "gfss": "a test of base and novel classes at once",
+}
+
+
+def row_names() -> list[str]:
+    """Return the names of all rows that are protocols, each with the prefix."""
+    return [PREFIX + row for row in _rows() if _reason(row) is None]
+
+
+@cache
+def protocol_of_row(name: str) -> Composed:
+    """Return the protocol of a row of the atlas.
+
+    Args:
+        name: `atlas:<method>/<data set>`, as `fsbench atlas` or the paper writes them, and settings of `FREE_SETTINGS`
+            behind, such as @workers=0.
+
+    Raises:
+        SettingsError: there is no such row, it cannot be run, or a setting is unknown or no number.
+    """
+    row, *settings = name.removeprefix(PREFIX).split("@")
+    method, _, dataset = row.rpartition("/")
+    known = _rows()
+    program = known.get(f"{slug(method)}/{slug(dataset)}")
+    if program is None:
+        near = did_you_mean(row[:100], tuple(known)) or "; expected <method>/<data set>"
+        raise SettingsError(f"unknown row '{row[:100]}' of the atlas{near} (see: fsbench protocols {PREFIX})")
+    return compose(program, _read_settings(name, settings))
+
+
+@cache
+def _rows() -> dict[str, Program]:
+    """Return the rows of fsbench and of installed packages by their ids."""
+    found: dict[str, Program] = {}
+    for path in (FOLDER / "conditions.csv", *package_files(Path("atlas", "conditions.csv"))):
+        for program in read_programs(path):
+            if found.setdefault(program.id, program) is not program:
+                raise DataError(
+                    f"{path} has the row {program.id}, which another file has, too; expected one; rename it"
+                )
+    return found
+
+
+def _reason(row: str) -> str | None:
+    """Return why a row cannot be run; None where it can."""
+    try:
+        protocol_of_row(PREFIX + row)
+    except SettingsError as error:
+        return str(error)
+    return None
+
+
+def why_not_run() -> dict[str, str]:
+    """Return the rows that cannot be run, each with the reason."""
+    return {row: reason for row in _rows() if (reason := _reason(row)) is not None}
+
+
+def row_of(name: str) -> Program:
+    """Return the row of a protocol that `protocol_of_row` gave."""
+    return _rows()[name.removeprefix(PREFIX).partition("@")[0]]
+
+
+def compose(row: Program, settings: Mapping[str, Any]) -> Composed:
+    """Return the protocol of a row.
+
+    Args:
+        row: of the atlas.
+        settings: values of `FREE_SETTINGS` instead of those of the published command.
+
+    Raises:
+        SettingsError: there is no part for one of its words, or words do not go together; the message names them.
+    """
+    name = PREFIX + row.id + "".join(f"@{key}={_written(value)}" for key, value in sorted(settings.items()))
+    _check_settings(row, settings)
+    try:
+        return _compose(row, name, settings)
+    except _Unfit as unfit:
+        reason = f": {_WHY[unfit.word]}" if unfit.word in _WHY else ", for which there is no rule"
+        why = f"{unfit}" + ("" if unfit.why else reason)
+    except SettingsError as error:
+        why = str(error).removeprefix(f"{name}: ")
+    own = _with_the_same_words(row)
+    instead = (
+        f"the protocol {' or '.join(own)} has its words" if own else f"choose another row (fsbench protocols {PREFIX})"
+    )
+    raise SettingsError(f"{PREFIX}{row.id} cannot be run: {why}; {instead}")
+
+
+def _with_the_same_words(row: Program) -> list[str]:
+    """Return the names of protocols with files of their own that state the lists, the draw and the metric of a row."""
+    datasets = [ours for ours, name in ATLAS_NAMES.items() if name == row.dataset]
+    words = (row.task, row.image_lists, row.episode_draw, row.metric)
+    found = []
+    for name in protocol_names():
+        stated = [load_protocol(name).conditions(dataset) for dataset in datasets]
+        if words in [(one.task, one.image_lists, one.episode_draw, one.metric) for one in stated]:
+            found.append(name)
+    return found
+
+
+def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
+    image_lists, own_lists = row.image_lists, []
+    if row.image_lists == "own" and row.dataset == "iSAID-5i":  # which has no lists of others
+        image_lists, own_lists = "pfenet", ["its lists are its own; here they are by PFENet's rule"]
+    if image_lists not in lists.PARTS:
+        raise _Unfit("image_lists", image_lists)
+    seeds, count = parse_seeds(row.seeds), parse_count(row.episodes_per_fold)
+    if seeds is None:
+        raise _Unfit("seeds", row.seeds, "" if row.seeds == NOT_FOUND else "no form of seeds that parts know")
+    if count is None:
+        raise _Unfit("episodes_per_fold", row.episodes_per_fold, "no number of episodes")
+    if row.depends_on == NOT_FOUND:
+        raise _Unfit("depends_on", row.depends_on)
+    if row.episode_draw not in draws.PARTS:
+        raise _Unfit("episode_draw", row.episode_draw)
+    if row.min_object == NOT_FOUND:
+        raise _Unfit("min_object", row.min_object)
+    processes, unstated = _processes(row)
+    values = processes | dict(settings)
+    for column, parts in _MEASURING.items():
+        if getattr(row, column) not in parts:
+            raise _Unfit(column, getattr(row, column))
+    measured = measuring({column: getattr(row, column) for column in _MEASURING})
+    open_words = [one.in_spirit for one in dependences(row.depends_on) if one.in_spirit]
+    spirit = [*open_words, *([seeds.in_spirit] if seeds.in_spirit else []), *unstated, *own_lists, *measured.in_spirit]
+    if values.get("network_words") or values.get("base_seeds"):
+        spirit = [words for words in spirit if words != NETWORK.in_spirit]
+    protocol = Composed(
+        name=name,
+        version=_VERSION,
+        summary=f"as {row.program} of {row.method} tests on {row.dataset}",
+        seed=seeds.values[0] if seeds.values else None,
+        episodes={OTHERS: count},
+        ways="any" if row.task == "FS-CS" else "one",
+        empty_queries=row.task == "FS-CS",
+        image_lists=image_lists,
+        min_object=row.min_object,
+        episode_draw=row.episode_draw,
+        depends_on=row.depends_on,
+        passes=PASSES if LATE in row.quirks else None,
+        further_seeds=seeds.values[1:],
+        in_spirit=tuple(dict.fromkeys(spirit)),
+        of_dataset=row.dataset,
+        stated=Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)}),
+        **values,
+        resize=measured.resize,
+        query_size=measured.query_size,
+        label_resize=measured.label_resize,
+        frame=measured.frame,
+        void=measured.void,
+        absent=measured.absent,
+        score=row.metric,
+        fb_score=row.fb_iou,
+    )
+    protocol.check_values()
+    return protocol
+
+
+def _processes(row: Program) -> tuple[dict[str, int], list[str]]:
+    """Return the settings that a row's episodes hang on, as the published command has them.
+
+    Returns:
+        Their values, and in words those that the row does not state.
+    """
+    values, unstated = {"workers": 0, "gpus": 1, "batch": 1, "network_words": 0}, []
+    hangs_on = {name for one in dependences(row.depends_on) for name in one.settings}
+    for name in hangs_on & set(values):
+        stated = row.workers if name == "workers" else _first_number(_STATED[name], row.quirks)
+        if stated.isdecimal():
+            values[name] = int(stated)
+            continue
+        if name == "network_words":
+            continue  # the dependence itself says what follows
+        values[name] = _WORKERS if name == "workers" else 1
+        unstated.append(f"its row does not say how many {name} the published command has; here {values[name]}")
+    return values, sorted(unstated)
+
+
+def _check_settings(row: Program, settings: Mapping[str, Any]) -> None:
+    """Raise SettingsError for a setting on which the episodes of a row do not hang."""
+    hangs_on = [name for one in dependences(row.depends_on) for name in one.settings]
+    if "base_seeds" in hangs_on:
+        hangs_on.append("run")  # the next run goes on where the last one ended
+    for name in settings:
+        if name not in hangs_on:
+            raise SettingsError(
+                f"{PREFIX}{row.id} has no setting {name}: its episodes hang on {', '.join(hangs_on) or 'nothing'}; "
+                "leave it out"
+            )
+
+
+def _first_number(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return found[1] if found else ""
+
+
+def _read_settings(name: str, settings: list[str]) -> dict[str, Any]:
+    """Return the settings behind a name; SettingsError for what is none."""
+    found: dict[str, Any] = {}
+    for one in settings:
+        key, _, text = one.partition("=")
+        if key not in FREE_SETTINGS:
+            raise SettingsError(f"{name} has the setting '{key}'{known_names(key, FREE_SETTINGS)}")
+        if key == "numpy_in_workers":
+            if text not in get_args(NumpyInWorkers):
+                raise SettingsError(f"{name}: {key} is '{text}', expected {' or '.join(get_args(NumpyInWorkers))}")
+            found[key] = text
+            continue
+        numbers = text.split("+")
+        if not all(re.fullmatch(r"\d{1,19}", number, re.ASCII) for number in numbers):
+            raise SettingsError(f"{name}: {key} is '{text}', expected a number, or several with + between")
+        if key != "base_seeds" and len(numbers) > 1:
+            raise SettingsError(f"{name}: {key} is '{text}', expected one number")
+        found[key] = tuple(map(int, numbers)) if key == "base_seeds" else int(text)
+    return found
+
+
+def _written(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,70 @@
+"""Two published tests side by side as text: the answer, the words, and the commands that make figures comparable."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+
+from fsbench.protocols.conditions import ATLAS_NAMES
+from fsbench.protocols.program_rows import slug
+from fsbench.protocols.rows import row_names
+from fsbench.results.atlas.atlas import Entry
+from fsbench.results.atlas.pairs import Pair
+from fsbench.results.tables.protocol_text import table_row
+
+FIRST = 24
+"""Characters of the labels of conditions in the text."""
+
+
+def pair_text(pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
+    """Set two tests side by side.
+
+    Args:
+        pair: the two.
+        methods: names of methods in the atlas -> names of ours.
+        width: characters of a line.
+    """
+    column = max((width - FIRST - 6) // 2, 16)
+    heads = [f"{entry.method}, {entry.dataset}" for entry in (pair.one, pair.other)]
+    lines = [*textwrap.wrap(f"{pair.sentence}.", width), "", *table_row("", heads, FIRST, column)[:-1]]
+    for mark, label, *words in pair.words():
+        labels = textwrap.wrap(f"{mark or ' '} {label}", FIRST, subsequent_indent="  ", drop_whitespace=False)
+        cells = [row[FIRST:] for row in table_row("", words, FIRST, column)[:-1]]
+        lines += [f"{one:<{FIRST}}{cell}".rstrip() for one, cell in zip_longest(labels, cells, fillvalue="")]
+    lines += ["", "≠ keeps figures apart; ? nobody can tell. Their words: fsbench atlas words", ""]
+    lines += commands(pair, methods)
+    if pair.elsewhere:
+        row = f"{slug(pair.one.method)}/{slug(pair.elsewhere[0])}"
+        also = f"Both are on {', '.join(pair.elsewhere)}, too: name a row, such as {row}"
+        lines += ["", *textwrap.wrap(also, width, break_on_hyphens=False)]
+    return "\n".join(lines)
+
+
+def commands(pair: Pair, methods: Mapping[str, str]) -> list[str]:
+    """Return the commands that put both methods under the test of one of them, `methods` as in `pair_text`."""
+    found = list(_tests(pair, methods))
+    if not found:
+        return ["Neither test can be run here (see: fsbench protocols)."]
+    if not pair.apart:
+        return ["They compare as they are. Runs of yours stand beside them by", *found]
+    return ["To make them comparable, run both under one test:", *found]
+
+
+def _tests(pair: Pair, methods: Mapping[str, str]) -> Iterator[str]:
+    """Yield a command for each of the two tests that can be run, with the methods of the two that the suite has."""
+    named = [entry.program.method for entry in (pair.one, pair.other) if entry.program]
+    have = list(dict.fromkeys(methods[name] for name in named if name in methods))
+    known = set(row_names())
+    for test in dict.fromkeys(_test_of(entry) for entry in (pair.one, pair.other)):
+        if test is None or test[0] not in known:
+            continue
+        protocol, dataset = test
+        if have:
+            yield f"  fsbench bench --method {','.join(have)} --dataset {dataset} --protocol {protocol}"
+        if len(have) < 2:
+            yield f"  fsbench kit {dataset} --protocol {protocol} --out kit    # for a program of your own"
+
+
+def _test_of(entry: Entry) -> tuple[str, str] | None:
+    """Return the protocol of an entry's program and our name of its data set; None where the suite has no such data."""
+    dataset = next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
+    return (f"atlas:{entry.program.id}", dataset) if entry.program and dataset else None

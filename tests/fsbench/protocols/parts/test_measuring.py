@@ -1,0 +1,315 @@
+"""The parts that see images and count answers, each against a plain loop over pixels (atlas-runs.md §6-10)."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.truth import EpisodeTruth
+from fsbench.protocols.conditions import NOT_FOUND, ComparedAt, FBIoU, ImageGeometry, Metric, Void
+from fsbench.protocols.hsnet import HSNet
+from fsbench.protocols.parts import comparison, geometry, scores, void
+from fsbench.protocols.parts.measuring import measuring
+from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
+from fsbench.scores.generalised import background_metrics
+from fsbench.scores.run_statistics import episode_statistics
+from tests.fsbench.runs import some_header
+
+WORDS = {
+    "geometry": "squash, PIL, labels torch", "compared_at": "network input, torch nearest", "void": "ignored",
+    "metric": "class-pooled mIoU", "fb_iou": "pooled",
+}  # fmt: skip
+NO_RULE = {
+    "geometry": {"letterbox, sides rounded down"},  # of SegIC, whose answers lie over the image alone
+    "metric": {
+        "class-pooled mIoU, best threshold", "pooled foreground IoU", "pooled over batches with background",
+        "confusion with background", "confusion without background", "gfss, base with background",
+        "mean Dice of scans",
+    },
+}  # fmt: skip
+"""Words without a part: their scores do not follow from the counts of single episodes."""
+
+
+def protocol(**words: str) -> HSNet:
+    """A test of 1 way that sees and counts as these words say, others as HSNet's."""
+    found = measuring(WORDS | words)
+    test = HSNet(
+        "test", 1, "", resize=found.resize, query_size=found.query_size, label_resize=found.label_resize,
+        frame=found.frame, void=found.void, absent=found.absent,
+    )  # fmt: skip
+    test.check_values()
+    return test
+
+
+@pytest.mark.parametrize(
+    ("axis", "kind", "parts"),
+    [
+        ("geometry", ImageGeometry, geometry.PARTS),
+        ("compared_at", ComparedAt, comparison.PARTS),
+        ("void", Void, void.PARTS),
+        ("metric", Metric, scores.PARTS),
+        ("fb_iou", FBIoU, scores.FB_IOU),
+    ],
+)
+def test_every_closed_word_has_a_part_or_none_is_possible(axis, kind, parts):
+    assert set(parts) == set(get_args(kind)) - {NOT_FOUND} - NO_RULE.get(axis, set())
+
+
+@pytest.mark.parametrize(("word", "side"), [("473", 473), ("original", None), ("480 or 384", None), ("0", None)])
+def test_a_size_is_a_number_alone(word, side):
+    assert geometry.network_side(word) == side
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"void": "dropped"}, "void is 'dropped', for which there is no rule"),
+        ({"geometry": "not found"}, "geometry is 'not found', for which there is no rule"),
+        ({"metric": "class-pooled mIoU, present only"}, "expected 'present only' in both or in none"),
+        (
+            {"metric": "class-pooled mIoU, present only", "fb_iou": "not computed", "void": "background"},
+            "expected void 'ignored' or 'none'",
+        ),
+        ({"compared_at": "network input, letterboxed"}, "label_resize 'padded'; expected both 'padded' or none"),
+        ({"geometry": "letterbox"}, "resize is 'padded' and label_resize 'pil'; expected both"),
+        (
+            {"geometry": "letterbox", "compared_at": "original, label there and back"},
+            "expected images that are stretched to S x S",
+        ),
+        ({"geometry": "letterbox, sides rounded"}, "expected a frame from 1"),
+    ],
+)
+def test_bad_words_and_impossible_combinations_get_one_line(words, message):
+    with pytest.raises(SettingsError, match=r"expected|there is no rule") as refused:
+        protocol(**words)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_what_a_word_leaves_open_is_said():
+    assert measuring(WORDS).in_spirit == ()
+    found = measuring(WORDS | {"geometry": "squash", "compared_at": "original"})
+    assert found.in_spirit == (
+        "images are squashed by PIL, as most programs do",
+        "sizes are the query's height and width",
+    )
+    letterboxed = measuring(WORDS | {"geometry": "letterbox", "compared_at": "original"})
+    assert (letterboxed.query_size, letterboxed.resize) == ("square", "padded")
+
+
+# Sizes
+
+
+def source(rule: str, place: int, length: int, size: int) -> int:
+    """The row or column from which a nearest-pixel rule takes a pixel."""
+    if rule == "torch":
+        return min(int(np.floor(np.float32(place) * (np.float32(length) / np.float32(size)))), length - 1)
+    return (
+        min(int(place * (1 / (size / length))), length - 1)
+        if rule == "OpenCV"
+        else (2 * place + 1) * length // (2 * size)
+    )
+
+
+def resized(rule: str, labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    found = np.zeros((height, width), np.uint8)
+    for row in range(height):
+        for column in range(width):
+            found[row, column] = labels[
+                source(rule, row, len(labels), height), source(rule, column, len(labels[0]), width)
+            ]
+    return found
+
+
+def letterboxed(labels: np.ndarray, side: int) -> np.ndarray:
+    height, width = labels.shape
+    longer = max(height, width)
+    inner = [(side if each == longer else int(each * side / longer)) // 8 * 8 for each in (height, width)]
+    found = np.full((side, side), 255, np.uint8)
+    found[: inner[0], : inner[1]] = resized("OpenCV", labels, *inner)
+    return found
+
+
+def in_square(labels: np.ndarray) -> np.ndarray:
+    side = max(labels.shape)
+    found = np.full((side, side), 255, np.uint8)
+    found[: labels.shape[0], : labels.shape[1]] = labels
+    return found
+
+
+@pytest.fixture
+def label_map() -> np.ndarray:
+    """A label map (53, 40) of one way with void, in which no two rows or columns are alike."""
+    return np.random.default_rng(0).choice(np.array([0, 1, 255], np.uint8), (53, 40), p=[0.5, 0.4, 0.1])
+
+
+COMPARED = {
+    ("squash, PIL, labels torch", "network input, torch nearest"): lambda m: resized("torch", m, 24, 24),
+    ("squash, OpenCV", "network input, OpenCV nearest"): lambda m: resized("OpenCV", m, 24, 24),
+    ("squash, PIL, labels PIL", "network input, PIL nearest"): lambda m: resized("PIL", m, 24, 24),
+    ("squash, OpenCV", "network input, torch nearest"): lambda m: resized("torch", m, 24, 24),
+    ("squash, PIL, labels PIL", "network input"): lambda m: resized("PIL", m, 24, 24),
+    ("letterbox", "network input, letterboxed"): lambda m: letterboxed(m, 24),
+    ("letterbox", "original, square"): in_square,
+    ("squash, OpenCV", "original, height and width"): lambda m: m,
+    ("squash, PIL, labels PIL", "original, label there and back"): lambda m: resized(
+        "torch", resized("PIL", m, 24, 24), *m.shape
+    ),
+    ("squash, OpenCV", "fixed 256"): lambda m: resized("torch", m, 256, 256),
+}
+
+
+@pytest.mark.parametrize(("words", "plain"), COMPARED.items(), ids=["; ".join(words) for words in COMPARED])
+def test_answers_are_counted_where_the_program_counts_them(words, plain, label_map):
+    """The counts of a random answer are those of a loop over the pixels of the truth as the program has it."""
+    test = protocol(geometry=words[0], compared_at=words[1])
+    truth, size = test.geometry.truth(label_map, 24)
+    expected = plain(label_map)
+    assert size == expected.shape
+    answer = np.random.default_rng(1).integers(0, 2, size)
+    found = counted(test, answer, truth, size, 1).counts[1].tolist()
+    hits = predicted = true = on_void = 0
+    for said, shown in zip(answer.ravel().tolist(), expected.ravel().tolist(), strict=True):
+        if shown == 255:
+            on_void += said
+        else:
+            hits += said * shown
+            predicted += said
+            true += shown
+    assert found[:3] == [hits, predicted, true]
+    padded = words[0] == "letterbox"  # whose padding is void to the program, and not there for us
+    assert found[5] == int((expected != 255).sum()) and (padded or found[3] == on_void)
+    assert test.conditions("pascal").compared_at == words[1] or words[1] == "network input"
+
+
+@pytest.mark.parametrize("words", [words for words in COMPARED if words[0] != "letterbox"], ids="; ".join)
+def test_stored_predictions_are_counted_again_against_the_same_truth(words, label_map):
+    test = protocol(geometry=words[0], compared_at=words[1])
+    truth, _ = test.geometry.truth(label_map, 24)
+    again = test.geometry.original_truth(label_map, 24)
+    side = test.geometry.side(24)
+    assert (truth == (again if side is None else test.geometry.squashed_truth(again, side))).all()
+
+
+def counted(
+    test: HSNet, answer: np.ndarray, truth: np.ndarray, size: tuple[int, int], number: int, episode: int = 0
+) -> SegmentationResult:
+    known = EpisodeTruth(episode, size, truth, np.array([True]), np.array([number]))
+    return test.count(SegmentationAnswer(answer), known)
+
+
+# Void and scores
+
+CLASSES = (1, 2, 3, 5)
+"""Those of the episodes; 4 is one of the test and has none."""
+
+
+def drawn_episodes() -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Classes, answers and truths (9, 9) of 16 episodes: some truths lack the class, some the background."""
+    generator, found = np.random.default_rng(2), []
+    for place in range(16):
+        truth = generator.choice(np.array([0, 1, 255], np.uint8), (9, 9), p=[0.5, 0.3, 0.2])
+        if place in (2, 7):
+            truth[truth == 1] = 0
+        if place in (4, 9):
+            truth[truth == 0] = 1
+        found.append((CLASSES[place % 4], generator.integers(0, 2, (9, 9)), truth))
+    return found
+
+
+def program_scores(void_rule: str, present_only: bool, classes: Sequence[int]) -> tuple[list[float | None], float]:
+    """IoU of each class, None without an episode, and FB-IoU, in percent, added up pixel by pixel."""
+    sums = {number: [0, 0] for number in (0, *classes)}
+    for number, answer, truth in drawn_episodes():
+        pixels = [
+            (int(said), 0 if shown == 255 else int(shown))
+            for said, shown in zip(answer.ravel(), truth.ravel(), strict=True)
+            if shown != 255 or void_rule == "background"
+        ]
+        for label, key in ((0, 0), (1, number)):
+            if present_only and not any(shown == label for _, shown in pixels):
+                continue
+            for said, shown in pixels:
+                sums[key][0] += said == shown == label
+                sums[key][1] += label in (said, shown)
+    ious = [100 * sums[number][0] / sums[number][1] if sums[number][1] else None for number in classes]
+    foreground = [sum(sums[number][i] for number in classes) for i in (0, 1)]
+    return ious, 50 * (foreground[0] / foreground[1] + sums[0][0] / sums[0][1])
+
+
+def suite_scores(test: HSNet, classes: Sequence[int]) -> dict[str, float]:
+    rows = [
+        row
+        for place, (number, answer, truth) in enumerate(drawn_episodes())
+        for row in counted(test, answer, truth, (9, 9), number, place).rows()
+    ]
+    frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
+    return dict(test.statistics(frame, some_header(class_ids=list(classes), dataset="pascal")).scores())
+
+
+@pytest.mark.parametrize(
+    ("metric", "fb_iou", "void_word"),
+    [
+        ("class-pooled mIoU", "pooled", "ignored"),
+        ("class-pooled mIoU", "pooled", "background"),
+        ("class-pooled mIoU, classes seen", "pooled", "ignored"),
+        ("class-pooled mIoU, present only", "pooled, present only", "ignored"),
+        ("class-pooled mIoU, absent is an error", "pooled", "background"),
+    ],
+)
+def test_scores_are_those_of_a_loop_over_pixels(metric, fb_iou, void_word):
+    test = protocol(
+        metric=metric,
+        fb_iou=fb_iou,
+        void=void_word,
+        geometry="squash, OpenCV",
+        compared_at="original, height and width",
+    )
+    ious, both = program_scores(void_word, "present" in metric, CLASSES)
+    found = suite_scores(test, CLASSES)
+    assert found["mIoU"] == pytest.approx(np.mean(ious)) and found["FB-IoU"] == pytest.approx(both)
+    lacking, _ = program_scores(void_word, "present" in metric, (1, 2, 3, 4, 5))
+    assert lacking[3] is None
+    mean = suite_scores(test, (1, 2, 3, 4, 5))["mIoU"]
+    if test.absent == "nan":
+        assert np.isnan(mean)
+    else:
+        kept = [iou or 0.0 for iou in lacking] if test.absent == "zero" else ious
+        assert mean == pytest.approx(np.mean(kept))
+    stated = test.conditions("pascal")
+    assert (stated.void, stated.fb_iou) == (void_word, fb_iou)
+    assert stated.metric == metric
+
+
+def test_the_rules_differ_on_these_episodes():
+    """None of the tests above would pass under another rule."""
+    means = {
+        (rule, present): tuple(program_scores(rule, present, CLASSES)[0])
+        for rule in ("ignored", "background")
+        for present in (False, True)
+    }
+    assert len(set(means.values())) == 4
+
+
+def test_base_classes_with_background_are_those_of_a_confusion_matrix():
+    """CAPL's means over the background and the base classes, over the novel ones, and over all; absent ones are 0."""
+    generator, base, novel = np.random.default_rng(3), [1, 2, 3], [4, 5]
+    test, rows, table = protocol(compared_at="original, height and width"), [], np.zeros((6, 6), dtype=int)
+    for episode in range(6):
+        truth = generator.choice(np.array([0, 1, 2, 4, 255], np.uint8), (8, 8))  # 3 and 5 are never shown, 5 is said
+        answer = generator.choice(np.array([0, 1, 2, 4, 5]), (8, 8))
+        known = EpisodeTruth(episode, (8, 8), truth, np.isin([1, 2, 3, 4, 5], truth), np.array([*base, *novel]))
+        rows += test.count(SegmentationAnswer(answer), known).rows()
+        for said, shown in zip(answer.ravel(), truth.ravel(), strict=True):
+            if shown != 255:
+                table[shown, said] += 1
+    unions = table.sum(0) + table.sum(1) - table.diagonal()
+    ious = [100 * table[n, n] / unions[n] if unions[n] else 0.0 for n in range(6)]
+    frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
+    header = some_header(class_ids=[*base, *novel], novel_ids=novel, run_lengths=[6])
+    found = episode_statistics(frame, [*base, *novel], "ignore", background_metrics(), header).scores()
+    assert found["mIoU-base+background"] == pytest.approx(np.mean(ious[:4]))
+    assert found["mIoU-novel"] == pytest.approx(np.mean(ious[4:]))
+    assert found["mIoU-all+background"] == pytest.approx(np.mean(ious))

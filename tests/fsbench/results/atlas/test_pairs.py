@@ -1,0 +1,81 @@
+"""Two published tests side by side: the answer in a sentence, the words, and the commands."""
+
+import csv
+
+import pytest
+
+from fsbench.base.errors import SettingsError
+from fsbench.cli.main import main
+from fsbench.protocols.programs import FOLDER
+from fsbench.protocols.registry import load_protocol
+from fsbench.results.atlas.atlas import TEST, TOLD, shipped_atlas
+from fsbench.results.atlas.pairs import pair_named
+from fsbench.results.atlas.words import VERBS
+
+
+def sentence(one, other):
+    return pair_named(shipped_atlas(), one, other).sentence
+
+
+def test_every_condition_that_parts_figures_has_a_verb():
+    assert set(VERBS) == {*TEST, *TOLD}
+
+
+def test_the_sentence_names_what_keeps_figures_apart():
+    assert sentence("BAM", "HMNet") == (
+        "not comparable: BAM makes inputs by 'letterbox', HMNet 'squash, OpenCV'; BAM counts at 'original, square', "
+        "HMNet 'original, height and width'"
+    )
+    assert sentence("bam/pascal-5i", "msanet/pascal-5i") == (
+        "comparable: BAM and MSANet share the test on PASCAL-5i and were told the same"
+    )
+    assert sentence("HSNet", "AFANet").startswith("the same test, but no common rank, as the methods were told otherwi")
+    assert sentence("PAM", "HSNet").startswith("not known: no evaluation program of PAM was found")
+    assert sentence("HSNet", "PANet").endswith("more conditions differ")
+
+
+def test_the_differences_are_those_of_the_rows():
+    """Each pair of programs on PASCAL-5i differs where two lines of the csv file do."""
+    with (FOLDER / "conditions.csv").open(newline="") as opened:
+        rows = [row for row in csv.DictReader(opened) if row["dataset"] == "PASCAL-5i" and row["task"] == "FSS"][:12]
+    atlas = shipped_atlas()
+    for one in rows:
+        for other in rows:
+            pair = pair_named(atlas, f"{one['method']}/pascal-5i", f"{other['method']}/pascal-5i")
+            assert pair.apart == [name for name in (*TEST, *TOLD) if one[name] != other[name]]
+
+
+def test_a_word_that_leaves_its_rule_open_is_not_said_to_agree():
+    pair = pair_named(shipped_atlas(), "fs-sam2/pascal-5i", "fs-sam2/pascal-5i")
+    assert pair.apart == ["geometry"] and pair.sentence.startswith("not known to be comparable")
+    assert {mark for mark, *_ in pair.words()} == {"", "?"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ("HSNt", "BAM", "the atlas has no 'HSNt'; did you mean 'HSNet'?"),
+        ("", "BAM", "expected a method, such as BAM"),
+        ("PATNet", "BAM", "expected two that share a data set, or one row of each"),
+    ],
+)
+def test_wrong_names_get_one_line(one, other, message):
+    with pytest.raises(SettingsError) as refused:
+        sentence(one, other)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_the_command_gives_an_answer_the_words_and_commands_that_are_known(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["atlas", "compare", "BAM", "HMNet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("not comparable: BAM makes inputs by 'letterbox'") and max(map(len, lines[:-6])) <= 80
+    assert [line.split()[1:3] for line in lines if line.startswith("≠")][:2] == [
+        ["images", "become"],
+        ["metrics", "at"],
+    ]
+    asked = [line.split() for line in lines if line.startswith("  fsbench bench")]
+    assert [words[3] for words in asked] == ["bam,hmnet"] * 2
+    assert [load_protocol(words[-1]).name for words in asked] == ["atlas:bam/pascal-5i", "atlas:hmnet/pascal-5i"]
+    assert main(["atlas", "compare", "HSNt", "BAM"]) == 2
+    assert "did you mean" in capsys.readouterr().err
