@@ -194,8 +194,8 @@ class BAM(StageSegmenter):
     """BAM and its meta learner alone.
 
     Args:
-        backbone: `pspnet_resnet50` or `pspnet_vgg16`; without a base learner also `dilated_resnet50`, `dilated_vgg16`
-            or a pyramid.
+        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
+            pyramid.
         width: channels of the head.
         base_learner: join the base learner's prediction (§6). False is the meta learner alone, also of a checkpoint
             that was trained with both.

@@ -51,6 +51,7 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "hmnet_vgg": ("hmnet.HMNet", "pspnet_vgg16", 1024, HMNET),
     "bam_vgg": ("bam.BAM", "pspnet_vgg16", 1024, BAM),
     "pfenet_vgg": ("pfenet.PFENet", "dilated_vgg16", 1024, PFENET),
+    "pfenet_resnet101": ("pfenet.PFENet", "dilated_resnet101", 1024, PFENET),
     "vrp_sam_resnet101": ("vrp_sam.VRPSAM", "vrp_resnet101", 4096, VRP_SAM),
     "vrp_sam_vgg16": ("vrp_sam.VRPSAM", "vrp_vgg16", 4096, VRP_SAM),
     "ft_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 3072, FULL),
