@@ -29,6 +29,7 @@ PAGES = {
     "hsnet": ["hsnet"],
     "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
     "bam": ["bam", "bam_5shot"],
+    "hdmnet": ["hdmnet", "hdmnet_5shot"],
     "pfenet": ["pfenet"],
     "vrp-sam": ["vrp_sam"],
     "sansa": ["sansa"],

@@ -28,7 +28,6 @@ SLOW = {
     "pfenet": "true_resnet50 train_step_decay_vgg16",
     "protocols": "official_episodes_coco_fold0_1shot",
     "pspnet_training": "step_vgg16_coco",
-    "resnet101": "features_eval",
     "sansa": "train_mask",
     "vrp_sam": "e2e_resnet_1shot",
 }
