@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
@@ -19,8 +18,7 @@ from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
-from fsbench.data.dataset import VOID
-from fsbench.methods.modules.base_ensemble import base_map, join, merge_layer
+from fsbench.methods.modules.base_ensemble import base_map, ensemble_losses, join, merge_layer
 from fsbench.methods.modules.decoder import ASPP, classifier, dropped_reduction, reduction, two_convolutions
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.generalised_answer import First, join_base
@@ -143,35 +141,6 @@ class BAMHead(nn.Module):
         prior = (weights * compared.priors).sum(1, keepdim=True)
         return torch.cat([compared.query, prototype.expand_as(compared.query), prior], 1)
 
-    @staticmethod
-    def losses(
-        output: Output, target: Tensor, base_target: Tensor | None = None, meta_weight: float = 1.0
-    ) -> dict[str, Tensor]:
-        """Return the losses of an output against targets (b, S, S) with void 255 (§6.1).
-
-        The cross-entropy takes the ensemble's values as logits, as the authors do. That of the base learner, which is
-        frozen, is no part of what is minimised: it only tells how well that learner does.
-
-        Args:
-            output: what `forward` returned.
-            target: 0 background, 1 the episode's class.
-            base_target: 0 background, 1..n base classes; None where they are not known.
-            meta_weight: factor of the meta learner's loss.
-        """
-        side = target.shape[-1]
-
-        def entropy(logits: Tensor, labels: Tensor) -> Tensor:
-            return F.cross_entropy(widened(resize(logits, side)), labels.long(), ignore_index=VOID)
-
-        main = entropy(output.final, target)
-        if output.base is None:
-            return {"loss": main}
-        meta = entropy(output.meta, target)
-        losses = {"loss": main + meta_weight * meta, "main": main, "meta": meta}
-        if base_target is not None:
-            losses["base"] = entropy(output.base, base_target).detach()
-        return losses
-
 
 class BAMReleasedFormat(ReleasedFormat):
     """Layout of the authors' checkpoints: the whole PSPNet, as `learner_base`, beside the trained weights (§7)."""
@@ -194,8 +163,8 @@ class BAM(StageSegmenter):
     """BAM and its meta learner alone.
 
     Args:
-        backbone: `pspnet_resnet50` or `pspnet_vgg16`; without a base learner also `dilated_resnet50`, `dilated_vgg16`
-            or a pyramid.
+        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
+            pyramid.
         width: channels of the head.
         base_learner: join the base learner's prediction (§6). False is the meta learner alone, also of a checkpoint
             that was trained with both.
@@ -242,16 +211,7 @@ class BAM(StageSegmenter):
     ):
         super().__init__(backbone, vit_blocks)
         check_dropout(dropout)
-        if base_learner and not isinstance(self.backbone, FrozenPSPNet):
-            raise SettingsError(
-                f"base_learner needs a backbone with a base learner, found {self.backbone.name}; give a pspnet_*, or "
-                "--model.base_learner false for the meta learner alone"
-            )
-        if width < 1 or shots < 1 or kshot_trans_dim < 0:
-            raise SettingsError(
-                f"width, shots and kshot_trans_dim are {width}, {shots} and {kshot_trans_dim}; expected 1, 1 and 0 or "
-                "more"
-            )
+        self.check_ensemble(base_learner, width, shots, kshot_trans_dim)
         check_rates(learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, meta_weight=meta_weight)
         if merge not in ("final", "base") or not 0 <= merge_tau < 1:
             raise SettingsError(
@@ -332,9 +292,9 @@ class BAM(StageSegmenter):
         support = self.masked_stages(batch, batch.support[:, 0].flatten().tolist(), labels)
         base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
         output: Output = self.head(query, support, labels, base, self.own_class(truth.classes[:, 0]))
-        fits = base is not None and base.shape[1] > len(self.base_classes)  # random weights know 60 classes
-        known = torch.stack(truth.base_maps) if truth.base_maps and fits else None
-        return self.head.losses(output, torch.stack(truth.label_maps), known, self.meta_weight)
+        known = self.base_targets(base, truth)
+        target = torch.stack(truth.label_maps)
+        return ensemble_losses(output.final, output.meta, output.base, target, known, self.meta_weight)
 
     def configure_optimizers(self) -> Any:
         groups = [list(getattr(self.head, name).parameters()) for name in MODULES if hasattr(self.head, name)]

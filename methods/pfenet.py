@@ -153,7 +153,8 @@ class PFENet(StageSegmenter):
     """PFENet.
 
     Args:
-        backbone: `dilated_resnet50` or `dilated_vgg16`; with `backbone_bn: eval` also a pspnet_* or a pyramid.
+        backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`; with `backbone_bn: eval` also a pspnet_*
+            or a pyramid.
         width: channels of the head.
         ppm_scales: the bins, from fine to coarse: sides in pixels, or shares of the map's side (§3).
         backbone_bn: "train" runs the backbone, whose weights stay as they are, with BatchNorm in training mode, as the

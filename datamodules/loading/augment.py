@@ -21,8 +21,12 @@ LabelledImage = tuple[np.ndarray, np.ndarray]
 """Image and label map."""
 Transform = Callable[[np.ndarray, np.ndarray, random.Random], LabelledImage]
 
-SCALE_FACTORS = {"pascal": (0.9, 1.1), "coco": (0.8, 1.25), "base_learner": (0.5, 2.0)}
-"""Range of the random scale of training images, by the name of an augmentation (hmnet.md §10.1, §2.4.2)."""
+SCALE_FACTORS = {
+    "pascal": (0.9, 1.1), "coco": (0.8, 1.25), "base_learner": (0.5, 2.0), "pascal_resized": (0.9, 1.1),
+    "coco_resized": (0.8, 1.25),
+}  # fmt: skip
+"""Range of the random scale of training images, by the name of an augmentation (hmnet.md §10.1, §2.4.2; hdmnet.md §8).
+"""
 MEAN = tuple(255 * value for value in IMAGENET_MEAN)
 FOREGROUND_SHARE = 0.85
 """Share of the foreground that a crop should keep."""
@@ -140,6 +144,24 @@ class Crop:
         )
 
 
+@dataclass(frozen=True)
+class Squash:
+    """The whole image in a square of `side`, its aspect ignored; nothing is drawn."""
+
+    side: int
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: random.Random) -> LabelledImage:
+        return self.image(image), self.labels(label)
+
+    def image(self, image: np.ndarray) -> np.ndarray:
+        """Return an image (h, w, 3) as (side, side, 3)."""
+        return np.asarray(cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_LINEAR))
+
+    def labels(self, label: np.ndarray) -> np.ndarray:
+        """Return a label map (h, w) as (side, side)."""
+        return np.asarray(cv2.resize(label, (self.side, self.side), interpolation=cv2.INTER_NEAREST))
+
+
 _scratch = Scratch()
 
 _MARGIN = 2
@@ -148,6 +170,44 @@ _TOGETHER = 64
 """A multiple of the columns that OpenCV computes at a time; those left over at a row's end are rounded otherwise."""
 _ROTATES_FOUR_CHANNELS = int(cv2.__version__.partition(".")[0]) >= 5
 """OpenCV 5 rotates four channels faster than three; OpenCV 4, which was not timed, rounds four otherwise than three."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for one image, but for the place of its crop.
+
+    Attributes:
+        factor: of its size.
+        angle: of its rotation in degrees; None for none.
+        blurred, flipped: whether it is.
+    """
+
+    factor: float
+    angle: float | None
+    blurred: bool
+    flipped: bool
+
+    @classmethod
+    def of_image(cls, factors: tuple[float, float], rng: random.Random) -> "Draws":
+        """Draw in the authors' order."""
+        factor, angle = Scale(factors).draw(rng), Rotate().draw(rng)
+        return cls(factor, angle, rng.random() < 0.5, rng.random() < 0.5)
+
+    def labels(self, label: np.ndarray) -> np.ndarray:
+        """Return a label map (h, w) changed so."""
+        label = scale(label, self.factor, cv2.INTER_NEAREST)
+        if self.angle is not None:
+            label = rotate(label, self.angle, cv2.INTER_NEAREST, (VOID,))
+        return np.asarray(cv2.flip(label, 1)) if self.flipped else label
+
+    def pixels(self, image: np.ndarray) -> np.ndarray:
+        """Return an image (h, w, 3) float32 changed so."""
+        image = scale(image, self.factor, cv2.INTER_LINEAR)
+        if self.angle is not None:
+            image = rotate(image, self.angle, cv2.INTER_LINEAR, MEAN)
+        if self.blurred:
+            image = np.asarray(cv2.GaussianBlur(image, (5, 5), 0))
+        return np.asarray(cv2.flip(image, 1)) if self.flipped else image
 
 
 @dataclass(frozen=True)
@@ -198,21 +258,13 @@ class Augmentation:
         Returns:
             What a call returns, and `more` as (side, side) uint8.
         """
-        factor, angle = Scale(self.factors).draw(rng), Rotate().draw(rng)
-        blurred, flipped = rng.random() < 0.5, rng.random() < 0.5
-        crop = Crop(self.side)
-
-        def warped(label: np.ndarray) -> np.ndarray:
-            label = scale(label, factor, cv2.INTER_NEAREST)
-            if angle is not None:
-                label = rotate(label, angle, cv2.INTER_NEAREST, (VOID,))
-            return np.asarray(cv2.flip(label, 1)) if flipped else label
-
-        label = warped(label)
+        drawn, crop = Draws.of_image(self.factors, rng), Crop(self.side)
+        factor, angle, flipped = drawn.factor, drawn.angle, drawn.flipped
+        label = drawn.labels(label)
         height, width = label.shape
         above, _, before, _ = crop.edges(label)
         label, top, left = crop.draw(label, rng)
-        others = [np.ascontiguousarray(crop.at(warped(other), top, left)) for other in more]
+        others = [np.ascontiguousarray(crop.at(drawn.labels(other), top, left)) for other in more]
         top, left = top - above, left - before
         if flipped:
             left = width - left - self.side  # of the image as it is; its planes are flipped at the end
@@ -231,7 +283,7 @@ class Augmentation:
             if _ROTATES_FOUR_CHANNELS:
                 pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA, buffer(height, width, 4)))
             pixels = rotate(pixels, angle, cv2.INTER_LINEAR, (*MEAN, 0), buffer(rows, columns, pixels.shape[2]))
-        if blurred:
+        if drawn.blurred:
             first = max(top - _MARGIN, 0)
             pixels, top = pixels[first:rows, :columns], top - first
             shape = *pixels.shape[:2], 3
@@ -246,6 +298,34 @@ class Augmentation:
         return planes, np.ascontiguousarray(label), others
 
 
+@dataclass(frozen=True)
+class ResizedAugmentation(Augmentation):
+    """The same changes but for the crop: the whole image is resized to the square, its aspect ignored (hdmnet.md §8).
+
+    Nothing is drawn for that, and nothing of an object is lost.
+    """
+
+    @property
+    def steps(self) -> tuple[Transform, ...]:
+        return *super().steps[:-1], Squash(self.side)
+
+    def with_more(
+        self,
+        image: np.ndarray,
+        label: np.ndarray,
+        more: Sequence[np.ndarray],
+        rng: random.Random,
+        out: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Change `more` label maps of the image alike (arguments and result as of `Augmentation`)."""
+        drawn, squash = Draws.of_image(self.factors, rng), Squash(self.side)
+        pixels = squash.image(drawn.pixels(image.astype(np.float32)))
+        planes = np.empty((3, self.side, self.side), np.float32) if out is None else out
+        planes[:] = pixels.transpose(2, 0, 1)
+        first, *others = (squash.labels(drawn.labels(one)) for one in (label, *more))
+        return planes, first, others
+
+
 def _write_planes(planes: np.ndarray, pixels: np.ndarray, top: int, left: int) -> None:
     """Copy the square at (top, left) of pixels (h, w, 3), or 4 whose last is left out, into planes (3, side, side);
     mean colour where it sticks out."""
@@ -258,5 +338,8 @@ def _write_planes(planes: np.ndarray, pixels: np.ndarray, top: int, left: int) -
 
 
 def named_augmentation(name: str, side: int) -> Augmentation | None:
-    """Return the augmentation of a name of `SCALE_FACTORS` for crops of `side`; None for "none"."""
-    return None if name == "none" else Augmentation(side, SCALE_FACTORS[name])
+    """Return the augmentation of a name of `SCALE_FACTORS` for squares of `side`; None for "none"."""
+    if name == "none":
+        return None
+    kind = ResizedAugmentation if name.endswith("_resized") else Augmentation
+    return kind(side, SCALE_FACTORS[name])

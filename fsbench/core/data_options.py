@@ -136,7 +136,8 @@ class Training(Options):
         training_items: "episodes", or "images": every training image with the labels of all base classes, for methods
             that learn these.
         augmentation: random changes of training images as PFENet's followers make them, with their factors of size
-            for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2).
+            for PASCAL or COCO (hmnet.md §10.1) or those of the base learner (§2.4.2); "_resized" squashes the image
+            where the others crop it, as HDMNet does (hdmnet.md §8).
         batch_size: episodes of an optimiser step, over all processes.
         micro_batch: episodes that a process takes at once; None takes all of its share. Gradients are summed until the
             step's episodes are done.
@@ -162,7 +163,7 @@ class Training(Options):
 
     training_shot: int = 1
     training_items: Literal["episodes", "images"] = "episodes"
-    augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none"
+    augmentation: Literal["none", "pascal", "coco", "base_learner", "pascal_resized", "coco_resized"] = "none"
     batch_size: int = 27
     micro_batch: int | None = None
     fill_to: int = 1

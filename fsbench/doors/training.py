@@ -77,7 +77,7 @@ def load_training(
     fold: int = 0,
     shot: int = 1,
     size: int = 473,
-    augmentation: Literal["none", "pascal", "coco", "base_learner"] = "none",
+    augmentation: Literal["none", "pascal", "coco", "base_learner", "pascal_resized", "coco_resized"] = "none",
     normalise: Normalisation = "imagenet",
     empty: bool = True,
     filter_novel: bool | None = None,

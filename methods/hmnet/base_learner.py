@@ -36,7 +36,7 @@ class BaseLearner(Segmenter):
     """PSPNet, trained from ImageNet weights.
 
     Args:
-        backbone: `dilated_resnet50` or `dilated_vgg16`, the weights that training starts from.
+        backbone: `dilated_resnet50`, `dilated_resnet101` or `dilated_vgg16`, the weights that training starts from.
         classes: number of base classes of a fold: 15 for PASCAL and the demo, 60 for COCO.
         learning_rate: rate of SGD at the start; falls to 0 by the power 0.9.
         index_split: parts of the network after this place in (layers 0 to 4, pyramid pooling, classifier) have ten

@@ -35,8 +35,8 @@ class HMNet(StageSegmenter):
     """HMNet and its ablations.
 
     Args:
-        backbone: `pspnet_resnet50` or `pspnet_vgg16`; without a base learner also `dilated_resnet50`, `dilated_vgg16`
-            or a pyramid.
+        backbone: `pspnet_resnet50`, `pspnet_resnet101` or `pspnet_vgg16`; without a base learner also a dilated_* or a
+            pyramid.
         width: channels of the head.
         feature_side: side of the features in the head, 64 for images of 473 and 80 for 633.
         mamba: False leaves the hybrid Mamba network out (Table 3, first row).

@@ -1,12 +1,14 @@
-"""BAM's ensemble of a meta learner with a base learner, which HMNet has as well (bam.md §6, hmnet.md §9.3).
+"""BAM's ensemble of a meta learner with a base learner, which HMNet and HDMNet have as well (bam.md §6, hmnet.md §9.3).
 
-Shapes: b samples, n base classes, (h, w) a map.
+Shapes: b samples, n base classes, (h, w) a map, S image side.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsbench.methods.modules.maps import widened
+from fsbench.data.dataset import VOID
+from fsbench.methods.modules.maps import resize, widened
 
 
 def merge_layer() -> nn.Conv2d:
@@ -43,3 +45,38 @@ def join(gram_merge: nn.Module, cls_merge: nn.Module, meta: Tensor, distance: Te
     distance = distance.expand_as(base)
     background, foreground = (gram_merge(torch.cat([m, distance], 1)) for m in meta.split(1, 1))
     return torch.cat([cls_merge(torch.cat([background, base], 1)), foreground], 1)
+
+
+def ensemble_losses(
+    final: Tensor,
+    meta: Tensor,
+    base: Tensor | None,
+    target: Tensor,
+    base_target: Tensor | None = None,
+    meta_weight: float = 1.0,
+) -> dict[str, Tensor]:
+    """Return the losses of an ensemble against targets (b, S, S) with void 255 (bam.md §6.1).
+
+    The cross-entropy takes the ensemble's values as logits, as the authors do. That of the base learner, which is
+    frozen, is no part of what is minimised: it only tells how well that learner does.
+
+    Args:
+        final: what decides (b, 2, h, w).
+        meta: logits of the meta learner (b, 2, h, w).
+        base: logits of the base learner (b, n + 1, h, w); None without one, and `final` is `meta`.
+        target: 0 background, 1 the episode's class.
+        base_target: 0 background, 1..n base classes; None where they are not known.
+        meta_weight: factor of the meta learner's loss.
+    """
+
+    def entropy(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(widened(resize(logits, target.shape[-1])), labels.long(), ignore_index=VOID)
+
+    main = entropy(final, target)
+    if base is None:
+        return {"loss": main}
+    own = entropy(meta, target)
+    losses = {"loss": main + meta_weight * own, "main": main, "meta": own}
+    if base_target is not None:
+        losses["base"] = entropy(base, base_target).detach()
+    return losses

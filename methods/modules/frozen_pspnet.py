@@ -44,6 +44,7 @@ class PSPNetSpec:
 _PUBLISHED = weight_files()
 PSPNETS = {
     "pspnet_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, WIDTH), _PUBLISHED["pspnet_resnet50"]),
+    "pspnet_resnet101": PSPNetSpec("resnet101", (512, 1024, 2048, WIDTH), _PUBLISHED["pspnet_resnet101"]),
     "pspnet_vgg16": PSPNetSpec("vgg16", (256, 512, 512, WIDTH), _PUBLISHED["pspnet_vgg16"]),
 }
 
@@ -165,6 +166,7 @@ class FrozenPSPNet(DilatedLayers):
 
 TRUNKS = {
     "dilated_resnet50": PSPNetSpec("resnet50", (512, 1024, 2048, 0), _PUBLISHED["dilated_resnet50"]),
+    "dilated_resnet101": PSPNetSpec("resnet101", (512, 1024, 2048, 0), _PUBLISHED["dilated_resnet101"]),
     "dilated_vgg16": PSPNetSpec("vgg16", (256, 512, 512, 0), _PUBLISHED["dilated_vgg16"]),
 }
 

@@ -1,4 +1,4 @@
-"""PSPNet with a dilated ResNet-50 or VGG16-bn: the network of HMNet's features and of its base learner (hmnet.md §2).
+"""PSPNet with a dilated ResNet or VGG16-bn: the network of HMNet's features and of its base learner (hmnet.md §2).
 
 Module names are those of HMNet's checkpoints: `layer0..4`, `ppm`, `cls`, `base_learner`.
 
@@ -18,7 +18,7 @@ CUTS = (0, 7, 14, 24, 34, 43)  # layers of VGG16-bn by module index, §2.2
 
 
 class Bottleneck(nn.Module):
-    """Residual block of a ResNet-50; stride and dilation are those of the 3x3 convolution (§2.1)."""
+    """Residual block of a ResNet; stride and dilation are those of the 3x3 convolution (§2.1)."""
 
     def __init__(self, channels: int, planes: int, stride: int, dilation: int, downsample: bool):
         super().__init__()

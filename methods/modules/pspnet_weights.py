@@ -28,10 +28,10 @@ def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     alone = any(key.removeprefix("module.").startswith("cls.4.") for key in state)
     for key, value in state.items():
         key = key.removeprefix("module.").removeprefix("model.")
-        key = _renamed(key, DIAM_NAMES)
+        key = renamed(key, DIAM_NAMES)
         if alone and key.startswith("cls.4."):
             key = "base_learner.2." + key.removeprefix("cls.4.")
-        key = _renamed(key, BAM_NAMES)
+        key = renamed(key, BAM_NAMES)
         if key.startswith(FROZEN):
             plain[key] = value
     return plain
@@ -39,10 +39,10 @@ def to_hmnet_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def to_bam_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a PSPNet's weights, which have HMNet's names, under those of BAM's checkpoints."""
-    return {_renamed(key, [(own, bams) for bams, own in BAM_NAMES]): value for key, value in state.items()}
+    return {renamed(key, [(own, bams) for bams, own in BAM_NAMES]): value for key, value in state.items()}
 
 
-def _renamed(key: str, beginnings: Iterable[tuple[str, str]]) -> str:
+def renamed(key: str, beginnings: Iterable[tuple[str, str]]) -> str:
     """Return a name whose beginning is one of the former ones with the latter in its place."""
     for former, latter in beginnings:
         if key.startswith(former):
@@ -63,22 +63,22 @@ def from_imagenet(kind: Kind, state: dict[str, Tensor], what: str) -> dict[str, 
         CheckpointError: weights are missing or unknown.
     """
     own_names, timms = "layer0.0.weight" in state, "conv1.0.weight" in state
-    renamed = {}
+    found = {}
     for key, value in state.items():
         head, _, rest = key.partition(".")
         if head.startswith("layer") and (kind != "vgg16" or own_names):
-            renamed[key] = value
+            found[key] = value
         elif kind != "vgg16" and timms and head in ("conv1", "bn1"):
-            renamed[f"layer0.{rest}" if head == "conv1" else f"layer0.7.{rest}"] = value
+            found[f"layer0.{rest}" if head == "conv1" else f"layer0.7.{rest}"] = value
         elif kind != "vgg16" and head in ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"):
-            renamed[f"layer0.{3 * (int(head[-1]) - 1) + head.startswith('bn')}.{rest}"] = value
+            found[f"layer0.{3 * (int(head[-1]) - 1) + head.startswith('bn')}.{rest}"] = value
         elif kind == "vgg16" and head == "features":
             index, _, name = rest.partition(".")
             layer = sum(int(index) >= cut for cut in CUTS[1:])
             if layer < len(CUTS) - 1:
-                renamed[f"layer{layer}.{int(index) - CUTS[layer]}.{name}"] = value
+                found[f"layer{layer}.{int(index) - CUTS[layer]}.{name}"] = value
     with torch.device("meta"):
         own = Trunk(kind).state_dict()
     counts = {k: torch.zeros((), dtype=torch.int64) for k in own if k.endswith("num_batches_tracked")}
-    check_keys(own, counts | renamed, what)
-    return {key: (counts | renamed)[key] for key in own}
+    check_keys(own, counts | found, what)
+    return {key: (counts | found)[key] for key in own}

@@ -1,4 +1,4 @@
-"""The base of methods on the last stages of a frozen network: PFENet, BAM and HMNet.
+"""The base of methods on the last stages of a frozen network: PFENet, BAM, HMNet and HDMNet.
 
 Shapes: B episodes, N ways, K shots, S image side, (h, w) a query's original size, c channels.
 """
@@ -15,7 +15,7 @@ from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
-from fsbench.data.batch import EpisodeBatch
+from fsbench.data.batch import EpisodeBatch, Truth
 from fsbench.methods.modules.frozen_pspnet import DilatedLayers, FrozenPSPNet
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.masked_comparison import masked_layer4
@@ -53,6 +53,19 @@ class StageSegmenter(Segmenter):
         super().__init__(backbone)
         if vit_blocks is not None and isinstance(self.backbone, FrozenStages):
             self.backbone.choose_vit_blocks(vit_blocks)
+
+    def check_ensemble(self, base_learner: bool, width: int, shots: int, kshot_trans_dim: int) -> None:
+        """Raise SettingsError for settings of a head with a base learner that do not fit the backbone or themselves."""
+        if base_learner and not isinstance(self.backbone, FrozenPSPNet):
+            raise SettingsError(
+                f"base_learner needs a backbone with a base learner, found {self.backbone.name}; give a pspnet_*, or "
+                "--model.base_learner false for the meta learner alone"
+            )
+        if width < 1 or shots < 1 or kshot_trans_dim < 0:
+            raise SettingsError(
+                f"width, shots and kshot_trans_dim are {width}, {shots} and {kshot_trans_dim}; expected 1, 1 and 0 or "
+                "more"
+            )
 
     def check_shots(self, test: int, training: int | None) -> None:
         for given, what, option in (
@@ -96,6 +109,14 @@ class StageSegmenter(Segmenter):
         if not self.joins_base_learner:
             return None
         return torch.tensor([self.base_classes.index(int(n)) for n in numbers], device=numbers.device)
+
+    def base_targets(self, base: Tensor | None, truth: Truth) -> Tensor | None:
+        """Return the labels of base classes (B, S, S) for the loss of the base learner's logits `base`.
+
+        None where they are not known, or the base learner has fewer classes; one with random weights has 60.
+        """
+        fits = base is not None and base.shape[1] > len(self.base_classes)
+        return torch.stack(truth.base_maps) if truth.base_maps and fits else None
 
     def base_logits(self, f4: Tensor) -> Tensor:
         """Return the base learner's logits of f4 (B, c, ·, ·), without gradient."""

@@ -30,6 +30,7 @@ PAGES = {
     "patnet": ["patnet", "patnet_tfi"],
     "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
     "bam": ["bam", "bam_5shot"],
+    "hdmnet": ["hdmnet", "hdmnet_5shot"],
     "pfenet": ["pfenet"],
     "vrp-sam": ["vrp_sam"],
     "sansa": ["sansa"],

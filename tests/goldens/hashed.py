@@ -11,14 +11,18 @@ from torch import Tensor
 
 def hash_values(tag: int, shape: Iterable[int], low: float, high: float) -> Tensor:
     """Uniform values of an integer hash of the flat index (`hash_weights` of the DCAMA goldens)."""
+    return (low + (high - low) * hash_units(tag, shape)).float()
+
+
+def hash_units(tag: int, shape: Iterable[int]) -> Tensor:
+    """The hash of `hash_values` from 0 to below 1, in float64 and not rounded."""
     shape = tuple(shape)
     mask = np.uint64(0xFFFFFFFF)
     h = (np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64(tag * 0x9E3779B9 % 2**32)) & mask
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
         h ^= h >> np.uint64(shift)
         h = (h * np.uint64(factor)) & mask
-    values = low + (high - low) * (h.astype(np.float64) / 2**32)
-    return torch.from_numpy(values.astype(np.float32)).view(shape)
+    return torch.from_numpy(h.astype(np.float64) / 2**32).view(shape)
 
 
 def hash_state(shapes: Mapping[str, Iterable[int]]) -> dict[str, Tensor]:
@@ -26,9 +30,13 @@ def hash_state(shapes: Mapping[str, Iterable[int]]) -> dict[str, Tensor]:
     state = {}
     for key, shape in shapes.items():
         shape = tuple(shape)
-        tag = int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)
-        state[key] = hash_values(tag, shape, *_range(key, shape))
+        state[key] = hash_values(tag_of(key), shape, *_range(key, shape))
     return state
+
+
+def tag_of(key: str) -> int:
+    """Tag of a name."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)
 
 
 def _range(key: str, shape: tuple[int, ...]) -> tuple[float, float]:

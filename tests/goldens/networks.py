@@ -24,7 +24,7 @@ def load_hashed(module: nn.Module, rename: Callable[[State], State] = lambda sta
 def without_dropout(module: nn.Module) -> None:
     """Turn dropout off."""
     for part in module.modules():
-        if isinstance(part, nn.Dropout2d):
+        if isinstance(part, nn.Dropout | nn.Dropout2d):
             part.p = 0.0
 
 

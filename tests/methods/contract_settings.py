@@ -11,6 +11,7 @@ OPTIONS = {
     "patnet_tfi": ["--model.tuning_steps=2"],
     "diam": ["--model.iterations=3"],
     "bam_5shot": ["--model.width=32"],
+    "hdmnet_5shot": ["--model.width=32"],
     "hmnet_5shot": ["--model.width=32", "--model.feature_side=16", "--model.blocks=2", "--model.states=4"],
 }
 """Arguments of a run, by method."""
@@ -29,7 +30,7 @@ WHOLE = (
 PARTLY = {
     "pspnet": ("shapes", "truth", "gradients", "overfit"),
     "diam": ("shapes", "ways-and-shots", "truth", "empty-supports"),
-    "bam_5shot": ("shapes", "ways-and-shots", "truth"),
+    **dict.fromkeys(("bam_5shot", "hdmnet_5shot"), ("shapes", "ways-and-shots", "truth")),
     "hmnet_5shot": ("shapes", "ways-and-shots", "truth"),
     "vrp_sam": ("shapes", "ways-and-shots", "truth", "batch", "determinism", "checkpoint", "gradients"),
     "sansa": ("shapes", "ways-and-shots", "truth", "checkpoint", "gradients"),

@@ -18,6 +18,7 @@ from fsbench.methods.dcama.options import HeadOptions
 from fsbench.methods.dense_probes import LinearProbeDense, LoraProbeDense
 from fsbench.methods.fssdino import FSSDINO
 from fsbench.methods.gf_sam import GFSAM
+from fsbench.methods.hdmnet import HDMNet
 from fsbench.methods.hmnet.base_learner import BaseLearner
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
@@ -69,7 +70,14 @@ def seggpt(**options):
     return SegGPT(BackboneConfig("seggpt_demo", "random:1"), **options)
 
 
+def hdmnet(**options):
+    return HDMNet(DEMO, **{"width": 8, "transformer_width": 8, "base_learner": False} | options)
+
+
 TRAINED = [
+    (lambda: hdmnet(base_learner=True), "base_learner needs a backbone with a base learner, found demo"),
+    (lambda: hdmnet(transformer_width=12), "transformer_width is 12, expected a multiple of its 8 heads"),
+    (lambda: hdmnet(distillation_weight=-1), "distillation_weight is -1, expected 0 or more"),
     (lambda: bam(dropout=1), "dropout is 1, expected a share from 0 to below 1"),
     (lambda: bam(base_learner=True), "base_learner needs a backbone with a base learner, found demo"),
     (lambda: bam(width=0), "width, shots and kshot_trans_dim are 0, 1 and 2; expected 1, 1 and 0"),

@@ -5,6 +5,7 @@ import torch
 
 from fsbench.base.errors import CheckpointError
 from fsbench.methods.bam import BAM
+from fsbench.methods.hdmnet import HDMNet
 from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from fsbench.methods.pfenet import PFENet
 from fsbench.methods.vrp_sam import VRPSAM
@@ -22,6 +23,10 @@ def pfenet(**options):
     return PFENet(DILATED, width=8, ppm_scales=[1.0, 0.5], **options)
 
 
+def hdmnet(**options):
+    return HDMNet(BackboneConfig("pspnet_vgg16", "random"), width=8, transformer_width=8, **options)
+
+
 def vrp_sam():
     return VRPSAM(BesideSamConfig("vrp_vgg16", "random", sam="sam_demo"), width=32, prompts=6)
 
@@ -31,6 +36,12 @@ METHODS = {
         lambda: bam(shots=5),
         ["learner_base.1.4.bias", "learner_base.0.features.0.1.weight", "kshot_rw.2.bias",
          "ASPP_meta.layer6_4.0.weight", "layer4.0.weight"],
+    ),
+    "hdmnet": (
+        lambda: hdmnet(shots=5),
+        ["base_learnear.2.bias", "ppm.features.0.1.weight", "kshot_rw.2.bias", "supp_merge.0.weight",
+         "transformer.mix_transformer.match_layers.2.1.bn.running_var",
+         "transformer.mix_transformer.down_sample_layers.0.1.attn.attn.linear_q.weight"],
     ),
     "pfenet": (pfenet, ["init_merge.1.0.weight", "alpha_conv.0.0.weight", "layer4.1.running_var"]),
     "vrp_sam": (

@@ -21,7 +21,8 @@ from fsbench.runner.engine.experiment import build_experiment
 
 
 def episode_cases(
-    device: torch.device, methods: str = "prototype,linear_probe_dense,emat,cst,dcama,hsnet,pfenet,bam,hmnet,fssdino"
+    device: torch.device,
+    methods: str = "prototype,linear_probe_dense,emat,cst,dcama,hsnet,pfenet,bam,hdmnet,hmnet,fssdino",
 ) -> Iterator[Case]:
     """Measure an episode of each method, 1-way 1-shot, no features kept from another one.
 
@@ -30,7 +31,7 @@ def episode_cases(
     yield from _cases(device, methods, is_step=False)
 
 
-def step_cases(device: torch.device, methods: str = "emat,cst,dcama,hsnet,pfenet,bam,hmnet") -> Iterator[Case]:
+def step_cases(device: torch.device, methods: str = "emat,cst,dcama,hsnet,pfenet,bam,hdmnet,hmnet") -> Iterator[Case]:
     """Measure a training step of each method on one episode, 1-way 1-shot: loss and gradients, features not kept."""
     yield from _cases(device, methods, is_step=True)
 

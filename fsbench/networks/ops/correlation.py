@@ -52,12 +52,25 @@ def prior_mask(query: Tensor, support: Tensor, masks: Tensor, size: tuple[int, i
     Returns:
         (B, K, H, W), each shot's prior in [0, 1]; their mean is the prior of K shots.
     """
-    side = support.shape[-2:]
-    resized = F.interpolate(masks.float(), side, mode="bilinear", align_corners=True)
-    s = rearrange(support * resized[:, :, None], "b k c h w -> b k c (h w)")
+    resized = F.interpolate(masks.float(), support.shape[-2:], mode="bilinear", align_corners=True)
+    similar = largest_cosine(query, support * resized[:, :, None])
+    low, high = similar.amin((2, 3), keepdim=True), similar.amax((2, 3), keepdim=True)
+    prior = (similar - low) / (high - low + 1e-7)
+    return F.interpolate(prior, size, mode="bilinear", align_corners=True)
+
+
+@torch.no_grad()
+def largest_cosine(query: Tensor, support: Tensor) -> Tensor:
+    """Return each query pixel's largest cosine with a support pixel; one that is all zero counts as 0.
+
+    Args:
+        query: (B, C, n, n).
+        support: (B, K, C, n, n), masked.
+
+    Returns:
+        (B, K, n, n).
+    """
+    s = rearrange(support, "b k c h w -> b k c (h w)")
     q = rearrange(query, "b c h w -> b 1 c (h w)")
     norms = s.norm(dim=2)[..., None] * q.norm(dim=2)[:, :, None]
-    similar = (s.mT @ q / (norms + 1e-7)).amax(2)
-    low, high = similar.amin(2, keepdim=True), similar.amax(2, keepdim=True)
-    prior = ((similar - low) / (high - low + 1e-7)).unflatten(2, query.shape[-2:])
-    return F.interpolate(prior, size, mode="bilinear", align_corners=True)
+    return (s.mT @ q / (norms + 1e-7)).amax(2).unflatten(2, query.shape[-2:])

@@ -12,7 +12,16 @@ from fsbench.data.fast.scratch import Scratch
 from fsbench.data.label_maps import bounding_boxes
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
+from fsbench.datamodules.loading.augment import (
+    Augmentation,
+    Crop,
+    ResizedAugmentation,
+    Rotate,
+    Scale,
+    Squash,
+    blur,
+    flip,
+)
 from fsbench.datamodules.loading.whole_images import labelled_image
 from tests.data_modules import episodic
 
@@ -51,7 +60,8 @@ def test_the_chain_is_a_function_of_the_seed(side):
 def chain(change, image, label, rng):
     """The changes one after the other on whole images in fresh memory."""
     image = image.astype(np.float32)
-    for step in (Scale(change.factors), Rotate(), blur, flip, Crop(change.side)):
+    last = Squash(change.side) if isinstance(change, ResizedAugmentation) else Crop(change.side)
+    for step in (Scale(change.factors), Rotate(), blur, flip, last):
         image, label = step(image, label, rng)
     return image.transpose(2, 0, 1), label
 
@@ -72,6 +82,7 @@ def test_the_augmentation_is_the_chain_of_its_steps(shape, factors):
     label = rng.choice([0, 1, 255], shape).astype(np.uint8)
     for seed in range(12):
         assert_equals_the_chain(Augmentation(33 + 32 * (seed % 2), factors), image, label, seed)
+        assert_equals_the_chain(ResizedAugmentation(33, factors), image, label, seed)
 
 
 def test_the_augmentation_is_the_chain_on_real_photos(real_data):

@@ -13,6 +13,7 @@ from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.methods.bam import BAM, BAMHead
+from fsbench.methods.modules.base_ensemble import ensemble_losses
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.masked_comparison import masked_layer4
 from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
@@ -75,7 +76,7 @@ def head(case: Case) -> Results:
     }
     if not training:
         return results
-    losses = net.losses(output, t["in.query_mask"], t["in.query_base"])
+    losses = ensemble_losses(output.final, output.meta, output.base, t["in.query_mask"], t["in.query_base"])
     found_gradients = gradients(losses["loss"], net)
     return results | {
         "out.loss_": {name: losses[name][None] for name in ("main", "meta", "base")},

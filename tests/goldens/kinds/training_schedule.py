@@ -21,7 +21,7 @@ def hmnet_schedule(epochs: int) -> ValidationSchedule:
 
 
 def bam_schedule(epochs: int) -> ValidationSchedule:
-    """Return the rule of BAM's program: in the middle, too, in trainings of 100 epochs or fewer (bam.md §9)."""
+    """Return the rule of BAM's and HDMNet's programs: in the middle, too, of 100 epochs or fewer (bam.md §9)."""
     return ValidationSchedule(first_middle=1 if epochs <= 100 else None)
 
 
@@ -32,7 +32,7 @@ def pfenet_schedule(epochs: int) -> ValidationSchedule:
 
 SCHEDULES: dict[str, Callable[[int], ValidationSchedule]] = {
     "pspnet": lambda epochs: ValidationSchedule(), "hmnet": hmnet_schedule, "bam": bam_schedule,
-    "pfenet": pfenet_schedule,
+    "pfenet": pfenet_schedule, "hdmnet": bam_schedule,
 }  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def _known(case: Case) -> bool:
 def simulated(method: str, training: dict[str, Any]) -> dict[str, Any]:
     """Return what a training does whose validations have the scores `miou`, in order of use."""
     epochs, steps = training["epochs"], training["steps_per_epoch"]
-    schedule = SCHEDULES[method](epochs)
+    schedule = SCHEDULES[method](epochs) if training.get("mid_epoch", True) else ValidationSchedule()
     patience = None if method == "pfenet" else training["stop_interval"]
     best, scores = BestScore(patience), iter(training["miou"])
     used: list[float] = []

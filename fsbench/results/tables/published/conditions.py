@@ -20,8 +20,8 @@ _ALIKE = {"in-context": "FSS", "pfenet": "bam"}
 """Words for one test: in-context is one without training, and the lists of BAM and PFENet differ in training alone."""
 PROGRAMS: Mapping[str, str] = {
     "bam": "BAM", "cst": "CST", "dcama": "DCAMA", "diam": "DIaM", "emat": "EMAT", "fssdino": "FSSDINO",
-    "gfsam": "GF-SAM", "hmnet": "HMNet", "hsnet": "HSNet", "insid3": "INSID3", "matcher": "Matcher", "persam": "PerSAM",
-    "pfenet": "PFENet", "sam3canvas": "FSS-SAM3",
+    "gfsam": "GF-SAM", "hdmnet": "HDMNet", "hmnet": "HMNet", "hsnet": "HSNet", "insid3": "INSID3",
+    "matcher": "Matcher", "persam": "PerSAM", "pfenet": "PFENet", "sam3canvas": "FSS-SAM3",
 }  # fmt: skip
 """Types of our methods, and the names under which the atlas has their evaluation programs."""
 _BASE_LEARNER = ("base_learner", "bam")

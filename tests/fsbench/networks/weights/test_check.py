@@ -127,7 +127,7 @@ def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
     }  # the first come with the repository, those of others are random
     assert files.keys() == backbones.keys() - own
     assert {name: backbone.weights for name, backbone in backbones.items() if name not in own} == files
-    shared = {"vrp_resnet50", "vrp_vgg16"}  # VRP-SAM's networks have the files of PFENet's
+    shared = {"vrp_resnet50", "vrp_resnet101", "vrp_vgg16"}  # VRP-SAM's networks have the files of PFENet's
     assert len({file.file for name, file in files.items() if name not in shared}) == len(files) - len(shared)
     for file in files.values():
         assert [bool(file.address), bool(file.by_hand), bool(file.package)].count(True) == 1

@@ -37,7 +37,10 @@ def test_of_several_folds_their_mean_counts():
 
 
 def test_protocols_whose_authors_average():
-    seeds = {name: load_protocol(name).averaged_seeds for name in ("cdfss", "cdfss_ifa", "isaid", "isaid_r2net")}
+    seeds = {
+        name: load_protocol(name).averaged_seeds for name in ("cdfss", "cdfss_ifa", "hdmnet", "isaid", "isaid_r2net")
+    }
     assert seeds == {
-        "cdfss": (), "cdfss_ifa": (0, 1, 2, 3, 4), "isaid": (), "isaid_r2net": (538, 124, 799, 809, 712),
+        "cdfss": (), "cdfss_ifa": (0, 1, 2, 3, 4), "hdmnet": (510, 365, 382, 322, 988, 98, 742, 17, 595, 106),
+        "isaid": (), "isaid_r2net": (538, 124, 799, 809, 712),
     }  # fmt: skip

@@ -33,6 +33,11 @@ PFENET = {
     "ppm_scales": [60, 30, 15, 8], "weight_decay": 1e-4, "width": 256,
     "dropout": 0.5, "vit_blocks": (0, 1, 2),
 }  # fmt: skip
+HDMNET = {
+    "base_learner": True, "distillation_weight": 1.0, "dropout": 0.5, "kshot_trans_dim": 2, "learning_rate": 1e-4,
+    "low_fea": "layer2", "meta_weight": 1.0, "shots": 1, "transformer_width": 64, "vit_blocks": (0, 1, 2),
+    "weight_decay": 0.01, "width": 256,
+}  # fmt: skip
 VRP_SAM = {
     "annotation": "mask", "width": 256, "prompts": 50, "heads": 4, "learning_rate": 1e-4, "weight_decay": 1e-6,
     "seed": 0,
@@ -51,8 +56,10 @@ METHODS = {  # class, backbone, its cache in MiB, the other arguments
     "hsnet_vgg16": ("hsnet.HSNet", "vgg16", 3072, HSNET),
     "patnet_vgg16": ("patnet.PATNet", "vgg16", 3072, PATNET),
     "hmnet_vgg": ("hmnet.HMNet", "pspnet_vgg16", 1024, HMNET),
+    "hdmnet_vgg": ("hdmnet.HDMNet", "pspnet_vgg16", 1024, HDMNET),
     "bam_vgg": ("bam.BAM", "pspnet_vgg16", 1024, BAM),
     "pfenet_vgg": ("pfenet.PFENet", "dilated_vgg16", 1024, PFENET),
+    "pfenet_resnet101": ("pfenet.PFENet", "dilated_resnet101", 1024, PFENET),
     "vrp_sam_resnet101": ("vrp_sam.VRPSAM", "vrp_resnet101", 4096, VRP_SAM),
     "vrp_sam_vgg16": ("vrp_sam.VRPSAM", "vrp_vgg16", 4096, VRP_SAM),
     "ft_swin": ("classifiers.FineTuned", "ibot_swin_tiny", 3072, FULL),
@@ -75,6 +82,7 @@ RUNS = {  # image size, batch size, epochs, protocol, augmentation
     "hsnet": (400, 20, 2000, "hsnet", "none"),
     "patnet": (400, 20, 2000, "hsnet", "none"),
     "hmnet": (473, 8, 300, "pfenet", "pascal"),
+    "hdmnet": (473, 4, 200, "pfenet", "pascal_resized"),
     "bam": (473, 8, 200, "pfenet", "pascal"),
     "pfenet": (473, 4, 200, "pfenet", "pascal"),
     "vrp_sam": (512, 8, 50, "hsnet", "none"),
@@ -84,6 +92,7 @@ ON_DATA = {  # what a data set changes of the run, and of the method
     ("dcama", "coco"): ((384, 48, 500, "hsnet", "none"), {}),
     ("dcama", "fss1000"): ((384, 40, 1000, "hsnet", "none"), {}),
     ("hsnet", "coco"): ((400, 40, 2000, "hsnet", "none"), {}),
+    ("hdmnet", "coco"): ((633, 6, 50, "pfenet", "coco_resized"), {}),
     ("bam", "coco"): ((641, 8, 50, "pfenet", "coco"), {}),
     ("pfenet", "coco"): (
         (641, 32, 50, "pfenet", "coco"),

@@ -17,7 +17,8 @@ OWN = {
     "lora_probe_dense": "hsnet", "seggpt": "hsnet", "matcher": "incontext518",
     "gf_sam": "incontext", "persam": "incontext", "persam_f": "incontext", "sam3_canvas": "fss_sam3",
     "sam3_canvas_names": "fss_sam3",
-    "diam": "gfss", "bam": "pfenet", "bam_5shot": "pfenet", "pfenet": "pfenet", "blind_saliency": "hsnet",
+    "diam": "gfss", "hdmnet": "pfenet", "hdmnet_5shot": "pfenet",
+    "bam": "pfenet", "bam_5shot": "pfenet", "pfenet": "pfenet", "blind_saliency": "hsnet",
     "blind_centre": "hsnet", "blind_full": "hsnet", "vrp_sam": "hsnet", "vrp_sam_vgg16": "hsnet",
     "sansa": "hsnet", "sansa_generalist": "hsnet",
 }  # fmt: skip

@@ -1,0 +1,224 @@
+"""HDMNet's head on frozen features (hdmnet.md §2-§6).
+
+Similarity maps, prototypes and reduced features are merged, the transformer matches query and supports, and an ensemble
+joins its answer with the base learner's. Names are those of the authors' checkpoints but for `transformer`.
+
+Shapes: b samples, K shots, C channels of reduced features, d of the transformer, (h, h) the map of layer3, h_i of stage
+i, H image side, n base classes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fsbench.base.errors import SettingsError
+from fsbench.methods.hdmnet.distillation import distillation_terms
+from fsbench.methods.hdmnet.transformer import SMALLEST, MixTransformer
+from fsbench.methods.modules.base_ensemble import base_map, ensemble_losses, join, merge_layer
+from fsbench.methods.modules.decoder import dropped_reduction, reduction
+from fsbench.methods.modules.maps import masked_mean, resize, widened
+from fsbench.methods.modules.pspnet import Features
+from fsbench.methods.modules.stages import aligned
+from fsbench.methods.modules.style import gram, gram_distance, reweight_network, shot_weights
+from fsbench.networks.ops.correlation import largest_cosine
+
+SIMILARITY_SCALE = 10
+"""Factor of the similarity maps where they are merged with the query (§4)."""
+
+
+class Shot(NamedTuple):
+    """What one shot brings.
+
+    Attributes:
+        prototype: mean of its reduced features under its mask (b, C, 1, 1).
+        stages: its tokens (b, h_i·h_i, d) of each stage of the transformer.
+        similarity: the query's largest cosines with its object (b, 2, h, h), see `similarity_maps`.
+        distance: of its style from the query's (b, 1, 1, 1).
+    """
+
+    prototype: Tensor
+    stages: list[Tensor]
+    similarity: Tensor
+    distance: Tensor
+
+
+@dataclass
+class Output:
+    """Outputs of the head.
+
+    Attributes:
+        final: (b, 2, h, h), decides the prediction: the ensemble, or `meta` without a base learner.
+        meta: (b, 2, h, h), logits of the meta learner.
+        base: (b, n + 1, h, h), logits of the base learner; None without one.
+        matching: matching maps (b, h_i, h_i), from coarse to fine.
+        similarity: (b, 2, h, h), mean over shots.
+    """
+
+    final: Tensor
+    meta: Tensor
+    base: Tensor | None
+    matching: list[Tensor]
+    similarity: Tensor
+
+
+def similarity_map(query: Tensor, support: Tensor, mask: Tensor) -> Tensor:
+    """Return each query pixel's largest cosine with a pixel of the support's object (§3).
+
+    Pixels of the support outside of the object count as 0, so that the result is negative only where there are none.
+
+    Args:
+        query, support: deep features (b, c, h, h).
+        mask: (b, 1, H, H), 1 on the object.
+
+    Returns:
+        (b, 1, h, h).
+    """
+    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):  # half precision would overflow
+        inside = F.interpolate(mask, support.shape[-2:], mode="nearest")
+        return largest_cosine(widened(query), (widened(support) * inside)[:, None])
+
+
+def similarity_maps(query: Features, support: Features, mask: Tensor) -> Tensor:
+    """Return the `similarity_map`s of f4 and f3, in this order (b, 2, h, h); f2 stands for f4 where there is none."""
+    deep = [(query.f2, support.f2) if query.f4 is None or support.f4 is None else (query.f4, support.f4)]
+    deep += [(query.f3, support.f3)] if query.f3 is not None and support.f3 is not None else []
+    maps = [similarity_map(one, other, mask) for one, other in deep]
+    return torch.cat([resize(one, query.f2.shape[-1]) for one in maps], 1)
+
+
+class HDMNetHead(nn.Module):
+    """All trainable parts of HDMNet.
+
+    Args:
+        channels: channels of f1 and f2.
+        width: C.
+        transformer_width: d.
+        ensemble: join the base learner's prediction.
+        shots: above 1, weights of that many shots' style distances stay at the random values that they begin with (§7);
+            1 averages the distances.
+        reweight_width: hidden channels of these weights' network; 0 is one layer that starts as the mean.
+        low_feature: layer whose styles are compared.
+        dropout: share of the reduced features' channels that are dropped in training.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        width: int = 256,
+        transformer_width: int = 64,
+        ensemble: bool = True,
+        shots: int = 1,
+        reweight_width: int = 2,
+        low_feature: Literal["layer2", "layer3"] = "layer2",
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        self.ensemble, self.low_feature = ensemble, low_feature
+        self.down_supp = dropped_reduction(sum(channels), width, dropout)
+        self.down_query = dropped_reduction(sum(channels), width, dropout)
+        self.query_merge = reduction(2 * width + 2, transformer_width)
+        self.supp_merge = reduction(2 * width, transformer_width)
+        self.transformer = MixTransformer(transformer_width)
+        if ensemble:
+            self.gram_merge, self.cls_merge = merge_layer(), merge_layer()
+        if ensemble and shots > 1:
+            self.kshot_rw = reweight_network(shots, reweight_width)
+
+    def train(self, mode: bool = True) -> "HDMNetHead":
+        """Set the mode of all but BatchNorm, which is in evaluation always: it keeps mean 0 and variance 1 (§4.4)."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+                module.eval()
+        return self
+
+    def forward(
+        self,
+        query: Features,
+        supports: Iterable[Features],
+        labels: Tensor,
+        base_logits: Tensor | None = None,
+        own_class: Tensor | None = None,
+    ) -> Output:
+        """Segment the queries.
+
+        Args:
+            query: features (b, c, ·, ·).
+            supports: features (b, c, ·, ·) of each shot, of the image on a background of zeros (§2); read one after the
+                other, and none is kept.
+            labels: support labels (b, K, H, W); 1 is foreground, anything else is not.
+            base_logits: logits of the base learner (b, n + 1, h, h); needed with `ensemble`.
+            own_class: (b,) number of the episode's class among the base classes, from 0, while training.
+        """
+        query = aligned(query)
+        side = query.f2.shape[-1]
+        if side < SMALLEST:
+            raise SettingsError(
+                f"features have {side} x {side} pixels, expected {SMALLEST} a side or more; give larger images"
+            )
+        masks = (labels == 1).to(query.f2)
+        shots = [self.read_shot(query, *shot) for shot in zip(supports, masks.split(1, 1), strict=True)]
+        similarity = torch.stack([shot.similarity for shot in shots]).mean(0)
+        prototype = torch.stack([shot.prototype for shot in shots]).mean(0)
+        merged = self.merge_query(query, prototype, similarity)
+        meta, matching = self.transformer(merged, [shot.stages for shot in shots], masks, similarity)
+        if not self.ensemble:
+            return Output(meta, meta, None, matching, similarity)
+        assert base_logits is not None
+        distance = self.style_distance(torch.cat([shot.distance for shot in shots], 1))
+        base = base_map(base_logits, own_class)
+        final = join(self.gram_merge, self.cls_merge, widened(meta).softmax(1), distance, base)
+        return Output(final, meta, base_logits, matching, similarity)
+
+    def read_shot(self, query: Features, support: Features, mask: Tensor) -> Shot:
+        """Read one shot with its mask (b, 1, H, H); `query` is aligned (§2-§4)."""
+        support = aligned(support)
+        reduced = self.down_supp(torch.cat([support.f2, support.f1], 1))
+        prototype = masked_mean(reduced, resize(mask, reduced.shape[-1]))
+        merged = self.supp_merge(torch.cat([reduced, prototype.expand_as(reduced)], 1))
+        with torch.autocast(mask.device.type, enabled=False):
+            low = (query.f1, support.f1) if self.low_feature == "layer2" else (query.f2, support.f2)
+            distance = gram_distance(gram(low[0]), gram(low[1])[:, None])
+        stages = self.transformer.stages(merged)
+        return Shot(prototype, stages, similarity_maps(query, support, mask), distance)
+
+    def merge_query(self, query: Features, prototype: Tensor, similarity: Tensor) -> Tensor:
+        """Merge the query with the supports' prototype and the similarity maps to (b, d, h, h) (§4)."""
+        reduced = self.down_query(torch.cat([query.f2, query.f1], 1))
+        merged: Tensor = self.query_merge(
+            torch.cat([reduced, prototype.expand_as(reduced), SIMILARITY_SCALE * similarity], 1)
+        )
+        return merged
+
+    def style_distance(self, distances: Tensor) -> Tensor:
+        """Return one distance of styles (b, 1, 1, 1) for all shots, from that of each (b, K, 1, 1) (§2)."""
+        if not hasattr(self, "kshot_rw"):
+            return distances.mean(1, keepdim=True)
+        with torch.autocast(distances.device.type, enabled=False):
+            return (shot_weights(distances, self.kshot_rw, sorted_order=True) * distances).sum(1, keepdim=True)
+
+    @staticmethod
+    def losses(
+        output: Output,
+        target: Tensor,
+        base_target: Tensor | None = None,
+        meta_weight: float = 1.0,
+        distillation_weight: float = 1.0,
+    ) -> dict[str, Tensor]:
+        """Return the losses of an output: those of the ensemble and the distillation of its matching maps (§6).
+
+        Args:
+            output: what `forward` returned.
+            target: (b, H, H), 0 background, 1 the episode's class, 255 void.
+            base_target: (b, H, H), 0 background, 1..n base classes; None where they are not known.
+            meta_weight: factor of the meta learner's loss.
+            distillation_weight: factor of the distillation.
+        """
+        losses = ensemble_losses(output.final, output.meta, output.base, target, base_target, meta_weight)
+        distillation = distillation_terms([widened(weights) for weights in output.matching], target).mean()
+        losses["loss"] = losses["loss"] + distillation_weight * distillation
+        return losses | {"distillation": distillation}
