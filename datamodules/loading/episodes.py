@@ -125,8 +125,11 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
             return draw_episode(i, rng, self.pool, way=1, shot=self.shot, background=self.allow_background_queries)
         number = epoch_seed(epoch, self.seed) if self.recurring else epoch
         if self._drawn is None or self._drawn[0] != number:
-            if self.recurring:
-                self._drawn = number, recurring_epoch(self.pool, len(self), number, self.shot)
-            else:
-                self._drawn = number, training_steps(self.pool, epoch, self.shot)
+            self._drawn = number, self._program_episodes(number)
         return self._drawn[1][i]
+
+    def _program_episodes(self, number: int) -> list[Episode]:
+        """Draw the episodes of an epoch as a program does, by the epoch's seed (`recurring`) or number (`official`)."""
+        if self.recurring:
+            return recurring_epoch(self.pool, len(self), number, self.shot, self.allow_background_queries)
+        return training_steps(self.pool, number, self.shot)

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws import draw_query, repeated_supports
+from fsbench.protocols.draws import draw_episode, draw_query, repeated_supports
 from fsbench.protocols.pfenet import loader_seeds, torch_permutation
 from fsbench.protocols.pools import Pool, TooFewImages
 
@@ -33,7 +33,7 @@ def item_order(length: int, seed: int) -> list[int]:
     return torch_permutation(length, next(islice(loader_seeds(seed), 1, None)))
 
 
-def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1) -> list[Episode]:
+def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1, background: bool = False) -> list[Episode]:
     """Draw the episodes of an epoch in their order; an episode's number is that of its item.
 
     Args:
@@ -41,6 +41,8 @@ def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1) -> list[E
         length: number of items.
         seed: of the epoch.
         shot: supports of an episode, which may repeat.
+        background: allow queries that show none of the support class, which the program has not; they are drawn from
+            its stream as the suite draws them.
 
     Raises:
         TooFewImages: the program would loop forever.
@@ -48,6 +50,9 @@ def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1) -> list[E
     rng = np.random.RandomState(seed)
     episodes = []
     for item in item_order(length, seed):
+        if background:
+            episodes.append(draw_episode(item, rng, pool, way=1, shot=shot, background=True))
+            continue
         query, number = draw_query(item, rng, pool, shot)
         images = pool.images_of.get(number, ())
         if not set(images) - {query}:

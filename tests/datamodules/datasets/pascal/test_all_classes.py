@@ -16,6 +16,7 @@ from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.prepare.job import Job
 from fsbench.protocols.lists import pair_list
+from fsbench.protocols.recurring_epochs import recurring_epoch
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.runner.engine.checkpoint import TRAINED_ON
 from tests.data_modules import episodic
@@ -149,3 +150,13 @@ def test_the_source_is_opened_where_a_method_is_trained_alone(isic, tmp_path):
 def test_a_choice_on_the_source_needs_one(isic):
     with pytest.raises(SettingsError, match="validation is source, but there is no other data set to train on"):
         module(isic, None, validation="source").validation_manifest  # noqa: B018
+
+
+def test_a_recurring_epoch_may_have_queries_without_their_class(pascal):
+    data = episodic(PascalAll(str(pascal)), "fscs", way=1, workers=0, image_size=64, epoch_seeds="program")
+    epoch = recurring_epoch(data.training_pool, 40, 84442, background=True)
+    classes = {
+        name: {n for image, n in data.training_pool.pairs if image == name} for name in data.training_pool.images
+    }
+    absent = [episode for episode in epoch if not set(episode.classes) & classes[episode.query]]
+    assert 8 < len(absent) < 32 and epoch == recurring_epoch(data.training_pool, 40, 84442, background=True)
