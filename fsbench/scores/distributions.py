@@ -6,12 +6,14 @@ and 6.4; values agree with SciPy's to a relative 1e-10.
 """
 
 from collections.abc import Callable
-from itertools import count
-from math import exp, fabs, inf, lgamma, log, log1p, pi, sqrt
+from math import exp, fabs, inf, isnan, lgamma, log, log1p, nan, pi, sqrt
 from statistics import NormalDist
 
 _TINY = 1e-300
 _PRECISION = 1e-16
+_MOST_TERMS = 100_000
+_NEARLY_NORMAL = 1e6
+"""Degrees of freedom from which t is taken for a transformed normal variable, with an error of their inverse square."""
 
 
 def t_below(value: float, df: float) -> float:
@@ -20,6 +22,8 @@ def t_below(value: float, df: float) -> float:
     >>> round(t_below(-2.228, 10), 3)
     0.025
     """
+    if df > _NEARLY_NORMAL:
+        return NormalDist().cdf(value * (1 - 0.25 / df) / sqrt(1 + 0.5 * value * value / df))
     tail = 0.5 * _beta_below(df / (df + value * value), value * value / (df + value * value), df / 2, 0.5)
     return tail if value < 0 else 1 - tail
 
@@ -111,7 +115,7 @@ def _gamma_below(x: float, a: float) -> float:
     if x >= a + 1:
         return 1 - front / _fraction(x + 1 - a, lambda n: -n * (n - a), lambda n: x + 1 - a + 2 * n)
     total = term = 1 / a
-    for n in count(1):
+    for n in range(1, _MOST_TERMS):
         term *= x / (a + n)
         total += term
         if term < total * _PRECISION:
@@ -123,7 +127,7 @@ def _fraction(first: float, numerator: Callable[[int], float], denominator: Call
     """Return the continued fraction first + n₁/(d₁ + n₂/(d₂ + …)) by Lentz's method."""
     value = c = first or _TINY
     d = 0.0
-    for n in count(1):
+    for n in range(1, _MOST_TERMS):
         d = 1 / ((denominator(n) + numerator(n) * d) or _TINY)
         c = (denominator(n) + numerator(n) / c) or _TINY
         value *= c * d
@@ -138,6 +142,8 @@ def _solve(function: Callable[[float], float], slope: Callable[[float], float], 
     rising = slope(start) > 0
     while True:
         found = function(value)
+        if isnan(found):
+            return nan
         if (found > 0) == rising:
             high = value
         else:

@@ -1,11 +1,13 @@
 """Probabilities and quantiles of the distributions of tests, compared with SciPy's."""
 
+from math import isnan, nan
+
 import pytest
 from scipy import stats
 
 from fsbench.scores.distributions import beta_quantile, chi_squared_quantile, t_below, t_quantile
 
-FREEDOM = [1, 1.3, 2, 3.7, 5, 33.3, 100, 99.9, 1e3, 1e5]
+FREEDOM = [1, 1.3, 2, 3.7, 5, 33.3, 100, 99.9, 1e3, 1e5, 1e7]
 PROBABILITIES = [0.001, 0.025, 0.2, 0.5, 0.8, 0.975, 0.9999]
 
 
@@ -33,3 +35,8 @@ def test_chi_squared(df):
 def test_beta(a, b):
     for probability in PROBABILITIES:
         assert beta_quantile(probability, a, b) == exactly(stats.beta.ppf(probability, a, b))
+
+
+def test_nothing_follows_from_what_is_no_number():
+    assert all(map(isnan, (t_quantile(0.975, nan), t_below(nan, 3), beta_quantile(0.3, nan, 2))))
+    assert isnan(chi_squared_quantile(0.5, nan))
