@@ -50,12 +50,22 @@ def show(
     Returns:
         The exit status.
     """
-    mark = f"{analysis.name}.json"
+    check_output(options, analysis)
+    records, refused = finished_records(options.runs)
+    show_tables(options, analysis, tables(records), caption)
+    return say_left_out(refused)
+
+
+def check_output(options: argparse.Namespace, analysis: Analysis[T]) -> None:
+    """Raise SettingsError if what `add_output_options` asks for cannot be written."""
     check_plot_file(options.plot)
     if options.out is not None:
-        check_free(options.out, mark, KIND)
-    records, refused = finished_records(options.runs)
-    found = tables(records)
+        check_free(options.out, f"{analysis.name}.json", KIND)
+
+
+def show_tables(options: argparse.Namespace, analysis: Analysis[T], found: Sequence[T], caption: str = "") -> None:
+    """Show tables as `add_output_options` asks; arguments are as of `show`."""
+    mark = f"{analysis.name}.json"
     if options.plot is not None:
         analysis.save_figure(options.plot, found, caption)
     width, wrap = text_width()
@@ -64,4 +74,3 @@ def show(
             for ending, form in (("txt", "text"), ("csv", "csv"), ("json", "json")):
                 write_text(new / f"{analysis.name}.{ending}", analysis.write(found, form, width, wrap=True))
     print_block(analysis.write(found, options.format, width, wrap))
-    return say_left_out(refused)

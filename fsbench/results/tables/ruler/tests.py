@@ -1,0 +1,324 @@
+"""One method under the tests of the atlas: a line for each, and what one word of a test alone moves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from fsbench.protocols.composed import Composed
+from fsbench.protocols.geometry import WORDS
+from fsbench.protocols.registry import ATLAS
+from fsbench.protocols.rows import row_of
+from fsbench.records.grouping import fold_of
+from fsbench.records.record import Record
+from fsbench.results.atlas.atlas import Atlas, Entry
+from fsbench.results.atlas.islands import islands
+from fsbench.results.tables.layout import interval_notes
+from fsbench.scores.estimate import Estimate, Scope, differences, estimates
+from fsbench.scores.statistics import ScoreStatistics
+
+AXES = ("lists", "draw", "episodes", "streams", "images", "compared at", "void", "score")
+"""Axes of a test, each of which has a word; see `fsbench.protocols.parts`."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A figure that a paper prints for the program of a test's row."""
+
+    method: str
+    backbone: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class TestLine:
+    """A test, and the method's scores under it.
+
+    Attributes:
+        test: its row, without the prefix.
+        rows: of the atlas that share it.
+        words: by axis, as it was run.
+        episodes: of a fold.
+        metric: name of the score that ranks.
+        scores: by name, mean over folds: the one that ranks, and FB-IoU where the program has one.
+        spirit: why its figures are not those of the program; empty where they may stand beside them.
+        printed: figures of other networks under this very test, the best first.
+        runs: folders, one of each fold.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    test: str
+    rows: tuple[str, ...]
+    words: Mapping[str, str]
+    episodes: int
+    metric: str
+    scores: Mapping[str, Estimate]
+    spirit: tuple[str, ...]
+    printed: tuple[Printed, ...]
+    runs: tuple[str, ...]
+
+    @property
+    def score(self) -> Estimate:
+        """The score that ranks."""
+        return self.scores[self.metric]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change from one test to another that has another word on few axes.
+
+    Attributes:
+        axes: on which the two differ.
+        test, other: the rows.
+        words: of both on these axes.
+        metric: name of the score.
+        difference: the score under `other` minus that under `test`.
+        is_paired: both ask the same episodes, so that the interval is that of a paired difference; else there is none.
+    """
+
+    axes: tuple[str, ...]
+    test: str
+    other: str
+    words: tuple[str, str]
+    metric: str
+    difference: Estimate
+    is_paired: bool
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Tests that count the same predictions: same episodes, shown alike. The scores differ by the ruler alone.
+
+    Attributes:
+        tests: rows, the one with the lowest score first.
+        metric: name of the score.
+        scores: the lowest and the highest.
+        difference: of these two, paired.
+    """
+
+    tests: tuple[str, ...]
+    metric: str
+    scores: tuple[float, float]
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class RulerTable:
+    """A method under tests of the atlas.
+
+    Attributes:
+        title: the method, and what the tests have in common.
+        lines: the tests, the highest score first.
+        spreads: of tests with the same predictions.
+        moves: pairs of tests that differ on one axis; on two where one of these never changes alone.
+        notes: what a reader must know.
+    """
+
+    title: str
+    lines: Sequence[TestLine]
+    spreads: Sequence[Spread]
+    moves: Sequence[Move]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A test's line with the records that it is made of."""
+
+    line: TestLine
+    records: Sequence[Record]
+    statistics: Sequence[ScoreStatistics]
+
+    @property
+    def predictions(self) -> tuple[object, ...]:
+        """Everything that the predictions follow from: the episodes, and how images are shown."""
+        return self.line.words["images"], *(record.manifest.episodes for record in self.records)
+
+    @property
+    def episodes(self) -> tuple[object, ...]:
+        """The episodes, fold by fold."""
+        return tuple(record.manifest.episodes for record in self.records)
+
+
+def ruler_tables(records: Iterable[Record], atlas: Atlas) -> list[RulerTable]:
+    """Compare the tests of the atlas that a method was run under, a table for each method.
+
+    Runs of other protocols are left out.
+
+    Args:
+        records: finished runs; of one method and test those of all folds count together.
+        atlas: published figures.
+
+    Raises:
+        RecordError: the counts of a run are damaged.
+    """
+    by_method: dict[tuple[object, ...], dict[str, dict[int, Record]]] = {}
+    for record in records:
+        if record.header.protocol.startswith(ATLAS) and isinstance(record.protocol, Composed):
+            tests = by_method.setdefault(_method(record), {})
+            tests.setdefault(record.header.protocol, {})[fold_of(record)] = record
+    return [_table(tests, atlas) for tests in by_method.values()]
+
+
+def _method(record: Record) -> tuple[object, ...]:
+    """Return everything that the tests of one table have in common."""
+    identity, header = record.run.identity, record.header
+    return (
+        str(identity.method.as_json()), str(identity.backbone.as_json()), record.run.checkpoint_sha256,
+        identity.image_size, identity.precision, identity.support_annotation, identity.kept_support,
+        header.dataset, header.way, header.shot, header.setting,
+    )  # fmt: skip
+
+
+def _table(tests: Mapping[str, Mapping[int, Record]], atlas: Atlas) -> RulerTable:
+    most = max(map(len, tests.values()))
+    whole = {name: [folds[n] for n in sorted(folds)] for name, folds in tests.items() if len(folds) == most}
+    header, identity = (first := next(iter(whole.values()))[0]).header, first.run.identity
+    shared = {row: island.rows for island in islands(header.dataset) for row in island.rows}
+    tested = [_tested(name, folds, shared.get(name, (name,)), atlas) for name, folds in whole.items()]
+    tested.sort(key=lambda one: (-one.line.score.value, one.line.test))
+    lines = [one.line for one in tested]
+    folds = ", ".join(str(fold_of(record)) for record in tested[0].records)
+    title = (
+        f"{identity.method.name} under {len(lines)} tests of the atlas · {header.dataset} fold {folds} · "
+        f"{header.way}-way {header.shot}-shot · images of {identity.image_size}"
+    )
+    moves = _moves(tested)
+    every = [*(line.score for line in lines), *(move.difference for move in moves)]
+    return RulerTable(title, lines, _spreads(tested), moves, [*_notes(tested, tests, most), *interval_notes(every)])
+
+
+def _tested(name: str, records: Sequence[Record], rows: tuple[str, ...], atlas: Atlas) -> _Tested:
+    first = records[0]
+    protocol, header = first.protocol, first.header
+    assert isinstance(protocol, Composed)
+    statistics = [protocol.statistics(record.episodes, record.header) for record in records]
+    found = estimates(statistics)
+    shown = [one for one in (protocol.default_metrics[0], protocol.fb_iou) if one in found]
+    line = TestLine(
+        test=name.removeprefix(ATLAS),
+        rows=tuple(row.removeprefix(ATLAS) for row in rows),
+        words=test_words(first),
+        episodes=header.requested if len(records) > 1 else len(first.manifest.episodes),
+        metric=protocol.default_metrics[0],
+        scores={one: found[one] for one in shown},
+        spirit=protocol.in_spirit,
+        printed=() if protocol.in_spirit else _printed(records, (name, *rows), atlas),
+        runs=tuple(record.path.name for record in records),
+    )
+    return _Tested(line, records, statistics)
+
+
+def test_words(record: Record) -> dict[str, str]:
+    """Return the word of a run's test on each axis: what was run, where the row leaves a rule open."""
+    protocol, header = record.protocol, record.header
+    assert isinstance(protocol, Composed)
+    streams = {"seed": header.seed, **protocol.drawn_by}
+    return {
+        "lists": f"{protocol.image_lists}, {protocol.min_object}",
+        "draw": protocol.episode_draw,
+        "episodes": str(header.requested),
+        "streams": ", ".join(f"{name} {value}" for name, value in streams.items() if value is not None) or "by index",
+        "images": WORDS[protocol.resize],
+        "compared at": protocol.geometry.compared_at,
+        "void": "background" if protocol.void == "background" else "ignored",
+        "score": protocol.score,
+    }
+
+
+test_words.__test__ = False  # type: ignore[attr-defined]  # no test of pytest's
+
+
+def _printed(records: Sequence[Record], rows: Sequence[str], atlas: Atlas) -> tuple[Printed, ...]:
+    """Return the figures that papers print under a test: of its number of episodes, and of S where S decides it."""
+    first, header = records[0], records[0].header
+    if header.requested != header.official_episodes or not header.lists.startswith("official"):
+        return ()
+    programs = {row_of(row).id for row in rows}
+    folds = {str(fold_of(first))} if len(records) < header.folds else {"mean", "test", "-", "all"}
+    found = []
+    for entry in atlas.entries:
+        if entry.program is None or entry.program.id not in programs or not _counts_alike(entry, first):
+            continue
+        for each in entry.figures:
+            figure = each.figure
+            asked = figure.way, figure.shot, figure.metric
+            if asked == (str(header.way), str(header.shot), "mIoU") and figure.fold in folds:
+                found.append(Printed(entry.method, entry.backbone, figure.value, figure.source))
+    best = sorted(found, key=lambda one: (-one.value, one.method))
+    return tuple(dict.fromkeys(best))
+
+
+def _counts_alike(entry: Entry, record: Record) -> bool:
+    """Return whether the answers of an entry are compared at the size of the run's, and by no changed condition."""
+    size = entry.conditions["network_size"] == str(record.run.identity.image_size)
+    return not entry.changes and (size or not record.protocol.counts_at_input_size())
+
+
+def _spreads(tested: Sequence[_Tested]) -> list[Spread]:
+    by_predictions: dict[tuple[object, ...], list[_Tested]] = {}
+    for one in tested:
+        by_predictions.setdefault((*one.predictions, one.line.metric), []).append(one)
+    found = []
+    for alike in by_predictions.values():
+        if len(alike) > 1:
+            low, high = alike[-1], alike[0]  # the highest score is first
+            names = tuple(one.line.test for one in reversed(alike))
+            scores = low.line.score.value, high.line.score.value
+            found.append(Spread(names, low.line.metric, scores, _difference(low, high)))
+    return sorted(found, key=lambda one: -one.difference.value)
+
+
+def _moves(tested: Sequence[_Tested]) -> list[Move]:
+    """List the pairs of tests that differ on one axis, and on two where one of these never changes alone."""
+    pairs: dict[tuple[str, ...], list[tuple[_Tested, _Tested]]] = {}
+    for one, other in combinations(sorted(tested, key=lambda each: each.line.test), 2):
+        differing = tuple(axis for axis in AXES if one.line.words[axis] != other.line.words[axis])
+        if 1 <= len(differing) <= 2 and one.line.metric == other.line.metric:
+            pairs.setdefault(differing, []).append((one, other))
+    alone = {axes[0] for axes in pairs if len(axes) == 1}
+    chosen = [axes for axes in pairs if len(axes) == 1 or not alone.issuperset(axes)]
+    return [
+        _move(axes, one, other)
+        for axes in sorted(chosen, key=lambda axes: (len(axes), [AXES.index(axis) for axis in axes]))
+        for one, other in pairs[axes]
+    ]
+
+
+def _move(axes: tuple[str, ...], one: _Tested, other: _Tested) -> Move:
+    first, second = ("; ".join(each.line.words[axis] for axis in axes) for each in (one, other))
+    paired = one.episodes == other.episodes
+    difference = (
+        _difference(one, other) if paired else Estimate(other.line.score.value - one.line.score.value, scope=Scope.NONE)
+    )
+    return Move(axes, one.line.test, other.line.test, (first, second), one.line.metric, difference, paired)
+
+
+def _difference(one: _Tested, other: _Tested) -> Estimate:
+    """Return the ranking score of `other` minus that of `one`, on the same episodes."""
+    methods = {"one": one.statistics, "other": other.statistics}
+    (found,) = differences(methods, [("other", "one")])[one.line.metric]
+    return found.difference
+
+
+def _notes(tested: Sequence[_Tested], tests: Mapping[str, Mapping[int, Record]], most: int) -> list[str]:
+    lines = [one.line for one in tested]
+    notes = []
+    if any(line.spirit for line in lines):
+        notes.append("~ in spirit only: a seed or a rule is ours, so that no published figure stands beside it")
+    if any(len(line.rows) > 1 for line in lines):
+        notes.append(
+            "+n: so many more rows of the atlas have these words (seeds apart); fsbench protocols atlas: lists all"
+        )
+    first = tested[0].records[0].header
+    if not first.lists.startswith("official"):
+        notes.append(f"image lists are {first.lists}, not the authors': no published figures beside these scores")
+    elif any(one.records[0].header.requested != one.records[0].header.official_episodes for one in tested):
+        notes.append("other numbers of episodes than the programs have: no published figures beside these scores")
+    notes += [
+        f"{name.removeprefix(ATLAS)} is left out: it has {len(folds)} folds, others {most}"
+        for name, folds in tests.items()
+        if len(folds) < most
+    ]
+    return notes
