@@ -175,11 +175,10 @@ def _check(one: Experiment, first: Experiment) -> None:
         )
     if one.processes > 1:
         raise SettingsError(f"devices is {one.processes}, and several tests are run on one; expected 1")
-    protocol = one.data.protocol
-    if type(protocol).count is not Segmentation.count or protocol.asks_base_classes:
+    if one.data.protocol.asks_base_classes:
         raise SettingsError(
-            f"{protocol.name} counts an answer by more than its truth, and cannot be run together with others; run "
-            "it by itself (fsbench bench)"
+            f"{one.data.protocol.name} asks for base classes, too, which is another kind of question; run it by itself "
+            "(fsbench bench)"
         )
     ours, theirs = (
         (each.settings["model"], each.data.dataset.name, each.data.test.fold, each.data.image_size, each.checkpoint)

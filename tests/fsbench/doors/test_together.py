@@ -92,5 +92,3 @@ def test_what_cannot_be_run_together_is_said(tmp_path):
     other = experiments(tmp_path, "--data.image_size=32", tests=("pfenet",))
     with pytest.raises(SettingsError, match="pfenet: prototype_demo has other settings there; expected one method"):
         run_together([*experiments(tmp_path, tests=("hsnet",)), *other])
-    with pytest.raises(SettingsError, match="presence counts an answer by more than its truth"):
-        run_together(experiments(tmp_path, tests=("presence",)))
