@@ -11,7 +11,7 @@ from fsbench.base.files.folders import check_free, replacing_folder
 from fsbench.base.terminal import print_block, text_width
 from fsbench.records.record import Record, finished_records
 from fsbench.results.tables.analysis import Analysis, T
-from fsbench.results.tables.drawing import PLOTS
+from fsbench.results.tables.drawing import PLOTS, check_plot
 from fsbench.results.tables.formats import FORMATS
 from fsbench.runner.config.limits import check_output_file, check_replaced
 
@@ -29,6 +29,7 @@ def add_output_options(parser: argparse.ArgumentParser, name: str) -> None:
 def check_plot_file(path: Path | None) -> None:
     """Raise SettingsError if a figure cannot be written to `path`, or would replace what fsbench did not draw."""
     if path is not None:
+        check_plot(path)
         check_output_file(path, "--plot")
         check_replaced(path, "--plot", "figure of fsbench", check_figure)
 

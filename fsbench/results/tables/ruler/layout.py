@@ -38,7 +38,10 @@ def _tests(lines: Sequence[TestLine], names: dict[str, str], wide: bool) -> Grid
     rows: Grid = [["test", "score", *filter(None, [second]), "episodes", *["published on it"] * printed]]
     for line in lines:
         name = names[line.test] + " ~" * bool(line.spirit) + f" +{len(line.rows) - 1}" * (len(line.rows) > 1)
-        scores = [figure(line.score, line.metric), *([figure(line.scores.get(second), second)] if second else [])]
+        scores = [
+            figure(line.scores.get(line.metric), line.metric),
+            *([figure(line.scores.get(second), second)] if second else []),
+        ]
         rows.append([name, *scores, str(line.episodes), *[_printed(line, wide)] * printed])
     return rows
 

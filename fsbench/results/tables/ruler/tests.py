@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import isnan, nan
 
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.geometry import WORDS
@@ -60,8 +61,13 @@ class TestLine:
 
     @property
     def score(self) -> Estimate:
-        """The score that ranks."""
-        return self.scores[self.metric]
+        """The score that ranks; NaN where the program has none, as a class has no episode."""
+        return self.scores.get(self.metric, Estimate(nan, scope=Scope.NONE))
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is a score that ranks."""
+        return self.metric in self.scores
 
 
 @dataclass(frozen=True)
@@ -177,16 +183,17 @@ def _table(tests: Mapping[str, Mapping[int, Record]], atlas: Atlas) -> RulerTabl
     header, identity = (first := next(iter(whole.values()))[0]).header, first.run.identity
     shared = {row: island.rows for island in islands(header.dataset) for row in island.rows}
     tested = [_tested(name, folds, shared.get(name, (name,)), atlas) for name, folds in whole.items()]
-    tested.sort(key=lambda one: (-one.line.score.value, one.line.test))
+    tested.sort(key=lambda one: (not one.line.is_scored, -one.line.score.value, one.line.test))
     lines = [one.line for one in tested]
     folds = ", ".join(str(fold_of(record)) for record in tested[0].records)
     title = (
         f"{identity.method.name} under {len(lines)} tests of the atlas · {header.dataset} fold {folds} · "
         f"{header.way}-way {header.shot}-shot · images of {identity.image_size}"
     )
-    moves = _moves(tested)
-    every = [*(line.score for line in lines), *(move.difference for move in moves)]
-    return RulerTable(title, lines, _spreads(tested), moves, [*_notes(tested, tests, most), *interval_notes(every)])
+    scored = [one for one in tested if one.line.is_scored]
+    moves = _moves(scored)
+    every = [*(one.line.score for one in scored), *(move.difference for move in moves)]
+    return RulerTable(title, lines, _spreads(scored), moves, [*_notes(tested, tests, most), *interval_notes(every)])
 
 
 def _tested(name: str, records: Sequence[Record], rows: tuple[str, ...], atlas: Atlas) -> _Tested:
@@ -195,7 +202,8 @@ def _tested(name: str, records: Sequence[Record], rows: tuple[str, ...], atlas: 
     assert isinstance(protocol, Composed)
     statistics = [protocol.statistics(record.episodes, record.header) for record in records]
     found = estimates(statistics)
-    shown = [one for one in (protocol.default_metrics[0], protocol.fb_iou) if one in found]
+    there = {name for name in found if not any(isnan(one.scores()[name]) for one in statistics)}
+    shown = [one for one in (protocol.default_metrics[0], protocol.fb_iou) if one in there]
     line = TestLine(
         test=name.removeprefix(ATLAS),
         rows=tuple(row.removeprefix(ATLAS) for row in rows),
@@ -311,6 +319,8 @@ def _notes(tested: Sequence[_Tested], tests: Mapping[str, Mapping[int, Record]],
         notes.append(
             "+n: so many more rows of the atlas have these words (seeds apart); fsbench protocols atlas: lists all"
         )
+    if not all(line.is_scored for line in lines):
+        notes.append("–: a class has no episode, and the program then has no mean")
     first = tested[0].records[0].header
     if not first.lists.startswith("official"):
         notes.append(f"image lists are {first.lists}, not the authors': no published figures beside these scores")
