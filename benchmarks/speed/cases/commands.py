@@ -89,8 +89,10 @@ def atlas_cases(device: torch.device, data: str | None = None, slowest: str = "f
     folder = sample_folder(data, "--data", "voc-mini")
     with tempfile.TemporaryDirectory() as temporary:
         environment, extra = _environment(FSBENCH_CACHE=f"{temporary}/cache"), ("--data.workers=0",)
-        of_sample = {"dataset": "pascal", "backbone": "demo", "data_root": folder, "drop_small": True, "force": True}
-        one = Request(["prototype"], protocol=f"atlas:{slowest}", runs=f"{temporary}/one", extra=extra, **of_sample)
+        one = Request(
+            ["prototype"], "pascal", runs=f"{temporary}/one", backbone="demo", protocol=f"atlas:{slowest}",
+            data_root=folder, drop_small=True, force=True, extra=extra,
+        )  # fmt: skip
         bench = ["-m", "fsbench", "run", *one.arguments("prototype", 0)]  # in one process, whose seconds are all known
         every = [
             *("-m", "fsbench", "atlas", "run", "--method", "prototype", "--dataset", "pascal", "--backbone", "demo"),

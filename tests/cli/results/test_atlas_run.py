@@ -44,7 +44,16 @@ def test_a_method_under_all_tests(place, tmp_path, capfd):
     for test, line in by_test.items():
         own = records[test].run.scores[line["metric"]]
         assert line["scores"].get(line["metric"], {"value": nan})["value"] == pytest.approx(own, nan_ok=True)
-    for move in table["moves"]:
+    recounted = [move for move in table["moves"] if move["test"] == move["other"]]
+    assert {move["axes"][0] for move in recounted} == {"void", "score"}
+    for move in recounted:
+        record = records[move["test"]]
+        to = "ignore" if move["words"][1] == "ignored" else "background"
+        if move["axes"] == ["void"]:
+            other = record.protocol.statistics_with_void(record.episodes, record.header, to).scores()[move["metric"]]
+            own = record.run.scores[move["metric"]]
+            assert move["difference"]["value"] == pytest.approx(other - own) and move["is_paired"]
+    for move in [move for move in table["moves"] if move not in recounted]:
         one, other = (by_test[move[name]]["scores"][move["metric"]]["value"] for name in ("test", "other"))
         assert move["difference"]["value"] == pytest.approx(other - one)
         same = records[move["test"]].manifest.episodes == records[move["other"]].manifest.episodes

@@ -1,14 +1,16 @@
 """One method under the tests of the atlas: a line for each, and what one word of a test alone moves."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import isnan, nan
 
 from fsbench.protocols.composed import Composed
+from fsbench.protocols.conditions import WITHOUT_VOID
 from fsbench.protocols.geometry import WORDS
 from fsbench.protocols.registry import ATLAS
 from fsbench.protocols.rows import row_of
+from fsbench.protocols.segmentation import ABSENT_WORDS, Void
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Atlas, Entry
@@ -17,8 +19,12 @@ from fsbench.results.tables.layout import interval_notes
 from fsbench.scores.estimate import Estimate, Scope, differences, estimates
 from fsbench.scores.statistics import ScoreStatistics
 
-AXES = ("lists", "draw", "episodes", "streams", "images", "compared at", "void", "score")
+AXES = ("task", "lists", "draw", "episodes", "streams", "images", "compared at", "void", "score")
 """Axes of a test, each of which has a word; see `fsbench.protocols.parts`."""
+
+VOID_CONDITIONS: Mapping[Void, str] = {"ignore": "ignored", "present": "ignored", "background": "background"}
+"""Rules for void pixels in the words of the atlas."""
+_POOLED = "class-pooled mIoU"
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Move:
 
     Attributes:
         axes: on which the two differ.
-        test, other: the rows.
+        test, other: the rows; the same where a test's own counts are scored by another word, which no row need have.
         words: of both on these axes.
         metric: name of the score.
         difference: the score under `other` minus that under `test`.
@@ -191,7 +197,7 @@ def _table(tests: Mapping[str, Mapping[int, Record]], atlas: Atlas) -> RulerTabl
         f"{header.way}-way {header.shot}-shot · images of {identity.image_size}"
     )
     scored = [one for one in tested if one.line.is_scored]
-    moves = _moves(scored)
+    moves = _moves(scored, [move for one in scored for move in _recounted(one)])
     every = [*(one.line.score for one in scored), *(move.difference for move in moves)]
     return RulerTable(title, lines, _spreads(scored), moves, [*_notes(tested, tests, most), *interval_notes(every)])
 
@@ -224,13 +230,14 @@ def test_words(record: Record) -> dict[str, str]:
     assert isinstance(protocol, Composed)
     streams = {"seed": header.seed, **protocol.drawn_by}
     return {
+        "task": "queries may lack the class" if protocol.empty_queries else "queries show the class",
         "lists": f"{protocol.image_lists}, {protocol.min_object}",
         "draw": protocol.episode_draw,
         "episodes": str(header.requested),
         "streams": ", ".join(f"{name} {value}" for name, value in streams.items() if value is not None) or "by index",
         "images": WORDS[protocol.resize],
         "compared at": protocol.geometry.compared_at,
-        "void": "background" if protocol.void == "background" else "ignored",
+        "void": VOID_CONDITIONS[protocol.void],
         "score": protocol.score,
     }
 
@@ -278,20 +285,47 @@ def _spreads(tested: Sequence[_Tested]) -> list[Spread]:
     return sorted(found, key=lambda one: -one.difference.value)
 
 
-def _moves(tested: Sequence[_Tested]) -> list[Move]:
-    """List the pairs of tests that differ on one axis, and on two where one of these never changes alone."""
+def _recounted(one: _Tested) -> list[Move]:
+    """Score a test's own counts by the other words of void and of score that follow from counts."""
+    first = one.records[0]
+    protocol = first.protocol
+    assert isinstance(protocol, Composed)
+    changes: list[tuple[str, str, str, Composed]] = []
+    own = one.line.words
+    if protocol.void == "present":
+        changes.append(("score", own["score"], _POOLED, replace(protocol, void="ignore", absent="zero")))
+    else:
+        other = "ignore" if protocol.void == "background" else "background"
+        if first.header.dataset not in WITHOUT_VOID:
+            changes.append(("void", own["void"], VOID_CONDITIONS[other], replace(protocol, void=other)))
+        if protocol.absent == "zero" and own["score"] == _POOLED:
+            seen = _POOLED + ABSENT_WORDS["left_out"]
+            changes.append(("score", _POOLED, seen, replace(protocol, absent="left_out")))
+    moves = []
+    for axis, word, changed, rule in changes:
+        found = [rule.statistics(record.episodes, record.header) for record in one.records]
+        methods = {"one": one.statistics, "other": found}
+        (move,) = differences(methods, [("other", "one")])[one.line.metric]
+        moves.append(
+            Move((axis,), one.line.test, one.line.test, (word, changed), one.line.metric, move.difference, True)
+        )
+    return moves
+
+
+def _moves(tested: Sequence[_Tested], recounted: Sequence[Move]) -> list[Move]:
+    """List the pairs of tests that differ on one axis, and on two where one of these never changes alone.
+
+    Those of tests that are scored by another word come first.
+    """
     pairs: dict[tuple[str, ...], list[tuple[_Tested, _Tested]]] = {}
     for one, other in combinations(sorted(tested, key=lambda each: each.line.test), 2):
         differing = tuple(axis for axis in AXES if one.line.words[axis] != other.line.words[axis])
         if 1 <= len(differing) <= 2 and one.line.metric == other.line.metric:
             pairs.setdefault(differing, []).append((one, other))
-    alone = {axes[0] for axes in pairs if len(axes) == 1}
+    alone = {axes[0] for axes in (*pairs, *(move.axes for move in recounted)) if len(axes) == 1}
     chosen = [axes for axes in pairs if len(axes) == 1 or not alone.issuperset(axes)]
-    return [
-        _move(axes, one, other)
-        for axes in sorted(chosen, key=lambda axes: (len(axes), [AXES.index(axis) for axis in axes]))
-        for one, other in pairs[axes]
-    ]
+    moves = [*recounted, *(_move(axes, one, other) for axes in chosen for one, other in pairs[axes])]
+    return sorted(moves, key=lambda move: (len(move.axes), [AXES.index(axis) for axis in move.axes]))
 
 
 def _move(axes: tuple[str, ...], one: _Tested, other: _Tested) -> Move:
@@ -321,6 +355,9 @@ def _notes(tested: Sequence[_Tested], tests: Mapping[str, Mapping[int, Record]],
         )
     if not all(line.is_scored for line in lines):
         notes.append("–: a class has no episode, and the program then has no mean")
+    notes.append(
+        "void and score are changed on each test's own counts, other words from one row of the atlas to another"
+    )
     first = tested[0].records[0].header
     if not first.lists.startswith("official"):
         notes.append(f"image lists are {first.lists}, not the authors': no published figures beside these scores")
