@@ -48,11 +48,13 @@ def test_a_method_under_all_tests(place, tmp_path, capfd):
     assert {move["axes"][0] for move in recounted} == {"void", "score"}
     for move in recounted:
         record = records[move["test"]]
-        to = "ignore" if move["words"][1] == "ignored" else "background"
         if move["axes"] == ["void"]:
-            other = record.protocol.statistics_with_void(record.episodes, record.header, to).scores()[move["metric"]]
-            own = record.run.scores[move["metric"]]
-            assert move["difference"]["value"] == pytest.approx(other - own) and move["is_paired"]
+            ignored, background = (
+                record.protocol.statistics_with_void(record.episodes, record.header, rule).scores()[move["metric"]]
+                for rule in ("ignore", "background")
+            )
+            assert move["words"] == ["ignored", "background"] and move["is_paired"]
+            assert move["difference"]["value"] == pytest.approx(background - ignored)
     for move in [move for move in table["moves"] if move not in recounted]:
         one, other = (by_test[move[name]]["scores"][move["metric"]]["value"] for name in ("test", "other"))
         assert move["difference"]["value"] == pytest.approx(other - one)
@@ -68,6 +70,12 @@ def test_a_method_under_all_tests(place, tmp_path, capfd):
     assert main(command[: command.index("--plot")]) == 0
     again = {record.header.protocol.removeprefix("atlas:"): record for record in find_records(runs)}
     assert {test: record.run.provenance.as_json()["finished"] for test, record in again.items()} == finished
+
+    # a report of some of them has a page of tests
+    few = [str(records[f"{name}/pascal-5i"].path) for name in ("hsnet", "msdnet")]
+    assert main(["report", *few, "--out", str(tmp_path / "report"), "--gallery", "0", "--no-photos"]) == 0
+    page = (tmp_path / "report/tests.html").read_text()
+    assert "prototype_demo under 2 tests of the atlas" in page and "original, height and wi…" in page
 
     # bench finds the run as its own
     capfd.readouterr()

@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fsbench.results.tables.analysis import Paint
-from fsbench.results.tables.drawing import COLORS, whiskers
+from fsbench.results.tables.drawing import COLORS, legend_above, whiskers
 from fsbench.results.tables.ruler.tests import RulerTable
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def _name_colors(axis: "Axes") -> None:
     """Give the axes the legend that both panels share."""
     for color, form, words in (
         (COLORS[0], "o", "this method"),
-        (COLORS[7], "o", "this method, a test in spirit only; other episodes"),
-        (COLORS[1], "|", "published under the test"),
+        (COLORS[7], "o", "in spirit; other episodes"),
+        (COLORS[1], "|", "published"),
     ):
         axis.plot([], [], form, color=color, markersize=4, label=words)
-    axis.legend()
+    legend_above(axis, 3)

@@ -295,7 +295,7 @@ def _recounted(one: _Tested) -> list[Move]:
     if protocol.void == "present":
         changes.append(("score", own["score"], _POOLED, replace(protocol, void="ignore", absent="zero")))
     else:
-        other = "ignore" if protocol.void == "background" else "background"
+        other: Void = "ignore" if protocol.void == "background" else "background"
         if first.header.dataset not in WITHOUT_VOID:
             changes.append(("void", own["void"], VOID_CONDITIONS[other], replace(protocol, void=other)))
         if protocol.absent == "zero" and own["score"] == _POOLED:
@@ -304,11 +304,13 @@ def _recounted(one: _Tested) -> list[Move]:
     moves = []
     for axis, word, changed, rule in changes:
         found = [rule.statistics(record.episodes, record.header) for record in one.records]
-        methods = {"one": one.statistics, "other": found}
-        (move,) = differences(methods, [("other", "one")])[one.line.metric]
-        moves.append(
-            Move((axis,), one.line.test, one.line.test, (word, changed), one.line.metric, move.difference, True)
-        )
+        sides = [(word, one.statistics), (changed, found)]
+        if word == VOID_CONDITIONS["background"]:
+            sides.reverse()  # all from one word to the other
+        (first_word, before), (second_word, after) = sides
+        (move,) = differences({"before": before, "after": after}, [("after", "before")])[one.line.metric]
+        words = first_word, second_word
+        moves.append(Move((axis,), one.line.test, one.line.test, words, one.line.metric, move.difference, True))
     return moves
 
 
