@@ -10,7 +10,7 @@ from fsbench.cli.main import main
 from fsbench.records.record import find_records
 from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.atlas.islands import islands
-from fsbench.results.tables.ruler.tests import ruler_tables
+from fsbench.results.tables.ruler.tests import printed_figures, ruler_tables
 
 PLACE = ["--dataset", "pascal", "--method", "prototype", "--backbone", "demo", "--drop-small"]
 FEW = ["--data.image_size=64", "--data.workers=0"]
@@ -70,6 +70,21 @@ def test_a_method_under_all_tests(place, tmp_path, capfd):
     assert main(command[: command.index("--plot")]) == 0
     again = {record.header.protocol.removeprefix("atlas:"): record for record in find_records(runs)}
     assert {test: record.run.provenance.as_json()["finished"] for test, record in again.items()} == finished
+
+    # with the authors' lists and number of episodes, published figures would stand beside
+    def printed(test, lists="official", side=400, folds=(0,)):
+        header = records[test].header
+        changes = {"lists": lists, "requested": header.official_episodes}
+        rows = next(one.rows for one in islands("pascal") if f"atlas:{test}" in one.rows)
+        found = printed_figures(header.model_copy(update=changes), folds, side, rows, shipped_atlas())
+        return {(one.method, one.backbone): one.value for one in found}
+
+    by_input = printed("hsnet/pascal-5i")
+    assert by_input["HSNet", "ResNet-101"] == 67.3 and "DCAMA" not in {method for method, _ in by_input}  # S is 384
+    assert printed("hsnet/pascal-5i", side=384)["DCAMA", "ResNet-50"] == 67.5
+    assert printed("hsnet/pascal-5i", folds=(0, 1, 2, 3))["HSNet", "ResNet-101"] == 66.2
+    assert printed("sccan/pascal-5i", side=128)["BAM", "VGG-16"] == 63.2  # counted at the query's size
+    assert not printed("hsnet/pascal-5i", lists="derived") and not printed("sccan/pascal-5i", folds=(0, 1))
 
     # a report of some of them has a page of tests
     few = [str(records[f"{name}/pascal-5i"].path) for name in ("hsnet", "msdnet")]

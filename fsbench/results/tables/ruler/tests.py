@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from math import isnan, nan
 
+from fsbench.data.episodes.header import Header
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import WITHOUT_VOID
 from fsbench.protocols.geometry import WORDS
-from fsbench.protocols.registry import ATLAS
+from fsbench.protocols.registry import ATLAS, protocol_of
 from fsbench.protocols.rows import row_of
 from fsbench.protocols.segmentation import ABSENT_WORDS, Void
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
-from fsbench.results.atlas.atlas import Atlas, Entry
-from fsbench.results.atlas.islands import islands
+from fsbench.results.atlas.atlas import Atlas
+from fsbench.results.atlas.islands import SHARED, islands
 from fsbench.results.tables.layout import interval_notes
 from fsbench.scores.estimate import Estimate, Scope, differences, estimates
 from fsbench.scores.statistics import ScoreStatistics
@@ -206,6 +207,7 @@ def _tested(name: str, records: Sequence[Record], rows: tuple[str, ...], atlas: 
     first = records[0]
     protocol, header = first.protocol, first.header
     assert isinstance(protocol, Composed)
+    folds = [fold_of(record) for record in records]
     statistics = [protocol.statistics(record.episodes, record.header) for record in records]
     found = estimates(statistics)
     there = {name for name in found if not any(isnan(one.scores()[name]) for one in statistics)}
@@ -218,7 +220,9 @@ def _tested(name: str, records: Sequence[Record], rows: tuple[str, ...], atlas: 
         metric=protocol.default_metrics[0],
         scores={one: found[one] for one in shown},
         spirit=protocol.in_spirit,
-        printed=() if protocol.in_spirit else _printed(records, (name, *rows), atlas),
+        printed=()
+        if protocol.in_spirit
+        else printed_figures(header, folds, first.run.identity.image_size, rows, atlas),
         runs=tuple(record.path.name for record in records),
     )
     return _Tested(line, records, statistics)
@@ -245,30 +249,36 @@ def test_words(record: Record) -> dict[str, str]:
 test_words.__test__ = False  # type: ignore[attr-defined]  # no test of pytest's
 
 
-def _printed(records: Sequence[Record], rows: Sequence[str], atlas: Atlas) -> tuple[Printed, ...]:
-    """Return the figures that papers print under a test: of its number of episodes, and of S where S decides it."""
-    first, header = records[0], records[0].header
+def printed_figures(
+    header: Header, folds: Sequence[int], image_size: int | None, rows: Sequence[str], atlas: Atlas
+) -> tuple[Printed, ...]:
+    """Return the figures that papers print under a test, the best first.
+
+    None where a run has other lists or another number of episodes than the programs. Where pixels are counted at the
+    size of the input, those of networks with the run's.
+
+    Args:
+        header: of the run's manifest.
+        folds: that the run's score is the mean of.
+        image_size: S.
+        rows: of the atlas that share the test, as protocols.
+        atlas: published figures.
+    """
     if header.requested != header.official_episodes or not header.lists.startswith("official"):
         return ()
     programs = {row_of(row).id for row in rows}
-    folds = {str(fold_of(first))} if len(records) < header.folds else {"mean", "test", "-", "all"}
-    found = []
-    for entry in atlas.entries:
-        if entry.program is None or entry.program.id not in programs or not _counts_alike(entry, first):
-            continue
-        for each in entry.figures:
-            figure = each.figure
-            asked = figure.way, figure.shot, figure.metric
-            if asked == (str(header.way), str(header.shot), "mIoU") and figure.fold in folds:
-                found.append(Printed(entry.method, entry.backbone, figure.value, figure.source))
-    best = sorted(found, key=lambda one: (-one.value, one.method))
-    return tuple(dict.fromkeys(best))
-
-
-def _counts_alike(entry: Entry, record: Record) -> bool:
-    """Return whether the answers of an entry are compared at the size of the run's, and by no changed condition."""
-    size = entry.conditions["network_size"] == str(record.run.identity.image_size)
-    return not entry.changes and (size or not record.protocol.counts_at_input_size())
+    any_size = not protocol_of(header).counts_at_input_size()
+    whole = len(folds) == header.folds
+    found = [
+        Printed(entry.method, entry.backbone, each.figure.value, each.figure.source)
+        for entry in atlas.entries
+        if entry.program is not None and entry.program.id in programs and not set(SHARED).intersection(entry.changes)
+        and (any_size or entry.conditions["network_size"] == str(image_size))
+        for each in entry.figures
+        if (each.figure.way, each.figure.shot, each.figure.metric) == (str(header.way), str(header.shot), "mIoU")
+        and (each.figure.is_whole if whole else [each.figure.fold] == [str(fold) for fold in folds])
+    ]  # fmt: skip
+    return tuple(dict.fromkeys(sorted(found, key=lambda one: (-one.value, one.method))))
 
 
 def _spreads(tested: Sequence[_Tested]) -> list[Spread]:
