@@ -11,7 +11,7 @@ from fsbench.base.files.folders import check_free, replacing_folder
 from fsbench.base.terminal import print_block, text_width
 from fsbench.records.record import Record, finished_records
 from fsbench.results.tables.analysis import Analysis, T
-from fsbench.results.tables.drawing import PLOTS
+from fsbench.results.tables.drawing import PLOTS, check_plot
 from fsbench.results.tables.formats import FORMATS
 from fsbench.runner.config.limits import check_output_file, check_replaced
 
@@ -29,6 +29,7 @@ def add_output_options(parser: argparse.ArgumentParser, name: str) -> None:
 def check_plot_file(path: Path | None) -> None:
     """Raise SettingsError if a figure cannot be written to `path`, or would replace what fsbench did not draw."""
     if path is not None:
+        check_plot(path)
         check_output_file(path, "--plot")
         check_replaced(path, "--plot", "figure of fsbench", check_figure)
 
@@ -50,12 +51,22 @@ def show(
     Returns:
         The exit status.
     """
-    mark = f"{analysis.name}.json"
+    check_output(options, analysis)
+    records, refused = finished_records(options.runs)
+    show_tables(options, analysis, tables(records), caption)
+    return say_left_out(refused)
+
+
+def check_output(options: argparse.Namespace, analysis: Analysis[T]) -> None:
+    """Raise SettingsError if what `add_output_options` asks for cannot be written."""
     check_plot_file(options.plot)
     if options.out is not None:
-        check_free(options.out, mark, KIND)
-    records, refused = finished_records(options.runs)
-    found = tables(records)
+        check_free(options.out, f"{analysis.name}.json", KIND)
+
+
+def show_tables(options: argparse.Namespace, analysis: Analysis[T], found: Sequence[T], caption: str = "") -> None:
+    """Show tables as `add_output_options` asks; arguments are as of `show`."""
+    mark = f"{analysis.name}.json"
     if options.plot is not None:
         analysis.save_figure(options.plot, found, caption)
     width, wrap = text_width()
@@ -64,4 +75,3 @@ def show(
             for ending, form in (("txt", "text"), ("csv", "csv"), ("json", "json")):
                 write_text(new / f"{analysis.name}.{ending}", analysis.write(found, form, width, wrap=True))
     print_block(analysis.write(found, options.format, width, wrap))
-    return say_left_out(refused)

@@ -83,6 +83,7 @@ class LoraProbeDense(LinearProbeDense):
         seed: of the adapters' first values, together with the episode's index.
     """
 
+    draws_by_number = True
     depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides
 
     def __init__(

@@ -43,6 +43,7 @@ class FSSDINO(Segmenter):
     backbone: FrozenViT
     learns = False
     sees_all_shots = True
+    draws_by_number = True
     depends_on_way_order = True  # the first centres are drawn class after class
     attention_meaning = "similarity: largest cosine with a prototype of the way; 0 where it is negative"
 

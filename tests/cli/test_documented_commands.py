@@ -30,7 +30,7 @@ from tests.documents import DOCUMENTS, Command, commands, other_blocks
 
 RUN = [
     r"make bench( ARGS=--dry-run)?",
-    r"fsbench (--version|list|protocols)",
+    r"fsbench (--version|list|protocols( atlas:\S*)?)",
     r"fsbench weights (list|check)",
     r"fsbench cache( clean.*)?",
     r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",

@@ -48,10 +48,13 @@ class RecordListener(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationCost:
-    """The cost of this start's evaluation: seconds, peak memory, episodes, kernels without a fixed order."""
+    """The cost of this start's evaluation: seconds, peak memory, episodes, kernels without a fixed order.
 
-    seconds: float
-    peak_mib: float
+    Seconds and memory are None where several tests were evaluated at once.
+    """
+
+    seconds: float | None
+    peak_mib: float | None
     episodes: int
     unordered_kernels: set[str]
 
@@ -77,18 +80,39 @@ def evaluate(
     Returns:
         The record on rank 0, None on the other ranks.
     """
-    data = experiment.data
-    journal = _open_journal(experiment, trainer, folder, preparation)
-    keep = _kept_predictions(experiment)
-    meaning = experiment.method.attention_meaning
-    data.done = journal.done(keep, attends=bool(meaning))
-    for line in journal.damaged():
-        log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
-    cost = _test(experiment, trainer, journal, _kept_by_episode(data, keep, shown))
+    journal = open_journal(experiment, folder, preparation)
+    keep = kept_predictions(experiment)
+    cost = _test(experiment, trainer, journal, _kept_by_episode(experiment.data, keep, shown))
     if trainer.global_rank != 0:
         return None
-    frame = to_frame(journal.rows(), data.manifest)
-    data.manifest.write(folder / "manifest.jsonl")
+    return write_results(experiment, trainer, folder, preparation, journal, cost, listeners)
+
+
+def open_journal(experiment: Experiment, folder: Path, preparation: Preparation) -> Journal:
+    """Return the journal of everything that the results follow from, and tell the data which episodes it has."""
+    followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
+    journal = Journal(folder / "evaluation", fingerprint(followed))
+    attends = bool(experiment.method.attention_meaning)
+    experiment.data.done = journal.done(kept_predictions(experiment), attends)
+    for line in journal.damaged():
+        log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
+    return journal
+
+
+def write_results(
+    experiment: Experiment,
+    trainer: L.Trainer,
+    folder: Path,
+    preparation: Preparation,
+    journal: Journal,
+    cost: EvaluationCost,
+    listeners: Sequence[RecordListener] = (),
+) -> Record:
+    """Write the record of a whole journal, and remove the journal; arguments are as of `evaluate`."""
+    manifest, meaning = experiment.data.manifest, experiment.method.attention_meaning
+    frame = to_frame(journal.rows(), manifest)
+    manifest.write(folder / "manifest.jsonl")
+    keep = kept_predictions(experiment)
     predictions = write_predictions(folder, journal.predictions(), frame, keep, meaning)
     content = _finished_run(experiment, trainer, preparation, cost, frame, predictions)
     record = write_record(folder, content, frame, [partial(listener, journal=journal) for listener in listeners])
@@ -97,13 +121,7 @@ def evaluate(
     return record
 
 
-def _open_journal(experiment: Experiment, trainer: L.Trainer, folder: Path, preparation: Preparation) -> Journal:
-    """Return the journal of everything that the results follow from."""
-    followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
-    return Journal(folder / "evaluation", fingerprint(followed))
-
-
-def _kept_predictions(experiment: Experiment) -> Keep:
+def kept_predictions(experiment: Experiment) -> Keep:
     """Return how much of every prediction the run keeps; nothing of classification, whose counts are its answers."""
     keep: Keep = experiment.options.keep_predictions
     return keep if protocol_of(experiment.data.manifest.header).has_masks else "none"
@@ -206,7 +224,7 @@ def _finished_run(
             trainable_parameters=method.num_trainable_parameters(data.test.way),
             total_parameters=method.num_parameters(data.test.way),
             evaluation_seconds=cost.seconds,
-            episodes_per_second=cost.episodes / cost.seconds if cost.episodes else None,
+            episodes_per_second=cost.episodes / cost.seconds if cost.episodes and cost.seconds else None,
             peak_mib=cost.peak_mib,
         ),
         **more,
