@@ -11,7 +11,7 @@ import numpy as np
 
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws import draw_episode, draw_query, repeated_supports
-from fsbench.protocols.pfenet import loader_seeds, torch_permutation
+from fsbench.protocols.generators import loader_seeds, torch_permutation
 from fsbench.protocols.pools import Pool, TooFewImages
 
 
