@@ -310,6 +310,20 @@ class Protocol(ABC):
             raise SettingsError(f"--by size: {self.task} has no object sizes; expected --by class, or nothing")
 
     @property
+    def run_metrics(self) -> tuple[Metric, ...]:
+        """The scores of a whole run, which may have a rule of their own for what it never shows."""
+        return self.metrics
+
+    def undefined_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
+        """List the classes that no episode of a whole count table shows, where the score that ranks needs them all."""
+        return []
+
+    @property
+    def on_absent(self) -> str:
+        """What the program that the protocol repeats does about one of the `undefined_classes`; "" if it has none."""
+        return ""
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """Names of `metrics`."""
         return tuple(metric.name for metric in self.metrics)

@@ -376,10 +376,25 @@ class Segmentation(Protocol):
 
     def statistics_with_void(self, frame: "pl.DataFrame", header: Header, void: str) -> "ScoreStatistics":
         """Sum a whole count table with another rule for void pixels."""
-        metrics = self.metrics
-        if self.absent == "nan":
-            metrics = tuple(MeanIoU(absent_is_nan=True) if metric == MeanIoU() else metric for metric in metrics)
-        return episode_statistics(frame, self.counted_classes(frame, header), void, metrics, header)
+        return episode_statistics(frame, self.counted_classes(frame, header), void, self.run_metrics, header)
+
+    @property
+    def run_metrics(self) -> tuple[Metric, ...]:
+        if self.absent != "nan":
+            return self.metrics
+        return tuple(replace(one, absent_is_nan=True) if isinstance(one, MeanIoU) else one for one in self.metrics)
+
+    def undefined_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
+        if not self.on_absent:
+            return []
+        shown = set(frame.filter((frame["slot"] > 0) & (frame["gt"] > 0))["class_id"].to_list())
+        return [number for number in header.class_ids if number not in shown]
+
+    @property
+    def on_absent(self) -> str:
+        if self.absent != "nan":
+            return ""
+        return "the program divides by zero" if self.void == "present" else "the program stops"
 
     def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
         """List the classes whose mean the scores of a whole count table are."""

@@ -33,6 +33,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
+    lines += [_undefined(record) for record in records if record.undefined_classes]
     by_size = {
         record.run.identity.method.name
         for record in records
@@ -78,6 +79,16 @@ def printed(entries: Sequence[Any]) -> list[str]:
         text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + long.format(len(text)) for text in texts
     ]
     return lines + ([f"… and {len(entries) - MOST_ENTRIES} more"] if len(entries) > MOST_ENTRIES else [])
+
+
+def _undefined(record: Record) -> str:
+    """Say why a run has no mIoU."""
+    names, header = record.undefined_classes, record.header
+    where = f" of fold {header.fold}" if header.folds > 1 else ""
+    has = "has" if len(names) == 1 else "have"
+    return (
+        f"mIoU{where} is not defined: {', '.join(printed(names))} {has} no episode; {record.protocol.on_absent} there"
+    )
 
 
 def _random_networks(backbone: str, weights: str) -> str:

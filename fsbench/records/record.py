@@ -115,6 +115,13 @@ class Record:
         return with_images(official_rows(self.every_episode), self.manifest)
 
     @cached_property
+    def undefined_classes(self) -> list[str]:
+        """Names of the classes that no episode shows, where the protocol's mIoU is not defined without them."""
+        if not self.protocol.on_absent:  # else the counts need not be read
+            return []
+        return [self.header.class_names[str(n)] for n in self.protocol.undefined_classes(self.episodes, self.header)]
+
+    @cached_property
     def every_draw(self) -> "pl.DataFrame":
         """The counts of the test with all draws of the supports, with a column `draw` where there are several, and the
         columns of `with_images`."""

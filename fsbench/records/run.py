@@ -4,10 +4,20 @@ Fields stand in the order in which a run writes them. A field with a default is 
 of runs that have no such thing, lack; entries of later versions are kept under their names without a meaning.
 """
 
+from math import isnan, nan
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
@@ -36,6 +46,11 @@ Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Remark = Annotated[str, Field(max_length=10_000)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Score = Annotated[
+    float, BeforeValidator(lambda value: nan if value is None else value),
+    PlainSerializer(lambda value: None if isnan(value) else value),
+]  # fmt: skip
+"""A score; NaN, of one that is not defined, is null in JSON."""
 Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -307,7 +322,7 @@ class Run(Entries):
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does, or an older record does not tell.
         sees_supports: False of a baseline that answers from the query alone.
-        scores: by their names.
+        scores: by their names; NaN of one that the protocol does not define on these episodes.
         augmented_episodes: number of episodes with augmented supports.
         failed_episodes: number of episodes that the method could not answer.
         dropped_classes: names of classes that were left out for want of images.
@@ -332,7 +347,7 @@ class Run(Entries):
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True
-    scores: dict[str, float] = {}
+    scores: dict[str, Score] = {}
     augmented_episodes: Count = 0
     failed_episodes: Count = 0
     dropped_classes: list[Name] = []

@@ -299,8 +299,8 @@ class MetricParts:
 
     @property
     def is_defined(self) -> bool:
-        """Whether any part has something to average."""
-        return bool(np.isfinite(self.values).any())
+        """Whether the mean over the parts is defined, see `Metric.is_defined`."""
+        return self.metric.is_defined(self.values)
 
     def influences(self, design: Design) -> Influences:
         """Compute the score, which is defined, and the influence of each cluster of a design of the same rows."""

@@ -79,6 +79,10 @@ class Metric(ABC):
                 nobody expects every class.
         """
 
+    def is_defined(self, values: np.ndarray) -> bool:
+        """Return whether the mean over parts, whose scores are `values` (P,), is: here where any has something."""
+        return bool(np.isfinite(values).any())
+
     def row_influences(self, sums: Mapping[str, RowValues]) -> np.ndarray | None:
         """Return the influence (n,) of each row, of a score that is not computed anew without rows; None of others."""
         return None

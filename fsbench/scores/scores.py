@@ -80,7 +80,7 @@ class MeanIoU(Metric):
 
     Attributes:
         absent_is_nan: a class that the whole run never shows makes the mean NaN, as in programs that divide 0 by 0 or
-            stop there; else it counts as 0.
+            stop there, and with it the mean over folds; else it counts as 0.
     """
 
     absent_is_nan: bool = False
@@ -95,6 +95,9 @@ class MeanIoU(Metric):
         mean = over_shown_classes(mean_iou(totals["intersection"], union), totals, run, union)
         lacking = self.absent_is_nan and run is not None and not (run["truth"] > 0).all()
         return np.full_like(mean, np.nan) if lacking else mean
+
+    def is_defined(self, values: np.ndarray) -> bool:
+        return bool(np.isfinite(values).all()) if self.absent_is_nan else super().is_defined(values)
 
 
 def over_shown_sides(

@@ -93,9 +93,9 @@ class Pages:
 
         def place(row: Row) -> tuple[Any, ...]:
             test = self.tests[0]
-            scores = row.cells[test.id].scores if test.id in row.cells else {}
-            value = -metric_named(test.metric).sign * scores[test.metric].value if scores else 0.0
-            return not scores, value, *row.age, row.label, row.id
+            score = row.cells[test.id].scores.get(test.metric) if test.id in row.cells else None
+            value = 0.0 if score is None else -metric_named(test.metric).sign * score.value
+            return score is None, value, *row.age, row.label, row.id
 
         return sorted(rows, key=place)
 

@@ -84,7 +84,9 @@ class _Pair:
 def _columns(group: Sequence[Row], test: Test) -> list[_Column]:
     """Collect the rows of a group with a mean on a test, apart by what its interval holds for; none without one."""
     name, sign = test.metric, metric_named(test.metric).sign
-    complete = [(row, row.cells[test.id]) for row in group if test.id in row.cells and row.cells[test.id].is_complete]
+    complete = [
+        (row, row.cells[test.id]) for row in group if test.id in row.cells and name in row.cells[test.id].scores
+    ]
     complete.sort(key=lambda entry: (-sign * entry[1].scores[name].value, entry[0].id))
     by_scope: dict[Scope, list[tuple[Row, Cell]]] = {}
     for row, cell in complete:

@@ -61,7 +61,7 @@ def to_sheet(block: Block, by: Sequence[str] = (), width: int | None = None) -> 
         *block.notes,
         *(SIZE_NOTES if "size" in by and any(row.by_size for row in block.rows) else ()),
         *published,
-        *interval_notes([*(scores if parts[0][1] is short else ()), *_shown_scores(block, by)]),
+        *interval_notes([*(scores if parts[0][1] is short else ()), *_shown_scores(block, by)], block.metrics),
     ]
     shown = parts[:1] + [(caption, grid) for caption, grid in parts[1:] if len(grid) > 1]
     styles |= {i: Style(words=len(grid[0])) for i, (caption, grid) in enumerate(shown) if caption == "cards"}

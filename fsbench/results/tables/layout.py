@@ -19,8 +19,8 @@ MOST_DIGITS = 9
 
 INTERVAL_NOTE = (
     "[low, high]: tests like this one (other images of these classes, the same weights) give low to high, 95 %; scores "
-    "in percent"
 )
+"""Begin of the note on intervals, which ends by `scale`."""
 CONDITIONAL = "°"
 """Mark of an interval that holds for the test's own supports alone."""
 CONDITIONAL_NOTE = (
@@ -191,6 +191,19 @@ def in_units(metrics: Iterable[str]) -> str:
     return f"{first} ({'; '.join(f'{name}: {own}' for name, own in words.items() if own != first)})"
 
 
+def scale(metrics: Iterable[str]) -> str:
+    """Say what some scores are in.
+
+    >>> scale(["mIoU", "FB-IoU"]), scale(["ROM"]), scale(["mIoU", "ROM", "RUM"])
+    ('in percent', 'from 0 to 1', 'in percent (ROM, RUM: from 0 to 1)')
+    """
+    metrics = list(metrics)
+    fractions = [name for name in metrics if metric_named(name).maximum == 1]
+    if len(fractions) == len(metrics):
+        return "from 0 to 1"
+    return f"in percent ({', '.join(fractions)}: from 0 to 1)" if fractions else "in percent"
+
+
 def is_too_few(score: Estimate) -> bool:
     """Return whether too few images are why there is no interval: query images, or of a share supports.
 
@@ -215,11 +228,11 @@ def mark(score: Estimate) -> str:
     return CONDITIONAL if score.has_interval and score.scope is Scope.THESE_SUPPORTS else ""
 
 
-def interval_notes(scores: Iterable[Estimate]) -> list[str]:
-    """Explain the intervals of some scores, and why some have none."""
+def interval_notes(scores: Iterable[Estimate], metrics: Iterable[str]) -> list[str]:
+    """Explain the intervals of some scores, and why some have none; `metrics` are those that are shown."""
     scores = list(scores)
     return [
-        *[INTERVAL_NOTE] * any(score.has_interval for score in scores),
+        *[INTERVAL_NOTE + scale(metrics)] * any(score.has_interval for score in scores),
         *[CONDITIONAL_NOTE] * any(map(mark, scores)),
         *[FEW_NOTE] * any(map(is_too_few, scores)),
     ]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fsbench.results.tables.rescoring.measures import Measures
 
-ROW_VERSION = 3
+ROW_VERSION = 4
 """Version of everything that a row's scores and intervals follow from: counts, scores, intervals, trivial answers, this
 module. It grows when a result changes; rows of another version are computed again."""
 
@@ -122,7 +122,7 @@ class _StatisticsCache:
         kept = None if answer or options.by_class or options.by_size else self.kept.get(record.path)
         if kept is not None and self.measure is None:
             with suppress(ValueError, KeyError, TypeError):  # damaged: the counts have them, too
-                return RunStatistics(decode_statistics(kept, record.protocol.metrics), {}, {})
+                return RunStatistics(decode_statistics(kept, record.protocol.run_metrics), {}, {})
         key = (record.path, answer)
         known, statistics = self._computed.get(key, (None, None))
         if known is None or statistics is None or known.by_class < options.by_class or known.by_size < options.by_size:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from statistics import mean, stdev
 
 from fsbench.base.errors import RecordError, user_message
@@ -49,7 +50,8 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
         of = max((record.header.folds for record in records.values()), default=None)
         done = sum({fold for by, fold in records if by == seed} == folds for seed in seeds)
         for metric in metrics:
-            scores = {key: r.run.scores[metric] for key, r in records.items() if metric in r.run.scores}
+            found = {key: r.run.scores.get(metric, nan) for key, r in records.items()}
+            scores = {key: score for key, score in found.items() if not isnan(score)}
             by_seed = {
                 seed: mean(scores[seed, fold] for fold in folds)
                 for seed in seeds

@@ -1,6 +1,7 @@
 """A run.json is read with types and given back as it was; what an older one lacks has a default."""
 
 import json
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,16 @@ def test_a_run_is_written_as_it_was():
     later["identity"]["method"] |= {"model_dump": 3, "__class__": None, "copy": [1]}
     assert check_run(later, FILE).as_json() == later
     assert Run.model_validate(run.as_json()) == run
+
+
+def test_a_score_that_is_not_defined_is_null():
+    run = some_run(scores={"mIoU": float("nan"), "FB-IoU": 50.5})
+    text = json.dumps(run.as_json(), allow_nan=False)
+    again = check_run(json.loads(text), FILE)
+    assert json.loads(text)["scores"] == {"mIoU": None, "FB-IoU": 50.5} and again.as_json() == run.as_json()
+    assert isnan(again.scores["mIoU"]) and again.scores["FB-IoU"] == 50.5
+    with pytest.raises(RecordError, match="scores"):
+        check_run(run.as_json() | {"scores": {"mIoU": "none"}}, FILE)
 
 
 def test_the_parts_of_a_run_have_types():

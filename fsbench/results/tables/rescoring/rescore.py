@@ -345,5 +345,5 @@ def to_sheet(item: Rescored) -> Sheet:
     difference = (
         f"difference: to the run's own figure, {in_units(item.metrics)}, with the interval of the difference itself"
     )
-    explained = interval_notes(score for line in item.lines for score in line.scores.values())
+    explained = interval_notes((score for line in item.lines for score in line.scores.values()), item.metrics)
     return Sheet(item.title, [("", grid)], [*item.notes, difference, *explained])

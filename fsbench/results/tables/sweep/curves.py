@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isnan
+from math import inf, isnan
 
 from fsbench.base.errors import SettingsError
 from fsbench.records.grouping import comparable, fold_of, group_key, variants_of_groups
@@ -73,6 +73,11 @@ class CurveTable:
     def headlines(self) -> list[str]:
         """The metrics that are drawn and tested: the first, and accuracy where there is one beside it."""
         return headlines(self.metrics)
+
+    @property
+    def shown_metrics(self) -> list[str]:
+        """The metrics that a table shows, the last of which it may leave out: the headlines and the first two."""
+        return list(dict.fromkeys([*self.headlines, *self.metrics[:2]]))
 
     @property
     def numbers(self) -> list[float]:
@@ -171,7 +176,8 @@ def _table(groups: list[list[Record]], axis: Axis) -> CurveTable | None:
     for label, of_method in samples.items():
         of_method.sort(key=lambda sample: sample.number)
         curves.append(Curve(label, [_point(sample) for sample in of_method]))
-    curves.sort(key=lambda curve: -curve.points[-1].scores[metrics[0]].value)
+    last = {curve.method: curve.points[-1].scores.get(metrics[0]) for curve in curves}
+    curves.sort(key=lambda curve: inf if (score := last[curve.method]) is None else -score.value)
     every = [sample for curve in curves for sample in samples[curve.method]]
     table = CurveTable(
         title=_title(first, axis),
@@ -222,7 +228,7 @@ SAME_EPISODES = {
 
 
 def _notes(table: CurveTable) -> list[str]:
-    notes = score_notes(table.curves)
+    notes = score_notes(table.curves, table.shown_metrics)
     if table.axis in SAME_EPISODES:
         notes.append(SAME_EPISODES[table.axis])
     elif table.nested and table.axis == "shot":
@@ -249,10 +255,11 @@ def _notes(table: CurveTable) -> list[str]:
     return notes
 
 
-def score_notes(curves: Sequence[Curve]) -> list[str]:
-    """Explain the intervals of the points of curves."""
-    notes = interval_notes(score for curve in curves for point in curve.points for score in point.scores.values())
-    return [*notes, "several folds: means over them"]
+def score_notes(curves: Sequence[Curve], metrics: Sequence[str]) -> list[str]:
+    """Explain the intervals of the scores that are shown of the points of curves."""
+    points = [point for curve in curves for point in curve.points]
+    scores = [point.scores[name] for point in points for name in metrics if name in point.scores]
+    return [*interval_notes(scores, metrics), "several folds: means over them"]
 
 
 def difference_notes(differences: Sequence[PointDifference], comparisons: int) -> list[str]:

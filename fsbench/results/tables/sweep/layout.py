@@ -15,8 +15,8 @@ def to_sheet(table: CurveTable, width: int | None = None) -> Sheet:
     narrow = width is not None and width < 100
     names = shorten([curve.method for curve in table.curves], (14, 20) if narrow else (24, 34))
     costs = ["s/episode", "MiB"] if any(p.peak_mib or p.seconds for c in table.curves for p in c.points) else []
-    shown = dict.fromkeys([*table.headlines, *table.metrics[:2]])
-    metrics = [name for name in table.metrics if name in list(shown)[: 2 if narrow else None]]
+    shown = table.shown_metrics[: 2 if narrow else None]
+    metrics = [name for name in table.metrics if name in shown]
     rows: Grid = [["method", WORDS[table.axis].symbol, *metrics, *costs]]
     for curve in table.curves:
         for point in curve.points:

@@ -59,7 +59,7 @@ def object_tables(records: Sequence[Record], objects: Objects) -> list[CurveTabl
             curves.sort(key=lambda curve: -curve.points[0].scores[metric].value)
             every = [sample for curve in curves for sample in samples[curve.method]]
             differences = point_differences(every, [metric])
-            notes = [*score_notes(curves), *_notes(pairs)]
+            notes = [*score_notes(curves, [metric]), *_notes(pairs)]
             title = group[0].protocol.title(group[0].header)
             tables.append(CurveTable(title, "objects", (metric,), False, (), curves, differences, notes))
     if not tables:

@@ -76,8 +76,11 @@ def test_some_folds_have_no_mean():
     grid, _, (best, missing), shown = summary(block(present=2))
     assert grid[0] == ["method", "mIoU 5⁰", "5¹"] and grid[2][1:] == ["51.00", "51.10"]
     assert missing.startswith("2 of 4 folds: no mean") and missing.endswith("--by fold")
-    assert shown == [] and INTERVAL_NOTE not in to_sheet(block(present=2)).notes  # nor is any interval explained
-    assert INTERVAL_NOTE in to_sheet(block(present=2), ["fold"]).notes and INTERVAL_NOTE in to_sheet(block()).notes
+    percent = INTERVAL_NOTE + "in percent"
+    assert shown == [] and percent not in to_sheet(block(present=2)).notes  # nor is any interval explained
+    assert percent in to_sheet(block(present=2), ["fold"]).notes and percent in to_sheet(block()).notes
+    both = to_sheet(block(metrics=("mIoU", "ROM"))).notes
+    assert INTERVAL_NOTE + "in percent (ROM: from 0 to 1)" in both and percent not in both
     assert best == "best answers without a model: mIoU 20.00, 19.00 (all foreground)"
 
 

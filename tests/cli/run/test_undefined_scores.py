@@ -1,0 +1,61 @@
+"""A test whose mIoU is not defined where a class has no episode (atlas-runs.md §9), by the real command."""
+
+import json
+from math import isnan
+
+import pytest
+
+from fsbench.cli.main import main
+from fsbench.records.record import find_records
+from fsbench.results.tables.table import build_blocks
+
+WHY = "mIoU of fold {} is not defined: {} no episode; the program divides by zero there"
+
+
+@pytest.mark.slow(60)
+def test_an_undefined_mean_has_a_sign_and_a_reason_and_makes_the_mean_over_folds_undefined(real_data, tmp_path, capsys):
+    """PANet's test of a few episodes, which leave out classes of some folds."""
+    runs = tmp_path / "runs"
+    arguments = ["--method", "prototype,blind_centre", "--backbone", "demo", "--dataset", "pascal", "--fold", "0,1,2,3"]
+    place = ["--data-root", str(real_data / "voc-mini"), "--runs", str(runs), "--data.workers=0"]
+    test = ["--protocol", "atlas:panet/pascal-5i", "--data.episodes=8", "--data.image_size=64"]
+    assert main(["bench", *arguments, *place, *test]) == 0
+    printed = capsys.readouterr().out
+    undefined, finite = set(), set()
+    records = find_records(runs)
+    for record in records:
+        text = (record.path / "run.json").read_text()
+        assert "NaN" not in text
+        score = json.loads(text, parse_constant=pytest.fail)["scores"]["mIoU"]
+        tested = {number for episode in record.manifest.episodes for number in episode.classes}
+        lacking = [n for n in record.header.class_ids if n not in tested]
+        assert (score is None) == isnan(record.run.scores["mIoU"]) == bool(lacking)
+        if lacking:
+            undefined.add(str(record.header.fold))
+            names = [record.header.class_names[str(number)] for number in lacking]
+            words = f"{', '.join(names)} {'has' if len(names) == 1 else 'have'}"
+            assert f"* {WHY.format(record.header.fold, words)}\n" in printed
+        else:
+            finite.add(str(record.header.fold))
+    assert undefined and finite
+    for _ in range(2):  # computed, and from the rows that were kept
+        (block,) = build_blocks(records, trivial=True)
+        for row in block.rows:
+            assert ("mIoU" in row.scores) == (row.fold in finite) and "FB-IoU" in row.scores
+    capsys.readouterr()
+    folder = str(runs)
+    for command in (["table", folder], ["compare", folder], ["report", folder, "--out", str(tmp_path / "pages")]):
+        assert main(command) == 0
+    assert capsys.readouterr().out.count("the program divides by zero there") >= 2 * len(undefined)
+    cards, bundle = tmp_path / "cards", str(tmp_path / "results.fsb")
+    assert main(["bundle", "--new-card", str(cards), folder]) == 0
+    for card in cards.iterdir():
+        card.write_text("\n".join(line for line in card.read_text().splitlines() if "..." not in line) + "\n")
+    assert main(["bundle", folder, "--card", str(cards), "-o", bundle]) == 0
+    capsys.readouterr()
+    assert main(["verify", bundle]) == 0
+    assert " 0 failed" in capsys.readouterr().out
+    assert main(["board", str(tmp_path), "--out", str(tmp_path / "board"), "--strict"]) == 0
+    assert "the program divides by zero there" in "".join(
+        page.read_text() for page in (tmp_path / "board").rglob("*.html")
+    )
