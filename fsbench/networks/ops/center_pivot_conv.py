@@ -113,12 +113,22 @@ class CenterPivotConv4d(nn.Module):
             numbers = torch.arange(len(y) - 1).view(pivots.shape[:2])
             order[row : row + numbers.shape[0], column : column + numbers.shape[1]] = numbers
             outside = F.pad(torch.zeros(window.shape[:2]), self._margins(x, sample), value=1.0).to(rest)
-            map_ = rest[:, None, None] * outside
-            seen = F.conv2d(map_[None], self.conv2.weight, self._bias, stride=self.stride, padding=half)[0]
+            seen = self._over_support(rest[:, None, None] * outside)
             y = y.index_select(0, order.flatten().to(y.device)).add_(seen.flatten(1).mT[..., None, None])
         shift = (-half - x.corners[sample][0], -half - x.corners[sample][1])
         y = add_over_support(y, window, self.conv2.weight, self.stride, shift, sides)
         return y.unflatten(0, sides)
+
+    def _over_support(self, plane: Tensor) -> Tensor:
+        """Convolve the support's plane (C, hs, ws) of one query position, in float32 at least, under autocast too.
+
+        On a CPU, the weight gradient of a strided bfloat16 convolution is uninitialised memory at the taps that meet
+        only padding. A plane smaller than the kernel has such taps.
+        """
+        wide = torch.promote_types(plane.dtype, torch.float32)
+        with torch.autocast(plane.device.type, enabled=False):
+            plane, weight, bias = (t.to(wide) for t in (plane, self.conv2.weight, self._bias))
+            return F.conv2d(plane[None], weight, bias, stride=self.stride, padding=self.kernel // 2)[0]
 
     def _margins(self, x: PlaneWindows, sample: int) -> list[int]:
         """Return the support positions left of, right of, above and below the sample's window."""

@@ -12,6 +12,7 @@ from fsbench.networks.ops.center_pivot_conv import CenterPivotConv4d
 from fsbench.networks.ops.correlation import hyper_correlation
 from fsbench.networks.ops.kept_correlation import keep_correlation, unit
 from fsbench.networks.ops.plane_norm import GroupNormReLU
+from fsbench.networks.ops.support_planes import PlaneWindows
 
 
 def draw(*shape, seed=0):
@@ -156,6 +157,28 @@ def test_gradients_keep_their_digits_in_half_precision(form, kernel, stride, sid
     assert gradients[0].dtype == torch.bfloat16
     for i, (g, e) in enumerate(zip(gradients, expected, strict=True)):  # that of the query is a difference
         assert (g.float() - e.float()).norm() <= (0.005 if i else 0.1) * e.float().norm()
+
+
+@pytest.mark.parametrize(("kernel", "stride", "side"), [(5, 4, 2), (5, 4, 3), (3, 4, 2)])
+def test_planes_smaller_than_the_kernel_train_in_half_precision(kernel, stride, side):
+    """Taps that meet nothing but padding have a gradient of 0, whatever lay in memory before."""
+    if not sums_keep_their_digits():
+        pytest.skip("torch's convolutions sum gradients in half precision on this processor, which has no bf16")
+    torch.use_deterministic_algorithms(True)  # fills memory that is not initialised with NaN
+    torch.manual_seed(0)
+    module = CenterPivotConv4d(4, 16, kernel, stride)
+    window, rest = draw(1, 1, 4, 6, 6).float(), draw(4, seed=1).float().requires_grad_()
+    x, inputs = PlaneWindows([window], [(0, 0)], [rest], (side, side)), [rest, *module.parameters()]
+    plain = module.reference(x.dense())
+    direction = 1 + draw(*plain.shape, seed=2).float()
+    expected = torch.autograd.grad((plain * direction).sum(), inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = module(x)
+    gradients = torch.autograd.grad((found * direction).sum(), inputs)
+    for g, e in zip([found, *gradients], [plain, *expected], strict=True):
+        assert (g - e).norm() <= 0.01 * e.norm()
+        assert (g[e == 0] == 0).all()
+    assert (expected[3] == 0).any()  # of the kernel over the support
 
 
 def test_features_of_half_precision_have_a_finite_norm():
