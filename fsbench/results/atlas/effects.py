@@ -18,7 +18,7 @@ _FROM = "hsnet"
 _SAME_EPISODES = ("episodes_per_fold", "seeds")
 """Conditions that were the same in all columns of a table, or are noise."""
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
-_CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?) \[")
+_CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?)(?: \[|\))")
 
 
 @dataclass(frozen=True)

@@ -159,4 +159,4 @@ def test_what_a_method_needs_follows_from_its_configuration():
     assert needed_weights("emat") == "dinov2_vits14" and needed_weights("cst_original") == "dino_vits8_300ep"
     assert needed_weights("emat", "demo") is None  # its weights come along
     assert needed_weights("metaoptnet_clip") == "clip_vitb16"
-    assert methods_by_weights()["vgg16"] == ["hsnet_vgg16"]
+    assert methods_by_weights()["vgg16"] == ["hsnet_vgg16", "patnet_vgg16"]

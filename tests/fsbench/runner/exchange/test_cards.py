@@ -219,7 +219,7 @@ def test_new_cards_ask_for_what_the_records_do_not_prove(make, tmp_path, capsys)
 
 def test_predictions_that_were_handed_in(make, tmp_path, capsys):
     """Nothing follows from their records; they are marked, ranked apart, and verified as far as that goes."""
-    for name, quality in (("ours", 2), ("theirs", 1)):
+    for name, quality in (("ours", 3), ("theirs", 2)):
         for fold in (0, 1):
             record = with_scores(make(name, fold, quality))
             rewrite(
