@@ -174,7 +174,7 @@ _ROTATES_FOUR_CHANNELS = int(cv2.__version__.partition(".")[0]) >= 5
 
 @dataclass(frozen=True)
 class Draws:
-    """What is drawn for one image, but for the place of its crop.
+    """Random changes of one image, but for the place of its crop.
 
     Attributes:
         factor: of its size.
@@ -300,9 +300,9 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ResizedAugmentation(Augmentation):
-    """The same changes but for the crop: the whole image is resized to the square, its aspect ignored (hdmnet.md §8).
+    """Random changes without a crop: the whole image is resized to the square, its aspect ignored (hdmnet.md §8).
 
-    Nothing is drawn for that, and nothing of an object is lost.
+    Nothing is drawn for the resizing, and nothing of an object is lost.
     """
 
     @property

@@ -320,7 +320,7 @@ class Protocol(ABC):
 
     @property
     def on_absent(self) -> str:
-        """What the program that the protocol repeats does about one of the `undefined_classes`; "" if it has none."""
+        """Reaction of the repeated program to one of the `undefined_classes`, in words; "" if it has none."""
         return ""
 
     @property

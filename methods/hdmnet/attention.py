@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 EPS = 1e-6
-"""Of every LayerNorm (§4)."""
+"""Epsilon of every LayerNorm (§4)."""
 DROPOUT = 0.1
 """Share of entries that each of a block's three dropouts drops (§4.1)."""
 TEMPERATURE = 0.1

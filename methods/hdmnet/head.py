@@ -31,7 +31,7 @@ SIMILARITY_SCALE = 10
 
 
 class Shot(NamedTuple):
-    """What one shot brings.
+    """Results of one shot that the query is matched with.
 
     Attributes:
         prototype: mean of its reduced features under its mask (b, C, 1, 1).

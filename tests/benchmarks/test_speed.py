@@ -130,7 +130,7 @@ def test_hsnets_plain_formulas_give_its_logits(monkeypatch):
 
 @pytest.mark.slow
 def test_commands_over_runs_are_timed(tmp_path, monkeypatch, capsys):
-    """Of a grid of four runs and of one explored method, in place of thousands."""
+    """A grid of four runs and one explored method stand for thousands."""
     small = drawn_runs.GRID | {name: values[:1] for name, values in drawn_runs.GRID.items()}
     monkeypatch.setattr(commands, "GRID", small | {"methods": ["cst", "emat"], "datasets": ["pascal"], "seeds": [0, 1]})
     monkeypatch.setattr(commands, "LONG", drawn_runs.LONG | {"methods": ["cst", "emat"], "folds": [0]})

@@ -122,7 +122,7 @@ def test_maps_that_are_too_small_are_refused():
 
 
 def test_memory_does_not_grow_with_the_shots():
-    """Of a shot only its tokens are kept: a support's features are gone when the second one after it is read."""
+    """A shot keeps its tokens alone: a support's features are gone when the second one after it is read."""
     head, alive = HDMNetHead((4, 4), width=8, transformer_width=8, ensemble=False).eval(), []
 
     def supports(shots):

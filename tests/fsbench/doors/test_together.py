@@ -25,7 +25,7 @@ def experiments(runs, *more, tests=TESTS, method="prototype") -> list[Experiment
 
 @pytest.fixture
 def asked(monkeypatch) -> list[tuple[object, ...]]:
-    """What every forward of the prototype was asked: query, supports, and size of the answer."""
+    """Record the query, the supports and the size of the answer of every forward of the prototype."""
     found: list[tuple[object, ...]] = []
     forward = Prototype.forward
 

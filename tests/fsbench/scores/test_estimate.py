@@ -221,7 +221,7 @@ def test_supports_of_both_act_on_a_difference_of_methods_with_other_supports():
 
 
 def test_a_side_that_only_the_left_out_images_show_leaves_the_mean_of_folds():
-    """Of two folds the first has its only background in one query image: without it the other fold is all there is."""
+    """The first of two folds has its only background in one query image; without it the second fold alone counts."""
     rng = np.random.default_rng(2)
     rows = with_counts([Row(image, (50 + image // 2,), 0, image // 12, 0, ()) for image in range(24)], rng)
     full = [replace(row, counts=(20, 20, 0, 0) if row.fold == 0 and row.query else (10, 20, 80, 90)) for row in rows]

@@ -65,7 +65,7 @@ def test_a_value_is_never_read_as_text(word, tmp_path):
 
 
 def test_arguments_of_objects_are_values(tmp_path):
-    """Of several callbacks an argument is the last one's; a name alone becomes a class with arguments."""
+    """An argument belongs to the last of several callbacks; a name alone becomes a class with arguments."""
     (tmp_path / "mine.yaml").write_text("trainer: {callbacks: [EarlyStopping]}\noptimizer: {class_path: Adam}\n")
     configuration = compose(
         [
