@@ -200,7 +200,8 @@ def _table(tests: Mapping[str, Mapping[int, Record]], atlas: Atlas) -> RulerTabl
     scored = [one for one in tested if one.line.is_scored]
     moves = _moves(scored, [move for one in scored for move in _recounted(one)])
     every = [*(one.line.score for one in scored), *(move.difference for move in moves)]
-    return RulerTable(title, lines, _spreads(scored), moves, [*_notes(tested, tests, most), *interval_notes(every)])
+    notes = [*_notes(tested, tests, most), *interval_notes(every, ("mIoU", "FB-IoU"))]
+    return RulerTable(title, lines, _spreads(scored), moves, notes)
 
 
 def _tested(name: str, records: Sequence[Record], rows: tuple[str, ...], atlas: Atlas) -> _Tested:
