@@ -109,7 +109,8 @@ class HDMNet(StageSegmenter):
         if "head.gram_merge.weight" in learned and not self.joins_base_learner:
             kept = {key: value for key, value in learned.items() if not key.startswith(ENSEMBLE)}
             return kept, {"base_learner": True, "shots": shots_of(learned)}
-        self.check_learned_shots(learned, whose)
+        if self.joins_base_learner:  # only there weights of shots are learned
+            self.check_learned_shots(learned, whose)
         return learned, {}
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
