@@ -141,7 +141,7 @@ def test_every_classifier(method, photos, tmp_path):
 SEGMENTERS = [name for name in names_by_task("methods")[0]["segmentation"] if name != "sansa_generalist"]
 """All but the one that is `sansa` with other weights, and is not run without them."""
 MORE = {
-    **dict.fromkeys(("bam_5shot", "hdmnet_5shot"), ["--model.base_learner=false", "--data.shot=5"]),
+    **{name: ["--model.base_learner=false", "--data.shot=5"] for name in ("bam_5shot", "hdmnet_5shot")},
     "hmnet_5shot": [
         "--model.backbone.name=pspnet_resnet50", "--model.backbone.weights=random", "--data.image_size=65",
         "--data.shot=5",
