@@ -4,6 +4,7 @@ Nothing is imported or built here, so that names, numbers and files are checked 
 values the classes of a run take is said by `fsbench.runner.config.build` alone.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -162,25 +163,22 @@ def shipped_settings(method: str, dataset: str, backbone: str | None = None) -> 
 
 
 def split_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Yield (key, value) of `--key=value` and `--key value`.
+    """Yield (key, value) of `--key=value` and `--key value`, also of those behind a `--`.
 
     The value is None where there is none; the key is empty for a word that belongs to no key.
     """
-    words = iter(["--help" if word == "-h" else word for word in arguments] + ["--"])
-    word = next(words)
-    while word != "--":
-        following = next(words)
+    words = deque("--help" if word == "-h" else word for word in arguments if word != "--")
+    while words:
+        word = words.popleft()
         if not word.startswith("--"):
             yield "", word
         elif "=" in word:
             key, _, value = word[2:].partition("=")
             yield key, value
-        elif following.startswith("--"):
+        elif not words or words[0].startswith("--"):
             yield word[2:], None
         else:
-            yield word[2:], following
-            following = next(words)
-        word = following
+            yield word[2:], words.popleft()
 
 
 def asks(arguments: Sequence[str]) -> bool:

@@ -145,6 +145,12 @@ def test_words_and_values():
     ]  # fmt: skip
 
 
+def test_words_behind_two_dashes_count_as_well():
+    assert list(split_arguments(["--a", "--", "--data.episodes=100", "--b"])) == [
+        ("a", None), ("data.episodes", "100"), ("b", None),
+    ]  # fmt: skip
+
+
 def test_a_loader_with_many_workers_says_nothing_on_the_screen():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
