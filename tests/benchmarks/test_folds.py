@@ -94,6 +94,7 @@ def test_both_ways_are_timed_on_the_first_episodes_of_a_fold(method, lists, tmp_
     assert "differs by 0.0e+00" in capsys.readouterr().out
 
 
+@pytest.mark.slow(3)
 def test_what_the_ways_need_is_said(lists, monkeypatch):
     monkeypatch.delenv("FSBENCH_TEST_DATA", raising=False)
     with pytest.raises(SystemExit, match=r"give --lists, a folder of official lists .*, or set FSBENCH_TEST_DATA"):

@@ -114,6 +114,7 @@ def test_the_file_and_the_exit_status_say_what_failed(monkeypatch, tmp_path, pro
     assert found.rows == [row] and found.opponent.endswith("CUDA tests: 3 passed")
 
 
+@pytest.mark.slow(3)
 def test_tests_that_fail_are_named(tmp_path):
     (tmp_path / "test_one.py").write_text("import pytest\n\n@pytest.mark.cuda\ndef test_a():\n    assert 1 == 2\n")
     status, words = gpu.run_tests((str(tmp_path),), 100)

@@ -98,6 +98,7 @@ def test_the_base_learner_can_be_left_out_of_a_checkpoint_that_has_it():
         on_pspnet().filter_state_dict(method.state_dict(), "it")
 
 
+@pytest.mark.slow(2)
 def test_a_training_moves_neither_statistics_nor_weights_of_shots(blocks_folder):
     """Both as in the authors' program; scale and shift of BatchNorm do move (§7)."""
     method = on_pspnet(shots=2, learning_rate=1e-2)

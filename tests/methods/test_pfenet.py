@@ -48,6 +48,7 @@ def test_a_test_sees_the_statistics_that_were_loaded(blocks_folder):
         assert torch.equal(method(found).logits, expected) and not torch.equal(before, expected)
 
 
+@pytest.mark.slow(2)
 def test_without_training_both_ways_are_the_same(blocks_folder):
     found, ways = episode(data(blocks_folder, shot=2)), (on_vgg(), on_vgg(backbone_bn="eval"))
     ways[1].head.load_state_dict(ways[0].head.state_dict())

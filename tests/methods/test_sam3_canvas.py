@@ -159,6 +159,7 @@ def official_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"detector.{name}": value for name, value in found.items()}
 
 
+@pytest.mark.slow(3)
 def test_metas_file_the_hubs_and_its_model_of_videos_are_one_network(tmp_path):
     whole = network()
     official = official_state(whole.state) | {
@@ -299,6 +300,7 @@ def test_the_prediction_is_what_is_found_in_the_querys_part(monkeypatch):
     assert (expected[:, -1] == 2).all() and (expected[-1, 0] == 1).all() and not answer.failed
 
 
+@pytest.mark.slow(3)
 def test_several_shots_and_the_text_reach_the_network():
     named, plain = method(text="class"), method()
     episode = hinted(an_episode(1, 3), [10.0, 20.0, 60.0, 30.0], ("aeroplane",))

@@ -90,6 +90,7 @@ def test_a_pixel_that_a_mask_touches_belongs_to_it():
     assert prompt_mask(mask, 16).sum() >= 1  # nearest would have lost it
 
 
+@pytest.mark.slow(2)
 def test_every_name_of_the_published_file_has_its_place():
     for name in ("sam2_hiera_large", "sam2_hiera_tiny", "sam2_demo"):
         with torch.device("meta"):
@@ -228,6 +229,7 @@ def test_a_video_with_a_nan_is_left_out_of_the_loss():
         video_losses(x[1:], y[1:])
 
 
+@pytest.mark.slow(3)
 def test_explanations_show_the_prompt_the_memory_and_the_attention_to_it():
     found, episode = disturbed(method(prompt="point")), next(an_episode(shots=2).split())
     with torch.no_grad():

@@ -102,7 +102,7 @@ def test_what_a_method_shows_of_itself(made, method):
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("prototype", ()), ("emat", ("--data.way=2", "--data.shot=2"))],
+    [("prototype", ()), pytest.param("emat", ("--data.way=2", "--data.shot=2"), marks=pytest.mark.slow(9))],
 )
 def test_a_run_of_any_method_is_explained_by_some_of_its_episodes(made, method, options, tmp_path, capsys):
     record, out = made(method, *options), tmp_path / "out"

@@ -11,6 +11,7 @@ from fsbench.cli.main import main
 from tests.fsbench.pages.report.test_report import data_file
 
 
+@pytest.mark.slow(2)
 def test_a_real_run_is_explored(finished_runs, tmp_path, capsys):
     runs, out = shutil.copytree(finished_runs, tmp_path / "runs"), tmp_path / "report"
     assert main(["report", str(runs), "--out", str(out), "--photo-side", "100"]) == 0, capsys.readouterr().err

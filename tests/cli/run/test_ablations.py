@@ -55,6 +55,7 @@ def test_hmnets_keep_the_settings_of_their_data_set(dataset, capsys):
         assert found == expected, run
 
 
+@pytest.mark.slow(2)
 def test_hmnets_can_run_on_the_demo(small_demo):
     options = ("--model.backbone.name=demo", "--data.protocol=pfenet")
     folders = {experiment(small_demo, f"--config={path}", *options, method="hmnet").folder for path in HMNET}

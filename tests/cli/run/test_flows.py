@@ -173,7 +173,8 @@ def finished_lines(runs):
     return sum(len(part.read_text().splitlines()) - 1 for part in runs.glob("*/evaluation/part-*.jsonl"))
 
 
-@pytest.mark.parametrize("command", ["bench_arguments", pytest.param("run_arguments", marks=pytest.mark.slow(10))])
+@pytest.mark.slow(11)
+@pytest.mark.parametrize("command", ["bench_arguments", "run_arguments"])
 def test_stopped_evaluation_loses_nothing(spawn, request, command, small_demo, finished_runs, tmp_path):
     one, arguments = "--data.eval_batch_size=1", request.getfixturevalue(command)
     process = spawn(*arguments("prototype", tmp_path / "runs", one), *pause_after(4))

@@ -182,6 +182,7 @@ def test_an_absent_folder_is_told_with_what_the_data_set_needs(tmp_path: Path, s
     assert "train2014" not in text
 
 
+@pytest.mark.slow(5)
 def test_small_coco_is_a_usable_subset(coco: Path, shown: EpisodePanels) -> None:
     status, text = shown("coco", coco)
     assert status == 0

@@ -35,6 +35,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow(3)
 @settings(max_examples=60, deadline=None)
 @given(values, st.integers(0, 4))
 def test_values_are_those_of_pythons_own_reader(value, protocol):

@@ -138,6 +138,7 @@ def test_predictions_are_what_a_run_keeps(blocks_folder, tmp_path):
         assert np.array_equal(answer["label_map"], stored.label_map(answer["episode"]))
 
 
+@pytest.mark.slow(2)
 def test_a_training_by_hand_is_validated_and_its_checkpoint_is_taken_by_a_run(blocks_folder, tmp_path):
     torch.manual_seed(0)
     method, data = EMAT(BackboneConfig("demo", "random:0"), support_side=4), blocks(blocks_folder)

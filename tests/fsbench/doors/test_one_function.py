@@ -79,6 +79,7 @@ def by_bench(file: Path, squares: Path, runs: Path) -> Record:
     return record
 
 
+@pytest.mark.slow(10)
 def test_a_function_counts_alike_through_every_door(file, squares, tmp_path, capsys):
     near = runpy.run_path(str(file))["near"]
     benched = by_bench(file, squares, tmp_path / "benched")

@@ -78,6 +78,7 @@ def test_it_goes_on_where_it_was_interrupted(tmp_path, asked):
     assert len(asked) == 2 * number
 
 
+@pytest.mark.slow(10)
 def test_a_method_that_draws_by_number_is_asked_by_number(tmp_path):
     found = experiments(tmp_path, tests=("hsnet",), method="prototype")
     numbers = {(e.query, e.classes, e.supports) for e in found[0].data.manifest.episodes}

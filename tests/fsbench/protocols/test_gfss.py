@@ -169,6 +169,7 @@ def test_scores_are_those_of_the_definition(scenes, tmp_path):
     assert set(record.episodes.filter(pl.col("slot") > 0)["slot"].unique().to_list()) == set(range(1, 21))
 
 
+@pytest.mark.slow(2)
 def test_neighbours_are_fitted_together_where_no_bit_changes(scenes, tmp_path, monkeypatch):
     """Whether a bit changes depends on the processor, so it is asked of the product; one answer is also given to it."""
     made = experiment(scenes, tmp_path, "--model.iterations=2", "--data.episodes=20", "--data.eval_batch_size=6")

@@ -82,6 +82,7 @@ def test_no_torch_and_no_opencv(blocks_folder):
     assert done.stdout.split() == ["2", "False", "False"], done.stderr
 
 
+@pytest.mark.slow(8)
 def test_classification_shows_images_in_the_order_of_the_queries(tmp_path):
     test = load_test("demo-cls", root=tmp_path / "demo", way=5, shot=1, episodes=1)
     html = test[0]._repr_html_()

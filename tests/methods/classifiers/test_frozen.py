@@ -45,6 +45,7 @@ def plain_features(photos):
     return found
 
 
+@pytest.mark.slow(2)
 def test_records_hold_what_plain_code_finds(experiment, plain_features):
     """ProtoNet is scikit-learn's nearest centroid; rows, hash and table follow from its answers."""
     record = run(experiment("protonet", "--data.shot=2"))

@@ -14,8 +14,13 @@ from fsbench.networks.backbones.vit import FrozenViT
 
 PIXELS = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
 ODD = torch.randn(3, 33, 33, generator=torch.Generator().manual_seed(0))
-NETWORKS = [(FrozenViT, "demo", PIXELS), (FrozenPyramid, "demo", PIXELS), (Encoder, "demo", PIXELS),
-            (FrozenPyramid, "efficientnet_lite0", PIXELS), (FrozenTrunk, "dilated_resnet50", ODD)]  # fmt: skip
+NETWORKS = [
+    (FrozenViT, "demo", PIXELS),
+    (FrozenPyramid, "demo", PIXELS),
+    (Encoder, "demo", PIXELS),
+    (FrozenPyramid, "efficientnet_lite0", PIXELS),
+    pytest.param(FrozenTrunk, "dilated_resnet50", ODD, marks=pytest.mark.slow(3)),
+]
 
 
 def tensors(features: object) -> list[Tensor]:

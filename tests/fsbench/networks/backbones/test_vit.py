@@ -27,6 +27,7 @@ def tiny(monkeypatch, tmp_path):
     return vit
 
 
+@pytest.mark.slow(2)
 def test_timm_builds_the_same_architectures():
     """Our arguments are those that timm registers for these models."""
     for ours, theirs in (("dinov2_vits14", "vit_small_patch14_dinov2"), ("dino_vits8", "vit_small_patch8_224")):

@@ -36,7 +36,9 @@ def run(function, x, backend, device="cpu"):
 
 
 @pytest.mark.parametrize("backend", FAST)
-@pytest.mark.parametrize(("samples", "tokens", "window"), [(1, 20, 33), (2, 1, 1)])
+@pytest.mark.parametrize(
+    ("samples", "tokens", "window"), [pytest.param(1, 20, 33, marks=pytest.mark.slow(7)), (2, 1, 1)]
+)
 def test_the_shortcut_equals_the_long_scan(backend, samples, tokens, window):
     x = inputs(samples, tokens=tokens, window=window)
     found = run(recapped_scan, x, backend, DEVICE if backend == "triton" else "cpu")

@@ -176,6 +176,7 @@ def paired_p(first: Sequence[Record], second: Sequence[Record]) -> float:
     return found.difference.p
 
 
+@pytest.mark.slow(2)
 def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
     """A p between 0.025 and 0.05 is a difference where it is the only one, and none beside that of another column."""
     near, far = (
@@ -197,6 +198,7 @@ def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
     assert "holds for all 2 comparisons of this table at once" in (tmp_path / "site/index.html").read_text()
 
 
+@pytest.mark.slow(3)
 def test_all_pairs_on_the_same_episodes_are_compared_by_their_difference(make, hand_in, tmp_path):
     """However many rows there are: none is compared by the errors of both scores."""
     qualities = [2] * 12 + [4, 8]
@@ -220,6 +222,7 @@ def one_support(record: Record) -> Record:
     return rewrite(record, {"manifest_sha256": manifest.sha256})
 
 
+@pytest.mark.slow(2)
 def test_scores_are_ranked_among_those_that_hold_for_the_same(make, hand_in, tmp_path):
     """Other supports are in the intervals of some rows, not in those of others; one has none, since nothing varies."""
     for name, share in (("best", 0.1), ("worst", 0.5)):

@@ -25,6 +25,7 @@ def test_nothing_to_show():
         spread_episodes({0: [None]}, {0: [False]}, 8)
 
 
+@pytest.mark.slow(3)
 def test_further_draws_are_not_chosen(make, blocks_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("fsbench.pages.explain.paper_figure.open_dataset", lambda record: Folder(str(blocks_folder)))
     record = make("m", 0, quality=3, keep="masks", draws=2)

@@ -16,6 +16,8 @@ from tests.fsbench.pages.report.test_report import HOSTILE, _spoil
 from tests.fsbench.runs import rewrite
 from tests.page_layout import check_layout
 
+pytestmark = pytest.mark.slow(4)
+
 MEASURED = ("9.50 [9.00, 9.90]", "80.10 [79.00, 81.00]", "10.00 [9.00, 11.00]")
 """Figures in a table of reported ones."""
 

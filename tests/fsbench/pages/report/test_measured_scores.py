@@ -24,6 +24,7 @@ def runs(make, blocks_folder, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow(7)
 def test_pages_and_commands_have_the_measured_scores_and_masks_are_decoded_once(runs, capsys, monkeypatch):
     decoded = []
 

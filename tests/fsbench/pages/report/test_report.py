@@ -123,6 +123,7 @@ def test_best_worst_and_most_disagreeing_are_chosen():
     assert worth_a_look({0: fold}, ["a", "b"], 0) == {0: []}
 
 
+@pytest.mark.slow(7)
 def test_the_lower_score_is_the_better_where_the_metric_says_so(make, tmp_path):
     for number, wrong in enumerate((12, 0, 6)):
         record = make(f"m{wrong}", 0, wrong=wrong, quality=1 + wrong // 6)
@@ -189,6 +190,7 @@ def test_styles_become_attributes():
     assert svg == '<svg><path fill="none" stroke="currentColor"/></svg>'
 
 
+@pytest.mark.slow(5)
 def test_only_a_report_is_replaced(make, tmp_path, capsys, monkeypatch):
     """An empty folder is taken, a report is replaced, and a link stays; nothing else is touched."""
 

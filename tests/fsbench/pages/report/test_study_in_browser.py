@@ -13,6 +13,8 @@ from tests.fsbench.pages.report.conftest import METHODS
 from tests.fsbench.pages.report.test_in_browser import opened
 from tests.page_layout import check_layout
 
+pytestmark = pytest.mark.slow(3)
+
 SHOWN = "#leaderboard tbody:first-of-type tr:not([hidden])"
 
 
@@ -46,7 +48,6 @@ def query(page):
     return page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
 
 
-@pytest.mark.slow(2)
 def test_rows_are_ordered_and_the_order_stays_in_the_address(chromium, page_file):
     with opened(chromium, page_file) as page:
         ranked = methods(page)
@@ -65,7 +66,6 @@ def test_rows_are_ordered_and_the_order_stays_in_the_address(chromium, page_file
         assert methods(page) == sorted(ranked, key=str.lower)
 
 
-@pytest.mark.slow(1)
 def test_rows_and_columns_are_chosen(chromium, page_file):
     with opened(chromium, page_file, viewport={"width": 1400, "height": 900}) as page:
         usual = [
@@ -99,7 +99,6 @@ def test_rows_and_columns_are_chosen(chromium, page_file):
         assert heads(page) == [*usual, "runs"] and set(query(page)) == {"find"}
 
 
-@pytest.mark.slow(2)
 def test_answers_without_a_model_are_one_line_that_unfolds(chromium, page_file):
     with opened(chromium, page_file) as page:
         lines = page.locator("#leaderboard tbody.answers tr:visible")
@@ -116,7 +115,6 @@ def test_answers_without_a_model_are_one_line_that_unfolds(chromium, page_file):
         assert lines.count() == 4
 
 
-@pytest.mark.slow(2)
 def test_a_figure_in_focus_or_under_the_pointer_shows_its_interval(chromium, page_file):
     with opened(chromium, page_file) as page:
         ends = page.locator("#leaderboard td.figure .ends")
@@ -226,7 +224,6 @@ def test_differences_of_any_two_methods(chromium, page_file, study):
         assert page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('b')") == ["=fair"]
 
 
-@pytest.mark.slow(2)
 def test_classes_are_compared_with_any_method(chromium, page_file, study):
     classes = heat.class_heat_map(study, "mIoU")
 
@@ -270,7 +267,6 @@ def test_classes_are_compared_with_any_method(chromium, page_file, study):
         assert page.locator("#diverging").is_hidden() and page.locator("#sequential").is_visible()
 
 
-@pytest.mark.slow(4)
 def test_no_words_are_cut_off_or_lie_on_others(chromium, page_file):
     for path in sorted(page_file.parent.glob("*.html")):
         with opened(chromium, path) as page:
@@ -296,7 +292,6 @@ def test_nothing_is_cut_off(chromium, page_file, width):
             assert page.evaluate("document.getElementById('leaderboard').parentElement.scrollLeft") > 50
 
 
-@pytest.mark.slow(2)
 def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file):
     with opened(chromium, page_file, java_script_enabled=False) as page:
         assert (
@@ -310,7 +305,6 @@ def test_without_scripts_the_tables_are_plain_and_whole(chromium, page_file):
         assert page.eval_on_selector_all("main table", missing) == 0
 
 
-@pytest.mark.slow(3)
 def test_the_order_of_other_tables_stays_in_the_address(chromium, page_file):
     def names():
         return words(page, "#cost-table tbody th")

@@ -2,6 +2,8 @@
 
 import zipfile
 
+import pytest
+
 from fsbench.predict.tryout.strokes import Click
 from tests.browser import wait_until
 from tests.fsbench.predict.tryout.conftest import SIDES, TOKEN, discs, scene, wait_for
@@ -22,6 +24,7 @@ def drag(page, *points: tuple[float, float]) -> None:
     page.mouse.up()
 
 
+@pytest.mark.slow(7)
 def test_from_the_first_photo_to_what_is_saved(served, chromium, tmp_path):
     session, wrong = served.session, []
     page = chromium.new_page(viewport={"width": 1280, "height": 900})

@@ -29,6 +29,7 @@ def experiment(tmp_path_factory):
 BFLOAT16 = "--model.backbone.cache_dtype=bfloat16"
 
 
+@pytest.mark.slow(3)
 def test_a_narrow_type_is_another_run_and_what_fits_is_none(experiment):
     usual, narrow = run(experiment()), run(experiment(BFLOAT16, "--model.backbone.cache_mib=0"))
     assert experiment(BFLOAT16).folder == narrow.path
@@ -46,6 +47,7 @@ def test_a_narrow_type_beside_a_narrow_precision_is_refused(experiment):
         experiment(BFLOAT16, "--trainer.precision=bf16-mixed")
 
 
+@pytest.mark.slow(2)
 def test_the_precision_of_the_network_is_another_run_and_named_everywhere(experiment):
     usual, narrow = run(experiment()), run(experiment("--model.backbone.precision=bf16"))
     assert narrow.path != usual.path and "backbone_precision" not in usual.run.identity.backbone.as_json()

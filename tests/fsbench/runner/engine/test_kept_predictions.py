@@ -71,6 +71,7 @@ def demo_like(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow(2)
 def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     """Files of equal names and sizes with other contents make another run, and nothing is taken of the former one."""
     root = shutil.copytree(demo_like, tmp_path / "small")
@@ -336,6 +337,7 @@ def test_the_explorer_takes_stored_predictions_where_there_are_any(runs_of_proto
         np.testing.assert_array_equal(soft, stored.soft_masks(episode))
 
 
+@pytest.mark.slow(2)
 def test_attention_is_kept_with_its_meaning_and_is_the_same_when_predicted_again(runs_of):
     kept, again = runs_of("insid3", "soft"), runs_of("insid3", "none")
     assert kept.run.predictions.attention == INSID3.attention_meaning

@@ -17,6 +17,7 @@ from fsbench.runner.grid.plan import plan, run_folder
 from fsbench.runner.grid.spec import read_grid
 
 
+@pytest.mark.slow(2)
 def test_damaged_notes_count_as_none(make, write, demo_folder):
     """Each is written anew, with the folder that the cell has."""
     runs = demo_folder.parent / "runs"

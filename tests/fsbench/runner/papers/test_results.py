@@ -49,6 +49,7 @@ def test_there_is_no_mean_of_some_folds(official, row, figure):
     assert row_results({row: [official(EMAT, "dinov2_vits14", fold) for fold in range(3)]}, [figure]) == []
 
 
+@pytest.mark.slow(2)
 def test_the_report_has_a_page_of_the_papers_whose_rows_are_there(official, tmp_path):
     for fold in range(4):
         official(EMAT, "dinov2_vits14", fold)

@@ -127,6 +127,7 @@ def test_orders_are_those_of_the_numbers(chromium, study, tmp_path):
             assert tiles == [reader.key(place) for place in expected]
 
 
+@pytest.mark.slow(3)
 def test_the_keyboard_alone_is_enough(reading):
     with reading("order=list") as reader:
         page = reader.page

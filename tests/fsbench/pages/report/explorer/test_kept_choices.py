@@ -172,6 +172,7 @@ def test_a_saved_manifest_is_the_brushed_episodes(reading, index, tmp_path):
         assert page.inner_text("#save-command").endswith("FOLD=0,1 MANIFEST='hard-nits-fold{fold}.jsonl'")
 
 
+@pytest.mark.slow(4)
 def test_a_saved_manifest_of_presence_is_a_test_without_episodes_that_calibrate(make, index, chromium, tmp_path):
     """The page shows what counts; the file is read, fits the data set, and is tested as presence."""
     record, _ = (make(name, 0, protocol="presence", skip_small_classes=True) for name in ("m0", "m1"))

@@ -17,6 +17,7 @@ from tests.fsbench.pages.report.test_in_browser import opened
 from tests.fsbench.pages.report.test_report import data_file
 
 
+@pytest.mark.slow(2)
 def test_layers_have_their_pixels(reading):
     """The view without the image, which a page from disk could not read back."""
     with reading("order=list&layers=predicted&split=100") as reader:
@@ -46,6 +47,7 @@ def test_layers_have_their_pixels(reading):
         assert 0 < page.evaluate(count, amber) != drawn  # the other method's rows
 
 
+@pytest.mark.slow(2)
 def test_attention_is_a_layer_of_the_method_that_has_it(reading):
     """Its colors go from the episode's least value, 1/255, to its largest, 191/255, in columns of the view."""
     with reading("order=list&a=m0&b=m1&episode=0.3&layers=predicted&split=100") as reader:
