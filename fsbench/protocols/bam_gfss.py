@@ -14,9 +14,10 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
 from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.draws import pfenet_supports
 from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import QuerySize
-from fsbench.protocols.pfenet import pfenet_supports, streamed_queries
+from fsbench.protocols.parts.streams import Streams
 from fsbench.protocols.pools import Pool, TooFewImages, too_few_images
 from fsbench.scores.generalised import generalised_metrics
 from fsbench.scores.metric import Metric
@@ -154,7 +155,9 @@ def bam_gfss_episodes(
             classes_of.setdefault(name, []).append(number)
     if not classes_of:
         raise TooFewImages(novel[0], 0, shot)
-    for index, (query, rng) in enumerate(streamed_queries([*classes_of], seed, streams)):
+    queries = [*classes_of]
+    for index, (place, generators) in enumerate(Streams(seed, streams).items(len(queries))):
+        query, rng = queries[place], generators.python
         present = classes_of[query]
         number = rng.choice(novel if any(n in base for n in present) else present)
         supports = pfenet_supports(rng, query, number, shown.images_of.get(number, ()), shot)

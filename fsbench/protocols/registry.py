@@ -19,6 +19,11 @@ OWN = "fsbench.protocols."
 """Start of the full names of the suite's protocol classes."""
 ATLAS = "atlas:"
 """Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
+COMPOSED = {
+    "hsnet.HSNet": "hsnet", "pfenet.PFENet": "pfenet", "padded.PaddedPFENet": "bam", "hdmnet.HDMNet": "hdmnet",
+    "isaid.SDM": "isaid_sdm", "isaid.R2Net": "isaid_r2net",
+}  # fmt: skip
+"""Classes of former versions, each with the file whose words say the same."""
 _COMMON = {metric.name: metric for metric in COMMON}
 
 
@@ -154,9 +159,15 @@ def _protocol_class(class_path: Any, path: Path) -> type[Protocol]:
                 found = resolve_name(class_path)
             except (ImportError, AttributeError, ValueError):
                 found = None
+    former = COMPOSED.get(class_path.removeprefix(OWN)) if isinstance(class_path, str) else None
+    if former is not None:
+        raise SettingsError(
+            f"{expected}, which is composed of words now; expected {OWN}composed.Composed with the words of "
+            f"configs/protocols/{former}.yaml"
+        )
     if not (isinstance(found, type) and issubclass(found, Protocol) and not isabstract(found)):
         raise SettingsError(
-            f"{expected}; expected a protocol's class: {OWN}hsnet.HSNet, another of this package, or one that an "
+            f"{expected}; expected a protocol's class: {OWN}composed.Composed, another of this package, or one that an "
             f"installed package names as an entry point of {PROTOCOLS_GROUP}"
         )
     if found.manifest is not Protocol.manifest:

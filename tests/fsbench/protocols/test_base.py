@@ -7,7 +7,7 @@ import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
-from fsbench.protocols import hsnet
+from fsbench.protocols import composed
 from fsbench.protocols.registry import load_protocol, protocol_names, protocol_of, read_protocol
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.results.tables.protocol_text import as_markdown, labels, side_by_side
@@ -50,12 +50,23 @@ def test_a_protocol_of_classification_segments_nothing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"class_path": "absent"}, "has no class_path; expected a protocol's class: fsbench.protocols.hsnet.HSNet"),
-        ({"class_path": "fsbench.protocols.hsnet.PSNet"}, "has the class_path 'fsbench.protocols.hsnet.PSNet'"),
+        (
+            {"class_path": "absent"},
+            "has no class_path; expected a protocol's class: fsbench.protocols.composed.Composed",
+        ),
+        (
+            {"class_path": "fsbench.protocols.composed.Compsed"},
+            "has the class_path 'fsbench.protocols.composed.Compsed'",
+        ),
         ({"class_path": "fsbench.protocols.segmentation.Segmentation"}, "expected a protocol's class"),
         ({"class_path": "fsbench.protocols.base.Choice"}, "expected a protocol's class"),
+        (
+            {"class_path": "fsbench.protocols.hsnet.HSNet"},
+            "which is composed of words now; expected fsbench.protocols.composed.Composed with the words of "
+            "configs/protocols/hsnet.yaml",
+        ),
         ({"class_path": "os.system"}, "an installed package names as an entry point of fsbench.protocols"),
-        ({"class_path": ["fsbench.protocols.hsnet.HSNet"]}, "expected a protocol's class"),
+        ({"class_path": ["fsbench.protocols.composed.Composed"]}, "expected a protocol's class"),
         ({"version": "absent"}, "version is missing; expected the keys name, version, "),
         ({"version": 0}, "version is 0, expected a version from 1"),
         ({"void": "maybe"}, "void is 'maybe', expected 'background', 'ignore' or 'present'"),
@@ -90,13 +101,13 @@ def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
 def test_a_class_that_draws_its_whole_manifest_is_refused(tmp_path, monkeypatch):
     """DRAWS and nested_in would change nothing."""
 
-    class Whole(hsnet.HSNet):
+    class Whole(composed.Composed):
         def manifest(self, index, task):
             raise AssertionError
 
-    monkeypatch.setattr(hsnet, "Whole", Whole, raising=False)
-    with pytest.raises(SettingsError, match=r"hsnet\.Whole', which has a method manifest .* official_manifest"):
-        read_protocol(written(tmp_path, class_path="fsbench.protocols.hsnet.Whole"))
+    monkeypatch.setattr(composed, "Whole", Whole, raising=False)
+    with pytest.raises(SettingsError, match=r"composed\.Whole', which has a method manifest .* official_manifest"):
+        read_protocol(written(tmp_path, class_path="fsbench.protocols.composed.Whole"))
 
 
 def test_every_choice_is_explained_in_words():
