@@ -4,8 +4,8 @@ Methods are trained on PASCAL VOC and tested on satellite, skin, X-ray, everyday
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.header import Header
@@ -25,13 +25,17 @@ _SAME_IMAGES = {"deepglobe_all": "deepglobe", "isic_one": "isic", "lung_all": "l
 
 @dataclass(frozen=True)
 class CrossDomain(Composed):
-    """1-way K-shot by the words of its file; tables name what the data sets of other domains suffer from.
+    """1-way K-shot by the words of its file, which no default stands for, on images of other domains.
+
+    Tables name what these data sets suffer from.
 
     Attributes:
         ifa_batch: episodes of a 1-shot batch of IFA's program, half as many with more shots, whose printed figure is
             then a score of its own; None where there is none.
     """
 
+    episodes: dict[str, int | Literal["all"]] = field(kw_only=True)
+    episode_draw: str | dict[str, str] = field(kw_only=True)
     query_size: QuerySize = "input"
     states_streams: bool = False
     ifa_batch: int | None = None

@@ -1,9 +1,9 @@
 """Few-shot classification and segmentation as CST and EMAT evaluate it (fscs-protocol)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pools import Pool
+from fsbench.protocols.segmentation import Void
 
 AUGMENTED = ("partially_augmented", "fully_augmented")
 """Settings in which supports are used for further classes that they show."""
@@ -40,9 +41,17 @@ def augmentation(index: SegmentationIndex) -> Augmentation:
 
 @dataclass(frozen=True)
 class FSCS(Composed):
-    """A test of the words of its file that has further settings, which augment supports or restrict sizes."""
+    """N-way K-shot; queries may show none of the classes; further settings augment supports or restrict sizes.
 
+    Lists and draw are the words of its file, which no default stands for.
+    """
+
+    seed: int | None = None  # RandomState(episode index)
+    ways: Literal["any", "one"] = "any"
+    empty_queries: bool = True
+    void: Void = "background"
     states_streams: bool = False
+    episode_draw: str | dict[str, str] = field(kw_only=True)
 
     settings: ClassVar[tuple[str, ...]] = SETTINGS
     settings_words: ClassVar[str] = (

@@ -19,7 +19,7 @@ from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.base import OTHERS, Provider
+from fsbench.protocols.base import Provider
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw
@@ -67,24 +67,14 @@ class EachPairOnce(Provider):
 
 @dataclass(frozen=True)
 class InContext(Composed):
-    """1-way K-shot for training-free methods; the query shows the class; pixels are counted at 1024 x 1024.
+    """A test of the words of its file on most data sets; LVIS and object parts have rules of their own.
 
-    The words of its file, HSNet's, hold for COCO, PASCAL, FSS-1000 and iSAID; LVIS and object parts have rules of their
-    own.
+    No default stands for a word.
     """
 
-    # at most; iSAID has as many as its fold's list has lines (3108, 3657, 3298), PASCAL-Part at most as its parts have
-    episodes: dict[str, int | Literal["all"]] = field(
-        default_factory=lambda: {
-            OTHERS: 1000, "fss1000": "all", "isaid": 3657, "lvis": 2300, "pascal_part": 2500, "paco_part": 2500,
-        }
-    )  # fmt: skip
-    query_size: QuerySize = 1024  # GF-SAM's and INSID3's; Matcher's is 518
-    states_streams: bool = False
-    drawing_words: str = (
-        "one after the other from one stream; as hsnet on COCO, PASCAL, FSS-1000 and iSAID. LVIS and object parts have "
-        "rules of their own: classes that depend on K, and crops to the object's box"
-    )
+    episodes: dict[str, int | Literal["all"]] = field(kw_only=True)
+    episode_draw: str | dict[str, str] = field(kw_only=True)
+    query_size: QuerySize = field(kw_only=True)
 
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}  # of data sets without a rule of their own
 

@@ -23,7 +23,7 @@ COMPOSED = {
     "hsnet.HSNet": "hsnet", "pfenet.PFENet": "pfenet", "padded.PaddedPFENet": "bam", "hdmnet.HDMNet": "hdmnet",
     "isaid.SDM": "isaid_sdm", "isaid.R2Net": "isaid_r2net",
 }  # fmt: skip
-"""Classes of former versions, each with the file whose words say the same."""
+"""Classes of former versions, each with the protocol that says in words what the class did."""
 _COMMON = {metric.name: metric for metric in COMMON}
 
 
@@ -121,17 +121,12 @@ def metric_names(text: str) -> list[str]:
 
 
 def read_protocol(path: Path) -> Protocol:
-    """Read the protocol of a YAML file.
+    """Read the protocol of a YAML file, which may have another protocol as its `base` and then says what differs.
 
     Raises:
         SettingsError: the class is none that may be used, or a key is absent, unknown or of another value.
     """
-    try:
-        content = load_yaml(path)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with class_path")
+    content = _values(path, ())
     protocol_class = _protocol_class(content.pop("class_path", None), path)
     protocol: Protocol = validate_yaml(path, content, protocol_class)
     try:
@@ -142,6 +137,28 @@ def read_protocol(path: Path) -> Protocol:
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
     return protocol
+
+
+def _values(path: Path, derived: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of a file, those of its base among them; `derived` are the names of files that have it as base.
+
+    A value by data set is that of the file or that of the base, and no mixture of both.
+    """
+    try:
+        content = load_yaml(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with class_path, or with base")
+    base = content.pop("base", None)
+    if base is None:
+        return content
+    files = named_files("protocols", CONFIGS)
+    if not isinstance(base, str) or base not in files:
+        raise SettingsError(f"{path} has the base {base!r}{known_names(str(base), protocol_names())}")
+    if base in derived:
+        raise SettingsError(f"{path} has the base {base}, whose own base it is; expected a file without it")
+    return _values(files[base].path, (*derived, base)) | content
 
 
 def _protocol_class(class_path: Any, path: Path) -> type[Protocol]:
@@ -162,8 +179,8 @@ def _protocol_class(class_path: Any, path: Path) -> type[Protocol]:
     former = COMPOSED.get(class_path.removeprefix(OWN)) if isinstance(class_path, str) else None
     if former is not None:
         raise SettingsError(
-            f"{expected}, which is composed of words now; expected {OWN}composed.Composed with the words of "
-            f"configs/protocols/{former}.yaml"
+            f"{expected}, whose rules are words now; expected 'base: {former}' in its place, or {OWN}composed.Composed "
+            f"with the words of configs/protocols/{former}.yaml"
         )
     if not (isinstance(found, type) and issubclass(found, Protocol) and not isabstract(found)):
         raise SettingsError(

@@ -1,13 +1,15 @@
 """Protocol files: the class, every choice of a known value, and what is said of it in words."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
-from fsbench.protocols import composed
+from fsbench.base.plugins import NamedFile
+from fsbench.protocols import composed, registry
 from fsbench.protocols.registry import load_protocol, protocol_names, protocol_of, read_protocol
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.results.tables.protocol_text import as_markdown, labels, side_by_side
@@ -62,8 +64,7 @@ def test_a_protocol_of_classification_segments_nothing():
         ({"class_path": "fsbench.protocols.base.Choice"}, "expected a protocol's class"),
         (
             {"class_path": "fsbench.protocols.hsnet.HSNet"},
-            "which is composed of words now; expected fsbench.protocols.composed.Composed with the words of "
-            "configs/protocols/hsnet.yaml",
+            "whose rules are words now; expected 'base: hsnet' in its place, or fsbench.protocols.composed.Composed",
         ),
         ({"class_path": "os.system"}, "an installed package names as an entry point of fsbench.protocols"),
         ({"class_path": ["fsbench.protocols.composed.Composed"]}, "expected a protocol's class"),
@@ -96,6 +97,36 @@ def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
         read_protocol(written(tmp_path, **changes))
     assert read_protocol(written(tmp_path)) == load_protocol("hsnet")
+
+
+def test_a_file_says_in_what_it_differs_from_its_base(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: bam\nname: mine\nversion: 3\nsummary: mine\nepisodes: {others: 7}\n")
+    bam = load_protocol("bam")
+    assert read_protocol(file) == replace(bam, name="mine", version=3, summary="mine", episodes={"others": 7})
+    for base, message in (
+        ("baam", "has the base 'baam'; did you mean 'bam'"), ("[bam]", r"has the base \['bam'\]"),
+    ):  # fmt: skip
+        file.write_text(f"base: {base}\nname: mine\nversion: 3\nsummary: mine\n")
+        with pytest.raises(SettingsError, match=message):
+            read_protocol(file)
+
+
+def test_a_file_that_is_its_own_base_is_refused(tmp_path, monkeypatch):
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text("base: other\n")
+    other.write_text("base: one\n")
+    monkeypatch.setattr(registry, "named_files", lambda *_: {"one": NamedFile(one), "other": NamedFile(other)})
+    with pytest.raises(SettingsError, match=r"one.yaml has the base other, whose own base it is"):
+        read_protocol(one)
+
+
+@pytest.mark.parametrize("kind", ["incontext.InContext", "cdfss.CrossDomain", "fscs.FSCS"])
+def test_no_default_stands_for_the_words_of_a_class(tmp_path, kind):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"class_path: fsbench.protocols.{kind}\nname: mine\nversion: 1\nsummary: mine\n")
+    with pytest.raises(SettingsError, match="(episodes|episode_draw) is missing"):
+        read_protocol(file)
 
 
 def test_a_class_that_draws_its_whole_manifest_is_refused(tmp_path, monkeypatch):
