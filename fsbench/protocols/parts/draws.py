@@ -171,7 +171,7 @@ def _hsnet(source: Source) -> Iterator[Episode]:
 
 def _by_index(source: Source) -> Iterator[Episode]:
     for index in count():
-        rng = np.random.RandomState(index)
+        rng = np.random.RandomState(index)  # the official seed of item i
         yield draw_episode(index, rng, source.pool, way=source.way, shot=source.shot, background=source.background)
 
 
