@@ -7,7 +7,7 @@ without turning long lists of names into arrays.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -70,9 +70,14 @@ def _draw_supports(
     usable = len(set(images) - {query})
     if usable < shot:
         raise TooFewImages(number, usable, shot)
+    return different_supports(query, shot, lambda: draw(rng, images))
+
+
+def different_supports(query: str, shot: int, drawn: Callable[[], str]) -> tuple[str, ...]:
+    """Take `shot` different images that are not the query, of those that `drawn` gives one after the other."""
     taken: list[str] = []
     while len(taken) < shot:
-        name = draw(rng, images)
+        name = drawn()
         if name != query and name not in taken:
             taken.append(name)
     return tuple(taken)

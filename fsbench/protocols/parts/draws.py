@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws import draw_episode, hsnet_episode, pfenet_supports
+from fsbench.protocols.draws import different_supports, draw_episode, hsnet_episode, pfenet_supports
 from fsbench.protocols.generators import Generators, torch_permutation
 from fsbench.protocols.parts.streams import Streams, episode_generators
 from fsbench.protocols.pools import Pool, TooFewImages
@@ -147,11 +147,7 @@ def _fptrans(source: Source) -> Iterator[Episode]:
             query = images[place]
             number = int(rng.choice(source.pool.shown(query)))
             own = source.images(number, source.shot, query)
-            supports: list[str] = []
-            while len(supports) < source.shot:
-                drawn = own[rng.choice(len(own), size=1)[0]]
-                if drawn != query and drawn not in supports:
-                    supports.append(drawn)
+            supports = different_supports(query, source.shot, lambda own=own: own[rng.choice(len(own), size=1)[0]])
             yield _one(next(numbers), query, number, supports)
 
 
@@ -232,11 +228,9 @@ def _pmms(source: Source) -> Iterator[Episode]:
         query, number = items[place]
         own = source.images(number, source.shot, query)
         if source.shot > 1:
-            supports = rng.sample([name for name in own if name != query], source.shot)
+            supports = tuple(rng.sample([name for name in own if name != query], source.shot))
         else:
-            supports = [query]
-            while supports == [query]:
-                supports = [own[rng.randint(0, len(own) - 1)]]
+            supports = different_supports(query, 1, lambda own=own: own[rng.randint(0, len(own) - 1)])
         yield _one(index, query, number, supports)
 
 
@@ -250,11 +244,7 @@ def _canet(source: Source) -> Iterator[Episode]:
         pairs += again
     for index, (query, number) in enumerate(pairs):
         own = source.images(number, source.shot, query)
-        supports: list[str] = []
-        while len(supports) < source.shot:
-            drawn = own[rng.randint(0, len(own) - 1)]
-            if drawn != query and drawn not in supports:
-                supports.append(drawn)
+        supports = different_supports(query, source.shot, lambda own=own: own[rng.randint(0, len(own) - 1)])
         yield _one(index, query, number, supports)
 
 

@@ -125,7 +125,7 @@ def test_a_file_that_is_its_own_base_is_refused(tmp_path, monkeypatch):
 def test_no_default_stands_for_the_words_of_a_class(tmp_path, kind):
     file = tmp_path / "mine.yaml"
     file.write_text(f"class_path: fsbench.protocols.{kind}\nname: mine\nversion: 1\nsummary: mine\n")
-    with pytest.raises(SettingsError, match="(episodes|episode_draw) is missing"):
+    with pytest.raises(SettingsError, match=r"(episodes|episode_draw) is missing"):
         read_protocol(file)
 
 

@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from itertools import pairwise
 from typing import get_args
 
@@ -45,19 +44,6 @@ STATED = [
     for dataset in DRAWN
     if load_protocol(name).conditions(dataset).image_lists != NOT_STATED
 ]
-
-
-@pytest.fixture(scope="module")
-def indexes(tmp_path_factory) -> Callable[[str], SegmentationIndex]:
-    opened: dict[str, SegmentationIndex] = {}
-
-    def index(dataset: str) -> SegmentationIndex:
-        if dataset not in opened:
-            opened[dataset] = DRAWN[dataset](tmp_path_factory.mktemp(dataset))
-            opened[dataset].class_pixels = cache(opened[dataset].class_pixels)  # a mask is opened once
-        return opened[dataset]
-
-    return index
 
 
 @dataclass(frozen=True)
