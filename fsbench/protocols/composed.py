@@ -106,13 +106,17 @@ class Composed(Segmentation):
 
     lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}  # which follow from the words
 
+    def words_on(self, dataset: str) -> ListsAndDraw:
+        """Return the words of lists, smallest object and draw on a data set, of which some are the suite's own."""
+        return ListsAndDraw(*(value_on(one, dataset) for one in (self.image_lists, self.min_object, self.episode_draw)))
+
     def lists_on(self, dataset: str) -> Lists:
         """Return the part of the lists on a data set."""
-        return lists.KNOWN[value_on(self.image_lists, dataset)]
+        return lists.KNOWN[self.words_on(dataset).image_lists]
 
     def draw_on(self, dataset: str) -> Draw:
         """Return the part of the draw on a data set."""
-        return draws.KNOWN[value_on(self.episode_draw, dataset)]
+        return draws.KNOWN[self.words_on(dataset).episode_draw]
 
     @property
     def drawing(self) -> str:  # type: ignore[override]
@@ -214,7 +218,7 @@ class Composed(Segmentation):
         own = self.lists_on(index.name)
         if not own.trains:
             self._refuse(
-                f"its lists '{value_on(self.image_lists, index.name)}' have no part to train on; test a method that is "
+                f"its lists '{self.words_on(index.name).image_lists}' have no part to train on; test a method that is "
                 "not trained, or one that was trained under another protocol (CKPT=<file>)"
             )
         pool = super().training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
@@ -256,9 +260,9 @@ class Composed(Segmentation):
         published = self.published_on is None or dataset in self.published_on
         if not published or not self._draws_as_stated():
             return None
-        image_lists, draw = value_on(self.image_lists, dataset), value_on(self.episode_draw, dataset)
+        image_lists, min_object, draw = self.words_on(dataset)
         word = lists.KNOWN[image_lists].atlas or image_lists
-        return ListsAndDraw(word, value_on(self.min_object, dataset), NOT_STATED if draw in draws.OWN else draw)
+        return ListsAndDraw(word, min_object, NOT_STATED if draw in draws.OWN else draw)
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         notes = super().rule_notes(header, image_sizes)
@@ -321,8 +325,8 @@ class Composed(Segmentation):
 
     def _check_words(self, dataset: str) -> None:
         """Raise SettingsError for words of a data set that do not go together, or not with those of the others."""
-        image_lists, word = value_on(self.image_lists, dataset), value_on(self.episode_draw, dataset)
-        lists.check_least(image_lists, value_on(self.min_object, dataset))
+        image_lists, min_object, word = self.words_on(dataset)
+        lists.check_least(image_lists, min_object)
         draw, usual = draws.KNOWN[word], self.draw_on(OTHERS)
         needs, by_image = draw.needs, lists.KNOWN[image_lists].by_image
         if needs != "classes" and (needs == "images") != by_image:

@@ -7,7 +7,8 @@ without turning long lists of names into arrays.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -70,14 +71,14 @@ def _draw_supports(
     usable = len(set(images) - {query})
     if usable < shot:
         raise TooFewImages(number, usable, shot)
-    return different_supports(query, shot, lambda: draw(rng, images))
+    return different_supports(query, shot, (draw(rng, images) for _ in count()))
 
 
-def different_supports(query: str, shot: int, drawn: Callable[[], str]) -> tuple[str, ...]:
-    """Take `shot` different images that are not the query, of those that `drawn` gives one after the other."""
+def different_supports(query: str, shot: int, drawn: Iterator[str]) -> tuple[str, ...]:
+    """Take `shot` different images that are not the query, of those that are drawn one after the other."""
     taken: list[str] = []
     while len(taken) < shot:
-        name = drawn()
+        name = next(drawn)
         if name != query and name not in taken:
             taken.append(name)
     return tuple(taken)

@@ -147,7 +147,7 @@ def _fptrans(source: Source) -> Iterator[Episode]:
             query = images[place]
             number = int(rng.choice(source.pool.shown(query)))
             own = source.images(number, source.shot, query)
-            supports = different_supports(query, source.shot, lambda own=own: own[rng.choice(len(own), size=1)[0]])
+            supports = different_supports(query, source.shot, (own[rng.choice(len(own), size=1)[0]] for _ in count()))
             yield _one(next(numbers), query, number, supports)
 
 
@@ -230,7 +230,7 @@ def _pmms(source: Source) -> Iterator[Episode]:
         if source.shot > 1:
             supports = tuple(rng.sample([name for name in own if name != query], source.shot))
         else:
-            supports = different_supports(query, 1, lambda own=own: own[rng.randint(0, len(own) - 1)])
+            supports = different_supports(query, 1, (own[rng.randint(0, len(own) - 1)] for _ in count()))
         yield _one(index, query, number, supports)
 
 
@@ -244,7 +244,7 @@ def _canet(source: Source) -> Iterator[Episode]:
         pairs += again
     for index, (query, number) in enumerate(pairs):
         own = source.images(number, source.shot, query)
-        supports = different_supports(query, source.shot, lambda own=own: own[rng.randint(0, len(own) - 1)])
+        supports = different_supports(query, source.shot, (own[rng.randint(0, len(own) - 1)] for _ in count()))
         yield _one(index, query, number, supports)
 
 
