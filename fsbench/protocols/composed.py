@@ -120,8 +120,15 @@ class Composed(Segmentation):
 
     @property
     def drawing(self) -> str:  # type: ignore[override]
-        """Lists and draw in words."""
-        return self.drawing_words or f"{self.draw_on(OTHERS).words}. Lists: {self.lists_on(OTHERS).words}"
+        """Lists and draw in words, those of data sets that differ behind the usual ones."""
+        if self.drawing_words:
+            return self.drawing_words
+        words = {
+            dataset: f"{self.draw_on(dataset).words}. Lists: {self.lists_on(dataset).words}"
+            for dataset in self._named_datasets()
+        }
+        usual = words.pop(OTHERS)
+        return "; ".join([usual, *(f"on {dataset} {own}" for dataset, own in words.items() if own != usual)])
 
     @property
     def supports_repeat(self) -> bool:  # type: ignore[override]
@@ -240,6 +247,10 @@ class Composed(Segmentation):
             names.append("run")
         return {name: getattr(self, name) for name in dict.fromkeys(names)}
 
+    @property
+    def _drawn_by_words(self) -> str:
+        return ", ".join(f"{name} {words_by_dataset(value)}" for name, value in self.drawn_by.items())
+
     # In which words?
 
     @property
@@ -271,9 +282,8 @@ class Composed(Segmentation):
                 f"exactly the {header.requested} episodes that were asked for; the authors' program, asked for so "
                 f"many, evaluates {header.requested + 1}"
             )
-        by = ", ".join(f"{name} {value}" for name, value in self.drawn_by.items())
-        if by:
-            notes.append(f"episodes hang on {self.depends_on.replace('+', ', ')}; here: {by}")
+        if self.drawn_by:
+            notes.append(f"episodes hang on {self.depends_on.replace('+', ', ')}; here: {self._drawn_by_words}")
         return [*notes, *(f"in spirit only, not beside published figures: {reason}" for reason in self.in_spirit)]
 
     def seed_words(self) -> str:
@@ -283,7 +293,7 @@ class Composed(Segmentation):
         if not self.states_streams:
             streams = Choice("random streams", self.workers, words_by_dataset(self.workers)) if self.workers else None
             return [streams if streams and one.label == streams.label else one for one in super().choices()]
-        by = ", ".join(f"{name} {value}" for name, value in self.drawn_by.items()) or "nothing else"
+        by = self._drawn_by_words or "nothing else"
         rules = "; ".join(one.words for one in dependences(self.depends_on))
         streams = Choice("random streams", self.depends_on, f"{rules}; episodes hang on: {by}")
         spirit = Choice("beside published figures", not self.in_spirit, "; ".join(self.in_spirit) or "yes")
