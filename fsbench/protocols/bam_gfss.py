@@ -12,7 +12,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
+from fsbench.protocols.base import OTHERS, Choice, value_on, words_by_dataset
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import pfenet_supports
 from fsbench.protocols.generalised import Generalised
@@ -80,7 +80,7 @@ class BAMGFSS(Generalised):
         requested = official if task.episodes is None else task.episodes
         episodes = bam_gfss_episodes(
             pairs, sorted(base), kept, shot=task.shot, seed=self.test_seed(task) or 0,
-            streams=self.streams.get(index.name, self.streams[OTHERS]),
+            streams=value_on(self.streams, index.name),
         )  # fmt: skip
         listed = self.setting_pairs(index, task.setting, task.fold)
         entries = self.header_entries(index, task, kept) | {

@@ -57,7 +57,7 @@ class FSCS(Composed):
     settings_words: ClassVar[str] = (
         "original, partially and fully augmented supports, and the size-restricted sets 0-5, 5-10, 10-15, 0-15 %"
     )
-    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}  # of the original setting
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}  # those of its words, which its own methods keep
 
     def may_be_empty(self, task: EpisodeTask) -> bool:
         return super().may_be_empty(task) and task.setting not in SIZE_BINS

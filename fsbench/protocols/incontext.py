@@ -76,7 +76,7 @@ class InContext(Composed):
     episode_draw: str | dict[str, str] = field(kw_only=True)
     query_size: QuerySize = field(kw_only=True)
 
-    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}  # of data sets without a rule of their own
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}  # those of its words, which its own methods keep
 
     def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
         own = OwnEpisodes.find(index)

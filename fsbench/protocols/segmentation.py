@@ -16,15 +16,7 @@ from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import BoxOf
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.base import (
-    OTHERS,
-    Choice,
-    Protocol,
-    RowImages,
-    check_counts,
-    value_on,
-    words_by_dataset,
-)  # fmt: skip
+from fsbench.protocols.base import OTHERS, Choice, Protocol, RowImages, check_counts, value_on, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw
 from fsbench.protocols.geometry import WORDS, Geometry, QuerySize, Resize
 from fsbench.protocols.lists import base_validation_pairs, filtered_list, pair_list
