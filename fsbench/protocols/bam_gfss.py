@@ -12,11 +12,12 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
+from fsbench.protocols.base import OTHERS, Choice, value_on, words_by_dataset
 from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.draws import pfenet_supports
 from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import QuerySize
-from fsbench.protocols.pfenet import pfenet_supports, streamed_queries
+from fsbench.protocols.parts.streams import Streams
 from fsbench.protocols.pools import Pool, TooFewImages, too_few_images
 from fsbench.scores.generalised import generalised_metrics
 from fsbench.scores.metric import Metric
@@ -79,7 +80,7 @@ class BAMGFSS(Generalised):
         requested = official if task.episodes is None else task.episodes
         episodes = bam_gfss_episodes(
             pairs, sorted(base), kept, shot=task.shot, seed=self.test_seed(task) or 0,
-            streams=self.streams.get(index.name, self.streams[OTHERS]),
+            streams=value_on(self.streams, index.name),
         )  # fmt: skip
         listed = self.setting_pairs(index, task.setting, task.fold)
         entries = self.header_entries(index, task, kept) | {
@@ -154,7 +155,9 @@ def bam_gfss_episodes(
             classes_of.setdefault(name, []).append(number)
     if not classes_of:
         raise TooFewImages(novel[0], 0, shot)
-    for index, (query, rng) in enumerate(streamed_queries([*classes_of], seed, streams)):
+    queries = [*classes_of]
+    for index, (place, generators) in enumerate(Streams(seed, streams).items(len(queries))):
+        query, rng = queries[place], generators.python
         present = classes_of[query]
         number = rng.choice(novel if any(n in base for n in present) else present)
         supports = pfenet_supports(rng, query, number, shown.images_of.get(number, ()), shot)

@@ -369,8 +369,19 @@ class Protocol(ABC):
             raise SettingsError(f"--metrics {asked}: {self.task} has {names} alone; expected {names}")
 
 
-def words_by_dataset(value: Mapping[str, Any]) -> str:
-    """Describe a value by data set: that of the others, then each that is named."""
+def value_on(value: Any, dataset: str) -> Any:
+    """Return a value on a data set, which is given for all, or by data set.
+
+    >>> value_on({"others": 1000, "coco": 4000}, "coco"), value_on(8, "coco")
+    (4000, 8)
+    """
+    return value.get(dataset, value[OTHERS]) if isinstance(value, Mapping) else value
+
+
+def words_by_dataset(value: Any) -> str:
+    """Describe a value that is given for all data sets, or by data set: that of the others, then each that is named."""
+    if not isinstance(value, Mapping):
+        return str(value)
     others = [f"{count} on {name}" for name, count in value.items() if name != OTHERS]
     return ", ".join([str(value[OTHERS]), *(word.replace("all on", "every image of") for word in others)])
 
@@ -381,7 +392,7 @@ def check_counts(protocol: Protocol) -> None:
         counts = getattr(protocol, field.name)
         if not isinstance(counts, dict):
             continue
-        few = {name: count for name, count in counts.items() if count != "all" and count < 1}
+        few = {name: count for name, count in counts.items() if isinstance(count, int) and count < 1}
         if few:
             raise SettingsError(f"{field.name} is {few}, expected 1 or more")
         if OTHERS not in counts:

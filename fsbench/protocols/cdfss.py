@@ -5,23 +5,16 @@ Methods are trained on PASCAL VOC and tested on satellite, skin, X-ray, everyday
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.base import OTHERS, Choice
-from fsbench.protocols.conditions import Conditions, ListsAndDraw
-from fsbench.protocols.hsnet import HSNet
-from fsbench.protocols.lists import pair_list
-from fsbench.protocols.pools import Pool
+from fsbench.protocols.base import Choice
+from fsbench.protocols.composed import Composed
+from fsbench.protocols.conditions import Conditions
+from fsbench.protocols.geometry import QuerySize
 from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
 from fsbench.scores.metric import Metric
-from fsbench.scores.scores import COMMON
-
-if TYPE_CHECKING:
-    pass
 
 BLIND_BASELINE = "blind_saliency"
 """Method that sees no support, which every table should have (cd-fss-protocol §9)."""
@@ -31,28 +24,23 @@ _SAME_IMAGES = {"deepglobe_all": "deepglobe", "isic_one": "isic", "lung_all": "l
 
 
 @dataclass(frozen=True)
-class CrossDomain(HSNet):
-    """1-way K-shot; the classes take turns, FSS-1000 is HSNet's; pixels are counted at the method's input size.
+class CrossDomain(Composed):
+    """1-way K-shot by the words of its file, which no default stands for, on images of other domains.
+
+    Tables name what these data sets suffer from.
 
     Attributes:
-        split: classes of FSS-1000, or of another data set that keeps some for validation, that the test is about.
         ifa_batch: episodes of a 1-shot batch of IFA's program, half as many with more shots, whose printed figure is
             then a score of its own; None where there is none.
     """
 
-    episodes: dict[str, int | Literal["all"]] = field(default_factory=lambda: {OTHERS: 600, "fss1000": "all"})
-    split: Literal["test", "val"] = "test"
+    episodes: dict[str, int | Literal["all"]] = field(kw_only=True)
+    episode_draw: str | dict[str, str] = field(kw_only=True)
+    query_size: QuerySize = "input"
+    states_streams: bool = False
     ifa_batch: int | None = None
 
-    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
-        **{name: ListsAndDraw("folders", "none", "class cycle") for name in ("deepglobe", "isic", "lung", "suim")},
-        "fss1000": ListsAndDraw("fss-1000 test", "none", "list of images"),
-    }
     all_episodes: ClassVar[str] = "as many as images"
-    drawing: ClassVar[str] = (
-        "one after the other from one stream: the classes take turns, an image of the class is drawn as the query; an "
-        "image may be drawn twice as a support. FSS-1000 as hsnet"
-    )
     known_defects: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "deepglobe": (
             "its masks have heavy annotation errors, a crop shows several classes, and crops of one scene are query "
@@ -78,35 +66,15 @@ class CrossDomain(HSNet):
     @property
     def metrics(self) -> tuple[Metric, ...]:  # type: ignore[override]
         """The usual scores, and IFA's figure where the protocol is IFA's."""
-        return (*COMMON, IFAFigure(self.ifa_batch)) if self.ifa_batch else COMMON
-
-    @property
-    def averaged_seeds(self) -> tuple[int, ...]:  # type: ignore[override]
-        """Seeds of IFA's program, which draws its episodes anew for each (§3); none for the other programs."""
-        return (0, 1, 2, 3, 4) if self.ifa_batch else ()
+        return (*super().metrics, IFAFigure(self.ifa_batch)) if self.ifa_batch else super().metrics
 
     @property
     def default_metrics(self) -> tuple[str, ...]:  # type: ignore[override]
         mean, *others = super().default_metrics
         return (mean, IFA_FIGURE, *others) if self.ifa_batch else (mean, *others)
 
-    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
-        if task.classes == "novel" and self._is_val(index, task.fold):
-            task = replace(task, classes="held_out")
-        return super().test_pool(index, task)
-
-    def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
-        if self._is_val(index, fold):
-            return pair_list(index, "held_out", fold)
-        return super().setting_pairs(index, setting, fold)
-
-    def _is_val(self, index: SegmentationIndex, fold: int) -> bool:
-        """Return whether the test is about classes that the data set keeps for validation."""
-        return self.split == "val" and bool(index.val_classes(fold))
-
     def conditions(self, dataset: str) -> Conditions:
-        stated = replace(super().conditions(dataset), task="CD-FSS")
-        return replace(stated, image_lists="fss-1000 val") if self.split == "val" and dataset == "fss1000" else stated
+        return replace(super().conditions(dataset), task="CD-FSS")
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         dataset = _SAME_IMAGES.get(header.dataset, header.dataset)
@@ -124,9 +92,10 @@ class CrossDomain(HSNet):
 
     def choices(self) -> list[Choice]:
         defects = "; ".join(f"{name}: {' '.join(words)}" for name, words in self.known_defects.items())
+        split = "val" if self.lists_on("fss1000").held_out else "test"
         return [
             *super().choices(),
-            Choice("classes of FSS-1000", self.split, f"the {self.split} split's 240"),
+            Choice("classes of FSS-1000", split, f"the {split} split's 240"),
             Choice("known defects", sorted(self.known_defects), defects),
         ]
 

@@ -1,11 +1,14 @@
-"""Pieces of drawing that several protocols share: pure functions of (annotations, settings, random state).
+"""Pieces of drawing that tests and trainings share: pure functions of (annotations, settings, random state).
 
-Bit-exact with the official programs (fscs-protocol §3, fss-protocol §5): the same calls on a private
-`numpy.random.RandomState` that the references make on the global one. `permutation(n)[0]` equals
-`choice(list, 1, replace=False)[0]` and leaves the same state, without turning long lists of names into arrays.
+Whole draws, each a word of the atlas, are in `fsbench.protocols.parts.draws`. All are bit-exact with the official
+programs (fscs-protocol §3, fss-protocol §5): the same calls on a private `numpy.random.RandomState` that the references
+make on the global one. `permutation(n)[0]` equals `choice(list, 1, replace=False)[0]` and leaves the same state,
+without turning long lists of names into arrays.
 """
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -68,9 +71,14 @@ def _draw_supports(
     usable = len(set(images) - {query})
     if usable < shot:
         raise TooFewImages(number, usable, shot)
+    return different_supports(query, shot, (draw(rng, images) for _ in count()))
+
+
+def different_supports(query: str, shot: int, drawn: Iterator[str]) -> tuple[str, ...]:
+    """Take `shot` different images that are not the query, of those that are drawn one after the other."""
     taken: list[str] = []
     while len(taken) < shot:
-        name = draw(rng, images)
+        name = next(drawn)
         if name != query and name not in taken:
             taken.append(name)
     return tuple(taken)
@@ -84,3 +92,43 @@ def repeated_supports(rng: np.random.RandomState, images: Sequence[str], query: 
         if name != query:
             supports.append(name)
     return tuple(supports)
+
+
+def hsnet_episode(index: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Episode:
+    """Draw the 1-way episode `index` as HSNet's program does, whose supports may repeat (fss-protocol §5).
+
+    Raises TooFewImages where the program would loop forever.
+    """
+    query, number = draw_query(index, rng, pool, 1)
+    return episode_with_repeats(index, query, number, rng, pool, shot)
+
+
+def episode_with_repeats(
+    index: int, query: str, number: int, rng: np.random.RandomState, pool: Pool, shot: int
+) -> Episode:
+    """Draw the supports of a query as HSNet's program does, and return its 1-way episode.
+
+    Raises TooFewImages where the program would loop forever.
+    """
+    images = pool.images_of.get(number, ())
+    if not set(images) - {query}:
+        raise TooFewImages(number, 0, 1)
+    return Episode(index, query, number, (number,), (repeated_supports(rng, images, query, shot),))
+
+
+def pfenet_supports(rng: random.Random, query: str, number: int, images: Sequence[str], shot: int) -> tuple[str, ...]:
+    """Draw different supports of class `number`, none of them the query, from its `images` (hmnet.md §11.2).
+
+    They stand in the program's order, the last drawn first. Raises TooFewImages where the program would loop forever.
+    """
+    usable = len(images) - (query in images)
+    if usable < shot:
+        raise TooFewImages(number, usable, shot)
+    taken: list[int] = []
+    for _ in range(shot):
+        rng.randint(1, len(images))  # the program draws once in vain before every support
+        drawn = rng.randint(1, len(images)) - 1
+        while images[drawn] == query or drawn in taken:
+            drawn = rng.randint(1, len(images)) - 1
+        taken.append(drawn)
+    return tuple(images[item] for item in reversed(taken))

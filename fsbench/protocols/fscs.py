@@ -1,7 +1,7 @@
 """Few-shot classification and segmentation as CST and EMAT evaluate it (fscs-protocol)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import ClassVar, Literal
 
@@ -12,12 +12,15 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import Provider
+from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.pools import Pool
-from fsbench.protocols.segmentation import Segmentation, Void
+from fsbench.protocols.segmentation import Void
 
+AUGMENTED = ("partially_augmented", "fully_augmented")
+"""Settings in which supports are used for further classes that they show."""
 ClassPixels = Callable[[str], tuple[dict[int, int], int]]
 """Image name -> (pixels of every label, pixels in all); see `SegmentationIndex.class_pixels`."""
 
@@ -37,32 +40,30 @@ def augmentation(index: SegmentationIndex) -> Augmentation:
 
 
 @dataclass(frozen=True)
-class FSCS(Segmentation):
-    """N-way K-shot; queries may show none of the classes; further settings augment supports or restrict sizes."""
+class FSCS(Composed):
+    """N-way K-shot; queries may show none of the classes; further settings augment supports or restrict sizes.
+
+    Lists and draw are the words of its file, which no default stands for.
+    """
 
     seed: int | None = None  # RandomState(episode index)
     ways: Literal["any", "one"] = "any"
     empty_queries: bool = True
     void: Void = "background"
+    states_streams: bool = False
+    episode_draw: str | dict[str, str] = field(kw_only=True)
 
     settings: ClassVar[tuple[str, ...]] = SETTINGS
     settings_words: ClassVar[str] = (
         "original, partially and fully augmented supports, and the size-restricted sets 0-5, 5-10, 10-15, 0-15 %"
     )
-    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {
-        "pascal": ListsAndDraw("hsnet", "by the list", "list of pairs"),
-        "coco": ListsAndDraw("hsnet", "2048 by the list", "class then image"),
-    }
-    drawing: ClassVar[str] = (
-        "each by itself: PASCAL's queries go through the list, COCO's are drawn class first; K different supports. Any "
-        "episode can be made again without those before it"
-    )
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}  # those of its words, which its own methods keep
 
     def may_be_empty(self, task: EpisodeTask) -> bool:
         return super().may_be_empty(task) and task.setting not in SIZE_BINS
 
     def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
-        return pair_list(index, setting if setting in SIZE_BINS else "val", fold)
+        return pair_list(index, setting, fold) if setting in SIZE_BINS else super().setting_pairs(index, setting, fold)
 
     def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
         if task.setting not in SIZE_BINS:
@@ -72,16 +73,16 @@ class FSCS(Segmentation):
         return lists[task.fold], pools[task.fold], max(len(pool.pairs) for pool in pools)
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
-        return (_episode(i, index, pool, task) for i in count())
+        if task.setting not in AUGMENTED:
+            return super().draw(index, pool, task)
+        return (_augmented_episode(i, index, pool, task) for i in count())
 
 
-def _episode(i: int, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Episode:
+def _augmented_episode(i: int, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Episode:
     rng = np.random.RandomState(i)  # the official seed of item i
     episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.allow_background_queries)
-    if task.setting in ("partially_augmented", "fully_augmented"):
-        targets = pool.class_ids if task.setting == "fully_augmented" else None
-        episode = augment(episode, rng, targets, index.class_pixels, augmentation(index).threshold)
-    return episode
+    targets = pool.class_ids if task.setting == "fully_augmented" else None
+    return augment(episode, rng, targets, index.class_pixels, augmentation(index).threshold)
 
 
 def augment(

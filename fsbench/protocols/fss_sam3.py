@@ -20,7 +20,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import Box, BoxOf, largest_part_box
-from fsbench.protocols.base import OTHERS, Choice, Provider, words_by_dataset
+from fsbench.protocols.base import OTHERS, Choice, Provider, value_on, words_by_dataset
 from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Absent, TestAlone, Void
@@ -193,11 +193,11 @@ class FSSSAM3(TestAlone):
         ]
 
     def conditions(self, dataset: str) -> Conditions:
-        seeds = f"{self.seeds.get(dataset, self.seeds[OTHERS])} + fold"
+        seeds = f"{value_on(self.seeds, dataset)} + fold"
         return replace(super().conditions(dataset), seeds=seeds)
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
-        usual = self.seeds.get(header.dataset, self.seeds[OTHERS])
+        usual = value_on(self.seeds, header.dataset)
         lines = super().rule_notes(header.model_copy(update={"seed": self.seed}), image_sizes)
         if header.seed != usual:
             lines.append(f"test seed {header.seed} instead of the protocol's {usual}: other episodes")
@@ -218,7 +218,7 @@ class FSSSAM3(TestAlone):
         return f"{seeds}, to which the fold's number is added; --data.test_seed repeats a test with other episodes"
 
     def _seed_on(self, dataset: str, task: EpisodeTask) -> int:
-        return self.seeds.get(dataset, self.seeds[OTHERS]) if task.seed is None else task.seed
+        return int(value_on(self.seeds, dataset)) if task.seed is None else task.seed
 
 
 def _usable(index: SegmentationIndex, pools: BoxPools, fold: int, shot: int) -> list[int]:

@@ -15,7 +15,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.base import OTHERS, Choice, words_by_dataset
+from fsbench.protocols.base import OTHERS, Choice, value_on, words_by_dataset
 from fsbench.protocols.conditions import NOT_STATED, Conditions, ListsAndDraw
 from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import QuerySize
@@ -213,11 +213,11 @@ class GFSS(Generalised):
         return not self.only_one_novel or len(set(novel).intersection(shown)) <= 1
 
     def _least(self, dataset: str) -> int:
-        return self.support_pixels.get(dataset, self.support_pixels[OTHERS])
+        return int(value_on(self.support_pixels, dataset))
 
     def _queries(self, index: SegmentationIndex, queries: Sequence[str], run: int, seed: int) -> Sequence[str]:
         """Return the queries of a run, in list order."""
-        count = self.episodes.get(index.name, self.episodes[OTHERS])
+        count = value_on(self.episodes, index.name)
         if count == "all" or count >= len(queries):
             return queries
         chosen = random.Random(repr(("queries", seed, run))).sample(range(len(queries)), count)

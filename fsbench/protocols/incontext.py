@@ -19,11 +19,11 @@ from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.base import OTHERS, Provider
+from fsbench.protocols.base import Provider
+from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import ListsAndDraw
-from fsbench.protocols.draws import draw, repeated_supports
+from fsbench.protocols.draws import draw
 from fsbench.protocols.geometry import QuerySize
-from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.pools import Pool, TooFewImages
 from fsbench.protocols.support_draws import official_supports
 
@@ -66,25 +66,17 @@ class EachPairOnce(Provider):
 
 
 @dataclass(frozen=True)
-class InContext(HSNet):
-    """1-way K-shot for training-free methods; the query shows the class; pixels are counted at 1024 x 1024.
+class InContext(Composed):
+    """A test of the words of its file on most data sets; LVIS and object parts have rules of their own.
 
-    HSNet's test on COCO, PASCAL, FSS-1000 and iSAID; LVIS and object parts have rules of their own.
+    No default stands for a word.
     """
 
-    # at most; iSAID has as many as its fold's list has lines (3108, 3657, 3298), PASCAL-Part at most as its parts have
-    episodes: dict[str, int | Literal["all"]] = field(
-        default_factory=lambda: {
-            OTHERS: 1000, "fss1000": "all", "isaid": 3657, "lvis": 2300, "pascal_part": 2500, "paco_part": 2500,
-        }
-    )  # fmt: skip
-    query_size: QuerySize = 1024  # GF-SAM's and INSID3's; Matcher's is 518
+    episodes: dict[str, int | Literal["all"]] = field(kw_only=True)
+    episode_draw: str | dict[str, str] = field(kw_only=True)
+    query_size: QuerySize = field(kw_only=True)
 
-    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = HSNet.lists_and_draw
-    drawing: ClassVar[str] = (
-        "one after the other from one stream; as hsnet on COCO, PASCAL, FSS-1000 and iSAID. LVIS and object parts have "
-        "rules of their own: classes that depend on K, and crops to the object's box"
-    )
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = {}  # those of its words, which its own methods keep
 
     def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
         own = OwnEpisodes.find(index)
@@ -147,24 +139,6 @@ class InContext(HSNet):
 def every_tenth(class_ids: Sequence[int], fold: int, folds: int = 10) -> list[int]:
     """Return the classes fold, fold + folds, … of `class_ids`; the last len mod folds belong to no fold (§3.3)."""
     return [class_ids[fold + folds * place] for place in range(len(class_ids) // folds)]
-
-
-def episodes_by_turns(images_of: Mapping[int, Sequence[str]], *, shot: int, seed: int = 0) -> Iterator[Episode]:
-    """Draw the episodes of LVIS-92i (§3.3): class after class, a query of it, then supports, which may repeat.
-
-    Args:
-        images_of: class number -> its images in the order of the annotation file; the classes take turns in this order.
-        shot: K.
-        seed: of the stream.
-    """
-    rng, numbers = np.random.RandomState(seed), list(images_of)
-    for index in count():
-        number = numbers[index % len(numbers)]
-        images = images_of[number]
-        if len(set(images)) < 2:
-            raise TooFewImages(number, 0, 1)
-        query = draw(rng, images)
-        yield Episode(index, query, number, (number,), (repeated_supports(rng, images, query, shot),))
 
 
 def episodes_of_objects(

@@ -10,9 +10,9 @@ from itertools import islice
 import numpy as np
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws import draw_episode, draw_query, repeated_supports
+from fsbench.protocols.draws import draw_episode, hsnet_episode
 from fsbench.protocols.generators import loader_seeds, torch_permutation
-from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.pools import Pool
 
 
 def epoch_seed(epoch: int, seed: int) -> int:
@@ -48,14 +48,6 @@ def recurring_epoch(pool: Pool, length: int, seed: int, shot: int = 1, backgroun
         TooFewImages: the program would loop forever.
     """
     rng = np.random.RandomState(seed)
-    episodes = []
-    for item in item_order(length, seed):
-        if background:
-            episodes.append(draw_episode(item, rng, pool, way=1, shot=shot, background=True))
-            continue
-        query, number = draw_query(item, rng, pool, shot)
-        images = pool.images_of.get(number, ())
-        if not set(images) - {query}:
-            raise TooFewImages(number, 0, 1)
-        episodes.append(Episode(item, query, number, (number,), (repeated_supports(rng, images, query, shot),)))
-    return episodes
+    if background:
+        return [draw_episode(i, rng, pool, way=1, shot=shot, background=True) for i in item_order(length, seed)]
+    return [hsnet_episode(item, rng, pool, shot) for item in item_order(length, seed)]

@@ -19,6 +19,11 @@ OWN = "fsbench.protocols."
 """Start of the full names of the suite's protocol classes."""
 ATLAS = "atlas:"
 """Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
+COMPOSED = {
+    "hsnet.HSNet": "hsnet", "pfenet.PFENet": "pfenet", "padded.PaddedPFENet": "bam", "hdmnet.HDMNet": "hdmnet",
+    "isaid.SDM": "isaid_sdm", "isaid.R2Net": "isaid_r2net",
+}  # fmt: skip
+"""Classes of former versions, each with the protocol that says in words what the class did."""
 _COMMON = {metric.name: metric for metric in COMMON}
 
 
@@ -116,17 +121,12 @@ def metric_names(text: str) -> list[str]:
 
 
 def read_protocol(path: Path) -> Protocol:
-    """Read the protocol of a YAML file.
+    """Read the protocol of a YAML file, which may have another protocol as its `base` and then says what differs.
 
     Raises:
         SettingsError: the class is none that may be used, or a key is absent, unknown or of another value.
     """
-    try:
-        content = load_yaml(path)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with class_path")
+    content = _values(path, ())
     protocol_class = _protocol_class(content.pop("class_path", None), path)
     protocol: Protocol = validate_yaml(path, content, protocol_class)
     try:
@@ -137,6 +137,28 @@ def read_protocol(path: Path) -> Protocol:
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from error
     return protocol
+
+
+def _values(path: Path, derived: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of a file, those of its base among them; `derived` are the names of files that have it as base.
+
+    A value by data set is that of the file or that of the base, and no mixture of both.
+    """
+    try:
+        content = load_yaml(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with class_path, or with base")
+    base = content.pop("base", None)
+    if base is None:
+        return content
+    files = named_files("protocols", CONFIGS)
+    if not isinstance(base, str) or base not in files:
+        raise SettingsError(f"{path} has the base {base!r}{known_names(str(base), protocol_names())}")
+    if base in derived:
+        raise SettingsError(f"{path} has the base {base}, whose own base it is; expected a file without it")
+    return _values(files[base].path, (*derived, base)) | content
 
 
 def _protocol_class(class_path: Any, path: Path) -> type[Protocol]:
@@ -154,9 +176,15 @@ def _protocol_class(class_path: Any, path: Path) -> type[Protocol]:
                 found = resolve_name(class_path)
             except (ImportError, AttributeError, ValueError):
                 found = None
+    former = COMPOSED.get(class_path.removeprefix(OWN)) if isinstance(class_path, str) else None
+    if former is not None:
+        raise SettingsError(
+            f"{expected}, whose rules are words now; expected 'base: {former}' in its place, or {OWN}composed.Composed "
+            f"with the words of configs/protocols/{former}.yaml"
+        )
     if not (isinstance(found, type) and issubclass(found, Protocol) and not isabstract(found)):
         raise SettingsError(
-            f"{expected}; expected a protocol's class: {OWN}hsnet.HSNet, another of this package, or one that an "
+            f"{expected}; expected a protocol's class: {OWN}composed.Composed, another of this package, or one that an "
             f"installed package names as an entry point of {PROTOCOLS_GROUP}"
         )
     if found.manifest is not Protocol.manifest:

@@ -56,6 +56,9 @@ _WHY = {
     NOT_FOUND: "so that nobody can run it",
     "own": "data of its own",
     "gfss": "a test of base and novel classes at once",
+    "pooled over batches with background": "its sums run over batches, of which the counts of episodes know nothing; "
+    "cdfss_ifa has it as IFA-figure",
+    "class-pooled mIoU, best threshold": "it needs a score for each pixel, and answers are label maps",
 }
 
 

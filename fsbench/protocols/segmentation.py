@@ -16,7 +16,7 @@ from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import BoxOf
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.base import OTHERS, Choice, Protocol, RowImages, check_counts, words_by_dataset
+from fsbench.protocols.base import OTHERS, Choice, Protocol, RowImages, check_counts, value_on, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw
 from fsbench.protocols.geometry import WORDS, Geometry, QuerySize, Resize
 from fsbench.protocols.lists import base_validation_pairs, filtered_list, pair_list
@@ -273,7 +273,7 @@ class Segmentation(Protocol):
         return pool
 
     def episode_count(self, dataset: str, pairs: int) -> int:
-        count = self.episodes.get(dataset, self.episodes[OTHERS])
+        count: int | Literal["all"] = value_on(self.episodes, dataset)
         return pairs if count == "all" else count
 
     @property
@@ -421,7 +421,7 @@ class Segmentation(Protocol):
     def conditions(self, dataset: str) -> Conditions:
         """State the conditions of the test on `dataset`: those of size, void and score follow from the values."""
         drawn = self._lists_and_draw(dataset) or ListsAndDraw(NOT_STATED, NOT_STATED, NOT_STATED)
-        count = self.episodes.get(dataset, self.episodes[OTHERS])
+        count = value_on(self.episodes, dataset)
         counted = _alike(
             type(self), Segmentation, ("count", "separate", "statistics", "statistics_with_void", "counted_classes")
         )
@@ -460,9 +460,12 @@ class Segmentation(Protocol):
 
     def _lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         """Return what the class that draws the episodes states of `dataset`; None where another class draws them."""
+        return self.lists_and_draw.get(dataset) if self._draws_as_stated() else None
+
+    def _draws_as_stated(self) -> bool:
+        """Return True if the class that states lists and draw is the one whose methods make them so."""
         stating = next(one for one in type(self).__mro__ if "lists_and_draw" in vars(one))
-        own = _alike(type(self), stating, ("official_manifest", "draw", "pairs", "pool", "test_pool"))
-        return stating.lists_and_draw.get(dataset) if own else None  # type: ignore[attr-defined]
+        return _alike(type(self), stating, ("official_manifest", "draw", "pairs", "pool", "test_pool"))
 
     def _void_condition(self, dataset: str) -> str:
         """Return what void pixels count as; padding of a frame is a void of its own."""

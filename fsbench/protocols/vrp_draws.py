@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws import draw_query, repeated_supports
+from fsbench.protocols.draws import episode_with_repeats, hsnet_episode
 from fsbench.protocols.generators import Generators, loader_seeds, torch_permutation
-from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.pools import Pool
 
 SEED = 321
 """Seed of the draws of every validation; an epoch of the training adds its number to it."""
@@ -61,15 +61,11 @@ def vrp_episode(index: int, pool: Pool, shown: Callable[[str], list[int]], strea
         TooFewImages: the official program would loop forever.
     """
     if pool.query_sampling == "class_first":
-        query, number = draw_query(index, streams.numpy, pool, shot)
-    else:
-        query = pool.images[index % len(pool.images)]
-        classes = shown(query)
-        number = classes[streams.python.randint(1, len(classes)) - 1]
-    images = pool.images_of.get(number, ())
-    if not set(images) - {query}:
-        raise TooFewImages(number, 0, 1)
-    return Episode(index, query, number, (number,), (repeated_supports(streams.numpy, images, query, shot),))
+        return hsnet_episode(index, streams.numpy, pool, shot)
+    query = pool.images[index % len(pool.images)]
+    classes = shown(query)
+    number = classes[streams.python.randint(1, len(classes)) - 1]
+    return episode_with_repeats(index, query, number, streams.numpy, pool, shot)
 
 
 def validation_episodes(

@@ -19,8 +19,8 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.label_maps import way_labels
 from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
+from fsbench.protocols.image_lists import image_lists
 from fsbench.protocols.lists import without_other_classes
-from fsbench.protocols.pfenet import image_lists
 from fsbench.protocols.pools import Pool
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult, count_answer
 

@@ -4,7 +4,7 @@ from fsbench.datamodules.datasets.coco_all.index import CocoAll
 from fsbench.protocols.fss_sam3 import BoxTest
 from fsbench.protocols.fssdino import LargeObjectTest
 from fsbench.protocols.generalised import ValidationImages
-from fsbench.protocols.pfenet import ImageLists
+from fsbench.protocols.image_lists import ImageLists
 
 ImageLists.exclude(CocoAll)  # its lists are those of four folds
 LargeObjectTest.exclude(CocoAll)  # whose folds have 20 classes

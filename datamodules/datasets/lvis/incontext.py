@@ -3,7 +3,9 @@
 from fsbench.datamodules.datasets.lvis.index import Lvis
 from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
 from fsbench.datamodules.indexes.views import SEPARATOR
-from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, episodes_by_turns, every_tenth
+from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, every_tenth
+from fsbench.protocols.parts.draws import one_stream
+from fsbench.protocols.pools import Pool
 
 
 @OwnEpisodes.register(Lvis)
@@ -18,4 +20,5 @@ class LvisEpisodes(ViewEpisodes):
         index.require_list()
         keys = every_tenth(index.frequent_categories(shot), fold, index.folds)
         images_of = {index.numbers[k]: [f"{name}{SEPARATOR}{k}" for name in index.categories[k]] for k in keys}
-        return self.episode_run([*images_of], None, episodes_by_turns(images_of, shot=shot, seed=seed))
+        pool = Pool((), images_of, [*images_of], "by_turns")  # in the order of the file (incontext-protocol §3.3)
+        return self.episode_run([*images_of], None, one_stream("class cycle", pool, shot=shot, seed=seed))

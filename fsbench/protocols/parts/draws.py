@@ -10,11 +10,9 @@ from typing import Literal
 import numpy as np
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws import draw_episode, draw_query, repeated_supports
+from fsbench.protocols.draws import different_supports, draw_episode, hsnet_episode, pfenet_supports
 from fsbench.protocols.generators import Generators, torch_permutation
-from fsbench.protocols.isaid import sdm_episodes
 from fsbench.protocols.parts.streams import Streams, episode_generators
-from fsbench.protocols.pfenet import pfenet_supports
 from fsbench.protocols.pools import Pool, TooFewImages
 from fsbench.protocols.vrp_draws import vrp_episode
 
@@ -68,7 +66,7 @@ class Draw:
     Attributes:
         words: the rule in a sentence.
         episodes: yields the episodes of a source, without end unless the program has one.
-        rule: what `Pool.query_sampling` is for it.
+        rule: what `Pool.query_sampling` is for it; "of the data set" takes that of the data set.
         supports_repeat: an image may be a support twice.
         last_first: supports stand in an episode with the last drawn first.
     """
@@ -149,11 +147,7 @@ def _fptrans(source: Source) -> Iterator[Episode]:
             query = images[place]
             number = int(rng.choice(source.pool.shown(query)))
             own = source.images(number, source.shot, query)
-            supports: list[str] = []
-            while len(supports) < source.shot:
-                drawn = own[rng.choice(len(own), size=1)[0]]
-                if drawn != query and drawn not in supports:
-                    supports.append(drawn)
+            supports = different_supports(query, source.shot, (own[rng.choice(len(own), size=1)[0]] for _ in count()))
             yield _one(next(numbers), query, number, supports)
 
 
@@ -168,14 +162,12 @@ def _hsnet(source: Source) -> Iterator[Episode]:
     if source.streams.seed is None:
         yield from _by_index(source)
     for index, (_, generators) in enumerate(source.streams.items(source.asked)):
-        query, number = draw_query(index, generators.numpy, source.pool, 1)
-        own = source.images(number, 1, query)
-        yield _one(index, query, number, repeated_supports(generators.numpy, own, query, source.shot))
+        yield hsnet_episode(index, generators.numpy, source.pool, source.shot)
 
 
 def _by_index(source: Source) -> Iterator[Episode]:
     for index in count():
-        rng = np.random.RandomState(index)
+        rng = np.random.RandomState(index)  # the official seed of item i
         yield draw_episode(index, rng, source.pool, way=source.way, shot=source.shot, background=source.background)
 
 
@@ -224,7 +216,22 @@ def _others(rng: np.random.Generator, source: Source, number: int, query: str) -
 
 
 def _pmms(source: Source) -> Iterator[Episode]:
-    return sdm_episodes(source.pool, shot=source.shot, seed=source.seed)
+    """Go through the pairs, which are shuffled in place before each further pass (isaid-protocol §4.2).
+
+    Of several supports the program draws all at once, among the images in the order of the list.
+    """
+    rng, items = random.Random(source.seed), list(source.pool.pairs)
+    for index in count():
+        place = index % len(items)
+        if index and not place:
+            rng.shuffle(items)
+        query, number = items[place]
+        own = source.images(number, source.shot, query)
+        if source.shot > 1:
+            supports = tuple(rng.sample([name for name in own if name != query], source.shot))
+        else:
+            supports = different_supports(query, 1, (own[rng.randint(0, len(own) - 1)] for _ in count()))
+        yield _one(index, query, number, supports)
 
 
 def _canet(source: Source) -> Iterator[Episode]:
@@ -237,11 +244,7 @@ def _canet(source: Source) -> Iterator[Episode]:
         pairs += again
     for index, (query, number) in enumerate(pairs):
         own = source.images(number, source.shot, query)
-        supports: list[str] = []
-        while len(supports) < source.shot:
-            drawn = own[rng.randint(0, len(own) - 1)]
-            if drawn != query and drawn not in supports:
-                supports.append(drawn)
+        supports = different_supports(query, source.shot, (own[rng.randint(0, len(own) - 1)] for _ in count()))
         yield _one(index, query, number, supports)
 
 
@@ -280,9 +283,7 @@ def _dmtnet(source: Source) -> Iterator[Episode]:
     ]
     for place in range(whole):
         for own, rng in processes:
-            query, number = draw_query(own[place], rng, source.pool, 1)
-            images = source.images(number, 1, query)
-            yield _one(next(numbers), query, number, repeated_supports(rng, images, query, source.shot))
+            yield replace(hsnet_episode(own[place], rng, source.pool, source.shot), index=next(numbers))
 
 
 PARTS: Mapping[str, Draw] = {
@@ -356,6 +357,21 @@ PARTS: Mapping[str, Draw] = {
     ),
 }  # fmt: skip
 """The draws by their words."""
+
+OF_DATASET = "of the data set"
+OWN: Mapping[str, Draw] = {
+    OF_DATASET: Draw(
+        "as list of pairs, class then image, or class cycle, whichever the data set has; supports may repeat",
+        _hsnet, OF_DATASET, supports_repeat=True,
+    ),
+}  # fmt: skip
+"""Draws of the suite's tests that are no words of the atlas."""
+KNOWN: Mapping[str, Draw] = {**PARTS, **OWN}
+
+
+def one_stream(word: str, pool: Pool, *, shot: int, seed: int = 0, workers: int = 0) -> Iterator[Episode]:
+    """Draw the 1-way episodes of a pool by a word, as a program with this seed and so many loader processes does."""
+    return KNOWN[word].episodes(Source(pool, Streams(seed, workers), max(len(pool.pairs), 1), shot=shot))
 
 
 def fixed_supports(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.protocols.image_lists import image_list, image_lists, large_object_list, unfiltered_image_list
 from fsbench.protocols.lists import kept_list, pair_list
-from fsbench.protocols.pfenet import image_list, image_lists
 from fsbench.protocols.pools import Pool
 
 Pairs = Callable[[SegmentationIndex, Part, int], PairList]
@@ -22,8 +22,11 @@ class Lists:
         by_image: images are listed, and a query may be asked for any class that it shows; else pairs.
         blocks: the classes of fold f are 20 consecutive ones on COCO, where those of most programs are every fourth.
         trains: it has a list of the base classes, to train on.
-        drops_novel_images: images that show a novel class are left out there.
+        drops_novel_images: images that show a novel class are left out there; None where only some of them are.
+        unfiltered: gives that list with these images; None where the program has no such list.
         least_support: a support below the data set's smallest object is drawn again.
+        held_out: the classes are those that the data set keeps for validation, where it keeps some.
+        atlas: word of the atlas for lists that have none of their own; "" where theirs is one.
     """
 
     words: str
@@ -31,11 +34,16 @@ class Lists:
     by_image: bool = False
     blocks: bool = False
     trains: bool = True
-    drops_novel_images: bool = False
+    drops_novel_images: bool | None = False
+    unfiltered: Pairs | None = None
     least_support: bool = False
+    held_out: bool = False
+    atlas: str = ""
 
     def classes(self, index: SegmentationIndex, fold: int) -> list[int]:
         """Return the classes of the test, ascending."""
+        if self.held_out and index.val_classes(fold):
+            return sorted(index.val_classes(fold))
         novel = sorted(index.test_classes(fold))
         if not self.blocks or index.name != "coco":
             return novel
@@ -44,7 +52,8 @@ class Lists:
     def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
         """Return what episodes are drawn from by the rule of a draw, which is one of `Pool.query_sampling`."""
         images = self.images_by_class(index, pairs, class_ids)
-        return Pool(pairs.pairs, images, sorted(class_ids), rule, lambda name: list(index.class_pixels(name)[0]))  # type: ignore[arg-type]  # a draw's own word
+        shown = (lambda name: list(index.class_pixels(name)[0])) if self.by_image else None
+        return Pool(pairs.pairs, images, sorted(class_ids), rule, shown)  # type: ignore[arg-type]  # a draw's own word
 
     def images_by_class(
         self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]
@@ -67,7 +76,8 @@ def _hsnet(index: SegmentationIndex, part: Part, fold: int) -> PairList:
 
 
 def _held_out(index: SegmentationIndex, part: Part, fold: int) -> PairList:
-    return pair_list(index, "held_out" if part == "val" else part, fold)
+    held_out = part == "val" and index.val_classes(fold)
+    return pair_list(index, "held_out" if held_out else part, fold)
 
 
 def _training_images(index: SegmentationIndex, part: Part, fold: int) -> PairList:
@@ -108,8 +118,10 @@ _OBJECTS = "images with 2048 pixels of a class of the fold or more"
 PARTS: Mapping[str, Lists] = {
     "hsnet": Lists("pairs of an image and a class with a large enough object", _hsnet),
     "oslsm": Lists("pairs of an image and a class; on PASCAL those of HSNet", _hsnet),
-    "pfenet": Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True),
-    "bam": Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True),
+    **{
+        name: Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True, unfiltered=unfiltered_image_list)
+        for name in ("pfenet", "bam")  # which differ in training alone
+    },
     "mlc": Lists(
         f"{_OBJECTS}; supports are among them, a class below 2048 pixels is drawn again", _mlc, by_image=True,
         blocks=True, trains=False, least_support=True,
@@ -117,15 +129,24 @@ PARTS: Mapping[str, Lists] = {
     "panet": Lists("training images that show the class", _training_images, blocks=True, trains=False),
     "folders": Lists("every file of a class's folder", _hsnet),
     "fss-1000 test": Lists("FSS-1000's 240 test classes", _hsnet),
-    "fss-1000 val": Lists("FSS-1000's 240 validation classes", _held_out),
+    "fss-1000 val": Lists("FSS-1000's 240 validation classes", _held_out, held_out=True),
 }  # fmt: skip
 """The lists by their words."""
+OWN: Mapping[str, Lists] = {
+    "patches of 256": Lists("pairs of a patch and a class with a large enough object", _hsnet, atlas="own"),
+    "patches of 512": Lists(
+        f"{_OBJECTS}, in the order of their names", large_object_list, by_image=True, drops_novel_images=None,
+        unfiltered=unfiltered_image_list, atlas="own",
+    ),
+}  # fmt: skip
+"""Lists of the suite's tests that are no words of the atlas."""
+KNOWN: Mapping[str, Lists] = {**PARTS, **OWN}
 
 LEAST: Mapping[str, tuple[str, ...]] = {
     "none": ("hsnet", "oslsm", "panet", "folders", "fss-1000 test", "fss-1000 val"),
-    "by the list": ("hsnet", "oslsm"),
+    "by the list": ("hsnet", "oslsm", "patches of 256"),
     "2048 by the list": ("hsnet", "pfenet", "bam"),
-    "2048 query+support": ("pfenet", "bam"),
+    "2048 query+support": ("pfenet", "bam", "patches of 512"),
     "2048 list + support": ("mlc",),
 }
 """Smallest object -> lists that have it: a size is a matter of the list, which the word only names."""

@@ -15,8 +15,8 @@ from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.datasets.pascal.all_classes import PascalAll
 from fsbench.protocols.fss_sam3 import BoxTest
 from fsbench.protocols.generalised import ValidationImages
+from fsbench.protocols.image_lists import image_list, image_lists
 from fsbench.protocols.lists import pair_list
-from fsbench.protocols.pfenet import image_list, image_lists
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.whole_images import WholeImages
 from tests.data_modules import episodic

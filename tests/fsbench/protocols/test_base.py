@@ -1,13 +1,15 @@
 """Protocol files: the class, every choice of a known value, and what is said of it in words."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
-from fsbench.protocols import hsnet
+from fsbench.base.plugins import NamedFile
+from fsbench.protocols import composed, registry
 from fsbench.protocols.registry import load_protocol, protocol_names, protocol_of, read_protocol
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.results.tables.protocol_text import as_markdown, labels, side_by_side
@@ -50,12 +52,22 @@ def test_a_protocol_of_classification_segments_nothing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"class_path": "absent"}, "has no class_path; expected a protocol's class: fsbench.protocols.hsnet.HSNet"),
-        ({"class_path": "fsbench.protocols.hsnet.PSNet"}, "has the class_path 'fsbench.protocols.hsnet.PSNet'"),
+        (
+            {"class_path": "absent"},
+            "has no class_path; expected a protocol's class: fsbench.protocols.composed.Composed",
+        ),
+        (
+            {"class_path": "fsbench.protocols.composed.Compsed"},
+            "has the class_path 'fsbench.protocols.composed.Compsed'",
+        ),
         ({"class_path": "fsbench.protocols.segmentation.Segmentation"}, "expected a protocol's class"),
         ({"class_path": "fsbench.protocols.base.Choice"}, "expected a protocol's class"),
+        (
+            {"class_path": "fsbench.protocols.hsnet.HSNet"},
+            "whose rules are words now; expected 'base: hsnet' in its place, or fsbench.protocols.composed.Composed",
+        ),
         ({"class_path": "os.system"}, "an installed package names as an entry point of fsbench.protocols"),
-        ({"class_path": ["fsbench.protocols.hsnet.HSNet"]}, "expected a protocol's class"),
+        ({"class_path": ["fsbench.protocols.composed.Composed"]}, "expected a protocol's class"),
         ({"version": "absent"}, "version is missing; expected the keys name, version, "),
         ({"version": 0}, "version is 0, expected a version from 1"),
         ({"void": "maybe"}, "void is 'maybe', expected 'background', 'ignore' or 'present'"),
@@ -87,16 +99,46 @@ def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
     assert read_protocol(written(tmp_path)) == load_protocol("hsnet")
 
 
+def test_a_file_says_in_what_it_differs_from_its_base(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: bam\nname: mine\nversion: 3\nsummary: mine\nepisodes: {others: 7}\n")
+    bam = load_protocol("bam")
+    assert read_protocol(file) == replace(bam, name="mine", version=3, summary="mine", episodes={"others": 7})
+    for base, message in (
+        ("baam", "has the base 'baam'; did you mean 'bam'"), ("[bam]", r"has the base \['bam'\]"),
+    ):  # fmt: skip
+        file.write_text(f"base: {base}\nname: mine\nversion: 3\nsummary: mine\n")
+        with pytest.raises(SettingsError, match=message):
+            read_protocol(file)
+
+
+def test_a_file_that_is_its_own_base_is_refused(tmp_path, monkeypatch):
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text("base: other\n")
+    other.write_text("base: one\n")
+    monkeypatch.setattr(registry, "named_files", lambda *_: {"one": NamedFile(one), "other": NamedFile(other)})
+    with pytest.raises(SettingsError, match=r"one.yaml has the base other, whose own base it is"):
+        read_protocol(one)
+
+
+@pytest.mark.parametrize("kind", ["incontext.InContext", "cdfss.CrossDomain", "fscs.FSCS"])
+def test_no_default_stands_for_the_words_of_a_class(tmp_path, kind):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"class_path: fsbench.protocols.{kind}\nname: mine\nversion: 1\nsummary: mine\n")
+    with pytest.raises(SettingsError, match=r"(episodes|episode_draw) is missing"):
+        read_protocol(file)
+
+
 def test_a_class_that_draws_its_whole_manifest_is_refused(tmp_path, monkeypatch):
     """DRAWS and nested_in would change nothing."""
 
-    class Whole(hsnet.HSNet):
+    class Whole(composed.Composed):
         def manifest(self, index, task):
             raise AssertionError
 
-    monkeypatch.setattr(hsnet, "Whole", Whole, raising=False)
-    with pytest.raises(SettingsError, match=r"hsnet\.Whole', which has a method manifest .* official_manifest"):
-        read_protocol(written(tmp_path, class_path="fsbench.protocols.hsnet.Whole"))
+    monkeypatch.setattr(composed, "Whole", Whole, raising=False)
+    with pytest.raises(SettingsError, match=r"composed\.Whole', which has a method manifest .* official_manifest"):
+        read_protocol(written(tmp_path, class_path="fsbench.protocols.composed.Whole"))
 
 
 def test_every_choice_is_explained_in_words():

@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from itertools import pairwise
 from typing import get_args
 
@@ -24,10 +23,10 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.transforms import RESIZES
 from fsbench.protocols.classification import Classification
+from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
-from fsbench.protocols.hsnet import HSNet
+from fsbench.protocols.image_lists import image_list
 from fsbench.protocols.lists import pair_list
-from fsbench.protocols.pfenet import image_list
 from fsbench.protocols.programs import Program
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation
@@ -45,19 +44,6 @@ STATED = [
     for dataset in DRAWN
     if load_protocol(name).conditions(dataset).image_lists != NOT_STATED
 ]
-
-
-@pytest.fixture(scope="module")
-def indexes(tmp_path_factory) -> Callable[[str], SegmentationIndex]:
-    opened: dict[str, SegmentationIndex] = {}
-
-    def index(dataset: str) -> SegmentationIndex:
-        if dataset not in opened:
-            opened[dataset] = DRAWN[dataset](tmp_path_factory.mktemp(dataset))
-            opened[dataset].class_pixels = cache(opened[dataset].class_pixels)  # a mask is opened once
-        return opened[dataset]
-
-    return index
 
 
 @dataclass(frozen=True)
@@ -425,20 +411,20 @@ def test_classification_is_no_part_of_the_atlas():
 
 
 def test_a_class_that_draws_or_counts_otherwise_states_nothing_of_what_it_changed():
-    class Other(HSNet):
+    class Other(Composed):
         def draw(self, index, pool, task):
             return iter(())
 
-    class Whole(HSNet):
+    class Whole(Composed):
         def official_manifest(self, index, task):
             return super().official_manifest(index, task)
 
-    class Counted(HSNet):
+    class Counted(Composed):
         def statistics(self, frame, header):
             return super().statistics(frame, header)
 
-    made = {"name": "x", "version": 1, "summary": ""}
-    kinds = (HSNet, Other, Whole, Counted)
+    made = {"name": "x", "version": 1, "summary": "", "query_size": "input"}
+    kinds = (Composed, Other, Whole, Counted)
     hsnet, other, whole, counted = (kind(**made).conditions("pascal") for kind in kinds)
     assert hsnet == load_protocol("hsnet").conditions("pascal")
     assert other == whole == replace(hsnet, image_lists=NOT_STATED, min_object=NOT_STATED, episode_draw=NOT_STATED)
@@ -446,8 +432,8 @@ def test_a_class_that_draws_or_counts_otherwise_states_nothing_of_what_it_change
 
 
 @dataclass(frozen=True)
-class Half(HSNet):
-    """HSNet's test with other values."""
+class Half(Composed):
+    """A composed test with other values."""
 
     episodes: dict = field(default_factory=lambda: {"others": 500})
 

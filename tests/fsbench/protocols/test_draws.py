@@ -1,6 +1,7 @@
 """Episode sampling against a transcription of the protocol onto numpy's global generator."""
 
 import random
+from dataclasses import replace
 from itertools import chain, islice
 
 import numpy as np
@@ -15,10 +16,8 @@ from fsbench.protocols.bam_gfss import bam_gfss_episodes
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.fscs import augment, size_pool
 from fsbench.protocols.fssdino import fssdino_episodes
-from fsbench.protocols.hsnet import hsnet_episodes
-from fsbench.protocols.incontext import episodes_by_turns, episodes_of_objects, episodes_of_parts
-from fsbench.protocols.isaid import sdm_episodes
-from fsbench.protocols.pfenet import pfenet_episodes
+from fsbench.protocols.incontext import episodes_of_objects, episodes_of_parts
+from fsbench.protocols.parts.draws import one_stream
 from fsbench.protocols.pools import Pool, TooFewImages
 from fsbench.protocols.vrp_draws import training_epoch
 
@@ -141,7 +140,7 @@ def one_way_pool(rule, classes=3, images=7):
 def test_hsnet_episodes_follow_one_global_stream(rule, shot):
     """fss-protocol §5, word for word, with `numpy.random` seeded once (as the official program does)."""
     pool = one_way_pool(rule)
-    found = list(islice(hsnet_episodes(pool, shot=shot, seed=5), 60))
+    found = list(islice(one_stream("of the data set", pool, shot=shot, seed=5), 60))
     np.random.seed(5)
     for index, episode in enumerate(found):
         if rule == "sequential":
@@ -191,7 +190,7 @@ def test_pfenet_episodes_are_those_of_real_loader_processes():
         OfficialLoader(pool, shot), num_workers=streams, collate_fn=lambda items: items[0]
     )
     official = [item for _ in range(2) for item in loader]
-    found = list(islice(pfenet_episodes(pool, shot=shot, seed=321, streams=streams), len(official)))
+    found = list(islice(one_stream("image then class", pool, shot=shot, seed=321, workers=streams), len(official)))
     assert [(e.query, e.query_class, e.supports[0]) for e in found] == official
     assert [e.index for e in found] == list(range(2 * len(pool.images)))
     assert all(len(set(e.supports[0])) == shot and e.query not in e.supports[0] for e in found)
@@ -199,6 +198,8 @@ def test_pfenet_episodes_are_those_of_real_loader_processes():
 
 TWO = Pool([("a", 1), ("b", 1), ("a", 2)], {1: ("a", "b"), 2: ("a",)}, [1, 2], "sequential", lambda name: [1])
 ONE = Pool([("a", 1)], {1: ("a",)}, [1], "sequential")
+SHUFFLED = "list of pairs, shuffled when through"
+BY_TURNS = replace(ONE, query_sampling="by_turns")
 
 
 def draw_fscs(index, shot):
@@ -210,14 +211,14 @@ def draw_fscs(index, shot):
     [
         (draw_fscs(0, 2), "class 1 has 1 usable support images, 2 are needed"),
         (draw_fscs(2, 1), "class 2 has 0"),
-        (pfenet_episodes(TWO, shot=2, seed=0, streams=1), "class 1 has 1 usable support images, 2 are needed"),
-        (hsnet_episodes(ONE, shot=1), "class 1 has 0 usable support images, 1 are needed"),
-        (sdm_episodes(ONE, shot=3), "class 1 has 0 usable support images, 3 are needed"),
+        (one_stream("image then class", TWO, shot=2, workers=1), "class 1 has 1 usable support images, 2 are needed"),
+        (one_stream("list of pairs", ONE, shot=1), "class 1 has 0 usable support images, 1 are needed"),
+        (one_stream(SHUFFLED, ONE, shot=3), "class 1 has 0 usable support images, 3 are needed"),
         (bam_gfss_episodes(PairList((("b", 2), ("c", 2)), ""), [1], [2], shot=2, seed=0, streams=1),
          "class 2 has 1 usable support images, 2 are needed"),
         (fssdino_episodes({1: ["a"] * 2, 2: ["b"] * 2}, way=1, shot=2), "are needed"),
         (fssdino_episodes({1: ["a"], 2: ["b"]}, way=2, shot=2), "are needed"),
-        (episodes_by_turns({1: ["a"]}, shot=1), "class 1 has 0 usable support images"),
+        (one_stream("class cycle", BY_TURNS, shot=1), "class 1 has 0 usable support images"),
         (episodes_of_objects({1: ["a"]}, lambda photo, number: ["a1", "a2"], bool, shot=1),
          "class 1 has 0 usable support images"),
         (episodes_of_parts({1: list("abcd")}, lambda name, number: [name] if name < "d" else [], shot=3),
@@ -231,4 +232,4 @@ def test_a_class_with_too_few_images_is_an_error_and_no_endless_loop(drawn, mess
 
 
 def test_hsnet_repeats_supports_of_a_class_with_few_images():
-    assert next(hsnet_episodes(TWO, shot=5)).supports == (("b",) * 5,)
+    assert next(one_stream("list of pairs", TWO, shot=5)).supports == (("b",) * 5,)

@@ -14,15 +14,17 @@ from fsbench.datamodules.indexes.views import ViewIndex
 from fsbench.protocols.incontext import (
     EpisodeRun,
     OwnEpisodes,
-    episodes_by_turns,
     episodes_of_objects,
     episodes_of_parts,
     every_tenth,
 )
+from fsbench.protocols.parts.draws import one_stream
+from fsbench.protocols.pools import Pool
 from fsbench.protocols.registry import load_protocol
 from tests.data_modules import episodic
 
 NAMES = [f"image{i}" for i in range(4)]
+BY_TURNS = Pool((), {1: NAMES, 2: NAMES}, [1, 2], "by_turns")
 
 
 def test_the_remainder_of_the_classes_belongs_to_no_fold():
@@ -32,7 +34,8 @@ def test_the_remainder_of_the_classes_belongs_to_no_fold():
 
 
 def test_classes_take_turns_and_supports_may_repeat_but_are_never_the_query():
-    drawn = list(islice(episodes_by_turns({7: NAMES, 3: NAMES[:2]}, shot=5), 40))
+    pool = Pool((), {7: NAMES, 3: NAMES[:2]}, [7, 3], "by_turns")
+    drawn = list(islice(one_stream("class cycle", pool, shot=5), 40))
     assert [e.query_class for e in drawn[:4]] == [7, 3, 7, 3]
     assert all(e.query not in e.supports[0] and len(e.supports[0]) == 5 for e in drawn)
     assert {len(set(e.supports[0])) for e in drawn[1::2]} == {1}
@@ -95,7 +98,7 @@ class Views(ViewIndex):
 @OwnEpisodes.register(Views)
 class ViewEpisodes(OwnEpisodes):
     def run(self, fold, shot, seed):
-        episodes = episodes_by_turns({1: NAMES, 2: NAMES}, shot=shot, seed=seed)
+        episodes = one_stream("class cycle", BY_TURNS, shot=shot, seed=seed)
         return EpisodeRun([1, 2][: 3 - shot], 7, episodes, "abc", "official, unverified")
 
 
@@ -104,7 +107,7 @@ def test_a_manifest_has_the_run_of_the_data_set():
     manifest = protocol.manifest(Views(), EpisodeTask(0))
     assert len(manifest.episodes) == manifest.header.episodes == 7 and manifest.header.requested == 1000
     assert manifest.class_ids == [1, 2] and manifest.header.lists == "official, unverified"
-    assert [*manifest.episodes] == [*islice(episodes_by_turns({1: NAMES, 2: NAMES}, shot=1), 7)]
+    assert [*manifest.episodes] == [*islice(one_stream("class cycle", BY_TURNS, shot=1), 7)]
     assert protocol.manifest(Views(), EpisodeTask(0, shot=2)).class_ids == [1]
     again = protocol.manifest(Views(), EpisodeTask(0, episodes=3, seed=4))
     assert len(again.episodes) == 3 and again.header.seed == 4

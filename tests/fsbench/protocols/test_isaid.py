@@ -13,7 +13,7 @@ from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.isaid import sdm_episodes
+from fsbench.protocols.parts.draws import one_stream
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.registry import load_protocol
 from fsbench.runner.config.request import Request
@@ -76,7 +76,7 @@ def test_items_are_shuffled_from_the_second_pass_on():
     names = {1: [f"a{i}" for i in range(6)], 2: [f"b{i}" for i in range(3)]}
     pairs = [(name, number) for number, own in names.items() for name in own]
     pool = Pool(pairs, names, [1, 2], "sequential")
-    drawn = sdm_episodes(pool, shot=2)
+    drawn = one_stream("list of pairs, shuffled when through", pool, shot=2)
     episodes = [next(drawn) for _ in range(27)]
     passes = [[(e.query, e.query_class) for e in episodes[start : start + 9]] for start in (0, 9, 18)]
     assert passes[0] == pairs and all(sorted(one) == sorted(pairs) for one in passes)

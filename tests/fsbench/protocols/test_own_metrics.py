@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from fsbench.base.errors import SettingsError
+from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED
-from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.registry import known_metrics, load_protocol, metric_named, metric_names, protocol_names
 from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.metric import Metric, Sum, class_mean
@@ -48,12 +48,12 @@ class DiceError(Dice):
 
 
 @dataclass(frozen=True)
-class Own(HSNet):
-    metrics: ClassVar = (Dice(), DiceError(), *HSNet.metrics)
+class Own(Composed):
+    metrics: ClassVar = (Dice(), DiceError(), *COMMON)
     default_metrics: ClassVar = ("Dice", "mIoU")
 
 
-def own(kind: type[HSNet] = Own) -> HSNet:
+def own(kind: type[Composed] = Own) -> Composed:
     return kind(**asdict(load_protocol("hsnet")))
 
 
@@ -132,7 +132,7 @@ class Nameless(Metric):
     ],
 )  # fmt: skip
 def test_metrics_that_are_none_are_refused(metrics, default, said):
-    class Wrong(HSNet):
+    class Wrong(Composed):
         pass
 
     Wrong.metrics, Wrong.default_metrics = metrics, default

@@ -1,11 +1,13 @@
 """Numbers of episodes of PFENet's program in test and validation (pfenet-method.md §6)."""
 
+from dataclasses import replace
+
 import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.pascal.index import Pascal
-from fsbench.protocols.padded import PaddedPFENet
+from fsbench.protocols.composed import Validation
 from fsbench.protocols.registry import load_protocol
 from tests.fsbench.protocols.test_filter import Synthetic
 
@@ -50,5 +52,6 @@ def test_other_protocols_validate_as_they_test():
 
 
 def test_less_than_one_pass_is_refused():
-    with pytest.raises(SettingsError, match="validation_passes is 0, expected 1 or more, or null"):
-        PaddedPFENet("one", 1, "", passes=20, validation_passes=0).check_values()
+    for wrong in ({"passes": 0}, {"validation": Validation(passes=0)}):
+        with pytest.raises(SettingsError, match="pfenet2020: passes is 0, expected 1 or more"):
+            replace(load_protocol("pfenet2020"), **wrong).check_values()

@@ -21,7 +21,6 @@ from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.generators import loader_seeds
-from fsbench.protocols.parts import draws
 from fsbench.protocols.parts.draws import fixed_supports, queries_by_novel_class
 from fsbench.protocols.registry import load_protocol
 from tests.goldens.harness import Case, Kind, Results, Same, Skipped
@@ -201,7 +200,7 @@ def episodes(case: Case) -> Results:
     folders = config["dataset"] == "isic2018"
     text = lines(
         of_rank, lambda name: Path(name).stem, lambda number: number - folders,
-        draws.PARTS[protocol.episode_draw].last_first,
+        protocol.draw_on(index.name).last_first,
     )  # fmt: skip
     return {**_compared(case, text), **_network(case, protocol)}
 

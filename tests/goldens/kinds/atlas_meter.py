@@ -16,7 +16,7 @@ from torch import Tensor
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import way_labels
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.hsnet import HSNet
+from fsbench.protocols.composed import Composed
 from fsbench.protocols.parts.measuring import Measuring, measuring
 from fsbench.protocols.programs import Program, read_programs
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
@@ -43,7 +43,7 @@ class Meter:
     """
 
     measuring: Measuring
-    protocol: HSNet
+    protocol: Composed
 
 
 def program_of_row(row: str) -> Program:
@@ -56,7 +56,7 @@ def meter_of_row(row: str) -> Meter:
     found = measuring(
         {name: str(getattr(program, name)) for name in ("geometry", "compared_at", "void", "metric", "fb_iou")}
     )
-    protocol = HSNet(
+    protocol = Composed(
         "meter", 1, "", resize=found.resize, query_size=found.query_size, label_resize=found.label_resize,
         frame=found.frame, void=found.void, absent=found.absent,
     )  # fmt: skip

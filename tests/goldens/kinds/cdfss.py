@@ -30,7 +30,7 @@ from fsbench.datamodules.indexes.binary_masks import ListedMasks
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.hsnet import hsnet_episodes
+from fsbench.protocols.parts.draws import one_stream
 from fsbench.protocols.pools import ordinary_pool
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.scores.confusion import COUNTS
@@ -73,7 +73,7 @@ def episodes(case: Case) -> Results:
     protocol = load_segmentation(PROTOCOLS[config["layout"]])
     if config["dataset"] == "fss":
         pool = fss_pool(data["classes_unsorted"], config["split"])
-        drawn = _rows(case, hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), ".jpg")
+        drawn = _rows(case, one_stream("of the data set", pool, shot=config["shot"], seed=config["seed"]), ".jpg")
         return {"episodes": drawn, "length": protocol.episode_count("fss1000", len(pool.pairs))}
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
@@ -81,7 +81,7 @@ def episodes(case: Case) -> Results:
         index = _make(folder, config["dataset"], config["layout"])
         pairs = [(name, number) for number, names in index.names.items() for name in names]
         pool = ordinary_pool(index, PairList(tuple(pairs), "golden"), index.test_classes(0))
-        drawn = _rows(case, hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), "")
+        drawn = _rows(case, one_stream("of the data set", pool, shot=config["shot"], seed=config["seed"]), "")
         return {"episodes": drawn, "length": protocol.episode_count(index.name, len(pairs))}
 
 

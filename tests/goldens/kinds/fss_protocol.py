@@ -1,7 +1,6 @@
 """Lists, episodes and preprocessing of HSNet's and PFENet's protocols (fss-protocol, hmnet.md §11)."""
 
 import hashlib
-import random
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
@@ -15,8 +14,7 @@ from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.generators import loader_seeds
-from fsbench.protocols.hsnet import hsnet_episodes
-from fsbench.protocols.pfenet import pfenet_episode
+from fsbench.protocols.parts.draws import one_stream
 from fsbench.protocols.pools import Pool
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, Skipped, absolute
 from tests.goldens.meters import line_of, listed_pool, parse_pair, same_list, same_text
@@ -58,7 +56,7 @@ def fss_pool(classes: Sequence[str], split: str) -> Pool:
 
 
 def _lines(pool: Pool, shot: int, count: int) -> list[str]:
-    return [line_of(episode) for episode in islice(hsnet_episodes(pool, shot=shot), count)]
+    return [line_of(episode) for episode in islice(one_stream("of the data set", pool, shot=shot), count)]
 
 
 def official_pool(case: Case, dataset: str, split: str, fold: int | None, rule: str) -> Pool:
@@ -142,8 +140,8 @@ def pfenet_pass(case: Case) -> Parts:
         pool = Pool(
             [(name, 0) for name in data["list"]], files, sorted(files), "image_first", data["labels"].__getitem__
         )
-        rng = random.Random(data["random_seed"])
-        found = [pfenet_episode(i, name, rng, pool, shot=shot) for i, name in enumerate(pool.images)]
+        drawn = one_stream("image then class", pool, shot=shot, seed=data["random_seed"])
+        found = list(islice(drawn, len(pool.images)))
         values = {
             "query": [e.query for e in found],
             "class": [e.query_class for e in found],

@@ -24,8 +24,8 @@ from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.datamodules.indexes.views import ViewIndex, view_photo
 from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.hsnet import hsnet_episodes
 from fsbench.protocols.incontext import OwnEpisodes
+from fsbench.protocols.parts.draws import one_stream
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.registry import load_protocol
 from tests.goldens.harness import EXACT, Case, Check, Kind, Near, Parts, Results, Same, absolute
@@ -70,7 +70,10 @@ def episodes(case: Case) -> Results:
     """Whole runs of the data sets with lists, as text lines."""
     config, lines = case.config, case.data.splitlines()
     pool = _listed_pool(case, config["benchmark"], config["fold"])
-    found = [line_of(e) for e in islice(hsnet_episodes(pool, shot=config["shot"], seed=config["seed"]), len(lines))]
+    found = [
+        line_of(e)
+        for e in islice(one_stream("of the data set", pool, shot=config["shot"], seed=config["seed"]), len(lines))
+    ]
     whole = config["benchmark"] in ("isaid", "fss")
     return {
         "episodes of a run": Same(len(pool.pairs), len(lines)) if whole else None,
@@ -90,7 +93,9 @@ def log_classes(case: Case) -> Parts:
     for run, logged in case.data.items():
         fold, shot = (int(number) for number in re.findall(r"fold(\d+)_(\d+)shot", run)[0])
         pool = _listed_pool(case, case.config["benchmark"], fold)
-        drawn = [(e.query_class - 1 - fold) // 4 for e in islice(hsnet_episodes(pool, shot=shot), len(logged))]
+        drawn = [
+            (e.query_class - 1 - fold) // 4 for e in islice(one_stream("of the data set", pool, shot=shot), len(logged))
+        ]
         moved = [place for place, seen in enumerate(logged) if seen >= 0]
         yield {f"{run}: {len(moved)} episodes": Same([drawn[i] for i in moved], [logged[i] for i in moved])}
 

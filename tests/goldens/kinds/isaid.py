@@ -1,8 +1,7 @@
 """Lists, episodes, label maps and scores of iSAID-5i by the programs of GF-SAM, SDM and R2Net (isaid-protocol)."""
 
-import random
 from collections.abc import Iterator
-from itertools import cycle, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,7 @@ from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
-from fsbench.protocols.hsnet import hsnet_episodes
-from fsbench.protocols.isaid import sdm_episodes
-from fsbench.protocols.pfenet import pfenet_episode
+from fsbench.protocols.parts.draws import one_stream
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import load_segmentation
 from tests.goldens.harness import Case, Check, Kind, Parts, Results, Same, absolute
@@ -45,7 +42,7 @@ def episodes(case: Case) -> Results:
     pool = listed_pool([parse_pair(line) for own in chosen for line in own], "sequential")
     index = object.__new__(Isaid)  # its classes alone; there are no files
     expected = index.test_classes(fold) if test else index.train_classes(fold)
-    drawn = hsnet_episodes(pool, shot=config["shot"], seed=config["seed"])
+    drawn = one_stream("list of pairs", pool, shot=config["shot"], seed=config["seed"])
     return {
         "length": len(pool.pairs),
         "classes": [number - 1 for number in expected],
@@ -56,7 +53,7 @@ def episodes(case: Case) -> Results:
 def official_episodes(case: Case) -> Results:
     config, lines = case.config, case.data.splitlines()
     pool = isaid_pool(config["fold"])
-    drawn = hsnet_episodes(pool, shot=config["shot"], seed=0)
+    drawn = one_stream("list of pairs", pool, shot=config["shot"], seed=0)
     official = load_segmentation("isaid").episode_count("isaid", len(pool.pairs))
     return {
         f"{len(lines)} episodes": Same([line_of(e) for e in islice(drawn, len(lines))], lines),
@@ -76,7 +73,7 @@ def sdm(case: Case) -> Results:
     pool = listed_pool([parse_pair(line) for line in case.data["list"]], "sequential")
     seed = load_segmentation("isaid_sdm").seed
     assert seed is not None
-    drawn = sdm_episodes(pool, shot=case.config["shot"], seed=seed)
+    drawn = one_stream("list of pairs, shuffled when through", pool, shot=case.config["shot"], seed=seed)
     return {"episodes": _rows(drawn, case.config["episodes"])}
 
 
@@ -89,12 +86,8 @@ def r2net(case: Case) -> Results:
     images_of = {int(number): names for number, names in data["class_lists"].items()}
     pairs = [(name, classes[0]) for name in data["queries"]]
     pool = Pool(pairs, images_of, classes, "image_first", data["present"].__getitem__)
-    rng = random.Random(config["seed"])
-    drawn = [
-        pfenet_episode(i, query, rng, pool, shot=config["shot"])
-        for i, query in islice(enumerate(cycle(pool.images)), config["episodes"])
-    ]
-    found = [[e.query_class, e.query, list(reversed(e.supports[0]))] for e in drawn]
+    drawn = one_stream("image then class", pool, shot=config["shot"], seed=config["seed"])
+    found = [[e.query_class, e.query, list(reversed(e.supports[0]))] for e in islice(drawn, config["episodes"])]
     return {"fold_classes": classes, "episodes": found}
 
 

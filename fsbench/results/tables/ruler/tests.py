@@ -234,10 +234,11 @@ def test_words(record: Record) -> dict[str, str]:
     protocol, header = record.protocol, record.header
     assert isinstance(protocol, Composed)
     streams = {"seed": header.seed, **protocol.drawn_by}
+    image_lists, min_object, draw = protocol.words_on(header.dataset)
     return {
         "task": "queries may lack the class" if protocol.empty_queries else "queries show the class",
-        "lists": f"{protocol.image_lists}, {protocol.min_object}",
-        "draw": protocol.episode_draw,
+        "lists": f"{image_lists}, {min_object}",
+        "draw": draw,
         "episodes": str(header.requested),
         "streams": ", ".join(f"{name} {value}" for name, value in streams.items() if value is not None) or "by index",
         "images": WORDS[protocol.resize],

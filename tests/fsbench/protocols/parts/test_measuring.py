@@ -9,8 +9,8 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.truth import EpisodeTruth
+from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_FOUND, ComparedAt, FBIoU, ImageGeometry, Metric, Void
-from fsbench.protocols.hsnet import HSNet
 from fsbench.protocols.parts import comparison, geometry, scores, void
 from fsbench.protocols.parts.measuring import measuring
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
@@ -33,10 +33,10 @@ NO_RULE = {
 """Words without a part: their scores do not follow from the counts of single episodes."""
 
 
-def protocol(**words: str) -> HSNet:
-    """A test of 1 way that sees and counts as these words say, others as HSNet's."""
+def protocol(**words: str) -> Composed:
+    """A test of 1 way that sees and counts as these words say, others as HSNet's program does."""
     found = measuring(WORDS | words)
-    test = HSNet(
+    test = Composed(
         "test", 1, "", resize=found.resize, query_size=found.query_size, label_resize=found.label_resize,
         frame=found.frame, void=found.void, absent=found.absent,
     )  # fmt: skip
@@ -194,7 +194,7 @@ def test_stored_predictions_are_counted_again_against_the_same_truth(words, labe
 
 
 def counted(
-    test: HSNet, answer: np.ndarray, truth: np.ndarray, size: tuple[int, int], number: int, episode: int = 0
+    test: Composed, answer: np.ndarray, truth: np.ndarray, size: tuple[int, int], number: int, episode: int = 0
 ) -> SegmentationResult:
     known = EpisodeTruth(episode, size, truth, np.array([True]), np.array([number]))
     return test.count(SegmentationAnswer(answer), known)
@@ -239,7 +239,7 @@ def program_scores(void_rule: str, present_only: bool, classes: Sequence[int]) -
     return ious, 50 * (foreground[0] / foreground[1] + sums[0][0] / sums[0][1])
 
 
-def suite_scores(test: HSNet, classes: Sequence[int]) -> dict[str, float]:
+def suite_scores(test: Composed, classes: Sequence[int]) -> dict[str, float]:
     rows = [
         row
         for place, (number, answer, truth) in enumerate(drawn_episodes())
