@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, Exportable, QueryPart
+from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
@@ -327,7 +327,7 @@ class PrototypeQuery(QueryPart):
         prototypes = Prototypes(self.foreground, self.background, self.valid)
         similar = self.method.compare(self.method.encode_tokens(pixels), prototypes)
         full, present, score = self.method.decide(similar, prototypes.valid, self.delta, size)
-        return Decision(first_largest(full), full.softmax(0), present, score)
+        return Decision(first_largest(full), margin_of_classes(full.softmax(0)), present, score)
 
 
 def _size(episode: EpisodeBatch) -> tuple[int, int]:

@@ -27,14 +27,15 @@ class ImageGraph(nn.Module):
 
     Args:
         part: the method with its supports.
+        ways: N.
         image_size: S.
         resize: rule of `TENSOR_RESIZES` by which images become S x S.
         only_present: remove the pixels of classes that a method, deciding both, says are not present.
     """
 
-    def __init__(self, part: QueryPart, image_size: int, resize: str, only_present: bool = False):
+    def __init__(self, part: QueryPart, ways: int, image_size: int, resize: str, only_present: bool = False):
         super().__init__()
-        self.part, self.image_size, self.only_present = part, image_size, only_present
+        self.part, self.ways, self.image_size, self.only_present = part, ways, image_size, only_present
         self.resize_image = TENSOR_RESIZES[resize]
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,7 +49,7 @@ class ImageGraph(nn.Module):
         found = self.part(pixels, (image.shape[0], image.shape[1]))
         labels, present, score = found.label_map, found.present, found.score
         if present is None or score is None:
-            numbers = torch.arange(1, len(found.values), device=labels.device)
+            numbers = torch.arange(1, self.ways + 1, device=labels.device)
             score = (labels == numbers[:, None, None]).float().mean((1, 2))
             present = score > 0
         if self.only_present:

@@ -271,10 +271,10 @@ class Predictor:
         with torch.no_grad():
             part = self.method.query_part(whole.episode(self.loader.load(self.supports[0].pixels))).eval()
 
-        def values(image: np.ndarray) -> np.ndarray:
+        def margin(image: np.ndarray) -> np.ndarray:
             pixels = normalise(self.loader.resize_image(image, self.image_size).to(self.device))
             with torch.inference_mode():
-                return array(part(pixels, (image.shape[0], image.shape[1])).values.float())
+                return array(part(pixels, (image.shape[0], image.shape[1])).margin.float())
 
         about = {
             "classes": list(support.classes),
@@ -284,8 +284,8 @@ class Predictor:
             "fsbench": __version__,
             "identity": self.identity,
         }
-        graph = ImageGraph(part, self.image_size, self.resize, self.only_present)
-        return write_checked(graph, target, about, Original(self.name, whole.predict, values), [*compared.items()])
+        graph = ImageGraph(part, len(support.classes), self.image_size, self.resize, self.only_present)
+        return write_checked(graph, target, about, Original(self.name, whole.predict, margin), [*compared.items()])
 
     @property
     def exportable(self) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Decision, Exportable, QueryPart
+from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
@@ -211,4 +211,4 @@ class LinearProbeQuery(QueryPart):
         tokens = (features.flatten(1).T - self.mean) / self.deviation
         logits = F.linear(tokens, self.weight, self.bias).T
         full = resize_logits(logits, (features.shape[1], features.shape[2]), size)
-        return Decision(full.argmax(0), full.softmax(0))
+        return Decision(full.argmax(0), margin_of_classes(full.softmax(0)))

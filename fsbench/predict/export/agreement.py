@@ -14,7 +14,7 @@ from fsbench.predict.result import Result
 SAME_PIXELS = 0.999
 """Least share of an image's pixels that must have the same label."""
 NEAR = 1e-3
-"""Most by which the two values between which a pixel is decided may differ where its label does, and scores may."""
+"""Largest margin of a pixel whose label differs, and largest difference of scores of presence."""
 
 Answer = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Labels (H, W) uint8, decisions (N,) bool and scores (N,) float32 of presence."""
@@ -29,12 +29,12 @@ class Original:
     Attributes:
         name: its name, for messages.
         answer: its own answer to an image (H, W, 3) uint8, at the image's size.
-        values: the values (N + 1, H, W) of background and classes, of which the largest decides a pixel.
+        margin: the margin (H, W) of every pixel, see `fsbench.core.query_part.Decision`.
     """
 
     name: str
     answer: Callable[[np.ndarray], Result]
-    values: Callable[[np.ndarray], np.ndarray]
+    margin: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class Agreement:
         images: number of images.
         pixels: number of their pixels.
         other: number of pixels with another label.
-        farthest: largest distance of such a pixel from its threshold: the difference of the method's values for the
-            two labels, in [0, 1]; 0 where there is none.
+        farthest: largest margin of such a pixel; 0 where there is none.
         score: largest difference of a score of presence.
     """
 
@@ -83,7 +82,7 @@ def compare(original: Original, run: Run, images: Sequence[tuple[str, np.ndarray
         result = original.answer(image)
         labels, present, score = run(image)
         differs = labels != result.label_map
-        distance = _distance(original.values(image), result.label_map, labels, differs) if differs.any() else 0.0
+        distance = float(original.margin(image)[differs].max()) if differs.any() else 0.0
         gap = max(abs(own.score - float(found)) for own, found in zip(result.classes, score, strict=True))
         decided = [own.present for own in result.classes] == present.tolist()
         if differs.mean() > 1 - SAME_PIXELS or distance > NEAR or gap > NEAR or not decided:
@@ -96,10 +95,3 @@ def compare(original: Original, run: Run, images: Sequence[tuple[str, np.ndarray
         pixels, other = pixels + differs.size, other + int(differs.sum())
         farthest, largest = max(farthest, distance), max(largest, gap)
     return Agreement(len(images), pixels, other, farthest, largest)
-
-
-def _distance(values: np.ndarray, own: np.ndarray, other: np.ndarray, differs: np.ndarray) -> float:
-    """Return the largest difference between the method's values for the two labels of a pixel that differs."""
-    rows, columns = differs.nonzero()
-    gaps = values[own[differs], rows, columns] - values[other[differs], rows, columns]
-    return float(np.abs(gaps).max())

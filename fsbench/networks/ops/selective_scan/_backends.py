@@ -31,6 +31,8 @@ def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = 
     Raises:
         SettingsError: the back end is unknown, or cannot run with this device and these packages.
     """
+    if torch.compiler.is_exporting():  # the others are kernels, or write in place
+        return "reference"
     chosen = backend or os.environ.get("FSBENCH_SCAN") or _automatic(u, stateless)
     if chosen not in get_args(Backend):
         raise SettingsError(f"unknown selective-scan back end '{chosen}'{known_names(chosen, get_args(Backend))}")
