@@ -276,12 +276,10 @@ class CorrelationQuery(QueryPart):
         super().__init__(method.backbone.network(pixels))
         self.method = method
         self.register_buffer("supports", supports)
-        ways = [
-            [method.learner.kept_by_block(mask[None]) for mask in shot] for shot in masks
-        ]  # borderline ones: torch's
-        for block in range(len(ways[0][0])):
-            self.keep(f"kept{block}", [torch.stack([way[block] for way in shot]) for shot in ways])
-        self.blocks = len(ways[0][0])
+        self.blocks = len(method.learner.blocks())
+        shots = [[method.learner.kept_by_block(mask[None]) for mask in ways] for ways in masks]
+        for block in range(self.blocks):  # torch decides here about tokens at the border of a mask
+            self.keep(f"kept{block}", [torch.stack([way[block] for way in ways]) for ways in shots])
 
     def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
         query = self.method.query_features(self.method.backbone.encode(pixels))
