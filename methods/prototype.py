@@ -205,8 +205,9 @@ class Prototype(Segmenter):
         return resize_logits(logits, (side, side), size), present, score
 
     def query_part(self, episode: EpisodeBatch) -> "PrototypeQuery":
-        prototypes, delta = self._prototypes(episode)
-        return PrototypeQuery(self, episode.pixels(int(episode.support[0, 0, 0])), prototypes, delta)
+        first = int(episode.support[0, 0, 0])
+        side = round(self._tokens(episode, first).shape[-2] ** 0.5)
+        return PrototypeQuery(self, episode.pixels(first), *self._prototypes(episode, side))
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return the cosines that logits are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
@@ -248,7 +249,7 @@ class Prototype(Segmenter):
     def _similar(self, episode: EpisodeBatch) -> tuple[Tensor, Prototypes, float]:
         """Return the query's cosines (N + 1, T), the prototypes, and delta."""
         query = self._tokens(episode, int(episode.query[0]))
-        prototypes, delta = self._prototypes(episode)
+        prototypes, delta = self._prototypes(episode, round(query.shape[-2] ** 0.5))
         return self.compare(query, prototypes), prototypes, delta
 
     def compare(self, query: Tensor, prototypes: Prototypes) -> Tensor:
@@ -258,10 +259,9 @@ class Prototype(Segmenter):
             return torch.cat([torch.full_like(similar[:1], self.background_cosine), similar[1:]])
         return similar
 
-    def _prototypes(self, episode: EpisodeBatch) -> tuple[Prototypes, float]:
-        """Return the prototypes of an episode's supports, and delta."""
+    def _prototypes(self, episode: EpisodeBatch, side: int) -> tuple[Prototypes, float]:
+        """Return the prototypes of an episode's supports, and delta; `side` is that of the grid of tokens."""
         rows, masks = episode.support[0], episode.support_masks[0]
-        side = round(self._tokens(episode, int(rows[0, 0])).shape[-2] ** 0.5)
         if self.selection == "support":
             supports = torch.stack([torch.stack([self._tokens(episode, row) for row in way]) for way in rows.tolist()])
             weights = cell_weights(masks, side, side)

@@ -62,7 +62,7 @@ def check_exportable(method: Segmenter, shots: int, resize: str) -> None:
     """Raise SettingsError where a method with these settings cannot become a graph."""
     name = method.registry_name
     if not method.exportable:
-        raise SettingsError(f"{name} cannot be exported: {method.exportable.why_not}; fsbench list says which can")
+        raise SettingsError(f"{name} cannot be exported: {method.exportable.why_not}")
     rounds = {"precision": method.backbone.precision != "fp32", "cache_dtype": method.backbone.cache_dtype != "float32"}
     for option, narrow in rounds.items():
         if narrow:

@@ -1,6 +1,7 @@
 """Supports of a folder, in each of its forms."""
 
 import io
+import itertools
 import json
 import zipfile
 
@@ -63,13 +64,13 @@ def saved(tmp_path, mask):
 def _runs(mask: np.ndarray) -> dict:
     changes = np.flatnonzero(np.diff(np.concatenate([[0], (mask.T.ravel() > 0).astype(int), [0]])))
     ends = [0, *changes.tolist(), mask.size]
-    return {"size": list(mask.shape), "counts": [b - a for a, b in zip(ends, ends[1:], strict=False)]}
+    return {"size": list(mask.shape), "counts": [b - a for a, b in itertools.pairwise(ends)]}
 
 
 def test_photos_and_masks_of_one_name(pairs, mask):
-    supports, notes = read_support_folder(pairs, "255=cup")
+    supports, notes = read_support_folder(pairs, "1=cup")
     assert [one.image_name.rpartition("/")[2] for one in supports] == ["p0.png", "p1.jpg"] and not notes
-    assert all(one.classes == {255: "cup"} or one.classes == {1: "cup"} for one in supports)
+    assert all(one.classes == {1: "cup"} for one in supports)
 
 
 def test_what_the_page_saved(saved, mask):
@@ -94,7 +95,7 @@ def test_refusals(pairs, tmp_path):
     with pytest.raises(DataError, match=r"p0.png has 2 photos of its name .* expected one"):
         read_support_folder(tmp_path)
     (tmp_path / "other.zip").write_bytes(b"PK none")
-    with pytest.raises(DataError, match="other.zip cannot be read"):
+    with pytest.raises(DataError, match=r"other\.zip cannot be read"):
         read_support_folder(tmp_path / "other.zip")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("photos/a.png", photo(1))

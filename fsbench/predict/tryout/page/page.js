@@ -243,7 +243,7 @@ find("export").onclick = async ({ target }) => {
     link.href = URL.createObjectURL(await answer.blob());
     link.download = "thing.zip";
     link.click();
-    URL.revokeObjectURL(link.href);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     say("");
   } catch (error) {
     say(error.message);
