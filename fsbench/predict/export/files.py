@@ -88,15 +88,17 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def load_program(path: Path, kind: Format) -> Run:
-    """Return a function that runs an exported file on the CPU."""
-    return _onnx(path) if kind == "onnx" else _torch(path)
+def load_program(path: Path, kind: Format, threads: int = 0) -> Run:
+    """Return a function that runs an exported file on the CPU; of `threads`, which ONNX alone has, 0 is all cores."""
+    return _onnx(path, threads) if kind == "onnx" else _torch(path)
 
 
-def _onnx(path: Path) -> Run:
+def _onnx(path: Path, threads: int) -> Run:
     import onnxruntime  # optional: only where a file is checked
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
 
     def run(image: np.ndarray) -> Answer:
         labels, present, score = session.run(list(OUTPUTS), {"image": np.ascontiguousarray(image)})
