@@ -152,7 +152,7 @@ class StageSegmenter(Segmenter):
 
     def query_stages(self, pixels: Tensor) -> Features:
         """Return the features (1, c, ·, ·) of a query's pixels (3, S, S)."""
-        return Features(*(None if level is None else level[None] for level in self.backbone.encode(pixels)))
+        return as_features([level[None] for level in self.backbone.encode(pixels) if level is not None])
 
     def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
         """Return the head's outputs (1, 2, ·, ·) that decide about a way.

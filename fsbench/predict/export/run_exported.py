@@ -12,12 +12,12 @@ session = onnxruntime.InferenceSession(Path(__file__).with_suffix(".onnx"), prov
 about = session.get_modelmeta().custom_metadata_map
 
 
-def segment(pixels):
+def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return labels (H, W), 0 background and n the n-th class, and for each class whether it is there, and a score."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 2:
         found = f"{pixels.dtype}, {' x '.join(map(str, pixels.shape))}"
         sys.exit(f"the photo is {found}; expected RGB: uint8, height x width x 3, 2 x 2 or more; try .convert('RGB')")
-    return session.run(["labels", "present", "score"], {"image": np.ascontiguousarray(pixels)})
+    return tuple(session.run(["labels", "present", "score"], {"image": np.ascontiguousarray(pixels)}))
 
 
 if __name__ == "__main__":

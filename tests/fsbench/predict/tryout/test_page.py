@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fsbench.predict.export.files import SCRIPT
+from fsbench.predict.result import output_files
 from fsbench.predict.tryout.strokes import Click
 from tests.browser import wait_until
 from tests.fsbench.predict.tryout.conftest import SIDES, TOKEN, discs, scene, wait_for
@@ -138,7 +139,7 @@ def test_what_is_taken_home_finds_it_on_a_photo_that_was_held_back(served, chrom
     assert (tmp_path / "thing.py").read_bytes() == SCRIPT.read_bytes()
     pixels = np.asarray(Image.open(io.BytesIO(scene(3)[0])))
     labels, present, _ = runtime.InferenceSession(tmp_path / "thing.onnx").run(None, {"image": pixels})
-    shown = np.asarray(Image.open(io.BytesIO(session.image("3.png").prediction.layer)))
+    shown = np.asarray(Image.open(output_files(session.folder, session.image("3.png").path.name)[0]))
     assert (labels == shown).mean() >= 0.999 and present.tolist() == [True]
     left, top, right, bottom = scene(3)[1]
     assert labels[top + 5 : bottom - 5, left + 5 : right - 5].mean() > 0.9 and labels.mean() < 0.4
