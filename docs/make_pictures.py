@@ -5,6 +5,7 @@ python docs/make_pictures.py data/demo --run runs/emat-demo-…     # the front 
 python docs/make_pictures.py data/demo --figure runs/insid3-demo-… runs/prototype-demo-…     # the manual's figure
 python docs/make_pictures.py data/demo --supports runs            # the guide's figure of runs with several draws
 python docs/make_pictures.py data/demo --curves runs              # the guide's figure of runs of several shots
+python docs/make_pictures.py data/demo --take-home                # the guide's figure of an exported method
 """
 
 import argparse
@@ -28,6 +29,8 @@ from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image, resize_image_cv2
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.pages.explain.paper_figure import draw_paper_figure
+from fsbench.predict.export.files import load_program
+from fsbench.predict.predictor import Predictor
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.records.record import find_distinct_records, read_record
 from fsbench.results.pictures.contact_sheet import choose
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, nargs="+", help="finished 1-way runs, for the manual's figure alone")
     parser.add_argument("--supports", type=Path, nargs="+", help="runs with several draws, for their figure alone")
     parser.add_argument("--curves", type=Path, nargs="+", help="runs of several shots, for their figure alone")
+    parser.add_argument("--take-home", action="store_true", help="export a method, for the figure of its guide alone")
     options = parser.parse_args()
     index = Demo(options.root)
     OUT.mkdir(exist_ok=True)
@@ -66,6 +70,8 @@ def main() -> None:
         return SUPPORTS.save_figure(OUT / "supports.png", sensitivity_tables(find_distinct_records(options.supports)))
     if options.curves:
         return CURVES.save_figure(OUT / "curves.png", curve_tables(find_distinct_records(options.curves), "shot"))
+    if options.take_home:
+        return take_home(index)
     for picture in (episodes, drawing, void, resolution, settings, resizing, annotations):
         picture(index)
 
@@ -253,6 +259,22 @@ def annotations(index: Demo) -> None:
             image = batch.images[int(batch.support[0, 0, 0])].permute(1, 2, 0).numpy()
             title = f"{names_of(index, episode.classes)[0]}: {kind}"
             show(axes, painted(image, batch.support_labels[0, 0, 0].numpy()), title)
+
+
+def take_home(index: Demo) -> None:
+    """Photos that were marked, and others with the masks of the exported file."""
+    chosen = [e for e in drawn(index, "pfenet", 400, way=1) if e.classes == (16,)]
+    pairs = {e.query: slots(index, e.query, e.classes) for e in chosen}
+    names = list(pairs)[:6]
+    predictor = Predictor("prototype", dataset="demo", device="cpu")
+    predictor.support("thing", [(photo(index, name), pairs[name]) for name in names[:3]])
+    with TemporaryDirectory() as folder:
+        run = load_program(predictor.export(Path(folder, "thing.onnx")).path, "onnx")
+    for row, shown in zip(panels(2, 3, "take-home.png", 1.75), (names[:3], names[3:]), strict=True):
+        for axes, name in zip(row, shown, strict=True):
+            image, marked = photo(index, name), name in names[:3]
+            labels = pairs[name] == 1 if marked else run(image)[0]
+            show(axes, painted(image, labels.astype(np.uint8)), "marked" if marked else "found by the file")
 
 
 def front_page(index: Demo, run: Path) -> None:

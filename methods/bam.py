@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fsbench.base.errors import SettingsError
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Exportable
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.base_ensemble import base_map, ensemble_losses, join, merge_layer
@@ -183,6 +184,7 @@ class BAM(StageSegmenter):
         momentum, weight_decay: of SGD.
     """
 
+    exportable = Exportable()
     attention_meaning = (
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "weighed over shots"
@@ -243,6 +245,14 @@ class BAM(StageSegmenter):
             ensemble = ("head.gram_merge.", "head.cls_merge.")
             return {k: v for k, v in learned.items() if not k.startswith(ensemble)}, {"base_learner": True}
         return learned, {}
+
+    def support_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
+        return self.masked_stages(episode, rows, labels)
+
+    def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
+        base = self.base_logits(query.f4) if self.joins_base_learner and query.f4 is not None else None
+        output: Output = self.head(query, support, labels, base)
+        return output.final
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query, labels = self.stages(episode, [int(episode.query[0])]), episode.support_labels[0]

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fsbench.core.query_part import Exportable
 from fsbench.methods.modules.hyperpixel_learner import HyperpixelLearner
 from fsbench.methods.modules.hyperpixel_segmenter import HyperpixelSegmenter
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.networks.ops.correlation import masked, unit_correlation
 from fsbench.networks.ops.kept_correlation import KeptCorrelation, keep_correlation, unit
 
 
@@ -24,6 +26,8 @@ class HSNet(HyperpixelSegmenter):
         width: channels after the squeeze; 128 in the paper (§4.4).
     """
 
+    exportable = Exportable()
+
     def __init__(self, backbone: BackboneConfig, learning_rate: float = 1e-3, width: int = 128):
         super().__init__(backbone, learning_rate, width)
         self.hpn_learner = HyperpixelLearner(self.backbone.blocks[1:], width)
@@ -35,3 +39,9 @@ class HSNet(HyperpixelSegmenter):
     def correlations(self, query: Sequence[Tensor], support: Sequence[Tensor], masks: Tensor) -> list[KeptCorrelation]:
         """Return cosines of unit features with those of the masked support (§4.2)."""
         return [keep_correlation(q, s, masks) for q, s in zip(query, support, strict=True)]
+
+    def masked_support(self, support: Sequence[Tensor], masks: Tensor) -> list[Tensor]:
+        return [unit(masked(scale, masks)) for scale in support]
+
+    def dense_correlations(self, query: Sequence[Tensor], support: Sequence[Tensor]) -> list[Tensor]:
+        return [unit_correlation(q, s) for q, s in zip(query, support, strict=True)]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Exportable
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, EpisodeBatch
 from fsbench.networks.backbones.base import BackboneConfig
@@ -290,6 +291,7 @@ class INSID3(Segmenter):
     identity_defaults: ClassVar[dict[str, Any]] = {"basis_coordinates": "eval"}
     backbone: FrozenViT
     learns = False
+    exportable = Exportable("its clusters of the query's tokens are merged step by step in Python")
     sees_all_shots = True
     attention_meaning = (
         "similarity: cosine with the mean of the supports' foreground, without positions; 0 where it is not positive"

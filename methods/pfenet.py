@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Exportable
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
@@ -25,7 +26,13 @@ from fsbench.methods.modules.maps import resize, widened
 from fsbench.methods.modules.masked_comparison import compare, masked_layer4
 from fsbench.methods.modules.poly_rate import tenfold_sgd
 from fsbench.methods.modules.pspnet import Features, Trunk
-from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_dropout, check_rates
+from fsbench.methods.modules.stage_segmenter import (
+    StageQuery,
+    StageSegmenter,
+    as_prediction,
+    check_dropout,
+    check_rates,
+)
 from fsbench.methods.modules.stages import aligned, widths
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -168,6 +175,7 @@ class PFENet(StageSegmenter):
         momentum, weight_decay: of SGD.
     """
 
+    exportable = Exportable()
     attention_meaning = (
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "mean over shots"
@@ -219,6 +227,22 @@ class PFENet(StageSegmenter):
         if self.trunk is None:
             learned = {key: value for key, value in learned.items() if not key.startswith("trunk.")}
         return learned, {}
+
+    def query_part(self, episode: EpisodeBatch) -> StageQuery:
+        part = super().query_part(episode)
+        if self.trunk is not None:
+            part.network = None  # the trunk, which is a part of the method, has its layers
+        return part
+
+    def support_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
+        return self._supports(episode, torch.tensor([rows]), labels)
+
+    def query_stages(self, pixels: Tensor) -> Features:
+        return super().query_stages(pixels) if self.trunk is None else Features(*self.trunk.trunk(pixels[None]), None)
+
+    def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
+        output: Output = self.head(query, support, labels)
+        return output.logits
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         query, labels = self._query(episode), episode.support_labels[0]

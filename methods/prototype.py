@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.class_logits import INVALID, one_against_rest, resize_logits
@@ -120,10 +121,8 @@ def token_logits(similar: Tensor, valid: Tensor, alpha: float, delta: float) -> 
         alpha: scale of the cosines.
         delta: added to the background's logit.
     """
-    logits = alpha * similar
-    logits[0] += delta
-    logits[1:][~valid] = INVALID
-    return logits
+    scaled = alpha * similar
+    return torch.cat([scaled[:1] + delta, torch.where(valid[:, None], scaled[1:], INVALID)])
 
 
 def presence(logits: Tensor, top_fraction: float = 0.01) -> Tensor:
@@ -154,6 +153,7 @@ class Prototype(Segmenter):
     backbone: FrozenViT | PyramidTokens
     backbone_type: ClassVar[Any] = staticmethod(frozen_tokens)
     learns = False
+    exportable = Exportable()
 
     def __init__(
         self,
@@ -182,14 +182,32 @@ class Prototype(Segmenter):
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         similar, prototypes, delta = self._similar(episode)
-        logits = token_logits(similar, prototypes.valid, self.alpha, delta)
+        full, present, score = self.decide(similar, prototypes.valid, delta, _size(episode))
+        return Prediction(first_largest(full), present, score, one_against_rest(full))
+
+    def decide(
+        self, similar: Tensor, valid: Tensor, delta: float, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits of pixels (N + 1, h, w), and decisions and scores of presence, both (N,) (steps 5 to 7).
+
+        Args:
+            similar: cosines (N + 1, T).
+            valid: (N,) bool, ways with foreground in their supports.
+            delta: added to the background's logit.
+            size: (h, w).
+        """
+        logits = token_logits(similar, valid, self.alpha, delta)
         score = presence(logits, self.top_fraction)
         present = score > self.theta
         if self.gate:
-            logits[1:][~present] = INVALID
+            logits = torch.cat([logits[:1], torch.where(present[:, None], logits[1:], INVALID)])
         side = round(logits.shape[1] ** 0.5)
-        full = resize_logits(logits, (side, side), _size(episode))
-        return Prediction(first_largest(full), present, score, one_against_rest(full))
+        return resize_logits(logits, (side, side), size), present, score
+
+    def query_part(self, episode: EpisodeBatch) -> "PrototypeQuery":
+        first = int(episode.support[0, 0, 0])
+        side = round(self._tokens(episode, first).shape[-2] ** 0.5)
+        return PrototypeQuery(self, episode.pixels(first), *self._prototypes(episode, side))
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return the cosines that logits are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
@@ -231,24 +249,30 @@ class Prototype(Segmenter):
     def _similar(self, episode: EpisodeBatch) -> tuple[Tensor, Prototypes, float]:
         """Return the query's cosines (N + 1, T), the prototypes, and delta."""
         query = self._tokens(episode, int(episode.query[0]))
-        side = round(query.shape[-2] ** 0.5)
-        rows, masks, delta = episode.support[0], episode.support_masks[0], self.delta
+        prototypes, delta = self._prototypes(episode, round(query.shape[-2] ** 0.5))
+        return self.compare(query, prototypes), prototypes, delta
+
+    def compare(self, query: Tensor, prototypes: Prototypes) -> Tensor:
+        """Return the cosines (N + 1, T) of normalised query tokens (Z, T, C), background first."""
+        similar = cosines(query, prototypes)
+        if self.background == "none":
+            return torch.cat([torch.full_like(similar[:1], self.background_cosine), similar[1:]])
+        return similar
+
+    def _prototypes(self, episode: EpisodeBatch, side: int) -> tuple[Prototypes, float]:
+        """Return the prototypes of an episode's supports, and delta; `side` is that of the grid of tokens."""
+        rows, masks = episode.support[0], episode.support_masks[0]
         if self.selection == "support":
             supports = torch.stack([torch.stack([self._tokens(episode, row) for row in way]) for way in rows.tolist()])
             weights = cell_weights(masks, side, side)
             prototypes = build_prototypes(support_sums(supports, weights), self.pool)
-            delta = self._support_delta(supports, weights, prototypes)
-        else:  # the tokens of one support at a time
-            sums = [
-                support_sums(self._tokens(episode, row)[None, None], cell_weights(mask[None, None], side, side))
-                for row, mask in zip(rows.flatten().tolist(), masks.flatten(0, 1), strict=True)
-            ]
-            joined = (torch.cat(parts).flatten(0, 1).unflatten(0, rows.shape) for parts in zip(*sums, strict=True))
-            prototypes = build_prototypes(SupportSums(*joined), self.pool)
-        similar = cosines(query, prototypes)
-        if self.background == "none":
-            similar[0] = self.background_cosine
-        return similar, prototypes, delta
+            return prototypes, self._support_delta(supports, weights, prototypes)
+        sums = [  # the tokens of one support at a time
+            support_sums(self._tokens(episode, row)[None, None], cell_weights(mask[None, None], side, side))
+            for row, mask in zip(rows.flatten().tolist(), masks.flatten(0, 1), strict=True)
+        ]
+        joined = (torch.cat(parts).flatten(0, 1).unflatten(0, rows.shape) for parts in zip(*sums, strict=True))
+        return build_prototypes(SupportSums(*joined), self.pool), self.delta
 
     def _support_delta(self, supports: Tensor, weights: Tensor, prototypes: Prototypes) -> float:
         """Return the delta with the best mean IoU of the supports' own segmentation (§2.1, `support`)."""
@@ -270,8 +294,40 @@ class Prototype(Segmenter):
         return self.backbone.cache.get(
             "tokens",
             episode.image_names[row],
-            lambda: normalise(self.backbone.encode(episode.pixels(row))[self.layers, 1:]),
+            lambda: self.encode_tokens(episode.pixels(row)),
         )
+
+    def encode_tokens(self, pixels: Tensor) -> Tensor:
+        """Return the normalised patch tokens (Z, T, C) of an image's pixels (3, S, S)."""
+        return normalise(self.backbone.encode(pixels)[self.layers, 1:])
+
+
+class PrototypeQuery(QueryPart):
+    """A prototype method with its prototypes built in.
+
+    Args:
+        method: the method.
+        pixels: of any image (3, S, S), for the network's size.
+        prototypes: of the supports.
+        delta: added to the background's logit.
+    """
+
+    method: Prototype
+    foreground: Tensor
+    background: Tensor
+    valid: Tensor
+
+    def __init__(self, method: Prototype, pixels: Tensor, prototypes: Prototypes, delta: float):
+        super().__init__(method.backbone.network(pixels))
+        self.method, self.delta = method, delta
+        for name, value in vars(prototypes).items():
+            self.register_buffer(name, value)
+
+    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
+        prototypes = Prototypes(self.foreground, self.background, self.valid)
+        similar = self.method.compare(self.method.encode_tokens(pixels), prototypes)
+        full, present, score = self.method.decide(similar, prototypes.valid, self.delta, size)
+        return Decision(first_largest(full), margin_of_classes(full.softmax(0)), present, score)
 
 
 def _size(episode: EpisodeBatch) -> tuple[int, int]:

@@ -28,6 +28,7 @@ EXTRAS = {
     "wandb": ("wandb",),
     "slurm": ("submitit",),
     "demo": ("starlette", "uvicorn", "pillow_heif"),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
 }  # fmt: skip
 """Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
 

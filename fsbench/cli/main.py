@@ -66,6 +66,7 @@ GROUPS = {
     "your own images": {
         "predict": "segment your own images from a few labeled ones",
         "demo": "serve a page on which a method is tried on your photos",
+        "export": "write a method with its examples to one file that runs anywhere",
     },
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""

@@ -84,6 +84,11 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ckpt", type=Path, help="its checkpoint, ours or the authors'; a run's brings its settings along"
     )
+    add_network_options(parser)
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what a method runs on; `fsbench export` has them, too."""
     parser.add_argument("--weights", help="file of the backbone's weights")
     parser.add_argument(
         "--backbone",

@@ -14,6 +14,7 @@ from torch import Tensor
 from fsbench.core.images_together import ImagesTogether
 from fsbench.core.method import Method
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Exportable, QueryPart
 from fsbench.core.shot_ensemble import ENSEMBLES, ensemble
 from fsbench.data.batch import EpisodeBatch
 from fsbench.networks.backbones.base import BackboneConfig, FrozenBackbone
@@ -35,6 +36,8 @@ class Segmenter(Method):
     """True for methods whose predictions are made of single objects, see `Prediction.instances`."""
     keeps_instances: bool = False
     """Whether predictions hold these objects; one's own images ask for them."""
+    exportable: Exportable = Exportable("its steps over a query are not separated from those over the supports")
+    """Whether `query_part` gives a graph, and why not; a property where that follows from settings."""
     _together: ImagesTogether | None = None
 
     def __init__(self, backbone: BackboneConfig):
@@ -43,6 +46,13 @@ class Segmenter(Method):
 
     def forward(self, episode: EpisodeBatch) -> Prediction:
         """Predict a batch of exactly one episode, without padding and without its truth."""
+        raise NotImplementedError
+
+    def query_part(self, episode: EpisodeBatch) -> QueryPart:
+        """Return what remains of `forward` once the supports are known, for `fsbench export`; the query is not read.
+
+        Methods that are `exportable` define it. It decides as `forward` does, for queries of any size.
+        """
         raise NotImplementedError
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:

@@ -1,25 +1,28 @@
 """`fsbench.Predictor`: a method with its support, which segments any number of images."""
 
+import copy
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
+from fsbench.base.version import __version__
 from fsbench.core.prediction import array
-from fsbench.data.batch import EpisodeBatch, Hints
+from fsbench.data.batch import EpisodeBatch, Hints, normalise
 from fsbench.data.label_maps import resize_labels
 from fsbench.predict.instances import image_instances
 from fsbench.predict.load_images import ImageLoader, LoadedImage
 from fsbench.predict.prefetch import prefetch_map
-from fsbench.predict.query_images import QueryImage, find_images
+from fsbench.predict.query_images import QueryImage, find_images, read_upright
 from fsbench.predict.read_supports import pair_labels, read_supports
 from fsbench.predict.result import ClassPresence, Result, palette
 from fsbench.predict.settings import choose_device, compose_settings
@@ -30,6 +33,10 @@ from fsbench.results.pictures.sheet import Panel
 from fsbench.results.pictures.steps import HasQueryMaps, step_panels
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.scores.answers import presence_from_mask
+
+if TYPE_CHECKING:
+    from fsbench.predict.export.export import Exported
+    from fsbench.predict.export.files import Format
 
 QUERY = "query"
 """Name of the query among the episode's images; the features of the supports stay cached."""
@@ -220,6 +227,70 @@ class Predictor:
         )
         objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)
         return Result(image.name, label_map, classes, image.preview, objects, tuple(panels))
+
+    def export(
+        self,
+        out: str | Path,
+        *,
+        format: "Format" = "onnx",
+        images: Iterable[str | Path | np.ndarray] = (),
+        force: bool = False,
+    ) -> "Exported":
+        """Freeze the method and its supports into one file that segments images of any size without the suite.
+
+        The file takes an image (H, W, 3) uint8 as `image` and gives `labels` (H, W) uint8, and of each class `present`
+        bool and `score` float32. Its answers are compared with the method's own on the supports and on `images`:
+        99.9 % of the labels of each image must be equal, and all others within 0.001 of the threshold. Masks of images
+        above `megapixels` are computed at their own size.
+
+        Args:
+            out: The file; an ONNX file gets a script beside it, under its name with `.py`, that runs it with numpy,
+                Pillow and onnxruntime alone.
+            format: "onnx" (`.onnx`) or "torch" (`.pt2`, torch's `ExportedProgram`).
+            images: Further images to compare, files or (H, W, 3) uint8.
+            force: Replace files that are there.
+
+        Raises:
+            SettingsError: the method cannot be exported, a package is missing, or a file is there already.
+            NumericsError: the file answers otherwise than the method.
+        """
+        from fsbench.core.image_graph import ImageGraph, check_exportable  # torch's exporter takes a second
+        from fsbench.predict.export.agreement import Original
+        from fsbench.predict.export.export import Target, write_checked
+
+        target = Target(Path(out), format, force)
+        target.check()
+        support = self.support_set
+        check_exportable(self.method, support.rows.shape[2], self.resize)
+        compared = {one.image_name: one.pixels for one in self.supports}
+        for number, image in enumerate(images, 1):
+            name = f"image {number}" if isinstance(image, np.ndarray) else str(image)
+            compared[name] = image if isinstance(image, np.ndarray) else read_upright(Path(image))[0]
+        whole = copy.copy(self)
+        whole.max_pixels = sys.maxsize  # a file computes masks at no other size than the image's
+        with torch.no_grad():
+            part = self.method.query_part(whole.episode(self.loader.load(self.supports[0].pixels))).eval()
+
+        def margin(image: np.ndarray) -> np.ndarray:
+            pixels = normalise(self.loader.resize_image(image, self.image_size).to(self.device))
+            with torch.inference_mode():
+                return array(part(pixels, (image.shape[0], image.shape[1])).margin.float())
+
+        about = {
+            "classes": list(support.classes),
+            "palette": palette()[: len(support.classes) + 1].tobytes().hex(),
+            "method": self.name,
+            "score": self.score_meaning,
+            "fsbench": __version__,
+            "identity": self.identity,
+        }
+        graph = ImageGraph(part, len(support.classes), self.image_size, self.resize, self.only_present)
+        return write_checked(graph, target, about, Original(self.name, whole.predict, margin), [*compared.items()])
+
+    @property
+    def exportable(self) -> bool:
+        """Whether `export` can write a file of the method."""
+        return bool(self.method.exportable)
 
     @property
     def shows_steps(self) -> bool:

@@ -7,6 +7,7 @@ to at once. The defaults are the released program's; sections are those of dcama
 Shapes: B episodes, K shots, L blocks of a scale, C channels, (h, w) its map, S image side.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,12 +17,13 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, Exportable, QueryPart
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.dcama.attention import POSITIONS, position_table
 from fsbench.methods.dcama.head import DCAMAHead, mean_coarse_mask
 from fsbench.methods.dcama.options import HeadOptions
-from fsbench.methods.modules.pyramid_segmenter import OneWaySegmenter
+from fsbench.methods.modules.pyramid_segmenter import OneWaySegmenter, decide
 from fsbench.networks.backbones.base import BackboneConfig
 
 
@@ -82,6 +84,15 @@ class DCAMA(OneWaySegmenter):
         super().check_image_size(size)
         if size % 32:
             raise SettingsError(f"image size {size} is not a multiple of 32, which DCAMA's decoder needs")
+
+    @property
+    def exportable(self) -> Exportable:  # type: ignore[override]
+        drawn = self.options.support_pixels != "all"
+        return Exportable("support_pixels draws pixels of the supports for each query" if drawn else "")
+
+    def query_part(self, episode: EpisodeBatch) -> "DCAMAQuery":
+        ways = [self._supports(episode, rows) for rows in episode.support[0].split(1)]
+        return DCAMAQuery(self, episode.pixels(int(episode.support[0, 0, 0])), ways, episode.support_masks[0])
 
     def checkpoint_settings(self) -> dict[str, Any]:
         o = self.options
@@ -184,3 +195,34 @@ class DCAMA(OneWaySegmenter):
         return torch.optim.SGD(
             self.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True
         )
+
+
+class DCAMAQuery(QueryPart):
+    """DCAMA with the pyramids of its supports.
+
+    Args:
+        method: the method.
+        pixels: of any image (3, S, S), for the network's size.
+        supports: pyramids (1, K, L, C, h, w) of each way's supports.
+        masks: support masks (N, K, S, S).
+    """
+
+    method: DCAMA
+    masks: Tensor
+
+    def __init__(self, method: DCAMA, pixels: Tensor, supports: Sequence[Sequence[Tensor]], masks: Tensor):
+        super().__init__(method.backbone.network(pixels))
+        self.method = method
+        self.register_buffer("masks", masks)
+        for way, pyramid in enumerate(supports):
+            self.keep(f"way{way}", pyramid)
+        self(pixels, (1, 1))  # its tables of positions are made when they are first needed
+
+    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
+        head, query = self.method.model, [scale[None] for scale in self.method.backbone.encode(pixels)]
+        projected = head.project_query(query)
+        logits = [
+            head.segment(query, self.kept(f"way{way}"), masks[None], None, projected)[0]
+            for way, masks in enumerate(self.masks)
+        ]
+        return decide(torch.cat(logits), size)

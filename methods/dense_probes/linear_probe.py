@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
@@ -43,9 +44,14 @@ def class_shares(labels: Tensor, height: int, width: int) -> Tensor:
     return shares.flatten(0, 2)
 
 
+def moments(supports: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation (C,) of the supports' tokens (n, C), with which all tokens are standardised."""
+    return supports.mean(0), supports.std(0, correction=0).clamp(min=1e-6)
+
+
 def standardise(supports: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     """Shift and scale channels so that the supports' tokens (n, C) have mean 0 and deviation 1; the query's alike."""
-    mean, deviation = supports.mean(0), supports.std(0, correction=0).clamp(min=1e-6)
+    mean, deviation = moments(supports)
     return (supports - mean) / deviation, (query - mean) / deviation
 
 
@@ -98,6 +104,7 @@ class LinearProbeDense(Segmenter):
     backbone: FrozenViT
     learns = False
     sees_all_shots = True
+    exportable = Exportable()
 
     def __init__(self, backbone: BackboneConfig, penalty: float = 0.1, steps: int = 100):
         super().__init__(backbone)
@@ -123,16 +130,35 @@ class LinearProbeDense(Segmenter):
         """Return the logits (G, h·w) of the query's tokens, and the grid (h, w)."""
         query = self._features(episode, int(episode.query[0]))
         grid = (query.shape[1], query.shape[2])
-        rows = episode.support[0].flatten().tolist()
-        supports = torch.cat([self._features(episode, row).flatten(1).T for row in rows])
-        shares = class_shares(episode.support_labels[0], *grid)
-        present = (shares.sum(0) > 0).nonzero()[:, 0]
+        supports, shares, present = self._training_set(episode, grid)
         logits = query.new_full((shares.shape[1], grid[0] * grid[1]), INVALID)
         if not len(present):
             logits[0] = 0
             return logits, grid
         logits[present] = self._classify(episode, supports, shares, present)
         return logits, grid
+
+    def _training_set(self, episode: EpisodeBatch, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the supports' tokens (n, C), their shares (n, G), and the numbers of the classes with a share."""
+        rows = episode.support[0].flatten().tolist()
+        supports = torch.cat([self._features(episode, row).flatten(1).T for row in rows])
+        shares = class_shares(episode.support_labels[0], *grid)
+        return supports, shares, (shares.sum(0) > 0).nonzero()[:, 0]
+
+    def query_part(self, episode: EpisodeBatch) -> "LinearProbeQuery":
+        features = self._features(episode, int(episode.support[0, 0, 0]))
+        supports, shares, present = self._training_set(episode, (features.shape[1], features.shape[2]))
+        mean, deviation = moments(supports)
+        classes = shares.shape[1]
+        weight = supports.new_zeros(classes, supports.shape[1])
+        bias = supports.new_full((classes,), INVALID)
+        if len(present):
+            tokens = (supports - mean) / deviation
+            weight[present], bias[present] = fit(tokens, shares[:, present], self.penalty, self.steps)
+        else:
+            bias[0] = 0
+        pixels = episode.pixels(int(episode.support[0, 0, 0]))
+        return LinearProbeQuery(self, pixels, mean, deviation, weight, bias)
 
     def _classify(self, episode: EpisodeBatch, supports: Tensor, shares: Tensor, present: Tensor) -> Tensor:
         """Train on the supports' tokens (n, C) and return the logits (len(present), h·w) of the query's.
@@ -153,3 +179,36 @@ class LinearProbeDense(Segmenter):
         return self.backbone.cache.get(
             "last features", episode.image_names[row], lambda: self.backbone.patch_map(episode.pixels(row))
         )
+
+
+class LinearProbeQuery(QueryPart):
+    """A linear probe with the classifier that its supports trained.
+
+    Args:
+        method: the method.
+        pixels: of any image (3, S, S), for the network's size.
+        mean, deviation: of the supports' tokens (C,).
+        weight, bias: of the classifier, (G, C) and (G,); classes without a pixel have weights of 0 and the bias
+            `INVALID`.
+    """
+
+    method: LinearProbeDense
+    mean: Tensor
+    deviation: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self, method: LinearProbeDense, pixels: Tensor, mean: Tensor, deviation: Tensor, weight: Tensor, bias: Tensor
+    ):
+        super().__init__(method.backbone.network(pixels))
+        self.method = method
+        for name, value in {"mean": mean, "deviation": deviation, "weight": weight, "bias": bias}.items():
+            self.register_buffer(name, value)
+
+    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
+        features = self.method.backbone.patch_map(pixels)
+        tokens = (features.flatten(1).T - self.mean) / self.deviation
+        logits = F.linear(tokens, self.weight, self.bias).T
+        full = resize_logits(logits, (features.shape[1], features.shape[2]), size)
+        return Decision(full.argmax(0), margin_of_classes(full.softmax(0)))

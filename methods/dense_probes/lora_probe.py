@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.query_part import Exportable
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.dense_probes.linear_probe import LinearProbeDense, fit, standardise
@@ -83,6 +84,7 @@ class LoraProbeDense(LinearProbeDense):
         seed: of the adapters' first values, together with the episode's index.
     """
 
+    exportable = Exportable("its adapters are tuned for each query's episode anew")
     draws_by_number = True
     depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Exportable
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
@@ -42,6 +43,7 @@ class FSSDINO(Segmenter):
 
     backbone: FrozenViT
     learns = False
+    exportable = Exportable("its k-means of the supports is drawn by an episode's number, of which a file has none")
     sees_all_shots = True
     draws_by_number = True
     depends_on_way_order = True  # the first centres are drawn class after class

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Exportable
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.hmnet.head import HMNetHead, Output
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
@@ -26,7 +27,7 @@ from fsbench.methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.poly_rate import poly_rate
 from fsbench.methods.modules.pspnet import Features
-from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_prediction, check_rates, shots_of
+from fsbench.methods.modules.stage_segmenter import StageSegmenter, as_features, as_prediction, check_rates, shots_of
 from fsbench.methods.modules.stages import widths
 from fsbench.networks.backbones.base import BackboneConfig
 
@@ -55,6 +56,7 @@ class HMNet(StageSegmenter):
     """
 
     automatic_optimization = False  # two optimisers step together
+    exportable = Exportable()
     attention_meaning = (
         "prior: similarity of deep features to the supports' foreground, from 0 to 1 within the image, mean over shots"
     )
@@ -134,6 +136,14 @@ class HMNet(StageSegmenter):
             if output.prior is not None:
                 priors.append(output.prior)
         return as_prediction(torch.cat(outputs), episode, torch.cat(priors) if priors else None)
+
+    def support_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
+        return self.stages(episode, rows)
+
+    def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
+        levels = [[level[shot, None] for level in support if level is not None] for shot in range(labels.shape[1])]
+        output: Output = self.head(query, map(as_features, levels), labels, self.base_logits)
+        return output.final
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         truth = batch.known_truth()

@@ -6,7 +6,7 @@ Shapes: B samples (episodes x ways), L ViT layers, H ViT heads, e channels of a 
 T query tokens = side², Ts support tokens (class token first), Td downscaled or pooled ones, D hidden channels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -89,6 +89,7 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     with the values of the whole. Under autocast, whose norms return wider numbers, they do not.
     """
     in_place = not torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type)
+    in_place = in_place and not torch.compiler.is_exporting()
     for layer in layers:
         if in_place and isinstance(layer, nn.ReLU):
             x.relu_()
@@ -103,7 +104,8 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 def add(x: Tensor, y: Tensor) -> Tensor:
     """Return x + y; where no gradient is wanted it takes the place of `x` if the types allow that."""
-    return x + y if torch.is_grad_enabled() or x.dtype != y.dtype else x.add_(y)
+    kept = torch.is_grad_enabled() or torch.compiler.is_exporting() or x.dtype != y.dtype
+    return x + y if kept else x.add_(y)
 
 
 class FeedForward(nn.Module):
@@ -252,6 +254,22 @@ class Learner(nn.Module):
         for block in self.blocks():
             x = block(x, kept_tokens(masks, block.side, self.class_token))
         return run_layers(self.linear, x)
+
+    def kept_by_block(self, masks: Tensor) -> list[Tensor]:
+        """Return the support tokens (B, Ts) that masks (B, height, width) keep, for each block."""
+        return [kept_tokens(masks, block.side, self.class_token) for block in self.blocks()]
+
+    def read(self, query: Tensor, support: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor | None, Tensor]:
+        """Return `forward` by operators whose steps no value decides: for a graph that is exported.
+
+        Args:
+            query, support: as those of `forward`.
+            kept: `kept_by_block` of the masks.
+        """
+        x = query @ support.mT
+        for block, keep in zip(self.blocks(), kept, strict=True):
+            x = block(x, keep)
+        return self.decode(run_layers(self.linear, x))
 
     def correlate(self, query: Tensor, support: Tensor, masks: Tensor) -> Tensor:
         """Return `transform` of the correlation.

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, QueryPart, margin_of_ways
 from fsbench.core.released_format import ReleasedFormat
-from fsbench.core.shot_ensemble import combine, predict_from
+from fsbench.core.shot_ensemble import combine, label_map, predict_from
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.modules.hyperpixel_learner import GROUPS, HyperpixelLearner
-from fsbench.methods.modules.pyramid_segmenter import OneWaySegmenter, resize
+from fsbench.methods.modules.pyramid_segmenter import OneWaySegmenter, decide, enlarge, resize
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.ops.kept_correlation import KeptCorrelation
 
@@ -75,6 +76,30 @@ class HyperpixelSegmenter(OneWaySegmenter):
             return self.predict(next(logits), episode)
         return predict_from(combine(logits, "hsnet_vote"))
 
+    def query_part(self, episode: EpisodeBatch) -> "HyperpixelQuery":
+        ways, shots = episode.support.shape[1:]
+        supports = [
+            [
+                self.masked_support(self.support_scales(episode, way, shot), episode.support_masks[:, way, shot])
+                for way in range(ways)
+            ]
+            for shot in range(shots)
+        ]
+        return HyperpixelQuery(self, episode.pixels(int(episode.support[0, 0, 0])), supports)
+
+    def masked_support(self, support: Sequence[Tensor], masks: Tensor) -> list[Tensor]:
+        """Return what `dense_correlations` compares of a support: features (B, L, C, h, w) by scale."""
+        raise NotImplementedError
+
+    def dense_correlations(self, query: Sequence[Tensor], support: Sequence[Tensor]) -> list[Tensor]:
+        """Return `correlations` (B, L, h, w, hs, ws) with all support pixels, by operators that a graph can have.
+
+        Args:
+            query: as `prepare_query` returns it.
+            support: as `masked_support` returns it.
+        """
+        raise NotImplementedError
+
     def segment_by_way(self, episode: EpisodeBatch, query: Sequence[Tensor]) -> list[Segment]:
         """Return the function that segments by a shot of each way; `segment` for all unless a method adapts to it."""
         return [self.segment] * episode.support.shape[1]
@@ -108,3 +133,41 @@ class HyperpixelSegmenter(OneWaySegmenter):
 
     def checkpoint_settings(self) -> dict[str, Any]:
         return {"width": self.width}
+
+
+class HyperpixelQuery(QueryPart):
+    """A method of hyper-correlations with the features of its supports.
+
+    Args:
+        method: the method.
+        pixels: of any image (3, S, S), for the network's size.
+        supports: what `masked_support` returned for each shot and way.
+    """
+
+    method: HyperpixelSegmenter
+
+    def __init__(self, method: HyperpixelSegmenter, pixels: Tensor, supports: Sequence[Sequence[Sequence[Tensor]]]):
+        super().__init__(method.backbone.network(pixels))
+        self.method = method
+        self.shots, self.ways = len(supports), len(supports[0])
+        for shot, ways in enumerate(supports):
+            for way, scales in enumerate(ways):
+                self.keep(f"support{shot}_{way}", scales)
+
+    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
+        query = self.method.prepare_query([scale[None] for scale in self.method.backbone.encode(pixels)])
+        logits = [
+            torch.cat([self._segment(query, self.kept(f"support{shot}_{way}")) for way in range(self.ways)])
+            for shot in range(self.shots)
+        ]
+        if self.shots == 1:
+            return decide(logits[0], size)
+        full = [enlarge(shot, size) for shot in logits]
+        found = combine(full, "hsnet_vote")
+        margins = [margin_of_ways(shot.softmax(1)[:, 1]) for shot in full]
+        margin = torch.stack([*margins, margin_of_ways(found.scores)]).amin(0)
+        return Decision(label_map(found.scores, found.foreground), margin)
+
+    def _segment(self, query: Sequence[Tensor], support: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.method.hpn_learner(self.method.dense_correlations(query, support)[::-1])
+        return logits

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, margin_of_ways
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch
@@ -49,7 +50,7 @@ class OneWaySegmenter(Segmenter):
         """Turn logits (N, 2, ·, ·) into a prediction at the query's original size (§7)."""
         height, width = episode.query_sizes[0].tolist()
         logits = resize(logits, (height, width))
-        return Prediction(label_map(logits.softmax(1)[:, 1], logits[:, 1] > logits[:, 0]), logits=logits)
+        return Prediction(labels_of(logits), logits=logits)
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
         """Return the mean cross-entropy over all pixels; void is background (§9)."""
@@ -69,6 +70,17 @@ class OneWaySegmenter(Segmenter):
         return [scale.unflatten(0, rows.shape) for scale in pyramids]
 
 
+def labels_of(logits: Tensor) -> Tensor:
+    """Return the label map (h, w) of logits (N, 2, h, w) of each way by itself."""
+    return label_map(logits.softmax(1)[:, 1], logits[:, 1] > logits[:, 0])
+
+
+def decide(logits: Tensor, size: tuple[int, int]) -> Decision:
+    """Decide by logits (N, 2, ·, ·) at a size (h, w) as `OneWaySegmenter.predict` does, in a query part."""
+    logits = enlarge(logits, size)
+    return Decision(labels_of(logits), margin_of_ways(logits.softmax(1)[:, 1]))
+
+
 def _stack_pyramids(pyramids: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
     return [torch.stack(scales) for scales in zip(*pyramids, strict=True)]
 
@@ -76,6 +88,9 @@ def _stack_pyramids(pyramids: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
 def resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize logits (B, 2, ·, ·) to (B, 2, h, w) in fp32 or wider, bilinear with aligned corners."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if tuple(logits.shape[-2:]) == size:
-        return logits
+    return logits if tuple(logits.shape[-2:]) == size else enlarge(logits, size)
+
+
+def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize as `resize` does, also to the size that they have, which a graph for all sizes does not know."""
     return F.interpolate(logits, size, mode="bilinear", align_corners=True)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_ways
 from fsbench.core.released_format import ReleasedFormat
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
@@ -38,6 +39,39 @@ def decide(label_sums: Tensor | None, mask_sums: Tensor) -> tuple[Tensor | None,
     foreground = mask_sums.softmax(-3)[..., 1, :, :]
     value, way = foreground.max(-3)
     return present, torch.where(value < 0.5, 0, way + 1)
+
+
+def presence_score(label_sums: Tensor | None) -> Tensor | None:
+    """Return the share (N,) of presence in the sums (N, 2) of its probabilities; None without a presence head."""
+    return None if label_sums is None else label_sums[..., 1] / label_sums.sum(-1)
+
+
+Answers = Sequence[tuple[Tensor | None, Tensor]]
+"""A learner's logits of presence and of masks for each way."""
+
+
+def sum_probabilities(shots: Iterable[Answers], size: tuple[int, int]) -> tuple[Tensor | None, Tensor]:
+    """Sum the probabilities of all shots (§6), of which one is held at a time.
+
+    Args:
+        shots: the learner's answers to each shot.
+        size: (h, w).
+
+    Returns:
+        sums of presence (N, 2), None without a presence head, and of masks (N, 2, h, w).
+    """
+    label_sums: Tensor | None = None
+    mask_sums: Tensor | None = None
+    for answers in shots:
+        maps = torch.cat([maps for _, maps in answers])
+        labels = [label for label, _ in answers if label is not None]
+        probabilities = resize_masks(at_least_single(maps), size).softmax(1)
+        mask_sums = probabilities if mask_sums is None else mask_sums + probabilities
+        if labels:
+            present = at_least_single(torch.cat(labels)).softmax(1)
+            label_sums = present if label_sums is None else label_sums + present
+    assert mask_sums is not None
+    return label_sums, mask_sums
 
 
 def resize_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -77,6 +111,7 @@ class FewShotClassifierSegmenter(Segmenter):
     backbone: FrozenViT
     learner: Learner
     step_is_a_mean = True
+    exportable = Exportable()
 
     def __init__(
         self,
@@ -121,8 +156,16 @@ class FewShotClassifierSegmenter(Segmenter):
         supports = (self._supports_of_shot(episode, shot) for shot in range(episode.support.shape[2]))
         label_sums, mask_sums = self.sum_over_shots(query, supports, episode.support_masks[0], size)
         present, label_map = decide(label_sums, mask_sums)
-        score = None if label_sums is None else label_sums[..., 1] / label_sums.sum(-1)
-        return Prediction(label_map, present, score, mask_sums.clamp(min=1e-30).log())
+        return Prediction(label_map, present, presence_score(label_sums), mask_sums.clamp(min=1e-30).log())
+
+    def query_part(self, episode: EpisodeBatch) -> "CorrelationQuery":
+        shots = [torch.stack(self._supports_of_shot(episode, shot)) for shot in range(episode.support.shape[2])]
+        pixels = episode.pixels(int(episode.support[0, 0, 0]))
+        return CorrelationQuery(self, pixels, torch.stack(shots), episode.support_masks[0].transpose(0, 1))
+
+    def query_features(self, tokens: Tensor) -> Tensor:
+        """Return the features (C, T, e) of a query's tokens (L, 1 + T, c)."""
+        return query_features(*self._compared(tokens))
 
     def _supports_of_shot(self, episode: EpisodeBatch, shot: int) -> list[Tensor]:
         """Return the support features (C, Ts, e) of each way; those of an image that serves two exist once."""
@@ -144,22 +187,18 @@ class FewShotClassifierSegmenter(Segmenter):
         Returns:
             presence sums (N, 2), None without class token, and mask sums (N, 2, h, w).
         """
-        label_sums: Tensor | None = None
-        mask_sums: Tensor | None = None
-        for shot, ways in enumerate(supports):
-            answers = [
+        shots = (
+            [
                 self.learner(query[None], support[None], mask[None])
                 for support, mask in zip(ways, masks[:, shot], strict=True)
             ]
-            maps = torch.cat([maps for _, maps in answers])
-            labels = [label for label, _ in answers if label is not None]
-            probabilities = resize_masks(at_least_single(maps), size).softmax(1)
-            mask_sums = probabilities if mask_sums is None else mask_sums + probabilities
-            if labels:
-                present = at_least_single(torch.cat(labels)).softmax(1)
-                label_sums = present if label_sums is None else label_sums + present
-        assert mask_sums is not None
-        divisor = masks.shape[1] if self.average_shots else 1
+            for shot, ways in enumerate(supports)
+        )
+        return self.average(*sum_probabilities(shots, size), masks.shape[1])
+
+    def average(self, label_sums: Tensor | None, mask_sums: Tensor, shots: int) -> tuple[Tensor | None, Tensor]:
+        """Divide sums over shots by their number, where the method averages."""
+        divisor = shots if self.average_shots else 1
         return None if label_sums is None else label_sums / divisor, mask_sums / divisor
 
     def loss(self, batch: EpisodeBatch) -> dict[str, Tensor]:
@@ -199,7 +238,7 @@ class FewShotClassifierSegmenter(Segmenter):
         def compute() -> Tensor:
             tokens = self.encode(batch, row)
             self.backbone.cache.get("support", name, lambda: self._support_features(tokens))
-            return query_features(*self._compared(tokens))
+            return self.query_features(tokens)
 
         return self.backbone.cache.get("query", name, compute)
 
@@ -218,3 +257,41 @@ class FewShotClassifierSegmenter(Segmenter):
 
     def _support_features(self, tokens: Tensor) -> Tensor:
         return support_features(*self._compared(tokens), self.support_side, self.class_token)
+
+
+class CorrelationQuery(QueryPart):
+    """A method of correlations with the features of its supports.
+
+    Args:
+        method: the method.
+        pixels: of any image (3, S, S), for the network's size.
+        supports: features (K, N, C, Ts, e).
+        masks: support masks (K, N, S, S).
+    """
+
+    method: FewShotClassifierSegmenter
+    supports: Tensor
+
+    def __init__(self, method: FewShotClassifierSegmenter, pixels: Tensor, supports: Tensor, masks: Tensor):
+        super().__init__(method.backbone.network(pixels))
+        self.method = method
+        self.register_buffer("supports", supports)
+        self.blocks = len(method.learner.blocks())
+        shots = [[method.learner.kept_by_block(mask[None]) for mask in ways] for ways in masks]
+        for block in range(self.blocks):  # torch decides here about tokens at the border of a mask
+            self.keep(f"kept{block}", [torch.stack([way[block] for way in ways]) for ways in shots])
+
+    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
+        query = self.method.query_features(self.method.backbone.encode(pixels))
+        kept = [self.kept(f"kept{block}") for block in range(self.blocks)]
+        shots = [
+            [
+                self.method.learner.read(query[None], support[None], [block[shot][way] for block in kept])
+                for way, support in enumerate(ways)
+            ]
+            for shot, ways in enumerate(self.supports)
+        ]
+        label_sums, mask_sums = self.method.average(*sum_probabilities(shots, size), len(self.supports))
+        decided, label_map = decide(label_sums, mask_sums)
+        margin = margin_of_ways(mask_sums.softmax(1)[:, 1])
+        return Decision(label_map, margin, decided, presence_score(label_sums))

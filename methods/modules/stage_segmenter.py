@@ -13,6 +13,7 @@ from torch import Tensor
 from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.core.method import AuthorsShots
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, QueryPart, margin_of_ways
 from fsbench.core.segmenter import Segmenter
 from fsbench.core.shot_ensemble import label_map
 from fsbench.data.batch import EpisodeBatch, Truth
@@ -134,7 +135,34 @@ class StageSegmenter(Segmenter):
 
             pyramids.append(self.backbone.cache.get("features", episode.image_names[row], compute))
         stacked = [torch.stack(level) for level in zip(*pyramids, strict=True)]
-        return Features(stacked[0], stacked[1], stacked[2], stacked[3] if len(stacked) > 3 else None)
+        return as_features(stacked)
+
+    def query_part(self, episode: EpisodeBatch) -> "StageQuery":
+        self.check_shots(episode.support.shape[2], None)
+        ways = [
+            self.support_stages(episode, rows.tolist(), episode.support_labels[0, way, None])
+            for way, rows in enumerate(episode.support[0])
+        ]
+        pixels = episode.pixels(int(episode.support[0, 0, 0]))
+        return StageQuery(self, pixels, ways, episode.support_labels[0])
+
+    def support_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
+        """Return the features (K, c, ·, ·) of a way's supports as `segment_way` takes them; labels (1, K, S, S)."""
+        raise NotImplementedError
+
+    def query_stages(self, pixels: Tensor) -> Features:
+        """Return the features (1, c, ·, ·) of a query's pixels (3, S, S)."""
+        return as_features([level[None] for level in self.backbone.encode(pixels) if level is not None])
+
+    def segment_way(self, query: Features, support: Features, labels: Tensor) -> Tensor:
+        """Return the head's outputs (1, 2, ·, ·) that decide about a way.
+
+        Args:
+            query: features (1, c, ·, ·).
+            support: features (K, c, ·, ·).
+            labels: (1, K, S, S).
+        """
+        raise NotImplementedError
 
     def masked_stages(self, episode: EpisodeBatch, rows: list[int], labels: Tensor) -> Features:
         """Return the features of supports `rows` with f3 of the masked f2; labels (b, K, S, S), shots fastest."""
@@ -164,10 +192,21 @@ def as_prediction(outputs: Tensor, episode: EpisodeBatch, attention: Tensor | No
         attention: see `Prediction.attention`.
     """
     height, width = episode.query_sizes[0].tolist()
-    final = resize(outputs, episode.images.shape[-1])  # in half precision under autocast, as the authors
-    final = F.interpolate(final, (height, width), mode="bilinear", align_corners=True).float()
-    found = label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0])
+    final, found = label_ways(outputs, episode.images.shape[-1], (height, width))
     return Prediction(found, logits=final, attention=attention)
+
+
+def label_ways(outputs: Tensor, side: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return outputs at a query's size (N, 2, h, w), and its label map (h, w).
+
+    Args:
+        outputs: what decides between background and foreground of each way (N, 2, ·, ·).
+        side: of the method's images, to which they are brought first.
+        size: (h, w).
+    """
+    final = resize(outputs, side)  # in half precision under autocast, as the authors
+    final = F.interpolate(final, size, mode="bilinear", align_corners=True).float()
+    return final, label_map(final.softmax(1)[:, 1], final[:, 1] > final[:, 0])
 
 
 def shots_of(learned: dict[str, Tensor]) -> int:
@@ -175,3 +214,38 @@ def shots_of(learned: dict[str, Tensor]) -> int:
     names = ("head.kshot_rw.0.weight", "head.kshot_rw.weight")
     reweight = next((learned[name] for name in names if name in learned), None)
     return 1 if reweight is None else int(reweight.shape[1])
+
+
+class StageQuery(QueryPart):
+    """A method on the last stages of a network with the features of its supports.
+
+    Args:
+        method: the method.
+        pixels: of any image (3, S, S), for the network's size.
+        supports: features (K, c, ·, ·) of each way's supports.
+        labels: of the supports (N, K, S, S).
+    """
+
+    method: StageSegmenter
+    labels: Tensor
+
+    def __init__(self, method: StageSegmenter, pixels: Tensor, supports: Sequence[Features], labels: Tensor):
+        super().__init__(method.backbone.network(pixels))
+        self.method = method
+        self.register_buffer("labels", labels)
+        for way, levels in enumerate(supports):
+            self.keep(f"way{way}", [level for level in levels if level is not None])
+
+    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
+        query = self.method.query_stages(pixels)
+        outputs = [
+            self.method.segment_way(query, as_features(self.kept(f"way{way}")), labels[None])
+            for way, labels in enumerate(self.labels)
+        ]
+        final, found = label_ways(torch.cat(outputs), pixels.shape[-1], size)
+        return Decision(found, margin_of_ways(final.softmax(1)[:, 1]))
+
+
+def as_features(levels: Sequence[Tensor]) -> Features:
+    """Return three or four levels as `Features`, of which the fourth may be missing."""
+    return Features(levels[0], levels[1], levels[2], levels[3] if len(levels) > 3 else None)

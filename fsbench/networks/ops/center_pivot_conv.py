@@ -46,6 +46,8 @@ class CenterPivotConv4d(nn.Module):
 
         Of a `KeptCorrelation` the output is a `PlaneWindows`: where no kernel meets a kept pixel it is the bias.
         """
+        if isinstance(x, Tensor) and torch.compiler.is_exporting():
+            return self.reference(x)
         if isinstance(x, KeptCorrelation):
             found = [self._convolve_kept(x, sample) for sample in range(len(x.pixels))]
             rest = [self._bias] * len(found)

@@ -26,10 +26,17 @@ def hyper_correlation(query: Tensor, support: Tensor, mask: Tensor | None = None
     Returns:
         (B, L, hq, wq, hs, ws).
     """
-    if mask is not None:
-        support = support * resize_mask(mask, (support.shape[-2], support.shape[-1]))[:, None, None]
-    q, s = (unit(rearrange(x, "b l c h w -> b l c (h w)")) for x in (query, support))
-    cosines = (q.mT @ s).clamp_(min=0)
+    return unit_correlation(unit(query), unit(support if mask is None else masked(support, mask)))
+
+
+def masked(support: Tensor, mask: Tensor) -> Tensor:
+    """Multiply features (B, L, C, hs, ws) by a mask (B, S, S) in [0, 1], which is resized corner to corner (§4.2)."""
+    return support * resize_mask(mask, (support.shape[-2], support.shape[-1]))[:, None, None]
+
+
+def unit_correlation(query: Tensor, support: Tensor) -> Tensor:
+    """Return `hyper_correlation` of features that `unit` has scaled."""
+    cosines = (query.flatten(3).mT @ support.flatten(3)).clamp(min=0)
     return cosines.unflatten(3, support.shape[-2:]).unflatten(2, query.shape[-2:])
 
 

@@ -30,7 +30,10 @@ VALUE_WIDTH = 8
 
 
 def chosen_backend(device: torch.device) -> str:
-    """Return the back end: `$FSBENCH_MASK_ATTENTION`, else "fused" on CUDA and "chunked" elsewhere."""
+    """Return the back end: `$FSBENCH_MASK_ATTENTION`, else "fused" on CUDA and "chunked" elsewhere; "reference", which
+    is plain operators, in a graph that is exported."""
+    if torch.compiler.is_exporting():
+        return "reference"
     return os.environ.get("FSBENCH_MASK_ATTENTION") or ("fused" if device.type == "cuda" else "chunked")
 
 

@@ -11,7 +11,7 @@ support tokens), Ts support tokens, M of them kept, C input channels.
 import math
 import os
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fsbench.base.errors import SettingsError, known_names
 
-Backend = Literal["reference", "packed", "fused"]
+Backend = Literal["reference", "packed", "fused", "filled"]
 
 PACKED_CHUNK = 2**19
 """Size of the largest array in a chunk of the packed path, usually the attention weights: 2 MB in fp32, so that it
@@ -38,6 +38,8 @@ HEAD_ALIGNMENT = 8
 
 def chosen_backend(device: torch.device, backend: str | None = None) -> str:
     """Return the back end that `masked_attention` takes for tensors on `device` if it is given `backend`."""
+    if torch.compiler.is_exporting():  # no step may depend on a mask's values
+        return "filled"
     return backend or os.environ.get("FSBENCH_ATTENTION") or ("fused" if device.type == "cuda" else "packed")
 
 
@@ -63,8 +65,9 @@ def masked_attention(
         heads: number of heads; divides D.
         backend: "reference" (a loop over samples that stores all attention weights), "packed" (each sample's kept
             tokens alone, in chunks of query positions; weights recomputed in the backward pass) or "fused" (padded to
-            the longest sample, one fused kernel per chunk). Default: `$FSBENCH_ATTENTION`, else "fused" on CUDA and
-            "packed" elsewhere.
+            the longest sample, one fused kernel per chunk) or "filled" (dropped tokens' logits are -∞, in which no
+            step depends on a mask's values). Default: `$FSBENCH_ATTENTION`, else "fused" on CUDA and "packed"
+            elsewhere; "filled" in a graph that is exported.
         overwrite: `q` is not needed afterwards; "packed" writes the answer into it where no gradient is wanted.
 
     Returns:
@@ -89,7 +92,9 @@ def masked_attention(
         return _reference(q, x, weight, bias, keep, heads)
     if chosen == "fused":
         return _attend_fused(q, x, weight, bias, keep, heads)
-    names = known_names(chosen, ("reference", "packed", "fused"))
+    if chosen == "filled":
+        return _attend_filled(q, x, weight, bias, keep, heads)
+    names = known_names(chosen, get_args(Backend))
     raise SettingsError(f"unknown masked-attention back end '{chosen}'{names}")
 
 
@@ -112,6 +117,16 @@ def _reference(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor,
         output = torch.einsum("htdm,hetm->hetd", attention.to(v.dtype), v)
         outputs.append(rearrange(output, "h e t d -> (h e) t d"))
     return torch.stack(outputs)
+
+
+def _attend_filled(q: Tensor, x: Tensor, weight: Tensor, bias: Tensor, keep: Tensor, heads: int) -> Tensor:
+    """Attend with the logits of dropped tokens at -∞; a sample that keeps none yields zeros."""
+    kv = F.conv2d(x, weight[:, :, None, None], bias)
+    k, v = rearrange(kv, "b (two h e) t m -> two b h t e m", two=2, h=heads)
+    query = rearrange(q, "b (h e) t d -> b h t d e", h=heads).to(k.dtype)
+    dropped = ~keep[:, None, None, None]
+    weights = (query @ k).masked_fill(dropped, -torch.inf).softmax(-1).masked_fill(dropped, 0)
+    return rearrange(weights.to(v.dtype) @ v.mT, "b h t d e -> b (h e) t d")
 
 
 def _attend_packed(

@@ -22,6 +22,8 @@ class GroupNormReLU(nn.GroupNorm):
 
     def forward(self, x: Tensor | PlaneWindows) -> Tensor | PlaneWindows:  # type: ignore[override]
         """Return the same shape (B, C, hq, wq, hs, ws), or the same windows."""
+        if isinstance(x, Tensor) and torch.compiler.is_exporting():
+            return self.reference(x)
         if isinstance(x, PlaneWindows):
             samples = enumerate(zip(x.windows, x.rest, strict=True))
             pairs = [self._norm(window[None], rest[None], x.outside(i)) for i, (window, rest) in samples]

@@ -92,11 +92,18 @@ def _api(session: TryoutSession, max_upload: int) -> list[BaseRoute]:
         content = await _body(request, max_upload, "a photo")
         return JSONResponse(await run_in_threadpool(session.add_image, request.query_params.get("name", ""), content))
 
-    async def save(_: Request) -> Response:
-        archive = Path(tempfile.mkdtemp(dir=session.folder)) / "tryout.zip"
-        await run_in_threadpool(session.save, archive)
+    async def packed(name: str, write: Callable[[Path], None]) -> Response:
+        """Answer the ZIP file that `write` makes."""
+        archive = Path(tempfile.mkdtemp(dir=session.folder)) / name
+        await run_in_threadpool(write, archive)
         end = BackgroundTask(archive.unlink)
-        return FileResponse(archive, media_type="application/zip", filename=archive.name, background=end)
+        return FileResponse(archive, media_type="application/zip", filename=name, background=end)
+
+    async def save(_: Request) -> Response:
+        return await packed("tryout.zip", session.save)
+
+    async def export(_: Request) -> Response:
+        return await packed("thing.zip", session.export)
 
     posts: dict[str, Callable[[Any], Any]] = {
         "draw": lambda body: session.draw(parse_stroke(body)),
@@ -104,7 +111,7 @@ def _api(session: TryoutSession, max_upload: int) -> list[BaseRoute]:
         "add-class": lambda body: session.add_class(body.get("name")),
         "examples": lambda _: session.add_examples(),
     }
-    gets = [state, image, labels, prediction, save]
+    gets = [state, image, labels, prediction, save, export]
     return [
         *(Route(f"/api/{function.__name__}", function) for function in gets),
         Route("/api/upload", upload, methods=["POST"]),

@@ -1,6 +1,7 @@
 """What the page of `fsbench demo` can ask for: images are marked, one thread finds the marked classes on the others."""
 
 import itertools
+import tempfile
 import threading
 import unicodedata
 import zipfile
@@ -30,6 +31,8 @@ MOST_BYTES = 4_000_000_000
 """Size of all images' files, so that whoever has the page's address cannot fill the disk."""
 LONGEST_CLASS_NAME = 60
 """Characters of a class's name."""
+TAKEN_HOME = "thing.onnx"
+"""Name of an exported file; the script that runs it has its stem."""
 KEPT_ENCODINGS = 8
 """Images whose encoding by a promptable network stays in memory: 4 MiB each with SAM, 16 MiB with SAM 2."""
 
@@ -39,7 +42,7 @@ class TryoutSession:
 
     Args:
         folder: An empty folder for the images and the results; no file in it is named by a user.
-        predictor: Finds the marked classes; used by the session's thread alone.
+        predictor: Finds the marked classes; used by the session alone.
         examples: Adds example classes and images to a session.
         promptable: The network that segments at clicks; without one there is no such tool.
     """
@@ -60,6 +63,7 @@ class TryoutSession:
         """The images by name, in the order in which they came."""
         self._images_folder = make_folder(folder / "images")
         self._promptable = promptable
+        self._predicting = threading.Lock()  # held by whoever uses the predictor
         self._clicking = threading.Lock()  # held by whoever uses that network
         self._encode = lru_cache(KEPT_ENCODINGS)(lambda network, path: network.encode(read_upright(path)[0]))
         self._changed = threading.Condition(threading.RLock())  # held by whoever reads or changes the session
@@ -180,6 +184,7 @@ class TryoutSession:
                 "colors": [f"#{bytes(color).hex()}" for color in palette()[1 : len(self.classes) + 1]],
                 "images": [image.describe() for image in self.images.values()],
                 "method": self.predictor.name,
+                "exportable": self.predictor.exportable,
                 "toy": self.predictor.method.backbone.name == "demo",
                 "clicks": self._promptable is not None,
                 "waiting": len(self._waiting()),
@@ -221,6 +226,31 @@ class TryoutSession:
                         for source, target in zip(own, packed, strict=True):
                             file.write(source, target)
 
+    def export(self, archive: Path) -> None:
+        """Write the method with what is marked as one file, and the script that runs it, to a ZIP file.
+
+        Photos wait for it, as it waits for the photo that is being predicted.
+
+        Raises:
+            DataError: nothing is marked, or the file cannot be written.
+            FsbenchError: the method cannot be exported, see `Predictor.export`.
+        """
+        with self._predicting:
+            with self._changed:
+                version, classes = self._version, tuple(self.classes)
+                marked = [replace(image) for image in self.images.values() if image.marked]
+            if not marked:
+                raise DataError("nothing is marked yet; mark what you look for on one photo, then take it home")
+            try:
+                self._give(version, classes, marked)
+                with tempfile.TemporaryDirectory(dir=self.folder) as folder, zipfile.ZipFile(archive, "w") as file:
+                    written = self.predictor.export(Path(folder, TAKEN_HOME))
+                    for path in filter(None, (written.path, written.script)):
+                        file.write(path, path.name)
+            except Exception as error:  # whatever it is, the page says it and goes on
+                self._given = -1
+                raise error if isinstance(error, FsbenchError) else DataError(_line(error)) from error
+
     def _note(self, changed: bool) -> None:
         """Predict anew if marks changed. The caller holds the lock."""
         if changed:
@@ -255,16 +285,21 @@ class TryoutSession:
         self, image: SessionImage, version: int, classes: Sequence[str], marked: Sequence[SessionImage]
     ) -> None:
         """Predict an image from those that are marked."""
-        if self._given != version:
-            self.predictor.clear().add([one.support(classes) for one in marked])
-            self._given = version
-        result = page_numbers(self.predictor.predict(self._load(image)), classes)
+        with self._predicting:
+            self._give(version, classes, marked)
+            result = page_numbers(self.predictor.predict(self._load(image)), classes)
         summary = str(result).removeprefix(f"{result.image_name}: ")
         layer = labels_png(result.label_map)
         with self._results:
             entry = result.save(self.folder)
             with self._changed:
                 image.prediction = ImagePrediction(version, entry, layer, summary)
+
+    def _give(self, version: int, classes: Sequence[str], marked: Sequence[SessionImage]) -> None:
+        """Give the predictor the marks of this version as its supports. The caller holds the predictor's lock."""
+        if self._given != version:
+            self.predictor.clear().add([one.support(classes) for one in marked])
+            self._given = version
 
     def _load(self, image: SessionImage) -> LoadedImage:
         loaded = self.predictor.loader.load_file(QueryImage(image.path.name, image.path))

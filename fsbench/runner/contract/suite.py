@@ -8,6 +8,7 @@ from fsbench.runner.config.compose import Configuration, setting
 from fsbench.runner.config.registry import TaskName, choose_method, task_of
 from fsbench.runner.config.request import Request, file_settings
 from fsbench.runner.contract.answers import check_empty_query, check_empty_supports, check_shapes, check_ways_and_shots
+from fsbench.runner.contract.exports import check_export
 from fsbench.runner.contract.independence import (
     check_batch,
     check_determinism,
@@ -43,6 +44,7 @@ CHECKS: Mapping[str, Check] = {
     "half-precision": check_half_precision,
     "another-process": check_another_process,
     "checkpoint": check_checkpoint,
+    "export": check_export,
     "gradients": check_gradients,
     "overfit": check_overfit,
     "memory": check_memory,

@@ -45,7 +45,8 @@ def selective_scan(
         delta_bias: (D,).
         initial_state: (b, D, N) state before the first token; zeros by default. It is differentiable.
         return_last_state: also return the state after the last token.
-        backend: "reference" (token by token, everything kept for autograd), "torch" (in blocks, states recomputed in
+        backend: "reference" (token by token, everything kept for autograd), "doubling" (all tokens at once in log2(L)
+            steps, for graphs that are exported), "torch" (in blocks, states recomputed in
             the backward pass), "triton" (chunks in parallel, forward and backward) or "mamba_ssm" (its CUDA kernel,
             which has no initial state and no gradient of the last state). Default: `$FSBENCH_SCAN`; else on CUDA
             "mamba_ssm" where it is installed, has what the call needs and torch does not insist on deterministic

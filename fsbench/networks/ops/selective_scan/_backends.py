@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.networks.ops.selective_scan import _blocks, _reference, _triton
+from fsbench.networks.ops.selective_scan import _blocks, _doubling, _reference, _triton
 
-Backend = Literal["reference", "torch", "triton", "mamba_ssm"]
+Backend = Literal["reference", "doubling", "torch", "triton", "mamba_ssm"]
 UNORDERED = "mamba_ssm_selective_scan does not have a deterministic implementation; FSBENCH_SCAN=triton has one"
 """Warning in the form of torch's for its own kernels."""
 
@@ -31,6 +31,8 @@ def choose_backend(u: Tensor, backend: Backend | None = None, stateless: bool = 
     Raises:
         SettingsError: the back end is unknown, or cannot run with this device and these packages.
     """
+    if torch.compiler.is_exporting():  # the others are kernels, or write in place
+        return "doubling"
     chosen = backend or os.environ.get("FSBENCH_SCAN") or _automatic(u, stateless)
     if chosen not in get_args(Backend):
         raise SettingsError(f"unknown selective-scan back end '{chosen}'{known_names(chosen, get_args(Backend))}")
@@ -74,4 +76,5 @@ def _is_installed(package: str) -> bool:
 
 def implementation(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
     """Return the function `scan` of a back end of ours."""
-    return {"reference": _reference.scan, "torch": _blocks.scan, "triton": _triton.scan}[backend]
+    scans = {"reference": _reference, "doubling": _doubling, "torch": _blocks, "triton": _triton}
+    return scans[backend].scan

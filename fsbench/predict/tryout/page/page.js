@@ -72,6 +72,7 @@ function show() {
   find("toy").hidden = !session.toy;
   find("examples").hidden = images.length > 0;
   find("save").hidden = !marked || waiting > 0;
+  find("export").hidden = find("save").hidden || !session.exportable;
   const buttons = find("classes").children; // they and the cards stay: a new element would lose a click that began on it
   classes.slice(buttons.length).forEach(addClass);
   [...buttons].forEach((button, place) => button.setAttribute("aria-pressed", place + 1 === number));
@@ -230,6 +231,26 @@ find("new-class").onsubmit = async (event) => {
   if (added === undefined) return;
   find("class-name").value = "";
   change(() => (number = added));
+};
+// a file takes seconds to write; what is wrong is said, where a link would save it as a file
+find("export").onclick = async ({ target }) => {
+  target.disabled = true;
+  find("status").textContent = "writing the file …";
+  try {
+    const answer = await fetch("/api/export");
+    if (!answer.ok) throw new Error((await answer.json()).error);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await answer.blob());
+    link.download = "thing.zip";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    say("");
+  } catch (error) {
+    say(error.message);
+  } finally {
+    target.disabled = false;
+    refresh();
+  }
 };
 const keys = { b: "[data-tool=brush]", r: "[data-tool=box]", c: "[data-tool=click]", x: "#remove", z: "#undo", Enter: "#next-object" };
 document.onkeydown = ({ key, target, ctrlKey, metaKey }) => {

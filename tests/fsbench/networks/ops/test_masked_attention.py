@@ -49,7 +49,7 @@ def plain(q, x, weight, bias, keep):
     return out
 
 
-@pytest.mark.parametrize("backend", ["reference", *FAST])
+@pytest.mark.parametrize("backend", ["reference", "filled", *FAST])
 def test_values_equal_a_plain_loop(backend, keep, chunks):
     arguments = inputs(grad=False)
     torch.testing.assert_close(masked_attention(*arguments, keep, HEADS, backend), plain(*arguments, keep))

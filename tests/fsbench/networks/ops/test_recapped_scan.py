@@ -11,7 +11,7 @@ from fsbench.networks.ops.selective_scan.recapped_scan import long_scan, recappe
 from fsbench.runner.doctor.ops import with_gaps
 from tests.conftest import DEVICE, needs_triton
 
-FAST = ["reference", "torch", pytest.param("triton", marks=needs_triton)]
+FAST = ["reference", "torch", "doubling", pytest.param("triton", marks=needs_triton)]
 
 
 def inputs(b=2, d=6, groups=2, n=3, windows=3, tokens=5, dtype=torch.float32, window=None, scale=1.0):

@@ -49,7 +49,7 @@ def test_gradients_equal_numerical_ones(backend):
     assert torch.autograd.gradcheck(call, [x[k].requires_grad_() for k in NAMES], fast_mode=True)
 
 
-@pytest.mark.parametrize("backend", ["reference", *FAST])
+@pytest.mark.parametrize("backend", ["reference", "doubling", *FAST])
 def test_two_halves_with_the_state_handed_over_equal_the_whole(backend):
     device = DEVICE if backend == "triton" else "cpu"
     x = {k: v.to(device) for k, v in inputs(b=1, n=2, length=40).items()}

@@ -1,9 +1,14 @@
 """The page in a real browser, from the first photo to what is saved."""
 
+import io
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from fsbench.predict.export.files import SCRIPT
+from fsbench.predict.result import output_files
 from fsbench.predict.tryout.strokes import Click
 from tests.browser import wait_until
 from tests.fsbench.predict.tryout.conftest import SIDES, TOKEN, discs, scene, wait_for
@@ -100,3 +105,43 @@ def test_from_the_first_photo_to_what_is_saved(served, chromium, tmp_path):
         wait_until(page, f"document.getElementById('live').getBoundingClientRect().width <= {width}")
     check_layout(page)
     page.close()
+
+
+@pytest.mark.slow(30)
+def test_what_is_taken_home_finds_it_on_a_photo_that_was_held_back(served, chromium, tmp_path):
+    """Three photos are marked; the file and its script, alone, segment the fourth as the page did."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    session, wrong = served.session, []
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"{served.address}/?token={TOKEN}")
+    page.locator("#grid button").nth(3).wait_for()
+    assert page.locator("#export").is_hidden()  # nothing is marked yet
+    page.click("[data-tool=box]")
+    for place in range(3):
+        page.locator("#grid button").nth(place).click()
+        page.locator("#about").get_by_text(f"{place}.png").wait_for()
+        left, top, right, bottom = scene(place)[1]
+        drag(page, (left, top), (right, bottom))
+        wait_for(lambda place=place: session.image(f"{place}.png").marked)
+    page.locator("#export").wait_for()
+    with page.expect_download() as download:
+        page.click("#export")
+    assert download.value.suggested_filename == "thing.zip"
+    download.value.save_as(tmp_path / "thing.zip")
+    page.locator("#export:not([disabled])").wait_for()
+    assert page.locator("#problem").is_hidden() and wrong == []
+    page.close()
+
+    with zipfile.ZipFile(tmp_path / "thing.zip") as archive:
+        assert sorted(archive.namelist()) == ["thing.onnx", "thing.py"]
+        archive.extractall(tmp_path)
+    assert (tmp_path / "thing.py").read_bytes() == SCRIPT.read_bytes()
+    pixels = np.asarray(Image.open(io.BytesIO(scene(3)[0])))
+    labels, present, _ = runtime.InferenceSession(tmp_path / "thing.onnx").run(None, {"image": pixels})
+    shown = np.asarray(Image.open(output_files(session.folder, session.image("3.png").path.name)[0]))
+    assert (labels == shown).mean() >= 0.999 and present.tolist() == [True]
+    left, top, right, bottom = scene(3)[1]
+    assert labels[top + 5 : bottom - 5, left + 5 : right - 5].mean() > 0.9 and labels.mean() < 0.4
+    assert not [path for path in session.folder.rglob("thing*") if path.is_file()]

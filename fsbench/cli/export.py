@@ -1,0 +1,68 @@
+"""`fsbench export`: freeze a method and its supports into one file that segments photos without the suite."""
+
+import argparse
+from pathlib import Path
+
+from fsbench.base.terminal import print_line, print_note
+from fsbench.cli.predict import add_network_options, check_method, make_predictor, take_photo_network
+
+EXAMPLES = """\
+examples:
+  fsbench export prototype --supports tryout.zip --out thing.onnx      # what the page of fsbench demo saved
+  fsbench export emat --checkpoint best.ckpt --supports marked/ --out thing.onnx --images photos/
+  python thing.py photo.jpg mask.png                                   # numpy, Pillow and onnxruntime alone
+
+--supports is a folder or ZIP file that the page of fsbench demo saved, a folder with JSON files of LabelMe or COCO, or
+one with photos/ and masks/, where a photo and its mask have one name.
+The file takes `image` (height, width, 3) uint8, at least 2 x 2 pixels, and gives `labels` (height, width) uint8, and of
+each class `present` and `score`. Its answers are compared with the method's own on the supports and on --images."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.allow_abbrev = False
+    parser.description = "Freezes a method and its supports into one file, and checks that it answers as they do."
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("method", help="see: fsbench list")
+    parser.add_argument("--supports", type=Path, required=True, metavar="FOLDER", help="the labelled photos, see below")
+    parser.add_argument("--classes", default="", help="names of a mask's numbers, 1=cat,2=dog; or which to take")
+    parser.add_argument("--out", type=Path, required=True, help="the file, such as thing.onnx; gets thing.py beside it")
+    parser.add_argument(
+        "--format", choices=["onnx", "torch"], default="onnx", help="torch writes a .pt2 for torch.export"
+    )
+    parser.add_argument(
+        "--images", nargs="+", type=Path, default=[], help="further photos, or folders, to compare the answers on"
+    )
+    parser.add_argument(
+        "--checkpoint", "--ckpt", dest="ckpt", type=Path, help="the method's checkpoint, ours or the authors'"
+    )
+    add_network_options(parser)
+    parser.add_argument(
+        "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.set_defaults(function=_export)
+
+
+def _export(options: argparse.Namespace, extra: list[str]) -> int:
+    check_method(options)
+    # torch: seconds, which help and refused options do without
+    from fsbench.predict.query_images import find_images
+    from fsbench.predict.support_folder import read_support_folder
+
+    network_note = take_photo_network(options)
+    supports, notes = read_support_folder(options.supports, options.classes)
+    images = [image.path for image in find_images(options.images, option="--images")[0]] if options.images else []
+    predictor = make_predictor(options).add(supports)
+    for note in [network_note, *notes, predictor.support_set.note]:
+        if note:
+            print_note(note)
+    written = predictor.export(options.out, format=options.format, images=images, force=options.force)
+    print_line(
+        f"{written.path}: {written.size / 1e6:.1f} MB; {predictor.name} on {predictor.method.backbone.weights_id}, "
+        f"{predictor.image_size} pixels; classes: {', '.join(predictor.classes)}"
+    )
+    print_line(f"compared with {predictor.name} itself: {written.agreement}")
+    if written.script is not None:
+        print_line(f"python {written.script} PHOTO MASK.png segments a photo, with numpy, Pillow and onnxruntime alone")
+    return 0

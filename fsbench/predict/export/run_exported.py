@@ -1,0 +1,29 @@
+"""Segment a photo: python thing.py PHOTO MASK.png, with numpy, Pillow and onnxruntime; thing.onnx lies beside it."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession(Path(__file__).with_suffix(".onnx"), providers=["CPUExecutionProvider"])
+about = session.get_modelmeta().custom_metadata_map
+
+
+def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels (H, W), 0 background and n the n-th class, and for each class whether it is there, and a score."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 2:
+        found = f"{pixels.dtype}, {' x '.join(map(str, pixels.shape))}"
+        sys.exit(f"the photo is {found}; expected RGB: uint8, height x width x 3, 2 x 2 or more; try .convert('RGB')")
+    return tuple(session.run(["labels", "present", "score"], {"image": np.ascontiguousarray(pixels)}))
+
+
+if __name__ == "__main__":
+    photo, out = sys.argv[1:] if len(sys.argv) == 3 else sys.exit(__doc__)
+    labels, present, score = segment(np.asarray(ImageOps.exif_transpose(Image.open(photo))))
+    mask = Image.fromarray(labels)
+    mask.putpalette(bytes.fromhex(about["palette"]))
+    mask.save(out)
+    print({name: [bool(present[n]), round(float(score[n]), 4)] for n, name in enumerate(json.loads(about["classes"]))})

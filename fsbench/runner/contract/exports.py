@@ -1,0 +1,64 @@
+"""Check that a method that calls itself exportable becomes a graph that answers as the method does."""
+
+from dataclasses import replace
+
+import torch
+
+from fsbench.core.image_graph import ImageGraph, trace
+from fsbench.core.segmenter import Segmenter
+from fsbench.data.batch import EpisodeBatch, normalise
+from fsbench.networks.ops.image_resizing import TENSOR_RESIZES
+from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
+from fsbench.runner.contract.subject import Subject
+
+RULE = "pil"
+NEAR = 1e-3
+"""Largest margin of a pixel whose label differs."""
+SHARE = 1e-3
+"""Largest share of such pixels."""
+
+
+def check_export(subject: Subject) -> str:
+    """An exportable method's query part, traced once, gives the method's labels for queries of several sizes."""
+    method = subject.method
+    if not isinstance(method, Segmenter):
+        raise NotApplicableError("a classifier of whole images is not exported")
+    if not method.exportable:
+        raise NotApplicableError(f"the method is not exportable: {method.exportable.why_not}")
+    episode = subject.episode(60)
+    assert isinstance(episode, EpisodeBatch)
+    episode = episode.without_truth()
+    with torch.no_grad():
+        part = method.query_part(episode).eval()
+    graph = trace(ImageGraph(part, episode.support.shape[1], subject.size, RULE)).module()
+    own = episode.images[int(episode.query[0])].permute(1, 2, 0)
+    images = [own, own[: subject.size // 2], own[:, : subject.size // 3].repeat(2, 1, 1)]
+    other = total = 0
+    with torch.no_grad():
+        for number, image in enumerate(images):
+            small = TENSOR_RESIZES[RULE](image, subject.size).to(torch.uint8)
+            size = (image.shape[0], image.shape[1])
+            asked = replace(
+                episode,
+                images=episode.images.index_copy(0, episode.query[:1], small[None]),
+                image_names=[f"export {number} {name}" for name in episode.image_names],  # nothing kept is theirs
+                query_sizes=torch.tensor([size]),
+            )
+            expected = method.predict_shots(asked)
+            labels, present, _ = graph(image.contiguous())
+            differs = labels.long() != expected.label_map
+            margin = part(normalise(small), size).margin[differs]
+            far = float(margin.max()) if len(margin) else 0.0
+            if float(differs.float().mean()) > SHARE or far > NEAR:
+                raise ViolationError(
+                    f"{int(differs.sum())} of {differs.numel()} labels of a graph that are not the method's, up to "
+                    f"{far:.2g} from the threshold",
+                    f"at most {SHARE:.1%} of them, and those within {NEAR:g}",
+                    "take the steps of forward in query_part, and look at no value of the query in Python",
+                )
+            if expected.present is not None and not torch.equal(present, expected.present):
+                raise ViolationError(
+                    "decisions of presence of a graph that are not the method's", "the same", "return both in Decision"
+                )
+            other, total = other + int(differs.sum()), total + differs.numel()
+    return f"a graph traced once gives {total - other} of {total} labels of {len(images)} images of other sizes"

@@ -1,0 +1,149 @@
+"""`fsbench export`: one file that answers as its method does, and the script that runs it alone."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fsbench
+from fsbench.data.image_io import read_pixels
+from fsbench.predict.export.files import SCRIPT
+from fsbench.predict.support_folder import read_support_folder
+from tests.fsbench.test_light_installation import with_dependencies
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def marked(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """A folder of three photos and their masks, of two classes; and photos that are held back."""
+    folder = tmp_path_factory.mktemp("marked")
+    shown: dict[int, list[Path]] = {}
+    for mask in sorted((small_demo / "SegmentationClassAug").iterdir()):
+        for number in np.unique(np.asarray(Image.open(mask))).tolist():
+            if number not in (0, 255):
+                shown.setdefault(number, []).append(mask)
+    first, second = [number for number, masks in shown.items() if len(masks) > 4][:2]
+    for name in ("photos", "masks"):
+        (folder / name).mkdir()
+    chosen = [*[(first, mask) for mask in shown[first][:2]], (second, shown[second][0])]
+    for place, (number, mask) in enumerate(chosen):
+        labels = np.asarray(Image.open(mask)) == number
+        Image.fromarray(labels.astype(np.uint8) * (1 if number == first else 2)).save(folder / "masks" / f"{place}.png")
+        photo = small_demo / "JPEGImages" / f"{mask.stem}.jpg"
+        (folder / "photos" / f"{place}.jpg").write_bytes(photo.read_bytes())
+    used = {mask.stem for _, mask in chosen}
+    held_back = [mask for number in (first, second) for mask in shown[number] if mask.stem not in used]
+    return folder, [small_demo / "JPEGImages" / f"{mask.stem}.jpg" for mask in held_back[:3]]
+
+
+CLASSES = "1=first,2=second"
+
+
+@pytest.fixture(scope="module")
+def exported(marked, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The prototype with the marked photos as a file, and what the command said."""
+    from contextlib import redirect_stdout
+    from io import StringIO
+
+    from fsbench.cli.main import main
+
+    out = tmp_path_factory.mktemp("exported") / "thing.onnx"
+    words = ["export", "prototype", "--dataset", "demo", "--supports", str(marked[0]), "--classes", CLASSES]
+    with redirect_stdout(StringIO()) as said:
+        assert main([*words, "--out", str(out), "--images", *map(str, marked[1])]) == 0
+    return out, said.getvalue()
+
+
+def test_the_file_answers_as_the_method(exported, marked, command):
+    path, said = exported
+    found = re.search(r"compared with prototype itself: ([\d.]+) % of the \d+ pixels of 6 photos have the same", said)
+    assert found and float(found[1]) >= 99.9 and "classes: first, second" in said
+    predictor = fsbench.Predictor("prototype", dataset="demo").add(read_support_folder(marked[0], CLASSES)[0])
+    session = onnxruntime.InferenceSession(path)
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == ["first", "second"]
+    assert json.loads(about["identity"]) == json.loads(json.dumps(predictor.identity))
+    for photo in marked[1]:
+        pixels = read_pixels(photo)
+        labels, present, score = session.run(None, {"image": pixels})
+        expected = predictor.predict(pixels)
+        assert labels.dtype == np.uint8 and (labels == expected.label_map).mean() >= 0.999
+        assert present.tolist() == [one.present for one in expected.classes]
+        assert score == pytest.approx([one.score for one in expected.classes], abs=1e-4)
+    status, _, err = command("export", "prototype", "--dataset", "demo", "--supports", marked[0], "--out", path)
+    assert status == 2 and "exists already; choose another --out, or --force" in err
+
+
+def test_refusals(marked, command, tmp_path):
+    given = ["--dataset", "demo", "--supports", marked[0], "--out"]
+    for words, expected in (
+        (["persam", *given, tmp_path / "a.onnx"], "cannot be exported"),
+        (["prototype", *given, tmp_path / "a.pt2"], "expected a name that ends with .onnx"),
+        (["emat", *given, tmp_path / "a.onnx"], "has to be trained"),
+        (["prototype", "--dataset", "demo", "--supports", tmp_path, "--out", tmp_path / "a.onnx"], "has no support"),
+    ):
+        status, _, err = command("export", *words)
+        assert status == 2 and expected in err.splitlines()[-1], err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_script_has_twenty_lines():
+    lines = [line for line in SCRIPT.read_text().splitlines() if line.strip()]
+    assert len(lines) <= 22 and sum(not line.strip().startswith('"""') for line in lines) <= 20
+
+
+@pytest.mark.slow(20)
+def test_three_packages_alone_segment_a_photo(exported, marked, tmp_path):
+    """In an environment of numpy, Pillow and onnxruntime, which does not know the suite."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for distribution in with_dependencies(["numpy", "pillow", "onnxruntime"]).values():
+        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            (packages / top).symlink_to(Path(str(distribution.locate_file(top))))
+    script = exported[0].with_suffix(".py")
+    begin = "import runpy, sys; sys.path.append(sys.argv[1]); sys.argv = sys.argv[2:]"
+    start = f"{begin}; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", "-S", "-c", start, str(packages), str(script), *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    none = run("-c").stderr
+    assert none.startswith("Segment a photo: python thing.py PHOTO MASK.png"), none
+    predictor = fsbench.Predictor("prototype", dataset="demo").add(read_support_folder(marked[0], CLASSES)[0])
+    for photo in marked[1]:
+        done = run(photo, "mask.png")
+        assert done.returncode == 0, done.stderr
+        expected = predictor.predict(read_pixels(photo))
+        mask = Image.open(tmp_path / "mask.png")
+        assert mask.mode == "P" and (np.asarray(mask) == expected.label_map).mean() >= 0.999
+        assert mask.getpalette()[:9] == expected.labels().getpalette()[:9]
+        said = ast.literal_eval(done.stdout)
+        assert said == {one.name: [one.present, pytest.approx(one.score, abs=1e-3)] for one in expected.classes}
+    grey, deep, dot = (tmp_path / f"{name}.png" for name in ("grey", "deep", "dot"))
+    Image.open(marked[1][0]).convert("L").save(grey)
+    Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(deep)
+    Image.new("RGB", (1, 1)).save(dot)
+    for photo, found in ((grey, "uint8, "), (deep, "uint16, 9 x 9"), (dot, "uint8, 1 x 1 x 3")):
+        done = run(photo, "none.png")
+        assert done.returncode == 1 and done.stderr.startswith(f"the photo is {found}"), done.stderr
+        assert "expected RGB: uint8, height x width x 3, 2 x 2 or more" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.slow(30)
+def test_torchs_own_format_answers_as_the_method(marked, tmp_path):
+    predictor = fsbench.Predictor("linear_probe_dense", dataset="demo")
+    predictor.add(read_support_folder(marked[0], CLASSES)[0])
+    written = predictor.export(tmp_path / "thing.pt2", format="torch", images=marked[1])
+    assert written.script is None and written.agreement.images == 6 and written.size == written.path.stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["thing.pt2"]
