@@ -1,7 +1,10 @@
 """Settings of an adaptation: what a trained method learns from labelled images of the test's own classes."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.data_options import check_at_least
@@ -55,3 +58,31 @@ class Adaptation:
     def changes(self) -> QueryChanges:
         """The random changes of an item's query."""
         return QueryChanges(self.flip, self.shuffle)
+
+
+class AdaptationImages(ABC):
+    """The labelled images of an adaptation, in the order in which they are learned."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Number of steps of all epochs."""
+
+    @property
+    @abstractmethod
+    def images_a_class(self) -> int:
+        """Largest number of labelled images of a class, each counted once."""
+
+    @property
+    @abstractmethod
+    def files(self) -> Sequence[Path]:
+        """Image and label files of all epochs."""
+
+    @property
+    @abstractmethod
+    def hashes(self) -> dict[str, str]:
+        """Hashes of the items in their order and of the contents of the files, for a run's identity."""
+
+    @abstractmethod
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """Yield the batches of an epoch, whatever the number of processes and of workers."""

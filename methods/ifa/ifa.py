@@ -221,11 +221,12 @@ class IFA(Segmenter):
             ]
         if adaptation.source == "none":
             return ["not adapted to the test's images, as IFA's published rows are"]
+        images = data.adaptation_images(adaptation).images_a_class
         return [
-            f"adapted before the test in {adaptation.epochs} epochs to labelled images of the test's own pool "
-            f"(adaptation: target-pool), up to {data.adaptation_labels(adaptation)} a class, which are queries and "
-            "supports of its episodes, too; its items follow from the seed, the epoch and their number, are taken in "
-            "the order of their numbers and by one process; the authors' follow from the clock"
+            f"told {images} labelled images a class of the test's own pool before the test (adaptation: target-pool), "
+            "which are queries and supports of its episodes, too",
+            "the adaptation's items follow from the seed, the epoch and their number, and are learned in the order of "
+            "their numbers by one process; the authors' follow from the clock",
         ]
 
     # Test

@@ -93,6 +93,7 @@ class LearnedResNet(nn.Module):
         for module in [*self.layer2.modules(), *self.layer3.modules()]:
             if isinstance(module, nn.Conv2d):
                 module.requires_grad_(True)
+        self.train()
 
     def train(self, mode: bool = True) -> "LearnedResNet":
         """Stay in evaluation mode."""
@@ -135,6 +136,7 @@ class LearnedTokens(nn.Module):
         del self.vit.blocks[last + 1 :]
         for parameter in self.vit.blocks[first:].parameters():
             parameter.requires_grad_(parameter.dim() > 1)
+        self.train()
 
     def train(self, mode: bool = True) -> "LearnedTokens":
         """Stay in evaluation mode."""
