@@ -71,6 +71,10 @@ def _check_entry(text: str) -> str:
     return text
 
 
+ToldImages = Annotated[str, Field(pattern=rf"^({SUPPORTS_ALONE}|[1-9][0-9]{{0,8}} labelled images a class)$")]
+"""Labelled images of the test's classes that a method learned from, in words."""
+
+
 class Card(BaseModel):
     """The entries that somebody states of a method; one that is left out, or `unknown`, is not stated.
 
@@ -99,7 +103,7 @@ class Card(BaseModel):
         "nothing trained", "last", "base classes", "held-out classes", "novel classes", "released", "unknown"
     ] = UNKNOWN
     saw_test_classes: KnownOrNot | None = None
-    told: Annotated[str, Field(pattern=rf"^({SUPPORTS_ALONE}|[1-9][0-9]{{0,8}} labelled images a class)$")] | None = None
+    told: ToldImages | None = None
     bibtex: Annotated[str, Field(max_length=4000), AfterValidator(_check_entry)] | None = None
 
     @property
@@ -417,7 +421,7 @@ def proved_entries(record: Record) -> dict[str, str]:
 
 
 def _choice(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the entry of how a checkpoint was chosen, by the settings of its training; none where they tell nothing."""
+    """Return the entry of how a checkpoint was chosen, by settings of its training; none where they do not tell."""
     choice = dict.fromkeys(("base", "images", "source"), "base classes")
     choice |= {"novel": NOVEL_CLASSES, "held_out": "held-out classes"}
     chosen = choice.get(str(settings.get("validation")))

@@ -116,7 +116,7 @@ class Identity(Entries):
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
         blind: whether the answers were given blind, see `Run.blind`.
         stated_sha256: hash of the settings that a method's process stated and of its files, see `Blind`.
-        adaptation: hashes of what a method adapts to, and the choice of its epoch; not written where it adapts to nothing.
+        adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
         files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
             `Record.files_cover`.

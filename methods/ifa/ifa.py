@@ -184,9 +184,9 @@ class IFA(Segmenter):
             )
         self.backbone.check_unnarrowed()
         self.refine, self.shot_order, self.replicas, self.decay_items = refine, shot_order, replicas, decay_items
-        self.learning_rate, self.sgd = learning_rate, {"momentum": momentum, "weight_decay": weight_decay}
+        self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
         self.adaptation = adaptation
-        self.step_is_a_mean = shot_order == "matched" and replicas == 1  # else an item's loss depends on others of its micro-batch
+        self.step_is_a_mean = shot_order == "matched" and replicas == 1  # else items of a micro-batch touch one another
         self.draws_by_number = adaptation.source == "episode"
         self.network = learned_network(self.backbone, vit_blocks)
         self.register_load_state_dict_post_hook(lambda *_: self.backbone.cache.clear())
@@ -297,7 +297,8 @@ class IFA(Segmenter):
 
     def optimisation(self, network: nn.Module, rate: float, steps: int) -> dict[str, Any]:
         """Return SGD for the learned weights of a network and its schedule over `steps`, as Lightning takes them."""
-        optimizer = torch.optim.SGD(learned_parameters(network), rate, **self.sgd)
+        learned = learned_parameters(network)
+        optimizer = torch.optim.SGD(learned, rate, self.momentum, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate_factor(done, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -31,7 +31,7 @@ class Prototypes(NamedTuple):
 
 
 class Own(NamedTuple):
-    """Prototypes that features make of themselves: foreground, background (b, C, 1, 1), local background (b, C, h, w)."""
+    """Prototypes that features make of themselves: two (b, C, 1, 1), and the local background (b, C, h, w)."""
 
     foreground: Tensor
     background: Tensor

@@ -131,10 +131,10 @@ class LearnedTokens(nn.Module):
                 f"{weights.depth} blocks of {weights.name}, counted from 0"
             )
         with torch.random.fork_rng(devices=[]):  # a new network draws weights, before it takes those
-            self.vit: Any = weights.new_copy(torch.empty(3, weights.side, weights.side))
-        self.last = last
-        del self.vit.blocks[last + 1 :]
-        for parameter in self.vit.blocks[first:].parameters():
+            vit: Any = weights.new_copy(torch.empty(3, weights.side, weights.side))
+        del vit.blocks[last + 1 :]
+        self.vit: nn.Module = vit
+        for parameter in vit.blocks[first:].parameters():
             parameter.requires_grad_(parameter.dim() > 1)
         self.train()
 

@@ -1,4 +1,4 @@
-"""IFA's own rules beside the goldens: plain sums, orders of shots, what is learned, adaptation to an episode (ifa.md)."""
+"""IFA's own rules beside the goldens: plain sums, orders of shots, learned layers, adaptation (ifa.md)."""
 
 import random
 from dataclasses import replace

@@ -106,10 +106,12 @@ def _loop(case: Case, dtype: torch.dtype) -> Results:
     made = made_features(case, "q", 0)
     shots = [made_features(case, f"s{k}", 1 + k) + 0.5 * made for k in range(c["shot"])]
     query, support = made.to(dtype).requires_grad_(), torch.cat(shots).to(dtype).requires_grad_()
-    start = Prototypes(*(
-        (hashed(f"q/{part}", (1, CHANNELS, 1, 1), salt) + 0.5 * hashed(name, (c["batch"], CHANNELS, 1, 1), salt)).to(dtype)
-        for part, name in (("fg", "FP"), ("bg", "BP"))
-    ))  # fmt: skip
+
+    def first(part: str, name: str) -> Tensor:
+        shared, own = (hashed(key, (n, CHANNELS, 1, 1), salt) for key, n in ((f"q/{part}", 1), (name, c["batch"])))
+        return (shared + 0.5 * own).to(dtype)
+
+    start = Prototypes(first("fg", "FP"), first("bg", "BP"))
     results: dict[str, Any] = {}
     total: list[Tensor] = []
     for number in range(c["iterations"]):
