@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fsbench.base.errors import NumericsError, RecordError
-from fsbench.base.files import read_json, sha256_file
+from fsbench.base.files import make_folder, read_json, sha256_file
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.evaluation import answering
@@ -53,6 +53,7 @@ def adapt(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -
     finished = directory.path / FINISHED
     if trainer.is_global_zero:
         if not finished.is_file():
+            make_folder(finished.parent)
             facts = _adapt(experiment, trainer.strategy.root_device, finished.parent)
             directory.write_json(FINISHED, facts)
             (finished.parent / "adapting.ckpt").unlink(missing_ok=True)
