@@ -10,7 +10,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.data_options import check_at_least
 from fsbench.data.query_changes import QueryChanges
 
-AdaptationSource = Literal["target_pool", "episode", "none"]
+AdaptationPool = Literal["target_pool", "episode", "none"]
 """Labelled images that a method adapts to: images drawn from the whole pool of the test before it, which is more than
 the shots; the supports of each episode, which begins from the trained weights; none."""
 AdaptationChoice = Literal["validation", "last"]
@@ -22,7 +22,7 @@ class Adaptation:
     """Settings of an adaptation (ifa.md §5-§7).
 
     Attributes:
-        source: what it learns from.
+        images: what it learns from.
         epochs: passes over its items; with `episode` steps, one item each.
         items: items of a pass; None for one of each class of the test. Where the protocol lists its queries one by one
             (FSS-1000) a number takes the classes of its first so many.
@@ -34,7 +34,7 @@ class Adaptation:
         seed: of what `episode` draws, with the episode's number; the run's own seed else.
     """
 
-    source: AdaptationSource = "target_pool"
+    images: AdaptationPool = "target_pool"
     epochs: int = 20
     items: int | None = None
     batch_size: int = 12

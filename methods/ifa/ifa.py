@@ -187,9 +187,9 @@ class IFA(Segmenter):
         self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
         self.adaptation = adaptation
         self.step_is_a_mean = shot_order == "matched" and replicas == 1  # else items of a micro-batch touch one another
-        self.draws_by_number = adaptation.source == "episode"
+        self.draws_by_number = adaptation.images == "episode"
         self.network = learned_network(self.backbone, vit_blocks)
-        self.register_load_state_dict_post_hook(lambda *_: self.backbone.cache.clear())
+        self.register_load_state_dict_post_hook(_forget_features)
 
     @property
     def predicts_presence(self) -> bool:
@@ -197,7 +197,7 @@ class IFA(Segmenter):
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        return Needs(adaptation=self.adaptation if self.adaptation.source == "target_pool" else None)
+        return Needs(adaptation=self.adaptation if self.adaptation.images == "target_pool" else None)
 
     def check_shots(self, test: int, training: int | None) -> None:
         if not self.refine and training not in (None, 1):
@@ -214,12 +214,12 @@ class IFA(Segmenter):
 
     def record_notes(self, data: Any) -> list[str]:
         adaptation = self.adaptation
-        if adaptation.source == "episode":
+        if adaptation.images == "episode":
             return [
                 f"adapted to the supports of each episode, in {adaptation.epochs} steps from the trained weights; that "
                 "is ours (ifa.md §7)"
             ]
-        if adaptation.source == "none":
+        if adaptation.images == "none":
             return ["not adapted to the test's images, as IFA's published rows are"]
         images = data.adaptation_images(adaptation).images_a_class
         return [
@@ -236,7 +236,7 @@ class IFA(Segmenter):
         logits = []
         for way, rows in enumerate(episode.support[0].tolist()):
             masks = episode.support_masks[0, way]
-            if self.adaptation.source == "episode":
+            if self.adaptation.images == "episode":
                 network = self._adapted_to(episode, way)
                 query = network(episode.pixels(query_row)[None])
                 shots = (network(episode.pixels(row)[None]) for row in rows)
@@ -342,6 +342,11 @@ class IFA(Segmenter):
                 optimizer.step()
                 schedule.step()
             return network.requires_grad_(False)
+
+
+def _forget_features(method: IFA, _: Any) -> None:
+    """Forget the features of the weights before; a function of the module, so that a method can be pickled."""
+    method.backbone.cache.clear()
 
 
 def labelled_images(batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:

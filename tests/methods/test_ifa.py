@@ -21,8 +21,8 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
 DEMO = BackboneConfig("demo", "random:1")
-STRICT = Adaptation(source="episode", epochs=2, learning_rate=1e-2)
-NONE = Adaptation(source="none")
+STRICT = Adaptation(images="episode", epochs=2, learning_rate=1e-2)
+NONE = Adaptation(images="none")
 
 
 def ifa(**settings) -> IFA:

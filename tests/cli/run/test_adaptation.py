@@ -31,7 +31,7 @@ def adaptation(record: Record) -> dict:
 def base(small_demo, tmp_path_factory) -> Path:
     """A checkpoint of base training alone."""
     runs = tmp_path_factory.mktemp("base") / "runs"
-    assert main(run_command("ifa", runs, small_demo, *FEW, *TRAINING, "--model.adaptation.source=none")) == 0
+    assert main(run_command("ifa", runs, small_demo, *FEW, *TRAINING, "--model.adaptation.images=none")) == 0
     return only_record(runs).path / "checkpoints" / "best.ckpt"
 
 
