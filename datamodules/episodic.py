@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
 from fsbench.base.terminal import print_note
+from fsbench.core.adaptation import Adaptation
 from fsbench.core.data_options import EpisodicTest, Loading, Training
 from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import LoadingConfig
@@ -28,6 +29,7 @@ from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.data.file_digests import contents_sha256, file_state
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.data.loader import Loader, end_quietly
+from fsbench.datamodules.loading.adaptation import AdaptationItems
 from fsbench.datamodules.loading.augment import named_augmentation
 from fsbench.datamodules.loading.calibration import calibration_episodes
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
@@ -367,6 +369,19 @@ class EpisodicDataModule(DataModule):
         """Return labelled episodes of base classes in training images, with the test's N and K."""
         task = replace(self.test, allow_background_queries=self._background)
         return calibration_episodes(self.source, self.training_pool, task, self._loading(training=False), count)
+
+    def adaptation_images(self, adaptation: Adaptation) -> AdaptationItems:
+        pool = self.protocol.test_pool(self.dataset, replace(self.test, way=1))[1]
+        if self.test.skip_small_classes:
+            pool = pool.without([number for number in pool.class_ids if number not in self.manifest.class_ids])
+        config = self._loading(training=True)
+        return AdaptationItems(self.dataset, pool, self.test.shot, self.seed, adaptation, config)
+
+    def whole_validation(self) -> DataLoader[EpisodeBatch]:
+        protocol, episodes = self.validation_protocol, self.validation_manifest.episodes
+        ordered = episodes if isinstance(protocol, WholeImages) else evaluation_order(episodes)
+        data = ManifestEpisodes(protocol, self.validation_dataset, ordered, self._loading(training=False))
+        return self._loader(data, batch_size=self.loading.eval_batch_size)
 
     def _loading(self, training: bool) -> LoadingConfig:
         geometry = self.protocol.geometry.training if training else self.protocol.geometry

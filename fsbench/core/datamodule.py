@@ -9,6 +9,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.adaptation import Adaptation, AdaptationImages
 from fsbench.core.data_options import Loading, Training, check_at_least
 from fsbench.core.needs import Needs
 from fsbench.data.annotations import SupportAnnotation
@@ -36,8 +37,8 @@ class Test(Protocol):
 class DataModule(L.LightningDataModule, ABC):
     """A data module that draws its episodes from a manifest, for methods of the same `task`.
 
-    Members of training (`training_…`, `validation_manifest`, `calibration_episodes`, `step_division`) are used only
-    with methods that learn or calibrate; a data module without them refuses.
+    Members of training (`training_…`, `validation_manifest`, `calibration_episodes`, `adaptation_images`,
+    `step_division`) are used only with methods that learn, calibrate or adapt; a data module without them refuses.
 
     Args:
         dataset: images and classes.
@@ -187,6 +188,14 @@ class DataModule(L.LightningDataModule, ABC):
 
     def calibration_episodes(self) -> Iterator[Any]:
         """Draw labelled single episodes of base classes, for methods that calibrate."""
+        raise self._untrained()
+
+    def adaptation_images(self, adaptation: Adaptation) -> AdaptationImages:
+        """Return the labelled images of the test's own pool that a method with these settings adapts to."""
+        raise self._untrained()
+
+    def whole_validation(self) -> DataLoader[Any]:
+        """Return the loader of all validation episodes for this process alone, however many there are."""
         raise self._untrained()
 
     def _untrained(self) -> SettingsError:

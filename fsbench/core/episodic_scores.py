@@ -20,14 +20,19 @@ class EpisodicScores(Metric):
     """mIoU, FB-IoU and exact-match accuracy of the episodes seen on all ranks, for progress during training.
 
     States are int64 sums, so the result does not depend on how episodes were spread over ranks.
+
+    Args:
+        class_ids: numbers of the classes.
+        void: rule for void pixels.
+        over_ranks: sum the episodes of all ranks; False where one of them sees all.
     """
 
     full_state_update = False
     slots: Tensor
     exact: Tensor
 
-    def __init__(self, class_ids: Sequence[int], void: str):
-        super().__init__()
+    def __init__(self, class_ids: Sequence[int], void: str, over_ranks: bool = True):
+        super().__init__(sync_on_compute=over_ranks)
         self.class_ids = list(class_ids)
         self.void = void
         self.add_state("slots", torch.zeros(max(class_ids) + 1, len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")

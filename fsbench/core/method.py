@@ -216,6 +216,17 @@ class Method(EvaluatedByLightning):
         """
         raise NotImplementedError
 
+    def configure_adaptation(self, steps: int) -> dict[str, Any]:
+        """Return optimiser and schedule of an adaptation of so many steps, in the form of `configure_optimizers`.
+
+        Called only if `needs.adaptation`.
+        """
+        raise NotImplementedError
+
+    def adaptation_loss(self, batch: Any) -> Tensor:
+        """Return the loss of a step of the adaptation: of items whose query is a changed support; only as above."""
+        raise NotImplementedError
+
     def describe(self) -> dict[str, Any]:
         """Return what the method's checkpoints state about it: name, settings, backbone and its weights."""
         return {

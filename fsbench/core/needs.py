@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fsbench.core.adaptation import Adaptation
 from fsbench.data.batch import Hint
 
 
@@ -16,6 +17,7 @@ class Needs:
         base_maps: `Segmenter.loss` reads the labels of all base classes of a query
             (`fsbench.data.batch.Truth.base_maps`).
         calibration: labelled episodes of base classes before the test, see `Method.calibrate`.
+        adaptation: labelled images of the test's own pool before the test, see `Method.adaptation_loss`; None for none.
         annotation_option: the method's own option, as the command line has it, for what it makes of the supports'
             masks: boxes, points or others. Their annotation is then not for the test to choose.
     """
@@ -24,4 +26,12 @@ class Needs:
     features: bool = False
     base_maps: bool = False
     calibration: bool = False
+    adaptation: Adaptation | None = None
     annotation_option: str | None = None
+
+    @property
+    def before_test(self) -> str:
+        """Words for what the method does with labelled images before a test, which follow its name; "" for nothing."""
+        if self.adaptation is not None:
+            return "adapts itself to labelled images of the test's own pool"
+        return "calibrates itself on base classes" if self.calibration else ""

@@ -127,6 +127,11 @@ class EvaluatedByLightning(L.LightningModule):
     def _prepare(self) -> None:
         """Calibrate a method that asks for it, and make it ready for the test, as a run does."""
         data = self._data
+        if self.needs.adaptation is not None:
+            raise SettingsError(
+                f"{self.registry_name} {self.needs.before_test}, which a Trainer by hand does not do; test it by its "
+                "name (fsbench bench), or take settings that do not"
+            )
         if self.needs.calibration:
             self.calibrate(episode.to(self.device) for episode in data.calibration_episodes())
         self.begin_test(data)

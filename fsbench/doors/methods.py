@@ -83,10 +83,10 @@ def _check(method: Segmenter, test: Test, side: int) -> None:
             f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those "
             "that it has supports of"
         )
-    if method.needs.calibration:
+    if method.needs.before_test:
         raise SettingsError(
-            f"{method.registry_name} is set to calibrate itself on base classes, which a test does not have; evaluate "
-            "it by its name, or take another setting"
+            f"{method.registry_name} {method.needs.before_test}, which a test does not give; evaluate it by its name, "
+            "or take another setting"
         )
     method.check_image_size(side)
     method.check_shots(test.manifest.header.shot, None)

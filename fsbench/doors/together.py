@@ -168,10 +168,9 @@ def _check(one: Experiment, first: Experiment) -> None:
             f"{name} learns, and a network of each test's own training would be another method; expected its "
             "checkpoint: train it once (fsbench bench), and give --ckpt <run>/checkpoints/best.ckpt"
         )
-    if one.method.needs.calibration:
+    if one.method.needs.before_test:
         raise SettingsError(
-            f"{name} is set to calibrate itself on base classes, which each test would do anew; give it settings that "
-            "do not calibrate"
+            f"{name} {one.method.needs.before_test}, which each test would do anew; give it settings that do not"
         )
     if one.processes > 1:
         raise SettingsError(f"devices is {one.processes}, and several tests are run on one; expected 1")

@@ -118,10 +118,9 @@ class Predictor:
             raise SettingsError(
                 f"{self.name} has to be trained; give its checkpoint (--ckpt FILE), or take the training-free prototype"
             )
-        if self.method.needs.calibration:
+        if self.method.needs.before_test:
             raise SettingsError(
-                f"{self.name} is set to calibrate itself on base classes, of which there are none here; take "
-                "another selection"
+                f"{self.name} {self.method.needs.before_test}, of which there are none here; take settings that do not"
             )
 
     def support(self, name: str, pairs: Iterable[tuple[Any, Any]]) -> "Predictor":

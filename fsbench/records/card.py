@@ -38,7 +38,12 @@ RANDOM_WEIGHTS = "none: random weights"
 NOVEL_CLASSES = "novel classes"
 """Choice of a checkpoint by its score on the classes of the test."""
 
-CONDITIONS = ("novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice", "saw_test_classes")
+SUPPORTS_ALONE = "the supports alone"
+"""Entry `told` of methods that see no labelled image of a test's classes but an episode's supports."""
+
+CONDITIONS = (
+    "novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice", "saw_test_classes", "told",
+)  # fmt: skip
 """Entries that rows must share to be ranked together; see `ranking_groups`."""
 
 
@@ -66,6 +71,10 @@ def _check_entry(text: str) -> str:
     return text
 
 
+ToldImages = Annotated[str, Field(pattern=rf"^({SUPPORTS_ALONE}|[1-9][0-9]{{0,8}} labelled images a class)$")]
+"""Labelled images of the test's classes that a method learned from, in words."""
+
+
 class Card(BaseModel):
     """The entries that somebody states of a method; one that is left out, or `unknown`, is not stated.
 
@@ -78,6 +87,8 @@ class Card(BaseModel):
         trials: number of trainings or settings that were tried on the way to this result, itself included.
         checkpoint_choice: how the checkpoint was chosen.
         saw_test_classes: whether networks that the method comes with were trained with labels of the test's classes.
+        told: labelled images of the test's classes that the method learned from: the supports of an episode alone, or
+            so many of a class before the test.
         bibtex: the paper's entry, for those who cite the result; None where there is none.
     """
 
@@ -92,6 +103,7 @@ class Card(BaseModel):
         "nothing trained", "last", "base classes", "held-out classes", "novel classes", "released", "unknown"
     ] = UNKNOWN
     saw_test_classes: KnownOrNot | None = None
+    told: ToldImages | None = None
     bibtex: Annotated[str, Field(max_length=4000), AfterValidator(_check_entry)] | None = None
 
     @property
@@ -116,7 +128,7 @@ def _in_words(value: Any) -> str:
 
 
 ALLOWED = {
-    **{name: get_args(field.annotation) for name, field in Card.model_fields.items() if name in CONDITIONS},
+    **{name: get_args(field.annotation) for name, field in Card.model_fields.items() if name in CONDITIONS[:-1]},
     "supervision": get_args(Supervision),
     "saw_test_classes": get_args(KnownOrNot),
 }
@@ -136,6 +148,8 @@ trials: ...                    # number of trainings or settings that were tried
 checkpoint_choice: ...         # how was the checkpoint chosen?
 # Where networks that the method comes with were, or may have been, trained with labels of the test's classes:
 # saw_test_classes: yes        # yes | no | unknown
+# Where the method learned from labelled images of the test's classes before the test, beside an episode's supports:
+# told: 20 labelled images a class
 # If there is a paper, its entry, for those who cite the result:
 # bibtex: "@inproceedings{key, title = {...}, author = {...}, year = {...}}"
 """
@@ -202,6 +216,7 @@ class StatedCard:
     trials: str = UNKNOWN
     checkpoint_choice: str = UNKNOWN
     saw_test_classes: str = UNKNOWN
+    told: str = UNKNOWN
     trained_on: str = UNKNOWN
     handed_in: bool = False
     blind: str = ""
@@ -371,7 +386,9 @@ def proved_entries(record: Record) -> dict[str, str]:
     if run.handed_in is not None:
         return {}
     weights = run.origin_of_weights
-    entries = {} if run.told is None else {"saw_test_classes": run.told.saw_test_classes}
+    entries = {}
+    if run.told is not None:
+        entries = {"saw_test_classes": run.told.saw_test_classes, "told": _told(run.told.labelled_images)}
     weak = run.identity.support_annotation in WEAK
     if run.told is not None or weak:
         labels = {_usual_label(record)} if run.told is None else {*run.told.supervision}
@@ -385,9 +402,14 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries["trained_on"] = trained_on
     if weights.origin == UNTRAINED:
         return entries | {"novel_pixels": "no", "checkpoint_choice": NOTHING_TRAINED}
+    settings = weights.training.settings if weights.training else {}
+    if run.identity.adaptation is not None:  # of weights from anywhere; its choice is the last one
+        entries["novel_pixels"] = "labelled"
+        if "validation" in run.identity.adaptation:
+            return entries | _choice(run.identity.adaptation)
+        return entries | {"checkpoint_choice": "last"}
     if weights.origin == AUTHORS:
         return entries | {"checkpoint_choice": "released"}
-    settings = weights.training.settings if weights.training else {}
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
         lists = settings.get("training_protocol")
         protocol = segmentation_of(record.header) if lists is None else load_segmentation(str(lists))
@@ -395,10 +417,19 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
+    return entries | _choice(settings)
+
+
+def _choice(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the entry of how a checkpoint was chosen, by settings of its training; none where they do not tell."""
     choice = dict.fromkeys(("base", "images", "source"), "base classes")
     choice |= {"novel": NOVEL_CLASSES, "held_out": "held-out classes"}
     chosen = choice.get(str(settings.get("validation")))
-    return entries | ({"checkpoint_choice": chosen} if chosen else {})
+    return {"checkpoint_choice": chosen} if chosen else {}
+
+
+def _told(labelled_images: int) -> str:
+    return f"{labelled_images} labelled images a class" if labelled_images else SUPPORTS_ALONE
 
 
 def _usual_entries(record: Record, known_backbone: str) -> dict[str, str]:
@@ -410,7 +441,9 @@ def _usual_entries(record: Record, known_backbone: str) -> dict[str, str]:
     run = record.run
     if run.handed_in is not None:
         return {}
-    entries = {} if run.told is not None else {"supervision": _usual_label(record), "saw_test_classes": "no"}
+    entries = {}
+    if run.told is None:
+        entries = {"supervision": _usual_label(record), "saw_test_classes": "no", "told": SUPPORTS_ALONE}
     if known_backbone and not run.identity.backbone.weights.startswith("unofficial"):
         entries["backbone_data"] = known_backbone
     return entries

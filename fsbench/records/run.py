@@ -116,6 +116,7 @@ class Identity(Entries):
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
         blind: whether the answers were given blind, see `Run.blind`.
         stated_sha256: hash of the settings that a method's process stated and of its files, see `Blind`.
+        adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
         files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
             `Record.files_cover`.
@@ -134,6 +135,7 @@ class Identity(Entries):
     tf32: TF32 | None = None
     training: TrainingSettings | None
     answers_sha256: Text | None = None
+    adaptation: dict[str, Any] | None = None
     blind: bool = False
     stated_sha256: Text | None = None
     support_annotation: Name = "mask"
@@ -204,10 +206,13 @@ class Told(Entries):
         supervision: labels that it gets in training and of the supports, values of `Supervision`.
         saw_test_classes: whether the networks that it comes with were trained with labels of the test's classes, a
             value of `KnownOrNot`.
+        labelled_images: labelled images of a class of the test that it learned from before the test, for the class with
+            the most; 0, and not written, where an episode's supports are all.
     """
 
     supervision: list[Name]
     saw_test_classes: Name
+    labelled_images: Count = 0
 
 
 class HandedIn(Entries):
@@ -276,9 +281,10 @@ class KeptPredictions(Entries):
 
 
 class TrainingOutcome(Entries):
-    """Results of the run's own training or calibration; nothing where there was none."""
+    """Results of the run's own training, calibration or adaptation; nothing where there was none."""
 
     calibration: dict[str, Any] | None = None
+    adaptation: dict[str, Any] | None = None
     checkpoint: Name | None = None
     validation_mIoU: float | None = None
     epochs: Count | None = None

@@ -28,6 +28,7 @@ PAGES = {
     "dcama": ["dcama"],
     "hsnet": ["hsnet"],
     "patnet": ["patnet", "patnet_tfi"],
+    "ifa": ["ifa", "ifa_5shot", "ifa_strict"],
     "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
     "bam": ["bam", "bam_5shot"],
     "hdmnet": ["hdmnet", "hdmnet_5shot"],

@@ -28,6 +28,7 @@ SLOW = {
     "dcama": "pe features_swinb_true features_resnet50 head_true_swinb_1shot e2e_resnet50_1shot train_steps",
     "emat": "episodes_official_lists episodes_coco",
     "fort": "true_vit_b16",
+    "ifa": "train_ifa_5shot forward_eval_5shot bfp_1shot",
     "incontext": "paco_3shot log_classes_coco",
     "insid3_released": "factors_large",
     "patnet": "finetune_vgg_2shot",

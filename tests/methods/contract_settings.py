@@ -9,6 +9,7 @@ OPTIONS = {
     "lora_probe_dense": ["--model.tuning_steps=1"],
     "persam_f": ["--model.steps=2"],
     "patnet_tfi": ["--model.tuning_steps=2"],
+    **{name: ["--model.adaptation.epochs=1"] for name in ("ifa", "ifa_5shot", "ifa_strict")},
     "diam": ["--model.iterations=3"],
     "bam_5shot": ["--model.width=32"],
     "hdmnet_5shot": ["--model.width=32"],

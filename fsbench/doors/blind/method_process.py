@@ -78,10 +78,10 @@ class MethodProcess:
         method, run = self.cli.build_method(), self.values["run"]
         if not isinstance(method, Segmenter):
             raise SettingsError(f"{run['name']} is no method of segmentation, and a blind test is one")
-        if method.needs.calibration:
+        if method.needs.before_test:
             raise SettingsError(
-                f"{run['name']} calibrates itself on labelled images, which a blind test does not give; expected a "
-                "method, or settings, without calibration"
+                f"{run['name']} {method.needs.before_test}, which a blind test does not give; expected a method, or "
+                "settings, that need no such images"
             )
         if "class names" in method.needs.hints:
             raise SettingsError(f"{run['name']} asks for names of classes, which a blind test does not give")

@@ -30,6 +30,10 @@ TRAINED_ON = "fsbench_data"
 TRAINING = "fsbench_training"
 """Key under which our checkpoints hold the facts of their training, see `fsbench.runner.engine.training_facts`."""
 
+ADAPTED_TO = "fsbench_adaptation"
+"""Key under which a checkpoint of an adaptation names the data set, the fold and the number of labelled images a class
+of the test that it learned from."""
+
 TRAINED_WITH = "trained_with"
 """Key of `load_checkpoint`'s result: settings of the training that the method now goes without."""
 
@@ -43,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        _save(checkpoint, Path(path))
+        save_checkpoint(checkpoint, Path(path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -178,11 +182,11 @@ def convert(source: Path, target: Path, backbone_weights: Path | None, forms: Ma
             f"{source} is no checkpoint of the authors (backbone.* and what was trained) and none of ours; it holds "
             f"{', '.join(sorted(state)[:4]) or 'nothing'} …"
         )
-    _save(converted, target)
+    save_checkpoint(converted, target)
     return direction
 
 
-def _save(checkpoint: dict[str, Any], path: Path) -> None:
+def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint beside its place and rename it.
 
     It goes through a file of Python's: torch's own files do not say that a disk is full.

@@ -177,6 +177,15 @@ def _evaluate_share(
         evaluate_batches(batches, data.protocol, answerer, add, method.registry_name)
 
 
+def _told(experiment: Experiment) -> Told:
+    """Return what the method is told of the test's classes."""
+    data, method = experiment.data, experiment.method
+    adaptation = method.needs.adaptation
+    more = {} if adaptation is None else {"labelled_images": data.adaptation_images(adaptation).images_a_class}
+    saw = method.saw_classes_of(data.dataset.name)
+    return Told(supervision=list(method.supervision), saw_test_classes=saw, **more)
+
+
 def _finished_run(
     experiment: Experiment,
     trainer: L.Trainer,
@@ -213,7 +222,7 @@ def _finished_run(
         checkpoint_sha256=tested,
         checkpoint_variant=experiment.checkpoint_variant,
         weights=Weights.model_validate(weights_origin(experiment)),
-        told=Told(supervision=list(method.supervision), saw_test_classes=method.saw_classes_of(data.dataset.name)),
+        told=_told(experiment),
         presence="predicted" if method.predicts_presence else data.protocol.presence,
         scores=scores,
         augmented_episodes=sum(episode.augmented for episode in data.manifest.episodes),

@@ -19,7 +19,13 @@ from fsbench.records.run_directory import is_finished
 from fsbench.runner.config.build import RunOptions, parse_configuration
 from fsbench.runner.config.compose import Configuration
 from fsbench.runner.config.limits import check_name, check_trainer
-from fsbench.runner.engine.checkpoint import TRAINED_ON, TRAINED_WITH, checkpoint_weights_origin, load_checkpoint
+from fsbench.runner.engine.checkpoint import (
+    ADAPTED_TO,
+    TRAINED_ON,
+    TRAINED_WITH,
+    checkpoint_weights_origin,
+    load_checkpoint,
+)
 from fsbench.runner.engine.identity import folder_name, run_identity
 from fsbench.runner.engine.micro_batches import check_accumulation
 from fsbench.runner.engine.validation_plan import check_validation
@@ -152,6 +158,11 @@ class Experiment:
     def _load_checkpoint(self, path: Path) -> None:
         """Load a checkpoint into the method; SettingsError if it was trained on classes of the test."""
         content = load_checkpoint(self.method, path, self.data.image_size)
+        if adapted := content.get(ADAPTED_TO):
+            raise SettingsError(
+                f"the checkpoint {path} was adapted to {adapted['labelled_images']} labelled images a class of "
+                f"{adapted['dataset']}, which its rows could not say; give the best.ckpt of its training"
+            )
         self.training_settings = content[TRAINED_WITH]
         self.checkpoint_variant = content[VARIANT]
         self.checkpoint_weights = checkpoint_weights_origin(self.method, content)
@@ -178,8 +189,11 @@ class Experiment:
     def files(self) -> list[Path]:
         """Images and label files that the run reads."""
         data, trains = self.data, self.trains
+        adaptation = self.method.needs.adaptation
         base = data.base_files if trains or self.method.needs.calibration else []
-        return [*data.test_files, *base, *(data.validation_files if trains else [])]
+        validates = trains or (adaptation is not None and adaptation.choice == "validation")
+        adapted = [] if adaptation is None else data.adaptation_images(adaptation).files
+        return [*data.test_files, *base, *(data.validation_files if validates else []), *adapted]
 
     @property
     def shows_progress(self) -> bool:

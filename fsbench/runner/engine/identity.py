@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fsbench.base.files import fingerprint, sha256_file
+from fsbench.core.adaptation import Adaptation
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
@@ -64,6 +65,7 @@ def run_identity(experiment: Identified) -> Identity:
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,
         "training": _training(experiment),
+        **({} if method.needs.adaptation is None else {"adaptation": _adaptation(data, method.needs.adaptation)}),
         **data.test_options,
     }
     return Identity.model_validate(json.loads(json.dumps(identity)))
@@ -166,6 +168,18 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
         "validation_files_sha256": data.validation_files_sha256,
         **data.training_options,
         **_base_classes(data),
+    }
+
+
+def _adaptation(data: DataModule, adaptation: Adaptation) -> dict[str, str]:
+    """Return what an adaptation draws from the test's own pool, and what chooses its epoch; settings are elsewhere."""
+    hashes = data.adaptation_images(adaptation).hashes
+    if adaptation.choice == "last":
+        return hashes
+    return hashes | {
+        "validation": data.training.validation,
+        "validation_sha256": data.validation_manifest.sha256,
+        "validation_files_sha256": data.validation_files_sha256,
     }
 
 

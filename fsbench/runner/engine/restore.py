@@ -14,6 +14,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.records.counts import REALS
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.stored import NONE, stored_configuration
+from fsbench.runner.engine.adapt import FINISHED, read_adaptation
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.stored_data import check_same_data
@@ -39,7 +40,9 @@ def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path 
         expected = f"expected a folder that `make bench` wrote{near_path(folder)}"
         raise RecordError(f"{folder} is no finished run with a config.yaml; {expected}")
     experiment, record = build_experiment(stored_configuration(config, settings)), read_record(folder)
-    if experiment.trains and checkpoint is not None:
+    if experiment.method.needs.adaptation is not None:
+        _load_adapted(experiment, record, checkpoint)
+    elif experiment.trains and checkpoint is not None:
         load_checkpoint(experiment.method, checkpoint)
     elif experiment.trains:
         finished = folder / "checkpoints" / "finished.json"
@@ -57,6 +60,17 @@ def load_run(folder: Path, settings: Mapping[str, Any] = NONE, checkpoint: Path 
         load_checkpoint(experiment.method, checkpoint)
     experiment.method.eval()
     return experiment
+
+
+def _load_adapted(experiment: Experiment, record: Record | None, checkpoint: Path | None) -> None:
+    """Load the adapted weights that a run evaluated, from `checkpoint` or the run's folder."""
+    if checkpoint is None:
+        finished = experiment.folder / FINISHED if record is None else record.path / FINISHED
+        checkpoint = finished.with_name(read_adaptation(finished)["checkpoint"])
+    evaluated = record.run.checkpoint_sha256 if record else None
+    if evaluated and sha256_file(checkpoint) != evaluated:
+        raise RecordError(f"{checkpoint} is not the adapted checkpoint that the run evaluated; put that back")
+    load_checkpoint(experiment.method, checkpoint)
 
 
 def reopen_at(

@@ -1,4 +1,4 @@
-"""Train the method of an experiment, or calibrate it; a training that was stopped goes on from its last epoch."""
+"""Train the method of an experiment, calibrate or adapt it; a training that was stopped goes on from its last epoch."""
 
 import logging
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from fsbench.base.errors import RecordError, RunError, SettingsError
 from fsbench.base.files import read_json, sha256_file
 from fsbench.records.run_directory import RunDirectory
+from fsbench.runner.engine.adapt import adapt
 from fsbench.runner.engine.checkpoint import load_checkpoint
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.determinism import unordered_kernels
@@ -25,12 +26,12 @@ log = logging.getLogger("fsbench")
 
 @dataclass(frozen=True)
 class Preparation:
-    """Outcome of making the method of a run ready for its test: of its training, its calibration or neither.
+    """Outcome of making the method of a run ready for its test: training, calibration, adaptation, or none of them.
 
     Attributes:
-        checkpoint_sha256: hash of the checkpoint that the training chose; None where nothing was trained.
+        checkpoint_sha256: hash of the checkpoint that the training or the adaptation chose; None where there was none.
         facts: entries of the record about it: the checkpoint's name and validation mIoU and the cost of the training,
-            or the calibrated settings.
+            the calibrated settings, the outcome of the adaptation.
     """
 
     checkpoint_sha256: str | None = None
@@ -40,7 +41,7 @@ class Preparation:
 def prepare_method(
     experiment: Experiment, trainer: L.Trainer, data: TrainingData, directory: RunDirectory, best: ModelCheckpoint
 ) -> Preparation:
-    """Train the method if the run trains it, else calibrate it if it calibrates.
+    """Train the method if the run trains it, else calibrate it if it calibrates; then adapt it if it adapts.
 
     Args:
         experiment: the run.
@@ -49,6 +50,10 @@ def prepare_method(
         directory: its folder, which gets the checkpoints.
         best: callback of the trainer that keeps the checkpoint with the best validation mIoU.
     """
+    if experiment.method.needs.adaptation is not None:
+        trained = _train(experiment, trainer, data, directory, best) if experiment.trains else {}
+        adapted = adapt(experiment, trainer, directory)
+        return Preparation(adapted["checkpoint_sha256"], trained | {"adaptation": adapted})
     if experiment.trains:
         facts = _train(experiment, trainer, data, directory, best)
         return Preparation(facts.pop("checkpoint_sha256"), facts)

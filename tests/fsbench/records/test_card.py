@@ -5,17 +5,21 @@ import io
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from fsbench.cli.main import main
 from fsbench.networks.weights.table import backbone_data
 from fsbench.records.card import (
     ALLOWED,
+    SUPPORTS_ALONE,
     UNKNOWN,
     Card,
     Cards,
     StatedCard,
     choices_on_test,
     contradictions,
+    differing_cards,
+    ranking_groups,
     resolve_card,
 )
 from fsbench.records.record import find_records
@@ -60,13 +64,19 @@ SOME_CARD = Card(
 
 def test_what_a_record_tells(prototype, emat):
     assert card_of(prototype) == StatedCard(
-        "no", "masks", checkpoint_choice="nothing trained", saw_test_classes="no", trained_on="nothing"
+        "no",
+        "masks",
+        checkpoint_choice="nothing trained",
+        saw_test_classes="no",
+        told=SUPPORTS_ALONE,
+        trained_on="nothing",
     )
     assert card_of(emat) == StatedCard(
         "unlabelled",
         "masks",
         checkpoint_choice="base classes",
         saw_test_classes="no",
+        told=SUPPORTS_ALONE,
         trained_on="base classes of blocks fold 0, by protocol fscs",
     )
     chosen = changed(emat, {"training": {"validation": "novel"}})
@@ -113,10 +123,19 @@ def test_files_beside_runs_state_the_rest(make, tmp_path):
     cards = Cards({"b": "scenes"})
     by_users = ("backbone_saw_test_images", "trials")
     assert cards.run_card(first) == StatedCard(
-        "no", "boxes, masks", "scenes", "no", "7", "nothing trained", "no", "nothing", stated=("supervision", *by_users)
+        "no",
+        "boxes, masks",
+        "scenes",
+        "no",
+        "7",
+        "nothing trained",
+        "no",
+        SUPPORTS_ALONE,
+        "nothing",
+        stated=("supervision", *by_users),
     )
     assert cards.run_card(second) == StatedCard(
-        "no", "masks", "scenes", "no", "3", "nothing trained", "no", "nothing", stated=by_users
+        "no", "masks", "scenes", "no", "3", "nothing trained", "no", SUPPORTS_ALONE, "nothing", stated=by_users
     )
     assert cards.method_card([first, second]).trials == "7 / 3"
     words = cards.run_card(second).words
@@ -174,11 +193,34 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
     (card,) = {line["card"] for line in lines if line["method"] == "c"}
     assert card == (
         "novel pixels: unlabelled; supervision: masks; backbone data: unknown; backbone saw test images: unknown; "
-        "trials: unknown; checkpoint choice: base classes; saw test classes: no; trained on: base classes of blocks "
-        "fold 0, by protocol fscs; handed in: no"
+        "trials: unknown; checkpoint choice: base classes; saw test classes: no; told: the supports alone; trained on: "
+        "base classes of blocks fold 0, by protocol fscs; handed in: no"
     )
     assert main(["table", str(tmp_path), "--by", "card"]) == 0
     assert "backbone saw test images" in capsys.readouterr().out
+
+
+def test_labelled_images_beside_the_supports_are_told_and_ranked_apart(emat, prototype):
+    """Of an adaptation to the test's own pool, whatever trained the weights; its choice is the last one."""
+    more = told("masks") | {"labelled_images": 20}
+    adaptation = {"items_sha256": "x", "files_sha256": "y", "validation": "novel"}
+    for record in (emat, changed(emat, weights={"origin": "another run", "training": None})):
+        adapted = changed(record, told=more, identity={"adaptation": adaptation})
+        card = Cards().run_card(adapted)
+        assert card.words["told"] == "20 labelled images a class"
+        assert (card.novel_pixels, card.checkpoint_choice) == ("labelled", "novel classes")
+        last = changed(record, told=more, identity={"adaptation": {"items_sha256": "x"}})
+        assert Cards().run_card(last).checkpoint_choice == "last"
+    few = Cards().run_card(changed(adapted, told=more | {"labelled_images": 3}))
+    cards = {"a": card, "b": few, "c": card_of(prototype, told=told("masks"))}
+    assert list(ranking_groups(cards).values()) == [0, 1, 2]
+    (line,) = differing_cards({"a": card, "b": few})
+    assert line == "cards differ: a told 20 labelled images a class; b told 3 labelled images a class"
+    wrong = contradictions({"told": SUPPORTS_ALONE}, adapted)
+    assert len(wrong) == 1 and "told is the supports alone by the card and 20 labelled images a class by" in wrong[0]
+    assert Card(told="7 labelled images a class").stated == {"told": "7 labelled images a class"}
+    with pytest.raises(ValidationError):
+        Card(told="some images")
 
 
 def test_a_comparison_names_the_cards_that_differ(make, tmp_path, capsys):

@@ -11,7 +11,7 @@ from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.records.run import AUTHORS, OTHER_RUN, UNTRAINED, BackboneSettings, Identity, Training, Weights
 from fsbench.results.tables.published.conditions import program_differences, protocol_differences
-from fsbench.results.tables.published.scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, frozen
+from fsbench.results.tables.published.scores import UNSTATED_TRAINING, PaperSettings, PublishedScore, flat, frozen
 
 OFFICIAL_IMAGE_SIZE = 224
 """Side of the images of a classification (fort.md §3)."""
@@ -152,6 +152,7 @@ def _precision(value: Any) -> str | None:
 
 def _method(method: Mapping[str, Any], published: PublishedScore, paper: PaperSettings) -> list[str]:
     """Compare the settings of the method that its configuration states; those that the score's options name win."""
+    method = flat(method)
     stated = dict(paper.method) | {key: value for key, value in published.options if value != "any"}
     reasons = [f"{key} not recorded" for key, theirs in stated.items() if theirs is not None and key not in method]
     for key, theirs in stated.items():

@@ -298,7 +298,7 @@ def _paper_settings(stated: Mapping[str, Any], defaults: Mapping[str, Any], more
     return PaperSettings(
         **values,
         training=tuple((key, frozen(value)) for key, value in of_training.items()),
-        method=tuple((key, frozen(value)) for key, value in ({"nshot_strategy": None} | method).items()),
+        method=tuple((key, frozen(value)) for key, value in flat({"nshot_strategy": None} | method).items()),
     )
 
 
@@ -308,6 +308,19 @@ def _option(key: str, value: str) -> Any:
         return () if value == "none" else tuple(int(part) for part in value.split("+"))
     words = {"true": True, "false": False}
     return words.get(value, int(value) if value.isdecimal() else value)
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the entries of nested settings by dotted keys.
+
+    >>> flat({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = flat(value) if isinstance(value, Mapping) else {"": value}
+        found |= {f"{key}.{name}" if name else key: own for name, own in nested.items()}
+    return found
 
 
 def frozen(value: Any) -> Any:

@@ -272,7 +272,7 @@ def test_a_card_may_state_the_paper(runs, tmp_path):
     """Where it does not, a bundle is the same as before there was such an entry."""
     for entry in (None, "@misc{a,\n  title = {b {C}}\n}"):
         card = check_card(CARD | ({"bibtex": f"{entry}\n"} if entry else {}), "card")
-        assert card.bibtex == entry and len(card.as_rows()) == 7
+        assert card.bibtex == entry and len(card.as_rows()) == 8
         write_bundle(runs[:1], {"first": card}, "CC-BY-4.0", "fsbench 1", tmp_path / "results.fsb")
         with unpack(tmp_path / "results.fsb") as (_, listing):
             assert listing.card_of("first") == card

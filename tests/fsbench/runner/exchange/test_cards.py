@@ -158,7 +158,7 @@ def test_each_method_has_its_card(make, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "card of emat, as stated" in printed and "card of prototype, as stated" in printed
     assert "(follow from the record: novel pixels, checkpoint choice, trained on" in printed.replace(
-        "novel pixels, supervision, checkpoint choice, saw test classes", "novel pixels, checkpoint choice"
+        "novel pixels, supervision, checkpoint choice, saw test classes, told", "novel pixels, checkpoint choice"
     )
     assert board_of(tmp_path) == 0
     rows = rows_of(tmp_path)

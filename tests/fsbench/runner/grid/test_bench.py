@@ -12,6 +12,7 @@ from fsbench.runner.grid.spec import GridCell
 
 OWN = {
     "dcama": "hsnet", "dcama_resnet50": "hsnet", "hsnet": "hsnet", "hsnet_vgg16": "hsnet", "patnet": "hsnet",
+    "ifa": "hsnet", "ifa_5shot": "hsnet", "ifa_strict": "hsnet",
     "patnet_tfi": "hsnet", "patnet_vgg16": "hsnet", "hmnet": "pfenet",
     "hmnet_5shot": "pfenet", "hmnet_vgg": "pfenet", "pspnet": "pfenet", "emat": "fscs", "emat_seg": "fscs",
     "cst": "fscs", "prototype": "fscs", "insid3": "incontext", "fssdino": "hsnet", "linear_probe_dense": "hsnet",

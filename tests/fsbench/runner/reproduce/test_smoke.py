@@ -22,5 +22,5 @@ def test_a_method_of_each_class_is_run():
     methods = [row.entry.method for _, row in samples(papers())]
     assert methods == [
         "bam", "cst_original", "dcama_resnet50", "emat", "metaoptnet", "vpt", "lp", "hdmnet", "hmnet",
-        "hsnet_resnet101", "patnet_tfi", "pfenet", "sansa", "vrp_sam",
+        "hsnet_resnet101", "ifa", "patnet_tfi", "pfenet", "sansa", "vrp_sam",
     ]  # fmt: skip

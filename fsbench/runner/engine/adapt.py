@@ -1,0 +1,172 @@
+"""Adapt the method of an experiment to labelled images of the test's own pool, before its test.
+
+One process does it, so that the outcome depends on no number of processes; the others take the weights that it writes.
+An adaptation that was stopped goes on from its last epoch, with the same weights as one that was not.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from fsbench.base.errors import NumericsError, RecordError
+from fsbench.base.files import make_folder, read_json, sha256_file
+from fsbench.core.adaptation import Adaptation
+from fsbench.core.episodic_scores import EpisodicScores
+from fsbench.core.evaluation import answering
+from fsbench.core.released_format import WRITTEN_BY
+from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.records.run_directory import RunDirectory
+from fsbench.runner.engine.callbacks import THREADS
+from fsbench.runner.engine.checkpoint import ADAPTED_TO, load_checkpoint, read_checkpoint, save_checkpoint
+from fsbench.runner.engine.experiment import Experiment
+from fsbench.runner.engine.machine.determinism import unordered_kernels
+from fsbench.runner.engine.machine.meter import Meter
+
+log = logging.getLogger("fsbench")
+
+FINISHED = "checkpoints/adapted.json"
+"""File of a run's folder with the outcome of its adaptation."""
+POLL_SECONDS = 0.2
+
+
+def adapt(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> dict[str, Any]:
+    """Adapt the method unless that is done, and load the outcome into it. Every process calls this.
+
+    Args:
+        experiment: the run, with its trained method.
+        trainer: its trainer.
+        directory: its folder, which gets the checkpoints.
+
+    Returns:
+        The checkpoint's name and hash, the epoch that was kept and its validation mIoU, seconds and kernels.
+
+    Raises:
+        RecordError: what an adaptation left is damaged or was changed.
+        NumericsError: a loss is NaN or infinite.
+    """
+    finished = directory.path / FINISHED
+    if trainer.is_global_zero:
+        if not finished.is_file():
+            make_folder(finished.parent)
+            facts = _adapt(experiment, trainer.strategy.root_device, finished.parent)
+            directory.write_json(FINISHED, facts)
+            (finished.parent / "adapting.ckpt").unlink(missing_ok=True)
+    else:
+        while not finished.is_file():  # no barrier: those of a process group end a wait of hours
+            time.sleep(POLL_SECONDS)
+    facts = read_adaptation(finished)
+    load_checkpoint(experiment.method, finished.with_name(facts["checkpoint"]))
+    return facts
+
+
+def read_adaptation(finished: Path) -> dict[str, Any]:
+    """Read the outcome of a finished adaptation, whose checkpoint is beside it.
+
+    Raises:
+        RecordError: it is missing or damaged, or the checkpoint is another one.
+    """
+    way_out = "remove the file: the adaptation is then done again"
+    try:
+        facts = dict(read_json(finished, "record"))
+        checkpoint, sha256 = finished.with_name(facts["checkpoint"]), facts["checkpoint_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{finished} cannot be read ({type(error).__name__}); expected what a finished adaptation writes; {way_out}"
+        ) from error
+    if not checkpoint.is_file() or sha256_file(checkpoint) != sha256:
+        raise RecordError(f"{checkpoint} was changed after the adaptation that {finished} tells of; {way_out}")
+    return facts
+
+
+def _adapt(experiment: Experiment, device: torch.device, folder: Path) -> dict[str, Any]:
+    """Adapt in this process; each epoch is kept in `folder`, and the chosen one is `adapted.ckpt`."""
+    settings = experiment.method.needs.adaptation
+    assert settings is not None
+    method, images = experiment.method, experiment.data.adaptation_images(settings)
+    meter = Meter(device)
+    torch.set_num_threads(THREADS)
+    method.to(device)
+    parts = method.configure_adaptation(images.steps)
+    optimizer, schedule = parts["optimizer"], parts["lr_scheduler"]["scheduler"]
+    epoch, best, kept = 0, float("-inf"), 0
+    state_file, best_file = folder / "adapting.ckpt", folder / "adapted.ckpt"
+    if state_file.is_file():
+        state = read_checkpoint(state_file)
+        method.load_state_dict(state["state_dict"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        epoch, best, kept = state["epoch"], state["best"], state["kept"]
+    log.info("adaptation: %d labelled images a class, from epoch %d", images.images_a_class, epoch + 1)
+    validation = experiment.data.whole_validation() if settings.choice == "validation" else None
+    with unordered_kernels() as kernels:
+        for number in range(epoch, settings.epochs):
+            _learn_epoch(experiment, settings, number, optimizer, schedule)
+            score = float(number) if validation is None else _validate(experiment, validation)
+            log.info("adaptation: epoch %d of %d, %s %.2f", number + 1, settings.epochs, settings.choice, score)
+            if score >= best:  # the last of equal ones, as the authors' program
+                best, kept = score, number + 1
+                save_checkpoint(_as_checkpoint(experiment, images.images_a_class), best_file)
+            state = {"state_dict": method.state_dict(), "optimizer": optimizer.state_dict()}
+            state |= {"schedule": schedule.state_dict(), "epoch": number + 1, "best": best, "kept": kept}
+            save_checkpoint(state, state_file)
+    return {
+        "checkpoint": best_file.name,
+        "checkpoint_sha256": sha256_file(best_file),
+        "epoch": kept,
+        **({} if validation is None else {"validation_mIoU": best}),
+        "steps": images.steps,
+        "seconds": meter.seconds,
+        "peak_mib": meter.peak_mib,
+        "unordered_kernels": sorted(kernels),
+    }
+
+
+def _learn_epoch(experiment: Experiment, settings: Adaptation, epoch: int, optimizer: Any, schedule: Any) -> None:
+    """Take the steps of an epoch, in the order of its items."""
+    method, data = experiment.method, experiment.data
+    method.train()
+    try:
+        for step, batch in enumerate(data.adaptation_images(settings).batches(epoch)):
+            words = [data.seed, 3, epoch, step]
+            torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
+            optimizer.zero_grad()
+            loss = method.adaptation_loss(method.on_device(batch))
+            if not bool(loss.isfinite()):
+                raise NumericsError(
+                    f"{method.registry_name}: the loss of the adaptation is {float(loss)} in epoch {epoch + 1}, "
+                    "expected a finite number; lower --model.adaptation.learning_rate"
+                )
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    finally:
+        method.eval()
+    method.backbone.cache.clear()  # features of the weights before
+
+
+def _validate(experiment: Experiment, batches: Iterable[Any]) -> float:
+    """Return the mIoU of the validation that `data.validation` names, of all its batches."""
+    method, data = experiment.method, experiment.data
+    scores = EpisodicScores(data.validation_manifest.class_ids, data.protocol.void, over_ranks=False)
+
+    def add(results: list[Any]) -> None:
+        for result in results:
+            scores.update(result)
+
+    with answering(method) as answerer:
+        evaluate_batches(batches, data.validation_protocol, answerer, add, method.registry_name)
+    method.backbone.cache.clear()
+    return scores.compute()["mIoU"]
+
+
+def _as_checkpoint(experiment: Experiment, images: int) -> dict[str, Any]:
+    """Return the content of a checkpoint of the adapted method, which says what it was adapted to."""
+    data, method = experiment.data, experiment.method
+    adapted = {"dataset": data.dataset.name, "fold": data.test.fold, "labelled_images": images}
+    return {"state_dict": method.state_dict(), WRITTEN_BY: method.describe(), ADAPTED_TO: adapted}
