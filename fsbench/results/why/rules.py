@@ -1,0 +1,223 @@
+"""The words by which counts become a figure, and the figures of a run under any of them.
+
+A `Rule` is a test as far as finished predictions can follow it. The sums and scores are those of tables and of
+`fsbench rescore`; here they are taken of a part of the rows, too, and of counts at other sizes.
+
+Shapes: n (episode, way) pairs, E episodes, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import isfinite, nan
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.episodes.header import Header
+from fsbench.protocols.segmentation import Absent, Segmentation, Void, segmentation_of
+from fsbench.results.why.scores import POOLED, SCORES
+from fsbench.scores.confusion import VOID_RULES
+from fsbench.scores.count_table import CountTable
+from fsbench.scores.estimate import Estimate, MetricParts, conclude, estimates
+from fsbench.scores.metric import Metric
+from fsbench.scores.rows import RowSum
+from fsbench.scores.scores import MeanIoU
+from fsbench.scores.statistics import ScoreStatistics
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Part(Protocol):
+    """A part of a test's rows."""
+
+    def keeps(self, table: CountTable) -> np.ndarray:
+        """Return which pairs (n,) bool are kept."""
+
+    def classes(self, numbers: Sequence[int]) -> list[int]:
+        """Return the classes that are left of those of a test."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Words of a test by which counts become a figure.
+
+    Attributes:
+        compared_at: size at which pixels were counted, a word of the atlas.
+        void: rule for void pixels.
+        absent: rule for a class that no episode shows.
+        score: a key of `SCORES`.
+        folds: whose figures are averaged.
+        parts: all of them restrict the rows.
+        draw: number of the draw of the supports.
+    """
+
+    compared_at: str
+    void: Void
+    absent: Absent
+    score: str = POOLED
+    folds: tuple[int, ...] = (0,)
+    parts: tuple[Part, ...] = ()
+    draw: int = 0
+
+    @property
+    def metric(self) -> Metric:
+        """The score, with its rule for classes that no episode shows."""
+        metric = SCORES[self.score]
+        if isinstance(metric, MeanIoU) and self.absent == "nan":
+            return replace(metric, absent_is_nan=True)
+        return metric
+
+
+@dataclass(frozen=True, eq=False)
+class FoldCounts:
+    """The counts of a run on one fold.
+
+    Attributes:
+        header: of its manifest.
+        frame: its count table, with the columns of `fsbench.records.counts.with_images`.
+        resized: word of `compared_at` -> the counts at that size, of the same rows.
+        draws: number of a further draw of the supports -> its counts, of the same rows.
+    """
+
+    header: Header
+    frame: "pl.DataFrame"
+    resized: Mapping[str, "pl.DataFrame"] = field(default_factory=dict)
+    draws: Mapping[int, "pl.DataFrame"] = field(default_factory=dict)
+
+    @property
+    def fold(self) -> int:
+        """Number of the fold."""
+        return int(self.header.fold)
+
+    @cached_property
+    def protocol(self) -> Segmentation:
+        """The test."""
+        return segmentation_of(self.header)
+
+    @cached_property
+    def rule(self) -> Rule:
+        """The words of the run's own test."""
+        protocol = self.protocol
+        return Rule(protocol.geometry.compared_at, protocol.void, protocol.absent, folds=(self.fold,))
+
+    @cached_property
+    def tables(self) -> dict[tuple[str, Void, int], CountTable]:
+        """Count tables by size, rule for void pixels and draw, as they are asked for."""
+        return {}
+
+    def table(self, rule: Rule) -> CountTable:
+        """Return the count table of a rule, of all rows and classes."""
+        key = rule.compared_at, rule.void, rule.draw
+        if key not in self.tables:
+            frame = self._frame(rule)
+            ways = (frame["slot"] > 0).to_numpy()
+            shown = sorted({*self.header.class_ids, *frame["class_id"].unique().to_list()} - {0})
+            self.tables[key] = CountTable(frame, shown, ways, VOID_RULES[rule.void], True, self.header)
+        return self.tables[key]
+
+    def _frame(self, rule: Rule) -> "pl.DataFrame":
+        if rule.draw:
+            return self.draws[rule.draw]
+        return self.frame if rule.compared_at == self.rule.compared_at else self.resized[rule.compared_at]
+
+    def statistics(self, rule: Rule) -> ScoreStatistics:
+        """Sum the rows of a rule; rows that it leaves out stay, without values, so that any two rules are paired."""
+        table = self.table(rule)
+        own = self.table(self.rule)
+        kept = np.ones(int(table.pairs.sum()), dtype=bool)
+        classes = list(self.header.class_ids)
+        for part in rule.parts:
+            kept &= part.keeps(own)
+            classes = part.classes(classes)
+        numbers = table.column("class_id")
+        if rule.absent == "left_out":
+            classes = sorted(set(numbers[kept].tolist()))
+        place_of = np.full(max([*numbers.tolist(), *classes]) + 1, -1)
+        place_of[classes] = np.arange(len(classes))
+        place = np.where(kept, place_of[numbers], -1)
+        episodes = own.episode_rows
+        assert episodes is not None
+        whole = np.zeros(len(episodes.rows), dtype=bool)
+        whole[episodes.of_pair[place >= 0]] = True
+        metric = rule.metric
+        sums = {one.name: _restricted(table.sum(one), place, len(classes), whole) for one in metric.sums}
+        return ScoreStatistics(own.pair_rows, sums, (metric,), True, episodes)
+
+
+def _restricted(values: object, place: np.ndarray, classes: int, whole: np.ndarray) -> RowSum:
+    """Leave rows out of a sum, and place the others anew."""
+    assert isinstance(values, RowSum)
+    if values.of_episodes:
+        return replace(values, values=values.values * whole[:, None])
+    return replace(values, place=place, places=classes)
+
+
+@dataclass(frozen=True, eq=False)
+class RunCounts:
+    """The counts of a run on one fold or several.
+
+    Attributes:
+        folds: one for each fold, by ascending number.
+    """
+
+    folds: Sequence[FoldCounts]
+
+    def __post_init__(self) -> None:
+        numbers = [one.fold for one in self.folds]
+        if not numbers or sorted(set(numbers)) != numbers:
+            raise SettingsError(f"found runs of the folds {numbers}; expected one of each fold, in order")
+
+    @property
+    def of_test(self) -> int:
+        """Number of the folds that the test has."""
+        return int(self.folds[0].header.folds)
+
+    @cached_property
+    def rule(self) -> Rule:
+        """The words of the run's own test, over all its folds."""
+        return replace(self.folds[0].rule, folds=tuple(one.fold for one in self.folds))
+
+    @property
+    def is_part(self) -> bool:
+        """Whether folds of the test are missing."""
+        return len(self.folds) < self.of_test
+
+    def _chosen(self, rule: Rule) -> list[FoldCounts]:
+        return [one for one in self.folds if one.fold in rule.folds]
+
+    def by_fold(self, rule: Rule) -> dict[int, float]:
+        """Return the figure of each fold of a rule; NaN where it has none."""
+        return {one.fold: one.statistics(rule).scores()[rule.metric.name] for one in self._chosen(rule)}
+
+    def figure(self, rule: Rule) -> float:
+        """Return the figure of a rule, the mean over its folds; NaN where there is none."""
+        values = list(self.by_fold(rule).values())
+        return float(np.mean(values)) if values and all(map(isfinite, values)) else nan
+
+    def estimate(self, rule: Rule) -> Estimate:
+        """Return the figure of a rule with its interval over images."""
+        found = estimates([one.statistics(rule) for one in self._chosen(rule)])
+        return found.get(rule.metric.name, Estimate(nan))
+
+    def estimate_of_fold(self, fold: int) -> Estimate:
+        """Return the run's own figure on a fold with its interval over images."""
+        return self.estimate(replace(self.rule, folds=(fold,)))
+
+    def effect(self, rule: Rule) -> Estimate:
+        """Return the figure of a rule minus that of the run's own, on the same rows, with the paired interval.
+
+        Where the folds differ there is no pair, and no interval.
+        """
+        if rule.folds != self.rule.folds:
+            return Estimate(self.figure(rule) - self.figure(self.rule))
+        own, other = (
+            MetricParts.from_statistics(each.metric, [one.statistics(each) for one in self.folds])
+            for each in (self.rule, rule)
+        )
+        if not own.is_defined or not other.is_defined:
+            return Estimate(nan)
+        design = own.design
+        return conclude(other.influences(design) - own.influences(design), design)
