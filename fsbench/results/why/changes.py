@@ -94,7 +94,7 @@ class SizeChange(Change):
         return replace(rule, compared_at=self.size)
 
     def goes_with(self, other: object) -> bool:
-        return not isinstance(other, DrawChange)
+        return not isinstance(other, DrawChange | CheckpointChange)
 
 
 @dataclass(frozen=True)
@@ -246,28 +246,51 @@ class LargeObjects(Change):
 class DrawChange(Change):
     """Another draw of the supports of the same queries."""
 
-    draw: int
+    name: str
     axis = "draws of the supports"
     weight = 0.05
 
     @property
     def word(self) -> str:
-        return f"draw {self.draw}"
+        return self.name
 
     @property
     def sentence(self) -> str:
-        return f"draw {self.draw} of the supports"
+        return f"{self.name} of the supports"
 
     def changed(self, rule: Rule) -> Rule:
-        return replace(rule, draw=self.draw)
+        return replace(rule, answers=self.name)
 
     def goes_with(self, other: object) -> bool:
-        return not isinstance(other, SizeChange)  # counts at other sizes are of draw 0
+        return not isinstance(other, SizeChange | CheckpointChange)  # counts at other sizes are the run's own answers
+
+
+@dataclass(frozen=True)
+class CheckpointChange(Change):
+    """Another checkpoint of the same method, such as the best by its score on the test."""
+
+    name: str
+    axis = "checkpoint"
+    weight = 0.1
+
+    @property
+    def word(self) -> str:
+        return self.name
+
+    @property
+    def sentence(self) -> str:
+        return f"the {self.name}"
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, answers=self.name)
+
+    def goes_with(self, other: object) -> bool:
+        return not isinstance(other, SizeChange | DrawChange)
 
 
 def changes(run: RunCounts) -> list[Change]:
     """List the changes of one word that the counts of a run can follow."""
-    return [change for kind in (_void, _sizes, _scores, _absent, _folds, _classes, _first, _large, _draws)
+    return [change for kind in (_void, _sizes, _scores, _absent, _folds, _classes, _first, _large, _answers)
             for change in kind(run)]  # fmt: skip
 
 
@@ -328,6 +351,7 @@ def _large(run: RunCounts) -> Iterator[Change]:
         yield LargeObjects()
 
 
-def _draws(run: RunCounts) -> Iterator[Change]:
-    for draw in run.folds[0].draws:
-        yield DrawChange(draw)
+def _answers(run: RunCounts) -> Iterator[Change]:
+    for name in run.folds[0].answers:
+        if all(name in one.answers for one in run.folds):
+            yield DrawChange(name) if name.startswith("draw ") else CheckpointChange(name)

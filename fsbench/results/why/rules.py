@@ -51,7 +51,7 @@ class Rule:
         score: a key of `SCORES`.
         folds: whose figures are averaged.
         parts: all of them restrict the rows.
-        draw: number of the draw of the supports.
+        answers: which answers are counted: "" for the run's own, or a key of `FoldCounts.answers`.
     """
 
     compared_at: str
@@ -60,7 +60,7 @@ class Rule:
     score: str = POOLED
     folds: tuple[int, ...] = (0,)
     parts: tuple[Part, ...] = ()
-    draw: int = 0
+    answers: str = ""
 
     @property
     def metric(self) -> Metric:
@@ -80,12 +80,14 @@ class FoldCounts:
         frame: its count table, with the columns of `fsbench.records.counts.with_images`.
         resized: word of `compared_at` -> the counts at that size, of the same rows.
         draws: number of a further draw of the supports -> its counts, of the same rows.
+        checkpoints: name of a run of another checkpoint on the same episodes -> its counts.
     """
 
     header: Header
     frame: "pl.DataFrame"
     resized: Mapping[str, "pl.DataFrame"] = field(default_factory=dict)
     draws: Mapping[int, "pl.DataFrame"] = field(default_factory=dict)
+    checkpoints: Mapping[str, "pl.DataFrame"] = field(default_factory=dict)
 
     @property
     def fold(self) -> int:
@@ -104,23 +106,29 @@ class FoldCounts:
         return Rule(protocol.geometry.compared_at, protocol.void, protocol.absent, folds=(self.fold,))
 
     @cached_property
-    def tables(self) -> dict[tuple[str, Void, int], CountTable]:
-        """Count tables by size, rule for void pixels and draw, as they are asked for."""
+    def answers(self) -> "Mapping[str, pl.DataFrame]":
+        """Counts of other answers to the same queries, by a word for each."""
+        draws = {f"draw {number}": frame for number, frame in self.draws.items()}
+        return draws | {f"checkpoint of {name}": frame for name, frame in self.checkpoints.items()}
+
+    @cached_property
+    def _tables(self) -> dict[tuple[str, Void, str], CountTable]:
+        """Count tables by size, rule for void pixels and answers, as they are asked for."""
         return {}
 
     def table(self, rule: Rule) -> CountTable:
         """Return the count table of a rule, of all rows and classes."""
-        key = rule.compared_at, rule.void, rule.draw
-        if key not in self.tables:
+        key = rule.compared_at, rule.void, rule.answers
+        if key not in self._tables:
             frame = self._frame(rule)
             ways = (frame["slot"] > 0).to_numpy()
             shown = sorted({*self.header.class_ids, *frame["class_id"].unique().to_list()} - {0})
-            self.tables[key] = CountTable(frame, shown, ways, VOID_RULES[rule.void], True, self.header)
-        return self.tables[key]
+            self._tables[key] = CountTable(frame, shown, ways, VOID_RULES[rule.void], True, self.header)
+        return self._tables[key]
 
     def _frame(self, rule: Rule) -> "pl.DataFrame":
-        if rule.draw:
-            return self.draws[rule.draw]
+        if rule.answers:
+            return self.answers[rule.answers]
         return self.frame if rule.compared_at == self.rule.compared_at else self.resized[rule.compared_at]
 
     def statistics(self, rule: Rule) -> ScoreStatistics:
