@@ -60,7 +60,7 @@ class WhyAnswer:
     @property
     def sentence(self) -> str:
         """The answer in a sentence."""
-        return answer(self.why)
+        return answer(self.explanation)
 
     def as_values(self) -> dict[str, Any]:
         """Return everything as values of JSON, as `fsbench why --json` prints it."""

@@ -49,9 +49,8 @@ class Why:
     runs: tuple[str, ...] = ()
 
 
-def answer(why: Why) -> str:
+def answer(found: Explanation) -> str:
     """Answer in a sentence."""
-    found = why.explanation
     explaining = found.explaining
     gap = _points(found.gap)
     if found.agrees:
@@ -99,7 +98,7 @@ def to_sheet(why: Why, width: int | None = None) -> Sheet:
         parts.append(("what to look at next", _steps(why.steps)))
     notes = [why.title, *_row_notes(why), *_remarks(found, shown)]
     notes += [f"not counted: {line}" for line in found.unanswered]
-    return Sheet(_capital(answer(why)), parts, notes, {0: Style(words=1), 1: Style(words=3)})
+    return Sheet(_capital(answer(found)), parts, notes, {0: Style(words=1), 1: Style(words=3)})
 
 
 def _capital(text: str) -> str:
@@ -190,7 +189,7 @@ def as_values(why: Why) -> dict[str, Any]:
     return {
         "title": why.title,
         "runs": list(why.runs),
-        "answer": answer(why),
+        "answer": answer(found),
         "claimed": _figure_values(found.claim.mean),
         "claimed_folds": {str(fold): _figure_values(value) for fold, value in sorted(found.claim.folds.items())},
         "row": None if why.row is None else _row_values(why.row),
