@@ -41,6 +41,11 @@ class Change(ABC):
     def sentence(self) -> str:
         """The change in words, as a noun phrase."""
 
+    @property
+    def meaning(self) -> str:
+        """What the word means, where it does not speak for itself."""
+        return ""
+
     @abstractmethod
     def changed(self, rule: Rule) -> Rule:
         """Return `rule` with the other word."""
@@ -88,7 +93,7 @@ class SizeChange(Change):
 
     @property
     def sentence(self) -> str:
-        return f"compared at: {self.size}"
+        return f"compared at '{self.size}'"
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, compared_at=self.size)
@@ -111,7 +116,11 @@ class ScoreChange(Change):
 
     @property
     def sentence(self) -> str:
-        return f"the score is {self.score}: {SCORES[self.score].meaning}"
+        return f"{self.score} as the score"
+
+    @property
+    def meaning(self) -> str:
+        return SCORES[self.score].meaning
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, score=self.score)

@@ -87,7 +87,7 @@ def _size(word: str, record: Record, own: Segmentation) -> Resolution | None:
 
 def gather(
     records: Sequence[Record],
-    open_truth: Callable[[Record], Truth],
+    open_truth: Callable[[Record], Truth] | None,
     others: Sequence[Record] = (),
     further_sizes: Sequence[str] = (),
     progress: Callable[[str], Progress] | None = None,
@@ -96,7 +96,7 @@ def gather(
 
     Args:
         records: of one method and test, one for each fold.
-        open_truth: opens the data of a run; raises FsbenchError where they are not at hand.
+        open_truth: opens the data of a run; raises FsbenchError where they are not at hand. None counts no other size.
         others: further runs, of which those of other checkpoints of the same method on the same episodes are taken.
         further_sizes: words of `compared_at` that the claimed test has.
         progress: makes what wraps the loop over the episodes, of a name.
@@ -113,10 +113,13 @@ def gather(
     for record in sorted(records, key=fold_of):
         resized: Mapping[str, pl.DataFrame] = {}
         try:
-            resized = _resized(record, open_truth, further_sizes, progress)
+            if open_truth is not None:
+                resized = _resized(record, open_truth, further_sizes, progress)
         except FsbenchError as error:
             unanswered.append(f"compared at another size: {user_message(error)}")
         folds.append(FoldCounts(record.header, record.episodes, resized, _draws(record), _checkpoints(record, others)))
+    if open_truth is None:
+        unanswered.append("compared at another size: fsbench why counts the stored predictions there")
     run = RunCounts(folds)
     return Evidence(run, tuple(dict.fromkeys([*unanswered, *_unanswered(records, run)])))
 

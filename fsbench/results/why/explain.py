@@ -56,6 +56,7 @@ class Cause:
     Attributes:
         words: that change.
         sentence: the change, as a noun phrase.
+        meanings: what words mean that do not speak for themselves.
         figure: that the run would have.
         low, high: where the figure lies with 95 %; both the figure itself where it is counted exactly.
         by_fold: the figure of each fold; of a distribution, before it moves.
@@ -68,6 +69,7 @@ class Cause:
 
     words: tuple[Word, ...]
     sentence: str
+    meanings: Mapping[str, str]
     figure: float
     low: float
     high: float
@@ -161,10 +163,15 @@ def explain(
     causes = [
         _cause(one, chance / total, null / total, gap, run.rule) for one, chance in zip(weighed, chances, strict=True)
     ]
-    kept = [cause for cause in _ranked(causes) if len(cause.words) == 1 or cause.verdict != "no"]
+    kept = [cause for cause in _ranked(causes) if len(cause.words) == 1 or _is_worth_saying(cause)]
     agrees = all(abs(one.value - value) <= one.half + 2 * REPEATED for one, value in claim.targets(own, is_part))
     mine = run.estimate(run.rule)
     return Explanation(claim, mine, own, gap, agrees, tuple(kept), null / total, tuple(unanswered))
+
+
+def _is_worth_saying(cause: Cause) -> bool:
+    """Return whether a cause of several words fits; a distribution, which fits easily, only where it is likely."""
+    return cause.verdict in ("explains", "could") or (cause.verdict == "chance" and cause.is_exact)
 
 
 def _is_same(by_fold: Mapping[int, float], own: Mapping[int, float]) -> bool:
@@ -296,6 +303,9 @@ def _cause(one: _Weighed, share: float, predictions: float, gap: float, own: Rul
     return Cause(
         words=tuple(Word(each.axis, _own_word(each.axis, own), each.word) for each in one.candidate.changes),
         sentence=", and ".join(each.sentence for each in one.candidate.changes),
+        meanings={
+            each.word: each.meaning for each in one.candidate.changes if isinstance(each, Change) and each.meaning
+        },
         figure=mean,
         low=mean - reach,
         high=mean + reach,

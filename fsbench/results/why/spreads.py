@@ -31,6 +31,11 @@ class Spread(ABC):
         """The change in words, as a noun phrase."""
 
     @property
+    def meaning(self) -> str:
+        """What the word means, where it does not speak for itself."""
+        return ""
+
+    @property
     def offset(self) -> float:
         """Points by which the figure moves in the mean."""
         return 0.0
