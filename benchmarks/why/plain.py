@@ -29,21 +29,13 @@ def count(mask: np.ndarray, truth: np.ndarray) -> list[int]:
     ]
 
 
-def source_pixels(rule: str, length: int, size: int) -> np.ndarray:
-    """Return the pixel that each of `size` pixels is taken from, by "torch", "OpenCV" or "PIL"."""
-    if rule == "torch":
-        found = np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))
-    elif rule == "OpenCV":
-        found = np.arange(size) * (1 / (size / length))
-    else:
-        found = (np.arange(size) + 0.5) * (length / size)
-    return np.minimum(np.floor(found).astype(int), length - 1)
-
-
-def resize(labels: np.ndarray, height: int, width: int, rule: str = "torch") -> np.ndarray:
-    """Bring a label map to another size by nearest pixels."""
-    rows, columns = (source_pixels(rule, *ends) for ends in zip(labels.shape, (height, width), strict=True))
-    return labels.take(rows, axis=0).take(columns, axis=1)
+def resize(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bring a label map to another size by nearest pixels, as torch does: floor(i · in/out) in float32."""
+    rows, columns = (
+        np.minimum(np.floor(np.arange(size, dtype=np.float32) * (np.float32(length) / np.float32(size))), length - 1)
+        for length, size in zip(labels.shape, (height, width), strict=True)
+    )
+    return labels.take(rows.astype(int), axis=0).take(columns.astype(int), axis=1)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from fsbench.protocols.test import Test, VisibleEpisode
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.results.why.evidence import gather
-from fsbench.results.why.rules import RunCounts
+from fsbench.results.why.rules import Rule, RunCounts
 from fsbench.runner.config.tests import load_test
+from fsbench.scores.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,25 @@ class Sample:
 SAMPLES: Mapping[str, Sample] = {
     "demo": Sample("demo, four folds, as PFENet", "demo", "pfenet"),
     "demo-fold": Sample("demo, fold 0, 1000 episodes, as PFENet", "demo", "pfenet", folds=(0,), episodes=1000),
-    "demo-input": Sample("demo, four folds, as HSNet at 128 pixels", "demo", "hsnet", image_size=128),
-    "demo-empty": Sample("demo, four folds, with empty queries, as FS-CS", "demo", "fscs"),
+    "demo-input": Sample(
+        "demo, four folds, as HSNet at 128 pixels", "demo", "hsnet", image_size=128,
+        methods=("prototype", "colour", "drawn-50"),
+    ),
+    "demo-empty": Sample(
+        "demo, four folds, with empty queries, as FS-CS", "demo", "fscs", methods=("prototype", "drawn-70")
+    ),
     "demo-draws": Sample(
         "demo, fold 0, four draws of supports, as PFENet", "demo", "pfenet", folds=(0,), episodes=300, draws=4,
         methods=("prototype", "colour"),
     ),
-    "pascal": Sample("PASCAL sample, four folds, as PFENet", "pascal", "pfenet", "voc-mini", episodes=150),
-    "coco": Sample("COCO sample, four folds, as PFENet", "coco", "pfenet", "coco-mini", episodes=150),
+    "pascal": Sample(
+        "PASCAL sample, four folds, as PFENet", "pascal", "pfenet", "voc-mini", episodes=120,
+        methods=("prototype", "colour", "drawn-70"),
+    ),
+    "coco": Sample(
+        "COCO sample, four folds, as PFENet", "coco", "pfenet", "coco-mini", episodes=120,
+        methods=("prototype", "colour", "drawn-70"),
+    ),
 }  # fmt: skip
 
 Answer = Callable[[VisibleEpisode], np.ndarray]
@@ -155,6 +168,31 @@ def truth(test: Test, name: str, number: int) -> np.ndarray:
     return way_labels(test.index.label_map(name), test.index.label_values(name, [number]))
 
 
+@dataclass(frozen=True, eq=False)
+class KnownCounts(RunCounts):
+    """Counts of a run that keep the figures of rules, which many disputes about it ask for."""
+
+    @cached_property
+    def _known(self) -> dict[Rule, dict[int, float]]:
+        return {}
+
+    @cached_property
+    def _estimates(self) -> dict[Rule, Estimate]:
+        return {}
+
+    def by_fold(self, rule: Rule) -> dict[int, float]:
+        """Return the figure of each fold of a rule."""
+        if rule not in self._known:
+            self._known[rule] = super().by_fold(rule)
+        return self._known[rule]
+
+    def estimate(self, rule: Rule) -> Estimate:
+        """Return the figure of a rule with its interval."""
+        if rule not in self._estimates:
+            self._estimates[rule] = super().estimate(rule)
+        return self._estimates[rule]
+
+
 @dataclass(frozen=True)
 class Disputed:
     """A run with all that disputes about it are made of.
@@ -169,7 +207,7 @@ class Disputed:
 
     sample: str
     method: str
-    counts: RunCounts
+    counts: KnownCounts
     folds: Sequence[plain.Fold]
     other: Sequence[plain.Fold]
     void: str
@@ -213,7 +251,7 @@ def _disputed(name: str, method: str, seed: int, runs: Path) -> Disputed:
 
     evidence = gather(records, open_truth)
     void = {"ignore": "ignored", "background": "background", "present": "present"}[evidence.run.rule.void]
-    return Disputed(name, method, evidence.run, folds, others, void)
+    return Disputed(name, method, KnownCounts(evidence.run.folds), folds, others, void)
 
 
 def _test_seed(name: str, seed: int) -> int:
@@ -262,11 +300,9 @@ def _fold(
     )
 
 
-SIZES: Mapping[str, tuple[str, int]] = {
-    "fixed 256": ("torch", 256),
-    "network input of 400, torch nearest": ("torch", 400),
-}
-"""Words of sizes -> rule by which a truth gets there, and side; those of the run's own input follow."""
+AT_INPUT, ORIGINAL = "network input, torch nearest", "original, height and width"
+SIZES: Mapping[str, int] = {"fixed 256": 256, "network input of 400, torch nearest": 400}
+"""Words of sizes -> side in pixels; the run's own input and the images' sizes follow."""
 
 
 def _counted(record: Record, test: Test, rng: np.random.Generator) -> plain.Fold:
@@ -275,13 +311,13 @@ def _counted(record: Record, test: Test, rng: np.random.Generator) -> plain.Fold
     assert stored is not None
     own = test.protocol.geometry.compared_at
     side = record.run.identity.image_size
-    sizes = dict(SIZES) if own != "network input, torch nearest" else {"fixed 256": SIZES["fixed 256"]}
-    if side and own != "network input, torch nearest":
-        sizes["network input, torch nearest"] = "torch", side
+    sizes = dict(SIZES)
+    if side and own != AT_INPUT:
+        sizes[AT_INPUT] = side
     changes = alterations(rng)
     counts: dict[str, list[list[int]]] = {"": [], **{word: [] for word in sizes}}
-    if own == "network input, torch nearest":
-        counts["original, height and width"] = []
+    if own == AT_INPUT:
+        counts[ORIGINAL] = []
     altered: dict[str, list[list[int]]] = {words: [] for words in changes}
     draws: dict[int, list[list[int]]] = {}
     for episode in test.manifest.episodes:
@@ -292,10 +328,10 @@ def _counted(record: Record, test: Test, rng: np.random.Generator) -> plain.Fold
             draws.setdefault(episode.draw, []).append(plain.count(mask, at_own))
             continue
         counts[""].append(plain.count(mask, at_own))
-        for word, (rule, size) in sizes.items():
-            counts[word].append(plain.count(plain.resize(mask, size, size), plain.resize(labels, size, size, rule)))
-        if "original, height and width" in counts:
-            counts["original, height and width"].append(plain.count(plain.resize(mask, *labels.shape), labels))
+        for word, size in sizes.items():
+            counts[word].append(plain.count(plain.resize(mask, size, size), plain.resize(labels, size, size)))
+        if ORIGINAL in counts:
+            counts[ORIGINAL].append(plain.count(plain.resize(mask, *labels.shape), labels))
         for words, change in changes.items():
             altered[words].append(plain.count(change(mask), at_own))
     return _fold(
