@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--disputes", type=int, default=500, help="their number; default: 500")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of all that is drawn; default: {SEED}")
-    parser.add_argument("--samples", default=",".join(SAMPLES), help=f"names with commas; default: {', '.join(SAMPLES)}")
+    parser.add_argument(
+        "--samples", default=",".join(SAMPLES), help=f"names with commas; default: {', '.join(SAMPLES)}"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/why"), help="folder of the runs, which are found again")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that is written, or read by --markdown")
     parser.add_argument("--markdown", action="store_true", help="print the tables of the guide")

@@ -106,7 +106,7 @@ def plan(seed: int, number: int, samples: Sequence[str]) -> Plan:
     """
     rng = _generator(seed, number, 0)
     kind = KINDS[number % len(KINDS)]
-    usable = [name for name in samples if kind != "another seed" or SAMPLES[name].draws == 1]
+    usable = [name for name in samples if kind != "another seed" or SAMPLES[name].has_others]
     sample = usable[int(rng.integers(len(usable)))]
     methods = [one for one in SAMPLES[sample].methods if kind != "another seed" or one != "prototype"]
     method = methods[int(rng.integers(len(methods)))]
@@ -203,7 +203,8 @@ def _effect(folds: Sequence[Fold], own: Rule, other: Rule, weights: Mapping[int,
 
 
 def _seed(plan: Plan, run: Disputed, rng: np.random.Generator) -> Dispute | None:
-    figures = plain.figures(run.other, Rule(run.void))[:, 0]
+    chosen = [seeds[int(rng.integers(len(seeds)))] for seeds in run.others]
+    figures = plain.figures(chosen, Rule(run.void))[:, 0]
     gap = figures.mean() - plain.figures(run.folds, Rule(run.void)).mean()
     reach = _other_episodes(run)
     return _dispute(plan, run, figures, (), "another seed", reach, bool(abs(gap) > reach))
@@ -248,7 +249,9 @@ def _dispute(
     mean = float(figures.mean())
     if not np.isfinite(mean) or _printed(mean) == _printed(own.mean()):
         return None
-    folds = {fold.number: _printed(value) for fold, value in zip(run.folds, figures, strict=True)} if plan.by_fold else {}
+    folds = (
+        {fold.number: _printed(value) for fold, value in zip(run.folds, figures, strict=True)} if plan.by_fold else {}
+    )
     gap = mean - float(own.mean())
     return Dispute(plan, hidden, words, _printed(mean), folds, tuple(figures.tolist()), gap, reach, is_identifiable)
 

@@ -88,9 +88,8 @@ def _failures(outcomes: Sequence[Outcome]) -> str:
         if TARGETS["first"].asked(one) and not one.right:
             pair = " and ".join(one.axes), _axes(one) if one.verdict in ("explains", "could") else "nothing explains"
             taken[pair] = taken.get(pair, 0) + 1
-    pairs = [
-        f"- {hidden} → {said}: {number}" for (hidden, said), number in sorted(taken.items(), key=lambda p: (-p[1], p[0]))
-    ]
+    ranked = sorted(taken.items(), key=lambda pair: (-pair[1], pair[0]))
+    pairs = [f"- {hidden} → {said}: {number}" for (hidden, said), number in ranked]
     parts = (("Wrong causes called the explanation", wrong), ("Explained although nothing does", held),
              ("Hidden → named first instead", pairs))  # fmt: skip
     return "\n\n".join("\n".join([f"{head}:", "", *(lines or ["- none"])]) for head, lines in parts)

@@ -19,6 +19,7 @@ from benchmarks.why import plain
 from fsbench.base.errors import DataError
 from fsbench.data.label_maps import way_labels
 from fsbench.doors.evaluate import evaluate
+from fsbench.protocols.segmentation import segmentation_of
 from fsbench.protocols.test import Test, VisibleEpisode
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
@@ -40,6 +41,7 @@ class Sample:
         episodes: of each fold.
         image_size: side of the input of functions, where a protocol counts pixels there.
         draws: draws of the supports.
+        is_seeded: the protocol has a seed of its episodes.
         methods: keys of `METHODS`.
     """
 
@@ -51,7 +53,13 @@ class Sample:
     episodes: int = 150
     image_size: int | None = None
     draws: int = 1
+    is_seeded: bool = True
     methods: tuple[str, ...] = ("prototype", "colour", "drawn-70", "drawn-50")
+
+    @property
+    def has_others(self) -> bool:
+        """Whether its functions answer episodes of other seeds, too."""
+        return self.is_seeded and self.draws == 1
 
     def test(self, fold: int, seed: int) -> Test:
         """Open the test of a fold; raises DataError where its data are not at hand."""
@@ -67,7 +75,7 @@ class Sample:
             protocol=self.protocol,
             fold=fold,
             episodes=self.episodes,
-            seed=seed,
+            seed=seed if self.is_seeded else None,
             draws=self.draws,
             drop_small=True,
             image_size=self.image_size,
@@ -82,7 +90,8 @@ SAMPLES: Mapping[str, Sample] = {
         methods=("prototype", "colour", "drawn-50"),
     ),
     "demo-empty": Sample(
-        "demo, four folds, with empty queries, as FS-CS", "demo", "fscs", methods=("prototype", "drawn-70")
+        "demo, four folds, with empty queries, as FS-CS", "demo", "fscs", is_seeded=False,
+        methods=("drawn-70", "drawn-50"),
     ),
     "demo-draws": Sample(
         "demo, fold 0, four draws of supports, as PFENet", "demo", "pfenet", folds=(0,), episodes=300, draws=4,
@@ -98,6 +107,8 @@ SAMPLES: Mapping[str, Sample] = {
     ),
 }  # fmt: skip
 
+OTHERS = 3
+"""Other seeds of the episodes."""
 Answer = Callable[[VisibleEpisode], np.ndarray]
 STRIDE = 4
 """Every so many pixels `colour` looks at."""
@@ -150,7 +161,8 @@ def drawn(spread: float) -> Callable[[Test, int], Answer]:
 
 def _sized(mask: np.ndarray, test: Test, episode: VisibleEpisode) -> np.ndarray:
     """Bring a mask at the query's size to that of an answer."""
-    size = episode.size or (test.image_size, test.image_size)
+    side = test.image_size or 0
+    size = episode.size or (side, side)
     return mask if mask.shape == size else plain.resize(mask, *size)
 
 
@@ -201,7 +213,7 @@ class Disputed:
         sample, method: keys of `SAMPLES` and `METHODS`.
         counts: as the suite gathered them from the stored predictions.
         folds: counted again by `plain`.
-        other: the same method on episodes of another seed; empty where it was not run.
+        others: by fold, the same method on episodes of `OTHERS` other seeds; empty where it was not run there.
         void: the run's own rule for void pixels.
     """
 
@@ -209,7 +221,7 @@ class Disputed:
     method: str
     counts: KnownCounts
     folds: Sequence[plain.Fold]
-    other: Sequence[plain.Fold]
+    others: Sequence[Sequence[plain.Fold]]
     void: str
 
 
@@ -234,15 +246,16 @@ def _disputed(name: str, method: str, seed: int, runs: Path) -> Disputed:
     sample = SAMPLES[name]
     records: list[Record] = []
     folds, others, tests = [], [], {}
+    chosen = METHODS[method]
     for number in sample.folds:
         test = sample.test(number, _test_seed(name, seed))
         record = _evaluated(method, test, seed, runs)
         tests[record.path] = test
         records.append(record)
         folds.append(_counted(record, test, np.random.default_rng([seed, zlib.crc32(method.encode()), number])))
-        if method != "prototype" and sample.draws == 1:
-            elsewhere = sample.test(number, _test_seed(name, seed) + 1)
-            others.append(_answered(elsewhere, METHODS[method], seed))
+        if callable(chosen) and sample.has_others:
+            seeds = [_test_seed(name, seed) + place for place in range(1, OTHERS + 1)]
+            others.append([_answered(sample.test(number, one), chosen, seed) for one in seeds])
 
     def open_truth(record: Record) -> Callable[[int], np.ndarray]:
         test = tests[record.path]
@@ -255,8 +268,8 @@ def _disputed(name: str, method: str, seed: int, runs: Path) -> Disputed:
 
 
 def _test_seed(name: str, seed: int) -> int:
-    """Return the seed of a sample's episodes; the next one is that of the other episodes."""
-    return 2 * (zlib.crc32(f"{name} {seed}".encode()) % 2**30)
+    """Return the seed of a sample's episodes; the next ones are those of the other episodes."""
+    return zlib.crc32(f"{name} {seed}".encode()) % 2**30
 
 
 def _evaluated(method: str, test: Test, seed: int, runs: Path) -> Record:
@@ -267,7 +280,7 @@ def _evaluated(method: str, test: Test, seed: int, runs: Path) -> Record:
     return evaluate(chosen(test, seed), test, name=name, runs=runs, progress=False).record
 
 
-def _answered(test: Test, method: Any, seed: int) -> plain.Fold:
+def _answered(test: Test, method: Callable[[Test, int], Answer], seed: int) -> plain.Fold:
     """Return the counts of a function on a test, without a record."""
     answer, rows = method(test, seed), []
     for place, episode in enumerate(test.manifest.episodes):
@@ -309,7 +322,7 @@ def _counted(record: Record, test: Test, rng: np.random.Generator) -> plain.Fold
     """Count the stored masks of a fold at every size and after every change of the predictions."""
     stored = read_predictions(record)
     assert stored is not None
-    own = test.protocol.geometry.compared_at
+    own = segmentation_of(record.header).geometry.compared_at
     side = record.run.identity.image_size
     sizes = dict(SIZES)
     if side and own != AT_INPUT:
@@ -350,7 +363,7 @@ def alterations(rng: np.random.Generator) -> dict[str, Callable[[np.ndarray], np
     return {
         "objects smaller": lambda mask: _thicker(mask, -smaller),
         "objects larger": lambda mask: _thicker(mask, larger),
-        "masks moved": lambda mask: np.roll(mask, [round(s * n) for s, n in zip(moved, mask.shape, strict=True)], (0, 1)),
+        "masks moved": lambda mask: np.roll(mask, np.rint(moved * mask.shape).astype(int), (0, 1)),
         "masks of a coarse grid": lambda mask: plain.resize(plain.resize(mask, coarse, coarse), *mask.shape),
         "small parts dropped": _largest_part,
         "answers turned round": np.logical_not,

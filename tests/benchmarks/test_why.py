@@ -42,7 +42,9 @@ def test_pixels_are_taken_as_torch_takes_them(length, size):
 
 def made_up_fold():
     """Two classes, four episodes, counts that are worked out by hand."""
-    counts = np.array([[30, 60, 50, 5, 10, 190], [10, 10, 40, 0, 0, 200], [0, 20, 0, 0, 0, 200], [50, 50, 50, 0, 0, 200]])
+    counts = np.array(
+        [[30, 60, 50, 5, 10, 190], [10, 10, 40, 0, 0, 200], [0, 20, 0, 0, 0, 200], [50, 50, 50, 0, 0, 200]]
+    )
     none = {}
     return plain.Fold(0, {1: "a", 2: "b"}, np.array([1, 1, 2, 2]), np.arange(4), np.arange(4), {"": counts}, none, none)
 
@@ -116,13 +118,18 @@ def test_what_cannot_be_simulated_is_refused_in_one_line(capsys, monkeypatch, tm
 
 
 def test_tables_tell_what_went_wrong():
-    wrong = replace(OUTCOME, number=5, right=False, verdict="explains", first="classes: without cat", wrong="classes: without cat")
+    wrong = replace(
+        OUTCOME, number=5, right=False, verdict="explains", first="classes: without cat", wrong="classes: without cat"
+    )
     missed = replace(
         OUTCOME, kind="predictions", axes=(), hidden="answers lost in 5% of the episodes", right=False, verdict="could",
         first="seeds: another seed",
     )  # fmt: skip
     shown = tables([OUTCOME, wrong, missed])
-    assert "| **all** | 3 | .500 ± .250 of 2 † | .333 ± .219 of 3 † | .000 ± .272 of 1 ‡ |" in shown["why-kinds"].splitlines()
+    assert (
+        "| **all** | 3 | .500 ± .250 of 2 † | .333 ± .219 of 3 † | .000 ± .272 of 1 ‡ |"
+        in shown["why-kinds"].splitlines()
+    )
     assert "void: background (-2.9) was called “classes: without cat”." in shown["why-failures"]
     assert "- void → classes: 1" in shown["why-failures"] and "could be “seeds: another seed”" in shown["why-failures"]
     hidden = replace(missed, identifiable=False)
