@@ -54,7 +54,7 @@ class Sample:
     image_size: int | None = None
     draws: int = 1
     is_seeded: bool = True
-    methods: tuple[str, ...] = ("prototype", "colour", "drawn-70", "drawn-50")
+    methods: tuple[str, ...] = ()
 
     @property
     def has_others(self) -> bool:
@@ -83,27 +83,26 @@ class Sample:
 
 
 SAMPLES: Mapping[str, Sample] = {
-    "demo": Sample("demo, four folds, as PFENet", "demo", "pfenet"),
-    "demo-fold": Sample("demo, fold 0, 1000 episodes, as PFENet", "demo", "pfenet", folds=(0,), episodes=1000),
+    "demo": Sample("demo, four folds, as PFENet", "demo", "pfenet", methods=("prototype", "colour", "drawn-70")),
+    "demo-fold": Sample(
+        "demo, fold 0, 600 episodes, as PFENet", "demo", "pfenet", folds=(0,), episodes=600, methods=("drawn-50",)
+    ),
     "demo-input": Sample(
-        "demo, four folds, as HSNet at 128 pixels", "demo", "hsnet", image_size=128,
-        methods=("prototype", "colour", "drawn-50"),
+        "demo, four folds, as HSNet at 128 pixels", "demo", "hsnet", episodes=120, image_size=128, methods=("drawn-50",)
     ),
     "demo-empty": Sample(
-        "demo, four folds, with empty queries, as FS-CS", "demo", "fscs", is_seeded=False,
-        methods=("drawn-70", "drawn-50"),
+        "demo, four folds, with empty queries, as FS-CS", "demo", "fscs", episodes=120, is_seeded=False,
+        methods=("drawn-70",),
     ),
     "demo-draws": Sample(
-        "demo, fold 0, four draws of supports, as PFENet", "demo", "pfenet", folds=(0,), episodes=300, draws=4,
-        methods=("prototype", "colour"),
+        "demo, fold 0, four draws of supports, as PFENet", "demo", "pfenet", folds=(0,), draws=4, methods=("colour",)
     ),
     "pascal": Sample(
-        "PASCAL sample, four folds, as PFENet", "pascal", "pfenet", "voc-mini", episodes=120,
-        methods=("prototype", "colour", "drawn-70"),
+        "PASCAL sample, four folds, as PFENet", "pascal", "pfenet", "voc-mini", episodes=100,
+        methods=("colour", "drawn-70"),
     ),
     "coco": Sample(
-        "COCO sample, four folds, as PFENet", "coco", "pfenet", "coco-mini", episodes=120,
-        methods=("prototype", "colour", "drawn-70"),
+        "COCO sample, four folds, as PFENet", "coco", "pfenet", "coco-mini", episodes=100, methods=("drawn-70",)
     ),
 }  # fmt: skip
 
