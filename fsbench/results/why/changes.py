@@ -176,6 +176,7 @@ class ClassChange(Change):
 
     number: int
     name: str
+    drops_classes: ClassVar[bool] = True
     axis = "classes"
     weight = 0.05
 
@@ -202,6 +203,7 @@ class FirstEpisodes(Change):
     """The first episodes of each fold alone."""
 
     number: int
+    drops_classes: ClassVar[bool] = False
     axis = "episodes_per_fold"
     weight = 0.08
 
@@ -230,6 +232,7 @@ class LargeObjects(Change):
     """Queries whose object has so many pixels alone."""
 
     least: int = LEAST_OBJECT
+    drops_classes: ClassVar[bool] = False
     axis = "min_object"
     weight = 0.07
 

@@ -12,6 +12,8 @@ from math import inf, isfinite, prod, sqrt
 from statistics import NormalDist
 from typing import Literal
 
+import numpy as np
+
 from fsbench.results.why.changes import Change, changes
 from fsbench.results.why.claims import Claim, Figure
 from fsbench.results.why.rules import Rule, RunCounts
@@ -28,9 +30,11 @@ REPEATED = 0.02
 """Points by which a figure moves when the same evaluation is repeated on another machine, a standard deviation."""
 ONE_WORD, TWO_WORDS, PREDICTIONS = 0.45, 0.05, 0.5
 """Shares of disputes in which one word, two words, or the predictions differ, before any figure is looked at."""
-REPRODUCED = 2.5
-"""Scale in points of the distance between two reproductions of one method whose predictions differ; Student's t."""
-REPRODUCED_DF = 3.0
+REPRODUCED, REPRODUCED_OF_FOLD = 2.5, 1.0
+"""Scales in points of the distance between two reproductions of one method whose predictions differ: of what all folds
+have in common, and of what each has beside it. Both are of Student's t with 3 degrees of freedom."""
+_STEPS = 2001
+"""Steps of the integral over what folds have in common."""
 SURE = 0.8
 """Share of a cause from which on it explains the distance."""
 PART = 1 / 3
@@ -128,6 +132,11 @@ class _Candidate:
     def has_spread(self) -> bool:
         return any(isinstance(one, Spread) for one in self.changes)
 
+    def simpler(self, own: Rule) -> list[Rule]:
+        """Return the rules with one counted word less; a candidate that changes nothing more than they do is none."""
+        counted = [one for one in self.changes if isinstance(one, Change)]
+        return [_changed(own, [*counted[:place], *counted[place + 1 :]]) for place in range(len(counted))]
+
 
 def explain(
     run: RunCounts,
@@ -149,13 +158,10 @@ def explain(
     gap = _gap(claim.targets(own, is_part))
     found = [one for one in changes(run) if not (one.axis == "folds" and claim.folds)]
     weighed: list[_Weighed] = []
-    figures: dict[Rule, Mapping[int, float]] = {}
     for one in _candidates(run.rule, found, [*spreads(run, claim), *further], expected):
-        if one.rule not in figures:
-            figures[one.rule] = run.by_fold(one.rule)
-        by_fold = figures[one.rule]
+        by_fold = run.by_fold(one.rule)
         is_defined = bool(by_fold) and all(map(isfinite, by_fold.values()))
-        if is_defined and (one.has_spread or not _is_same(by_fold, own)):
+        if is_defined and not any(_is_same(by_fold, run.by_fold(rule)) for rule in one.simpler(run.rule)):
             weighed.append(_weigh(one, by_fold, claim, is_part))
     chances = [one.candidate.prior * one.likelihood for one in weighed]
     null = PREDICTIONS * _null(claim, own, is_part)
@@ -290,8 +296,23 @@ def _below(value: float, df: float) -> float:
 
 
 def _null(claim: Claim, own: Mapping[int, float], is_part: bool) -> float:
-    """Return the density of the claimed figures where the predictions differ."""
-    return prod(_density(figure, value, (REPRODUCED, REPRODUCED_DF)) for figure, value in claim.targets(own, is_part))
+    """Return the density of the claimed figures where the predictions differ.
+
+    Other predictions move all folds by a common distance, and each by its own beside it.
+    """
+    targets = claim.targets(own, is_part)
+    away = np.array([figure.value - value for figure, value in targets])
+    if len(away) == 1:
+        return float(_t_density(away, REPRODUCED)[0])
+    reach = 10 * REPRODUCED + float(np.abs(away).max())
+    common, step = np.linspace(-reach, reach, _STEPS, retstep=True)
+    each = _t_density(away[:, None] - common, REPRODUCED_OF_FOLD).prod(0)
+    return float((each * _t_density(common, REPRODUCED)).sum() * step)
+
+
+def _t_density(values: np.ndarray, scale: float) -> np.ndarray:
+    """Return the density of Student's t with 3 degrees of freedom at `values` in points."""
+    return np.asarray(2 / (np.pi * sqrt(3) * (1 + (values / scale) ** 2 / 3) ** 2) / scale)
 
 
 def _cause(one: _Weighed, share: float, predictions: float, gap: float, own: Rule) -> Cause:
@@ -343,7 +364,7 @@ def _ranked(causes: Sequence[Cause]) -> list[Cause]:
 
     def place(cause: Cause) -> tuple[float, ...]:
         if cause.verdict in ("explains", "could", "chance"):
-            return cause.verdict != "explains", 0, len(cause.words), -cause.share
+            return cause.verdict != "explains", 0, len(cause.words), not cause.is_exact, -cause.share
         return 1, 1, cause.verdict != "partly", abs(cause.left)
 
     return sorted(causes, key=place)

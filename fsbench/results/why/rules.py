@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite, nan
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from fsbench.results.why.scores import POOLED, SCORES
 from fsbench.scores.confusion import VOID_RULES
 from fsbench.scores.count_table import CountTable
 from fsbench.scores.estimate import Estimate, MetricParts, conclude, estimates
-from fsbench.scores.metric import Metric
+from fsbench.scores.metric import Metric, Sum
 from fsbench.scores.rows import RowSum
 from fsbench.scores.scores import MeanIoU
 from fsbench.scores.statistics import ScoreStatistics
@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 
 
 class Part(Protocol):
-    """A part of a test's rows."""
+    """A part of a test's rows.
+
+    Attributes:
+        drops_classes: it leaves out whole classes, and all rows of those that are left.
+    """
+
+    drops_classes: ClassVar[bool]
 
     def keeps(self, table: CountTable) -> np.ndarray:
         """Return which pairs (n,) bool are kept."""
@@ -116,6 +122,11 @@ class FoldCounts:
         """Count tables by size, rule for void pixels and answers, as they are asked for."""
         return {}
 
+    @cached_property
+    def _kept(self) -> dict[Part, np.ndarray]:
+        """Which pairs (n,) bool each part keeps, as it is asked for."""
+        return {}
+
     def table(self, rule: Rule) -> CountTable:
         """Return the count table of a rule, of all rows and classes."""
         key = rule.compared_at, rule.void, rule.answers
@@ -133,26 +144,82 @@ class FoldCounts:
 
     def statistics(self, rule: Rule) -> ScoreStatistics:
         """Sum the rows of a rule; rows that it leaves out stay, without values, so that any two rules are paired."""
-        table = self.table(rule)
-        own = self.table(self.rule)
-        kept = np.ones(int(table.pairs.sum()), dtype=bool)
-        classes = list(self.header.class_ids)
-        for part in rule.parts:
-            kept &= part.keeps(own)
-            classes = part.classes(classes)
-        numbers = table.column("class_id")
-        if rule.absent == "left_out":
-            classes = sorted(set(numbers[kept].tolist()))
+        table, own = self.table(rule), self.table(self.rule)
+        classes, numbers = self._classes(rule), table.column("class_id")
         place_of = np.full(max([*numbers.tolist(), *classes]) + 1, -1)
         place_of[classes] = np.arange(len(classes))
-        place = np.where(kept, place_of[numbers], -1)
-        episodes = own.episode_rows
+        place = np.where(self._kept_rows(rule), place_of[numbers], -1)
+        metric, whole = rule.metric, self._kept_episodes(place)
+        sums = {one.name: _restricted(table.sum(one), place, len(classes), whole) for one in metric.sums}
+        return ScoreStatistics(own.pair_rows, sums, (metric,), True, own.episode_rows)
+
+    def _kept_rows(self, rule: Rule) -> np.ndarray:
+        """Return which pairs (n,) bool a rule keeps."""
+        own = self.table(self.rule)
+        kept = np.ones(int(own.pairs.sum()), dtype=bool)
+        for part in rule.parts:
+            if part not in self._kept:
+                self._kept[part] = part.keeps(own)
+            kept &= self._kept[part]
+        return kept
+
+    def _kept_episodes(self, place: np.ndarray) -> np.ndarray:
+        """Return which episodes (E,) bool have a pair with a place."""
+        episodes = self.table(self.rule).episode_rows
         assert episodes is not None
         whole = np.zeros(len(episodes.rows), dtype=bool)
         whole[episodes.of_pair[place >= 0]] = True
+        return whole
+
+    def _classes(self, rule: Rule) -> list[int]:
+        """Return the classes that the mean of a rule is over."""
+        if rule.absent == "left_out":
+            return sorted(set(self.table(rule).column("class_id")[self._kept_rows(rule)].tolist()))
+        classes = list(self.header.class_ids)
+        for part in rule.parts:
+            classes = part.classes(classes)
+        return classes
+
+    def figure(self, rule: Rule) -> float:
+        """Return the figure of a rule, from sums by class that rules share; that of `statistics`, in less time."""
         metric = rule.metric
-        sums = {one.name: _restricted(table.sum(one), place, len(classes), whole) for one in metric.sums}
-        return ScoreStatistics(own.pair_rows, sums, (metric,), True, episodes)
+        by_class = [one for one in metric.sums if not self._of_episodes(rule, one)]
+        left = [part for part in rule.parts if part.drops_classes]
+        if len(by_class) < len(metric.sums) and left:  # sums of whole episodes do not part by class
+            return self.statistics(rule).scores()[metric.name]
+        shared = replace(rule, score="", folds=(), absent="zero", parts=tuple(p for p in rule.parts if p not in left))
+        classes = self._classes(rule)
+        places = [self._place[number] for number in classes]
+        totals = {}
+        for one in metric.sums:
+            total = self._total(shared, one)
+            totals[one.name] = total[:, places] if one in by_class else total
+        return float(metric.compute(totals, totals)[0])
+
+    def _of_episodes(self, rule: Rule, one: Sum) -> bool:
+        values = self.table(rule).sum(one)
+        assert isinstance(values, RowSum)
+        return values.of_episodes
+
+    def _total(self, rule: Rule, one: Sum) -> np.ndarray:
+        """Return the total (1, C, ...) of a sum over all classes of the rows that a rule keeps."""
+        key = rule, one.name
+        if key not in self._totals:
+            table, kept = self.table(rule), self._kept_rows(rule)
+            place = np.where(kept, table.class_places, -1)
+            values = _restricted(table.sum(one), place, len(table.class_ids), self._kept_episodes(place))
+            self._totals[key] = values.total()
+        return self._totals[key]
+
+    @cached_property
+    def _totals(self) -> dict[tuple[Rule, str], np.ndarray]:
+        """Sums by rule, without what does not change them, and by name, as they are asked for."""
+        return {}
+
+    @cached_property
+    def _place(self) -> dict[int, int]:
+        """Place of each class in the count tables."""
+        return {number: place for place, number in enumerate(self.table(self.rule).class_ids)}
 
 
 def _restricted(values: object, place: np.ndarray, classes: int, whole: np.ndarray) -> RowSum:
@@ -193,12 +260,19 @@ class RunCounts:
         """Whether folds of the test are missing."""
         return len(self.folds) < self.of_test
 
+    @cached_property
+    def _figures(self) -> dict[Rule, dict[int, float]]:
+        """Figures of folds by rule, as they are asked for; no claim changes them."""
+        return {}
+
     def _chosen(self, rule: Rule) -> list[FoldCounts]:
         return [one for one in self.folds if one.fold in rule.folds]
 
     def by_fold(self, rule: Rule) -> dict[int, float]:
         """Return the figure of each fold of a rule; NaN where it has none."""
-        return {one.fold: one.statistics(rule).scores()[rule.metric.name] for one in self._chosen(rule)}
+        if rule not in self._figures:
+            self._figures[rule] = {one.fold: one.figure(rule) for one in self._chosen(rule)}
+        return self._figures[rule]
 
     def figure(self, rule: Rule) -> float:
         """Return the figure of a rule, the mean over its folds; NaN where there is none."""

@@ -147,3 +147,14 @@ def test_changes_that_a_run_can_follow(one_fold, four_folds, demo_run):
     no_void = replace(one_fold.folds[0], header=one_fold.folds[0].header.model_copy(update={"dataset": "coco"}))
     words = [change.word for change in changes(RunCounts([no_void])) if change.axis == "void"]
     assert words == ["class-pooled mIoU, present only"]
+
+
+def test_shared_sums_give_the_figures_of_statistics(four_folds):
+    """Figures are taken of sums by class that many rules share; each is that of the rule's own statistics."""
+    made = changes(four_folds)
+    for place, one in enumerate(made):
+        other = made[(7 * place + 3) % len(made)]
+        for rule in (one.changed(four_folds.rule), other.changed(one.changed(four_folds.rule))):
+            for fold in four_folds.folds:
+                whole = fold.statistics(rule).scores()[rule.metric.name]
+                assert fold.figure(rule) == pytest.approx(whole, abs=1e-10, nan_ok=True)
