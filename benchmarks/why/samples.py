@@ -181,21 +181,11 @@ def truth(test: Test, name: str, number: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class KnownCounts(RunCounts):
-    """Counts of a run that keep the figures of rules, which many disputes about it ask for."""
-
-    @cached_property
-    def _known(self) -> dict[Rule, dict[int, float]]:
-        return {}
+    """Counts of a run that keep its estimates, which many disputes about it ask for."""
 
     @cached_property
     def _estimates(self) -> dict[Rule, Estimate]:
         return {}
-
-    def by_fold(self, rule: Rule) -> dict[int, float]:
-        """Return the figure of each fold of a rule."""
-        if rule not in self._known:
-            self._known[rule] = super().by_fold(rule)
-        return self._known[rule]
 
     def estimate(self, rule: Rule) -> Estimate:
         """Return the figure of a rule with its interval."""
