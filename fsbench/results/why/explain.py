@@ -33,6 +33,8 @@ ONE_WORD, TWO_WORDS, PREDICTIONS = 0.45, 0.05, 0.5
 REPRODUCED, REPRODUCED_OF_FOLD = 2.5, 1.0
 """Scales in points of the distance between two reproductions of one method whose predictions differ: of what all folds
 have in common, and of what each has beside it. Both are of Student's t with 3 degrees of freedom."""
+ASTRAY = 0.2
+"""Share of such reproductions that may be anywhere from 0 to 100, since they are broken."""
 _STEPS = 2001
 """Steps of the integral over what folds have in common."""
 SURE = 0.8
@@ -223,13 +225,24 @@ def _changed(rule: Rule, made: Sequence[Change | Spread]) -> Rule:
 
 @dataclass(frozen=True)
 class _Weighed:
-    """A candidate with its figures, and the density of the claimed ones if it were true."""
+    """A candidate with its figures, and the density of the claimed ones if it were true.
+
+    Attributes:
+        candidate: the changes.
+        by_fold: its figures.
+        targets: each claimed figure beside its own.
+        offset: points by which distributions move it.
+        errors: of each of its figures, with the degrees of freedom.
+        error: of the mean of those.
+        likelihood: the density.
+    """
 
     candidate: _Candidate
     by_fold: Mapping[int, float]
     targets: Sequence[tuple[Figure, float]]
     offset: float
     errors: Sequence[tuple[float, float]]
+    error: tuple[float, float]
     likelihood: float
 
     @property
@@ -244,11 +257,13 @@ class _Weighed:
 
     @property
     def fits(self) -> bool:
-        """The claimed digits are its own, or lie in 95 % of its distribution."""
-        return all(
+        """The claimed digits are its own, or lie in 95 % of its distribution: on each fold, and in their mean."""
+        each = all(
             abs(claimed.value - value - self.offset) <= claimed.half + reach
             for (claimed, value), reach in zip(self.targets, map(_reach, self.errors), strict=True)
         )
+        half = max(claimed.half for claimed, _ in self.targets)
+        return each and abs(self.left) <= half + _reach(self.error)
 
 
 def _reach(error: tuple[float, float]) -> float:
@@ -265,13 +280,15 @@ def _weigh(candidate: _Candidate, by_fold: Mapping[int, float], claim: Claim, is
     targets = claim.targets(by_fold, is_part)
     moved = [one for one in candidate.changes if isinstance(one, Spread)]
     offset = sum(one.offset for one in moved)
-    folds = [[fold] for fold in by_fold if fold in claim.folds and not is_part]
+    is_mean = is_part and claim.mean is not None
+    folds = [[fold] for fold in claim.folds if fold in by_fold and not is_mean]
     folds += [list(by_fold)] * (len(targets) - len(folds))
     errors = [_joined([one.error(own) for one in moved]) for own in folds]
     likelihood = prod(
         _density(claimed, value + offset, error) for (claimed, value), error in zip(targets, errors, strict=True)
     )
-    return _Weighed(candidate, by_fold, targets, offset, errors, likelihood)
+    error = _joined([one.error(list(by_fold)) for one in moved])
+    return _Weighed(candidate, by_fold, targets, offset, errors, error, likelihood)
 
 
 def _joined(errors: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -303,11 +320,16 @@ def _null(claim: Claim, own: Mapping[int, float], is_part: bool) -> float:
     targets = claim.targets(own, is_part)
     away = np.array([figure.value - value for figure, value in targets])
     if len(away) == 1:
-        return float(_t_density(away, REPRODUCED)[0])
+        return float(_common_density(away)[0])
     reach = 10 * REPRODUCED + float(np.abs(away).max())
     common, step = np.linspace(-reach, reach, _STEPS, retstep=True)
     each = _t_density(away[:, None] - common, REPRODUCED_OF_FOLD).prod(0)
-    return float((each * _t_density(common, REPRODUCED)).sum() * step)
+    return float((each * _common_density(common)).sum() * step)
+
+
+def _common_density(values: np.ndarray) -> np.ndarray:
+    """Return the density of what other predictions move all folds by, at `values` in points."""
+    return (1 - ASTRAY) * _t_density(values, REPRODUCED) + ASTRAY / 100
 
 
 def _t_density(values: np.ndarray, scale: float) -> np.ndarray:
@@ -317,10 +339,7 @@ def _t_density(values: np.ndarray, scale: float) -> np.ndarray:
 
 def _cause(one: _Weighed, share: float, predictions: float, gap: float, own: Rule) -> Cause:
     mean = sum(one.by_fold.values()) / len(one.by_fold) + one.offset
-    reach = 0.0
-    if one.has_spread:
-        moved = [each for each in one.candidate.changes if isinstance(each, Spread)]
-        reach = _reach(_joined([each.error(list(one.by_fold)) for each in moved]))
+    reach = _reach(one.error) if one.has_spread else 0.0
     return Cause(
         words=tuple(Word(each.axis, _own_word(each.axis, own), each.word) for each in one.candidate.changes),
         sentence=", and ".join(each.sentence for each in one.candidate.changes),

@@ -84,7 +84,7 @@ def _own(found: Explanation) -> str:
 
 def _makes(cause: Cause) -> str:
     """Say which figure a cause makes."""
-    if cause.is_exact:
+    if cause.low == cause.high:
         return f"would make {cause.figure:.2f}"
     return f"would make {cause.low:.1f} to {cause.high:.1f}"
 
@@ -96,9 +96,11 @@ def to_sheet(why: Why, width: int | None = None) -> Sheet:
     parts = [(_distance(found), _causes(shown, found))]
     if found.nothing and why.steps:
         parts.append(("what to look at next", _steps(why.steps)))
+        commands = [[one.command] for one in why.steps if one.command]
+        parts += [("by these commands", [["command"], *commands])] if commands else []
     notes = [why.title, *_row_notes(why), *_remarks(found, shown)]
     notes += [f"not counted: {line}" for line in found.unanswered]
-    return Sheet(_capital(answer(found)), parts, notes, {0: Style(words=1), 1: Style(words=3)})
+    return Sheet(_capital(answer(found)), parts, notes, {0: Style(words=1), 1: Style(words=2), 2: Style(words=1)})
 
 
 def _capital(text: str) -> str:
@@ -135,7 +137,7 @@ def _distance(found: Explanation) -> str:
 def _causes(causes: Sequence[Cause], found: Explanation) -> Grid:
     grid: Grid = [["cause", "moves", "would make", "leaves", "verdict"]]
     for cause in causes:
-        if cause.is_exact:
+        if cause.low == cause.high:
             moves, makes = f"{_signed(cause.figure - found.mine.value)}", f"{cause.figure:.2f}"
         else:
             reach = (cause.high - cause.low) / 2
@@ -152,7 +154,7 @@ def _signed(value: float, digits: int = 2) -> str:
 
 
 def _steps(steps: Sequence[NextStep]) -> Grid:
-    return [["look at", "compare", "command"], *([one.what, one.why, one.command or "–"] for one in steps)]
+    return [["look at", "compare"], *([one.what, one.why] for one in steps)]
 
 
 def _row_notes(why: Why) -> list[str]:
@@ -173,7 +175,7 @@ def _remarks(found: Explanation, shown: Sequence[Cause]) -> list[str]:
             "fits, as would chance: the figure is the claimed one, but among so many unusual changes one often is; "
             "claimed figures of folds (--claimed-folds) tell"
         )
-    if any(not cause.is_exact for cause in shown):
+    if any(cause.low < cause.high for cause in shown):
         notes.append("±, to: 95 % of what other episodes of as many images make; both figures have this error")
     return notes
 
