@@ -7,7 +7,7 @@
 
 A dispute is a run, whose predictions are stored, and a claimed figure, which is counted without the suite's code. The
 samples of real photos lie in the folder that FSBENCH_TEST_DATA names. `python -m benchmarks.why.page` writes the tables
-into docs/guides/why.md.
+into docs/guides/why-disputes.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Write the tables of disputes into docs/guarantees.md from the committed results.
+"""Write the tables of disputes into docs/guides/why-disputes.md from the committed results.
 
     python -m benchmarks.why.page
 
@@ -14,7 +14,7 @@ from benchmarks.why.results import TARGETS, Choice, Outcome, read_outcomes, tall
 from fsbench.base.files import write_text
 from fsbench.base.paths import REPOSITORY
 
-PAGE = REPOSITORY / "docs/guarantees.md"
+PAGE = REPOSITORY / "docs/guides/why-disputes.md"
 MARKS = {"holds": "", "": "", "within its error": " †", "fails": " ‡"}
 
 ROWS: Mapping[str, Choice] = {
