@@ -1,8 +1,8 @@
-"""Write the tables of disputes into docs/guides/why-disputes.md from the committed results.
+"""Write the tables of disputes into the guide and docs/guides/why-disputes.md from the committed results.
 
     python -m benchmarks.why.page
 
-The page has a block for each table, between the markers `<!-- results: NAME -->` and `<!-- end -->`.
+A page has a block for each of its tables, between the markers `<!-- results: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from benchmarks.why.results import TARGETS, Choice, Outcome, read_outcomes, tall
 from fsbench.base.files import write_text
 from fsbench.base.paths import REPOSITORY
 
-PAGE = REPOSITORY / "docs/guides/why-disputes.md"
+PAGES = tuple(REPOSITORY / "docs/guides" / name for name in ("why.md", "why-disputes.md"))
+"""The guide, which has the first table, and the page that has them all."""
 MARKS = {"holds": "", "": "", "within its error": " †", "fails": " ‡"}
 
 ROWS: Mapping[str, Choice] = {
@@ -124,7 +125,9 @@ def _markdown(lines: list[list[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    write_text(PAGE, fill(PAGE.read_text(), tables(read_outcomes()[1])))
+    known = tables(read_outcomes()[1])
+    for page in PAGES:
+        write_text(page, fill(page.read_text(), known))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from benchmarks.speed.table import fill
 from benchmarks.why import disputes, plain, samples
 from benchmarks.why.__main__ import SEED, main
-from benchmarks.why.page import PAGE, tables
+from benchmarks.why.page import PAGES, tables
 from benchmarks.why.results import TARGETS, Outcome, read_outcomes, tally, write_outcomes
 from benchmarks.why.verdicts import ask
 from fsbench.base.errors import DataError
@@ -25,7 +25,9 @@ OUTCOME = Outcome(
 
 def test_the_guide_has_what_was_simulated():
     seed, outcomes = read_outcomes()
-    assert fill(PAGE.read_text(), tables(outcomes)) == PAGE.read_text()
+    for page in PAGES:
+        assert "<!-- results: why-kinds -->" in page.read_text()
+        assert fill(page.read_text(), tables(outcomes)) == page.read_text()
     assert seed == SEED and len({one.number for one in outcomes}) == len(outcomes)
     assert {one.sample for one in outcomes} == samples.SAMPLES.keys()
     for one in outcomes:
