@@ -47,7 +47,6 @@ class Fold:
         classes: its class numbers, with their names.
         cls: (n,) class number of each episode.
         query: (n,) number of the query image.
-        support: (n,) number of the set of support images.
         counts: size -> (n, 6); "" is the run's own.
         altered: words of a change of the predictions -> (n, 6) at the run's own size.
         draws: number of a further draw of the supports -> (n, 6).
@@ -57,7 +56,6 @@ class Fold:
     classes: Mapping[int, str]
     cls: np.ndarray
     query: np.ndarray
-    support: np.ndarray
     counts: Mapping[str, np.ndarray]
     altered: Mapping[str, np.ndarray]
     draws: Mapping[int, np.ndarray]

@@ -47,8 +47,7 @@ def made_up_fold():
     counts = np.array(
         [[30, 60, 50, 5, 10, 190], [10, 10, 40, 0, 0, 200], [0, 20, 0, 0, 0, 200], [50, 50, 50, 0, 0, 200]]
     )
-    none = {}
-    return plain.Fold(0, {1: "a", 2: "b"}, np.array([1, 1, 2, 2]), np.arange(4), np.arange(4), {"": counts}, none, none)
+    return plain.Fold(0, {1: "a", 2: "b"}, np.array([1, 1, 2, 2]), np.arange(4), {"": counts}, {}, {})
 
 
 @pytest.mark.parametrize(
