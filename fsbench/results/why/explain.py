@@ -363,7 +363,7 @@ def _verdict(one: _Weighed, share: float, predictions: float, gap: float) -> Ver
     if one.fits:
         if not one.has_spread:
             return "explains" if share >= SURE else "could" if share >= predictions else "chance"
-        return "could" if is_one_word or share >= predictions else "chance"
+        return "could" if is_one_word or share >= SURE else "chance"  # a wide distribution fits nearly everything
     return "partly" if is_one_word and abs(one.left) <= (1 - PART) * abs(gap) else "no"
 
 
