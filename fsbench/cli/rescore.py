@@ -1,7 +1,6 @@
 """`fsbench rescore`: finished runs by another protocol's metric or rule."""
 
 import argparse
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,22 +38,20 @@ def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
     if options.protocol is None and choices == Choices():
         raise SettingsError("nothing to score by was named; expected --protocol, --void, --resolution or --objects")
     target = None if options.protocol is None else load_segmentation(options.protocol)
-    settings = {} if options.data_root is None else {"data.dataset.root": options.data_root}
     records, refused = finished_records(options.runs)
     groups = leave_out_damaged(
-        records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, settings))
+        records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, options.data_root))
     )
     print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
     return say_left_out(refused)
 
 
-def _recounted(settings: Mapping[str, str], record: Record, resolution: int, geometry: Geometry | None = None) -> Any:
+def _recounted(root: str | None, record: Record, resolution: int, geometry: Geometry | None = None) -> Any:
     """Count a run's stored predictions again at another resolution."""
-    # torch and Lightning: only who asks for another resolution waits for them
-    from fsbench.runner.engine.stored_data import Truths
+    from fsbench.doors.truths import open_truth  # with the data sets: only who asks for another resolution needs them
 
     stored_predictions(record)  # whose absence is said first
-    return recount(record, Truths(record, settings), resolution, geometry)
+    return recount(record, open_truth(record, root), resolution, geometry)
 
 
 def _resolution(text: str | None) -> int | None:

@@ -49,6 +49,7 @@ from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.runner.papers.files import read_paper
 from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.runner.papers.results import RowResult
+from fsbench.runner.papers.why import explain_rows
 
 
 class Pages:
@@ -122,7 +123,17 @@ class Pages:
             notes, paper = NumberedNotes(), read_paper(name)
             grid = results_grid(results, notes)
             caption = f"{paper.title}, table {number}: {paper.tables[number].caption}"
-            shown.append({"name": name, "number": number, "caption": caption, "grid": grid, "notes": notes.lines()})
+            apart = [(f"{one.row.method}, {one.row.task}, {one.fold}", one.sentence) for one in explain_rows(results)]
+            shown.append(
+                {
+                    "name": name,
+                    "number": number,
+                    "caption": caption,
+                    "grid": grid,
+                    "notes": notes.lines(),
+                    "apart": apart,
+                }
+            )
         if shown:
             self._write(self.root / "papers.html", "papers.html", up="", tables=shown, notes=RESULT_NOTES)
 

@@ -23,10 +23,12 @@ class RowResult:
     Attributes:
         row: the row.
         comparison: both figures, and how they were compared.
+        records: the runs that the score is of.
     """
 
     row: PaperRow
     comparison: PublishedComparison
+    records: tuple[Record, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -78,5 +80,5 @@ def _in_block(
         records = own if line.fold in ("mean", "all") else [r for r in own if str(fold_of(r)) == line.fold]
         if records:
             items = match_published(line.method, line.fold, line.scores, records, figures)
-            found += [RowResult(row, item) for item in items]
+            found += [RowResult(row, item, tuple(records)) for item in items]
     return found

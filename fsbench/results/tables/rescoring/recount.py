@@ -1,7 +1,8 @@
 """Count the pixels of stored predictions again: at another resolution, without the method and without a GPU."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Truth = Callable[[int], np.ndarray]
 """Number of an episode -> its truth (h, w) uint8 at the query's original size: ways 1..N, 255 void."""
+
+Progress = Callable[[list[Any]], Iterable[Any]]
+"""Wraps a loop, and shows how far it is."""
 
 ORIGINAL = 0
 """Resolution of the query's original size; any other number is the side of a square."""
@@ -58,21 +62,41 @@ def last_slots(frame: "pl.DataFrame") -> list[tuple[int, int]]:
     return list(ways.items())
 
 
-def recount(record: Record, truth: Truth, resolution: int, geometry: Geometry | None = None) -> "pl.DataFrame":
-    """Count a run's stored masks against the truth.
+@dataclass(frozen=True)
+class Resolution:
+    """A size at which stored masks are counted.
 
-    Masks and truth are brought to `resolution` by nearest pixels, the truth as the protocol resizes it. At the run's
-    own resolution the counts are the record's.
+    Attributes:
+        side: `ORIGINAL`, or the side of a square in pixels.
+        geometry: that of another test, whose rule brings the truth there; the run's own unless given.
+    """
+
+    side: int
+    geometry: Geometry | None = None
+
+
+def recount(record: Record, truth: Truth, resolution: int, geometry: Geometry | None = None) -> "pl.DataFrame":
+    """Count a run's stored masks against the truth at one size; see `recount_all`."""
+    return recount_all(record, truth, [Resolution(resolution, geometry)])[0]
+
+
+def recount_all(
+    record: Record, truth: Truth, resolutions: Sequence[Resolution], progress: Progress = iter
+) -> "list[pl.DataFrame]":
+    """Count a run's stored masks against the truth at several sizes, in one pass over both.
+
+    Masks and truth are brought to each size by nearest pixels, the truth as the protocol resizes it. At the run's own
+    size the counts are the record's.
 
     Args:
         record: the finished run.
         truth: of its episodes.
-        resolution: `ORIGINAL`, or the side of a square in pixels.
-        geometry: that of another test, whose rule brings the truth there; the run's own unless given.
+        resolutions: the sizes.
+        progress: wraps the loop over the episodes.
 
     Returns:
-        The record's count table with other counts, and without region measures. Presence is decided as it was, or from
-        the masks where the method only segments.
+        For each size the record's count table with other counts, and without region measures. Presence is decided as
+        it was, or from the masks where the method only segments.
 
     Raises:
         RecordError: there are no predictions, or they are not those of the counts.
@@ -80,24 +104,38 @@ def recount(record: Record, truth: Truth, resolution: int, geometry: Geometry | 
     # spared until it is needed
     import polars as pl
 
-    from fsbench.data.label_maps import resize_labels
     from fsbench.scores.answers import count
 
     stored = stored_predictions(record)
-    frame, rule = record.episodes, geometry or segmentation_of(record.header).geometry
-    rows = []
-    for episode, ways in last_slots(frame):
-        target, predicted = truth(episode), stored.label_map(episode)
-        if resolution:
-            target = rule.squashed_truth(target, resolution)
-        elif geometry is not None:
-            target = rule.original_truth(target, input_resolution(record))
-        predicted = resize_labels(predicted, target.shape[0], target.shape[1])
-        rows.append(count(predicted, target, ways))
-    counts = np.concatenate(rows)
-    changed = frame.drop(REGIONS, strict=False).with_columns(
-        pl.Series(name, counts[:, column], pl.Int64) for column, name in enumerate(COUNTS)
-    )
-    if record.run.presence == "predicted":
-        return changed
-    return changed.with_columns(decided=pl.col("pred") + pl.col("pred_void") > 0)
+    frame, own = record.episodes, segmentation_of(record.header).geometry
+    rows: list[list[np.ndarray]] = [[] for _ in resolutions]
+    for episode, ways in progress(last_slots(frame)):
+        labels, predicted = truth(episode), stored.label_map(episode)
+        for place, resolution in enumerate(resolutions):
+            target = _resized_truth(record, labels, resolution, own)
+            rows[place].append(count(_fitted(predicted, target.shape), target, ways))
+    is_predicted = record.run.presence == "predicted"
+    tables = []
+    for counted in rows:
+        counts = np.concatenate(counted)
+        changed = frame.drop(REGIONS, strict=False).with_columns(
+            pl.Series(name, counts[:, column], pl.Int64) for column, name in enumerate(COUNTS)
+        )
+        decided = pl.col("decided") if is_predicted else pl.col("pred") + pl.col("pred_void") > 0
+        tables.append(changed.with_columns(decided=decided))
+    return tables
+
+
+def _resized_truth(record: Record, labels: np.ndarray, resolution: Resolution, own: Geometry) -> np.ndarray:
+    """Bring the truth of a query to a size."""
+    rule = resolution.geometry or own
+    if resolution.side:
+        return rule.squashed_truth(labels, resolution.side)
+    return labels if resolution.geometry is None else rule.original_truth(labels, input_resolution(record))
+
+
+def _fitted(predicted: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    # spared until it is needed
+    from fsbench.data.label_maps import resize_labels
+
+    return resize_labels(predicted, size[0], size[1])

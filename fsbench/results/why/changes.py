@@ -1,0 +1,369 @@
+"""Changes of one word of a test that finished predictions can follow, each a small object."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from fsbench.protocols.conditions import WITHOUT_VOID
+from fsbench.protocols.segmentation import ABSENT_WORDS, PRESENT_ONLY, Absent, Void
+from fsbench.results.why.rules import Rule, RunCounts
+from fsbench.results.why.scores import POOLED, SCORES
+from fsbench.scores.count_table import CountTable
+
+LEAST_OBJECT = 2048
+"""Pixels of the smallest object in the lists of PFENet and its followers (atlas-runs.md §2)."""
+FEWEST = 20
+"""Episodes below which nobody reports a figure."""
+
+
+class Change(ABC):
+    """One word of a test that is another.
+
+    Attributes:
+        axis: condition of the atlas that it changes, or what it is about where the atlas has no such condition.
+        weight: how usual the change is among published programs and in disputes, as a share of all one-word changes;
+            the words of an axis share it.
+    """
+
+    axis: ClassVar[str]
+    weight: ClassVar[float]
+
+    @property
+    @abstractmethod
+    def word(self) -> str:
+        """The other word."""
+
+    @property
+    @abstractmethod
+    def sentence(self) -> str:
+        """The change in words, as a noun phrase."""
+
+    @property
+    def meaning(self) -> str:
+        """What the word means, where it does not speak for itself."""
+        return ""
+
+    @abstractmethod
+    def changed(self, rule: Rule) -> Rule:
+        """Return `rule` with the other word."""
+
+    def goes_with(self, other: object) -> bool:
+        """Return whether both may change at once."""
+        return True
+
+
+@dataclass(frozen=True)
+class VoidChange(Change):
+    """Another rule for void pixels."""
+
+    void: Void
+    axis = "void"
+    weight = 0.15
+
+    @property
+    def word(self) -> str:
+        return {"ignore": "ignored", "background": "background", "present": POOLED + PRESENT_ONLY}[self.void]
+
+    @property
+    def sentence(self) -> str:
+        words = {
+            "ignore": "void ignored", "background": "void as background",
+            "present": "classes counted only where the truth shows them",
+        }  # fmt: skip
+        return words[self.void]
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, void=self.void)
+
+
+@dataclass(frozen=True)
+class SizeChange(Change):
+    """Another size at which answer and truth are compared."""
+
+    size: str
+    axis = "compared_at"
+    weight = 0.15
+
+    @property
+    def word(self) -> str:
+        return self.size
+
+    @property
+    def sentence(self) -> str:
+        return f"compared at '{self.size}'"
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, compared_at=self.size)
+
+    def goes_with(self, other: object) -> bool:
+        return not isinstance(other, DrawChange | CheckpointChange)
+
+
+@dataclass(frozen=True)
+class ScoreChange(Change):
+    """Another score under the same name."""
+
+    score: str
+    axis = "metric"
+    weight = 0.15
+
+    @property
+    def word(self) -> str:
+        return self.score
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.score} as the score"
+
+    @property
+    def meaning(self) -> str:
+        return SCORES[self.score].meaning
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, score=self.score)
+
+
+@dataclass(frozen=True)
+class AbsentChange(Change):
+    """Another rule for a class without an episode."""
+
+    absent: Absent
+    axis = "absent classes"
+    weight = 0.05
+
+    @property
+    def word(self) -> str:
+        return POOLED + ABSENT_WORDS[self.absent]
+
+    @property
+    def sentence(self) -> str:
+        words = {
+            "zero": "a class without an episode counts as 0", "left_out": "a class without an episode is left out",
+            "nan": "a class without an episode leaves no mean",
+        }  # fmt: skip
+        return words[self.absent]
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, absent=self.absent)
+
+
+@dataclass(frozen=True)
+class FoldChange(Change):
+    """One fold in place of the mean."""
+
+    fold: int
+    axis = "folds"
+    weight = 0.15
+
+    @property
+    def word(self) -> str:
+        return f"fold {self.fold}"
+
+    @property
+    def sentence(self) -> str:
+        return f"fold {self.fold} alone"
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, folds=(self.fold,))
+
+
+@dataclass(frozen=True)
+class ClassChange(Change):
+    """A class that is left out."""
+
+    number: int
+    name: str
+    drops_classes: ClassVar[bool] = True
+    axis = "classes"
+    weight = 0.05
+
+    @property
+    def word(self) -> str:
+        return f"without {self.name}"
+
+    @property
+    def sentence(self) -> str:
+        return f"the class {self.name} left out"
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, parts=(*rule.parts, self))
+
+    def keeps(self, table: CountTable) -> np.ndarray:
+        return np.asarray(table.column("class_id") != self.number)
+
+    def classes(self, numbers: Sequence[int]) -> list[int]:
+        return [number for number in numbers if number != self.number]
+
+
+@dataclass(frozen=True)
+class FirstEpisodes(Change):
+    """The first episodes of each fold alone."""
+
+    number: int
+    drops_classes: ClassVar[bool] = False
+    axis = "episodes_per_fold"
+    weight = 0.08
+
+    @property
+    def word(self) -> str:
+        return str(self.number)
+
+    @property
+    def sentence(self) -> str:
+        return f"the first {self.number} episodes"
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, parts=(*rule.parts, self))
+
+    def keeps(self, table: CountTable) -> np.ndarray:
+        episode = table.column("episode")
+        every = np.unique(episode)
+        return np.asarray(np.isin(episode, every[: self.number]))
+
+    def classes(self, numbers: Sequence[int]) -> list[int]:
+        return list(numbers)
+
+
+@dataclass(frozen=True)
+class LargeObjects(Change):
+    """Queries whose object has so many pixels alone."""
+
+    least: int = LEAST_OBJECT
+    drops_classes: ClassVar[bool] = False
+    axis = "min_object"
+    weight = 0.07
+
+    @property
+    def word(self) -> str:
+        return f"{self.least} (of the query)"
+
+    @property
+    def sentence(self) -> str:
+        return f"queries with {self.least} pixels of the class alone"
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, parts=(*rule.parts, self))
+
+    def keeps(self, table: CountTable) -> np.ndarray:
+        return np.asarray(table.column("gt") >= self.least)
+
+    def classes(self, numbers: Sequence[int]) -> list[int]:
+        return list(numbers)
+
+
+@dataclass(frozen=True)
+class DrawChange(Change):
+    """Another draw of the supports of the same queries."""
+
+    name: str
+    axis = "draws of the supports"
+    weight = 0.05
+
+    @property
+    def word(self) -> str:
+        return self.name
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.name} of the supports"
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, answers=self.name)
+
+    def goes_with(self, other: object) -> bool:
+        return not isinstance(other, SizeChange | CheckpointChange)  # counts at other sizes are the run's own answers
+
+
+@dataclass(frozen=True)
+class CheckpointChange(Change):
+    """Another checkpoint of the same method, such as the best by its score on the test."""
+
+    name: str
+    axis = "checkpoint"
+    weight = 0.1
+
+    @property
+    def word(self) -> str:
+        return self.name
+
+    @property
+    def sentence(self) -> str:
+        return f"the {self.name}"
+
+    def changed(self, rule: Rule) -> Rule:
+        return replace(rule, answers=self.name)
+
+    def goes_with(self, other: object) -> bool:
+        return not isinstance(other, SizeChange | DrawChange)
+
+
+def changes(run: RunCounts) -> list[Change]:
+    """List the changes of one word that the counts of a run can follow."""
+    return [change for kind in (_void, _sizes, _scores, _absent, _folds, _classes, _first, _large, _answers)
+            for change in kind(run)]  # fmt: skip
+
+
+def _void(run: RunCounts) -> Iterator[Change]:
+    has_void = run.folds[0].header.dataset not in WITHOUT_VOID
+    rules: tuple[Void, ...] = ("ignore", "background", "present")
+    for void in rules:
+        if void != run.rule.void and (has_void or void == "present"):
+            yield VoidChange(void)
+
+
+def _sizes(run: RunCounts) -> Iterator[Change]:
+    for size in run.folds[0].resized:
+        if all(size in one.resized for one in run.folds):
+            yield SizeChange(size)
+
+
+def _scores(run: RunCounts) -> Iterator[Change]:
+    yield from (ScoreChange(score) for score in SCORES if score != run.rule.score)
+
+
+def _absent(run: RunCounts) -> Iterator[Change]:
+    rules: tuple[Absent, ...] = ("zero", "left_out")
+    yield from (AbsentChange(rule) for rule in rules if rule != run.rule.absent)
+
+
+def _folds(run: RunCounts) -> Iterator[Change]:
+    if len(run.folds) > 1:
+        yield from (FoldChange(one.fold) for one in run.folds)
+
+
+def _classes(run: RunCounts) -> Iterator[Change]:
+    for one in run.folds:
+        names = one.header.class_names
+        if len(one.header.class_ids) > 1:
+            yield from (ClassChange(number, names[str(number)]) for number in one.header.class_ids)
+
+
+def _first(run: RunCounts) -> Iterator[Change]:
+    whole = min(one.frame["episode"].n_unique() for one in run.folds)
+    yield from (FirstEpisodes(number) for number in round_numbers(whole))
+
+
+def round_numbers(below: int) -> list[int]:
+    """Return the numbers of episodes that people choose: 1 to 9 of tens, hundreds or thousands, from a tenth on.
+
+    >>> round_numbers(1000)
+    [100, 200, 300, 400, 500, 600, 700, 800, 900]
+    >>> round_numbers(60), round_numbers(1001)[-2:]
+    ([20, 30, 40, 50], [900, 1000])
+    """
+    found = (digit * 10**power for power in range(1, 6) for digit in range(1, 10))
+    return [number for number in found if max(FEWEST, below / 10) <= number < below]
+
+
+def _large(run: RunCounts) -> Iterator[Change]:
+    if run.rule.compared_at.startswith("original"):  # pixels of the image, not of a square
+        yield LargeObjects()
+
+
+def _answers(run: RunCounts) -> Iterator[Change]:
+    for name in run.folds[0].answers:
+        if all(name in one.answers for one in run.folds):
+            yield DrawChange(name) if name.startswith("draw ") else CheckpointChange(name)
