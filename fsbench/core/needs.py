@@ -1,8 +1,13 @@
 """The needs of a method: what its data module brings beside images and masks."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from fsbench.data.batch import Hint
+
+ClassKnowledge = Literal["unknown", "places", "first episodes"]
+"""Knowledge of the classes of a test's ways, see `fsbench.data.batch.WayClass`: none, their places, or with each its
+first episode in the manifest's order."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,8 @@ class Needs:
         calibration: labelled episodes of base classes before the test, see `Method.calibrate`.
         annotation_option: the method's own option, as the command line has it, for what it makes of the supports'
             masks: boxes, points or others. Their annotation is then not for the test to choose.
+        classes: what the method is told of the classes of a test's ways, beside its episodes. A method that learns from
+            other episodes gets them in this way alone, so that their order is the manifest's whoever answers.
     """
 
     hints: frozenset[Hint] = frozenset()
@@ -25,3 +32,4 @@ class Needs:
     base_maps: bool = False
     calibration: bool = False
     annotation_option: str | None = None
+    classes: ClassKnowledge = "unknown"
