@@ -28,6 +28,7 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "training-steps": ("ours", ""),
     "hsnet-episode": ("ours", "the paper's formulas"),
     "patnet-transform": ("ours", "the paper's formulas"),
+    "abcdfss-contrast": ("ours", "the paper's formulas"),
     "hdmnet-matching": ("ours", "the paper's formulas"),
     "folds": ("suite", "the authors' scheme"),
     "predict": ("fsbench predict", "the method's forward alone"),

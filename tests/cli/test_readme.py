@@ -28,6 +28,7 @@ PAGES = {
     "dcama": ["dcama"],
     "hsnet": ["hsnet"],
     "patnet": ["patnet", "patnet_tfi"],
+    "abcdfss": ["abcdfss", "abcdfss_every"],
     "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
     "bam": ["bam", "bam_5shot"],
     "hdmnet": ["hdmnet", "hdmnet_5shot"],

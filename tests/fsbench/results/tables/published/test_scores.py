@@ -54,6 +54,7 @@ def test_rows_and_figures_can_be_counted(figures):
         "DIaM",
         "VRP-SAM",
         "PATNet",
+        "ABCDFSS",
     }
     repeated = ("BAM", "HDMNet", "PFENet", "SANSA", "VRP-SAM")  # by later papers, beside their own rows
     rows = {
