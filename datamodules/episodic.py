@@ -35,6 +35,7 @@ from fsbench.datamodules.loading.calibration import calibration_episodes
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
 from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from fsbench.datamodules.loading.given_manifest import read_given_manifest
+from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.protocols.geometry import InputResize
 from fsbench.protocols.pools import Pool
@@ -412,11 +413,13 @@ class EpisodicDataModule(DataModule):
         config: LoadingConfig,
         once: bool = False,
     ) -> DataLoader[EpisodeBatch]:
-        """Return this rank's share of the episodes; what is read `once` is forgotten where its last episode is over."""
+        """Return this rank's share of the episodes; those of the test are read `once`, images are then forgotten."""
         sampler = ContiguousDistributedSampler(len(episodes))
         share = sampler.share
         next_shown = dict(zip(share, next_uses(episodes[share.start : share.stop]), strict=True)) if once else {}
-        data = ManifestEpisodes(protocol, dataset, episodes, config, next_shown)
+        known = self.needs.classes
+        classes = WayClasses(self.manifest, known) if once and known != "unknown" else None
+        data = ManifestEpisodes(protocol, dataset, episodes, config, next_shown, classes)
         return self._loader(data, batch_size=self.loading.eval_batch_size, sampler=sampler)
 
     def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:

@@ -13,6 +13,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.training import augmented_episode, base_map
+from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.draws import draw_episode
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.recurring_epochs import epoch_seed, recurring_epoch
@@ -41,6 +42,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         episodes: Sequence[Episode],
         config: LoadingConfig,
         next_shown: Mapping[int, Mapping[str, int | None]] | None = None,
+        classes: WayClasses | None = None,
     ):
         self.protocol = protocol
         self.index = index
@@ -48,12 +50,15 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         self.config = config
         self.files = config.files(index)
         self.next_shown = next_shown or {}
+        self.classes = classes
 
     def __len__(self) -> int:
         return len(self.episodes)
 
     def __getitem__(self, i: int) -> EpisodeBatch:
-        batch = load_item(self.protocol, self.index, self.episodes[i], self.config, self.files)
+        batch = self._load(self.episodes[i])
+        if self.classes is not None:
+            batch = replace(batch, way_classes=[self.classes.told(self.episodes[i], self._load)])
         next_shown = self.next_shown.get(i, {})
         worker = get_worker_info()
         loads_all = worker is None or worker.num_workers == 1
@@ -61,6 +66,9 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
             if loads_all or place is None:
                 self.files.cache.expect(name, place)
         return replace(batch, next_shown=next_shown)
+
+    def _load(self, episode: Episode) -> EpisodeBatch:
+        return load_item(self.protocol, self.index, episode, self.config, self.files)
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):

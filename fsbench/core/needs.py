@@ -1,9 +1,14 @@
 """The needs of a method: what its data module brings beside images and masks."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from fsbench.core.adaptation import Adaptation
 from fsbench.data.batch import Hint
+
+ClassKnowledge = Literal["unknown", "places", "first episodes"]
+"""Knowledge of the classes of a test's ways, see `fsbench.data.batch.WayClass`: none, their places, or with each its
+first episode in the manifest's order."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Needs:
         adaptation: labelled images of the test's own pool before the test, see `Method.adaptation_loss`; None for none.
         annotation_option: the method's own option, as the command line has it, for what it makes of the supports'
             masks: boxes, points or others. Their annotation is then not for the test to choose.
+        classes: what the method is told of the classes of a test's ways, beside its episodes. A method that learns from
+            other episodes gets them in this way alone, so that their order is the manifest's whoever answers.
     """
 
     hints: frozenset[Hint] = frozenset()
@@ -28,6 +35,7 @@ class Needs:
     calibration: bool = False
     adaptation: Adaptation | None = None
     annotation_option: str | None = None
+    classes: ClassKnowledge = "unknown"
 
     @property
     def before_test(self) -> str:

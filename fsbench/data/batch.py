@@ -90,6 +90,35 @@ class Hints:
         )
 
 
+@dataclass(frozen=True)
+class Opening:
+    """First episode of a class in the order of a test's manifest, as a method may adapt to it.
+
+    Attributes:
+        episode: a batch of the episode with this way alone, its truth hidden.
+        way, ways: number of the way in the episode, and how many it has.
+        order: number of the test's classes that come before in that order.
+    """
+
+    episode: "EpisodeBatch"
+    way: int
+    ways: int
+    order: int
+
+
+@dataclass(frozen=True)
+class WayClass:
+    """The class of a way as its test knows it; neither its number nor its name.
+
+    Attributes:
+        place: among the test's classes in ascending order, from 0.
+        opening: its first episode; None unless the method asks for it.
+    """
+
+    place: int
+    opening: Opening | None = None
+
+
 @dataclass
 class EpisodeBatch:
     """B episodes. Each distinct image is there once; episodes refer to its row.
@@ -117,6 +146,8 @@ class EpisodeBatch:
         hints: of each episode, on the CPU; None where the method asks for none.
         counted_pixels: (B, S, S) bool, pixels of the query that a method may look at, where the protocol tells them: a
             padded image's own, without void where it tells that, too. None where nothing is told.
+        way_classes: the class of each way of each episode, see `fsbench.core.needs.Needs.classes`; None where nobody
+            asks, or there is no test.
     """
 
     images: Tensor
@@ -134,6 +165,7 @@ class EpisodeBatch:
     ways: Tensor | None = None
     hints: list[Hints] | None = None
     counted_pixels: Tensor | None = None
+    way_classes: list[list[WayClass]] | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -167,6 +199,7 @@ class EpisodeBatch:
             ways=repeated(self.ways),
             hints=None if self.hints is None else self.hints * times,
             counted_pixels=repeated(self.counted_pixels),
+            way_classes=None if self.way_classes is None else self.way_classes * times,
         )
 
     def known_truth(self) -> Truth:
@@ -215,6 +248,7 @@ class EpisodeBatch:
                 ways=None if self.ways is None else self.ways[b : b + 1],
                 hints=None if self.hints is None else self.hints[b : b + 1],
                 counted_pixels=None if self.counted_pixels is None else self.counted_pixels[b : b + 1],
+                way_classes=None if self.way_classes is None else self.way_classes[b : b + 1],
             )
 
     def to(self, *args: Any, **kwargs: Any) -> "EpisodeBatch":
@@ -230,7 +264,7 @@ def _map(item: Any, move: Any) -> Any:
         return move(item)
     if isinstance(item, list):
         return [_map(value, move) for value in item]
-    if isinstance(item, Truth | EpisodeBatch):
+    if isinstance(item, Truth | EpisodeBatch | WayClass | Opening):
         return type(item)(**{f.name: _map(getattr(item, f.name), move) for f in fields(item)})
     return item
 
@@ -276,6 +310,9 @@ def collate(items: Sequence[EpisodeBatch]) -> EpisodeBatch:
         if any(item.hints is None for item in items)
         else [hints for item in items for hints in item.hints or ()],
         counted_pixels=torch.cat(counted) if len(counted) == len(items) else None,
+        way_classes=None
+        if any(item.way_classes is None for item in items)
+        else [classes for item in items for classes in item.way_classes or ()],
     )
 
 

@@ -16,6 +16,7 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order
+from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.doors.parts import Parts
 from fsbench.predict.settings import choose_device
 from fsbench.protocols.segmentation import Segmentation
@@ -100,12 +101,20 @@ class _Items(Dataset[EpisodeBatch]):
         self.protocol, self.index, self.episodes = test.protocol, test.index, episodes
         self.config = LoadingConfig(side, test.protocol.geometry, hints=method.needs.hints)
         self.files = self.config.files(test.index)
+        known = method.needs.classes
+        self.classes = None if known == "unknown" else WayClasses(test.manifest, known)
 
     def __len__(self) -> int:
         return len(self.episodes)
 
     def __getitem__(self, place: int) -> EpisodeBatch:
-        return load_item(self.protocol, self.index, self.episodes[place], self.config, self.files)
+        batch = self._load(self.episodes[place])
+        if self.classes is None:
+            return batch
+        return replace(batch, way_classes=[self.classes.told(self.episodes[place], self._load)])
+
+    def _load(self, episode: Episode) -> EpisodeBatch:
+        return load_item(self.protocol, self.index, episode, self.config, self.files)
 
 
 def _batches(method: Segmenter, test: Test, side: int, workers: int, numbers: Sequence[int]) -> DataLoader[Any]:

@@ -172,6 +172,11 @@ def _check(one: Experiment, first: Experiment) -> None:
         raise SettingsError(
             f"{name} {one.method.needs.before_test}, which each test would do anew; give it settings that do not"
         )
+    if one.method.needs.classes != "unknown":
+        raise SettingsError(
+            f"{name} follows the classes in the order of a test's own episodes, so that a question has another answer "
+            "in each; run each test by itself (fsbench bench)"
+        )
     if one.processes > 1:
         raise SettingsError(f"devices is {one.processes}, and several tests are run on one; expected 1")
     if one.data.protocol.asks_base_classes:

@@ -73,6 +73,7 @@ def test_a_training_step_starts_from_no_gradient():
         ("hsnet-episode --side 64", ["plain", "ours"]),
         ("patnet-transform --side 64", ["plain", "ours"]),
         ("ifa-background --side 64", ["plain", "ours"]),
+        ("abcdfss-contrast --side 64", ["plain", "ours"]),
         ("networks --networks demo:64", ["fp32", "bf16"]),
         ("predict --dataset demo --images 2 --side 64", ["forward", "fsbench predict"]),
         ("loading-pascal --size 32", ["plain", "suite"]),

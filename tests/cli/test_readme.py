@@ -29,6 +29,7 @@ PAGES = {
     "hsnet": ["hsnet"],
     "patnet": ["patnet", "patnet_tfi"],
     "ifa": ["ifa", "ifa_5shot", "ifa_strict"],
+    "abcdfss": ["abcdfss", "abcdfss_every"],
     "hmnet": ["hmnet", "hmnet_5shot", "pspnet"],
     "bam": ["bam", "bam_5shot"],
     "hdmnet": ["hdmnet", "hdmnet_5shot"],

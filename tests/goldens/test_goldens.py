@@ -22,6 +22,7 @@ from tests.goldens.harness import Case, Skipped, find_cases, official_lists, run
 HERE = Path(__file__).parent
 CASES = list(find_cases(HERE, None, None, official_lists(None)))
 SLOW = {
+    "abcdfss": "adapt_1shot_every",
     "atlas_runs": "episodes_panet_f0_k5_s1234 episodes_capl_f0_k5_s123 episodes_fptrans_f0_k5_w4 "
     "episodes_vat_coco_f0_k5_w0_b1_s0",
     "bam": "true_resnet50",

@@ -10,6 +10,8 @@ OPTIONS = {
     "persam_f": ["--model.steps=2"],
     "patnet_tfi": ["--model.tuning_steps=2"],
     **{name: ["--model.adaptation.epochs=1"] for name in ("ifa", "ifa_5shot", "ifa_strict")},
+    "abcdfss": ["--model.epochs=2"],
+    "abcdfss_every": ["--model.epochs=2"],
     "diam": ["--model.iterations=3"],
     "bam_5shot": ["--model.width=32"],
     "hdmnet_5shot": ["--model.width=32"],
@@ -24,7 +26,7 @@ QUICK_FORM = ("shapes", "ways-and-shots", "empty-supports", "batch", "truth", "c
 OTHER_CHECKS = tuple(name for name in CHECKS if name not in (*QUICK_FORM, *CROSSING))
 WHOLE = (
     "emat", "cst", "dcama", "hsnet", "hmnet", "pfenet", "prototype", "insid3", "seggpt", "matcher", "patnet_tfi",
-    "persam_f", "nn", "protonet", "fort_lora",
+    "abcdfss_every", "persam_f", "nn", "protonet", "fort_lora",
 )  # fmt: skip
 """One for each way in which methods are built: those that the other checks are run for."""
 

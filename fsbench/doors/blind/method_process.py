@@ -85,6 +85,11 @@ class MethodProcess:
             )
         if "class names" in method.needs.hints:
             raise SettingsError(f"{run['name']} asks for names of classes, which a blind test does not give")
+        if method.needs.classes != "unknown":
+            raise SettingsError(
+                f"{run['name']} follows the classes in the order of a test's episodes, which a blind test does not "
+                "tell; run it without --blind"
+            )
         self.trained_on = [method.backbone.trained_on] if method.backbone.trained_on else []
         if run["checkpoint"]:
             content = load_checkpoint(method, Path(run["checkpoint"]), self.data["image_size"])

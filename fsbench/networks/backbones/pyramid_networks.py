@@ -68,6 +68,8 @@ PYRAMIDS = {
     # HSNet's: torchvision's first ImageNet weights
     "resnet50_v1": _resnet("resnet50_v1", (3, 4, 6, 3)),
     "resnet101_v1": _resnet("resnet101_v1", (3, 4, 23, 3)),
+    # ABCDFSS's: torchvision's newer ones
+    "resnet50_v2": _resnet("resnet50_v2", (3, 4, 6, 3)),
     "vgg16": PyramidNet("vgg", {}, (1, 3, 3, 1), (256, 512, 512, 512), 8, weight_files()["vgg16"]),
     "efficientnet_lite0": PyramidNet(
         "efficientnet",

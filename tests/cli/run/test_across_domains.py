@@ -66,6 +66,20 @@ def test_patnet_is_trained_and_chosen_as_its_authors_do_and_fine_tuned_by_its_ch
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["deepglobe", "isic", "lung", "suim"])
+def test_abcdfss_runs_from_nothing_under_each_protocol(dataset, warm, tmp_path):
+    """Its heads are fitted to the first episode of a class, which another protocol draws otherwise."""
+    place = ["--dataset", dataset, "--data-root", str(prepare_drawn(tmp_path, dataset)), "--backbone", "demo"]
+    asked = ["--method", "abcdfss", "--model.epochs=2", "--no-trivial", "--runs", str(tmp_path / "runs"), *SMALL]
+    for protocol in ("cdfss", "cdfss_ifa", "cdfss_abcdfss"):
+        done = warm("bench", *asked, *place, "--protocol", protocol)
+        assert done.returncode == 0, done.stderr
+    records = find_records(tmp_path / "runs")
+    assert len(records) == 3
+    assert all("the first episode of each class" in record.run.remarks[0] for record in records)
+
+
+@pytest.mark.slow
 def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
     root = prepare_drawn(tmp_path, "isic")
     place = ["--dataset", "isic", "--data-root", str(root), "--runs", str(tmp_path / "runs")]

@@ -12,7 +12,7 @@ from fsbench.runner.grid.spec import GridCell
 
 OWN = {
     "dcama": "hsnet", "dcama_resnet50": "hsnet", "hsnet": "hsnet", "hsnet_vgg16": "hsnet", "patnet": "hsnet",
-    "ifa": "hsnet", "ifa_5shot": "hsnet", "ifa_strict": "hsnet",
+    "ifa": "hsnet", "ifa_5shot": "hsnet", "ifa_strict": "hsnet", "abcdfss": "hsnet", "abcdfss_every": "hsnet",
     "patnet_tfi": "hsnet", "patnet_vgg16": "hsnet", "hmnet": "pfenet",
     "hmnet_5shot": "pfenet", "hmnet_vgg": "pfenet", "pspnet": "pfenet", "emat": "fscs", "emat_seg": "fscs",
     "cst": "fscs", "prototype": "fscs", "insid3": "incontext", "fssdino": "hsnet", "linear_probe_dense": "hsnet",
@@ -48,7 +48,7 @@ def test_all_methods_of_segmentation_are_known_here():
 @pytest.mark.parametrize(
     "method",
     ["dcama", "dcama_resnet50", "hsnet", "hmnet", "emat", "emat_seg", "cst", "prototype", "insid3", "fssdino",
-     "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam", "persam",
+     "abcdfss", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam", "persam",
      "persam_f", "sam3_canvas", "vrp_sam", "sansa"],
 )  # fmt: skip
 def test_on_the_demo_one_table_holds_all(method):

@@ -21,6 +21,6 @@ def test_a_row_that_cannot_be_composed_is_named(tmp_path):
 def test_a_method_of_each_class_is_run():
     methods = [row.entry.method for _, row in samples(papers())]
     assert methods == [
-        "bam", "cst_original", "dcama_resnet50", "emat", "metaoptnet", "vpt", "lp", "hdmnet", "hmnet",
+        "abcdfss_every", "bam", "cst_original", "dcama_resnet50", "emat", "metaoptnet", "vpt", "lp", "hdmnet", "hmnet",
         "hsnet_resnet101", "ifa", "patnet_tfi", "pfenet", "sansa", "vrp_sam",
     ]  # fmt: skip

@@ -55,6 +55,7 @@ def test_rows_and_figures_can_be_counted(figures):
         "VRP-SAM",
         "PATNet",
         "IFA",
+        "ABCDFSS",
     }
     repeated = ("BAM", "HDMNet", "PFENet", "SANSA", "VRP-SAM")  # by later papers, beside their own rows
     rows = {

@@ -1,0 +1,102 @@
+"""Random numbers of the authors' program: the shears of every class, the first weights of every head (abcdfss.md §7).
+
+The program draws all from one stream. Here each place in it is reached from the numbers that are drawn before, so that
+an episode's numbers follow from its own number, and from the class's place, alone.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from fsbench.core.seeded_block import seed_torch
+from fsbench.methods.abcdfss.head import AdaptedHead
+from fsbench.methods.abcdfss.views import Shear
+
+LARGEST_SHEAR = 20
+"""Degrees."""
+STRIDE = 32
+"""Number of turns after which a place in the stream is remembered."""
+
+
+@lru_cache(maxsize=8)
+def class_shears(classes: int, views: int, seed: int) -> tuple[tuple[Shear, ...], ...]:
+    """Return the shears of the views of each class, in the order of the classes.
+
+    The program draws them after it has built a ResNet-50, whose first weights come from the same stream.
+    """
+    from torchvision.models import resnet50  # takes a second, which other methods are spared
+
+    with seed_torch(seed):
+        resnet50(weights=None)
+        return tuple(tuple(_draw_shear() for _ in range(views)) for _ in range(classes))
+
+
+def _draw_shear() -> Shear:
+    torch.rand(3)  # of the colour jitter
+    torch.randint(0, 1, (1,))  # angle
+    angles = [int(torch.randint(-LARGEST_SHEAR, LARGEST_SHEAR + 1, (1,))) for _ in range(2)]
+    torch.rand(1)  # scale
+    return Shear(*angles)
+
+
+class HeadDraws:
+    """First weights of the heads, in the order in which the program draws them.
+
+    A turn is a way of an episode: its views are drawn, then, where heads are fitted to it, those of all levels.
+
+    Args:
+        channels: of each level.
+        width: of the heads.
+        views: of an image.
+        seed: of the program.
+    """
+
+    def __init__(self, channels: Sequence[int], width: int, views: int, seed: int):
+        self.channels, self.width, self.views, self.seed = tuple(channels), width, views, seed
+        with torch.device("meta"):
+            heads = [AdaptedHead(c, width) for c in self.channels]
+        self.learned = sum(p.numel() for head in heads for p in head.parameters())
+        """Number of values that one set of heads learns."""
+        drawn = [p for head in heads for layer in (head.conv, head.linear) for p in layer.parameters()]
+        self._drawn = sum(p.numel() for p in drawn)
+        self._places: dict[tuple[int, int, int], Tensor] = {}  # shots, turns, sets: state of the generator
+
+    def heads(self, turns: int, sets: int, shots: int) -> list[AdaptedHead]:
+        """Return the first heads of all levels for a turn, on the CPU.
+
+        Args:
+            turns: number of turns before it.
+            sets: number of sets of heads that these drew, from 0 to `turns`.
+            shots: K, of every turn.
+        """
+        with seed_torch(self.seed):
+            torch.empty((), dtype=torch.int64).random_()  # of the loader's start
+            along = turns if sets == turns else 0
+            self._go_to(turns, along, shots)
+            self._skip_sets(sets - along)
+            self._draw_views(shots)
+            return [AdaptedHead(c, self.width) for c in self.channels]
+
+    def _go_to(self, turns: int, sets: int, shots: int) -> None:
+        """Bring torch's generator behind so many turns that drew all of their sets, or none."""
+        step = 1 if sets else 0
+        known = max((t for k, t, s in self._places if k == shots and t <= turns and s == step * t), default=0)
+        if known:
+            torch.set_rng_state(self._places[shots, known, step * known])
+        for turn in range(known + 1, turns + 1):
+            self._draw_views(shots)
+            self._skip_sets(step)
+            if turn % STRIDE == 0:
+                self._places[shots, turn, step * turn] = torch.get_rng_state()
+
+    def _draw_views(self, shots: int) -> None:
+        for _ in range((1 + shots) * self.views):
+            torch.empty(1).uniform_()  # of the blur
+            torch.randperm(4)  # order of the colour jitter
+
+    def _skip_sets(self, sets: int) -> None:
+        """Draw as many numbers as sets of heads have; how many follow, not which, is all that matters."""
+        for _ in range(sets):
+            torch.empty(self._drawn).uniform_()

@@ -1,0 +1,159 @@
+"""The small network that is fitted at each level, its losses and its fitting (abcdfss.md §4, §5).
+
+Shapes: M maps, C channels, (h, w) the plane of a level, P = h·w; K shots, V views.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+PRODUCTS = 2**22
+"""Most products of two positions that are held at a time."""
+
+
+class AdaptedHead(nn.Module):
+    """Two 1x1 convolutions with a norm between them, which always takes the statistics of what it is given (§5).
+
+    Args:
+        channels: of the level's features.
+        width: channels of the output.
+    """
+
+    def __init__(self, channels: int, width: int = 64):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, 1)
+        self.bn = nn.BatchNorm2d(width)
+        self.linear = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        adapted: Tensor = self.linear(self.bn(self.conv(x)).relu())
+        return adapted
+
+
+class _Contrast(torch.autograd.Function):
+    """Sum over maps of a map's contrast of positions, with its gradient, a block of positions at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, temperature: float) -> Tensor:
+        ctx.gradients = torch.empty_like(a), torch.zeros_like(b)
+        total = a.new_zeros(())
+        rows = max(1, PRODUCTS // a.shape[1])
+        for one, other, by_one, by_other in zip(a, b, *ctx.gradients, strict=True):
+            for start in range(0, len(one), rows):
+                block, own = one[start : start + rows], other[start : start + rows]
+                scores = block @ other.T / temperature
+                normaliser = scores.logsumexp(1, keepdim=True)
+                total += (normaliser[:, 0] - (block * own).sum(1) / temperature).sum()
+                shares = (scores - normaliser).exp_()
+                by_one[start : start + rows] = (shares @ other - own) / temperature
+                by_other += shares.T @ block / temperature
+                by_other[start : start + rows] -= block / temperature
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        by_a, by_b = ctx.gradients
+        return gradient * by_a, gradient * by_b, None
+
+
+def contrast(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
+    """Return the InfoNCE of each position with its own in the other map, against all others there (§4.1).
+
+    No matrix of all pairs of positions is kept for the gradient: the memory does not grow with the number of maps.
+
+    Args:
+        a, b: (M, C, h, w), of unit length over the channels.
+        temperature: divides the products.
+    """
+    rows = [x.flatten(2).mT.contiguous() for x in (a, b)]
+    total: Tensor = _Contrast.apply(*rows, temperature)
+    return total / (rows[0].shape[0] * rows[0].shape[1])
+
+
+def moment_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Return how far mean and variance over positions differ, averaged over maps and channels (`keepvar`, §4.2)."""
+    means, variances = ([f(x.flatten(2)) for x in (a, b)] for f in (_mean, _variance))
+    return (means[0] - means[1]).abs().mean() + (variances[0] - variances[1]).abs().mean()
+
+
+def _mean(x: Tensor) -> Tensor:
+    return x.mean(2)
+
+
+def _variance(x: Tensor) -> Tensor:
+    return x.var(2)
+
+
+def prototype_loss(a: Tensor, b: Tensor, masks: Tensor, views: int) -> Tensor:
+    """Return how badly foreground prototypes of both forms agree, beside the background's of the second (§4.3).
+
+    Args:
+        a, b: (K·V, C, h, w), shot by shot.
+        masks: (K·V, h, w) soft masks of the views, which part both forms.
+        views: V; the shots of a view are pooled.
+    """
+    ours, others = (x.unflatten(0, (-1, views)) for x in (a, b))
+    inside = masks.unflatten(0, (-1, views))[:, :, None]
+    foreground, other = (_pooled(x, inside) for x in (ours, others))
+    background = _pooled(others, 1 - inside)
+    agreement = F.cosine_similarity(foreground, other, dim=1)
+    return F.softplus(F.cosine_similarity(foreground, background, dim=1) - agreement).mean()
+
+
+def _pooled(x: Tensor, weights: Tensor) -> Tensor:
+    """Return the means (V, C) of features (K, V, C, h, w) by weights (K, V, 1, h, w)."""
+    return (x * weights).sum((0, 3, 4)) / (weights.sum((0, 3, 4)) + 1e-8)
+
+
+@dataclass(frozen=True)
+class LevelViews:
+    """Features of one level that a head is fitted on, each in two forms: sheared features, features of the view.
+
+    Attributes:
+        query: (V, C, h, w) twice.
+        support: (K·V, C, h, w) twice, shot by shot.
+        masks: (K·V, h, w), of the supports' views.
+    """
+
+    query: tuple[Tensor, Tensor]
+    support: tuple[Tensor, Tensor]
+    masks: Tensor
+
+    def loss(self, head: AdaptedHead, temperature: float) -> Tensor:
+        """Return the loss of one step: four passes, each with its own statistics (§4)."""
+        q, q_view, s, s_view = (F.normalize(head(x), dim=1, eps=1e-12) for x in (*self.query, *self.support))
+        return (
+            contrast(q, q_view, temperature)
+            + moment_distance(q, q_view)
+            + contrast(s, s_view, temperature)
+            + moment_distance(s, s_view)
+            + prototype_loss(s, s_view, self.masks, len(q))
+        )
+
+
+def small_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize masks (M, H, W) to a level (M, h, w): bilinear, corners not aligned, without antialiasing (§4)."""
+    return F.interpolate(masks[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def fit(head: AdaptedHead, level: LevelViews, epochs: int, learning_rate: float, temperature: float) -> Tensor:
+    """Fit a head by plain gradient descent, in place (§4).
+
+    Returns:
+        The loss before each step (epochs,).
+    """
+    optimizer = torch.optim.SGD(head.parameters(), learning_rate)
+    losses = []
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        loss = level.loss(head, temperature)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
