@@ -27,7 +27,7 @@ WORDS: Mapping[Resize, str] = {
     "padded": "letterbox",
 }
 """Rules by which images become S x S in the words of the atlas."""
-TRUTH_WORDS: Mapping[Resize, str] = {
+TRUTH_WORDS: Mapping[Resize | InputResize, str] = {
     "pil": "network input, torch nearest",
     "pil_both": "network input, PIL nearest",
     "cv2": "network input, OpenCV nearest",

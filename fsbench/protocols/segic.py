@@ -15,13 +15,14 @@ from typing import ClassVar, Literal
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws import draw_query, repeated_supports
 from fsbench.protocols.generators import Generators, loader_seeds
 from fsbench.protocols.geometry import QuerySize
-from fsbench.protocols.hsnet import HSNet
+from fsbench.protocols.incontext import InContext, OwnEpisodes
 from fsbench.protocols.pools import Pool, TooFewImages
 from fsbench.protocols.segmentation import Absent, Void
 
@@ -29,9 +30,15 @@ LATER = {"fss1000": 4}
 """Loaders that the program makes before that of a data set without folds: those of COCO-20i."""
 
 
+class ProgramEpisodes(OwnEpisodes):
+    """The test of a data set that the program draws by a rule of its own."""
+
+
 @dataclass(frozen=True)
-class SegIC(HSNet):
-    """HSNet's lists; pixels are counted at the query's own size, void as background; a class not drawn has no part.
+class SegIC(InContext):
+    """HSNet's lists; LVIS has a rule of its own.
+
+    Pixels are counted at the query's own size, void as background; the mean is over the classes that were drawn.
 
     Attributes:
         processes: that share the episodes, one a GPU.
@@ -39,24 +46,33 @@ class SegIC(HSNet):
     """
 
     seed: int | None = 42
-    episodes: dict[str, int | Literal["all"]] = field(default_factory=lambda: {OTHERS: 1000, "fss1000": "all"})
+    episodes: dict[str, int | Literal["all"]] = field(
+        default_factory=lambda: {OTHERS: 1000, "fss1000": "all", "lvis": 2300}
+    )
     query_size: QuerySize = "original"
     void: Void = "background"
     absent: Absent = "left_out"
     processes: int = 8
     workers: int = 4
 
-    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = HSNet.lists_and_draw
+    lists_and_draw: ClassVar[Mapping[str, ListsAndDraw]] = InContext.lists_and_draw
     drawing: ClassVar[str] = (
-        "as hsnet, but from 8 processes with 4 loader processes each, whose streams hang on the fold; an image may be "
-        "drawn twice as a support"
+        "as hsnet, but from 8 processes with 4 loader processes each, whose streams hang on the fold; LVIS has a rule "
+        "of its own, by which a category with two images is asked for its own answer"
     )
+
+    def official_manifest(self, index: SegmentationIndex, task: EpisodeTask) -> Manifest:
+        own = ProgramEpisodes.find(index)
+        if own is not None:
+            return self._own_manifest(own, task)
+        if OwnEpisodes.find(index) is not None:
+            raise SettingsError(f"SegIC's program has no test of {index.name}; choose PROTOCOL=incontext")
+        return super().official_manifest(index, task)
 
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         place = LATER.get(index.name, task.fold)
-        return process_episodes(
-            pool, task.shot, self.test_seed(task) or 0, place=place, processes=self.processes, workers=self.workers
-        )
+        streams = process_streams(self.test_seed(task) or 0, place, self.processes, self.workers)
+        return process_episodes(pool, task.shot, streams)
 
     def check_values(self) -> None:
         super().check_values()
@@ -64,14 +80,12 @@ class SegIC(HSNet):
             raise SettingsError(f"processes is {self.processes} and workers {self.workers}; expected 1 or more of both")
 
 
-def process_episodes(
-    pool: Pool, shot: int, seed: int, *, place: int, processes: int = 8, workers: int = 4
-) -> Iterator[Episode]:
-    """Yield the episodes in the order of their numbers, which the processes get in turn (§8.2).
+def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4) -> Iterator[Generators]:
+    """Yield the generators that each episode is drawn from, in the order of their numbers (§8.2).
+
+    The processes get the episodes in turn, and so do the loader processes of each.
 
     Args:
-        pool: images and classes.
-        shot: K; the program knows one.
         seed: of process 0; each other adds its number.
         place: number of the loader among those of the run, from 0.
         processes, workers: their numbers.
@@ -79,15 +93,27 @@ def process_episodes(
     streams = []
     for process in range(processes):
         base = next(islice(loader_seeds(seed + process), place, None))
-        streams.append([Generators.for_worker(base, worker).numpy for worker in range(workers)])
+        streams.append([Generators.for_worker(base, worker) for worker in range(workers)])
     for index in count():
         turn, process = divmod(index, processes)
-        rng = streams[process][turn % workers]
-        query, number = draw_query(index, rng, pool, 1)
+        yield streams[process][turn % workers]
+
+
+def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> Iterator[Episode]:
+    """Yield the episodes of a data set with lists, drawn by NumPy's generators (§8.2).
+
+    Args:
+        pool: images and classes.
+        shot: K; the program knows one.
+        streams: of `process_streams`.
+    """
+    for index, generators in enumerate(streams):
+        query, number = draw_query(index, generators.numpy, pool, 1)
         images = pool.images_of.get(number, ())
         if not set(images) - {query}:
             raise TooFewImages(number, 0, 1)
-        yield Episode(index, query, number, (number,), (repeated_supports(rng, images, query, shot),))
+        supports = repeated_supports(generators.numpy, images, query, shot)
+        yield Episode(index, query, number, (number,), (supports,))
 
 
 @dataclass(frozen=True)
@@ -130,18 +156,16 @@ def lvis_fold(annotations: Iterable[Sequence[int]], fold: int) -> LvisFold:
     return LvisFold(chosen, images, images_of)
 
 
-def lvis_episodes(fold: LvisFold, rng: random.Random) -> Iterator[tuple[int, int, int]]:
-    """Yield category id, query and support as image ids, drawn as the program draws LVIS (§8.2).
+def draw_lvis(fold: LvisFold, rng: random.Random) -> tuple[int, int, int]:
+    """Return category id, query and support as image ids, drawn as the program draws LVIS (§8.2).
 
     Sets of integers are iterated, whose order is CPython's. A category with two images is asked for its own answer:
     the query is its support.
     """
-    keys = list(fold.images_of)
-    while True:
-        rng.randint(0, len(fold.images) - 1)  # an image that the program draws and drops
-        category = rng.choice(keys)
-        own = fold.images_of[category]
-        query = rng.choice(list(set(own) - {None}))
-        others = list(set(own) - {query})
-        support = query if len(others) == 1 else rng.choice(others)
-        yield category, fold.images[query], fold.images[support]
+    rng.randint(0, len(fold.images) - 1)  # an image that the program draws and drops
+    category = rng.choice(list(fold.images_of))
+    own = fold.images_of[category]
+    query = rng.choice(list(set(own) - {None}))
+    others = list(set(own) - {query})
+    support = query if len(others) == 1 else rng.choice(others)
+    return category, fold.images[query], fold.images[support]

@@ -81,7 +81,12 @@ class SegICHead(nn.Module):
         self.patch, step = patch, patch // 2
         embed = self.prompt_encoder.mask_embed
         embed.conv1 = nn.Conv2d(1, embed.conv1.out_channels, step, step)
-        self.prompt_encoder.shared_embedding.requires_grad_(False)
+        for untrained in (
+            self.prompt_encoder.shared_embedding,
+            self.prompt_encoder.no_mask_embed,
+            self.mask_decoder.iou_prediction_head,
+        ):  # drawn frequencies, and what no loss reaches (§10): AdamW leaves both as they are
+            untrained.requires_grad_(False)
         self.prompt_proj = nn.Linear(text_width, width)
         self.inst_proj = nn.Linear(channels, width)
         self.inst_type_embed = nn.Embedding(2, width)
@@ -136,7 +141,7 @@ class SegICHead(nn.Module):
 
     def no_mask(self, grid: int) -> Tensor:
         """Return the embedding (1, D, g, g) of no map, which no program of the authors uses (§6)."""
-        return self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).expand(-1, -1, grid, grid)  # type: ignore[no-any-return]
+        return self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).expand(-1, -1, grid, grid)
 
     def position(self, grid: int) -> Tensor:
         """Return the codes (1, D, g, g) of the centres of cells (§7)."""
@@ -149,7 +154,7 @@ class SegICHead(nn.Module):
 
     def neck_of(self, query: Tensor) -> Tensor:
         """Return the features (1, D, g, g) that the decoder sees of a query (C, g, g) (§7)."""
-        return self.neck(rearrange(query, "c y x -> 1 y x c"))  # type: ignore[no-any-return]
+        return self.neck(rearrange(query, "c y x -> 1 y x c"))
 
     def decode(self, features: Tensor, sparse: Tensor, dense: Tensor, multimask: bool = False) -> Decoded:
         """Decode answers over one image (§7).

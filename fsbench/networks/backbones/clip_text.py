@@ -92,7 +92,7 @@ class FrozenClipText(FrozenHubNetwork):
         ids = torch.tensor([tokens + [end] * (LENGTH - len(tokens))], device=device)
         model: Any = self.network(torch.empty(0, device=device))
         with torch.autocast(device.type, enabled=False), self.computing(device):  # whatever the run's precision
-            return model(input_ids=ids).pooler_output[0].float()  # type: ignore[no-any-return]
+            return model(input_ids=ids).pooler_output[0].float()
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the text encoder's weights under the names of transformers, from a file of CLIP as a whole."""

@@ -13,7 +13,7 @@ from fsbench.data.label_resizing import letterbox_labels, letterbox_shape, lette
 from fsbench.data.transforms import letterbox_image
 from fsbench.data.truth import EpisodeTruth
 from fsbench.methods.segic.correspondence import best_points, prototypes, similarity
-from fsbench.methods.segic.head import PointPrompts, SegICHead, at_original, at_square
+from fsbench.methods.segic.head import CODE, PointPrompts, SegICHead, at_original, at_square
 from fsbench.methods.segic.loss import point_losses
 from fsbench.methods.segic.released import head_state, official_name
 from fsbench.methods.segic.segic import NAMELESS, sentence
@@ -21,7 +21,7 @@ from fsbench.methods.segic.training import Draws, Side, both_directions, step_lo
 from fsbench.methods.segic.video import INSTANCES, segment_video
 from fsbench.networks.backbones.vit import SIZES, build_vit, new_vit, patch_maps
 from fsbench.protocols.registry import load_protocol
-from fsbench.protocols.segic import lvis_episodes, lvis_fold, process_episodes
+from fsbench.protocols.segic import draw_lvis, lvis_fold, process_episodes, process_streams
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.scores.answers import SegmentationAnswer
 from fsbench.scores.confusion import intersection_union
@@ -89,7 +89,7 @@ def layout(case: Case) -> Results:
     return {
         "checkpoint": [[name, stored[name]] for name, _ in case.data["checkpoint"]]
         + sorted(stored.keys() - dict(case.data["checkpoint"]).keys()),
-        "trainable_parameters": sum(p.numel() for p in head.parameters() if p.requires_grad),
+        "trainable_parameters": sum(p.numel() for name, p in head.named_parameters() if name != CODE),
         "encoder_input": 64 * PATCH,
         "similarity_side": 64 * PATCH,
         "feature_upsample": 64 * PATCH // 4,
@@ -295,7 +295,7 @@ def training(case: Case) -> Results:
     losses = step_losses(forward, reverse, *sides, global_points(len(forward)))
     losses["loss"].backward()
     grads = {official_name(name): p.grad for name, p in head.named_parameters() if p.grad is not None}
-    missing = [official_name(name) for name, p in head.named_parameters() if p.grad is None and p.requires_grad]
+    missing = [official_name(name) for name, p in head.named_parameters() if p.grad is None and name != CODE]
     return {
         "prompts": Same(named, c["prompts"]),
         "boxes": Same(list(draws.boxed), c["boxes_used"]),
@@ -337,9 +337,8 @@ def meter(case: Case) -> Results:
 def rank_lines(case: Case) -> Results:
     c, text = case.config, case.data
     pool = official_pool(case, "coco", "val", c["fold"], "class_first")
-    drawn = islice(
-        process_episodes(pool, 1, c["seed"], place=c["fold"], processes=c["processes"], workers=c["workers"]), 1000
-    )
+    streams = process_streams(c["seed"], c["fold"], c["processes"], c["workers"])
+    drawn = islice(process_episodes(pool, 1, streams), 1000)
     rows = []
     for one in drawn:
         turn, process = divmod(one.index, c["processes"])
@@ -356,7 +355,7 @@ def lvis(case: Case) -> Results:
         "fold_class_ids": fold.categories,
         "key_order": list(fold.images_of),
         "image_order": fold.images,
-        "episodes": [list(one) for one in islice(lvis_episodes(fold, rng), len(data["episodes"]))],
+        "episodes": [list(draw_lvis(fold, rng)) for _ in data["episodes"]],
     }
 
 

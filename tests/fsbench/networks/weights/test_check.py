@@ -11,12 +11,12 @@ import torch
 from fsbench.cli.main import main
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.methods.vrp_sam.networks import TRUNKS as VRP_TRUNKS
+from fsbench.networks.backbones.clip_text import CLIP_TEXTS
 from fsbench.networks.backbones.encoder import ENCODERS
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
 from fsbench.networks.backbones.sam import SAMS
 from fsbench.networks.backbones.sam2_video import SAM2_VIDEOS
 from fsbench.networks.backbones.sam3 import SAM3S
-from fsbench.networks.backbones.clip_text import CLIP_TEXTS
 from fsbench.networks.backbones.seggpt import SEGGPTS
 from fsbench.networks.backbones.vit import VITS
 from fsbench.networks.weights import table
