@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from fsbench.data.dataset import VOID
 from fsbench.data.frames import frame_labels, frame_shape
@@ -37,14 +35,31 @@ def letterbox_shape(height: int, width: int, size: int) -> tuple[int, int]:
 def letterboxed(planes: np.ndarray, size: int) -> np.ndarray:
     """Resize planes (C, H, W) to (C, h, w) of `letterbox_shape`, bilinear, without antialiasing (segic.md §2).
 
-    The step between samples is the inverse of the factor, not the ratio of the sizes.
+    The step between samples is the inverse of the factor, not the ratio of the sizes. Places and weights are rounded
+    to float32 as torch rounds them, which this module does without.
 
     Returns:
         float32.
     """
-    scale = size / max(planes.shape[1:])
-    given = torch.from_numpy(np.ascontiguousarray(planes, dtype=np.float32))[None]
-    return F.interpolate(given, scale_factor=scale, mode="bilinear", align_corners=False)[0].numpy()
+    height, width = planes.shape[1:]
+    rows, columns = letterbox_shape(height, width, size)
+    if (rows, columns) == (height, width):  # torch copies then, though the factor may be above 1: 111 in 112
+        return planes.astype(np.float32)
+    step = np.float32(max(height, width) / size)
+    top, bottom, down = _neighbours(height, rows, step)
+    left, right, across = _neighbours(width, columns, step)
+    given = planes.astype(np.float32)
+    upper, lower = (
+        (1 - across) * given[:, line][:, :, left] + across * given[:, line][:, :, right] for line in (top, bottom)
+    )
+    return np.asarray((1 - down)[:, None] * upper + down[:, None] * lower)
+
+
+def _neighbours(length: int, count: int, step: np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pixels (count,) before and after each sample on a line of `length`, and the weight of the latter."""
+    place = np.maximum(step * (np.arange(count, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    before = np.minimum(place.astype(np.int64), length - 1)
+    return before, np.minimum(before + 1, length - 1), (place - before).astype(np.float32)
 
 
 def letterbox_labels(labels: np.ndarray, size: int) -> np.ndarray:

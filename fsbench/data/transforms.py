@@ -7,12 +7,13 @@ from itertools import count
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from fsbench.data.batch import IMAGENET_MEAN
 from fsbench.data.frames import frame_shape
-from fsbench.data.label_resizing import LABEL_RESIZES, letterboxed, padded_shape
+from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
 
 BY_PIL = 100
 """Images that a process resizes with PIL at first: the compiled loops take 0.3 s to load, and save 2 ms an image."""
@@ -115,14 +116,18 @@ def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
 
 
 def letterbox_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize an RGB image as `letterboxed` does, in the top left of a square (segic.md §2).
+    """Resize an RGB image by one factor, bilinear without antialiasing, in the top left of a square (segic.md §2).
+
+    The step between samples is the inverse of the factor, as in `label_resizing.letterboxed`.
 
     Returns:
         (3, size, size), float32 in 0..255; padding has the mean colour of ImageNet, which is 0 after normalisation.
     """
     canvas = torch.mul(torch.tensor(IMAGENET_MEAN), 255)[:, None, None].repeat(1, size, size)
-    resized = letterboxed(np.asarray(image).transpose(2, 0, 1), size)
-    canvas[:, : resized.shape[1], : resized.shape[2]] = torch.from_numpy(resized)
+    pixels = torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1)[None].contiguous()
+    scale = size / max(pixels.shape[2:])
+    resized = F.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)[0]
+    canvas[:, : resized.shape[1], : resized.shape[2]] = resized
     return canvas
 
 

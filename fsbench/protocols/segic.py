@@ -8,7 +8,7 @@ Private generators make the calls that the program makes on those of Python and 
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import ClassVar, Literal
 
@@ -18,7 +18,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import OTHERS
-from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.conditions import Conditions, ListsAndDraw
 from fsbench.protocols.draws import draw_query, repeated_supports
 from fsbench.protocols.generators import Generators, loader_seeds
 from fsbench.protocols.geometry import QuerySize
@@ -73,6 +73,12 @@ class SegIC(InContext):
         place = LATER.get(index.name, task.fold)
         streams = process_streams(self.test_seed(task) or 0, place, self.processes, self.workers)
         return process_episodes(pool, task.shot, streams)
+
+    def conditions(self, dataset: str) -> Conditions:
+        return replace(super().conditions(dataset), depends_on="workers+gpus")
+
+    def seed_words(self) -> str:
+        return f"{self.seed} and the number of the process; {self.processes} processes of {self.workers} loaders"
 
     def check_values(self) -> None:
         super().check_values()

@@ -103,8 +103,6 @@ def preprocess(case: Case) -> Results:
     for i, size in enumerate(case.config["sizes"]):
         image, label = case.tensors[f"in.image{i}"], case.tensors[f"in.label{i}"]
         rows, columns = letterbox_shape(size[0], size[1], side)
-        inner = torch.from_numpy(letterboxed(image.numpy(), side))
-        assert tuple(inner.shape[1:]) == (rows, columns)
         padded = torch.full((1, side, side), 128.0)
         padded[:, :rows, :columns] = letterbox_image(image.permute(1, 2, 0).numpy(), side)[:1, :rows, :columns]
         labels = torch.zeros(1, side, side)
