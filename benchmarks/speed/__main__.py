@@ -66,6 +66,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "hsnet-episode": Benchmark("networks:hsnet_cases", FORMULAS),
     "patnet-transform": Benchmark("patnet:cases", FORMULAS),
     "hdmnet-matching": Benchmark("matching:cases", FORMULAS),
+    "segic-similarity": Benchmark("segic:cases", FORMULAS),
     "folds": Benchmark("folds:cases", SCHEME, 6),
     "predict": Benchmark("predict:cases", "the method's own forward on images that are ready"),
     "loading-pascal": Benchmark("loading:pascal_cases", PLAIN_LOADER),

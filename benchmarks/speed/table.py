@@ -29,6 +29,7 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "hsnet-episode": ("ours", "the paper's formulas"),
     "patnet-transform": ("ours", "the paper's formulas"),
     "hdmnet-matching": ("ours", "the paper's formulas"),
+    "segic-similarity": ("ours", "the paper's formulas"),
     "folds": ("suite", "the authors' scheme"),
     "predict": ("fsbench predict", "the method's forward alone"),
     "loading-pascal": ("suite", "PIL, torchvision and torch"),
