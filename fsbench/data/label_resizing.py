@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID
 from fsbench.data.frames import frame_labels, frame_shape
 from fsbench.data.label_maps import resize_labels, resize_labels_cv2, resize_labels_pil
@@ -27,8 +28,16 @@ def letterbox_shape(height: int, width: int, size: int) -> tuple[int, int]:
 
     >>> letterbox_shape(111, 70, 112), letterbox_shape(45, 60, 112)
     ((111, 70), (84, 112))
+
+    Raises:
+        DataError: the shorter side would have no pixel.
     """
     scale = size / max(height, width)
+    if min(height, width) * scale < 1:
+        raise DataError(
+            f"an image of {height} x {width} pixels leaves nothing of its shorter side in a square of {size}; expected "
+            f"a side of 1/{size} of the other or more; leave the image out"
+        )
     return int(height * scale), int(width * scale)
 
 

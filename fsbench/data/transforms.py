@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fsbench.data.batch import IMAGENET_MEAN
 from fsbench.data.frames import frame_shape
-from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
+from fsbench.data.label_resizing import LABEL_RESIZES, letterbox_shape, padded_shape
 
 BY_PIL = 100
 """Images that a process resizes with PIL at first: the compiled loops take 0.3 s to load, and save 2 ms an image."""
@@ -125,6 +125,7 @@ def letterbox_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """
     canvas = torch.mul(torch.tensor(IMAGENET_MEAN), 255)[:, None, None].repeat(1, size, size)
     pixels = torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1)[None].contiguous()
+    letterbox_shape(pixels.shape[2], pixels.shape[3], size)  # which refuses those of which nothing is left
     scale = size / max(pixels.shape[2:])
     resized = F.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)[0]
     canvas[:, : resized.shape[1], : resized.shape[2]] = resized
