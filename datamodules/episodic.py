@@ -37,7 +37,7 @@ from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpiso
 from fsbench.datamodules.loading.given_manifest import read_given_manifest
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.datamodules.loading.whole_images import TrainingImages
-from fsbench.protocols.geometry import InputResize
+from fsbench.protocols.geometry import InputResize, input_rule
 from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Segmentation, load_segmentation
 from fsbench.protocols.whole_images import WholeImages
@@ -62,8 +62,9 @@ class EpisodicDataModule(DataModule):
         validation_source: makes the data set whose held-out classes choose the checkpoint (`validation: held_out`),
             where that is not `dataset`.
         image_size: side S that images are resized to.
-        input_resize: "bicubic" for methods whose images and support masks are stretched to S x S by PIL's defaults
-            instead of the protocol's rule, but where the protocol keeps their aspect; the truth stays the protocol's.
+        input_resize: how a method's own images and support masks become S x S instead of by the protocol's rule, but
+            where the protocol keeps their aspect: "bicubic" stretches them by PIL's defaults, "letterbox" pads them as
+            SegIC's authors do. The truth stays the protocol's, in training of a letterbox where the image lies.
         seed: of the training episodes.
 
     Attributes:
@@ -386,6 +387,8 @@ class EpisodicDataModule(DataModule):
 
     def _loading(self, training: bool) -> LoadingConfig:
         geometry = self.protocol.geometry.training if training else self.protocol.geometry
+        if training and input_rule(geometry.resize, self.input_resize) == "letterbox":
+            geometry = replace(geometry, label_resize="letterbox")  # the loss is taken where the image lies
         return LoadingConfig(
             self.image_size,
             geometry,

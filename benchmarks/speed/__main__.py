@@ -68,6 +68,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "ifa-background": Benchmark("ifa:cases", FORMULAS),
     "abcdfss-contrast": Benchmark("contrast:cases", FORMULAS),
     "hdmnet-matching": Benchmark("matching:cases", FORMULAS),
+    "segic-similarity": Benchmark("segic:cases", FORMULAS),
     "folds": Benchmark("folds:cases", SCHEME, 6),
     "predict": Benchmark("predict:cases", "the method's own forward on images that are ready"),
     "loading-pascal": Benchmark("loading:pascal_cases", PLAIN_LOADER),

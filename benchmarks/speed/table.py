@@ -31,6 +31,7 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "ifa-background": ("ours", "a loop over positions"),
     "abcdfss-contrast": ("ours", "the paper's formulas"),
     "hdmnet-matching": ("ours", "the paper's formulas"),
+    "segic-similarity": ("ours", "the paper's formulas"),
     "folds": ("suite", "the authors' scheme"),
     "predict": ("fsbench predict", "the method's forward alone"),
     "loading-pascal": ("suite", "PIL, torchvision and torch"),

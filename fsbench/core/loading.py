@@ -17,7 +17,7 @@ from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.image_io import check_sizes, read_pixels, read_view
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import BoxOf, bounding_boxes, largest_part_box, way_labels
-from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
+from fsbench.data.label_resizing import LABEL_RESIZES, letterbox_shape, padded_shape
 from fsbench.data.support_annotation import AnnotationStreams, draw_label
 from fsbench.data.transforms import RESIZES, centre_square, resize_padded
 from fsbench.data.truth import EpisodeTruth
@@ -115,6 +115,7 @@ def load_episode(
         truth=as_tensors(truth),
         support_ways=shown,
         hints=[_load_hints(index, episode, config, labels, box_of)] if config.hints else None,
+        counted_pixels=own_pixels(labels[episode.query].shape, side, config.resize),
     )
 
 
@@ -321,6 +322,19 @@ def _load_hints(
     if "class names" in seen:
         names = tuple(index.name_of(number) for number in episode.classes)
     return Hints(query, supports, boxes, names)
+
+
+def own_pixels(size: Sequence[int], side: int, resize: str) -> Tensor | None:
+    """Return the pixels (1, S, S) bool of a method's own letterbox that an image of `size` (H, W) fills.
+
+    None for other rules: the image fills the square, or the protocol says itself what lies beside it.
+    """
+    if resize != "letterbox":
+        return None
+    rows, columns = letterbox_shape(size[0], size[1], side)
+    inside = torch.zeros(1, side, side, dtype=torch.bool)
+    inside[:, :rows, :columns] = True
+    return inside
 
 
 def _photo(index: SegmentationIndex, name: str) -> Tensor:

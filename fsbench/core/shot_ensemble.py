@@ -90,6 +90,7 @@ def _guidance(predict: Predict, episode: EpisodeBatch) -> Tensor:
                     support_labels=episode.support_labels[:, one_way, one_shot],
                     valid=episode.valid[:, one_way, one_shot],
                     support_ways=None,
+                    counted_pixels=None,  # the support's mask lies in the square as its image does
                     hints=_hints_with_query(episode.hints, way, query, one_way, one_shot),
                 )
                 predicted = predict(as_query).label_map == 1

@@ -145,7 +145,8 @@ class EpisodeBatch:
             whatever is not `valid` is padding.
         hints: of each episode, on the CPU; None where the method asks for none.
         counted_pixels: (B, S, S) bool, pixels of the query that a method may look at, where the protocol tells them: a
-            padded image's own, without void where it tells that, too. None where nothing is told.
+            padded image's own, without void where it tells that, too; those of the image in a method's own letterbox.
+            None where nothing is told.
         way_classes: the class of each way of each episode, see `fsbench.core.needs.Needs.classes`; None where nobody
             asks, or there is no test.
     """

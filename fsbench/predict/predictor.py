@@ -16,6 +16,7 @@ import torch
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
 from fsbench.base.version import __version__
+from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
 from fsbench.data.label_maps import resize_labels
@@ -299,6 +300,7 @@ class Predictor:
     def episode(self, image: LoadedImage) -> EpisodeBatch:
         """Build the episode whose query is `image`."""
         support = self.support_set
+        inside = own_pixels(image.size, self.image_size, self.resize)
         return EpisodeBatch(
             images=torch.cat([image.pixels[None].to(self.device), support.images]),
             image_names=[QUERY, *(f"support {row}" for row in range(len(support.images)))],
@@ -310,6 +312,7 @@ class Predictor:
             episodes=torch.zeros(1, dtype=torch.int64, device=self.device),
             truth=None,
             hints=[Hints(class_names=support.classes)],
+            counted_pixels=None if inside is None else inside.to(self.device),
         )
 
     def _mask_size(self, height: int, width: int) -> tuple[int, int]:

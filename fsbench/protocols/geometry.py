@@ -12,7 +12,7 @@ from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
 
 Resize = Literal["pil", "pil_both", "cv2", "frame", "padded"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S."""
-InputResize = Literal["protocol", "bicubic"]
+InputResize = Literal["protocol", "bicubic", "letterbox"]
 """Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`."""
 
 QuerySize = Literal["original", "input", "square", "there_and_back"] | int
@@ -27,7 +27,7 @@ WORDS: Mapping[Resize, str] = {
     "padded": "letterbox",
 }
 """Rules by which images become S x S in the words of the atlas."""
-TRUTH_WORDS: Mapping[Resize, str] = {
+TRUTH_WORDS: Mapping[Resize | InputResize, str] = {
     "pil": "network input, torch nearest",
     "pil_both": "network input, PIL nearest",
     "cv2": "network input, OpenCV nearest",
@@ -62,10 +62,10 @@ class Geometry:
     query_size: QuerySize = "original"
     frame: int | None = None
     keeps_padding: bool = False
-    label_resize: Resize | None = None
+    label_resize: Resize | InputResize | None = None
 
     @property
-    def truth_resize(self) -> Resize:
+    def truth_resize(self) -> Resize | InputResize:
         """The rule by which the truth of a query becomes S x S."""
         return self.label_resize or self.resize
 

@@ -36,6 +36,7 @@ PAGES = {
     "pfenet": ["pfenet"],
     "vrp-sam": ["vrp_sam"],
     "sansa": ["sansa"],
+    "segic": ["segic"],
     "prototype": ["prototype"],
     "classifiers": ["nn", "lp"],
     "fine-tuning": ["ft"],

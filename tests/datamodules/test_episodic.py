@@ -14,6 +14,8 @@ from fsbench.base.errors import DataError, SettingsError, user_message
 from fsbench.base.files import fingerprint
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data import decoding
+from fsbench.data.batch import normalise
+from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import resize_labels
@@ -89,6 +91,48 @@ def test_a_method_sees_images_and_supports_resized_by_its_own_rule_and_the_truth
     assert own.test_options == {"input_resize": "bicubic"} and usual.test_options == {}
     framed = LoadingConfig(32, Geometry("frame", frame=32), input_resize="bicubic")  # the truth lies in a frame
     assert framed.resize == "frame"
+
+
+def test_in_a_letterbox_images_masks_and_the_truth_of_training_lie_alike(index):
+    """Each pixel is the weighted mean of its neighbours at steps of the inverse factor; the rest is padding."""
+    data = module(index, protocol="hsnet", input_resize="letterbox")
+    batch = next(iter(data.test_dataloader()))
+    episode = data.manifest.episodes[int(batch.episodes[0])]
+    for name, image in zip(batch.image_names, batch.images, strict=True):
+        pixels = np.asarray(Image.open(index.image_path(name)).convert("RGB"), dtype=np.float64)
+        scale = 32 / max(pixels.shape[:2])
+        rows, columns = (int(side * scale) for side in pixels.shape[:2])
+        plain = bilinear(pixels, scale, rows, columns)
+        np.testing.assert_allclose(image[:, :rows, :columns].permute(1, 2, 0), plain, atol=1e-3)
+        outside = torch.ones(32, 32, dtype=torch.bool)
+        outside[:rows, :columns] = False
+        assert normalise(image)[:, outside].abs().max() < 1e-6
+        labels = index.label_map(name)
+        if name == episode.query:
+            assert torch.equal(batch.counted_pixels[0], ~outside)
+        else:
+            mask = bilinear((labels == episode.classes[0]).astype(np.float64)[..., None], scale, rows, columns)[..., 0]
+            clear = np.abs(mask - 0.5) > 1e-6
+            assert np.array_equal((batch.support_masks[0, 0, 0, :rows, :columns].numpy())[clear], (mask > 0.5)[clear])
+            assert (batch.support_labels[0, 0, 0][outside] == VOID).all()
+    trained = next(iter(data.train_dataloader()))
+    for truth, inside in zip(trained.known_truth().label_maps, trained.counted_pixels, strict=True):
+        assert ((truth == VOID) | inside).all() and truth.shape == (32, 32) and (truth == 1).any()
+
+
+def bilinear(pixels, scale, rows, columns):
+    """Sample (H, W, c) at the centres of `rows` x `columns` pixels whose side is 1 / `scale`."""
+
+    def weights(length, count):
+        place = np.clip((np.arange(count) + 0.5) / scale - 0.5, 0, None)
+        low = np.minimum(place.astype(int), length - 1)
+        matrix = np.zeros((count, length))
+        np.add.at(matrix, (np.arange(count), low), 1 - (place - low))
+        np.add.at(matrix, (np.arange(count), np.minimum(low + 1, length - 1)), place - low)
+        return matrix
+
+    down, across = weights(pixels.shape[0], rows), weights(pixels.shape[1], columns)
+    return np.einsum("ry,yxc,kx->rkc", down, pixels, across)
 
 
 def test_supports_show_all_ways_of_their_episode_where_the_test_asks_for_that(index):

@@ -24,8 +24,6 @@ from fsbench.methods.sam3_canvas import (
 )
 from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.sam3 import (
-    BYTES_END,
-    BYTES_START,
     SAM3S,
     TEXT_LENGTH,
     Detections,
@@ -33,6 +31,7 @@ from fsbench.networks.backbones.sam3 import (
     Sam3NetConfig,
     names_of_transformers,
 )
+from fsbench.networks.backbones.texts import BYTES_END, BYTES_START
 from fsbench.runner.contract.episodes import segmentation_episode
 
 pytest.importorskip("transformers")

@@ -1,5 +1,6 @@
 """A frozen SAM beside another frozen network: one configuration, one cache, one identity."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -9,6 +10,16 @@ from fsbench.networks.backbones.sam import Encoding, FrozenSam, SamConfig
 
 TRUST = ("random", "unverified", "unofficial", "official")
 """First words of the origins of weights; the least trusted one comes first, by which tables tell what figures mean."""
+
+
+def joint_origin(origins: Mapping[str, str]) -> str:
+    """Return the origin of the weights of several networks for records, the least trusted one first.
+
+    Args:
+        origins: network -> origin of its weights.
+    """
+    ranked = sorted(origins.items(), key=lambda origin: TRUST.index(origin[1].split()[0]))
+    return ", ".join(f"{weights} of {name}" for name, weights in ranked)
 
 
 @dataclass
@@ -53,9 +64,7 @@ class BesideSam(FrozenBackbone):
             )
         )
         self.sam.cache = self.cache
-        origins = [(self.weights_id, self.name), (self.sam.weights_id, self.sam.name)]
-        origins.sort(key=lambda origin: TRUST.index(origin[0].split()[0]))
-        self.weights_id = ", ".join(f"{weights} of {name}" for weights, name in origins)
+        self.weights_id = joint_origin({self.name: self.weights_id, self.sam.name: self.sam.weights_id})
 
     @property
     def identity_settings(self) -> dict[str, str]:

@@ -8,27 +8,22 @@ Shapes: Q detections, S the side of the square that the network sees, s that of 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.base.errors import CheckpointError, SettingsError, describe
-from fsbench.base.files import sha256_file
 from fsbench.networks.backbones.base import BackboneConfig, find_spec
-from fsbench.networks.backbones.hub_networks import PACKAGE, FrozenHubNetwork, HubNet
+from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet
 from fsbench.networks.backbones.sam import describe_sam
+from fsbench.networks.backbones.texts import BYTES_PADDING, Texts, tokenizer_file
 from fsbench.networks.weights.table import WeightFile, weight_files
 
 TEXT_LENGTH = 32
 """Tokens of a text, with padding."""
-TOKENIZER = "tokenizer.json"
-"""File of the text's tokens, beside the weights."""
 TOKENS = "text_encoder.text_model.embeddings.token_embedding.weight"
 """Weights with a row for each token that the network knows."""
-BYTES_START, BYTES_END, BYTES_PADDING = 256, 257, 0
 
 
 @dataclass
@@ -194,15 +189,14 @@ class FrozenSam3(FrozenHubNetwork):
 
     def __init__(self, config: BackboneConfig):
         self.spec = find_spec(config.name, SAM3S, Sam3Net, f"unknown SAM 3 '{config.name}'")
-        self._tokenizer_file = _tokenizer_file(config, self.spec)
-        self._tokenizer: Any = None
+        file = tokenizer_file(getattr(config, "tokenizer", None), config.weights, self.spec.weights)
+        self._texts = Texts(config.name, TEXT_LENGTH, file, "facebook/sam3 on the hub")
         super().__init__(config)
 
     @property
     def identity_settings(self) -> dict[str, str]:
         """Hash of the file of the tokenizer, which decides what the network reads."""
-        file = self._tokenizer_file
-        return {} if file is None or not file.is_file() else {"tokenizer": sha256_file(file)}
+        return self._texts.identity_settings
 
     def own_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return weights under the names of transformers, without what the network has not; a further layer stays."""
@@ -220,21 +214,11 @@ class FrozenSam3(FrozenHubNetwork):
 
         Raises CheckpointError where the text's tokens cannot be read.
         """
-        tokens = self._tokens(text)[:TEXT_LENGTH]
+        tokens = self._texts.tokens(text, len(self.state[TOKENS]))[:TEXT_LENGTH]
         padding = TEXT_LENGTH - len(tokens)
         input_ids = torch.tensor([tokens + [BYTES_PADDING] * padding])
         mask = torch.tensor([[1] * len(tokens) + [0] * padding])
         return Concept(input_ids, mask, boxes, torch.ones(len(boxes), dtype=torch.int64) if labels is None else labels)
-
-    def _tokens(self, text: str) -> list[int]:
-        """Return the text's tokens with those of start and end."""
-        file = self._tokenizer_file
-        if file is None:
-            return [BYTES_START, *text.encode()[: TEXT_LENGTH - 2], BYTES_END]
-        if self._tokenizer is None:
-            self._tokenizer = _read_tokenizer(file, self.name, len(self.state[TOKENS]))
-        tokens: list[int] = self._tokenizer.encode(text).ids
-        return tokens if len(tokens) <= TEXT_LENGTH else [*tokens[: TEXT_LENGTH - 1], tokens[-1]]
 
     def detect(self, image: Tensor, concept: Concept, device: torch.device) -> Detections:
         """Find a concept in a square (3, S, S) uint8."""
@@ -253,40 +237,6 @@ class FrozenSam3(FrozenHubNetwork):
                 input_boxes=concept.boxes[None].float().to(device),
                 input_boxes_labels=concept.labels[None].to(device),
             )
-
-
-def _tokenizer_file(config: BackboneConfig, spec: Sam3Net) -> Path | None:
-    """Return the file of the tokenizer; None for random weights, which know no words."""
-    given = getattr(config, "tokenizer", None)
-    if given:
-        return Path(given).expanduser()
-    weights = config.weights or ""
-    if weights.split(":")[0] == "random":
-        return None
-    return (Path(weights) if weights else spec.weights.path).with_name(TOKENIZER)
-
-
-def _read_tokenizer(file: Path, name: str, known: int) -> Any:
-    """Read the tokenizer of a network that has `known` tokens."""
-    expected = f"expected the {TOKENIZER} of facebook/sam3 on the hub; put it beside the weights or give its tokenizer"
-    if not file.is_file():
-        raise CheckpointError(f"{name} has no file {file} for its texts; {expected}")
-    try:
-        from tokenizers import Tokenizer  # comes with transformers
-
-        tokenizer = Tokenizer.from_file(str(file))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-    except ModuleNotFoundError:
-        raise SettingsError(
-            f"{name} needs {PACKAGE}, which is not installed; pip install 'fsbench[promptable]'"
-        ) from None
-    except Exception as error:  # tokenizers raises its own
-        raise CheckpointError(f"{file} cannot be used ({describe(error)}); {expected}") from error
-    tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
-    if tokens > known:
-        raise CheckpointError(f"{file} has {tokens} tokens, but {name} knows {known}; {expected}")
-    return tokenizer
 
 
 _TRUNK, _VISION = r"^backbone\.vision_backbone\.trunk\.", "vision_encoder.backbone."

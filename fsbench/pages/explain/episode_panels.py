@@ -12,7 +12,13 @@ from fsbench.pages.explain.coarse_masks import binary_sum
 from fsbench.pages.explain.scan_memory import memory_panels
 from fsbench.results.pictures.captions import MANY, iou_caption
 from fsbench.results.pictures.contrast import way_colors
-from fsbench.results.pictures.episodes import batch_query_pixels, draw_cross, image_array, object_center
+from fsbench.results.pictures.episodes import (
+    batch_query_pixels,
+    draw_cross,
+    image_array,
+    letterbox_part,
+    object_center,
+)
 from fsbench.results.pictures.masks import SCALE, heat_map, paint_errors, paint_slots
 from fsbench.results.pictures.sheet import KeyEntry, Panel, error_key
 from fsbench.results.pictures.steps import STEP_KEYS, HasQueryMaps, explain_captions, step_panels
@@ -59,6 +65,8 @@ def prediction_panels(
     """
     query, hidden = image_array(episode.images[int(episode.query[0])]), episode.without_truth()
     own = batch_query_pixels(episode)  # of a padded image; what a method shows of itself lies over the padding, too
+    if letterbox_part(episode) is not None:
+        query = own
     truth = episode.known_truth().label_maps[0].cpu().numpy()
     shown = [way for way in range(1, len(ious) + 1) if (truth == way).any()]
     errors = paint_errors(own, label_map, truth)

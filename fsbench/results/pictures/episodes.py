@@ -109,9 +109,24 @@ def batch_query_pixels(episode: "EpisodeBatch") -> np.ndarray:
     Where an answer is asked for at a larger size than the truth's, the truth is its top left corner.
     """
     pixels = image_array(episode.images[int(episode.query[0])])
+    part = letterbox_part(episode)
+    if part is not None:
+        return pixels[: part[0], : part[1]]
     rows, columns = episode.known_truth().label_maps[0].shape
     height, width = episode.query_sizes[0].tolist()
     return pixels[: max(len(pixels) * rows // height, 1), : max(pixels.shape[1] * columns // width, 1)]
+
+
+def letterbox_part(episode: "EpisodeBatch") -> tuple[int, int] | None:
+    """Return height and width of the query in a letterbox of the method's own; None where it lies in none.
+
+    Truth, answer and what a method shows of itself then lie over the image alone.
+    """
+    size = tuple(episode.query_sizes[0].tolist())
+    if episode.counted_pixels is None or tuple(episode.known_truth().label_maps[0].shape) != size:
+        return None
+    counted = episode.counted_pixels[0]
+    return int(counted.any(1).sum()), int(counted.any(0).sum())
 
 
 def _foreground_ways(slots: np.ndarray) -> list[int]:

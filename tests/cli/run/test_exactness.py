@@ -74,6 +74,7 @@ METHODS = {
     "sam3_canvas": ["--data.shot=2"],
     "sam3_canvas_names": ["--data.way=2", "--run.keep_predictions=soft"],
     "sansa": ["--data.shot=2"],
+    "segic": ["--data.way=2", "--data.shot=2", "--run.keep_predictions=soft"],
     "blind_saliency": ["--data.protocol=cdfss"],
     "diam": ["--model.backbone.name=pspnet_resnet50", "--model.backbone.weights=random", "--data.image_size=33",
              "--model.iterations=3"],

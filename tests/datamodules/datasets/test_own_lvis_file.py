@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fsbench.base.errors import DataError
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.datamodules.datasets.lvis import Lvis
+from fsbench.protocols.segic import draw_lvis, lvis_fold, process_streams
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.runner.config.datasets import open_dataset
 from tests.datamodules.builders import save_photo
@@ -168,3 +169,24 @@ def test_a_file_of_another_version_is_one_line(change, reason, tmp_path):
         Lvis(str(tmp_path)).class_names  # noqa: B018
     first, *_ = str(refused.value).splitlines()
     assert f"lvis_v1_val.json is of another version ({reason}); expected LVIS's own file" in first
+
+
+def test_segic_draws_from_the_file_with_a_stream_for_each_of_its_processes(tmp_path):
+    """The rule itself is a golden; here: whose file, whose streams, which names."""
+    content = own_file()
+    save_photos(tmp_path / "coco", content)
+    (tmp_path / "lvis_v1_val.json").write_text(json.dumps(content))
+    index = Lvis(str(tmp_path))
+    manifest = load_segmentation("segic").manifest(index, EpisodeTask(2, episodes=70))
+    name_of = {one["id"]: "/".join(one["coco_url"].split("/")[-2:]) for one in content["images"]}
+    rows = [(one["image_id"], one["category_id"]) for one in reversed(content["annotations"])]
+    fold = lvis_fold(rows, 2)
+    assert manifest.header.class_ids == [category - FIRST + 1 for category in fold.categories]
+    streams = process_streams(42, 2)
+    for episode in manifest.episodes:
+        category, *images = draw_lvis(fold, next(streams).python)
+        names = [f"{name_of[image]}@{category}" for image in images]
+        assert [episode.query, *episode.supports[0]] == names
+    assert any(episode.query == episode.supports[0][0] for episode in manifest.episodes)  # categories of two photos
+    with pytest.raises(SettingsError, match="SHOT is 2, but SegIC's program shows one support; expected SHOT=1"):
+        load_segmentation("segic").manifest(index, EpisodeTask(2, shot=2))

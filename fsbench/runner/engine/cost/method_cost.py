@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.batch import EpisodeBatch
+from fsbench.data.batch import EpisodeBatch, Hints
 from fsbench.networks.backbones.hub_networks import FrozenHubNetwork
 from fsbench.runner.config.build import compose_method
 from fsbench.runner.engine.cost.part_clock import PartClock
@@ -97,7 +97,7 @@ def method_costs(
         method.check_image_size(size)
         method = method.to(device).eval()
         total, trainable = method.num_parameters(1), method.num_trainable_parameters(1)
-        for network in (method.backbone, getattr(method.backbone, "sam", None)):
+        for network in (method.backbone, *(getattr(method.backbone, name, None) for name in ("sam", "text"))):
             if isinstance(network, FrozenHubNetwork):
                 network.network(torch.empty(0, device=device))  # building it takes longer than some predictions
         for count in shots:
@@ -131,6 +131,7 @@ def noise_episode(size: int, shots: int, device: torch.device) -> EpisodeBatch:
         query_sizes=torch.tensor([[size, size]]),
         episodes=torch.zeros(1, dtype=torch.int64),
         truth=None,
+        hints=[Hints(class_names=("noise",))],
     ).to(device)
 
 

@@ -11,6 +11,7 @@ import torch
 from fsbench.cli.main import main
 from fsbench.methods.modules.frozen_pspnet import PSPNETS, TRUNKS
 from fsbench.methods.vrp_sam.networks import TRUNKS as VRP_TRUNKS
+from fsbench.networks.backbones.clip_text import CLIP_TEXTS
 from fsbench.networks.backbones.encoder import ENCODERS
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
 from fsbench.networks.backbones.sam import SAMS
@@ -116,7 +117,7 @@ def test_the_list_as_json_says_what_is_not_stated(capsys, weights):
 
 def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
     sams = {**SAMS, **SAM2_VIDEOS, **SAM3S}
-    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **VRP_TRUNKS, **sams, **SEGGPTS}
+    backbones = {**VITS, **PYRAMIDS, **ENCODERS, **PSPNETS, **TRUNKS, **VRP_TRUNKS, **sams, **SEGGPTS, **CLIP_TEXTS}
     files = table.weight_files()
     own = {
         "demo",
@@ -124,6 +125,7 @@ def test_the_table_has_every_backbone_and_each_can_be_had_somehow():
         "sam2_demo",
         "seggpt_demo",
         "sam3_demo",
+        "clip_text_demo",
     }  # the first come with the repository, those of others are random
     assert files.keys() == backbones.keys() - own
     assert {name: backbone.weights for name, backbone in backbones.items() if name not in own} == files

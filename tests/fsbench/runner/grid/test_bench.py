@@ -22,7 +22,7 @@ OWN = {
     "diam": "gfss", "hdmnet": "pfenet", "hdmnet_5shot": "pfenet",
     "bam": "pfenet", "bam_5shot": "pfenet", "pfenet": "pfenet", "blind_saliency": "hsnet",
     "blind_centre": "hsnet", "blind_full": "hsnet", "vrp_sam": "hsnet", "vrp_sam_vgg16": "hsnet",
-    "sansa": "hsnet", "sansa_generalist": "hsnet",
+    "sansa": "hsnet", "sansa_generalist": "hsnet", "segic": "segic",
 }  # fmt: skip
 """As their authors evaluate (dcama.md §9, classical-baselines §4, hmnet.md §11, emat.md)."""
 
