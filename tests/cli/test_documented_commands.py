@@ -46,7 +46,7 @@ RUN = [
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/run/test_flows.py runs such",
     r"fsbench bench .*": "as make bench",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": "installs, or CI runs it",
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|results|weights|lock|fuzz)\b.*": "installs, or CI runs it",
     r"make gpu-bench": "needs a GPU",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
@@ -61,6 +61,7 @@ PARSED = {
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
+    r"fsbench table results": "needs a results repository; tests/fsbench/runner/exchange/test_results.py reads one",
     r"fsbench board .*": "tests/fsbench/pages/board runs it",
     r"fsbench atlas .*": "tests/fsbench/results/atlas runs it",
     r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",
