@@ -46,7 +46,9 @@ RUN = [
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/run/test_flows.py runs such",
     r"fsbench bench .*": "as make bench",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|results|weights|lock|fuzz)\b.*": "installs, or CI runs it",
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|results|weights|lock|fuzz)\b.*": (
+        "installs, takes minutes, or CI runs it"
+    ),
     r"make gpu-bench": "needs a GPU",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",

@@ -1,4 +1,4 @@
-"""Results repositories: what is written is what is read, what others put there is not believed, and what the Hub takes."""
+"""Results repositories: what is written is read, what others put there is not believed, and what the Hub takes."""
 
 import json
 import shutil
