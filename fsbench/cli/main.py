@@ -33,6 +33,7 @@ GROUPS = {
     "score other programs": {
         "kit": "write the episodes of a test for any program to answer",
         "score": "score the answers of any program to a test",
+        "verdict": "hold runs against accepted ones, for a pull request",
     },
     "look at results": {
         "table": "print the table of finished runs",

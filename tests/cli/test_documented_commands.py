@@ -62,6 +62,7 @@ PARSED = {
     r"fsbench curves .*": "needs runs of several shots; tests/fsbench/results/tables/test_curves.py runs it",
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
+    r"fsbench verdict .*": "needs an accepted run; tests/test_action.py runs it",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
     r"fsbench table results": "needs a results repository; tests/fsbench/runner/exchange/test_results.py reads one",
     r"fsbench board .*": "tests/fsbench/pages/board runs it",

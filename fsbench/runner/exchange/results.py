@@ -26,13 +26,20 @@ NOT_OURS = "expected what fsbench bundle --hub wrote; get the folder again, or t
 
 
 def write_results(
-    records: Sequence[Record], cards: Mapping[str, Card], licence: str, made_by: str, out: Path, predictions: bool
+    records: Sequence[Record],
+    cards: Mapping[str, Card],
+    licence: str,
+    made_by: str,
+    out: Path,
+    predictions: bool = False,
+    replaces: bool = False,
 ) -> list[Path]:
     """Write a result folder for each method and test below `out`, which may hold others. Equal runs give equal files.
 
     Args:
         records, cards, licence, made_by, predictions: as of `fsbench.runner.exchange.bundle.write_bundle`.
         out: folder of the results repository.
+        replaces: whether runs that are not among `records` may be lost where a result folder is replaced.
 
     Returns:
         The result folders.
@@ -53,7 +60,8 @@ def write_results(
                 f"{places[folder]} and {method} would have one folder {folder}; expected names that differ in letters "
                 "and digits; write them into two repositories"
             )
-        _check_kept(folder, groups[method, test])
+        if not replaces:
+            _check_kept(folder, groups[method, test])
     for (method, _), group, folder in zip(groups, groups.values(), places, strict=True):
         contents = run_contents(group, predictions)
         listing = ResultListing(
