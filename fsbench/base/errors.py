@@ -27,6 +27,7 @@ EXTRAS = {
     "lora": ("peft",),
     "wandb": ("wandb",),
     "slurm": ("submitit",),
+    "sweep": ("optuna",),
     "demo": ("starlette", "uvicorn", "pillow_heif"),
 }  # fmt: skip
 """Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""
