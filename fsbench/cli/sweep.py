@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from fsbench.base.errors import SettingsError, raise_all
+from fsbench.base.errors import SettingsError, did_you_mean, raise_all
 from fsbench.base.terminal import print_block, print_line, print_progress
 from fsbench.cli.parser import Parser, add_table_options
 from fsbench.pages.sweep.page import sweep_sheet, write_page
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.limits import whole
 from fsbench.runner.config.registry import sweep_file
-from fsbench.runner.config.request import Request, add_bench_options, read_request
+from fsbench.runner.config.request import Request, add_bench_options, bench_options, read_request
 from fsbench.runner.config.request_check import request_errors
 from fsbench.runner.sweep.run import SweepRun, read_trials, state_folder
 from fsbench.runner.sweep.spec import read_sweep
@@ -31,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(options: argparse.Namespace, extra: list[str]) -> int:
+    _check_words(options, extra)
     if not options.local:
         raise SettingsError("sweep runs here with --local alone; give it, or register the file with: wandb sweep FILE")
     sweep = read_sweep(sweep_file(options.file)).with_words(extra, options.search_seed)
@@ -47,6 +48,15 @@ def _sweep(options: argparse.Namespace, extra: list[str]) -> int:
     else:
         print_line(f"no trial of {sweep.name} in {options.runs} yet")
     return int(any(trial.state == "failed" for trial in trials))
+
+
+def _check_words(options: argparse.Namespace, extra: list[str]) -> None:
+    """Raise SettingsError for an option that neither sweep nor bench has, unless it is one of the configuration."""
+    own = [name.replace("_", "-") for name in (*vars(options), "quiet", "verbose")]
+    known = [f"--{name}" for name in (*own, *(option.name for option in bench_options()))]
+    for word in (word.partition("=")[0] for word in extra if word.startswith("--") and "." not in word):
+        if word not in (*known, "--config"):
+            raise SettingsError(f"unrecognized arguments: {word}{did_you_mean(word, known)}")
 
 
 def _request(words: list[str]) -> Request:

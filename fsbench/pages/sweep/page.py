@@ -15,18 +15,19 @@ from fsbench.runner.sweep.search import importances
 from fsbench.runner.sweep.spec import Parameter, Sweep, Value
 
 OWN = Path(__file__).with_name("templates")
-WIDTH, HEIGHT, TOP, SIDE = 190, 300, 34, 90
-"""Pixels of the drawing: between two axes, of an axis, above it, and beside the first and the last."""
+WIDTH, WHOLE, HEIGHT, TOP, SIDE = 190, 1150, 300, 48, 90
+"""Pixels of the drawing: between two axes, of all of them at most, of an axis, above it, and beside the outer ones."""
 SHADES = 5
 """Number of colours, from the worst fifth of the trials to the best."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis of the drawing: its place, name and labels, each at its height."""
+    """An axis of the drawing: its place, its name and that one's height, and labels, each at its height."""
 
     x: float
     name: str
+    name_y: float
     labels: list[tuple[float, str]]
 
 
@@ -90,7 +91,7 @@ def write_page(sweep: Sweep, trials: Sequence[Trial], runs: Path, file: Path) ->
         styles=read_inlined([TEMPLATES / "style.css", OWN / "sweep.css"]),
         scripts=read_inlined([TEMPLATES / "report.js"]), refused=(), version=__version__, up="",
         sweep=sweep, best=best_trial(sweep, trials), sheet=sheet, grid=sheet.parts[0][1], axes=axes, lines=lines,
-        width=2 * SIDE + WIDTH * (len(axes) - 1), height=HEIGHT + TOP + 24, top=TOP, bottom=TOP + HEIGHT,
+        width=SIDE + (axes[-1].x if axes else SIDE), height=HEIGHT + TOP + 24, top=TOP, bottom=TOP + HEIGHT,
         shares=shares, why=why, runs=runs,
     )  # fmt: skip
     make_folder(file.absolute().parent)
@@ -105,8 +106,9 @@ def draw(sweep: Sweep, trials: Sequence[Trial]) -> tuple[list[Axis], list[Line]]
     score = _Scale.of_numbers(values, False) if values else None
     names = [one.name for one in sweep.searched] + ([sweep.metric.name] if score and sweep.metric else [])
     every = [*scales, *([score] if score is not None else [])]
-    axes = [
-        Axis(SIDE + WIDTH * number, name, scale.labels)
+    between = min(WIDTH, (WHOLE - 2 * SIDE) / max(len(every) - 1, 1))
+    axes = [  # names stand in two rows, since they may be longer than there is room between axes
+        Axis(SIDE + between * number, name, 14 + 16 * (number % 2), scale.labels)
         for number, (name, scale) in enumerate(zip(names, every, strict=False))
     ]
     sign = 1 if sweep.metric is None else sweep.metric.sign
