@@ -64,9 +64,8 @@ def _propose_from(sweep: Sweep, number: int, before: Sequence[Tried], seed: int)
     A range is searched by the share of its distribution below a value: a logarithmic one by logarithms, an integer's by
     its places.
     """
-    study = make_study(sweep, before, seed + number)
-    distributions = _distributions(sweep.searched)
-    asked = study.ask(distributions)
+    state = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    asked = make_study(sweep, before, state).ask(_distributions(sweep.searched))
     settings: Settings = {}
     for one in sweep.parameters:
         if one.choices is None:
@@ -85,7 +84,7 @@ def make_study(sweep: Sweep, before: Sequence[Tried], seed: int) -> "Study":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     is_more_better = sweep.metric is not None and sweep.metric.sign > 0
     direction: Literal["minimize", "maximize"] = "maximize" if is_more_better else "minimize"
-    sampler = optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=min(10, 2 + 2 * len(sweep.searched)))
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, 2 + 2 * len(sweep.searched)))
     study = optuna.create_study(sampler=sampler, direction=direction)
     distributions = _distributions(sweep.searched)
     for trial in before:
