@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fsbench.base.errors import RecordError, SettingsError
-from fsbench.base.files import locked, make_folder, read_bytes, write_text
+from fsbench.base.files import locked, make_folder, read_bytes, read_text, write_text
 from fsbench.base.files.validation import first_problem
 from fsbench.runner.config.request import Request
 from fsbench.runner.grid.executors import LocalProcesses
@@ -274,6 +274,6 @@ def logged_names(folder: Path) -> set[str]:
 def _curves(folder: Path) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     for file in sorted(folder.glob("curves/**/metrics.csv")):
-        with file.open(newline="") as lines:
-            rows += [{key: value for key, value in row.items() if key} for row in csv.DictReader(lines)]
+        lines = read_text(file, "log").splitlines()
+        rows += [{key: value for key, value in row.items() if key} for row in csv.DictReader(lines)]
     return rows
