@@ -27,6 +27,7 @@ EXTRAS = {
     "lora": ("peft",),
     "wandb": ("wandb",),
     "slurm": ("submitit",),
+    "sweep": ("optuna",),
     "demo": ("starlette", "uvicorn", "pillow_heif"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }  # fmt: skip

@@ -27,12 +27,14 @@ GROUPS = {
         "bench": "train and evaluate methods and print their table",
         "run": "train and evaluate one experiment from --config files",
         "grid": "show which runs of a grid are missing and run them",
+        "sweep": "run a sweep file of W&B here, without an account",
         "reproduce": "show what a paper's tables need, run them, compare the figures",
         "regress": "check every method's predictions against accepted ones",
     },
     "score other programs": {
         "kit": "write the episodes of a test for any program to answer",
         "score": "score the answers of any program to a test",
+        "verdict": "hold runs against accepted ones, for a pull request",
     },
     "look at results": {
         "table": "print the table of finished runs",
@@ -123,7 +125,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 parser.error(f"unrecognized arguments: {' '.join(extra)}")
             parser.print_help()
             return 0
-        if extra and not (options.command in ("bench", "run") or _makes_atlas_runs(options)):
+        if extra and not (options.command in ("bench", "run", "sweep") or _makes_atlas_runs(options)):
             parser.refuse(extra, options)
         set_verbosity(options)
     except SettingsError as error:
@@ -131,7 +133,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
     resumes = (
-        options.command in ("bench", "run", "predict")
+        options.command in ("bench", "run", "sweep", "predict")
         or getattr(options, "action", "") in ("prepare", "fetch")
         or _makes_atlas_runs(options)
     )

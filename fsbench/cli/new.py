@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _new(options: argparse.Namespace, extra: list[str]) -> int:
     target, class_name = write_package(options.action, options.name, options.folder)
     names = sorted(path.name for path in target.iterdir() if not path.name.startswith("."))
-    print_line(f"{target}: {', '.join(names)}, .github/workflows/check.yml; fill in what is marked with §")
+    print_line(f"{target}: {', '.join(names)}, .github; fill in what is marked with §")
     place = f"{target if target.is_absolute() else Path(target)}"
     spec = f"{'' if target.is_absolute() else './'}{place}/{options.name}.py:{class_name}"
     if options.action == "method":

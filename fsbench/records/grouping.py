@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from fsbench.base.files import fingerprint
+from fsbench.data.episodes.header import Header
 from fsbench.records.record import Record
 
 
@@ -42,6 +44,23 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
         *classification,
         *numbers,
     )
+
+
+def short_test_name(record: Record) -> str:
+    """Return a name of a record's test for files and addresses, equal for all folds and seeds of the test.
+
+    It begins with what tells the test from others in words, and ends with a hash.
+    """
+    header = record.header
+    words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
+    plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
+    key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
+    return f"{plain}-{key}"
+
+
+def has_all_folds(folds: Collection[int], header: Header) -> bool:
+    """Return whether runs of these folds are the whole test: its score is the mean over all folds."""
+    return len(folds) == header.folds == max(folds) + 1
 
 
 def _same_episodes(group: list[Record]) -> list[list[Record]]:

@@ -105,6 +105,11 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         ["bundle", *runs, *cards, "-o", bundle, "--predictions"],
         ["verify", bundle],
         ["board", str(bundles), "--out", "site", "--strict"],
+        ["bundle", *runs, *cards, "--hub", "results"],
+        ["verify", "results"],
+        ["table", "results"],
+        ["verdict", runs[0], "--accepted", "accepted", "--accept"],
+        ["verdict", runs[0], "--accepted", "accepted"],
         ["weights", "list"],
     ]
     plots, run = (f"is not installed; get it with: pip install 'fsbench[{extra}]'" for extra in ("plots", "run"))

@@ -13,7 +13,7 @@ from fsbench.pages.board.hand_ins import HandIn
 from fsbench.pages.board.results import RunResult, mean_scores, score_names
 from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
 from fsbench.records.description import notes
-from fsbench.records.grouping import fold_of, group_key, variants
+from fsbench.records.grouping import fold_of, group_key, has_all_folds, short_test_name, variants
 from fsbench.records.record import Record
 from fsbench.scores.estimate import Estimate
 
@@ -95,7 +95,7 @@ class Cell:
     @property
     def is_complete(self) -> bool:
         """True if every fold of the test is there."""
-        return len(self.folds) == self.test.header.folds == max(self.folds) + 1
+        return has_all_folds(self.folds, self.test.header)
 
     @cached_property
     def scores(self) -> dict[str, Estimate]:
@@ -240,10 +240,7 @@ def _build_bundle_rows(bundle: VerifiedBundle, tests: dict[str, Test]) -> list[R
 
 def _build_test(record: Record) -> Test:
     header = record.header
-    words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
-    plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
-    key = fingerprint([str(part) for part in group_key(record, seed=False)])[:6]
-    return Test(f"{plain}-{key}", header, score_names(record)[0], record.protocol.title(header))
+    return Test(short_test_name(record), header, score_names(record)[0], record.protocol.title(header))
 
 
 def _name_equals(rows: Sequence[Row]) -> list[str]:

@@ -29,24 +29,14 @@ from fsbench.records.card import Card, contradictions
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
+from fsbench.records.result_folder import MOST_RUNS, NEEDED, RUN_FILES, RUN_NAME, Sha256
 from fsbench.records.run import Name
 
-LISTING = "bundle.json"
-FILES = {
-    "run.json": "record",
-    "episodes.parquet": "counts",
-    "manifest.jsonl": "manifest",
-    "config.yaml": "settings",
-    PREDICTIONS: "predictions",
-}
-"""Files of a run, with their kinds of `fsbench.base.files`; the last two may be missing."""
-NEEDED, CONFIG = tuple(FILES)[:3], "config.yaml"
-MOST_RUNS = 1000
+LISTING, CONFIG = "bundle.json", "config.yaml"
 MOST_BYTES = 4096 * MIB
 """Largest contents of a bundle."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
-_Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_ID = re.compile(RUN_NAME)
 
 
 class Listing(BaseModel):
@@ -68,7 +58,7 @@ class Listing(BaseModel):
     licence: Annotated[str, Field(min_length=1, max_length=200)]
     card: Card | None = None
     cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)] | None = None
-    runs: Annotated[dict[str, dict[str, _Hash]], Field(min_length=1, max_length=MOST_RUNS)]
+    runs: Annotated[dict[str, dict[str, Sha256]], Field(min_length=1, max_length=MOST_RUNS)]
 
     @property
     def named_cards(self) -> dict[str, Card]:
@@ -111,7 +101,24 @@ def write_bundle(
             which a folder of somebody else's would hand out a file of this machine; or two have the same id.
         SettingsError: a method has no card, a card no method, or a card contradicts a record.
     """
-    _check_cards(records, cards)
+    check_cards(records, cards)
+    contents = run_contents(records, predictions)
+    hashes = {name: file_hashes(files) for name, files in contents.items()}
+    listing = Listing(format=2, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=hashes)
+    write_contents(listing, contents, out)
+    return list(contents)
+
+
+def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict[str, bytes]]:
+    """Return what travels of finished runs: name of a run -> its files -> their contents, in the order of the names.
+
+    Args:
+        records: finished runs.
+        predictions: whether the predictions that runs kept come along.
+
+    Raises:
+        RecordError: a run is damaged, one of its files is a link, or two have the same name.
+    """
     contents: dict[str, dict[str, bytes]] = {}
     for record in sorted(records, key=lambda record: record.run.id):
         name = record.run.id
@@ -121,7 +128,7 @@ def write_bundle(
         record.every_episode, record.manifest  # noqa: B018 - both are checked as they are read
         if predictions:
             read_predictions(record)  # checked as it is read
-        kinds = {file: kind for file, kind in FILES.items() if predictions or file != PREDICTIONS}
+        kinds = {file: kind for file, kind in RUN_FILES.items() if predictions or file != PREDICTIONS}
         linked = [file for file in kinds if (record.path / file).is_symlink()]
         if linked:
             raise RecordError(
@@ -135,20 +142,25 @@ def write_bundle(
             if not isinstance(values, dict):
                 raise RecordError(f"{record.path / CONFIG} holds no settings; expected what a run wrote; remove it")
             contents[name][CONFIG] = yaml.safe_dump(values, sort_keys=False).encode()
-    hashes = {
-        name: {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-        for name, files in contents.items()
-    }
-    listing = Listing(format=2, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=hashes)
+    return contents
+
+
+def file_hashes(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the sha256 of each file's content."""
+    return {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+
+
+def write_contents(listing: Listing, contents: Mapping[str, Mapping[str, bytes]], out: Path) -> None:
+    """Write a bundle of a listing and the files that it lists. Equal contents give equal files."""
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
         for name, files in contents.items():
             for file, content in files.items():
                 _add(archive, f"{name}/{file}", content)
-    return list(contents)
 
 
-def _check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
+def check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
+    """Raise SettingsError unless each method has a card and each card a method, and no card contradicts a record."""
     methods = {record.run.identity.method.name for record in records}
     if methods != cards.keys():
         lacking = ", ".join(sorted(methods - cards.keys()))
@@ -217,7 +229,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> Listing:
     """Write the runs to `folder`. Raises ValueError for whatever does not belong into a bundle."""
     entries = archive.infolist()
     names = [entry.filename for entry in entries]
-    if len(set(names)) != len(names) or len(names) > len(FILES) * MOST_RUNS + 1:
+    if len(set(names)) != len(names) or len(names) > len(RUN_FILES) * MOST_RUNS + 1:
         raise ValueError(f"it has {len(names)} entries, {len(set(names))} of them with a name of their own")
     total = 0
     for entry in entries:
@@ -259,8 +271,8 @@ def _kind(entry: zipfile.ZipInfo) -> str:
         return "record"
     if plain and len(parts) == 2 and entry.filename == "/".join(parts):
         run, file = parts
-        if _ID.fullmatch(run) and file in FILES:
-            return FILES[file]
+        if _ID.fullmatch(run) and file in RUN_FILES:
+            return RUN_FILES[file]
     raise ValueError(f"it holds {entry.filename[:200]!a}, which no bundle has")
 
 

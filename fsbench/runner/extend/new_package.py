@@ -16,6 +16,8 @@ KINDS = {"method": "methods", "dataset": "data", "protocol": "protocols"}
 """Kinds of packages, and the folder of configs whose names they join."""
 CHECKS = {"method": "fsbench check-method ${name}", "dataset": "fsbench list", "protocol": "fsbench protocols"}
 """Command of each kind that shows whether fsbench takes the installed package."""
+ACTION = Path(".github/actions/verdict/action.yml")
+"""The suite's own action, which a method's package has a copy of."""
 TAKEN = {"fsbench", "methods", "datamodules", "tests", "test", "torch", "numpy", "lightning", "site", "configs"}
 """Names of modules that a package would hide, besides Python's own."""
 
@@ -45,10 +47,10 @@ def write_package(kind: str, name: str, folder: Path) -> tuple[Path, str]:
         f"{name}.py": [f"{kind}/code.py"],
         f"{name}_configs/{KINDS[kind]}/{name}.yaml": [f"{kind}/config.yaml"],
         f"test_{name}.py": [f"{kind}/test.py"],
-        "README.md": [f"{kind}/README.md", "accepted.md"],
+        "README.md": [f"{kind}/README.md", "accepted.md", *(["method/verdict.md"] if kind == "method" else [])],
         "pyproject.toml": ["pyproject.toml", *(["protocol/entry_point.toml"] if kind == "protocol" else [])],
         "accepted/cases.yaml": [f"{kind}/cases.yaml"],
-        ".github/workflows/check.yml": ["workflow.yml"],
+        ".github/workflows/check.yml": ["workflow.yml", *(["method/verdict.yml"] if kind == "method" else [])],
     }
     values = {"name": name, "class_name": class_name, "slug": name.replace("_", "-")}
     values["check"] = Template(CHECKS[kind]).substitute(values)
@@ -56,6 +58,10 @@ def write_package(kind: str, name: str, folder: Path) -> tuple[Path, str]:
         texts = [read_text(TEMPLATES / f"{template}.txt", "settings") for template in templates]
         text = "\n".join(Template(one).substitute(values).strip("\n") + "\n" for one in texts)
         write_text(make_folder((target / place).parent) / Path(place).name, text)
+    if kind == "method":
+        write_text(
+            make_folder((target / ACTION).parent) / ACTION.name, read_text(TEMPLATES / "action.yml.txt", "settings")
+        )
     return target, class_name
 
 

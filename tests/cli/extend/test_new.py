@@ -56,11 +56,12 @@ def test_a_package_has_its_parts_and_says_how_to_try_it(tmp_path, monkeypatch, c
     assert files == {f"my_own/{name}" for name in (
         "README.md", "my_own.py", f"my_own_configs/{folder}/my_own.yaml", "pyproject.toml", "test_my_own.py",
         "accepted/cases.yaml", ".github/workflows/check.yml",
+        *([".github/actions/verdict/action.yml"] if kind == "method" else []),
     )}  # fmt: skip
     for file in files:
         text = (tmp_path / "code" / file).read_text()
-        assert "${" not in text and text.endswith("\n") and not text.endswith("\n\n")
-        assert "§" in text or "test_" in file or file.endswith(("cases.yaml", "check.yml"))
+        assert ("${" not in text or file.endswith("action.yml")) and text.endswith("\n") and not text.endswith("\n\n")
+        assert "§" in text or "test_" in file or file.endswith(("cases.yaml", "check.yml", "action.yml"))
     assert said in capsys.readouterr().out
 
 

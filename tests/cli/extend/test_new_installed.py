@@ -111,4 +111,6 @@ def test_the_workflow_reads_only_and_names_actions_by_commit(kind, tmp_path):
     assert yaml.safe_load(own)["permissions"] == {"contents": "read"}
     suite = (REPOSITORY / ".github" / "workflows" / "ci.yml").read_text()
     actions = [line.split("uses: ")[1] for line in own.splitlines() if "uses: " in line]
+    assert actions.count("./.github/actions/verdict") == (kind == "method")
+    actions = [action for action in actions if not action.startswith("./")]
     assert len(actions) == 3 and all(action in suite for action in actions)  # the commits that the suite looked at

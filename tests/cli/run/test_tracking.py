@@ -90,20 +90,28 @@ def test_an_offline_run_holds_what_it_should(fsbench, bench_arguments, tmp_path)
 
 
 @pytest.mark.slow(20)
-@pytest.mark.parametrize("variables", [{"WANDB": "offline"}, {"WANDB": "online", "WANDB_MODE": "offline"}])
-def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_arguments, tmp_path, variables):
+@pytest.mark.parametrize(
+    ("method", "variables"),
+    [
+        ("prototype", {"WANDB": "offline"}),
+        ("prototype", {"WANDB": "online", "WANDB_MODE": "offline"}),
+        ("hsnet", {"WANDB": "offline"}),  # which trains: Lightning's logger has words of its own
+    ],
+)
+def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_arguments, tmp_path, method, variables):
     """By somebody who never logged in, without a terminal; W&B's own words begin with its name."""
     environment = environment_of_test(tmp_path) | {"HOME": str(tmp_path / "home")} | variables
     for name in ("WANDB_API_KEY", "WANDB_CONFIG_DIR", "NETRC"):
         environment.pop(name, None)
     (tmp_path / "home").mkdir()
-    process = [sys.executable, "-m", "fsbench", *bench_arguments("prototype", tmp_path / "runs")]
+    process = [sys.executable, "-m", "fsbench", *bench_arguments(method, tmp_path / "runs")]
     done = subprocess.run(
         process, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "wandb" not in (done.stdout + done.stderr).replace(str(tmp_path), "").lower(), done.stderr
     (record,) = find_records(tmp_path / "runs")
+    assert "wandb" not in (record.path / "run.log").read_text().replace(str(tmp_path), "").lower()
     (file,) = record.path.glob("wandb/offline-run-*/*.wandb")
     history = [tree(r.history.item) for r in offline_records(file) if r.HasField("history")]
     logged = {key: value for row in history for key, value in row.items()}

@@ -16,7 +16,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.records.counts import counts_sha256
-from fsbench.runner.exchange.bundle import FILES, LISTING, write_bundle
+from fsbench.runner.exchange.bundle import LISTING, RUN_FILES, write_bundle
 from tests.fsbench.runner.exchange.test_bundle import cards_of, with_scores
 
 COUNT, SEED = int(os.environ.get("FSBENCH_HOSTILE_RUNS", "3")), os.environ.get("FSBENCH_HOSTILE_SEED", "")
@@ -144,7 +144,7 @@ KINDS: dict[str, Callable[[Path, random.Random], None]] = {
 
 def put_into(bundle: Path, folder: Path) -> None:
     """Replace the runs of a bundle by one, whose files are as they are."""
-    names = [name for name in FILES if (folder / name).is_file()]
+    names = [name for name in RUN_FILES if (folder / name).is_file()]
     with zipfile.ZipFile(bundle) as archive:
         listing = json.loads(archive.read(LISTING))
     listing["runs"] = {folder.name: {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}}

@@ -1,0 +1,67 @@
+"""`fsbench verdict`: hold the runs of a change against accepted ones, and say it where a pull request shows it."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.files.opening import is_folder
+from fsbench.base.terminal import print_block, print_line
+from fsbench.base.version import __version__
+from fsbench.records.card import Card
+from fsbench.records.record import Record, find_distinct_records
+from fsbench.results.tables.verdict import Outcome, judge
+from fsbench.runner.exchange.results import write_results
+
+FAILS = {"worse": (Outcome.WORSE,), "changed": (Outcome.WORSE, Outcome.BETTER, Outcome.OPEN), "never": ()}
+"""Outcomes with which the command ends with status 1, by the word of --fail-on."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of the runs of the change")
+    parser.add_argument(
+        "--accepted", type=Path, required=True, metavar="DIR", help="folder of the accepted runs, as --accept writes it"
+    )
+    parser.add_argument("--method", help="only this one, where there are runs of several")
+    parser.add_argument("--accept", action="store_true", help="the runs are the accepted ones from now on")
+    parser.add_argument("--fail-on", choices=FAILS, default="worse", help="outcomes of exit status 1 (default: worse)")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="append the verdict to it as Markdown")
+    parser.set_defaults(function=_verdict)
+
+
+def _verdict(options: argparse.Namespace, extra: list[str]) -> int:
+    now = _of_method(find_distinct_records(options.runs), options.method, options.runs)
+    if options.accept:
+        cards = {record.run.identity.method.name: Card() for record in now}
+        made_by = f"fsbench {__version__}"
+        for folder in write_results(now, cards, "unstated", made_by, options.accepted, replaces=True):
+            print_line(f"accepted: {folder}")
+        return 0
+    before = find_distinct_records([options.accepted]) if is_folder(options.accepted) else []
+    if not before:
+        place = options.accepted
+        text = f"nothing is accepted yet in {place}: fsbench verdict RUNS --accepted {place} --accept"
+        _append(options.summary, text)
+        print_line(text)
+        return 1 if options.fail_on == "changed" else 0
+    found = judge(now, _of_method(before, options.method or now[0].run.identity.method.name, [options.accepted]))
+    _append(options.summary, found.write("markdown"))
+    print_block(found.write("text"))
+    return int(found.outcome in FAILS[options.fail_on])
+
+
+def _of_method(records: Sequence[Record], name: str | None, folders: Sequence[Path]) -> list[Record]:
+    """Return the runs of a method, or all; SettingsError where there are none."""
+    chosen = [record for record in records if name in (None, record.run.identity.method.name)]
+    if not chosen:
+        names = sorted({record.run.identity.method.name for record in records})
+        wanted = "finished run" if name is None else f"run of {name}"
+        raise SettingsError(f"no {wanted} in {', '.join(map(str, folders))}{known_names(name or '', names)}")
+    return chosen
+
+
+def _append(file: Path | None, text: str) -> None:
+    """Append a text to the summary of a job, which other steps write to as well."""
+    if file is not None:
+        with file.open("a", encoding="utf-8") as summary:
+            summary.write(f"{text.rstrip()}\n\n")
