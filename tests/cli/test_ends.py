@@ -110,7 +110,10 @@ def test_names_of_files_reach_the_screen_escaped(capsys, tmp_path):
 
 
 def test_nothing_is_printed_past_the_escape():
-    """No file but fsbench/base/terminal.py calls print or writes to the standard streams."""
+    """No file but fsbench/base/terminal.py calls print or writes to the standard streams.
+
+    The script that is put beside an exported file runs without fsbench, where nothing escapes.
+    """
     found = []
     for folder in ("fsbench", "methods", "datamodules"):
         for path in (REPOSITORY / folder).rglob("*.py"):
@@ -121,7 +124,10 @@ def test_nothing_is_printed_past_the_escape():
                     "sys.stderr.write",
                 ):
                     found.append(f"{path.relative_to(REPOSITORY)}:{node.lineno}")
-    assert {place.partition(":")[0] for place in found} == {"fsbench/base/terminal.py"}, found
+    assert {place.partition(":")[0] for place in found} == {
+        "fsbench/base/terminal.py",
+        "fsbench/predict/export/run_exported.py",
+    }, found
 
 
 @pytest.mark.slow

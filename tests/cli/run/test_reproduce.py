@@ -35,11 +35,11 @@ def said(capsys, *arguments):
 
 def test_papers_are_listed_with_their_tables(capsys):
     status, out = said(capsys)
-    lines = [line.split() for line in out.splitlines()[2:]]
-    assert status == 0 and [line[0] for line in lines] == list(names("papers"))
+    lines = out.splitlines()[2:]
+    assert status == 0 and [line.split()[0] for line in lines] == list(names("papers"))
     for name, paper in papers().items():
-        (line,) = (line for line in lines if line[0] == name)
-        assert str(len(paper_rows(name, paper))) in line and line[-1] == list(paper.tables)[-1]
+        (line,) = (line for line in lines if line.split()[0] == name)
+        assert str(len(paper_rows(name, paper))) in line.split() and line.endswith(f" {list(paper.tables)[-1]}")
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
@@ -110,7 +110,7 @@ def test_released_checkpoints_are_asked_for_by_their_places(capsys, nothing):
 def test_mistakes_are_one_line(capsys, tmp_path):
     (tmp_path / "wrong.yaml").write_text("title: x\ntables: []\n")
     for arguments, message in (
-        (["emt"], "unknown paper 'emt'; did you mean 'emat'? There are: bam, cst, dcama"),
+        (["emt"], "unknown paper 'emt'; did you mean 'emat'? There are: abcdfss, bam, cst, dcama"),
         (["emat", "--table", "7"], "emat has no table '7'; there are: 1"),
         (["--table", "1"], "--table and --run are of one paper; name it"),
         (["emat", "--smoke"], "--smoke is of all papers"),

@@ -115,7 +115,7 @@ def test_a_methods_object_keeps_nothing_from_one_test_to_the_next(test, tmp_path
 
 def test_a_method_that_calibrates_is_evaluated_by_its_name(test, tmp_path):
     method = Prototype(BackboneConfig("demo", "random:0"), selection="base")
-    with pytest.raises(SettingsError, match="calibrate itself on base classes, which a test does not have"):
+    with pytest.raises(SettingsError, match="calibrates itself on base classes, which a test does not give"):
         quietly(method, test, tmp_path, image_size=32)
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
+from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_ways
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.truth import EpisodeTruth
 from fsbench.networks.backbones.base import BackboneConfig
@@ -243,3 +244,39 @@ class SingleWay(TwoWays):
 class NegativeLoss(Sound):
     def loss(self, batch):
         return {"loss": super().loss(batch)["loss"] * 0 - 1}
+
+
+class Exported(Sound):
+    """Sound, and exportable."""
+
+    exportable = Exportable()
+
+    def query_part(self, episode):
+        return BrightnessPart(self, episode)
+
+
+class ExportedOtherwise(Exported):
+    """What is exported of it has another threshold."""
+
+    def query_part(self, episode):
+        return BrightnessPart(self, episode, threshold=0.9)
+
+
+class BrightnessPart(QueryPart):
+    """The steps of `Sound` over a query."""
+
+    def __init__(self, method, episode, threshold=0.0):
+        super().__init__(None)
+        self.method, self.threshold = method, threshold
+        ways = range(episode.support.shape[1])
+        images = [[episode.pixels(int(row)).mean(0) for row in episode.support[0, way]] for way in ways]
+        masks = [episode.support_masks[0, way] for way in ways]
+        sums = [(torch.stack(image) * mask).sum() for image, mask in zip(images, masks, strict=True)]
+        self.keep("inside", [total / mask.sum().clamp(min=1) for total, mask in zip(sums, masks, strict=True)])
+
+    def forward(self, pixels, size):
+        inside = torch.stack(self.kept("inside"))[:, None, None]
+        near = self.method.bias + 1 - self.method.scale * (pixels.mean(0) - inside).abs()
+        value = nn.functional.interpolate(near[:, None], size, mode="bilinear")[:, 0]
+        best, way = value.max(0)
+        return Decision(torch.where(best > self.threshold, way + 1, 0), margin_of_ways(value.sigmoid()))

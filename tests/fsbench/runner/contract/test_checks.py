@@ -30,6 +30,7 @@ BROKEN = {
     "gradients": (broken.DeadParameter, "no gradient for unused.weight, unused.bias"),
     "overfit": (broken.LearnsNothing, "loss 1 before and 1 after 100 steps"),
     "memory": (broken.Leaks, "live tensors"),
+    "export": (broken.ExportedOtherwise, r"labels of a graph that are not the method's"),
 }
 EACH = [pytest.param(name, marks=pytest.mark.slow(3)) if name == "memory" else name for name in CHECKS]
 
@@ -98,7 +99,8 @@ def test_attention_has_a_meaning_is_a_share_and_costs_nothing_unasked(method, me
 
 @pytest.mark.parametrize("name", [name for name in EACH if name not in ("another-process", "overfit")])
 def test_a_sound_method_passes(name):
-    outcome = run_check(name, Subject(broken.Sound, 32, memory_episodes=40))
+    method = broken.Exported if name == "export" else broken.Sound
+    outcome = run_check(name, Subject(method, 32, memory_episodes=40))
     assert outcome.status == "ok", outcome
 
 

@@ -47,7 +47,7 @@ def test_scan_back_ends_that_load_are_told_from_those_that_do_not(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     found = by_name(scans.check_scans(CPU))
     verdicts = {name.split()[3]: finding.verdict for name, finding in found.items() if "back end" in name}
-    assert verdicts == {"reference": "ok", "torch": "ok", "triton": "absent", "mamba_ssm": "absent"}
+    assert verdicts == {"reference": "ok", "doubling": "ok", "torch": "ok", "triton": "absent", "mamba_ssm": "absent"}
     assert "needs CUDA tensors, found cpu" in found["scan back end mamba_ssm on cpu"].found
     assert found["scan at HMNet's true shapes on cpu"].verdict == "not checked"
 

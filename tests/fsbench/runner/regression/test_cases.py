@@ -20,7 +20,8 @@ from fsbench.runner.regression.outcome import COLUMNS, CaseEpisode, Outcome, rea
 
 TRAINING_FREE = (
     "prototype", "insid3", "fssdino", "linear_probe_dense", "lora_probe_dense", "seggpt", "matcher", "gf_sam",
-    "persam", "persam_f", "sam3_canvas", "sam3_canvas_names", "diam", "blind_saliency", "blind_centre", "blind_full",
+    "persam", "persam_f", "sam3_canvas", "sam3_canvas_names", "diam", "abcdfss",
+    "abcdfss_every", "blind_saliency", "blind_centre", "blind_full",
 )  # fmt: skip
 """Methods that learn nothing before the episodes."""
 NOT_TRAINED_HERE = ("sansa_generalist",)

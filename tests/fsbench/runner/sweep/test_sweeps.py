@@ -74,7 +74,9 @@ PARAMETERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rule", "kind", "quantile"), PARAMETERS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("rule", "kind", "quantile"), PARAMETERS, ids=lambda value: "quantile" if callable(value) else str(value)[:30]
+)
 def test_values_are_the_quantiles_of_their_distribution(rule, kind, quantile, tmp_path):
     (parameter,) = some_sweep(tmp_path, parameters={"x": rule}).parameters
     assert parameter.kind == kind
