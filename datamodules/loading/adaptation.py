@@ -18,8 +18,8 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.file_digests import contents_sha256
 from fsbench.data.transforms import RESIZES
-from fsbench.protocols.draws import draw, repeated_supports
-from fsbench.protocols.pools import Pool
+from fsbench.protocols.draws import draw, episode_with_repeats
+from fsbench.protocols.pools import Pool, TooFewImages
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class AdaptationItems(AdaptationImages):
         else:
             number = self.pool.class_ids[item % len(self.pool.class_ids)]
             query = draw(rng, self.pool.images_of[number])
-        images = self.pool.images_of[number]
-        if not set(images) - {query}:
+        try:
+            return episode_with_repeats(item, query, number, rng, self.pool, self.shot)
+        except TooFewImages:
             raise DataError(
                 f"{self.index.name}: {self.index.name_of(number)} has one image in the test's pool, and an adaptation "
                 "draws others beside it; expected two or more; leave the class out with DROP_SMALL=1 (--drop-small)"
-            )
-        return Episode(item, query, number, (number,), (repeated_supports(rng, images, query, self.shot),))
+            ) from None
 
     def epoch(self, epoch: int) -> Sequence[Episode]:
         """Return the items of an epoch in their order."""

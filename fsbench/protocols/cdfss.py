@@ -92,7 +92,7 @@ class CrossDomain(Composed):
 
     def choices(self) -> list[Choice]:
         defects = "; ".join(f"{name}: {' '.join(words)}" for name, words in self.known_defects.items())
-        split = "val" if self.lists_on("fss1000").held_out else "test"
+        split = "val" if self.tests_held_out("fss1000") else "test"
         return [
             *super().choices(),
             Choice("classes of FSS-1000", split, f"the {split} split's 240"),

@@ -114,6 +114,9 @@ class Composed(Segmentation):
         """Return the part of the lists on a data set."""
         return lists.KNOWN[self.words_on(dataset).image_lists]
 
+    def tests_held_out(self, dataset: str) -> bool:
+        return self.lists_on(dataset).held_out
+
     def draw_on(self, dataset: str) -> Draw:
         """Return the part of the draw on a data set."""
         return draws.KNOWN[self.words_on(dataset).episode_draw]

@@ -205,6 +205,10 @@ class Segmentation(Protocol):
             pairs, class_ids = self.pairs(index, "val", task.fold), index.test_classes(task.fold)
         return pairs, self.pool(index, pairs, class_ids), None
 
+    def tests_held_out(self, dataset: str) -> bool:
+        """Return whether the test's classes on a data set are those that it keeps for choosing a checkpoint."""
+        return False
+
     def pairs(self, index: SegmentationIndex, part: Part, fold: int) -> PairList:
         """Return the list of the base classes in training images ("trn"), or of the novel ones in test images."""
         return pair_list(index, part, fold)

@@ -418,7 +418,7 @@ def proved_entries(record: Record) -> dict[str, str]:
     if run.identity.adaptation is not None:  # of weights from anywhere; its choice is the last one
         entries["novel_pixels"] = "labelled"
         if "validation" in run.identity.adaptation:
-            return entries | _choice(run.identity.adaptation)
+            return entries | _choice(run.identity.adaptation, record)
         return entries | {"checkpoint_choice": "last"}
     if weights.origin == AUTHORS:
         return entries | {"checkpoint_choice": "released"}
@@ -429,13 +429,21 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
-    return entries | _choice(settings)
+    return entries | _choice(settings, record)
 
 
-def _choice(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the entry of how a checkpoint was chosen, by settings of its training; none where they do not tell."""
+def _choice(settings: Mapping[str, Any], record: Record) -> dict[str, str]:
+    """Return the entry of how a checkpoint was chosen, by settings of its training; none where they do not tell.
+
+    Held-out classes of FSS-1000 are novel ones where a test has just these (`Segmentation.tests_held_out`).
+    """
     choice = dict.fromkeys(("base", "images", "source"), "base classes")
     choice |= {"novel": NOVEL_CLASSES, "held_out": "held-out classes"}
+    if settings.get("validation") == "held_out":
+        dataset = record.header.dataset
+        is_other = settings.get("validation_source", dataset) != dataset
+        if not is_other and segmentation_of(record.header).tests_held_out(dataset):
+            choice["held_out"] = NOVEL_CLASSES
     chosen = choice.get(str(settings.get("validation")))
     return {"checkpoint_choice": chosen} if chosen else {}
 

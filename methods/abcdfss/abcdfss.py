@@ -135,8 +135,8 @@ class ABCDFSS(Segmenter):
             fitted = "each episode by itself"
         else:
             fitted = (
-                "the first episode of each class in the manifest's order, and used in all of the class: the result "
-                "depends on that order, and on nothing else of it"
+                "the first episode of each class in the manifest's order, and used in all of the class, so that the "
+                "result depends on that order"
             )
         return [
             f"heads are fitted during the test to query and supports of {fitted}; no truth of a query is read",

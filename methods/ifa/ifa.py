@@ -341,6 +341,7 @@ class IFA(Segmenter):
                 self.image_loss(network, *batch, "adaptation").backward()
                 optimizer.step()
                 schedule.step()
+            optimizer.zero_grad()  # gradients are as large as the weights
             return network.requires_grad_(False)
 
 

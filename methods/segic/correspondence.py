@@ -40,6 +40,19 @@ def similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) ->
     Returns:
         (n, 1, S, S).
     """
+    return _enlarged(_cosines(prototype, query, side), side) / tau
+
+
+def mean_similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) -> Tensor:
+    """Return the mean (1, 1, S, S) of the maps of `similarity`, ours, for the prototypes of one way's shots.
+
+    It is taken before the maps are enlarged, so that there is one of the image's size, however many shots there are.
+    """
+    return _enlarged(_cosines(prototype, query, side).mean(0, keepdim=True), side) / tau
+
+
+def _cosines(prototype: Tensor, query: Tensor, side: int) -> Tensor:
+    """Return the cosines (n, S/4, S/4) of prototypes with the query's enlarged features."""
     quarter = side // 4, side // 4
     direction = prototype / prototype.norm(dim=1, keepdim=True).clamp(min=LEAST_NORM)
     product, square = query.new_zeros(len(prototype), *quarter), query.new_zeros(quarter)
@@ -48,8 +61,12 @@ def similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) ->
         larger = F.interpolate(query[None, part], quarter, mode="bilinear", align_corners=False)[0]
         product += torch.einsum("nc,cyx->nyx", direction[:, part], larger)
         square += larger.square().sum(0)
-    cosine = product / square.sqrt().clamp(min=LEAST_NORM)
-    return F.interpolate(cosine[:, None], (side, side), mode="bilinear", align_corners=False) / tau
+    return product / square.sqrt().clamp(min=LEAST_NORM)
+
+
+def _enlarged(maps: Tensor, side: int) -> Tensor:
+    """Return maps (n, h, w) over the image, (n, 1, S, S)."""
+    return F.interpolate(maps[:, None], (side, side), mode="bilinear", align_corners=False)
 
 
 def best_points(maps: Tensor) -> Tensor:

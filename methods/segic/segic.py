@@ -18,7 +18,7 @@ from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hint
-from fsbench.methods.segic.correspondence import best_points, prototypes, similarity
+from fsbench.methods.segic.correspondence import best_points, mean_similarity, prototypes
 from fsbench.methods.segic.head import HEADS, PointPrompts, SegICHead, at_original, at_square
 from fsbench.methods.segic.loss import DrawPoints
 from fsbench.methods.segic.released import SegICFile
@@ -156,7 +156,7 @@ class SegIC(Segmenter):
             neck = self.head.neck_of(query)
             logits, attention = [], []
             for way in range(ways):  # one at a time, whose memory does not grow with them
-                maps = similarity(found[way], query, episode.images.shape[-1], self.tau).mean(0, keepdim=True)
+                maps = mean_similarity(found[way], query, episode.images.shape[-1], self.tau)
                 logits.append(at_original(self._decode(maps, neck, tokens[way : way + 1]), inner, size)[0, 0])
                 if self.keeps_soft_masks:
                     attention.append((maps[0, 0, : inner[0], : inner[1]] * self.tau).clamp(0, 1))
@@ -262,7 +262,7 @@ class SegIC(Segmenter):
         query, found = self._features(episode, int(episode.query[0])), self._prototypes(episode)
         for way in range(len(found)):
             name = f" {way + 1}" if len(found) > 1 else ""
-            values = similarity(found[way], query, episode.images.shape[-1], self.tau).mean(0, keepdim=True)
+            values = mean_similarity(found[way], query, episode.images.shape[-1], self.tau)
             point = (best_points(values) / torch.tensor([inner[1], inner[0]], device=values.device)).cpu().numpy()
             shown = values[0, 0, : inner[0], : inner[1]].cpu().numpy()
             maps[f"similarity and its peak{name}"] = Sketch(point, (point[:, 0] >= 0).astype(int), values=shown)

@@ -12,7 +12,7 @@ from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints, collate
 from fsbench.methods.segic import SegIC
-from fsbench.methods.segic.correspondence import best_points, prototypes, similarity
+from fsbench.methods.segic.correspondence import best_points, mean_similarity, prototypes, similarity
 from fsbench.methods.segic.head import PointPrompts, SegICHead, at_original, at_square
 from fsbench.methods.segic.released import official_name
 from fsbench.methods.segic.training import Draws, true_boxes
@@ -59,6 +59,8 @@ def test_similarity_is_the_cosine_of_enlarged_features():
     plain = F.interpolate(plain[:, None], (112, 112), mode="bilinear", align_corners=False)
     found = similarity(prototype, query, 112, tau=0.5)
     torch.testing.assert_close(found, plain / 0.5, atol=1e-5, rtol=1e-5)
+    pooled = mean_similarity(prototype, query, 112, tau=0.5)
+    torch.testing.assert_close(pooled, plain.mean(0, keepdim=True) / 0.5, atol=1e-5, rtol=1e-5)
     points = best_points(found).long()
     assert all(found[i, 0, y, x] == found[i].max() for i, (x, y) in enumerate(points.tolist()))
     assert points[2].tolist() == [0, 0]  # an object too small for a cell resembles nothing

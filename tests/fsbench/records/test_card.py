@@ -81,6 +81,7 @@ def test_what_a_record_tells(prototype, emat):
     )
     chosen = changed(emat, {"training": {"validation": "novel"}})
     assert card_of(chosen).checkpoint_choice == "novel classes"
+    assert card_of(changed(emat, {"training": {"validation": "held_out"}})).checkpoint_choice == "held-out classes"
     authors = {"origin": "the authors' checkpoint", "training": None}
     released = card_of(emat, weights=authors)
     assert (released.novel_pixels, released.checkpoint_choice) == (UNKNOWN, "released")
@@ -198,6 +199,22 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
     )
     assert main(["table", str(tmp_path), "--by", "card"]) == 0
     assert "backbone saw test images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dataset", "settings", "choice"),
+    [
+        ("cdfss_ifa", "fss1000", {}, "novel classes"),  # tests FSS-1000's validation classes
+        ("cdfss_ifa", "fss1000", {"validation_source": "fss1000"}, "novel classes"),
+        ("cdfss_ifa", "fss1000", {"validation_source": "other"}, "held-out classes"),
+        ("cdfss_ifa", "isic", {"validation_source": "fss1000"}, "held-out classes"),
+        ("cdfss", "fss1000", {}, "held-out classes"),
+    ],
+)
+def test_held_out_classes_that_are_tested_are_novel_ones(emat, protocol, dataset, settings, choice):
+    record = changed(emat, {"training": {"validation": "held_out"} | settings})
+    record.__dict__["header"] = record.header.model_copy(update={"protocol": protocol, "dataset": dataset})
+    assert card_of(record).checkpoint_choice == choice
 
 
 def test_labelled_images_beside_the_supports_are_told_and_ranked_apart(emat, prototype):
