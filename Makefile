@@ -81,7 +81,8 @@ reproduce: $(STAMP)  ## a paper's tables: what is missing, measured beside repor
 
 RESULT_OPTIONS = $(call options,$(filter-out METHOD BACKBONE PROTOCOL FOLD,$(OPTIONS))) --protocol $(or $(PROTOCOL),hsnet) \
   --fold $(or $(FOLD),0$(comma)1$(comma)2$(comma)3)
-results: RUNS := $(or $(RUNS),runs/example_results)  # what else is in runs has no card here
+# Runs that others made have no card here, so that the example has a folder of its own
+results: RUNS := $(or $(RUNS),runs/example_results)
 results: $(STAMP)  ## an example of a results repository, of tests that need no weights to fetch, e.g. make results RESULTS=my-results
 	@$(BIN)/python -m fsbench bench --method blind_centre,blind_full,blind_saliency $(RESULT_OPTIONS) $(ARGS)
 	@$(BIN)/python -m fsbench bench --method prototype $(if $(filter-out demo,$(DATASET)),--backbone efficientnet_lite0) $(RESULT_OPTIONS) $(ARGS)
