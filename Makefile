@@ -81,10 +81,12 @@ reproduce: $(STAMP)  ## a paper's tables: what is missing, measured beside repor
 
 RESULT_OPTIONS = $(call options,$(filter-out METHOD BACKBONE PROTOCOL FOLD,$(OPTIONS))) --protocol $(or $(PROTOCOL),hsnet) \
   --fold $(or $(FOLD),0$(comma)1$(comma)2$(comma)3)
+# Runs that others made have no card here, so that the example has a folder of its own
+results: RUNS := $(or $(RUNS),runs/example_results)
 results: $(STAMP)  ## an example of a results repository, of tests that need no weights to fetch, e.g. make results RESULTS=my-results
 	@$(BIN)/python -m fsbench bench --method blind_centre,blind_full,blind_saliency $(RESULT_OPTIONS) $(ARGS)
 	@$(BIN)/python -m fsbench bench --method prototype $(if $(filter-out demo,$(DATASET)),--backbone efficientnet_lite0) $(RESULT_OPTIONS) $(ARGS)
-	@$(BIN)/python -m fsbench bundle $(call quoted,$(or $(RUNS),runs)) --card benchmarks/example_results/cards --hub $(call quoted,$(RESULTS))
+	@$(BIN)/python -m fsbench bundle $(call quoted,$(RUNS)) --card benchmarks/example_results/cards --hub $(call quoted,$(RESULTS))
 	@$(BIN)/python -m fsbench verify $(call quoted,$(RESULTS))
 
 sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAKECMDGOALS)),$(error no \

@@ -21,7 +21,7 @@ from fsbench.predict.support import Support
 from fsbench.results.tables.formats import align
 from fsbench.runner.config.build import compose_method
 
-METHODS = ("prototype", "linear_probe_dense", "emat", "cst", "dcama", "hsnet", "pfenet", "bam", "hmnet")
+METHODS = ("prototype", "linear_probe_dense", "emat", "cst", "dcama", "hsnet", "pfenet", "bam", "hmnet", "fssdino")
 CLASS = 16
 SUPPORTS = 3
 REPEATS = 9

@@ -13,7 +13,7 @@ from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.runner.config.limits import check_output_file, check_replaced
 from fsbench.runner.exchange.bundle import read_listing, write_bundle
-from fsbench.runner.exchange.cards import new_cards, read_cards
+from fsbench.runner.exchange.cards import method_file_name, new_cards, read_cards
 from fsbench.runner.exchange.hub import HubOptions, write_hub_files
 from fsbench.runner.exchange.results import write_results
 
@@ -70,10 +70,13 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     holds = f"{len(records)} runs, {kept or 'none'} with predictions"
     if options.hub is not None:
         folders = write_results(records, cards, options.licence, made_by, options.hub, options.predictions)
-        files, lines = write_hub_files(records, cards, options.licence, hub, options.hub)
+        homes = [options.hub / method_file_name(method) for method in cards]  # with tests of earlier calls
+        refused: list[str] = []
+        there = find_distinct_records(homes, refused)
+        files, lines = write_hub_files(there, cards, options.licence, hub, options.hub)
         for place in [*folders, *files]:
             print_line(f"{place}")
-        for line in lines:
+        for line in [*lines, *refused]:
             print_note(line)
         print_line(f"{options.hub}: {holds}; check it with: fsbench verify {options.hub}")
     if options.out is not None:

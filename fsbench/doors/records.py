@@ -17,6 +17,7 @@ from fsbench.records.counts import counts_sha256, hashes, official_rows, to_fram
 from fsbench.records.machine import counted_on
 from fsbench.records.predictions import Prediction, encode, write_predictions
 from fsbench.records.record import Record, read_record, write_record
+from fsbench.records.result_folder import run_name
 from fsbench.records.run import (
     CONTENTS,
     BackboneSettings,
@@ -178,7 +179,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
     learned, every = answered.parameters or (None, None)
     failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
     return Run(
-        id="-".join([answered.name, *test.words, identity.digits]),
+        id=run_name("-".join([answered.name, *test.words, identity.digits])),
         identity=identity,
         weights=Weights(origin=None, training=None),
         handed_in=HandedIn(answers_sha256=digest),

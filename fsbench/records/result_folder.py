@@ -6,6 +6,7 @@ finds such a folder may have it from anybody: its runs are read only where they 
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,6 +53,15 @@ class ResultListing(BaseModel):
         dict[Annotated[str, Field(pattern=f"^{RUN_NAME}$")], dict[str, Sha256]],
         Field(min_length=1, max_length=MOST_RUNS),
     ]
+
+
+def run_name(words: str) -> str:
+    """Return words as the name of a run, which may travel: of other characters dashes are left.
+
+    >>> run_name("my own-demo-1a2b")
+    'my-own-demo-1a2b'
+    """
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", words).lstrip("._+-")
 
 
 def is_travelled(run: Path) -> bool:

@@ -84,7 +84,7 @@ class LoraProbeDense(LinearProbeDense):
         seed: of the adapters' first values, together with the episode's index.
     """
 
-    exportable = Exportable("its adapters are tuned for each query's episode anew")
+    exportable = Exportable("the network whose adapters the supports tune is not built in")
     draws_by_number = True
     depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides
 

@@ -10,16 +10,18 @@ from torch import Tensor
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.prediction import Prediction
-from fsbench.core.query_part import Exportable
+from fsbench.core.query_part import Decision, Exportable, QueryPart, margin_of_classes
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import VOID
 from fsbench.methods.fssdino.prediction import (
     ClassMaps,
     Draws,
+    SupportClass,
     class_features,
     class_scores,
     compare_classes,
+    support_classes,
     to_grid,
     to_size,
 )
@@ -43,7 +45,7 @@ class FSSDINO(Segmenter):
 
     backbone: FrozenViT
     learns = False
-    exportable = Exportable("its k-means of the supports is drawn by an episode's number, of which a file has none")
+    exportable = Exportable()
     sees_all_shots = True
     draws_by_number = True
     depends_on_way_order = True  # the first centres are drawn class after class
@@ -68,15 +70,17 @@ class FSSDINO(Segmenter):
             classes = self._compare(episode)
             scores = class_scores(classes, (episode.images.shape[-2], episode.images.shape[-1]))
         height, width = episode.query_sizes[0].tolist()
-        # torch's argmax of equal numbers is not defined, so that of a query without any class is not left to it
-        label_map = scores.argmax(0).where(scores.amax(0) > -torch.inf, 0)
-        full = to_size(scores.clamp(min=INVALID), (height, width))
+        found, full = decide(scores, (height, width))
         ways = range(1, len(full))
         other = [torch.cat([full[:way], full[way + 1 :]]).amax(0) for way in ways]
         logits = torch.stack([torch.stack([rest, full[way]]) for way, rest in zip(ways, other, strict=True)])
-        found = to_size(label_map[None], (height, width))[0].long()
         attention = _similarities(classes[1:]) if self.keeps_soft_masks else None
         return Prediction(found, logits=logits, attention=attention)
+
+    def query_part(self, episode: EpisodeBatch) -> "FSSDINOQuery":
+        first = int(episode.support[0, 0, 0])
+        height, width = self._features(episode, first).shape[1:]
+        return FSSDINOQuery(self, episode.pixels(first), self._classes(episode, (height, width)))
 
     def query_maps(self, episode: EpisodeBatch) -> dict[str, Tensor]:
         """Return the maps that scores are made of, see `fsbench.results.pictures.steps.HasQueryMaps`."""
@@ -94,29 +98,71 @@ class FSSDINO(Segmenter):
     def _compare(self, episode: EpisodeBatch) -> list[ClassMaps | None]:
         """Compare the query with background and ways in float32, as the authors do; None for a class without pixels
         in the supports."""
-        rows = episode.support[0]
         query = self._features(episode, int(episode.query[0]))
+        return compare_classes(query, self._classes(episode, (query.shape[1], query.shape[2])))
+
+    def _classes(self, episode: EpisodeBatch, grid: tuple[int, int]) -> list[SupportClass | None]:
+        """Return background and ways as the supports show them, in a grid (h, w) of patches."""
+        rows = episode.support[0]
         supports = (self._features(episode, row) for row in rows.flatten().tolist())
-        shown = None if episode.support_ways is None else to_grid(episode.support_ways[0], *query.shape[1:])
-        masks = class_masks(to_grid(episode.support_labels[0], *query.shape[1:]), rows, shown)  # small before copies
+        shown = None if episode.support_ways is None else to_grid(episode.support_ways[0], *grid)
+        masks = class_masks(to_grid(episode.support_labels[0], *grid), rows, shown)  # small before copies
         index = int(episode.episodes[0])
-        maps = compare_classes(query, class_features(supports, masks), self.n_clusters, Draws((self.seed, index)))
-        unfinished = [number for number, own in enumerate(maps) if own and own.kmeans and not own.kmeans.converged]
+        classes = support_classes(class_features(supports, masks), self.n_clusters, Draws((self.seed, index)))
+        unfinished = [number for number, own in enumerate(classes) if own and own.kmeans and not own.kmeans.converged]
         if unfinished:
             warnings.warn(
                 f"episode {index}: k-means of the classes {unfinished} (0 is the background) was ended after its limit "
                 "of passes",
                 stacklevel=2,
             )
-        return maps
+        return classes
 
     def _features(self, episode: EpisodeBatch, row: int) -> Tensor:
         """Return the raw features (C, h, w) of image `row`; cached by image."""
         return self.backbone.cache.get(
             f"raw features of block {self.layer}",
             episode.image_names[row],
-            lambda: self.backbone.patch_map(episode.pixels(row), norm=False, block=self.layer),
+            lambda: self.encode_raw(episode.pixels(row)),
         )
+
+    def encode_raw(self, pixels: Tensor) -> Tensor:
+        """Return the raw features (C, h, w) of an image's pixels (3, S, S)."""
+        return self.backbone.patch_map(pixels, norm=False, block=self.layer)
+
+
+class FSSDINOQuery(QueryPart):
+    """FSSDINO with the prototypes and Gram matrices of its supports built in.
+
+    Args:
+        method: the method.
+        pixels: of any image (3, S, S), for the network's size.
+        classes: background and ways, None for one without pixels.
+    """
+
+    method: FSSDINO
+
+    def __init__(self, method: FSSDINO, pixels: Tensor, classes: list[SupportClass | None]):
+        super().__init__(method.backbone.network(pixels))
+        self.method = method
+        self.known = [own is not None for own in classes]
+        self.keep("prototypes", [own.prototypes for own in classes if own is not None])
+        self.keep("gram", [own.gram for own in classes if own is not None])
+
+    def forward(self, pixels: Tensor, size: tuple[int, int]) -> Decision:
+        query = self.method.encode_raw(pixels)
+        kept = zip(self.kept("prototypes"), self.kept("gram"), strict=True)
+        classes = [SupportClass(*next(kept), None) if known else None for known in self.known]
+        scores = class_scores(compare_classes(query, classes), (pixels.shape[-2], pixels.shape[-1]))
+        labels, full = decide(scores, size)
+        return Decision(labels, margin_of_classes(full))
+
+
+def decide(scores: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the label map (h, w) of scores (N + 1, S, S), and the scores of its pixels (N + 1, h, w) (§3.5)."""
+    # torch's argmax of equal numbers is not defined, so that of a query without any class is not left to it
+    label_map = scores.argmax(0).where(scores.amax(0) > -torch.inf, 0)
+    return to_size(label_map[None], size)[0].long(), to_size(scores.clamp(min=INVALID), size)
 
 
 def _similarities(ways: list[ClassMaps | None]) -> Tensor | None:

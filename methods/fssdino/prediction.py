@@ -81,6 +81,25 @@ def gram_map(gram: Tensor, query: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class SupportClass:
+    """All that a prediction takes of the supports of one class.
+
+    Attributes:
+        prototypes: (P, C).
+        gram: matrix (C, C).
+        kmeans: the clusters, None where the prototypes are features themselves.
+    """
+
+    prototypes: Tensor
+    gram: Tensor
+    kmeans: Clusters | None
+
+    def compare(self, query: Tensor) -> "ClassMaps":
+        """Compare a query (C, h, w) with the class (§3.2, §3.3)."""
+        return ClassMaps(self.prototypes, cosine_maps(self.prototypes, query), gram_map(self.gram, query))
+
+
+@dataclass(frozen=True)
 class ClassMaps:
     """How alike a query is to one class.
 
@@ -88,25 +107,29 @@ class ClassMaps:
         prototypes: (P, C).
         cosines: (P, h, w).
         gram: (h, w).
-        kmeans: the clusters, None where the prototypes are features themselves.
     """
 
     prototypes: Tensor
     cosines: Tensor
     gram: Tensor
-    kmeans: Clusters | None
 
 
-def compare_classes(query: Tensor, features: list[Tensor], clusters: int, draws: Draws) -> list[ClassMaps | None]:
-    """Compare a query (C, h, w) with the features (n, C) of every class; None for a class without any (§3.1–3.3)."""
-    found: list[ClassMaps | None] = []
+def support_classes(features: list[Tensor], clusters: int, draws: Draws) -> list[SupportClass | None]:
+    """Return the prototypes and the Gram matrix of the features (n, C) of every class; None for a class without any
+    (§3.1, §3.3)."""
+    found: list[SupportClass | None] = []
     for own in features:
         if not len(own):
             found.append(None)
             continue
         prototypes, kmeans = class_prototypes(own, clusters, draws)
-        found.append(ClassMaps(prototypes, cosine_maps(prototypes, query), gram_map(gram_matrix(own), query), kmeans))
+        found.append(SupportClass(prototypes, gram_matrix(own), kmeans))
     return found
+
+
+def compare_classes(query: Tensor, classes: list[SupportClass | None]) -> list[ClassMaps | None]:
+    """Compare a query (C, h, w) with every class; None for a class without pixels in the supports (§3.2, §3.3)."""
+    return [None if own is None else own.compare(query) for own in classes]
 
 
 def class_scores(maps: list[ClassMaps | None], size: tuple[int, int]) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from fsbench.methods.fssdino import FSSDINO
 from fsbench.methods.fssdino.fssdino import class_masks
-from fsbench.methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes
+from fsbench.methods.fssdino.prediction import Draws, class_features, class_scores, compare_classes, support_classes
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.runner.contract.episodes import segmentation_episode
 
@@ -72,15 +72,15 @@ def test_longer_features_change_no_label():
 
     def labels(factor: float) -> torch.Tensor:
         scaled = [factor * own for own in features]
-        return class_scores(compare_classes(factor * query, scaled, 3, Draws(1)), (24, 24)).argmax(0)
+        return class_scores(compare_classes(factor * query, support_classes(scaled, 3, Draws(1))), (24, 24)).argmax(0)
 
     assert torch.equal(labels(1.0), labels(4.0)) and labels(1.0).unique().numel() == 3
 
 
 def test_classes_without_pixels_draw_nothing_and_are_never_predicted():
     query, (background, first, second) = scene(4)
-    with_gap = compare_classes(query, [background, first[:0], second], 3, Draws(2))
-    without = compare_classes(query, [background, second], 3, Draws(2))
+    with_gap = compare_classes(query, support_classes([background, first[:0], second], 3, Draws(2)))
+    without = compare_classes(query, support_classes([background, second], 3, Draws(2)))
     assert with_gap[1] is None and without[1] is not None and with_gap[2] is not None
     assert torch.equal(with_gap[2].prototypes, without[1].prototypes)
     assert not (class_scores(with_gap, (12, 12)).argmax(0) == 1).any()

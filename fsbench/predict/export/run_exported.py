@@ -15,12 +15,12 @@ about = session.get_modelmeta().custom_metadata_map
 def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return labels (H, W), 0 background and n the n-th class, and for each class whether it is there, and a score."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 2:
-        found = f"{pixels.dtype}, {' x '.join(map(str, pixels.shape))}"
-        sys.exit(f"the photo is {found}; expected RGB: uint8, height x width x 3, 2 x 2 or more; try .convert('RGB')")
+        raise ValueError(f"photo is {pixels.dtype} {pixels.shape}; expected RGB: uint8, height x width x 3, from 2 x 2")
     return tuple(session.run(["labels", "present", "score"], {"image": np.ascontiguousarray(pixels)}))
 
 
 if __name__ == "__main__":
+    sys.excepthook = lambda kind, error, trace: print(str(error) or kind.__name__, file=sys.stderr)  # a line is enough
     photo, out = sys.argv[1:] if len(sys.argv) == 3 else sys.exit(__doc__)
     labels, present, score = segment(np.asarray(ImageOps.exif_transpose(Image.open(photo))))
     mask = Image.fromarray(labels)

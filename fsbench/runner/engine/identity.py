@@ -15,6 +15,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.step_division import StepDivision
+from fsbench.records.result_folder import run_name
 from fsbench.records.run import CONTENTS, Identity
 from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name
@@ -106,7 +107,7 @@ def folder_name(experiment: Identified) -> str:
     words = experiment.data.test_words
     for word in words:
         check_name(word, "the name of the data set, the protocol or the setting")
-    return "-".join([experiment.options.name, *words, experiment.identity.digits])
+    return run_name("-".join([experiment.options.name, *words, experiment.identity.digits]))
 
 
 def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from fsbench.scores.estimate import Estimate, estimates
 SECTION = "model-card.md"
 MARK = "<!-- fsbench bundle --hub wrote this section and replaces it -->"
 """First line of the section, by which a file is known that may be replaced."""
+RESULT_MARK = "# fsbench bundle --hub wrote this file and replaces it"
+"""First line of an evaluation result, for the same purpose."""
 FOLDER = ".eval_results"
 
 
@@ -98,7 +100,7 @@ def write_hub_files(
         The files, and lines about tests of which no evaluation result was written.
 
     Raises:
-        SettingsError: a card's section is there that fsbench did not write.
+        SettingsError: a file of such a name is there that fsbench did not write.
     """
     known = backbone_data()
     files, lines = list[Path](), list[str]()
@@ -108,8 +110,7 @@ def write_hub_files(
     for method, of_method in sorted(by_method.items()):
         folder = make_folder(out / method_file_name(method))
         section = folder / SECTION
-        if section.is_file() and not read_text(section, "settings").startswith(MARK):
-            raise SettingsError(f"{section} is there and is none that fsbench wrote; expected a new file; rename it")
+        _check_written(section, MARK)
         rows = method_rows(of_method)
         stated = cards[method].stated
         card = merge_cards([resolve_card(stated, r, known.get(r.run.identity.backbone.name, "")) for r in of_method])
@@ -118,11 +119,19 @@ def write_hub_files(
                 lines.append(f"no evaluation result of {row.label} on {title(row.records)}: {entry}")
                 continue
             place = make_folder(folder / FOLDER) / file
-            write_text(place, yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, width=1000))
+            _check_written(place, RESULT_MARK)
+            text = yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, width=1000)
+            write_text(place, f"{RESULT_MARK}\n{text}")
             files.append(place)
         write_text(section, _section(method, rows, card, licence, options))
         files.append(section)
     return files, lines
+
+
+def _check_written(file: Path, mark: str) -> None:
+    """Raise SettingsError where a file is there that does not begin with the mark of those that fsbench writes."""
+    if file.is_file() and not read_text(file, "settings").startswith(mark):
+        raise SettingsError(f"{file} is there and is none that fsbench wrote; expected a new file; rename it")
 
 
 def method_rows(records: Sequence[Record]) -> list[HubRow]:

@@ -18,7 +18,13 @@ from fsbench.records.card import FILE as CARD
 from fsbench.records.card import Card, read_card
 from fsbench.records.grouping import short_test_name
 from fsbench.records.record import Record
-from fsbench.records.result_folder import RESULT, ResultListing, read_listed_run, read_result_listing
+from fsbench.records.result_folder import (
+    RESULT,
+    ResultListing,
+    find_result_folders,
+    read_listed_run,
+    read_result_listing,
+)
 from fsbench.runner.exchange.bundle import Listing, check_cards, file_hashes, run_contents, write_contents
 from fsbench.runner.exchange.cards import method_file_name
 
@@ -52,14 +58,18 @@ def write_results(
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record.run.identity.method.name, short_test_name(record)), []).append(record)
-    places: dict[Path, str] = {}
+    places: list[Path] = []
+    owners: dict[Path, str] = {}
     for method, test in groups:
-        folder = out / method_file_name(method) / test
-        if places.setdefault(folder, method) != method:
+        home = out / method_file_name(method)
+        owner = owners.setdefault(home, _owner(home) or method)
+        if owner != method:
             raise SettingsError(
-                f"{places[folder]} and {method} would have one folder {folder}; expected names that differ in letters "
-                "and digits; write them into two repositories"
+                f"{owner} and {method} would have one folder {home}; expected names that differ in letters and digits; "
+                "write them into two repositories"
             )
+        folder = home / test
+        places.append(folder)
         if not replaces:
             _check_kept(folder, groups[method, test])
     for (method, _), group, folder in zip(groups, groups.values(), places, strict=True):
@@ -74,7 +84,13 @@ def write_results(
                     (make_folder(new / name) / file).write_bytes(content)
             write_text(new / CARD, _card_text(method, cards[method]))
             write_text(new / RESULT, json.dumps(listing.model_dump(), indent=2) + "\n")
-    return list(places)
+    return places
+
+
+def _owner(home: Path) -> str | None:
+    """Return the method whose result folders are in a folder, by one of their cards; None where there are none."""
+    cards = (folder / CARD for folder in find_result_folders(home) if (folder / CARD).is_file())
+    return next((read_card(card)[0] for card in cards), None)
 
 
 def _check_kept(folder: Path, group: Sequence[Record]) -> None:

@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import fsbench
 from fsbench.data.image_io import read_pixels
 from fsbench.predict.export.files import SCRIPT
 from fsbench.predict.support_folder import read_support_folder
-from tests.fsbench.test_light_installation import with_dependencies
+from tests.three_packages import ThreePackages
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -104,18 +103,10 @@ def test_the_script_has_twenty_lines():
 @pytest.mark.slow(20)
 def test_three_packages_alone_segment_a_photo(exported, marked, tmp_path):
     """In an environment of numpy, Pillow and onnxruntime, which does not know the suite."""
-    packages = tmp_path / "packages"
-    packages.mkdir()
-    for distribution in with_dependencies(["numpy", "pillow", "onnxruntime"]).values():
-        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
-            (packages / top).symlink_to(Path(str(distribution.locate_file(top))))
-    script = exported[0].with_suffix(".py")
-    begin = "import runpy, sys; sys.path.append(sys.argv[1]); sys.argv = sys.argv[2:]"
-    start = f"{begin}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    alone, script = ThreePackages(tmp_path), exported[0].with_suffix(".py")
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-I", "-S", "-c", start, str(packages), str(script), *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return alone.run(script, *arguments)
 
     none = run("-c").stderr
     assert none.startswith("Segment a photo: python thing.py PHOTO MASK.png"), none
@@ -129,15 +120,30 @@ def test_three_packages_alone_segment_a_photo(exported, marked, tmp_path):
         assert mask.getpalette()[:9] == expected.labels().getpalette()[:9]
         said = ast.literal_eval(done.stdout)
         assert said == {one.name: [one.present, pytest.approx(one.score, abs=1e-3)] for one in expected.classes}
-    grey, deep, dot = (tmp_path / f"{name}.png" for name in ("grey", "deep", "dot"))
-    Image.open(marked[1][0]).convert("L").save(grey)
-    Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(deep)
-    Image.new("RGB", (1, 1)).save(dot)
-    for photo, found in ((grey, "uint8, "), (deep, "uint16, 9 x 9"), (dot, "uint8, 1 x 1 x 3")):
-        done = run(photo, "none.png")
-        assert done.returncode == 1 and done.stderr.startswith(f"the photo is {found}"), done.stderr
-        assert "expected RGB: uint8, height x width x 3, 2 x 2 or more" in done.stderr and done.stderr.count("\n") == 1
-    assert not (tmp_path / "none.png").exists()
+    photo = Image.open(marked[1][0])
+    height, width = photo.height, photo.width
+    wrong = {
+        "grey": (photo.convert("L"), f"uint8 ({height}, {width})"),
+        "palette": (photo.convert("P"), f"uint8 ({height}, {width})"),
+        "opaque": (photo.convert("RGBA"), f"uint8 ({height}, {width}, 4)"),
+        "bits": (photo.convert("1"), f"bool ({height}, {width})"),
+        "deep": (Image.fromarray(np.full((9, 9), 40000, np.uint16)), "uint16 (9, 9)"),
+        "dot": (Image.new("RGB", (1, 1)), "uint8 (1, 1, 3)"),
+    }
+    for name, (image, found) in wrong.items():
+        image.save(tmp_path / f"{name}.png")
+        done = run(f"{name}.png", "none.png")
+        expected = f"photo is {found}; expected RGB: uint8, height x width x 3, from 2 x 2\n"
+        assert (done.returncode, done.stderr) == (1, expected), name
+    (tmp_path / "text.png").write_text("no image")
+    for words, said in (
+        (("absent.jpg", "none.png"), "No such file or directory: 'absent.jpg'"),
+        (("text.png", "none.png"), "cannot identify image file 'text.png'"),
+        ((marked[1][0], "none.mask"), "unknown file extension: .mask"),
+    ):
+        done = run(*words)
+        assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not list(tmp_path.glob("none*"))
 
 
 @pytest.mark.slow(30)

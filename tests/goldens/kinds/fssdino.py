@@ -16,6 +16,7 @@ from fsbench.methods.fssdino.prediction import (
     compare_classes,
     gram_map,
     gram_matrix,
+    support_classes,
     to_grid,
     to_size,
 )
@@ -59,7 +60,8 @@ def prediction(case: Case) -> Parts:
     yield {"mid.support_masks_small": small}
     yield _channels(masks)
     draws = Draws(c["numpy_seed"])
-    maps = compare_classes(t["in.query_features"][0], class_features(supports, small), c["n_clusters"], draws)
+    classes = support_classes(class_features(supports, small), c["n_clusters"], draws)
+    maps = compare_classes(t["in.query_features"][0], classes)
     for number, own in enumerate(maps):
         yield {f"class {number} has maps": Same(own is not None, f"mid.sims.{number}" in t)}
         if own is not None:
@@ -109,7 +111,7 @@ def end_to_end(case: Case) -> Results:
     features = torch.cat([patch_maps(model, normalise(image)[None], norm=False) for image in images])
     small = to_grid(t["in.support_masks"] > 0, *features.shape[2:])
     draws = Draws(c["numpy_seed"])
-    maps = compare_classes(features[0], class_features(features[1:], small), c["n_clusters"], draws)
+    maps = compare_classes(features[0], support_classes(class_features(features[1:], small), c["n_clusters"], draws))
     scores = class_scores(maps, (side, side))
     tokens = features.flatten(2).transpose(1, 2)
     return {"mid.features": tokens, "mid.scores": scores.amax(0), "out.labels": _labels(scores)}

@@ -16,7 +16,10 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 CLASSES = (16, 17)
-METHODS = ("prototype", "linear_probe_dense", "emat", "cst", "dcama", "hsnet", "pfenet", "bam", "hmnet")
+METHODS = ("prototype", "linear_probe_dense", "emat", "cst", "dcama", "hsnet", "pfenet", "bam", "hmnet", "fssdino")
+
+SEEDS = {"bam": 2, "hmnet": 5}
+"""Seeds of drawn weights that find background and both classes, where the usual one finds one class alone, or two."""
 
 
 def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +30,7 @@ def scene(number: int) -> tuple[np.ndarray, np.ndarray]:
 
 def predictor_of(method: str, folder: Path) -> fsbench.Predictor:
     """A method with two classes, the first of which has two supports; one that learns has drawn weights."""
-    built = build_subject(method, size=128).fresh()
+    built = build_subject(method, size=128, seed=SEEDS.get(method, 0)).fresh()
     checkpoint = folder / f"{method}.ckpt" if built.learns else None
     if checkpoint is not None:
         torch.save({"state_dict": built.state_dict()}, checkpoint)
@@ -55,4 +58,5 @@ def test_labels_over_the_demo(method, tmp_path):
         assert present.tolist() == [one.present for one in expected.classes]
         assert score == pytest.approx([one.score for one in expected.classes], abs=1e-3)
         numbers |= set(np.unique(labels).tolist())
-    assert len(numbers) > 1 or method in ("bam", "hmnet"), "drawn weights of these two name one class alone"
+    assert len(numbers) > 1, "labels that are all the same say nothing of a file"
+    assert method not in SEEDS or numbers == {0, 1, 2}

@@ -215,6 +215,37 @@ def test_a_trial_and_an_unnamed_benchmark_are_no_result(shared_make, runs, tmp_p
     (tmp_path / "first/model-card.md").write_text("# mine")
     with pytest.raises(SettingsError, match="none that fsbench wrote"):
         write_hub_files(runs[:2], cards_of(runs[:2]), LICENCE, HubOptions({}), tmp_path)
+    (tmp_path / "first/model-card.md").unlink()
+    options = HubOptions({str(runs[0].header.dataset): "me/few-shot"})
+    write_hub_files(runs[:2], cards_of(runs[:2]), LICENCE, options, tmp_path)
+    (written,) = (tmp_path / "first/.eval_results").iterdir()
+    written.write_text("- mine\n")
+    with pytest.raises(SettingsError, match="none that fsbench wrote"):
+        write_hub_files(runs[:2], cards_of(runs[:2]), LICENCE, options, tmp_path)
+    assert written.read_text() == "- mine\n"
+
+
+def test_two_methods_never_share_a_folder(shared_make, tmp_path):
+    """Whose names become equal as a folder's, on one test or two, in one call or two."""
+    one = rewrite(official(shared_make("fifth", 0)), identity={"method": {"name": "my own"}})
+    other = rewrite(shared_make("sixth", 0), identity={"method": {"name": "my:own"}}, header={"official_episodes": 77})
+    with pytest.raises(SettingsError, match="my own and my:own would have one folder"):
+        write_results([one, other], cards_of([one, other]), LICENCE, MADE_BY, tmp_path)
+    assert not list(tmp_path.iterdir())
+    write_results([one], cards_of([one]), LICENCE, MADE_BY, tmp_path)
+    with pytest.raises(SettingsError, match="my own and my:own would have one folder"):
+        write_results([other], cards_of([other]), LICENCE, MADE_BY, tmp_path)
+
+
+def test_a_later_call_keeps_earlier_tests_in_the_section(shared_make, tmp_path):
+    card = tmp_path / "card.yaml"
+    card.write_text(yaml.safe_dump(CARD))
+    record = official(shared_make("seventh", 0))
+    for tests in (1, 2):
+        record = rewrite(record, header={"official_episodes": record.header.requested + tests - 1})
+        assert main(["bundle", str(record.path), "--card", str(card), "--hub", str(tmp_path / "results")]) == 0
+        section = (tmp_path / "results/seventh/model-card.md").read_text()
+        assert section.count("| seventh | b |") == tests, section
 
 
 def test_names_of_others_are_no_markup_of_a_card(shared_make, tmp_path):
