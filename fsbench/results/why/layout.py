@@ -61,7 +61,7 @@ def answer(found: Explanation) -> str:
     if first.verdict == "explains":
         return f"{first.sentence} explains {gap} points: {_makes(first, found)}, and {_claimed(found)} is claimed"
     if len(explaining) == 1:
-        return f"{_named(first)} could explain {gap} points: {_makes(first, found)}; nothing else here does"
+        return f"{_named(first)} could explain {gap} points: {_makes(first, found)}; nothing else here is likely to"
     named = "; ".join(f"{_named(cause)} ({_makes(cause, found)})" for cause in explaining[:SEVERAL])
     more = f"; and {len(explaining) - SEVERAL} more" if len(explaining) > SEVERAL else ""
     advice = "" if found.claim.folds else "; claimed figures of folds (--claimed-folds) would tell them apart"
@@ -139,8 +139,7 @@ def _distance(found: Explanation) -> str:
             if number in found.by_fold
         ]
         folds = f" ({'; '.join(told)})" if told else ""
-    sign = "+" if found.gap > 0 else "−"
-    return f"claimed {_claimed(found)}, mine {mine}: {sign}{abs(found.gap):.2f} points{folds}"
+    return f"claimed {_claimed(found)}, mine {mine}: {_signed(found.gap)} points{folds}"
 
 
 def _causes(causes: Sequence[Cause], found: Explanation) -> Grid:
