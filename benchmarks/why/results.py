@@ -25,8 +25,9 @@ class Outcome:
         axes: axes that it changes; empty where none is.
         gap, reach: in points, see `benchmarks.why.disputes.Dispute`.
         identifiable: its effect is larger than its interval.
-        first, verdict: the words that are named first, and what is said of them.
-        right: these are the hidden ones.
+        first, verdict: the words that are named first, with their alternatives, and what is said of them.
+        right: these, or one of the alternatives, are the hidden ones.
+        alone: the hidden ones stand before all alternatives.
         wrong: a cause that is called the explanation and is not; "" where there is none.
         nothing: it is said that nothing explains the distance.
     """
@@ -44,6 +45,7 @@ class Outcome:
     first: str
     verdict: str
     right: bool
+    alone: bool
     wrong: str
     nothing: bool
 
@@ -65,6 +67,7 @@ class Outcome:
             verdict.first,
             verdict.verdict,
             verdict.is_first,
+            verdict.is_alone,
             verdict.wrong,
             verdict.is_nothing,
         )
@@ -116,7 +119,12 @@ class Target:
 
 TARGETS: Mapping[str, Target] = {
     "first": Target(
-        Measure("named first", least=0.90), lambda one: one.identifiable and bool(one.axes), lambda one: one.right
+        Measure("named first, with ties", least=0.90),
+        lambda one: one.identifiable and bool(one.axes),
+        lambda one: one.right,
+    ),
+    "alone": Target(
+        Measure("before its ties", least=0.90), lambda one: one.identifiable and bool(one.axes), lambda one: one.alone
     ),
     "wrong": Target(Measure('a wrong cause "explains"', most=0.01), lambda one: True, lambda one: bool(one.wrong)),
     "nothing": Target(

@@ -59,7 +59,7 @@ def _why(options: argparse.Namespace, extra: list[str]) -> int:
         print_block(json.dumps(found.as_values(), indent=2, ensure_ascii=False))
         return say_left_out(refused)
     width, _ = text_width()
-    sheet = to_sheet(found.why, width)
+    sheet = to_sheet(found.why)
     print_block(text([sheet], width) if options.format == "text" else SHEETS[options.format]([sheet]))
     return say_left_out(refused)
 

@@ -68,7 +68,7 @@ class WhyAnswer:
 
     def __repr__(self) -> str:
         width, _ = text_width()
-        return text([to_sheet(self.why, width)], width)
+        return text([to_sheet(self.why)], width)
 
     def _repr_html_(self) -> str:
         """Return the answer and the causes, for notebooks."""

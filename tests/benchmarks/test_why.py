@@ -19,7 +19,7 @@ from fsbench.results.why.scores import SCORES
 
 OUTCOME = Outcome(
     3, "one word", "demo", "colour", "40.1 42.3 41.2", "void: background", ("void",), -2.9, 0.4, True,
-    "void: background", "explains", True, "", False,
+    "void: background", "explains", True, True, "", False,
 )  # fmt: skip
 
 
@@ -32,7 +32,9 @@ def test_the_guide_has_what_was_simulated():
     assert {one.sample for one in outcomes} == samples.SAMPLES.keys()
     for one in outcomes:
         assert one.kind == disputes.KINDS[one.number % len(disputes.KINDS)]
-        assert one.right <= (one.verdict in ("explains", "could")) and bool(one.axes) == ("word" in one.kind)
+        assert one.alone <= one.right <= (one.verdict in ("explains", "could")) and bool(one.axes) == (
+            "word" in one.kind
+        )
 
 
 @pytest.mark.parametrize(("length", "size"), [(500, 256), (333, 400), (144, 417), (115, 64)])
@@ -120,15 +122,18 @@ def test_what_cannot_be_simulated_is_refused_in_one_line(capsys, monkeypatch, tm
 
 def test_tables_tell_what_went_wrong():
     wrong = replace(
-        OUTCOME, number=5, right=False, verdict="explains", first="classes: without cat", wrong="classes: without cat"
-    )
-    missed = replace(
-        OUTCOME, kind="predictions", axes=(), hidden="answers lost in 5% of the episodes", right=False, verdict="could",
-        first="seeds: another seed",
+        OUTCOME, number=5, right=False, alone=False, verdict="explains", first="classes: without cat",
+        wrong="classes: without cat",
     )  # fmt: skip
+    missed = replace(
+        OUTCOME, kind="predictions", axes=(), hidden="answers lost in 5% of the episodes", right=False, alone=False,
+        verdict="could", first="seeds: another seed",
+    )  # fmt: skip
+    tied = replace(OUTCOME, number=6, alone=False)
     shown = tables([OUTCOME, wrong, missed])
+    assert "| 1.000 ± .217 of 2 | .500 ± .250 of 2 † |" in tables([OUTCOME, tied])["why-kinds"]
     assert (
-        "| **all** | 3 | .500 ± .250 of 2 † | .333 ± .219 of 3 † | .000 ± .272 of 1 ‡ |"
+        "| **all** | 3 | .500 ± .250 of 2 † | .500 ± .250 of 2 † | .333 ± .219 of 3 † | .000 ± .272 of 1 ‡ |"
         in shown["why-kinds"].splitlines()
     )
     assert "void: background (-2.9) was called “classes: without cat”." in shown["why-failures"]

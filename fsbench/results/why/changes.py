@@ -26,10 +26,12 @@ class Change(ABC):
         axis: condition of the atlas that it changes, or what it is about where the atlas has no such condition.
         weight: how usual the change is among published programs and in disputes, as a share of all one-word changes;
             the words of an axis share it.
+        phrase: the change as a noun phrase, with {} in place of `label`.
     """
 
     axis: ClassVar[str]
     weight: ClassVar[float]
+    phrase: ClassVar[str] = "{}"
 
     @property
     @abstractmethod
@@ -38,8 +40,13 @@ class Change(ABC):
 
     @property
     @abstractmethod
+    def label(self) -> str:
+        """The other word as `sentence` has it."""
+
+    @property
     def sentence(self) -> str:
         """The change in words, as a noun phrase."""
+        return self.phrase.format(self.label)
 
     @property
     def meaning(self) -> str:
@@ -68,7 +75,7 @@ class VoidChange(Change):
         return {"ignore": "ignored", "background": "background", "present": POOLED + PRESENT_ONLY}[self.void]
 
     @property
-    def sentence(self) -> str:
+    def label(self) -> str:
         words = {
             "ignore": "void ignored", "background": "void as background",
             "present": "classes counted only where the truth shows them",
@@ -86,14 +93,15 @@ class SizeChange(Change):
     size: str
     axis = "compared_at"
     weight = 0.15
+    phrase = "compared at {}"
 
     @property
     def word(self) -> str:
         return self.size
 
     @property
-    def sentence(self) -> str:
-        return f"compared at '{self.size}'"
+    def label(self) -> str:
+        return f"'{self.size}'"
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, compared_at=self.size)
@@ -109,14 +117,15 @@ class ScoreChange(Change):
     score: str
     axis = "metric"
     weight = 0.15
+    phrase = "{} as the score"
 
     @property
     def word(self) -> str:
         return self.score
 
     @property
-    def sentence(self) -> str:
-        return f"{self.score} as the score"
+    def label(self) -> str:
+        return self.score
 
     @property
     def meaning(self) -> str:
@@ -139,7 +148,7 @@ class AbsentChange(Change):
         return POOLED + ABSENT_WORDS[self.absent]
 
     @property
-    def sentence(self) -> str:
+    def label(self) -> str:
         words = {
             "zero": "a class without an episode counts as 0", "left_out": "a class without an episode is left out",
             "nan": "a class without an episode leaves no mean",
@@ -157,14 +166,15 @@ class FoldChange(Change):
     fold: int
     axis = "folds"
     weight = 0.15
+    phrase = "{} alone"
 
     @property
     def word(self) -> str:
         return f"fold {self.fold}"
 
     @property
-    def sentence(self) -> str:
-        return f"fold {self.fold} alone"
+    def label(self) -> str:
+        return f"fold {self.fold}"
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, folds=(self.fold,))
@@ -179,14 +189,15 @@ class ClassChange(Change):
     drops_classes: ClassVar[bool] = True
     axis = "classes"
     weight = 0.05
+    phrase = "the class {} left out"
 
     @property
     def word(self) -> str:
         return f"without {self.name}"
 
     @property
-    def sentence(self) -> str:
-        return f"the class {self.name} left out"
+    def label(self) -> str:
+        return self.name
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, parts=(*rule.parts, self))
@@ -206,14 +217,15 @@ class FirstEpisodes(Change):
     drops_classes: ClassVar[bool] = False
     axis = "episodes_per_fold"
     weight = 0.08
+    phrase = "the first {} episodes"
 
     @property
     def word(self) -> str:
         return str(self.number)
 
     @property
-    def sentence(self) -> str:
-        return f"the first {self.number} episodes"
+    def label(self) -> str:
+        return str(self.number)
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, parts=(*rule.parts, self))
@@ -235,14 +247,15 @@ class LargeObjects(Change):
     drops_classes: ClassVar[bool] = False
     axis = "min_object"
     weight = 0.07
+    phrase = "queries with {} pixels of the class alone"
 
     @property
     def word(self) -> str:
         return f"{self.least} (of the query)"
 
     @property
-    def sentence(self) -> str:
-        return f"queries with {self.least} pixels of the class alone"
+    def label(self) -> str:
+        return str(self.least)
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, parts=(*rule.parts, self))
@@ -261,14 +274,15 @@ class DrawChange(Change):
     name: str
     axis = "draws of the supports"
     weight = 0.05
+    phrase = "{} of the supports"
 
     @property
     def word(self) -> str:
         return self.name
 
     @property
-    def sentence(self) -> str:
-        return f"{self.name} of the supports"
+    def label(self) -> str:
+        return self.name
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, answers=self.name)
@@ -284,20 +298,31 @@ class CheckpointChange(Change):
     name: str
     axis = "checkpoint"
     weight = 0.1
+    phrase = "the {}"
 
     @property
     def word(self) -> str:
         return self.name
 
     @property
-    def sentence(self) -> str:
-        return f"the {self.name}"
+    def label(self) -> str:
+        return self.name
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, answers=self.name)
 
     def goes_with(self, other: object) -> bool:
         return not isinstance(other, SizeChange | DrawChange)
+
+
+def either(made: Sequence[Change]) -> str:
+    """Name changes of one axis of which one was made, as a noun phrase.
+
+    >>> either([FoldChange(0), FoldChange(2), FoldChange(3)])
+    'fold 0, fold 2 or fold 3 alone'
+    """
+    *others, last = (one.label for one in made)
+    return made[0].phrase.format(f"{', '.join(others)} or {last}" if others else last)
 
 
 def changes(run: RunCounts) -> list[Change]:

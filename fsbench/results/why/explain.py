@@ -2,11 +2,12 @@
 
 A cause changes one or two words of the test. Its figure follows exactly from the counts, or it is a distribution where
 other episodes are needed. Each cause is weighed by how usual its change is (`Change.weight`) and by the chance that it
-makes the claimed digits; so is the alternative that no word explains it, and the predictions differ.
+makes the claimed digits; so is the alternative that no word explains it, and the predictions differ. Words of one axis
+that make the same claimed digits cannot be told apart by them, and are one cause.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import inf, isfinite, prod, sqrt
 from statistics import NormalDist
@@ -14,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from fsbench.results.why.changes import Change, changes
+from fsbench.results.why.changes import Change, changes, either
 from fsbench.results.why.claims import Claim, Figure
 from fsbench.results.why.rules import Rule, RunCounts
 from fsbench.results.why.spreads import Spread, spreads
@@ -22,9 +23,9 @@ from fsbench.scores.distributions import t_below, t_quantile
 from fsbench.scores.estimate import LEVEL, Estimate
 
 Verdict = Literal["explains", "could", "chance", "partly", "no"]
-"""The cause alone makes the claimed digits and nothing else does so as well; it is one of several that would, or its
-distribution holds the claimed figure; it makes them, but so would one of as many others by chance; it makes a part of
-the distance; it does not."""
+"""The cause alone makes the claimed digits and nothing else does so as well; it is one of several that would, such as
+its alternatives, or its distribution holds the claimed figure; it makes them, but so would one of as many others by
+chance; it makes a part of the distance; it does not."""
 
 REPEATED = 0.02
 """Points by which a figure moves when the same evaluation is repeated on another machine, a standard deviation."""
@@ -69,8 +70,12 @@ class Cause:
         left: points of the distance that it leaves in the mean.
         is_exact: it is counted from the run's own predictions.
         verdict: whether it makes the claimed figure.
-        share: its chance among all causes and the alternative that the predictions differ, from 0 to 1.
+        share: its chance among all causes and the alternative that the predictions differ, from 0 to 1; with that of
+            its alternatives.
         rule: by which it was counted.
+        alternatives: causes that differ from it in the word of one axis and make the same claimed digits, the likelier
+            first; each has its own share, and the verdict of all of them.
+        either: the change or its alternatives, as a noun phrase; "" where it has none.
     """
 
     words: tuple[Word, ...]
@@ -85,6 +90,8 @@ class Cause:
     verdict: Verdict
     share: float
     rule: Rule = field(repr=False)
+    alternatives: tuple["Cause", ...] = ()
+    either: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,8 +175,10 @@ def explain(
     chances = [one.candidate.prior * one.likelihood for one in weighed]
     null = PREDICTIONS * _null(claim, own, is_part)
     total = max(null + sum(chances), _LEAST)
+    shares = {id(one): chance / total for one, chance in zip(weighed, chances, strict=True)}
     causes = [
-        _cause(one, chance / total, null / total, gap, run.rule) for one, chance in zip(weighed, chances, strict=True)
+        _either(group, [shares[id(one)] for one in group], null / total, gap, run.rule)
+        for group in _not_told_apart(sorted(weighed, key=lambda one: -shares[id(one)]))
     ]
     kept = [cause for cause in _ranked(causes) if len(cause.words) == 1 or _is_worth_saying(cause)]
     agrees = all(abs(one.value - value) <= one.half + 2 * REPEATED for one, value in claim.targets(own, is_part))
@@ -265,6 +274,11 @@ class _Weighed:
         half = max(claimed.half for claimed, _ in self.targets)
         return each and abs(self.left) <= half + _reach(self.error)
 
+    @property
+    def prints_the_claim(self) -> bool:
+        """Its figures are counted exactly, and are the claimed ones in every printed digit."""
+        return not self.candidate.has_spread and all(abs(one.value - own) <= one.half for one, own in self.targets)
+
 
 def _reach(error: tuple[float, float]) -> float:
     """Return half the 95 % interval of a distribution; of none, what a repetition moves."""
@@ -337,6 +351,50 @@ def _t_density(values: np.ndarray, scale: float) -> np.ndarray:
     return np.asarray(2 / (np.pi * sqrt(3) * (1 + (values / scale) ** 2 / 3) ** 2) / scale)
 
 
+def _not_told_apart(weighed: Sequence[_Weighed]) -> list[list[_Weighed]]:
+    """Group candidates that differ in the word of one axis alone and print the claim; each other one stands alone."""
+    alone: list[list[_Weighed]] = []
+    groups: list[list[_Weighed]] = []
+    for one in weighed:
+        if not one.prints_the_claim:
+            alone.append([one])
+            continue
+        group = next((group for group in groups if len(_differing([*group, one])) == 1), None)
+        if group is None:
+            groups.append([one])
+        else:
+            group.append(one)
+    return [*groups, *alone]
+
+
+def _differing(group: Sequence[_Weighed]) -> set[str]:
+    """Return the axes on which candidates have several words; all of their axes where those are not the same."""
+    axes = {tuple(each.axis for each in one.candidate.changes) for one in group}
+    if len(axes) > 1:
+        return {axis for each in axes for axis in each}
+    columns = zip(*(one.candidate.changes for one in group), strict=True)
+    return {column[0].axis for column in columns if len({each.word for each in column}) > 1}
+
+
+def _either(group: Sequence[_Weighed], shares: Sequence[float], predictions: float, gap: float, own: Rule) -> Cause:
+    """Return the cause of candidates that cannot be told apart, the likeliest first."""
+    first, *others = (_cause(one, share, predictions, gap, own) for one, share in zip(group, shares, strict=True))
+    if not others:
+        return first
+    verdict = _verdict(group[0], sum(shares), predictions, gap)
+    verdict = "could" if verdict == "explains" else verdict  # one of several that would
+    columns = zip(*(one.candidate.changes for one in group), strict=True)
+    distinct = ([each for each in dict.fromkeys(column) if isinstance(each, Change)] for column in columns)
+    return replace(
+        first,
+        meanings={word: text for cause in (first, *others) for word, text in cause.meanings.items()},
+        verdict=verdict,
+        share=sum(shares),
+        alternatives=tuple(replace(one, verdict=verdict) for one in others),
+        either=", and ".join(map(either, distinct)),
+    )
+
+
 def _cause(one: _Weighed, share: float, predictions: float, gap: float, own: Rule) -> Cause:
     mean = sum(one.by_fold.values()) / len(one.by_fold) + one.offset
     reach = _reach(one.error) if one.has_spread else 0.0
@@ -362,7 +420,8 @@ def _verdict(one: _Weighed, share: float, predictions: float, gap: float) -> Ver
     is_one_word = len(one.candidate.changes) == 1
     if one.fits:
         if not one.has_spread:
-            return "explains" if share >= SURE else "could" if share >= predictions else "chance"
+            is_sure = share >= SURE and (is_one_word or len(one.targets) > 1)  # many pairs print any one figure
+            return "explains" if is_sure else "could" if share >= predictions else "chance"
         return "could" if is_one_word or share >= SURE else "chance"  # a wide distribution fits nearly everything
     return "partly" if is_one_word and abs(one.left) <= (1 - PART) * abs(gap) else "no"
 

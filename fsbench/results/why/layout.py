@@ -59,10 +59,10 @@ def answer(found: Explanation) -> str:
         return f"nothing here explains {gap} points: it lies in the predictions"
     first = explaining[0]
     if first.verdict == "explains":
-        return f"{first.sentence} explains {gap} points: {_makes(first)}, and {_claimed(found)} is claimed"
+        return f"{first.sentence} explains {gap} points: {_makes(first, found)}, and {_claimed(found)} is claimed"
     if len(explaining) == 1:
-        return f"{first.sentence} could explain {gap} points: {_makes(first)}; nothing else here does"
-    named = "; ".join(f"{cause.sentence} ({_makes(cause)})" for cause in explaining[:SEVERAL])
+        return f"{_named(first)} could explain {gap} points: {_makes(first, found)}; nothing else here is likely to"
+    named = "; ".join(f"{_named(cause)} ({_makes(cause, found)})" for cause in explaining[:SEVERAL])
     more = f"; and {len(explaining) - SEVERAL} more" if len(explaining) > SEVERAL else ""
     advice = "" if found.claim.folds else "; claimed figures of folds (--claimed-folds) would tell them apart"
     return f"{len(explaining)} causes could each explain {gap} points: {named}{more}{advice}"
@@ -82,14 +82,23 @@ def _own(found: Explanation) -> str:
     return f"{found.mine.value:.2f}"
 
 
-def _makes(cause: Cause) -> str:
-    """Say which figure a cause makes."""
+def _named(cause: Cause) -> str:
+    return cause.either or cause.sentence
+
+
+def _makes(cause: Cause, found: Explanation) -> str:
+    """Say which figure a cause makes; of alternatives the claimed one where all of them print it."""
+    if cause.alternatives:
+        claimed, every = found.claim.mean, [cause.figure, *(one.figure for one in cause.alternatives)]
+        if claimed is not None and all(abs(value - claimed.value) <= claimed.half for value in every):
+            return f"each would make {claimed}"
+        return f"they would make {min(every):.2f} to {max(every):.2f}"
     if cause.low == cause.high:
         return f"would make {cause.figure:.2f}"
     return f"would make {cause.low:.1f} to {cause.high:.1f}"
 
 
-def to_sheet(why: Why, width: int | None = None) -> Sheet:
+def to_sheet(why: Why) -> Sheet:
     """Lay the answer out: the two figures, the causes by rank, and what to look at next."""
     found = why.explanation
     shown = _shown(found.causes)
@@ -130,13 +139,14 @@ def _distance(found: Explanation) -> str:
             if number in found.by_fold
         ]
         folds = f" ({'; '.join(told)})" if told else ""
-    sign = "+" if found.gap > 0 else "−"
-    return f"claimed {_claimed(found)}, mine {mine}: {sign}{abs(found.gap):.2f} points{folds}"
+    return f"claimed {_claimed(found)}, mine {mine}: {_signed(found.gap)} points{folds}"
 
 
 def _causes(causes: Sequence[Cause], found: Explanation) -> Grid:
     grid: Grid = [["cause", "moves", "would make", "leaves", "verdict"]]
     for cause in causes:
+        are_shown = cause.verdict in ("explains", "could")
+        more = f" (or {len(cause.alternatives)} alike)" if cause.alternatives and not are_shown else ""
         if cause.low == cause.high:
             moves, makes = f"{_signed(cause.figure - found.mine.value)}", f"{cause.figure:.2f}"
         else:
@@ -144,7 +154,11 @@ def _causes(causes: Sequence[Cause], found: Explanation) -> Grid:
             middle = (cause.high + cause.low) / 2 - found.mine.value
             moves = f"±{reach:.1f}" if abs(middle) < 0.05 else f"{_signed(middle, 1)} ± {reach:.1f}"
             makes = f"{cause.low:.1f} to {cause.high:.1f}"
-        grid.append([cause.sentence, moves, makes, _signed(cause.left), WORDS[cause.verdict]])
+        grid.append([cause.sentence + more, moves, makes, _signed(cause.left), WORDS[cause.verdict]])
+        grid += [
+            [f"or {one.sentence}", _signed(one.figure - found.mine.value), f"{one.figure:.2f}", _signed(one.left), ""]
+            for one in (cause.alternatives if are_shown else ())
+        ]
     return grid
 
 
@@ -168,12 +182,15 @@ def _remarks(found: Explanation, shown: Sequence[Cause]) -> list[str]:
     notes = [f"moves, leaves: in points; {_rounding(found)}"]
     meanings = {word: meaning for cause in shown for word, meaning in cause.meanings.items()}
     notes += [f"{word}: {meaning}" for word, meaning in meanings.items()]
+    if any(cause.alternatives for cause in shown):
+        notes.append("or: it makes the same claimed digits, which do not tell the two apart; the likelier stands first")
     if len(found.causes) > len(shown):
         notes.append(f"{len(found.causes) - len(shown)} further causes are in the JSON (--json)")
     if any(cause.verdict == "chance" for cause in shown):
+        advice = "" if found.claim.folds else "; claimed figures of folds (--claimed-folds) tell"
         notes.append(
-            "fits, as would chance: the figure is the claimed one, but among so many unusual changes one often is; "
-            "claimed figures of folds (--claimed-folds) tell"
+            "fits, as would chance: the figure is the claimed one, but among so many unusual changes one often is"
+            + advice
         )
     if any(cause.low < cause.high for cause in shown):
         notes.append("±, to: 95 % of what other episodes of as many images make; both figures have this error")
@@ -227,4 +244,5 @@ def _cause_values(cause: Cause) -> dict[str, Any]:
         "exact": cause.is_exact,
         "verdict": cause.verdict,
         "share": cause.share,
+        "alternatives": [_cause_values(one) for one in cause.alternatives],
     }

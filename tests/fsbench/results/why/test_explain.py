@@ -2,13 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.results.why.changes import FirstEpisodes, FoldChange, ScoreChange, VoidChange
+from fsbench.results.why.changes import FirstEpisodes, FoldChange, ScoreChange, SizeChange, VoidChange
 from fsbench.results.why.claims import Claim, Figure
-from fsbench.results.why.explain import explain
+from fsbench.results.why.explain import SURE, explain
 from fsbench.results.why.layout import Why, answer, as_values, to_sheet
 from fsbench.results.why.rules import RunCounts
 from tests.fsbench.results.why.conftest import drawn_fold
@@ -97,8 +99,57 @@ def test_every_number_of_the_answer_is_of_a_cause(four_folds):
             assert cause["figure"] == pytest.approx(four_folds.figure(line.rule))
             fits = abs(cause["left"]) <= found.claim.mean.half + 0.04
             assert fits == (cause["verdict"] in ("explains", "could", "chance"))
+        assert [one["figure"] for one in cause["alternatives"]] == [one.figure for one in line.alternatives]
+        for one in line.alternatives:  # each makes the claimed digits, by its own rule
+            assert one.figure == pytest.approx(four_folds.figure(one.rule))
+            assert abs(one.figure - found.claim.mean.value) <= found.claim.mean.half and one.verdict == line.verdict
     sheet = to_sheet(why)
     assert sheet.parts[0][1][1][0] == found.causes[0].sentence
+
+
+@pytest.fixture(scope="module")
+def three_sizes():
+    """Return a run with counts at three sizes: two make nearly the same figure, the third another one."""
+    fold = drawn_fold(0)
+    resized = {
+        size: fold.frame.with_columns((pl.col("tp") * share).cast(pl.Int64))
+        for size, share in (("fixed 256", 0.9), ("fixed 512", 0.90005), ("network input, torch nearest", 0.95))
+    }
+    return RunCounts([replace(fold, resized=resized)])
+
+
+def test_words_with_the_same_digits_are_one_cause(three_sizes):
+    figures = {size: three_sizes.figure(SizeChange(size).changed(three_sizes.rule))
+               for size in three_sizes.folds[0].resized}  # fmt: skip
+    near = figures["fixed 256"]
+    assert 0 < abs(figures["fixed 512"] - near) < 0.02 and abs(figures["network input, torch nearest"] - near) > 1
+    found = explain(three_sizes, Claim(claimed(near)))
+    first = found.causes[0]
+    (other,) = first.alternatives
+    assert {first.words[0].other, other.words[0].other} == {"fixed 256", "fixed 512"}
+    for cause in (first, other):
+        assert cause.figure == figures[cause.words[0].other] == three_sizes.figure(cause.rule)
+    assert first.share - other.share >= other.share > 0  # the likelier stands first
+    assert first.verdict == other.verdict == "could"  # never that one alone explains it
+    named = f"compared at '{first.words[0].other}' or '{other.words[0].other}'"
+    assert f"{named} could explain" in answer(found) and f"each would make {near:.1f}" in answer(found)
+    grid = to_sheet(Why("mine", found)).parts[0][1]
+    assert [row[0] for row in grid[1:3]] == [first.sentence, f"or {other.sentence}"]
+    assert [row[2] for row in grid[1:3]] == [f"{first.figure:.2f}", f"{other.figure:.2f}"]
+    # with more digits they part
+    finer = explain(three_sizes, Claim(claimed(near, 4)))
+    assert words(finer.causes[0]) == [("compared_at", "fixed 256")] and not finer.causes[0].alternatives
+
+
+def test_one_figure_is_too_little_for_two_words():
+    """So many pairs print any one figure that none of them alone explains it, however large its share."""
+    fold = drawn_fold(0)
+    halved = {"fixed 256": fold.frame.with_columns((pl.col("tp") * 0.5).cast(pl.Int64))}
+    run = RunCounts([replace(fold, resized=halved)])
+    rule = VoidChange("background").changed(SizeChange("fixed 256").changed(run.rule))
+    first = explain(run, Claim(claimed(run.figure(rule)))).causes[0]
+    assert words(first) == [("void", "background"), ("compared_at", "fixed 256")] and not first.alternatives
+    assert first.share > SURE and first.verdict == "could"
 
 
 def test_one_cause_alone_explains(four_folds):
