@@ -84,7 +84,7 @@ def _check(method: Segmenter, test: Test, side: int) -> None:
             f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those "
             "that it has supports of"
         )
-    if method.needs.before_test:
+    if method.needs.calibration or method.needs.adaptation is not None:
         raise SettingsError(
             f"{method.registry_name} {method.needs.before_test}, which a test does not give; evaluate it by its name, "
             "or take another setting"
