@@ -282,7 +282,7 @@ def call_difference(plain: Callable[[], object], fast: Callable[[], object]) -> 
 
 
 def _tensors(answer: object) -> list[Tensor]:
-    return [answer] if isinstance(answer, Tensor) else list(answer)  # type: ignore[call-overload]
+    return [answer] if isinstance(answer, Tensor) else list(answer)  # type: ignore[call-overload]  # tensors
 
 
 def forward(call: Callable[[], Any]) -> Callable[[], Any]:

@@ -1,4 +1,4 @@
-"""What was answered to each dispute, kept in a small file, and how often it was right."""
+"""Answers to all disputes, kept in a small file, and how often they are right."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -11,7 +11,7 @@ from fsbench.results.why.explain import Cause, explain
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was said about a dispute.
+    """Answer to a dispute.
 
     Attributes:
         is_first: the cause that is named first explains the distance or could, and is the hidden change or has it among

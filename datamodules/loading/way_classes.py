@@ -1,4 +1,4 @@
-"""What methods that ask for it are told of the classes of a test's ways: their places, and their first episodes."""
+"""Places and first episodes of the classes of a test's ways, for methods that ask for them."""
 
 from collections import OrderedDict
 from collections.abc import Callable

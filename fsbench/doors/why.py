@@ -30,7 +30,7 @@ Claimed = str | float
 
 
 class WhyAnswer:
-    """What parts a claimed figure and a run's own; `print(answer)` shows it.
+    """Causes of the distance between a claimed figure and a run's own; `print(answer)` shows it.
 
     Args:
         why: the causes, ranked.

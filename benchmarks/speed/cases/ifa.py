@@ -11,7 +11,7 @@ from benchmarks.speed.harness import Case, call_difference, forward
 from fsbench.methods.ifa.matching import LOCAL_SHARPNESS, local_background
 
 CHANNELS, STRIDE = 1024, 8
-"""Of ResNet's third layer in IFA's network."""
+"""Channels of ResNet's third layer in IFA's network."""
 
 
 def by_position(x: Tensor, background: Tensor) -> Tensor:

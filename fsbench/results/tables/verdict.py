@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a method's scores.
+    """Verdict on a method's scores beside the accepted ones.
 
     Attributes:
         method: its name.

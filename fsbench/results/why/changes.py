@@ -50,7 +50,7 @@ class Change(ABC):
 
     @property
     def meaning(self) -> str:
-        """What the word means, where it does not speak for itself."""
+        """Meaning of the word, where it does not speak for itself."""
         return ""
 
     @abstractmethod
@@ -268,13 +268,10 @@ class LargeObjects(Change):
 
 
 @dataclass(frozen=True)
-class DrawChange(Change):
-    """Another draw of the supports of the same queries."""
+class AnswersChange(Change):
+    """Other answers to the same queries, which the run keeps under a name."""
 
     name: str
-    axis = "draws of the supports"
-    weight = 0.05
-    phrase = "{} of the supports"
 
     @property
     def word(self) -> str:
@@ -286,30 +283,27 @@ class DrawChange(Change):
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, answers=self.name)
+
+
+@dataclass(frozen=True)
+class DrawChange(AnswersChange):
+    """Another draw of the supports of the same queries."""
+
+    axis = "draws of the supports"
+    weight = 0.05
+    phrase = "{} of the supports"
 
     def goes_with(self, other: object) -> bool:
         return not isinstance(other, SizeChange | CheckpointChange)  # counts at other sizes are the run's own answers
 
 
 @dataclass(frozen=True)
-class CheckpointChange(Change):
+class CheckpointChange(AnswersChange):
     """Another checkpoint of the same method, such as the best by its score on the test."""
 
-    name: str
     axis = "checkpoint"
     weight = 0.1
     phrase = "the {}"
-
-    @property
-    def word(self) -> str:
-        return self.name
-
-    @property
-    def label(self) -> str:
-        return self.name
-
-    def changed(self, rule: Rule) -> Rule:
-        return replace(rule, answers=self.name)
 
     def goes_with(self, other: object) -> bool:
         return not isinstance(other, SizeChange | DrawChange)

@@ -96,7 +96,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What parts a claimed figure from a run's.
+    """Explanation of the distance between a claimed figure and a run's.
 
     Attributes:
         claim: the claimed figures.

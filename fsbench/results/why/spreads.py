@@ -32,7 +32,7 @@ class Spread(ABC):
 
     @property
     def meaning(self) -> str:
-        """What the word means, where it does not speak for itself."""
+        """Meaning of the word, where it does not speak for itself."""
         return ""
 
     @property
