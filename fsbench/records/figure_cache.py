@@ -1,7 +1,6 @@
 """Cache of figures that take long to compute: rows of tables with their intervals, and what is measured of masks.
 
-Figures of one run are in its folder and travel with it, those of several runs in the user's cache folder, and so are
-those of a run in a result folder: what stands beside a run that anybody may have made is not believed. They are
+Figures are in the user's cache folder: what stands beside a run, which anybody may have made, is not believed. They are
 stored under a hash of everything they follow from, the version of the code included, with a digest of that hash and
 their values. A file is a convenience: a damaged or edited one counts as absent, and a folder that cannot be written to
 costs only time.
@@ -18,7 +17,6 @@ from fsbench.base.files import fingerprint, read_bytes, read_json, write_text
 from fsbench.base.files.cache import mark_used, suite_cache
 from fsbench.records.identities import VERSION
 from fsbench.records.record import REPEAT, Record
-from fsbench.records.result_folder import is_travelled
 
 Figures = TypeVar("Figures")
 
@@ -39,27 +37,19 @@ def cached_figures(
     """
     source = fingerprint([options, [_state(record) for record in records]])
     cache = suite_cache()
-    shared = cache.path("rows", source).with_suffix(".json")
-    files = [shared]
-    if len(records) == 1 and not is_travelled(records[0].path):
-        files.insert(0, records[0].path / "rows" / f"{source[:32]}.json")
-    for file in files:
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever `decode` raises of damage
-            kept = read_json(file, "record")
-            if kept["sha256"] == fingerprint([source, kept["row"]]):
-                figures = decode(kept["row"])
-                if file is shared:
-                    mark_used(file)
-                return figures
+    file = cache.path("rows", source).with_suffix(".json")
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever `decode` raises of damage
+        kept = read_json(file, "record")
+        if kept["sha256"] == fingerprint([source, kept["row"]]):
+            figures = decode(kept["row"])
+            mark_used(file)
+            return figures
     values = json.loads(json.dumps(compute()))  # as they are read back
     text = json.dumps({"sha256": fingerprint([source, values]), "row": values})
-    for file in files:
-        with suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, text, durable=False)
-            if file is shared:
-                cache.note_added(len(text))
-            break
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, text, durable=False)
+        cache.note_added(len(text))
     return decode(values)
 
 

@@ -93,7 +93,7 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
 
 
 def keep_row(record: Record, journal: Journal) -> None:
-    """Compute the record's row of a table, which is kept in its folder, so that a table of many runs only reads."""
+    """Compute the record's row of a table into the cache folder, so that a table of many runs only reads."""
     build_blocks([record])
 
 
