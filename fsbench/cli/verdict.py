@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.files.folders import remove_written
 from fsbench.base.files.opening import is_folder
 from fsbench.base.terminal import print_block, print_line
 from fsbench.base.version import __version__
 from fsbench.records.card import Card
 from fsbench.records.record import Record, find_distinct_records
+from fsbench.records.result_folder import RESULT, find_result_folders
 from fsbench.results.tables.verdict import Outcome, judge
 from fsbench.runner.exchange.results import write_results
 
@@ -23,7 +25,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--accepted", type=Path, required=True, metavar="DIR", help="folder of the accepted runs, as --accept writes it"
     )
     parser.add_argument("--method", help="only this one, where there are runs of several")
-    parser.add_argument("--accept", action="store_true", help="the runs are the accepted ones from now on")
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="from now on these runs are the accepted ones of their method, and no others",
+    )
     parser.add_argument("--fail-on", choices=FAILS, default="worse", help="outcomes of exit status 1 (default: worse)")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="append the verdict to it as Markdown")
     parser.set_defaults(function=_verdict)
@@ -34,8 +40,13 @@ def _verdict(options: argparse.Namespace, extra: list[str]) -> int:
     if options.accept:
         cards = {record.run.identity.method.name: Card() for record in now}
         made_by = f"fsbench {__version__}"
-        for folder in write_results(now, cards, "unstated", made_by, options.accepted, replaces=True):
+        written = write_results(now, cards, "unstated", made_by, options.accepted, replaces=True)
+        for folder in written:
             print_line(f"accepted: {folder}")
+        for home in sorted({folder.parent for folder in written}):
+            for earlier in set(find_result_folders(home)) - set(written):
+                remove_written(earlier, RESULT)
+                print_line(f"no longer accepted, removed: {earlier}")
         return 0
     before = find_distinct_records([options.accepted]) if is_folder(options.accepted) else []
     if not before:

@@ -73,6 +73,16 @@ def _put_back(old: Path, out: Path) -> None:
         old.rename(out)
 
 
+def remove_written(folder: Path, mark: str) -> None:
+    """Remove a folder that `replacing_folder` wrote.
+
+    Raises:
+        SettingsError: it has a file besides `mark` that is not in its list of written files. Nothing is removed then.
+    """
+    _check_only_written(folder, str(folder), mark)
+    shutil.rmtree(folder)
+
+
 @contextmanager
 def replacing_folder(out: Path, mark: str, kind: str) -> Iterator[Path]:
     """Give a folder to write to, which takes the place of `out` when the block ends without an error.

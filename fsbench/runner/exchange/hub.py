@@ -8,6 +8,7 @@ folds are missing.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,10 +191,13 @@ def _interval(score: Estimate, metric: str) -> str:
 def _section(method: str, rows: Sequence[HubRow], card: StatedCard, licence: str, options: HubOptions) -> str:
     """Return the section of a model's card: scores with intervals, and what a reader must know of the method."""
     lines = [MARK, "## Few-shot evaluation", ""]
-    for test in dict.fromkeys(title(row.records) for row in rows):
-        of_test = [row for row in rows if title(row.records) == test]
+    tests = {short_test_name(row.records[0]): title(row.records) for row in rows}
+    shared = [heading for heading, count in Counter(tests.values()).items() if count > 1]
+    for test, words in tests.items():
+        of_test = [row for row in rows if short_test_name(row.records[0]) == test]
+        heading = f"{words} ({test})" if words in shared else words
         metrics = list(of_test[0].records[0].protocol.default_metrics)
-        lines += [f"**{_plain(test)}**", "", f"| method | backbone | {' | '.join(metrics)} |"]
+        lines += [f"**{_plain(heading)}**", "", f"| method | backbone | {' | '.join(metrics)} |"]
         lines += [f"| --- | --- |{' ---: |' * len(metrics)}"]
         for row in of_test:
             scores = row.scores

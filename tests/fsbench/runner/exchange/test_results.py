@@ -14,6 +14,8 @@ from fsbench.base.errors import RecordError, SettingsError
 from fsbench.cli.main import main
 from fsbench.doors.runs import load_runs
 from fsbench.records.card import check_card
+from fsbench.records.description import title
+from fsbench.records.grouping import short_test_name
 from fsbench.records.record import Record, find_records
 from fsbench.records.result_folder import RESULT, find_result_folders
 from fsbench.runner.exchange.bundle import unpack
@@ -246,6 +248,34 @@ def test_a_later_call_keeps_earlier_tests_in_the_section(shared_make, tmp_path):
         assert main(["bundle", str(record.path), "--card", str(card), "--hub", str(tmp_path / "results")]) == 0
         section = (tmp_path / "results/seventh/model-card.md").read_text()
         assert section.count("| seventh | b |") == tests, section
+
+
+def test_tests_of_equal_title_have_headings_of_their_own(shared_make, tmp_path):
+    record = official(shared_make("eighth", 0))
+    other = rewrite(official(shared_make("eighth", 0, 3)), header={"all_lists_sha256": "0" * 64})
+    names = [short_test_name(r) for r in (record, other)]
+    assert title([record]) == title([other])
+    write_hub_files([record, other], cards_of([record, other]), LICENCE, HubOptions({}), tmp_path)
+    lines = (tmp_path / "eighth/model-card.md").read_text().splitlines()
+    headings = [line for line in lines if line.startswith("**")]
+    assert len(headings) == 2 and all(f"({name})" in line for name, line in zip(names, headings, strict=True))
+    assert sum(line.startswith("| eighth | b |") for line in lines) == 2
+
+
+def test_accepting_a_changed_test_removes_the_earlier_one(shared_make, tmp_path, capsys):
+    record, accepted = shared_make("ninth", 0), tmp_path / "accepted"
+    command = ["verdict", str(record.path), "--accepted", str(accepted), "--accept"]
+    assert main(command) == 0
+    (earlier,) = find_result_folders(accepted)
+    record = rewrite(record, header={"official_episodes": 77})
+    (earlier / "notes.txt").write_text("mine")
+    assert main(command) == 2
+    assert "notes.txt" in capsys.readouterr().err and (earlier / RESULT).is_file()
+    (earlier / "notes.txt").unlink()
+    assert main(command) == 0
+    assert f"no longer accepted, removed: {earlier}" in capsys.readouterr().out
+    (left,) = find_result_folders(accepted)
+    assert left != earlier and not earlier.exists()
 
 
 def test_names_of_others_are_no_markup_of_a_card(shared_make, tmp_path):
