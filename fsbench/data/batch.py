@@ -65,7 +65,7 @@ Hint = Literal["photos", "boxes", "class names"]
 
 @dataclass(frozen=True)
 class Hints:
-    """What methods that ask for it see of an episode beside images and masks of one side; None where nobody asked.
+    """Parts of an episode, beside images and masks of one side, for methods that ask for them; None where nobody asked.
 
     Attributes:
         query: (3, H, W) uint8 RGB, the query at its own size.

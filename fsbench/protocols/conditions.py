@@ -102,7 +102,7 @@ class Conditions:
 
 
 class ListsAndDraw(NamedTuple):
-    """What a protocol's lists and its draw are on one data set, in the words of `Conditions`."""
+    """A protocol's lists and its draw on one data set, in the words of `Conditions`."""
 
     image_lists: str
     min_object: str

@@ -32,7 +32,7 @@ SMALLEST_SUPPORT = 1000
 
 @dataclass(frozen=True)
 class BoxPools:
-    """What episodes are drawn from.
+    """Images that episodes are drawn from, by class.
 
     Attributes:
         targets: class number -> images that show it, in drawing order.
@@ -52,7 +52,7 @@ class BoxPools:
 
 
 class BoxTest(Provider):
-    """What the test asks of a data set; this one, of any, follows from its label maps.
+    """Facts that the test needs of a data set; those of any data set follow from its label maps.
 
     Pools are of pixels, and the box of a support is that of the largest connected part of its mask.
     """

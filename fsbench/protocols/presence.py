@@ -41,7 +41,7 @@ RIM = 10
 
 
 class KnownAbsence(Provider):
-    """What a data set knows of images that do not show a class.
+    """Knowledge of a data set about images that do not show a class.
 
     A data set without one does not know it: its label maps show one class of an image alone.
     """
@@ -95,7 +95,7 @@ def has_unnamed(labels: np.ndarray) -> bool:
 
 @dataclass(frozen=True)
 class PresencePool:
-    """What episodes are drawn from.
+    """Images that episodes are drawn from, by class.
 
     Attributes:
         index: the data set.

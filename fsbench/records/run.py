@@ -200,7 +200,7 @@ class Weights(Entries):
 
 
 class Told(Entries):
-    """What a method is told of the test's classes, beyond its own training.
+    """Facts that a method is told of the test's classes, beyond its own training.
 
     Attributes:
         supervision: labels that it gets in training and of the supports, values of `Supervision`.

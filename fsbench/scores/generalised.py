@@ -114,7 +114,10 @@ class BaseAndBackgroundIoU(_RunMean):
 
 
 def background_metrics() -> tuple[Metric, ...]:
-    """Return CAPL's three scores, in which the background is a base class and a class without a pixel is 0."""
+    """Return CAPL's three scores, in which the background is a base class and a class without a pixel is 0.
+
+    No row is composed with them: they hold what the atlas says of CAPL's scores to goldens.
+    """
     return AllAndBackgroundIoU(True), BaseAndBackgroundIoU(True), NovelIoU(True)
 
 

@@ -130,7 +130,7 @@ class FewShotClassifierSegmenter(Segmenter):
         self.average_shots = average_shots
 
     correlation: Correlation = "heads"
-    """What a channel of the correlation compares; a subclass may let it be chosen."""
+    """Features that a channel of the correlation compares; a subclass may let it be chosen."""
 
     @property
     def channels(self) -> int:

@@ -50,7 +50,7 @@ class Sam3Net(HubNet):
 
 @dataclass(frozen=True)
 class Concept:
-    """What SAM 3 is asked for.
+    """Question to SAM 3: a text, boxes of examples, or both.
 
     Attributes:
         input_ids, attention_mask: (1, 32) int64, the text's tokens and where there are any.
@@ -66,7 +66,7 @@ class Concept:
 
 @dataclass(frozen=True)
 class Detections:
-    """What SAM 3 finds.
+    """Answers of SAM 3.
 
     Attributes:
         scores: (Q,) in [0, 1], of the detection times that of the concept's presence.

@@ -379,6 +379,8 @@ def fixed_supports(
 ) -> dict[int, tuple[str, ...]]:
     """Draw the supports of all queries as CAPL's program does.
 
+    No row is composed with it: it and `queries_by_novel_class` hold what the atlas says of CAPL's draw to goldens.
+
     Args:
         shown: training image, in list order -> pixels of each class.
         novel: the novel classes, ascending.

@@ -37,7 +37,7 @@ FOLDER = ".eval_results"
 
 @dataclass(frozen=True)
 class HubOptions:
-    """What the Hub must be told that no record knows.
+    """Facts for the Hub that no record knows.
 
     Attributes:
         datasets: name of a data set here -> that of its benchmark on the Hub, OWNER/NAME.

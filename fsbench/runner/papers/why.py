@@ -20,7 +20,7 @@ METRIC = "mIoU"
 
 @dataclass(frozen=True)
 class RowAnswer:
-    """What parts the figures of a paper's row and of its runs.
+    """Differences between a paper's row and its runs that can part their figures.
 
     Attributes:
         row: the row.
