@@ -355,7 +355,7 @@ class SeedChange(EpisodesChange):
     drawn_by: str
     axis = OtherEpisodes.axis
     weight = OtherEpisodes.weight
-    phrase = "the episodes of {}"
+    phrase = "{} of the episodes"
 
     @property
     def word(self) -> str:
@@ -369,7 +369,7 @@ class ListChange(EpisodesChange):
     lists: str
     axis = "image_lists"
     weight = 0.1
-    phrase = "episodes of the list {}"
+    phrase = "the list {}"
 
     @property
     def word(self) -> str:
@@ -383,7 +383,7 @@ class NumberChange(EpisodesChange):
     number: int
     axis = FirstEpisodes.axis
     weight = FirstEpisodes.weight
-    phrase = "{} episodes a fold"
+    phrase = "a test of {} episodes a fold"
 
     @property
     def word(self) -> str:
@@ -397,6 +397,7 @@ class BaseClassesChange(EpisodesChange):
     has_novel: bool
     axis = "base classes"
     weight = 0.07
+    phrase = "a test of {}"
 
     @property
     def word(self) -> str:

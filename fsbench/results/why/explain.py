@@ -405,9 +405,7 @@ def _cause(one: _Weighed, share: float, predictions: float, gap: float, own: Rul
     return Cause(
         words=tuple(Word(each.axis, _own_word(each.axis, own), each.word) for each in one.candidate.changes),
         sentence=", and ".join(each.sentence for each in one.candidate.changes),
-        meanings={
-            each.word: each.meaning for each in one.candidate.changes if isinstance(each, Change) and each.meaning
-        },
+        meanings={each.word: each.meaning for each in one.candidate.changes if each.meaning},
         figure=mean,
         low=mean - reach,
         high=mean + reach,

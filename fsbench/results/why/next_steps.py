@@ -83,16 +83,15 @@ def _line(what: str, why: str, command: str) -> str:
 
 
 def _base(records: Sequence[Record]) -> str:
-    """Return the commands that make episodes of base classes, a file for each fold, and run them."""
+    """Return the commands that make the episodes of base classes of the first fold, and run those of all folds."""
     header = records[0].header
     if not _is_ours(records[0]):
         return ""
+    fold = str(fold_of(records[0]))
     words = ["fsbench", "manifest", "build", "--dataset", header.dataset, "--protocol", header.protocol]
-    words += ["--shot", str(header.shot), "--classes", "base"]
-    builds = [
-        shlex.join([*words, "--fold", str(fold_of(each)), "--out", f"base-{fold_of(each)}.jsonl"]) for each in records
-    ]
-    return "; ".join([*builds, _bench(records, "--manifest", "base-{fold}.jsonl", is_stated=True)])
+    words += ["--shot", str(header.shot), "--fold", fold, "--classes", "base", "--out", f"base-{fold}.jsonl"]
+    each = " (so for each fold)" if len(records) > 1 else ""
+    return f"{shlex.join(words)}{each}; {_bench(records, '--manifest', 'base-{fold}.jsonl', is_stated=True)}"
 
 
 def _bench(records: Sequence[Record], *further: str, is_stated: bool = False) -> str:
