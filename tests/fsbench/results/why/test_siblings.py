@@ -195,7 +195,7 @@ def test_lists_and_streams(demo_run):
 
     def with_header(**entries):
         other = changed(record, {"manifest_sha256": str(entries)}, id=str(entries))
-        other.__dict__["header"] = record.header.model_copy(update=entries)
+        other.__dict__.update(header=record.header.model_copy(update=entries), episodes=record.episodes)
         return other
 
     lists = with_header(lists="official", lists_sha256="0123456789")
