@@ -31,6 +31,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--shot", type=whole(), default=1)
     build.add_argument("--setting", default="original", help="of the protocol fscs")
     build.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
+    build.add_argument(
+        "--classes", choices=("novel", "base"), default="novel",
+        help="of the episodes: those of the fold, or the ones that are trained on, in test images",
+    )  # fmt: skip
     build.add_argument("--episodes", type=whole(), help="instead of the protocol's number")
     build.add_argument("--seed", type=whole(), help="instead of the protocol's")
     build.add_argument("--draws", type=whole(1), default=1, help="draws of the supports for every query")
@@ -86,6 +90,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         options.shot,
         options.setting,
         not options.no_empty,
+        options.classes,
         episodes=options.episodes,
         skip_small_classes=options.drop_small,
         seed=options.seed,

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a run, or one of each fold; or answers as fsbench score takes them",
     )  # fmt: skip
     parser.add_argument(
-        "--runs", nargs="+", type=Path, default=[], help="where runs of other checkpoints are looked for"
+        "--runs", nargs="+", type=Path, default=[], help="where runs are looked for that differ in one thing"
     )
     parser.add_argument("--kit", type=Path, help="folder of the kit that is answered")
     parser.add_argument("--manifest", type=Path, help="file of the episodes that are answered, in place of a kit")

@@ -1,6 +1,6 @@
 """The result of a test: a finished run, with its scores, breakdowns and pictures at hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -129,6 +129,7 @@ class Result:
         *,
         folds: "Mapping[int, str | float] | None" = None,
         row: str | None = None,
+        others: "Iterable[Result]" = (),
         root: str | Path | None = None,
     ) -> "WhyAnswer":
         """Say what parts a claimed figure and this run's, as `fsbench why` does.
@@ -137,6 +138,7 @@ class Result:
             claimed: the figure in percent, with the digits that are printed, such as 57.6.
             folds: claimed figures of folds by their numbers.
             row: entry of the atlas that claims them, such as "hmnet/pascal-5i/resnet-50".
+            others: further results, of which those tell something that differ from this one in one thing, as a seed.
             root: folder of the data, for other sizes of comparison.
 
         Returns:
@@ -148,7 +150,10 @@ class Result:
         """
         from fsbench.doors.why import why  # with the atlas, which scores spare
 
-        return why([self.record], claimed, folds=folds, row=row, root=root, test=self.test, progress=False)
+        further = [other.record for other in others]
+        return why(
+            [self.record], claimed, folds=folds, row=row, others=further, root=root, test=self.test, progress=False
+        )
 
     def _draw(self, worst: int, test: Test | None) -> "Image.Image":
         # with OpenCV, which numbers spare

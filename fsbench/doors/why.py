@@ -23,7 +23,6 @@ from fsbench.results.why.explain import Cause, Explanation, explain
 from fsbench.results.why.layout import Why, answer, as_values, to_sheet
 from fsbench.results.why.next_steps import next_steps
 from fsbench.results.why.row import claimed_row, mean_of_folds
-from fsbench.results.why.spreads import Spread
 
 Claimed = str | float
 """A figure as it is printed, whose last digit tells its rounding."""
@@ -95,7 +94,8 @@ def why(
         folds: claimed figures of folds by their numbers, which sharpen the answer; those of `row` unless given.
         row: entry of the atlas that claims them, such as "hmnet/pascal-5i/resnet-50"; the conditions in which its test
             differs are weighed first.
-        others: further runs, among which those of other checkpoints are looked for.
+        others: further runs, among which those are looked for that differ from the run in one thing: its checkpoint, a
+            setting, the seed of its episodes, their number, their list, or episodes of base classes.
         root: folder of the data, for other sizes of comparison.
         lists: folders with official list files.
         test: of the runs, where it is at hand.
@@ -125,7 +125,7 @@ def why(
         claimed_by.sizes if claimed_by else (),
         _bar if progress else None,
     )
-    further: list[Spread] = []
+    further = list(evidence.spreads)
     if claim.mean is not None and evidence.run.is_part and not set(numbers) <= set(claim.folds):
         usual = mean_of_folds(shipped_atlas(), first.header.dataset, numbers, first.header.folds)
         further += [] if usual is None else [usual]

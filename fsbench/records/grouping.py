@@ -72,7 +72,7 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
         return [group]
     of_method: dict[str, list[Record]] = {}
     for record in group:
-        of_method.setdefault(str(sorted(_settings(record).items())), []).append(record)
+        of_method.setdefault(str(sorted(run_settings(record).items())), []).append(record)
     parts: list[tuple[dict[int, tuple[Any, ...]], list[Record]]] = []
     for runs in of_method.values():
         for unit in [runs] if _is_one_a_fold(runs) else [[run] for run in runs]:
@@ -133,7 +133,7 @@ def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[
     for group in groups:
         values: dict[tuple[str, str], Any] = {}
         for record in group:
-            settings, method = _settings(record), record.run.identity.method.name
+            settings, method = run_settings(record), record.run.identity.method.name
             for key, value in settings.items():
                 if values.setdefault((method, key), value) != value:
                     told.setdefault(method, set()).add(key)
@@ -148,7 +148,7 @@ def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[
 
 def _test(record: Record, told: dict[str, set[str]]) -> tuple[Any, ...]:
     """Return what a run was tested on, but for protocol and fold, and its label without its weights."""
-    own, method = _settings(record), record.run.identity.method.name
+    own, method = run_settings(record), record.run.identity.method.name
     words = [_words(key, own[key]) for key in sorted(own) if key in told[method]]
     header = record.header
     return (_label(method, words), header.dataset, header.way, header.shot, header.setting)
@@ -160,10 +160,10 @@ def _label_runs(
     by_settings: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         method = record.run.identity.method.name
-        by_settings.setdefault((method, str(sorted(_settings(record).items()))), []).append(record)
+        by_settings.setdefault((method, str(sorted(run_settings(record).items()))), []).append(record)
     labelled: dict[str, list[Record]] = {}
     for (method, _), equal in by_settings.items():
-        settings = _settings(equal[0])
+        settings = run_settings(equal[0])
         words = [_words(key, settings[key]) for key in sorted(settings) if key in told[method]]
         by_weights: dict[str, list[Record]] = {}
         for record in equal:  # of one run a fold those belong together, whatever their weights
@@ -197,8 +197,11 @@ def _label(method: str, words: list[str]) -> str:
     return f"{method} ({', '.join(words)})" if words else method
 
 
-def _settings(record: Record) -> dict[str, Any]:
-    """Return a run's identity by dotted keys, without the fold and what follows from it; of hashes, only `FILES`."""
+def run_settings(record: Record) -> dict[str, Any]:
+    """Return a run's identity by dotted keys, without the fold and everything that follows from it.
+
+    Of hashes it has those of `FILES` alone.
+    """
     training = record.run.identity.training
     stated_if_other = {"backbone.cache_dtype": "float32", "backbone.backbone_precision": "fp32"}
     weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"

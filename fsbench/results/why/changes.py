@@ -11,6 +11,7 @@ from fsbench.protocols.conditions import WITHOUT_VOID
 from fsbench.protocols.segmentation import ABSENT_WORDS, PRESENT_ONLY, Absent, Void
 from fsbench.results.why.rules import Rule, RunCounts
 from fsbench.results.why.scores import POOLED, SCORES
+from fsbench.results.why.spreads import BestThreshold, OtherEpisodes
 from fsbench.scores.count_table import CountTable
 
 LEAST_OBJECT = 2048
@@ -105,9 +106,6 @@ class SizeChange(Change):
 
     def changed(self, rule: Rule) -> Rule:
         return replace(rule, compared_at=self.size)
-
-    def goes_with(self, other: object) -> bool:
-        return not isinstance(other, DrawChange | CheckpointChange)
 
 
 @dataclass(frozen=True)
@@ -267,46 +265,146 @@ class LargeObjects(Change):
         return list(numbers)
 
 
-@dataclass(frozen=True)
 class AnswersChange(Change):
-    """Other answers to the same queries, which the run keeps under a name."""
+    """Other answers than the run's own, whose counts are at hand (`FoldCounts.others`).
 
-    name: str
+    They are counted at their own size alone, and with their own threshold.
+    """
 
-    @property
-    def word(self) -> str:
-        return self.name
+    has_own_rows: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
-        return self.name
+        return self.word
 
     def changed(self, rule: Rule) -> Rule:
-        return replace(rule, answers=self.name)
+        return replace(rule, answers=self)
+
+    def goes_with(self, other: object) -> bool:
+        return not isinstance(other, SizeChange | AnswersChange | BestThreshold)
 
 
 @dataclass(frozen=True)
 class DrawChange(AnswersChange):
     """Another draw of the supports of the same queries."""
 
+    number: int
     axis = "draws of the supports"
     weight = 0.05
     phrase = "{} of the supports"
 
-    def goes_with(self, other: object) -> bool:
-        return not isinstance(other, SizeChange | CheckpointChange)  # counts at other sizes are the run's own answers
+    @property
+    def word(self) -> str:
+        return f"draw {self.number}"
 
 
 @dataclass(frozen=True)
 class CheckpointChange(AnswersChange):
     """Another checkpoint of the same method, such as the best by its score on the test."""
 
+    run: str
     axis = "checkpoint"
     weight = 0.1
     phrase = "the {}"
 
+    @property
+    def word(self) -> str:
+        return f"checkpoint of {self.run}"
+
+
+@dataclass(frozen=True)
+class SettingChange(AnswersChange):
+    """Another value of a setting of the method, its backbone or its images."""
+
+    name: str
+    own: str
+    value: str
+    axis = "setting"
+    weight = 0.05
+
+    @property
+    def word(self) -> str:
+        return f"{self.name} {self.value}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.word} in place of {self.own}"
+
+
+@dataclass(frozen=True)
+class ShotsChange(SettingChange):
+    """Another rule by which K shots become one answer, such as a vote."""
+
+    axis = "K shots"
+    weight = 0.1
+
+
+class EpisodesChange(AnswersChange):
+    """A further run of the same method on other episodes, whose figure stands beside the run's without a pair."""
+
+    has_own_rows = True
+
     def goes_with(self, other: object) -> bool:
-        return not isinstance(other, SizeChange | DrawChange)
+        return super().goes_with(other) and not isinstance(other, OtherEpisodes)
+
+
+@dataclass(frozen=True)
+class SeedChange(EpisodesChange):
+    """Another seed of the episodes, or other processes that drew them."""
+
+    drawn_by: str
+    axis = OtherEpisodes.axis
+    weight = OtherEpisodes.weight
+    phrase = "{} of the episodes"
+
+    @property
+    def word(self) -> str:
+        return self.drawn_by
+
+
+@dataclass(frozen=True)
+class ListChange(EpisodesChange):
+    """Another list of images."""
+
+    lists: str
+    axis = "image_lists"
+    weight = 0.1
+    phrase = "the list {}"
+
+    @property
+    def word(self) -> str:
+        return self.lists
+
+
+@dataclass(frozen=True)
+class NumberChange(EpisodesChange):
+    """Another number of episodes, of which a further run answered all."""
+
+    number: int
+    axis = FirstEpisodes.axis
+    weight = FirstEpisodes.weight
+    phrase = "a test of {} episodes a fold"
+
+    @property
+    def word(self) -> str:
+        return str(self.number)
+
+
+@dataclass(frozen=True)
+class BaseClassesChange(EpisodesChange):
+    """Base classes in the test: in place of the novel ones, or beside them in one mean over all classes."""
+
+    has_novel: bool
+    axis = "base classes"
+    weight = 0.07
+    phrase = "a test of {}"
+
+    @property
+    def word(self) -> str:
+        return "base classes beside the novel ones" if self.has_novel else "base classes alone"
+
+    def goes_with(self, other: object) -> bool:
+        return super().goes_with(other) and not (self.has_novel and isinstance(other, FirstEpisodes))
 
 
 def either(made: Sequence[Change]) -> str:
@@ -383,6 +481,6 @@ def _large(run: RunCounts) -> Iterator[Change]:
 
 
 def _answers(run: RunCounts) -> Iterator[Change]:
-    for name in run.folds[0].answers:
-        if all(name in one.answers for one in run.folds):
-            yield DrawChange(name) if name.startswith("draw ") else CheckpointChange(name)
+    for change in run.folds[0].others:
+        if isinstance(change, AnswersChange) and all(change in one.others for one in run.folds):
+            yield change

@@ -1,4 +1,4 @@
-"""The counts of finished runs under all sizes, draws and checkpoints that are at hand, in one pass over predictions."""
+"""The counts of finished runs under all sizes, draws and further runs that are at hand, and of their soft masks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from fsbench.protocols.parts.comparison import PARTS
 from fsbench.protocols.segmentation import Segmentation, segmentation_of
 from fsbench.records.counts import DRAW
 from fsbench.records.grouping import fold_of
+from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.recount import (
     ORIGINAL,
@@ -19,9 +20,14 @@ from fsbench.results.tables.rescoring.recount import (
     input_resolution,
     own_resolution,
     recount_all,
+    recount_soft,
     stored_predictions,
 )
-from fsbench.results.why.rules import FoldCounts, RunCounts
+from fsbench.results.why.changes import DrawChange, changes
+from fsbench.results.why.next_steps import what_would_tell
+from fsbench.results.why.rules import Answers, FoldCounts, RunCounts
+from fsbench.results.why.siblings import siblings
+from fsbench.results.why.spreads import BestThreshold, Spread
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,16 +41,22 @@ USUAL_SIDES = (400, 417, 473)
 """Sides of the input of most programs on PASCAL, at which theirs count."""
 
 
+THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+"""Thresholds of soft masks among which the best is looked for."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The counts of a run on its folds, and what could not be counted.
 
     Attributes:
         run: the counts.
-        unanswered: changes that the stored data cannot follow, each with the reason.
+        spreads: distributions that follow from what the run keeps beside its counts.
+        unanswered: changes that the data at hand cannot follow, each with what would tell it.
     """
 
     run: RunCounts
+    spreads: tuple[Spread, ...] = ()
     unanswered: tuple[str, ...] = ()
 
 
@@ -97,7 +109,7 @@ def gather(
     Args:
         records: of one method and test, one for each fold.
         open_truth: opens the data of a run; raises FsbenchError where they are not at hand. None counts no other size.
-        others: further runs, of which those of other checkpoints of the same method on the same episodes are taken.
+        others: further runs, of which those are taken that differ in one thing, see `siblings`.
         further_sizes: words of `compared_at` that the claimed test has.
         progress: makes what wraps the loop over the episodes, of a name.
 
@@ -108,20 +120,26 @@ def gather(
     without = [record.path.name for record in records if not record.protocol.has_masks]
     if without:
         raise SettingsError(f"{without[0]} is a run of classification, which has one metric; expected runs with masks")
+    records = sorted(records, key=fold_of)
     unanswered: list[str] = []
-    folds = []
-    for record in sorted(records, key=fold_of):
+    folds, soft = [], {}
+    for record, further in zip(records, siblings(records, others), strict=True):
         resized: Mapping[str, pl.DataFrame] = {}
         try:
             if open_truth is not None:
                 resized = _resized(record, open_truth, further_sizes, progress)
         except FsbenchError as error:
             unanswered.append(f"compared at another size: {user_message(error)}")
-        folds.append(FoldCounts(record.header, record.episodes, resized, _draws(record), _checkpoints(record, others)))
+        else:
+            if open_truth is not None and _keeps_soft_masks(record):
+                soft[fold_of(record)] = _by_threshold(record, open_truth, progress)
+        folds.append(FoldCounts(record.header, record.episodes, resized, _draws(record) | further))
     if open_truth is None:
         unanswered.append("compared at another size: fsbench why counts the stored predictions there")
     run = RunCounts(folds)
-    return Evidence(run, tuple(dict.fromkeys([*unanswered, *_unanswered(records, run)])))
+    spreads = (BestThreshold(soft, run.by_fold(run.rule)),) if len(soft) == len(folds) else ()
+    unanswered += what_would_tell(records, [*changes(run), *spreads])
+    return Evidence(run, spreads, tuple(dict.fromkeys(unanswered)))
 
 
 def _resized(
@@ -138,46 +156,29 @@ def _resized(
     return dict(zip(wanted, counted, strict=True))
 
 
-def _draws(record: Record) -> "dict[int, pl.DataFrame]":
+def _keeps_soft_masks(record: Record) -> bool:
+    stored = read_predictions(record)
+    return stored is not None and stored.has_soft_masks
+
+
+def _by_threshold(
+    record: Record, open_truth: Callable[[Record], Truth], progress: Callable[[str], Progress] | None
+) -> dict[float, float]:
+    """Return the figure of a run's soft masks at each of `THRESHOLDS`."""
+    track = iter if progress is None else progress(f"fold {fold_of(record)}, soft masks")
+    counted = recount_soft(record, open_truth(record), THRESHOLDS, track)
+    return {
+        threshold: (fold := FoldCounts(record.header, frame)).figure(fold.rule)
+        for threshold, frame in zip(THRESHOLDS, counted, strict=True)
+    }
+
+
+def _draws(record: Record) -> dict[Answers, FoldCounts]:
     """Return the counts of further draws of the supports, whose rows are those of the official episodes."""
     if record.header.draws < 2:
         return {}
     every = record.every_draw
-    return {draw: every.filter(every[DRAW] == draw).drop(DRAW) for draw in range(1, record.header.draws)}
-
-
-def _checkpoints(record: Record, others: Sequence[Record]) -> "dict[str, pl.DataFrame]":
-    """Return the counts of other checkpoints of the same method on the same episodes, by the names of their runs."""
-    identity = record.run.identity
-
-    def is_alike(other: Record) -> bool:
-        theirs = other.run.identity
-        return (
-            other.run.id != record.run.id
-            and other.manifest_sha256 == record.manifest_sha256
-            and (theirs.method, theirs.backbone, theirs.image_size)
-            == (identity.method, identity.backbone, identity.image_size)
-            and other.run.checkpoint_sha256 not in (None, record.run.checkpoint_sha256)
-        )
-
-    return {other.path.name: other.episodes for other in others if is_alike(other)}
-
-
-def _unanswered(records: Sequence[Record], run: RunCounts) -> list[str]:
-    """Say of each change that stored data could not follow what would tell it."""
-    record, header = records[0], records[0].header
-    kept = record.run.predictions
-    lines = []
-    if kept is None or kept.kept != "soft":
-        lines.append("best threshold on the test: the run kept no soft masks (--keep-predictions soft)")
-    else:
-        lines.append("best threshold on the test: soft masks are kept at 64 x 64 alone, which is no size of a test")
-    if header.shot > 1:
-        lines.append(f"{header.shot} shots voted or averaged: the answers to single shots are not stored; run SHOT=1")
-    if header.draws < 2:
-        lines.append("draws of the supports: the run has one (--draws 8)")
-    if not run.folds[0].checkpoints:
-        lines.append("best checkpoint by its test score: no run of another checkpoint on these episodes is here")
-    if header.classes == "novel":
-        lines.append("base classes among the test's: no episode of the run asks for one")
-    return lines
+    return {
+        DrawChange(draw): FoldCounts(record.header, every.filter(every[DRAW] == draw).drop(DRAW))
+        for draw in range(1, record.header.draws)
+    }

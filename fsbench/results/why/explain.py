@@ -214,7 +214,7 @@ def _candidates(
     whole = sum(weight.values())
     share = {key: value / whole for key, value in weight.items()}
     singles = [_Candidate((one,), _changed(own, (one,)), ONE_WORD * share[id(one)]) for one in every]
-    pairs = [pair for pair in combinations(every, 2) if pair[0].axis != pair[1].axis and pair[0].goes_with(pair[1])]
+    pairs = [pair for pair in combinations(every, 2) if _may_change_at_once(*pair)]
     products = [share[id(one)] * share[id(other)] for one, other in pairs]
     scale = TWO_WORDS / max(sum(products), _LEAST)
     doubles = [
@@ -223,6 +223,10 @@ def _candidates(
     whole_row = tuple(one for one in found if (one.axis, one.word) in stated)
     rows = [_Candidate(whole_row, _changed(own, whole_row), ONE_WORD)] if len(whole_row) > 2 else []
     return [*singles, *doubles, *rows]
+
+
+def _may_change_at_once(one: Change | Spread, other: Change | Spread) -> bool:
+    return one.axis != other.axis and one.goes_with(other) and other.goes_with(one)
 
 
 def _changed(rule: Rule, made: Sequence[Change | Spread]) -> Rule:
@@ -401,9 +405,7 @@ def _cause(one: _Weighed, share: float, predictions: float, gap: float, own: Rul
     return Cause(
         words=tuple(Word(each.axis, _own_word(each.axis, own), each.word) for each in one.candidate.changes),
         sentence=", and ".join(each.sentence for each in one.candidate.changes),
-        meanings={
-            each.word: each.meaning for each in one.candidate.changes if isinstance(each, Change) and each.meaning
-        },
+        meanings={each.word: each.meaning for each in one.candidate.changes if each.meaning},
         figure=mean,
         low=mean - reach,
         high=mean + reach,

@@ -193,7 +193,9 @@ def _remarks(found: Explanation, shown: Sequence[Cause]) -> list[str]:
             + advice
         )
     if any(cause.low < cause.high for cause in shown):
-        notes.append("±, to: 95 % of what other episodes of as many images make; both figures have this error")
+        notes.append(
+            "±, to: 95 % of a distribution; other episodes are of as many images, and both figures have their error"
+        )
     return notes
 
 

@@ -46,6 +46,16 @@ class Part(Protocol):
         """Return the classes that are left of those of a test."""
 
 
+class Answers(Protocol):
+    """The name of answers that a run is not counted by: of another draw of the supports, or of a further run.
+
+    Attributes:
+        has_own_rows: they are about other episodes than the run's.
+    """
+
+    has_own_rows: ClassVar[bool]
+
+
 @dataclass(frozen=True)
 class Rule:
     """Words of a test by which counts become a figure.
@@ -57,7 +67,7 @@ class Rule:
         score: a key of `SCORES`.
         folds: whose figures are averaged.
         parts: all of them restrict the rows.
-        answers: which answers are counted: "" for the run's own, or a key of `FoldCounts.answers`.
+        answers: which answers are counted: None for the run's own, or a key of `FoldCounts.others`.
     """
 
     compared_at: str
@@ -66,7 +76,7 @@ class Rule:
     score: str = POOLED
     folds: tuple[int, ...] = (0,)
     parts: tuple[Part, ...] = ()
-    answers: str = ""
+    answers: Answers | None = None
 
     @property
     def metric(self) -> Metric:
@@ -85,15 +95,13 @@ class FoldCounts:
         header: of its manifest.
         frame: its count table, with the columns of `fsbench.records.counts.with_images`.
         resized: word of `compared_at` -> the counts at that size, of the same rows.
-        draws: number of a further draw of the supports -> its counts, of the same rows.
-        checkpoints: name of a run of another checkpoint on the same episodes -> its counts.
+        others: name of other answers -> their counts, of the same rows or of others.
     """
 
     header: Header
     frame: "pl.DataFrame"
     resized: Mapping[str, "pl.DataFrame"] = field(default_factory=dict)
-    draws: Mapping[int, "pl.DataFrame"] = field(default_factory=dict)
-    checkpoints: Mapping[str, "pl.DataFrame"] = field(default_factory=dict)
+    others: Mapping[Answers, "FoldCounts"] = field(default_factory=dict)
 
     @property
     def fold(self) -> int:
@@ -112,14 +120,8 @@ class FoldCounts:
         return Rule(protocol.geometry.compared_at, protocol.void, protocol.absent, folds=(self.fold,))
 
     @cached_property
-    def answers(self) -> "Mapping[str, pl.DataFrame]":
-        """Counts of other answers to the same queries, by a word for each."""
-        draws = {f"draw {number}": frame for number, frame in self.draws.items()}
-        return draws | {f"checkpoint of {name}": frame for name, frame in self.checkpoints.items()}
-
-    @cached_property
-    def _tables(self) -> dict[tuple[str, Void, str], CountTable]:
-        """Count tables by size, rule for void pixels and answers, as they are asked for."""
+    def _tables(self) -> dict[tuple[str, Void], CountTable]:
+        """Count tables by size and rule for void pixels, as they are asked for."""
         return {}
 
     @cached_property
@@ -128,8 +130,8 @@ class FoldCounts:
         return {}
 
     def table(self, rule: Rule) -> CountTable:
-        """Return the count table of a rule, of all rows and classes."""
-        key = rule.compared_at, rule.void, rule.answers
+        """Return the count table of a rule by the own answers, of all rows and classes."""
+        key = rule.compared_at, rule.void
         if key not in self._tables:
             frame = self._frame(rule)
             ways = (frame["slot"] > 0).to_numpy()
@@ -138,12 +140,12 @@ class FoldCounts:
         return self._tables[key]
 
     def _frame(self, rule: Rule) -> "pl.DataFrame":
-        if rule.answers:
-            return self.answers[rule.answers]
         return self.frame if rule.compared_at == self.rule.compared_at else self.resized[rule.compared_at]
 
     def statistics(self, rule: Rule) -> ScoreStatistics:
         """Sum the rows of a rule; rows that it leaves out stay, without values, so that any two rules are paired."""
+        if rule.answers is not None:
+            return self.others[rule.answers].statistics(replace(rule, answers=None))
         table, own = self.table(rule), self.table(self.rule)
         classes, numbers = self._classes(rule), table.column("class_id")
         place_of = np.full(max([*numbers.tolist(), *classes]) + 1, -1)
@@ -182,6 +184,8 @@ class FoldCounts:
 
     def figure(self, rule: Rule) -> float:
         """Return the figure of a rule, from sums by class that rules share; that of `statistics`, in less time."""
+        if rule.answers is not None:
+            return self.others[rule.answers].figure(replace(rule, answers=None))
         metric = rule.metric
         by_class = [one for one in metric.sums if not self._of_episodes(rule, one)]
         left = [part for part in rule.parts if part.drops_classes]
@@ -291,9 +295,9 @@ class RunCounts:
     def effect(self, rule: Rule) -> Estimate:
         """Return the figure of a rule minus that of the run's own, on the same rows, with the paired interval.
 
-        Where the folds differ there is no pair, and no interval.
+        Where the folds or the rows differ there is no pair, and no interval.
         """
-        if rule.folds != self.rule.folds:
+        if rule.folds != self.rule.folds or (rule.answers is not None and rule.answers.has_own_rows):
             return Estimate(self.figure(rule) - self.figure(self.rule))
         own, other = (
             MetricParts.from_statistics(each.metric, [one.statistics(each) for one in self.folds])

@@ -124,6 +124,67 @@ class MeanOfFolds(Spread):
         return self.spread, float(max(self.rows - 1, 1)) if self.rows else inf
 
 
+USUAL_THRESHOLD = 0.5
+"""Threshold at which soft masks become masks, where nobody chose another."""
+_PRINTED = 0.05
+"""Half a unit of the digit that programs print."""
+
+
+@dataclass(frozen=True)
+class BestThreshold(Spread):
+    """The threshold of soft masks that is the best on the test itself, one for all folds.
+
+    Soft masks are kept on a coarse grid, on which the figure at `USUAL_THRESHOLD` is not the run's own. How much they
+    differ tells how far the grid may be trusted, and is the standard error.
+
+    Attributes:
+        by_fold: fold -> the grid's figure at each threshold.
+        own: fold -> the run's own figure.
+    """
+
+    by_fold: Mapping[int, Mapping[float, float]]
+    own: Mapping[int, float]
+    axis = "threshold"
+    weight = 0.07
+
+    @property
+    def best(self) -> float:
+        """The threshold with the largest mean over folds."""
+        return max(self._thresholds, key=self._mean)
+
+    @property
+    def word(self) -> str:
+        return f"{self.best:g}"
+
+    @property
+    def sentence(self) -> str:
+        return f"the best threshold on the test, {self.word}"
+
+    @property
+    def meaning(self) -> str:
+        return "a threshold of the soft masks, which are kept at 64 x 64; ± is what that grid differs by"
+
+    @property
+    def offset(self) -> float:
+        return self._mean(self.best) - self._mean(USUAL_THRESHOLD)
+
+    def error(self, folds: Sequence[int]) -> tuple[float, float]:
+        chosen = [fold for fold in folds if fold in self.by_fold]
+        grid = sum(abs(self.by_fold[fold][USUAL_THRESHOLD] - self.own[fold]) for fold in chosen) / len(chosen)
+        gains = [self.by_fold[fold][self.best] - self.by_fold[fold][USUAL_THRESHOLD] for fold in chosen]
+        return max(grid + abs(sum(gains) / len(gains) - self.offset), _PRINTED), inf
+
+    @property
+    def _thresholds(self) -> Sequence[float]:
+        return list(next(iter(self.by_fold.values())))
+
+    def _mean(self, threshold: float) -> float:
+        return sum(figures[threshold] for figures in self.by_fold.values()) / len(self.by_fold)
+
+    def __hash__(self) -> int:
+        return hash((self.axis, self.best))
+
+
 def spreads(run: RunCounts, claim: Claim) -> list[Spread]:
     """List the distributions that follow from a run's own episodes, and from the claimed figures of folds."""
     found: list[Spread] = []

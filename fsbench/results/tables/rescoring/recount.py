@@ -9,7 +9,7 @@ import numpy as np
 from fsbench.base.errors import RecordError
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.segmentation import segmentation_of
-from fsbench.records.predictions import StoredPredictions, read_predictions
+from fsbench.records.predictions import SOFT_SIDE, StoredPredictions, read_predictions
 from fsbench.records.record import Record
 from fsbench.scores.confusion import COUNTS, REGIONS
 
@@ -102,8 +102,6 @@ def recount_all(
         RecordError: there are no predictions, or they are not those of the counts.
     """
     # spared until it is needed
-    import polars as pl
-
     from fsbench.scores.answers import count
 
     stored = stored_predictions(record)
@@ -114,16 +112,54 @@ def recount_all(
         for place, resolution in enumerate(resolutions):
             target = _resized_truth(record, labels, resolution, own)
             rows[place].append(count(_fitted(predicted, target.shape), target, ways))
+    return [_with_counts(record, np.concatenate(counted)) for counted in rows]
+
+
+def recount_soft(
+    record: Record, truth: Truth, thresholds: Sequence[float], progress: Progress = iter
+) -> "list[pl.DataFrame]":
+    """Count a run's soft masks at the grid that is kept of them, `SOFT_SIDE` x `SOFT_SIDE`, at several thresholds.
+
+    A pixel is of the way with the largest probability there, where that exceeds the threshold. The truth is brought to
+    the grid by nearest pixels.
+
+    Args:
+        record, truth, progress: see `recount_all`.
+        thresholds: from 0 to 1.
+
+    Returns:
+        For each threshold the record's count table with the counts of the grid.
+
+    Raises:
+        RecordError: there are no soft masks, or they are not those of the run.
+    """
+    # spared until it is needed
+    from fsbench.scores.answers import count
+
+    stored = stored_predictions(record)
+    geometry = segmentation_of(record.header).geometry
+    rows: list[list[np.ndarray]] = [[] for _ in thresholds]
+    for episode, ways in progress(last_slots(record.episodes)):
+        soft = stored.soft_masks(episode)
+        if soft is None:
+            raise RecordError(f"episode {episode} has no soft mask")
+        target = geometry.squashed_truth(truth(episode), SOFT_SIDE)
+        way, probability = soft.argmax(0) + 1, soft.max(0)
+        for place, threshold in enumerate(thresholds):
+            rows[place].append(count(np.where(probability > 255 * threshold, way, 0), target, ways))
+    return [_with_counts(record, np.concatenate(counted)) for counted in rows]
+
+
+def _with_counts(record: Record, counts: np.ndarray) -> "pl.DataFrame":
+    """Return the count table of a run with other counts (rows, 6), without region measures."""
+    # spared until it is needed
+    import polars as pl
+
+    changed = record.episodes.drop(REGIONS, strict=False).with_columns(
+        pl.Series(name, counts[:, column], pl.Int64) for column, name in enumerate(COUNTS)
+    )
     is_predicted = record.run.presence == "predicted"
-    tables = []
-    for counted in rows:
-        counts = np.concatenate(counted)
-        changed = frame.drop(REGIONS, strict=False).with_columns(
-            pl.Series(name, counts[:, column], pl.Int64) for column, name in enumerate(COUNTS)
-        )
-        decided = pl.col("decided") if is_predicted else pl.col("pred") + pl.col("pred_void") > 0
-        tables.append(changed.with_columns(decided=decided))
-    return tables
+    return changed.with_columns(decided=pl.col("decided") if is_predicted else pl.col("pred") + pl.col("pred_void") > 0)
 
 
 def _resized_truth(record: Record, labels: np.ndarray, resolution: Resolution, own: Geometry) -> np.ndarray:
