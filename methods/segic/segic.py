@@ -276,9 +276,8 @@ class SegIC(Segmenter):
         for way in range(len(found)):
             name = f" {way + 1}" if len(found) > 1 else ""
             values = mean_similarity(found[way], query, episode.images.shape[-1], self.tau)
-            point = (
-                (self.peak_point(values, inner) / torch.tensor([inner[1], inner[0]], device=values.device)).cpu().numpy()
-            )
+            size = torch.tensor([inner[1], inner[0]], device=values.device)
+            point = (self.peak_point(values, inner) / size).cpu().numpy()
             shown = values[0, 0, : inner[0], : inner[1]].cpu().numpy()
             maps[f"similarity and its peak{name}"] = Sketch(point, (point[:, 0] >= 0).astype(int), values=shown)
         return maps
