@@ -3,29 +3,38 @@
 Shapes: n masks, C channels, g side of the frozen network's grid, S image side.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SmallObjects = Literal["vanish", "area"]
+"""Prototype of an object without a cell: 0 as in the authors' program, or the mean weighed by its area in each cell."""
 CHANNELS = 64
 """Channels of the query that are enlarged at a time, so that its memory is no multiple of their number."""
 LEAST_NORM = 1e-8
 """Length below which a vector is not made longer."""
 
 
-def prototypes(support: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean of a support's features inside each mask; 0 where a mask has no cell (§4, step 1).
+def prototypes(support: Tensor, masks: Tensor, small_objects: SmallObjects = "vanish") -> Tensor:
+    """Return the mean of a support's features inside each mask (§4, step 1).
 
     Args:
         support: (C, g, g).
         masks: (n, S, S) of 0 and 1, or between them.
+        small_objects: what stands for the mean where a mask has no cell.
 
     Returns:
         (n, C).
     """
-    small = F.interpolate(masks[:, None].to(support), support.shape[-2:], mode="bilinear", align_corners=False)
-    cells = (small[:, 0] > 0.5).to(support)
-    return torch.einsum("nyx,cyx->nc", cells, support) / cells.sum((1, 2)).clamp(min=1)[:, None]
+    masks, grid = masks[:, None].to(support), (support.shape[1], support.shape[2])
+    cells = (F.interpolate(masks, grid, mode="bilinear", align_corners=False)[:, 0] > 0.5).to(support)
+    if small_objects == "area":
+        has_cell = cells.flatten(1).any(1)[:, None, None]
+        cells = torch.where(has_cell, cells, F.adaptive_avg_pool2d(masks, grid)[:, 0])
+    area = cells.sum((1, 2))
+    return torch.einsum("nyx,cyx->nc", cells, support) / torch.where(area > 0, area, 1)[:, None]
 
 
 def similarity(prototype: Tensor, query: Tensor, side: int, tau: float = 1.0) -> Tensor:

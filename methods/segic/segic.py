@@ -18,7 +18,7 @@ from fsbench.core.needs import Needs
 from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, Hint
-from fsbench.methods.segic.correspondence import best_points, mean_similarity, prototypes
+from fsbench.methods.segic.correspondence import SmallObjects, best_points, mean_similarity, prototypes
 from fsbench.methods.segic.head import HEADS, PointPrompts, SegICHead, at_original, at_square
 from fsbench.methods.segic.loss import DrawPoints
 from fsbench.methods.segic.released import SegICFile
@@ -29,6 +29,8 @@ from fsbench.records.run import KnownOrNot, Supervision
 from fsbench.results.pictures.steps import Sketch
 
 Training = Literal["authors", "episodes"]
+Peak = Literal["square", "image"]
+"""Where the point is looked for: in the whole square, its padding included, or in the image alone."""
 SEEN = ("coco", "coco_all", "lvis", "pascal", "pascal10i", "pascal_all")
 """Data sets whose test classes the authors trained on (§8.3): COCO's 80, LVIS's; those of PASCAL are among COCO's."""
 UNSEEN = ("fss1000", "demo")
@@ -54,6 +56,9 @@ class SegIC(Segmenter):
             learns from the episodes of base classes here.
         names: tell the network the classes' names, as the authors do by default; without them the text is empty.
         tau: divisor of the similarity (§4).
+        peak: where a prediction looks for the point; `square` as the authors' program, whose point may lie in the
+            padding (§4).
+        small_objects: prototype, in a prediction, of an object without a cell; `vanish` as the authors' program (§4).
         width: channels of the decoder.
         learning_rate, weight_decay: of AdamW (§10).
         decay_epoch: after so many epochs the rate is a tenth.
@@ -69,6 +74,7 @@ class SegIC(Segmenter):
         "the authors show one support of a class; here prototypes stand side by side and similarities are averaged",
     )  # §9
     released_format = SegICFile(has_backbone=False)
+    identity_defaults: ClassVar[dict[str, Any]] = {"peak": "square", "small_objects": "vanish"}
     attention_meaning: ClassVar[str] = "cosine with the mean feature of the supports' object; 0 where it is negative"
 
     def __init__(
@@ -77,6 +83,8 @@ class SegIC(Segmenter):
         training: Training = "authors",
         names: bool = True,
         tau: float = 1.0,
+        peak: Peak = "square",
+        small_objects: SmallObjects = "vanish",
         width: int = 256,
         learning_rate: float = 1e-4,
         weight_decay: float = 1e-4,
@@ -99,6 +107,7 @@ class SegIC(Segmenter):
                 "number, as of dinov2_vitl14"
             )
         self.is_authors, self.names, self.tau = training == "authors", names, tau
+        self.peak, self.small_objects = peak, small_objects
         self.rates, self.decay_epoch, self.seed = (learning_rate, weight_decay), decay_epoch, seed
         self.settings = {"width": width}
         self.head = SegICHead(self.backbone.width, self.backbone.patch, width, self.backbone.text.width)
@@ -157,7 +166,8 @@ class SegIC(Segmenter):
             logits, attention = [], []
             for way in range(ways):  # one at a time, whose memory does not grow with them
                 maps = mean_similarity(found[way], query, episode.images.shape[-1], self.tau)
-                logits.append(at_original(self._decode(maps, neck, tokens[way : way + 1]), inner, size)[0, 0])
+                decoded = self._decode(maps, self.peak_point(maps, inner), neck, tokens[way : way + 1])
+                logits.append(at_original(decoded, inner, size)[0, 0])
                 if self.keeps_soft_masks:
                     attention.append((maps[0, 0, : inner[0], : inner[1]] * self.tau).clamp(0, 1))
         every = torch.stack(logits)
@@ -168,9 +178,12 @@ class SegIC(Segmenter):
             attention=torch.stack(attention) if attention else None,
         )
 
-    def _decode(self, maps: Tensor, neck: Tensor, tokens: Tensor) -> Tensor:
-        """Return the logits (1, 1, S, S) of a way with its similarity (1, 1, S, S) and tokens (1, ·, D)."""
-        points = best_points(maps)
+    def peak_point(self, maps: Tensor, inner: tuple[int, int]) -> Tensor:
+        """Return the point (1, 2) of a similarity (1, 1, S, S) over a query of that size in its square."""
+        return best_points(maps if self.peak == "square" else maps[..., : inner[0], : inner[1]])
+
+    def _decode(self, maps: Tensor, points: Tensor, neck: Tensor, tokens: Tensor) -> Tensor:
+        """Return the logits (1, 1, S, S) of a way with its similarity (1, 1, S, S), point and tokens (1, ·, D)."""
         given = PointPrompts(points[:, None], points.new_ones(1, 1))
         side = maps.shape[-1]
         low_res = self.head.decode(neck, self.head.sparse(given, tokens, side), self.head.dense(maps)).low_res
@@ -189,7 +202,7 @@ class SegIC(Segmenter):
         """Return the prototypes (N, K, C) of the supports."""
         rows, masks = episode.support[0], episode.support_masks[0]
         found = [
-            prototypes(self._features(episode, int(row)), mask[None].float())[0]
+            prototypes(self._features(episode, int(row)), mask[None].float(), self.small_objects)[0]
             for row, mask in zip(rows.flatten(), masks.flatten(0, 1), strict=True)
         ]
         return torch.stack(found).view(*rows.shape, -1)
@@ -263,7 +276,8 @@ class SegIC(Segmenter):
         for way in range(len(found)):
             name = f" {way + 1}" if len(found) > 1 else ""
             values = mean_similarity(found[way], query, episode.images.shape[-1], self.tau)
-            point = (best_points(values) / torch.tensor([inner[1], inner[0]], device=values.device)).cpu().numpy()
+            size = torch.tensor([inner[1], inner[0]], device=values.device)
+            point = (self.peak_point(values, inner) / size).cpu().numpy()
             shown = values[0, 0, : inner[0], : inner[1]].cpu().numpy()
             maps[f"similarity and its peak{name}"] = Sketch(point, (point[:, 0] >= 0).astype(int), values=shown)
         return maps

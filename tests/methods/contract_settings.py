@@ -37,10 +37,9 @@ PARTLY = {
     "hmnet_5shot": ("shapes", "ways-and-shots", "truth"),
     "vrp_sam": ("shapes", "ways-and-shots", "truth", "batch", "determinism", "checkpoint", "gradients"),
     "sansa": ("shapes", "ways-and-shots", "truth", "checkpoint", "gradients"),
-    "segic": ("shapes", "ways-and-shots", "truth", "checkpoint", "gradients"),
     "sansa_generalist": ("shapes", "ways-and-shots", "truth"),
 }
-"""Checks of VRP-SAM, SANSA, SegIC and of methods without a configuration for the demo, whose networks are large.
+"""Checks of VRP-SAM, SANSA and of methods without a configuration for the demo, whose networks are large.
 
 The demos of VRP-SAM and SANSA have a SAM of random weights, with which no batch can be learned by heart.
 """

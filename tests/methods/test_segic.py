@@ -15,6 +15,7 @@ from fsbench.methods.segic import SegIC
 from fsbench.methods.segic.correspondence import best_points, mean_similarity, prototypes, similarity
 from fsbench.methods.segic.head import PointPrompts, SegICHead, at_original, at_square
 from fsbench.methods.segic.released import official_name
+from fsbench.methods.segic.segic import inner_size
 from fsbench.methods.segic.training import Draws, true_boxes
 from fsbench.networks.backbones.clip_text import ClipTextConfig, FrozenClipText
 from fsbench.networks.backbones.vit_and_text import ViTAndTextConfig
@@ -72,6 +73,33 @@ def test_a_prototype_is_the_mean_of_the_cells_whose_centre_is_inside():
     found = prototypes(support, mask)
     torch.testing.assert_close(found[0], support[:, 1:3, :2].mean((1, 2)))
     assert not found[1].any()
+
+
+def test_an_object_without_a_cell_vanishes_or_is_weighed_by_its_area():
+    support, mask = torch.randn(5, 4, 4), torch.zeros(3, 56, 56)
+    mask[0, 14:42, :28] = 1
+    mask[1, :3, :4] = mask[1, 14, 55] = 1  # 12 pixels in one cell, none of them in its middle, and one in another
+    found = prototypes(support, mask, "area")
+    assert torch.equal(found[0], prototypes(support, mask)[0]) and not prototypes(support, mask)[1:].any()
+    torch.testing.assert_close(found[1], (12 * support[:, 0, 0] + support[:, 1, 3]) / 13)
+    assert not found[2].any()
+
+
+def test_a_peak_in_the_padding_counts_unless_it_is_looked_for_in_the_image():
+    episode = replace(an_episode(), counted_pixels=own_pixels((40, 120), SIDE, "letterbox"))
+    height = int(episode.counted_pixels[0].any(1).sum())
+    maps = torch.zeros(1, 1, SIDE, SIDE)
+    maps[0, 0, height, 3], maps[0, 0, height - 1, 5] = 2, 1
+    assert method().peak_point(maps, inner_size(episode)).tolist() == [[3, height]]
+    assert method(peak="image").peak_point(maps, inner_size(episode)).tolist() == [[5, height - 1]]
+
+
+def test_ways_are_compared_and_decoded_one_at_a_time():
+    """Their memory, and that of their shots, does not add up."""
+    found, shapes = method(), []
+    found.head.prompt_encoder.mask_embed.register_forward_hook(lambda _, given, __: shapes.append(given[0].shape))
+    predict(found, an_episode(ways=5, shots=5))
+    assert shapes == 5 * [(1, 1, SIDE, SIDE)]
 
 
 def test_an_answer_is_that_of_the_steps_written_out():

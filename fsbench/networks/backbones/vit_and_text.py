@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.networks.backbones.beside_sam import joint_origin
+from fsbench.networks.backbones.beside import WithSecondNetwork
 from fsbench.networks.backbones.clip_text import ClipTextConfig, FrozenClipText
 from fsbench.networks.backbones.vit import FrozenViT
 
@@ -29,19 +29,19 @@ class ViTAndTextConfig(BackboneConfig):
     tokenizer: str | None = None
 
 
-class ViTAndText(FrozenViT):
-    """Frozen ViT with a frozen text encoder, whose vectors are kept in the same cache.
+class ViTAndText(WithSecondNetwork, FrozenViT):
+    """Frozen ViT with a frozen text encoder, whose vectors are kept in the same cache."""
 
-    Attributes:
-        text: the text encoder.
-    """
+    second_key = "text"
+    second: FrozenClipText
 
-    def __init__(self, config: BackboneConfig):
-        super().__init__(config)
-        weights = getattr(config, "text_weights", None)
-        if weights is None and self.weights_id.startswith("random "):
-            weights = config.weights
-        self.text = FrozenClipText(
+    @property
+    def text(self) -> FrozenClipText:
+        """Return the text encoder."""
+        return self.second
+
+    def build_second(self, config: BackboneConfig, weights: str | None) -> FrozenClipText:
+        return FrozenClipText(
             ClipTextConfig(
                 name=getattr(config, "text", ViTAndTextConfig.text),
                 weights=weights,
@@ -49,7 +49,6 @@ class ViTAndText(FrozenViT):
                 tokenizer=getattr(config, "tokenizer", None),
             )
         )
-        self.weights_id = joint_origin({self.name: self.weights_id, self.text.name: self.text.weights_id})
 
     @property
     def width(self) -> int:
@@ -61,18 +60,6 @@ class ViTAndText(FrozenViT):
         """Side of a patch in pixels."""
         return int(self.spec.arguments["patch_size"])
 
-    @property
-    def identity_settings(self) -> dict[str, str]:
-        settings = {f"text_{key}": value for key, value in self.text.identity_settings.items()}
-        return {**super().identity_settings, "text": self.text.name, **settings}
-
-    @property
-    def num_parameters(self) -> int:
-        return super().num_parameters + self.text.num_parameters
-
     def encode_text(self, text: str, device: torch.device) -> Tensor:
         """Return the vector (W,) of a text, kept or anew."""
         return self.cache.get("text", text, lambda: self.text.pooled(text, device))
-
-    def replace_weights(self, state: dict[str, Tensor], weights_id: str) -> None:
-        super().replace_weights(state, f"{weights_id}, {self.text.weights_id} of {self.text.name}")

@@ -2,7 +2,6 @@
 
 import gzip
 import random
-import re
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
@@ -41,7 +40,7 @@ from fsbench.methods.vrp_sam.loss import cosine_adamw, mask_losses
 from fsbench.methods.vrp_sam.networks import FIRST_DILATIONS, sam_square
 from fsbench.methods.vrp_sam.vrp_sam import enlarged, joined, labels
 from fsbench.networks.backbones.hub_networks import new_network
-from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, sam_settings
+from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, metas_name, sam_settings
 from fsbench.networks.backbones.sine_code import sine_code
 from fsbench.networks.weights.table import WeightFile
 from fsbench.protocols.generators import Generators
@@ -268,43 +267,6 @@ def keep_factors(into: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...],
         into.append(torch.where(alive | empty, 2.0, 0.0))
 
     return hook
-
-
-METAS_NAMES = (
-    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
-    (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
-    (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
-    (r"^vision_encoder\.neck\.conv2\.", "image_encoder.neck.2."),
-    (r"^vision_encoder\.neck\.layer_norm2\.", "image_encoder.neck.3."),
-    (r"^vision_encoder\.layers\.(\d+)\.layer_norm", r"image_encoder.blocks.\1.norm"),
-    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
-    (r"^vision_encoder\.", "image_encoder."),
-    (r"^shared_image_embedding\.positional_embedding$", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
-    (r"^prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
-    (r"^prompt_encoder\.mask_embed\.conv1\.", "prompt_encoder.mask_downscaling.0."),
-    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "prompt_encoder.mask_downscaling.1."),
-    (r"^prompt_encoder\.mask_embed\.conv2\.", "prompt_encoder.mask_downscaling.3."),
-    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "prompt_encoder.mask_downscaling.4."),
-    (r"^prompt_encoder\.mask_embed\.conv3\.", "prompt_encoder.mask_downscaling.6."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+)\.layer_norm", r"\1.norm"),
-    (r"^mask_decoder\.transformer\.layer_norm_final_attn\.", "mask_decoder.transformer.norm_final_attn."),
-    (r"^mask_decoder\.upscale_conv1\.", "mask_decoder.output_upscaling.0."),
-    (r"^mask_decoder\.upscale_layer_norm\.", "mask_decoder.output_upscaling.1."),
-    (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
-    (r"^(mask_decoder\..*)\.proj_in\.", r"\1.layers.0."),
-    (r"^(mask_decoder\..*)\.proj_out\.", r"\1.layers.2."),
-    (r"^(mask_decoder\.(?:output_hyper|iou_pred).*)\.layers\.0\.", r"\1.layers.1."),
-)  # fmt: skip
-"""Names of SAM in transformers and Meta's; the first that fits."""
-
-
-def metas_name(name: str) -> str:
-    """Return Meta's name of a tensor of SAM in transformers."""
-    for pattern, new in METAS_NAMES:
-        renamed, count = re.subn(pattern, new, name)
-        if count:
-            return renamed
-    return name
 
 
 def hashed_sam(config: dict[str, Any]) -> PromptableNetwork:
