@@ -75,7 +75,7 @@ def _adapt_once(experiment: Experiment, trainer: L.Trainer, directory: RunDirect
         except Exception as error:
             failure = error
     has_failed = [failure is not None]
-    if group is not None:
+    if isinstance(group, distributed.ProcessGroup):
         distributed.broadcast_object_list(has_failed, src=0, group=group)
     if failure is not None:
         raise failure

@@ -66,11 +66,7 @@ def run_identity(experiment: Identified) -> Identity:
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,
         "training": _training(experiment),
-        **(
-            {}
-            if method.needs.adaptation is None
-            else {"adaptation": adaptation_identity(data, method.needs.adaptation)}
-        ),
+        **({} if (adapts := method.needs.adaptation) is None else {"adaptation": adaptation_identity(data, adapts)}),
         **data.test_options,
     }
     return Identity.model_validate(json.loads(json.dumps(identity)))
