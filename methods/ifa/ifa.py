@@ -23,12 +23,12 @@ from fsbench.core.prediction import Prediction
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch, normalise
 from fsbench.methods.ifa.matching import (
-    Prototypes,
     ShotOrder,
+    by_own_mask,
+    in_turn,
     masked_prototypes,
     mean_prototypes,
     one_round,
-    similarity,
 )
 from fsbench.methods.ifa.network import IFAReleasedFormat, backbone_weights, learned_network, learned_parameters
 from fsbench.methods.modules.maps import resize
@@ -119,9 +119,9 @@ def step_outputs(
         order: how prototypes of items meet their shots.
         rounds: of the loop.
     """
-    side, shots = query_masks.shape[-1], len(support) // len(query)
-    by_support = masked_prototypes(support, support_masks)
-    start = Prototypes(*(x.unflatten(0, (shots, -1)).mean(0) for x in by_support))
+    side = query_masks.shape[-1]
+    shots = list(zip(support.split(len(query)), support_masks.split(len(query)), strict=True))
+    start = mean_prototypes(in_turn(masked_prototypes, shots))
     refined, queries, supports = None, [], []
     for number in range(rounds):
         found = one_round(start, query, support, refine and number == 0, order)
@@ -130,8 +130,8 @@ def step_outputs(
         queries.append(resize(found.query, side))
         supports.append(resize(found.support, side))
         start = found.prototypes
-    itself = similarity(query, masked_prototypes(query, query_masks))
-    return Outputs(refined, queries, resize(itself, side), resize(similarity(support, by_support), side), supports)
+    itself, own = by_own_mask(query, query_masks), torch.cat(in_turn(by_own_mask, shots))
+    return Outputs(refined, queries, resize(itself, side), resize(own, side), supports)
 
 
 def rate_factor(done: int, steps: int) -> float:
@@ -282,7 +282,7 @@ class IFA(Segmenter):
         rounds = ROUNDS if program == "adaptation" else 1 if self.refine else 2
         parts = zip(*(x.chunk(self.replicas) for x in (query, support, query_masks, support_masks)), strict=True)
         outputs = [
-            step_outputs(network(q), network(by_shot(s)), m, by_shot(n), self.refine, self.shot_order, rounds)
+            step_outputs(network(q), shot_features(network, s), m, by_shot(n), self.refine, self.shot_order, rounds)
             for q, s, m, n in parts
         ]
         return Outputs.gathered(outputs).losses(query_masks, by_shot(support_masks), program)
@@ -359,6 +359,11 @@ def labelled_images(batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor
     shots = [torch.stack([batch.pixels(row) for row in rows]) for rows in batch.support[:, 0].tolist()]
     truth = torch.stack(batch.known_truth().label_maps) == 1
     return query, torch.stack(shots), truth, batch.support_masks[:, 0]
+
+
+def shot_features(network: nn.Module, support: Tensor) -> Tensor:
+    """Return the features (K·B, C, h, w) of supports (B, K, 3, S, S), all items' first shots first."""
+    return torch.cat(in_turn(network, [(shot,) for shot in support.unbind(1)]))
 
 
 def by_shot(x: Tensor) -> Tensor:

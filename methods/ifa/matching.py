@@ -5,12 +5,15 @@ foreground. Foreground and background are prototypes (b, C, 1, 1), or maps (b, C
 position.
 """
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Result = TypeVar("Result")
 
 SHARPNESS = 10.0  # factor of cosines, §1
 AREA = 1e-5  # added to a mask's sum, §2
@@ -52,6 +55,11 @@ def masked_prototypes(x: Tensor, mask: Tensor) -> Prototypes:
         return (x * share).sum((2, 3), keepdim=True) / (share.sum((2, 3), keepdim=True) + AREA)
 
     return Prototypes(mean(mask == 1), mean(mask == 0))
+
+
+def by_own_mask(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the similarity (b, 2, h, w) of features with the prototypes of their own masks (b, H, W)."""
+    return similarity(x, masked_prototypes(x, mask))
 
 
 def mean_prototypes(shots: Sequence[Prototypes]) -> Prototypes:
@@ -146,20 +154,47 @@ def one_round(
         refined = 0.7 * similarity(query, Prototypes(*mixed)) + 0.3 * logits
     if support is None:
         return Round(refined, logits, None, None)
-    shots = len(support) // len(query)
-    foreground, *given = (_over_shots(x, shots, order) for x in (start.foreground, *first))
-    own = enhanced(support, similarity(support, Prototypes(*given)), foreground)
-    following = Prototypes(*(_mean_of_shots(x, shots, order) for x in own))
-    return Round(refined, logits, similarity(support, own), following)
+    answers, following = [], []
+    for shots, *given in zip(
+        _by_item(support, len(query), order), *(x.split(1) for x in (start.foreground, *first)), strict=True
+    ):
+        matched = in_turn(_match_shot, [(shot, *given) for shot in shots.split(1)])
+        answers.append(torch.cat([own_logits for own_logits, _ in matched]))
+        following.append(mean_prototypes([own for _, own in matched]))
+    prototypes = Prototypes(*(torch.cat(part) for part in zip(*following, strict=True)))
+    return Round(refined, logits, _by_row(torch.stack(answers), order), prototypes)
 
 
-def _over_shots(x: Tensor, shots: int, order: ShotOrder) -> Tensor:
-    """Repeat (b, ...) to (K·b, ...): each item K times in a row, as the program, or all items K times."""
-    return x.repeat_interleave(shots, 0) if order == "program" else x.repeat(shots, *[1] * (x.dim() - 1))
+def _match_shot(shot: Tensor, foreground: Tensor, *given: Tensor) -> tuple[Tensor, Prototypes]:
+    """Segment a shot (1, C, h, w) with prototypes that it makes of itself, which are returned beside the logits.
+
+    Args:
+        shot: its features.
+        foreground: half of its new one.
+        given: foreground and background of the query, by which it makes them.
+    """
+    own = enhanced(shot, similarity(shot, Prototypes(*given)), foreground)
+    return similarity(shot, own), own
 
 
-def _mean_of_shots(x: Tensor, shots: int, order: ShotOrder) -> Tensor:
-    """Average (K·b, ...) over K rows in a row, as the program, or over the shots of each item."""
-    if order == "program":
-        return x.unflatten(0, (-1, shots)).mean(1)
-    return x.unflatten(0, (shots, -1)).mean(0)
+def in_turn(function: Callable[..., Result], shots: Sequence[tuple[Tensor, ...]]) -> list[Result]:
+    """Call a function for one shot after the other, each with its arguments.
+
+    With several shots a call keeps its arguments alone: the gradients compute what is in between again, so that memory
+    holds that of one shot at a time.
+    """
+    if len(shots) == 1:
+        return [function(*shots[0])]
+    return [checkpoint(function, *arguments, use_reentrant=False) for arguments in shots]
+
+
+def _by_item(support: Tensor, items: int, order: ShotOrder) -> Tensor:
+    """Return (K·b, ...) as (b, K, ...): an item has K rows in a row, as in the program, or its own shots."""
+    return (
+        support.unflatten(0, (items, -1)) if order == "program" else support.unflatten(0, (-1, items)).transpose(0, 1)
+    )
+
+
+def _by_row(x: Tensor, order: ShotOrder) -> Tensor:
+    """Return (b, K, ...) as (K·b, ...), the reverse of `_by_item`."""
+    return (x if order == "program" else x.transpose(0, 1)).flatten(0, 1)

@@ -5,16 +5,18 @@ An adaptation that was stopped goes on from its last epoch, with the same weight
 """
 
 import logging
-import time
 from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from torch import distributed
 
-from fsbench.base.errors import NumericsError, RecordError
+from fsbench.base.errors import NumericsError, RecordError, RunError
 from fsbench.base.files import make_folder, read_json, sha256_file
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.episodic_scores import EpisodicScores
@@ -27,12 +29,14 @@ from fsbench.runner.engine.checkpoint import ADAPTED_TO, load_checkpoint, read_c
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
+from fsbench.runner.engine.processes import in_each_process
 
 log = logging.getLogger("fsbench")
 
 FINISHED = "checkpoints/adapted.json"
 """File of a run's folder with the outcome of its adaptation."""
-POLL_SECONDS = 0.2
+LONGEST = timedelta(days=365)
+"""Time that processes wait for the one that adapts; by themselves they would give up after half an hour."""
 
 
 def adapt(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> dict[str, Any]:
@@ -49,20 +53,36 @@ def adapt(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -
     Raises:
         RecordError: what an adaptation left is damaged or was changed.
         NumericsError: a loss is NaN or infinite.
+        RunError: the adaptation failed in another process.
     """
     finished = directory.path / FINISHED
-    if trainer.is_global_zero:
-        if not finished.is_file():
-            make_folder(finished.parent)
-            facts = _adapt(experiment, trainer.strategy.root_device, finished.parent)
-            directory.write_json(FINISHED, facts)
-            (finished.parent / "adapting.ckpt").unlink(missing_ok=True)
-    else:
-        while not finished.is_file():  # no barrier: those of a process group end a wait of hours
-            time.sleep(POLL_SECONDS)
+    in_each_process(trainer, partial(_adapt_once, experiment, trainer, directory))
     facts = read_adaptation(finished)
     load_checkpoint(experiment.method, finished.with_name(facts["checkpoint"]))
     return facts
+
+
+def _adapt_once(experiment: Experiment, trainer: L.Trainer, directory: RunDirectory) -> None:
+    """Adapt in process 0 unless that is done, while the others wait. If it fails, it says why and all end."""
+    finished = directory.path / FINISHED
+    failure: Exception | None = None
+    group = distributed.new_group(timeout=LONGEST, backend="gloo") if trainer.world_size > 1 else None
+    if trainer.is_global_zero and not finished.is_file():
+        try:
+            make_folder(finished.parent)
+            directory.write_json(FINISHED, _adapt(experiment, trainer.strategy.root_device, finished.parent))
+            (finished.parent / "adapting.ckpt").unlink(missing_ok=True)
+        except Exception as error:
+            failure = error
+    has_failed = [failure is not None]
+    if isinstance(group, distributed.ProcessGroup):
+        distributed.broadcast_object_list(has_failed, src=0, group=group)
+    if failure is not None:
+        raise failure
+    if has_failed[0]:
+        ended = RunError("the adaptation failed in process 0 of this run, which says why")
+        ended.is_told = True
+        raise ended
 
 
 def read_adaptation(finished: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def run_identity(experiment: Identified) -> Identity:
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,
         "training": _training(experiment),
-        **({} if method.needs.adaptation is None else {"adaptation": _adaptation(data, method.needs.adaptation)}),
+        **({} if (adapts := method.needs.adaptation) is None else {"adaptation": adaptation_identity(data, adapts)}),
         **data.test_options,
     }
     return Identity.model_validate(json.loads(json.dumps(identity)))
@@ -172,13 +172,15 @@ def _training(experiment: Identified) -> dict[str, Any] | None:
     }
 
 
-def _adaptation(data: DataModule, adaptation: Adaptation) -> dict[str, str]:
+def adaptation_identity(data: DataModule, adaptation: Adaptation) -> dict[str, str]:
     """Return what an adaptation draws from the test's own pool, and what chooses its epoch; settings are elsewhere."""
     hashes = data.adaptation_images(adaptation).hashes
     if adaptation.choice == "last":
         return hashes
+    source = {key: name for key, name in data.training_options.items() if key == "validation_source"}
     return hashes | {
         "validation": data.training.validation,
+        **source,
         "validation_sha256": data.validation_manifest.sha256,
         "validation_files_sha256": data.validation_files_sha256,
     }

@@ -10,8 +10,8 @@ from fsbench.cli.main import main
 from fsbench.records.card import Cards
 from fsbench.records.record import Record, find_records
 from fsbench.runner.engine.adapt import FINISHED
-from tests.cli.commands import run_command
-from tests.cli.conftest import FEW
+from tests.cli.commands import environments_of_ranks, run_command
+from tests.cli.conftest import FEW, environment_of_test
 from tests.cli.run.test_killed import same
 
 TRAINING = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.batch_size=2"]
@@ -81,6 +81,18 @@ def test_two_processes_train_and_one_of_them_adapts(small_demo, spawn, tmp_path)
     assert started.returncode == 0, errors
     record = only_record(tmp_path / "runs")
     assert record.run.made.checkpoint == "best.ckpt" and record.run.made.adaptation["checkpoint"] == "adapted.ckpt"
+
+
+@pytest.mark.slow(60)
+def test_a_failure_of_the_process_that_adapts_ends_all(base, small_demo, warm_process, tmp_path):
+    """A rate at which the loss is not finite; each process is started by itself, so that none ends another."""
+    failing = [*ADAPTATION, "--model.adaptation.learning_rate=1e30", f"--run.checkpoint={base}"]
+    arguments = run_command("ifa", tmp_path / "runs", small_demo, *FEW, *failing, devices=2)
+    environments = [environment_of_test(tmp_path) | rank for rank in environments_of_ranks(2)]
+    one, two = warm_process.call_ranks(arguments, tmp_path, environments)
+    assert one.returncode == 2 and "the loss of the adaptation is nan in epoch 1, expected a finite" in one.stderr
+    assert two.returncode == 2 and not two.stderr
+    assert not list((tmp_path / "runs").glob(f"*/{FINISHED}"))
 
 
 @pytest.mark.slow(60)

@@ -212,9 +212,11 @@ def test_rows_of_different_cards_are_not_ranked_together(make, tmp_path, capsys)
     ],
 )
 def test_held_out_classes_that_are_tested_are_novel_ones(emat, protocol, dataset, settings, choice):
-    record = changed(emat, {"training": {"validation": "held_out"} | settings})
-    record.__dict__["header"] = record.header.model_copy(update={"protocol": protocol, "dataset": dataset})
-    assert card_of(record).checkpoint_choice == choice
+    validation = {"validation": "held_out"} | settings
+    for identity in ({"training": validation}, {"adaptation": validation}):
+        record = changed(emat, identity)
+        record.__dict__["header"] = record.header.model_copy(update={"protocol": protocol, "dataset": dataset})
+        assert card_of(record).checkpoint_choice == choice
 
 
 def test_labelled_images_beside_the_supports_are_told_and_ranked_apart(emat, prototype):

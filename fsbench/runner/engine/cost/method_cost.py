@@ -1,8 +1,8 @@
 """Measure the cost of one prediction by number of shots: parameters, arithmetic, time and memory (dcama.md §10).
 
 Weights may be random and the images are noise: no measured figure depends on either, but for the number of points of
-methods that prompt SAM where query and support agree. A prediction of minutes is measured once, and one of thousands of
-prompts is extrapolated from two with few.
+methods that prompt SAM where query and support agree. A prediction of minutes is counted once and timed once,
+and one of thousands of prompts is extrapolated from two with few.
 """
 
 import statistics
@@ -152,14 +152,13 @@ def _extrapolated(method: HasManyPrompts, call: Callable[[], None], device: torc
 
 
 def _measure(call: Callable[[], None], device: torch.device, repeats: int) -> tuple[Figures, str]:
-    """Return the figures of a call, with its median seconds, and how they were measured where it is not repeated."""
+    """Return the figures of a call, with its median seconds, and how they were measured where it is timed once."""
     first = _once(call, device)
-    if first[1] > SLOW:
-        return first, "one prediction"
-    seconds = [_seconds(call, device) for _ in range(repeats)]
-    before, meter = _held(device), Meter(device)
-    call()
-    return (first[0], statistics.median(seconds), max(meter.peak_mib - before, 0.0)), ""
+    is_slow = first[1] > SLOW
+    before, meter = _held(device), Meter(device)  # not the first call's: under its counter gradients hold more
+    seconds = [_seconds(call, device) for _ in range(1 if is_slow else repeats)]
+    peak = max(meter.peak_mib - before, 0.0)
+    return (first[0], statistics.median(seconds), peak), "one prediction" if is_slow else ""
 
 
 def _once(call: Callable[[], None], device: torch.device) -> Figures:

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.protocols.drawn_domains import draw_fss1000, draw_isic, draw_pascal
 from fsbench.base.errors import SettingsError
+from fsbench.core.adaptation import Adaptation
 from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.isic import Isic
 from fsbench.datamodules.datasets.isic.prepare import prepare
@@ -19,6 +20,7 @@ from fsbench.protocols.lists import pair_list
 from fsbench.protocols.recurring_epochs import recurring_epoch
 from fsbench.protocols.segmentation import load_segmentation
 from fsbench.runner.engine.checkpoint import TRAINED_ON
+from fsbench.runner.engine.identity import adaptation_identity
 from tests.data_modules import episodic
 
 
@@ -160,3 +162,18 @@ def test_a_recurring_epoch_may_have_queries_without_their_class(pascal):
     }
     absent = [episode for episode in epoch if not set(episode.classes) & classes[episode.query]]
     assert 8 < len(absent) < 32 and epoch == recurring_epoch(data.training_pool, 40, 84442, background=True)
+
+
+def test_the_identity_of_an_adaptation_follows_from_all_that_it_reads(isic, pascal, tmp_path):
+    fss = draw_fss1000(tmp_path)
+    third = dict(validation="held_out", validation_source=lambda: Fss1000(str(fss)), validation_episodes=6)
+
+    def identity(adaptation=Adaptation(epochs=3), **settings):
+        return adaptation_identity(module(isic, pascal, **third | settings), adaptation)
+
+    usual = identity()
+    assert usual["validation_source"] == "fss1000" and usual == identity()
+    others = [identity(**change) for change in ({"seed": 1}, {"validation": "novel"}, {"validation_episodes": 5})]
+    others += [identity(Adaptation(epochs=4)), identity(shot=2)]
+    assert all(other != usual for other in others) and "validation_source" not in others[1]
+    assert identity(Adaptation(epochs=3, choice="last")).keys() == {"items_sha256", "files_sha256"}
