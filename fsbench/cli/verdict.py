@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept",
         action="store_true",
-        help="from now on these runs are the accepted ones of their method, and no others",
+        help="from now on these runs are the accepted ones of their method and test, in place of earlier ones",
     )
     parser.add_argument("--fail-on", choices=FAILS, default="worse", help="outcomes of exit status 1 (default: worse)")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="append the verdict to it as Markdown")
@@ -43,10 +43,7 @@ def _verdict(options: argparse.Namespace, extra: list[str]) -> int:
         written = write_results(now, cards, "unstated", made_by, options.accepted, replaces=True)
         for folder in written:
             print_line(f"accepted: {folder}")
-        for home in sorted({folder.parent for folder in written}):
-            for earlier in set(find_result_folders(home)) - set(written):
-                remove_written(earlier, RESULT)
-                print_line(f"no longer accepted, removed: {earlier}")
+        _remove_earlier(written)
         return 0
     before = find_distinct_records([options.accepted]) if is_folder(options.accepted) else []
     if not before:
@@ -59,6 +56,22 @@ def _verdict(options: argparse.Namespace, extra: list[str]) -> int:
     _append(options.summary, found.write("markdown"))
     print_block(found.write("text"))
     return int(found.outcome in FAILS[options.fail_on])
+
+
+def _remove_earlier(written: Sequence[Path]) -> None:
+    """Remove what was accepted of the same methods before their tests were changed; other tests stay."""
+    for home in sorted({folder.parent for folder in written}):
+        now = {_kind_of_test(folder) for folder in written if folder.parent == home}
+        for earlier in sorted(set(find_result_folders(home)) - set(written)):
+            if _kind_of_test(earlier) in now:
+                remove_written(earlier, RESULT)
+                print_line(f"no longer accepted, removed: {earlier}")
+
+
+def _kind_of_test(folder: Path) -> tuple[str, str, int, int]:
+    """Return what stays of a test that is changed: data set, protocol, ways and shots."""
+    header = find_distinct_records([folder])[0].header
+    return header.dataset, header.protocol, header.way, header.shot
 
 
 def _of_method(records: Sequence[Record], name: str | None, folders: Sequence[Path]) -> list[Record]:

@@ -278,6 +278,15 @@ def test_accepting_a_changed_test_removes_the_earlier_one(shared_make, tmp_path,
     assert left != earlier and not earlier.exists()
 
 
+def test_accepting_another_test_keeps_what_is_accepted(shared_make, tmp_path):
+    record, accepted = shared_make("tenth", 0), tmp_path / "accepted"
+    command = ["verdict", str(record.path), "--accepted", str(accepted), "--accept"]
+    assert main(command) == 0
+    rewrite(record, header={"protocol": "hsnet"})
+    assert main(command) == 0
+    assert len(find_result_folders(accepted)) == 2
+
+
 def test_names_of_others_are_no_markup_of_a_card(shared_make, tmp_path):
     name = "a|b<script>[x](y)"
     record = official(shared_make("fourth", 0))
