@@ -21,7 +21,7 @@ from benchmarks.why.samples import SAMPLES
 from benchmarks.why.simulation import simulate
 from fsbench.base.errors import SettingsError, exit_status, known_names
 
-SEED = 2028
+SEED = 2029
 """Seed of the committed disputes. What answers them was made on others."""
 
 

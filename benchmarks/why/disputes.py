@@ -110,7 +110,8 @@ def plan(seed: int, number: int, samples: Sequence[str]) -> Plan:
     sample = usable[int(rng.integers(len(usable)))]
     methods = [one for one in SAMPLES[sample].methods if kind != "another seed" or one != "prototype"]
     method = methods[int(rng.integers(len(methods)))]
-    by_fold = len(SAMPLES[sample].folds) > 1 and bool(rng.random() < 0.5)
+    is_asked = len(SAMPLES[sample].folds) > 1 or (bool(SAMPLES[sample].further) and kind in ("one word", "two words"))
+    by_fold = is_asked and bool(rng.random() < 0.5)
     return Plan(number, kind, sample, method, by_fold)
 
 
@@ -135,12 +136,15 @@ def changes(run: Disputed, by_fold: bool) -> dict[str, list[Change]]:
         "episodes_per_fold": [
             Change("episodes_per_fold", str(n), (("first", n),)) for n in FIRST if episodes / 10 <= n < episodes
         ],
-        "draws of the supports": [
-            Change("draws of the supports", f"draw {draw}", (("draw", draw),)) for draw in first.draws
-        ],
     }  # fmt: skip
+    for words in first.others:
+        axis = run.axes[words]
+        found.setdefault(axis, []).append(Change(axis, words, (("answers", words),)))
     if len(folds) > 1 and not by_fold:
         found["folds"] = [Change("folds", f"fold {one.number}", (("folds", (one.number,)),)) for one in folds]
+    if run.further and by_fold:
+        number = len(folds) + len(run.further)
+        found["folds"] = [Change("folds", f"the mean of {number} folds", (("folds", None),))]
     if run.counts.rule.compared_at.startswith("original"):
         found["min_object"] = [Change("min_object", f"{LEAST_OBJECT} (of the query)", (("least", LEAST_OBJECT),))]
     return {axis: words for axis, words in found.items() if words}
@@ -164,19 +168,21 @@ def draw(plan: Plan, run: Disputed, seed: int) -> Dispute | None:
 
 def _words(plan: Plan, run: Disputed, rng: np.random.Generator) -> Dispute | None:
     by_axis = changes(run, plan.by_fold)
-    axes = list(by_axis)
     number = 1 if plan.kind == "one word" else 2
-    chosen = [by_axis[axes[place]] for place in rng.choice(len(axes), number, replace=False)]
+    axes = [str(axis) for axis in rng.permutation(list(by_axis))]
+    if run.further and plan.by_fold:  # these are claimed for the mean of the test alone
+        axes.sort(key=lambda axis: axis != "folds")
+    chosen = [by_axis[axis] for axis in axes[:number]]
     made = [words[int(rng.integers(len(words)))] for words in chosen]
-    if {one.axis for one in made} == {"compared_at", "draws of the supports"}:
-        return None  # draws are counted at the run's own size alone
-    own = Rule(run.void)
+    if {"size", "answers"} <= {name for one in made for name, _ in one.fields}:
+        return None  # other answers are counted at their own size alone
+    own = run.own
     rule = _changed(own, made)
-    weights = plain.resample(run.folds, rng)
-    apart = [_effect(run.folds, own, rule, weights)]
+    weights = plain.resample(run.every_fold, rng)
+    apart = [_effect(run.every_fold, own, rule, weights)]
     if number == 2:
-        apart += [_effect(run.folds, one.changed(own), rule, weights) for one in made]
-    figures = plain.figures(run.folds, rule)[:, 0]
+        apart += [_effect(run.every_fold, one.changed(own), rule, weights) for one in made]
+    figures = plain.figures(run.every_fold, rule)[:, 0]
     return _dispute(
         plan,
         run,
@@ -194,7 +200,7 @@ def _changed(rule: Rule, made: Sequence[Change]) -> Rule:
     return rule
 
 
-def _effect(folds: Sequence[Fold], own: Rule, other: Rule, weights: Mapping[int, np.ndarray]) -> tuple[float, float]:
+def _effect(folds: Sequence[Fold], own: Rule, other: Rule, weights: plain.Weights) -> tuple[float, float]:
     """Return the effect of a rule in points, and half its 95 % interval with the claimed figure's rounding."""
     effect, drawn = (
         plain.figures(folds, other, each).mean(0) - plain.figures(folds, own, each).mean(0) for each in (None, weights)
@@ -204,8 +210,8 @@ def _effect(folds: Sequence[Fold], own: Rule, other: Rule, weights: Mapping[int,
 
 def _seed(plan: Plan, run: Disputed, rng: np.random.Generator) -> Dispute | None:
     chosen = [seeds[int(rng.integers(len(seeds)))] for seeds in run.others]
-    figures = plain.figures(chosen, Rule(run.void))[:, 0]
-    gap = figures.mean() - plain.figures(run.folds, Rule(run.void)).mean()
+    figures = plain.figures(chosen, run.own)[:, 0]
+    gap = figures.mean() - plain.figures(run.folds, run.own).mean()
     reach = _other_episodes(run)
     return _dispute(plan, run, figures, (), "another seed", reach, bool(abs(gap) > reach))
 
@@ -214,7 +220,7 @@ def _predictions(plan: Plan, run: Disputed, rng: np.random.Generator) -> Dispute
     words = list(run.folds[0].altered)
     word = words[int(rng.integers(len(words)))]
     share = rng.uniform(0.01, 0.2) if word.startswith("answers") else rng.uniform(0.2, 1)
-    own = Rule(run.void)
+    own = run.own
     figures = []
     for fold in run.folds:
         touched = rng.random(len(fold.cls)) < share
@@ -245,13 +251,12 @@ def _dispute(
     is_identifiable: bool,
 ) -> Dispute | None:
     """Return a dispute; None where its claimed figure is the run's own, or none."""
-    own = plain.figures(run.folds, Rule(run.void))[:, 0]
+    own = plain.figures(run.folds, run.own)[:, 0]
     mean = float(figures.mean())
     if not np.isfinite(mean) or _printed(mean) == _printed(own.mean()):
         return None
-    folds = (
-        {fold.number: _printed(value) for fold, value in zip(run.folds, figures, strict=True)} if plan.by_fold else {}
-    )
+    chosen = run.folds if len(figures) == len(run.folds) else run.every_fold
+    folds = {fold.number: _printed(value) for fold, value in zip(chosen, figures, strict=True)} if plan.by_fold else {}
     gap = mean - float(own.mean())
     return Dispute(plan, hidden, words, _printed(mean), folds, tuple(figures.tolist()), gap, reach, is_identifiable)
 

@@ -49,7 +49,7 @@ class Fold:
         query: (n,) number of the query image.
         counts: size -> (n, 6); "" is the run's own.
         altered: words of a change of the predictions -> (n, 6) at the run's own size.
-        draws: number of a further draw of the supports -> (n, 6).
+        others: words of other answers -> their rows: of the same episodes in the same order, or of others.
     """
 
     number: int
@@ -58,7 +58,7 @@ class Fold:
     query: np.ndarray
     counts: Mapping[str, np.ndarray]
     altered: Mapping[str, np.ndarray]
-    draws: Mapping[int, np.ndarray]
+    others: Mapping[str, "Fold"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Rule:
         first: episodes of each fold from the first on; None for all.
         without: number of a class that is left out; None for none.
         least: pixels of the class that a query must show.
-        draw: number of the draw of the supports.
+        answers: key of `Fold.others`; "" for the run's own.
     """
 
     void: str
@@ -83,28 +83,22 @@ class Rule:
     first: int | None = None
     without: int | None = None
     least: int = 0
-    draw: int = 0
+    answers: str = ""
 
 
-def figures(folds: Sequence[Fold], rule: Rule, weights: Mapping[int, np.ndarray] | None = None) -> np.ndarray:
-    """Return the figure of each chosen fold (F, B) in percent; B is 1 without weights.
-
-    Args:
-        folds: of the run.
-        rule: that makes the figure.
-        weights: number of a fold -> (B, n) how often each episode counts.
-    """
-    chosen = [one for one in folds if rule.folds is None or one.number in rule.folds]
-    return np.stack(
-        [
-            score(one, rule, np.ones((1, len(one.cls))) if weights is None else weights[one.number], _counts(one, rule))
-            for one in chosen
-        ]
-    )
+Weights = Mapping[tuple[int, str], np.ndarray]
+"""Number of a fold and words of its answers -> (B, n) how often each of their episodes counts."""
 
 
-def _counts(fold: Fold, rule: Rule) -> np.ndarray:
-    return fold.draws[rule.draw] if rule.draw else fold.counts[rule.size]
+def figures(folds: Sequence[Fold], rule: Rule, weights: Weights | None = None) -> np.ndarray:
+    """Return the figure of each chosen fold (F, B) in percent; B is 1 without weights."""
+    found = []
+    for one in folds:
+        if rule.folds is None or one.number in rule.folds:
+            fold = one.others[rule.answers] if rule.answers else one
+            often = np.ones((1, len(fold.cls))) if weights is None else weights[one.number, rule.answers]
+            found.append(score(fold, rule, often, fold.counts[rule.size]))
+    return np.stack(found)
 
 
 def score(fold: Fold, rule: Rule, weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -152,11 +146,18 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 RESAMPLINGS = 200
 
 
-def resample(folds: Sequence[Fold], rng: np.random.Generator) -> dict[int, np.ndarray]:
-    """Draw the query images of each fold with replacement: number of a fold -> weights (RESAMPLINGS, n)."""
-    weights = {}
+def resample(folds: Sequence[Fold], rng: np.random.Generator) -> Weights:
+    """Draw the query images of each fold with replacement, RESAMPLINGS times; answers to one list share a draw."""
+    weights: dict[tuple[int, str], np.ndarray] = {}
     for fold in folds:
-        images, place = np.unique(fold.query, return_inverse=True)
-        often = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), RESAMPLINGS)
-        weights[fold.number] = often[:, place].astype(float)
+        weights[fold.number, ""] = _drawn(fold, rng)
+        for words, other in fold.others.items():
+            is_paired = np.array_equal(other.query, fold.query)
+            weights[fold.number, words] = weights[fold.number, ""] if is_paired else _drawn(other, rng)
     return weights
+
+
+def _drawn(fold: Fold, rng: np.random.Generator) -> np.ndarray:
+    images, place = np.unique(fold.query, return_inverse=True)
+    often = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), RESAMPLINGS)
+    return often[:, place].astype(float)

@@ -7,7 +7,7 @@ ones that FSBENCH_TEST_DATA names.
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from fsbench.protocols.segmentation import segmentation_of
 from fsbench.protocols.test import Test, VisibleEpisode
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
+from fsbench.results.why.changes import AnswersChange, CheckpointChange, SeedChange
 from fsbench.results.why.evidence import gather
-from fsbench.results.why.rules import Rule, RunCounts
+from fsbench.results.why.rules import Answers, FoldCounts, Rule, RunCounts
 from fsbench.runner.config.tests import load_test
 from fsbench.scores.estimate import Estimate
 
@@ -41,8 +42,10 @@ class Sample:
         episodes: of each fold.
         image_size: side of the input of functions, where a protocol counts pixels there.
         draws: draws of the supports.
-        is_seeded: the protocol has a seed of its episodes.
+        is_seeded: the protocol has a seed of its episodes, which draws their queries.
         methods: keys of `METHODS`.
+        further: folds of the test that the run lacks, whose figures are claimed.
+        has_siblings: further runs are at hand: another checkpoint, and the next seed of the episodes.
     """
 
     title: str
@@ -55,6 +58,8 @@ class Sample:
     draws: int = 1
     is_seeded: bool = True
     methods: tuple[str, ...] = ()
+    further: tuple[int, ...] = ()
+    has_siblings: bool = False
 
     @property
     def has_others(self) -> bool:
@@ -85,10 +90,15 @@ class Sample:
 SAMPLES: Mapping[str, Sample] = {
     "demo": Sample("demo, four folds, as PFENet", "demo", "pfenet", methods=("prototype", "colour", "drawn-70")),
     "demo-fold": Sample(
-        "demo, fold 0, 600 episodes, as PFENet", "demo", "pfenet", folds=(0,), episodes=600, methods=("drawn-50",)
+        "demo, fold 0 of four, 600 episodes, as PFENet", "demo", "pfenet", folds=(0,), episodes=600,
+        methods=("drawn-50",), further=(1, 2, 3),
+    ),
+    "demo-siblings": Sample(
+        "demo, four folds, with further runs, as PFENet", "demo", "pfenet", methods=("drawn-70",), has_siblings=True
     ),
     "demo-input": Sample(
-        "demo, four folds, as HSNet at 128 pixels", "demo", "hsnet", episodes=120, image_size=128, methods=("drawn-50",)
+        "demo, four folds, as HSNet at 128 pixels", "demo", "hsnet", episodes=120, image_size=128, is_seeded=False,
+        methods=("drawn-50",),
     ),
     "demo-empty": Sample(
         "demo, four folds, with empty queries, as FS-CS", "demo", "fscs", episodes=120, is_seeded=False,
@@ -204,6 +214,8 @@ class Disputed:
         folds: counted again by `plain`.
         others: by fold, the same method on episodes of `OTHERS` other seeds; empty where it was not run there.
         void: the run's own rule for void pixels.
+        further: folds of the test that the run lacks.
+        axes: words of other answers that are at hand -> the axis of that change.
     """
 
     sample: str
@@ -212,6 +224,18 @@ class Disputed:
     folds: Sequence[plain.Fold]
     others: Sequence[Sequence[plain.Fold]]
     void: str
+    further: Sequence[plain.Fold]
+    axes: Mapping[str, str]
+
+    @property
+    def every_fold(self) -> Sequence[plain.Fold]:
+        """The folds of the test."""
+        return [*self.folds, *self.further]
+
+    @property
+    def own(self) -> plain.Rule:
+        """The run's own rule."""
+        return plain.Rule(self.void, folds=tuple(fold.number for fold in self.folds))
 
 
 def disputed_runs(name: str, seed: int, runs: Path, methods: Sequence[str] = ()) -> Iterator[Disputed]:
@@ -232,28 +256,45 @@ def disputed_runs(name: str, seed: int, runs: Path, methods: Sequence[str] = ())
 
 
 def _disputed(name: str, method: str, seed: int, runs: Path) -> Disputed:
-    sample = SAMPLES[name]
+    sample, chosen, first = SAMPLES[name], METHODS[method], _test_seed(name, seed)
     records: list[Record] = []
-    folds, others, tests = [], [], {}
-    chosen = METHODS[method]
-    for number in sample.folds:
-        test = sample.test(number, _test_seed(name, seed))
+    every_fold, others, tests = [], [], {}
+    siblings: list[dict[Answers, FoldCounts]] = []
+    for number in (*sample.folds, *sample.further):
+        test = sample.test(number, first)
         record = _evaluated(method, test, seed, runs)
         tests[record.path] = test
         records.append(record)
-        folds.append(_counted(record, test, np.random.default_rng([seed, zlib.crc32(method.encode()), number])))
-        if callable(chosen) and sample.has_others:
-            seeds = [_test_seed(name, seed) + place for place in range(1, OTHERS + 1)]
+        fold = _counted(record, test, np.random.default_rng([seed, zlib.crc32(method.encode()), number]))
+        if callable(chosen) and sample.has_others and number in sample.folds:
+            seeds = [first + place for place in range(1, OTHERS + 1)]
             others.append([_answered(sample.test(number, one), chosen, seed) for one in seeds])
+        siblings.append({})
+        if sample.has_siblings:
+            elsewhere = sample.test(number, first + OTHERS + 1)
+            runs_of = {
+                CheckpointChange("another training"): (test, _evaluated(method, test, seed + 1, runs)),
+                SeedChange(f"seed {first + OTHERS + 1}"): (elsewhere, _evaluated(method, elsewhere, seed, runs)),
+            }
+            siblings[-1] = {change: FoldCounts(one.header, one.episodes) for change, (_, one) in runs_of.items()}
+            further = {change.word: _counted_plainly(one, of) for change, (of, one) in runs_of.items()}
+            fold = replace(fold, others={**fold.others, **further})
+        every_fold.append(fold)
 
     def open_truth(record: Record) -> Callable[[int], np.ndarray]:
         test = tests[record.path]
         of_number = {one.index: one for one in test.manifest.episodes}
         return lambda episode: truth(test, of_number[episode].query, of_number[episode].classes[0])
 
-    evidence = gather(records, open_truth)
-    void = {"ignore": "ignored", "background": "background", "present": "present"}[evidence.run.rule.void]
-    return Disputed(name, method, KnownCounts(evidence.run.folds), folds, others, void)
+    of_run = len(sample.folds)
+    gathered = gather(records[:of_run], open_truth).run.folds
+    counts = [
+        replace(fold, others={**fold.others, **more}) for fold, more in zip(gathered, siblings[:of_run], strict=True)
+    ]
+    void = {"ignore": "ignored", "background": "background", "present": "present"}[counts[0].rule.void]
+    answers = [change for change in counts[0].others if isinstance(change, AnswersChange)]
+    axes = {change.word: change.axis for change in answers}
+    return Disputed(name, method, KnownCounts(counts), every_fold[:of_run], others, void, every_fold[of_run:], axes)
 
 
 def _test_seed(name: str, seed: int) -> int:
@@ -277,14 +318,22 @@ def _answered(test: Test, method: Callable[[Test, int], Answer], seed: int) -> p
         assert isinstance(seen, VisibleEpisode)
         mask, labels = answer(seen) == 1, truth(test, episode.query, episode.classes[0])
         rows.append(plain.count(mask, plain.resize(labels, *mask.shape)))
-    return _fold(test, {"": np.array(rows)}, {}, {})
+    return _fold(test, {"": np.array(rows)})
+
+
+def _counted_plainly(record: Record, test: Test) -> plain.Fold:
+    """Count the stored masks of a fold at their own size."""
+    stored = read_predictions(record)
+    assert stored is not None
+    rows = []
+    for episode in test.manifest.episodes:
+        mask, labels = stored.label_map(episode.index) == 1, truth(test, episode.query, episode.classes[0])
+        rows.append(plain.count(mask, plain.resize(labels, *mask.shape)))
+    return _fold(test, {"": np.array(rows)})
 
 
 def _fold(
-    test: Test,
-    counts: Mapping[str, np.ndarray],
-    altered: Mapping[str, np.ndarray],
-    draws: Mapping[int, np.ndarray],
+    test: Test, counts: Mapping[str, np.ndarray], altered: Mapping[str, np.ndarray] | None = None
 ) -> plain.Fold:
     header = test.manifest.header
     episodes = [one for one in test.manifest.episodes if one.draw == 0]
@@ -295,8 +344,8 @@ def _fold(
         np.array([one.classes[0] for one in episodes]),
         np.array([images[one.query] for one in episodes]),
         counts,
-        altered,
-        draws,
+        altered or {},
+        {},
     )
 
 
@@ -334,12 +383,13 @@ def _counted(record: Record, test: Test, rng: np.random.Generator) -> plain.Fold
             counts[ORIGINAL].append(plain.count(plain.resize(mask, *labels.shape), labels))
         for words, change in changes.items():
             altered[words].append(plain.count(change(mask), at_own))
-    return _fold(
+    fold = _fold(
         test,
         {word: np.array(rows) for word, rows in counts.items()},
         {words: np.array(rows) for words, rows in altered.items()},
-        {draw: np.array(rows) for draw, rows in draws.items()},
     )
+    of_draws = {f"draw {draw}": replace(fold, counts={"": np.array(rows)}) for draw, rows in draws.items()}
+    return replace(fold, others=of_draws)
 
 
 def alterations(rng: np.random.Generator) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
