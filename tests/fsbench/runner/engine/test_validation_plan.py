@@ -169,15 +169,25 @@ def test_half_precision_on_a_cpu_is_refused():
         check_machine(settings | {"precision": "16-mixed"})
 
 
+@pytest.fixture
+def other_tf32():
+    """Both switches are turned, and put back afterwards."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [one.allow_tf32 for one in backends]
+    for one, value in zip(backends, before, strict=True):
+        one.allow_tf32 = not value
+    yield
+    for one, value in zip(backends, before, strict=True):
+        one.allow_tf32 = value
+
+
 @pytest.mark.parametrize(
     ("given", "products", "convolutions"),
     [("false", False, False), ("true", True, True), ("convolutions", False, True), ("matmul", True, False)],
 )
 def test_tf32_of_convolutions_and_of_products_are_apart(
-    blocks_folder, tmp_path, monkeypatch, given, products, convolutions
+    blocks_folder, tmp_path, other_tf32, given, products, convolutions
 ):
-    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
-        monkeypatch.setattr(backend, "allow_tf32", not backend.allow_tf32)  # both are set, and put back afterwards
     run = experiment(blocks_folder, tmp_path, f"--run.tf32={given}")
     build_trainer(run, tmp_path, withhold_validation("method", run.data)[1])
     assert torch.backends.cuda.matmul.allow_tf32 is products
