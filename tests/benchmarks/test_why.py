@@ -74,8 +74,21 @@ def test_plain_scores_are_those_by_hand(rule, expected):
 
 def test_resampled_images_come_with_all_their_episodes():
     fold = replace(made_up_fold(), query=np.array([0, 0, 1, 2]))
-    weights = plain.resample([fold], np.random.default_rng(0))[0]
-    assert (weights[:, 0] == weights[:, 1]).all() and set((weights[:, 1:].sum(1)).tolist()) == {3.0}
+    fold = replace(fold, others={"draw 1": fold, "seed 1": made_up_fold()})
+    weights = plain.resample([fold], np.random.default_rng(0))
+    own = weights[0, ""]
+    assert (own[:, 0] == own[:, 1]).all() and set((own[:, 1:].sum(1)).tolist()) == {3.0}
+    assert weights[0, "draw 1"] is own and set(weights[0, "seed 1"].sum(1).tolist()) == {4.0}
+
+
+def test_other_answers_have_the_figure_of_their_own_counts():
+    fold = made_up_fold()
+    other = replace(fold, counts={"": fold.counts[""][[1, 0, 3, 2]]}, cls=fold.cls[[1, 0, 3, 2]], number=0)
+    run = replace(fold, others={"another": replace(other, counts={"": np.zeros_like(fold.counts[""])})})
+    assert plain.figures([run], plain.Rule("ignored", answers="another"))[0, 0] == 0
+    run = replace(fold, others={"another": other})
+    rules = plain.Rule("ignored", answers="another"), plain.Rule("ignored")
+    assert len({float(plain.figures([run], rule)[0, 0]) for rule in rules}) == 1
 
 
 def test_altered_masks_are_other_masks():
@@ -96,7 +109,8 @@ def test_a_plan_follows_from_its_seed_and_number_alone():
         (name, method) for name, sample in samples.SAMPLES.items() for method in sample.methods
     }
     assert all(one.method != "prototype" for one in plans if one.kind == "another seed")
-    assert not any(one.by_fold for one in plans if len(samples.SAMPLES[one.sample].folds) == 1)
+    of_one_fold = [one for one in plans if len(samples.SAMPLES[one.sample].folds) == 1 and one.by_fold]
+    assert {one.sample for one in of_one_fold} == {"demo-fold"} and all("word" in one.kind for one in of_one_fold)
 
 
 def test_the_file_of_results(tmp_path, capsys):
@@ -145,7 +159,7 @@ def test_tables_tell_what_went_wrong():
 @pytest.mark.slow(20)
 def test_disputes_about_a_run_of_the_demo(tmp_path, monkeypatch):
     """Plain figures are the suite's under every rule that may be hidden, and a void rule is found."""
-    small = replace(samples.SAMPLES["demo"], folds=(0, 1), episodes=60)
+    small = replace(samples.SAMPLES["demo"], folds=(0, 1), episodes=60, has_siblings=True)
     monkeypatch.setattr(samples, "SAMPLES", {"demo": small})
     (run,) = samples.disputed_runs("demo", 3, tmp_path, ["drawn-70"])
     by_word = {(one.axis, one.word): one for one in changes(run.counts)}
@@ -153,12 +167,24 @@ def test_disputes_about_a_run_of_the_demo(tmp_path, monkeypatch):
     for words in disputes.changes(run, by_fold=False).values():
         for change in words:
             rule = by_word[change.axis, change.word].changed(run.counts.rule)
-            found = plain.figures(run.folds, change.changed(plain.Rule(run.void)))[:, 0]
+            found = plain.figures(run.folds, change.changed(run.own))[:, 0]
             assert list(run.counts.by_fold(rule).values()) == pytest.approx(found.tolist(), abs=1e-9), change
             compared += 1
+    assert {"checkpoint", "seeds"} < disputes.changes(run, by_fold=False).keys()
     assert compared > 15 and set(disputes.SCORES.values()) < SCORES.keys()
     plan = disputes.Plan(0, "one word", "demo", "drawn-70", True)
     made = [disputes.draw(replace(plan, number=number), run, 3) for number in range(30)]
     assert made[4] == disputes.draw(replace(plan, number=4), run, 3)
     asked = [ask(one, run) for one in made if one is not None and one.is_identifiable]
     assert len(asked) > 5 and sum(one.is_first for one in asked) > 0.6 * len(asked)
+
+
+@pytest.mark.slow(15)
+def test_the_mean_of_all_folds_is_claimed_beside_a_run_of_one(tmp_path, monkeypatch):
+    small = replace(samples.SAMPLES["demo-fold"], further=(1, 2, 3), episodes=60)
+    monkeypatch.setattr(samples, "SAMPLES", {"demo-fold": small})
+    (run,) = samples.disputed_runs("demo-fold", 3, tmp_path, ["drawn-50"])
+    made = disputes.draw(disputes.Plan(0, "one word", "demo-fold", "drawn-50", True), run, 3)
+    assert made is not None and made.hidden == (("folds", "the mean of 4 folds"),) and list(made.folds) == [0, 1, 2, 3]
+    assert made.mean == f"{np.mean(made.figures):.1f}" and len(run.counts.folds) == 1
+    assert ask(made, run).is_first
