@@ -212,20 +212,28 @@ class ABCDFSS(Segmenter):
         return self.draws.heads(turn.turns, turn.sets, turn.episode.support.shape[2])
 
     def level_views(self, turn: Turn) -> Iterator[LevelViews]:
-        """Yield what the head of each level is fitted on, shallow to deep (§3)."""
+        """Yield what the head of each level is fitted on, shallow to deep (§3).
+
+        Of several supports the views' features are computed anew for each level, since all levels of all of them would
+        take 30 times the memory of one.
+        """
         episode, shears = turn.episode, turn.shears
         rows = episode.support[0, turn.way].tolist()
-        query = self.levels(episode, int(episode.query[0])), self.view_levels(episode, int(episode.query[0]), shears)
-        supports = [(self.levels(episode, row), self.view_levels(episode, row, shears)) for row in rows]
+        own, seen = (
+            self.levels(episode, int(episode.query[0])),
+            self.view_levels(episode, int(episode.query[0]), shears),
+        )
+        supports = [self.levels(episode, row) for row in rows]
+        kept = self.view_levels(episode, rows[0], shears) if len(rows) == 1 else None
         masks = views(episode.support_masks[0, turn.way].float(), shears).transpose(0, 1).flatten(0, 1)
-        for i, own in enumerate(query[0]):
+        for i, level in enumerate(own):
+            of_views = [
+                torch.stack([view[i] for view in (kept or self.view_levels(episode, row, shears))]) for row in rows
+            ]
             yield LevelViews(
-                (views(own, shears), torch.stack([view[i] for view in query[1]])),
-                (
-                    torch.cat([views(levels[i], shears) for levels, _ in supports]),
-                    torch.stack([view[i] for _, seen in supports for view in seen]),
-                ),
-                small_masks(masks.to(own.dtype), own.shape[-2:]),
+                (views(level, shears), torch.stack([view[i] for view in seen])),
+                (torch.cat([views(levels[i], shears) for levels in supports]), torch.cat(of_views)),
+                small_masks(masks.to(level.dtype), level.shape[-2:]),
             )
 
     def pyramid(self, pixels: Tensor) -> Pyramid:

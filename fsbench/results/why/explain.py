@@ -38,7 +38,7 @@ ASTRAY = 0.2
 """Share of such reproductions that may be anywhere from 0 to 100, since they are broken."""
 _STEPS = 2001
 """Steps of the integral over what folds have in common."""
-SURE = 0.9
+SURE = 0.85
 """Share of a cause from which on it explains the distance."""
 PART = 1 / 3
 """Share of the distance from which on a cause makes a part of it."""
