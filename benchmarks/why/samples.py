@@ -332,9 +332,7 @@ def _counted_plainly(record: Record, test: Test) -> plain.Fold:
     return _fold(test, {"": np.array(rows)})
 
 
-def _fold(
-    test: Test, counts: Mapping[str, np.ndarray], altered: Mapping[str, np.ndarray] | None = None
-) -> plain.Fold:
+def _fold(test: Test, counts: Mapping[str, np.ndarray], altered: Mapping[str, np.ndarray] | None = None) -> plain.Fold:
     header = test.manifest.header
     episodes = [one for one in test.manifest.episodes if one.draw == 0]
     images = {name: place for place, name in enumerate(sorted({one.query for one in episodes}))}
