@@ -214,8 +214,7 @@ class ABCDFSS(Segmenter):
     def level_views(self, turn: Turn) -> Iterator[LevelViews]:
         """Yield what the head of each level is fitted on, shallow to deep (§3).
 
-        Of several supports the views' features are computed anew for each level, since all levels of all of them would
-        take 30 times the memory of one.
+        Of several supports the views' features are computed anew for each level, so that no other level's are held.
         """
         episode, shears = turn.episode, turn.shears
         rows = episode.support[0, turn.way].tolist()
