@@ -22,7 +22,7 @@ from benchmarks.why.simulation import simulate
 from fsbench.base.errors import SettingsError, exit_status, known_names
 
 SEED = 2029
-"""Seed of the committed disputes. What answers them was made on others."""
+"""Seed of the committed disputes. All that answers them was made on others, but for the limit `explain.SURE`."""
 
 
 def main(argv: list[str] | None = None) -> int:
