@@ -238,25 +238,27 @@ class Disputed:
         return plain.Rule(self.void, folds=tuple(fold.number for fold in self.folds))
 
 
-def disputed_runs(name: str, seed: int, runs: Path, methods: Sequence[str] = ()) -> Iterator[Disputed]:
+def disputed_runs(
+    name: str, seed: int, runs: Path, methods: Sequence[str] = (), samples: Mapping[str, Sample] = SAMPLES
+) -> Iterator[Disputed]:
     """Evaluate the methods of a sample, and count their stored masks in every way that a dispute may ask for.
 
     Args:
-        name: key of `SAMPLES`.
+        name: key of `samples`.
         seed: of the episodes and the made-up answers.
         runs: folder of the runs, which are found again.
         methods: those of the sample unless given.
+        samples: by their names.
 
     Raises:
         DataError: the sample's data are not at hand.
     """
-    sample = SAMPLES[name]
-    for method in methods or sample.methods:
-        yield _disputed(name, method, seed, runs)
+    for method in methods or samples[name].methods:
+        yield _disputed(name, samples[name], method, seed, runs)
 
 
-def _disputed(name: str, method: str, seed: int, runs: Path) -> Disputed:
-    sample, chosen, first = SAMPLES[name], METHODS[method], _test_seed(name, seed)
+def _disputed(name: str, sample: Sample, method: str, seed: int, runs: Path) -> Disputed:
+    chosen, first = METHODS[method], _test_seed(name, seed)
     records: list[Record] = []
     every_fold, others, tests = [], [], {}
     siblings: list[dict[Answers, FoldCounts]] = []

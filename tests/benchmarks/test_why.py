@@ -157,11 +157,10 @@ def test_tables_tell_what_went_wrong():
 
 
 @pytest.mark.slow(20)
-def test_disputes_about_a_run_of_the_demo(tmp_path, monkeypatch):
+def test_disputes_about_a_run_of_the_demo(tmp_path):
     """Plain figures are the suite's under every rule that may be hidden, and a void rule is found."""
     small = replace(samples.SAMPLES["demo"], folds=(0, 1), episodes=60, has_siblings=True)
-    monkeypatch.setattr(samples, "SAMPLES", {"demo": small})
-    (run,) = samples.disputed_runs("demo", 3, tmp_path, ["drawn-70"])
+    (run,) = samples.disputed_runs("demo", 3, tmp_path, ["drawn-70"], {"demo": small})
     by_word = {(one.axis, one.word): one for one in changes(run.counts)}
     compared = 0
     for words in disputes.changes(run, by_fold=False).values():
@@ -180,10 +179,9 @@ def test_disputes_about_a_run_of_the_demo(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow(15)
-def test_the_mean_of_all_folds_is_claimed_beside_a_run_of_one(tmp_path, monkeypatch):
+def test_the_mean_of_all_folds_is_claimed_beside_a_run_of_one(tmp_path):
     small = replace(samples.SAMPLES["demo-fold"], further=(1, 2, 3), episodes=60)
-    monkeypatch.setattr(samples, "SAMPLES", {"demo-fold": small})
-    (run,) = samples.disputed_runs("demo-fold", 3, tmp_path, ["drawn-50"])
+    (run,) = samples.disputed_runs("demo-fold", 3, tmp_path, ["drawn-50"], {"demo-fold": small})
     made = disputes.draw(disputes.Plan(0, "one word", "demo-fold", "drawn-50", True), run, 3)
     assert made is not None and made.hidden == (("folds", "the mean of 4 folds"),) and list(made.folds) == [0, 1, 2, 3]
     assert made.mean == f"{np.mean(made.figures):.1f}" and len(run.counts.folds) == 1
