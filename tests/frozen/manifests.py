@@ -14,7 +14,7 @@ ABOUT = """
 The episodes of every protocol on the demo, on samples of real photos, by official lists, and on drawn data sets.
 A line: data set, protocol, fold, ways, shots and what else was asked for; then the number of episodes, the first digits
 of the manifest's sha256 as the suite names it, and those of the sha256 of the episodes alone, whatever the header says.
-A test that is refused has the class of the error.
+A test that is refused has the class of the error; where a protocol refuses all tests of a data set, one line says so.
 
 Nothing here moves with a change of the code. A correction of the episodes is named in docs/guarantees.md, one by one;
 then: FSBENCH_TEST_DATA=<folder of samples> python -m tests.frozen manifests --write
@@ -32,10 +32,25 @@ def entries_of(name: str, folder: Path, samples: Path) -> dict[str, str]:
     frozen_set = SETS[name]
     root, lists = frozen_set.make(folder, samples)
     with suite.data_sets_opened_once():
-        return {
-            f"{name} {_key(task)}": value(suite.draw(frozen_set.dataset, root, lists, dict(task)))
-            for task in _tasks(frozen_set)
-        }
+        return joined(
+            {
+                f"{name} {_key(task)}": value(suite.draw(frozen_set.dataset, root, lists, dict(task)))
+                for task in _tasks(frozen_set)
+            }
+        )
+
+
+def joined(entries: Mapping[str, str]) -> dict[str, str]:
+    """Make one entry of those of a data set and a protocol, where all have the same value: a refusal."""
+    by_protocol: dict[str, dict[str, str]] = {}
+    for key, found in entries.items():
+        by_protocol.setdefault(" ".join(key.split(" ")[:2]), {})[key] = found
+    result: dict[str, str] = {}
+    for start, group in by_protocol.items():
+        values = set(group.values())
+        alike = len(group) > 1 and len(values) == 1 and min(values).startswith("refused ")
+        result |= {f"{start} all {len(group)}": min(values)} if alike else group
+    return result
 
 
 def _tasks(frozen_set: FrozenSet) -> Iterator[Mapping[str, Any]]:

@@ -188,6 +188,8 @@ def printed(words: Sequence[str]) -> str | None:
     return out.getvalue() if status == 0 else None
 
 
+INTERVAL = ("low", "high", "scope", "error", "df", "p")
+"""Entries of an estimate beside its value that are frozen."""
 Row = tuple[str, dict[str, Any], dict[str, Any]]
 """A row of a table: which one; its scores by their names; their intervals and tests."""
 
@@ -233,4 +235,4 @@ def protocol_rows(content: Any) -> Iterator[Row]:
 def _estimates(scores: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Part scores by their names into values and intervals with tests."""
     values = {name: estimate["value"] for name, estimate in scores.items()}
-    return values, {name: {key: known for key, known in one.items() if key != "value"} for name, one in scores.items()}
+    return values, {name: {key: one[key] for key in INTERVAL} for name, one in scores.items()}

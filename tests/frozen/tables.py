@@ -73,8 +73,8 @@ Nothing here moves with a change of the code. A correction is named in docs/guar
 python -m tests.frozen scores --write
 """
 ABOUT_INTERVALS = """
-Intervals and tests of the rows of scores.txt, to 8 digits: the ends, the error, its degrees of freedom, p, and what of
-them the statistics procedure adds.
+Intervals and tests of the rows of scores.txt, to 8 digits: the ends, how far they reach, the error, its degrees
+of freedom, p, and in comparisons p after the correction and what the test can find.
 
 They move where the procedure of docs/specs/statistics.md is corrected, and with nothing else. A correction is named in
 docs/guarantees.md, one by one; then: python -m tests.frozen intervals --write
@@ -119,6 +119,8 @@ def entries_of(name: str, runs: Path) -> dict[str, dict[str, str]]:
         return {group: {f"{name} all": "refused"} for group in (SCORES, INTERVALS)}
     entries: dict[str, dict[str, str]] = {SCORES: {}, INTERVALS: {}}
     for which, scores, intervals in rows(json.loads(text)):
+        if f"{name} {which}" in entries[SCORES]:
+            raise ValueError(f"{name} has two rows {which}; expected words that tell every row from the others")
         for group, values in ((SCORES, scores), (INTERVALS, intervals)):
             entries[group][f"{name} {which}"] = compact(rounded(values, DIGITS[group]))
     return entries

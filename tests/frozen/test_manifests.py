@@ -34,6 +34,14 @@ def test_every_data_set_is_frozen() -> None:
     assert {key.split(" ")[0] for key in read_frozen(manifests.GROUP)} == set(SETS) - set(AWAITED["manifests"])
 
 
+def test_refusals_of_a_whole_protocol_are_one_entry() -> None:
+    refused = {"demo bam fold=0": "refused A", "demo bam fold=1": "refused A"}
+    mixed = {"demo fscs fold=0": "refused A", "demo fscs fold=1": "refused B"}
+    assert manifests.joined(refused | mixed) == {"demo bam all 2": "refused A"} | mixed
+    drawn = refused | {"demo bam fold=1": "9 a b"}
+    assert manifests.joined(drawn) == drawn
+
+
 def test_an_exchanged_support_and_another_header_are_found() -> None:
     drawn = suite.DrawnTest("a" * 64, [["q1", [["s1", "s2"]], [1], 0, []], ["q2", [["s1", "s3"]], [2], 0, []]])
     exchanged = drawn._replace(episodes=[["q1", [["s2", "s1"]], [1], 0, []], drawn.episodes[1]])
