@@ -153,8 +153,8 @@ def _touch(folder: Path, names: list[str]) -> None:
 _demo = _written(lambda folder: None)  # which writes itself where it is opened
 
 
-def _images(dataset: str, save: Callable[[Path], Any]) -> FrozenSet:
-    return FrozenSet(dataset, _written(save), tasks=CLASSES_TASKS, classification=True)
+def _images(dataset: str, save: Callable[[Path], Any], seconds: int | None = None) -> FrozenSet:
+    return FrozenSet(dataset, _written(save), tasks=CLASSES_TASKS, classification=True, seconds=seconds)
 
 
 def _of_drawing(dataset: str, drawing: str, folds: tuple[int, ...] = (0,)) -> FrozenSet:
@@ -169,7 +169,7 @@ LISTED = ("cdfss", "fscs", "hsnet", "incontext", "sansa", "segic")
 SETS: Mapping[str, FrozenSet] = {
     "demo-folder": FrozenSet("folder", _written(suite.draw_small_demo)),
     "demo": FrozenSet("demo", _demo, FOUR, settings=SETTINGS, atlas=True, seconds=60),
-    "demo-cls": _images("demo-cls", lambda folder: None),
+    "demo-cls": _images("demo-cls", lambda folder: None, seconds=4),
     "voc-mini": FrozenSet(
         "pascal", _sample("voc-mini"), FOUR, drop_small=True, samples=True, protocols=QUICK, seconds=10
     ),
@@ -194,8 +194,8 @@ SETS: Mapping[str, FrozenSet] = {
     "drawn-lung-all": _of_drawing("lung_all", "lung"),
     "drawn-suim": _of_drawing("suim", "suim"),
     "drawn-fss1000": _of_drawing("fss1000", "fss1000"),
-    "drawn-lvis": FrozenSet("lvis", _of_golden("lvis", "lvis_1shot.json"), TEN),
-    "drawn-paco": FrozenSet("paco_part", _of_golden("paco", "paco_3shot.json"), FOUR),
+    "drawn-lvis": FrozenSet("lvis", _of_golden("lvis", "lvis_1shot.json"), TEN, seconds=8),
+    "drawn-paco": FrozenSet("paco_part", _of_golden("paco", "paco_3shot.json"), FOUR, seconds=6),
     "drawn-pascal-part": FrozenSet("pascal_part", _of_golden("part", "pascal_part_2shot.json"), FOUR),
     "photos": _images("imagefolder", lambda root: draw_photos(root, [20, 20, 25, 60, 20, 20])),
     "drawn-cub": _images("cub", labelled_images.save_cub),

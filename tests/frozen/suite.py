@@ -153,7 +153,7 @@ def answer_classes(method: str, root: Path, runs: Path) -> Counted:
     """Test a classifier on a few episodes of the demo of classification."""
     import torch
 
-    test = fsbench.load_test("demo-cls", root=root, way=5, shot=1, episodes=FEW_CLASSIFIED)
+    test = fsbench.load_test("demo-cls", root=root, way=5, shot=3, episodes=FEW_CLASSIFIED)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

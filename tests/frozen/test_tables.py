@@ -10,13 +10,17 @@ from tests.frozen.awaited import AWAITED
 from tests.frozen.files import moved_entries, read_frozen, report
 from tests.frozen.tables import COMMANDS, DIGITS, INTERVALS, SCORES, rounded
 
+QUICK = ("table-1shot", "compare-1shot", "protocol-fscs", "protocol-hsnet")
+
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tables.make_runs(tmp_path_factory.mktemp("frozen-runs"))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow(2)]) for name in COMMANDS]
+)
 def test_rows_are_as_they_were(name: str, runs: Path) -> None:
     if name in AWAITED["tables"]:
         pytest.skip(f"{name} is not frozen yet, see tests/frozen/awaited.py")
