@@ -17,7 +17,7 @@ from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.layout import Sheet
 from fsbench.scores.estimate import Estimate
 
-NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ images\)| \(identical\))?\*?")
+NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ (?:images?|class(?:es)?)\)| \(identical\))?\*?")
 
 Grid = Sequence[Sequence[str]]
 Item = TypeVar("Item")

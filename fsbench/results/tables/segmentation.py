@@ -291,6 +291,8 @@ def _decode_score(values: dict[str, Any]) -> Estimate:
         variances=(query, support, both),
         queries=int(values["queries"]),
         supports=int(values["supports"]),
+        support_sets=float(values["support_sets"]),
+        classes=int(values["classes"]),
     )
 
 

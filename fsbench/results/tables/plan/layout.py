@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from fsbench.results.tables.layout import Grid, Sheet, Style, multiple, shorten
+from fsbench.results.tables.layout import Grid, Sheet, Style, multiple, shorten, support_set_notes
 from fsbench.results.tables.plan.plan import Need, Plan
 from fsbench.scores.estimate import Scope
 
@@ -54,6 +54,7 @@ def _explanations(plan: Plan) -> list[str]:
     ]
     if found.scope is Scope.THESE_SUPPORTS:
         lines.append("for these supports only: other supports may reverse a difference that is found")
+    lines += support_set_notes([found])
     lines += [f"{need.what}: {need.unknown}" for need in plan.needs if need.unknown]
     if any(need.needed is None and not need.unknown for need in plan.needs):
         lines.append(f"{NO_NUMBER}: what other supports do not change, the query images, is too much by itself")
