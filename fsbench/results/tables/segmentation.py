@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from fsbench.results.tables.rescoring.measures import Measures
 
-ROW_VERSION = 4
+ROW_VERSION = 5
 """Version of everything that a row's scores and intervals follow from: counts, scores, intervals, trivial answers, this
 module. It grows when a result changes; rows of another version are computed again."""
 
