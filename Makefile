@@ -50,7 +50,7 @@ COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 install = $(PIP) install --quiet $(COMPILE) $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
   $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
 
-.PHONY: help venv bench gpu-bench reproduce weights sweep results test test-all fuzz statistics disputes regress check docs cuda lock clean-venv
+.PHONY: help venv bench gpu-bench reproduce weights sweep results test test-all fuzz statistics regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -110,10 +110,6 @@ fuzz: $(STAMP)  ## mutated files of every format against their readers, figures 
 statistics: $(STAMP)  ## coverage of intervals and false positives of tests with a planted truth, into docs/guarantees.md, e.g. make statistics ARGS='pascal-1shot --again'
 	@$(BIN)/python -m benchmarks.statistics $(ARGS)
 	@$(BIN)/python -m benchmarks.statistics.page
-
-disputes: $(STAMP)  ## figures with a hidden cause: is it named? into docs/guides/why-disputes.md, with FSBENCH_TEST_DATA, e.g. make disputes ARGS='--seed 1 --disputes 100'
-	@$(BIN)/python -m benchmarks.why $(ARGS)
-	@$(BIN)/python -m benchmarks.why.page
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
 	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method $(call quoted,$(METHOD))) $(ARGS)

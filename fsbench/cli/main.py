@@ -39,7 +39,6 @@ GROUPS = {
     "look at results": {
         "table": "print the table of finished runs",
         "rescore": "score finished runs by another protocol's metric or rule",
-        "why": "say what parts a claimed figure and your own",
         "compare": "test which methods differ on the same episodes",
         "plan": "show how many images and trainings tell two methods apart",
         "supports": "show what the choice of the labelled images does to scores",
@@ -74,7 +73,7 @@ GROUPS = {
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
 
-SMALL_PRODUCTS = ("table", "rescore", "why", "compare", "plan", "report", "reproduce", "board")
+SMALL_PRODUCTS = ("table", "rescore", "compare", "plan", "report", "reproduce", "board")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 

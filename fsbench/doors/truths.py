@@ -1,6 +1,5 @@
 """The truth of finished runs, from the data at hand: without torch where the manifest alone names them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,22 +49,16 @@ class TestTruth:
         return self._geometry.original_truth(labels, self._image_size)
 
 
-def open_truth(
-    record: Record, root: str | Path | None = None, lists: Sequence[str | Path] = (), test: Test | None = None
-) -> Truth:
+def open_truth(record: Record, root: str | Path | None = None) -> Truth:
     """Open the truth of a run's episodes.
 
     Args:
         record: the run.
         root: folder of the data, instead of the one that the run names.
-        lists: folders with official list files, of runs without a configuration of their own.
-        test: of the run, where it is at hand.
 
     Raises:
         FsbenchError: the data are not there, or not those of the run.
     """
-    if test is not None:
-        return TestTruth(record, test)
     if (record.path / "config.yaml").is_file():
         try:
             # torch and Lightning: the configuration of a run names its data set as an object
@@ -75,4 +68,4 @@ def open_truth(
                 raise
         else:
             return Truths(record, {} if root is None else {"data.dataset.root": str(root)})
-    return TestTruth(record, load_test(root=root, lists=lists, manifest=record.path / "manifest.jsonl"))
+    return TestTruth(record, load_test(root=root, manifest=record.path / "manifest.jsonl"))

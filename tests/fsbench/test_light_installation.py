@@ -101,7 +101,6 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         ["table", *runs, "--all"],
         ["compare", *runs],
         ["rescore", *runs, "--void", "background"],
-        ["why", "--claimed", "50.1", "--mine", runs[0]],
         ["bundle", *runs, *cards, "-o", bundle, "--predictions"],
         ["verify", bundle],
         ["board", str(bundles), "--out", "site", "--strict"],

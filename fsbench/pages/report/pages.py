@@ -49,7 +49,6 @@ from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.runner.papers.files import read_paper
 from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.runner.papers.results import RowResult
-from fsbench.runner.papers.why import explain_rows
 
 
 class Pages:
@@ -123,7 +122,6 @@ class Pages:
             notes, paper = NumberedNotes(), read_paper(name)
             grid = results_grid(results, notes)
             caption = f"{paper.title}, table {number}: {paper.tables[number].caption}"
-            apart = [(f"{one.row.method}, {one.row.task}, {one.fold}", one.sentence) for one in explain_rows(results)]
             shown.append(
                 {
                     "name": name,
@@ -131,7 +129,6 @@ class Pages:
                     "caption": caption,
                     "grid": grid,
                     "notes": notes.lines(),
-                    "apart": apart,
                 }
             )
         if shown:
