@@ -40,7 +40,6 @@ GROUPS = {
         "table": "print the table of finished runs",
         "rescore": "score finished runs by another protocol's metric or rule",
         "compare": "test which methods differ on the same episodes",
-        "plan": "show how many images and trainings tell two methods apart",
         "supports": "show what the choice of the labelled images does to scores",
         "annotations": "show what weaker labels of the supports cost against masks",
         "curves": "show score, time and memory by shots, ways, side or objects",
@@ -73,7 +72,7 @@ GROUPS = {
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
 
-SMALL_PRODUCTS = ("table", "rescore", "compare", "plan", "report", "reproduce", "board")
+SMALL_PRODUCTS = ("table", "rescore", "compare", "report", "reproduce", "board")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 

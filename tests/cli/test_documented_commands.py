@@ -58,7 +58,6 @@ PARSED = {
     r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
     r"fsbench annotations .*": "needs several annotations; tests/fsbench/results/tables/test_annotations.py runs it",
     r"fsbench supports .*": "needs runs with several draws; tests/cli/run/test_draws.py runs it",
-    r"fsbench plan .*": "needs runs of two methods; tests/fsbench/results/tables/test_plan.py runs it",
     r"fsbench curves .*": "needs runs of several shots; tests/fsbench/results/tables/test_curves.py runs it",
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",

@@ -113,7 +113,6 @@ def test_commands_that_compute_nothing(runs, tmp_path):
     ]
     plots, run = (f"is not installed; get it with: pip install 'fsbench[{extra}]'" for extra in ("plots", "run"))
     refused = [
-        (["plan", *runs], "answer alike on these episodes"),
         (["report", *runs], plots),
         (["verify", bundle, "--predict", "1"], run),
         (["explain", *runs], run),
