@@ -37,7 +37,6 @@ from fsbench.runner.engine.evaluate import EvaluationCost, kept_predictions, ope
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.machine.check import check_machine
 from fsbench.runner.engine.machine.determinism import unordered_kernels
-from fsbench.runner.engine.run import keep_row
 from fsbench.runner.engine.train import Preparation
 from fsbench.runner.engine.trainer import build_trainer
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
@@ -215,12 +214,8 @@ def _run_alike(experiments: Sequence[Experiment], words: str) -> None:
         kernels = _answer([experiment for experiment, _ in pairs], journals, trainer, words)
         for (experiment, directory), journal in zip(pairs, journals, strict=True):
             cost = EvaluationCost(None, None, 0, kernels)
-            write_results(experiment, trainer, directory.path, Preparation(), journal, cost, [_keep_row])
+            write_results(experiment, trainer, directory.path, Preparation(), journal, cost)
             directory.publish()
-
-
-def _keep_row(record: Record, journal: Journal) -> None:
-    keep_row(record, journal)
 
 
 def _answer(experiments: Sequence[Experiment], journals: Sequence[Journal], trainer: L.Trainer, words: str) -> set[str]:
