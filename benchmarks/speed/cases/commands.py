@@ -38,9 +38,9 @@ def _case(cache: Path, what: str, *words: str) -> Case:
 def report_cases(device: torch.device, folder: str | None = None) -> Iterator[Case]:
     """Measure `fsbench report` on 50 methods, and with an explorer of 5000 episodes of 20 methods.
 
-    Methods: 50 runs of 1000 episodes on each of 4 folds (five methods, ten seeds: 200 records). Explorer: each method has a stored mask of 400 x 500 pixels an episode, whose outline is as long as that of an
-    object. Neither has data beside it, so images and truth are no part of the time. Runs are written into --folder, or
-    were by an earlier call.
+    Methods: 50 runs of 1000 episodes on each of 4 folds (five methods, ten seeds: 200 records). Explorer: each method
+    has a stored mask of 400 x 500 pixels an episode, whose outline is as long as that of an object. Neither has data
+    beside it, so images and truth are no part of the time. Runs are written into --folder, or were by an earlier call.
     """
     with _folder(folder) as place, tempfile.TemporaryDirectory() as temporary:
         many, explored, out = place / "fifty", place / "explored", f"{temporary}/report"
