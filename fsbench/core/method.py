@@ -79,10 +79,6 @@ class Method(EvaluatedByLightning):
     attention_meaning: ClassVar[str] = ""
     """In a few words for readers of a report, the meaning of `Prediction.attention`; "" where a method has none."""
 
-    identity_defaults: ClassVar[dict[str, Any]] = {}
-    """Arguments that a run's identity leaves out while they have these values: they were added after runs had been
-    recorded without them, and these values are what those runs did."""
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.registry_name = cls.__name__.lower()

@@ -305,7 +305,6 @@ class Provenance(Entries):
     device: Text = ""
     processes: Count | None = None
     threads: Count | None = None
-    cpu_kernels: Name | None = None  # of earlier versions, which had a choice
     cache_dtype: Name | None = None
     backbone_precision: Name | None = None
     unordered_kernels: list[Name] = []

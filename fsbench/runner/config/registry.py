@@ -18,7 +18,6 @@ from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, 
 from fsbench.data.source import Source, read_source
 from fsbench.protocols.registry import ATLAS, load_protocol
 from fsbench.runner.config.class_file import is_class_file
-from fsbench.runner.config.class_paths import with_current_paths
 from fsbench.runner.config.class_settings import settings_of_file, settings_of_object
 
 TaskName = Literal["segmentation", "classification"]
@@ -306,7 +305,7 @@ def method_classes() -> dict[str, Any]:
 
 @cache
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read a configuration file as plain values, which are not to be changed; classes have their present names."""
+    """Read a configuration file as plain values, which are not to be changed."""
     try:
         content = load_yaml(file) or {}
     except (OSError, ValueError) as error:
@@ -316,8 +315,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping of settings")
-    settings: dict[str, Any] = with_current_paths(content)
-    return settings
+    return content
 
 
 def config_files(

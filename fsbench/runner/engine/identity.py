@@ -111,13 +111,8 @@ def folder_name(experiment: Identified) -> str:
 
 
 def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
-    """Return the method's arguments, but for those that have their value of `Method.identity_defaults`."""
-    defaults = method.identity_defaults
-    settings = {
-        key: value
-        for key, value in arguments.items()
-        if key != "backbone" and not (key in defaults and value == defaults[key])
-    }
+    """Return the method's arguments, and what else of its own can change a result."""
+    settings = {key: value for key, value in arguments.items() if key != "backbone"}
     if reference := options.method_file:  # the file is the method: after a change it is another one
         settings["file_sha256"] = reference.rpartition("=")[2]
     if options.nshot_strategy in ENSEMBLES:
@@ -126,18 +121,9 @@ def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunO
 
 
 def _dataset_settings(experiment: Identified) -> dict[str, Any]:
-    """Return the data set's arguments that can change a result.
-
-    A data set's `identity_defaults` are arguments that are left out while they have these values: they were added after
-    runs had been recorded without them.
-    """
+    """Return the data set's arguments that can change a result."""
     arguments = experiment.settings["data"]["init_args"]["dataset"]["init_args"]
-    defaults = experiment.data.dataset.identity_defaults
-    settings = {
-        key: value
-        for key, value in arguments.items()
-        if key not in INDIFFERENT_DATASET and not (key in defaults and value == defaults[key])
-    }
+    settings = {key: value for key, value in arguments.items() if key not in INDIFFERENT_DATASET}
     if reference := experiment.options.dataset_file:
         settings["file_sha256"] = reference.rpartition("=")[2]
     return settings
