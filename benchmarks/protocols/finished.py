@@ -303,7 +303,7 @@ def training_table(records: Sequence[Record]) -> Table:
 
 def _apart_from_training(record: Record) -> str:
     """Return in canonical JSON the episodes of a run and all that can change its result but its training."""
-    of_training = ("training", "seed", "fold", "files_sha256", "files_cover")
+    of_training = ("training", "seed", "fold", "files_sha256")
     settings = {key: value for key, value in record.run.identity.as_json().items() if key not in of_training}
     return json.dumps([record.manifest_sha256, settings], sort_keys=True)
 

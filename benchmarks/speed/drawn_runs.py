@@ -18,7 +18,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.records.counts import hashes, to_frame
 from fsbench.records.predictions import encode, write_predictions
 from fsbench.records.record import write_record
-from fsbench.records.run import Run
+from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
 from fsbench.runner.grid.spec import GridCell, read_grid
 from fsbench.scores.answers import SegmentationResult
 
@@ -99,6 +99,10 @@ def _write(folder: Path, identity: dict[str, Any], manifest: Manifest, frame: An
     cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
     run: dict[str, Any] = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
     run["scores"] = {"mIoU": 50.0, "FB-IoU": 70.0, "accuracy": 80.0}
+    run["told"] = {"supervision": ["masks"], "saw_test_classes": "no"}
+    settings = identity["training"]
+    training = None if settings is None else {"settings": settings, "method": identity["method"]}
+    run["weights"] = {"origin": UNTRAINED if settings is None else TRAINED_HERE, "training": training}
     if kept is not None:
         run["predictions"] = write_predictions(folder, kept, frame, "masks")
     write_record(folder, Run.model_validate(run | hashes(frame)), frame)

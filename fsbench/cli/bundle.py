@@ -81,10 +81,6 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
         print_line(f"{options.hub}: {holds}; check it with: fsbench verify {options.hub}")
     if options.out is not None:
         write_bundle(records, cards, options.licence, made_by, options.out, options.predictions)
-    older = [record for record in records if record.unhashed]
-    if older:
-        columns = ", ".join(dict.fromkeys(name for record in older for name in record.unhashed))
-        print_note(f"{len(older)} of the runs are of an earlier version, whose hashes do not cover: {columns}")
     if options.out is not None:
         print_line(f"{options.out}: {holds}; check it with: fsbench verify {options.out}")
     return 0

@@ -72,7 +72,7 @@ def _verify_one(place: Path, repetition: Repetition | None, data: DataAtHand | N
         print_line(f"{place}: failed: {one_line(str(error))}")
         return True
     print_line(f"{place}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
-    for method, card in listing.named_cards.items():
+    for method, card in listing.cards.items():
         print_line(f"card of {method}, as stated")
         print_block("\n".join(align(card.as_rows(), rule=False)))
     for run in (None, *listing.runs):

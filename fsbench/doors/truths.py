@@ -9,7 +9,6 @@ from fsbench.data.label_maps import way_labels
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
-from fsbench.records.run import CONTENTS
 from fsbench.results.tables.rescoring.recount import Truth
 from fsbench.runner.config.tests import load_test
 
@@ -31,7 +30,7 @@ class TestTruth:
         identity = record.run.identity
         if test.manifest.sha256 != record.manifest_sha256:
             raise RecordError(f"{record.path.name} is a run of other episodes than the test's; expected its own test")
-        if identity.files_cover == CONTENTS and test.files_sha256 != identity.files_sha256:
+        if test.files_sha256 != identity.files_sha256:
             raise RecordError(
                 f"the data at hand are not those that {record.path.name} was tested on: images or label maps are "
                 "others; put the files of the run back, or name their folder (--data-root)"

@@ -7,7 +7,7 @@ from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.header import Header
 from fsbench.records.record import Record
 from fsbench.records.result_folder import is_travelled
-from fsbench.records.run import NAMES_AND_SIZES, Run
+from fsbench.records.run import Run
 
 STATED_VARIANT = "stated beside the checkpoint"
 ON_TRUST = "taken on trust"
@@ -35,16 +35,6 @@ def notes(records: Sequence[Record]) -> list[str]:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
     lines += [_undefined(record) for record in records if record.undefined_classes]
-    by_size = {
-        record.run.identity.method.name
-        for record in records
-        if record.run.identity.files_sha256 and record.files_cover == NAMES_AND_SIZES
-    }
-    if by_size:
-        lines.append(
-            f"{', '.join(sorted(by_size))}: recorded by an earlier version, which knew image files by "
-            f"{NAMES_AND_SIZES}, so files exchanged for others of equal size are not noticed"
-        )
     travelled = {record.run.identity.method.name for record in records if is_travelled(record.path)}
     if travelled:
         lines.append(
@@ -72,7 +62,7 @@ def header_warnings(header: Header) -> list[str]:
 
 
 def _dropped_classes(record: Record) -> dict[int, str]:
-    """Return the classes that a run leaves out: number -> name, or the number where an older record has no names."""
+    """Return the classes that a run leaves out: number -> name, or the number where the record does not name each."""
     numbers = record.header.dropped_classes
     names = record.run.dropped_classes
     return dict(zip(numbers, names if len(names) == len(numbers) else map(str, numbers), strict=True))

@@ -48,7 +48,7 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     facts += [
         ("manifest sha256", record.manifest_sha256),
         ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
-        ("files sha256", f"{run.identity.files_sha256} (of {record.files_cover})" * bool(run.identity.files_sha256)),
+        ("files sha256", run.identity.files_sha256 or ""),
         ("counts sha256", run.counts_sha256),
         ("blind", f"{run.blind.process}; {run.blind.outcome.words}" if run.blind else ""),
         ("settings as stated", one_line(json.dumps(stated), 1000) if stated else ""),

@@ -53,7 +53,7 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     if options.trivial:
         rows += _trivial_rows(records, options, statistics)
     chosen = choices_on_test({label: cards[label] for label in labelled})
-    lines = [*notes(records), *chosen, *answer_notes, *_metric_notes(rows, options.metrics), *statistics.missing]
+    lines = [*notes(records), *chosen, *answer_notes, *_metric_notes(options.metrics), *statistics.missing]
     headers = [record.header for record in sorted(records, key=fold_of)]
     classes = {str(header.fold): len(header.class_ids) + len(header.dropped_classes) for header in headers}
     return Block(
@@ -68,11 +68,9 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     )
 
 
-def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """Explain uncommon scores, and name the runs that lack region measures."""
-    meanings = [_meaning(name) for name in metrics if name not in DEFAULT]
-    unmeasured = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
-    return meanings + [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in unmeasured]
+def _metric_notes(metrics: Sequence[str]) -> list[str]:
+    """Explain uncommon scores."""
+    return [_meaning(name) for name in metrics if name not in DEFAULT]
 
 
 def _meaning(name: str) -> str:

@@ -92,8 +92,7 @@ def open_journal(experiment: Experiment, folder: Path, preparation: Preparation)
     """Return the journal of everything that the results follow from, and tell the data which episodes it has."""
     followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
     journal = Journal(folder / "evaluation", fingerprint(followed))
-    attends = bool(experiment.method.attention_meaning)
-    experiment.data.done = journal.done(kept_predictions(experiment), attends)
+    experiment.data.done = journal.done(kept_predictions(experiment))
     for line in journal.damaged():
         log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
     return journal

@@ -16,7 +16,7 @@ from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.step_division import StepDivision
 from fsbench.records.result_folder import run_name
-from fsbench.records.run import CONTENTS, Identity
+from fsbench.records.run import Identity
 from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
@@ -61,7 +61,6 @@ def run_identity(experiment: Identified) -> Identity:
         "image_size": data.image_size,
         "manifest_sha256": data.manifest.sha256,
         "files_sha256": data.files_sha256,
-        "files_cover": CONTENTS,
         "seed": experiment.settings["seed_everything"],
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,

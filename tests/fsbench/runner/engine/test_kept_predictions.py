@@ -23,7 +23,6 @@ from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.methods.insid3 import INSID3
 from fsbench.pages.report.explorer.masks import predict_again, run_masks
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
-from fsbench.records.run import CONTENTS
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
@@ -37,7 +36,6 @@ from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
 from tests.datamodules.test_episodic import exchange
 from tests.fsbench.runner.exchange.test_bundle import CARD
-from tests.fsbench.runs import rewrite
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +86,7 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     ImageOps.flip(Image.open(query)).save(upside_down)
     query.write_bytes(query.read_bytes().ljust(20_000, b"\0"))
     before = run(experiment())
-    assert before.run.identity.files_cover == CONTENTS and experiment().folder == before.path
+    assert experiment().folder == before.path
     exchange(query, upside_down)
     after = run(experiment())
     assert after.run.id != before.run.id and after.run.counts_sha256 != before.run.counts_sha256
@@ -96,9 +94,6 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
         opened(after)
         with pytest.raises(RecordError, match="images or label maps are others; put the files"):
             opened(before)
-        old = rewrite(before, {"files_sha256": data.former_files_sha256, "files_cover": None})
-        opened(old)
-        assert (old.files_cover, rewrite(before).files_cover) == ("names and sizes", "contents")
 
 
 def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
