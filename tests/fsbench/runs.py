@@ -52,8 +52,10 @@ def some_run(identity: dict[str, Any] | None = None, **entries: Any) -> Run:
 def usual_weights(identity: dict[str, Any]) -> dict[str, Any]:
     """Return the weights of a run with this identity: trained here, untrained, or a checkpoint that tells nothing."""
     settings = identity["training"] or {}
+    if "checkpoint_sha256" in settings:
+        return {"origin": None, "training": None}
     if "max_epochs" not in settings:  # None, or what a method is calibrated on
-        return {"origin": None if "checkpoint_sha256" in settings else UNTRAINED, "training": None}
+        return {"origin": UNTRAINED, "training": None}
     numbers = {name: identity[name] for name in ("image_size", "precision", "tf32") if name in identity}
     training = numbers | {"settings": settings, "method": identity["method"]}
     return {"origin": TRAINED_HERE, "training": training}

@@ -15,8 +15,8 @@ from fsbench.base.files import sha256_file
 from fsbench.core.prediction import Prediction
 from fsbench.data.rle import encode_ways
 from fsbench.records.counts import to_frame
-from fsbench.records.journal import PREDICTION, Journal
-from fsbench.records.predictions import FILE, SOFT_SIDE, encode, read_predictions, write_predictions
+from fsbench.records.journal import Journal
+from fsbench.records.predictions import FILE, SOFT_SIDE, read_predictions, write_predictions
 from fsbench.records.record import read_record
 from tests.fsbench.records.test_record import manifest, result
 from tests.fsbench.runs import changed, written
