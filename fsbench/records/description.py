@@ -116,10 +116,7 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
     """List what is peculiar to one run, in the protocol's words for repetitions."""
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
-    if run.blind is not None:
-        known = "its settings are as it stated them" if run.blind.stated else "nothing else of it is known"
-        lines.append(f"{name}: blind ({run.blind.process}); {run.blind.outcome.words}; {known}")
-    elif run.handed_in is not None:
+    if run.handed_in is not None:
         lines.append(f"{name}: handed in: its predictions were counted here, and nothing else of the method is known")
     if backbone.weights.startswith("random"):
         lines.append(f"{name}: {_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")

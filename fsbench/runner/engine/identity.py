@@ -55,7 +55,7 @@ def run_identity(experiment: Identified) -> Identity:
     """Return everything that can change the result of `experiment`."""
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
-        **method_identity(method, experiment.settings["model"]["init_args"], options),
+        **_method_identity(method, experiment.settings["model"]["init_args"], options),
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "fold": data.test.fold,
         "image_size": data.image_size,
@@ -72,7 +72,7 @@ def run_identity(experiment: Identified) -> Identity:
     return Identity.model_validate(json.loads(json.dumps(identity)))
 
 
-def method_identity(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
+def _method_identity(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
     """Return the entries of an identity about a method and its backbone.
 
     Args:
