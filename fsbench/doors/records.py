@@ -17,7 +17,6 @@ from fsbench.records.counts import counts_sha256, hashes, official_rows, to_fram
 from fsbench.records.machine import counted_on
 from fsbench.records.predictions import Prediction, encode, write_predictions
 from fsbench.records.record import Record, read_record, write_record
-from fsbench.records.result_folder import run_name
 from fsbench.records.run import (
     CONTENTS,
     BackboneSettings,
@@ -28,6 +27,7 @@ from fsbench.records.run import (
     Provenance,
     Run,
     Weights,
+    run_name,
 )
 from fsbench.scores.confusion import FAILED
 

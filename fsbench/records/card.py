@@ -14,13 +14,12 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml, read_json
 from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.protocols.segmentation import load_segmentation, segmentation_of
 from fsbench.records.record import Record
-from fsbench.records.result_folder import is_travelled
 from fsbench.records.run import (
     AUTHORS,
     OTHER_RUN,
@@ -326,19 +325,8 @@ class Cards:
     def run_card(self, record: Record) -> StatedCard:
         """Return the card of a run: what its record proves, else what is stated beside it.
 
-        Raises SettingsError where a card beside it cannot be read or has other values than cards have; RecordError of
-        a run in a result folder, which may be anybody's.
+        Raises SettingsError where a card beside it cannot be read or has other values than cards have.
         """
-        try:
-            return self._run_card(record)
-        except SettingsError as error:
-            if not is_travelled(record.path):
-                raise
-            refusal = RecordError(str(error))
-            refusal.folder = record.path
-            raise refusal from error
-
-    def _run_card(self, record: Record) -> StatedCard:
         folder, method = record.path.parent, record.run.identity.method.name
         if folder not in self._stated:
             self._stated[folder] = _read_bundled(folder / BUNDLE), _read(folder / FILE)

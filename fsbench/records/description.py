@@ -6,7 +6,6 @@ from typing import Any
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.header import Header
 from fsbench.records.record import Record
-from fsbench.records.result_folder import is_travelled
 from fsbench.records.run import NAMES_AND_SIZES, Run
 
 STATED_VARIANT = "stated beside the checkpoint"
@@ -44,12 +43,6 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append(
             f"{', '.join(sorted(by_size))}: recorded by an earlier version, which knew image files by "
             f"{NAMES_AND_SIZES}, so files exchanged for others of equal size are not noticed"
-        )
-    travelled = {record.run.identity.method.name for record in records if is_travelled(record.path)}
-    if travelled:
-        lines.append(
-            f"{', '.join(sorted(travelled))}: of a result folder, which may be anybody's: its files are the listed "
-            "ones; that anybody predicted what was counted, and what the card states, is not verified (fsbench verify)"
         )
     for record in records:
         lines += _run_notes(record.run, protocol.on_repetition)

@@ -4,6 +4,7 @@ Fields stand in the order in which a run writes them. A field with a default is 
 of runs that have no such thing, lack; entries of later versions are kept under their names without a meaning.
 """
 
+import re
 from math import isnan, nan
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -335,6 +336,15 @@ class Run(Entries):
             method=self.identity.method.as_json(),
         )
         return Weights(origin=TRAINED_HERE, training=training)
+
+
+def run_name(words: str) -> str:
+    """Return words as the name of a run, which may be in a bundle: of other characters dashes are left.
+
+    >>> run_name("my own-demo-1a2b")
+    'my-own-demo-1a2b'
+    """
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", words).lstrip("._+-")
 
 
 def check_run(values: Any, file: Path) -> Run:

@@ -46,7 +46,7 @@ RUN = [
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/run/test_flows.py runs such",
     r"fsbench bench .*": "as make bench",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|results|weights|lock|fuzz)\b.*": (
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": (
         "installs, takes minutes, or CI runs it"
     ),
     r"make gpu-bench": "needs a GPU",
@@ -63,9 +63,8 @@ PARSED = {
     r"fsbench curves .*": "needs runs of several shots; tests/fsbench/results/tables/test_curves.py runs it",
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
-    r"fsbench verdict .*": "needs an accepted run; tests/test_action.py runs it",
+    r"fsbench verdict .*": "needs an accepted run; tests/fsbench/runner/exchange/test_accepted.py runs it",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
-    r"fsbench table results": "needs a results repository; tests/fsbench/runner/exchange/test_results.py reads one",
     r"fsbench board .*": "tests/fsbench/pages/board runs it",
     r"fsbench atlas .*": "tests/fsbench/results/atlas runs it",
     r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",

@@ -15,8 +15,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.step_division import StepDivision
-from fsbench.records.result_folder import run_name
-from fsbench.records.run import CONTENTS, Identity
+from fsbench.records.run import CONTENTS, Identity, run_name
 from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
