@@ -330,6 +330,6 @@ def test_mistyped_commands_are_seen(typed):
         "torchrun --nnodez=2 -m fsbench run",
         "pip install -e '.[tests]'",
         "wandb logn",
-        "python -m benchmarks.protocols --dataset demo --method emat --fold one",
+        "python -m benchmarks.ablations --repeats one",
     ):
         assert why_refused(typed, Command(tuple(shlex.split(line)))), line
