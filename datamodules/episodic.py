@@ -22,7 +22,6 @@ from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.data.file_digests import contents_sha256
@@ -286,7 +285,14 @@ class EpisodicDataModule(DataModule):
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Raise SettingsError when a checkpoint was trained on classes of this data set that are novel in the test."""
-        check_unseen(trained_on, what, self.dataset, self.protocol, self.manifest.header)
+        names, header = self.dataset.class_names, self.manifest.header
+        novel = [names[number - 1] for number in self.protocol.novel_classes(header)]
+        seen = [name for name in novel if name in trained_on["classes"]]
+        if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
+            raise SettingsError(
+                f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
+                f"include {', '.join(seen[:3])}: novel classes of fold {header.fold}; give the checkpoint of this fold"
+            )
 
     @property
     def test_options(self) -> dict[str, Any]:
@@ -426,26 +432,6 @@ class EpisodicDataModule(DataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.loading.workers > 0,
             **batches,
-        )
-
-
-def check_unseen(
-    trained_on: dict[str, Any], what: str, dataset: SegmentationIndex, protocol: Segmentation, header: Header
-) -> None:
-    """Raise SettingsError where something was trained on classes of a data set that are novel in a test of it.
-
-    Args:
-        trained_on: names of its data set, fold and classes.
-        what: it is, for the message.
-        dataset, protocol, header: of the test.
-    """
-    names = dataset.class_names
-    novel = [names[number - 1] for number in protocol.novel_classes(header)]
-    seen = [name for name in novel if name in trained_on["classes"]]
-    if trained_on["dataset"] in (dataset.name, *dataset.same_classes_as) and seen:
-        raise SettingsError(
-            f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
-            f"include {', '.join(seen[:3])}: novel classes of fold {header.fold}; give the checkpoint of this fold"
         )
 
 

@@ -38,10 +38,6 @@ EXCEPTIONS = {
         "(EXPLORER_PAGE / name).read_text",
     ],
     "fsbench/pages/report/theme.py": ["file.read_text"],
-    # what a process of ours sends or has printed
-    "fsbench/doors/blind/connection.py": ["self.place.log.read_bytes"],
-    "fsbench/doors/blind/episodes.py": ["np.load"],
-    "fsbench/doors/blind/method_process.py": ["json.loads"],
     # what the system tells
     "fsbench/cli/main.py": ["os.open"],
     "fsbench/data/loader.py": ["(thread / 'stat').read_text"],

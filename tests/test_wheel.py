@@ -37,7 +37,7 @@ def test_the_wheel_has_every_file_of_the_suite_and_no_other_package(wheel):
                 "benchmarks/published/",
                 "benchmarks/regression/",
                 "benchmarks/manifests/",
-                "benchmarks/protocols/results/",
+                "benchmarks/effects/",
             )
         )
     }

@@ -45,7 +45,6 @@ GROUPS = {
         "curves": "show score, time and memory by shots, ways, side or objects",
         "explain": "draw what finished runs predicted and attended to",
         "report": "make pages of finished runs to open in a browser",
-        "cost": "measure what a method's prediction costs by number of shots",
         "list": "list methods, data sets, protocols and metrics",
         "protocols": "show the protocols side by side and what their choices entail",
         "atlas": "check the atlas of published figures, or write its page",

@@ -14,13 +14,12 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml, read_json
 from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.protocols.segmentation import load_segmentation, segmentation_of
 from fsbench.records.record import Record
-from fsbench.records.result_folder import is_travelled
 from fsbench.records.run import (
     AUTHORS,
     OTHER_RUN,
@@ -205,8 +204,6 @@ class StatedCard:
         trained_on: no entry of a bundle's card, since it always follows from the record: the base classes that anything
             was trained on, by fold, data set and protocol.
         handed_in: whether predictions were counted here and nothing else of the method is known.
-        blind: "blind" where the records say that the method was kept from the truth, "blind, betrayed" where a control
-            betrays it (`fsbench.protocols.blind`), "" elsewhere.
         stated: names of entries that somebody stated, in order; other known ones follow from the record.
     """
 
@@ -220,7 +217,6 @@ class StatedCard:
     told: str = UNKNOWN
     trained_on: str = UNKNOWN
     handed_in: bool = False
-    blind: str = ""
     stated: tuple[str, ...] = ()
 
     @property
@@ -238,7 +234,7 @@ class StatedCard:
         return entries | {"handed in": self.conditions["handed in"]}
 
 
-ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in ("handed_in", "blind", "stated"))
+ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in ("handed_in", "stated"))
 """Names of the entries in words."""
 
 
@@ -301,16 +297,14 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
     }
     entries = _usual_entries(record, known_backbone) | told | proved
     said = tuple(name for name in ENTRIES if told.get(name, UNKNOWN) != UNKNOWN)
-    blind = "" if record.run.blind is None else f"blind{', betrayed' * record.run.blind.outcome.betrayed}"
-    return StatedCard(**entries, handed_in=record.run.handed_in is not None, blind=blind, stated=said)
+    return StatedCard(**entries, handed_in=record.run.handed_in is not None, stated=said)
 
 
 def merge_cards(cards: Sequence[StatedCard]) -> StatedCard:
     """Return the card of several runs of a method; entries in which they differ name all their values."""
     entries = {name: " / ".join(dict.fromkeys(getattr(card, name) for card in cards)) for name in ENTRIES}
     stated = tuple(name for name in ENTRIES if any(name in card.stated for card in cards))
-    blind = max(card.blind for card in cards) if all(card.blind for card in cards) else ""  # the longer word
-    return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), blind=blind, stated=stated)
+    return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), stated=stated)
 
 
 class Cards:
@@ -331,19 +325,8 @@ class Cards:
     def run_card(self, record: Record) -> StatedCard:
         """Return the card of a run: what its record proves, else what is stated beside it.
 
-        Raises SettingsError where a card beside it cannot be read or has other values than cards have; RecordError of
-        a run in a result folder, which may be anybody's.
+        Raises SettingsError where a card beside it cannot be read or has other values than cards have.
         """
-        try:
-            return self._run_card(record)
-        except SettingsError as error:
-            if not is_travelled(record.path):
-                raise
-            refusal = RecordError(str(error))
-            refusal.folder = record.path
-            raise refusal from error
-
-    def _run_card(self, record: Record) -> StatedCard:
         folder, method = record.path.parent, record.run.identity.method.name
         if folder not in self._stated:
             self._stated[folder] = _read_bundled(folder / BUNDLE), _read(folder / FILE)

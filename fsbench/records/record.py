@@ -25,7 +25,6 @@ from fsbench.records.counts import (
     with_images,
 )
 from fsbench.records.identities import check_identities, truth_outliers
-from fsbench.records.result_folder import check_travelled, is_travelled
 from fsbench.records.run import Run, check_run
 from fsbench.records.run_directory import is_current
 
@@ -151,18 +150,6 @@ def read_record(path: Path) -> Record | None:
     return record
 
 
-def _read_travelled(path: Path) -> Record | None:
-    """Read a record in a result folder, which may be anybody's, where its files are the listed ones and its own."""
-    check_travelled(path)
-    record = read_record(path)
-    if record is not None and (record.run.id != path.name or not path.name.endswith(f"-{record.run.identity.digits}")):
-        raise RecordError(
-            f"{path} holds the run {record.run.id} with the settings {record.run.identity.digits}, which its name does "
-            "not say; expected a folder with the name of its run; get the folder again"
-        )
-    return record
-
-
 @contextmanager
 def _blaming(folder: Path) -> Iterator[None]:
     """Name the run in `folder` in a RecordError from within the block."""
@@ -203,7 +190,7 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     records = []
     for folder in folders:
         try:
-            record = _read_travelled(folder) if is_travelled(folder) else read_record(folder)
+            record = read_record(folder)
             if record is not None and refused is not None:
                 protocol_of(record.header)
         except (RecordError, SettingsError) as error:

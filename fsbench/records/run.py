@@ -4,25 +4,16 @@ Fields stand in the order in which a run writes them. A field with a default is 
 runs lack that have no such thing; entries of later versions are kept under their names without a meaning.
 """
 
+import re
 from math import isnan, nan
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.base.files.validation import first_problem
-from fsbench.scores.controls import CONTROLS, ControlOutcome
 
 DEEPEST = 50
 """Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""
@@ -110,8 +101,6 @@ class Identity(Entries):
     Attributes:
         files_sha256: hash of the contents of the test's images and label files.
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
-        blind: whether the answers were given blind, see `Run.blind`.
-        stated_sha256: hash of the settings that a method's process stated and of its files, see `Blind`.
         adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
     """
@@ -129,8 +118,6 @@ class Identity(Entries):
     training: TrainingSettings | None
     answers_sha256: Text | None = None
     adaptation: dict[str, Any] | None = None
-    blind: bool = False
-    stated_sha256: Text | None = None
     support_annotation: Name = "mask"
     kept_support: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -219,42 +206,6 @@ class HandedIn(Entries):
     answers_sha256: Name
 
 
-class Blind(Entries):
-    """How a method was kept from the truth of the test that it answered, see `fsbench.protocols.blind`.
-
-    Attributes:
-        process: where the method was: the kind of its sandbox, a separate process, or "kit" for answers to a blind kit.
-        controls: planted episodes that nobody can answer.
-        told: those of them whose answers favour one of two classes.
-        right: those of `told` that favour the one that was asked.
-        secret: from which the order, the controls and their coins follow; stated when all is over. None of a blind kit,
-            which others may answer after this run.
-        files: sha256 of the files that the method's process was given, by "method", "checkpoint" and "weights".
-        stated: settings of the method, as its process stated them: nothing proves them.
-    """
-
-    process: Name
-    controls: Count
-    told: Count
-    right: Count
-    secret: Name | None = None
-    files: dict[Name, Name] = {}
-    stated: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _add_up(self) -> "Blind":
-        if not self.right <= self.told <= self.controls <= CONTROLS:
-            raise ValueError(
-                f"{self.right} right of {self.told} answers that favour a class, of {self.controls} controls"
-            )
-        return self
-
-    @property
-    def outcome(self) -> ControlOutcome:
-        """The outcome of the controls, which says whether the method is betrayed."""
-        return ControlOutcome(self.controls, self.told, self.right)
-
-
 class Cost(Entries):
     """Parameters, and what the evaluation took; None of an evaluation that had nothing left to do."""
 
@@ -314,7 +265,6 @@ class Run(Entries):
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
         told: None, and not written, where predictions made elsewhere were counted.
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
-        blind: None, and not written, where nothing kept the method from the truth but its own process.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does.
@@ -340,7 +290,6 @@ class Run(Entries):
     weights: Weights
     told: Told | None = None
     handed_in: HandedIn | None = None
-    blind: Blind | None = None
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True
@@ -358,12 +307,21 @@ class Run(Entries):
     truth_sha256: Name
 
 
+def run_name(words: str) -> str:
+    """Return words as the name of a run, which may be in a bundle: of other characters dashes are left.
+
+    >>> run_name("my own-demo-1a2b")
+    'my-own-demo-1a2b'
+    """
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", words).lstrip("._+-")
+
+
 def check_run(values: Any, file: Path) -> Run:
     """Return the run of the plain values in the run.json `file`.
 
     Raises RecordError that names entries that are missing, or the first with another type or range.
     """
-    if is_deeper(values, DEEPEST):
+    if _is_deeper(values, DEEPEST):
         raise RecordError(
             f"{file} is no record of fsbench: it has more than {DEEPEST} levels; remove the folder or run it again"
         )
@@ -382,7 +340,7 @@ def check_run(values: Any, file: Path) -> Run:
         ) from error
 
 
-def is_deeper(value: Any, levels: int) -> bool:
+def _is_deeper(value: Any, levels: int) -> bool:
     """Return whether dicts and lists stand in each other more than `levels` deep."""
     layer = [value]
     for _ in range(levels):

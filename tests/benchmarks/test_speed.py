@@ -8,12 +8,20 @@ import torch
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import drawn_runs, table
 from benchmarks.speed.cases import commands, networks
+from benchmarks.speed.cases.methods import noise_episode
 from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure, training_step
 from fsbench.methods.hsnet import HSNet
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
 from tests.methods.small import PYRAMID, pyramid
 
 CPU = torch.device("cpu")
+
+
+def test_the_noise_has_distinct_images_and_a_disc():
+    episode = noise_episode(32, 2, CPU)
+    assert episode.images.shape == (3, 3, 32, 32) and episode.support.tolist() == [[[1, 2]]]
+    assert not torch.equal(episode.images[0], episode.images[1])
+    assert 0.2 < float(episode.support_masks[0, 0, 0].float().mean()) < 0.35
 
 
 def test_paths_take_turns_after_a_first_call_of_each():

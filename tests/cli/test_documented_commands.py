@@ -46,7 +46,7 @@ RUN = [
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/run/test_flows.py runs such",
     r"fsbench bench .*": "as make bench",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|results|weights|lock|fuzz)\b.*": (
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": (
         "installs, takes minutes, or CI runs it"
     ),
     r"make gpu-bench": "needs a GPU",
@@ -61,16 +61,14 @@ PARSED = {
     r"fsbench curves .*": "needs runs of several shots; tests/fsbench/results/tables/test_curves.py runs it",
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
-    r"fsbench verdict .*": "needs an accepted run; tests/test_action.py runs it",
+    r"fsbench verdict .*": "needs an accepted run; tests/fsbench/runner/exchange/test_accepted.py runs it",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
-    r"fsbench table results": "needs a results repository; tests/fsbench/runner/exchange/test_results.py reads one",
     r"fsbench board .*": "tests/fsbench/pages/board runs it",
     r"fsbench atlas .*": "tests/fsbench/results/atlas runs it",
     r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",
     r"fsbench predict .*": "needs photos and weights; tests/cli/images/test_predict.py runs it",
     r"fsbench export .*": "needs photos and masks; tests/cli/images/test_export.py runs it",
     r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/images/test_demo_page.py runs it",
-    r"fsbench cost .*": "tests/cli/results/test_cost.py runs it",
     r"fsbench reproduce (--smoke|my/.*|.* slurm .*)": "takes a minute, needs a file, or SLURM; .ci/run runs the first",
     r"fsbench sweep .*": "trains for hours, or needs data; tests/cli/run/test_local_sweeps.py runs such",
     r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/run/test_grid_runs.py runs such",
@@ -152,7 +150,7 @@ class Typed:
                         patch.setattr("fsbench.runner.engine.run.build_experiment", parse_configuration)
                         patch.setattr("fsbench.runner.engine.run.run", lambda composed: None)
                         patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
-                        status = cli.main([word for word in words if word != "--blind"])  # for run/test_blind.py
+                        status = cli.main(words)
                 else:
                     _, unknown = cli.parser_for(words).parse_known_args(words)
                     status = f"unrecognised {unknown}" if unknown else 0
@@ -330,6 +328,6 @@ def test_mistyped_commands_are_seen(typed):
         "torchrun --nnodez=2 -m fsbench run",
         "pip install -e '.[tests]'",
         "wandb logn",
-        "python -m benchmarks.protocols --dataset demo --method emat --fold one",
+        "python -m benchmarks.ablations --repeats one",
     ):
         assert why_refused(typed, Command(tuple(shlex.split(line)))), line

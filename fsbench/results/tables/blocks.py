@@ -78,8 +78,8 @@ class Block:
 
     @property
     def marks(self) -> dict[str, str]:
-        """Method -> what stands behind its name: the sign of its card, and that it is blind or was handed in."""
-        return {name: sign + _known_by(self.cards[name]) for name, sign in self.signs.items()}
+        """Method -> what stands behind its name: the sign of its card, and that its predictions were handed in."""
+        return {name: sign + HANDED_IN * self.cards[name].handed_in for name, sign in self.signs.items()}
 
     @property
     def signs(self) -> dict[str, str]:
@@ -98,10 +98,6 @@ MARKS = "†‡§¶‖"
 
 HANDED_IN = " [handed in]"
 """Mark of a method of which nothing is known but its predictions, which were counted here."""
-
-
-def _known_by(card: StatedCard) -> str:
-    return f" [{card.blind}]" if card.blind else HANDED_IN * card.handed_in
 
 
 def _mark(number: int) -> str:

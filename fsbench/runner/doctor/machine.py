@@ -47,7 +47,6 @@ WITH_RUN = ({"extra": ""}, {"extra": "run"})
 PROGRAMS = {
     "git": "the commit in records",
     "sbatch": "fsbench grid --executor slurm",
-    "bwrap": "the sandbox of fsbench bench --blind (package bubblewrap)",
 }
 """Programs that fsbench asks for, and what needs them."""
 

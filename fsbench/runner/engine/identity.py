@@ -15,8 +15,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.step_division import StepDivision
-from fsbench.records.result_folder import run_name
-from fsbench.records.run import Identity
+from fsbench.records.run import Identity, run_name
 from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
@@ -55,7 +54,7 @@ def run_identity(experiment: Identified) -> Identity:
     """Return everything that can change the result of `experiment`."""
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
-        **method_identity(method, experiment.settings["model"]["init_args"], options),
+        **_method_identity(method, experiment.settings["model"]["init_args"], options),
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "fold": data.test.fold,
         "image_size": data.image_size,
@@ -71,7 +70,7 @@ def run_identity(experiment: Identified) -> Identity:
     return Identity.model_validate(json.loads(json.dumps(identity)))
 
 
-def method_identity(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
+def _method_identity(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
     """Return the entries of an identity about a method and its backbone.
 
     Args:

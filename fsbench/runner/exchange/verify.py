@@ -17,7 +17,6 @@ from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.run import UNTRAINED
 from fsbench.runner.exchange.bundle import Listing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
-from fsbench.runner.exchange.results import read_result
 from fsbench.runner.exchange.sample import agreement, fresh_seed, sample_episodes
 
 Status = Literal["ok", "failed", "not checked"]
@@ -54,10 +53,10 @@ class Repetition:
 def verify(
     bundle: Path, repetition: Repetition | None = None, data: DataAtHand | None = None
 ) -> tuple[Listing, list[Finding]]:
-    """Verify a bundle, or a result folder, which holds the same.
+    """Verify a bundle.
 
     Args:
-        bundle: the file or folder.
+        bundle: the file.
         repetition: how some of its episodes are predicted again; None where no weights are at hand.
         data: against which predictions that were handed in are counted again; None where none are at hand.
 
@@ -67,9 +66,6 @@ def verify(
     Raises:
         RecordError: the file is no bundle, or was changed after it was made.
     """
-    if bundle.is_dir():
-        listing = read_result(bundle)
-        return listing, verify_unpacked(bundle, listing, repetition, data)
     with unpack(bundle) as (folder, listing):
         return listing, verify_unpacked(folder, listing, repetition, data)
 

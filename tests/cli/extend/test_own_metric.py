@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.protocols.drawn_domains import prepare_drawn
 from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
+from tests.drawn_domains import prepare_drawn
 from tests.plugged import install
 
 MEANING = "mean over the classes of twice the overlap / the areas of prediction and truth"

@@ -149,7 +149,7 @@ def test_methods_and_data_sets_that_do_not_belong_together(refused):
     assert "nn is a method of classification, and pascal a data set for segmentation; data sets for nn: " in message
     message = refused("bench", "--method=fort_swin", f"--dataset={DATA}", "--weights=random")
     assert "image size is 128, but ibot_swin_tiny takes 224 only" in message  # not with the demo's own backbone
-    assert "nn classifies images; expected a method that segments" in refused("cost", "--method=nn")
+    assert "nn classifies images; expected a method that segments" in refused("export", "--method=nn")
     assert "for classification without label maps" in refused(
         "manifest", "build", f"--dataset={DATA}", "--out=x.jsonl", "--fold=0"
     )

@@ -1,4 +1,4 @@
-"""Image files drawn for measuring: of the size of the field's photos, so that decoding costs what it costs there."""
+"""Data sets of drawn images, of the size of the field's photos."""
 
 from pathlib import Path
 

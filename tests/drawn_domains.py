@@ -1,4 +1,4 @@
-"""Archives of other domains in their publishers' layouts, with drawn content: for tests, and where no data are at hand.
+"""Archives of other domains in their publishers' layouts, with drawn content.
 
 Scenes, lesions, lungs and fish are ellipses and blocks of colour, so that figures on them say nothing of real images.
 """
