@@ -27,7 +27,6 @@ GROUPS = {
         "bench": "train and evaluate methods and print their table",
         "run": "train and evaluate one experiment from --config files",
         "grid": "show which runs of a grid are missing and run them",
-        "sweep": "run a sweep file of W&B here, without an account",
         "reproduce": "show what a paper's tables need, run them, compare the figures",
         "regress": "check every method's predictions against accepted ones",
     },
@@ -125,7 +124,7 @@ def _main(argv: Sequence[str] | None) -> int:
                 parser.error(f"unrecognized arguments: {' '.join(extra)}")
             parser.print_help()
             return 0
-        if extra and not (options.command in ("bench", "run", "sweep") or _makes_atlas_runs(options)):
+        if extra and not (options.command in ("bench", "run") or _makes_atlas_runs(options)):
             parser.refuse(extra, options)
         set_verbosity(options)
     except SettingsError as error:
@@ -133,7 +132,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
     resumes = (
-        options.command in ("bench", "run", "sweep", "predict")
+        options.command in ("bench", "run", "predict")
         or getattr(options, "action", "") in ("prepare", "fetch")
         or _makes_atlas_runs(options)
     )

@@ -74,7 +74,6 @@ PARSED = {
     r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/images/test_demo_page.py runs it",
     r"fsbench cost .*": "tests/cli/results/test_cost.py runs it",
     r"fsbench reproduce (--smoke|my/.*|.* slurm .*)": "takes a minute, needs a file, or SLURM; .ci/run runs the first",
-    r"fsbench sweep .*": "trains for hours, or needs data; tests/cli/run/test_local_sweeps.py runs such",
     r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/run/test_grid_runs.py runs such",
     r"(srun|torchrun) .*": "needs several machines; tests/cli start several processes",
     r"(\w+=\S+ )?wandb .*": "needs an account",
