@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,7 +18,6 @@ from fsbench.cli.main import main
 from fsbench.doors.kits import load_kit_test
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.kit.kit import read_kit
-from fsbench.runner.extend.new_package import ACTION, TEMPLATES
 
 pytestmark = pytest.mark.skipif(not IS_CLONE, reason="the action is a clone's")
 
@@ -75,10 +75,8 @@ def environment(tmp_path) -> dict[str, str]:
     return {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 
 
-def test_the_action_is_what_packages_get_and_lets_no_input_into_a_script():
-    text = FILE.read_text()
-    assert text == (TEMPLATES / "action.yml.txt").read_text() and FILE.relative_to(REPOSITORY) == ACTION
-    action = yaml.safe_load(text)
+def test_the_action_lets_no_input_into_a_script():
+    action = yaml.safe_load(FILE.read_text())
     assert action["runs"]["using"] == "composite"
     for step in action["runs"]["steps"]:
         assert step["shell"] == "bash" and "${{" not in step["run"] and "uses" not in step
@@ -134,25 +132,24 @@ def test_answers_are_scored_and_held_against_the_accepted_run(blocks_folder, env
 
 @pytest.mark.slow(60)
 def test_a_package_runs_its_method_and_says_what_became_of_it(environment, tmp_path):
-    """The copy in a new package, with the inputs of the package's own workflow."""
-    assert main(["new", "method", "mine", "--in", str(tmp_path)]) == 0
-    package = tmp_path / "mine"
-    workflow = yaml.safe_load((package / ".github/workflows/check.yml").read_text())
-    (step,) = [step for step in workflow["jobs"]["check"]["steps"] if step.get("uses", "").startswith("./")]
-    assert (package / step["uses"] / "action.yml").is_file() and "pull_request" in step["if"]
-    few = "--fast --data.episodes=30 --trainer.limit_train_batches=2 --data.workers=0"
-    inputs = step["with"] | {"method": "./mine.py:Mine", "options": few}  # it is not installed here
-    first = run_action(inputs, package, environment, package / ACTION)
+    """A copy of the action in a package, which is the template of docs/template."""
+    package = shutil.copytree(REPOSITORY / "docs" / "template", tmp_path / "package")
+    action = package / FILE.relative_to(REPOSITORY)
+    action.parent.mkdir(parents=True)
+    shutil.copy(FILE, action)
+    few = "--data.episodes=30 --data.workers=0"
+    inputs = {"accepted": "accepted/run", "method": "./mine/method.py:Mine", "options": few}  # it is not installed here
+    first = run_action(inputs, package, environment, action)
     assert first.status == 0 and first.steps == ["Install", "Run the method", "Compare with the accepted run"], (
         first.printed
     )
     runs = package / "temp/fsbench-runs"
     assert main(["verdict", str(runs), "--accepted", str(package / inputs["accepted"]), "--accept"]) == 0
-    code = package / "mine.py"
-    assert "value < 0.5" in code.read_text()
-    code.write_text(code.read_text().replace("value < 0.5", "value < 0.999"))
+    code = package / "mine" / "method.py"
+    assert "value > 0," in code.read_text()
+    code.write_text(code.read_text().replace("value > 0,", "value > 0.3,"))
     runs.rename(tmp_path / "before")
-    changed = run_action(inputs | {"fail-on": "changed"}, package, environment, package / ACTION)
+    changed = run_action(inputs | {"fail-on": "changed"}, package, environment, action)
     assert changed.status == 1 and re.search("mine: (worse|better|not told apart): mIoU", changed.summary), (
         changed.printed
     )

@@ -10,17 +10,10 @@ from importlib import import_module
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
 from fsbench.base.terminal import print_error
-from fsbench.cli import completion
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
-    "begin": {
-        "start": "ask what you want, check and fetch what it needs, and run it",
-        "doctor": "check programs, devices, ops, room, data, weights",
-        "completion": "print what completes fsbench in bash, zsh or fish",
-    },
     "extend": {
-        "new": "write a package with a method or data set of one's own",
         "check-method": "check that a method keeps the contract of methods",
     },
     "run": {
@@ -47,8 +40,7 @@ GROUPS = {
         "explain": "draw what finished runs predicted and attended to",
         "report": "make pages of finished runs to open in a browser",
         "cost": "measure what a method's prediction costs by number of shots",
-        "list": "list methods, data sets, protocols and metrics",
-        "protocols": "show the protocols side by side and what their choices entail",
+        "list": "list methods, data, protocols, metrics, and what is here",
         "atlas": "check the atlas of published figures, or write its page",
     },
     "share results": {
@@ -60,7 +52,6 @@ GROUPS = {
         "data": "prepare a data set or check a prepared one",
         "weights": "list, fetch or check published weight files",
         "checkpoint": "convert a checkpoint between the authors' form and ours",
-        "cache": "show what is kept to save time, or clean it",
     },
     "episode lists": {
         "manifest": "write, show, verify or compare episode lists",
@@ -112,9 +103,7 @@ def _silence_closed_outputs() -> None:
 
 def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    asked = completion.asked_words()
-    parser = parser_for(words if asked is None else asked)
-    completion.answer_shell(parser)
+    parser = parser_for(words)
     try:
         check_words(words)
         options, extra = parser.parse_known_args(words)

@@ -82,7 +82,7 @@ class BlindTest:
         if not isinstance(protocol, Segmentation) or protocol.asks_base_classes:
             raise SettingsError(
                 f"the protocol {protocol.name} has no blind test; expected one of segmentation in which every class "
-                "has supports (see: fsbench protocols)"
+                "has supports (see: fsbench list protocols)"
             )
 
     def _digest(self, *words: Any) -> bytes:

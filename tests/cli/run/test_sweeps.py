@@ -44,7 +44,7 @@ def first_settings(sweep: Mapping[str, Any]) -> dict[str, Any]:
 def agents_command(sweep: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Return the command of an agent on Linux for the settings of one run.
 
-    The macros are those of https://docs.wandb.ai/guides/sweeps/sweep-config-keys#command-macros, and wandb's own functions
+    The macros are those of https://docs.wandb.ai/guides/sweeps/sweep-config-keys, and wandb's own functions
     write the arguments.
     """
     run = {"args": {name: {"value": value} for name, value in settings.items()}}
