@@ -82,8 +82,8 @@ sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAK
 sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	@set -x; id=$$($(BIN)/wandb sweep --project $(call quoted,$(WANDB_PROJECT)) $(call quoted,configs/sweeps/$(METHOD).yaml) 2>&1 | tee /dev/stderr | \
 	  sed -n 's/.*wandb agent //p') || true; set +x; \
-	test -n "$$id" || { echo "no sweep was registered: it takes a W&B account ($(BIN)/wandb login) and a network; without \
-	  them: fsbench sweep $(METHOD) --local, see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
+	test -n "$$id" || { echo "no sweep was registered: it takes a W&B account ($(BIN)/wandb login) and a network, \
+	  see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(call quoted,$(COUNT)) $$id
 
 test: $(STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'

@@ -27,7 +27,6 @@ EXTRAS = {
     "lora": ("peft",),
     "wandb": ("wandb",),
     "slurm": ("submitit",),
-    "sweep": ("optuna",),
     "demo": ("starlette", "uvicorn", "pillow_heif"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }  # fmt: skip

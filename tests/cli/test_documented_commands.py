@@ -30,9 +30,9 @@ from tests.documents import DOCUMENTS, Command, commands, other_blocks
 
 RUN = [
     r"make bench( ARGS=--dry-run)?",
-    r"fsbench (--version|list|protocols( atlas:\S*)?)",
+    r"fsbench (--version|list|list protocols( .*)?)",
     r"fsbench weights (list|check)",
-    r"fsbench cache( clean.*)?",
+    r"fsbench list here .*",
     r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",
     r"make reproduce .*",
     r"fsbench bench .*(--(print_config|help).*|--dry-run)",
@@ -54,7 +54,7 @@ PARSED = {
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
     r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
     r"fsbench checkpoint .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
-    r"fsbench (start|doctor|completion)\b.*": "asks, or prints; tests/cli/begin/test_start.py and others run them",
+    r"fsbench list here": "its exit status is 1 where the machine lacks room; tests/fsbench/runner/here runs it",
     r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
     r"fsbench annotations .*": "needs several annotations; tests/fsbench/results/tables/test_annotations.py runs it",
     r"fsbench supports .*": "needs runs with several draws; tests/cli/run/test_draws.py runs it",
@@ -70,7 +70,6 @@ PARSED = {
     r"fsbench export .*": "needs photos and masks; tests/cli/images/test_export.py runs it",
     r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/images/test_demo_page.py runs it",
     r"fsbench reproduce (--smoke|my/.*|.* slurm .*)": "takes a minute, needs a file, or SLURM; .ci/run runs the first",
-    r"fsbench sweep .*": "trains for hours, or needs data; tests/cli/run/test_local_sweeps.py runs such",
     r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/run/test_grid_runs.py runs such",
     r"(srun|torchrun) .*": "needs several machines; tests/cli start several processes",
     r"(\w+=\S+ )?wandb .*": "needs an account",

@@ -95,7 +95,8 @@ def test_names_in_files_and_folders(capsys, tmp_path, monkeypatch, make):
         (["bench", "--dataset", "demo", "--method", "./setting.yaml"], "settings.yaml"),
         (["kit", "demoo", "--out", "kit"], "demo"), (["reproduce", "ematt"], "emat"),
         (["data", "check", "pascall", "--root", "x"], "pascal"),
-        (["weights", "fetch", "dinov2_vits1"], "dinov2_vits14"), (["doctor", "--data-root", "cocoo=x"], "coco"),
+        (["weights", "fetch", "dinov2_vits1"], "dinov2_vits14"),
+        (["list", "here", "--data-root", "cocoo=x"], "coco"),
     ]  # fmt: skip
     for words, name in expected:
         assert f"did you mean '{name}'?" in refusal(words, capsys), words

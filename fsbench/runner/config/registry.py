@@ -99,21 +99,12 @@ def grid_file(name: str | Path) -> Path:
     Raises:
         SettingsError: it is neither.
     """
-    return _named_file(name, "grid")
-
-
-def sweep_file(name: str | Path) -> Path:
-    """Return the file of a sweep: a path, or a name of configs/sweeps. Raises SettingsError where it is neither."""
-    return _named_file(name, "sweep")
-
-
-def _named_file(name: str | Path, kind: str) -> Path:
-    path, folder = shipped_file(name), f"{kind}s"
+    path = shipped_file(name)
     if is_file(path) or _is_path(path.name) or len(path.parts) != 1:
         return path  # who reads it says what is wrong with it
-    if path.name not in names(folder):
-        raise SettingsError(f"there is no file and no {kind} '{path.name}'{known_names(path.name, names(folder))}")
-    return config_file(folder, path.name)
+    if path.name not in names("grids"):
+        raise SettingsError(f"there is no file and no grid '{path.name}'{known_names(path.name, names('grids'))}")
+    return config_file("grids", path.name)
 
 
 def _is_path(name: str) -> bool:

@@ -81,7 +81,7 @@ class Request:
     shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
     protocol: str | None = _option(
         None,
-        "name for all methods, instead of their own, or several with commas; see: fsbench protocols",
+        "name for all methods, instead of their own, or several with commas; see: fsbench list protocols",
         key="data.protocol",
         segmentation_only=True,
     )

@@ -37,8 +37,8 @@ def test_a_stranger_s_row_is_run_shown_and_counted_again(fsbench, bench_argument
         return done.stdout + done.stderr
 
     name = "atlas:stranger/pascal-5i"
-    assert name in call("protocols", "atlas:")
-    shown = call("protocols", name)
+    assert name in call("list", "protocols", "atlas:")
+    shown = call("list", "protocols", name)
     assert "episodes hang on: workers 3" in shown and "atlas:stranger/pascal-5i: main.py of" in shown
     call(*bench_arguments("prototype", "runs", "--protocol", name, "--fold", "0"))
     (folder,) = (path.parent for path in (tmp_path / "runs").glob("*atlas-stranger-pascal-5i*/run.json"))

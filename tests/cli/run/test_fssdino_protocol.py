@@ -103,7 +103,7 @@ def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_pa
 def test_it_is_listed_and_other_requests_are_one_line(warm, tmp_path, real_data):
     listed = warm("list").stdout
     assert re.search(r"(?m)^ +fssdino +Few-shot segmentation on COCO as FSSDINO's authors evaluate it", listed)
-    table = warm("protocols", "--format", "markdown").stdout
+    table = warm("list", "protocols", "--format", "markdown").stdout
     assert "| a padded square of 512, stretched to the query's size: padding " in table
     coco = ["--dataset", "coco", "--data-root", str(real_data / "coco-mini")]
     common = [

@@ -180,13 +180,13 @@ def test_a_protocol_of_words_may_be_written_in_yaml(tmp_path):
 
 def test_rows_are_listed_and_shown_with_their_evidence(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["protocols", "atlas:cyctr/pascal-5i"]) == 0
+    assert main(["list", "protocols", "atlas:cyctr/pascal-5i"]) == 0
     shown = capsys.readouterr().out
     assert "episodes hang on: workers 8" in shown and "[util/dataset.py:188,205]" in shown
     assert max(map(len, shown.splitlines())) <= 80
-    assert main(["protocols", "atlas:"]) == 0
+    assert main(["list", "protocols", "atlas:"]) == 0
     listed = capsys.readouterr().out
     assert f"{len(atlas_names())} rows of the atlas can be run:" in listed and f"{len(why_not_run())} cannot:" in listed
     assert "atlas:canet/pascal-5i   (in spirit only)" in listed
     assert "the protocol gfss has its words" in " ".join(listed.split())
-    assert main(["protocols", "atlas:", "hsnet"]) == 2
+    assert main(["list", "protocols", "atlas:", "hsnet"]) == 2

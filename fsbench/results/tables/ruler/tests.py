@@ -365,7 +365,7 @@ def _notes(tested: Sequence[_Tested], tests: Mapping[str, Mapping[int, Record]],
         notes.append("~ in spirit only: a seed or a rule is ours, so that no published figure stands beside it")
     if any(len(line.rows) > 1 for line in lines):
         notes.append(
-            "+n: so many more rows of the atlas have these words (seeds apart); fsbench protocols atlas: lists all"
+            "+n: so many more rows of the atlas have these words (seeds apart); fsbench list protocols atlas: lists all"
         )
     if not all(line.is_scored for line in lines):
         notes.append("–: a class has no episode, and the program then has no mean")
