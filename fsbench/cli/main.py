@@ -1,6 +1,5 @@
 """The `fsbench` command: finds the subcommand, imports its module alone, and prints errors in one line."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -125,24 +124,19 @@ def _main(argv: Sequence[str] | None) -> int:
                 parser.error(f"unrecognized arguments: {' '.join(extra)}")
             parser.print_help()
             return 0
-        if extra and not (options.command in ("bench", "run", "sweep") or _makes_atlas_runs(options)):
+        if extra and options.command not in ("bench", "run", "sweep"):
             parser.refuse(extra, options)
         set_verbosity(options)
     except SettingsError as error:
         print_error(str(error))
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
-    resumes = (
-        options.command in ("bench", "run", "sweep", "predict")
-        or getattr(options, "action", "") in ("prepare", "fetch")
-        or _makes_atlas_runs(options)
+    resumes = options.command in ("bench", "run", "sweep", "predict") or getattr(options, "action", "") in (
+        "prepare",
+        "fetch",
     )
     work = partial(options.function, options, extra)
     return exit_status(work, options.debug, below_bar=options.command == "run", resumes=resumes)
-
-
-def _makes_atlas_runs(options: argparse.Namespace) -> bool:
-    return (options.command, getattr(options, "action", "")) == ("atlas", "run")
 
 
 def parser_for(words: Sequence[str]) -> CommandLine:

@@ -8,9 +8,6 @@ from fsbench.results.tables.drawing import ROW_NAME, most_lines
 from fsbench.results.tables.plan import layout as plan_layout
 from fsbench.results.tables.plan import plot as plan_plot
 from fsbench.results.tables.plan.plan import Plan
-from fsbench.results.tables.ruler import layout as ruler_layout
-from fsbench.results.tables.ruler import plot as ruler_plot
-from fsbench.results.tables.ruler.tests import RulerTable
 from fsbench.results.tables.supports import layout as supports_layout
 from fsbench.results.tables.supports import plot as supports_plot
 from fsbench.results.tables.supports.sensitivity import SensitivityTable
@@ -60,15 +57,5 @@ PLAN = Analysis[Plan](
     plan_plot.panels,
     height=lambda plan: 3.6,
     width=7.0,
-    named_rows=False,
-)
-RULER = Analysis[RulerTable](
-    "atlas",
-    ruler_layout.to_sheet,
-    ruler_layout.COLUMNS,
-    ruler_layout.lines,
-    ruler_plot.panels,
-    height=lambda table: 1.2 + 0.16 * max(len(table.lines), 8),
-    width=5.5,
     named_rows=False,
 )
