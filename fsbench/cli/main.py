@@ -36,14 +36,10 @@ GROUPS = {
         "verdict": "hold runs against accepted ones, for a pull request",
     },
     "look at results": {
-        "table": "print the table of finished runs",
-        "rescore": "score finished runs by another protocol's metric or rule",
+        "table": "print finished runs: scores, other rules, by shots, draws or labels",
         "why": "say what parts a claimed figure and your own",
         "compare": "test which methods differ on the same episodes",
         "plan": "show how many images and trainings tell two methods apart",
-        "supports": "show what the choice of the labelled images does to scores",
-        "annotations": "show what weaker labels of the supports cost against masks",
-        "curves": "show score, time and memory by shots, ways, side or objects",
         "explain": "draw what finished runs predicted and attended to",
         "report": "make pages of finished runs to open in a browser",
         "cost": "measure what a method's prediction costs by number of shots",
@@ -73,7 +69,7 @@ GROUPS = {
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
 
-SMALL_PRODUCTS = ("table", "rescore", "why", "compare", "plan", "report", "reproduce", "board")
+SMALL_PRODUCTS = ("table", "why", "compare", "plan", "report", "reproduce", "board")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 

@@ -100,7 +100,7 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         ["protocols"],
         ["table", *runs, "--all"],
         ["compare", *runs],
-        ["rescore", *runs, "--void", "background"],
+        ["table", *runs, "--void", "background"],
         ["why", "--claimed", "50.1", "--mine", runs[0]],
         ["bundle", *runs, *cards, "-o", bundle, "--predictions"],
         ["verify", bundle],

@@ -312,7 +312,7 @@ def _comparison_lines(sheet: layout.Sheet) -> list[list[str]]:
 def _curves_command(table: CurveTable) -> str:
     """Return the command that prints a table of curves."""
     runs = sorted({run for curve in table.curves for point in curve.points for run in point.runs})
-    return shlex.join(["fsbench", "curves", *runs, "--by", table.axis])
+    return shlex.join(["fsbench", "table", *runs, "--by", WORDS[table.axis].word])
 
 
 def _percent_of_scale(value: float, scale: tuple[float, float]) -> str:

@@ -1,7 +1,7 @@
 """The words by which counts become a figure, and the figures of a run under any of them.
 
 A `Rule` is a test as far as finished predictions can follow it. The sums and scores are those of tables and of
-`fsbench rescore`; here they are taken of a part of the rows, too, and of counts at other sizes.
+`fsbench table --protocol`; here they are taken of a part of the rows, too, and of counts at other sizes.
 
 Shapes: n (episode, way) pairs, E episodes, C classes.
 """

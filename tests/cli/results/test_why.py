@@ -30,8 +30,8 @@ def asked(capsys, *words):
     return status, said.out, said.err
 
 
-def test_a_rule_is_named_with_the_figure_that_rescore_prints(run, capsys):
-    assert main(["rescore", str(run.path), "--void", "background", "--format", "json"]) == 0
+def test_a_rule_is_named_with_the_figure_that_a_table_by_it_prints(run, capsys):
+    assert main(["table", str(run.path), "--void", "background", "--format", "json"]) == 0
     (group,) = json.loads(capsys.readouterr().out)
     value = group["lines"][1]["scores"]["mIoU"]["value"]
     status, out, err = asked(capsys, "--claimed", f"{value:.3f}", "--mine", run.path, "--json")

@@ -60,7 +60,7 @@ def _explanations(plan: Plan) -> list[str]:
     if plan.deviations:
         lines.append("images and trainings are apart: what is to hold for other trainings, too, needs enough of both")
     lines += [
-        "draws: other supports for the same query images, all pooled (fsbench supports); tables and comparisons count "
+        "draws: other supports for the same query images, all pooled (table --by draw); tables and comparisons count "
         "draw 0 alone",
         "the difference that was found here is no part of the plan: put in for the true one it misleads",
         "not known from these runs: other classes, other data sets, methods whose difference varies otherwise",

@@ -1,4 +1,4 @@
-"""The figure of each rule is the one that rescore and tables give, or that a plain loop over the episodes gives."""
+"""The figure of each rule is the one that tables give, or that a plain loop over the episodes gives."""
 
 from dataclasses import replace
 
@@ -99,7 +99,7 @@ def test_folds_are_averaged_and_one_stands_alone(four_folds):
 
 
 def test_an_effect_is_the_paired_difference_of_tables(one_fold):
-    """Rescore's own difference of two rules for void pixels, to the last digit, interval included."""
+    """The table's own difference of two rules for void pixels, to the last digit, interval included."""
     from fsbench.scores.estimate import gains
 
     (fold,) = one_fold.folds
@@ -111,8 +111,8 @@ def test_an_effect_is_the_paired_difference_of_tables(one_fold):
     assert first.has_interval and first.low < first.value < first.high
 
 
-def test_each_promised_figure_is_what_rescore_gives(demo_run):
-    """Void rules and sizes, counted by `fsbench rescore` one by one and here in one pass."""
+def test_each_promised_figure_is_what_a_table_by_it_gives(demo_run):
+    """Void rules and sizes, counted by `fsbench table --void` and `--resolution` one by one and here in one pass."""
     record = demo_run.record
     truth = open_truth(record, test=demo_run.test)
     run = gather([record], lambda _: truth).run
