@@ -58,7 +58,6 @@ EXCEPTIONS = {
     "fsbench/networks/backbones/feature_store.py": ["np.memmap"],
     "fsbench/runner/engine/evaluate.py": ["journal.open"],
     "fsbench/doors/evaluate.py": ["journal.open"],
-    "fsbench/doors/together.py": ["journal.open"],
     # in programs that have nothing of the suite; its own reader opens such files by the door
     "fsbench/protocols/kit/answers.py": ["json.loads", "open"],
     "fsbench/runner/grid/run.py": ["log.read_bytes", "part.read_bytes", "curves.open"],

@@ -1,6 +1,5 @@
 """The `fsbench` command: finds the subcommand, imports its module alone, and prints errors in one line."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -29,12 +28,8 @@ GROUPS = {
         "verdict": "hold runs against accepted ones, for a pull request",
     },
     "look at results": {
-        "table": "print the table of finished runs",
-        "rescore": "score finished runs by another protocol's metric or rule",
+        "table": "print finished runs: scores, other rules, by shots, draws or labels",
         "compare": "test which methods differ on the same episodes",
-        "supports": "show what the choice of the labelled images does to scores",
-        "annotations": "show what weaker labels of the supports cost against masks",
-        "curves": "show score, time and memory by shots, ways, side or objects",
         "explain": "draw what finished runs predicted and attended to",
         "report": "make pages of finished runs to open in a browser",
         "list": "list methods, data, protocols, metrics, and what is here",
@@ -61,7 +56,7 @@ GROUPS = {
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
 
-SMALL_PRODUCTS = ("table", "rescore", "compare", "report", "reproduce", "board")
+SMALL_PRODUCTS = ("table", "compare", "report", "reproduce", "board")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 
@@ -110,24 +105,19 @@ def _main(argv: Sequence[str] | None) -> int:
                 parser.error(f"unrecognized arguments: {' '.join(extra)}")
             parser.print_help()
             return 0
-        if extra and not (options.command in ("bench", "run") or _makes_atlas_runs(options)):
+        if extra and options.command not in ("bench", "run"):
             parser.refuse(extra, options)
         set_verbosity(options)
     except SettingsError as error:
         print_error(str(error))
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
-    resumes = (
-        options.command in ("bench", "run", "predict")
-        or getattr(options, "action", "") in ("prepare", "fetch")
-        or _makes_atlas_runs(options)
+    resumes = options.command in ("bench", "run", "predict") or getattr(options, "action", "") in (
+        "prepare",
+        "fetch",
     )
     work = partial(options.function, options, extra)
     return exit_status(work, options.debug, below_bar=options.command == "run", resumes=resumes)
-
-
-def _makes_atlas_runs(options: argparse.Namespace) -> bool:
-    return (options.command, getattr(options, "action", "")) == ("atlas", "run")
 
 
 def parser_for(words: Sequence[str]) -> CommandLine:

@@ -68,9 +68,6 @@ class Method(EvaluatedByLightning):
     depends_on_way_order: bool = False
     """True for methods whose answer may change with the order of an episode's ways beyond their numbers, as where
     something is drawn for each way."""
-    draws_by_number: bool = False
-    """True for methods that draw at random by an episode's number, so that the same question under another number may
-    have another answer. Else one answer serves all episodes that ask the same, see `fsbench.doors.together`."""
     nshot_strategy: NShotStrategy = "own"
     """How K shots become one prediction; set by the run's option of this name."""
     keeps_soft_masks: bool = False

@@ -10,6 +10,7 @@ from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
 from fsbench.results.tables.formats import html, render, text
 from fsbench.results.tables.frame import PARTS, blocks_frame, comparison_frame
+from fsbench.results.tables.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,7 +58,9 @@ class Table:
         return self.text
 
     def _repr_html_(self) -> str:
-        return html([to_sheet(block, self.by) for block in self.blocks])
+        sheets = [to_sheet(block, self.by) for block in self.blocks]
+        together = side_by_side(self.blocks)
+        return html(sheets if together is None else [*sheets, together])
 
 
 @dataclass(frozen=True)

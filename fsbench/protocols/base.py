@@ -266,7 +266,7 @@ class Protocol(ABC):
         if header.draws > 1:
             notes.append(
                 f"scores count draw 0 of the supports alone, {self.draw_zero(header)}, of {header.draws} that were "
-                "evaluated; compare them with: fsbench supports"
+                "evaluated; compare them with: fsbench table --by draw"
             )
         if header.nested_in is not None:
             notes.append(

@@ -36,7 +36,7 @@ RUN = [
     r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",
     r"make reproduce .*",
     r"fsbench bench .*(--(print_config|help).*|--dry-run)",
-    r"fsbench (table|compare|rescore) runs([/ ].*)?",
+    r"fsbench (table|compare) runs(?!.*--by (shots|ways|side|kept|draw|annotation))([/ ].*)?",
     r"fsbench data check folder .*",
     r"fsbench manifest (build|show|verify) (?!benchmarks).*",
     r"export .*",
@@ -56,9 +56,9 @@ PARSED = {
     r"fsbench checkpoint .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
     r"fsbench list here": "its exit status is 1 where the machine lacks room; tests/fsbench/runner/here runs it",
     r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
-    r"fsbench annotations .*": "needs several annotations; tests/fsbench/results/tables/test_annotations.py runs it",
-    r"fsbench supports .*": "needs runs with several draws; tests/cli/run/test_draws.py runs it",
-    r"fsbench curves .*": "needs runs of several shots; tests/fsbench/results/tables/test_curves.py runs it",
+    r"fsbench table .*--by (shots|ways|side|kept|draw|annotation).*": (
+        "needs runs that differ in it; tests/cli/run/test_draws.py, test_curves.py and test_annotations.py run it"
+    ),
     r"fsbench report .*": "tests/cli/results/test_report.py runs it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
     r"fsbench verdict .*": "needs an accepted run; tests/fsbench/runner/exchange/test_accepted.py runs it",

@@ -100,7 +100,7 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         ["list", "protocols"],
         ["table", *runs, "--all"],
         ["compare", *runs],
-        ["rescore", *runs, "--void", "background"],
+        ["table", *runs, "--void", "background"],
         ["bundle", *runs, *cards, "-o", bundle, "--predictions"],
         ["verify", bundle],
         ["board", str(bundles), "--out", "site", "--strict"],

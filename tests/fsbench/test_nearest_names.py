@@ -86,9 +86,9 @@ def test_names_in_files_and_folders(capsys, tmp_path, monkeypatch, make):
     (tmp_path / "results.fsb").write_text("")
     wrong = run.with_name(misspelt(run.name))
     expected = [
-        (["table", str(wrong)], run), (["report", str(wrong)], run), (["rescore", str(wrong), "--void", "ignore"], run),
+        (["table", str(wrong)], run), (["report", str(wrong)], run), (["table", str(wrong), "--void", "ignore"], run),
         (["compare", str(wrong)], run), (["explain", str(wrong)], run),
-        (["rescore", str(run), "--protocol", "hsnett"], "hsnet"), (["table", str(run), "--metrics", "mIuO"], "mIoU"),
+        (["table", str(run), "--protocol", "hsnett"], "hsnet"), (["table", str(run), "--metrics", "mIuO"], "mIoU"),
         (["verify", "resultss.fsb"], "results.fsb"), (["grid", "shotts"], "shots"),
         (["grid", "setings.yaml"], "settings.yaml"),
         (["bench", "--dataset", "demo", "--config", "setting.yaml"], "settings.yaml"),

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed.drawn_runs import EPISODES, GRID, LONG, METHODS, make_runs, write_explored
-from benchmarks.speed.harness import Case, Command, sample_folder
+from benchmarks.speed.harness import Case, Command
 from fsbench.base.paths import REPOSITORY
-from fsbench.runner.config.request import Request
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -73,30 +72,6 @@ def table_cases(device: torch.device, folder: str | None = None) -> Iterator[Cas
             "grid, 2400 cells, JSON": (*grid, "--format", "json"),
         }.items():
             yield _case(Path(cache), name, *words)
-
-
-def atlas_cases(device: torch.device, data: str | None = None, slowest: str = "fptrans/pascal-5i") -> Iterator[Case]:
-    """Measure `fsbench atlas run` of the prototype over every test of PASCAL's sample beside one bench of its slowest.
-
-    The command answers each input once and counts it under all 46 tests, each with its own journal and record. It is to
-    cost at most 2.5 times the bench. Every turn repeats all runs. --data is the sample's folder.
-    """
-    folder = sample_folder(data, "--data", "voc-mini")
-    with tempfile.TemporaryDirectory() as temporary:
-        environment, extra = _environment(FSBENCH_CACHE=f"{temporary}/cache"), ("--data.workers=0",)
-        one = Request(
-            ["prototype"], "pascal", runs=f"{temporary}/one", backbone="demo", protocol=f"atlas:{slowest}",
-            data_root=folder, drop_small=True, force=True, extra=extra,
-        )  # fmt: skip
-        bench = ["-m", "fsbench", "run", *one.arguments("prototype", 0)]  # in one process, whose seconds are all known
-        every = [
-            *("-m", "fsbench", "atlas", "run", "--method", "prototype", "--dataset", "pascal", "--backbone", "demo"),
-            *("--data-root", folder, "--drop-small", "--force", "--tests", "all", "--runs", f"{temporary}/all", *extra),
-        ]
-        yield Case(
-            "prototype under every test of PASCAL's sample",
-            {f"bench of {slowest}": Command(bench, environment), "atlas run --tests all": Command(every, environment)},
-        )
 
 
 def write_tabled_runs(place: Path) -> tuple[str, str, str]:

@@ -107,7 +107,7 @@ def test_every_command_takes_the_runs_of_a_package_s_protocol(fsbench, bench_arg
     table = call("table", "runs")
     assert "protocol turns v3" in table and "constant" in table and "prototype" in table
     assert "constant" in call("compare", *names)
-    rescored = call("rescore", "runs", "--protocol", "fscs")
+    rescored = call("table", "runs", "--protocol", "fscs")
     assert "own metric: turns v3" in rescored and "metric of fscs v1" in rescored
     call("report", "runs", "--out", "pages")
     assert "forgiven: whatever is predicted there" in next(tmp_path.glob("pages/study-*/index.html")).read_text()

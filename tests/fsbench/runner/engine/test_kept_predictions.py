@@ -162,10 +162,10 @@ def test_counts_at_another_resolution_are_those_of_nearest_pixels(runs_of_protot
     assert found.select(COUNTS).to_numpy().tolist() == rows
 
 
-def test_rescore_by_other_rules(runs_of_prototype, no_method, capsys):
+def test_scores_by_other_rules(runs_of_prototype, no_method, capsys):
     record = runs_of_prototype("soft")
     asked = ["--void", "ignore", "--resolution", "24", "--objects", "0-60", "--format", "json"]
-    assert main(["rescore", str(record.path), *asked]) == 0
+    assert main(["table", str(record.path), *asked]) == 0
     (group,) = json.loads(capsys.readouterr().out)
     lines = {line["figures"]: line for line in group["lines"]}
     assert list(lines) == [
@@ -189,13 +189,12 @@ def test_rescore_by_other_rules(runs_of_prototype, no_method, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "nothing to score by was named; expected --protocol, --void, --resolution or --objects"),
         (["--resolution", "0"], "--resolution is '0', expected original or a side from 1 to 4096 pixels"),
         (["--objects", "5-0"], "--objects is '5-0', expected two percentages, the lower one first"),
     ],
 )
-def test_rescore_refuses_rules_that_are_none(arguments, said, tmp_path, capsys):
-    assert main(["rescore", str(tmp_path), *arguments]) == 2
+def test_rules_that_are_none_are_refused(arguments, said, tmp_path, capsys):
+    assert main(["table", str(tmp_path), *arguments]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -212,7 +211,7 @@ def test_a_bad_file_of_predictions_stops_nobody(runs_of_prototype, tmp_path, cap
     assert "good: no boundary-IoU" not in printed
     assert main(["table", str(runs)]) == 0
     assert "predictions.parquet" not in capsys.readouterr().out
-    assert main(["rescore", str(bad), "--resolution", "24"]) == 0
+    assert main(["table", str(bad), "--resolution", "24"]) == 0
     assert "not defined: stored predictions:" in " ".join(capsys.readouterr().out.split())
     assert good.is_dir()
 

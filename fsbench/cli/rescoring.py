@@ -1,8 +1,7 @@
-"""`fsbench rescore`: finished runs by another protocol's metric or rule."""
+"""`fsbench table --protocol` and its kin: finished runs by another protocol's metric, or by another rule."""
 
 import argparse
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError, say_left_out
@@ -14,29 +13,31 @@ from fsbench.results.tables.formats import SHEETS, as_json
 from fsbench.results.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL, recount, stored_predictions
 from fsbench.results.tables.rescoring.rescore import Choices, rescore, to_sheet
 
-FORMATS = ("text", "markdown", "latex", "json")
+FORMATS = (*SHEETS, "json")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; nothing is written")
-    parser.add_argument("--protocol", help="see: fsbench list")
-    parser.add_argument("--void", choices=("ignore", "background"), help="what void pixels count as")
-    parser.add_argument(
+def add_rule_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name another protocol or rule."""
+    rules = parser.add_argument_group("other rules, on the same episodes and predictions; nothing is written")
+    rules.add_argument("--protocol", help="score by this protocol's metric, too (see: fsbench list)")
+    rules.add_argument("--void", choices=("ignore", "background"), help="what void pixels count as")
+    rules.add_argument(
         "--resolution", metavar="original|S",
         help="size at which the stored predictions are counted again: the query's own, or S x S pixels",
     )  # fmt: skip
-    parser.add_argument(
+    rules.add_argument(
         "--objects", metavar="LOW-HIGH", help="objects of this share of the query in percent alone, e.g. 0-5"
     )
-    parser.add_argument("--data-root", help="where the data are here, for another resolution")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
-    parser.set_defaults(function=_rescore)
+    rules.add_argument("--data-root", help="where the data are here, for another resolution")
 
 
-def _rescore(options: argparse.Namespace, extra: list[str]) -> int:
+def show_rescored(options: argparse.Namespace) -> int:
+    """Print runs by the rules that `add_rule_options` names, beside their own; returns the exit status."""
+    if options.format not in FORMATS:
+        raise SettingsError(
+            f"--format is {options.format}, which scores by another rule do not have; expected {', '.join(FORMATS)}"
+        )
     choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
-    if options.protocol is None and choices == Choices():
-        raise SettingsError("nothing to score by was named; expected --protocol, --void, --resolution or --objects")
     target = None if options.protocol is None else load_segmentation(options.protocol)
     records, refused = finished_records(options.runs)
     groups = leave_out_damaged(
