@@ -18,7 +18,7 @@ from fsbench.results.tables.layout import Sheet
 from fsbench.results.tables.side_by_side import side_by_side
 from fsbench.scores.estimate import Estimate
 
-NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ images\)| \(identical\))?\*?")
+NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ (?:images?|class(?:es)?)\)| \(identical\))?\*?")
 
 Grid = Sequence[Sequence[str]]
 Item = TypeVar("Item")
