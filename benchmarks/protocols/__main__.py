@@ -5,7 +5,6 @@
     python -m benchmarks.protocols --dataset coco --fold 0 --method emat=CKPT_OF_FOLD_1 --in-domain
     python -m benchmarks.protocols --across-domains --method prototype --method hsnet [--data-root FOLDER_OF_ALL]
     python -m benchmarks.protocols --dataset pascal --method bam --method pfenet --filter
-    python -m benchmarks.protocols --label-next --from-runs runs
 
 The first evaluates the same methods and weights under every protocol and setting. Arguments behind a method go to its
 runs, those after `--` to every run, in LightningCLI's form. Runs are found again in `--runs`; a condition that the data
@@ -27,7 +26,6 @@ from benchmarks.protocols.conditions import measure
 from benchmarks.protocols.filtering import compare_filters
 from benchmarks.protocols.finished import TABLES, write_tables
 from benchmarks.protocols.in_domain import evaluate_in_domain
-from benchmarks.protocols.label_next import measure_label_next
 from benchmarks.protocols.switches import measure_switches
 
 
@@ -43,7 +41,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--in-domain", action="store_true", help="the checkpoint saw the classes of the test")
     parser.add_argument("--across-domains", action="store_true", help="the switches of tests across domains")
     parser.add_argument("--filter", action="store_true", help="train with and without BAM's filter of training images")
-    parser.add_argument("--label-next", action="store_true", help="of --from-runs: does its choice beat a random one?")
     parser.add_argument("--from-runs", type=Path, nargs="+", help="folders of finished runs, which are compared")
     parser.add_argument("--long", type=Path, help="folder of a run of many episodes, for the table of these")
     parser.add_argument("--origin", default="Runs on this machine.", help="how the finished runs were made, in words")
@@ -52,9 +49,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--prefix", default="", help="begin the tables' names with this, such as photos-")
     parser.add_argument("extra", nargs="*", help="arguments of every run")
     options = parser.parse_args(argv)
-    if options.label_next:
-        print(measure_label_next(options.from_runs or [Path(options.runs)]))
-        return 0
     if options.from_runs:
         made = write_tables(
             options.from_runs, options.origin, options.write, options.long, options.only, options.prefix
