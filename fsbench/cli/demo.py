@@ -54,12 +54,17 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
             raise SettingsError(f"cannot serve at port {options.port}: it is taken; choose another --port") from error
         try:
             print_line(f"http://127.0.0.1:{options.port} (Ctrl-C ends it, and nothing is kept)")
-            threading.Event().wait()
+            _wait_for_interrupt()
         except KeyboardInterrupt:
             print_line()
         finally:
             page.close(verbose=False)
     return 0
+
+
+def _wait_for_interrupt() -> None:
+    """Wait until Ctrl-C raises KeyboardInterrupt."""
+    threading.Event().wait()
 
 
 def _predictor(options: argparse.Namespace) -> "Predictor":

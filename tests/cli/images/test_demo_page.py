@@ -91,23 +91,21 @@ def test_an_object_is_found_and_nobody_else_is_asked(scene, tmp_path, monkeypatc
     Image.fromarray(layer).save(tmp_path / "layer.png")
     port = free_port()
 
-    class Visitor:
-        """In the place of the event that waits for Ctrl-C: uses the page, then presses it."""
+    def visit() -> None:
+        """Use the page, then press Ctrl-C."""
+        page = client.Client(f"http://127.0.0.1:{port}", verbose=False, download_files=str(tmp_path))
+        image = client.handle_file(str(scene))
+        with pytest.raises(Exception, match="There is no example yet"):
+            page.predict([image], api_name="/segment")
+        editor = {"background": image, "layers": [client.handle_file(str(tmp_path / "layer.png"))]}
+        page.predict(editor | {"composite": None}, "what is painted", api_name="/add")
+        masks, archive = page.predict([image], api_name="/segment")
+        with zipfile.ZipFile(archive) as file, file.open("scene.png.png") as labels:
+            assert np.asarray(Image.open(labels)).shape == layer.shape[:2]
+        assert masks[0]["caption"].startswith("scene.png: object")
+        raise KeyboardInterrupt
 
-        def wait(self) -> None:
-            page = client.Client(f"http://127.0.0.1:{port}", verbose=False, download_files=str(tmp_path))
-            image = client.handle_file(str(scene))
-            with pytest.raises(Exception, match="There is no example yet"):
-                page.predict([image], api_name="/segment")
-            editor = {"background": image, "layers": [client.handle_file(str(tmp_path / "layer.png"))]}
-            page.predict(editor | {"composite": None}, "what is painted", api_name="/add")
-            masks, archive = page.predict([image], api_name="/segment")
-            with zipfile.ZipFile(archive) as file, file.open("scene.png.png") as labels:
-                assert np.asarray(Image.open(labels)).shape == layer.shape[:2]
-            assert masks[0]["caption"].startswith("scene.png: object")
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(demo.threading, "Event", Visitor)
+    monkeypatch.setattr(demo, "_wait_for_interrupt", visit)
     assert main(["demo", "--port", str(port), *OPTIONS]) == 0, capsys.readouterr()
     assert asked == {"127.0.0.1"}
 
