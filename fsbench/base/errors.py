@@ -23,7 +23,6 @@ EXTRAS = {
         "torchmetrics", "torchvision",
     ),
     "plots": ("matplotlib",),
-    "explain": ("skimage",),
     "lora": ("peft",),
     "wandb": ("wandb",),
     "slurm": ("submitit",),

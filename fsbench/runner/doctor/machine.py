@@ -21,7 +21,6 @@ LEAST_SHARED_MEMORY = GIGABYTE // 4
 
 OPTIONAL = {
     "matplotlib": ("plots of report, compare --plot and explain", "pip install 'fsbench[plots]'"),
-    "scikit-image": ("masks of `fsbench explain`", "pip install 'fsbench[explain]'"),
     "peft": ("LoRA of the fine-tuned classifiers", "pip install 'fsbench[lora]'"),
     "submitit": ("fsbench grid --executor slurm", "pip install 'fsbench[slurm]'"),
     "wandb": ("logging to Weights & Biases, sweeps", "pip install 'fsbench[wandb]'"),
