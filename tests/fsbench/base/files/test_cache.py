@@ -194,7 +194,7 @@ def test_show(filled, capsys, cache):
     assert first == f"{cache}: 64 KiB of 18.6 GiB (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
     assert head.split() == ["kind", "files", "size", "last", "used"]
     sizes = {line.split()[0]: line.split()[1:4] for line in lines}
-    names = ["classes", "contents", "features", "instances-2", "of-a-package", "pixels", "rows"]
+    names = ["classes", "contents", "features", "images", "instances-2", "of-a-package", "pixels"]
     assert sizes == {kind: ["1", "8", "KiB"] for kind in names} | {"features": ["2", "16", "KiB"]}
 
 
@@ -206,7 +206,7 @@ def test_an_empty_cache(capsys, cache):
 
 
 def test_clean(filled, capsys, cache):
-    assert main(["cache", "clean", "features", "rows"]) == 0
+    assert main(["cache", "clean", "features", "images"]) == 0
     assert capsys.readouterr().out == f"{cache}: removed 3 files, 24 KiB\n"
     assert [entry.kind for entry in suite_cache().entries()] == [
         "pixels",
