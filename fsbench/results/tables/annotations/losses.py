@@ -164,7 +164,7 @@ def _same_but_annotation(weak: Runs, masks: Runs) -> bool:
 
 def _settings(record: Record) -> dict[str, Any]:
     """Return what may change a run's result beside the annotation and the episodes, which are the same."""
-    others = {"support_annotation", "manifest_sha256", "files_sha256", "files_cover"}
+    others = {"support_annotation", "manifest_sha256", "files_sha256"}
     return record.run.identity.model_dump(exclude=others)
 
 
