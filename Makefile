@@ -47,7 +47,7 @@ COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 install = $(PIP) install --quiet $(COMPILE) $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
   $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
 
-.PHONY: help venv bench gpu-bench reproduce weights sweep test test-all fuzz statistics disputes regress check docs cuda lock clean-venv
+.PHONY: help venv bench gpu-bench reproduce weights sweep test test-all fuzz statistics regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -82,8 +82,8 @@ sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAK
 sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	@set -x; id=$$($(BIN)/wandb sweep --project $(call quoted,$(WANDB_PROJECT)) $(call quoted,configs/sweeps/$(METHOD).yaml) 2>&1 | tee /dev/stderr | \
 	  sed -n 's/.*wandb agent //p') || true; set +x; \
-	test -n "$$id" || { echo "no sweep was registered: it takes a W&B account ($(BIN)/wandb login) and a network; without \
-	  them: fsbench sweep $(METHOD) --local, see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
+	test -n "$$id" || { echo "no sweep was registered: it takes a W&B account ($(BIN)/wandb login) and a network, \
+	  see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(call quoted,$(COUNT)) $$id
 
 test: $(STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'
@@ -98,10 +98,6 @@ fuzz: $(STAMP)  ## mutated files of every format against their readers, figures 
 statistics: $(STAMP)  ## coverage of intervals and false positives of tests with a planted truth, into docs/guarantees.md, e.g. make statistics ARGS='pascal-1shot --again'
 	@$(BIN)/python -m benchmarks.statistics $(ARGS)
 	@$(BIN)/python -m benchmarks.statistics.page
-
-disputes: $(STAMP)  ## figures with a hidden cause: is it named? into docs/guides/why-disputes.md, with FSBENCH_TEST_DATA, e.g. make disputes ARGS='--seed 1 --disputes 100'
-	@$(BIN)/python -m benchmarks.why $(ARGS)
-	@$(BIN)/python -m benchmarks.why.page
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
 	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method $(call quoted,$(METHOD))) $(ARGS)

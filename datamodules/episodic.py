@@ -12,7 +12,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.files import fingerprint
 from fsbench.base.terminal import print_note
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.data_options import EpisodicTest, Loading, Training
@@ -25,7 +24,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask, usable_way
-from fsbench.data.file_digests import contents_sha256, file_state
+from fsbench.data.file_digests import contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.adaptation import AdaptationItems
@@ -248,13 +247,6 @@ class EpisodicDataModule(DataModule):
     @cached_property
     def files_sha256(self) -> str:
         return contents_sha256(self.dataset, self.manifest.image_names)
-
-    @property
-    def former_files_sha256(self) -> str:
-        """Hash of names and sizes of the test episodes' images and label files."""
-        names = self.manifest.image_names
-        sizes = [file_state(path)[0] for path in self.test_files]
-        return fingerprint(list(zip(names, sizes[: len(names)], sizes[len(names) :], strict=True)))
 
     @cached_property
     def base_files_sha256(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import make_folder, write_text
-from fsbench.base.terminal import print_line, print_note
+from fsbench.base.terminal import print_line
 from fsbench.base.version import __version__
 from fsbench.records.card import CHOICES
 from fsbench.records.predictions import FILE as PREDICTIONS
@@ -54,10 +54,6 @@ def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     names = write_bundle(records, cards, options.licence, made_by, options.out, options.predictions)
     kept = sum((record.path / PREDICTIONS).is_file() for record in records) if options.predictions else 0
     holds = f"{len(names)} runs, {kept or 'none'} with predictions"
-    older = [record for record in records if record.unhashed]
-    if older:
-        columns = ", ".join(dict.fromkeys(name for record in older for name in record.unhashed))
-        print_note(f"{len(older)} of the runs are of an earlier version, whose hashes do not cover: {columns}")
     print_line(f"{options.out}: {holds}; check it with: fsbench verify {options.out}")
     return 0
 

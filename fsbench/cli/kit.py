@@ -15,7 +15,7 @@ from fsbench.runner.config.tests import load_test
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", help="see: fsbench list; that of the manifest unless given")
-    parser.add_argument("--protocol", help="see: fsbench protocols (default: fscs)")
+    parser.add_argument("--protocol", help="see: fsbench list protocols (default: fscs)")
     parser.add_argument("--fold", type=whole(), default=0)
     parser.add_argument("--way", type=whole(1))
     parser.add_argument("--shot", type=whole(1), default=1)

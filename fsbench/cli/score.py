@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _score(options: argparse.Namespace, extra: list[str]) -> int:
     result = score(
         options.answers,
-        answered_test(options),
+        _answered_test(options),
         name=options.name,
         runs=options.runs,
         card=options.card,
@@ -44,7 +44,7 @@ def _score(options: argparse.Namespace, extra: list[str]) -> int:
     return say_left_out(print_table([result.record.path], options))
 
 
-def answered_test(options: argparse.Namespace) -> Test:
+def _answered_test(options: argparse.Namespace) -> Test:
     """Open the test that is answered. Raises SettingsError unless one is named."""
     if (options.kit is None) == (options.manifest is None):
         found = "neither --kit nor --manifest" if options.kit is None else "--kit and --manifest"

@@ -50,7 +50,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     data = None if options.data_root is None else DataAtHand(options.data_root, options.dataset)
     listing, findings = verify(options.bundle, repetition, data)
     print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
-    for method, card in listing.named_cards.items():
+    for method, card in listing.cards.items():
         print_line(f"card of {method}, as stated")
         print_block("\n".join(align(card.as_rows(), rule=False)))
     for run in (None, *listing.runs):

@@ -18,7 +18,6 @@ from fsbench.records.machine import counted_on
 from fsbench.records.predictions import Prediction, encode, write_predictions
 from fsbench.records.record import Record, read_record, write_record
 from fsbench.records.run import (
-    CONTENTS,
     BackboneSettings,
     Cost,
     HandedIn,
@@ -160,7 +159,6 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         image_size=test.image_size,
         manifest_sha256=test.manifest.sha256,
         files_sha256=test.files_sha256,
-        files_cover=CONTENTS,
         training=None,
         answers_sha256=digest,
     )

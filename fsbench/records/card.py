@@ -262,7 +262,7 @@ def _refutation(name: str, words: str, record: Record) -> str | None:
         return None
     proved = proved_entries(record).get(name)
     if proved is None:
-        is_trained = record.run.handed_in is None and record.run.origin_of_weights.origin != UNTRAINED
+        is_trained = record.run.handed_in is None and record.run.weights.origin != UNTRAINED
         wrong = name == "checkpoint_choice" and words == NOTHING_TRAINED and is_trained
         return "that of trained weights" if wrong else None
     if name == "backbone_data":  # free words
@@ -331,7 +331,7 @@ class Cards:
         if folder not in self._stated:
             self._stated[folder] = _read_bundled(folder / BUNDLE), _read(folder / FILE)
         bundled, shared = self._stated[folder]
-        stated = bundled.get(method, bundled.get("", {})) | shared | _read(record.path / FILE)
+        stated = bundled.get(method, {}) | shared | _read(record.path / FILE)
         return resolve_card(stated, record, self._backbone_data.get(record.run.identity.backbone.name, ""))
 
 
@@ -380,13 +380,13 @@ def proved_entries(record: Record) -> dict[str, str]:
     run = record.run
     if run.handed_in is not None:
         return {}
-    weights = run.origin_of_weights
+    weights = run.weights
     entries = {}
     if run.told is not None:
         entries = {"saw_test_classes": run.told.saw_test_classes, "told": _told(run.told.labelled_images)}
     weak = run.identity.support_annotation in WEAK
     if run.told is not None or weak:
-        labels = {_usual_label(record)} if run.told is None else {*run.told.supervision}
+        labels = set() if run.told is None else {*run.told.supervision}
         if weak:  # in place of the supports' masks, not of those of training
             labels.add(ANNOTATIONS[run.identity.support_annotation].label)
             labels -= {"masks"} if weights.origin == UNTRAINED else set()
@@ -436,24 +436,9 @@ def _told(labelled_images: int) -> str:
 
 
 def _usual_entries(record: Record, known_backbone: str) -> dict[str, str]:
-    """Return what holds of a record unless a card says otherwise.
-
-    That is what its backbone was trained on, in the words of the suite, and what all methods had in common when records
-    did not say it.
-    """
-    run = record.run
-    if run.handed_in is not None:
-        return {}
-    entries = {}
-    if run.told is None:
-        entries = {"supervision": _usual_label(record), "saw_test_classes": "no", "told": SUPPORTS_ALONE}
-    if known_backbone and not run.identity.backbone.weights.startswith("unofficial"):
-        entries["backbone_data"] = known_backbone
-    return entries
-
-
-def _usual_label(record: Record) -> str:
-    return "masks" if record.protocol.has_masks else "image labels"
+    """Return what holds of a record unless a card says otherwise: what its backbone was trained on, in our words."""
+    is_known = record.run.handed_in is None and not record.run.identity.backbone.weights.startswith("unofficial")
+    return {"backbone_data": known_backbone} if known_backbone and is_known else {}
 
 
 def _trained_on(record: Record, weights: Weights) -> str:
@@ -489,13 +474,12 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def _read_bundled(file: Path) -> dict[str, dict[str, str]]:
-    """Read the cards in the listing of a bundle: method -> entries; under "" the card that holds for every method."""
+    """Read the cards in the listing of a bundle: method -> entries."""
     if not file.is_file():
         return {}
     try:
         values = read_json(file, "record")
-        cards = values["cards"] if "cards" in values else {"": values["card"]}
-        return {method: _entries(card, file) for method, card in cards.items()}
+        return {method: _entries(card, file) for method, card in values["cards"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"cannot read {file} ({error}); expected the listing of a bundle; unpack it again"

@@ -6,7 +6,7 @@ from typing import Any
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.header import Header
 from fsbench.records.record import Record
-from fsbench.records.run import NAMES_AND_SIZES, Run
+from fsbench.records.run import Run
 
 STATED_VARIANT = "stated beside the checkpoint"
 ON_TRUST = "taken on trust"
@@ -34,16 +34,6 @@ def notes(records: Sequence[Record]) -> list[str]:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
     lines += [_undefined(record) for record in records if record.undefined_classes]
-    by_size = {
-        record.run.identity.method.name
-        for record in records
-        if record.run.identity.files_sha256 and record.files_cover == NAMES_AND_SIZES
-    }
-    if by_size:
-        lines.append(
-            f"{', '.join(sorted(by_size))}: recorded by an earlier version, which knew image files by "
-            f"{NAMES_AND_SIZES}, so files exchanged for others of equal size are not noticed"
-        )
     for record in records:
         lines += _run_notes(record.run, protocol.on_repetition)
     return list(dict.fromkeys(lines))
@@ -65,7 +55,7 @@ def header_warnings(header: Header) -> list[str]:
 
 
 def _dropped_classes(record: Record) -> dict[int, str]:
-    """Return the classes that a run leaves out: number -> name, or the number where an older record has no names."""
+    """Return the classes that a run leaves out: number -> name, or the number where the record does not name each."""
     numbers = record.header.dropped_classes
     names = record.run.dropped_classes
     return dict(zip(numbers, names if len(names) == len(numbers) else map(str, numbers), strict=True))

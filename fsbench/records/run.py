@@ -1,7 +1,7 @@
 """The content of a finished run's `run.json`, which may come from anybody, as types.
 
-Fields stand in the order in which a run writes them. A field with a default is one that records of earlier versions, or
-of runs that have no such thing, lack; entries of later versions are kept under their names without a meaning.
+Fields stand in the order in which a run writes them. A field with a default is one that records of
+runs lack that have no such thing; entries of later versions are kept under their names without a meaning.
 """
 
 import re
@@ -23,10 +23,6 @@ AUTHORS = "the authors' checkpoint"
 OTHER_RUN = "another run"
 UNTRAINED = "nothing trained"
 """Origins of a run's weights."""
-
-CONTENTS = "contents"
-NAMES_AND_SIZES = "names and sizes"
-"""Scopes of the hash of a run's images and label files; names and sizes do not tell exchanged files apart."""
 
 Supervision = Literal["masks", "boxes", "points", "scribbles", "image labels", "text", "class names"]
 """What a method's training and the supports are labelled with."""
@@ -103,12 +99,10 @@ class Identity(Entries):
     """Everything that can change the result of a run; the hash of these entries ends its folder's name.
 
     Attributes:
-        files_sha256: hash of the test's images and label files.
+        files_sha256: hash of the contents of the test's images and label files.
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
         adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
-        files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
-            `Record.files_cover`.
     """
 
     method: MethodSettings
@@ -118,7 +112,6 @@ class Identity(Entries):
     image_size: Count | None = None
     manifest_sha256: Name
     files_sha256: Text | None = None
-    files_cover: Name | None = None
     seed: int | None = None
     precision: Name | int | None = None
     tf32: TF32 | None = None
@@ -176,7 +169,7 @@ class Weights(Entries):
     """The weights of a run.
 
     Attributes:
-        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None where an older record does not tell.
+        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None where predictions made elsewhere were counted.
         training: None where nothing was trained, or a checkpoint does not tell.
         trained_on: None where the data are those of the run, or a checkpoint does not tell.
     """
@@ -256,7 +249,6 @@ class Provenance(Entries):
     device: Text = ""
     processes: Count | None = None
     threads: Count | None = None
-    cpu_kernels: Name | None = None  # of earlier versions, which had a choice
     cache_dtype: Name | None = None
     backbone_precision: Name | None = None
     unordered_kernels: list[Name] = []
@@ -271,12 +263,11 @@ class Run(Entries):
         identity: everything that can change its result.
         checkpoint_sha256: of the checkpoint that was evaluated.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
-        weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
-        told: None in an older record.
+        told: None, and not written, where predictions made elsewhere were counted.
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
-            where it does, or an older record does not tell.
+            where it does.
         sees_supports: False of a baseline that answers from the query alone.
         scores: by their names; NaN of one that the protocol does not define on these episodes.
         augmented_episodes: number of episodes with augmented supports.
@@ -288,15 +279,15 @@ class Run(Entries):
         made: what training or calibration left.
         provenance: time, code and machine.
         counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
-        columns_sha256: column of real numbers that scores follow from -> its hash; empty of an earlier version.
-        truth_sha256: hash of the truth in the counts; None of an earlier version.
+        columns_sha256: column of real numbers that scores follow from -> its hash.
+        truth_sha256: hash of the truth in the counts.
     """
 
     id: Name
     identity: Identity
     checkpoint_sha256: Text | None = None
     checkpoint_variant: Text | None = None
-    weights: Weights | None = None
+    weights: Weights
     told: Told | None = None
     handed_in: HandedIn | None = None
     presence: Name
@@ -312,30 +303,8 @@ class Run(Entries):
     made: TrainingOutcome = TrainingOutcome()
     provenance: Provenance = Provenance()
     counts_sha256: Name
-    columns_sha256: dict[Name, Name] = {}
-    truth_sha256: Name | None = None
-
-    @property
-    def origin_of_weights(self) -> Weights:
-        """The weights as the record states them; of an older record, what follows from its identity.
-
-        That is neither a checkpoint's origin nor how a checkpoint was chosen.
-        """
-        if self.weights is not None:
-            return self.weights
-        settings = self.identity.training or {}
-        if "checkpoint_sha256" in settings:
-            return Weights(origin=None, training=None)
-        if "max_epochs" not in settings:  # None, or what a method is calibrated on
-            return Weights(origin=UNTRAINED, training=None)
-        training = Training(
-            image_size=self.identity.image_size,
-            precision=self.identity.precision,
-            tf32=self.identity.tf32,
-            settings=settings,
-            method=self.identity.method.as_json(),
-        )
-        return Weights(origin=TRAINED_HERE, training=training)
+    columns_sha256: dict[Name, Name]
+    truth_sha256: Name
 
 
 def run_name(words: str) -> str:

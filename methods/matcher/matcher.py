@@ -58,7 +58,6 @@ class Matcher(Segmenter):
         (1, 5), "the authors give the number of merged masks for no other; here it is that of 5"
     )
     finds_instances = True
-    draws_by_number = True
     depends_on_way_order = True  # prompts are drawn way after way
 
     def __init__(

@@ -46,7 +46,7 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     facts += [
         ("manifest sha256", record.manifest_sha256),
         ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
-        ("files sha256", f"{run.identity.files_sha256} (of {record.files_cover})" * bool(run.identity.files_sha256)),
+        ("files sha256", run.identity.files_sha256 or ""),
         ("counts sha256", run.counts_sha256),
         ("handed in", f"answers with sha256 {run.handed_in.answers_sha256}" if run.handed_in else ""),
         ("checkpoint sha256", run.checkpoint_sha256 or ""),

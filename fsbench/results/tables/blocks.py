@@ -110,8 +110,7 @@ class TableOptions:
 
     Attributes:
         by_class: break rows down by class.
-        by_size: break down by object size also the rows of several runs and those that need no model; a run's own
-            always are, since they are kept with it.
+        by_size: break rows down by object size.
         trivial: add the answers that need no model, on the same episodes.
         metrics: names of the scores; the first ranks.
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.

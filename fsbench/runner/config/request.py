@@ -1,7 +1,7 @@
 """The options of `fsbench bench`, written once: the command line, make's variables and grids follow from `Request`."""
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +81,7 @@ class Request:
     shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
     protocol: str | None = _option(
         None,
-        "name for all methods, instead of their own, or several with commas; see: fsbench protocols",
+        "name for all methods, instead of their own, or several with commas; see: fsbench list protocols",
         key="data.protocol",
         segmentation_only=True,
     )
@@ -350,11 +350,9 @@ def bench_options() -> list[Option]:
     return options
 
 
-def add_bench_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
-    """Add the options of a request, or `only` some by their fields; those not given are left out of the namespace."""
+def add_bench_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a request; those that are not given are left out of the namespace."""
     for option in bench_options():
-        if only is not None and option.field not in only:
-            continue
         how: dict[str, Any] = {"dest": option.field, "default": argparse.SUPPRESS, "help": option.help}
         if option.kind is bool:
             how["action"] = "store_true"

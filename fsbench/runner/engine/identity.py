@@ -15,7 +15,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.step_division import StepDivision
-from fsbench.records.run import CONTENTS, Identity, run_name
+from fsbench.records.run import Identity, run_name
 from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
@@ -60,7 +60,6 @@ def run_identity(experiment: Identified) -> Identity:
         "image_size": data.image_size,
         "manifest_sha256": data.manifest.sha256,
         "files_sha256": data.files_sha256,
-        "files_cover": CONTENTS,
         "seed": experiment.settings["seed_everything"],
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,
@@ -110,13 +109,8 @@ def folder_name(experiment: Identified) -> str:
 
 
 def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
-    """Return the method's arguments, but for those that have their value of `Method.identity_defaults`."""
-    defaults = method.identity_defaults
-    settings = {
-        key: value
-        for key, value in arguments.items()
-        if key != "backbone" and not (key in defaults and value == defaults[key])
-    }
+    """Return the method's arguments, and what else of its own can change a result."""
+    settings = {key: value for key, value in arguments.items() if key != "backbone"}
     if reference := options.method_file:  # the file is the method: after a change it is another one
         settings["file_sha256"] = reference.rpartition("=")[2]
     if options.nshot_strategy in ENSEMBLES:
@@ -125,18 +119,9 @@ def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunO
 
 
 def _dataset_settings(experiment: Identified) -> dict[str, Any]:
-    """Return the data set's arguments that can change a result.
-
-    A data set's `identity_defaults` are arguments that are left out while they have these values: they were added after
-    runs had been recorded without them.
-    """
+    """Return the data set's arguments that can change a result."""
     arguments = experiment.settings["data"]["init_args"]["dataset"]["init_args"]
-    defaults = experiment.data.dataset.identity_defaults
-    settings = {
-        key: value
-        for key, value in arguments.items()
-        if key not in INDIFFERENT_DATASET and not (key in defaults and value == defaults[key])
-    }
+    settings = {key: value for key, value in arguments.items() if key not in INDIFFERENT_DATASET}
     if reference := experiment.options.dataset_file:
         settings["file_sha256"] = reference.rpartition("=")[2]
     return settings

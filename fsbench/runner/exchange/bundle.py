@@ -53,31 +53,24 @@ class Listing(BaseModel):
     """Content of bundle.json.
 
     Attributes:
-        format: 1 of earlier versions, which had one card for all methods; 2 with a card for each method.
+        format: 2; a bundle of another format is refused.
         made_by: name and version of the program.
         licence: of the results.
-        card: of all methods, in format 1.
-        cards: name of a method -> its card, in format 2.
+        cards: name of a method -> its card.
         runs: name of a run -> its files -> their hashes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1, 2]
+    format: Literal[2]
     made_by: Annotated[str, Field(max_length=100)]
     licence: Annotated[str, Field(min_length=1, max_length=200)]
-    card: Card | None = None
-    cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)] | None = None
+    cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)]
     runs: Annotated[dict[str, dict[str, _Sha256]], Field(min_length=1, max_length=MOST_RUNS)]
-
-    @property
-    def named_cards(self) -> dict[str, Card]:
-        """The cards by the methods that they are of, in words."""
-        return self.cards or ({} if self.card is None else {"all methods": self.card})
 
     def card_of(self, method: str) -> Card:
         """Return the card of a method. Raises RecordError where the bundle has none."""
-        card = self.card if self.cards is None else self.cards.get(method)
+        card = self.cards.get(method)
         if card is None:
             raise RecordError(
                 f"the bundle has no card of {method}; expected one of each method; bundle its runs again with one"
@@ -297,9 +290,6 @@ def _parse_listing(content: bytes) -> Listing:
         listing = Listing.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise ValueError(f"{LISTING}: {first_problem(error, values)}") from None
-    if (listing.card is None, listing.cards is None) != (listing.format == 2, listing.format == 1):
-        expected = "card" if listing.format == 1 else "cards"
-        raise ValueError(f"{LISTING} has other entries than format {listing.format}; expected {expected}")
     wrong = [name for name in listing.runs if not _ID.fullmatch(name)]
     if wrong:
         raise ValueError(f"{LISTING} has a run named {wrong[0][:200]!a}")

@@ -110,7 +110,6 @@ def _verify_run(
         sound.append(record)
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} episodes and their counts are whole, and keep the identities of counts")
-        yield _hashes(record)
         yield _scores(name, record)
         yield _protocol(name, record)
         yield _episodes(name, record)
@@ -125,17 +124,6 @@ def _verify_run(
         yield Finding(name, "failed", f"it cannot be verified: {describe(error)}")
         return
     yield _predictions(name, record, repetition)
-
-
-def _hashes(record: Record) -> Finding:
-    """Say what the record's hashes cover of all that scores follow from."""
-    if record.unhashed:
-        columns = ", ".join(record.unhashed)
-        what = (
-            f"the columns {columns}: the record is of an earlier version, whose hash covers counts and decisions alone"
-        )
-        return Finding(record.run.id, "not checked", what)
-    return Finding(record.run.id, "ok", "hashes cover every column that scores follow from")
 
 
 def _scores(name: str, record: Record) -> Finding:
@@ -173,7 +161,7 @@ def _episodes(name: str, record: Record) -> Finding:
 def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
     """Hold the card of a run's method against the record, and the record's words on training against its settings."""
     settings = record.run.identity.training or {}
-    if record.run.origin_of_weights.origin == UNTRAINED and settings.keys() & {"max_epochs", "checkpoint_sha256"}:
+    if record.run.weights.origin == UNTRAINED and settings.keys() & {"max_epochs", "checkpoint_sha256"}:
         what = "run.json says that nothing was trained, and its settings have a training: it was changed after the run"
         yield Finding(name, "failed", what)
         return
