@@ -26,7 +26,6 @@ EXTRAS = {
     "lora": ("peft",),
     "wandb": ("wandb",),
     "slurm": ("submitit",),
-    "sweep": ("optuna",),
     "demo": ("gradio",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }  # fmt: skip

@@ -12,7 +12,7 @@ from fsbench.pages.board.site import write_board
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundles", nargs="?", type=Path, help="folder of bundles (.fsb) or results repository")
+    parser.add_argument("bundles", nargs="?", type=Path, help="folder of bundles (files that end in .fsb)")
     parser.add_argument("--out", type=Path, default=Path("site"), help="folder of the pages; a board is replaced")
     parser.add_argument("--strict", action="store_true", help="exit status 1 where a bundle is refused")
     add_rank_all(parser)
@@ -33,10 +33,7 @@ def _board(options: argparse.Namespace, extra: list[str]) -> int:
         print_line(line, sys.stderr)
     found = summary.collection
     if not found.bundles and not found.refused:
-        print_line(
-            f"no bundle in {options.bundles} yet; expected files that end in .fsb, or folders of fsbench bundle --hub",
-            sys.stderr,
-        )
+        print_line(f"no bundle in {options.bundles} yet; expected files that end in .fsb", sys.stderr)
     print_line(f"{options.out / 'index.html'}: {_count(summary.rows, 'row')} of {_count(len(found.bundles), 'bundle')}")
     if found.refused:
         print_error(f"{len(found.refused)} of the bundles were refused; see {options.out / 'bundles.html'}")

@@ -1,6 +1,5 @@
 """The `fsbench` command: finds the subcommand, imports its module alone, and prints errors in one line."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -10,24 +9,16 @@ from importlib import import_module
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
 from fsbench.base.terminal import print_error
-from fsbench.cli import completion
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
-    "begin": {
-        "start": "ask what you want, check and fetch what it needs, and run it",
-        "doctor": "check programs, devices, ops, room, data, weights",
-        "completion": "print what completes fsbench in bash, zsh or fish",
-    },
     "extend": {
-        "new": "write a package with a method or data set of one's own",
         "check-method": "check that a method keeps the contract of methods",
     },
     "run": {
         "bench": "train and evaluate methods and print their table",
         "run": "train and evaluate one experiment from --config files",
         "grid": "show which runs of a grid are missing and run them",
-        "sweep": "run a sweep file of W&B here, without an account",
         "reproduce": "show what a paper's tables need, run them, compare the figures",
         "regress": "check every method's predictions against accepted ones",
     },
@@ -37,19 +28,11 @@ GROUPS = {
         "verdict": "hold runs against accepted ones, for a pull request",
     },
     "look at results": {
-        "table": "print the table of finished runs",
-        "rescore": "score finished runs by another protocol's metric or rule",
-        "why": "say what parts a claimed figure and your own",
+        "table": "print finished runs: scores, other rules, by shots, draws or labels",
         "compare": "test which methods differ on the same episodes",
-        "plan": "show how many images and trainings tell two methods apart",
-        "supports": "show what the choice of the labelled images does to scores",
-        "annotations": "show what weaker labels of the supports cost against masks",
-        "curves": "show score, time and memory by shots, ways, side or objects",
         "explain": "draw what finished runs predicted and attended to",
         "report": "make pages of finished runs to open in a browser",
-        "cost": "measure what a method's prediction costs by number of shots",
-        "list": "list methods, data sets, protocols and metrics",
-        "protocols": "show the protocols side by side and what their choices entail",
+        "list": "list methods, data, protocols, metrics, and what is here",
         "atlas": "check the atlas of published figures, or write its page",
     },
     "share results": {
@@ -61,7 +44,6 @@ GROUPS = {
         "data": "prepare a data set or check a prepared one",
         "weights": "list, fetch or check published weight files",
         "checkpoint": "convert a checkpoint between the authors' form and ours",
-        "cache": "show what is kept to save time, or clean it",
     },
     "episode lists": {
         "manifest": "write, show, verify or compare episode lists",
@@ -74,7 +56,7 @@ GROUPS = {
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
 
-SMALL_PRODUCTS = ("table", "rescore", "why", "compare", "plan", "report", "reproduce", "board")
+SMALL_PRODUCTS = ("table", "compare", "report", "reproduce", "board")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 
@@ -113,9 +95,7 @@ def _silence_closed_outputs() -> None:
 
 def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    asked = completion.asked_words()
-    parser = parser_for(words if asked is None else asked)
-    completion.answer_shell(parser)
+    parser = parser_for(words)
     try:
         check_words(words)
         options, extra = parser.parse_known_args(words)
@@ -125,24 +105,19 @@ def _main(argv: Sequence[str] | None) -> int:
                 parser.error(f"unrecognized arguments: {' '.join(extra)}")
             parser.print_help()
             return 0
-        if extra and not (options.command in ("bench", "run", "sweep") or _makes_atlas_runs(options)):
+        if extra and options.command not in ("bench", "run"):
             parser.refuse(extra, options)
         set_verbosity(options)
     except SettingsError as error:
         print_error(str(error))
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
-    resumes = (
-        options.command in ("bench", "run", "sweep", "predict")
-        or getattr(options, "action", "") in ("prepare", "fetch")
-        or _makes_atlas_runs(options)
+    resumes = options.command in ("bench", "run", "predict") or getattr(options, "action", "") in (
+        "prepare",
+        "fetch",
     )
     work = partial(options.function, options, extra)
     return exit_status(work, options.debug, below_bar=options.command == "run", resumes=resumes)
-
-
-def _makes_atlas_runs(options: argparse.Namespace) -> bool:
-    return (options.command, getattr(options, "action", "")) == ("atlas", "run")
 
 
 def parser_for(words: Sequence[str]) -> CommandLine:

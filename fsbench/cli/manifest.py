@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     build = actions.add_parser("build", help="draw the episodes of a test and write them to a file")
     _add_dataset(build, required=True)
-    build.add_argument("--protocol", default="fscs", help="see: fsbench protocols")
+    build.add_argument("--protocol", default="fscs", help="see: fsbench list protocols")
     build.add_argument("--fold", type=whole(), default=0)
     build.add_argument("--way", type=whole(), default=1)
     build.add_argument("--shot", type=whole(), default=1)

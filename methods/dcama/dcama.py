@@ -47,7 +47,6 @@ class DCAMA(OneWaySegmenter):
     """
 
     sees_all_shots = True
-    draws_by_number = True
     attention_meaning = (
         "coarse mask: share of a place's attention that falls on the supports' foreground, mean over all blocks"
     )

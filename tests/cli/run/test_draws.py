@@ -39,12 +39,12 @@ def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
 def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     capsys.readouterr()
     folder = runs / "out"
-    words = ["supports", str(runs), "--similarity", "--out", str(folder)]
+    words = ["table", str(runs), "--by", "draw", "--similarity", "--out", str(folder)]
     assert main([*words, "--plot", str(runs / "supports.png")]) == 0
     shown = capsys.readouterr().out
     assert "best − draw 0" in shown and "similarity" in shown and (runs / "supports.png").stat().st_size > 5000
     assert {file.name for file in folder.iterdir()} == {"supports.txt", "supports.csv", "supports.json", LISTING}
-    again = ["supports", str(runs), "--no-properties"]
+    again = ["table", str(runs), "--by", "draw", "--no-properties"]
     foreign = runs / "holiday.png"
     foreign.write_bytes(b"somebody's")
     (folder / "notes.txt").write_text("somebody's")
@@ -58,7 +58,7 @@ def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     score = rows.filter((pl.col("kind") == "mIoU of a choice") & (pl.col("name") == "official draw"))["value"][0]
     plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
     assert score == pytest.approx(plain.run.scores["mIoU"], rel=1e-5)
-    assert main(["supports", str(plain.path)]) == 2
+    assert main(["table", str(plain.path), "--by", "draw"]) == 2
     assert "DRAWS=8" in capsys.readouterr().err
     assert main(["report", str(drawn.path), "--out", str(runs / "report"), "--no-photos"]) == 0
     assert "The choice of the supports" in (runs / "report/study-1/index.html").read_text()
