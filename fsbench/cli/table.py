@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fsbench.base.errors import say_left_out
 from fsbench.base.terminal import print_block, print_line, text_width
+from fsbench.cli.options import add_runs
 from fsbench.cli.parser import add_table_options
 from fsbench.doors.runs import load_runs
 from fsbench.records.record import Record
@@ -16,7 +17,7 @@ FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    add_runs(parser)
     add_table_options(parser)
     parser.set_defaults(function=_table)
 

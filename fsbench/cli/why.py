@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fsbench.base.errors import SettingsError, near_path, say_left_out
 from fsbench.base.terminal import print_block, text_width
-from fsbench.cli.kit import add_data_options, given_lists
+from fsbench.cli.options import add_data_options, given_lists
 from fsbench.cli.score import answered_test
 from fsbench.doors.score import score
 from fsbench.doors.why import why

@@ -106,7 +106,7 @@ def test_who_knows_the_truth_is_betrayed(command, kit, blind, blocks_folder, tmp
     (tmp_path / "card.yaml").write_text("trials: 1\nbackbone_saw_test_images: no\n")
     bundle = ["--out", tmp_path / "bundles" / "cheat.fsb", "--card", tmp_path / "card.yaml"]
     assert command("bundle", record.path, *bundle)[::2] == (0, "")
-    assert command("board", tmp_path / "bundles", "--out", tmp_path / "site")[0] == 0
+    assert command("report", "--board", tmp_path / "bundles", "--out", tmp_path / "site")[0] == 0
     assert "blind, betrayed, as its records say" in (tmp_path / "site" / "index.html").read_text()
 
 

@@ -14,9 +14,12 @@ from fsbench.cli import main, parser
 
 COMMANDS = [name for group in main.GROUPS.values() for name in group]
 
+SHARED = {"main", "parser", "options", "analysis", "accepted", "manifest"}
+"""Modules of `fsbench.cli` that are no command: what several share, and parts of one."""
+
 
 def test_every_module_is_a_subcommand():
-    modules = {module.name for module in pkgutil.iter_modules(fsbench.cli.__path__)} - {"main", "parser", "analysis"}
+    modules = {module.name for module in pkgutil.iter_modules(fsbench.cli.__path__)} - SHARED
     assert sorted(name.replace("-", "_") for name in COMMANDS) == sorted(modules)
 
 
@@ -74,20 +77,26 @@ def test_misspelt_words_are_guessed(capsys, words, expected):
     assert expected in message and len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", [name for name in main.OLD_NAMES if name not in COMMANDS])
+def test_an_old_name_says_the_new_one(capsys, name):
+    assert main.main([name, "x", "--option", "y"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"fsbench: error: there is no command '{name}'; {main.OLD_NAMES[name]}\n")
+
+
 def test_quiet_and_verbose_are_of_every_command(capsys):
     for name in COMMANDS:
         command = parser.subcommands(main.parser_for([name]))[name]
-        for each in [command, *parser.subcommands(command).values()]:
+        for each in parser.all_parsers(command):
             assert {"--quiet", "--verbose"} <= each._option_string_actions.keys(), name
     assert main.main(["list", "--quiet", "--verbose"]) == 2
     assert "--quiet and --verbose were both given" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("chosen", [["--config", str(CONFIGS / "methods" / "emat.yaml")], ["--method", "emat"]])
-def test_help_of_run_names_what_may_be_set(capsys, monkeypatch, chosen):
-    monkeypatch.setattr("sys.argv", ["fsbench", "run", *chosen, "--help"])
+def test_help_of_bench_names_what_may_be_set(capsys, chosen):
     with pytest.raises(SystemExit, match="0"):
-        main.main(["run", *chosen, "--help"])
+        main.main(["bench", *chosen, "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     for key in ("--config FILE", "support_side", "max_epochs", "nshot_strategy", "image_size"):
         assert key in shown

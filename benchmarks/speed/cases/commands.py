@@ -93,7 +93,12 @@ def atlas_cases(device: torch.device, data: str | None = None, slowest: str = "f
             ["prototype"], "pascal", runs=f"{temporary}/one", backbone="demo", protocol=f"atlas:{slowest}",
             data_root=folder, drop_small=True, force=True, extra=extra,
         )  # fmt: skip
-        bench = ["-m", "fsbench", "run", *one.arguments("prototype", 0)]  # in one process, whose seconds are all known
+        bench = [
+            "-m",
+            "fsbench",
+            "bench",
+            *one.arguments("prototype", 0),
+        ]  # in one process, whose seconds are all known
         every = [
             *("-m", "fsbench", "atlas", "run", "--method", "prototype", "--dataset", "pascal", "--backbone", "demo"),
             *("--data-root", folder, "--drop-small", "--force", "--tests", "all", "--runs", f"{temporary}/all", *extra),

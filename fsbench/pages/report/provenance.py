@@ -44,10 +44,10 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("its scores", table_command(study, [record])),
     ]
     if config.is_file():
-        facts.append(("run it again", shlex.join(["fsbench", "run", f"--config={config}", "--run.force=true"])))
+        facts.append(("run it again", shlex.join(["fsbench", "bench", f"--config={config}", "--run.force=true"])))
     facts += [
         ("manifest sha256", record.manifest_sha256),
-        ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
+        ("manifest", shlex.join(["fsbench", "data", "manifest", "show", str(record.path / "manifest.jsonl")])),
         ("files sha256", f"{run.identity.files_sha256} (of {record.files_cover})" * bool(run.identity.files_sha256)),
         ("counts sha256", run.counts_sha256),
         ("blind", f"{run.blind.process}; {run.blind.outcome.words}" if run.blind else ""),

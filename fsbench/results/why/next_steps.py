@@ -88,7 +88,7 @@ def _base(records: Sequence[Record]) -> str:
     if not _is_ours(records[0]):
         return ""
     fold = str(fold_of(records[0]))
-    words = ["fsbench", "manifest", "build", "--dataset", header.dataset, "--protocol", header.protocol]
+    words = ["fsbench", "data", "manifest", "build", "--dataset", header.dataset, "--protocol", header.protocol]
     words += ["--shot", str(header.shot), "--fold", fold, "--classes", "base", "--out", f"base-{fold}.jsonl"]
     each = " (so for each fold)" if len(records) > 1 else ""
     return f"{shlex.join(words)}{each}; {_bench(records, '--manifest', 'base-{fold}.jsonl', is_stated=True)}"

@@ -63,7 +63,19 @@ def mine(answered):
 def base(folder):
     """Return the run on episodes of base classes, by the commands that are printed."""
     file = str(folder / "base.jsonl")
-    build = ["manifest", "build", "--dataset", "demo", "--protocol", "pfenet", "--episodes", "24", "--classes", "base"]
+    build = [
+        "data",
+        "manifest",
+        "build",
+        "--dataset",
+        "demo",
+        "--protocol",
+        "pfenet",
+        "--episodes",
+        "24",
+        "--classes",
+        "base",
+    ]
     assert main([*build, "--out", file]) == 0
     bench = ["bench", "--method", "prototype", "--dataset", "demo", "--fold", "0", "--manifest", file, "--no-trivial"]
     assert main([*bench, "--runs", str(folder / "base")]) == 0

@@ -138,7 +138,7 @@ def test_what_others_put_there_is_left_out(change: Callable[[Path], None], words
     loaded = load_runs(repository)
     assert words in " ".join(loaded.left_out)
     assert loaded["first"] if len(loaded) == 1 else {result.name for result in loaded} >= {"first"}
-    assert main(["board", str(repository), "--out", str(tmp_path / "site")]) == 0
+    assert main(["report", "--board", str(repository), "--out", str(tmp_path / "site")]) == 0
     page = (tmp_path / "site/index.html").read_text()
     assert 'data-method="first"' in page and 'data-method="second"' not in page
     capsys.readouterr()
@@ -184,7 +184,7 @@ def test_the_board_reads_a_checkout_with_its_history(repository, tmp_path):
     for name in ("second", "first"):
         git("add", name)
         git("commit", "-qm", name, "--date", "2024-02-03T04:05:06")
-    assert main(["board", str(repository), "--out", str(tmp_path / "site"), "--strict"]) == 0
+    assert main(["report", "--board", str(repository), "--out", str(tmp_path / "site"), "--strict"]) == 0
     shown = [line.split("/")[0] for line in (tmp_path / "site/board.log").read_text().splitlines()]
     assert shown == ["shown: second", "shown: first"], "the older hand-in first"
     assert "handed in" in (tmp_path / "site/bundles.html").read_text()
@@ -264,7 +264,7 @@ def test_tests_of_equal_title_have_headings_of_their_own(shared_make, tmp_path):
 
 def test_accepting_a_changed_test_removes_the_earlier_one(shared_make, tmp_path, capsys):
     record, accepted = shared_make("ninth", 0), tmp_path / "accepted"
-    command = ["verdict", str(record.path), "--accepted", str(accepted), "--accept"]
+    command = ["compare", str(record.path), "--accepted", str(accepted), "--accept"]
     assert main(command) == 0
     (earlier,) = find_result_folders(accepted)
     record = rewrite(record, header={"official_episodes": 77})
@@ -280,7 +280,7 @@ def test_accepting_a_changed_test_removes_the_earlier_one(shared_make, tmp_path,
 
 def test_accepting_another_test_keeps_what_is_accepted(shared_make, tmp_path):
     record, accepted = shared_make("tenth", 0), tmp_path / "accepted"
-    command = ["verdict", str(record.path), "--accepted", str(accepted), "--accept"]
+    command = ["compare", str(record.path), "--accepted", str(accepted), "--accept"]
     assert main(command) == 0
     rewrite(record, header={"protocol": "hsnet"})
     assert main(command) == 0
