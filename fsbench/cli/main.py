@@ -14,41 +14,24 @@ from fsbench.cli import completion
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
-    "begin": {
-        "start": "ask what you want, check and fetch what it needs, and run it",
-        "doctor": "check programs, devices, ops, room, data, weights",
-        "completion": "print what completes fsbench in bash, zsh or fish",
-    },
-    "extend": {
-        "new": "write a package with a method or data set of one's own",
-        "check-method": "check that a method keeps the contract of methods",
-    },
-    "run": {
+    "train and evaluate": {
         "bench": "train and evaluate methods, or one experiment of --config",
         "grid": "show which runs of a grid are missing and run them",
-        "sweep": "run a sweep file of W&B here, without an account",
         "reproduce": "show what a paper's tables need, run them, compare the figures",
         "regress": "check every method's predictions against accepted ones",
+        "check-method": "check that a method keeps the contract of methods",
     },
     "score other programs": {
         "kit": "write the episodes of a test for any program to answer",
         "score": "score the answers of any program to a test",
     },
     "look at results": {
-        "table": "print the table of finished runs",
-        "rescore": "score finished runs by another protocol's metric or rule",
-        "why": "say what parts a claimed figure and your own",
+        "table": "print the table of finished runs, broken down or rescored",
         "compare": "test which methods, or runs and accepted ones, differ",
-        "plan": "show how many images and trainings tell two methods apart",
-        "supports": "show what the choice of the labelled images does to scores",
-        "annotations": "show what weaker labels of the supports cost against masks",
-        "curves": "show score, time and memory by shots, ways, side or objects",
-        "explain": "draw what finished runs predicted and attended to",
         "report": "make pages of finished runs, or a leaderboard of bundles",
-        "cost": "measure what a method's prediction costs by number of shots",
-        "list": "list methods, data sets, protocols and metrics",
-        "protocols": "show the protocols side by side and what their choices entail",
+        "explain": "draw what finished runs predicted and attended to",
         "atlas": "check the atlas of published figures, or write its page",
+        "list": "list methods, data sets, protocols, metrics, and what is here",
     },
     "share results": {
         "bundle": "put finished runs into one file that others can check",
@@ -57,12 +40,27 @@ GROUPS = {
     "data and weights": {
         "data": "prepare or check a data set; write or compare episode lists",
         "weights": "list, fetch or check weight files; convert checkpoints",
-        "cache": "show what is kept to save time, or clean it",
     },
     "your own images": {
         "predict": "segment your own images from a few labeled ones",
-        "demo": "serve a page on which a method is tried on your photos",
         "export": "write a method with its examples to one file that runs anywhere",
+        "demo": "serve a page on which a method is tried on your photos",
+    },
+    "to be merged": {
+        "start": "ask what you want, check and fetch what it needs, and run it",
+        "doctor": "check programs, devices, ops, room, data, weights",
+        "completion": "print what completes fsbench in bash, zsh or fish",
+        "new": "write a package with a method or data set of one's own",
+        "sweep": "run a sweep file of W&B here, without an account",
+        "rescore": "score finished runs by another protocol's metric or rule",
+        "why": "say what parts a claimed figure and your own",
+        "plan": "show how many images and trainings tell two methods apart",
+        "supports": "show what the choice of the labelled images does to scores",
+        "annotations": "show what weaker labels of the supports cost against masks",
+        "curves": "show score, time and memory by shots, ways, side or objects",
+        "cost": "measure what a method's prediction costs by number of shots",
+        "protocols": "show the protocols side by side and what their choices entail",
+        "cache": "show what is kept to save time, or clean it",
     },
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""

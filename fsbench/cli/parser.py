@@ -74,8 +74,8 @@ class CommandLine(Parser):
     def format_help(self) -> str:
         lines = [f"usage: {self.prog} COMMAND …", "", str(self.description), ""]
         for title, group in self.groups.items():
-            lines += [f"{title}:", *(f"    {name:12} {line}" for name, line in group.items()), ""]
-        lines += ["options:"]
+            lines += [f"{title}:", *(f"    {name:12} {line}" for name, line in group.items())]
+        lines += ["", "options:"]
         lines += [f"    {', '.join(action.option_strings):12} {action.help}" for action in self._actions[:-1]]
         return "\n".join([*lines, "", f"{self.prog} COMMAND --help shows the options of one command.", ""])
 

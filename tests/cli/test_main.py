@@ -14,6 +14,11 @@ from fsbench.cli import main, parser
 
 COMMANDS = [name for group in main.GROUPS.values() for name in group]
 
+TWENTY = (
+    "bench", "grid", "reproduce", "regress", "check-method", "kit", "score", "table", "compare", "report", "explain",
+    "atlas", "list", "bundle", "verify", "data", "weights", "predict", "export", "demo",
+)  # fmt: skip
+"""All commands."""
 SHARED = {"main", "parser", "options", "analysis", "accepted", "manifest"}
 """Modules of `fsbench.cli` that are no command: what several share, and parts of one."""
 
@@ -50,6 +55,14 @@ def test_only_the_chosen_command_is_imported():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     expected = [f"fsbench.cli.{name}" for name in ("cache", "completion", "main", "parser")]
     assert done.stdout.splitlines()[-1] == str(expected)
+
+
+def test_help_is_a_screen_of_twenty_commands(capsys):
+    merged = [name for name in COMMANDS if name in main.OLD_NAMES]  # each goes with what it was merged into
+    assert sorted(set(COMMANDS) - set(merged)) == sorted(TWENTY) and len(COMMANDS) == len(set(COMMANDS))
+    assert main.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40 + len(merged) + bool(merged) and max(map(len, lines)) <= 80
 
 
 def test_bare_fsbench_shows_the_groups(capsys):
