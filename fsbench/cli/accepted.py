@@ -5,15 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.base.files.folders import remove_written
 from fsbench.base.files.opening import is_folder
 from fsbench.base.terminal import print_block, print_line
-from fsbench.base.version import __version__
-from fsbench.records.card import Card
 from fsbench.records.record import Record, find_distinct_records
-from fsbench.records.result_folder import RESULT, find_result_folders
 from fsbench.results.tables.verdict import Outcome, judge
-from fsbench.runner.exchange.results import write_results
+from fsbench.runner.exchange.accepted import accept_runs
 
 FAILS = {"worse": (Outcome.WORSE,), "changed": (Outcome.WORSE, Outcome.BETTER, Outcome.OPEN), "never": ()}
 """Outcomes with which the command ends with status 1, by the word of --fail-on."""
@@ -40,12 +36,7 @@ def compare_with_accepted(options: argparse.Namespace) -> int:
     """Compare runs with the accepted ones of the same method, or accept them; the exit status."""
     now = _of_method(find_distinct_records(options.runs), options.method, options.runs)
     if options.accept:
-        cards = {record.run.identity.method.name: Card() for record in now}
-        made_by = f"fsbench {__version__}"
-        written = write_results(now, cards, "unstated", made_by, options.accepted, replaces=True)
-        for folder in written:
-            print_line(f"accepted: {folder}")
-        _remove_earlier(written)
+        accept_runs(now, options.accepted, print_line)
         return 0
     before = find_distinct_records([options.accepted]) if is_folder(options.accepted) else []
     if not before:
@@ -58,22 +49,6 @@ def compare_with_accepted(options: argparse.Namespace) -> int:
     _append(options.summary, found.write("markdown"))
     print_block(found.write("text"))
     return int(found.outcome in FAILS[options.fail_on])
-
-
-def _remove_earlier(written: Sequence[Path]) -> None:
-    """Remove what was accepted of the same methods before their tests were changed; other tests stay."""
-    for home in sorted({folder.parent for folder in written}):
-        now = {_kind_of_test(folder) for folder in written if folder.parent == home}
-        for earlier in sorted(set(find_result_folders(home)) - set(written)):
-            if _kind_of_test(earlier) in now:
-                remove_written(earlier, RESULT)
-                print_line(f"no longer accepted, removed: {earlier}")
-
-
-def _kind_of_test(folder: Path) -> tuple[str, str, int, int]:
-    """Return what stays of a test that is changed: data set, protocol, ways and shots."""
-    header = find_distinct_records([folder])[0].header
-    return header.dataset, header.protocol, header.way, header.shot
 
 
 def _of_method(records: Sequence[Record], name: str | None, folders: Sequence[Path]) -> list[Record]:

@@ -3,9 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 from fsbench.base.errors import (
@@ -16,15 +14,14 @@ from fsbench.base.errors import (
     exit_status,
     missing_package,
     raise_all,
-    user_message,
 )
-from fsbench.base.terminal import print_block, print_error, print_progress
+from fsbench.base.terminal import print_block, print_error
 from fsbench.cli.parser import add_table_options, given_options
 from fsbench.cli.table import print_table
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.compose import compose, setting, split_arguments
 from fsbench.runner.config.registry import config_files
-from fsbench.runner.config.request import NOTHING_NAMED, Request, add_bench_options, read_request
+from fsbench.runner.config.request import Request, add_bench_options, read_request
 from fsbench.runner.config.request_check import request_errors
 from fsbench.runner.grid.bench import bench
 from fsbench.runner.grid.layout import request_sheet
@@ -60,11 +57,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run nothing: show which runs exist, what the others lack, their time and memory; 1 if something lacks",
     )
-    parser.add_argument(
-        "--blind",
-        action="store_true",
-        help="keep the method in a process of its own, without names, files and truth, with controls planted",
-    )
     parser.set_defaults(function=partial(_bench, parser))
 
 
@@ -73,8 +65,6 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
         _show_help(parser, options, extra)
     if "methods" not in options and _has_files(extra):
         return _run_experiment(parser, options, extra)
-    if options.blind:
-        return _bench_blind(options, extra)
     requests, errors = _requests(options, extra)
     if options.dry_run:
         raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
@@ -138,33 +128,6 @@ def _describe_keys(methods: str, extra: list[str]) -> str:
             raise
         return f"the keys that may be set are those of the classes: {missing}"
     return describe_keys(chosen + extra)
-
-
-def _bench_blind(options: argparse.Namespace, extra: list[str]) -> int:
-    """Test methods blind, one after the other. Nothing of theirs is imported here, so that nothing here is theirs."""
-    if options.dry_run:
-        raise SettingsError("--blind and --dry-run were both given; expected one of them")
-    request, errors = read_request(options, extra)
-    raise_all(errors)
-    if not (request.methods and request.folds):
-        raise SettingsError(NOTHING_NAMED)
-    from fsbench.doors.blind.bench import bench_blind  # with torch
-    from fsbench.doors.blind.request import check_request
-
-    check_request(request)
-    results, failures = [], []
-    for method, fold in product(request.methods, request.folds):
-        try:
-            checkpoint = request.checkpoint_of(method, fold)
-            one = replace(request, methods=(method,), folds=(fold,), checkpoint=checkpoint)
-            results.append(bench_blind(one, print_progress))
-        except FsbenchError as error:
-            failures.append(f"{method}, fold {fold}: {user_message(error)}")
-    if results:
-        failures += print_table([result.record.path for result in results], options)
-    for failure in failures:
-        print_error(failure)
-    return (1 if results else 2) if failures else 0
 
 
 def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Request], list[FsbenchError]]:

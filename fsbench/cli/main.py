@@ -1,6 +1,5 @@
 """The `fsbench` command: finds the subcommand, imports its module alone, and prints errors in one line."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from importlib import import_module
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
 from fsbench.base.terminal import print_error
-from fsbench.cli import completion
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
@@ -26,12 +24,12 @@ GROUPS = {
         "score": "score the answers of any program to a test",
     },
     "look at results": {
-        "table": "print the table of finished runs, broken down or rescored",
+        "table": "print finished runs: scores, other rules, by shots or draws",
         "compare": "test which methods, or runs and accepted ones, differ",
         "report": "make pages of finished runs, or a leaderboard of bundles",
         "explain": "draw what finished runs predicted and attended to",
         "atlas": "check the atlas of published figures, or write its page",
-        "list": "list methods, data sets, protocols, metrics, and what is here",
+        "list": "list methods, data, protocols, metrics, and what is here",
     },
     "share results": {
         "bundle": "put finished runs into one file that others can check",
@@ -45,22 +43,6 @@ GROUPS = {
         "predict": "segment your own images from a few labeled ones",
         "export": "write a method with its examples to one file that runs anywhere",
         "demo": "serve a page on which a method is tried on your photos",
-    },
-    "to be merged": {
-        "start": "ask what you want, check and fetch what it needs, and run it",
-        "doctor": "check programs, devices, ops, room, data, weights",
-        "completion": "print what completes fsbench in bash, zsh or fish",
-        "new": "write a package with a method or data set of one's own",
-        "sweep": "run a sweep file of W&B here, without an account",
-        "rescore": "score finished runs by another protocol's metric or rule",
-        "why": "say what parts a claimed figure and your own",
-        "plan": "show how many images and trainings tell two methods apart",
-        "supports": "show what the choice of the labelled images does to scores",
-        "annotations": "show what weaker labels of the supports cost against masks",
-        "curves": "show score, time and memory by shots, ways, side or objects",
-        "cost": "measure what a method's prediction costs by number of shots",
-        "protocols": "show the protocols side by side and what their choices entail",
-        "cache": "show what is kept to save time, or clean it",
     },
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
@@ -88,7 +70,7 @@ OLD_NAMES = {
 }
 """Commands of earlier versions, and the words that say what there is in their place."""
 
-SMALL_PRODUCTS = ("table", "rescore", "why", "compare", "plan", "report", "reproduce")
+SMALL_PRODUCTS = ("table", "compare", "report", "reproduce")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 
@@ -128,12 +110,10 @@ def _silence_closed_outputs() -> None:
 def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     name = _command_of(words)
-    if name in OLD_NAMES and not _is_command(name):
+    if name in OLD_NAMES:
         print_error(f"there is no command '{name}'; {OLD_NAMES[name]}")
         return 2
-    asked = completion.asked_words()
-    parser = parser_for(words if asked is None else asked)
-    completion.answer_shell(parser)
+    parser = parser_for(words)
     try:
         check_words(words)
         options, extra = parser.parse_known_args(words)
@@ -143,24 +123,19 @@ def _main(argv: Sequence[str] | None) -> int:
                 parser.error(f"unrecognized arguments: {' '.join(extra)}")
             parser.print_help()
             return 0
-        if extra and not (options.command in ("bench", "sweep") or _makes_atlas_runs(options)):
+        if extra and options.command != "bench":
             parser.refuse(extra, options)
         set_verbosity(options)
     except SettingsError as error:
         print_error(str(error))
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
-    resumes = (
-        options.command in ("bench", "sweep", "predict")
-        or getattr(options, "action", "") in ("prepare", "fetch")
-        or _makes_atlas_runs(options)
+    resumes = options.command in ("bench", "predict") or getattr(options, "action", "") in (
+        "prepare",
+        "fetch",
     )
     work = partial(options.function, options, extra)
     return exit_status(work, options.debug, resumes=resumes)
-
-
-def _makes_atlas_runs(options: argparse.Namespace) -> bool:
-    return (options.command, getattr(options, "action", "")) == ("atlas", "run")
 
 
 def _command_of(words: Sequence[str]) -> str:
@@ -168,15 +143,11 @@ def _command_of(words: Sequence[str]) -> str:
     return next((word for word in words if not word.startswith("-")), "")
 
 
-def _is_command(name: str) -> bool:
-    return any(name in group for group in GROUPS.values())
-
-
 def parser_for(words: Sequence[str]) -> CommandLine:
     """Return the parser of `fsbench` with the options of the subcommand that `words` name, whose module is imported."""
     parser = CommandLine(GROUPS)
     name = _command_of(words)
-    if _is_command(name):
+    if any(name in group for group in GROUPS.values()):
         if name in SMALL_PRODUCTS:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
         parser.add_command(name, import_module(f"fsbench.cli.{name.replace('-', '_')}").add_options)

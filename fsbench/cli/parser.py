@@ -152,12 +152,21 @@ def add_rank_all(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a table, which `fsbench bench` prints, too."""
+def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Sequence[str] = ()) -> None:
+    """Add the options of a table, which `fsbench bench` prints, too.
+
+    Args:
+        parser: of the command.
+        more_breakdowns: words that its --by takes beside the breakdowns of a table of scores.
+    """
     parser.add_argument("--format", choices=TABLE_FORMATS, default="text", help="of the table")
     parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
     parser.add_argument(
-        "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
+        "--by",
+        action="append",
+        choices=(*BREAKDOWNS, *more_breakdowns),
+        default=[],
+        help="break down in full; may be repeated",
     )
     parser.add_argument("--by-class", action="store_true", help="the same as --by class")
     parser.add_argument(

@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_rank_all(parser)
     parser.add_argument("--method", metavar="M[,M]", help="only these methods (default: all that have runs)")
     group = parser.add_argument_group("a leaderboard")
-    group.add_argument("--board", action="store_true", help="of bundles (.fsb) in a folder, or of a results repository")
+    group.add_argument("--board", action="store_true", help="of bundles in a folder (files that end in .fsb)")
     group.add_argument("--strict", action="store_true", help="exit status 1 where a bundle is refused")
     group.add_argument("--new", type=Path, metavar="FOLDER", help="write a repository for bundles, and nothing else")
     parser.set_defaults(function=partial(_report, parser))
@@ -96,10 +96,7 @@ def _board(options: argparse.Namespace) -> int:
         print_line(line, sys.stderr)
     found = summary.collection
     if not found.bundles and not found.refused:
-        print_line(
-            f"no bundle in {bundles} yet; expected files that end in .fsb, or folders of fsbench bundle --hub",
-            sys.stderr,
-        )
+        print_line(f"no bundle in {bundles} yet; expected files that end in .fsb", sys.stderr)
     print_line(f"{out / 'index.html'}: {_count(summary.rows, 'row')} of {_count(len(found.bundles), 'bundle')}")
     if found.refused:
         print_error(f"{len(found.refused)} of the bundles were refused; see {out / 'bundles.html'}")

@@ -58,7 +58,6 @@ def _plan(options: argparse.Namespace) -> int:
     from fsbench.runner.papers.files import paper_rows, read_paper
     from fsbench.runner.papers.published import published_scores
     from fsbench.runner.papers.results import row_results
-    from fsbench.runner.papers.why import explain_rows
     from fsbench.runner.reproduce.cells import RunOptions, paper_runs, with_preparations
     from fsbench.runner.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
     from fsbench.runner.reproduce.plan import plan_runs
@@ -100,7 +99,6 @@ def _plan(options: argparse.Namespace) -> int:
         not_run={row: why for row in chosen if (why := common.why_not(row.entry))},
         remarks={row: remarks(row, row_scores(row, published)) for row in chosen},
         results=results,
-        answers=explain_rows(results) if options.table is not None or options.format == "json" else (),
     )
     if options.format == "json":
         print_block(json.dumps(as_values(plan), indent=2))

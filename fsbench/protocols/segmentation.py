@@ -677,6 +677,6 @@ def _checked(protocol: Protocol) -> Segmentation:
     if not isinstance(protocol, Segmentation):
         raise SettingsError(
             f"the protocol {protocol.name} is one of {protocol.task}, which has no masks; expected one of segmentation "
-            "(see: fsbench protocols)"
+            "(see: fsbench list protocols)"
         )
     return protocol

@@ -110,10 +110,10 @@ class _File(_Source):
         with open_file(self.path, "journal") as file:
             file.seek(start)
             stored = read_answer(file.readline(), place, str(self.path))
-        return handed_in(stored, asked)
+        return _handed_in(stored, asked)
 
 
-def handed_in(stored: Mapping[str, Any], asked: Asked) -> HandedIn:
+def _handed_in(stored: Mapping[str, Any], asked: Asked) -> HandedIn:
     """Return an answer as `read_answer` gives it, checked against what is asked for, which must have its episode.
 
     Raises:
@@ -317,17 +317,9 @@ def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> St
             the test asks for.
         DataError: a query image of the test cannot be read.
     """
-    return check_answers(paths, test.manifest.sha256, asked_answers(test), partial)
-
-
-def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool = False) -> StoredAnswers:
-    """Read and check answers to the test whose manifest has the sha256 `test`, and which asks for `asked`.
-
-    Raises:
-        RecordError: as `read_answers` does.
-    """
+    asked = asked_answers(test)
     try:
-        answers = StoredAnswers([_source(path, test, asked) for path in paths], asked)
+        answers = StoredAnswers([_source(path, test.manifest.sha256, asked) for path in paths], asked)
     except AnswersError as error:
         raise RecordError(str(error)) from None
     if answers.missing and not partial:

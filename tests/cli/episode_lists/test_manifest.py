@@ -1,4 +1,4 @@
-"""`fsbench data manifest` and `fsbench protocols` as a user types them, and a run on a manifest of a file."""
+"""`fsbench data manifest` and `fsbench list protocols` as a user types them, and a run on a manifest of a file."""
 
 import re
 import shutil
@@ -118,10 +118,10 @@ def test_a_file_that_is_no_manifest_is_not_replaced(build, folder, capsys, tmp_p
 
 
 def test_protocols_stand_side_by_side(capsys):
-    assert main(["protocols"]) == 0
+    assert main(["list", "protocols"]) == 0
     printed = capsys.readouterr().out
     assert "fscs (version 1)" in printed and "pfenet (version 1)" in printed and "empty queries" in printed
-    assert main(["protocols", "--format", "markdown"]) == 0
+    assert main(["list", "protocols", "--format", "markdown"]) == 0
     assert capsys.readouterr().out.startswith("|  | bam (version 1) | bam_gfss (version 1) | cdfss (version 1) |")
 
 

@@ -90,8 +90,11 @@ def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_
         "bench", "--method", ",".join(methods), "--protocol", "incontext,hsnet", "--weights", "random", *few, *place
     )
     assert done.returncode == 0, done.stderr
-    blocks = re.split(r"(?m)^(?=pascal ·)", done.stdout)[1:]
+    *blocks, together = re.split(r"(?m)^(?=pascal ·)", done.stdout)[1:]
     assert ["incontext" in blocks[0], "hsnet" in blocks[1]] == [True, True]
+    for record in find_records(runs):  # the test as a column
+        score = f"{record.run.scores['mIoU']:.2f} "
+        assert re.search(rf"(?m)^{_name(record)} +protocol {record.header.protocol} .* {score}", together)
     for block, protocol, side in zip(blocks, ("incontext", "hsnet"), (1024, 64), strict=True):
         of_protocol = [record for record in find_records(runs) if record.header.protocol == protocol]
         assert len(of_protocol) == len(methods)

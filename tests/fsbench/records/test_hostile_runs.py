@@ -161,7 +161,7 @@ def commands_of(number: int, runs: list[str], folder: Path) -> list[list[str]]:
         commands += [["compare", *runs], ["table", *runs, "--all", "--format", "json"]]
         commands.append(["report", "--board", str(folder / "bundles"), "--out", str(folder / "site")])
     if number % 6 == 0:
-        commands.append(["rescore", *runs, "--protocol", "pfenet"])
+        commands.append(["table", *runs, "--protocol", "pfenet"])
     if SEED and number % 3 == 0:
         commands.append(["report", *runs, "--out", str(folder / "report")])
         commands.append(["explain", *runs, "--episode", "1", "--out", str(folder / "explained")])
