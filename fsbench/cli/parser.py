@@ -159,7 +159,7 @@ def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Seque
         parser: of the command.
         more_breakdowns: words that its --by takes beside the breakdowns of a table of scores.
     """
-    parser.add_argument("--format", choices=TABLE_FORMATS, default="text", help="of the table")
+    parser.add_argument("--format", choices=TABLE_FORMATS, default="text", help="of what is printed (default: text)")
     parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
     parser.add_argument(
         "--by",
