@@ -8,6 +8,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.analysis import add_file_options
+from fsbench.cli.options import add_runs
 from fsbench.cli.parser import BREAKDOWNS, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
 from fsbench.doors.runs import load_runs
@@ -43,7 +44,7 @@ TAKES = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    add_runs(parser)
     add_table_options(parser, more_breakdowns=[word for word in KINDS if word not in BREAKDOWNS])
     add_rule_options(parser)
     studies = parser.add_argument_group(

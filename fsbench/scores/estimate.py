@@ -91,11 +91,6 @@ class Estimate:
         value, low, high = (sqrt(max(end, 0.0)) if end == end else nan for end in (self.value, self.low, self.high))
         return replace(self, value=value, low=low, high=high)
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 is outside the interval, as it is exactly where p is below 0.05."""
-        return self.low > 0 or self.high < 0
-
 
 @dataclass(frozen=True)
 class Difference:

@@ -56,7 +56,7 @@ def test_paper_settings_of_every_method(method, photos, monkeypatch):
 
 def test_bench_prints_the_table(bench, photos, tmp_path, capsys):
     settings = ["--model.patches=6", "--model.epochs=1", "--data.episodes=2", "--data.image_size=64"]
-    assert main(["run", *arguments("fort", photos, tmp_path / "runs", *settings)]) == 0
+    assert main(["bench", *arguments("fort", photos, tmp_path / "runs", *settings)]) == 0
     assert main(bench("fort", tmp_path / "runs", *settings)) == 0
     told = capsys.readouterr()
     assert ": found " in told.err  # the run that is there: another one would be a process of its own
@@ -150,7 +150,7 @@ def test_methods_and_data_sets_that_do_not_belong_together(refused):
     with pytest.raises(SettingsError, match="nn classifies images; expected a method that segments"):
         compose_method("nn")
     assert "for classification without label maps" in refused(
-        "manifest", "build", f"--dataset={DATA}", "--out=x.jsonl", "--fold=0"
+        "data", "manifest", "build", f"--dataset={DATA}", "--out=x.jsonl", "--fold=0"
     )
 
 

@@ -26,7 +26,7 @@ def site(shared_make, tmp_path_factory):
                 record = changed(record, {"method": {"name": name}})
                 records.append(finished(record, dataset, year))
         hand_in(f"{number}", records, trials=trials, supervision=["boxes"] if name == "two" else ["masks"])
-    assert main(["board", str(folder / "bundles"), "--out", str(folder / "site"), "--strict"]) == 0
+    assert main(["report", "--board", str(folder / "bundles"), "--out", str(folder / "site"), "--strict"]) == 0
     return folder / "site"
 
 
