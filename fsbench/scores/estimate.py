@@ -23,6 +23,9 @@ from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import Rows, RowSum
 from fsbench.scores.statistics import Part, ScoreStatistics
 
+PROCEDURE = 3
+"""Version of everything that intervals and tests follow from besides scores. It grows when a result changes; the
+results of `benchmarks/statistics` say which version they are of."""
 LEVEL = 0.95
 FEW_QUERIES = 10
 """Query images below which there is no interval (§5)."""
