@@ -6,9 +6,10 @@ import re
 import pytest
 import torch
 
+from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.networks.backbones.encoder import Encoder
-from fsbench.runner.config.build import parse
+from fsbench.runner.config.build import compose_method, parse
 from fsbench.runner.config.compose import compose
 from fsbench.runner.config.registry import aliases, config_files, names, task_of
 from tests.photos import DATA, INDEX, arguments
@@ -146,7 +147,8 @@ def test_methods_and_data_sets_that_do_not_belong_together(refused):
     assert "nn is a method of classification, and pascal a data set for segmentation; data sets for nn: " in message
     message = refused("bench", "--method=fort_swin", f"--dataset={DATA}", "--weights=random")
     assert "image size is 128, but ibot_swin_tiny takes 224 only" in message  # not with the demo's own backbone
-    assert "nn classifies images; expected a method that segments" in refused("export", "--method=nn")
+    with pytest.raises(SettingsError, match="nn classifies images; expected a method that segments"):
+        compose_method("nn")
     assert "for classification without label maps" in refused(
         "manifest", "build", f"--dataset={DATA}", "--out=x.jsonl", "--fold=0"
     )
