@@ -69,7 +69,8 @@ def site(shared_make) -> Path:
     hand_in("good", good, bibtex=BIBTEX)
     hand_in("bad", bad, trials=9)
     hand_in("half", [finished(shared_make("half", 0, 3))])
-    hand_in("boxes", [finished(shared_make("boxes", fold, 3)) for fold in BOTH], supervision=["boxes"])
+    told = {"supervision": ["boxes"], "saw_test_classes": "no"}
+    hand_in("boxes", [finished(shared_make("boxes", fold, 3), told=told) for fold in BOTH], supervision=["boxes"])
     assert board(runs, "--strict") == 0
     return runs / "site"
 
@@ -397,8 +398,8 @@ def test_names_are_words(make, hand_in, tmp_path):
 
 
 def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_path):
-    hand_in("near", [finished(classified("near", 0))])
-    hand_in("far", [finished(classified("far", 1))])
+    hand_in("near", [finished(classified("near", 0))], supervision=["image labels"])
+    hand_in("far", [finished(classified("far", 1))], supervision=["image labels"])
     hand_in("masks", [finished(make("masks", fold)) for fold in BOTH])
     assert board(tmp_path, "--strict") == 0
     rows = table_rows(tmp_path / "site")
