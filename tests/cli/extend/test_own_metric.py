@@ -44,7 +44,7 @@ def test_its_metric_stands_in_every_table(fsbench, bench_arguments, tmp_path):
         known = {"package": "fsbench-bydice", "version": "0.1.0", "commit": None}
         assert origins == [{"part": "protocol", "name": "bydice", **known}]
     (block,) = json.loads(call("table", *runs, "--no-trivial", "--format", "json"))
-    assert list(block["metrics"]) == ["Dice", "mIoU", "FB-IoU"]
+    assert list(block["metrics"]) == ["Dice", "mIoU"]
     for row in block["rows"]:
         dice, iou = (row["scores"][name]["value"] for name in ("Dice", "mIoU"))
         assert iou < dice <= 2 * iou  # of every class 2 IoU / (1 + IoU), where no void is in the union

@@ -14,8 +14,8 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.programs import FOLDER, Program, read_programs
-from fsbench.protocols.registry import atlas_names, load_protocol, protocol_of, read_protocol
-from fsbench.protocols.rows import compose, row_of, why_not_run
+from fsbench.protocols.registry import load_protocol, protocol_of, read_protocol
+from fsbench.protocols.rows import compose, row_names, row_of, why_not_run
 from tests.fsbench.protocols.drawn_sets import DRAWN
 
 ROWS = read_programs()
@@ -40,7 +40,7 @@ def composed(name: str) -> Composed:
 
 
 def test_most_rows_can_be_run_and_the_others_say_why():
-    names, others = atlas_names(), why_not_run()
+    names, others = row_names(), why_not_run()
     assert len(names) + len(others) == len(ROWS) and len(names) >= LEAST
     for name in names:
         protocol = composed(name)
@@ -186,7 +186,7 @@ def test_rows_are_listed_and_shown_with_their_evidence(capsys, monkeypatch):
     assert max(map(len, shown.splitlines())) <= 80
     assert main(["list", "protocols", "atlas:"]) == 0
     listed = capsys.readouterr().out
-    assert f"{len(atlas_names())} rows of the atlas can be run:" in listed and f"{len(why_not_run())} cannot:" in listed
+    assert f"{len(row_names())} rows of the atlas can be run:" in listed and f"{len(why_not_run())} cannot:" in listed
     assert "atlas:canet/pascal-5i   (in spirit only)" in listed
     assert "the protocol gfss has its words" in " ".join(listed.split())
     assert main(["list", "protocols", "atlas:", "hsnet"]) == 2

@@ -203,7 +203,7 @@ def test_show(filled, capsys, cache, tmp_path, monkeypatch):
     first, *lines = shown(capsys)
     assert first == f"ok {cache}: 64 KiB of 18.6 GiB (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
     sizes = dict(re.fullmatch(r"ok (.+): (.+), last used \d{4}-\d\d-\d\d \d\d:\d\d", line).groups() for line in lines)
-    names = ["classes", "contents", "features", "instances-2", "of-a-package", "pixels", "rows"]
+    names = ["classes", "contents", "features", "images", "instances-2", "of-a-package", "pixels"]
     assert sizes == dict.fromkeys(names, "1 file, 8 KiB") | {"features": "2 files, 16 KiB"}
 
 
@@ -217,7 +217,7 @@ def test_an_empty_cache(capsys, cache, tmp_path, monkeypatch):
 
 
 def test_clean(filled, capsys, cache):
-    assert main(["list", "here", "--clean", "features", "rows"]) == 0
+    assert main(["list", "here", "--clean", "features", "images"]) == 0
     assert capsys.readouterr().out == f"{cache}: removed 3 files, 24 KiB\n"
     assert [entry.kind for entry in suite_cache().entries()] == [
         "pixels",

@@ -172,8 +172,7 @@ def test_new_cards_ask_for_what_the_records_do_not_prove(make, tmp_path, capsys)
     assert "# novel_pixels follows from the records\n" in text and "# checkpoint_choice follows from" in text
     values = yaml.safe_load(text)
     assert values == {
-        "method": "emat", "supervision": ["masks"], "backbone_data": "...", "backbone_saw_test_images": "...",
-        "trials": "...",
+        "method": "emat", "backbone_data": "...", "backbone_saw_test_images": "...", "trials": "...",
     }  # fmt: skip
     for file in (tmp_path / "cards").iterdir():
         file.write_text(file.read_text().replace("test_images: ...", "test_images: unknown").replace(": ...", ": 1"))
