@@ -18,10 +18,10 @@ KIND = "comparison"
 """Word for a folder of `--out`, which is known by its JSON."""
 
 
-def add_file_options(parser: argparse._ActionsContainer, files: str) -> None:
-    """Add the options for a figure, and for a folder of files, which the help names by `files`."""
+def add_file_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options for a figure, and for a folder of files."""
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"figure: {', '.join(PLOTS)}")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"write {files} there, too")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write them as .txt, .csv and .json there, too")
 
 
 def check_plot_file(path: Path | None) -> None:

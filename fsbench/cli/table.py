@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "in the query; --by draw: what the choice of the supports does; --by annotation: what weaker annotations of "
         "the supports cost",
     )
-    add_file_options(studies, "the tables as .txt, .csv and .json")
+    add_file_options(studies)
     studies.add_argument("--caption", metavar="TEXT", default="", help="line below the figure")
     studies.add_argument(
         "--no-properties", action="store_true", help="of --by draw: leave out what good supports have in common"
