@@ -7,7 +7,7 @@
 
 The procedure is the suite's own. A data set follows from its cell's name and its number alone, so only those that are
 missing in benchmarks/statistics/results.csv are drawn, whatever the number of processes. --again draws all anew, and so
-does another version of the procedure (`fsbench.scores.estimate.PROCEDURE`), which stands in the file.
+does another version of the procedure (`PROCEDURE` in benchmarks/statistics/results.py), which stands in the file.
 `python -m benchmarks.statistics.page` writes the tables into docs/guarantees.md.
 """
 
