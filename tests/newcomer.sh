@@ -51,6 +51,6 @@ sed -i 's/backbone_data: .../backbone_data: drawn shapes/; s/test_images: .../te
 mkdir bundles
 fsbench bundle runs --card cards -o bundles/results.fsb
 fsbench verify bundles/results.fsb
-fsbench board bundles --out site
+fsbench report --board bundles --out site
 grep -q 'data-method="mine"' site/index.html
 said "done: $(du -sh "$PWD" | cut -f1) in $PWD"

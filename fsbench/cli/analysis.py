@@ -12,23 +12,16 @@ from fsbench.base.terminal import print_block, text_width
 from fsbench.records.record import Record, finished_records
 from fsbench.results.tables.analysis import Analysis, T
 from fsbench.results.tables.drawing import PLOTS, check_plot
-from fsbench.results.tables.formats import FORMATS
 from fsbench.runner.config.limits import check_output_file, check_replaced
 
 KIND = "comparison"
 """Word for a folder of `--out`, which is known by its JSON."""
 
 
-def add_output_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add the options of the analysis of that name: a figure, a folder of files, the format."""
-    add_file_options(parser, f"{name}.txt, .csv and .json")
-    parser.add_argument("--format", choices=FORMATS, default="text")
-
-
-def add_file_options(parser: argparse._ActionsContainer, files: str) -> None:
-    """Add the options for a figure, and for a folder of files, which the help names by `files`."""
+def add_file_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options for a figure, and for a folder of files."""
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"figure: {', '.join(PLOTS)}")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"write {files} there, too")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write them as .txt, .csv and .json there, too")
 
 
 def check_plot_file(path: Path | None) -> None:

@@ -11,6 +11,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder, write_text
 from fsbench.base.files.figures import check_figure
 from fsbench.base.terminal import print_line
+from fsbench.cli.options import add_class_files
 from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import check_replaced, whole
 
@@ -45,10 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "0.5,0.5 (default: the middle of the object)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for pictures and numbers (default: explain in the first run)")
-    parser.add_argument(
-        "--method", action="append", default=[], metavar="FILE.py:Class",
-        help="of runs whose method or data set is a class in a file: that file, whose code is run; may be repeated",
-    )  # fmt: skip
+    add_class_files(parser)
     parser.set_defaults(function=_explain)
 
 

@@ -6,25 +6,16 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
+from fsbench.cli.options import add_data_options, add_episode_options, given_lists
 from fsbench.protocols.kit.kit import paths_tell_classes, write_kit
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import usual_root
-from fsbench.runner.config.limits import whole
 from fsbench.runner.config.tests import load_test
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", help="see: fsbench list; that of the manifest unless given")
-    parser.add_argument("--protocol", help="see: fsbench list protocols (default: fscs)")
-    parser.add_argument("--fold", type=whole(), default=0)
-    parser.add_argument("--way", type=whole(1))
-    parser.add_argument("--shot", type=whole(1), default=1)
-    parser.add_argument("--setting", default="original", help="of the protocol fscs")
-    parser.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
-    parser.add_argument("--episodes", type=whole(1), help="instead of the protocol's number")
-    parser.add_argument("--test-seed", type=whole(), help="instead of the protocol's")
-    parser.add_argument("--draws", type=whole(1), default=1, help="draws of the supports for every query")
-    parser.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
+    add_episode_options(parser, "--test-seed", way=None)
     parser.add_argument("--manifest", type=Path, help="file of episodes, in place of all of these")
     add_data_options(parser)
     parser.add_argument(
@@ -34,17 +25,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.set_defaults(function=_write)
-
-
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the data are."""
-    parser.add_argument("--data-root", help="folder of the data set")
-    parser.add_argument("--lists", help="folders with official list files, with commas")
-
-
-def given_lists(options: argparse.Namespace) -> list[str]:
-    """Return the folders of --lists."""
-    return [word.strip() for word in (options.lists or "").split(",") if word.strip()]
 
 
 def _write(options: argparse.Namespace, extra: list[str]) -> int:

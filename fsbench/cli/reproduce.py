@@ -11,20 +11,21 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_block, print_error, print_line
 from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
+from fsbench.cli.options import add_format, add_runs_folder
 from fsbench.runner.config.limits import whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paper", nargs="?", help="name in configs/papers, or a file; without it, all are listed")
     parser.add_argument("--table", metavar="N", help="one table: its rows, and measured beside reported")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    add_runs_folder(parser)
     add_executor_options(parser)
     parser.add_argument("--released", action="store_true", help="test the authors' checkpoints instead of training")
     parser.add_argument("--devices", type=whole(), help="processes of each run, one per device")
     parser.add_argument("--seed", type=whole(), help="of the trainings")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes, whose figures are no results")
     parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
-    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
+    add_format(parser, ("text", "markdown", "latex", "json"))
     parser.add_argument("--smoke", action="store_true", help="compose every row of every paper, run some on the demo")
     parser.set_defaults(function=_reproduce)
 

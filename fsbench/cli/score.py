@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError, say_left_out
-from fsbench.cli.kit import add_data_options, given_lists
+from fsbench.cli.options import add_data_options, add_runs_folder, given_lists
 from fsbench.cli.parser import add_table_options
 from fsbench.cli.table import print_table
 from fsbench.doors.kits import load_kit_test
@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser)
     parser.add_argument("--name", required=True, help="of the method in tables")
     parser.add_argument("--card", type=Path, help="what no record proves (see: fsbench bundle --new-card card.yaml)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    add_runs_folder(parser)
     parser.add_argument(
         "--partial", action="store_true", help="some episodes have no answer yet: a trial, which is not ranked"
     )

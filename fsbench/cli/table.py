@@ -8,6 +8,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.analysis import add_file_options
+from fsbench.cli.options import add_runs
 from fsbench.cli.parser import BREAKDOWNS, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
 from fsbench.doors.runs import load_runs
@@ -43,7 +44,7 @@ TAKES = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
+    add_runs(parser)
     add_table_options(parser, more_breakdowns=[word for word in KINDS if word not in BREAKDOWNS])
     add_rule_options(parser)
     studies = parser.add_argument_group(
@@ -52,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "in the query; --by draw: what the choice of the supports does; --by annotation: what weaker annotations of "
         "the supports cost",
     )
-    add_file_options(studies, "the tables as .txt, .csv and .json")
+    add_file_options(studies)
     studies.add_argument("--caption", metavar="TEXT", default="", help="line below the figure")
     studies.add_argument(
         "--no-properties", action="store_true", help="of --by draw: leave out what good supports have in common"

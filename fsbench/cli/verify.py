@@ -7,6 +7,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import sha256_file
 from fsbench.base.terminal import one_line, print_block, print_line
+from fsbench.cli.options import add_class_files
 from fsbench.results.tables.formats import align
 from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import whole
@@ -30,10 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="name of these data, in place of the one that the episodes name")
     parser.add_argument("--weights", help="the backbone's weights here")
     parser.add_argument("--ckpt", type=Path, help="checkpoint of the method, where the runs trained it")
-    parser.add_argument(
-        "--method", action="append", default=[], metavar="FILE.py:Class",
-        help="with --predict, of runs whose method or data set is a class in a file: that file, whose code is run",
-    )  # fmt: skip
+    add_class_files(parser)
     parser.set_defaults(function=_verify)
 
 

@@ -23,6 +23,8 @@ from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import Rows, RowSum
 from fsbench.scores.statistics import Part, ScoreStatistics
 
+PROCEDURE = 3
+"""Version of what intervals and tests follow from besides scores; simulated figures say which one they are of."""
 LEVEL = 0.95
 FEW_QUERIES = 10
 """Query images below which there is no interval (§5)."""
@@ -88,11 +90,6 @@ class Estimate:
         """Return the root of a squared error, whose value and ends below 0 become 0."""
         value, low, high = (sqrt(max(end, 0.0)) if end == end else nan for end in (self.value, self.low, self.high))
         return replace(self, value=value, low=low, high=high)
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 is outside the interval, as it is exactly where p is below 0.05."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)

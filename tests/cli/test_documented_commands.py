@@ -38,7 +38,7 @@ RUN = [
     r"fsbench bench .*(--(print_config|help).*|--dry-run)",
     r"fsbench (table|compare) runs(?!.*--by (shots|ways|side|kept|draw|annotation))([/ ].*)?",
     r"fsbench data check folder .*",
-    r"fsbench manifest (build|show|verify) (?!benchmarks).*",
+    r"fsbench data manifest (build|show|verify) (?!benchmarks).*",
     r"export .*",
 ]
 """On a small demo, on which `make bench` (with few episodes) was run first."""
@@ -52,18 +52,17 @@ PARSED = {
     r"make gpu-bench": "needs a GPU",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
-    r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
-    r"fsbench checkpoint .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
+    r"fsbench data manifest verify benchmarks/.*": "needs PASCAL",
+    r"fsbench weights convert .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
     r"fsbench list here": "its exit status is 1 where the machine lacks room; tests/fsbench/runner/here runs it",
     r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
     r"fsbench table .*--by (shots|ways|side|kept|draw|annotation).*": (
         "needs runs that differ in it; tests/cli/run/test_draws.py, test_curves.py and test_annotations.py run it"
     ),
-    r"fsbench report .*": "tests/cli/results/test_report.py runs it",
+    r"fsbench report .*": "tests/cli/results/test_report.py and tests/fsbench/pages/board run it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
-    r"fsbench verdict .*": "needs an accepted run; tests/fsbench/runner/exchange/test_accepted.py runs it",
+    r"fsbench compare .* --accepted .*": "needs an accepted run; runner/exchange/test_accepted.py runs it",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
-    r"fsbench board .*": "tests/fsbench/pages/board runs it",
     r"fsbench atlas .*": "tests/fsbench/results/atlas runs it",
     r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",
     r"fsbench predict .*": "needs photos and weights; tests/cli/images/test_predict.py runs it",
@@ -140,7 +139,7 @@ class Typed:
             with contextlib.redirect_stdout(printed):
                 if run:
                     status = cli.main(words)
-                elif words[0] in ("bench", "run"):
+                elif words[0] == "bench":
                     with pytest.MonkeyPatch.context() as patch:
                         patch.setattr(
                             "fsbench.runner.config.request_check._Run.errors", _Run._of_task
@@ -323,8 +322,8 @@ def test_mistyped_commands_are_seen(typed):
         "make bensh",
         "make sweep METHOD=nothing",
         "fsbench table runs/ --bye size",
-        "fsbench run --config emat.yam",
-        "torchrun --nnodez=2 -m fsbench run",
+        "fsbench bench --config emat.yam",
+        "torchrun --nnodez=2 -m fsbench bench",
         "pip install -e '.[tests]'",
         "wandb logn",
         "python -m benchmarks.ablations --repeats one",

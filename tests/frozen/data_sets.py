@@ -41,10 +41,11 @@ class FrozenSet:
             It gets an empty folder and that of the samples.
         folds: numbers of its folds.
         tasks: ways and shots that are asked for.
+        most: number of episodes of every test, where that is not the protocol's.
         drop_small: classes with too few images are left out.
         settings: further tests; each names its protocol.
         atlas: rows of the atlas are drawn, too.
-        without: protocols that are left out, since they would read every label map.
+        protocols: the protocols that are asked; all unless given.
         samples: it needs the samples.
         classification: it has images with a class each, of which one protocol alone is a test.
         seconds: of its test, where that is slow.
@@ -54,10 +55,11 @@ class FrozenSet:
     make: Callable[[Path, Path], tuple[Path, list[Path]]]
     folds: tuple[int, ...] = (0,)
     tasks: tuple[Mapping[str, Any], ...] = TASKS
+    most: int | None = None
     drop_small: bool = False
     settings: tuple[Mapping[str, Any], ...] = ()
     atlas: bool = False
-    without: tuple[str, ...] = ()
+    protocols: tuple[str, ...] | None = None
     samples: bool = False
     classification: bool = False
     seconds: int | None = None
@@ -103,17 +105,31 @@ def _save_places(root: Path) -> None:
 
 
 def _official_coco(folder: Path, samples: Path) -> tuple[Path, list[Path]]:
-    """Empty files for COCO's photos of the official validation lists, and these; annotations are the sample's."""
+    """The official validation lists of COCO-20i, with empty files for photos, and their classes as small squares."""
     (folder / "train2014").mkdir()
-    (folder / "annotations").symlink_to(samples / "coco-mini/annotations")
     lists = samples / "official-lists/hsnet/coco/val"
-    names = {name for path in sorted(lists.iterdir()) for name in _names_in_pickle(path)}
-    _touch(folder, sorted(names))
+    pairs = {
+        (name, number)
+        for path in sorted(lists.iterdir())
+        for number, names in parse_plain_pickle(path.read_bytes()).items()
+        for name in names
+    }
+    names = sorted({name for name, _ in pairs})
+    _touch(folder, names)
+    categories = json.loads((samples / "coco-mini/annotations/instances_val2014.json").read_text())["categories"]
+    ids = sorted(category["id"] for category in categories)
+    numbers = {name: number for number, name in enumerate(names, 1)}
+    images = [{"id": number, "file_name": Path(name).name, "height": 8, "width": 8} for name, number in numbers.items()]
+    square = {"segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]], "area": 16, "bbox": [0, 0, 4, 4], "iscrowd": 0}
+    annotations = [
+        square | {"id": place, "image_id": numbers[name], "category_id": ids[number]}
+        for place, (name, number) in enumerate(sorted(pairs), 1)
+    ]
+    for split, content in (("val", (images, annotations)), ("train", ([], []))):
+        file = folder / f"annotations/instances_{split}2014.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"images": content[0], "annotations": content[1], "categories": categories}))
     return folder, [samples / "official-lists"]
-
-
-def _names_in_pickle(path: Path) -> list[str]:
-    return [name for names in parse_plain_pickle(path.read_bytes()).values() for name in names]
 
 
 def _official_fss1000(folder: Path, samples: Path) -> tuple[Path, list[Path]]:
@@ -141,33 +157,43 @@ def _images(dataset: str, save: Callable[[Path], Any]) -> FrozenSet:
     return FrozenSet(dataset, _written(save), tasks=CLASSES_TASKS, classification=True)
 
 
+def _of_drawing(dataset: str, drawing: str, folds: tuple[int, ...] = (0,)) -> FrozenSet:
+    return FrozenSet(dataset, _drawn(drawing), folds, most=100, drop_small=True, seconds=5)
+
+
 FOUR, THREE, TEN = tuple(range(4)), tuple(range(3)), tuple(range(10))
-PIXELS = ("presence", "fss_sam3", "gfss", "bam_gfss")
+QUICK = tuple(name for name in suite.protocol_names() if name != "presence")
+"""Protocols that do not open every label map."""
+LISTED = ("cdfss", "fscs", "hsnet", "incontext", "sansa", "segic")
+"""Protocols whose episodes follow from official lists of names alone."""
 SETS: Mapping[str, FrozenSet] = {
     "demo-folder": FrozenSet("folder", _written(suite.draw_small_demo)),
     "demo": FrozenSet("demo", _demo, FOUR, settings=SETTINGS, atlas=True, seconds=60),
     "demo-cls": _images("demo-cls", lambda folder: None),
-    "voc-mini": FrozenSet("pascal", _sample("voc-mini"), FOUR, drop_small=True, samples=True, seconds=20),
-    "voc-mini-10i": FrozenSet("pascal10i", _sample("voc-mini"), (0, 1), drop_small=True, samples=True, seconds=20),
-    "coco-mini": FrozenSet("coco", _sample("coco-mini"), FOUR, drop_small=True, samples=True, seconds=20),
+    "voc-mini": FrozenSet(
+        "pascal", _sample("voc-mini"), FOUR, drop_small=True, samples=True, protocols=QUICK, seconds=10
+    ),
+    "coco-mini": FrozenSet(
+        "coco", _sample("coco-mini"), FOUR, drop_small=True, samples=True, protocols=QUICK, seconds=20
+    ),
     "coco-mini-all": FrozenSet("coco_all", _sample("coco-mini"), drop_small=True, samples=True, seconds=10),
     "fss1000-mini": FrozenSet("fss1000", _sample("fss1000-mini"), drop_small=True, samples=True),
-    "coco-official": FrozenSet("coco", _official_coco, FOUR, samples=True, without=PIXELS, seconds=60),
-    "fss1000-official": FrozenSet("fss1000", _official_fss1000, samples=True, without=PIXELS, seconds=10),
-    "drawn-pascal": FrozenSet("pascal", _drawn("pascal"), FOUR, drop_small=True, seconds=10),
-    "drawn-pascal10i": FrozenSet("pascal10i", _drawn("pascal10i"), (0, 1), drop_small=True, seconds=10),
-    "drawn-coco": FrozenSet("coco", _drawn("coco"), FOUR, drop_small=True, seconds=10),
-    "drawn-coco-all": FrozenSet("coco_all", _drawn("coco"), drop_small=True, seconds=10),
-    "drawn-isaid": FrozenSet("isaid", _drawn("isaid"), THREE, drop_small=True, seconds=10),
-    "drawn-isaid512": FrozenSet("isaid512", _drawn("isaid512"), THREE, drop_small=True, seconds=10),
-    "drawn-deepglobe": FrozenSet("deepglobe", _drawn("deepglobe"), drop_small=True, seconds=10),
-    "drawn-deepglobe-all": FrozenSet("deepglobe_all", _drawn("deepglobe"), drop_small=True, seconds=10),
-    "drawn-isic": FrozenSet("isic", _drawn("isic"), drop_small=True),
-    "drawn-isic-one": FrozenSet("isic_one", _drawn("isic"), drop_small=True),
-    "drawn-lung": FrozenSet("lung", _drawn("lung"), drop_small=True),
-    "drawn-lung-all": FrozenSet("lung_all", _drawn("lung"), drop_small=True),
-    "drawn-suim": FrozenSet("suim", _drawn("suim"), drop_small=True, seconds=10),
-    "drawn-fss1000": FrozenSet("fss1000", _drawn("fss1000"), drop_small=True, seconds=10),
+    "coco-official": FrozenSet("coco", _official_coco, FOUR, samples=True, protocols=LISTED, seconds=20),
+    "fss1000-official": FrozenSet("fss1000", _official_fss1000, samples=True, protocols=LISTED, seconds=10),
+    "drawn-pascal": _of_drawing("pascal", "pascal", FOUR),
+    "drawn-pascal10i": _of_drawing("pascal10i", "pascal10i", (0, 1)),
+    "drawn-coco": _of_drawing("coco", "coco", FOUR),
+    "drawn-coco-all": _of_drawing("coco_all", "coco"),
+    "drawn-isaid": _of_drawing("isaid", "isaid", THREE),
+    "drawn-isaid512": _of_drawing("isaid512", "isaid512", THREE),
+    "drawn-deepglobe": _of_drawing("deepglobe", "deepglobe"),
+    "drawn-deepglobe-all": _of_drawing("deepglobe_all", "deepglobe"),
+    "drawn-isic": _of_drawing("isic", "isic"),
+    "drawn-isic-one": _of_drawing("isic_one", "isic"),
+    "drawn-lung": _of_drawing("lung", "lung"),
+    "drawn-lung-all": _of_drawing("lung_all", "lung"),
+    "drawn-suim": _of_drawing("suim", "suim"),
+    "drawn-fss1000": _of_drawing("fss1000", "fss1000"),
     "drawn-lvis": FrozenSet("lvis", _of_golden("lvis", "lvis_1shot.json"), TEN),
     "drawn-paco": FrozenSet("paco_part", _of_golden("paco", "paco_3shot.json"), FOUR),
     "drawn-pascal-part": FrozenSet("pascal_part", _of_golden("part", "pascal_part_2shot.json"), FOUR),

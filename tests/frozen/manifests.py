@@ -41,12 +41,13 @@ def entries_of(name: str, folder: Path, samples: Path) -> dict[str, str]:
 def _tasks(frozen_set: FrozenSet) -> Iterator[Mapping[str, Any]]:
     """List the tests of a data set: arguments of `fsbench.load_test`."""
     drop = {"drop_small": True} if frozen_set.drop_small else {}
-    for protocol in (suite.CLASSIFICATION,) if frozen_set.classification else suite.protocol_names():
-        if protocol not in frozen_set.without:
-            capped = {"episodes": CAPPED[protocol]} if protocol in CAPPED else {}
-            for fold in frozen_set.folds:
-                for task in frozen_set.tasks:
-                    yield {"protocol": protocol, "fold": fold} | capped | task | drop
+    usual = (suite.CLASSIFICATION,) if frozen_set.classification else suite.protocol_names()
+    for protocol in frozen_set.protocols or usual:
+        most = CAPPED.get(protocol, frozen_set.most)
+        capped = {} if most is None else {"episodes": most}
+        for fold in frozen_set.folds:
+            for task in frozen_set.tasks:
+                yield {"protocol": protocol, "fold": fold} | capped | task | drop
     yield from frozen_set.settings
     if frozen_set.atlas:
         for row in suite.atlas_names():

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.frozen import counts, suite
+from tests.frozen.awaited import AWAITED
 from tests.frozen.counts import Data, same, value
 from tests.frozen.files import moved_entries, read_frozen, report
 
@@ -21,13 +22,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow(4)]) for name in counts.case_names()],
 )
 def test_counts_are_as_they_were(method: str, data: Data) -> None:
+    if method in AWAITED["counts"]:
+        pytest.skip(f"{method} is not frozen yet, see tests/frozen/awaited.py")
     frozen = {key: line for key, line in read_frozen(counts.GROUP).items() if key == method}
     moved = moved_entries(frozen, counts.entries_of(method, data), same)
     assert not moved, report(counts.GROUP, moved)
 
 
 def test_every_method_is_frozen() -> None:
-    assert set(read_frozen(counts.GROUP)) == set(counts.case_names())
+    assert set(read_frozen(counts.GROUP)) == set(counts.case_names()) - set(AWAITED["counts"])
     assert set(counts.ELSEWHERE) <= set(suite.method_names())
 
 

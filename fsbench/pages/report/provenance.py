@@ -42,10 +42,10 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("its scores", table_command(study, [record])),
     ]
     if config.is_file():
-        facts.append(("run it again", shlex.join(["fsbench", "run", f"--config={config}", "--run.force=true"])))
+        facts.append(("run it again", shlex.join(["fsbench", "bench", f"--config={config}", "--run.force=true"])))
     facts += [
         ("manifest sha256", record.manifest_sha256),
-        ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
+        ("manifest", shlex.join(["fsbench", "data", "manifest", "show", str(record.path / "manifest.jsonl")])),
         ("files sha256", run.identity.files_sha256 or ""),
         ("counts sha256", run.counts_sha256),
         ("handed in", f"answers with sha256 {run.handed_in.answers_sha256}" if run.handed_in else ""),

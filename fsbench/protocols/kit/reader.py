@@ -317,9 +317,17 @@ def read_answers(paths: Sequence[Path], test: Test, partial: bool = False) -> St
             the test asks for.
         DataError: a query image of the test cannot be read.
     """
-    asked = asked_answers(test)
+    return check_answers(paths, test.manifest.sha256, asked_answers(test), partial)
+
+
+def check_answers(paths: Sequence[Path], test: str, asked: Asked, partial: bool = False) -> StoredAnswers:
+    """Read and check answers to the test whose manifest has the sha256 `test`, and which asks for `asked`.
+
+    Raises:
+        RecordError: as `read_answers` does.
+    """
     try:
-        answers = StoredAnswers([_source(path, test.manifest.sha256, asked) for path in paths], asked)
+        answers = StoredAnswers([_source(path, test, asked) for path in paths], asked)
     except AnswersError as error:
         raise RecordError(str(error)) from None
     if answers.missing and not partial:

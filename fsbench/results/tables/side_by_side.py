@@ -31,27 +31,27 @@ def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | N
     rows = [(block, test, row) for block, test in zip(blocks, tests, strict=True) for row in _whole_rows(block)]
     order = {name: number for number, name in enumerate(dict.fromkeys(row.method for *_, row in rows))}
     rows.sort(key=lambda each: order[each[2].method])  # stable: tests stay in their order
-    names = {row.method: row.method + block.marks.get(row.method, "") for block, _, row in rows}
+    names = [_name(block, row) for block, _, row in rows]
     has_folds = any(row.fold not in ("all", "mean") for *_, row in rows)
     cells = [
         [
-            names[row.method],
+            name,
             test,
             *[row.fold] * has_folds,
-            *(_score(row.scores.get(name), name, name == block.metrics[0]) for name in metrics),
+            *(_score(row.scores.get(metric), metric, metric == block.metrics[0]) for metric in metrics),
         ]
-        for block, test, row in rows
+        for name, (block, test, row) in zip(names, rows, strict=True)
     ]
     head, left_out = ["method", "test", *["fold"] * has_folds, *metrics], []
     words = 2 + has_folds
     if width is not None:
-        longest = [max(map(len, each)) for each in (names.values(), tests)]
+        longest = [max(map(len, each)) for each in (names, tests)]
         while len(head) > words + 1 and _room(head, cells, width) < sum(min(each, COMFORTABLE) for each in longest):
             left_out.insert(0, head.pop())
             cells = [line[:-1] for line in cells]
         room = max(_room(head, cells, width), 2 * LEAST)
         of_names = max(min(longest[0], room - min(longest[1], COMFORTABLE)), LEAST)
-        short, tested = shorten(names.values(), (of_names,)), shorten(tests, (max(room - of_names, LEAST),))
+        short, tested = shorten(names, (of_names,)), shorten(tests, (max(room - of_names, LEAST),))
         cells = [[short[line[0]], tested[line[1]], *line[2:]] for line in cells]
     scores = [row.scores[block.metrics[0]] for block, _, row in rows if block.metrics[0] in row.scores]
     notes = ["the test is a column here, and no rank or difference goes across tests"]
@@ -72,6 +72,11 @@ def _parts(titles: Sequence[str]) -> tuple[list[str], list[str]]:
         return shared, others
     numbered = [f"{words}, table {others[:n].count(words) + 1}" for n, words in enumerate(others)]
     return shared, [many if others.count(one) > 1 else one for one, many in zip(others, numbered, strict=True)]
+
+
+def _name(block: Block, row: Row) -> str:
+    """Return a method's name with the mark of results that were handed in; signs of cards are of one table alone."""
+    return row.method + block.marks.get(row.method, "").removeprefix(block.signs.get(row.method, ""))
 
 
 def _whole_rows(block: Block) -> list[Row]:

@@ -163,7 +163,7 @@ class Request:
         return self._composed[method, fold]
 
     def arguments(self, method: str, fold: int) -> list[str]:
-        """Return the command line of `fsbench run` for a process that is started from nothing, such as a job.
+        """Return the arguments of `fsbench bench` for a process that is started from nothing, such as a job.
 
         Its configuration is that of `configuration`, which raises the same.
         """

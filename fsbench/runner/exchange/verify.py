@@ -235,7 +235,7 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
     if repetition is None:
         return Finding(name, "not checked", "predictions; repeat some with --predict 20 where data and weights are")
     if not record.protocol.has_masks:
-        return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench run")
+        return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench bench")
     numbers = [episode.index for episode in record.manifest.episodes]
     chosen = sample_episodes(numbers, repetition.episodes, repetition.seed, name)
     if repetition.announce is not None:

@@ -119,7 +119,7 @@ def test_every_command_takes_the_runs_of_a_package_s_protocol(fsbench, bench_arg
     (tmp_path / "bundles").mkdir()
     call("bundle", *names, "--card", "cards", "-o", "bundles/turns.fsb")
     assert "protocol turns version 3" in call("verify", "bundles/turns.fsb")
-    call("board", "bundles", "--out", "board", "--strict")
+    call("report", "--board", "bundles", "--out", "board", "--strict")
     assert "protocol turns v3" in (tmp_path / "board" / "index.html").read_text()
 
     said = call("table", "runs", status=2, installed=False)

@@ -305,7 +305,7 @@ def test_a_full_disk_is_one_line(photos, support, tmp_path, spawn):
 
 
 def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support, tmp_path, capsys):
-    """The folder of a run with settings of its own, as `fsbench run` leaves it; its checkpoint alone says so."""
+    """The folder of a run with settings of its own, as `fsbench bench` leaves it; its checkpoint alone says so."""
     (photos / "m.jpg").unlink()
     configs = [f"--config={file}" for file in config_files("emat", "demo")]
     own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]

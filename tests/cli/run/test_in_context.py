@@ -52,9 +52,9 @@ def test_a_list_of_parts_is_frozen_and_verified(tmp_path, capsys):
     for more in ([], ["--names-only"]):
         file = tmp_path / f"episodes{len(more)}.jsonl.gz"
         task = ["--protocol", "incontext", "--shot", "2", "--out", str(file), *more]
-        assert main(["manifest", "build", *place, *task]) == 0
+        assert main(["data", "manifest", "build", *place, *task]) == 0
         assert "95 episodes, pascal_part fold 0, 1-way 2-shot" in capsys.readouterr().out
-        assert main(["manifest", "verify", str(file), *place]) == 0
+        assert main(["data", "manifest", "verify", str(file), *place]) == 0
         assert "the local lists draw the same episodes" in capsys.readouterr().out
     episodes = read_manifest(file).episodes
     assert any(index.class_pixels(e.query)[0][e.query_class] == 0 for e in episodes)

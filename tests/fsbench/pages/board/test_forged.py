@@ -90,7 +90,7 @@ def test_a_board_with_five_forged_bundles_refuses_five(make, hand_in, tmp_path, 
     for name, (change, _) in BUNDLES.items():
         altered(hand_in(name, [finished(runs[name])], **card), change, relist=True)
 
-    assert main(["board", "bundles", "--out", "site", "--strict"]) == 1
+    assert main(["report", "--board", "bundles", "--out", "site", "--strict"]) == 1
     shown = capsys.readouterr()
     assert "1 row of 1 bundle" in shown.out and "5 of the bundles were refused" in shown.err
     lines = re.findall(r"^(\S+)\.fsb: refused: (.*)$", shown.err, re.MULTILINE)

@@ -40,7 +40,7 @@ def test_the_test_is_a_column_and_figures_are_those_of_each_table(blocks):
     assert sheet.title.endswith("2 tests side by side") and "1-way" not in sheet.title and "original" in sheet.title
 
 
-def test_one_test_has_none_and_tables_of_one_test_are_numbered(blocks, make):
+def test_one_test_has_none_and_tables_of_one_test_are_numbered(blocks):
     first, second = blocks
     assert side_by_side([first]) is side_by_side([first, first]) is None
     tests = [row["test"] for row in rows_of(side_by_side([first, second, first]))]
@@ -56,7 +56,7 @@ def test_it_fits_the_terminal(blocks, width):
     assert all("mIoU" in row for row in rows_of(sheet))
 
 
-def test_every_format_names_the_test(blocks, tmp_path, capsys):
+def test_every_format_names_the_test(blocks):
     runs = {row.run for block in blocks for row in block.rows if row.run}
     assert len(runs) == 5
     assert text([side_by_side(blocks, 120)], 120) in render(blocks, "text", (), 120, wrap=True)

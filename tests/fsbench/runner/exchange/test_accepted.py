@@ -8,13 +8,11 @@ from fsbench.cli.main import main
 from fsbench.records.record import find_records
 from tests.fsbench.runs import rewrite
 
-COMMAND = "verdict"
-
 
 @pytest.fixture
 def command(tmp_path):
     """Return a function that holds runs against the accepted ones in `accepted`, and returns the exit status."""
-    return lambda runs, *more: main([COMMAND, str(runs), "--accepted", str(tmp_path / "accepted"), *more])
+    return lambda runs, *more: main(["compare", str(runs), "--accepted", str(tmp_path / "accepted"), *more])
 
 
 def test_a_run_is_accepted_with_the_files_of_a_bundle(make, command, tmp_path):
@@ -75,3 +73,22 @@ def test_a_change_is_held_against_the_accepted_run(blocks_folder, command, tmp_p
     assert command(bad, *given) == command(bad, "--fail-on", "changed") == 1 and command(bad, "--fail-on", "never") == 0
     assert capsys.readouterr().out.count("mine: worse: mIoU") == 3
     assert "mine: worse: mIoU" in summary.read_text() and "| mIoU | 1 | 100.00 |" in summary.read_text()
+    assert command(bad, "--accept") == 0
+    assert command(good) == 0 and command(good, "--fail-on", "changed") == 1
+    assert capsys.readouterr().out.count("mine: better: mIoU") == 2
+    assert command(good, "--method", "min") == 2
+    assert "did you mean 'mine'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--accept"], "--accept without --accepted; expected --accepted FOLDER, too"),
+        (["--method", "a", "--summary", "s.md"], "--method, --summary without --accepted"),
+        (["--accepted", "a", "--metrics", "mIoU", "--by", "size"], "--metrics, --by and --accepted were both given"),
+    ],
+)
+def test_options_of_one_comparison_are_none_of_the_other(capsys, words, message):
+    assert main(["compare", "runs", *words]) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) == 1

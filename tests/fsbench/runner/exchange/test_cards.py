@@ -1,4 +1,4 @@
-"""Cards against records: what contradicts is refused by `bundle`, `verify` and `board`; a card for each method."""
+"""Cards against records: what contradicts is refused by `bundle`, `verify` and `report --board`; one card a method."""
 
 import re
 import shlex
@@ -32,7 +32,7 @@ def bundle_of(tmp_path: Path, *cards: object, name: str = "results") -> int:
 
 
 def board_of(tmp_path: Path) -> int:
-    return main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict"])
+    return main(["report", "--board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict"])
 
 
 def told(*supervision, saw="no"):
@@ -203,7 +203,10 @@ def test_predictions_that_were_handed_in(make, tmp_path, capsys):
     assert any("(stated: novel pixels, supervision" in line and "unknown: backbone data" in line for line in lines)
     ranks = []
     for option in ((), ("--rank-all",)):
-        assert main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict", *option]) == 0
+        assert (
+            main(["report", "--board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict", *option])
+            == 0
+        )
         rows = rows_of(tmp_path)
         ranks.append({name: re.search(r'"rank">rank (.*?)</span>', row)[1] for name, row in rows.items()})
         assert "predictions handed in: nothing else of the method is known" in rows["theirs"]

@@ -1,4 +1,4 @@
-"""`fsbench verdict`: hold the runs of a change against accepted ones, and say it where a pull request shows it."""
+"""`fsbench compare --accepted`: hold the runs of a change against accepted ones, for the reader of a pull request."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,23 +15,25 @@ FAILS = {"worse": (Outcome.WORSE,), "changed": (Outcome.WORSE, Outcome.BETTER, O
 """Outcomes with which the command ends with status 1, by the word of --fail-on."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of the runs of the change")
-    parser.add_argument(
-        "--accepted", type=Path, required=True, metavar="DIR", help="folder of the accepted runs, as --accept writes it"
+def add_accepted_options(parser: argparse.ArgumentParser) -> list[str]:
+    """Add the options of a comparison with accepted runs, and return their destinations."""
+    group = parser.add_argument_group("against accepted runs, for a pull request")
+    group.add_argument(
+        "--accepted", type=Path, metavar="FOLDER", help="folder of the accepted runs, as --accept writes it"
     )
-    parser.add_argument("--method", help="only this one, where there are runs of several")
-    parser.add_argument(
+    group.add_argument("--method", help="only this one, where there are runs of several")
+    group.add_argument(
         "--accept",
         action="store_true",
         help="from now on these runs are the accepted ones of their method and test, in place of earlier ones",
     )
-    parser.add_argument("--fail-on", choices=FAILS, default="worse", help="outcomes of exit status 1 (default: worse)")
-    parser.add_argument("--summary", type=Path, metavar="FILE", help="append the verdict to it as Markdown")
-    parser.set_defaults(function=_verdict)
+    group.add_argument("--fail-on", choices=FAILS, default="worse", help="outcomes of exit status 1 (default: worse)")
+    group.add_argument("--summary", type=Path, metavar="FILE", help="append the verdict to it as Markdown")
+    return ["accepted", "method", "accept", "fail_on", "summary"]
 
 
-def _verdict(options: argparse.Namespace, extra: list[str]) -> int:
+def compare_with_accepted(options: argparse.Namespace) -> int:
+    """Compare runs with the accepted ones of the same method, or accept them; the exit status."""
     now = _of_method(find_distinct_records(options.runs), options.method, options.runs)
     if options.accept:
         accept_runs(now, options.accepted, print_line)
@@ -39,7 +41,7 @@ def _verdict(options: argparse.Namespace, extra: list[str]) -> int:
     before = find_distinct_records([options.accepted]) if is_folder(options.accepted) else []
     if not before:
         place = options.accepted
-        text = f"nothing is accepted yet in {place}: fsbench verdict RUNS --accepted {place} --accept"
+        text = f"nothing is accepted yet in {place}: fsbench compare RUNS --accepted {place} --accept"
         _append(options.summary, text)
         print_line(text)
         return 1 if options.fail_on == "changed" else 0
