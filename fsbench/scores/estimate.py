@@ -23,8 +23,6 @@ from fsbench.scores.metric import Metric, Sum, Totals
 from fsbench.scores.rows import Rows, RowSum
 from fsbench.scores.statistics import Part, ScoreStatistics
 
-PROCEDURE = 3
-"""Version of what intervals and tests follow from besides scores; simulated figures say which one they are of."""
 LEVEL = 0.95
 FEW_QUERIES = 10
 """Query images below which there is no interval (§5)."""

@@ -42,7 +42,8 @@ def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | N
         ]
         for name, (block, test, row) in zip(names, rows, strict=True)
     ]
-    head, left_out = ["method", "test", *["fold"] * has_folds, *metrics], []
+    head = ["method", "test", *["fold"] * has_folds, *metrics]
+    left_out: list[str] = []
     words = 2 + has_folds
     if width is not None:
         longest = [max(map(len, each)) for each in (names, tests)]
