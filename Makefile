@@ -13,7 +13,6 @@ CASES       ?= 20000
 # one more process of tests than cores: some of them wait for others
 JOBS        ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 WANDB_PROJECT ?= fsbench
-RESULTS     ?= results
 FORCE_BUILD ?= FALSE
 
 # Variables that are options of `fsbench bench`: "--drop-small" for DROP_SMALL=1, "--data-root 'x'" for DATA_ROOT=x
@@ -21,7 +20,7 @@ SWITCHES := FAST FORCE DROP_SMALL DEBUG
 OPTIONS  := METHOD DATASET BACKBONE FOLD WAY SHOT SETTING PROTOCOL MANIFEST DEVICES MICRO_BATCH CKPT SEED TEST_SEED \
   BACKBONE_PRECISION DRAWS SUPPORT_ANNOTATION FILTER KEEP_PREDICTIONS DATA_ROOT WEIGHTS LISTS RUNS FORMAT
 VARIABLES := $(OPTIONS) $(SWITCHES) PYTHON VENV CONSTRAINTS PIP_ARGS ARGS COUNT CASES JOBS NAMES PAPER CHANGED \
-  WANDB_PROJECT FORCE_BUILD HASHES RESULTS
+  WANDB_PROJECT FORCE_BUILD HASHES
 
 # METHD=x would run the default. What ends in % is for the programs that are run.
 given = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -33,9 +32,7 @@ $(foreach name,$(SWITCHES),$(if $(filter-out $(ON) $(OFF),$($(name))),$(error $(
 
 quoted = '$(subst ','\'',$(1))'
 flag = --$(shell tr A-Z_ a-z- <<< $(1))
-comma := ,
-options = $(foreach name,$(1),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name)))))
-BENCH_OPTIONS = $(call options,$(OPTIONS)) \
+BENCH_OPTIONS = $(foreach name,$(OPTIONS),$(if $($(name)),$(call flag,$(name)) $(call quoted,$($(name))))) \
   $(foreach name,$(SWITCHES),$(if $(filter $(ON),$($(name))),$(call flag,$(name))))
 
 BIN   := $(VENV)/bin
@@ -50,7 +47,7 @@ COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 install = $(PIP) install --quiet $(COMPILE) $(PIP_ARGS) $(if $(HASHES),--no-index --no-deps --no-build-isolation -e .,\
   $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(1)]')
 
-.PHONY: help venv bench gpu-bench reproduce weights sweep results test test-all fuzz statistics disputes regress check docs cuda lock clean-venv
+.PHONY: help venv bench gpu-bench reproduce weights sweep test test-all fuzz statistics regress check docs cuda lock clean-venv
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -79,23 +76,14 @@ weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=
 reproduce: $(STAMP)  ## a paper's tables: what is missing, measured beside reported, e.g. make reproduce PAPER=emat ARGS='--table 1 --run'
 	@$(BIN)/python -m fsbench reproduce $(PAPER) $(ARGS)
 
-RESULT_OPTIONS = $(call options,$(filter-out METHOD BACKBONE PROTOCOL FOLD,$(OPTIONS))) --protocol $(or $(PROTOCOL),hsnet) \
-  --fold $(or $(FOLD),0$(comma)1$(comma)2$(comma)3)
-# Runs that others made have no card here, so that the example has a folder of its own
-results: RUNS := $(or $(RUNS),runs/example_results)
-results: $(STAMP)  ## an example of a results repository, of tests that need no weights to fetch, e.g. make results RESULTS=my-results
-	@$(BIN)/python -m fsbench bench --method blind_centre,blind_full,blind_saliency $(RESULT_OPTIONS) $(ARGS)
-	@$(BIN)/python -m fsbench bench --method prototype $(if $(filter-out demo,$(DATASET)),--backbone efficientnet_lite0) $(RESULT_OPTIONS) $(ARGS)
-	@$(BIN)/python -m fsbench bundle $(call quoted,$(RUNS)) --card benchmarks/example_results/cards --hub $(call quoted,$(RESULTS))
-	@$(BIN)/python -m fsbench verify $(call quoted,$(RESULTS))
 
 sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAKECMDGOALS)),$(error no \
   configs/sweeps/$(METHOD).yaml; there are: $(basename $(notdir $(wildcard configs/sweeps/*.yaml)))))) $(STAMP)
 sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20
 	@set -x; id=$$($(BIN)/wandb sweep --project $(call quoted,$(WANDB_PROJECT)) $(call quoted,configs/sweeps/$(METHOD).yaml) 2>&1 | tee /dev/stderr | \
 	  sed -n 's/.*wandb agent //p') || true; set +x; \
-	test -n "$$id" || { echo "no sweep was registered: it takes a W&B account ($(BIN)/wandb login) and a network; without \
-	  them: fsbench sweep $(METHOD) --local, see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
+	test -n "$$id" || { echo "no sweep was registered: it takes a W&B account ($(BIN)/wandb login) and a network, \
+	  see docs/guides/sweeps.md" | tr -s '\t ' ' ' >&2; exit 1; }; \
 	WANDB=online PATH="$(abspath $(BIN)):$$PATH" $(BIN)/wandb agent --count $(call quoted,$(COUNT)) $$id
 
 test: $(STAMP)  ## run all tests but the slow ones; CHANGED=1 only those that reach a changed file; e.g. make test ARGS='-k prototype'
@@ -110,10 +98,6 @@ fuzz: $(STAMP)  ## mutated files of every format against their readers, figures 
 statistics: $(STAMP)  ## coverage of intervals and false positives of tests with a planted truth, into docs/guarantees.md, e.g. make statistics ARGS='pascal-1shot --again'
 	@$(BIN)/python -m benchmarks.statistics $(ARGS)
 	@$(BIN)/python -m benchmarks.statistics.page
-
-disputes: $(STAMP)  ## figures with a hidden cause: is it named? into docs/guides/why-disputes.md, with FSBENCH_TEST_DATA, e.g. make disputes ARGS='--seed 1 --disputes 100'
-	@$(BIN)/python -m benchmarks.why $(ARGS)
-	@$(BIN)/python -m benchmarks.why.page
 
 regress: $(STAMP)  ## a few answers of every method against accepted ones, e.g. make regress METHOD=emat ARGS=--accept
 	@$(BIN)/python -m fsbench regress $(if $(filter file,$(origin METHOD)),,--method $(call quoted,$(METHOD))) $(ARGS)

@@ -12,7 +12,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
-from fsbench.base.files import fingerprint
 from fsbench.base.terminal import print_note
 from fsbench.core.adaptation import Adaptation
 from fsbench.core.data_options import EpisodicTest, Loading, Training
@@ -23,10 +22,9 @@ from fsbench.data.batch import EpisodeBatch, collate
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask, usable_way
-from fsbench.data.file_digests import contents_sha256, file_state
+from fsbench.data.file_digests import contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.adaptation import AdaptationItems
@@ -250,13 +248,6 @@ class EpisodicDataModule(DataModule):
     def files_sha256(self) -> str:
         return contents_sha256(self.dataset, self.manifest.image_names)
 
-    @property
-    def former_files_sha256(self) -> str:
-        """Hash of names and sizes of the test episodes' images and label files."""
-        names = self.manifest.image_names
-        sizes = [file_state(path)[0] for path in self.test_files]
-        return fingerprint(list(zip(names, sizes[: len(names)], sizes[len(names) :], strict=True)))
-
     @cached_property
     def base_files_sha256(self) -> str:
         return contents_sha256(self.source, self._base_images)
@@ -294,7 +285,14 @@ class EpisodicDataModule(DataModule):
 
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Raise SettingsError when a checkpoint was trained on classes of this data set that are novel in the test."""
-        check_unseen(trained_on, what, self.dataset, self.protocol, self.manifest.header)
+        names, header = self.dataset.class_names, self.manifest.header
+        novel = [names[number - 1] for number in self.protocol.novel_classes(header)]
+        seen = [name for name in novel if name in trained_on["classes"]]
+        if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
+            raise SettingsError(
+                f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
+                f"include {', '.join(seen[:3])}: novel classes of fold {header.fold}; give the checkpoint of this fold"
+            )
 
     @property
     def test_options(self) -> dict[str, Any]:
@@ -434,26 +432,6 @@ class EpisodicDataModule(DataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.loading.workers > 0,
             **batches,
-        )
-
-
-def check_unseen(
-    trained_on: dict[str, Any], what: str, dataset: SegmentationIndex, protocol: Segmentation, header: Header
-) -> None:
-    """Raise SettingsError where something was trained on classes of a data set that are novel in a test of it.
-
-    Args:
-        trained_on: names of its data set, fold and classes.
-        what: it is, for the message.
-        dataset, protocol, header: of the test.
-    """
-    names = dataset.class_names
-    novel = [names[number - 1] for number in protocol.novel_classes(header)]
-    seen = [name for name in novel if name in trained_on["classes"]]
-    if trained_on["dataset"] in (dataset.name, *dataset.same_classes_as) and seen:
-        raise SettingsError(
-            f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "
-            f"include {', '.join(seen[:3])}: novel classes of fold {header.fold}; give the checkpoint of this fold"
         )
 
 

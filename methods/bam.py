@@ -8,7 +8,7 @@ Shapes: B episodes, N ways, K shots, S image side, (h, w) the map of layer3, c c
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -189,9 +189,6 @@ class BAM(StageSegmenter):
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "weighed over shots"
     )
-    identity_defaults: ClassVar[dict[str, Any]] = {
-        "dropout": 0.5, "vit_blocks": (0, 1, 2), "merge": "final", "merge_tau": 0.9,
-    }  # fmt: skip
     released_format = BAMReleasedFormat("module.")
 
     def __init__(

@@ -110,7 +110,6 @@ class Blind(Segmenter):
     learns = False
     sees_all_shots = True
     sees_supports = False
-    draws_by_number = True  # perhaps
     depends_on_way_order = True
 
     def __init__(

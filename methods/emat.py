@@ -9,7 +9,7 @@ Td downscaled ones, D hidden channels.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +43,6 @@ class EMAT(FewShotClassifierSegmenter):
         attention_heads: "batched" computes the heads of the learner's attention together; "sequential" one after the
             other, with the same answers but for rounding.
     """
-
-    identity_defaults: ClassVar[dict[str, Any]] = {"correlation": "heads", "attention_heads": "batched"}
 
     def __init__(
         self,

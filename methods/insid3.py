@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -288,7 +288,6 @@ class INSID3(Segmenter):
             only for networks with rotary positions, and `released_cpu` only for ViT-S, B and L.
     """
 
-    identity_defaults: ClassVar[dict[str, Any]] = {"basis_coordinates": "eval"}
     backbone: FrozenViT
     learns = False
     exportable = Exportable("its clusters of the query's tokens are merged step by step in Python")

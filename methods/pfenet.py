@@ -8,7 +8,7 @@ Shapes: B episodes, N ways, K shots, S image side, C model width, (h, h) the map
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -180,7 +180,6 @@ class PFENet(StageSegmenter):
         "prior: largest similarity of deep features to one of the support's foreground, from 0 to 1 within the image, "
         "mean over shots"
     )
-    identity_defaults: ClassVar[dict[str, Any]] = {"dropout": 0.5, "vit_blocks": (0, 1, 2)}
     released_format = PFENetReleasedFormat("module.")
 
     def __init__(

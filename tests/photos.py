@@ -29,7 +29,7 @@ def draw_photos(root: Path, sizes: list[int] | None = None, side: int = 40, nois
 
 
 def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
-    """Of `fsbench run`: 5-way 1-shot episodes with 4 queries a class on the photos in `root`, with the demo's ViT."""
+    """Of `fsbench bench`: 5-way 1-shot episodes with 4 queries a class on the photos in `root`, with the demo's ViT."""
     given = {
         "data.dataset": INDEX,
         "data.dataset.root": root,

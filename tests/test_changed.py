@@ -29,7 +29,7 @@ def reached(*changed: str) -> set[str]:
             "tests/fsbench/pages/board/test_board.py",
         ),
         ("fsbench/cli/explain.py", "tests/cli/results/test_explain.py", "tests/test_lock.py"),
-        ("fsbench/predict/tryout/page/page.js", "tests/cli/images/test_demo_page.py", "tests/cli/run/test_flows.py"),
+        ("fsbench/predict/page.py", "tests/fsbench/predict/test_page.py", "tests/cli/run/test_flows.py"),
         (
             "fsbench/pages/report/templates/base.html",
             "tests/fsbench/pages/report/test_report.py",
@@ -55,7 +55,7 @@ def test_no_change_reaches_no_test_and_the_dependencies_all():
         ("methods/emat.py", 1 / 3),  # the method that examples name
         ("methods/pfenet.py", 1 / 6),
         ("fsbench/protocols/fscs.py", 1 / 4),
-        ("fsbench/predict/tryout/page/page.js", 1 / 20),
+        ("fsbench/predict/page.py", 1 / 20),
     ],
 )
 def test_a_change_is_tested_by_a_small_part(changed, most):

@@ -38,21 +38,16 @@ EXCEPTIONS = {
         "(EXPLORER_PAGE / name).read_text",
     ],
     "fsbench/pages/report/theme.py": ["file.read_text"],
-    # what a process of ours sends or has printed
-    "fsbench/doors/blind/connection.py": ["self.place.log.read_bytes"],
-    "fsbench/doors/blind/episodes.py": ["np.load"],
-    "fsbench/doors/blind/method_process.py": ["json.loads"],
     # what the system tells
     "fsbench/cli/main.py": ["os.open"],
     "fsbench/data/loader.py": ["(thread / 'stat').read_text"],
-    "fsbench/runner/doctor/devices.py": ["Path('/proc/driver/nvidia/version').read_text"],
+    "fsbench/runner/here/devices.py": ["Path('/proc/driver/nvidia/version').read_text"],
     "fsbench/base/plugins.py": ["json.loads", "metadata.distribution(package).read_text"],  # what pip has written
     "fsbench/runner/engine/machine/meter.py": ["Path('/proc/self/status').read_text"],
     "fsbench/records/machine.py": ["Path('/proc/cpuinfo').read_text"],
     # the content is a file of the door already, or the door has opened the file before
     "fsbench/networks/backbones/weight_files.py": ["load_file", "torch.load"],
     "fsbench/runner/engine/checkpoint.py": ["torch.load"],
-    "fsbench/predict/tryout/session.py": ["zipfile.ZipFile"],  # writes
     "fsbench/runner/exchange/bundle.py": ["archive.open", "zipfile.ZipFile"],  # the second writes
     "datamodules/prepare/unpack.py": ["member.open"],
     "fsbench/runner/contract/shipping.py": ["pickle.loads", "torch.load"],  # bytes that this process wrote to memory
@@ -62,7 +57,6 @@ EXCEPTIONS = {
     "fsbench/networks/backbones/feature_store.py": ["np.memmap"],
     "fsbench/runner/engine/evaluate.py": ["journal.open"],
     "fsbench/doors/evaluate.py": ["journal.open"],
-    "fsbench/doors/together.py": ["journal.open"],
     # in programs that have nothing of the suite; its own reader opens such files by the door
     "fsbench/protocols/kit/answers.py": ["json.loads", "open"],
     "fsbench/runner/grid/run.py": ["log.read_bytes", "part.read_bytes", "curves.open"],

@@ -119,7 +119,7 @@ def test_from_a_kit_to_a_board(light, wheel, scenes, fsbench, tmp_path):
     assert "not checked  counts of the predictions that were handed in" in say("verify", bundle)
     verified = say("verify", bundle, *data, "--dataset", "folder")
     assert verified.count("6 predictions that were handed in were counted again with equal counts") == 2
-    say("board", bundle.parent, "--out", tmp_path / "site", "--strict")
+    say("report", "--board", bundle.parent, "--out", tmp_path / "site", "--strict")
     assert "half" in (tmp_path / "site" / "index.html").read_text()
 
     done = fsbench(light, "report", runs, "--out", tmp_path / "none")

@@ -37,7 +37,7 @@ def test_the_wheel_has_every_file_of_the_suite_and_no_other_package(wheel):
                 "benchmarks/published/",
                 "benchmarks/regression/",
                 "benchmarks/manifests/",
-                "benchmarks/protocols/results/",
+                "benchmarks/effects/",
             )
         )
     }
@@ -62,16 +62,17 @@ def test_a_source_archive_builds_the_same_wheel(wheel, tmp_path):
 
 @pytest.mark.slow(60)
 def test_the_first_hour_of_a_newcomer(wheel, tmp_path):
-    """From an empty folder through wheel, doctor, start, a method of one's own, its check, bench, bundle to board."""
+    """From an empty folder through wheel, bench, a copied package with a method, its check, bench, bundle to board."""
     # the other packages, without what .pth files of their folder add: an editable installation of the clone
     (packages,) = site.getsitepackages()
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script, template = REPOSITORY / "tests" / "newcomer.sh", REPOSITORY / "docs" / "template"
     done = subprocess.run(
-        ["bash", REPOSITORY / "tests" / "newcomer.sh", wheel, tmp_path / "empty", packages],
+        ["bash", script, wheel, template, tmp_path / "empty", packages],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     for shown in ("16 checks, 0 failed", "verified, 2 runs", "site/index.html: 2 rows"):
         assert shown in done.stdout + done.stderr
     work = tmp_path / "empty" / "work"
-    assert {path.name for path in work.iterdir()} >= {"study.yaml", "runs", "mine", "bundles", "site"}
+    assert {path.name for path in work.iterdir()} >= {"runs", "package", "bundles", "site"}

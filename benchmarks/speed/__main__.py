@@ -75,7 +75,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "loading-coco": Benchmark("loading:coco_cases", PLAIN_LOADER),
     "tables": Benchmark("commands:table_cases", NOTHING, 1),
     "report": Benchmark("commands:report_cases", NOTHING, 1),
-    "atlas": Benchmark("commands:atlas_cases", "one bench of the test that takes longest", 1),
     "differences": Benchmark("statistics:cases", "each image left out by a mask, counted anew for each pair", 0),
     "answers": Benchmark("methods:answer_cases", NOTHING),
     "networks": Benchmark("networks:precision_cases", "the same network in fp32"),

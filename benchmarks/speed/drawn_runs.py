@@ -4,7 +4,7 @@ Counts are drawn so that better methods are better; the images they stand for ar
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.records.counts import hashes, to_frame
 from fsbench.records.predictions import encode, write_predictions
-from fsbench.records.record import Record, write_record
-from fsbench.records.run import Run
-from fsbench.results.tables.table import build_blocks
+from fsbench.records.record import write_record
+from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
 from fsbench.runner.grid.spec import GridCell, read_grid
 from fsbench.scores.answers import SegmentationResult
 
@@ -80,7 +79,7 @@ def write_run(runs: Path, cell: GridCell, episodes: int) -> str:
     task = f"{request.dataset}-fold{cell.fold}-{request.shot}shot-{request.setting}"
     name = f"{cell.method}-{task}-{fingerprint(identity)[:10]}"
     frame = to_frame([row for result in _results(cell, manifest) for row in result.rows()], manifest)
-    _write(runs / name, identity, manifest, frame, None, [keep_rows])
+    _write(runs / name, identity, manifest, frame, None)
     return name
 
 
@@ -93,24 +92,20 @@ def _identity(method: str, manifest: Manifest, side: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(
-    folder: Path, identity: dict[str, Any], manifest: Manifest, frame: Any, kept: Any, keep: Sequence[Any] = ()
-) -> None:
+def _write(folder: Path, identity: dict[str, Any], manifest: Manifest, frame: Any, kept: Any) -> None:
     """Write a run's manifest, its predictions where some are `kept`, and its record."""
     folder.mkdir(parents=True)
     manifest.write(folder / "manifest.jsonl")
     cost = {"trainable_parameters": 86020, "episodes_per_second": 5.0, "peak_mib": 900.0}
     run: dict[str, Any] = {"id": folder.name, "identity": identity, "presence": "predicted", "cost": cost}
     run["scores"] = {"mIoU": 50.0, "FB-IoU": 70.0, "accuracy": 80.0}
+    run["told"] = {"supervision": ["masks"], "saw_test_classes": "no"}
+    settings = identity["training"]
+    training = None if settings is None else {"settings": settings, "method": identity["method"]}
+    run["weights"] = {"origin": UNTRAINED if settings is None else TRAINED_HERE, "training": training}
     if kept is not None:
         run["predictions"] = write_predictions(folder, kept, frame, "masks")
-    write_record(folder, Run.model_validate(run | hashes(frame)), frame, keep)
-
-
-def keep_rows(record: Record) -> None:
-    """Store the rows of the run's tables, as a run does at its end."""
-    for by_class in (False, True):
-        build_blocks([record], by_class=by_class)
+    write_record(folder, Run.model_validate(run | hashes(frame)), frame)
 
 
 def draw_manifest(dataset: str, fold: int, shot: int, setting: str, count: int) -> Manifest:

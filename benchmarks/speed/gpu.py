@@ -36,7 +36,7 @@ from fsbench.networks.backbones.vit import VITS, FrozenViT
 from fsbench.networks.ops.mask_value_attention import mask_value_attention
 from fsbench.networks.ops.masked_attention import masked_attention
 from fsbench.networks.ops.selective_scan import selective_scan
-from fsbench.runner.doctor.devices import driver
+from fsbench.runner.here.devices import driver
 
 METHODS = ("prototype", "emat", "cst", "dcama", "hsnet", "hmnet")
 """Methods that are measured, at the sizes of their own settings."""

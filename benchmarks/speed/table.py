@@ -38,7 +38,6 @@ GAINS: Mapping[str, tuple[str, str]] = {
     "loading-coco": ("suite", "PIL, torchvision and torch"),
     "tables": ("fsbench table", ""),
     "report": ("fsbench report", ""),
-    "atlas": ("atlas run --tests all", "one bench of the slowest test"),
     "differences": ("suite", "each image left out by a mask"),
     "answers": ("ours", ""),
     "networks": ("bf16", "fp32"),

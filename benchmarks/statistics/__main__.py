@@ -6,8 +6,9 @@
     python -m benchmarks.statistics --markdown                      # the tables of the manual
 
 The procedure is the suite's own. A data set follows from its cell's name and its number alone, so only those that are
-missing in benchmarks/statistics/results.csv are drawn, whatever the number of processes; --again draws all anew, as a
-change of the procedure needs. `python -m benchmarks.statistics.page` writes the tables into docs/guarantees.md.
+missing in benchmarks/statistics/results.csv are drawn, whatever the number of processes. --again draws all anew, and so
+does another version of the procedure (`PROCEDURE` in benchmarks/statistics/results.py), which stands in the file.
+`python -m benchmarks.statistics.page` writes the tables into docs/guarantees.md.
 """
 
 import argparse
@@ -62,7 +63,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _simulate(name: str, options: argparse.Namespace) -> None:
     """Draw what a cell lacks, add it to the file of results part by part, and print it."""
-    tallies = {} if options.again else read_results(options.results).get(name, {})
+    kept = {} if options.again else read_results(options.results).get(name, {})
+    tallies = {measure: tally for measure, tally in kept.items() if tally.is_current}
     done = max((tally.repetitions for tally in tallies.values()), default=0)
     started = time.perf_counter()
     for part in simulate(name, done, options.repetitions, options.jobs):

@@ -15,6 +15,8 @@ PIXELS = 200_000
 """Pixels of an image."""
 SIZE, SIZE_DEVIATION, SIZES = 9.0, 1.2, (60, 150_000)
 """Mean and deviation of the logarithm of an object's pixels, and its smallest and largest size."""
+LARGEST, LARGE_IMAGE = 1e9, 10
+"""Largest object where sizes vary more than usual, and how many times as large as its object an image then is."""
 QUERY_EFFECT = SUPPORT_EFFECT = 0.8
 """Standard deviations in logits."""
 EPISODE_EFFECT, IN_COMMON = 0.7, 0.8
@@ -30,6 +32,8 @@ def draw_answers(
     support_effect: float = SUPPORT_EFFECT,
     advantage: float = 0.0,
     support_rng: np.random.Generator | None = None,
+    role: float = 0.0,
+    size_deviation: float = SIZE_DEVIATION,
 ) -> np.ndarray:
     """Draw the answers of equally good methods to one data set: counts (methods, n, COLUMNS).
 
@@ -40,20 +44,33 @@ def draw_answers(
         support_effect: standard deviation of a support image's effect on a method, in logits.
         advantage: logits by which the first method is better.
         support_rng: source of the supports' effects, where these are to be the same in all data sets.
+        role: correlation of an image's effects as query and as support, of every method.
+        size_deviation: deviation of the logarithm of an object's pixels; images grow with their objects where it is
+            larger than usual.
     """
     n = len(test.query)
     images = int(max(test.query.max(), test.support.max())) + 1
     thing = np.unique(np.stack([test.query, test.cls]), axis=1, return_inverse=True)[1].ravel()
-    size = np.clip(np.exp(rng.normal(SIZE, SIZE_DEVIATION, thing.max() + 1)), *SIZES)[thing]
-    hard, common = rng.normal(0, QUERY_EFFECT, images)[test.query], rng.normal(0, 1, n)
+    is_usual = size_deviation <= SIZE_DEVIATION
+    smallest, largest = SIZES[0], SIZES[1] if is_usual else LARGEST
+    size = np.clip(np.exp(rng.normal(SIZE, size_deviation, thing.max() + 1)), smallest, largest)[thing]
+    pixels = np.full(n, PIXELS) if is_usual else LARGE_IMAGE * size
+    hardness, common = rng.normal(0, QUERY_EFFECT, images), rng.normal(0, 1, n)
+
+    def liking() -> np.ndarray:
+        own = (support_rng or rng).normal(0, 1, images)
+        effect = (1 - role**2) ** 0.5 * own + role * hardness / QUERY_EFFECT if role else own
+        return np.asarray(effect[test.support].mean(1) * support_effect)
+
     base = EASE + np.linspace(-CLASSES, CLASSES, test.cls.max() + 1)[test.cls]
     return np.stack([
         _answers(
             test,
             rng,
             size,
-            hard,
-            (support_rng or rng).normal(0, 1, images)[test.support].mean(1) * support_effect,
+            pixels,
+            hardness[test.query],
+            liking(),
             base + EPISODE_EFFECT * (IN_COMMON * common + (1 - IN_COMMON**2) ** 0.5 * rng.normal(0, 1, n))
             + (advantage if method == 0 else 0.0),
         )
@@ -62,7 +79,13 @@ def draw_answers(
 
 
 def _answers(
-    test: Structure, rng: np.random.Generator, size: np.ndarray, hard: np.ndarray, good: np.ndarray, ease: np.ndarray
+    test: Structure,
+    rng: np.random.Generator,
+    size: np.ndarray,
+    pixels: np.ndarray,
+    hard: np.ndarray,
+    good: np.ndarray,
+    ease: np.ndarray,
 ) -> np.ndarray:
     """Return a method's counts (n, COLUMNS), of objects (n,) of these sizes.
 
@@ -70,6 +93,7 @@ def _answers(
         test: the design.
         rng: source of what remains by chance.
         size: pixels of the objects.
+        pixels: those of their images.
         hard: effects of the query images.
         good: effects of the supports.
         ease: all other effects in logits.
@@ -80,7 +104,7 @@ def _answers(
     found = np.round(np.where(test.present, size / (1 + np.exp(-logit)), 0))
     union = np.round(np.where(test.present, size * (1 + spill), alarm))
     right = np.where(test.present, logit > 0.3, alarm < 1)
-    return np.column_stack([found, union, PIXELS - union, PIXELS - found, right, np.ones(len(size))])
+    return np.column_stack([found, union, pixels - union, pixels - found, right, np.ones(len(size))])
 
 
 def mean_iou(test: Structure, counts: np.ndarray) -> float:

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 from scipy import stats
 
-from benchmarks.statistics.answers import draw_answers, fb_iou, mean_iou
+from benchmarks.statistics.answers import SIZE_DEVIATION, draw_answers, fb_iou, mean_iou
 from benchmarks.statistics.procedure import Procedure
-from benchmarks.statistics.structures import Structure, official, regular
+from benchmarks.statistics.structures import Structure, official, pools, regular
 from fsbench.scores.decisions import adjust, beside_published, equivalent, times_larger
 from fsbench.scores.estimate import Estimate, Scope
 
@@ -56,6 +56,8 @@ class Segmentation:
         metric: "mIoU" or "FB-IoU".
         same_supports: the supports and their effects stay in all data sets, so that the methods are not equal.
         truths: data sets from which the truth is made.
+        role: correlation of an image's effects as query and as support.
+        size_deviation: of the logarithm of an object's pixels.
     """
 
     title: str
@@ -64,6 +66,8 @@ class Segmentation:
     metric: str = "mIoU"
     same_supports: bool = False
     truths: int = TRUTHS
+    role: float = 0.0
+    size_deviation: float = SIZE_DEVIATION
 
     def draw(self, rng: np.random.Generator) -> Held:
         counts = self._answers(rng)
@@ -78,7 +82,14 @@ class Segmentation:
 
     def _answers(self, rng: np.random.Generator) -> np.ndarray:
         supports = np.random.default_rng(5) if self.same_supports else None
-        return draw_answers(self.structure(), rng, support_effect=self.support_effect, support_rng=supports)
+        return draw_answers(
+            self.structure(),
+            rng,
+            support_effect=self.support_effect,
+            support_rng=supports,
+            role=self.role,
+            size_deviation=self.size_deviation,
+        )
 
     @cached_property
     def _procedure(self) -> Procedure:
@@ -401,6 +412,44 @@ CELLS: Mapping[str, Cell] = {
         )
         for n in (0, 35, 50, 100)
     },
+    **{
+        f"own-images-{classes}-{shots}shot": Segmentation(
+            f"{classes} classes of ten images, {shots} as supports of each", partial(pools, (10,) * classes, shots)
+        )
+        for classes, shots in ((20, 5), (60, 5), (20, 9))
+    },
+    "own-images-20-5shot-fb-iou": Segmentation(
+        "20 classes of ten images, 5 as supports of each, FB-IoU", partial(pools, (10,) * 20, 5), metric="FB-IoU"
+    ),
+    **{
+        f"pool-{pool}": Segmentation(
+            f"5 classes of 40 images, 5 shots of a pool of {pool}", partial(pools, (40,) * 5, 5, pool)
+        )
+        for pool in (7, 12, 20)
+    },
+    **{
+        f"class-pool-{pool}": Segmentation(
+            f"one class of 100 images, 5 shots of a pool of {pool}", partial(pools, (100,), 5, pool)
+        )
+        for pool in (20, 30)
+    },
+    "class-pool-6": Segmentation(
+        "one class of 100 images, 5 shots of a pool of 6, for these supports", partial(pools, (100,), 5, 6),
+        same_supports=True,
+    ),
+    "both-roles-1shot": Segmentation(
+        "5 classes of 12 images, queries and supports, one effect in both roles", partial(pools, (12,) * 5, 1), role=1.0
+    ),
+    "both-roles-5shot": Segmentation(
+        "20 classes of 20 images, queries and supports, correlation of both roles .8, 5 shots",
+        partial(pools, (20,) * 20, 5), role=0.8,
+    ),
+    "both-roles-unequal": Segmentation(
+        "classes of 60, 20, 6 and 3 images, one effect in both roles", partial(pools, (60, 20, 6, 3), 1), role=1.0
+    ),
+    "class-sizes": Segmentation(
+        "one class of 10 images, sizes' deviation 2.0", partial(pools, (10,), 1, 1000), size_deviation=2.0
+    ),
     "many-classes": Segmentation("20 classes of 50 images, 500 supports each", partial(regular, 20, 50, 500)),
     "very-many-classes": Segmentation("240 classes of 10 images, 10 supports each", partial(regular, 240, 10, 10)),
     "one-set-5classes": Segmentation("5 classes of 70 images, one support each", partial(regular, 5, 70, 1)),

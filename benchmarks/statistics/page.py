@@ -18,6 +18,8 @@ ENOUGH = 1000
 """Data sets of a cell with which its Monte Carlo errors are below .01."""
 MAIN = ("score", "difference", "different", "endless")
 """Measures that have a column of the first table."""
+EARLIER = " ¹"
+"""Mark of figures of the procedure before today's."""
 MARKS = {"holds": "", "": "", "within its error": " †", "fails": " ‡"}
 
 
@@ -31,7 +33,8 @@ def _coverage(results: Results) -> str:
     for cell, tallies in _known(results).items():
         if "score" in tallies:
             shares = [_share(name, tallies[name]) if name in tallies else "" for name in MAIN]
-            lines.append([CELLS[cell].title, f"{tallies['score'].repetitions:,}", *shares])
+            tally = tallies["score"]
+            lines.append([CELLS[cell].title, f"{tally.repetitions:,}{'' if tally.is_current else EARLIER}", *shares])
     return _markdown(lines)
 
 
@@ -43,14 +46,15 @@ def _decisions(results: Results) -> str:
                 measure = MEASURES[name]
                 wanted = f"≥ {_number(measure.least)}" if measure.least is not None else ""
                 wanted = f"≤ {_number(measure.most)}" if measure.most is not None else wanted
-                lines.append([measure.words, f"{tally.repetitions:,}", _share(name, tally), wanted])
+                number = f"{tally.repetitions:,}{'' if tally.is_current else EARLIER}"
+                lines.append([measure.words, number, _share(name, tally), wanted])
     return _markdown(lines)
 
 
 def _short(results: Results) -> str:
     """Return lines of what the cells have from the least to the most, and of what falls short.
 
-    That is what fails, what is within its error, what was simulated too little, and what was not.
+    That is what fails, what is within its error, what was simulated too little, what was not, and with which procedure.
     """
     found: dict[str, list[str]] = {"fails": [], "within its error": []}
     for cell, tallies in _known(results).items():
@@ -62,11 +66,15 @@ def _short(results: Results) -> str:
         f"`{cell}` {_fewest(tallies):,}" for cell, tallies in _known(results).items() if _fewest(tallies) < ENOUGH
     ]
     missing = [f"`{cell}`" for cell in CELLS if cell not in results]
+    current = [
+        f"`{cell}`" for cell, tallies in _known(results).items() if all(tally.is_current for tally in tallies.values())
+    ]
     lines = {
         "Fails (‡)": found["fails"],
         "Missed by less than two Monte Carlo errors (†)": found["within its error"],
         f"Fewer than {ENOUGH:,} data sets in which something is printed": little,
         "Not simulated": missing,
+        f"Of today's procedure; all others ({EARLIER.strip()}) of the one before": current,
     }
     bears = [_range(name, _known(results)) for name in MAIN if MEASURES[name].is_promised]
     return "\n".join([*bears, *(f"- **{head}**: {'; '.join(items) or 'none'}." for head, items in lines.items())])

@@ -11,7 +11,10 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import write_text
 
 RESULTS = Path(__file__).parent / "results.csv"
-COLUMNS = ("cell", "measure", "repetitions", "printed", "held")
+PROCEDURE = 3
+"""Version of the procedure (docs/specs/statistics.md). It grows when intervals or tests change; what was simulated with
+another version is drawn anew, and marked until then."""
+COLUMNS = ("cell", "measure", "procedure", "repetitions", "printed", "held")
 Verdict = Literal["holds", "within its error", "fails", ""]
 
 
@@ -57,11 +60,18 @@ class Tally:
         repetitions: data sets that were drawn.
         printed: those in which there was something to print.
         held: those of them in which it held.
+        procedure: version of the procedure that was examined.
     """
 
     repetitions: int
     printed: int
     held: int
+    procedure: int = PROCEDURE
+
+    @property
+    def is_current(self) -> bool:
+        """Whether today's procedure was examined."""
+        return self.procedure == PROCEDURE
 
     @property
     def share(self) -> float:
@@ -86,7 +96,10 @@ class Tally:
         return "holds" if missed[0] <= 0 else "within its error" if missed[0] <= 2 * self.error else "fails"
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(self.repetitions + other.repetitions, self.printed + other.printed, self.held + other.held)
+        if self.procedure != other.procedure:
+            raise ValueError(f"found data sets of procedures {self.procedure} and {other.procedure}, expected one")
+        sums = self.repetitions + other.repetitions, self.printed + other.printed, self.held + other.held
+        return Tally(*sums, self.procedure)
 
 
 Results = dict[str, dict[str, Tally]]
@@ -97,7 +110,7 @@ def count(data_sets: Iterable[Mapping[str, bool | None]]) -> dict[str, Tally]:
     """Count what held in each data set; None where nothing was printed.
 
     >>> count([{"score": True}, {"score": None}])["score"]
-    Tally(repetitions=2, printed=1, held=1)
+    Tally(repetitions=2, printed=1, held=1, procedure=3)
     """
     tallies: dict[str, Tally] = {}
     for one in data_sets:
@@ -113,8 +126,8 @@ def read_results(path: Path = RESULTS) -> Results:
         if number == 1 and tuple(line) == COLUMNS:
             continue
         try:
-            cell, measure, *numbers = line
-            tally = Tally(*map(int, numbers))
+            cell, measure, procedure, *numbers = line
+            tally = Tally(*map(int, numbers), procedure=int(procedure))
         except (TypeError, ValueError):
             raise DataError(f"{path}, line {number}: found {line}, expected {', '.join(COLUMNS)}") from None
         results.setdefault(cell, {})[measure] = tally
@@ -128,5 +141,5 @@ def write_results(results: Results, path: Path = RESULTS) -> None:
     writer.writerow(COLUMNS)
     for cell, measures in results.items():
         for name, tally in measures.items():
-            writer.writerow([cell, name, tally.repetitions, tally.printed, tally.held])
+            writer.writerow([cell, name, tally.procedure, tally.repetitions, tally.printed, tally.held])
     write_text(path, text.getvalue())

@@ -116,3 +116,25 @@ def regular(
     cls_of_row, fold_of_row, run_of_row = np.array(places).T
     shown = np.ones(len(places), dtype=bool)
     return Structure(query, support[:, None], cls_of_row, fold_of_row, run_of_row, shown, fitted)
+
+
+@lru_cache
+def pools(images: Sequence[int], shots: int, pool: int | None = None, *, often: int = 1) -> Structure:
+    """Return a test that asks the images of each class equally often, with K = `shots` different supports.
+
+    Args:
+        images: query images of each class.
+        shots: supports of a row.
+        pool: images of a class that are supports alone; None: a row's supports are other query images of its class.
+        often: how often each query image is asked.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    for cls, number in enumerate(images):
+        first = sum(images[:cls]) if pool is None else sum(images) + cls * pool
+        for image, _ in np.ndindex(number, often):
+            others = np.delete(np.arange(number), image) if pool is None else np.arange(pool)
+            rows.append((cls, sum(images[:cls]) + image, *(first + rng.permutation(others)[:shots]).tolist()))
+    table = np.array(rows)
+    zero = np.zeros(len(table), dtype=int)
+    return Structure(table[:, 1], table[:, 2:], table[:, 0], zero, zero, np.ones(len(table), dtype=bool))

@@ -6,7 +6,7 @@ authors' order, so that their seeds give their images.
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -19,7 +19,6 @@ from fsbench.data.fast.scratch import Scratch
 
 LabelledImage = tuple[np.ndarray, np.ndarray]
 """Image and label map."""
-Transform = Callable[[np.ndarray, np.ndarray, random.Random], LabelledImage]
 
 SCALE_FACTORS = {
     "pascal": (0.9, 1.1), "coco": (0.8, 1.25), "base_learner": (0.5, 2.0), "pascal_resized": (0.9, 1.1),
@@ -217,15 +216,10 @@ class Augmentation:
     side: int
     factors: tuple[float, float] = (0.9, 1.1)
 
-    @property
-    def steps(self) -> tuple[Transform, ...]:
-        """The changes, one after the other."""
-        return Scale(self.factors), Rotate(), blur, flip, Crop(self.side)
-
     def __call__(
         self, image: np.ndarray, label: np.ndarray, rng: random.Random, out: np.ndarray | None = None
     ) -> LabelledImage:
-        """Do all `steps`.
+        """Scale, rotate, blur and flip an image, each by chance, and cut the crop.
 
         No draw depends on the colours, so the labels go first, and the image is written once into its planes.
 
@@ -304,10 +298,6 @@ class ResizedAugmentation(Augmentation):
 
     Nothing is drawn for the resizing, and nothing of an object is lost.
     """
-
-    @property
-    def steps(self) -> tuple[Transform, ...]:
-        return *super().steps[:-1], Squash(self.side)
 
     def with_more(
         self,

@@ -23,12 +23,10 @@ EXTRAS = {
         "torchmetrics", "torchvision",
     ),
     "plots": ("matplotlib",),
-    "explain": ("skimage",),
     "lora": ("peft",),
     "wandb": ("wandb",),
     "slurm": ("submitit",),
-    "sweep": ("optuna",),
-    "demo": ("starlette", "uvicorn", "pillow_heif"),
+    "demo": ("gradio",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }  # fmt: skip
 """Packages by the extra that brings them, as in `pip install 'fsbench[run]'`."""

@@ -1,4 +1,4 @@
-"""Options and output of the commands that show what follows from finished runs: `supports`, `annotations`, `curves`."""
+"""Options and output of what is shown of finished runs as a table, files and a figure (`fsbench table --by shots`)."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -12,18 +12,16 @@ from fsbench.base.terminal import print_block, text_width
 from fsbench.records.record import Record, finished_records
 from fsbench.results.tables.analysis import Analysis, T
 from fsbench.results.tables.drawing import PLOTS, check_plot
-from fsbench.results.tables.formats import FORMATS
 from fsbench.runner.config.limits import check_output_file, check_replaced
 
 KIND = "comparison"
 """Word for a folder of `--out`, which is known by its JSON."""
 
 
-def add_output_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add the options of the analysis of that name: a figure, a folder of files, the format."""
+def add_file_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options for a figure, and for a folder of files."""
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"figure: {', '.join(PLOTS)}")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"write {name}.txt, .csv and .json there, too")
-    parser.add_argument("--format", choices=FORMATS, default="text")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write them as .txt, .csv and .json there, too")
 
 
 def check_plot_file(path: Path | None) -> None:
@@ -40,10 +38,10 @@ def show(
     tables: Callable[[Sequence[Record]], Sequence[T]],
     caption: str = "",
 ) -> int:
-    """Read runs and show what follows from them as `add_output_options` asks.
+    """Read runs and show what follows from them, as the options ask.
 
     Args:
-        options: of the command; `runs` are its folders.
+        options: of the command: `runs`, which are its folders, `format`, and those of `add_file_options`.
         analysis: how tables are shown.
         tables: makes them of the runs.
         caption: a line below the figure.
@@ -51,22 +49,12 @@ def show(
     Returns:
         The exit status.
     """
-    check_output(options, analysis)
-    records, refused = finished_records(options.runs)
-    show_tables(options, analysis, tables(records), caption)
-    return say_left_out(refused)
-
-
-def check_output(options: argparse.Namespace, analysis: Analysis[T]) -> None:
-    """Raise SettingsError if what `add_output_options` asks for cannot be written."""
+    mark = f"{analysis.name}.json"
     check_plot_file(options.plot)
     if options.out is not None:
-        check_free(options.out, f"{analysis.name}.json", KIND)
-
-
-def show_tables(options: argparse.Namespace, analysis: Analysis[T], found: Sequence[T], caption: str = "") -> None:
-    """Show tables as `add_output_options` asks; arguments are as of `show`."""
-    mark = f"{analysis.name}.json"
+        check_free(options.out, mark, KIND)
+    records, refused = finished_records(options.runs)
+    found = tables(records)
     if options.plot is not None:
         analysis.save_figure(options.plot, found, caption)
     width, wrap = text_width()
@@ -75,3 +63,4 @@ def show_tables(options: argparse.Namespace, analysis: Analysis[T], found: Seque
             for ending, form in (("txt", "text"), ("csv", "csv"), ("json", "json")):
                 write_text(new / f"{analysis.name}.{ending}", analysis.write(found, form, width, wrap=True))
     print_block(analysis.write(found, options.format, width, wrap))
+    return say_left_out(refused)

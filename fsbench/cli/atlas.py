@@ -1,23 +1,17 @@
-"""`fsbench atlas`: published figures: check rows, write the page, explain words, compare two, run the tests."""
+"""`fsbench atlas`: published figures: check rows, write the page, explain words, compare two."""
 
 import argparse
 import shutil
 from pathlib import Path
-from typing import get_args
 
-from fsbench.base.errors import SettingsError, raise_all
-from fsbench.base.terminal import print_block, print_line, print_note
-from fsbench.cli.analysis import add_output_options, check_output, show_tables
+from fsbench.base.errors import SettingsError
+from fsbench.base.terminal import print_block, print_line
 from fsbench.protocols.programs import FOLDER
 from fsbench.results.atlas.atlas import read_atlas, shipped_atlas
 from fsbench.results.atlas.check import odd_means, summary
-from fsbench.results.atlas.islands import Tests
 from fsbench.results.atlas.pairs import pair_named
 from fsbench.results.atlas.vocabulary import listed_words
-from fsbench.results.tables.analyses import RULER
-from fsbench.results.tables.ruler.tests import ruler_tables
-from fsbench.runner.config.limits import check_output_file, whole
-from fsbench.runner.config.request import add_bench_options, read_request
+from fsbench.runner.config.limits import check_output_file
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,45 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     pair.add_argument("one", metavar="A", help="a method (BAM), or one on a data set (bam/pascal-5i)")
     pair.add_argument("other", metavar="B", help="as A")
     pair.set_defaults(function=_compare)
-    run = actions.add_parser("run", help="test one method under all tests of a data set, and show what they move")
-    run.allow_abbrev = False
-    run.epilog = (
-        "Further arguments go to the configuration, as of fsbench bench. Runs are as bench makes them; "
-        "after an interruption the same command goes on."
-    )
-    add_bench_options(run, _RUN_OPTIONS)
-    run.add_argument(
-        "--tests", choices=get_args(Tests), default="islands", help="one row of each test (default), or every row"
-    )
-    run.add_argument(
-        "--episodes", type=whole(1), metavar="N", help="of a fold, instead of the programs' numbers: a trial"
-    )
-    run.add_argument("--caption", metavar="TEXT", default="", help="line below the figure")
-    add_output_options(run, RULER.name)
-    run.set_defaults(function=_run)
     for each in (check, page):
         each.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas; that of the suite")
-
-
-_RUN_OPTIONS = (
-    "methods", "dataset", "folds", "runs", "backbone", "way", "shot", "backbone_precision", "keep_predictions",
-    "checkpoint", "test_seed", "data_root", "weights", "lists", "force", "drop_small",
-)  # fmt: skip
-"""Options of `fsbench bench` that every test of the atlas takes."""
-
-
-def _run(options: argparse.Namespace, extra: list[str]) -> int:
-    episodes = [] if options.episodes is None else [f"--data.episodes={options.episodes}"]
-    request, errors = read_request(options, [*extra, *episodes])
-    raise_all(errors)
-    check_output(options, RULER)
-    from fsbench.doors.atlas import run_atlas  # with torch
-
-    done = run_atlas(request, options.tests)
-    show_tables(options, RULER, ruler_tables(done.records, shipped_atlas()), options.caption)
-    for name, why in done.left_out.items():
-        print_note(f"{name} is left out: {why}")
-    return 0
 
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:

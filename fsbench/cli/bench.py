@@ -1,19 +1,27 @@
-"""`fsbench bench`: train and evaluate methods and print their table."""
+"""`fsbench bench`: train and evaluate methods and print their table, or one experiment of configuration files."""
 
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import product
+from functools import partial
 from pathlib import Path
 
-from fsbench.base.errors import CheckpointError, DataError, FsbenchError, SettingsError, raise_all, user_message
-from fsbench.base.terminal import print_block, print_error, print_progress
-from fsbench.cli.parser import add_table_options
+from fsbench.base.errors import (
+    CheckpointError,
+    DataError,
+    FsbenchError,
+    SettingsError,
+    exit_status,
+    missing_package,
+    raise_all,
+)
+from fsbench.base.terminal import print_block, print_error
+from fsbench.cli.parser import add_table_options, given_options
 from fsbench.cli.table import print_table
 from fsbench.results.tables.formats import SHEETS
-from fsbench.runner.config.compose import compose, setting
-from fsbench.runner.config.request import NOTHING_NAMED, Request, add_bench_options, read_request
+from fsbench.runner.config.compose import compose, setting, split_arguments
+from fsbench.runner.config.registry import config_files
+from fsbench.runner.config.request import Request, add_bench_options, read_request
 from fsbench.runner.config.request_check import request_errors
 from fsbench.runner.grid.bench import bench
 from fsbench.runner.grid.layout import request_sheet
@@ -23,10 +31,24 @@ from fsbench.runner.grid.spec import request_cells
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
+    parser.usage = (
+        "fsbench bench [--method METHOD] [--dataset DATASET] [--fold FOLD] [--OPTION VALUE …] [--GROUP.KEY VALUE …]\n"
+        "       fsbench bench --config FILE [--config FILE …] [--GROUP.KEY VALUE …]"
+    )
+    parser.description = (
+        "Train and evaluate methods and print their table. With --config and without --method, train and evaluate "
+        "exactly the one experiment that the files describe, such as the config.yaml of a finished run."
+    )
     parser.epilog = (
         "Further arguments go to the configuration, e.g. --data.episodes 100 (test episodes of a fold, instead of the "
         "protocol's number: a trial) --model.learning_rate 1e-4 --trainer.max_epochs 10; "
         "--print_config shows all of it."
+    )
+    parser.add_argument(
+        "-h",
+        "--help",
+        action="store_true",
+        help="show this; with --method or --config, also the keys that may be set of its classes",
     )
     add_bench_options(parser)
     add_table_options(parser)
@@ -35,17 +57,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run nothing: show which runs exist, what the others lack, their time and memory; 1 if something lacks",
     )
-    parser.add_argument(
-        "--blind",
-        action="store_true",
-        help="keep the method in a process of its own, without names, files and truth, with controls planted",
-    )
-    parser.set_defaults(function=_bench)
+    parser.set_defaults(function=partial(_bench, parser))
 
 
-def _bench(options: argparse.Namespace, extra: list[str]) -> int:
-    if options.blind:
-        return _bench_blind(options, extra)
+def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:
+    if options.help:
+        _show_help(parser, options, extra)
+    if "methods" not in options and _has_files(extra):
+        return _run_experiment(parser, options, extra)
     requests, errors = _requests(options, extra)
     if options.dry_run:
         raise_all([error for error in errors if not isinstance(error, DataError | CheckpointError)])
@@ -61,31 +80,54 @@ def _bench(options: argparse.Namespace, extra: list[str]) -> int:
     return 1 if failures else 0
 
 
-def _bench_blind(options: argparse.Namespace, extra: list[str]) -> int:
-    """Test methods blind, one after the other. Nothing of theirs is imported here, so that nothing here is theirs."""
-    if options.dry_run:
-        raise SettingsError("--blind and --dry-run were both given; expected one of them")
-    request, errors = read_request(options, extra)
-    raise_all(errors)
-    if not (request.methods and request.folds):
-        raise SettingsError(NOTHING_NAMED)
-    from fsbench.doors.blind.bench import bench_blind  # with torch
-    from fsbench.doors.blind.request import check_request
+def _has_files(extra: Sequence[str]) -> bool:
+    """Return whether further arguments name files of --config."""
+    return any(key == "config" for key, _ in split_arguments(extra))
 
-    check_request(request)
-    results, failures = [], []
-    for method, fold in product(request.methods, request.folds):
-        try:
-            checkpoint = request.checkpoint_of(method, fold)
-            one = replace(request, methods=(method,), folds=(fold,), checkpoint=checkpoint)
-            results.append(bench_blind(one, print_progress))
-        except FsbenchError as error:
-            failures.append(f"{method}, fold {fold}: {user_message(error)}")
-    if results:
-        failures += print_table([result.record.path for result in results], options)
-    for failure in failures:
-        print_error(failure)
-    return (1 if results else 2) if failures else 0
+
+def _run_experiment(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:
+    """Train and evaluate the experiment of configuration files; no table is printed.
+
+    Every process of a run that has several is started so, by Lightning, torchrun or SLURM.
+    """
+    if given := given_options(parser, options):
+        names = ", ".join(given.values())
+        raise SettingsError(
+            f"{names} and --config were both given, without --method; expected keys of the configuration beside "
+            "--config FILE, such as --data.shot 5, or --method METHOD, whose settings the files then change"
+        )
+    configuration = compose(extra)
+    raise_all(configuration.problems)
+
+    def work() -> int:
+        # torch and Lightning, which arguments that are wrong do not wait for
+        from fsbench.runner.engine.run import run_configuration
+
+        return run_configuration(configuration)
+
+    return exit_status(work, options.debug, below_bar=True, resumes=True)
+
+
+def _show_help(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> None:
+    """Show the options, and the keys of the classes of the method and the files that were named; end the process."""
+    parser.print_help()
+    if "methods" in options or _has_files(extra):
+        print_block(f"\n{_describe_keys(getattr(options, 'methods', ''), extra)}")
+    parser.exit()
+
+
+def _describe_keys(methods: str, extra: list[str]) -> str:
+    """Return the keys of the classes of the first of some methods, and of files, in words."""
+    first = methods.split(",")[0].strip()
+    chosen = [f"--config={file}" for file in config_files(first)] if first else []
+    try:
+        # torch and the classes themselves
+        from fsbench.runner.config.build import describe_keys
+    except ModuleNotFoundError as error:
+        if not (missing := missing_package(error)):
+            raise
+        return f"the keys that may be set are those of the classes: {missing}"
+    return describe_keys(chosen + extra)
 
 
 def _requests(options: argparse.Namespace, extra: list[str]) -> tuple[list[Request], list[FsbenchError]]:

@@ -1,4 +1,4 @@
-"""`fsbench bundle`: results in one file, or in the folders of a results repository, that others can check."""
+"""`fsbench bundle`: results in one file that others can check."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,16 +6,14 @@ from pathlib import Path
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.base.files import make_folder, write_text
-from fsbench.base.terminal import print_line, print_note
+from fsbench.base.terminal import print_line
 from fsbench.base.version import __version__
 from fsbench.records.card import CHOICES
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.record import Record, find_distinct_records
 from fsbench.runner.config.limits import check_output_file, check_replaced
 from fsbench.runner.exchange.bundle import read_listing, write_bundle
-from fsbench.runner.exchange.cards import method_file_name, new_cards, read_cards
-from fsbench.runner.exchange.hub import HubOptions, write_hub_files
-from fsbench.runner.exchange.results import write_results
+from fsbench.runner.exchange.cards import new_cards, read_cards
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,70 +31,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", action="store_true", help="with the predictions that the runs kept (default: without)"
     )
-    parser.add_argument(
-        "--hub", type=Path, metavar="FOLDER",
-        help="write a results repository: a folder for each method and test, and what the Hugging Face Hub takes",
-    )  # fmt: skip
-    parser.add_argument(
-        "--hub-dataset", action="append", default=[], metavar="DATASET=OWNER/NAME",
-        help="with --hub: the benchmark on the Hub that a data set is there",
-    )  # fmt: skip
-    parser.add_argument("--hub-source", metavar="URL", help="with --hub: where the results repository will be")
     parser.set_defaults(function=_bundle)
 
 
 def _bundle(options: argparse.Namespace, extra: list[str]) -> int:
     if options.new_card is not None:
         return _write_new_card(options.new_card, _find_records(options.runs) if options.runs else [])
-    if options.hub is None and (options.hub_dataset or options.hub_source):
-        raise SettingsError("--hub-dataset and --hub-source say what --hub FOLDER writes; add it, or leave them out")
-    needed = {"runs": options.runs, "--card": options.card, "-o": options.out or options.hub}
+    needed = {"runs": options.runs, "--card": options.card, "-o": options.out}
     missing = [name for name, value in needed.items() if not value]
     if missing:
         raise SettingsError(
             f"bundle lacks {', '.join(missing)}; expected: fsbench bundle RUNS --card card.yaml -o results.fsb "
             "(a card to fill in: fsbench bundle --new-card card.yaml)"
         )
-    if options.out is not None:
-        check_output_file(options.out, "-o")
-        check_replaced(options.out, "-o", "bundle", read_listing)
-    hub = HubOptions(dict(_pairs(options.hub_dataset)), options.hub_source)
+    check_output_file(options.out, "-o")
+    check_replaced(options.out, "-o", "bundle", read_listing)
     if not 0 < len(options.licence) <= 200 or not options.licence.isprintable():
         raise SettingsError("--licence is empty, longer than 200 characters or no text, expected a name like CC-BY-4.0")
     records = _find_records(options.runs)
     cards = read_cards(options.card, sorted({record.run.identity.method.name for record in records}))
     made_by = f"fsbench {__version__}"
+    names = write_bundle(records, cards, options.licence, made_by, options.out, options.predictions)
     kept = sum((record.path / PREDICTIONS).is_file() for record in records) if options.predictions else 0
-    holds = f"{len(records)} runs, {kept or 'none'} with predictions"
-    if options.hub is not None:
-        folders = write_results(records, cards, options.licence, made_by, options.hub, options.predictions)
-        homes = [options.hub / method_file_name(method) for method in cards]  # with tests of earlier calls
-        refused: list[str] = []
-        there = find_distinct_records(homes, refused)
-        files, lines = write_hub_files(there, cards, options.licence, hub, options.hub)
-        for place in [*folders, *files]:
-            print_line(f"{place}")
-        for line in [*lines, *refused]:
-            print_note(line)
-        print_line(f"{options.hub}: {holds}; check it with: fsbench verify {options.hub}")
-    if options.out is not None:
-        write_bundle(records, cards, options.licence, made_by, options.out, options.predictions)
-    older = [record for record in records if record.unhashed]
-    if older:
-        columns = ", ".join(dict.fromkeys(name for record in older for name in record.unhashed))
-        print_note(f"{len(older)} of the runs are of an earlier version, whose hashes do not cover: {columns}")
-    if options.out is not None:
-        print_line(f"{options.out}: {holds}; check it with: fsbench verify {options.out}")
+    holds = f"{len(names)} runs, {kept or 'none'} with predictions"
+    print_line(f"{options.out}: {holds}; check it with: fsbench verify {options.out}")
     return 0
-
-
-def _pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """Return names and values of DATASET=OWNER/NAME; SettingsError for other texts."""
-    pairs = [text.partition("=") for text in texts]
-    for text, (name, sign, value) in zip(texts, pairs, strict=True):
-        if not (name and sign and value):
-            raise SettingsError(f"--hub-dataset is '{text}', expected DATASET=OWNER/NAME")
-    return [(name, value) for name, _, value in pairs]
 
 
 def _find_records(folders: Sequence[Path]) -> list[Record]:

@@ -1,12 +1,16 @@
-"""`fsbench compare`: paired differences of methods that saw the same episodes."""
+"""`fsbench compare`: paired differences of methods that saw the same episodes, or of runs and accepted ones."""
 
 import argparse
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
-from fsbench.base.errors import say_left_out
+from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, text_width
+from fsbench.cli.accepted import add_accepted_options, compare_with_accepted
 from fsbench.cli.analysis import check_plot_file
-from fsbench.cli.parser import add_rank_all
+from fsbench.cli.options import add_format, add_metrics, add_runs
+from fsbench.cli.parser import add_rank_all, given_options
 from fsbench.doors.runs import COMPARED_BY, Runs
 from fsbench.records.record import read_record
 from fsbench.results.atlas.atlas import read_atlas
@@ -20,8 +24,8 @@ FORMATS = ("text", "markdown", "latex", "json")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; several runs may be in one")
-    parser.add_argument("--metrics", help="with commas (see: fsbench list)")
+    add_runs(parser)
+    add_metrics(parser)
     parser.add_argument("--by", action="append", choices=COMPARED_BY, default=[], help="break down; may be repeated")
     parser.add_argument("--fold", type=whole(0), action="append", default=[], help="only this fold; may be repeated")
     parser.add_argument("--baseline", metavar="METHOD", help="compare every other method with this one only")
@@ -40,11 +44,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--published", action="store_true", help="published figures on the same test, and why not others"
     )
-    parser.add_argument("--format", choices=FORMATS, default="text")
-    parser.set_defaults(function=_compare)
+    add_format(parser, FORMATS)
+    of_accepted = add_accepted_options(parser)
+    parser.set_defaults(function=partial(_compare, parser, of_accepted))
 
 
-def _compare(options: argparse.Namespace, extra: list[str]) -> int:
+def _compare(
+    parser: argparse.ArgumentParser, of_accepted: Collection[str], options: argparse.Namespace, extra: list[str]
+) -> int:
+    """Compare methods with each other; with --accepted, the options `of_accepted` say how runs meet accepted ones."""
+    given = given_options(parser, options)
+    mixed = [name for key, name in given.items() if (key in of_accepted) != (options.accepted is not None)]
+    if mixed and options.accepted is None:
+        raise SettingsError(f"{', '.join(mixed)} without --accepted; expected --accepted FOLDER, too, or none of them")
+    if mixed:
+        raise SettingsError(
+            f"{', '.join(mixed)} and --accepted were both given; runs meet accepted ones on all folds, by the usual "
+            "scores of their protocol; leave one of the two out"
+        )
+    return _compare_methods(options) if options.accepted is None else compare_with_accepted(options)
+
+
+def _compare_methods(options: argparse.Namespace) -> int:
+    """Print the paired differences of all methods that saw the same episodes."""
     check_plot_file(options.plot)
     runs = Runs(options.runs)
     comparison = runs.compare(

@@ -1,4 +1,4 @@
-"""Subcommand `fsbench data`: prepare a data set, check one, or write its list."""
+"""Subcommand `fsbench data`: prepare a data set, check one, write its list, or freeze episodes of it."""
 
 import argparse
 from collections.abc import Callable
@@ -10,11 +10,13 @@ from typing import Any
 from fsbench.base.download import RetryPolicy
 from fsbench.base.errors import SettingsError
 from fsbench.base.terminal import print_block, print_line
+from fsbench.cli.manifest import add_manifest_options
+from fsbench.cli.options import add_download_options
 from fsbench.data.source import has_module
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.lists.image_list import write_list
 from fsbench.datamodules.prepare.job import Job, read_note
-from fsbench.runner.config.limits import check_output_file, existing_folder, real, whole
+from fsbench.runner.config.limits import check_output_file, existing_folder
 from fsbench.runner.config.registry import check_known, dataset_class, dataset_package, names, task_of
 
 
@@ -24,7 +26,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     prepare = actions.add_parser("prepare", help="from the publishers' archives to the folders the suite reads")
     prepare.add_argument("dataset", metavar="DATASET")
     prepare.add_argument("--root", required=True, help="folder of the data set, made when absent")
-    prepare.add_argument("--from", dest="source", metavar="DIR", help="folder with archives that are there already")
     lists = prepare.add_mutually_exclusive_group()
     lists.add_argument("--lists", metavar="DIR", help="folder with released lists, taken instead of a download")
     lists.add_argument("--no-lists", action="store_true", help="do without released lists")
@@ -34,13 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="COCO: leave the training part out; lvis, paco_part: only the photos that tests draw from",
     )
-    prepare.add_argument("--url-base", metavar="URL", help="mirror: URL/<archive>, URL/lists/<file>")
     prepare.add_argument("--allow-unverified", action="store_true", help="use archives of another checksum")
-    prepare.add_argument("--timeout", type=real(0.001, 86400), default=30.0, help="seconds to wait for an answer")
-    prepare.add_argument("--retries", type=whole(0, 1000), default=5, help="fruitless attempts before it gives up")
-    prepare.add_argument(
-        "--backoff", type=real(0, 3600), default=1.0, help="seconds before the second attempt; doubles"
-    )
+    add_download_options(prepare, "URL/<archive>, URL/lists/<file>")
     prepare.set_defaults(function=_prepare)
 
     check = actions.add_parser("check", help="what is missing or damaged; counts and lists against the official ones")
@@ -59,6 +55,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--lists", metavar="FILE", help="a list file in the authors' form, taken instead of the derived"
     )
     listing.set_defaults(function=_lists)
+
+    add_manifest_options(actions.add_parser("manifest", help="write, show, verify or compare episode lists"))
 
 
 def _prepare(options: argparse.Namespace, extra: list[str]) -> int:

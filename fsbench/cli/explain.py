@@ -1,4 +1,4 @@
-"""`fsbench explain`: what finished runs predicted and attended to, in one episode or over all of a run's."""
+"""`fsbench explain`: what finished runs predicted and attended to, in single episodes."""
 
 import argparse
 import json
@@ -11,12 +11,15 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder, write_text
 from fsbench.base.files.figures import check_figure
 from fsbench.base.terminal import print_line
+from fsbench.cli.options import add_class_files
 from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import check_replaced, whole
 
 if TYPE_CHECKING:
     from fsbench.pages.explain.episodes import EpisodePanels
-    from fsbench.runner.engine.experiment import Experiment
+
+EPISODES = 6
+"""Episodes of a run that are drawn where none are named."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,36 +32,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "itself; may be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--episodes", type=_episode_choice, metavar="COUNT|N,N,...", help="look at so many test episodes (default: "
-        "all), or, with a comma, at these, as with --episode",
+        "--episodes", type=_episode_choice, metavar="COUNT|N,N,...",
+        help=f"draw so many test episodes of one run, spread evenly over its test (default: {EPISODES}), or, with a "
+        "comma, these, as with --episode",
     )  # fmt: skip
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help="write a figure for a paper, .pdf, .svg or .png (300 dpi), from "
         "the predictions that runs kept: a column for each episode, rows of supports, truth and every run's prediction "
         "and errors; without --episodes 8, spread from the first run's lowest IoU to its highest",
     )  # fmt: skip
-    parser.add_argument("--pictures", type=whole(1, 1000), default=6, help="episodes drawn")
     parser.add_argument(
         "--pixel", metavar="Y,X", help="query pixel whose attention is drawn, as shares of height and width, e.g. "
         "0.5,0.5 (default: the middle of the object)",
     )  # fmt: skip
-    parser.add_argument("--points", type=whole(0, 10**6), default=1000, help="pixels in the t-SNE; 0: none")
-    parser.add_argument(
-        "--class", dest="class_name", metavar="NAME",
-        help="class of the t-SNE, e.g. aeroplane (default: that of the first query that shows one)",
-    )  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for pictures and numbers (default: explain in the first run)")
-    parser.add_argument(
-        "--method", action="append", default=[], metavar="FILE.py:Class",
-        help="of runs whose method or data set is a class in a file: that file, whose code is run; may be repeated",
-    )  # fmt: skip
+    add_class_files(parser)
     parser.set_defaults(function=_explain)
 
 
 def _explain(options: argparse.Namespace, extra: list[str]) -> int:
     name_class_files(options.method)
-    from fsbench.pages.explain.capabilities import open_run  # imports torch
-
     pixel = _parse_pixel(options.pixel)
     out = options.out or options.run[0] / "explain"
     if isinstance(options.episodes, list):
@@ -72,31 +65,19 @@ def _explain(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError(
             f"{len(options.run)} runs were given; expected one, or --episode N to compare episodes, or --figure FILE"
         )
-    experiment, kind = open_run(options.run[0])
-    make_folder(out)
-    if kind == "memory":
-        try:
-            _explain_memory(experiment, options, out)
-        except SettingsError as error:  # a variant of the method without that state
-            print_line(f"fsbench: {error}; some episodes are drawn instead", sys.stderr)
-            _explain_some_episodes(options, pixel, out)
-    elif kind == "attention":
-        _explain_tuned_attention(experiment, options, out)
-    elif kind == "masks":
-        _explain_masks(experiment, options, pixel, out)
-    else:
-        _explain_some_episodes(options, pixel, out)
-    print_line(f"{out}: {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))}")
+    _explain_some_episodes(options, pixel, out)
+    print_line(f"{out}: episodes.png, explain.json")
     return 0
 
 
 def _draw_figure(options: argparse.Namespace) -> int:
     # torch: seconds, which help and refused options do without
-    from fsbench.pages.explain.paper_figure import EPISODES, draw_paper_figure
+    from fsbench.pages.explain.paper_figure import EPISODES as OF_FIGURE
+    from fsbench.pages.explain.paper_figure import draw_paper_figure
 
     chosen, folders = list(dict.fromkeys(options.episode)), list(dict.fromkeys(options.run))
     make_folder(options.figure.parent)
-    figure = draw_paper_figure(folders, options.figure, chosen, options.episodes or EPISODES)
+    figure = draw_paper_figure(folders, options.figure, chosen, options.episodes or OF_FIGURE)
     for label, ious in figure.ious.items():
         values = ", ".join(f"{number}: {_percent(of_ways)}" for number, of_ways in ious.items())
         print_line(f"{label:32} IoU {values}")
@@ -135,8 +116,7 @@ def _explain_some_episodes(options: argparse.Namespace, pixel: tuple[float, floa
     # torch: seconds, which help and refused options do without
     from fsbench.pages.explain.episodes import explain_episodes
 
-    count = min(options.pictures, options.episodes or options.pictures)
-    episodes, notes = explain_episodes(options.run[0], out, count, pixel)
+    episodes, notes = explain_episodes(options.run[0], out, options.episodes or EPISODES, pixel)
     for number, episode in episodes.items():
         _print_episode(number, episode)
     for note in notes:
@@ -151,39 +131,6 @@ def _print_episode(number: int, episode: "EpisodePanels") -> None:
         ious = ", ".join(_percent([iou]) for iou in prediction.iou)
         presence = ", ".join("present" if present else "not present" for present in prediction.present)
         print_line(f"  {label:32} IoU {ious}   {presence}")
-
-
-def _explain_memory(experiment: "Experiment", options: argparse.Namespace, out: Path) -> None:
-    # torch: seconds, which help and refused options do without
-    from fsbench.pages.explain.scan_memory import explain_memory
-
-    curves, episodes = explain_memory(experiment, out, options.episodes)
-    print_line(f"{'state':32} {'lowest':>7} {'mean':>7} {'end':>7}   ({episodes} episodes)")
-    for name, curve in curves.items():
-        print_line(f"{name:32} {curve.min():7.3f} {curve.mean():7.3f} {curve[-1]:7.3f}")
-
-
-def _explain_tuned_attention(experiment: "Experiment", options: argparse.Namespace, out: Path) -> None:
-    # torch: seconds, which help and refused options do without
-    from fsbench.pages.explain.tuned_attention import explain_tuned_attention
-
-    shares = explain_tuned_attention(experiment, out, options.episodes or 1, options.pictures)
-    print_line(f"share of the last attention on the key patches, mean of {shares.supports} supports:")
-    print_line(f"before tuning {shares.before:.3f}, after {shares.after:.3f}")
-
-
-def _explain_masks(
-    experiment: "Experiment", options: argparse.Namespace, pixel: tuple[float, float] | None, out: Path
-) -> None:
-    # torch: seconds, which help and refused options do without
-    from fsbench.pages.explain.masks import MaskOptions, explain_masks
-
-    chosen = MaskOptions(options.episodes, options.pictures, pixel, options.points, options.class_name)
-    numbers = explain_masks(experiment, out, chosen)
-    names = list(next(iter(numbers["masks"].values()), {}))
-    print_line(f"{'mask':8} {' '.join(f'{name:>7}' for name in names)}   ({numbers['episodes']} episodes)")
-    for name, scores in numbers["masks"].items():
-        print_line(f"{name:8} {' '.join(f'{score:{max(7, len(metric))}.2f}' for metric, score in scores.items())}")
 
 
 def _episode_choice(text: str) -> int | list[int]:

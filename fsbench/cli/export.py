@@ -8,12 +8,12 @@ from fsbench.cli.predict import add_network_options, check_method, make_predicto
 
 EXAMPLES = """\
 examples:
-  fsbench export prototype --supports tryout.zip --out thing.onnx      # what the page of fsbench demo saved
+  fsbench export prototype --supports marked/ --out thing.onnx
   fsbench export emat --checkpoint best.ckpt --supports marked/ --out thing.onnx --images photos/
   python thing.py photo.jpg mask.png                                   # numpy, Pillow and onnxruntime alone
 
---supports is a folder or ZIP file that the page of fsbench demo saved, a folder with JSON files of LabelMe or COCO, or
-one with photos/ and masks/, where a photo and its mask have one name.
+--supports is a folder with JSON files of LabelMe or COCO, or one with photos/ and masks/, where a photo and its mask
+have one name.
 The file takes `image` (height, width, 3) uint8, at least 2 x 2 pixels, and gives `labels` (height, width) uint8, and of
 each class `present` and `score`. Its answers are compared with the method's own on the supports and on --images."""
 

@@ -10,6 +10,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder
 from fsbench.base.progress import track
 from fsbench.base.terminal import one_line, print_block, print_line
+from fsbench.cli.options import add_format, add_metrics, add_runs_folder
 from fsbench.protocols.registry import metric_names
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.limits import whole
@@ -26,13 +27,13 @@ EXECUTORS = ("local", "slurm", "submitit-local")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", help="grids: files, or names of configs/grids such as shots")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    add_runs_folder(parser)
     add_executor_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what is missing, as without --run")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes")
     parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
-    parser.add_argument("--metrics", default="mIoU,FB-IoU,accuracy", help="with commas (see: fsbench list)")
-    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
+    add_metrics(parser, default="mIoU,FB-IoU,accuracy")
+    add_format(parser, ("text", "markdown", "latex", "json"))
     parser.set_defaults(function=_grid)
 
 

@@ -6,26 +6,16 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
-from fsbench.protocols.blind import BlindTest, new_secret
-from fsbench.protocols.kit.kit import paths_tell_classes, write_blind_kit, write_kit
+from fsbench.cli.options import add_data_options, add_episode_options, given_lists
+from fsbench.protocols.kit.kit import paths_tell_classes, write_kit
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import usual_root
-from fsbench.runner.config.limits import whole
 from fsbench.runner.config.tests import load_test
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", nargs="?", help="see: fsbench list; that of the manifest unless given")
-    parser.add_argument("--protocol", help="see: fsbench protocols (default: fscs)")
-    parser.add_argument("--fold", type=whole(), default=0)
-    parser.add_argument("--way", type=whole(1))
-    parser.add_argument("--shot", type=whole(1), default=1)
-    parser.add_argument("--setting", default="original", help="of the protocol fscs")
-    parser.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
-    parser.add_argument("--episodes", type=whole(1), help="instead of the protocol's number")
-    parser.add_argument("--test-seed", type=whole(), help="instead of the protocol's")
-    parser.add_argument("--draws", type=whole(1), default=1, help="draws of the supports for every query")
-    parser.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
+    add_episode_options(parser, "--test-seed", way=None)
     parser.add_argument("--manifest", type=Path, help="file of episodes, in place of all of these")
     add_data_options(parser)
     parser.add_argument(
@@ -34,29 +24,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="copy the images, as is always done in classification; they are referred to otherwise",
     )
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument(
-        "--blind",
-        action="store_true",
-        help="tell neither data set nor episodes: new files under numbers, in a secret order, with controls planted",
-    )
-    parser.add_argument("--key", type=Path, help="of --blind: a new file that you keep (default: OUT.key.json)")
     parser.set_defaults(function=_write)
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the data are."""
-    parser.add_argument("--data-root", help="folder of the data set")
-    parser.add_argument("--lists", help="folders with official list files, with commas")
-
-
-def given_lists(options: argparse.Namespace) -> list[str]:
-    """Return the folders of --lists."""
-    return [word.strip() for word in (options.lists or "").split(",") if word.strip()]
-
-
 def _write(options: argparse.Namespace, extra: list[str]) -> int:
-    if options.key is not None and not options.blind:
-        raise SettingsError("--key is given without --blind, which alone has a key; expected both, or neither")
     if options.dataset is None and options.manifest is None:
         raise SettingsError("neither a data set nor --manifest is given; expected one, such as: fsbench kit pascal")
     test = load_test(
@@ -75,8 +46,6 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
         drop_small=options.drop_small,
         manifest=options.manifest,
     )
-    if options.blind:
-        return _write_blind(test, options)
     given = options.data_root or usual_root(options.dataset or test.manifest.header.dataset)
     root = None if given is None else Path(given).expanduser()
     kit, images = write_kit(
@@ -91,15 +60,5 @@ def _write(options: argparse.Namespace, extra: list[str]) -> int:
     return 0
 
 
-def _write_blind(test: Test, options: argparse.Namespace) -> int:
-    blind = BlindTest(test, new_secret())
-    key = options.key or options.out.absolute().with_name(f"{options.out.absolute().name}.key.json")
-    kit = write_blind_kit(blind, options.out, key, dataset=options.dataset, progress=_progress)
-    none = "" if blind.controls else ": no query shows two classes beside supports of others"
-    print_line(f"{options.out}: {len(test)} episodes and {len(blind.controls)} controls{none}")
-    print_line(f"blind kit {kit.sha256[:16]} · keep {key}: it tells all, and fsbench score --key needs it")
-    return 0
-
-
-def _progress(test: Test | BlindTest) -> object:
+def _progress(test: Test) -> object:
     return track(test, "Writing episodes", "episode")

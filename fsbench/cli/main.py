@@ -1,6 +1,5 @@
 """The `fsbench` command: finds the subcommand, imports its module alone, and prints errors in one line."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -10,71 +9,68 @@ from importlib import import_module
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
 from fsbench.base.terminal import print_error
-from fsbench.cli import completion
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
-    "begin": {
-        "start": "ask what you want, check and fetch what it needs, and run it",
-        "doctor": "check programs, devices, ops, room, data, weights",
-        "completion": "print what completes fsbench in bash, zsh or fish",
-    },
-    "extend": {
-        "new": "write a package with a method or data set of one's own",
-        "check-method": "check that a method keeps the contract of methods",
-    },
-    "run": {
-        "bench": "train and evaluate methods and print their table",
-        "run": "train and evaluate one experiment from --config files",
+    "train and evaluate": {
+        "bench": "train and evaluate methods, or one experiment of --config",
         "grid": "show which runs of a grid are missing and run them",
-        "sweep": "run a sweep file of W&B here, without an account",
         "reproduce": "show what a paper's tables need, run them, compare the figures",
         "regress": "check every method's predictions against accepted ones",
+        "check-method": "check that a method keeps the contract of methods",
     },
     "score other programs": {
         "kit": "write the episodes of a test for any program to answer",
         "score": "score the answers of any program to a test",
-        "verdict": "hold runs against accepted ones, for a pull request",
     },
     "look at results": {
-        "table": "print the table of finished runs",
-        "rescore": "score finished runs by another protocol's metric or rule",
-        "why": "say what parts a claimed figure and your own",
-        "compare": "test which methods differ on the same episodes",
-        "plan": "show how many images and trainings tell two methods apart",
-        "supports": "show what the choice of the labelled images does to scores",
-        "annotations": "show what weaker labels of the supports cost against masks",
-        "curves": "show score, time and memory by shots, ways, side or objects",
+        "table": "print finished runs: scores, other rules, by shots or draws",
+        "compare": "test which methods, or runs and accepted ones, differ",
+        "report": "make pages of finished runs, or a leaderboard of bundles",
         "explain": "draw what finished runs predicted and attended to",
-        "report": "make pages of finished runs to open in a browser",
-        "cost": "measure what a method's prediction costs by number of shots",
-        "list": "list methods, data sets, protocols and metrics",
-        "protocols": "show the protocols side by side and what their choices entail",
         "atlas": "check the atlas of published figures, or write its page",
+        "list": "list methods, data, protocols, metrics, and what is here",
     },
     "share results": {
         "bundle": "put finished runs into one file that others can check",
         "verify": "check a bundle: hashes, scores, episodes, some predictions",
-        "board": "make a leaderboard of bundles to open in a browser",
     },
     "data and weights": {
-        "data": "prepare a data set or check a prepared one",
-        "weights": "list, fetch or check published weight files",
-        "checkpoint": "convert a checkpoint between the authors' form and ours",
-        "cache": "show what is kept to save time, or clean it",
-    },
-    "episode lists": {
-        "manifest": "write, show, verify or compare episode lists",
+        "data": "prepare or check a data set; write or compare episode lists",
+        "weights": "list, fetch or check weight files; convert checkpoints",
     },
     "your own images": {
         "predict": "segment your own images from a few labeled ones",
-        "demo": "serve a page on which a method is tried on your photos",
         "export": "write a method with its examples to one file that runs anywhere",
+        "demo": "serve a page on which a method is tried on your photos",
     },
 }
 """Lines of `fsbench --help`. The module of a subcommand has its name, and a function `add_options`."""
 
-SMALL_PRODUCTS = ("table", "rescore", "why", "compare", "plan", "report", "reproduce", "board")
+OLD_NAMES = {
+    "run": "it is now: fsbench bench --config FILE",
+    "rescore": "it is now: fsbench table --protocol NAME",
+    "curves": "it is now: fsbench table --by shots",
+    "supports": "it is now: fsbench table --by draw",
+    "annotations": "it is now: fsbench table --by annotation",
+    "verdict": "it is now: fsbench compare --accepted FOLDER",
+    "board": "it is now: fsbench report --board",
+    "manifest": "it is now: fsbench data manifest",
+    "checkpoint": "it is now: fsbench weights convert",
+    "protocols": "it is now: fsbench list protocols",
+    "doctor": "it is now: fsbench list here",
+    "cache": "it is now: fsbench list here",
+    "sweep": "sweeps are run by: wandb agent, or make sweep",
+    "new": "copy the folder docs/template instead",
+    "start": "fsbench bench --dry-run shows what a run lacks, and fsbench list what there is",
+    "why": "fsbench table --published shows reported figures beside your own",
+    "plan": "fsbench compare --effect POINTS shows how many images would tell two methods apart",
+    "cost": "fsbench table --by cost shows the time and the memory of runs",
+    "completion": "fsbench COMMAND --help shows the options of a command",
+}
+"""Commands of earlier versions, and the words that say what there is in their place."""
+
+SMALL_PRODUCTS = ("table", "compare", "report", "reproduce")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 
@@ -113,9 +109,11 @@ def _silence_closed_outputs() -> None:
 
 def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    asked = completion.asked_words()
-    parser = parser_for(words if asked is None else asked)
-    completion.answer_shell(parser)
+    name = _command_of(words)
+    if name in OLD_NAMES:
+        print_error(f"there is no command '{name}'; {OLD_NAMES[name]}")
+        return 2
+    parser = parser_for(words)
     try:
         check_words(words)
         options, extra = parser.parse_known_args(words)
@@ -125,30 +123,30 @@ def _main(argv: Sequence[str] | None) -> int:
                 parser.error(f"unrecognized arguments: {' '.join(extra)}")
             parser.print_help()
             return 0
-        if extra and not (options.command in ("bench", "run", "sweep") or _makes_atlas_runs(options)):
+        if extra and options.command != "bench":
             parser.refuse(extra, options)
         set_verbosity(options)
     except SettingsError as error:
         print_error(str(error))
         return 2
     options.debug = options.debug or os.environ.get("FSBENCH_TRACEBACK", "0") not in ("", "0")
-    resumes = (
-        options.command in ("bench", "run", "sweep", "predict")
-        or getattr(options, "action", "") in ("prepare", "fetch")
-        or _makes_atlas_runs(options)
+    resumes = options.command in ("bench", "predict") or getattr(options, "action", "") in (
+        "prepare",
+        "fetch",
     )
     work = partial(options.function, options, extra)
-    return exit_status(work, options.debug, below_bar=options.command == "run", resumes=resumes)
+    return exit_status(work, options.debug, resumes=resumes)
 
 
-def _makes_atlas_runs(options: argparse.Namespace) -> bool:
-    return (options.command, getattr(options, "action", "")) == ("atlas", "run")
+def _command_of(words: Sequence[str]) -> str:
+    """Return the word of a command line that names the subcommand; empty where none does."""
+    return next((word for word in words if not word.startswith("-")), "")
 
 
 def parser_for(words: Sequence[str]) -> CommandLine:
     """Return the parser of `fsbench` with the options of the subcommand that `words` name, whose module is imported."""
     parser = CommandLine(GROUPS)
-    name = next((word for word in words if not word.startswith("-")), "")
+    name = _command_of(words)
     if any(name in group for group in GROUPS.values()):
         if name in SMALL_PRODUCTS:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported

@@ -1,4 +1,4 @@
-"""`fsbench manifest build | show | verify | diff`: episode lists as files."""
+"""`fsbench data manifest build | show | verify | diff`: episode lists as files."""
 
 import argparse
 from collections import Counter
@@ -10,6 +10,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import make_folder
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_line
+from fsbench.cli.options import add_data_options, add_episode_options, given_lists
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
@@ -18,27 +19,20 @@ from fsbench.protocols.segmentation import load_segmentation
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of
+from fsbench.runner.config.request import DEFAULT_PROTOCOL
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True)
+def add_manifest_options(parser: argparse.ArgumentParser) -> None:
+    """Add the actions on episode lists to `fsbench data manifest`."""
+    actions = parser.add_subparsers(dest="list_action", required=True)
 
     build = actions.add_parser("build", help="draw the episodes of a test and write them to a file")
     _add_dataset(build, required=True)
-    build.add_argument("--protocol", default="fscs", help="see: fsbench protocols")
-    build.add_argument("--fold", type=whole(), default=0)
-    build.add_argument("--way", type=whole(), default=1)
-    build.add_argument("--shot", type=whole(), default=1)
-    build.add_argument("--setting", default="original", help="of the protocol fscs")
-    build.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
+    add_episode_options(build, "--seed", way=1)
     build.add_argument(
         "--classes", choices=("novel", "base"), default="novel",
         help="of the episodes: those of the fold, or the ones that are trained on, in test images",
     )  # fmt: skip
-    build.add_argument("--episodes", type=whole(), help="instead of the protocol's number")
-    build.add_argument("--seed", type=whole(), help="instead of the protocol's")
-    build.add_argument("--draws", type=whole(1), default=1, help="draws of the supports for every query")
-    build.add_argument("--drop-small", action="store_true", help="leave out classes with too few images")
     build.add_argument("--names-only", action="store_true", help="without hashes of the photos and label maps")
     build.add_argument("--out", type=Path, required=True, help="file, .jsonl or .jsonl.gz")
     build.set_defaults(function=_build)
@@ -61,16 +55,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_dataset(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument("--dataset", required=required, help="see: fsbench list")
-    parser.add_argument("--data-root", help="folder of the data set")
-    parser.add_argument("--lists", help="folders with official list files, with commas")
+    add_data_options(parser)
 
 
 def _index(dataset: str, options: argparse.Namespace) -> SegmentationIndex:
     check_known("data", "data set", dataset)
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set for classification without label maps; expected one with masks")
-    lists = [word.strip() for word in (options.lists or "").split(",") if word.strip()]
-    index: SegmentationIndex = open_dataset(dataset, options.data_root, lists)
+    index: SegmentationIndex = open_dataset(dataset, options.data_root, given_lists(options))
     return index
 
 
@@ -82,7 +74,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
     if not options.out.name.endswith((".jsonl", ".jsonl.gz")):
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
     check_replaced(options.out, "--out", "manifest", read_manifest)
-    protocol = load_segmentation(options.protocol)
+    protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
     index = protocol.view(_index(options.dataset, options))
     task = EpisodeTask(
         options.fold,

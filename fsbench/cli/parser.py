@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from fsbench.base.errors import SettingsError, did_you_mean
@@ -35,8 +35,8 @@ class Parser(argparse.ArgumentParser):
     def refuse(self, extra: Sequence[str], options: argparse.Namespace) -> NoReturn:
         """Say that arguments are unknown, with the option of the subcommand that is nearest to the first option."""
         parser = self
-        for name in (options.command, getattr(options, "action", None)):
-            parser = subcommands(parser).get(str(name), parser)
+        for level in ("command", "action", "list_action"):
+            parser = subcommands(parser).get(str(getattr(options, level, None)), parser)
         known = list(parser._option_string_actions)
         word = next((word for word in extra if word.startswith("-")), extra[0])
         parser.error(f"unrecognized arguments: {' '.join(extra)}{did_you_mean(word.split('=')[0], known)}")
@@ -62,20 +62,20 @@ class CommandLine(Parser):
         commands = self.add_subparsers(dest="command", parser_class=Parser)
         for group in groups.values():
             for name, line in group.items():
-                commands.add_parser(name, help=line, conflict_handler="resolve")  # `run` has a --help of its own
+                commands.add_parser(name, help=line, conflict_handler="resolve")  # `bench` has a --help of its own
 
     def add_command(self, name: str, add_options: Callable[[argparse.ArgumentParser], None]) -> None:
         """Give the subcommand `name` its options."""
         command = subcommands(self)[name]
         add_options(command)
-        for each in [command, *subcommands(command).values()]:
+        for each in all_parsers(command):
             _add_verbosity(each)
 
     def format_help(self) -> str:
         lines = [f"usage: {self.prog} COMMAND …", "", str(self.description), ""]
         for title, group in self.groups.items():
-            lines += [f"{title}:", *(f"    {name:12} {line}" for name, line in group.items()), ""]
-        lines += ["options:"]
+            lines += [f"{title}:", *(f"    {name:12} {line}" for name, line in group.items())]
+        lines += ["", "options:"]
         lines += [f"    {', '.join(action.option_strings):12} {action.help}" for action in self._actions[:-1]]
         return "\n".join([*lines, "", f"{self.prog} COMMAND --help shows the options of one command.", ""])
 
@@ -84,6 +84,26 @@ def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, Any]:
     """Return the parsers of a parser's subcommands by their names; empty where it has none."""
     found = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return dict(found[0]) if found else {}
+
+
+def all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser, and those of its subcommands at every level."""
+    yield parser
+    for each in subcommands(parser).values():
+        yield from all_parsers(each)
+
+
+def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, str]:
+    """Return the options of one command that differ from their defaults: names such as --fold by their destinations.
+
+    Options that every command has are left out.
+    """
+    given = {}
+    for action in parser._actions:
+        common = action.dest in ("help", "debug", "quiet", "verbose")
+        if action.option_strings and not common and getattr(options, action.dest, action.default) != action.default:
+            given[action.dest] = action.option_strings[-1]
+    return given
 
 
 def _add_verbosity(parser: argparse.ArgumentParser) -> None:
@@ -132,12 +152,21 @@ def add_rank_all(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a table, which `fsbench bench` prints, too."""
-    parser.add_argument("--format", choices=TABLE_FORMATS, default="text", help="of the table")
+def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Sequence[str] = ()) -> None:
+    """Add the options of a table, which `fsbench bench` prints, too.
+
+    Args:
+        parser: of the command.
+        more_breakdowns: words that its --by takes beside the breakdowns of a table of scores.
+    """
+    parser.add_argument("--format", choices=TABLE_FORMATS, default="text", help="of what is printed (default: text)")
     parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
     parser.add_argument(
-        "--by", action="append", choices=BREAKDOWNS, default=[], help="break down in full; may be repeated"
+        "--by",
+        action="append",
+        choices=(*BREAKDOWNS, *more_breakdowns),
+        default=[],
+        help="break down in full; may be repeated",
     )
     parser.add_argument("--by-class", action="store_true", help="the same as --by class")
     parser.add_argument(

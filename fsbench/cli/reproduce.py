@@ -11,20 +11,21 @@ from fsbench.base.errors import SettingsError, known_names
 from fsbench.base.progress import track
 from fsbench.base.terminal import print_block, print_error, print_line
 from fsbench.cli.grid import add_executor_options, choose_executor, data_roots, print_failures
+from fsbench.cli.options import add_format, add_runs_folder
 from fsbench.runner.config.limits import whole
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paper", nargs="?", help="name in configs/papers, or a file; without it, all are listed")
     parser.add_argument("--table", metavar="N", help="one table: its rows, and measured beside reported")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    add_runs_folder(parser)
     add_executor_options(parser)
     parser.add_argument("--released", action="store_true", help="test the authors' checkpoints instead of training")
     parser.add_argument("--devices", type=whole(), help="processes of each run, one per device")
     parser.add_argument("--seed", type=whole(), help="of the trainings")
     parser.add_argument("--fast", action="store_true", help="trials of a few minutes, whose figures are no results")
     parser.add_argument("--recheck", action="store_true", help="look every run's identity up again")
-    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
+    add_format(parser, ("text", "markdown", "latex", "json"))
     parser.add_argument("--smoke", action="store_true", help="compose every row of every paper, run some on the demo")
     parser.set_defaults(function=_reproduce)
 
@@ -57,7 +58,6 @@ def _plan(options: argparse.Namespace) -> int:
     from fsbench.runner.papers.files import paper_rows, read_paper
     from fsbench.runner.papers.published import published_scores
     from fsbench.runner.papers.results import row_results
-    from fsbench.runner.papers.why import explain_rows
     from fsbench.runner.reproduce.cells import RunOptions, paper_runs, with_preparations
     from fsbench.runner.reproduce.layout import PaperPlan, as_values, remarks, to_sheet
     from fsbench.runner.reproduce.plan import plan_runs
@@ -99,7 +99,6 @@ def _plan(options: argparse.Namespace) -> int:
         not_run={row: why for row in chosen if (why := common.why_not(row.entry))},
         remarks={row: remarks(row, row_scores(row, published)) for row in chosen},
         results=results,
-        answers=explain_rows(results) if options.table is not None or options.format == "json" else (),
     )
     if options.format == "json":
         print_block(json.dumps(as_values(plan), indent=2))

@@ -2,15 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from fsbench.base.errors import SettingsError, say_left_out
-from fsbench.cli.kit import add_data_options, given_lists
+from fsbench.cli.options import add_data_options, add_runs_folder, given_lists
 from fsbench.cli.parser import add_table_options
 from fsbench.cli.table import print_table
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.score import score
-from fsbench.protocols.kit.kit import check_kit, count_episodes, read_blind_kit, read_kit
+from fsbench.protocols.kit.kit import check_kit, count_episodes, read_kit
 from fsbench.protocols.test import Test
 from fsbench.runner.config.tests import load_test
 
@@ -20,13 +19,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "answers", nargs="+", type=Path, help="files of answers.py, or folders of PNGs <number of the episode>.png"
     )
     parser.add_argument("--kit", type=Path, help="folder of the kit that is answered")
-    parser.add_argument("--key", type=Path, help="of a blind kit: the file that fsbench kit --blind left with you")
     parser.add_argument("--manifest", type=Path, help="file of the episodes that are answered, in place of a kit")
     parser.add_argument("--dataset", help="in place of the one that the kit or the manifest names")
     add_data_options(parser)
     parser.add_argument("--name", required=True, help="of the method in tables")
     parser.add_argument("--card", type=Path, help="what no record proves (see: fsbench bundle --new-card card.yaml)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    add_runs_folder(parser)
     parser.add_argument(
         "--partial", action="store_true", help="some episodes have no answer yet: a trial, which is not ranked"
     )
@@ -37,20 +35,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _score(options: argparse.Namespace, extra: list[str]) -> int:
     result = score(
         options.answers,
-        answered_test(options),
+        _answered_test(options),
         name=options.name,
         runs=options.runs,
         card=options.card,
         partial=options.partial,
-        key=options.key,
     )
     return say_left_out(print_table([result.record.path], options))
 
 
-def answered_test(options: argparse.Namespace) -> Test:
+def _answered_test(options: argparse.Namespace) -> Test:
     """Open the test that is answered. Raises SettingsError unless one is named."""
-    if options.key is not None:
-        return _blind_test(options)
     if (options.kit is None) == (options.manifest is None):
         found = "neither --kit nor --manifest" if options.kit is None else "--kit and --manifest"
         raise SettingsError(f"found {found}; expected one of them: the kit or the episodes that are answered")
@@ -65,15 +60,3 @@ def answered_test(options: argparse.Namespace) -> Test:
         lists=given_lists(options),
         most=count_episodes(options.kit),
     )
-
-
-def _blind_test(options: argparse.Namespace) -> Test:
-    """Open the test that a blind kit was made of, as its key says."""
-    if options.kit is None:
-        raise SettingsError("--key is given without --kit; expected the blind kit that is answered, too")
-    kit, key = read_blind_kit(options.kit, options.key)
-    check_kit(options.kit, kit)
-    where: dict[str, Any] = {"root": options.data_root, "lists": given_lists(options)}
-    if options.manifest is not None:
-        return load_test(options.dataset, manifest=options.manifest, **where)
-    return load_kit_test(key.kit, options.dataset, **where)

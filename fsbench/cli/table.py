@@ -1,28 +1,118 @@
-"""`fsbench table`: the table of finished runs."""
+"""`fsbench table`: finished runs: their scores, by another protocol's rules, or by shots, draws and annotations."""
 
 import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.base.errors import say_left_out
+from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line, text_width
-from fsbench.cli.parser import add_table_options
+from fsbench.cli.analysis import add_file_options
+from fsbench.cli.options import add_runs
+from fsbench.cli.parser import BREAKDOWNS, add_table_options
+from fsbench.cli.rescoring import add_rule_options, show_rescored
 from fsbench.doors.runs import load_runs
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block
+from fsbench.results.tables.sweep.axes import AXES, OBJECTS
 
 FILES = ("run.json", "episodes.parquet", "predictions.parquet", "predictions.png", "run.log")
 
+RULES = ("protocol", "void", "resolution", "objects")
+"""Options that score runs by another rule."""
+
+NUMBERS = tuple(axis.word for axis in AXES.values())
+KINDS = {
+    **dict.fromkeys(BREAKDOWNS, "scores"),
+    **dict.fromkeys(NUMBERS, "numbers"),
+    OBJECTS: "objects",
+    "draw": "draw",
+    "annotation": "annotation",
+}
+"""Word of --by -> kind of table."""
+
+_SHOWN = ("plot", "out", "caption")
+TAKES = {
+    "scores": ("metrics", "by_class", "all", "published", "no_trivial", "rank_all"),
+    "rules": (*RULES, "data_root"),
+    "numbers": _SHOWN,
+    "objects": _SHOWN,
+    "draw": ("no_properties", "similarity", *_SHOWN),
+    "annotation": ("metrics", *_SHOWN),
+}
+"""Kind of table -> the options that it takes beside --by and --format."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs")
-    add_table_options(parser)
+    add_runs(parser)
+    add_table_options(parser, more_breakdowns=[word for word in KINDS if word not in BREAKDOWNS])
+    add_rule_options(parser)
+    studies = parser.add_argument_group(
+        "runs that differ in one thing alone",
+        "--by shots, ways, side or kept: score, time and memory by this number; --by objects: by the number of objects "
+        "in the query; --by draw: what the choice of the supports does; --by annotation: what weaker annotations of "
+        "the supports cost",
+    )
+    add_file_options(studies)
+    studies.add_argument("--caption", metavar="TEXT", default="", help="line below the figure")
+    studies.add_argument(
+        "--no-properties", action="store_true", help="of --by draw: leave out what good supports have in common"
+    )
+    studies.add_argument(
+        "--similarity",
+        action="store_true",
+        help="of --by draw: measure the supports' likeness to the query, too, by the run's network",
+    )
     parser.set_defaults(function=_table)
 
 
 def _table(options: argparse.Namespace, extra: list[str]) -> int:
-    return say_left_out(print_table(options.runs, options))
+    kind = _kind(options)
+    if kind == "scores":
+        return say_left_out(print_table(options.runs, options))
+    if kind == "rules":
+        return show_rescored(options)
+    from fsbench.cli import studies  # with SciPy's statistics, which a table of scores spares
+
+    shows = {
+        "numbers": studies.by_number,
+        "objects": studies.by_objects,
+        "draw": studies.by_draw,
+        "annotation": studies.by_annotation,
+    }
+    return shows[kind](options)
+
+
+def _kind(options: argparse.Namespace) -> str:
+    """Return the kind of table that is asked for. Raises SettingsError for options that do not go together."""
+    given = [
+        name for name in dict.fromkeys(name for names in TAKES.values() for name in names) if options.__dict__[name]
+    ]
+    ruled = [name for name in RULES if name in given]
+    kinds = list(dict.fromkeys(KINDS[word] for word in options.by))
+    if ruled and kinds:
+        raise SettingsError(f"{_flag(ruled[0])} and --by {options.by[0]} were both given; expected one of them")
+    if len(kinds) > 1:
+        words = ", ".join(dict.fromkeys(options.by))
+        raise SettingsError(f"--by was given {words}, which are no parts of one table; expected one of them at a time")
+    kind = "rules" if ruled else kinds[0] if kinds else "scores"
+    for name in given:
+        if name not in TAKES[kind]:
+            asked = _flag(ruled[0]) if ruled else f"--by {options.by[0]}" if kinds else "a table of scores"
+            raise SettingsError(f"{_flag(name)} was given with {asked}; expected it with {_takers(name)}")
+    return kind
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _takers(name: str) -> str:
+    """Name the tables that take an option."""
+    kinds = [kind for kind, names in TAKES.items() if name in names]
+    words = [f"--by {word}" for word, kind in KINDS.items() if kind in kinds and kind != "scores"]
+    words += [_flag(rule) for rule in RULES if "rules" in kinds]
+    return " or ".join([*["a table of scores"] * ("scores" in kinds), *words])
 
 
 def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[str]:

@@ -1,13 +1,13 @@
-"""`fsbench verify`: check a bundle, or the result folders of a results repository."""
+"""`fsbench verify`: check a bundle."""
 
 import argparse
 from functools import cache
 from pathlib import Path
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.base.files import sha256_file
 from fsbench.base.terminal import one_line, print_block, print_line
-from fsbench.records.result_folder import find_result_folders
+from fsbench.cli.options import add_class_files
 from fsbench.results.tables.formats import align
 from fsbench.runner.config.class_file import name_class_files
 from fsbench.runner.config.limits import whole
@@ -18,7 +18,7 @@ from fsbench.runner.exchange.verify import Repetition, verify
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, help="file that fsbench bundle wrote, or a folder of --hub")
+    parser.add_argument("bundle", type=Path, help="file that fsbench bundle wrote")
     parser.add_argument("--predict", type=whole(0, 10**6), default=0, metavar="N", help="predict N episodes again")
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--sample-seed", metavar="TEXT", help="draw these episodes as the run did that printed it")
@@ -31,10 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="name of these data, in place of the one that the episodes name")
     parser.add_argument("--weights", help="the backbone's weights here")
     parser.add_argument("--ckpt", type=Path, help="checkpoint of the method, where the runs trained it")
-    parser.add_argument(
-        "--method", action="append", default=[], metavar="FILE.py:Class",
-        help="with --predict, of runs whose method or data set is a class in a file: that file, whose code is run",
-    )  # fmt: skip
+    add_class_files(parser)
     parser.set_defaults(function=_verify)
 
 
@@ -49,48 +46,25 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     elif options.sample_seed is not None or options.public_value is not None:
         raise SettingsError("a sample is drawn with --predict N alone; add it, or leave the sample's seed out")
     data = None if options.data_root is None else DataAtHand(options.data_root, options.dataset)
-    bundles = find_result_folders(options.bundle) if options.bundle.is_dir() else [options.bundle]
-    if not bundles:
-        raise RecordError(
-            f"{options.bundle} has no result folder below it; expected a bundle, or a folder that fsbench bundle --hub "
-            "wrote"
-        )
-    failed = [_verify_one(bundle, repetition, data, len(bundles) > 1) for bundle in bundles]  # of all
-    return int(any(failed))
-
-
-def _verify_one(place: Path, repetition: Repetition | None, data: DataAtHand | None, goes_on: bool) -> bool:
-    """Verify a bundle or a result folder and print what was found; True where a check failed.
-
-    Raises RecordError where it is none of both, unless others follow (`goes_on`).
-    """
-    try:
-        listing, findings = verify(place, repetition, data)
-    except RecordError as error:
-        if not goes_on:
-            raise
-        print_line(f"{place}: failed: {one_line(str(error))}")
-        return True
-    print_line(f"{place}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
-    for method, card in listing.named_cards.items():
+    listing, findings = verify(options.bundle, repetition, data)
+    print_line(f"{options.bundle}: {len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
+    for method, card in listing.cards.items():
         print_line(f"card of {method}, as stated")
         print_block("\n".join(align(card.as_rows(), rule=False)))
     for run in (None, *listing.runs):
-        print_line(run or ("the folder" if place.is_dir() else "the file"))
+        print_line(run or "the file")
         for finding in findings:
             if finding.run == run:
                 print_line(f"  {finding.status:<12} {one_line(finding.what)}")
     failed = sum(finding.status == "failed" for finding in findings)
     unchecked = sum(finding.status == "not checked" for finding in findings)
     print_line(f"{len(findings)} findings: {failed} failed, {unchecked} not checked")
-    return failed > 0
+    return int(failed > 0)
 
 
 def _sample_seed(options: argparse.Namespace) -> str:
     """Return the seed of the sample: the one that is given, or that follows from a public value, else a fresh one."""
     if options.public_value is not None:
-        if options.bundle.is_dir():
-            raise SettingsError("--public-value is for a bundle, whose sha256 it is drawn by; expected a file")
         read_listing(options.bundle)  # raises an error about what is no bundle
         return public_seed(sha256_file(options.bundle), options.public_value)
     return str(options.sample_seed) if options.sample_seed is not None else fresh_seed()

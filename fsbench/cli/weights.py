@@ -1,4 +1,4 @@
-"""Subcommand `fsbench weights`: which published weight files there are, fetch them, check them."""
+"""Subcommand `fsbench weights`: list, fetch and check published weight files; convert checkpoints."""
 
 import argparse
 import json
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError, user_message
 from fsbench.base.terminal import print_block, print_line
-from fsbench.runner.config.limits import existing_folder, real, whole
+from fsbench.cli.options import add_download_options
+from fsbench.runner.config.limits import check_output_file, existing_folder
 
 if TYPE_CHECKING:
     from fsbench.networks.weights.table import CheckpointSet, WeightFile
@@ -25,11 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("names", nargs="*", metavar="NAME", help="a name of `fsbench weights list`")
     fetch.add_argument("--method", metavar="M[,M]", help="what these methods need")
     fetch.add_argument("--accept-licence", action="store_true", help="accept the licences that are shown")
-    fetch.add_argument("--from", dest="source", metavar="DIR", help="folder with files that are there already")
-    fetch.add_argument("--url-base", metavar="URL", help="mirror: URL/<file>")
-    fetch.add_argument("--timeout", type=real(0.001, 86400), default=30.0, help="seconds to wait for an answer")
-    fetch.add_argument("--retries", type=whole(0, 1000), default=5, help="fruitless attempts before it gives up")
-    fetch.add_argument("--backoff", type=real(0, 3600), default=1.0, help="seconds before the second attempt; doubles")
+    add_download_options(fetch, "URL/<file>")
     fetch.set_defaults(function=_fetch)
 
     check = actions.add_parser("check", help="whether the files that are here are the published ones and load")
@@ -37,6 +34,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--quick", action="store_true", help="do not load them: size and checksum only")
     check.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     check.set_defaults(function=_check)
+
+    convert = actions.add_parser("convert", help="a checkpoint from the authors' form to ours, or from ours to theirs")
+    convert.add_argument("source", type=Path, help="checkpoint in either form")
+    convert.add_argument("target", type=Path, help="file to write, in the other form")
+    convert.add_argument("--backbone", type=Path, help="backbone weights to put into an authors' checkpoint")
+    convert.set_defaults(function=_convert)
 
 
 def _entries() -> "dict[str, tuple[WeightFile | CheckpointSet, list[str]]]":
@@ -222,3 +225,16 @@ def _checkpoint_problem(path: Path) -> str:
     except CheckpointError as error:
         return user_message(error)
     return ""
+
+
+def _convert(options: argparse.Namespace, extra: list[str]) -> int:
+    """Write a checkpoint in the other form."""
+    check_output_file(options.target, "the target")
+    # torch and all methods: seconds, which help and refused options do without
+    from fsbench.runner.config.registry import method_classes
+    from fsbench.runner.engine.checkpoint import convert
+
+    forms = {name: method.released_format for name, method in method_classes().items()}
+    direction = convert(options.source, options.target, options.backbone, forms)
+    print_line(f"{options.target}: {direction}")
+    return 0

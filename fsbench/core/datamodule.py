@@ -95,11 +95,6 @@ class DataModule(L.LightningDataModule, ABC):
         """Hash of the contents of `test_files`: exchanged files make another run."""
 
     @property
-    def former_files_sha256(self) -> str:
-        """The hash that runs have as `files_sha256` that do not say what it covers."""
-        return self.files_sha256
-
-    @property
     @abstractmethod
     def test_files(self) -> Sequence[Path]:
         """Files that the test reads, images and label maps."""

@@ -68,9 +68,6 @@ class Method(EvaluatedByLightning):
     depends_on_way_order: bool = False
     """True for methods whose answer may change with the order of an episode's ways beyond their numbers, as where
     something is drawn for each way."""
-    draws_by_number: bool = False
-    """True for methods that draw at random by an episode's number, so that the same question under another number may
-    have another answer. Else one answer serves all episodes that ask the same, see `fsbench.doors.together`."""
     nshot_strategy: NShotStrategy = "own"
     """How K shots become one prediction; set by the run's option of this name."""
     keeps_soft_masks: bool = False
@@ -78,10 +75,6 @@ class Method(EvaluatedByLightning):
     a prediction has no attention, and need not have a `probability`."""
     attention_meaning: ClassVar[str] = ""
     """In a few words for readers of a report, the meaning of `Prediction.attention`; "" where a method has none."""
-
-    identity_defaults: ClassVar[dict[str, Any]] = {}
-    """Arguments that a run's identity leaves out while they have these values: they were added after runs had been
-    recorded without them, and these values are what those runs did."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -180,29 +180,6 @@ class EpisodeBatch:
         """Image `row` as (3, S, S) float32, normalised with the ImageNet statistics."""
         return normalise(self.images[row])
 
-    def at_sizes(self, sizes: Sequence[tuple[int, int]]) -> "EpisodeBatch":
-        """Return a batch of one episode as one that asks for its answer at each of the sizes (h, w), without truth."""
-        times = len(sizes)
-
-        def repeated(one: Tensor | None) -> Tensor | None:
-            return None if one is None else one.expand(times, *one.shape[1:])
-
-        return replace(
-            self,
-            query=self.query.expand(times),
-            support=self.support.expand(times, -1, -1),
-            support_labels=self.support_labels.expand(times, -1, -1, -1, -1),
-            valid=self.valid.expand(times, -1, -1),
-            query_sizes=torch.tensor(sizes),
-            episodes=self.episodes.expand(times),
-            truth=None,
-            support_ways=repeated(self.support_ways),
-            ways=repeated(self.ways),
-            hints=None if self.hints is None else self.hints * times,
-            counted_pixels=repeated(self.counted_pixels),
-            way_classes=None if self.way_classes is None else self.way_classes * times,
-        )
-
     def known_truth(self) -> Truth:
         """Return the truth. Raises TruthError where a method predicts."""
         if not isinstance(self.truth, Truth):

@@ -91,12 +91,9 @@ class SegmentationIndex(ABC):
         knows_objects: whether `object_masks` tells the single objects of a class apart.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
-        identity_defaults: arguments that a run's identity leaves out while they have these values: they were added
-            after runs had been recorded without them.
     """
 
     task: ClassVar[str] = "segmentation"
-    identity_defaults: ClassVar[Mapping[str, Any]] = {}
     name: str
     class_names: tuple[str, ...]
     folds: int
@@ -230,12 +227,9 @@ class ClassificationIndex(ABC):
         class_names: names of the classes, in the order that episodes number them from 0.
         images: for every class, the names of its images in list order.
         origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
-        identity_defaults: arguments that a run's identity leaves out while they have these values: they were added
-            after runs had been recorded without them.
     """
 
     task: ClassVar[str] = "classification"
-    identity_defaults: ClassVar[Mapping[str, Any]] = {}
     name: str
     class_names: tuple[str, ...]
     images: tuple[tuple[str, ...], ...]

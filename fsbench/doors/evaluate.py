@@ -101,10 +101,12 @@ def evaluate(
                 f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
             )
         parts = _by_function(model, test)
-    return Result(evaluate_parts(parts, chosen, Path(runs), given_card, resume, progress), test)
+    return Result(_evaluate_parts(parts, chosen, Path(runs), given_card, resume, progress), test)
 
 
-def evaluate_parts(parts: Parts, name: str, runs: Path, card: GivenCard | None, resume: bool, progress: bool) -> Record:
+def _evaluate_parts(
+    parts: Parts, name: str, runs: Path, card: GivenCard | None, resume: bool, progress: bool
+) -> Record:
     """Let whoever answers the parts of a test do so, going on where that was interrupted; write the record.
 
     Args:
@@ -112,7 +114,7 @@ def evaluate_parts(parts: Parts, name: str, runs: Path, card: GivenCard | None, 
         card: of the method, if one was given.
         name, runs, resume, progress: see `evaluate`, which raises the same.
     """
-    test, journal = parts.test, evaluation_journal(parts, name, make_folder(runs))
+    test, journal = parts.test, _evaluation_journal(parts, name, make_folder(runs))
     work = journal.folder
     taken = f"another process evaluates {name} on this test; wait for it, or give another name"
     least = _least_kept(test)
@@ -136,22 +138,16 @@ def evaluate_parts(parts: Parts, name: str, runs: Path, card: GivenCard | None, 
                 journal.remove()
             raise
         seconds = None if done else time.perf_counter() - began
-        blind = None if parts.blind is None else parts.blind()
-        record = record_answers(Answered(test, name, journal, seconds, parts.parameters, card, blind), runs)
+        record = record_answers(Answered(test, name, journal, seconds, parts.parameters, card), runs)
         journal.remove()
     return record
 
 
-def evaluation_journal(parts: Parts, name: str, runs: Path) -> Journal:
+def _evaluation_journal(parts: Parts, name: str, runs: Path) -> Journal:
     """Return the journal of an evaluation that was interrupted, or that is to begin; nothing is written."""
     test = parts.test
     digits = fingerprint([name, test.manifest.sha256, test.files_state, test.image_size, *parts.identity])
     return Journal(runs / f".{name}-{digits[:10]}.answers", digits)
-
-
-def finished_episodes(parts: Parts, name: str, runs: Path) -> frozenset[int]:
-    """Return the numbers of the episodes that an interrupted evaluation has finished."""
-    return evaluation_journal(parts, name, runs).done(_least_kept(parts.test))
 
 
 def _least_kept(test: Test) -> Keep:
@@ -172,7 +168,7 @@ def _check_alike(parts: Parts, answer: Answerer, journal: Journal, done: Sequenc
         if _of_episode(journal, number) != _of_episode(again, number):
             raise SettingsError(
                 f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that "
-                f"began; {parts.fresh_start}"
+                "began; begin anew with resume=False, or give another name"
             )
 
 

@@ -9,7 +9,6 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.progress import Sized
 from fsbench.protocols.evaluation import Answerer, Counting
 from fsbench.protocols.test import Test
-from fsbench.records.run import Blind
 
 
 def check_test(test: Any) -> None:
@@ -31,8 +30,6 @@ class Parts:
         counting: parts a batch from its truth and counts; the test itself, or its protocol.
         parameters: (learned, all) of a method; None where nobody knows.
         identity: that answers follow from besides the test, as far as it is known: with another one nothing goes on.
-        blind: returns, after all answers, the entry of the record about a blind test; None where it is none.
-        fresh_start: words for messages: how to begin anew.
     """
 
     test: Test
@@ -41,5 +38,3 @@ class Parts:
     counting: Counting
     parameters: tuple[int, int] | None = None
     identity: tuple[Any, ...] = ()
-    blind: Callable[[], Blind] | None = None
-    fresh_start: str = "begin anew with resume=False, or give another name"

@@ -17,11 +17,8 @@ from fsbench.records.counts import counts_sha256, hashes, official_rows, to_fram
 from fsbench.records.machine import counted_on
 from fsbench.records.predictions import Prediction, encode, write_predictions
 from fsbench.records.record import Record, read_record, write_record
-from fsbench.records.result_folder import run_name
 from fsbench.records.run import (
-    CONTENTS,
     BackboneSettings,
-    Blind,
     Cost,
     HandedIn,
     Identity,
@@ -29,6 +26,7 @@ from fsbench.records.run import (
     Provenance,
     Run,
     Weights,
+    run_name,
 )
 from fsbench.scores.confusion import FAILED
 
@@ -105,7 +103,6 @@ class Answered:
         seconds: that the answers took; None where they were made elsewhere.
         parameters: (learned, all) of the method, where they are known.
         card: of the method, if one was given.
-        blind: how the method was kept from the truth; None where it was not.
     """
 
     test: Test
@@ -114,7 +111,6 @@ class Answered:
     seconds: float | None = None
     parameters: tuple[int, int] | None = None
     card: GivenCard | None = None
-    blind: Blind | None = None
 
 
 def record_answers(answered: Answered, runs: str | Path) -> Record:
@@ -155,12 +151,6 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
     """Return the content of `run.json` but for the entry about the file of predictions."""
     test, header = answered.test, answered.test.manifest.header
     digest = answers_sha256(frame, kept)
-    blind: dict[str, Any] = {}
-    how: dict[str, Any] = {}
-    if answered.blind is not None:
-        blind, how = {"blind": True}, {"blind": answered.blind}
-        if answered.blind.stated:
-            blind["stated_sha256"] = fingerprint([answered.blind.stated, answered.blind.files])
     identity = Identity(
         method=MethodSettings(name=answered.name, type="handed in"),
         backbone=BackboneSettings(name=UNKNOWN, weights=UNKNOWN),
@@ -169,10 +159,8 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         image_size=test.image_size,
         manifest_sha256=test.manifest.sha256,
         files_sha256=test.files_sha256,
-        files_cover=CONTENTS,
         training=None,
         answers_sha256=digest,
-        **blind,
     )
     scores = test.protocol.statistics(official_rows(frame), header).scores()
     episodes = len(test.manifest.episodes)
@@ -196,7 +184,6 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
             peak_mib=None,
         ),
         provenance=Provenance.model_validate(counted_on()),
-        **how,
         **hashes(frame),
     )
 

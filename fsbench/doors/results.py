@@ -1,6 +1,6 @@
 """The result of a test: a finished run, with its scores, breakdowns and pictures at hand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from fsbench.data.dataset import SegmentationIndex
-    from fsbench.doors.why import WhyAnswer
 
 
 class Result:
@@ -122,38 +121,6 @@ class Result:
             return self._draw(worst, self.test if test is None else test)
         except ModuleNotFoundError as error:
             raise SettingsError(missing_package(error) or str(error)) from error
-
-    def why(
-        self,
-        claimed: "str | float | None" = None,
-        *,
-        folds: "Mapping[int, str | float] | None" = None,
-        row: str | None = None,
-        others: "Iterable[Result]" = (),
-        root: str | Path | None = None,
-    ) -> "WhyAnswer":
-        """Say what parts a claimed figure and this run's, as `fsbench why` does.
-
-        Args:
-            claimed: the figure in percent, with the digits that are printed, such as 57.6.
-            folds: claimed figures of folds by their numbers.
-            row: entry of the atlas that claims them, such as "hmnet/pascal-5i/resnet-50".
-            others: further results, of which those tell something that differ from this one in one thing, as a seed.
-            root: folder of the data, for other sizes of comparison.
-
-        Returns:
-            The causes by rank, which `print` shows; `.nothing` where the distance lies in the predictions.
-
-        Raises:
-            SettingsError: no figure is claimed, one is no percentage, or the row is unknown.
-            RecordError: the counts are damaged.
-        """
-        from fsbench.doors.why import why  # with the atlas, which scores spare
-
-        further = [other.record for other in others]
-        return why(
-            [self.record], claimed, folds=folds, row=row, others=further, root=root, test=self.test, progress=False
-        )
 
     def _draw(self, worst: int, test: Test | None) -> "Image.Image":
         # with OpenCV, which numbers spare

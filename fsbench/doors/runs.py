@@ -10,14 +10,13 @@ from typing import Any
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.doors.measures import measure_for
 from fsbench.doors.results import Result
-from fsbench.doors.tables import Differences, Plans, Table
+from fsbench.doors.tables import Differences, Table
 from fsbench.networks.weights.table import backbone_data
 from fsbench.protocols.registry import metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.results.tables.comparable import Methods, find_methods
 from fsbench.results.tables.compare import Asked, compare_methods
-from fsbench.results.tables.plan.plan import EFFECT, POWER, plans
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.table import build_blocks
 
@@ -186,21 +185,6 @@ class Runs:
         self._leave_out(refused)
         chosen = _chosen(found, methods)
         return Differences(compare_methods(chosen, names, parts, baseline, measured, rank_all, asked))
-
-    def plan(self, *methods: str, difference: float = EFFECT, metric: str | None = None, power: float = POWER) -> Plans:
-        """Say how many images, draws of supports and trainings tell two methods apart, as `fsbench plan` does.
-
-        Args:
-            *methods: names of the two: of methods, or labels of tables; those of the runs unless given.
-            difference: the true difference that is to be found, in points.
-            metric: score; the protocol's first unless given.
-            power: the chance to find it, at the level of 5 %.
-
-        Raises:
-            RecordError: the runs are not on the same episodes.
-            SettingsError: there are not two methods, a name is unknown, or nothing follows from the runs.
-        """
-        return Plans(plans(self.records, methods, difference, metric, power))
 
     def report(
         self,

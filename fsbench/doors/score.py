@@ -10,16 +10,11 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.doors.parts import check_test
 from fsbench.doors.records import Answered, Tally, read_given_card, record_answers
 from fsbench.doors.results import Result
-from fsbench.protocols.blind import BlindTest
 from fsbench.protocols.evaluation import evaluate_batches
-from fsbench.protocols.kit.asked import blind_answers
-from fsbench.protocols.kit.kit import blind_name, open_blind, read_key
-from fsbench.protocols.kit.reader import HandedIn, StoredAnswers, check_answers, read_answers
+from fsbench.protocols.kit.reader import HandedIn, read_answers
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
-from fsbench.records.run import Blind
 from fsbench.runner.config.limits import check_name
 from fsbench.scores.answers import SegmentationAnswer
-from fsbench.scores.controls import ControlOutcome
 
 
 def score(
@@ -31,7 +26,6 @@ def score(
     card: str | Path | None = None,
     partial: bool = False,
     progress: bool = True,
-    key: str | Path | None = None,
 ) -> Result:
     """Count the answers to a test that are in a file, by the same code as every run.
 
@@ -43,14 +37,13 @@ def score(
         card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
         partial: take answers to some episodes alone; that makes a trial, which is no result.
         progress: show how far it is.
-        key: file of the key, where a blind kit was answered.
 
     Returns:
         The result, whose record stands in the folder of runs.
 
     Raises:
         RecordError: a file is damaged or answers another test, or answers are missing, double, foreign, of another
-            size or with other labels; the key is none, or of another test. Nothing is written then.
+            size or with other labels. Nothing is written then.
         SettingsError: the name cannot be that of a run, or the card does not fit.
 
     Examples:
@@ -69,14 +62,8 @@ def score(
     given_card = read_given_card(card, name)
     paths = [answers] if isinstance(answers, str | Path) else answers
     files = [Path(path).expanduser() for path in paths]
-    blind = None if key is None else open_blind(test, read_key(Path(key)))
-    if blind is None:
-        stored, opaque = read_answers(files, test, partial), {number: number for number in test.places}
-    else:
-        stored = check_answers(files, blind_name(blind.secret), blind_answers(blind), partial)
-        opaque = blind.all_numbers
-    there = set(stored.numbers)
-    answered = [number for number in opaque if number >= 0 and opaque[number] in there]
+    stored = read_answers(files, test, partial)
+    answered = stored.numbers
     if test.image_size is None and test.protocol.counts_at_input_size():
         test = replace(test, image_size=stored.image_size)
     if len(answered) < len(test):
@@ -84,24 +71,11 @@ def score(
     tally, numbers = Tally(), [[number] for number in answered]
 
     def answer(seen: Sequence[VisibleEpisode | VisibleImages]) -> list[Any]:
-        return [_as_counted(stored[opaque[episode.number]]) for episode in seen]
+        return [_as_counted(stored[episode.number]) for episode in seen]
 
     evaluate_batches(track(numbers, name, "answer") if progress else numbers, test, answer, tally.add, name)
-    kept = None if blind is None else _kept_blind(blind, stored, test.image_size)
-    counted = Answered(test, name, tally, card=given_card, blind=kept)
+    counted = Answered(test, name, tally, card=given_card)
     return Result(record_answers(counted, runs), test)
-
-
-def _kept_blind(blind: BlindTest, stored: StoredAnswers, image_size: int | None) -> Blind:
-    """Return what the record says of answers to a blind kit and to its controls, as far as they are there."""
-    there = set(stored.numbers)
-    answers = [
-        blind.is_right(own, _as_counted(stored[opaque]), image_size or 0)
-        for own, opaque in blind.all_numbers.items()
-        if own < 0 and opaque in there
-    ]
-    outcome = ControlOutcome.from_answers(answers)
-    return Blind(process="kit", controls=outcome.controls, told=outcome.told, right=outcome.right)
 
 
 def _as_counted(answer: HandedIn) -> Any:

@@ -1,17 +1,16 @@
-"""Tables, comparisons and plans of runs for notebooks: data frames, text and HTML of the command line's own numbers."""
+"""Tables and comparisons of runs for notebooks: data frames, text and HTML of the command line's own numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fsbench.results.tables.analyses import PLAN
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.compare_layout import to_sheet as comparison_sheet
 from fsbench.results.tables.formats import html, render, text
 from fsbench.results.tables.frame import PARTS, blocks_frame, comparison_frame
-from fsbench.results.tables.plan.plan import Plan
+from fsbench.results.tables.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,7 +58,9 @@ class Table:
         return self.text
 
     def _repr_html_(self) -> str:
-        return html([to_sheet(block, self.by) for block in self.blocks])
+        sheets = [to_sheet(block, self.by) for block in self.blocks]
+        together = side_by_side(self.blocks)
+        return html(sheets if together is None else [*sheets, together])
 
 
 @dataclass(frozen=True)
@@ -87,42 +88,3 @@ class Differences:
 
     def _repr_html_(self) -> str:
         return html([comparison_sheet(self.comparison)])
-
-
-@dataclass(frozen=True)
-class Plans:
-    """How many images, draws of supports and trainings tell two methods apart.
-
-    Attributes:
-        plans: all numbers, a plan for each test.
-    """
-
-    plans: list[Plan]
-
-    @property
-    def frame(self) -> "pl.DataFrame":
-        """A row for each number: test, what, here, needed, low, high, and why it is unknown.
-
-        needed is null where no number is enough, or where it is unknown.
-        """
-        # spared until it is needed
-        import polars as pl
-
-        names = ("what", "here", "needed", "low", "high", "unknown")
-        rows = [
-            {"test": plan.title} | {name: getattr(need, name) for name in names}
-            for plan in self.plans
-            for need in plan.needs
-        ]
-        return pl.DataFrame(rows)
-
-    @property
-    def text(self) -> str:
-        """The plans as `fsbench plan` prints them."""
-        return PLAN.write(self.plans, "text", WIDTH)
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_html_(self) -> str:
-        return html([PLAN.sheet(plan, None) for plan in self.plans])

@@ -1,6 +1,5 @@
 """The truth of finished runs, from the data at hand: without torch where the manifest alone names them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from fsbench.data.label_maps import way_labels
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
-from fsbench.records.run import CONTENTS
 from fsbench.results.tables.rescoring.recount import Truth
 from fsbench.runner.config.tests import load_test
 
@@ -32,7 +30,7 @@ class TestTruth:
         identity = record.run.identity
         if test.manifest.sha256 != record.manifest_sha256:
             raise RecordError(f"{record.path.name} is a run of other episodes than the test's; expected its own test")
-        if identity.files_cover == CONTENTS and test.files_sha256 != identity.files_sha256:
+        if test.files_sha256 != identity.files_sha256:
             raise RecordError(
                 f"the data at hand are not those that {record.path.name} was tested on: images or label maps are "
                 "others; put the files of the run back, or name their folder (--data-root)"
@@ -50,22 +48,16 @@ class TestTruth:
         return self._geometry.original_truth(labels, self._image_size)
 
 
-def open_truth(
-    record: Record, root: str | Path | None = None, lists: Sequence[str | Path] = (), test: Test | None = None
-) -> Truth:
+def open_truth(record: Record, root: str | Path | None = None) -> Truth:
     """Open the truth of a run's episodes.
 
     Args:
         record: the run.
         root: folder of the data, instead of the one that the run names.
-        lists: folders with official list files, of runs without a configuration of their own.
-        test: of the run, where it is at hand.
 
     Raises:
         FsbenchError: the data are not there, or not those of the run.
     """
-    if test is not None:
-        return TestTruth(record, test)
     if (record.path / "config.yaml").is_file():
         try:
             # torch and Lightning: the configuration of a run names its data set as an object
@@ -75,4 +67,4 @@ def open_truth(
                 raise
         else:
             return Truths(record, {} if root is None else {"data.dataset.root": str(root)})
-    return TestTruth(record, load_test(root=root, lists=lists, manifest=record.path / "manifest.jsonl"))
+    return TestTruth(record, load_test(root=root, manifest=record.path / "manifest.jsonl"))

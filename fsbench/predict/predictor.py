@@ -288,11 +288,6 @@ class Predictor:
         return write_checked(graph, target, about, Original(self.name, whole.predict, margin), [*compared.items()])
 
     @property
-    def exportable(self) -> bool:
-        """Whether `export` can write a file of the method."""
-        return bool(self.method.exportable)
-
-    @property
     def shows_steps(self) -> bool:
         """Whether the method shows the steps of its predictions."""
         return isinstance(self.method, HasQueryMaps)

@@ -94,9 +94,6 @@ class BAMGFSS(Generalised):
         }
         return Manifest(entries, tuple(islice(episodes, requested)))
 
-    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
-        return iter(self.official_manifest(index, task).episodes)
-
     def support_candidates(
         self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
     ) -> Mapping[int, Sequence[str]]:

@@ -7,8 +7,7 @@ and the values in which a test differs from it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.base.errors import SettingsError, known_names
@@ -267,7 +266,7 @@ class Protocol(ABC):
         if header.draws > 1:
             notes.append(
                 f"scores count draw 0 of the supports alone, {self.draw_zero(header)}, of {header.draws} that were "
-                "evaluated; compare them with: fsbench supports"
+                "evaluated; compare them with: fsbench table --by draw"
             )
         if header.nested_in is not None:
             notes.append(
@@ -291,11 +290,6 @@ class Protocol(ABC):
     def counts_at_input_size(self) -> bool:
         """Return True if pixels are counted at the size of the method's input."""
         return False
-
-    @cached_property
-    def scoring_rules(self) -> dict[str, Any]:
-        """Everything that scores follow from besides the counts, as plain values."""
-        return {"class": f"{type(self).__module__}.{type(self).__qualname__}", **asdict(self)}
 
     def check_values(self) -> None:
         """Raise SettingsError for values that no test has."""

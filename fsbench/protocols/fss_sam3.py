@@ -22,7 +22,6 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import Box, BoxOf, largest_part_box
 from fsbench.protocols.base import OTHERS, Choice, Provider, value_on, words_by_dataset
 from fsbench.protocols.conditions import Conditions, ListsAndDraw
-from fsbench.protocols.pools import Pool
 from fsbench.protocols.segmentation import Absent, TestAlone, Void
 from fsbench.protocols.support_draws import official_supports
 
@@ -173,11 +172,6 @@ class FSSSAM3(TestAlone):
     ) -> Mapping[int, Sequence[str]]:
         """Return the supports of the official episodes by class: on COCO each is a drawn object."""
         return official_supports(official)
-
-    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
-        pools = box_test(index).pools()
-        usable = pools.usable(index.test_classes(task.fold), task.shot)
-        return drawn_episodes(pools, usable, task.shot, self._seed_on(index.name, task) + task.fold)
 
     def view(self, index: SegmentationIndex) -> SegmentationIndex:
         return box_test(index).view()

@@ -19,7 +19,7 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.base import Provider
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.geometry import Resize
-from fsbench.protocols.pools import LEAVE_OUT, Pool, TooFewImages
+from fsbench.protocols.pools import LEAVE_OUT, TooFewImages
 from fsbench.protocols.segmentation import TestAlone, Void
 from fsbench.scores.metric import Metric
 from fsbench.scores.scores import COMMON, FBIoUClasses
@@ -129,9 +129,6 @@ class FSSDINO(TestAlone):
                 "choose DATASET=coco, or another protocol"
             )
         return test
-
-    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
-        return fssdino_episodes(pool.images_of, way=task.way, shot=task.shot, seed=self.test_seed(task) or 0)
 
 
 def fssdino_episodes(

@@ -19,7 +19,7 @@ from fsbench.protocols.base import OTHERS, Choice, value_on, words_by_dataset
 from fsbench.protocols.conditions import NOT_STATED, Conditions, ListsAndDraw
 from fsbench.protocols.generalised import Generalised
 from fsbench.protocols.geometry import QuerySize
-from fsbench.protocols.pools import LEAVE_OUT, Pool
+from fsbench.protocols.pools import LEAVE_OUT
 from fsbench.scores.generalised import generalised_metrics
 
 Refill = Literal["official", "own_class"]
@@ -228,9 +228,6 @@ class GFSS(Generalised):
             f"a test of {self.name} has {self.runs} draws of its supports already, each for all queries; leave draws "
             f"(found {task.draws}) and nested_in (found {task.nested_in}) out"
         )
-
-    def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
-        return iter(self.official_manifest(index, task).episodes)
 
     # In which words?
 

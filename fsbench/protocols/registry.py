@@ -32,11 +32,6 @@ def _rows() -> Any:
     return resolve_name(f"{OWN}rows")
 
 
-def atlas_names() -> list[str]:
-    """Return the names of the rows of the atlas that are protocols."""
-    return _rows().row_names()
-
-
 def protocol_names() -> list[str]:
     """Return the names of the protocols of fsbench and of installed packages."""
     return sorted(named_files("protocols", CONFIGS))

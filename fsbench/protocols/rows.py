@@ -84,7 +84,7 @@ def protocol_of_row(name: str) -> Composed:
     program = known.get(f"{slug(method)}/{slug(dataset)}")
     if program is None:
         near = did_you_mean(row[:100], tuple(known)) or "; expected <method>/<data set>"
-        raise SettingsError(f"unknown row '{row[:100]}' of the atlas{near} (see: fsbench protocols {PREFIX})")
+        raise SettingsError(f"unknown row '{row[:100]}' of the atlas{near} (see: fsbench list protocols {PREFIX})")
     return compose(program, _read_settings(name, settings))
 
 
@@ -141,7 +141,9 @@ def compose(row: Program, settings: Mapping[str, Any]) -> Composed:
         why = str(error).removeprefix(f"{name}: ")
     own = _with_the_same_words(row)
     instead = (
-        f"the protocol {' or '.join(own)} has its words" if own else f"choose another row (fsbench protocols {PREFIX})"
+        f"the protocol {' or '.join(own)} has its words"
+        if own
+        else f"choose another row (fsbench list protocols {PREFIX})"
     )
     raise SettingsError(f"{PREFIX}{row.id} cannot be run: {why}; {instead}")
 

@@ -1,7 +1,6 @@
 """Tests that score masks pixel by pixel: all that the protocols of few-shot segmentation have in common."""
 
 import hashlib
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -168,9 +167,16 @@ class Segmentation(Protocol):
         }
         return Manifest(entries, episodes)
 
-    @abstractmethod
     def draw(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
-        """Yield the episodes of `task` without end. Raises TooFewImages where a class cannot supply its supports."""
+        """Yield the episodes of `task` without end, of which `official_manifest` takes the first ones.
+
+        A protocol defines this, or its own `official_manifest`. Raises TooFewImages where a class cannot supply its
+        supports.
+        """
+        raise SettingsError(
+            f"the class {type(self).__name__} of the protocol {self.name} has neither draw nor official_manifest; "
+            "expected one of them"
+        )
 
     def check_draws(self, task: EpisodeTask) -> None:
         if task.setting in ("partially_augmented", "fully_augmented"):
@@ -671,6 +677,6 @@ def _checked(protocol: Protocol) -> Segmentation:
     if not isinstance(protocol, Segmentation):
         raise SettingsError(
             f"the protocol {protocol.name} is one of {protocol.task}, which has no masks; expected one of segmentation "
-            "(see: fsbench protocols)"
+            "(see: fsbench list protocols)"
         )
     return protocol

@@ -208,10 +208,10 @@ class Test:
         return len(self.manifest.episodes)
 
     def __iter__(self) -> Iterator[VisibleEpisode | VisibleImages]:
-        return (self.visible(episode) for episode in self.manifest.episodes)
+        return (self._visible(episode) for episode in self.manifest.episodes)
 
     def __getitem__(self, place: int) -> VisibleEpisode | VisibleImages:
-        return self.visible(self.manifest.episodes[place])
+        return self._visible(self.manifest.episodes[place])
 
     def __repr__(self) -> str:
         header = self.manifest.header
@@ -285,7 +285,7 @@ class Test:
         episode = self.manifest.episodes[self.places[number]]
         return self.protocol.truth(self.index, episode, self.image_size or 0)
 
-    def visible(self, episode: Episode | ClassificationEpisode) -> VisibleEpisode | VisibleImages:
+    def _visible(self, episode: Episode | ClassificationEpisode) -> VisibleEpisode | VisibleImages:
         """Return an episode of this data set, which need be none of the manifest's, as whoever answers sees it."""
         if isinstance(episode, ClassificationEpisode):
             return self._visible_images(episode)

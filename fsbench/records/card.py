@@ -14,13 +14,12 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fsbench.base.errors import RecordError, SettingsError
+from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml, read_json
 from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.protocols.segmentation import load_segmentation, segmentation_of
 from fsbench.records.record import Record
-from fsbench.records.result_folder import is_travelled
 from fsbench.records.run import (
     AUTHORS,
     OTHER_RUN,
@@ -205,8 +204,6 @@ class StatedCard:
         trained_on: no entry of a bundle's card, since it always follows from the record: the base classes that anything
             was trained on, by fold, data set and protocol.
         handed_in: whether predictions were counted here and nothing else of the method is known.
-        blind: "blind" where the records say that the method was kept from the truth, "blind, betrayed" where a control
-            betrays it (`fsbench.protocols.blind`), "" elsewhere.
         stated: names of entries that somebody stated, in order; other known ones follow from the record.
     """
 
@@ -220,7 +217,6 @@ class StatedCard:
     told: str = UNKNOWN
     trained_on: str = UNKNOWN
     handed_in: bool = False
-    blind: str = ""
     stated: tuple[str, ...] = ()
 
     @property
@@ -238,7 +234,7 @@ class StatedCard:
         return entries | {"handed in": self.conditions["handed in"]}
 
 
-ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in ("handed_in", "blind", "stated"))
+ENTRIES = tuple(field.name for field in fields(StatedCard) if field.name not in ("handed_in", "stated"))
 """Names of the entries in words."""
 
 
@@ -266,7 +262,7 @@ def _refutation(name: str, words: str, record: Record) -> str | None:
         return None
     proved = proved_entries(record).get(name)
     if proved is None:
-        is_trained = record.run.handed_in is None and record.run.origin_of_weights.origin != UNTRAINED
+        is_trained = record.run.handed_in is None and record.run.weights.origin != UNTRAINED
         wrong = name == "checkpoint_choice" and words == NOTHING_TRAINED and is_trained
         return "that of trained weights" if wrong else None
     if name == "backbone_data":  # free words
@@ -301,16 +297,14 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
     }
     entries = _usual_entries(record, known_backbone) | told | proved
     said = tuple(name for name in ENTRIES if told.get(name, UNKNOWN) != UNKNOWN)
-    blind = "" if record.run.blind is None else f"blind{', betrayed' * record.run.blind.outcome.betrayed}"
-    return StatedCard(**entries, handed_in=record.run.handed_in is not None, blind=blind, stated=said)
+    return StatedCard(**entries, handed_in=record.run.handed_in is not None, stated=said)
 
 
 def merge_cards(cards: Sequence[StatedCard]) -> StatedCard:
     """Return the card of several runs of a method; entries in which they differ name all their values."""
     entries = {name: " / ".join(dict.fromkeys(getattr(card, name) for card in cards)) for name in ENTRIES}
     stated = tuple(name for name in ENTRIES if any(name in card.stated for card in cards))
-    blind = max(card.blind for card in cards) if all(card.blind for card in cards) else ""  # the longer word
-    return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), blind=blind, stated=stated)
+    return StatedCard(**entries, handed_in=any(card.handed_in for card in cards), stated=stated)
 
 
 class Cards:
@@ -331,24 +325,13 @@ class Cards:
     def run_card(self, record: Record) -> StatedCard:
         """Return the card of a run: what its record proves, else what is stated beside it.
 
-        Raises SettingsError where a card beside it cannot be read or has other values than cards have; RecordError of
-        a run in a result folder, which may be anybody's.
+        Raises SettingsError where a card beside it cannot be read or has other values than cards have.
         """
-        try:
-            return self._run_card(record)
-        except SettingsError as error:
-            if not is_travelled(record.path):
-                raise
-            refusal = RecordError(str(error))
-            refusal.folder = record.path
-            raise refusal from error
-
-    def _run_card(self, record: Record) -> StatedCard:
         folder, method = record.path.parent, record.run.identity.method.name
         if folder not in self._stated:
             self._stated[folder] = _read_bundled(folder / BUNDLE), _read(folder / FILE)
         bundled, shared = self._stated[folder]
-        stated = bundled.get(method, bundled.get("", {})) | shared | _read(record.path / FILE)
+        stated = bundled.get(method, {}) | shared | _read(record.path / FILE)
         return resolve_card(stated, record, self._backbone_data.get(record.run.identity.backbone.name, ""))
 
 
@@ -397,13 +380,13 @@ def proved_entries(record: Record) -> dict[str, str]:
     run = record.run
     if run.handed_in is not None:
         return {}
-    weights = run.origin_of_weights
+    weights = run.weights
     entries = {}
     if run.told is not None:
         entries = {"saw_test_classes": run.told.saw_test_classes, "told": _told(run.told.labelled_images)}
     weak = run.identity.support_annotation in WEAK
     if run.told is not None or weak:
-        labels = {_usual_label(record)} if run.told is None else {*run.told.supervision}
+        labels = set() if run.told is None else {*run.told.supervision}
         if weak:  # in place of the supports' masks, not of those of training
             labels.add(ANNOTATIONS[run.identity.support_annotation].label)
             labels -= {"masks"} if weights.origin == UNTRAINED else set()
@@ -453,24 +436,9 @@ def _told(labelled_images: int) -> str:
 
 
 def _usual_entries(record: Record, known_backbone: str) -> dict[str, str]:
-    """Return what holds of a record unless a card says otherwise.
-
-    That is what its backbone was trained on, in the words of the suite, and what all methods had in common when records
-    did not say it.
-    """
-    run = record.run
-    if run.handed_in is not None:
-        return {}
-    entries = {}
-    if run.told is None:
-        entries = {"supervision": _usual_label(record), "saw_test_classes": "no", "told": SUPPORTS_ALONE}
-    if known_backbone and not run.identity.backbone.weights.startswith("unofficial"):
-        entries["backbone_data"] = known_backbone
-    return entries
-
-
-def _usual_label(record: Record) -> str:
-    return "masks" if record.protocol.has_masks else "image labels"
+    """Return what holds of a record unless a card says otherwise: what its backbone was trained on, in our words."""
+    is_known = record.run.handed_in is None and not record.run.identity.backbone.weights.startswith("unofficial")
+    return {"backbone_data": known_backbone} if known_backbone and is_known else {}
 
 
 def _trained_on(record: Record, weights: Weights) -> str:
@@ -506,13 +474,12 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def _read_bundled(file: Path) -> dict[str, dict[str, str]]:
-    """Read the cards in the listing of a bundle: method -> entries; under "" the card that holds for every method."""
+    """Read the cards in the listing of a bundle: method -> entries."""
     if not file.is_file():
         return {}
     try:
         values = read_json(file, "record")
-        cards = values["cards"] if "cards" in values else {"": values["card"]}
-        return {method: _entries(card, file) for method, card in cards.items()}
+        return {method: _entries(card, file) for method, card in values["cards"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"cannot read {file} ({error}); expected the listing of a bundle; unpack it again"

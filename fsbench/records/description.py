@@ -6,8 +6,7 @@ from typing import Any
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.header import Header
 from fsbench.records.record import Record
-from fsbench.records.result_folder import is_travelled
-from fsbench.records.run import NAMES_AND_SIZES, Run
+from fsbench.records.run import Run
 
 STATED_VARIANT = "stated beside the checkpoint"
 ON_TRUST = "taken on trust"
@@ -35,22 +34,6 @@ def notes(records: Sequence[Record]) -> list[str]:
         names = [dropped[number] for number in sorted(dropped)]
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
     lines += [_undefined(record) for record in records if record.undefined_classes]
-    by_size = {
-        record.run.identity.method.name
-        for record in records
-        if record.run.identity.files_sha256 and record.files_cover == NAMES_AND_SIZES
-    }
-    if by_size:
-        lines.append(
-            f"{', '.join(sorted(by_size))}: recorded by an earlier version, which knew image files by "
-            f"{NAMES_AND_SIZES}, so files exchanged for others of equal size are not noticed"
-        )
-    travelled = {record.run.identity.method.name for record in records if is_travelled(record.path)}
-    if travelled:
-        lines.append(
-            f"{', '.join(sorted(travelled))}: of a result folder, which may be anybody's: its files are the listed "
-            "ones; that anybody predicted what was counted, and what the card states, is not verified (fsbench verify)"
-        )
     for record in records:
         lines += _run_notes(record.run, protocol.on_repetition)
     return list(dict.fromkeys(lines))
@@ -72,7 +55,7 @@ def header_warnings(header: Header) -> list[str]:
 
 
 def _dropped_classes(record: Record) -> dict[int, str]:
-    """Return the classes that a run leaves out: number -> name, or the number where an older record has no names."""
+    """Return the classes that a run leaves out: number -> name, or the number where the record does not name each."""
     numbers = record.header.dropped_classes
     names = record.run.dropped_classes
     return dict(zip(numbers, names if len(names) == len(numbers) else map(str, numbers), strict=True))
@@ -116,10 +99,7 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
     """List what is peculiar to one run, in the protocol's words for repetitions."""
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
-    if run.blind is not None:
-        known = "its settings are as it stated them" if run.blind.stated else "nothing else of it is known"
-        lines.append(f"{name}: blind ({run.blind.process}); {run.blind.outcome.words}; {known}")
-    elif run.handed_in is not None:
+    if run.handed_in is not None:
         lines.append(f"{name}: handed in: its predictions were counted here, and nothing else of the method is known")
     if backbone.weights.startswith("random"):
         lines.append(f"{name}: {_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")

@@ -206,8 +206,7 @@ def run_settings(record: Record) -> dict[str, Any]:
     stated_if_other = {"backbone.cache_dtype": "float32", "backbone.backbone_precision": "fp32"}
     weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     flat = stated_if_other | record.flat_identity | {"weights from": weights}
-    untold = {"fold", "files_cover"}
-    return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k in untold)}
+    return {k: v for k, v in flat.items() if k in FILES or not (k.endswith("sha256") or k == "fold")}
 
 
 def fold_of(record: Record) -> int:

@@ -26,9 +26,6 @@ from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
-"""Number of this set of identities; figures that were cached of records that kept fewer are computed again."""
-
 LONGEST_SECONDS = 1e9
 """More seconds than any evaluation takes: 30 years."""
 MOST_MIB = 2.0**30

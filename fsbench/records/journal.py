@@ -46,12 +46,12 @@ class Journal:
             if isinstance(row.get(PREDICTION), dict) and "slot" in row:
                 yield row["episode"], row["slot"], row["decided"], row[PREDICTION]
 
-    def done(self, keep: Keep = "none", attends: bool = False) -> frozenset[int]:
+    def done(self, keep: Keep = "none") -> frozenset[int]:
         """Return the indices of the episodes that are evaluated and whose predictions are kept as far as `keep` asks
-        for it; `attends` as of `holds`."""
+        for it."""
         if keep == "none":
             return frozenset(row["episode"] for row in self._rows())
-        return frozenset(row["episode"] for row in self._rows() if holds(row.get(PREDICTION), keep, attends))
+        return frozenset(row["episode"] for row in self._rows() if holds(row.get(PREDICTION), keep))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for part in self._parts():

@@ -3,7 +3,7 @@
 A mask is COCO's run-length encoding at the size at which pixels were counted. A soft mask is a way's probability by
 itself, averaged to `SOFT_SIDE` x `SOFT_SIDE`, in steps of 1/255. An attention map is as large, in 255 steps from its
 least value to its largest, two float32 (little-endian) before its cells. The column is there where the method has such
-maps; files of older versions have none. Who reads a table of results needs none of this.
+maps. Who reads a table of results needs none of this.
 """
 
 import zlib
@@ -74,14 +74,11 @@ def _compress(content: bytes) -> str:
     return b64encode(zlib.compress(content, 9)).decode()
 
 
-def holds(prediction: Any, keep: Keep, attends: bool) -> bool:
-    """Return whether a row of the journal with this `prediction` needs no other evaluation to keep that much.
-
-    `attends`: whether the method has attention maps; rows of an older version, without an entry for them, then do not.
-    """
+def holds(prediction: Any, keep: Keep) -> bool:
+    """Return whether a row of the journal with this `prediction` needs no other evaluation to keep that much."""
     if keep == "none":
         return True
-    needed = {"none": (), "masks": (), "soft": LAYERS if attends else LAYERS[:1]}[keep]
+    needed = LAYERS if keep == "soft" else ()
     return isinstance(prediction, dict) and all(name in prediction for name in needed)
 
 
@@ -115,8 +112,7 @@ def write_predictions(
     if keep == "none":
         path.unlink(missing_ok=True)
         return None
-    attends = bool(attention_meaning)
-    of_way = {(episode, slot): prediction for episode, slot, _, prediction in kept if holds(prediction, keep, attends)}
+    of_way = {(episode, slot): prediction for episode, slot, _, prediction in kept if holds(prediction, keep)}
     table = counts.filter(pl.col("slot") > 0).select("episode", "slot", "decided", "score")
     try:
         rows = [of_way[key] for key in table.select("episode", "slot").rows()]

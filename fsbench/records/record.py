@@ -13,12 +13,10 @@ from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file, read_json, replacing, write_text
 from fsbench.base.files.arrays import read_parquet
 from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest, read_header, read_manifest
+from fsbench.data.episodes.manifest import Manifest, read_header, read_manifest
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.registry import protocol_of
-from fsbench.protocols.segmentation import Segmentation
 from fsbench.records.counts import (
-    REALS,
     check_counts,
     columns_sha256,
     official_rows,
@@ -27,8 +25,7 @@ from fsbench.records.counts import (
     with_images,
 )
 from fsbench.records.identities import check_identities, truth_outliers
-from fsbench.records.result_folder import check_travelled, is_travelled
-from fsbench.records.run import CONTENTS, NAMES_AND_SIZES, Run, check_run
+from fsbench.records.run import Run, check_run
 from fsbench.records.run_directory import is_current
 
 if TYPE_CHECKING:
@@ -66,29 +63,6 @@ class Record:
             return {prefix.removeprefix("."): value}
 
         return walk("", self.run.identity.as_json())
-
-    @property
-    def files_cover(self) -> str:
-        """Scope of the hash `files_sha256`: CONTENTS, or NAMES_AND_SIZES in segmentation by an earlier version."""
-        before = CONTENTS if self.header.kind == CLASSIFICATION else NAMES_AND_SIZES
-        return self.run.identity.files_cover or before
-
-    @property
-    def truth_sha256(self) -> str:
-        """Hash of the truth in the counts, as the record states it (and its counts have it when they are read)."""
-        return self.run.truth_sha256 or truth_sha256(self.every_episode)
-
-    @property
-    def unhashed(self) -> list[str]:
-        """Columns that scores follow from and no hash covers, since an earlier version wrote the record.
-
-        The score of presence is none of them where it follows from the mask.
-        """
-        protocol = self.protocol
-        if not isinstance(protocol, Segmentation):
-            return []
-        columns = REALS[1:] if self.run.presence == protocol.presence else REALS
-        return [name for name in columns if name not in self.run.columns_sha256 and name in self.every_episode.columns]
 
     @property
     def protocol(self) -> Protocol:
@@ -149,13 +123,13 @@ class Record:
         if check_counts(frame, self.manifest, file) != self.run.counts_sha256:
             raise RecordError(f"{file} does not hold the counts that run.json names")
         found, stated = columns_sha256(frame), self.run.columns_sha256
-        other = next((name for name in stated if found.get(name) != stated[name]), None)
+        other = next((name for name in sorted(found | stated) if found.get(name) != stated.get(name)), None)
         if other is not None:
             raise RecordError(
                 f"{file}: the column {other} does not hold the values that run.json names; it was changed after the "
                 "run; get the record again, or run it again with FORCE=1"
             )
-        if self.run.truth_sha256 not in (None, truth_sha256(frame)):
+        if self.run.truth_sha256 != truth_sha256(frame):
             raise RecordError(f"{file} does not hold the truth that run.json names")
         check_identities(frame, self.manifest, self.run, file)
         return frame
@@ -173,18 +147,6 @@ def read_record(path: Path) -> Record | None:
     record = Record(path, check_run(run, file))
     if not is_file(path / "episodes.parquet"):
         raise RecordError(f"{path / 'episodes.parquet'} is missing; {REPEAT}")
-    return record
-
-
-def _read_travelled(path: Path) -> Record | None:
-    """Read a record in a result folder, which may be anybody's, where its files are the listed ones and its own."""
-    check_travelled(path)
-    record = read_record(path)
-    if record is not None and (record.run.id != path.name or not path.name.endswith(f"-{record.run.identity.digits}")):
-        raise RecordError(
-            f"{path} holds the run {record.run.id} with the settings {record.run.identity.digits}, which its name does "
-            "not say; expected a folder with the name of its run; get the folder again"
-        )
     return record
 
 
@@ -228,7 +190,7 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     records = []
     for folder in folders:
         try:
-            record = _read_travelled(folder) if is_travelled(folder) else read_record(folder)
+            record = read_record(folder)
             if record is not None and refused is not None:
                 protocol_of(record.header)
         except (RecordError, SettingsError) as error:
@@ -264,7 +226,7 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
             )
             del copies[name]
     found = [first for first, *_ in copies.values()]
-    for record in truth_outlier_records(record for record in found if record.run.truth_sha256):
+    for record in truth_outlier_records(found):
         found.remove(record)
         messages.append(
             f"{record.path} has another truth than other runs of the same episodes and files; one of them was changed "
@@ -278,19 +240,18 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
 
 
 def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
-    """Return the records whose truth is another than that of most runs on the same episodes of the same files.
-
-    Counts are read only of a record of an earlier version, which states no hash of its truth.
-    """
+    """Return the records whose truth is another than that of most runs on the same episodes of the same files."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         identity = record.run.identity
-        if identity.files_sha256 is not None and record.files_cover == CONTENTS:
+        if identity.files_sha256 is not None:
             side = identity.image_size if record.protocol.counts_at_input_size() else None
             key = identity.manifest_sha256, identity.files_sha256, side
             groups.setdefault(key, []).append(record)
     return [
-        group[place] for group in groups.values() for place in truth_outliers([record.truth_sha256 for record in group])
+        group[place]
+        for group in groups.values()
+        for place in truth_outliers([record.run.truth_sha256 for record in group])
     ]
 
 

@@ -1,28 +1,19 @@
 """The content of a finished run's `run.json`, which may come from anybody, as types.
 
-Fields stand in the order in which a run writes them. A field with a default is one that records of earlier versions, or
-of runs that have no such thing, lack; entries of later versions are kept under their names without a meaning.
+Fields stand in the order in which a run writes them. A field with a default is one that records of
+runs lack that have no such thing; entries of later versions are kept under their names without a meaning.
 """
 
+import re
 from math import isnan, nan
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.base.files.validation import first_problem
-from fsbench.scores.controls import CONTROLS, ControlOutcome
 
 DEEPEST = 50
 """Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""
@@ -32,10 +23,6 @@ AUTHORS = "the authors' checkpoint"
 OTHER_RUN = "another run"
 UNTRAINED = "nothing trained"
 """Origins of a run's weights."""
-
-CONTENTS = "contents"
-NAMES_AND_SIZES = "names and sizes"
-"""Scopes of the hash of a run's images and label files; names and sizes do not tell exchanged files apart."""
 
 Supervision = Literal["masks", "boxes", "points", "scribbles", "image labels", "text", "class names"]
 """What a method's training and the supports are labelled with."""
@@ -112,14 +99,10 @@ class Identity(Entries):
     """Everything that can change the result of a run; the hash of these entries ends its folder's name.
 
     Attributes:
-        files_sha256: hash of the test's images and label files.
+        files_sha256: hash of the contents of the test's images and label files.
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
-        blind: whether the answers were given blind, see `Run.blind`.
-        stated_sha256: hash of the settings that a method's process stated and of its files, see `Blind`.
         adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
         kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
-        files_cover: what that hash covers, CONTENTS; None where an earlier version wrote the record, see
-            `Record.files_cover`.
     """
 
     method: MethodSettings
@@ -129,15 +112,12 @@ class Identity(Entries):
     image_size: Count | None = None
     manifest_sha256: Name
     files_sha256: Text | None = None
-    files_cover: Name | None = None
     seed: int | None = None
     precision: Name | int | None = None
     tf32: TF32 | None = None
     training: TrainingSettings | None
     answers_sha256: Text | None = None
     adaptation: dict[str, Any] | None = None
-    blind: bool = False
-    stated_sha256: Text | None = None
     support_annotation: Name = "mask"
     kept_support: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -189,7 +169,7 @@ class Weights(Entries):
     """The weights of a run.
 
     Attributes:
-        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None where an older record does not tell.
+        origin: TRAINED_HERE, AUTHORS, OTHER_RUN or UNTRAINED; None where predictions made elsewhere were counted.
         training: None where nothing was trained, or a checkpoint does not tell.
         trained_on: None where the data are those of the run, or a checkpoint does not tell.
     """
@@ -224,42 +204,6 @@ class HandedIn(Entries):
     """
 
     answers_sha256: Name
-
-
-class Blind(Entries):
-    """How a method was kept from the truth of the test that it answered, see `fsbench.protocols.blind`.
-
-    Attributes:
-        process: where the method was: the kind of its sandbox, a separate process, or "kit" for answers to a blind kit.
-        controls: planted episodes that nobody can answer.
-        told: those of them whose answers favour one of two classes.
-        right: those of `told` that favour the one that was asked.
-        secret: from which the order, the controls and their coins follow; stated when all is over. None of a blind kit,
-            which others may answer after this run.
-        files: sha256 of the files that the method's process was given, by "method", "checkpoint" and "weights".
-        stated: settings of the method, as its process stated them: nothing proves them.
-    """
-
-    process: Name
-    controls: Count
-    told: Count
-    right: Count
-    secret: Name | None = None
-    files: dict[Name, Name] = {}
-    stated: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _add_up(self) -> "Blind":
-        if not self.right <= self.told <= self.controls <= CONTROLS:
-            raise ValueError(
-                f"{self.right} right of {self.told} answers that favour a class, of {self.controls} controls"
-            )
-        return self
-
-    @property
-    def outcome(self) -> ControlOutcome:
-        """The outcome of the controls, which says whether the method is betrayed."""
-        return ControlOutcome(self.controls, self.told, self.right)
 
 
 class Cost(Entries):
@@ -305,7 +249,6 @@ class Provenance(Entries):
     device: Text = ""
     processes: Count | None = None
     threads: Count | None = None
-    cpu_kernels: Name | None = None  # of earlier versions, which had a choice
     cache_dtype: Name | None = None
     backbone_precision: Name | None = None
     unordered_kernels: list[Name] = []
@@ -320,13 +263,11 @@ class Run(Entries):
         identity: everything that can change its result.
         checkpoint_sha256: of the checkpoint that was evaluated.
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
-        weights: None in an older record; `origin_of_weights` then tells what follows from the identity.
-        told: None in an older record.
+        told: None, and not written, where predictions made elsewhere were counted.
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
-        blind: None, and not written, where nothing kept the method from the truth but its own process.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
-            where it does, or an older record does not tell.
+            where it does.
         sees_supports: False of a baseline that answers from the query alone.
         scores: by their names; NaN of one that the protocol does not define on these episodes.
         augmented_episodes: number of episodes with augmented supports.
@@ -338,18 +279,17 @@ class Run(Entries):
         made: what training or calibration left.
         provenance: time, code and machine.
         counts_sha256: hash of the counts, see `fsbench.records.counts.counts_sha256`.
-        columns_sha256: column of real numbers that scores follow from -> its hash; empty of an earlier version.
-        truth_sha256: hash of the truth in the counts; None of an earlier version.
+        columns_sha256: column of real numbers that scores follow from -> its hash.
+        truth_sha256: hash of the truth in the counts.
     """
 
     id: Name
     identity: Identity
     checkpoint_sha256: Text | None = None
     checkpoint_variant: Text | None = None
-    weights: Weights | None = None
+    weights: Weights
     told: Told | None = None
     handed_in: HandedIn | None = None
-    blind: Blind | None = None
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True
@@ -363,30 +303,17 @@ class Run(Entries):
     made: TrainingOutcome = TrainingOutcome()
     provenance: Provenance = Provenance()
     counts_sha256: Name
-    columns_sha256: dict[Name, Name] = {}
-    truth_sha256: Name | None = None
+    columns_sha256: dict[Name, Name]
+    truth_sha256: Name
 
-    @property
-    def origin_of_weights(self) -> Weights:
-        """The weights as the record states them; of an older record, what follows from its identity.
 
-        That is neither a checkpoint's origin nor how a checkpoint was chosen.
-        """
-        if self.weights is not None:
-            return self.weights
-        settings = self.identity.training or {}
-        if "checkpoint_sha256" in settings:
-            return Weights(origin=None, training=None)
-        if "max_epochs" not in settings:  # None, or what a method is calibrated on
-            return Weights(origin=UNTRAINED, training=None)
-        training = Training(
-            image_size=self.identity.image_size,
-            precision=self.identity.precision,
-            tf32=self.identity.tf32,
-            settings=settings,
-            method=self.identity.method.as_json(),
-        )
-        return Weights(origin=TRAINED_HERE, training=training)
+def run_name(words: str) -> str:
+    """Return words as the name of a run, which may be in a bundle: of other characters dashes are left.
+
+    >>> run_name("my own-demo-1a2b")
+    'my-own-demo-1a2b'
+    """
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", words).lstrip("._+-")
 
 
 def check_run(values: Any, file: Path) -> Run:
@@ -394,7 +321,7 @@ def check_run(values: Any, file: Path) -> Run:
 
     Raises RecordError that names entries that are missing, or the first with another type or range.
     """
-    if is_deeper(values, DEEPEST):
+    if _is_deeper(values, DEEPEST):
         raise RecordError(
             f"{file} is no record of fsbench: it has more than {DEEPEST} levels; remove the folder or run it again"
         )
@@ -413,7 +340,7 @@ def check_run(values: Any, file: Path) -> Run:
         ) from error
 
 
-def is_deeper(value: Any, levels: int) -> bool:
+def _is_deeper(value: Any, levels: int) -> bool:
     """Return whether dicts and lists stand in each other more than `levels` deep."""
     layer = [value]
     for _ in range(levels):

@@ -45,8 +45,8 @@ class RankedPairs:
         present = int(self.present.sum())
         return np.array([[self.wins()[self.present].sum(), present * (len(self.present) - present)]])
 
-    def without(self, groups: Groups) -> np.ndarray:
-        """Return wins and comparisons (G, 2) of all pairs but those of each group."""
+    def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
+        """Return wins and comparisons (G, 2) of all pairs but those of each group, whatever their strata are."""
         (wins, _), own = self.total()[0], self.wins()
         touched = np.bincount(groups.group, own[groups.row], groups.number)
         shown = np.bincount(groups.group, self.present[groups.row], groups.number)

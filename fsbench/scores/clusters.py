@@ -6,11 +6,29 @@ An image is one cluster in all folds, ways and runs. Shapes: n rows, G clusters 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import nan
 from typing import NamedTuple
 
 import numpy as np
 
-from fsbench.scores.rows import ABSENT, Groups, Rows
+from fsbench.scores.rows import ABSENT, Groups, Rows, rows_in_strata
+
+FEW_SETS = 3
+"""Disjoint support sets of a class below which the class is the cluster of its supports (§2)."""
+
+
+class ImageClusters(NamedTuple):
+    """Clusters of rows by their images.
+
+    Attributes:
+        groups: the rows of each cluster.
+        images: (I,) numbers of the images, in ascending order.
+        cluster: (I,) the cluster of each image.
+    """
+
+    groups: Groups
+    images: np.ndarray
+    cluster: np.ndarray
 
 
 class PartGroups(NamedTuple):
@@ -86,16 +104,66 @@ class Design:
         """Kind "query", "support" or "cell", a query image with a set of supports -> clusters.
 
         Where supports are not known there are none of that kind, and cells are the query images. A row without supports
-        among others that have some is in no cluster of supports.
+        among others that have some is in no cluster of supports. Where a class has few disjoint support sets the
+        clusters of supports are the classes.
         """
-        query = _joined([rows.query for rows in self.parts])
-        found = {"query": _clusters(query)}
-        sets = self._support_sets
-        if sets is None:
+        query, sets = _joined([rows.query for rows in self.parts]), self._support_sets
+        found = {"query": self._queries.groups}
+        if sets is None or self._supports is None:
             return found | {"cell": _by_key(_number(query))}
         query_of_row, set_of_row = _number(query), _number(sets)
         cell = query_of_row * (int(set_of_row.max()) + 1) + set_of_row
-        return found | {"support": _clusters(sets), "cell": _by_key(_number(cell[:, None]))}
+        supports = _by_key(self._class_of_fold) if self.has_few_sets else self._supports.groups
+        return found | {"support": supports, "cell": _by_key(_number(cell[:, None]))}
+
+    @cached_property
+    def _queries(self) -> ImageClusters:
+        return _clusters(_joined([rows.query for rows in self.parts]))
+
+    @cached_property
+    def _supports(self) -> ImageClusters | None:
+        """The clusters of supports, however few disjoint sets a class has; None where supports are not known."""
+        return None if self._support_sets is None else _clusters(self._support_sets)
+
+    @property
+    def supports(self) -> int:
+        """Number of clusters of support images, of a fitted method of its runs; 0 where supports are not known."""
+        return 0 if self._supports is None else self._supports.groups.number
+
+    @cached_property
+    def support_sets(self) -> float:
+        """Mean number e of disjoint support sets of a class (§2); NaN where a row has one cluster of supports at most.
+
+        It follows from the design alone, so that all scores of the same rows have the same clusters.
+        """
+        if self._supports is None or len(self._supports.groups.row) <= self.rows:
+            return nan
+        used, of = self._usage(self._supports.groups)
+        return float(
+            len(self._supports.groups.row) / self.rows * len(np.unique(self.stratum)) / ((used / of) ** 2).sum()
+        )
+
+    @property
+    def has_few_sets(self) -> bool:
+        """Whether a class has so few disjoint support sets that without one of them hardly a row of it is left."""
+        return self.support_sets < FEW_SETS
+
+    @cached_property
+    def stratum(self) -> np.ndarray:
+        """Number (n,) from 0 of the class of each row in its run of its fold."""
+        part = self._by_row(range(len(self.parts)))
+        return _number(np.stack([part, np.concatenate([rows.stratum for rows in self.parts])], 1))
+
+    @cached_property
+    def _class_of_fold(self) -> np.ndarray:
+        """Number (n,) from 0 of the class of each row in its fold, the same in all runs."""
+        return _number(np.stack([self._by_row(self.fold), np.concatenate([rows.cls for rows in self.parts])], 1))
+
+    def _usage(self, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows m of each cluster in each stratum that it has rows in, and all n of that stratum."""
+        size = np.bincount(self.stratum)
+        key, used = np.unique(groups.group * len(size) + self.stratum[groups.row], return_counts=True)
+        return used, size[key % len(size)]
 
     @cached_property
     def _support_sets(self) -> np.ndarray | None:
@@ -110,9 +178,7 @@ class Design:
     def free(self) -> dict[str, int]:
         """Kind "query" or "support" -> free clusters: clusters minus the groups that they are compared in (§4.3)."""
         fold = self._by_row(self.fold)
-        cls = np.concatenate([rows.cls for rows in self.parts])
-        every = np.zeros_like(fold)
-        levels = [_number(np.stack([fold, cls], 1)), fold, every]
+        levels = [self._class_of_fold, fold, np.zeros_like(fold)]
         levels_of = {"query": levels, "support": levels[1:] if self.is_fitted else levels}
         return {kind: _free(self.clusters[kind], levels_of[kind]) for kind in ("query", "support") if self._has(kind)}
 
@@ -133,21 +199,38 @@ class Design:
 
         c is how often the cells' variance is in the supports', and φ gives back what its removal takes too much.
         """
-        if not self._has("support"):
+        if not self._has("support") or self.supports_of_row == 1:
             return 1.0, 1.0
-        supports = self.clusters["support"]
-        shots = len(supports.row) / self.rows
-        if shots == 1:
-            return 1.0, 1.0
-        cls = np.concatenate([rows.cls for rows in self.parts])
-        stratum = _number(np.stack([self._by_row(range(len(self.parts))), cls], 1))
-        size = np.bincount(stratum)
-        key, used = np.unique(supports.group * len(size) + stratum[supports.row], return_counts=True)
-        of = size[key % len(size)]
+        size = np.bincount(self.stratum)
+        used, of = self._usage(self.clusters["support"])
         kept = used < of
         c = float((used[kept] / (of[kept] - used[kept])).sum() / (size / np.maximum(size - 1, 1)).sum())
-        rho = float((shots / size).sum() / ((used / of) ** 2).sum())
+        rho = float((self.supports_of_row / size).sum() / ((used / of) ** 2).sum())
         return c, float(np.clip((1 - rho) / (1 - c * rho), 1, 2)) if c * rho < 1 else 2.0
+
+    @cached_property
+    def supports_of_row(self) -> float:
+        """Mean number J of support clusters of a row; 0 where supports are not known."""
+        return len(self.clusters["support"].row) / self.rows if self._has("support") else 0.0
+
+    @cached_property
+    def roles(self) -> tuple[np.ndarray, float]:
+        """The clusters (I, 2), of queries and of supports, of each image that is both, and the constant a (§4.2).
+
+        a is the share of the cells' variance that the product of an image's two influences lacks: the rows that ask it
+        are in the mean that the rows of its supports are compared with. No image has both clusters where a class or a
+        run has one cluster of supports.
+        """
+        supports = self._supports
+        if supports is None or self.is_fitted or self.has_few_sets:
+            return np.empty((0, 2), dtype=int), 0.0
+        _, query, support = np.intersect1d(self._queries.images, supports.images, return_indices=True)
+        both = np.stack([self._queries.cluster[query], supports.cluster[support]], 1)
+        size = np.bincount(self.stratum)
+        asked = rows_in_strata(self._queries.groups, self.stratum)[both[:, 0]]
+        used = rows_in_strata(supports.groups, self.stratum)[both[:, 1]]
+        kept = (used > 0) & (used < size)
+        return both, float((asked / size * used / np.maximum(size - used, 1))[kept].sum() / len(size))
 
     def in_part(self, kind: str, part: int) -> PartGroups:
         """Return the clusters of a kind that have rows in a part."""
@@ -196,19 +279,21 @@ def _by_key(number: np.ndarray) -> Groups:
     return Groups(number, np.arange(len(number)), int(number.max()) + 1)
 
 
-def _clusters(images: np.ndarray) -> Groups:
+def _clusters(images: np.ndarray) -> ImageClusters:
     """Return the rows of each image of a table (n, k); images that occur in exactly the same rows are one cluster."""
     there = images.ravel() != ABSENT
+    names, image = np.unique(images.ravel()[there], return_inverse=True)
+    image = image.ravel()
     if images.shape[1] == 1 and there.all():
-        return _by_key(_number(images))
+        return ImageClusters(_by_key(image), names, np.arange(len(names)))
     row = np.repeat(np.arange(len(images)), images.shape[1])
-    pairs = np.unique(_number(images.ravel()[there][:, None]) * len(images) + row[there])
+    pairs = np.unique(image * len(images) + row[there])
     image, row = pairs // len(images), pairs % len(images)
     ends = np.flatnonzero(np.diff(image)) + 1
     number_of: dict[bytes, int] = {}
-    cluster = [number_of.setdefault(rows.tobytes(), len(number_of)) for rows in np.split(row, ends)]
-    merged = np.unique(np.asarray(cluster)[image] * len(images) + row)
-    return Groups(merged // len(images), merged % len(images), len(number_of))
+    cluster = np.array([number_of.setdefault(rows.tobytes(), len(number_of)) for rows in np.split(row, ends)])
+    merged = np.unique(cluster[image] * len(images) + row)
+    return ImageClusters(Groups(merged // len(images), merged % len(images), len(number_of)), names, cluster)
 
 
 def _free(clusters: Groups, levels: Sequence[np.ndarray]) -> int:

@@ -15,7 +15,7 @@ predicted as the slot on void pixels, void pixels, other pixels. The last two ar
 
 
 REGIONS = ("rom", "rum")
-"""Columns of a count table that are no counts: region measures; older records lack them."""
+"""Columns of a count table that are no counts: region measures; a table that was counted again lacks them."""
 FAILED = "failed"
 """Column of a count table, of runs with such episodes alone: the method could not answer, an empty mask counts."""
 

@@ -1,9 +1,9 @@
 """Scores and differences with their intervals and tests: the one procedure of all tables (statistics spec).
 
 Each query image, each support and each cell of both is left out once; their influences give the variance between query
-images and between supports, and Student's t with few degrees of freedom gives interval and test. Nothing is drawn at
-random. An interval is for the mean score of tests like this one: other images, as many of each class, of the same
-classes, and the same weights of the network.
+images, between supports and of images that are both, and Student's t with few degrees of freedom gives interval and
+test. Nothing is drawn at random. An interval is for the mean score of tests like this one: other images, as many of
+each class, of the same classes, and the same weights of the network.
 
 Shapes: G clusters, F folds, P parts, which are the runs of folds.
 """
@@ -20,17 +20,16 @@ import numpy as np
 from fsbench.scores.clusters import Design
 from fsbench.scores.distributions import beta_quantile, t_below, t_quantile
 from fsbench.scores.metric import Metric, Sum, Totals
-from fsbench.scores.rows import Groups, Rows, RowSum, SeparableValues
+from fsbench.scores.rows import Rows, RowSum
 from fsbench.scores.statistics import Part, ScoreStatistics
 
-PROCEDURE = 2
-"""Version of everything that intervals and tests follow from besides scores. It grows when a result changes; figures
-that are kept under another are computed again."""
 LEVEL = 0.95
 FEW_QUERIES = 10
 """Query images below which there is no interval (§5)."""
 FEW_FREE = 4
 """Free clusters below which a variance is not known (§5)."""
+LEAST_DF = 1.5
+"""Degrees of freedom that a variance has at least (§4.4)."""
 ROUNDING = 1e-18
 """Variance of equal counts, whose influences differ by rounding alone (§5)."""
 
@@ -60,7 +59,11 @@ class Estimate:
         df: degrees of freedom of the error.
         p: of the test that a difference is 0, two-sided, for it alone; NaN of a score.
         variances: between query images, supports and cells of both: V_q, V_s and V_e (§3).
-        queries, supports: clusters that were left out one by one; 0 supports where the record names none.
+        queries: query images.
+        supports: clusters of support images; 0 where the record names none.
+        support_sets: disjoint support sets of a class (e in §2), mean over the classes; NaN where each row has one
+            support, or its supports always come together.
+        classes: classes that were left out one by one in place of supports, since `support_sets` are few; else 0.
     """
 
     value: float
@@ -73,6 +76,8 @@ class Estimate:
     variances: tuple[float, float, float] = (nan, nan, nan)
     queries: int = 0
     supports: int = 0
+    support_sets: float = nan
+    classes: int = 0
 
     @property
     def has_interval(self) -> bool:
@@ -83,11 +88,6 @@ class Estimate:
         """Return the root of a squared error, whose value and ends below 0 become 0."""
         value, low, high = (sqrt(max(end, 0.0)) if end == end else nan for end in (self.value, self.low, self.high))
         return replace(self, value=value, low=low, high=high)
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 is outside the interval, as it is exactly where p is below 0.05."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -198,28 +198,34 @@ def conclude(found: Influences, design: Design) -> Estimate:
     """Turn influences into an estimate with error, interval and p (§4, §5)."""
     square = {kind: float((own**2).sum()) for kind, own in found.by_kind.items()}
     vq, vs, ve = square["query"], square.get("support", 0.0), square["cell"]
-    supports = design.clusters["support"].number if "support" in square else 0
     estimate = Estimate(
-        found.value, scope=Scope.NONE, variances=(vq, vs, ve), queries=design.query_images, supports=supports
+        found.value,
+        scope=Scope.NONE,
+        variances=(vq, vs, ve),
+        queries=design.query_images,
+        supports=design.supports,
+        support_sets=design.support_sets,
+        classes=design.clusters["support"].number if design.has_few_sets else 0,
     )
     if vq + vs < ROUNDING:
         return replace(estimate, scope=Scope.IDENTICAL) if found.value == 0 else estimate
     if design.query_images < FEW_QUERIES or design.free["query"] < FEW_FREE:
         return estimate
     df = {
-        kind: max(min(2 * square[kind] ** 2 / max(float((found.by_kind[kind] ** 4).sum()), 1e-300), free), 1)
+        kind: max(min(2 * square[kind] ** 2 / max(float((found.by_kind[kind] ** 4).sum()), 1e-300) - 1, free), LEAST_DF)
         for kind, free in design.free.items()
     }
     if design.queries_of_row > 1:  # a row is in several query images' sums, as it is in several supports'
         vq = ve + max(vq - design.queries_of_row * ve, 0.0)
-    c, phi = design.constants
     is_conditional = design.free.get("support", 0) < FEW_FREE
-    extra = 0.0 if is_conditional else phi * max(vs - c * ve, 0.0)
-    variance = vq + extra
+    of_supports = shared = spread = 0.0
+    if not is_conditional:
+        of_supports, shared = _support_variance(design, vs, ve, df["support"]), _shared_variance(found, design, ve)
+        spread = min(of_supports, vs) * vs / df["support"] + shared**2 / min(df.values())
+    variance = vq + of_supports + shared
     if variance < ROUNDING:  # whatever query image is left out, and the supports are too few to tell
         return estimate
-    of_supports = 0.0 if is_conditional else min(extra, vs) * vs / df["support"]
-    nu = variance**2 / (vq**2 / df["query"] + of_supports)
+    nu = variance**2 / (vq**2 / df["query"] + spread)
     error, half = sqrt(variance), t_quantile(0.5 + LEVEL / 2, nu) * sqrt(variance)
     return replace(
         estimate,
@@ -230,6 +236,24 @@ def conclude(found: Influences, design: Design) -> Estimate:
         df=nu,
         p=2 * t_below(-abs(found.value) / error, nu),
     )
+
+
+def _support_variance(design: Design, vs: float, ve: float, df: float) -> float:
+    """Return the supports' part of the variance: what is between supports without what single episodes add (§4.2).
+
+    Where rows have several supports this is the difference of two large numbers. It is taken to be at least a quarter
+    of what chance makes of V_s, whose degrees of freedom are `df`.
+    """
+    c, phi = design.constants
+    least = vs / (4 * sqrt(df)) if design.supports_of_row != 1 else 0.0
+    return phi * max(vs - c * ve, least)
+
+
+def _shared_variance(found: Influences, design: Design, ve: float) -> float:
+    """Return the part of images that are query in some rows and support in others, twice a covariance (§4.2)."""
+    clusters, a = design.roles
+    query, support = found.by_kind["query"][clusters[:, 0]], found.by_kind["support"][clusters[:, 1]]
+    return 2 * max(float((query * support).sum()) + a * ve, 0.0)
 
 
 def _conclude(found: Influences, design: Design, metric: Metric) -> Estimate:
@@ -247,7 +271,7 @@ def share_ends(estimate: Estimate, answers: float) -> Estimate:
         answers: their number.
     """
     share = min(max(estimate.value / 100, 0.0), 1.0)
-    images = min(filter(None, (estimate.queries, estimate.supports)), default=0)
+    images = min(filter(None, (estimate.queries, estimate.classes or estimate.supports)), default=0)
     if images < FEW_QUERIES or (estimate.scope is Scope.NONE and 0 < share < 1):
         return replace(estimate, low=nan, high=nan)
     size = float(images)
@@ -303,8 +327,13 @@ class MetricParts:
         return self.metric.is_defined(self.values)
 
     def influences(self, design: Design) -> Influences:
-        """Compute the score, which is defined, and the influence of each cluster of a design of the same rows."""
+        """Compute the score, which is defined, and the influence of each cluster of a design of the same rows.
+
+        A figure that has no interval has no influences.
+        """
         value = float(_mean(*self._fold_sums(self.values))[0])
+        if not self.metric.has_interval:
+            return Influences(value, {})
         rows = self._row_influences()
         if rows is not None:
             return Influences(
@@ -318,7 +347,7 @@ class MetricParts:
         total, known = (np.repeat(sums, design.clusters[kind].number, 0) for sums in self._fold_sums(whole))
         for place, part in enumerate(self.parts):
             own, fold = design.in_part(kind, place), self.folds[place]
-            without = np.where(own.leaves_rows, _values_without(part, own.groups), nan)
+            without = np.where(own.leaves_rows, part.values_without(own.groups), nan)
             total[own.cluster, fold] += np.nan_to_num(without) - np.nan_to_num(whole[place])
             known[own.cluster, fold] += np.isfinite(without).astype(int) - int(np.isfinite(whole[place]))
         return _mean(total, known)
@@ -364,19 +393,6 @@ def _score(found: Influences, design: Design, metric: Metric, statistics: Sequen
     if not estimate.has_interval:
         return estimate
     return replace(estimate, low=max(estimate.low, metric.minimum), high=min(estimate.high, metric.maximum))
-
-
-def _values_without(part: Part, groups: Groups) -> np.ndarray:
-    """Compute the score (G,) of a part without the rows of each group; NaN where nothing is left to average."""
-    of_episodes = groups
-    if not part.of_episodes and any(one.of_episodes for one in part.sums.values()):
-        of_episodes = part.episode_groups(groups)
-    totals = {
-        name: one.without(of_episodes if one.of_episodes else groups)
-        for name, one in part.sums.items()
-        if isinstance(one, SeparableValues)
-    }
-    return part.metric.compute(totals, part.statistics.run)
 
 
 def _mean(total: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -26,7 +26,8 @@ class Sum:
         count: takes the values of the rows of a `CountTable`; it returns None where the quantity does not exist, such
             as the background in some (episode, way) pairs. None: no count table gives it, and it is measured from
             stored predictions (`fsbench.results.tables.rescoring.measures`).
-        columns: columns without which, or with gaps in which, there is no such sum: older records lack some.
+        columns: columns without which, or with gaps in which, there is no such sum: a table that was counted again
+            lacks the region measures.
     """
 
     name: str

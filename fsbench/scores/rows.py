@@ -1,11 +1,12 @@
 """Rows that scores are summed over, the images that each depends on, and sums without the rows of some images.
 
-Shapes: n rows, q query images and K supports of a row, C places of a sum such as classes, G groups of rows.
+Shapes: n rows, q query images and K supports of a row, C places of a sum such as classes, G groups of rows, H strata.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -35,6 +36,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.query)
+
+    @cached_property
+    def stratum(self) -> np.ndarray:
+        """Number (n,) from 0 of each row's stratum, which is its class in its run."""
+        cls = np.unique(self.cls, return_inverse=True)[1].ravel()
+        if self.run is None:
+            return np.asarray(cls)
+        return np.asarray(np.unique(self.run * (int(cls.max(initial=0)) + 1) + cls, return_inverse=True)[1].ravel())
 
     def take(self, rows: np.ndarray) -> "Rows":
         """Return some of the rows, by their places or as a mask."""
@@ -92,8 +101,8 @@ class RowValues(Protocol):
 class SeparableValues(RowValues, Protocol):
     """Values of rows whose total is known without some of them; others give influences (`Metric.row_influences`)."""
 
-    def without(self, groups: Groups) -> np.ndarray:
-        """Return the totals (G, ...) of all rows but those of each group."""
+    def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
+        """Return the totals (G, ...) of all rows but those of each group; `stratum` as in `RowSum.without`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +131,30 @@ class RowSum:
         every = np.arange(len(self.values))
         return self.by_group(Groups(np.zeros_like(every), every, 1))
 
-    def without(self, groups: Groups) -> np.ndarray:
-        """Return the totals (G, C, ...) of all rows but those of each group."""
-        return self.total() - self.by_group(groups)
+    def without(self, groups: Groups, stratum: np.ndarray) -> np.ndarray:
+        """Return the totals (G, C, ...) of all rows but those of each group, in a test of as many rows of each stratum.
+
+        What is left of a stratum counts more: times the number of its rows, divided by that of the rows that are left
+        (statistics spec §3). A total of nothing stays exactly 0.
+
+        Args:
+            groups: the rows that are left out.
+            stratum: (n,) number of each row's stratum, from 0.
+        """
+        size, used = np.bincount(stratum), rows_in_strata(groups, stratum)
+        place = np.zeros_like(stratum) if self.place is None else self.place
+        parts, part = np.unique(place * len(size) + stratum, return_inverse=True)  # of one place and stratum each
+        by_part = replace(self, place=part.ravel(), places=len(parts))
+        left = by_part.total() - by_part.by_group(groups)
+        factor = (size / np.maximum(size - used, 1))[:, parts % len(size)]
+        left *= factor.reshape(*factor.shape, *[1] * (left.ndim - 2))
+        if self.place is None:
+            return np.asarray(left.sum(1))
+        total = np.zeros((groups.number, self.places, *left.shape[2:]))
+        for number, own in enumerate((parts // len(size)).tolist()):
+            if own >= 0:
+                total[:, own] += left[:, number]
+        return total
 
     def by_group(self, groups: Groups) -> np.ndarray:
         """Return the totals (G, C, ...) of the rows of each group; exact for integers up to 2^53."""
@@ -140,6 +170,13 @@ class RowSum:
             total[:, number] = np.bincount(key, column[row], size)
         shape = (groups.number, *inner) if self.place is None else (groups.number, self.places, *inner)
         return total.reshape(shape)
+
+
+def rows_in_strata(groups: Groups, stratum: np.ndarray) -> np.ndarray:
+    """Count the rows of each group in each stratum, (G, H); `stratum` (n,) as in `RowSum.without`."""
+    strata = int(stratum.max()) + 1
+    key = groups.group * strata + stratum[groups.row]
+    return np.bincount(key, minlength=groups.number * strata).reshape(groups.number, strata)
 
 
 def image_number(name: str) -> int:

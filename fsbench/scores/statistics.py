@@ -8,7 +8,7 @@ from math import nan
 import numpy as np
 
 from fsbench.scores.metric import Metric, Totals
-from fsbench.scores.rows import Groups, Rows, RowValues
+from fsbench.scores.rows import Groups, Rows, RowValues, SeparableValues
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +115,13 @@ class Part:
     @cached_property
     def rows(self) -> Rows:
         """The images that the rows of the score depend on."""
+        return self.episode_rows if self.of_episodes else self.statistics.rows.take(self.pairs)
+
+    @cached_property
+    def episode_rows(self) -> Rows:
+        """The images that the whole episodes depend on; those of the pairs where sums of episodes do not exist."""
         whole = self.statistics.episodes
-        if self.of_episodes and whole is not None:
-            return whole.rows.take(self.episodes)
-        return self.statistics.rows.take(self.pairs)
+        return self.statistics.rows.take(self.pairs) if whole is None else whole.rows.take(self.episodes)
 
     @cached_property
     def sums(self) -> dict[str, RowValues]:
@@ -134,6 +137,19 @@ class Part:
         place = np.searchsorted(self.episodes, whole.of_pair[self.pairs])[groups.row]
         keys = np.unique(groups.group * len(self.episodes) + place)
         return Groups(keys // len(self.episodes), keys % len(self.episodes), groups.number)
+
+    def values_without(self, groups: Groups) -> np.ndarray:
+        """Compute the score (G,) without the rows of each group; NaN where nothing is left to average."""
+        has_both = not self.of_episodes and any(one.of_episodes for one in self.sums.values())
+        of_episodes = self.episode_groups(groups) if has_both else groups
+        totals = {
+            name: one.without(of_episodes, self.episode_rows.stratum)
+            if one.of_episodes
+            else one.without(groups, self.rows.stratum)
+            for name, one in self.sums.items()
+            if isinstance(one, SeparableValues)
+        }
+        return self.metric.compute(totals, self.statistics.run)
 
     def value(self) -> float:
         """Compute the score; NaN where there is nothing to average."""

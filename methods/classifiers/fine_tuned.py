@@ -21,7 +21,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.classifier import Classifier, episode_rng, run_rng
 from fsbench.data.batch import ImageEpisode
 from fsbench.methods.classifiers import adapters
-from fsbench.methods.classifiers.attention_maps import attention_logits, check_encoder
+from fsbench.methods.classifiers.attention_maps import check_encoder
 from fsbench.methods.classifiers.class_token import read_class_token_alone
 from fsbench.methods.classifiers.fort import GRADIENT_WEIGHT, PositionPrompts, check_patches, position_prompts
 from fsbench.methods.classifiers.published_settings import tuning_notes
@@ -55,20 +55,6 @@ class EpisodeState:
     query: Tensor
     focus: PositionPrompts | None
     order: Iterable[Tensor]
-
-
-@dataclass(frozen=True)
-class AttentionMaps:
-    """Maps (B, h, w) over the patches of the supports, each of sum 1.
-
-    Attributes:
-        focus: FORT's position prompts.
-        before, after: attention of the last block before and after tuning.
-    """
-
-    focus: Tensor
-    before: Tensor
-    after: Tensor
 
 
 class FineTuned(Classifier):
@@ -164,19 +150,6 @@ class FineTuned(Classifier):
                     scores = torch.cat([state.net(images) for images in state.query.split(episode.ways)])
                 predictions.append(scores.argmax(1))
         return predictions
-
-    def look(self, episode: ImageEpisode) -> AttentionMaps:
-        """Return the attention to the supports before and after tuning, and FORT's position prompts.
-
-        The prompts are computed whether or not the tuning uses them.
-        """
-        with torch.inference_mode(False), self.start_episode(episode, with_prompts=True) as state:
-            assert state.focus is not None
-            before = last_attention(state.net.encoder, state.support)
-            self.tune(state)
-            after = last_attention(state.net.encoder, state.support)
-            focus = state.focus[-1].flatten(1)
-        return AttentionMaps(*(as_map(part / part.sum(1, keepdim=True)) for part in (focus, before, after)))
 
     @contextmanager
     def start_episode(self, episode: ImageEpisode, with_prompts: bool) -> Iterator[EpisodeState]:
@@ -291,22 +264,3 @@ def on_cpu(module: nn.Module) -> Iterator[None]:
         for parameter, own in trained:
             own.copy_(parameter.data)
             parameter.data = own
-
-
-def last_attention(encoder: nn.Module, images: Tensor) -> Tensor:
-    """Return the last block's attention to the patches (B, N), of the mean of the heads' logits.
-
-    It is that of a ViT's class token, and the average of a Swin's patches.
-    """
-    with torch.no_grad(), attention_logits(encoder) as stages:
-        encoder(images)
-        logits = stages[-1]()
-    if logits.ndim == 4:  # B heads queries keys
-        return logits.mean(1)[:, 0].softmax(-1)
-    return logits.mean(2).softmax(-1).mean(2).flatten(1)  # B windows heads queries keys
-
-
-def as_map(values: Tensor) -> Tensor:
-    """Reshape patches (B, N) to maps (B, side, side)."""
-    side = round(values.shape[1] ** 0.5)
-    return values.view(-1, side, side)

@@ -47,7 +47,6 @@ class DCAMA(OneWaySegmenter):
     """
 
     sees_all_shots = True
-    draws_by_number = True
     attention_meaning = (
         "coarse mask: share of a place's attention that falls on the supports' foreground, mean over all blocks"
     )
@@ -147,49 +146,21 @@ class DCAMA(OneWaySegmenter):
         """
         return None if self.training else torch.Generator().manual_seed(int(episodes[0]))
 
-    def coarse_masks(self, episode: EpisodeBatch) -> dict[int, Tensor]:
-        """Return the coarse masks (L, h, w) of every attended scale for the first way of an episode (§12)."""
-        query, support = self._pyramids(episode)
-        generator = self._generator(episode.episodes)
-        with torch.no_grad():
-            coarse = self.model.coarse_masks(query, support, episode.support_masks[0, :1], generator)
-        return {scale: masks[0] for scale, masks in coarse.items()}
+    def support_attention(self, episode: EpisodeBatch, row: float, column: float) -> dict[str, Tensor]:
+        """Return the attention (K, S, S) of a query point to the supports of the first way as "attention" (§12).
 
-    def pixel_attention(self, episode: EpisodeBatch, row: int, column: int) -> Tensor:
-        """Return the attention of a query pixel to the supports of the first way, (K, S, S) (§12).
-
-        Mean over heads, blocks and scales, enlarged to the image.
+        Mean over heads, blocks and scales, enlarged to the image. `row` and `column` are shares of height and width.
         """
-        query, support = self._pyramids(episode)
-        masks = episode.support_masks[0, :1]
+        query = [scale[None] for scale in self.pyramid(episode, int(episode.query[0]))]
+        support, masks = self._supports(episode, episode.support[0, :1]), episode.support_masks[0, :1]
         side = masks.shape[-1]
         maps = []
         with torch.no_grad():
             for scale in self.model.names:
-                weights = self.model.attention_row(scale, query, support, masks, row // scale, column // scale)
+                place = int(row * side) // scale, int(column * side) // scale
+                weights = self.model.attention_row(scale, query, support, masks, *place)
                 maps.append(F.interpolate(weights, (side, side), mode="bilinear", align_corners=True))
-        return torch.cat(maps).mean(0)
-
-    def pixel_features(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return features of the query's pixels before and after the head (§12).
-
-        Returns:
-            "backbone": the last block at 1/8 (C, h, w); "penultimate": before the last convolution (C, S, S).
-        """
-        query, support = self._pyramids(episode)
-        caught: list[Tensor] = []
-        hook = self.model.mixer3[1].register_forward_hook(lambda m, args, out: caught.append(out.detach()))
-        try:
-            with torch.no_grad():
-                self.logits(query, support, episode.support_masks[0, :1], episode.episodes[:1])
-        finally:
-            hook.remove()
-        return {"backbone": query[1][0, -1], "penultimate": caught[0][0]}
-
-    def _pyramids(self, episode: EpisodeBatch) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the pyramids of the query (1, L, C, h, w) and of the first way's supports (1, K, L, C, h, w)."""
-        query = [scale[None] for scale in self.pyramid(episode, int(episode.query[0]))]
-        return query, self._supports(episode, episode.support[0, :1])
+        return {"attention": torch.cat(maps).mean(0)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(

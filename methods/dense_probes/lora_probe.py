@@ -85,7 +85,6 @@ class LoraProbeDense(LinearProbeDense):
     """
 
     exportable = Exportable("the network whose adapters the supports tune is not built in")
-    draws_by_number = True
     depends_on_way_order = True  # the first steps of AdamW have the sign of a gradient, where rounding decides
 
     def __init__(

@@ -47,7 +47,6 @@ class FSSDINO(Segmenter):
     learns = False
     exportable = Exportable()
     sees_all_shots = True
-    draws_by_number = True
     depends_on_way_order = True  # the first centres are drawn class after class
     attention_meaning = "similarity: largest cosine with a prototype of the way; 0 where it is negative"
 

@@ -145,11 +145,6 @@ class HMNetHead(nn.Module):
         distance = self.style_distance(torch.cat(distances, 1))
         return Output(self.join(meta.float().softmax(1), distance, base), meta, prior)
 
-    def inputs(self, query: Features, supports: Iterable[Features], labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the inputs of the hybrid Mamba network, query and support (b, C, S, S); arguments as in `forward`."""
-        query = aligned(query)
-        return self.merge(self.reduce_query(query), self.read_supports(query, supports, labels)[0])
-
     def read_supports(
         self, query: Features, supports: Iterable[Features], labels: Tensor
     ) -> tuple[SupportFeatures, list[Tensor]]:

@@ -21,7 +21,6 @@ from fsbench.core.query_part import Exportable
 from fsbench.data.batch import EpisodeBatch
 from fsbench.methods.hmnet.head import HMNetHead, Output
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
-from fsbench.methods.hmnet.mamba.memory import memory_curves
 from fsbench.methods.hmnet.optimization import MODULES, decay_groups, keep_gradients_local, one_update
 from fsbench.methods.hmnet.weights import ENSEMBLE, HMNetReleasedFormat
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
@@ -161,20 +160,6 @@ class HMNet(StageSegmenter):
     def _supports(self, batch: EpisodeBatch, rows: Tensor) -> Iterator[Features]:
         """Yield the features (B, c, ·, ·) of each shot of images `rows` (B, K)."""
         return (self.stages(batch, shot) for shot in rows.T.tolist())
-
-    def scan_memory(self, episode: EpisodeBatch) -> dict[str, Tensor]:
-        """Return how much of the support the scan remembers in a 1-way episode; see `memory_curves`."""
-        if self.head.mamba is None:
-            raise SettingsError("this HMNet has no Mamba network, so there is no state to look at")
-        if self.settings["srm"] == "off" or not any(b.self_attention.hybrid for b in self.head.mamba.blocks):
-            raise SettingsError(
-                "the query's scan of this HMNet reads no support, so there is nothing to remember; expected srm recap "
-                "or basic, hybrid: true and 2 blocks or more"
-            )
-        query = self.stages(episode, [int(episode.query[0])])
-        supports = self._supports(episode, episode.support[0, :1])
-        with torch.no_grad():
-            return memory_curves(self.head.mamba, *self.head.inputs(query, supports, episode.support_labels[0, :1]))
 
     def training_step(self, batch: EpisodeBatch, batch_idx: int) -> Tensor:
         batches, accumulation = int(self.trainer.num_training_batches), self._accumulation()

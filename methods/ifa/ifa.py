@@ -187,7 +187,6 @@ class IFA(Segmenter):
         self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
         self.adaptation = adaptation
         self.step_is_a_mean = shot_order == "matched" and replicas == 1  # else items of a micro-batch touch one another
-        self.draws_by_number = adaptation.images == "episode"
         self.network = learned_network(self.backbone, vit_blocks)
         self.register_load_state_dict_post_hook(_forget_features)
 

@@ -3,7 +3,6 @@
 Shapes: N ways, K shots, D image side, g side of the grid of patches.
 """
 
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -59,7 +58,6 @@ class Matcher(Segmenter):
         (1, 5), "the authors give the number of merged masks for no other; here it is that of 5"
     )
     finds_instances = True
-    draws_by_number = True
     depends_on_way_order = True  # prompts are drawn way after way
 
     def __init__(
@@ -102,7 +100,6 @@ class Matcher(Segmenter):
             pred_iou_thresh, stability_score_thresh, multimask, sel_pred_iou_thresh, sel_stability_score_thresh,
             box_nms_thresh,
         )  # fmt: skip
-        self._every_prompting = self.prompting
         several = num_merging_mask if merging_of_several_shots is None else merging_of_several_shots
         self.one_shot, self.several_shots = (
             Merging(
@@ -166,15 +163,6 @@ class Matcher(Segmenter):
             maps[f"chosen masks{name}"] = Sketch(regions=stacked_regions(chosen.cpu().numpy(), groups))
             maps[f"mask scores{name}"] = steps.best_scores().clamp(min=0)
         return maps
-
-    def limit_prompts(self, share: float) -> int:
-        """Prompt with about this share of all prompts, see `fsbench.runner.engine.cost.method_cost.HasManyPrompts`."""
-        every = self._every_prompting
-        per_side = max(1, round(every.points_per_side * share**0.5))
-        iterations = max(1, round(every.max_iterations * share))
-        self.prompting = replace(every, points_per_side=per_side, max_iterations=iterations)
-        low, high = every.sample_range
-        return per_side**2 * every.dense + iterations * (high - low + 1)
 
     def _steps(self, episode: EpisodeBatch) -> list[Steps]:
         """Return the prediction of each way."""

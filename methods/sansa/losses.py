@@ -13,15 +13,6 @@ ALPHA = 0.25
 """Weight of the foreground in the focal loss; the background has the rest of 1."""
 
 
-def video_losses(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the focal and the dice loss of videos, each the mean over them, see `losses_by_video`.
-
-    Raises:
-        NumericsError: every video's logits hold a NaN.
-    """
-    return mean_losses(losses_by_video(logits, masks))
-
-
 def losses_by_video(logits: Tensor, masks: Tensor) -> Tensor:
     """Return the focal and the dice loss (2, b) of each video; those whose logits hold a NaN are left out.
 

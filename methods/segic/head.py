@@ -139,10 +139,6 @@ class SegICHead(nn.Module):
         embedded: Tensor = self.prompt_encoder.mask_embed(masks)
         return embedded
 
-    def no_mask(self, grid: int) -> Tensor:
-        """Return the embedding (1, D, g, g) of no map, which no program of the authors uses (§6)."""
-        return self.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1).expand(-1, -1, grid, grid)
-
     def position(self, grid: int) -> Tensor:
         """Return the codes (1, D, g, g) of the centres of cells (§7)."""
         code = self.prompt_encoder.shared_embedding

@@ -74,7 +74,6 @@ class SegIC(Segmenter):
         "the authors show one support of a class; here prototypes stand side by side and similarities are averaged",
     )  # §9
     released_format = SegICFile(has_backbone=False)
-    identity_defaults: ClassVar[dict[str, Any]] = {"peak": "square", "small_objects": "vanish"}
     attention_meaning: ClassVar[str] = "cosine with the mean feature of the supports' object; 0 where it is negative"
 
     def __init__(

@@ -66,7 +66,6 @@ class VRPSAM(StageSegmenter):
     backbone_type: ClassVar[Any] = staticmethod(frozen_networks)
     needs = Needs(annotation_option="--model.annotation")
     trains_one_shot = True
-    draws_by_number = True
     authors_shots = AuthorsShots((1,), "the authors' function for more is called by none of their scripts")  # §10
     released_format = VRPSAMReleasedFormat("module.")
     attention_meaning = (

@@ -8,12 +8,20 @@ import torch
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import drawn_runs, table
 from benchmarks.speed.cases import commands, networks
+from benchmarks.speed.cases.methods import noise_episode
 from benchmarks.speed.harness import Case, Command, Measurements, call_difference, check, measure, training_step
 from fsbench.methods.hsnet import HSNet
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS
 from tests.methods.small import PYRAMID, pyramid
 
 CPU = torch.device("cpu")
+
+
+def test_the_noise_has_distinct_images_and_a_disc():
+    episode = noise_episode(32, 2, CPU)
+    assert episode.images.shape == (3, 3, 32, 32) and episode.support.tolist() == [[[1, 2]]]
+    assert not torch.equal(episode.images[0], episode.images[1])
+    assert 0.2 < float(episode.support_masks[0, 0, 0].float().mean()) < 0.35
 
 
 def test_paths_take_turns_after_a_first_call_of_each():
@@ -138,8 +146,8 @@ def test_commands_over_runs_are_timed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(commands, "LONG", drawn_runs.LONG | {"methods": ["cst", "emat"], "folds": [0]})
     monkeypatch.setattr(drawn_runs, "METHODS", 1)
     monkeypatch.setattr(drawn_runs, "EPISODES", 50)
-    speed.main(["tables", "--only", "first", "--folder", str(tmp_path / "tables"), "--device", "cpu"])
-    speed.main(["report", "--only", "first", "--folder", str(tmp_path / "report"), "--device", "cpu"])
+    speed.main(["tables", "--folder", str(tmp_path / "tables"), "--device", "cpu"])
+    speed.main(["report", "--folder", str(tmp_path / "report"), "--device", "cpu"])
     said = capsys.readouterr().out
-    assert all(f"{name}, first" in said for name in ("table, 2000 runs", "compare, 12 long runs", "grid, 2400 cells"))
-    assert "report of 50 methods" in said and "stored masks each, first" in said
+    assert all(name in said for name in ("table, 2000 runs", "compare, 12 long runs", "grid, 2400 cells"))
+    assert "report of 50 methods" in said and "stored masks each" in said

@@ -9,7 +9,7 @@ from tests.ports import free_port
 def run_command(
     method: str, runs: Path | str, small_demo: Path, *options: str, devices: int | None = None
 ) -> list[str]:
-    """Return the arguments of `fsbench run` on a folder of images.
+    """Return the arguments of `fsbench bench --config` on a folder of images.
 
     Args:
         method: name of the method.
@@ -21,7 +21,7 @@ def run_command(
     extra = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={small_demo}"]
     if devices is not None:
         extra += [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
-    return ["run", *Request([method], "demo", [0], str(runs), extra=[*extra, *options]).arguments(method, 0)]
+    return ["bench", *Request([method], "demo", [0], str(runs), extra=[*extra, *options]).arguments(method, 0)]
 
 
 def environments_of_ranks(ranks: int) -> list[dict[str, str]]:

@@ -111,7 +111,7 @@ def finished_runs(small_demo: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def run_arguments(small_demo: Path) -> Callable[..., list[str]]:
-    """Arguments of `fsbench run` for what `bench_arguments` runs in a process of its own."""
+    """Arguments of `fsbench bench --config` for what `bench_arguments` runs in a process of its own."""
 
     def arguments(method: str, runs: Path | str, *more: str) -> list[str]:
         few = [*FEW, "--trainer.max_epochs=2", "--trainer.limit_train_batches=3"]

@@ -82,10 +82,10 @@ class LoseWorkers(BeforePredictions):
 
 
 def pause_after(episodes: int) -> list[str]:
-    """Return the options of `fsbench run` that pause an evaluation with batches of one episode."""
+    """Return the options of `fsbench bench --config` that pause an evaluation with batches of one episode."""
     return ["--trainer.callbacks+=tests.cli.pausing.PauseAfter", f"--trainer.callbacks.episodes={episodes}"]
 
 
 def pause_training(goes_on: Path) -> list[str]:
-    """Return the options of `fsbench run` that pause a training until a file is there."""
+    """Return the options of `fsbench bench --config` that pause a training until a file is there."""
     return ["--trainer.callbacks+=tests.cli.pausing.PauseTraining", f"--trainer.callbacks.goes_on={goes_on}"]

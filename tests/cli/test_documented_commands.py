@@ -30,15 +30,15 @@ from tests.documents import DOCUMENTS, Command, commands, other_blocks
 
 RUN = [
     r"make bench( ARGS=--dry-run)?",
-    r"fsbench (--version|list|protocols( atlas:\S*)?)",
+    r"fsbench (--version|list|list protocols( .*)?)",
     r"fsbench weights (list|check)",
-    r"fsbench cache( clean.*)?",
+    r"fsbench list here .*",
     r"fsbench reproduce(?! --smoke| my/)(?!.* slurm).*",
     r"make reproduce .*",
     r"fsbench bench .*(--(print_config|help).*|--dry-run)",
-    r"fsbench (table|compare|rescore) runs([/ ].*)?",
+    r"fsbench (table|compare) runs(?!.*--by (shots|ways|side|kept|draw|annotation))([/ ].*)?",
     r"fsbench data check folder .*",
-    r"fsbench manifest (build|show|verify) (?!benchmarks).*",
+    r"fsbench data manifest (build|show|verify) (?!benchmarks).*",
     r"export .*",
 ]
 """On a small demo, on which `make bench` (with few episodes) was run first."""
@@ -46,35 +46,29 @@ RUN = [
 PARSED = {
     r"\w+=\S+ make bench.*|make bench .+": "trains for minutes or needs data; tests/cli/run/test_flows.py runs such",
     r"fsbench bench .*": "as make bench",
-    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|results|weights|lock|fuzz)\b.*": (
+    r"(\w+=\S+ )?make (venv|cuda|help|docs|test|check|regress|sweep|weights|lock|fuzz)\b.*": (
         "installs, takes minutes, or CI runs it"
     ),
     r"make gpu-bench": "needs a GPU",
     r"fsbench data (prepare|lists|check) .*": "needs official archives; tests/datamodules make such archives",
     r"fsbench weights fetch .*": "needs a network; tests/fsbench/networks/weights fetch from a local server",
-    r"fsbench manifest verify benchmarks/.*": "needs PASCAL",
-    r"fsbench checkpoint .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
-    r"fsbench (start|doctor|completion)\b.*": "asks, or prints; tests/cli/begin/test_start.py and others run them",
+    r"fsbench data manifest verify benchmarks/.*": "needs PASCAL",
+    r"fsbench weights convert .*": "needs a checkpoint of the authors; tests/fsbench/runner/engine converts such",
+    r"fsbench list here": "its exit status is 1 where the machine lacks room; tests/fsbench/runner/here runs it",
     r"fsbench explain .*": "tests/cli/results/test_explain.py runs it",
-    r"fsbench annotations .*": "needs several annotations; tests/fsbench/results/tables/test_annotations.py runs it",
-    r"fsbench why .*": "needs runs with predictions; tests/cli/results/test_why.py runs it",
-    r"fsbench supports .*": "needs runs with several draws; tests/cli/run/test_draws.py runs it",
-    r"fsbench plan .*": "needs runs of two methods; tests/fsbench/results/tables/test_plan.py runs it",
-    r"fsbench curves .*": "needs runs of several shots; tests/fsbench/results/tables/test_curves.py runs it",
-    r"fsbench report .*": "tests/cli/results/test_report.py runs it",
+    r"fsbench table .*--by (shots|ways|side|kept|draw|annotation).*": (
+        "needs runs that differ in it; tests/cli/run/test_draws.py, test_curves.py and test_annotations.py run it"
+    ),
+    r"fsbench report .*": "tests/cli/results/test_report.py and tests/fsbench/pages/board run it",
     r"fsbench (kit|score) .*": "need data; tests/cli/test_kit.py runs them",
-    r"fsbench verdict .*": "needs an accepted run; tests/test_action.py runs it",
+    r"fsbench compare .* --accepted .*": "needs an accepted run; runner/exchange/test_accepted.py runs it",
     r"fsbench (bundle|verify) .*": "tests/cli/share/test_exchange.py runs them",
-    r"fsbench table results": "needs a results repository; tests/fsbench/runner/exchange/test_results.py reads one",
-    r"fsbench board .*": "tests/fsbench/pages/board runs it",
     r"fsbench atlas .*": "tests/fsbench/results/atlas runs it",
     r"fsbench check-method .*": "tests/cli/extend/test_check_method.py runs it",
     r"fsbench predict .*": "needs photos and weights; tests/cli/images/test_predict.py runs it",
     r"fsbench export .*": "needs photos and masks; tests/cli/images/test_export.py runs it",
     r"fsbench demo\b.*": "serves a page until it is ended; tests/cli/images/test_demo_page.py runs it",
-    r"fsbench cost .*": "tests/cli/results/test_cost.py runs it",
     r"fsbench reproduce (--smoke|my/.*|.* slurm .*)": "takes a minute, needs a file, or SLURM; .ci/run runs the first",
-    r"fsbench sweep .*": "trains for hours, or needs data; tests/cli/run/test_local_sweeps.py runs such",
     r"fsbench grid .*": "looks 100 cells up, trains them, or needs SLURM; tests/cli/run/test_grid_runs.py runs such",
     r"(srun|torchrun) .*": "needs several machines; tests/cli start several processes",
     r"(\w+=\S+ )?wandb .*": "needs an account",
@@ -145,7 +139,7 @@ class Typed:
             with contextlib.redirect_stdout(printed):
                 if run:
                     status = cli.main(words)
-                elif words[0] in ("bench", "run"):
+                elif words[0] == "bench":
                     with pytest.MonkeyPatch.context() as patch:
                         patch.setattr(
                             "fsbench.runner.config.request_check._Run.errors", _Run._of_task
@@ -154,7 +148,7 @@ class Typed:
                         patch.setattr("fsbench.runner.engine.run.build_experiment", parse_configuration)
                         patch.setattr("fsbench.runner.engine.run.run", lambda composed: None)
                         patch.setattr(SuiteCLI, "instantiate_classes", lambda composed: None)
-                        status = cli.main([word for word in words if word != "--blind"])  # for run/test_blind.py
+                        status = cli.main(words)
                 else:
                     _, unknown = cli.parser_for(words).parse_known_args(words)
                     status = f"unrecognised {unknown}" if unknown else 0
@@ -328,10 +322,10 @@ def test_mistyped_commands_are_seen(typed):
         "make bensh",
         "make sweep METHOD=nothing",
         "fsbench table runs/ --bye size",
-        "fsbench run --config emat.yam",
-        "torchrun --nnodez=2 -m fsbench run",
+        "fsbench bench --config emat.yam",
+        "torchrun --nnodez=2 -m fsbench bench",
         "pip install -e '.[tests]'",
         "wandb logn",
-        "python -m benchmarks.protocols --dataset demo --method emat --fold one",
+        "python -m benchmarks.ablations --repeats one",
     ):
         assert why_refused(typed, Command(tuple(shlex.split(line)))), line

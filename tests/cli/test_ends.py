@@ -160,7 +160,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
         ("predict --support a --query b --megapixels 1e308", "--megapixels is 1e308, expected a number from 0.001"),
         ("compare runs --plot nowhere/x.png", "--plot is nowhere/x.png, but there is no folder nowhere"),
         ("data lists cub --root x --out nowhere/x.json", "--out is nowhere/x.json, but there is no folder nowhere"),
-        ("checkpoint a.ckpt .", "the target is ., which is a folder"),
+        ("weights convert a.ckpt .", "the target is ., which is a folder"),
         ("report runs --gallery -1", "--gallery is -1, expected a whole number from 0 to 10000"),
     ],
 )
@@ -211,6 +211,6 @@ def test_a_disk_that_is_full(spawn, run_arguments, tmp_path, method):
 
 
 def test_a_run_that_cannot_start_says_one_line(capsys, tmp_path):
-    assert command.main(["run", "--config", str(tmp_path)]) == 2
+    assert command.main(["bench", "--config", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert err.startswith("fsbench: error: cannot read the configuration") and err.count("\n") == 1

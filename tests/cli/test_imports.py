@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.base.paths import REPOSITORY
+from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.runner.engine.machine.watchdog import ProcessWatchdog, child_environment, safe_imports
 from fsbench.runner.grid.executors import Job, LocalProcesses, Running, Submitit
 
@@ -64,7 +64,8 @@ def wait_for_end(process: Running) -> None:
 def test_runs_of_a_grid(trap, tmp_path, monkeypatch, devices):
     """In a fork, and in a process from nothing; both import the class that they are given, and so the trap if any."""
     monkeypatch.syspath_prepend(tmp_path)
-    arguments = (f"--trainer.devices={devices}", "--model=submitit.Method", "--data=lightning.Data")
+    files = f"--config={CONFIGS / 'base.yaml'}"
+    arguments = (files, f"--trainer.devices={devices}", "--model=submitit.Method", "--data=lightning.Data")
     (process,) = LocalProcesses(1).start([Job(arguments, tmp_path / "log")])
     wait_for_end(process)
     assert "fsbench: error: " in (tmp_path / "log").read_text() and not trap.exists()
@@ -74,4 +75,4 @@ def test_runs_of_a_grid(trap, tmp_path, monkeypatch, devices):
 def test_jobs_of_submitit(trap, tmp_path):
     (job,) = Submitit("local", tmp_path / "jobs", 1, {}).start([Job(("--help",), tmp_path / "log")])
     wait_for_end(job)
-    assert "usage: fsbench run" in (tmp_path / "log").read_text() and not trap.exists()
+    assert "usage: fsbench bench" in (tmp_path / "log").read_text() and not trap.exists()

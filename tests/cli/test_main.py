@@ -14,9 +14,17 @@ from fsbench.cli import main, parser
 
 COMMANDS = [name for group in main.GROUPS.values() for name in group]
 
+TWENTY = (
+    "bench", "grid", "reproduce", "regress", "check-method", "kit", "score", "table", "compare", "report", "explain",
+    "atlas", "list", "bundle", "verify", "data", "weights", "predict", "export", "demo",
+)  # fmt: skip
+"""All commands."""
+SHARED = {"main", "parser", "options", "analysis", "rescoring", "studies", "accepted", "manifest"}
+"""Modules of `fsbench.cli` that are no command: what several share, and parts of one."""
+
 
 def test_every_module_is_a_subcommand():
-    modules = {module.name for module in pkgutil.iter_modules(fsbench.cli.__path__)} - {"main", "parser", "analysis"}
+    modules = {module.name for module in pkgutil.iter_modules(fsbench.cli.__path__)} - SHARED
     assert sorted(name.replace("-", "_") for name in COMMANDS) == sorted(modules)
 
 
@@ -42,11 +50,18 @@ def test_help_and_refusals_import_nothing_heavy(words):
 
 
 def test_only_the_chosen_command_is_imported():
-    program = "import sys; from fsbench.cli.main import main; main(['cache']);"
+    program = "import sys; from fsbench.cli.main import main; main(['list', 'metrics']);"
     program += "print(sorted(name for name in sys.modules if name.startswith('fsbench.cli.')))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    expected = [f"fsbench.cli.{name}" for name in ("cache", "completion", "main", "parser")]
+    expected = [f"fsbench.cli.{name}" for name in ("list", "main", "parser")]
     assert done.stdout.splitlines()[-1] == str(expected)
+
+
+def test_help_is_a_screen_of_twenty_commands(capsys):
+    assert sorted(COMMANDS) == sorted(TWENTY)
+    assert main.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 80
 
 
 def test_bare_fsbench_shows_the_groups(capsys):
@@ -74,20 +89,26 @@ def test_misspelt_words_are_guessed(capsys, words, expected):
     assert expected in message and len(message.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", main.OLD_NAMES)
+def test_an_old_name_says_the_new_one(capsys, name):
+    assert main.main([name, "x", "--option", "y"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"fsbench: error: there is no command '{name}'; {main.OLD_NAMES[name]}\n")
+
+
 def test_quiet_and_verbose_are_of_every_command(capsys):
     for name in COMMANDS:
         command = parser.subcommands(main.parser_for([name]))[name]
-        for each in [command, *parser.subcommands(command).values()]:
+        for each in parser.all_parsers(command):
             assert {"--quiet", "--verbose"} <= each._option_string_actions.keys(), name
     assert main.main(["list", "--quiet", "--verbose"]) == 2
     assert "--quiet and --verbose were both given" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("chosen", [["--config", str(CONFIGS / "methods" / "emat.yaml")], ["--method", "emat"]])
-def test_help_of_run_names_what_may_be_set(capsys, monkeypatch, chosen):
-    monkeypatch.setattr("sys.argv", ["fsbench", "run", *chosen, "--help"])
+def test_help_of_bench_names_what_may_be_set(capsys, chosen):
     with pytest.raises(SystemExit, match="0"):
-        main.main(["run", *chosen, "--help"])
+        main.main(["bench", *chosen, "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     for key in ("--config FILE", "support_side", "max_epochs", "nshot_strategy", "image_size"):
         assert key in shown

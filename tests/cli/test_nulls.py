@@ -20,7 +20,7 @@ RANDOM = "--model.backbone.weights=random"
 @pytest.mark.parametrize("null", ["null", "~", "Null"])
 @pytest.mark.parametrize("key", ["model.backbone.weights", "model.init_args.backbone.weights"])
 @pytest.mark.parametrize(
-    "start", [["run", *FILES], ["bench", "--method", "emat", "--dataset", "demo"]], ids=["run", "bench"]
+    "start", [["bench", *FILES], ["bench", "--method", "emat", "--dataset", "demo"]], ids=["config", "method"]
 )
 def test_null_takes_back_what_was_set_before(capsys, start, key, null):
     with pytest.raises(SystemExit, match="0"):
@@ -68,7 +68,7 @@ def test_null_is_refused_where_something_must_be(capsys, tmp_path, key, kind):
     with pytest.raises(SettingsError) as error:
         parse([*FILES, f"--config={file}"], build=False)
     assert str(error.value) == expected
-    assert main(["run", *FILES, f"--{key}=null"]) == 2
+    assert main(["bench", *FILES, f"--{key}=null"]) == 2
     assert capsys.readouterr().err == f"fsbench: error: {expected}\n"
 
 

@@ -222,7 +222,7 @@ def compare_rows(content: Any) -> Iterator[Row]:
 
 
 def protocol_rows(content: Any) -> Iterator[Row]:
-    """Return the rows of what `fsbench rescore --format json` prints."""
+    """Return the rows of what `fsbench table --protocol NAME --format json` prints."""
     for group in content:
         for place, line in enumerate(group["lines"]):
             values, intervals = _estimates(line["scores"])

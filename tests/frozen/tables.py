@@ -93,7 +93,7 @@ def _commands() -> Iterator[tuple[str, tuple[list[str], Rows]]]:
     for protocol in suite.protocol_names():
         yield (
             f"protocol-{protocol}",
-            (["rescore", "1shot", "--protocol", protocol, "--data-root", "{data}"], suite.protocol_rows),
+            (["table", "1shot", "--protocol", protocol, "--data-root", "{data}"], suite.protocol_rows),
         )
 
 

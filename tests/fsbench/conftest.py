@@ -122,7 +122,8 @@ def classification_maker(runs: Path) -> Callable[[str, int], Record]:
         folder.mkdir()
         manifest.write(folder / "manifest.jsonl")
         cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
-        run = {"identity": identity, "presence": "predicted", "cost": cost}
+        told = {"supervision": ["image labels"], "saw_test_classes": "no"}
+        run = {"identity": identity, "told": told, "presence": "predicted", "cost": cost}
         return written(folder, to_frame(rows, manifest), **run)
 
     return make

@@ -26,7 +26,7 @@ def run_of(header, method, backbone, weights="official x", identity=(), training
     """Contents of a run.json like the paper's, but for what is given.
 
     `training` changes the identity's entry of that name, `facts` what is recorded of the training besides (None: a
-    checkpoint that tells none); without an `origin` the record is an older one."""
+    checkpoint that tells none); without an `origin` the weights are those that follow from the identity."""
     shipped = shipped_settings(method["name"], header.dataset)
     data = shipped["data"]["init_args"]
     trained = {key: data[key] for key in ("batch_size", "fill_to", "drop_last") if key in data}
@@ -42,7 +42,6 @@ def run_of(header, method, backbone, weights="official x", identity=(), training
     more |= {"episodes": 1000, "official_episodes": 1000} | dict(facts or ())
     cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
     run = {"identity": recorded, "presence": "predicted", "cost": cost}
-    run |= {} if origin is None else {"told": {"supervision": ["masks"], "saw_test_classes": "no"}}
     return run if origin is None else run | {"weights": {"origin": origin, "training": None if facts is None else more}}
 
 

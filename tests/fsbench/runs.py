@@ -11,7 +11,7 @@ import polars as pl
 from fsbench.data.episodes.header import Header
 from fsbench.records.counts import hashes
 from fsbench.records.record import Record, write_record
-from fsbench.records.run import Run
+from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run
 
 IDENTITY = {
     "method": {"name": "m"},
@@ -20,7 +20,12 @@ IDENTITY = {
     "training": None,
 }
 COST = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
-ENTRIES = {"id": "run", "identity": IDENTITY, "presence": "predicted", "cost": COST, "counts_sha256": "0"}
+TOLD = {"supervision": ["masks"], "saw_test_classes": "no"}
+HASHES = {"counts_sha256": "0", "columns_sha256": {}, "truth_sha256": "0"}
+ENTRIES = {
+    "id": "run", "identity": IDENTITY, "weights": {"origin": UNTRAINED, "training": None}, "told": TOLD,
+    "presence": "predicted", "cost": COST,
+} | HASHES  # fmt: skip
 """The entries that every run has."""
 
 
@@ -39,14 +44,29 @@ def some_header(**entries: Any) -> Header:
 
 
 def some_run(identity: dict[str, Any] | None = None, **entries: Any) -> Run:
-    """Return a run with these entries; `identity` holds those of its identity."""
-    return Run.model_validate(ENTRIES | {"identity": _merged(IDENTITY, identity)} | entries)
+    """Return a run with these entries; `identity` holds those of its identity, and its weights follow from them."""
+    own = _merged(IDENTITY, identity)
+    return Run.model_validate(ENTRIES | {"identity": own, "weights": usual_weights(own)} | entries)
+
+
+def usual_weights(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the weights of a run with this identity: trained here, untrained, or a checkpoint that tells nothing."""
+    settings = identity["training"] or {}
+    if "checkpoint_sha256" in settings:
+        return {"origin": None, "training": None}
+    if "max_epochs" not in settings:  # None, or what a method is calibrated on
+        return {"origin": UNTRAINED, "training": None}
+    numbers = {name: identity[name] for name in ("image_size", "precision", "tf32") if name in identity}
+    training = numbers | {"settings": settings, "method": identity["method"]}
+    return {"origin": TRAINED_HERE, "training": training}
 
 
 def changed(record: Record, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
     """Return the record with other entries, without those that are `...`; `identity` as of `some_run`."""
     values = record.run.as_json()
-    values |= {"identity": _merged(values["identity"], identity)} | entries
+    own = _merged(values["identity"], identity)
+    weights = usual_weights(own) if values["weights"] == usual_weights(values["identity"]) else values["weights"]
+    values |= {"identity": own, "weights": weights} | entries
     other = Record(record.path, Run.model_validate({key: value for key, value in values.items() if value is not ...}))
     of_the_run = ("path", "run", "flat_identity")
     other.__dict__.update({name: value for name, value in record.__dict__.items() if name not in of_the_run})

@@ -97,24 +97,19 @@ def test_commands_that_compute_nothing(runs, tmp_path):
     cards = [f"--card={method}={card_file(tmp_path)}" for method in ("first", "second")]
     computed = [
         ["list"],
-        ["protocols"],
+        ["list", "protocols"],
         ["table", *runs, "--all"],
         ["compare", *runs],
-        ["rescore", *runs, "--void", "background"],
-        ["why", "--claimed", "50.1", "--mine", runs[0]],
+        ["table", *runs, "--void", "background"],
         ["bundle", *runs, *cards, "-o", bundle, "--predictions"],
         ["verify", bundle],
-        ["board", str(bundles), "--out", "site", "--strict"],
-        ["bundle", *runs, *cards, "--hub", "results"],
-        ["verify", "results"],
-        ["table", "results"],
-        ["verdict", runs[0], "--accepted", "accepted", "--accept"],
-        ["verdict", runs[0], "--accepted", "accepted"],
+        ["report", "--board", str(bundles), "--out", "site", "--strict"],
+        ["compare", runs[0], "--accepted", "accepted", "--accept"],
+        ["compare", runs[0], "--accepted", "accepted"],
         ["weights", "list"],
     ]
     plots, run = (f"is not installed; get it with: pip install 'fsbench[{extra}]'" for extra in ("plots", "run"))
     refused = [
-        (["plan", *runs], "answer alike on these episodes"),
         (["report", *runs], plots),
         (["verify", bundle, "--predict", "1"], run),
         (["explain", *runs], run),
@@ -128,14 +123,14 @@ def test_commands_that_compute_nothing(runs, tmp_path):
         assert status == 2 and expected in err and err.count("\n") == 1, (words, err)
 
 
-def test_help_and_the_doctor_say_what_is_missing(tmp_path):
+def test_help_and_list_here_say_what_is_missing(tmp_path):
     light = Installation(tmp_path / "packages", requirements(), tmp_path)
     commands = [[name, "--help"] for group in GROUPS.values() for name in group]
     needs = "get it with: pip install 'fsbench[run]'"
-    for words, status, out, err in light.call(*commands, ["run", "--method", "prototype", "--help"]):
+    for words, status, out, err in light.call(*commands, ["bench", "--method", "prototype", "--help"]):
         assert status == 0 and out.startswith("usage: ") and not err, (words, err)
-        assert (needs in out) == (words[0] == "run")
-    _, (_, status, out, err) = light.call(["doctor", "--json"], ["doctor"])
+        assert (needs in out) == ("--method" in words)
+    _, (_, status, out, err) = light.call(["list", "here", "--json"], ["list", "here"])
     assert status in (0, 1) and not err  # 1: here fsbench itself is no installed package
     assert "runs: torch is not installed" in " ".join(out.split()) or "runs: cv2 is not" in " ".join(out.split())
     assert "pip install 'fsbench[run]'" in out and "weights:\n" in out and "data:\n" in out

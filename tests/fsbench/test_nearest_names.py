@@ -51,9 +51,9 @@ def test_every_option_with_a_closed_set(command, capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_itself(command, capsys):
-    """Its name is the closed set; `run` takes those of the configuration, which `bench` shares."""
+    """Its name is the closed set; `bench` takes those of the configuration, too."""
     known = [name for name in subcommands(parser_for([command]))[command]._option_string_actions if len(name) > 6]
-    if known and command not in ("run", "bench"):
+    if known and command != "bench":
         said = refusal([command, "x", known[-1] + known[-1][-1]], capsys)
         assert f"did you mean '{known[-1]}'?" in said or "required" in said or "invalid choice" in said, said
 
@@ -86,16 +86,17 @@ def test_names_in_files_and_folders(capsys, tmp_path, monkeypatch, make):
     (tmp_path / "results.fsb").write_text("")
     wrong = run.with_name(misspelt(run.name))
     expected = [
-        (["table", str(wrong)], run), (["report", str(wrong)], run), (["rescore", str(wrong), "--void", "ignore"], run),
+        (["table", str(wrong)], run), (["report", str(wrong)], run), (["table", str(wrong), "--void", "ignore"], run),
         (["compare", str(wrong)], run), (["explain", str(wrong)], run),
-        (["rescore", str(run), "--protocol", "hsnett"], "hsnet"), (["table", str(run), "--metrics", "mIuO"], "mIoU"),
+        (["table", str(run), "--protocol", "hsnett"], "hsnet"), (["table", str(run), "--metrics", "mIuO"], "mIoU"),
         (["verify", "resultss.fsb"], "results.fsb"), (["grid", "shotts"], "shots"),
         (["grid", "setings.yaml"], "settings.yaml"),
-        (["bench", "--dataset", "demo", "--config", "setting.yaml"], "settings.yaml"),
+        (["bench", "--config", "setting.yaml"], "settings.yaml"),
         (["bench", "--dataset", "demo", "--method", "./setting.yaml"], "settings.yaml"),
         (["kit", "demoo", "--out", "kit"], "demo"), (["reproduce", "ematt"], "emat"),
         (["data", "check", "pascall", "--root", "x"], "pascal"),
-        (["weights", "fetch", "dinov2_vits1"], "dinov2_vits14"), (["doctor", "--data-root", "cocoo=x"], "coco"),
+        (["weights", "fetch", "dinov2_vits1"], "dinov2_vits14"),
+        (["list", "here", "--data-root", "cocoo=x"], "coco"),
     ]  # fmt: skip
     for words, name in expected:
         assert f"did you mean '{name}'?" in refusal(words, capsys), words

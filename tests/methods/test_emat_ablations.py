@@ -50,8 +50,7 @@ def test_heads_one_after_the_other_answer_alike_and_learn_alike(blocks_folder, b
         torch.testing.assert_close(own[name].grad, parameter.grad, atol=1e-4 * largest + 1e-8, rtol=0)
 
 
-def test_runs_without_them_keep_their_identity_and_checkpoints_tell_channels():
-    assert EMAT.identity_defaults == {"correlation": "heads", "attention_heads": "batched"}
+def test_checkpoints_tell_channels():
     assert emat().checkpoint_settings() == {"support_side": 8, "class_token": True}
     assert emat(correlation="layers").checkpoint_settings()["correlation"] == "layers"
     assert "attention_heads" not in emat(attention_heads="sequential").checkpoint_settings()

@@ -164,7 +164,7 @@ def test_an_episode_is_adapted_to_alike_whatever_came_before():
     alone = answer(method, episode(1, ways=2))
     answer(method, episode(0))
     assert torch.equal(answer(method, episode(1, ways=2)), alone)
-    assert method.needs.adaptation is None and method.draws_by_number
+    assert method.needs.adaptation is None
 
 
 def test_a_run_says_what_it_is_adapted_to():

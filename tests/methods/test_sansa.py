@@ -10,7 +10,7 @@ from fsbench.base.errors import CheckpointError, NumericsError
 from fsbench.data.support_annotation import AnnotationStreams
 from fsbench.methods.sansa import SANSA
 from fsbench.methods.sansa.adapters import Adapter
-from fsbench.methods.sansa.losses import losses_by_video, video_losses
+from fsbench.methods.sansa.losses import losses_by_video, mean_losses
 from fsbench.methods.sansa.prompts import largest_box, merged_boxes, prompt_mask, prompt_points
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.sam2_video import (
@@ -220,13 +220,13 @@ def test_dropout_is_drawn_in_training_alone():
 
 def test_a_video_with_a_nan_is_left_out_of_the_loss():
     x, y = torch.randn(2, 1, 4, 4), (torch.rand(2, 1, 4, 4) > 0.5).float()
-    alone = video_losses(x[:1], y[:1])
+    alone = mean_losses(losses_by_video(x[:1], y[:1]))
     x[1, 0, 2, 2] = torch.nan
-    assert [float(value) for value in video_losses(x, y)] == [float(value) for value in alone]
+    assert [float(value) for value in mean_losses(losses_by_video(x, y))] == [float(value) for value in alone]
     parts = [losses_by_video(x[i : i + 1], y[i : i + 1]) for i in range(2)]  # as videos of unequal length come
     torch.testing.assert_close(torch.cat(parts, 1), losses_by_video(x, y))
     with pytest.raises(NumericsError, match="every episode of the batch"):
-        video_losses(x[1:], y[1:])
+        mean_losses(losses_by_video(x[1:], y[1:]))
 
 
 @pytest.mark.slow(3)

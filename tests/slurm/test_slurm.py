@@ -55,7 +55,7 @@ def test_a_grid_as_an_array_of_jobs(slurm, fsbench, warm, small_demo, tmp_path):
     assert "training ended without a validation" in done.stderr and "3 cells: 2 done, 1 begun" in done.stdout
     assert done.stderr.count("sacct") == 1 and "Bypassing" not in done.stderr
     for cell in read_grid([tmp_path / "good.yaml"]):
-        alone = warm("run", *cell.arguments(here))
+        alone = warm("bench", *cell.arguments(here))
         assert alone.returncode == 0, alone.stderr
     records, whole = find_records(folder), find_records(here)
     assert len(records) == len(whole) == 2
@@ -101,8 +101,8 @@ def test_a_training_in_two_tasks_is_requeued_and_cancelled_and_goes_on(slurm, wa
 def test_tasks_that_are_no_processes_of_the_run_are_refused_in_one_line(slurm, training, tmp_path):
     """As many tasks as processes, without the option that Lightning reads; too many of them; none of srun's."""
     environment = environment_of_test(tmp_path) | slurm.environment
-    unsaid = "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench run …"
-    other = "expected srun --ntasks-per-node=1 fsbench run …, or --trainer.devices 2"
+    unsaid = "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"
+    other = "expected srun --ntasks-per-node=1 fsbench bench …, or --trainer.devices 2"
     for devices, option, words in ((2, "--ntasks=2", unsaid), (1, "--ntasks-per-node=2", other)):
         command = ["srun", option, *FSBENCH, *training(tmp_path / "runs", devices)]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)

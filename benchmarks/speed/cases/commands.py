@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed.drawn_runs import EPISODES, GRID, LONG, METHODS, make_runs, write_explored
-from benchmarks.speed.harness import Case, Command, sample_folder
+from benchmarks.speed.harness import Case, Command
 from fsbench.base.paths import REPOSITORY
-from fsbench.runner.config.request import Request
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -28,47 +27,42 @@ def _folder(given: str | None) -> Iterator[Path]:
         yield Path(name).resolve()
 
 
-def _turns(cache: Path, what: str, *words: str) -> Iterator[Case]:
-    """Yield a command with an empty cache folder or what earlier ones left there, and the same command again."""
-    command = Command(["-m", "fsbench", *words], _environment(FSBENCH_CACHE=str(cache)))
-    for turn in ("first", "again"):
-        yield Case(f"{what}, {turn}", {f"fsbench {words[0]}": command})
+def _case(cache: Path, what: str, *words: str) -> Case:
+    """Return a command with a cache folder of its own."""
+    return Case(
+        what, {f"fsbench {words[0]}": Command(["-m", "fsbench", *words], _environment(FSBENCH_CACHE=str(cache)))}
+    )
 
 
 def report_cases(device: torch.device, folder: str | None = None) -> Iterator[Case]:
     """Measure `fsbench report` on 50 methods, and with an explorer of 5000 episodes of 20 methods.
 
-    Methods: 50 runs of 1000 episodes on each of 4 folds (five methods, ten seeds: 200 records), with the rows that a
-    run keeps for tables. The cache folder holds nothing else at the first report, and what that one left at the second.
-    Explorer: each method has a stored mask of 400 x 500 pixels an episode, whose outline is as long as that of an
-    object. Neither has data beside it, so images and truth are no part of the time. Runs are written into --folder, or
-    were by an earlier call.
+    Methods: 50 runs of 1000 episodes on each of 4 folds (five methods, ten seeds: 200 records). Explorer: each method
+    has a stored mask of 400 x 500 pixels an episode, whose outline is as long as that of an object. Neither has data
+    beside it, so images and truth are no part of the time. Runs are written into --folder, or were by an earlier call.
     """
     with _folder(folder) as place, tempfile.TemporaryDirectory() as temporary:
         many, explored, out = place / "fifty", place / "explored", f"{temporary}/report"
         cache = Path(temporary) / "cache"
         if not many.is_dir():
             make_runs(many, LONG | {"methods": GRID["methods"], "seeds": list(range(10))}, 1000)
-        yield from _turns(cache, "report of 50 methods on 4 folds of 1000 episodes", "report", str(many), "--out", out)
+        yield _case(cache, "report of 50 methods on 4 folds of 1000 episodes", "report", str(many), "--out", out)
         if not explored.is_dir():
             write_explored(explored)
         what = f"report and explorer of {METHODS} methods, {EPISODES} stored masks each"
-        yield next(_turns(cache, what, "report", str(explored), "--out", out))
+        yield _case(cache, what, "report", str(explored), "--out", out)
 
 
 def table_cases(device: torch.device, folder: str | None = None) -> Iterator[Case]:
     """Measure `fsbench table`, `compare` and `grid` on many runs.
 
     2000 runs of 100 episodes (five methods, two data sets, four folds, 1 and 5 shots, five settings, five seeds), and
-    three methods on four folds of 1000 episodes each. The first table of many runs computes the rows of means over
-    folds and of predictions without a model, which no single run keeps; "without rows" are runs of another version of
-    the code. Runs are written into --folder, or were by an earlier call.
+    three methods on four folds of 1000 episodes each. Runs are written into --folder, or were by an earlier call.
     """
     with _folder(folder) as place, tempfile.TemporaryDirectory() as cache:
-        many, long, task, bare = write_tabled_runs(place)
+        many, long, task = write_tabled_runs(place)
         grid = ("grid", f"{many}.yaml", "--runs", many)
         for name, words in {
-            "table, 1000 runs without rows": ("table", bare),
             "table, 2000 runs": ("table", many),
             "table, 2000 runs, all breakdowns": ("table", many, "--by", "size", "--by", "class"),
             "table, 12 long runs": ("table", long),
@@ -77,47 +71,19 @@ def table_cases(device: torch.device, folder: str | None = None) -> Iterator[Cas
             "grid, 2400 cells": grid,
             "grid, 2400 cells, JSON": (*grid, "--format", "json"),
         }.items():
-            yield from _turns(Path(cache), name, *words)
+            yield _case(Path(cache), name, *words)
 
 
-def atlas_cases(device: torch.device, data: str | None = None, slowest: str = "fptrans/pascal-5i") -> Iterator[Case]:
-    """Measure `fsbench atlas run` of the prototype over every test of PASCAL's sample beside one bench of its slowest.
+def write_tabled_runs(place: Path) -> tuple[str, str, str]:
+    """Write the runs of `table_cases` that are not there; return the folders many, long and task.
 
-    The command answers each input once and counts it under all 46 tests, each with its own journal and record. It is to
-    cost at most 2.5 times the bench. Every turn repeats all runs. --data is the sample's folder.
+    "task" has those of the many that can be compared.
     """
-    folder = sample_folder(data, "--data", "voc-mini")
-    with tempfile.TemporaryDirectory() as temporary:
-        environment, extra = _environment(FSBENCH_CACHE=f"{temporary}/cache"), ("--data.workers=0",)
-        one = Request(
-            ["prototype"], "pascal", runs=f"{temporary}/one", backbone="demo", protocol=f"atlas:{slowest}",
-            data_root=folder, drop_small=True, force=True, extra=extra,
-        )  # fmt: skip
-        bench = ["-m", "fsbench", "run", *one.arguments("prototype", 0)]  # in one process, whose seconds are all known
-        every = [
-            *("-m", "fsbench", "atlas", "run", "--method", "prototype", "--dataset", "pascal", "--backbone", "demo"),
-            *("--data-root", folder, "--drop-small", "--force", "--tests", "all", "--runs", f"{temporary}/all", *extra),
-        ]
-        yield Case(
-            "prototype under every test of PASCAL's sample",
-            {f"bench of {slowest}": Command(bench, environment), "atlas run --tests all": Command(every, environment)},
-        )
-
-
-def write_tabled_runs(place: Path) -> tuple[str, str, str, str]:
-    """Write the runs of `table_cases` that are not there; return the folders many, long, task and bare.
-
-    "task" has those of the many that can be compared, "bare" the first thousand without their rows, as runs of another
-    version of the code are read.
-    """
-    many, long, task, bare = (place / name for name in ("many", "long", "task", "bare"))
+    many, long, task = (place / name for name in ("many", "long", "task"))
     for runs, grid, episodes in ((many, GRID, 100), (long, LONG, 1000)):
         if not runs.is_dir():
             make_runs(runs, grid, episodes)
     if not task.is_dir():
         for run in many.glob("*-pascal-*-1shot-original-*"):
             shutil.copytree(run, task / run.name)
-    if not bare.is_dir():
-        for run in sorted(path for path in many.iterdir() if path.name[0] != ".")[:1000]:
-            shutil.copytree(run, bare / run.name, ignore=shutil.ignore_patterns("rows"))
-    return str(many), str(long), str(task), str(bare)
+    return str(many), str(long), str(task)

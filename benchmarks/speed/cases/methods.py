@@ -9,14 +9,13 @@ import torch
 
 from benchmarks.speed.harness import Case, forward
 from fsbench.core.segmenter import Segmenter
-from fsbench.data.batch import EpisodeBatch, Truth
+from fsbench.data.batch import EpisodeBatch, Hints, Truth
 from fsbench.methods.modules.stage_segmenter import StageSegmenter
 from fsbench.runner.config.build import NO_DATASET, compose_method, parse_configuration
 from fsbench.runner.config.compose import compose_values
 from fsbench.runner.config.registry import config_files
 from fsbench.runner.config.request import Request
 from fsbench.runner.contract.episodes import segmentation_episode
-from fsbench.runner.engine.cost.method_cost import noise_episode
 from fsbench.runner.engine.experiment import build_experiment
 
 
@@ -79,6 +78,26 @@ def _learn(method: Any, batch: EpisodeBatch) -> None:
     loss = method.losses_of_step(batch)["loss"]
     with torch.autocast(batch.images.device.type, enabled=False):  # as Lightning does
         loss.backward()
+
+
+def noise_episode(size: int, shots: int, device: torch.device) -> EpisodeBatch:
+    """Build a 1-way episode of distinct images of noise, (`size`, `size`), whose support masks are discs."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (1 + shots, 3, size, size), generator=generator, dtype=torch.uint8)
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    disc = ((y - size / 2) ** 2 + (x - size / 2) ** 2 < (0.3 * size) ** 2).to(torch.uint8)
+    return EpisodeBatch(
+        images=images,
+        image_names=[f"noise {i}" for i in range(1 + shots)],
+        query=torch.zeros(1, dtype=torch.int64),
+        support=torch.arange(1, 1 + shots)[None, None],
+        support_labels=disc.expand(1, 1, shots, size, size).contiguous(),
+        valid=torch.ones(1, 1, shots, dtype=torch.bool),
+        query_sizes=torch.tensor([[size, size]]),
+        episodes=torch.zeros(1, dtype=torch.int64),
+        truth=None,
+        hints=[Hints(class_names=("noise",))],
+    ).to(device)
 
 
 def training_batch(size: int, device: torch.device) -> EpisodeBatch:

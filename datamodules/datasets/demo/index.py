@@ -1,8 +1,6 @@
 """The demo datasets: textured shapes on cluttered grounds, drawn on first use."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
 
 from fsbench.data.dataset import Drawn
 from fsbench.datamodules.datasets.demo import classification
@@ -26,7 +24,6 @@ class Demo(Folder, Drawn):
 
     folds = 4  # as the description says that is generated
     classes_of_fold = 5
-    identity_defaults: ClassVar[Mapping[str, Any]] = {"train": TRAIN, "val": VAL}
 
     def __init__(self, root: str = "data/demo", seed: int = 0, train: int = TRAIN, val: int = VAL):
         folder = demo_folder(Path(root).expanduser(), seed, train, val)

@@ -4,8 +4,6 @@ import io
 import struct
 import zipfile
 import zlib
-from base64 import b64decode, b64encode
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,24 +68,6 @@ def _matlab_size(content: bytes) -> int:
                 part = stream.unconsumed_tail
         place += 8 + length
     return size
-
-
-def array_as_text(array: np.ndarray) -> str:
-    """Return an array as text: base64 of its compressed bytes, little-endian."""
-    return b64encode(zlib.compress(array.astype(array.dtype.newbyteorder("<")).tobytes())).decode()
-
-
-def array_from_text(text: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Return the array of `array_as_text`; ValueError where the text holds none of `shape` and the little-endian
-    `dtype`."""
-    if min(shape) < 0:
-        raise ValueError(f"its shape is {shape}")
-    size = prod(shape) * np.dtype(dtype).itemsize
-    try:
-        content = zlib.decompressobj().decompress(b64decode(text), size + 1)
-    except zlib.error as error:
-        raise ValueError("it is no compressed array") from error
-    return np.frombuffer(content, dtype).reshape(shape).astype(np.dtype(dtype).newbyteorder("="))
 
 
 def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":

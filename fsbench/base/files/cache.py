@@ -3,8 +3,7 @@
 An entry is `<folder>/<kind>/fsbench-<key>.<suffix>`, whatever its kind; it may have several files. Everything in it can
 be made again, so files may vanish at any time: who has one open keeps its content, who comes later makes it again. A
 file's time of writing is set whenever it is used; what was used longest ago goes first. Only files with such names are
-looked at, whatever else the folder holds. Those of earlier versions, which had other names, are counted and go by the
-same rule; nothing reads them any more.
+looked at, whatever else the folder holds.
 """
 
 import functools
@@ -12,7 +11,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,6 @@ from fsbench.base.paths import cache_folder, cache_size
 
 UNFINISHED = "unfinished"
 """Kind of files that a process is writing, or was when it was killed."""
-EARLIER = "earlier"
-"""Kind of entries of earlier versions."""
 
 BLOCK = 4096
 """Bytes that a file takes at least."""
@@ -35,10 +32,6 @@ LOOKS = 64
 
 _KIND = re.compile(r"[a-z]+(-[a-z0-9]+)*")
 _FILE = re.compile(r"fsbench-([0-9a-f]{32})\.[a-z0-9]+")
-_EARLIER = re.compile(
-    r"(pixels|instances|contents|images)(-\d+)?-[0-9a-f]{32}\.(npz|json)|features/[0-9a-f]{32}\.(f32|crc)|"
-    r"classes/[0-9a-f]{32}\.yaml|rows/[0-9a-f]{2}/[0-9a-f]{30}\.json"
-)
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Entry:
     """A part of the cache that is kept or goes as a whole.
 
     Attributes:
-        kind: name of its folder, or `UNFINISHED`, `EARLIER`.
+        kind: name of its folder, or `UNFINISHED`.
         files: its files.
         size: bytes on the disk, in whole blocks.
         used: time of its last use in seconds since 1970.
@@ -113,24 +106,14 @@ class Cache:
         for file in _scan(self.folder):
             if _is_folder(file) and _KIND.fullmatch(file.name):
                 for inner in _scan(Path(file.path)):
+                    if not inner.is_file(follow_symlinks=False):
+                        continue
                     if match := _FILE.fullmatch(inner.name):
-                        if inner.is_file(follow_symlinks=False):
-                            yield inner, file.name, match[1]
-                    elif _is_folder(inner):  # rows of earlier versions
-                        yield from self._other_files(_scan(Path(inner.path)))
-                    else:
-                        yield from self._other_files([inner])
-            else:
-                yield from self._other_files([file])
-
-    def _other_files(self, files: Iterable[os.DirEntry[str]]) -> Iterator[tuple[os.DirEntry[str], str, str]]:
-        """Yield those that are unfinished or of an earlier version."""
-        for file in files:
-            if file.is_file(follow_symlinks=False):
-                if is_half(file.name):
-                    yield file, UNFINISHED, file.path
-                elif _EARLIER.fullmatch(name := Path(file.path).relative_to(self.folder).as_posix()):
-                    yield file, EARLIER, name.rpartition(".")[0]
+                        yield inner, file.name, match[1]
+                    elif is_half(inner.name):
+                        yield inner, UNFINISHED, inner.path
+            elif file.is_file(follow_symlinks=False) and is_half(file.name):
+                yield file, UNFINISHED, file.path
 
     def note_added(self, size: int) -> None:
         """Keep the cache within its size after a file of `size` bytes was added.

@@ -71,7 +71,7 @@ def _heif_format() -> str:
     try:
         from pillow_heif import register_heif_opener  # optional, and heavy: it brings a video decoder
     except ImportError:
-        raise OSError("it is a HEIC image, which needs pillow-heif; pip install 'fsbench[demo]'") from None
+        raise OSError("it is a HEIC image, which needs pillow-heif; pip install 'fsbench[photos]'") from None
     register_heif_opener(thumbnails=False)
     return "HEIF"
 

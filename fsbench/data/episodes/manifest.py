@@ -119,7 +119,7 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
         text = (gunzip(data, "manifest") if path.suffix == ".gz" else data).decode("utf-8-sig")
         content = _parse(text)
     except FileNotFoundError:
-        raise RecordError(f"there is no manifest {path}; expected a file that fsbench manifest build wrote") from None
+        raise RecordError(f"there is no manifest {path}; expected one of fsbench data manifest build") from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason: Any = error
         if isinstance(error, ValidationError):

@@ -60,7 +60,9 @@ def transformers_class(name: str, needed_by: str) -> Any:
     try:
         return getattr(transformers, name)
     except (AttributeError, ImportError) as error:
-        raise unsuitable(error, needed_by) from error
+        raise SettingsError(
+            f"the installed {PACKAGE} has not all that {needed_by} needs ({describe(error)}); {INSTALL}"
+        ) from error
 
 
 def is_installed() -> bool:
@@ -71,11 +73,6 @@ def is_installed() -> bool:
 def not_installed(needed_by: str) -> SettingsError:
     """Return the error of a missing transformers."""
     return SettingsError(f"{needed_by} needs {PACKAGE}, which is not installed; {INSTALL}")
-
-
-def unsuitable(error: Exception, needed_by: str) -> SettingsError:
-    """Return the error of a transformers that lacks something."""
-    return SettingsError(f"the installed {PACKAGE} has not all that {needed_by} needs ({describe(error)}); {INSTALL}")
 
 
 def new_network(net: HubNet, needed_by: str) -> nn.Module:

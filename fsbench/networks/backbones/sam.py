@@ -12,7 +12,6 @@ Shapes: B prompts, n points of each, m masks of each, M masks that are left, C c
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,26 +23,16 @@ from torchvision.ops import batched_nms
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from fsbench.base.errors import CheckpointError, SettingsError, describe
-from fsbench.base.files import is_file, open_file, read_json
+from fsbench.base.errors import SettingsError
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
 from fsbench.networks.backbones.base import NARROW, BackboneConfig, find_spec
-from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet, transformers_class, unsuitable
+from fsbench.networks.backbones.hub_networks import FrozenHubNetwork, HubNet
 from fsbench.networks.weights.table import WeightFile, weight_files
 
 Encoding = tuple[Tensor, ...]
 """Feature maps (1, C, h, w) of an encoded image as the mask decoder takes them: one of SAM, three of SAM 2."""
 SAM_MEAN, SAM_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """Mean and standard deviation of the three channels of SAM's images, in steps of 1/255 (persam.md §2)."""
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-ADAPTER = "adapter_config.json"
-"""Beside a network's files it makes transformers load a further file, which may be a pickle."""
-PREPROCESSING = ("preprocessor_config.json", "processor_config.json")
-"""The file of the images' preparation; transformers writes it under either name."""
-CLASSES = {"sam": "SamModel", "sam2": "Sam2Model", "sam2_video": "Sam2Model"}
-"""Classes of transformers by the model type of `config.json`; the published files of SAM 2 are of the last one."""
-EXPECTED = f"expected the {CONFIG}, {WEIGHTS} and {PREPROCESSING[0]} of SAM or SAM 2, as transformers stores them"
 
 
 @dataclass
@@ -729,80 +718,3 @@ def describe_sam(state: Mapping[str, Tensor]) -> str:
         if depth:
             return f"{family} with {depth} blocks of {width} channels"
     return ""
-
-
-def load_folder(folder: Path, device: torch.device, option: str) -> PromptableNetwork:
-    """Read a network from a folder of the hub's form; nothing is fetched, and nothing but tensors is read of weights.
-
-    Args:
-        folder: It has `config.json`, `model.safetensors` and `preprocessor_config.json`.
-        device: Where it is to compute.
-        option: What named the folder, for messages.
-
-    Raises:
-        SettingsError: transformers is not installed, or too old for the network.
-        CheckpointError: the folder holds something else, or its files are damaged.
-    """
-    kind, mean, std = _folder_settings(folder, option)
-    model_class = transformers_class(CLASSES[kind], option)
-    try:
-        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
-        if kind == "sam":
-            config.mask_decoder_config.layer_norm_eps = 1e-5  # persam.md §2.1
-        model, report = model_class.from_pretrained(
-            folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32,
-            output_loading_info=True,
-        )  # fmt: skip
-    except ImportError as error:  # of a package that it uses
-        raise unsuitable(error, option) from error
-    except Exception as error:  # of many kinds: transformers and safetensors raise their own for damaged files
-        raise CheckpointError(f"{folder} cannot be used ({describe(error)}); {EXPECTED}; fetch it again") from error
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers would go on with random numbers in their place
-        raise CheckpointError(
-            f"{folder / WEIGHTS} lacks {len(missing)} of the network's tensors, e.g. {missing[0]}; {EXPECTED}; "
-            "fetch it again"
-        )
-    side = int(config.prompt_encoder_config.image_size)
-    model = model.to(device).eval().requires_grad_(False)
-    return PromptableNetwork(model, Preparation(side, kind == "sam", mean, std))
-
-
-def _folder_settings(folder: Path, option: str) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
-    """Return the model type of a folder's `config.json`, and mean and deviation of its images' preparation.
-
-    Raises:
-        CheckpointError: it is not in `CLASSES`, or the folder lacks a file.
-    """
-    absent = [name for name in (CONFIG, WEIGHTS) if not is_file(folder / name)]
-    preparation = next((folder / name for name in PREPROCESSING if is_file(folder / name)), None)
-    if preparation is None:
-        absent.append(PREPROCESSING[0])
-    if absent or preparation is None:
-        raise CheckpointError(f"{folder} has no {' and no '.join(absent)}; {EXPECTED}; correct {option}")
-    if (folder / ADAPTER).exists():
-        raise CheckpointError(f"{folder} has an adapter ({ADAPTER}); {EXPECTED} and no more; take the adapter out")
-    try:
-        settings = read_json(folder / CONFIG, "settings")
-        images = read_json(preparation, "settings")
-        open_file(folder / WEIGHTS, "weights").close()  # safetensors opens it by name
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} cannot be read ({describe(error)}); {EXPECTED}; fetch it again") from error
-    found = settings.get("model_type") if isinstance(settings, dict) else None
-    if not isinstance(found, str) or found not in CLASSES:
-        raise CheckpointError(
-            f"{folder / CONFIG} is of the model type {found!a}, expected {', '.join(CLASSES)}; "
-            f"give {option} the folder of SAM or SAM 2"
-        )
-    images = images.get("image_processor", images) if isinstance(images, dict) else {}
-    mean, std = (_channel_values(images, key, default) for key, default in _STATISTICS.items())
-    return found, mean, std
-
-
-_STATISTICS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
-
-
-def _channel_values(images: Any, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
-    values = images.get(key) if isinstance(images, dict) else None
-    good = isinstance(values, list) and len(values) == 3 and all(isinstance(v, int | float) for v in values)
-    return steps_of_255(values if good and values else default)

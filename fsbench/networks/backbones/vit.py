@@ -83,11 +83,15 @@ def _dinov2(size: str, registers: str) -> ViT:
     return ViT(arguments, table_side=37, weights=_PUBLISHED[f"dinov2_vit{size}14{registers}"])
 
 
-def _dinov3(size: str) -> ViT:
-    """Return DINOv3's ViT/16 of a size: four registers, rotary positions (insid3.md §1)."""
+def _dinov3(size: str, copy: str) -> ViT:
+    """Return DINOv3's ViT/16 of a size: four registers, rotary positions (insid3.md §1).
+
+    Its weights are Meta's file ("") or timm's copy ("_timm"), which lies on the hub without a request. The copy has no
+    periods of the rotary positions: timm computes them.
+    """
     long = {"s": "small", "b": "base", "l": "large"}[size]
     arguments = {"network": f"vit_{long}_patch16_dinov3_qkvb", "patch_size": 16, "global_pool": "token", **SIZES[size]}
-    return ViT(arguments, table_side=16, weights=_PUBLISHED[f"dinov3_vit{size}16"], rotary=True)
+    return ViT(arguments, table_side=16, weights=_PUBLISHED[f"dinov3_vit{size}16{copy}"], rotary=True)
 
 
 VITS = {
@@ -107,7 +111,7 @@ VITS = {
     ),
     **{f"dinov2_vit{size}14": _dinov2(size, "") for size in "blg"},
     **{f"dinov2_vit{size}14_reg": _dinov2(size, "_reg") for size in "sblg"},
-    **{f"dinov3_vit{size}16": _dinov3(size) for size in "sbl"},
+    **{f"dinov3_vit{size}16{copy}": _dinov3(size, copy) for size in "sbl" for copy in ("", "_timm")},
     "demo": ViT(DEMO_VIT, DEMO_TABLE_SIDE, WeightFile(str(DEMO_WEIGHTS), sha256=DEMO_WEIGHTS_SHA256)),
 }
 

@@ -76,10 +76,3 @@ def _merge(current: Tensor, sizes: Tensor, first: Tensor, partner: Tensor) -> Te
 def _merge_sizes(sizes: Tensor, first: Tensor, partner: Tensor) -> Tensor:
     """Add to the clusters `first` the sizes of their partners."""
     return torch.where(first, sizes + sizes[partner], sizes)
-
-
-def same_partition(first: Tensor, second: Tensor) -> bool:
-    """Return whether two labellings (n,) group the same members, whatever the numbers."""
-    pairs = torch.stack([first.flatten(), second.flatten()])
-    distinct = torch.unique(pairs, dim=1).shape[1]
-    return distinct == len(torch.unique(first)) == len(torch.unique(second))

@@ -199,10 +199,7 @@ def fetch_command(name: str) -> str:
 
 
 def instead(name: str) -> str:
-    """Return the words about the network to take where the weights `name` are absent; "" for that network itself.
-
-    Errors and `fsbench start` print this same sentence.
-    """
+    """Return the words about the network to take where the weights `name` are absent; "" for that network itself."""
     if name == PHOTO_NETWORK:
         return ""
     network = weight_files()[PHOTO_NETWORK]

@@ -1,7 +1,4 @@
-"""Bundles and result folders below a folder: each is copied, verified and read, or refused for a reason.
-
-A result folder is shown as the bundle that holds the same files.
-"""
+"""Bundles in a folder: each is copied, verified and read, or refused for a reason."""
 
 import os
 import re
@@ -15,9 +12,7 @@ from fsbench.base.files import open_file, sha256_file
 from fsbench.base.terminal import one_line
 from fsbench.pages.board.hand_ins import UNKNOWN, HandIn, hand_ins
 from fsbench.pages.board.results import RunResult, run_result
-from fsbench.records.result_folder import RESULT, find_result_folders
 from fsbench.runner.exchange.bundle import Listing, unpack
-from fsbench.runner.exchange.results import pack_result
 from fsbench.runner.exchange.verify import Finding, verify_unpacked
 
 ENDING = ".fsb"
@@ -78,7 +73,7 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
     """Verify every bundle below a folder.
 
     Args:
-        folder: of bundles, files that end in .fsb, and of result folders; others are passed over.
+        folder: of bundles, files that end in .fsb; others are passed over.
         site: folder of the board, which gets a copy of each bundle that is not refused.
         report: gets a line for each file.
         besides: folder without symbolic links whose files are passed over, such as that of the board before.
@@ -106,7 +101,7 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
             bundle = _verify(copy, hand_in, sha256)
             _check_truth(bundle, found.bundles)
         except (OSError, FsbenchError) as error:
-            reason = one_line(_without_folders(str(error).replace(str(file), name), copy, name), 500)
+            reason = one_line(_without_folders(str(error), copy, name), 500)
             found.refused.append(Refused(name, reason))
             report(f"{name}: refused: {reason}")
             continue
@@ -119,24 +114,17 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
 
 
 def _files(folder: Path) -> list[tuple[HandIn, Path]]:
-    """List bundles and result folders from the oldest hand-in on, and by their names where that is not known."""
+    """List the bundles below a folder from the oldest hand-in on, and by their names where that is not known."""
     history = hand_ins(folder, f"*{ENDING}")
     files = {file.relative_to(folder).as_posix(): file for file in folder.rglob(f"*{ENDING}")}
-    for listing, hand_in in hand_ins(folder, f"*{RESULT}").items():
-        name = Path(listing).parent.as_posix()
-        history[name] = replace(hand_in, name=name)
-    files |= {place.relative_to(folder).as_posix(): place for place in find_result_folders(folder)}
     found = {name: history.get(name, HandIn(UNKNOWN, name)) for name in files}
     return sorted((replace(found[name], name=one_line(name, 300)), file) for name, file in files.items())
 
 
 def _copy_file(file: Path, copy: Path) -> str:
-    """Copy a bundle, or pack a result folder to one, so that what is verified is what is shown; returns its sha256."""
+    """Copy a file, so that what is verified is what is shown; returns its sha256."""
     if file.is_symlink():
         raise OSError("it is a link; expected the bundle itself")
-    if (file / RESULT).is_file():
-        pack_result(file, copy)
-        return sha256_file(copy)
     with open_file(file, "bundle") as source, copy.open("wb") as target:
         shutil.copyfileobj(source, target)
     return sha256_file(copy)

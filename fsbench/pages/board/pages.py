@@ -62,6 +62,7 @@ class Pages:
             "scripts": read_inlined([TEMPLATES / "report.js"]), "refused": (), "version": __version__,
             "rows": rows, "tests": tests, "collection": collection, "lines": lines,
             "filter_values": filter_values, "twins": _twins(tests), "comparisons": comparisons,
+            "support_sets": {test.id: _support_sets(rows, test) for test in tests},
         }  # fmt: skip
 
     def index(self) -> None:
@@ -101,6 +102,13 @@ class Pages:
 
     def _write(self, file: str, template: str, **values: Any) -> None:
         write_text(self.folder / file, self.environment.get_template(template).render(**(self.common | values)))
+
+
+def _support_sets(rows: Sequence[Row], test: Test) -> list[str]:
+    """Say in a column's notes where a class has few disjoint support sets."""
+    cells = [row.cells[test.id] for row in rows if test.id in row.cells]
+    shown = [scores for cell in cells for scores in ([cell.scores] if cell.scores else cell.scores_by_fold.values())]
+    return layout.support_set_notes(scores[test.metric] for scores in shown if test.metric in scores)
 
 
 def _twins(tests: Sequence[Test]) -> set[str]:

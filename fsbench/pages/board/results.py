@@ -7,7 +7,6 @@ from pathlib import Path
 from fsbench.base.errors import RecordError
 from fsbench.records.counts import truth_sha256
 from fsbench.records.record import Record, read_record
-from fsbench.records.run import CONTENTS
 from fsbench.scores.estimate import Estimate, estimates
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -34,10 +33,9 @@ class RunResult:
     @property
     def test_files(self) -> tuple[str, str] | None:
         """Hashes of the episodes and of the contents of their files, which the truth follows from; None where the
-        record knows the files by less than their contents."""
+        record does not name the files."""
         identity = self.record.run.identity
-        is_known = identity.files_sha256 is not None and self.record.files_cover == CONTENTS
-        return (identity.manifest_sha256, str(identity.files_sha256)) if is_known else None
+        return None if identity.files_sha256 is None else (identity.manifest_sha256, identity.files_sha256)
 
     @property
     def finished(self) -> str:

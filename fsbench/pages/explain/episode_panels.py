@@ -5,11 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
 from fsbench.data.batch import EpisodeBatch
-from fsbench.pages.explain.capabilities import HasCoarseMasks, HasScanMemory, HasSupportAttention
-from fsbench.pages.explain.coarse_masks import binary_sum
-from fsbench.pages.explain.scan_memory import memory_panels
+from fsbench.pages.explain.capabilities import HasSupportAttention
 from fsbench.results.pictures.captions import MANY, iou_caption
 from fsbench.results.pictures.contrast import way_colors
 from fsbench.results.pictures.episodes import (
@@ -31,15 +28,9 @@ KEYS = {
     "attention": f"attention: of that point to each support, {SCALE}",
     "without the mask": "without the mask: the same attention if the support's mask hid nothing",
     "removed": "removed: the share of it that the mask hides, and where",
-    " sum": f"1/8 sum, 1/16 sum, ...: coarse masks at that part of the image's size, summed, {SCALE}",
-    " Otsu": "1/8 Otsu, ...: the same, split in two at Otsu's threshold",
     **STEP_KEYS,
-    "state ~ support": "state ~ support: similarity of the scan's state to the support while the query is read",
 }
 """Part of a caption -> what its panel shows, in words."""
-
-PLOT_SIDE = 200
-"""Side of a plot of curves in pixels."""
 
 
 def panel_key(panels: Iterable[Panel]) -> list[KeyEntry]:
@@ -77,14 +68,10 @@ def prediction_panels(
         panels += step_panels(method, hidden, query, colors)
     if len(ious) > 1:
         return panels
-    if isinstance(method, HasCoarseMasks):
-        panels += _coarse_masks(method, hidden, query, colors)
     if isinstance(method, HasSupportAttention):
         row, column = _center_point(truth == 1)
         center = row * own.shape[0] / query.shape[0], column * own.shape[1] / query.shape[1]
         panels += _support_attention(method, hidden, query, pixel or center)
-    if isinstance(method, HasScanMemory):
-        panels += _scan_memory(method, hidden)
     return panels
 
 
@@ -113,16 +100,6 @@ def soft_mask_panels(method: Any, episode: EpisodeBatch, query: np.ndarray, ways
     return panels
 
 
-def _coarse_masks(method: HasCoarseMasks, episode: EpisodeBatch, query: np.ndarray, colors: np.ndarray) -> list[Panel]:
-    size = (int(episode.query_sizes[0, 0]), int(episode.query_sizes[0, 1]))
-    panels = []
-    for scale, masks in method.coarse_masks(episode).items():
-        _, binary = binary_sum(masks, size)
-        panels.append((f"1/{scale} sum", heat_map(masks.sum(0).cpu().numpy(), query)))
-        panels.append((f"1/{scale} Otsu", paint_slots(query, binary.numpy(), colors)))
-    return panels
-
-
 def _center_point(mask: np.ndarray) -> tuple[float, float]:
     """Return the center of the object as shares of height and width."""
     row, column = object_center(mask)
@@ -132,22 +109,15 @@ def _center_point(mask: np.ndarray) -> tuple[float, float]:
 def _support_attention(
     method: HasSupportAttention, episode: EpisodeBatch, query: np.ndarray, point: tuple[float, float]
 ) -> list[Panel]:
-    """Draw a query point's attention to each support, with and without its mask, and what the mask removes."""
+    """Draw a query point's attention to each support, and where the method has it, what the support's mask removes."""
     row, column = point
     panels = [("looks from", draw_cross(query, int(row * query.shape[0]), int(column * query.shape[1])))]
     maps = {name: values.cpu().numpy() for name, values in method.support_attention(episode, row, column).items()}
     for shot, image in enumerate(episode.support[0, 0].tolist()):
         support = image_array(episode.images[image])
-        masked, unmasked = maps["attention"][shot], maps["without the mask"][shot]
-        removed = float(unmasked[masked == 0].sum() / max(unmasked.sum(), 1e-12))
         panels += [(name, heat_map(values[shot], support)) for name, values in maps.items()]
-        panels.append((f"removed: {removed:.0%}", heat_map(np.where(masked == 0, unmasked, 0), support)))
+        if "without the mask" in maps:
+            masked, unmasked = maps["attention"][shot], maps["without the mask"][shot]
+            removed = float(unmasked[masked == 0].sum() / max(unmasked.sum(), 1e-12))
+            panels.append((f"removed: {removed:.0%}", heat_map(np.where(masked == 0, unmasked, 0), support)))
     return panels
-
-
-def _scan_memory(method: HasScanMemory, episode: EpisodeBatch) -> list[Panel]:
-    try:
-        curves = method.scan_memory(episode)
-    except SettingsError:  # this run's method has no state
-        return []
-    return memory_panels(curves, "state ~ support", "query, as scanned", PLOT_SIDE)

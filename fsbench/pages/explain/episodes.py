@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from fsbench.base.errors import RecordError, user_message
-from fsbench.base.files import write_text
+from fsbench.base.files import make_folder, write_text
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.pages.explain.episode_panels import panel_key, prediction_panels
@@ -136,6 +136,7 @@ def explain_episodes(
     for number, episode in episodes.items():
         episode.panels = [(f"episode {number}" if caption == "query" else caption, p) for caption, p in episode.panels]
     rows = [row for episode in episodes.values() for row in _rows(episode)]
+    make_folder(out)
     write_sheet(out / "episodes.png", rows, (TILE, TILE), panel_key(panel for row in rows for panel in row))
     numbers = [
         {"episode": number, "classes": episode.classes, **prediction.numbers}

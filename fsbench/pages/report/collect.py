@@ -26,9 +26,6 @@ from fsbench.results.tables.table import build_blocks
 if TYPE_CHECKING:
     from fsbench.results.tables.rescoring.measures import Measures
 
-CHUNK = 8
-"""Number of runs that a process takes at a time."""
-
 
 @dataclass
 class Study:
@@ -133,18 +130,20 @@ def collect(
         pool: Does what takes long, see `workers`.
         published: Scores of papers.
         most: Largest number of methods that are compared in pairs; None: about 20.
-        measure: For metrics beyond the counts, see `compare`. It is cached where rows are then not, since they
-            follow from the data too.
+        measure: For metrics beyond the counts, see `compare`.
         rank_all: Whether rows of different cards are ranked together.
     """
     groups = comparable(records)
-    if measure is None:
-        _cache_rows(groups, metrics, pool)
     tasks = [] if measure is None else [(record, measure) for record in records if record.protocol.has_masks]
     measures = dict(pool.map(_measure_run, tasks))
+    of_groups = [{one.path: measures[one.path] for one in group if one.path in measures} for group in groups]
+    blocks = [
+        pool.submit(_block, group, metrics, published, own, rank_all)
+        for group, own in zip(groups, of_groups, strict=True)
+    ]
     return [
-        _study(number, group, metrics, pool, published, most, measures, rank_all)
-        for number, group in enumerate(groups, 1)
+        _study(number, group, block.result(), pool, most, own, rank_all)
+        for number, (group, block, own) in enumerate(zip(groups, blocks, of_groups, strict=True), 1)
     ]
 
 
@@ -154,16 +153,14 @@ def _measure_run(task: tuple[Record, Measure]) -> "tuple[Path, Measures]":
     return record.path, measure(record)
 
 
-def _study(
-    number: int,
+def _block(
     group: list[Record],
     metrics: Sequence[str] | None,
-    pool: Executor,
     published: Sequence[PublishedScore],
-    most: int | None,
     measures: "Mapping[Path, Measures]",
     rank_all: bool,
-) -> Study:
+) -> Block:
+    """Build the table of runs that may be compared."""
     (block,) = build_blocks(
         group,
         by_class=True,
@@ -174,10 +171,21 @@ def _study(
         measure=(lambda record: measures[record.path]) if measures else None,
         rank_all=rank_all,
     )
+    return block
+
+
+def _study(
+    number: int,
+    group: list[Record],
+    block: Block,
+    pool: Executor,
+    most: int | None,
+    measures: "Mapping[Path, Measures]",
+    rank_all: bool,
+) -> Study:
     methods = _rank_methods(group, block)
-    of_group = {record.path: measures[record.path] for record in group if record.path in measures}
-    pairing = pool.submit(compare_study, methods, block.metrics, most, of_group, rank_all)
-    parting = pool.submit(difference_study, methods, block.metrics, most, of_group)
+    pairing = pool.submit(compare_study, methods, block.metrics, most, measures, rank_all)
+    parting = pool.submit(difference_study, methods, block.metrics, most, measures)
     records = [record for runs in methods.values() for record in runs.values()]
     folds = episodes_by_fold(methods) if group[0].protocol.has_masks else {}
     return Study(number, block, records, methods, folds, pairing, parting)
@@ -199,22 +207,3 @@ def shown_fold(block: Block) -> str:
     """Return the fold whose scores stand for a method in plots: the mean where a method has all folds."""
     folds = [row.fold for row in block.rows if row.run or row.fold == "mean"]
     return "mean" if "mean" in folds else max(sorted(set(folds)), key=folds.count)
-
-
-def _cache_rows(groups: Sequence[Sequence[Record]], metrics: Sequence[str] | None, pool: Executor) -> None:
-    """Compute the rows of tables on all cores; they are cached on disk, from where the tables take them."""
-    for group in groups:
-        by_fold: dict[int, list[Record]] = {}
-        for record in group:
-            by_fold.setdefault(fold_of(record), []).append(record)
-        single = [([record], metrics, record is runs[0]) for _, runs in sorted(by_fold.items()) for record in runs]
-        several = [runs for runs in variants(list(group)).values() if len(runs) > 1]
-        means = [(runs, metrics, False) for runs in several]
-        for tasks in (single, means):
-            list(pool.map(_compute_rows, tasks, chunksize=CHUNK))
-
-
-def _compute_rows(task: tuple[list[Record], Sequence[str] | None, bool]) -> None:
-    """Compute the rows of (runs, metrics, whether to score trivial answers)."""
-    records, metrics, trivial = task
-    build_blocks(records, by_class=True, trivial=trivial, metrics=metrics)

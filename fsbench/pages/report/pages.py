@@ -34,13 +34,12 @@ from fsbench.results.atlas.atlas import Atlas
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.tables import breakdowns, layout
 from fsbench.results.tables import formats as render
-from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, RULER, SUPPORTS
+from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.tables.analysis import Analysis, T
 from fsbench.results.tables.annotations.losses import annotation_tables, has_losses
 from fsbench.results.tables.compare import Comparison
 from fsbench.results.tables.compare_layout import plot as plot_differences
 from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
-from fsbench.results.tables.ruler.tests import ruler_tables
 from fsbench.results.tables.summary import card_notes
 from fsbench.results.tables.supports.sensitivity import sensitivity_tables
 from fsbench.results.tables.sweep.axes import WORDS
@@ -49,7 +48,6 @@ from fsbench.results.tables.sweep.plot import COSTS as CURVE_COSTS
 from fsbench.runner.papers.files import read_paper
 from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.runner.papers.results import RowResult
-from fsbench.runner.papers.why import explain_rows
 
 
 class Pages:
@@ -79,15 +77,12 @@ class Pages:
         self.studies = studies
         records = [record for study in studies for record in study.records]
         self.curve_tables = found_tables(records)
-        tables = [] if atlas is None else ruler_tables(records, atlas)
-        self.ruler_tables = [table for table in tables if len(table.lines) > 1]
         self.environment = template_environment((TEMPLATES, EXPLORER_PAGE))
         self.common: dict[str, Any] = {
             "styles": read_inlined([TEMPLATES / "style.css"]),
             "scripts": read_inlined([TEMPLATES / name for name in ("state.js", "report.js")]),
             "command": command, "refused": refused, "version": __version__, "studies": studies,
             "has_papers": bool(results), "has_atlas": atlas is not None, "has_curves": bool(self.curve_tables),
-            "has_tests": bool(self.ruler_tables),
         }  # fmt: skip
         self.environment.filters |= {
             "sign": lambda metric: metric_named(metric).sign,
@@ -123,7 +118,6 @@ class Pages:
             notes, paper = NumberedNotes(), read_paper(name)
             grid = results_grid(results, notes)
             caption = f"{paper.title}, table {number}: {paper.tables[number].caption}"
-            apart = [(f"{one.row.method}, {one.row.task}, {one.fold}", one.sentence) for one in explain_rows(results)]
             shown.append(
                 {
                     "name": name,
@@ -131,7 +125,6 @@ class Pages:
                     "caption": caption,
                     "grid": grid,
                     "notes": notes.lines(),
-                    "apart": apart,
                 }
             )
         if shown:
@@ -153,16 +146,6 @@ class Pages:
             write_text(self.root / "curves.csv", CURVES.csv(self.curve_tables))
             words = {name: f"{words[0].upper()}{words[1:]}" for name, words in CURVE_COSTS.items()}
             self._write(self.root / "curves.html", "curves.html", up="", curves=shown, words=words, axes=WORDS)
-
-    def tests(self) -> None:
-        """Write the page of tests, if runs of one method stand under several tests of the atlas."""
-        if self.ruler_tables:
-            shown = [
-                analysis_section(self.root, RULER, table, f"test{n}", f"test-{n}-")
-                for n, table in enumerate(self.ruler_tables, 1)
-            ]
-            write_text(self.root / "tests.csv", RULER.csv(self.ruler_tables))
-            self._write(self.root / "tests.html", "tests.html", up="", tests=shown)
 
     def study(self, study: Study, not_shown: Sequence[str] = ()) -> None:
         """Write a study's pages, tables and plots; `not_shown` says what its explorer lacks."""
@@ -326,7 +309,7 @@ def _comparison_lines(sheet: layout.Sheet) -> list[list[str]]:
 def _curves_command(table: CurveTable) -> str:
     """Return the command that prints a table of curves."""
     runs = sorted({run for curve in table.curves for point in curve.points for run in point.runs})
-    return shlex.join(["fsbench", "curves", *runs, "--by", table.axis])
+    return shlex.join(["fsbench", "table", *runs, "--by", WORDS[table.axis].word])
 
 
 def _percent_of_scale(value: float, scale: tuple[float, float]) -> str:

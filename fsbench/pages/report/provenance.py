@@ -1,11 +1,9 @@
 """State where numbers come from: the run, the manifest and the command that reproduces them."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fsbench.base.terminal import one_line
 from fsbench.pages.report.collect import Study
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
@@ -37,21 +35,19 @@ def anchors(study: Study) -> dict[tuple[str, int], str]:
 
 def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
     run, backbone, provenance = record.run, record.run.identity.backbone, record.run.provenance
-    config, stated = record.path / "config.yaml", run.blind.stated if run.blind else {}
+    config = record.path / "config.yaml"
     facts = [
         ("run", run.id),
         ("folder", str(record.path)),
         ("its scores", table_command(study, [record])),
     ]
     if config.is_file():
-        facts.append(("run it again", shlex.join(["fsbench", "run", f"--config={config}", "--run.force=true"])))
+        facts.append(("run it again", shlex.join(["fsbench", "bench", f"--config={config}", "--run.force=true"])))
     facts += [
         ("manifest sha256", record.manifest_sha256),
-        ("manifest", shlex.join(["fsbench", "manifest", "show", str(record.path / "manifest.jsonl")])),
-        ("files sha256", f"{run.identity.files_sha256} (of {record.files_cover})" * bool(run.identity.files_sha256)),
+        ("manifest", shlex.join(["fsbench", "data", "manifest", "show", str(record.path / "manifest.jsonl")])),
+        ("files sha256", run.identity.files_sha256 or ""),
         ("counts sha256", run.counts_sha256),
-        ("blind", f"{run.blind.process}; {run.blind.outcome.words}" if run.blind else ""),
-        ("settings as stated", one_line(json.dumps(stated), 1000) if stated else ""),
         ("handed in", f"answers with sha256 {run.handed_in.answers_sha256}" if run.handed_in else ""),
         ("checkpoint sha256", run.checkpoint_sha256 or ""),
         ("checkpoint's variant", run.checkpoint_variant or ""),

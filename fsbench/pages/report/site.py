@@ -85,7 +85,6 @@ def write_report(
             pages.study(study, write_explorer(study, pages.folder(study), options.explorer, report) if drawn else ())
         pages.index()
         pages.curves()
-        pages.tests()
         pages.papers()
         pages.atlas()
         write_text(folder / MARK, json.dumps({"made by": options.command, "runs": len(records)}) + "\n")

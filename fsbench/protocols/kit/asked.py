@@ -7,7 +7,6 @@ from fsbench.base.errors import DataError
 from fsbench.base.files.images import open_image
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.image_io import UNDECODABLE, one_line
-from fsbench.protocols.blind import BlindTest
 from fsbench.protocols.kit.answers import Asked
 from fsbench.protocols.test import Test
 
@@ -44,11 +43,6 @@ def asked_answers(test: Test) -> Asked:
     They are as `fsbench.protocols.kit.answers.read_kit_folder` reads them from a kit.
     """
     return {episode.index: _asked(test, episode) for episode in test.manifest.episodes}
-
-
-def blind_answers(blind: BlindTest) -> Asked:
-    """Return sizes and ways of a blind test, by its opaque numbers and with its controls."""
-    return {number: _asked(blind.test, episode) for number, episode in enumerate(blind.order)}
 
 
 def _asked(test: Test, episode: Episode | ClassificationEpisode) -> dict[str, Any]:

@@ -5,11 +5,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -20,10 +19,9 @@ from fsbench.base.files import read_json, sha256_file
 from fsbench.base.files.folders import scratch_folder
 from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
-from fsbench.base.files.written import fingerprint, write_text
+from fsbench.base.files.written import fingerprint
 from fsbench.data.episodes.header import Count, Name
 from fsbench.data.image_io import read_view
-from fsbench.protocols.blind import BlindTest
 from fsbench.protocols.kit import answers
 from fsbench.protocols.kit.asked import asked_size
 from fsbench.protocols.kit.rules import rules
@@ -79,118 +77,24 @@ class Kit(BaseModel):
         return fingerprint(self.model_dump())
 
 
-class BlindKit(BaseModel):
-    """Content of `kit.json` of a blind kit, which does not say what it is made of; the organiser's key does.
-
-    Attributes:
-        format, version: of the folder.
-        test: a name that files of answers state; the hash of the secret.
-        files: as of `Kit`.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    format: Literal["fsbench blind kit"] = "fsbench blind kit"
-    version: Literal[1] = 1
-    test: Name
-    files: dict[Name, Name]
-
-    @property
-    def sha256(self) -> str:
-        """Hash of everything that is in the kit, but for its example."""
-        return fingerprint(self.model_dump())
-
-
-class Key(BaseModel):
-    """The organiser's key of a blind kit: what it was made of. It stays with the organiser.
-
-    Attributes:
-        format, version: of the file.
-        secret: from which numbers, order and controls follow, see `BlindTest`.
-        kit: the choices of the test, as a kit that is not blind states them, without files.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    format: Literal["fsbench key"] = "fsbench key"
-    version: Literal[1] = 1
-    secret: Name
-    kit: Kit
-
-    @property
-    def name(self) -> str:
-        """Name of the blind kit's test."""
-        return blind_name(self.secret)
-
-
-def blind_name(secret: str) -> str:
-    """Return the name of a blind kit's test, which tells nothing of it, from the secret."""
-    return fingerprint(["blind kit", secret])
-
-
-Content = TypeVar("Content", bound=BaseModel)
-
-
 def read_kit(folder: Path) -> Kit:
     """Read what a kit says of itself; its other files are not opened.
 
     Raises:
-        RecordError: the folder is no kit, or a blind one.
+        RecordError: the folder is no kit.
     """
-    try:
-        is_blind = read_json(folder / FILE, "list").get("format") == "fsbench blind kit"
-    except (OSError, ValueError, AttributeError):
-        is_blind = False
-    if is_blind:
-        raise RecordError(
-            f"{folder} is a blind kit, which does not say what it is made of; expected its key; the organiser, who has "
-            "it, gives it with --key key.json"
-        )
-    return _read(folder / FILE, Kit, f"{folder} is no kit", "a folder that fsbench kit wrote")
-
-
-def read_blind_kit(folder: Path, file: Path) -> tuple[BlindKit, Key]:
-    """Read what a blind kit says of itself, and its key.
-
-    Raises:
-        RecordError: the folder is no blind kit, or the file is not its key.
-    """
-    kit = _read(folder / FILE, BlindKit, f"{folder} is no blind kit", "a folder that fsbench kit --blind wrote")
-    key = read_key(file)
-    if key.name != kit.test:
-        raise RecordError(f"{file} is the key of another kit than {folder}; expected the one that was made with it")
-    return kit, key
-
-
-def read_key(file: Path) -> Key:
-    """Read the key of a blind kit. Raises RecordError where it is none."""
-    return _read(file, Key, f"{file} is no key", "the file that fsbench kit --blind wrote")
-
-
-def open_blind(test: Test, key: Key) -> BlindTest:
-    """Return the order, and the controls, of a test that a key is of. Raises RecordError where it is of another."""
-    if test.manifest.sha256 != key.kit.test:
-        raise RecordError(
-            f"the key is of the test {key.kit.test[:16]}, and these data give {test.manifest.sha256[:16]}; expected "
-            "one test; give the data, lists and manifest that the kit was made of"
-        )
-    return BlindTest(test, key.secret)
-
-
-def _read(file: Path, kind: type[Content], found: str, expected: str) -> Content:
-    """Read a JSON file of this package; `found` and `expected` are words for messages."""
     content: Any = None
     try:
-        content = read_json(file, "list")
-        return kind.model_validate(content)
+        content = read_json(folder / FILE, "list")
+        return Kit.model_validate(content)
     except ValidationError as error:
         reason = first_problem(error, content)
     except (OSError, ValueError) as error:
         reason = str(getattr(error, "strerror", None) or error)
-    raise RecordError(f"{found} ({reason}); expected {expected}; make it again")
+    raise RecordError(f"{folder} is no kit ({reason}); expected a folder that fsbench kit wrote; make it again")
 
 
-def check_kit(folder: Path, kit: Kit | BlindKit) -> None:
+def check_kit(folder: Path, kit: Kit) -> None:
     """Compare the files of a kit with the hashes that it states.
 
     Raises:
@@ -281,77 +185,10 @@ def write_kit(
             kit = _Writer(test, new, root, dataset or test.manifest.header.dataset, copy_images).write(progress)
             new.rename(out)
     except OSError as error:
-        raise _not_written(out, error) from error
-    return kit, out if copy_images else root
-
-
-def _not_written(out: Path, error: OSError) -> SettingsError:
-    return SettingsError(f"cannot write to {out} ({error.strerror}); expected a new folder; choose another")
-
-
-def write_blind_kit(
-    blind: BlindTest,
-    out: Path,
-    file: Path,
-    *,
-    dataset: str | None = None,
-    progress: Callable[[BlindTest], Any] = iter,
-) -> BlindKit:
-    """Write the blind kit of a test to the new folder `out`, and its key to the new file `file`.
-
-    The kit has the decoded pixels of all images as new PNG files without metadata, under numbers, in the secret order,
-    with controls among the episodes.
-
-    Args:
-        blind: the test with its order.
-        out: a folder that is new or empty.
-        file: the key, outside of `out`.
-        dataset: as of `write_kit`.
-        progress: gives the episodes of a test and shows how far they are.
-
-    Raises:
-        SettingsError: `out` or `file` is there already, or cannot be written.
-        DataError: an image or a label map cannot be read.
-    """
-    if out.is_symlink() or (out.exists() and (not is_folder(out) or any(out.iterdir()))):
-        raise SettingsError(f"--out {out} is there already; expected a new folder for a blind kit; choose another")
-    if file.exists() or file.absolute().is_relative_to(out.absolute()):
         raise SettingsError(
-            f"--key {file} is there already, or in the kit's folder, which goes out; expected a new file that stays "
-            "with you"
-        )
-    if not is_folder(file.absolute().parent):
-        raise SettingsError(
-            f"--key {file} is to be in {file.absolute().parent}, which is no folder; expected a new file in a folder; "
-            "make it, or choose another with --key"
-        )
-    name = dataset or blind.test.manifest.header.dataset
-    try:
-        with scratch_folder(out, "choose another with --out") as new:
-            writer = _BlindWriter(blind.test, new, new, name, copy_images=True)
-            key = Key(secret=blind.secret, kit=writer.choices({}))
-            kit = writer.write_blind(blind, key, progress)
-            with _written_key(key, file):  # first: without it the kit is worthless
-                new.rename(out)
-    except OSError as error:
-        raise _not_written(out, error) from error
-    return kit
-
-
-@contextmanager
-def _written_key(key: Key, file: Path) -> Iterator[None]:
-    """Write a key to a new file, which is removed if the block raises: it opens no kit then."""
-    try:
-        write_text(file, json.dumps(key.model_dump(), indent=1) + "\n")
-    except OSError as error:
-        raise SettingsError(
-            f"cannot write the key to {file} ({error.strerror}); expected a new file; choose another with --key"
+            f"cannot write to {out} ({error.strerror}); expected a new folder; choose another"
         ) from error
-    try:
-        yield
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
+    return kit, out if copy_images else root
 
 
 def _same_kit(test: Test, out: Path, copy_images: bool) -> Kit:
@@ -393,29 +230,19 @@ class _Writer:
 
     def write(self, progress: Callable[[Test], Any]) -> Kit:
         """Write all files; `kit.json`, which is written last, names the others."""
+        header = self.test.manifest.header
         with (self.folder / EPISODES).open("w") as file:
             for episode in progress(self.test):
                 file.write(json.dumps(self._entries(episode), separators=(",", ":")) + "\n")
         told = not self.copy_images and paths_tell_classes(self.test, self.root)
-        files = self._write_words(rules(self.test, self._has_boxes, self._base_classes, self.copy_images, told))
-        kit = self.choices(files)
-        (self.folder / FILE).write_text(json.dumps(kit.model_dump(), indent=1) + "\n")
-        return kit
-
-    def _write_words(self, text: str) -> dict[str, str]:
-        """Write the rules, `answers.py` and the example; return the hash of every file but the example."""
+        text = rules(self.test, self._has_boxes, self._base_classes, self.copy_images, told)
         (self.folder / "RULES.md").write_text(text, encoding="utf-8")
         shutil.copyfile(answers.__file__, self.folder / "answers.py")
         names = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
         template = (_TEMPLATES / f"{self.test.protocol.task}.py.txt").read_text()
         data = "KIT" if self.copy_images else f"{str(self.root)!r}  # the folder that paths of images start from"
         (self.folder / EXAMPLE).write_text(template.replace("@DATA@", data), encoding="utf-8")
-        return {name: sha256_file(self.folder / name) for name in names}
-
-    def choices(self, files: dict[str, str]) -> Kit:
-        """Return what a kit of the test says of itself, with these files."""
-        header = self.test.manifest.header
-        return Kit(
+        kit = Kit(
             test=self.test.manifest.sha256,
             dataset=self.dataset,
             protocol=header.protocol,
@@ -431,8 +258,10 @@ class _Writer:
             drop_small=header.drop_small,
             lists=header.lists,
             copied_images=self.copy_images,
-            files=files,
+            files={name: sha256_file(self.folder / name) for name in names},
         )
+        (self.folder / FILE).write_text(json.dumps(kit.model_dump(), indent=1) + "\n")
+        return kit
 
     def _entries(self, episode: VisibleEpisode | VisibleImages) -> dict[str, Any]:
         """Return the line of an episode: what whoever answers it may know."""
@@ -484,29 +313,6 @@ class _Writer:
             entry["crop"] = [int(end) for end in _ends(crop)]
         self._images[name] = entry
         return dict(entry)
-
-
-class _BlindWriter(_Writer):
-    """The folder of a blind kit while it is written."""
-
-    def write_blind(self, blind: BlindTest, key: Key, progress: Callable[[BlindTest], Any]) -> BlindKit:
-        """Write all files; `kit.json`, which is written last, names the others."""
-        with (self.folder / EPISODES).open("w") as file:
-            for number, episode in enumerate(progress(blind)):
-                entry = self._entries(self.test.visible(episode)) | {"number": number}
-                file.write(json.dumps(entry, separators=(",", ":")) + "\n")
-        text = rules(self.test, self._has_boxes, [], copied=True, told=False, blind=True)
-        kit = BlindKit(test=key.name, files=self._write_words(text))
-        (self.folder / FILE).write_text(json.dumps(kit.model_dump(), indent=1) + "\n")
-        return kit
-
-    def _image(self, name: str, file: Path, crop: tuple[slice, slice] | None = None) -> dict[str, Any]:
-        """Write the decoded pixels of an image: nothing else of its file goes out."""
-        if name not in self._images:
-            (self.folder / "images").mkdir(exist_ok=True)
-            self._images[name] = {"image": f"images/{len(self._images):06d}.png"}
-            Image.fromarray(read_view(file, crop)).save(self.folder / self._images[name]["image"])
-        return dict(self._images[name])
 
 
 def _ends(crop: tuple[slice, slice]) -> Iterator[int]:

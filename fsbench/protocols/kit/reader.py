@@ -110,10 +110,10 @@ class _File(_Source):
         with open_file(self.path, "journal") as file:
             file.seek(start)
             stored = read_answer(file.readline(), place, str(self.path))
-        return handed_in(stored, asked)
+        return _handed_in(stored, asked)
 
 
-def handed_in(stored: Mapping[str, Any], asked: Asked) -> HandedIn:
+def _handed_in(stored: Mapping[str, Any], asked: Asked) -> HandedIn:
     """Return an answer as `read_answer` gives it, checked against what is asked for, which must have its episode.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import Any
 from fsbench.protocols.test import Test
 
 
-def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool, blind: bool = False) -> str:
+def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool) -> str:
     """Return the text of RULES.md.
 
     Args:
@@ -14,16 +14,15 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, to
         base_classes: names of the classes without supports, which are the first ways of every episode.
         copied: the kit has copies of the images.
         told: paths of queries are named by their classes.
-        blind: the kit does not say which test it is.
     """
-    has_masks, title = test.protocol.has_masks, _blind_title(test) if blind else repr(test)
+    has_masks = test.protocol.has_masks
     asked = _masks(test.protocol, base_classes) if has_masks else _LABELS
     parts = [
         "# Rules of this test",
-        f"{title}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
-        f"## Files\n\n{_files(has_masks, has_boxes, copied, blind)}",
+        f"{test!r}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
+        f"## Files\n\n{_files(has_masks, has_boxes, copied)}",
         f"## Answers\n\n{asked}",
-        f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else "") + (f"\n\n{_BLIND}" if blind else ""),
+        f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else ""),
         "## Choices of the protocol\n\n" + "\n".join(f"- {one.label}: {one.words}." for one in test.protocol.choices()),
     ]
     return "\n\n".join(parts) + "\n"
@@ -43,18 +42,7 @@ _PATHS = """\
 its path. A kit with `--copy-images` has copies under numbers instead."""
 
 
-_BLIND = """\
-**This kit is blind.** Some of its episodes are controls that nobody can answer and that count for nothing: an answer to
-them that only the truth could give betrays itself. Answer every episode alike. The organiser has the key and scores."""
-
-
-def _blind_title(test: Test) -> str:
-    """Return the test in a line that tells neither its data set nor its episodes."""
-    header = test.manifest.header
-    return f"blind · {header.way}-way {header.shot}-shot · protocol {header.protocol} v{header.version}"
-
-
-def _files(has_masks: bool, has_boxes: bool, copied: bool, blind: bool) -> str:
+def _files(has_masks: bool, has_boxes: bool, copied: bool) -> str:
     where = "in this folder" if copied else "from the folder of the data set on"
     lines = [
         f"- `episodes.jsonl`: one episode a line. Paths of images (`image`) are {where}."
@@ -78,9 +66,7 @@ def _files(has_masks: bool, has_boxes: bool, copied: bool, blind: bool) -> str:
         "- `answers.py`: writes the file of answers; it needs numpy alone. `example.py`: a loop to begin with.",
         "- `kit.json`: the name of the test and the hashes of these files.",
         "",
-        "Then the organiser runs: `fsbench score mine.fsa --kit <this folder> --key key.json --data-root <data>`."
-        if blind
-        else "Then: `fsbench score mine.fsa --kit <this folder> --data-root <data> --name mine`.",
+        "Then: `fsbench score mine.fsa --kit <this folder> --data-root <data> --name mine`.",
     ]
     return "\n".join(lines)
 

@@ -31,12 +31,3 @@ PARTS: Mapping[str, GeometryPart] = {
     "collage": GeometryPart("pil", "the method lays supports and query side by side"),
 }
 """Word -> part. There is none of words that say nothing, nor of a frame whose answers lie over the image alone."""
-
-
-def network_side(word: str) -> int | None:
-    """Return the side S in pixels that a word of `network_size` states; None where it states no single one.
-
-    >>> network_side("473"), network_side("original"), network_side("480 or 384")
-    (473, None, None)
-    """
-    return int(word) if word.isdecimal() and int(word) else None

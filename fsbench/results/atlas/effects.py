@@ -1,6 +1,6 @@
 """Measured effects of conditions: how far each moved the same methods on the same predictions.
 
-They are the tables that `python -m benchmarks.protocols` writes into `benchmarks/protocols/results`.
+They follow from the tables in `benchmarks/effects`, which docs/guides/how-much-is-protocol.md shows.
 """
 
 import re
@@ -12,7 +12,7 @@ from fsbench.base.files import read_json
 from fsbench.base.paths import BENCHMARKS
 from fsbench.protocols.registry import load_protocol
 
-RESULTS = BENCHMARKS / "protocols" / "results"
+EFFECTS = BENCHMARKS / "effects"
 _FROM = "hsnet"
 """Protocol that others are compared with where several conditions change at once."""
 _SAME_EPISODES = ("episodes_per_fold", "seeds")
@@ -46,7 +46,7 @@ class Effect:
 def read_effects() -> list[Effect]:
     """Return the measured effects of all result files; none where there are no files."""
     found: list[Effect] = []
-    for file in sorted(RESULTS.glob("*.json")):
+    for file in sorted(EFFECTS.glob("*.json")):
         content = read_json(file, "record")
         origin = f"{content['origin'].split('.')[0]}; {content['date']}"
         tables = {name.removeprefix(f"{file.stem}-"): table for name, table in content["tables"].items()}

@@ -30,7 +30,7 @@ LABELS: Mapping[str, str] = {
     "pretraining": "backbone's data",
     "precision": "precision",
 }
-"""Names of conditions; where protocols have a choice of the kind, it is theirs (`fsbench protocols`)."""
+"""Names of conditions; where protocols have a choice of the kind, it is theirs (`fsbench list protocols`)."""
 
 VERBS: Mapping[str, str] = {
     "task": "is about", "dataset": "is on", "image_lists": "goes through the lists", "void": "has void pixels",

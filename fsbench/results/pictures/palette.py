@@ -40,11 +40,6 @@ HEAT_COLORS = np.array(
 )  # fmt: skip
 """Nine colors of cividis in equal steps, from least (dark blue) over gray to most (yellow): `heat_map` has all 256."""
 
-QUERY_COLOR: Color = (213, 94, 0)
-"""Lines and points of the query, on white."""
-SUPPORT_COLOR: Color = (0, 114, 178)
-"""Lines and points of the supports, on white."""
-
 
 def way_color(way: int) -> Color:
     """Return the color of a way, counted from 1."""

@@ -1,16 +1,10 @@
-"""Analyses of finished runs: what the supports' choice, their annotation and numbers such as K do; sizes of tests."""
+"""Analyses of finished runs: what the supports' choice, their annotation and numbers such as K do."""
 
 from fsbench.results.tables.analysis import Analysis
 from fsbench.results.tables.annotations import layout as annotations_layout
 from fsbench.results.tables.annotations import plot as annotations_plot
 from fsbench.results.tables.annotations.losses import AnnotationTable
 from fsbench.results.tables.drawing import ROW_NAME, most_lines
-from fsbench.results.tables.plan import layout as plan_layout
-from fsbench.results.tables.plan import plot as plan_plot
-from fsbench.results.tables.plan.plan import Plan
-from fsbench.results.tables.ruler import layout as ruler_layout
-from fsbench.results.tables.ruler import plot as ruler_plot
-from fsbench.results.tables.ruler.tests import RulerTable
 from fsbench.results.tables.supports import layout as supports_layout
 from fsbench.results.tables.supports import plot as supports_plot
 from fsbench.results.tables.supports.sensitivity import SensitivityTable
@@ -50,25 +44,5 @@ CURVES = Analysis[CurveTable](
         3.4 + 0.2 * most_lines([curve.method for curve in table.curves], sweep_plot.LEGEND_NAME) * len(table.curves)
     ),
     width=3.4,
-    named_rows=False,
-)
-PLAN = Analysis[Plan](
-    "plan",
-    plan_layout.to_sheet,
-    plan_layout.COLUMNS,
-    plan_layout.lines,
-    plan_plot.panels,
-    height=lambda plan: 3.6,
-    width=7.0,
-    named_rows=False,
-)
-RULER = Analysis[RulerTable](
-    "atlas",
-    ruler_layout.to_sheet,
-    ruler_layout.COLUMNS,
-    ruler_layout.lines,
-    ruler_plot.panels,
-    height=lambda table: 1.2 + 0.16 * max(len(table.lines), 8),
-    width=5.5,
     named_rows=False,
 )

@@ -33,7 +33,7 @@ class Analysis(Generic[T]):
     """How one kind of table is shown.
 
     Attributes:
-        name: of the subcommand of `fsbench` and of its files.
+        name: of its files.
         sheet: lays a table out, in so many characters a line as text if that is given.
         columns: head of the CSV.
         lines: lists the lines of a table as CSV.

@@ -78,8 +78,8 @@ class Block:
 
     @property
     def marks(self) -> dict[str, str]:
-        """Method -> what stands behind its name: the sign of its card, and that it is blind or was handed in."""
-        return {name: sign + _known_by(self.cards[name]) for name, sign in self.signs.items()}
+        """Method -> what stands behind its name: the sign of its card, and that its predictions were handed in."""
+        return {name: sign + HANDED_IN * self.cards[name].handed_in for name, sign in self.signs.items()}
 
     @property
     def signs(self) -> dict[str, str]:
@@ -100,10 +100,6 @@ HANDED_IN = " [handed in]"
 """Mark of a method of which nothing is known but its predictions, which were counted here."""
 
 
-def _known_by(card: StatedCard) -> str:
-    return f" [{card.blind}]" if card.blind else HANDED_IN * card.handed_in
-
-
 def _mark(number: int) -> str:
     return MARKS[number] if number < len(MARKS) else f" ({number + 1})"
 
@@ -114,8 +110,7 @@ class TableOptions:
 
     Attributes:
         by_class: break rows down by class.
-        by_size: break down by object size also the rows of several runs and those that need no model; a run's own
-            always are, since they are kept with it.
+        by_size: break rows down by object size.
         trivial: add the answers that need no model, on the same episodes.
         metrics: names of the scores; the first ranks.
         backbone_data: name of a backbone -> what it was trained on, for cards that tell it.

@@ -96,9 +96,4 @@ def _differing(first: Record, second: Record) -> str:
     words = [f"{key} is {ours.get(key)} and {theirs.get(key)}" for key in plain] or [f"{key} differs" for key in keys]
     if first.manifest_sha256 != second.manifest_sha256:
         return ", ".join(words) or "the episodes themselves differ"
-    if first.files_cover != second.files_cover:
-        return (
-            f"one knows its image files by {first.files_cover}, the other by {second.files_cover}, so that equal ones "
-            "cannot be told; run the older again"
-        )
     return "they have equal names, and the files of their images or label maps differ"

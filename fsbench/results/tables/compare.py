@@ -17,14 +17,13 @@ from fsbench.records.record import Record
 from fsbench.results.tables.comparable import Methods, check_same, find_methods, numbers_of
 from fsbench.results.tables.layout import (
     ALPHA,
-    CONDITIONAL_NOTE,
-    FEW_NOTE,
     amount,
     family_note,
     in_units,
     is_too_few,
     mark,
     probability,
+    scope_notes,
     signed,
 )
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
@@ -528,7 +527,7 @@ def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked
         f"first − second: {in_units(metrics)}; all methods see the same episodes, so what is hard for all cancels",
         "[low, high]: 95 % interval of the difference: other query and support images of these classes, same weights",
     ]
-    lines += [CONDITIONAL_NOTE] * any(map(mark, found)) + [FEW_NOTE] * any(map(is_too_few, found))
+    lines += scope_notes(found)
     lines += [family_note(comparisons)] if comparisons else []
     if asked.margin is not None:
         lines.append(

@@ -15,9 +15,10 @@ from fsbench.base.terminal import escape
 from fsbench.results.tables.blocks import MARKS, Block
 from fsbench.results.tables.breakdowns import to_sheet
 from fsbench.results.tables.layout import Sheet
+from fsbench.results.tables.side_by_side import side_by_side
 from fsbench.scores.estimate import Estimate
 
-NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ images\)| \(identical\))?\*?")
+NUMBER = re.compile(r"[+-]?[\d.]+(e[+-]\d+)?( \[[-+\d., ]+\]°?| \(\d+ (?:images?|class(?:es)?)\)| \(identical\))?\*?")
 
 Grid = Sequence[Sequence[str]]
 Item = TypeVar("Item")
@@ -98,8 +99,16 @@ def write_as(
 
 
 def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | None = None, wrap: bool = False) -> str:
-    """Write blocks as `write_as` does, with the breakdowns `by` of `to_sheet`."""
-    return write_as(form, blocks, lambda block, room: to_sheet(block, by, room), _csv, width, wrap)
+    """Write blocks as `write_as` does, with the breakdowns `by` of `to_sheet`.
+
+    Of several tests another table shows the test as a column. CSV and JSON name it in every row or block.
+    """
+    written = write_as(form, blocks, lambda block, room: to_sheet(block, by, room), _csv, width, wrap)
+    together = side_by_side(blocks, width if form == "text" else None) if form in SHEETS else None
+    if together is None:
+        return written
+    last = text([together], width if wrap else None) if form == "text" else SHEETS[form]([together])
+    return f"{written}\n{last}"
 
 
 def text(sheets: Sequence[Sheet], width: int | None = None) -> str:

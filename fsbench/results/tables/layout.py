@@ -3,10 +3,11 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
+from math import floor, isnan
 from typing import Literal
 
 from fsbench.protocols.registry import metric_named
+from fsbench.scores.clusters import FEW_SETS
 from fsbench.scores.estimate import FEW_QUERIES, ROUNDING, Estimate, Scope
 
 Grid = list[list[str]]
@@ -27,6 +28,7 @@ CONDITIONAL_NOTE = (
     f"{CONDITIONAL} holds for these supports; other supports may reverse it: DRAWS=5 (--draws 5) asks others"
 )
 FEW_NOTE = "(n images): too few query images for an interval, or of a share too few supports"
+FEW_CLASSES_NOTE = "(n classes): too few classes for the interval of a share, where a class's supports count as one"
 
 
 @dataclass(frozen=True)
@@ -217,10 +219,14 @@ def is_too_few(score: Estimate) -> bool:
 
 
 def few_images(score: Estimate) -> str:
-    """Write the number of images that are too few."""
-    is_share = score.scope is Scope.THESE_SUPPORTS
-    number = min(score.queries, score.supports or score.queries) if is_share else score.queries
-    return f"({number} image{'s' * (number != 1)})"
+    """Write the number of images that are too few, or of the classes that stand for their supports."""
+    is_share = score.scope is Scope.THESE_SUPPORTS or score.error == score.error  # only its ends are not known
+    supports = score.classes or score.supports
+    if not (is_share and 0 < supports < score.queries):
+        return f"({score.queries} image{'s' * (score.queries != 1)})"
+    if score.classes:
+        return f"({supports} class{'es' * (supports != 1)})"
+    return f"({supports} image{'s' * (supports != 1)})"
 
 
 def mark(score: Estimate) -> str:
@@ -233,9 +239,38 @@ def interval_notes(scores: Iterable[Estimate], metrics: Iterable[str]) -> list[s
     scores = list(scores)
     return [
         *[INTERVAL_NOTE + scale(metrics)] * any(score.has_interval for score in scores),
-        *[CONDITIONAL_NOTE] * any(map(mark, scores)),
-        *[FEW_NOTE] * any(map(is_too_few, scores)),
+        *scope_notes(scores),
     ]
+
+
+def scope_notes(estimates: Iterable[Estimate]) -> list[str]:
+    """Say for what some intervals hold, and why some scores or differences have none."""
+    estimates = list(estimates)
+    few = list(filter(is_too_few, estimates))
+    return [
+        *[CONDITIONAL_NOTE] * any(map(mark, estimates)),
+        *support_set_notes(estimates),
+        *[FEW_NOTE] * any("image" in few_images(one) for one in few),
+        *[FEW_CLASSES_NOTE] * any("class" in few_images(one) for one in few),
+    ]
+
+
+def support_set_notes(estimates: Iterable[Estimate]) -> list[str]:
+    """Say where a class has few disjoint support sets, so that classes were left out instead of supports (§2)."""
+    few = [one for one in estimates if one.classes and (one.has_interval or is_too_few(one))]
+    notes = []
+    for is_conditional in (False, True):
+        sets = [floor(10 * one.support_sets) / 10 for one in few if bool(mark(one)) == is_conditional]
+        if not sets:
+            continue
+        number = f"{min(sets):.1f}" if min(sets) == max(sets) else f"{min(sets):.1f} to {max(sets):.1f}"
+        then = (
+            "and there are too few classes: for these supports only"
+            if is_conditional
+            else "so a class's supports count as one, and intervals contain how far classes differ"
+        )
+        notes.append(f"a class has {number} disjoint support sets, fewer than {FEW_SETS}, {then}")
+    return notes
 
 
 def family_note(comparisons: int) -> str:

@@ -43,7 +43,7 @@ def commands(pair: Pair, methods: Mapping[str, str]) -> list[str]:
     """Return the commands that put both methods under the test of one of them, `methods` as in `pair_text`."""
     found = list(_tests(pair, methods))
     if not found:
-        return ["Neither test can be run here (see: fsbench protocols)."]
+        return ["Neither test can be run here (see: fsbench list protocols)."]
     if not pair.apart:
         return ["They compare as they are. Runs of yours stand beside them by", *found]
     return ["To make them comparable, run both under one test:", *found]

@@ -1,10 +1,9 @@
 """A block of segmentation: a row for each method and fold, and a mean only where every fold is there."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,16 +11,14 @@ from fsbench.protocols.base import FurtherAnswer
 from fsbench.protocols.registry import metric_named
 from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, title
-from fsbench.records.figure_cache import cached_figures
 from fsbench.records.grouping import fold_of, variants
 from fsbench.records.record import Record
 from fsbench.results.tables.blocks import Block, Row, Subset, TableOptions
-from fsbench.results.tables.kept_statistics import decode_statistics, encode_statistics
 from fsbench.results.tables.published.match import PublishedComparison, match_published
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
-from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
-from fsbench.scores.estimate import PROCEDURE, Estimate, Scope, estimates
+from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, pairs_by_class, pairs_by_size
+from fsbench.scores.estimate import Estimate, estimates
 from fsbench.scores.scores import DEFAULT
 from fsbench.scores.statistics import ScoreStatistics
 from fsbench.scores.trivial import ANSWERS, trivial_answers
@@ -31,17 +28,13 @@ if TYPE_CHECKING:
 
     from fsbench.results.tables.rescoring.measures import Measures
 
-ROW_VERSION = 4
-"""Version of everything that a row's scores and intervals follow from: counts, scores, intervals, trivial answers, this
-module. It grows when a result changes; rows of another version are computed again."""
-
 
 def segmentation_block(records: list[Record], options: TableOptions, published: Sequence[PublishedScore] = ()) -> Block:
     """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
     rows: list[Row] = []
     comparisons: list[PublishedComparison] = []
     answer_notes: list[str] = []
-    statistics = _StatisticsCache(options)
+    statistics = _Statistics(options)
     stated, cards = Cards(options.backbone_data), {}
     labelled = variants(records)
     for label, members in labelled.items():
@@ -60,7 +53,7 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     if options.trivial:
         rows += _trivial_rows(records, options, statistics)
     chosen = choices_on_test({label: cards[label] for label in labelled})
-    lines = [*notes(records), *chosen, *answer_notes, *_metric_notes(rows, options.metrics), *statistics.missing]
+    lines = [*notes(records), *chosen, *answer_notes, *_metric_notes(options.metrics), *statistics.missing]
     headers = [record.header for record in sorted(records, key=fold_of)]
     classes = {str(header.fold): len(header.class_ids) + len(header.dropped_classes) for header in headers}
     return Block(
@@ -75,11 +68,9 @@ def segmentation_block(records: list[Record], options: TableOptions, published: 
     )
 
 
-def _metric_notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """Explain uncommon scores, and name the runs that lack region measures."""
-    meanings = [_meaning(name) for name in metrics if name not in DEFAULT]
-    unmeasured = [row.run for row in rows if row.run and {"ROM", "RUM"} & set(metrics) - set(row.scores)]
-    return meanings + [f"{run}: made before ROM and RUM were measured; FORCE=1 repeats the run" for run in unmeasured]
+def _metric_notes(metrics: Sequence[str]) -> list[str]:
+    """Explain uncommon scores."""
+    return [_meaning(name) for name in metrics if name not in DEFAULT]
 
 
 def _meaning(name: str) -> str:
@@ -105,13 +96,11 @@ class RunStatistics:
     classes: dict[str, SubsetStatistics]
 
 
-class _StatisticsCache:
+class _Statistics:
     """Statistics of records and of the trivial answers on them, each computed when a row first needs it."""
 
     def __init__(self, options: TableOptions):
         self.measure = options.measure
-        self.kept: dict[Path, Any] = {}
-        """Folder of a run -> its statistics as they are kept with its row, see `encode_statistics`."""
         self.missing: list[str] = []
         """Notes on scores that were asked for and that a run does not have."""
         self._computed: dict[tuple[Path, str], tuple[TableOptions, RunStatistics]] = {}
@@ -119,10 +108,6 @@ class _StatisticsCache:
     def get(self, record: Record, answer: str, options: TableOptions) -> RunStatistics:
         """Return the statistics of the record's predictions, or of another `answer` unless that is ""; those of
         sizes and classes are there at least where `options` asks for them."""
-        kept = None if answer or options.by_class or options.by_size else self.kept.get(record.path)
-        if kept is not None and self.measure is None:
-            with suppress(ValueError, KeyError, TypeError):  # damaged: the counts have them, too
-                return RunStatistics(decode_statistics(kept, record.protocol.run_metrics), {}, {})
         key = (record.path, answer)
         known, statistics = self._computed.get(key, (None, None))
         if known is None or statistics is None or known.by_class < options.by_class or known.by_size < options.by_size:
@@ -169,9 +154,8 @@ def run_statistics(
     )
 
 
-def _run_row(label: str, record: Record, options: TableOptions, statistics: _StatisticsCache) -> Row:
+def _run_row(label: str, record: Record, options: TableOptions, statistics: _Statistics) -> Row:
     """Return the row of one run, with its costs."""
-    options = replace(options, by_size=True)
     row, cost = _scored_row(label, str(fold_of(record)), [record], options, statistics), record.run.cost
     row.trainable = cost.trainable_parameters
     row.episodes_per_second = cost.episodes_per_second
@@ -182,7 +166,7 @@ def _run_row(label: str, record: Record, options: TableOptions, statistics: _Sta
 
 
 def _mean_row(
-    label: str, rows: Sequence[Row], records: list[Record], options: TableOptions, statistics: _StatisticsCache
+    label: str, rows: Sequence[Row], records: list[Record], options: TableOptions, statistics: _Statistics
 ) -> Row:
     """Return the row of the mean over all folds; its classes are those of the folds' own `rows`."""
     row = _scored_row(label, "mean", records, replace(options, by_class=False), statistics)
@@ -193,7 +177,7 @@ def _mean_row(
 
 
 def _further_rows(
-    label: str, folds: list[Record], options: TableOptions, statistics: _StatisticsCache
+    label: str, folds: list[Record], options: TableOptions, statistics: _Statistics
 ) -> tuple[list[Row], list[str]]:
     """Return rows of the answers that the protocol derives from a method's runs, one of each fold, and their notes."""
     by_fold = [_further_answers(record) for record in folds]
@@ -219,9 +203,9 @@ def _further_rows(
     return rows, notes
 
 
-def _trivial_rows(records: Sequence[Record], options: TableOptions, statistics: _StatisticsCache) -> list[Row]:
+def _trivial_rows(records: Sequence[Record], options: TableOptions, statistics: _Statistics) -> list[Row]:
     """Return rows of the answers that need no model, for every fold."""
-    one_per_fold = {fold_of(record): record for record in reversed(records)}  # the first, so that cached rows stay
+    one_per_fold = {fold_of(record): record for record in reversed(records)}  # the first of each fold
     return [
         _scored_row(answer, str(fold), [record], options, statistics, answer)
         for answer in ANSWERS
@@ -234,69 +218,23 @@ def _scored_row(
     fold: str,
     records: list[Record],
     options: TableOptions,
-    statistics: _StatisticsCache,
+    statistics: _Statistics,
     answer: str = "",
 ) -> Row:
-    """Return the row of `records` (one fold, or all for a mean), from the cache where it was computed before."""
-
-    has_mean = len(records) == 1 and not answer and records[0].header.folds > 1
-
-    def compute() -> dict[str, Any]:
-        found = [statistics.get(record, answer, options) for record in records]
-        values = asdict(compute_row(found, options))
-        return values | ({"statistics": encode_statistics(found[0].whole.only(options.metrics))} if has_mean else {})
-
-    def decode(values: dict[str, Any]) -> Row:
-        row = _decode_row(label, fold, options.by_size, values)
-        if has_mean:
-            statistics.kept[records[0].path] = values.get("statistics")
-        return row
-
-    if options.measure is not None and not answer:  # follows from files that the cache does not know
-        return _decode_row(label, fold, options.by_size, compute())
-    key = [
-        ROW_VERSION,
-        PROCEDURE,
-        answer,
-        options.by_class,
-        options.metrics,
-        *([] if options.by_size else ["no sizes"]),
-    ]
-    return cached_figures(records, key, compute, decode)
+    """Return the row of `records` (one fold, or all for a mean)."""
+    return _row(label, fold, [statistics.get(record, answer, options) for record in records], options)
 
 
-def _decode_row(label: str, fold: str, has_sizes: bool, values: dict[str, Any]) -> Row:
-    """Turn the values of a cached row into a row. Raises ValueError for other bins of sizes than today's."""
-    scores, by_size, by_class = (_decode(values[name]) for name in ("scores", "by_size", "by_class"))
-    if by_size.keys() != ({*SIZES, ABSENT} if has_sizes else set()):
-        raise ValueError(f"sizes are {', '.join(by_size)}")
-    return Row(label, fold, scores, by_size, by_class)
+def _row(label: str, name: str, folds: Sequence[RunStatistics], options: TableOptions) -> Row:
+    """Compute the scores of a row, of the mean over `folds` where there are several.
 
-
-def _decode(values: dict[str, Any]) -> dict[str, Any]:
-    """Turn the plain values of intervals and subsets back into these."""
-    return {
-        name: Subset(int(v["pairs"]), int(v["episodes"]), _decode(v["scores"])) if "pairs" in v else _decode_score(v)
-        for name, v in values.items()
-    }
-
-
-def _decode_score(values: dict[str, Any]) -> Estimate:
-    """Turn the plain values of a score back into it."""
-    numbers = {name: float(values[name]) for name in ("value", "low", "high", "error", "df", "p")}
-    query, support, both = map(float, values["variances"])
-    return Estimate(
-        **numbers,
-        scope=Scope(values["scope"]),
-        variances=(query, support, both),
-        queries=int(values["queries"]),
-        supports=int(values["supports"]),
-    )
-
-
-def compute_row(folds: Sequence[RunStatistics], options: TableOptions) -> Row:
-    """Compute the scores of a row, of the mean over `folds` where there are several; label and fold are left empty."""
-    row = Row("", "", _score_intervals([fold.whole for fold in folds], options.metrics))
+    Args:
+        label: of the method.
+        name: of the fold, or of the mean.
+        folds: statistics of each fold.
+        options: what the table is asked for.
+    """
+    row = Row(label, name, _score_intervals([fold.whole for fold in folds], options.metrics))
     for name in folds[0].sizes if options.by_size else ():
         subsets = [fold.sizes[name] for fold in folds]
         complete = all(subset.pairs for subset in subsets)  # no mean of some folds only

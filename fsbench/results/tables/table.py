@@ -87,10 +87,7 @@ def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str
     if len(groups) == 1:
         return []
     number = next(number for number, other in enumerate(groups, 1) if other is group)
-    lines = [
+    return [
         f"table {number} of {len(groups)} of this test: its runs saw other images or episodes than the others', so "
         "scores of one are not to be compared with those of another"
     ]
-    if len({record.files_cover for other in groups for record in other}) > 1:
-        lines.append("whether a run of an earlier version saw the images of a later one cannot be told; run it again")
-    return lines

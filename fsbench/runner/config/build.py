@@ -116,6 +116,7 @@ class SuiteCLI(LightningCLI):
     def __init__(self, values: dict[str, Any], asks: Sequence[str] = (), build: bool = True):
         self.asks = asks
         self.build = build
+        self._refusals: list[FsbenchError] = []
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -143,6 +144,7 @@ class SuiteCLI(LightningCLI):
         return str(self.parser.dump(self.config, skip_none=False))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_instantiator(self._construct, object)
         parser.add_argument("--task", type=TaskName | None, default=None, help="task of the method and the data set")
         parser.add_class_arguments(RunOptions, "run")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -160,7 +162,26 @@ class SuiteCLI(LightningCLI):
         check_nulls(RunOptions, values["run"], "run")
         if self.build:
             check_trainer(values["trainer"])
-            super().instantiate_classes()
+            with self._refusal_kept():
+                super().instantiate_classes()
+
+    def _construct(self, kind: type, *args: Any, **kwargs: Any) -> Any:
+        """Call a constructor for jsonargparse, and keep the FsbenchError that it raises."""
+        try:
+            return kind(*args, **kwargs)
+        except FsbenchError as error:
+            self._refusals.append(error)
+            raise
+
+    @contextmanager
+    def _refusal_kept(self) -> Iterator[None]:
+        """Raise what a constructor refused: of a setting with several types the parser tells the first type's error."""
+        try:
+            yield
+        except (ArgumentError, ValueError, TypeError) as error:
+            if self._refusals:
+                raise self._refusals[-1] from error
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Build no trainer: the runner does when it is known that something is to be done."""
@@ -170,14 +191,14 @@ class SuiteCLI(LightningCLI):
         """Build the method alone. Raises CheckpointError for missing weights."""
         config = self.config.clone()
         config.pop("data")
-        with _plain_errors():
+        with _plain_errors(), self._refusal_kept():
             return self.parser.instantiate_classes(config)["model"]
 
     def build_data(self) -> Any:
         """Build the data module alone."""
         config = self.config.clone()
         config.pop("model")
-        with _plain_errors():
+        with _plain_errors(), self._refusal_kept():
             return self.parser.instantiate_classes(config)["data"]
 
     @property
@@ -343,6 +364,8 @@ def _explain(text: str, values: Mapping[str, Any]) -> str:
     inner = text.rpartition(f'"{keys[-1]}":')[2] if keys else text
     # of several things that a value may be, why it is none; a reason that ends with a colon has a second line
     reasons = re.findall(r"^ *- (.+:\n.+|.+)$", inner, re.MULTILINE)
+    if built:  # that it is not null, either, explains nothing
+        reasons = [reason for reason in reasons if "NoneType" not in reason]
     value = inner.strip().splitlines()[0] if keys else ""
     value = "" if value.startswith("Does not validate") else value
     found = re.search(r"(?:Given|Got) value: (.*)", inner)

@@ -14,7 +14,6 @@ from typing import Any
 import yaml
 
 from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean
-from fsbench.runner.config.class_paths import with_current_paths
 from fsbench.runner.config.data_options import DATASETS, flat_values
 from fsbench.runner.config.registry import config_files, read_settings, shipped_file
 
@@ -68,8 +67,8 @@ class Configuration:
             self.add(nested(full_key(key), value))
 
     def _as_known(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return values with the present names of classes, and with flat keys of the group `data`."""
-        return flat_values(with_current_paths(_with_class_paths(values)), self.values)
+        """Return values with classes as mappings, and with flat keys of the group `data`."""
+        return flat_values(_with_class_paths(values), self.values)
 
     def add_file(self, file: str | Path) -> None:
         """Put the settings of a YAML file over those that are there, or note what is wrong with it."""

@@ -7,7 +7,6 @@ from pkgutil import resolve_name
 from typing import Any
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.runner.config.class_paths import current_path
 from fsbench.runner.config.registry import check_known, config_file, names, read_settings
 
 
@@ -44,7 +43,7 @@ def open_dataset(name: str, root: str | Path | None = None, lists: Sequence[str]
         DataError: its files are unusable.
     """
     content = _settings(name)
-    kind = resolve_name(current_path(content["class_path"]))
+    kind = resolve_name(content["class_path"])
     arguments = {**content.get("init_args", {}), **settings}
     arguments |= {"root": str(root)} if root is not None else {}
     arguments |= {"lists": [str(folder) for folder in lists]} if lists else {}

@@ -18,7 +18,6 @@ from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, 
 from fsbench.data.source import Source, read_source
 from fsbench.protocols.registry import ATLAS, load_protocol
 from fsbench.runner.config.class_file import is_class_file
-from fsbench.runner.config.class_paths import with_current_paths
 from fsbench.runner.config.class_settings import settings_of_file, settings_of_object
 
 TaskName = Literal["segmentation", "classification"]
@@ -100,21 +99,12 @@ def grid_file(name: str | Path) -> Path:
     Raises:
         SettingsError: it is neither.
     """
-    return _named_file(name, "grid")
-
-
-def sweep_file(name: str | Path) -> Path:
-    """Return the file of a sweep: a path, or a name of configs/sweeps. Raises SettingsError where it is neither."""
-    return _named_file(name, "sweep")
-
-
-def _named_file(name: str | Path, kind: str) -> Path:
-    path, folder = shipped_file(name), f"{kind}s"
+    path = shipped_file(name)
     if is_file(path) or _is_path(path.name) or len(path.parts) != 1:
         return path  # who reads it says what is wrong with it
-    if path.name not in names(folder):
-        raise SettingsError(f"there is no file and no {kind} '{path.name}'{known_names(path.name, names(folder))}")
-    return config_file(folder, path.name)
+    if path.name not in names("grids"):
+        raise SettingsError(f"there is no file and no grid '{path.name}'{known_names(path.name, names('grids'))}")
+    return config_file("grids", path.name)
 
 
 def _is_path(name: str) -> bool:
@@ -306,7 +296,7 @@ def method_classes() -> dict[str, Any]:
 
 @cache
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read a configuration file as plain values, which are not to be changed; classes have their present names."""
+    """Read a configuration file as plain values, which are not to be changed."""
     try:
         content = load_yaml(file) or {}
     except (OSError, ValueError) as error:
@@ -316,8 +306,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise SettingsError(f"{file} holds {type(content).__name__}, expected a mapping of settings")
-    settings: dict[str, Any] = with_current_paths(content)
-    return settings
+    return content
 
 
 def config_files(

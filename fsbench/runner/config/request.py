@@ -1,7 +1,7 @@
 """The options of `fsbench bench`, written once: the command line, make's variables and grids follow from `Request`."""
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +81,7 @@ class Request:
     shot: int | None = _option(None, "labelled images of a class", key="data.shot", axis="shots")
     protocol: str | None = _option(
         None,
-        "name for all methods, instead of their own, or several with commas; see: fsbench protocols",
+        "name for all methods, instead of their own, or several with commas; see: fsbench list protocols",
         key="data.protocol",
         segmentation_only=True,
     )
@@ -163,7 +163,7 @@ class Request:
         return self._composed[method, fold]
 
     def arguments(self, method: str, fold: int) -> list[str]:
-        """Return the command line of `fsbench run` for a process that is started from nothing, such as a job.
+        """Return the arguments of `fsbench bench` for a process that is started from nothing, such as a job.
 
         Its configuration is that of `configuration`, which raises the same.
         """
@@ -207,10 +207,10 @@ class Request:
         values = {
             **{key: value for key, value in keys.items() if _is_given(value)},
             "run.name": self.choice_of(method).name,
-            "run.checkpoint": self.checkpoint_of(method, fold),
+            "run.checkpoint": self._checkpoint(method, fold),
             "trainer.strategy": "ddp" if self.devices is not None and self.devices > 1 else None,
             "data.batch_size": self._fast_batch(),
-            "model.backbone.weights": self.weights_of(method, fold),
+            "model.backbone.weights": self._fill_in(self.weights, method, fold),
             "data.fold": fold,
             "data.filter_novel": self._filter(),
         }
@@ -257,7 +257,7 @@ class Request:
 
     def _of_manifest(self, method: str, fold: int) -> dict[str, Any]:
         """Return the manifest and the task that its header states."""
-        path = self.manifest_of(method, fold)
+        path = self._fill_in(self.manifest, method, fold)
         if path is None:
             return {}
         header = read_manifest(Path(path).expanduser()).header
@@ -265,7 +265,7 @@ class Request:
             "data.manifest": path
         }
 
-    def checkpoint_of(self, method: str, fold: int) -> str | None:
+    def _checkpoint(self, method: str, fold: int) -> str | None:
         """Return the checkpoint of one run. Raises SettingsError where several folds would share one."""
         path = self._fill_in(self.checkpoint, method, fold)
         if self.checkpoint is None or path is None:
@@ -276,14 +276,6 @@ class Request:
                 " give a folder with fold-<f>/best.ckpt or a path with {fold}"
             )
         return str(Path(path) / f"fold-{fold}" / "best.ckpt") if Path(path).is_dir() else path
-
-    def manifest_of(self, method: str, fold: int) -> str | None:
-        """Return the file of test episodes of one run, if there is one."""
-        return self._fill_in(self.manifest, method, fold)
-
-    def weights_of(self, method: str, fold: int) -> str | None:
-        """Return the backbone's weights of one run: a file, a word such as "random", or None for the usual ones."""
-        return self._fill_in(self.weights, method, fold)
 
     def _fill_in(self, path: str | None, method: str, fold: int) -> str | None:
         """Replace the placeholders of a path."""
@@ -358,11 +350,9 @@ def bench_options() -> list[Option]:
     return options
 
 
-def add_bench_options(parser: argparse.ArgumentParser, only: Collection[str] | None = None) -> None:
-    """Add the options of a request, or `only` some by their fields; those not given are left out of the namespace."""
+def add_bench_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a request; those that are not given are left out of the namespace."""
     for option in bench_options():
-        if only is not None and option.field not in only:
-            continue
         how: dict[str, Any] = {"dest": option.field, "default": argparse.SUPPRESS, "help": option.help}
         if option.kind is bool:
             how["action"] = "store_true"

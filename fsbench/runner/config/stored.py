@@ -13,7 +13,6 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files.yaml_files import load_yaml
 from fsbench.runner.config.build import SuiteCLI, parse_configuration
 from fsbench.runner.config.class_file import SHA256, named_file, not_named
-from fsbench.runner.config.class_paths import with_current_paths
 from fsbench.runner.config.compose import Configuration, value_at
 from fsbench.runner.config.registry import plug_in_classes
 
@@ -35,9 +34,6 @@ BUILT = ("trainer", "run", "model", "backbone", "data", "dataset", "source", "va
 
 NOT_NEEDED = ("callbacks", "logger", "plugins", "profiler", "strategy", "accelerator")
 """Settings of the trainer that name classes; who opens a run trains nothing."""
-
-DROPPED = ("cpu_kernels",)
-"""Settings of the group `run` of earlier versions, on which no present one depends."""
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 """No settings on top of a run's own."""
@@ -69,9 +65,7 @@ def stored_configuration(config: Path, settings: Mapping[str, Any] = NONE) -> Co
         raise SettingsError(f"{config} holds no configuration with a trainer; expected the config.yaml of a run")
     for key in values:
         _check_key(key, config)
-    values = with_current_paths({key: values[key] for key in NEEDED if key in values})
-    if isinstance(values.get("run"), dict):
-        values["run"] = {key: value for key, value in values["run"].items() if key not in DROPPED}
+    values = {key: values[key] for key in NEEDED if key in values}
     values["trainer"] = {key: value for key, value in values["trainer"].items() if key not in NOT_NEEDED}
     _check_classes(values, config, plug_in_classes() | _classes_of_files(values, config))
     configuration = Configuration()

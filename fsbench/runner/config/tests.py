@@ -43,7 +43,8 @@ def load_test(
         dataset: name of a data set (see `fsbench list`); with `manifest`, that of its header unless given.
         root: folder of the data, instead of `data/<name>`.
         lists: folders with official list files.
-        protocol: name of a published test (see `fsbench protocols`); "fscs" unless given, or "fort" of classification.
+        protocol: name of a published test (see `fsbench list protocols`); "fscs" unless given, or "fort" of
+            classification.
         fold: fold whose classes are novel.
         way, shot: N and K; N is 1, or 20 of classification, unless given.
         setting: of the protocol fscs: original, partially_augmented, fully_augmented.
@@ -133,7 +134,7 @@ def _check_same_task(rules: Protocol, dataset: str, task: str) -> None:
     if rules.task != task:
         raise SettingsError(
             f"{dataset} is a data set of {task}, and the protocol {rules.name} one of {rules.task}; expected both of "
-            "one kind (see: fsbench protocols)"
+            "one kind (see: fsbench list protocols)"
         )
 
 

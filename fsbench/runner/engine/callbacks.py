@@ -26,11 +26,6 @@ class PlacelessCheckpoint(ModelCheckpoint):
     folder that was moved.
     """
 
-    @property
-    def state_key(self) -> str:
-        """Key of the state in a checkpoint; that of Lightning's class, which earlier versions wrote."""
-        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__)
-
     def state_dict(self) -> dict[str, Any]:
         return _with_paths(super().state_dict(), lambda path: Path(path).name) | {"dirpath": ""}
 

@@ -100,7 +100,7 @@ def load_checkpoint(method: Method, path: Path, image_size: int | None = None) -
     checkpoint = read_checkpoint(path)
     learned, backbone = method.released_format.split(checkpoint["state_dict"]) or (checkpoint["state_dict"], {})
     written_by = checkpoint.get(WRITTEN_BY, {})
-    name = _registry_name(written_by.get("method"))  # None in a converted file, which does not tell
+    name = written_by.get("method")  # None in a converted file, which does not tell
     whose = f"the checkpoint {path}" + (f" (of {name})" if name else "")
     variant = None
     if method.released_format.stated is not None and (backbone or isinstance(written_by.get(STATED), dict)):
@@ -195,14 +195,9 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         torch.save(checkpoint, file)
 
 
-def _registry_name(method: str | None) -> str | None:
-    """Return the registry name that a checkpoint stores; older ones store a dotted path, which ends in the class."""
-    return method and method.rpartition(".")[2].lower()
-
-
 def _released_form(source: Path, written_by: dict[str, Any], forms: Mapping[str, ReleasedFormat]) -> ReleasedFormat:
     """Return how the authors store the method that `source` names; a converted file names one of the same form."""
-    name = str(_registry_name(written_by.get("method") or written_by.get("form_of")))
+    name = str(written_by.get("method") or written_by.get("form_of"))
     if name not in forms:
         raise CheckpointError(
             f"{source} is of the method '{name}', which this version does not know; expected one of {', '.join(forms)}"

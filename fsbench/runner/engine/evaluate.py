@@ -48,13 +48,10 @@ class RecordListener(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationCost:
-    """The cost of this start's evaluation: seconds, peak memory, episodes, kernels without a fixed order.
+    """The cost of this start's evaluation: seconds, peak memory, episodes, kernels without a fixed order."""
 
-    Seconds and memory are None where several tests were evaluated at once.
-    """
-
-    seconds: float | None
-    peak_mib: float | None
+    seconds: float
+    peak_mib: float
     episodes: int
     unordered_kernels: set[str]
 
@@ -80,26 +77,25 @@ def evaluate(
     Returns:
         The record on rank 0, None on the other ranks.
     """
-    journal = open_journal(experiment, folder, preparation)
-    keep = kept_predictions(experiment)
+    journal = _open_journal(experiment, folder, preparation)
+    keep = _kept_predictions(experiment)
     cost = _test(experiment, trainer, journal, _kept_by_episode(experiment.data, keep, shown))
     if trainer.global_rank != 0:
         return None
-    return write_results(experiment, trainer, folder, preparation, journal, cost, listeners)
+    return _write_results(experiment, trainer, folder, preparation, journal, cost, listeners)
 
 
-def open_journal(experiment: Experiment, folder: Path, preparation: Preparation) -> Journal:
+def _open_journal(experiment: Experiment, folder: Path, preparation: Preparation) -> Journal:
     """Return the journal of everything that the results follow from, and tell the data which episodes it has."""
     followed = [experiment.identity.as_json(), preparation.checkpoint_sha256, preparation.facts.get("calibration")]
     journal = Journal(folder / "evaluation", fingerprint(followed))
-    attends = bool(experiment.method.attention_meaning)
-    experiment.data.done = journal.done(kept_predictions(experiment), attends)
+    experiment.data.done = journal.done(_kept_predictions(experiment))
     for line in journal.damaged():
         log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
     return journal
 
 
-def write_results(
+def _write_results(
     experiment: Experiment,
     trainer: L.Trainer,
     folder: Path,
@@ -112,7 +108,7 @@ def write_results(
     manifest, meaning = experiment.data.manifest, experiment.method.attention_meaning
     frame = to_frame(journal.rows(), manifest)
     manifest.write(folder / "manifest.jsonl")
-    keep = kept_predictions(experiment)
+    keep = _kept_predictions(experiment)
     predictions = write_predictions(folder, journal.predictions(), frame, keep, meaning)
     content = _finished_run(experiment, trainer, preparation, cost, frame, predictions)
     record = write_record(folder, content, frame, [partial(listener, journal=journal) for listener in listeners])
@@ -121,7 +117,7 @@ def write_results(
     return record
 
 
-def kept_predictions(experiment: Experiment) -> Keep:
+def _kept_predictions(experiment: Experiment) -> Keep:
     """Return how much of every prediction the run keeps; nothing of classification, whose counts are its answers."""
     keep: Keep = experiment.options.keep_predictions
     return keep if protocol_of(experiment.data.manifest.header).has_masks else "none"
@@ -233,7 +229,7 @@ def _finished_run(
             trainable_parameters=method.num_trainable_parameters(data.test.way),
             total_parameters=method.num_parameters(data.test.way),
             evaluation_seconds=cost.seconds,
-            episodes_per_second=cost.episodes / cost.seconds if cost.episodes and cost.seconds else None,
+            episodes_per_second=cost.episodes / cost.seconds if cost.episodes else None,
             peak_mib=cost.peak_mib,
         ),
         **more,

@@ -15,8 +15,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.data.step_division import StepDivision
-from fsbench.records.result_folder import run_name
-from fsbench.records.run import CONTENTS, Identity
+from fsbench.records.run import Identity, run_name
 from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name
 from fsbench.runner.engine.checkpoint import TRAINED_WITH
@@ -55,13 +54,12 @@ def run_identity(experiment: Identified) -> Identity:
     """Return everything that can change the result of `experiment`."""
     method, data, options = experiment.method, experiment.data, experiment.options
     identity = {
-        **method_identity(method, experiment.settings["model"]["init_args"], options),
+        **_method_identity(method, experiment.settings["model"]["init_args"], options),
         "dataset": {"name": data.dataset.name, **_dataset_settings(experiment)},
         "fold": data.test.fold,
         "image_size": data.image_size,
         "manifest_sha256": data.manifest.sha256,
         "files_sha256": data.files_sha256,
-        "files_cover": CONTENTS,
         "seed": experiment.settings["seed_everything"],
         "precision": experiment.trainer_settings["precision"],
         "tf32": options.tf32,
@@ -72,7 +70,7 @@ def run_identity(experiment: Identified) -> Identity:
     return Identity.model_validate(json.loads(json.dumps(identity)))
 
 
-def method_identity(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
+def _method_identity(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
     """Return the entries of an identity about a method and its backbone.
 
     Args:
@@ -111,13 +109,8 @@ def folder_name(experiment: Identified) -> str:
 
 
 def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
-    """Return the method's arguments, but for those that have their value of `Method.identity_defaults`."""
-    defaults = method.identity_defaults
-    settings = {
-        key: value
-        for key, value in arguments.items()
-        if key != "backbone" and not (key in defaults and value == defaults[key])
-    }
+    """Return the method's arguments, and what else of its own can change a result."""
+    settings = {key: value for key, value in arguments.items() if key != "backbone"}
     if reference := options.method_file:  # the file is the method: after a change it is another one
         settings["file_sha256"] = reference.rpartition("=")[2]
     if options.nshot_strategy in ENSEMBLES:
@@ -126,18 +119,9 @@ def _method_settings(method: Method, arguments: Mapping[str, Any], options: RunO
 
 
 def _dataset_settings(experiment: Identified) -> dict[str, Any]:
-    """Return the data set's arguments that can change a result.
-
-    A data set's `identity_defaults` are arguments that are left out while they have these values: they were added after
-    runs had been recorded without them.
-    """
+    """Return the data set's arguments that can change a result."""
     arguments = experiment.settings["data"]["init_args"]["dataset"]["init_args"]
-    defaults = experiment.data.dataset.identity_defaults
-    settings = {
-        key: value
-        for key, value in arguments.items()
-        if key not in INDIFFERENT_DATASET and not (key in defaults and value == defaults[key])
-    }
+    settings = {key: value for key, value in arguments.items() if key not in INDIFFERENT_DATASET}
     if reference := experiment.options.dataset_file:
         settings["file_sha256"] = reference.rpartition("=")[2]
     return settings

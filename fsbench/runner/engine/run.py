@@ -12,7 +12,6 @@ from fsbench.base.errors import SettingsError
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record
 from fsbench.records.run_directory import RunDirectory
-from fsbench.results.tables.table import build_blocks
 from fsbench.runner.config.compose import Configuration
 from fsbench.runner.engine.evaluate import evaluate
 from fsbench.runner.engine.experiment import Experiment, build_experiment
@@ -81,7 +80,7 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
 
     if experiment.beyond_authors_rule:
         log.info("%s: %s", experiment.options.name, experiment.beyond_authors_rule)
-    listeners = (sheet.draw, keep_row, log_scores)  # the sheet first: loggers send it
+    listeners = (sheet.draw, log_scores)  # the sheet first: loggers send it
     with ProcessWatchdog(lambda: getattr(trainer.strategy.launcher, "procs", ())) as watchdog:
         try:
             preparation = prepare_method(experiment, trainer, training_data, directory, best)
@@ -90,11 +89,6 @@ def _train_and_evaluate(experiment: Experiment, directory: RunDirectory) -> Reco
             if trainer.world_size > 1 and is_broken_collective(error):
                 raise watchdog.lost_peer() from error
             raise
-
-
-def keep_row(record: Record, journal: Journal) -> None:
-    """Compute the record's row of a table into the cache folder, so that a table of many runs only reads."""
-    build_blocks([record])
 
 
 def _rank() -> int:

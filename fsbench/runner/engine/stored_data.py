@@ -14,7 +14,6 @@ from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.label_resizing import image_part
 from fsbench.protocols.segmentation import segmentation_of
 from fsbench.records.record import Record
-from fsbench.records.run import CONTENTS
 from fsbench.runner.config.stored import NONE, parse_stored
 
 
@@ -50,15 +49,10 @@ def open_data_module(record: Record, settings: Mapping[str, Any] = NONE) -> Data
 
 
 def check_same_data(data: DataModule, record: Record) -> None:
-    """Raise RecordError unless the episodes and files of `data` are those that a run was tested on.
-
-    Of a run whose hash covers no more than names and sizes, these are compared.
-    """
-    identity = record.run.identity
-    files = data.files_sha256 if identity.files_cover == CONTENTS else data.former_files_sha256
+    """Raise RecordError unless the episodes and files of `data` are those that a run was tested on."""
     if data.manifest.sha256 != record.manifest_sha256:
         raise RecordError("the data at hand are not those that the run was tested on: they give other episodes")
-    if files != identity.files_sha256:
+    if data.files_sha256 != record.run.identity.files_sha256:
         raise RecordError(
             "the data at hand are not those that the run was tested on: images or label maps are others; put the files "
             "of the run back, or run it again"

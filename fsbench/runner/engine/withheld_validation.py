@@ -3,8 +3,8 @@
 The truth of the batches under way is kept by two functions that are made here together: one that iterates over the
 batches, and one that counts the answers to them. So a method cannot take it by mistake, from a batch, the outputs or a
 loader's batches. It can be had on purpose, from what these functions close over, as everything in one process can: a
-method is trusted code (docs/guarantees.md). `fsbench bench --blind` keeps it in another process, in a test. (A test is
-no part of Lightning's loops: `fsbench.protocols.evaluation` hands the method batches that never had it.)
+method is trusted code (docs/guarantees.md). (A test is no part of Lightning's loops: `fsbench.protocols.evaluation`
+hands the method batches that never had it.)
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator

@@ -29,45 +29,48 @@ from fsbench.records.card import Card, contradictions
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
-from fsbench.records.result_folder import MOST_RUNS, NEEDED, RUN_FILES, RUN_NAME, Sha256
 from fsbench.records.run import Name
 
 LISTING, CONFIG = "bundle.json", "config.yaml"
+RUN_FILES = {
+    "run.json": "record",
+    "episodes.parquet": "counts",
+    "manifest.jsonl": "manifest",
+    CONFIG: "settings",
+    PREDICTIONS: "predictions",
+}
+"""Files of a run that travels, with their kinds of `fsbench.base.files`; the last two may be missing."""
+NEEDED = tuple(RUN_FILES)[:3]
+MOST_RUNS = 1000
 MOST_BYTES = 4096 * MIB
 """Largest contents of a bundle."""
 
-_ID = re.compile(RUN_NAME)
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class Listing(BaseModel):
     """Content of bundle.json.
 
     Attributes:
-        format: 1 of earlier versions, which had one card for all methods; 2 with a card for each method.
+        format: 2; a bundle of another format is refused.
         made_by: name and version of the program.
         licence: of the results.
-        card: of all methods, in format 1.
-        cards: name of a method -> its card, in format 2.
+        cards: name of a method -> its card.
         runs: name of a run -> its files -> their hashes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1, 2]
+    format: Literal[2]
     made_by: Annotated[str, Field(max_length=100)]
     licence: Annotated[str, Field(min_length=1, max_length=200)]
-    card: Card | None = None
-    cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)] | None = None
-    runs: Annotated[dict[str, dict[str, Sha256]], Field(min_length=1, max_length=MOST_RUNS)]
-
-    @property
-    def named_cards(self) -> dict[str, Card]:
-        """The cards by the methods that they are of, in words."""
-        return self.cards or ({} if self.card is None else {"all methods": self.card})
+    cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)]
+    runs: Annotated[dict[str, dict[str, _Sha256]], Field(min_length=1, max_length=MOST_RUNS)]
 
     def card_of(self, method: str) -> Card:
         """Return the card of a method. Raises RecordError where the bundle has none."""
-        card = self.card if self.cards is None else self.cards.get(method)
+        card = self.cards.get(method)
         if card is None:
             raise RecordError(
                 f"the bundle has no card of {method}; expected one of each method; bundle its runs again with one"
@@ -101,11 +104,18 @@ def write_bundle(
             which a folder of somebody else's would hand out a file of this machine; or two have the same id.
         SettingsError: a method has no card, a card no method, or a card contradicts a record.
     """
-    check_cards(records, cards)
+    _check_cards(records, cards)
     contents = run_contents(records, predictions)
-    hashes = {name: file_hashes(files) for name, files in contents.items()}
+    hashes = {
+        name: {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+        for name, files in contents.items()
+    }
     listing = Listing(format=2, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=hashes)
-    write_contents(listing, contents, out)
+    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
+        for name, files in contents.items():
+            for file, content in files.items():
+                _add(archive, f"{name}/{file}", content)
     return list(contents)
 
 
@@ -145,21 +155,7 @@ def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict
     return contents
 
 
-def file_hashes(files: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the sha256 of each file's content."""
-    return {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-
-
-def write_contents(listing: Listing, contents: Mapping[str, Mapping[str, bytes]], out: Path) -> None:
-    """Write a bundle of a listing and the files that it lists. Equal contents give equal files."""
-    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
-        for name, files in contents.items():
-            for file, content in files.items():
-                _add(archive, f"{name}/{file}", content)
-
-
-def check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
+def _check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
     """Raise SettingsError unless each method has a card and each card a method, and no card contradicts a record."""
     methods = {record.run.identity.method.name for record in records}
     if methods != cards.keys():
@@ -294,9 +290,6 @@ def _parse_listing(content: bytes) -> Listing:
         listing = Listing.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise ValueError(f"{LISTING}: {first_problem(error, values)}") from None
-    if (listing.card is None, listing.cards is None) != (listing.format == 2, listing.format == 1):
-        expected = "card" if listing.format == 1 else "cards"
-        raise ValueError(f"{LISTING} has other entries than format {listing.format}; expected {expected}")
     wrong = [name for name in listing.runs if not _ID.fullmatch(name)]
     if wrong:
         raise ValueError(f"{LISTING} has a run named {wrong[0][:200]!a}")

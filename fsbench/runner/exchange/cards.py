@@ -73,14 +73,9 @@ def new_cards(records: Sequence[Record]) -> dict[str, str]:
     for record in records:
         by_method.setdefault(record.run.identity.method.name, []).append(record)
     return {
-        f"{method_file_name(method)}.yaml": _new_card(method, of_method)
+        f"{re.sub('[^A-Za-z0-9._-]+', '-', method).strip('.-') or 'method'}.yaml": _new_card(method, of_method)
         for method, of_method in sorted(by_method.items())
     }
-
-
-def method_file_name(method: str) -> str:
-    """Return a method's name as the name of a file or folder; names that differ in other characters become equal."""
-    return re.sub("[^A-Za-z0-9._-]+", "-", method).strip(".-") or "method"
 
 
 def _new_card(method: str, records: Sequence[Record]) -> str:

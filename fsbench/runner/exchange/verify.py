@@ -17,7 +17,6 @@ from fsbench.records.record import Record, read_record, truth_outlier_records
 from fsbench.records.run import UNTRAINED
 from fsbench.runner.exchange.bundle import Listing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
-from fsbench.runner.exchange.results import read_result
 from fsbench.runner.exchange.sample import agreement, fresh_seed, sample_episodes
 
 Status = Literal["ok", "failed", "not checked"]
@@ -54,10 +53,10 @@ class Repetition:
 def verify(
     bundle: Path, repetition: Repetition | None = None, data: DataAtHand | None = None
 ) -> tuple[Listing, list[Finding]]:
-    """Verify a bundle, or a result folder, which holds the same.
+    """Verify a bundle.
 
     Args:
-        bundle: the file or folder.
+        bundle: the file.
         repetition: how some of its episodes are predicted again; None where no weights are at hand.
         data: against which predictions that were handed in are counted again; None where none are at hand.
 
@@ -67,9 +66,6 @@ def verify(
     Raises:
         RecordError: the file is no bundle, or was changed after it was made.
     """
-    if bundle.is_dir():
-        listing = read_result(bundle)
-        return listing, verify_unpacked(bundle, listing, repetition, data)
     with unpack(bundle) as (folder, listing):
         return listing, verify_unpacked(folder, listing, repetition, data)
 
@@ -114,7 +110,6 @@ def _verify_run(
         sound.append(record)
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} episodes and their counts are whole, and keep the identities of counts")
-        yield _hashes(record)
         yield _scores(name, record)
         yield _protocol(name, record)
         yield _episodes(name, record)
@@ -129,17 +124,6 @@ def _verify_run(
         yield Finding(name, "failed", f"it cannot be verified: {describe(error)}")
         return
     yield _predictions(name, record, repetition)
-
-
-def _hashes(record: Record) -> Finding:
-    """Say what the record's hashes cover of all that scores follow from."""
-    if record.unhashed:
-        columns = ", ".join(record.unhashed)
-        what = (
-            f"the columns {columns}: the record is of an earlier version, whose hash covers counts and decisions alone"
-        )
-        return Finding(record.run.id, "not checked", what)
-    return Finding(record.run.id, "ok", "hashes cover every column that scores follow from")
 
 
 def _scores(name: str, record: Record) -> Finding:
@@ -177,7 +161,7 @@ def _episodes(name: str, record: Record) -> Finding:
 def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
     """Hold the card of a run's method against the record, and the record's words on training against its settings."""
     settings = record.run.identity.training or {}
-    if record.run.origin_of_weights.origin == UNTRAINED and settings.keys() & {"max_epochs", "checkpoint_sha256"}:
+    if record.run.weights.origin == UNTRAINED and settings.keys() & {"max_epochs", "checkpoint_sha256"}:
         what = "run.json says that nothing was trained, and its settings have a training: it was changed after the run"
         yield Finding(name, "failed", what)
         return
@@ -251,7 +235,7 @@ def _predictions(name: str, record: Record, repetition: Repetition | None) -> Fi
     if repetition is None:
         return Finding(name, "not checked", "predictions; repeat some with --predict 20 where data and weights are")
     if not record.protocol.has_masks:
-        return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench run")
+        return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench bench")
     numbers = [episode.index for episode in record.manifest.episodes]
     chosen = sample_episodes(numbers, repetition.episodes, repetition.seed, name)
     if repetition.announce is not None:

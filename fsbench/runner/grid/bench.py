@@ -114,7 +114,7 @@ def describe_protocols(request: Request, *others: Request) -> str:
     """
     if others:
         asked = dict.fromkeys(str(each.protocol) for each in (request, *others))
-        return f"protocols: {', '.join(asked)}; the table has a block for each"
+        return f"protocols: {', '.join(asked)}; each has a table, and one has them side by side"
     methods: dict[str, list[str]] = {}
     for method in dict.fromkeys(request.methods):
         protocol = request.own_protocol(method)

@@ -24,10 +24,10 @@ from fsbench.runner.engine.machine.watchdog import changed_environment, child_en
 
 @dataclass(frozen=True)
 class Job:
-    """A call of `fsbench run`.
+    """A call of `fsbench bench --config`.
 
     Attributes:
-        arguments: of `fsbench run`.
+        arguments: of `fsbench bench`, with `--config`.
         log: where its output goes; None for this process's standard error, where Ctrl-C reaches the job as well.
         tasks: its number of ranks.
         debug: whether its errors are shown with their tracebacks.
@@ -60,9 +60,9 @@ class Executor(Protocol):
 
 
 def run_cell(arguments: Sequence[str], log: Path) -> int:
-    """Call `fsbench run` in a process of its own and return the exit status."""
+    """Call `fsbench bench --config` in a process of its own and return the exit status."""
     with log.open("a") as out:
-        command = [sys.executable, "-m", "fsbench", "run", *arguments]
+        command = [sys.executable, "-m", "fsbench", "bench", *arguments]
         return subprocess.run(command, stdout=out, stderr=out, env=child_environment(), check=False).returncode
 
 
@@ -81,7 +81,7 @@ class LocalProcesses:
             process: BaseProcess | subprocess.Popen[bytes] = start_run(configuration, job.log, job.debug)
         else:  # Lightning starts the other processes by the command line of this one
             end_locator()
-            process = _start_command([*["--debug"] * job.debug, "run", *job.arguments], job.log)
+            process = _start_command([*["--debug"] * job.debug, "bench", *job.arguments], job.log)
         return _Process(process, is_apart=job.log is not None)
 
 

@@ -11,8 +11,7 @@ from fsbench.runner.grid.spec import GridCell
 from fsbench.runner.grid.summary import Summary
 
 NOTES = (
-    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training): "
-    "fsbench cost --method <name> measures an episode",
+    "cost: the median of earlier runs of the method, on their machine; ? where none tells (a trial tells no training)",
     "scores: mean over all folds of the data set, then mean ± standard deviation over all seeds of the grid",
 )
 

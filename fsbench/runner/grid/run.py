@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,7 +57,6 @@ def run_missing(
     executor: Executor,
     display: RunDisplay | None = None,
     in_foreground: bool = False,
-    stops: Callable[[PlannedRun], bool] = lambda item: False,
 ) -> list[Failure]:
     """Make every run that can be made, in the order of the plan; a failed one stops no other.
 
@@ -69,7 +68,6 @@ def run_missing(
         executor: starts the runs.
         display: tells of them; None for that of a grid.
         in_foreground: let them print to the standard error instead, on this machine.
-        stops: asked of each running one again and again; one that it says True of is stopped, and has not failed.
     """
     display = GridDisplay(planned) if display is None else display
     waiting = deque(planned)
@@ -87,10 +85,6 @@ def run_missing(
                 for item, job, started in list(running):
                     status = started.poll()
                     if status is None:
-                        if stops(item):
-                            started.stop()
-                            running.remove((item, job, started))
-                            display.end(item, False)
                         continue
                     running.remove((item, job, started))
                     failed = status != 0 or not _has_record(item, runs)

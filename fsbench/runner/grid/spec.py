@@ -98,7 +98,7 @@ class GridCell:
                 for name in names}  # fmt: skip
 
     def arguments(self, runs: Path) -> list[str]:
-        """Return the arguments of `fsbench run`, with records in the folder `runs`."""
+        """Return the arguments of `fsbench bench`, with `--config` and with records in the folder `runs`."""
         return replace(self.request, runs=str(runs)).arguments(self.request.methods[0], self.fold)
 
     def configuration(self, runs: Path) -> Configuration:

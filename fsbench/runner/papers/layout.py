@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from fsbench.results.tables.layout import Grid, figure
 from fsbench.runner.papers.results import RowResult
-from fsbench.runner.papers.why import RowAnswer
 
 RESULT_NOTES = (
     "above, below: measured is, by more than t · √2 · its error and half a unit of the last digit that is reported, "
@@ -45,9 +44,3 @@ def results_grid(results: Sequence[RowResult], notes: NumberedNotes) -> Grid:
              verdict]
         )  # fmt: skip
     return grid
-
-
-def answers_grid(answers: Sequence[RowAnswer]) -> Grid:
-    """Lay out a line for each row whose figures do not agree: what parts them, as far as counts tell."""
-    grid: Grid = [["method", "task", "fold", "what parts them"]]
-    return grid + [[one.row.method, one.row.task, one.fold, one.sentence] for one in answers]

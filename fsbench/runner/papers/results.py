@@ -23,12 +23,10 @@ class RowResult:
     Attributes:
         row: the row.
         comparison: both figures, and how they were compared.
-        records: the runs that the score is of.
     """
 
     row: PaperRow
     comparison: PublishedComparison
-    records: tuple[Record, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -48,7 +46,7 @@ def row_results(records: Mapping[PaperRow, Sequence[Record]], published: Sequenc
         figures = row_scores(row, published)
         metrics = tuple(dict.fromkeys([*DEFAULT, *(figure.metric for figure in figures)]))
         for group in comparable(members):
-            (block,) = build_blocks(group, metrics=metrics)
+            (block,) = build_blocks(group, by_size=False, metrics=metrics)
             results += _in_block(row, figures, block, variants(group))
     return results
 
@@ -80,5 +78,5 @@ def _in_block(
         records = own if line.fold in ("mean", "all") else [r for r in own if str(fold_of(r)) == line.fold]
         if records:
             items = match_published(line.method, line.fold, line.scores, records, figures)
-            found += [RowResult(row, item, tuple(records)) for item in items]
+            found += [RowResult(row, item) for item in items]
     return found

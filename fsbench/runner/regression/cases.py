@@ -52,7 +52,7 @@ class Case:
         method: name of the method, as `fsbench bench --method` takes it.
         options: options of `Request`; `backbone` names a backbone whose weights are random, `dataset` a data set that
             is tested on instead of the drawn one.
-        settings: arguments of `fsbench run` for all cases.
+        settings: arguments of `fsbench bench --config` for all cases.
         drawn: further arguments without a `dataset`.
         test: further arguments of the test.
         training: further arguments of the training.

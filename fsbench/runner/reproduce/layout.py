@@ -11,9 +11,8 @@ from fsbench.runner.config.request import file_settings
 from fsbench.runner.grid.layout import duration, missing_lines, unfinished
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.papers.files import Paper, PaperRow
-from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, answers_grid, results_grid
+from fsbench.runner.papers.layout import RESULT_NOTES, NumberedNotes, results_grid
 from fsbench.runner.papers.results import RowResult
-from fsbench.runner.papers.why import RowAnswer
 from fsbench.runner.reproduce.cells import PaperRun, RowRuns
 
 STATES = {
@@ -37,7 +36,6 @@ class PaperPlan:
         not_run: row -> why it has no runs.
         remarks: row -> why its figures cannot be expected to come out.
         results: measured beside reported.
-        answers: what parts figures that do not agree.
     """
 
     name: str
@@ -47,7 +45,6 @@ class PaperPlan:
     not_run: dict[PaperRow, str]
     remarks: dict[PaperRow, list[str]]
     results: Sequence[RowResult]
-    answers: Sequence[RowAnswer] = ()
 
 
 def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
@@ -58,7 +55,6 @@ def to_sheet(plan: PaperPlan, table: str | None = None) -> Sheet:
     else:
         parts = [(plan.paper.tables[table].caption, _rows(plan, notes))]
         parts.append(("measured beside reported", results_grid(plan.results, notes)))
-        parts.append(("where they do not agree (see: fsbench why)", answers_grid(plan.answers)))
     lines = [*_missing_lines(plan), *(notes.lines() if table else _remark_lines(plan))]
     lines += RESULT_NOTES if table and plan.results else ()
     where = f"table {table}, " if table else ""
@@ -86,11 +82,6 @@ def as_values(plan: PaperPlan) -> dict[str, object]:
             | {"reported": item.comparison.reported.value, "verdict": item.verdict, "why": item.why}
             | {"caveats": item.comparison.caveats}
             for item in plan.results
-        ],
-        "answers": [
-            {"table": one.row.table, "method": one.row.method, "task": one.row.task, "fold": one.fold}
-            | {"answer": one.sentence, "nothing": one.explanation.nothing}
-            for one in plan.answers
         ],
     }
 

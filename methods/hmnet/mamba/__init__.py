@@ -1,1 +1,1 @@
-"""HMNet's hybrid Mamba network: scans of query and support, blocks, and the memory of the scan (`hmnet.md` §6)."""
+"""HMNet's hybrid Mamba network: scans of query and support, and blocks (`hmnet.md` §6)."""

@@ -1,4 +1,4 @@
-"""`fsbench manifest` and `fsbench protocols` as a user types them, and a run on a manifest of a file."""
+"""`fsbench data manifest` and `fsbench list protocols` as a user types them, and a run on a manifest of a file."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ def build(folder, capsys, tmp_path):
 
     def call(name, *arguments):
         path = tmp_path / name
-        assert main(["manifest", "build", *folder, "--out", str(path), *arguments]) == 0
+        assert main(["data", "manifest", "build", *folder, "--out", str(path), *arguments]) == 0
         assert str(path) in capsys.readouterr().out
         return path
 
@@ -33,13 +33,13 @@ def test_build_show_verify(build, folder, capsys):
     path = build("new/two.jsonl.gz", "--fold", "1", "--way", "2", "--shot", "3", "--episodes", "12")
     manifest = read_manifest(path)
     assert [len(e.classes) for e in manifest.episodes] == [2] * 12 and manifest.images
-    assert main(["manifest", "show", str(path), "--episodes", "2"]) == 0
+    assert main(["data", "manifest", "show", str(path), "--episodes", "2"]) == 0
     shown = capsys.readouterr().out
     assert manifest.sha256 in shown and "2-way 3-shot" in shown and "image lists: derived" in shown
     first, names = manifest.episodes[0], manifest.header.class_names
     assert f"0  query {first.query} ({names[str(first.query_class)]})  {names[str(first.classes[0])]}: " in shown
     assert f"0  query {manifest.episodes[0].query} " in shown and "\n2  query" not in shown
-    assert main(["manifest", "verify", str(path), *folder]) == 0
+    assert main(["data", "manifest", "verify", str(path), *folder]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         "fits the data: photos and label maps are those it was made with",
         "the local lists draw the same episodes",
@@ -50,7 +50,7 @@ def test_episodes_that_only_calibrate_are_told_apart(build, capsys):
     path = build("presence.jsonl", "--protocol", "presence", "--episodes", "12", "--drop-small", "--names-only")
     manifest = read_manifest(path)
     assert len(manifest.episodes) == 24
-    assert main(["manifest", "show", str(path)]) == 0
+    assert main(["data", "manifest", "show", str(path)]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("12 episodes and 12 that only calibrate, demo fold 0,")
     queries = re.findall(r"query of (\d+) episodes", shown)
@@ -60,7 +60,7 @@ def test_episodes_that_only_calibrate_are_told_apart(build, capsys):
 def test_names_only_is_said(build, folder, capsys):
     path = build("bare.jsonl", "--protocol", "hsnet", "--episodes", "9", "--names-only")
     assert not read_manifest(path).images
-    assert main(["manifest", "verify", str(path), *folder]) == 0
+    assert main(["data", "manifest", "verify", str(path), *folder]) == 0
     assert "every image is there and shows its class" in capsys.readouterr().out
 
 
@@ -71,16 +71,16 @@ def test_verify_names_what_changed(build, small_demo, tmp_path, capsys):
     query = read_manifest(path).episodes[0].query
     photo = next((copy / "JPEGImages").glob(f"{query}.*"))
     photo.write_bytes(photo.read_bytes() + b"\0")
-    assert main(["manifest", "verify", str(path), "--dataset", "folder", "--data-root", str(copy)]) == 1
+    assert main(["data", "manifest", "verify", str(path), "--dataset", "folder", "--data-root", str(copy)]) == 1
     assert f"does not fit the data: 1 photos differ from those it was made with: {query}" in capsys.readouterr().out
 
 
 def test_diff(build, capsys):
     one, same = (build(name, "--episodes", "9") for name in ("one.jsonl", "same.jsonl.gz"))
     other = build("other.jsonl", "--episodes", "9", "--shot", "2")
-    assert main(["manifest", "diff", str(one), str(same)]) == 0
+    assert main(["data", "manifest", "diff", str(one), str(same)]) == 0
     assert capsys.readouterr().out == "equal\n"
-    assert main(["manifest", "diff", str(one), str(other)]) == 1
+    assert main(["data", "manifest", "diff", str(one), str(other)]) == 1
     printed = capsys.readouterr().out
     assert "shot: 1 | 2" in printed and "9 of 9 episodes differ; lengths 9 | 9" in printed
 
@@ -100,7 +100,7 @@ def test_diff(build, capsys):
 )
 def test_what_cannot_be_built_is_said(folder, capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert main(["manifest", "build", *folder, "--out", "m.jsonl", *arguments]) == 2
+    assert main(["data", "manifest", "build", *folder, "--out", "m.jsonl", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("m*"))
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_built_is_said(folder, capsys, tmp_path, monkeypatch, arg
 def test_a_file_that_is_no_manifest_is_not_replaced(build, folder, capsys, tmp_path):
     mine = tmp_path / "mine.jsonl"
     mine.write_text('{"text": "my own"}\n')
-    assert main(["manifest", "build", *folder, "--out", str(mine)]) == 2
+    assert main(["data", "manifest", "build", *folder, "--out", str(mine)]) == 2
     assert f"--out is {mine}, which is there and cannot be read as a manifest" in capsys.readouterr().err
     assert mine.read_text() == '{"text": "my own"}\n'
     (tmp_path / "two.jsonl").touch()  # as mktemp makes one
@@ -118,10 +118,10 @@ def test_a_file_that_is_no_manifest_is_not_replaced(build, folder, capsys, tmp_p
 
 
 def test_protocols_stand_side_by_side(capsys):
-    assert main(["protocols"]) == 0
+    assert main(["list", "protocols"]) == 0
     printed = capsys.readouterr().out
     assert "fscs (version 1)" in printed and "pfenet (version 1)" in printed and "empty queries" in printed
-    assert main(["protocols", "--format", "markdown"]) == 0
+    assert main(["list", "protocols", "--format", "markdown"]) == 0
     assert capsys.readouterr().out.startswith("|  | bam (version 1) | bam_gfss (version 1) | cdfss (version 1) |")
 
 

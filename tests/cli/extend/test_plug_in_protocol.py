@@ -89,7 +89,7 @@ def test_every_command_takes_the_runs_of_a_package_s_protocol(fsbench, bench_arg
         assert done.returncode == status, done.stderr
         return done.stdout + done.stderr
 
-    assert "forgiven: whatever is predicted there is right" in call("protocols", "--format", "markdown")
+    assert "forgiven: whatever is predicted there is right" in call("list", "protocols", "--format", "markdown")
     for method in ("prototype", "constant"):
         call(*bench_arguments(method, "runs", "--protocol", "turns", "--fold", "0"))
     folders = sorted(path.parent for path in (tmp_path / "runs").glob("*/run.json"))
@@ -107,7 +107,7 @@ def test_every_command_takes_the_runs_of_a_package_s_protocol(fsbench, bench_arg
     table = call("table", "runs")
     assert "protocol turns v3" in table and "constant" in table and "prototype" in table
     assert "constant" in call("compare", *names)
-    rescored = call("rescore", "runs", "--protocol", "fscs")
+    rescored = call("table", "runs", "--protocol", "fscs")
     assert "own metric: turns v3" in rescored and "metric of fscs v1" in rescored
     call("report", "runs", "--out", "pages")
     assert "forgiven: whatever is predicted there" in next(tmp_path.glob("pages/study-*/index.html")).read_text()
@@ -119,7 +119,7 @@ def test_every_command_takes_the_runs_of_a_package_s_protocol(fsbench, bench_arg
     (tmp_path / "bundles").mkdir()
     call("bundle", *names, "--card", "cards", "-o", "bundles/turns.fsb")
     assert "protocol turns version 3" in call("verify", "bundles/turns.fsb")
-    call("board", "bundles", "--out", "board", "--strict")
+    call("report", "--board", "bundles", "--out", "board", "--strict")
     assert "protocol turns v3" in (tmp_path / "board" / "index.html").read_text()
 
     said = call("table", "runs", status=2, installed=False)
@@ -129,5 +129,5 @@ def test_every_command_takes_the_runs_of_a_package_s_protocol(fsbench, bench_arg
 def test_a_file_may_name_no_class_that_no_entry_point_names(fsbench, tmp_path):
     files = {"fsb_turns/turns.py": TURNS, "fsb_turns/configs/protocols/turns.yaml": FILE}
     site = install(tmp_path / "site", "fsb-turns", {"fsbench.configs": {"turns": "fsb_turns.configs"}}, files)
-    done = fsbench("protocols", PYTHONPATH=f"{REPOSITORY}:{site}")
+    done = fsbench("list", "protocols", PYTHONPATH=f"{REPOSITORY}:{site}")
     assert done.returncode == 2 and "as an entry point of fsbench.protocols" in done.stderr, done.stderr

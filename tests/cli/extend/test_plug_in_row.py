@@ -37,13 +37,13 @@ def test_a_stranger_s_row_is_run_shown_and_counted_again(fsbench, bench_argument
         return done.stdout + done.stderr
 
     name = "atlas:stranger/pascal-5i"
-    assert name in call("protocols", "atlas:")
-    shown = call("protocols", name)
+    assert name in call("list", "protocols", "atlas:")
+    shown = call("list", "protocols", name)
     assert "episodes hang on: workers 3" in shown and "atlas:stranger/pascal-5i: main.py of" in shown
     call(*bench_arguments("prototype", "runs", "--protocol", name, "--fold", "0"))
     (folder,) = (path.parent for path in (tmp_path / "runs").glob("*atlas-stranger-pascal-5i*/run.json"))
     header = json.loads((folder / "manifest.jsonl").read_text().split("\n")[0])
     assert (header["protocol"], header["seed"], header["drawn_by"]) == (name, 7, {"workers": 3})
     assert f"protocol {name} v1" in call("table", "runs")
-    assert "metric of atlas:vat/pascal-5i v1" in call("rescore", "runs", "--protocol", "atlas:vat/pascal-5i")
+    assert "metric of atlas:vat/pascal-5i v1" in call("table", "runs", "--protocol", "atlas:vat/pascal-5i")
     assert "unknown row 'stranger/pascal-5i'" in call("table", "runs", status=2, path=str(REPOSITORY))

@@ -1,21 +1,46 @@
-"""`fsbench demo` as a process: it listens on this machine alone, ends when it is told to, and leaves nothing behind."""
+"""`fsbench demo`: it serves on this machine alone, asks nobody else, ends when it is told to, and leaves nothing."""
 
-import json
 import signal
 import socket
 import sys
-import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fsbench.cli import demo
 from fsbench.cli.main import main
-from fsbench.predict.tryout.session import TryoutSession
-from fsbench.predict.tryout.strokes import parse_stroke
-from tests.fsbench.predict.tryout.conftest import SIDES, scene
+from fsbench.datamodules.datasets.demo.scenes import draw_scene
+from tests.browser import wait_until
+from tests.ports import free_port
+
+CLASS = 16
+OPTIONS = ["--backbone", "demo"]
+
+
+@pytest.fixture(autouse=True)
+def variables(monkeypatch):
+    """What the command sets for gradio is as before after each test."""
+    for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR"):
+        monkeypatch.setenv(name, "")
+
+
+@pytest.fixture
+def scene(tmp_path) -> Path:
+    """An image with an object."""
+    path = tmp_path / "scene.png"
+    Image.fromarray(draw_scene([0, 1], (CLASS,))[0]).save(path)
+    return path
+
+
+def get(address: str) -> bytes:
+    """The answer of a server of this machine, whatever proxy there is."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(address, timeout=240) as answer:
+        return bytes(answer.read())
 
 
 def listens_at(port: int) -> set[str]:
@@ -29,156 +54,124 @@ def listens_at(port: int) -> set[str]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(60)
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, ending):
-    pytest.importorskip("starlette")
+    pytest.importorskip("gradio")
     (tmp_path / "temporary").mkdir()
-    process = spawn("demo", "--port", "0", TMPDIR=str(tmp_path / "temporary"))
+    port = free_port()
+    process = spawn("demo", "--port", str(port), *OPTIONS, TMPDIR=str(tmp_path / "temporary"))
     line = process.stdout.readline()
-    assert line.startswith("http://127.0.0.1:"), line or process.communicate()
-    server, _, token = line.split()[0].partition("/?token=")
-    port = int(server.rpartition(":")[2])
-
-    def ask(path: str, body: dict | None = None) -> dict:
-        cookie = {"Cookie": f"fsbench-demo-{port}={token}"}
-        request = urllib.request.Request(server + path, json.dumps(body).encode() if body is not None else None, cookie)
-        with urllib.request.urlopen(request, timeout=240) as answer:
-            return json.loads(answer.read())
-
-    try:
-        assert listens_at(port) == {"0100007F"}  # 127.0.0.1 and nothing else
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(server, timeout=240)
-        assert refused.value.code == 401
-        ask("/api/examples", {})
-        ask("/api/draw", {"kind": "box", "image": "example_01.jpg", "number": 1, "points": [[0, 0], [200, 200]]})
-        state = ask("/api/state")
-        assert len(state["images"]) == demo.EXAMPLES and state["classes"] == ["zigzag star", "latticed star"]
-        assert state["images"][0]["marked"] and list((tmp_path / "temporary").glob("fsbench-demo-*/images/1.jpg"))
-        process.send_signal(ending)
-        _, err = process.communicate(timeout=240)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    assert line.startswith(f"http://127.0.0.1:{port} "), line or process.communicate()
+    assert listens_at(port) == {"0100007F"}  # 127.0.0.1 and nothing else
+    assert b"fsbench demo" in get(f"http://127.0.0.1:{port}/")
+    process.send_signal(ending)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == (0 if ending == signal.SIGINT else 128 + ending)
-    assert not list((tmp_path / "temporary").glob("fsbench-demo-*"))
-    # without the prototype's own weights a note names the network that is taken
-    assert not err or (err.startswith("fsbench: note: the weights of dinov2_vits14") and err.count("\n") == 1)
+    assert not out.strip() and not err, (out, err)
+    left = {path.name for path in (tmp_path / "temporary").iterdir()}
+    assert not {name for name in left if not name.startswith("torchinductor")}  # torch leaves an empty folder
 
 
-@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
-def test_without_the_servers_packages_one_line_says_how_to_get_them(monkeypatch, capsys, missing):
-    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.delitem(sys.modules, "fsbench.predict.tryout.app", raising=False)
-    assert main(["demo", "--port", "0"]) == 2
-    error = capsys.readouterr().err
-    advice = f"this needs {missing}, which is not installed; get it with: pip install 'fsbench[demo]'"
-    assert error == f"fsbench: error: {advice}\n"
+def test_an_object_is_found_and_nobody_else_is_asked(scene, tmp_path, monkeypatch, capsys):
+    """The steps of the page, by gradio's own client."""
+    client = pytest.importorskip("gradio_client")
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    asked: set[str] = set()
+    connect = socket.socket.connect
+
+    def note(self: socket.socket, address: tuple[str, int]) -> None:
+        asked.add(str(address[0]))
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", note)
+    layer = np.zeros((*np.asarray(Image.open(scene)).shape[:2], 4), np.uint8)
+    layer[10:60, 10:60] = 255
+    Image.fromarray(layer).save(tmp_path / "layer.png")
+    port = free_port()
+
+    def visit() -> None:
+        """Use the page, then press Ctrl-C."""
+        page = client.Client(f"http://127.0.0.1:{port}", verbose=False, download_files=str(tmp_path))
+        image = client.handle_file(str(scene))
+        with pytest.raises(Exception, match="There is no example yet"):
+            page.predict([image], api_name="/segment")
+        editor = {"background": image, "layers": [client.handle_file(str(tmp_path / "layer.png"))]}
+        page.predict(editor | {"composite": None}, "what is painted", api_name="/add")
+        masks, archive = page.predict([image], api_name="/segment")
+        with zipfile.ZipFile(archive) as file, file.open("scene.png.png") as labels:
+            assert np.asarray(Image.open(labels)).shape == layer.shape[:2]
+        assert masks[0]["caption"].startswith("scene.png: object")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_wait_for_interrupt", visit)
+    assert main(["demo", "--port", str(port), *OPTIONS]) == 0, capsys.readouterr()
+    assert asked == {"127.0.0.1"}
+
+
+@pytest.mark.slow(60)
+def test_paint_lies_where_it_was_painted(chromium, spawn, scene):
+    """In a browser: the stroke of the brush covers the same pixels of the image that the page shows as its mask."""
+    pytest.importorskip("gradio")
+    port = free_port()
+    process = spawn("demo", "--port", str(port), *OPTIONS)
+    assert process.stdout.readline(), process.communicate()
+    view = chromium.new_page(viewport={"width": 1400, "height": 1000})
+    asked: list[str] = []
+    view.on("request", lambda request: asked.append(request.url))
+    view.goto(f"http://127.0.0.1:{port}/")
+    view.locator("canvas").first.wait_for()
+    view.locator("input[type=file]").first.set_input_files(str(scene))
+    view.wait_for_timeout(5000)  # nothing says when the editor has drawn the image
+    box = view.locator("canvas").first.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    view.mouse.move(*middle)
+    view.mouse.down()
+    view.mouse.move(middle[0] + 5, middle[1] + 5, steps=3)
+    view.mouse.up()
+    view.wait_for_timeout(2000)
+    view.get_by_role("button", name="Add example").click()
+    wait_until(view, "document.querySelectorAll('img[src*=\"file=\"]').length")
+    shown = view.locator('img[src*="file="]').first.get_attribute("src")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(shown, timeout=240) as answer:
+        example = np.asarray(Image.open(answer).convert("RGB")).astype(int)
+    pixels = np.asarray(Image.open(scene)).astype(int)
+    assert example.shape == pixels.shape
+    rows, columns = np.nonzero(np.abs(example - pixels).sum(-1) > 30)
+    assert abs(rows.mean() / len(pixels) - 0.5) < 0.1 and abs(columns.mean() / pixels.shape[1] - 0.5) < 0.1
+    assert 0 < len(rows) < 0.2 * pixels[..., 0].size
+    view.close()
+    assert all(one.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:")) for one in asked)
+
+
+def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "fsbench.predict.page", raising=False)
+    assert main(["demo"]) == 2
+    advice = "this needs gradio, which is not installed; get it with: pip install 'fsbench[demo]'"
+    assert capsys.readouterr().err == f"fsbench: error: {advice}\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--port", "99999"], "cannot listen at 127.0.0.1:99999"),
-        (["--host", "192.0.2.7", "--port", "0"], "cannot listen at 192.0.2.7:0"),
-        (["--host", "no.such.name.invalid", "--port", "0"], "cannot listen at no.such.name.invalid:0"),
-        (["--max-upload-mb", "0"], "--max-upload-mb is 0, expected a number from 0.001"),
-        (["--max-upload-mb", "inf"], "--max-upload-mb is inf, expected"),
+        (["--port", "0"], "--port is 0, expected a whole number from 1"),
+        (["--port", "65536"], "--port is 65536, expected a whole number from 1 to 65535"),
         (["--method", "emta"], "emta"),
-        (["--method", "emat", "--backbone", "demo", "--port", "0"], "give its checkpoint"),
-        (["--promptable", "nowhere", "--port", "0"], "nowhere has no config.json and no model.safetensors"),
+        (["--method", "emat", "--backbone", "demo"], "give its checkpoint"),
     ],
 )
 def test_what_it_cannot_do_is_said(arguments, expected, capsys):
+    pytest.importorskip("gradio")
     assert main(["demo", *arguments]) == 2
     assert expected in capsys.readouterr().err
 
 
-def test_a_port_is_nobody_elses_while_the_page_is_made():
-    with demo._listening("127.0.0.1", 0) as held, socket.socket() as other:
-        address = held.getsockname()
-        with pytest.raises(OSError, match="in use"):
-            other.bind(address)
-    demo._listening(*address).close()
-
-
-def demo_socket() -> socket.socket:
-    """A socket of its own, whatever address was asked for: IPv6 may be missing here."""
-    held = socket.socket()
-    held.bind(("127.0.0.1", 0))
-    return held
-
-
-@pytest.fixture
-def without_a_page(monkeypatch, tmp_path):
-    """Nothing is predicted or served; returns the sessions and hosts of which a page was asked for, and `serve`, which
-    tests may replace by what happens instead."""
-    asked = SimpleNamespace(pages=[], serve=lambda: None)
-
-    def make_server(session: TryoutSession, host: str, *_: object) -> SimpleNamespace:
-        asked.pages.append((session, host))
-        return SimpleNamespace(run=lambda sockets: asked.serve())
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "_listening", lambda *_: demo_socket())
-    monkeypatch.setattr(demo, "_predictor", lambda _: SimpleNamespace())
-    monkeypatch.setitem(sys.modules, "fsbench.predict.tryout.app", SimpleNamespace(make_server=make_server))
-    return asked
-
-
-def test_sigterm_ends_it(without_a_page):
-    def serve():
-        session, _ = without_a_page.pages[0]
-        assert session.folder.is_dir() and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-        signal.raise_signal(signal.SIGTERM)
-
-    without_a_page.serve = serve
-    with pytest.raises(SystemExit):
-        main(["demo", "--port", "0"])
-    session, _ = without_a_page.pages[0]
-    assert not session.folder.exists() and not session._thread.is_alive()
-
-
-def test_the_page_gets_the_promptable_network(capsys, without_a_page, tmp_path):
-    pytest.importorskip("transformers")
-    from tests.fsbench.predict.tryout.tiny_networks import store_sam
-
-    def serve():
-        session, _ = without_a_page.pages[0]
-        session.add_class("thing")
-        session.add_image("0.png", scene(0)[0])
-        session._stops = True  # nothing is predicted here
-        session.draw(parse_stroke({"kind": "clicks", "image": "0.png", "number": 1, "points": [(9.0, 9.0, True)]}))
-        labels = session.image("0.png").labels
-        assert labels.shape == SIDES and 0 < labels.sum() < labels.size
-        raise KeyboardInterrupt
-
-    without_a_page.serve = serve
-    store_sam(tmp_path / "sam")
-    capsys.readouterr()
-    assert main(["demo", "--promptable", "sam", "--backbone", "demo", "--device", "cpu"]) == 0
-    assert without_a_page.pages and capsys.readouterr().err == ""  # transformers' own lines are not shown
-
-
-@pytest.mark.parametrize(
-    ("host", "served", "shown", "noted"),
-    [
-        ("::1", "::1", "[::1]", False),
-        ("127.0.0.2", "127.0.0.2", "127.0.0.2", False),
-        ("0", "0.0.0.0", "0.0.0.0", True),
-        ("", "0.0.0.0", "0.0.0.0", True),
-    ],
-)
-def test_the_address_is_one_that_a_browser_takes(capsys, without_a_page, host, served, shown, noted):
-    def serve():
-        raise KeyboardInterrupt
-
-    without_a_page.serve = serve
-    assert main(["demo", "--host", host]) == 0
-    out, err = capsys.readouterr()
-    assert out.startswith(f"http://{shown}:") and [host for _, host in without_a_page.pages] == [served]
-    assert "/?token=" in out and ("whoever knows this address" in out + err) == noted
+def test_a_port_that_is_taken_is_said_to_be(capsys):
+    pytest.importorskip("gradio")
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        assert main(["demo", *OPTIONS, "--port", str(port)]) == 2
+    assert f"cannot serve at port {port}" in capsys.readouterr().err

@@ -305,7 +305,7 @@ def test_a_full_disk_is_one_line(photos, support, tmp_path, spawn):
 
 
 def test_the_checkpoint_of_a_run_brings_its_settings(small_demo, photos, support, tmp_path, capsys):
-    """The folder of a run with settings of its own, as `fsbench run` leaves it; its checkpoint alone says so."""
+    """The folder of a run with settings of its own, as `fsbench bench` leaves it; its checkpoint alone says so."""
     (photos / "m.jpg").unlink()
     configs = [f"--config={file}" for file in config_files("emat", "demo")]
     own = ["--run.name=emat", "--model.support_side=4", "--data.image_size=96"]
@@ -340,30 +340,3 @@ def test_bad_input_is_one_line(photos, support, tmp_path, capsys):
         error = capsys.readouterr().err
         assert status == 2 and not said and re.search(expected, error.splitlines()[0]), error
     assert not (tmp_path / "out").exists()
-
-
-def test_photos_to_label_next_are_ranked_beside_those_that_are_labelled(photos, support, tmp_path, capsys):
-    labelled = photos / "a.jpg"
-    mask = tmp_path / "mask.png"
-    Image.fromarray(np.ones(np.asarray(Image.open(labelled)).shape[:2], np.uint8)).save(mask)
-    results = photos / "results"
-    results.mkdir()
-    Image.open(labelled).save(results / "overlay.jpg")  # no photo to label
-    chosen = ("--support", f"dog={labelled}:{mask}", "--count", "9", "--out", results)
-    status, said = predict("--label-next", photos, *chosen)
-    errors = capsys.readouterr().err
-    assert status == 1 and re.search(r"error: left out: image .*m\.jpg cannot be decoded", errors)
-    assert errors.count("left out:") == 1 and "4 photos to choose from, 5 to segment, 1 labelled" in said
-    rows = [line.split("  ") for line in said.splitlines()[3:]]
-    assert sorted(row[1].strip() for row in rows) == ["a.png", "sub/a.jpg", "sub/with space.jpeg", "z.jpg"]
-    adds = [float(re.search(r"\+\d\.\d{3}", "  ".join(row)).group()) for row in rows]
-    assert adds == sorted(adds, reverse=True) and "likeness: mean cosine" in errors
-    assert predict("--label-next", photos / "nowhere")[0] == predict("--query", photos)[0] == 2
-    errors = capsys.readouterr().err
-    assert "--label-next " in errors and "does not exist" in errors and "--support is missing" in errors
-    assert predict("--label-next", labelled, "--support", f"dog={labelled}:{mask}")[0] == 2
-    assert "every photo of --label-next" in capsys.readouterr().err
-    for option in ("--steps", "--force", "--only-present"):
-        assert predict("--label-next", photos, option)[0] == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert f"{option} is about masks, and --label-next FOLDER segments nothing" in line

@@ -5,7 +5,6 @@ from statistics import fmean
 
 import pytest
 
-from benchmarks.protocols.drawn_domains import prepare_drawn
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
@@ -13,6 +12,7 @@ from fsbench.records.card import Cards
 from fsbench.records.record import find_records
 from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.grid.spec import read_grid
+from tests.drawn_domains import prepare_drawn
 
 SMALL = ["--data.image_size=64", "--data.workers=0", "--data.episodes=6"]
 TRAINED = ["--data.validation_episodes=3", "--trainer.max_epochs=1", "--trainer.limit_train_batches=1",
@@ -123,4 +123,4 @@ def test_a_stored_source_of_a_foreign_class_is_not_loaded(tmp_path, capsys):
         config.write_text(json.dumps({"trainer": {}, "data": data}))
         with pytest.raises(SettingsError, match="which is none of fsbench's"):
             parse_stored(config)
-    assert main(["protocols"]) == 0 and "known defects" in capsys.readouterr().out
+    assert main(["list", "protocols"]) == 0 and "known defects" in capsys.readouterr().out

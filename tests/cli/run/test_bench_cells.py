@@ -1,4 +1,4 @@
-"""Runs of `fsbench bench` leave the records of runs that `fsbench run` is called for."""
+"""Runs of `fsbench bench` leave the records of runs that `fsbench bench --config` is called for."""
 
 import json
 

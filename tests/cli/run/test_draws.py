@@ -1,15 +1,11 @@
 """A run with several draws of its supports: its scores are those of the official draw, and its counts hold all."""
 
-import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.protocols.__main__ import main as benchmark
-from benchmarks.protocols.label_next import RULES, gain_of_choice, rule_values
 from fsbench.base.files.folders import LISTING
 from fsbench.cli.main import main
 from fsbench.records.record import find_records
-from fsbench.results.tables.supports.sensitivity import episode_table
 from fsbench.runner.exchange.verify import _scores
 from tests.cli.commands import run_command
 
@@ -43,12 +39,12 @@ def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
 def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     capsys.readouterr()
     folder = runs / "out"
-    words = ["supports", str(runs), "--similarity", "--out", str(folder)]
+    words = ["table", str(runs), "--by", "draw", "--similarity", "--out", str(folder)]
     assert main([*words, "--plot", str(runs / "supports.png")]) == 0
     shown = capsys.readouterr().out
     assert "best − draw 0" in shown and "similarity" in shown and (runs / "supports.png").stat().st_size > 5000
     assert {file.name for file in folder.iterdir()} == {"supports.txt", "supports.csv", "supports.json", LISTING}
-    again = ["supports", str(runs), "--no-properties"]
+    again = ["table", str(runs), "--by", "draw", "--no-properties"]
     foreign = runs / "holiday.png"
     foreign.write_bytes(b"somebody's")
     (folder / "notes.txt").write_text("somebody's")
@@ -62,23 +58,7 @@ def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     score = rows.filter((pl.col("kind") == "mIoU of a choice") & (pl.col("name") == "official draw"))["value"][0]
     plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
     assert score == pytest.approx(plain.run.scores["mIoU"], rel=1e-5)
-    assert main(["supports", str(plain.path)]) == 2
+    assert main(["table", str(plain.path), "--by", "draw"]) == 2
     assert "DRAWS=8" in capsys.readouterr().err
     assert main(["report", str(drawn.path), "--out", str(runs / "report"), "--no-photos"]) == 0
     assert "The choice of the supports" in (runs / "report/study-1/index.html").read_text()
-
-
-def test_the_choice_of_what_to_label_is_compared_with_a_random_one(runs, capsys):
-    capsys.readouterr()
-    assert benchmark(["--label-next", "--from-runs", str(runs)]) == 0
-    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [row[2] for row in rows] == list(RULES) and {row[-1] for row in rows} == {"6"}
-    (drawn,) = (record for record in find_records(runs) if record.header.draws > 1)
-    scores = episode_table(drawn).by_query()
-    gains = scores.max(1) - scores.mean(1)
-    for row in rows:
-        assert (float(row[3]), float(row[4])) == pytest.approx((scores.mean(), scores.max(1).mean()), abs=0.05)
-        assert float(row[5].split()[0]) <= gains.mean() + 0.05
-    values = rule_values(drawn)["least clutter"]
-    chosen = np.array([score[np.argmax(value)] for score, value in zip(scores, values, strict=True)])
-    assert gain_of_choice(scores, values) == pytest.approx(chosen - scores.mean(1))

@@ -79,6 +79,12 @@ def test_several_protocols_are_runs_of_each(bench_arguments, tmp_path, monkeypat
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,hsnett", "--dry-run")) == 2
     error = capsys.readouterr().err
     assert "hsnett" in error and len(error.splitlines()) == 1
+    rows = "atlas:hsnet/pascal-5i,atlas:msdnet/pascal-5i"
+    assert (
+        main(["bench", "--method=prototype", "--dataset=pascal", "--protocol", rows, "--dry-run", "--format=json"]) == 1
+    )
+    lacking = json.loads(capsys.readouterr().out)
+    assert [item["protocol"] for item in lacking] == rows.split(",")
     assert main(bench_arguments("prototype", "runs", "--protocol", "hsnet,fscs", "--way", "2", "--dry-run")) == 2
     assert "protocol hsnet is 1-way, found way 2" in capsys.readouterr().err
 

@@ -32,7 +32,7 @@ class Trapped:
     """A run that can be started with a trap, and the record that it gives without one.
 
     Attributes:
-        command: arguments of `fsbench run` for a folder of runs.
+        command: arguments of `fsbench bench --config` for a folder of runs.
         start: starts it: (arguments, trap) -> what ended, a process for each rank.
         folder: where runs and notes are written.
         whole: folder of the run that nothing hindered.

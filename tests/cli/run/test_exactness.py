@@ -184,7 +184,7 @@ def test_two_nodes_of_torchrun_give_the_same_bits(cells, tmp_path):
     alone = evaluate(tmp_path, [cell], *ALONE)
     address = ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
     options = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=2", "--trainer.strategy=ddp"]
-    run = ["-m", "fsbench", "run", *cell, *options, "--data.workers=0", f"--run.runs={tmp_path / 'nodes'}"]
+    run = ["-m", "fsbench", "bench", *cell, *options, "--data.workers=0", f"--run.runs={tmp_path / 'nodes'}"]
     environment = threads_of_the_system() | {"PYTHONPATH": str(REPOSITORY)}
     nodes = [
         subprocess.Popen(

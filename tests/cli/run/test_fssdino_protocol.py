@@ -68,11 +68,11 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
         assert sheet.size[0] > 300
     done = warm("report", str(runs), "--out", str(tmp_path / "report"))
     assert done.returncode == 0, done.stderr
-    for command in (["rescore", str(runs), "--void", "ignore"], ["compare", str(runs)]):
+    for command in (["table", str(runs), "--void", "ignore"], ["compare", str(runs)]):
         done = warm(*command)
         assert done.returncode == 0 and "FB-IoU-classes" in done.stdout, done.stderr
         assert not re.search(r"FB-IoU(?!-classes)", done.stdout)
-    done = warm("rescore", str(runs), "--protocol", "fscs")
+    done = warm("table", str(runs), "--protocol", "fscs")
     assert "fssdino and fscs lay masks over the query in other ways; evaluate again under fscs" in done.stdout
     done = warm("table", str(runs), "--metrics", "mIoU,FB-IoU,FB-IoU-classes", "--format", "json")
     assert done.returncode == 0 and json.loads(done.stdout)
@@ -92,18 +92,17 @@ def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "image lists: drawn from instances_val2014.json (sha256 " in done.stdout
     (record,) = find_records(runs)
-    done = warm("explain", str(record.path), "--out", str(out), "--points", "0")
+    done = warm("explain", str(record.path), "--out", str(out))
     assert done.returncode == 0, done.stderr
-    masks = json.loads((out / "explain.json").read_text())["masks"]
-    assert set(masks) == {"1/8", "1/16", "1/32", "final"}
-    assert masks["final"] == {name: record.run.scores[name] for name in ("mIoU", "FB-IoU-classes")}
+    drawn = json.loads((out / "explain.json").read_text())["drawn"]
+    assert [line["episode"] for line in drawn] == [0, 1]
 
 
 @pytest.mark.slow
 def test_it_is_listed_and_other_requests_are_one_line(warm, tmp_path, real_data):
     listed = warm("list").stdout
     assert re.search(r"(?m)^ +fssdino +Few-shot segmentation on COCO as FSSDINO's authors evaluate it", listed)
-    table = warm("protocols", "--format", "markdown").stdout
+    table = warm("list", "protocols", "--format", "markdown").stdout
     assert "| a padded square of 512, stretched to the query's size: padding " in table
     coco = ["--dataset", "coco", "--data-root", str(real_data / "coco-mini")]
     common = [

@@ -52,9 +52,9 @@ def test_a_list_of_parts_is_frozen_and_verified(tmp_path, capsys):
     for more in ([], ["--names-only"]):
         file = tmp_path / f"episodes{len(more)}.jsonl.gz"
         task = ["--protocol", "incontext", "--shot", "2", "--out", str(file), *more]
-        assert main(["manifest", "build", *place, *task]) == 0
+        assert main(["data", "manifest", "build", *place, *task]) == 0
         assert "95 episodes, pascal_part fold 0, 1-way 2-shot" in capsys.readouterr().out
-        assert main(["manifest", "verify", str(file), *place]) == 0
+        assert main(["data", "manifest", "verify", str(file), *place]) == 0
         assert "the local lists draw the same episodes" in capsys.readouterr().out
     episodes = read_manifest(file).episodes
     assert any(index.class_pixels(e.query)[0][e.query_class] == 0 for e in episodes)
@@ -90,8 +90,11 @@ def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_
         "bench", "--method", ",".join(methods), "--protocol", "incontext,hsnet", "--weights", "random", *few, *place
     )
     assert done.returncode == 0, done.stderr
-    blocks = re.split(r"(?m)^(?=pascal ·)", done.stdout)[1:]
+    *blocks, together = re.split(r"(?m)^(?=pascal ·)", done.stdout)[1:]
     assert ["incontext" in blocks[0], "hsnet" in blocks[1]] == [True, True]
+    for record in find_records(runs):  # the test as a column
+        score = f"{record.run.scores['mIoU']:.2f} "
+        assert re.search(rf"(?m)^{_name(record)} +protocol {record.header.protocol} .* {score}", together)
     for block, protocol, side in zip(blocks, ("incontext", "hsnet"), (1024, 64), strict=True):
         of_protocol = [record for record in find_records(runs) if record.header.protocol == protocol]
         assert len(of_protocol) == len(methods)

@@ -1,16 +1,23 @@
-"""configs/sweeps: wandb accepts them, and what an agent would call is our command line."""
+"""configs/sweeps: wandb's schema accepts them, and the command that its agent writes is a command of ours."""
 
 import json
+import os
 import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli.main import main
+from fsbench.records.record import find_records
 from fsbench.runner.config.registry import names
+from tests.cli.conftest import FEW, environment_of_test
 
 SCHEMA = json.loads((Path(__file__).parent / "sweep_schema.json").read_text())
 """wandb's own: config/schema.json of its package sweeps 0.3.0 (MIT licence), which wants an older numpy than ours."""
@@ -24,6 +31,28 @@ def validator() -> jsonschema.Draft7Validator:
     checker.checks("float")(lambda value: isinstance(value, float))
     checker.checks("integer")(lambda value: isinstance(value, int))
     return jsonschema.Draft7Validator(SCHEMA, format_checker=checker)
+
+
+def first_settings(sweep: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one value of every parameter: the last of its list, the end of its range, or the only one."""
+    return {
+        name: rule["values"][-1] if "values" in rule else rule.get("max", rule.get("value"))
+        for name, rule in sweep["parameters"].items()
+    }
+
+
+def agents_command(sweep: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Return the command of an agent on Linux for the settings of one run.
+
+    The macros are those of https://docs.wandb.ai/guides/sweeps/sweep-config-keys, and wandb's own functions
+    write the arguments.
+    """
+    run = {"args": {name: {"value": value} for name, value in settings.items()}}
+    macros = {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": [sweep["program"]]}
+    macros |= create_sweep_command_args(run)
+    words = create_sweep_command(list(sweep["command"]))
+    known = {f"${{{name}}}": expanded for name, expanded in macros.items()}
+    return [word for entry in words for word in known.get(entry, [str(entry)])]
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
@@ -48,23 +77,36 @@ def test_every_family_of_methods_has_a_sweep():
 def test_an_agents_call_is_our_command_line(file, capsys):
     """With one value of every parameter; the data set is the demo, which is there."""
     sweep = yaml.safe_load(file.read_text())
-    assert sweep["command"][:5] == ["${env}", "python", "-m", "fsbench", "bench"] and sweep["command"][-1] == "${args}"
-    assert f"--method={file.stem}" in sweep["command"]
+    assert f"--method={file.stem}" in sweep["command"] and sweep["command"][-1] == "${args}"
     assert sweep["metric"]["name"] == ("test/mIoU" if file.stem == "prototype" else "val/mIoU")
     assert sweep["method"] == "grid" or {"--data.validation=base", "--data.validation=images"} & set(sweep["command"])
     assert sweep["method"] == "grid" or sweep["parameters"]["fold"] == {"value": 0}
-    chosen = {
-        key: rule["values"][-1] if "values" in rule else rule.get("max", rule.get("value"))
-        for key, rule in sweep["parameters"].items()
-    }
-    fixed = [word for word in sweep["command"][4:-1] if not word.startswith("--dataset")]
+    settings = first_settings(sweep)
+    command = agents_command(sweep, settings)
+    assert command[:5] == ["/usr/bin/env", "python", "-m", "fsbench", "bench"]
     with pytest.raises(SystemExit) as stopped:
-        main([*fixed, "--dataset=demo", *(f"--{key}={value}" for key, value in chosen.items()), "--print_config"])
+        main([*command[4:], "--dataset=demo", "--print_config"])
     assert stopped.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
-    for key, value in chosen.items():
+    for key, value in settings.items():
         group, _, name = key.rpartition(".")
         assert config[group or "data"]["init_args"][name] == value, key
+
+
+def test_an_agents_command_makes_a_run(small_demo, tmp_path):
+    """The command of the prototype's sweep, in a process as an agent starts it, on a few episodes of the demo."""
+    sweep = yaml.safe_load((CONFIGS / "sweeps" / "prototype.yaml").read_text())
+    settings = first_settings(sweep)
+    here = ["--dataset=demo", *FEW, "--data.dataset=fsbench.datamodules.datasets.folder.Folder"]
+    command = [*agents_command(sweep, settings), *here, f"--data.dataset.root={small_demo}"]
+    environment = environment_of_test(tmp_path)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (record,) = find_records(tmp_path / "runs")
+    configuration = yaml.safe_load((record.path / "config.yaml").read_text())
+    options = configuration["model"]["init_args"] | configuration["data"]["init_args"]
+    assert {name.removeprefix("model."): value for name, value in settings.items()}.items() <= options.items()
 
 
 def test_make_sweep_registers_the_file_and_starts_an_agent():

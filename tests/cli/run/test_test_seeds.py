@@ -24,7 +24,7 @@ def test_one_checkpoint_under_several_test_seeds(small_demo, tmp_path):
     common = dict(runs=str(tmp_path), protocol="pfenet", checkpoint=str(checkpoint))
     for seed in (0, 321):
         request = Request(["hmnet"], "demo", [0], test_seed=seed, **common, extra=[*extra, "--data.episodes=3"])
-        assert main(["run", *request.arguments("hmnet", 0)]) == 0
+        assert main(["bench", *request.arguments("hmnet", 0)]) == 0
     records = find_records(tmp_path)
     assert len({record.manifest.sha256 for record in records}) == len(records) == 2
     assert {record.manifest.header.seed for record in records} == {0, 321}

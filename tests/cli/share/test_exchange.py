@@ -50,7 +50,7 @@ def test_bundled_runs_are_verified_and_predicted_again(method, warm, run_argumen
 @pytest.mark.slow
 def test_a_bundle_of_classification(warm, tmp_path):
     photos = draw_photos(tmp_path / "photos")
-    done = warm("run", *arguments("nn", photos, tmp_path / "runs"))
+    done = warm("bench", *arguments("nn", photos, tmp_path / "runs"))
     assert done.returncode == 0, done.stderr
     (tmp_path / "card.yaml").write_text(CARD)
     assert warm("bundle", "runs", "--card", "card.yaml", "-o", "results.fsb").returncode == 0

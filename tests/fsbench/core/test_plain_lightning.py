@@ -153,7 +153,7 @@ def test_a_training_by_hand_is_validated_and_its_checkpoint_is_taken_by_a_run(bl
     (tested,) = trainer().test(method, datamodule=data, verbose=False)
     record = bench("emat", blocks_folder, tmp_path, "--model.support_side=4", checkpoint=str(tmp_path / "best.ckpt"))
     assert record.run.scores == {name.removeprefix("test/"): value for name, value in tested.items()}
-    assert record.run.origin_of_weights.origin == "another run"
+    assert record.run.weights.origin == "another run"
 
 
 @pytest.mark.parametrize(

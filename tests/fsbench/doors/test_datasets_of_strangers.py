@@ -55,7 +55,7 @@ def test_manifests(blocks_folder, tmp_path, names, monkeypatch, capsys):
     check(lambda name: load_test(manifest=renamed(test, name, file), root=blocks_folder), names)
     for name in names[0]:
         renamed(test, name, file)
-        for words in (["manifest", "verify"], ["kit", "--out", str(tmp_path / "kit"), "--manifest"]):
+        for words in (["data", "manifest", "verify"], ["kit", "--out", str(tmp_path / "kit"), "--manifest"]):
             assert main([*words, str(file), "--data-root", str(blocks_folder)]) == 2
             (line,) = capsys.readouterr().err.splitlines()
             assert "which is not known here" in line

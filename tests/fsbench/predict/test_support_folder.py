@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import zipfile
 
 import numpy as np
 import pytest
@@ -46,19 +45,17 @@ def pairs(tmp_path, mask):
 
 
 @pytest.fixture
-def saved(tmp_path, mask):
-    """What the page saves, as a ZIP file."""
+def labelled(tmp_path, mask):
+    """A folder with a COCO file and its photo."""
     content = {
         "images": [{"id": 1, "file_name": "a.png", "height": SIDES[0], "width": SIDES[1]}],
         "categories": [{"id": 1, "name": "cup"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 1, "segmentation": _runs(mask)}],
     }
-    with zipfile.ZipFile(tmp_path / "tryout.zip", "w") as archive:
-        archive.writestr("supports.json", json.dumps(content))
-        archive.writestr("photos/a.png", photo(3))
-        archive.writestr("photos/../../outside.png", photo(4))
-        archive.writestr("labels/a.png.png", b"none of the supports")
-    return tmp_path / "tryout.zip"
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(photo(3))
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    return tmp_path
 
 
 def _runs(mask: np.ndarray) -> dict:
@@ -73,31 +70,18 @@ def test_photos_and_masks_of_one_name(pairs, mask):
     assert all(one.classes == {1: "cup"} for one in supports)
 
 
-def test_what_the_page_saved(saved, mask):
-    (support,), _ = read_support_folder(saved)
+def test_a_coco_file_beside_photos(labelled, mask):
+    (support,), _ = read_support_folder(labelled)
     assert support.classes == {1: "cup"} and np.array_equal(support.labels > 0, mask > 0)
-    assert not (saved.parent.parent / "outside.png").exists()
-    unpacked = saved.parent / "unpacked"
-    with zipfile.ZipFile(saved) as archive:
-        archive.extract("supports.json", unpacked)
-        archive.extract("photos/a.png", unpacked)
-    (again,), _ = read_support_folder(unpacked)
-    assert np.array_equal(again.pixels, support.pixels) and np.array_equal(again.labels, support.labels)
 
 
 def test_refusals(pairs, tmp_path):
-    with pytest.raises(SettingsError, match="does not exist; expected a folder or ZIP"):
-        read_support_folder(tmp_path / "nowhere")
+    for path in (tmp_path / "nowhere", tmp_path / "masks" / "p0.png"):
+        with pytest.raises(SettingsError, match="is no folder; expected a folder with JSON files"):
+            read_support_folder(path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SettingsError, match="has no support; expected a folder or ZIP"):
+    with pytest.raises(SettingsError, match="has no support; expected a folder with JSON files"):
         read_support_folder(tmp_path / "empty")
     (tmp_path / "photos" / "p0.jpg").write_bytes(photo(8))
     with pytest.raises(DataError, match=r"p0.png has 2 photos of its name .* expected one"):
         read_support_folder(tmp_path)
-    (tmp_path / "other.zip").write_bytes(b"PK none")
-    with pytest.raises(DataError, match=r"other\.zip cannot be read"):
-        read_support_folder(tmp_path / "other.zip")
-    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
-        archive.writestr("photos/a.png", photo(1))
-    with pytest.raises(DataError, match=r"has no supports.json"):
-        read_support_folder(tmp_path / "other.zip")

@@ -14,8 +14,8 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.programs import FOLDER, Program, read_programs
-from fsbench.protocols.registry import atlas_names, load_protocol, protocol_of, read_protocol
-from fsbench.protocols.rows import compose, row_of, why_not_run
+from fsbench.protocols.registry import load_protocol, protocol_of, read_protocol
+from fsbench.protocols.rows import compose, row_names, row_of, why_not_run
 from tests.fsbench.protocols.drawn_sets import DRAWN
 
 ROWS = read_programs()
@@ -40,7 +40,7 @@ def composed(name: str) -> Composed:
 
 
 def test_most_rows_can_be_run_and_the_others_say_why():
-    names, others = atlas_names(), why_not_run()
+    names, others = row_names(), why_not_run()
     assert len(names) + len(others) == len(ROWS) and len(names) >= LEAST
     for name in names:
         protocol = composed(name)
@@ -180,13 +180,13 @@ def test_a_protocol_of_words_may_be_written_in_yaml(tmp_path):
 
 def test_rows_are_listed_and_shown_with_their_evidence(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert main(["protocols", "atlas:cyctr/pascal-5i"]) == 0
+    assert main(["list", "protocols", "atlas:cyctr/pascal-5i"]) == 0
     shown = capsys.readouterr().out
     assert "episodes hang on: workers 8" in shown and "[util/dataset.py:188,205]" in shown
     assert max(map(len, shown.splitlines())) <= 80
-    assert main(["protocols", "atlas:"]) == 0
+    assert main(["list", "protocols", "atlas:"]) == 0
     listed = capsys.readouterr().out
-    assert f"{len(atlas_names())} rows of the atlas can be run:" in listed and f"{len(why_not_run())} cannot:" in listed
+    assert f"{len(row_names())} rows of the atlas can be run:" in listed and f"{len(why_not_run())} cannot:" in listed
     assert "atlas:canet/pascal-5i   (in spirit only)" in listed
     assert "the protocol gfss has its words" in " ".join(listed.split())
-    assert main(["protocols", "atlas:", "hsnet"]) == 2
+    assert main(["list", "protocols", "atlas:", "hsnet"]) == 2

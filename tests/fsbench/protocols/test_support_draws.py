@@ -14,8 +14,8 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder.index import ImageFolder
 from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.segmentation import load_segmentation
-from fsbench.runner.engine.cost.drawn_files import draw_classification
 from tests.data_modules import classification, episodic
+from tests.drawn_files import draw_classification
 from tests.fsbench.runs import some_header
 
 

@@ -89,8 +89,8 @@ def test_what_a_record_tells(prototype, emat):
     told = {"dataset": "coco", "fold": 1, "protocol": "hsnet", "classes": 60}
     other = card_of(emat, weights={"origin": "another run", "training": None, "trained_on": told})
     assert other.trained_on == "60 base classes of coco fold 1, by protocol hsnet"
-    older = card_of(emat, weights={"origin": "another run", "training": None})
-    assert older.trained_on == UNKNOWN
+    silent = card_of(emat, weights={"origin": "another run", "training": None})
+    assert silent.trained_on == UNKNOWN
 
 
 def test_random_weights_saw_nothing(prototype):
@@ -120,12 +120,12 @@ def test_what_is_known_of_backbones():
 def test_files_beside_runs_state_the_rest(make, tmp_path):
     first, second = make("a", 0), make("b", 0)
     (tmp_path / "card.yaml").write_text("trials: 3\nbackbone_saw_test_images: no\nyear: 2025\n")
-    (first.path / "card.yaml").write_text("supervision: [masks, boxes]\ntrials: 7\n")
+    (first.path / "card.yaml").write_text("novel_pixels: unknown\ntrials: 7\n")
     cards = Cards({"b": "scenes"})
     by_users = ("backbone_saw_test_images", "trials")
     assert cards.run_card(first) == StatedCard(
         "no",
-        "boxes, masks",
+        "masks",
         "scenes",
         "no",
         "7",
@@ -133,7 +133,7 @@ def test_files_beside_runs_state_the_rest(make, tmp_path):
         "no",
         SUPPORTS_ALONE,
         "nothing",
-        stated=("supervision", *by_users),
+        stated=by_users,
     )
     assert cards.run_card(second) == StatedCard(
         "no", "masks", "scenes", "no", "3", "nothing trained", "no", SUPPORTS_ALONE, "nothing", stated=by_users
@@ -145,7 +145,7 @@ def test_files_beside_runs_state_the_rest(make, tmp_path):
 
 def test_an_unpacked_bundle_has_its_card(make, tmp_path):
     record = make("a", 0)
-    (tmp_path / "bundle.json").write_text(json.dumps({"card": json.loads(SOME_CARD.model_dump_json())}))
+    (tmp_path / "bundle.json").write_text(json.dumps({"cards": {"a": json.loads(SOME_CARD.model_dump_json())}}))
     card = Cards().run_card(record)
     assert (card.backbone_data, card.trials, card.supervision) == ("x", "1", "masks")
     assert (card.checkpoint_choice, card.trained_on) == ("nothing trained", "nothing")  # whatever its card says
@@ -281,8 +281,8 @@ def test_equal_cards_have_no_marks(make):
 def test_a_record_states_what_its_method_was_told(prototype, emat):
     named = card_of(prototype, told=told("class names", "boxes", saw="unknown"))
     assert (named.supervision, named.saw_test_classes) == ("boxes, class names", "unknown")
-    older = card_of(prototype)
-    assert (older.supervision, older.saw_test_classes) == ("masks", "no")
+    silent = card_of(prototype, told=...)
+    assert (silent.supervision, silent.saw_test_classes) == (UNKNOWN, UNKNOWN)
     boxes = changed(prototype, identity={"support_annotation": "bbox"})
     assert Cards().run_card(boxes).supervision == "boxes"
     trained = changed(emat, identity={"support_annotation": "bbox"})
@@ -296,8 +296,8 @@ def test_a_card_takes_nothing_back_that_a_record_states(make, tmp_path):
     (tmp_path / "card.yaml").write_text("supervision: [scribbles]\nsaw_test_classes: unknown\n")
     usual = card_of(make("b", 0), told=told("masks"))
     assert (usual.supervision, usual.saw_test_classes) == ("masks", "unknown")  # of classes seen, a card may admit more
-    older = card_of(make("c", 0))
-    assert (older.supervision, older.saw_test_classes) == ("scribbles", "unknown")
+    silent = card_of(make("c", 0), told=...)
+    assert (silent.supervision, silent.saw_test_classes) == ("scribbles", "unknown")
 
 
 CHECKPOINT = {"training": {"checkpoint_sha256": "0"}}
@@ -324,7 +324,7 @@ HANDED_IN = {"handed_in": {"answers_sha256": "0" * 64}}
         ({}, {"told": told("boxes")}, "supervision", ("masks", "boxes, masks"), ("boxes",)),
         ({}, {"told": told("masks")}, "supervision", ("scribbles",), ("masks",)),
         ({"support_annotation": "bbox"}, {}, "supervision", ("masks",), ("boxes",)),
-        ({}, {}, "supervision", (), ("masks", "scribbles")),  # an earlier version did not say
+        ({}, {"told": ...}, "supervision", (), ("masks", "scribbles")),
         ({}, {"told": told("masks", saw="yes")}, "saw_test_classes", ("no",), ("yes", "unknown")),
         ({}, {"told": told("masks", saw="unknown")}, "saw_test_classes", ("no",), ("yes", "unknown")),
         ({}, {"told": told("masks")}, "saw_test_classes", (), ("no", "yes", "unknown")),

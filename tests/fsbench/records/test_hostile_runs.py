@@ -159,9 +159,9 @@ def commands_of(number: int, runs: list[str], folder: Path) -> list[list[str]]:
     commands = [["table", *runs], ["verify", str(folder / "bundles/bad.fsb")]]
     if number % 3 == 0:
         commands += [["compare", *runs], ["table", *runs, "--all", "--format", "json"]]
-        commands.append(["board", str(folder / "bundles"), "--out", str(folder / "site")])
+        commands.append(["report", "--board", str(folder / "bundles"), "--out", str(folder / "site")])
     if number % 6 == 0:
-        commands.append(["rescore", *runs, "--protocol", "pfenet"])
+        commands.append(["table", *runs, "--protocol", "pfenet"])
     if SEED and number % 3 == 0:
         commands.append(["report", *runs, "--out", str(folder / "report")])
         commands.append(["explain", *runs, "--episode", "1", "--out", str(folder / "explained")])
@@ -186,7 +186,7 @@ def test_no_file_of_a_run_ends_in_the_last_net(make, tmp_path, capsys, kind):
         for command in commands_of(number, [str(first.path), str(second.path)], tmp_path):
             status = main(command)
             out, err = capsys.readouterr()
-            log = (tmp_path / "site/board.log").read_text() if command[0] == "board" else ""
+            log = (tmp_path / "site/board.log").read_text() if command[1] == "--board" else ""
             mishandled += [(number, command[0], line) for line in (out + err + log).splitlines() if NET.search(line)]
             if command[:2] == ["table", str(first.path)] and "json" not in command:
                 assert status in (0, 1) and "n " in out, (number, out, err)  # the sound run is shown

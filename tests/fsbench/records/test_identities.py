@@ -16,7 +16,7 @@ from fsbench.cli.main import main
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.truth import EpisodeTruth
-from fsbench.records.counts import counts_sha256, hashes, to_frame
+from fsbench.records.counts import hashes, to_frame
 from fsbench.records.identities import check_identities, truth_outliers
 from fsbench.records.record import Record, find_distinct_records, read_record
 from fsbench.scores.answers import SegmentationAnswer, count_answer
@@ -213,26 +213,26 @@ def forge(record: Record, frame: pl.DataFrame, **entries) -> Record:
     return rewrite(record, **({"scores": scores} | hashes(frame) | entries))
 
 
-@pytest.mark.parametrize("command", ["table", "compare", "report", "rescore", "bundle"])
+@pytest.mark.parametrize("command", ["table", "compare", "report", "table --protocol pfenet", "bundle"])
 def test_a_forged_record_prints_no_score(make, tmp_path, capsys, command):
     record, other = make("forged", 0), make("honest", 0)
     forge(record, record.every_episode.with_columns(tp=pl.col("gt") + 1000))
     words = {
         "report": ["--out", str(tmp_path / "pages")],
-        "rescore": ["--protocol", "pfenet"],
         "bundle": ["--card", "none.yaml", "-o", str(tmp_path / "x.fsb")],
     }
     (tmp_path / "none.yaml").write_text("trials: 1\n")
     card = [str(tmp_path / "none.yaml") if word == "none.yaml" else word for word in words.get(command, [])]
     folders = [str(record.path), str(other.path)] if command == "compare" else [str(record.path)]
-    assert main([command, *folders, *card]) != 0
+    name, *options = command.split()
+    assert main([name, *folders, *options, *card]) != 0
     shown = capsys.readouterr()
     assert "mIoU" not in shown.out and "%" not in shown.out, shown.out
     assert "episode 0" in shown.err and "right pixels of" in shown.err, shown.err
     assert not (tmp_path / "x.fsb").exists() and not (tmp_path / "pages").exists()
 
 
-def test_an_edited_score_is_named_and_an_older_record_is_read(make, tmp_path):
+def test_an_edited_score_is_named_and_none_may_be_without_its_hash(make):
     record = make("m", 0)
     file = record.path / "episodes.parquet"
     frame = read_record(record.path).every_episode
@@ -241,15 +241,19 @@ def test_an_edited_score_is_named_and_an_older_record_is_read(make, tmp_path):
         with pytest.raises(RecordError, match=f"the column {name} does not hold the values that run.json names"):
             _ = read_record(record.path).every_episode
     frame.write_parquet(file)
-    older = rewrite(record, columns_sha256=..., truth_sha256=...)
-    again = read_record(older.path)
-    assert again.every_episode.equals(frame) and again.unhashed == ["score", "rom", "rum"]
-    assert counts_sha256(frame) == again.run.counts_sha256 == record.run.counts_sha256
-    assert read_record(rewrite(older, presence="predicted", **hashes(frame)).path).unhashed == []
+    assert read_record(record.path).every_episode.equals(frame)
+    fewer = {name: sha256 for name, sha256 in record.run.columns_sha256.items() if name != "rom"}
+    with pytest.raises(RecordError, match="the column rom does not hold the values"):
+        _ = read_record(rewrite(record, columns_sha256=fewer).path).every_episode
+    values = record.run.as_json()
+    del values["columns_sha256"], values["truth_sha256"]
+    (record.path / "run.json").write_text(json.dumps(values))
+    with pytest.raises(RecordError, match="lacks columns_sha256, truth_sha256"):
+        read_record(record.path)
 
 
 def test_runs_whose_truth_is_another_are_left_out(make, tmp_path):
-    known = {"files_sha256": "0" * 64, "files_cover": "contents"}
+    known = {"files_sha256": "0" * 64}
     first, _, third = (rewrite(make(name, 0), known) for name in ("a", "b", "c"))
     assert len(find_distinct_records([first.path.parent])) == 3
     frame = third.every_episode if "every_episode" in third.__dict__ else read_record(third.path).every_episode

@@ -124,7 +124,7 @@ def test_runs_that_do_not_fit_are_left_out_and_said(make, capsys):
         record.episodes  # noqa: B018  (read before it is damaged)
         damage(record)
         paths[name] = record.path
-    for command, names in (("table", DAMAGE), ("rescore --protocol hsnet", FEW), ("compare", FEW)):
+    for command, names in (("table", DAMAGE), ("table --protocol hsnet", FEW), ("compare", FEW)):
         verb, *options = command.split()
         status = main([verb, *map(str, [*sound, *(paths[name] for name in names)]), *options])
         out, err = capsys.readouterr()

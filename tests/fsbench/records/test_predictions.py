@@ -15,8 +15,8 @@ from fsbench.base.files import sha256_file
 from fsbench.core.prediction import Prediction
 from fsbench.data.rle import encode_ways
 from fsbench.records.counts import to_frame
-from fsbench.records.journal import PREDICTION, Journal
-from fsbench.records.predictions import FILE, SOFT_SIDE, encode, read_predictions, write_predictions
+from fsbench.records.journal import Journal
+from fsbench.records.predictions import FILE, SOFT_SIDE, read_predictions, write_predictions
 from fsbench.records.record import read_record
 from tests.fsbench.records.test_record import manifest, result
 from tests.fsbench.runs import changed, written
@@ -80,25 +80,6 @@ def test_attention_is_kept_with_its_meaning_and_leaves_all_else_as_it_is(tmp_pat
         assert read_predictions(plain).attention(index) is None
     tables = [pl.read_parquet(record.path / FILE) for record in (attends, plain)]
     assert tables[0].columns[-1] == "attention" and tables[0].drop("attention").equals(tables[1])  # as before
-
-
-def test_an_episode_of_a_journal_without_a_word_on_attention_is_evaluated_again(tmp_path):
-    journal = Journal(tmp_path, ID)
-    writer = journal.open()
-    first, *ways = soft_result(0).rows()
-    before = [
-        {key: value for key, value in way.items() if key != "attention"} for way in encode(soft_result(0), "soft")
-    ]
-    writer.file.append([first, *({**row, PREDICTION: way} for row, way in zip(ways, before, strict=True))])
-    assert (journal.done("masks"), journal.done("soft", attends=True)) == ({0}, set())
-    assert journal.done("soft") == {0}  # of a method without attention it is all there is
-    frame = to_frame(journal.rows(), manifest(1, 2))
-    with pytest.raises(RecordError, match="prediction of episode 0 is missing"):
-        write_predictions(tmp_path, journal.predictions(), frame, "soft", "of a test")
-    assert "attention" not in write_predictions(tmp_path, journal.predictions(), frame, "soft")
-    assert pl.read_parquet(tmp_path / FILE).columns[-1] == "soft"
-    writer.add_with_predictions([soft_result(0)], lambda _: "soft")
-    assert journal.done("soft", attends=True) == {0}
 
 
 def test_nothing_is_kept_where_nothing_is_asked_for(tmp_path):

@@ -12,7 +12,7 @@ from fsbench.base.errors import RecordError
 from fsbench.base.files import replacing, write_text
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.records.counts import counts_sha256, to_frame
+from fsbench.records.counts import counts_sha256, hashes, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.record import find_records, read_record, write_record
 from fsbench.scores.answers import SegmentationResult, count
@@ -122,7 +122,7 @@ def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
 def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
     """Or could not be; one that is interrupted meanwhile is not complete."""
     frame = to_frame(rows(range(3)), manifest(3))
-    run = some_run({"manifest_sha256": manifest(3).sha256}, counts_sha256=counts_sha256(frame))
+    run = some_run({"manifest_sha256": manifest(3).sha256}, **hashes(frame))
     manifest(3).write(tmp_path / "manifest.jsonl")
 
     told = []
@@ -158,7 +158,8 @@ def test_runs_that_are_being_repeated_are_no_records(tmp_path):
 
 def test_what_a_run_json_lacks_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"id": "x"}')
-    with pytest.raises(RecordError, match="lacks identity, presence, cost, counts_sha256; expected a whole record"):
+    lacking = "identity, weights, presence, cost, counts_sha256, columns_sha256, truth_sha256"
+    with pytest.raises(RecordError, match=f"lacks {lacking}; expected a whole record"):
         find_records(tmp_path)
 
 

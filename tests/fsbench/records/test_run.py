@@ -1,4 +1,4 @@
-"""A run.json is read with types and given back as it was; what an older one lacks has a default."""
+"""A run.json is read with types and given back as it was."""
 
 import json
 from math import isnan
@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fsbench.base.errors import RecordError
-from fsbench.records.run import OTHER_RUN, TRAINED_HERE, UNTRAINED, Run, check_run
+from fsbench.records.run import TRAINED_HERE, Run, check_run
 from tests.fsbench.runs import ENTRIES, some_run
 
 WHOLE = Path(__file__).parent / "run.json"
-"""A run of EMAT on the demo, as it was written before runs had types."""
+"""A run of EMAT on the demo, as it is written."""
 FILE = Path("run.json")
 
 
@@ -45,26 +45,15 @@ def test_the_parts_of_a_run_have_types():
     assert run.made.epochs == 2 and run.cost.peak_mib > 0 and run.provenance.processes == 1
 
 
-def test_what_an_older_record_lacks():
-    """The weights follow from the identity, as far as it tells."""
+def test_what_a_run_need_not_have():
     run = some_run()
-    assert (run.weights, run.predictions, run.checkpoint_variant, run.remarks, run.scores) == (None, None, None, [], {})
+    assert (run.predictions, run.checkpoint_variant, run.remarks, run.scores) == (None, None, [], {})
     assert run.made.unordered_kernels == [] and run.provenance.device == "" and run.as_json() == ENTRIES
-    told = [
-        some_run({"training": training, "image_size": 32}).origin_of_weights
-        for training in (None, {"base_lists": "x"}, {"checkpoint_sha256": "0"}, {"max_epochs": 3, "batch_size": 5})
-    ]
-    assert [weights.origin for weights in told] == [UNTRAINED, UNTRAINED, None, TRAINED_HERE]
-    assert [weights.training is None for weights in told] == [True, True, True, False]
-    training = told[-1].training
-    assert training is not None and (training.image_size, training.effective_batch) == (32, 5)
-    stated = some_run({"training": {"max_epochs": 3}}, weights={"origin": OTHER_RUN, "training": None})
-    assert stated.origin_of_weights.origin == OTHER_RUN
 
 
 def test_the_batch_of_several_processes_is_that_of_all():
     def batch(**settings):
-        weights = some_run({"training": {"max_epochs": 1, **settings}}).origin_of_weights
+        weights = some_run({"training": {"max_epochs": 1, **settings}}).weights
         return weights.training.effective_batch
 
     assert batch() is None and batch(batch_size=6) == 6

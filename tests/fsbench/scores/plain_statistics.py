@@ -5,8 +5,8 @@ A row is a `Row`; a score is a function of a list of rows, computed anew without
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from math import isnan, nan, sqrt
+from dataclasses import dataclass, field, replace
+from math import inf, isnan, nan, sqrt
 
 from scipy.stats import beta, norm, t
 
@@ -24,6 +24,7 @@ class Row:
 
 
 Score = Callable[[list[Row]], float]
+"""A score of rows, whose counts may be multiplied."""
 
 
 def mean(values: Sequence[float]) -> float:
@@ -77,16 +78,28 @@ def auroc_of_run(rows: list[Row]) -> float:
 miou, fb_iou, accuracy, auroc = map(over_folds, (miou_of_run, fb_iou_of_run, accuracy_of_run, auroc_of_run))
 
 
+def stratum(row: Row) -> tuple[int, int, int]:
+    return row.fold, row.run, row.cls
+
+
 @dataclass
 class Clusters:
-    """Sets of places of rows, by kind."""
+    """Sets of places of rows, by kind; and of each image that is query and support the two sets."""
 
     query: list[set[int]] = field(default_factory=list)
     support: list[set[int]] = field(default_factory=list)
     cell: list[set[int]] = field(default_factory=list)
 
 
-def clusters(rows: list[Row], fitted: bool) -> Clusters:
+@dataclass
+class Found:
+    """Clusters, and the numbers of the clusters of each image that is query and support."""
+
+    clusters: Clusters
+    roles: list[tuple[int, int]]
+
+
+def clusters(rows: list[Row], fitted: bool) -> Found:
     """§2."""
     query, support, cell = defaultdict(set), defaultdict(set), defaultdict(set)
     for place, row in enumerate(rows):
@@ -95,8 +108,28 @@ def clusters(rows: list[Row], fitted: bool) -> Clusters:
         cell[row.query, own].add(place)
         for image in own:
             support[image].add(place)
-    distinct = {frozenset(places) for places in support.values()}
-    return Clusters(list(query.values()), [set(places) for places in distinct], list(cell.values()))
+    distinct = [set(places) for places in {frozenset(places) for places in support.values()}]
+    if disjoint_sets(rows, distinct) < 3:
+        of_class = defaultdict(set)
+        for place, row in enumerate(rows):
+            of_class[row.fold, row.cls].add(place)
+        return Found(Clusters(list(query.values()), list(of_class.values()), list(cell.values())), [])
+    both = [] if fitted else [image for image in query if image in support]
+    asked = list(query)
+    roles = [(asked.index(image), distinct.index(support[image])) for image in both]
+    return Found(Clusters(list(query.values()), distinct, list(cell.values())), roles)
+
+
+def disjoint_sets(rows: list[Row], members: list[set[int]]) -> float:
+    """§2: e; endless where a row has one support."""
+    shots = sum(map(len, members)) / len(rows)
+    if shots == 1:
+        return inf
+    size = Counter(map(stratum, rows))
+    squares = 0.0
+    for own in members:
+        squares += sum((used / size[place]) ** 2 for place, used in Counter(stratum(rows[i]) for i in own).items())
+    return shots * len(size) / squares
 
 
 def free(rows: list[Row], members: list[set[int]], fitted: bool) -> int:
@@ -125,11 +158,10 @@ def constants(rows: list[Row], members: list[set[int]]) -> tuple[float, float]:
     shots = sum(map(len, members)) / len(rows)
     if shots == 1:
         return 1.0, 1.0
-    stratum = [(row.fold, row.run, row.cls) for row in rows]
-    size = Counter(stratum)
+    size = Counter(map(stratum, rows))
     above, squares = 0.0, 0.0
     for own in members:
-        for place, used in Counter(stratum[i] for i in own).items():
+        for place, used in Counter(stratum(rows[i]) for i in own).items():
             squares += (used / size[place]) ** 2
             if used < size[place]:
                 above += used / (size[place] - used)
@@ -150,14 +182,28 @@ class Plain:
 
 
 def left_out(score: Score, rows: list[Row], members: list[set[int]]) -> list[float]:
-    """§3: the score minus the score without each cluster; 0 where nothing is left."""
-    whole = score(rows)
-    without = [score([row for i, row in enumerate(rows) if i not in own]) for own in members]
+    """§3: the score minus the score without each cluster, whose classes keep their rows; 0 where nothing is left."""
+    whole, size = score(rows), Counter(map(stratum, rows))
+    without = []
+    for own in members:
+        kept = [row for i, row in enumerate(rows) if i not in own]
+        left = Counter(map(stratum, kept))
+        factor = {place: size[place] / left[place] for place in left}
+        without.append(
+            score([replace(row, counts=tuple(factor[stratum(row)] * count for count in row.counts)) for row in kept])
+        )
     return [0.0 if isnan(value) else whole - value for value in without]
 
 
-def conclude(value: float, u: dict[str, list[float]], rows: list[Row], found: Clusters, fitted: bool) -> Plain:
+def auroc_left_out(rows: list[Row], members: list[set[int]]) -> list[float]:
+    """§3: the wins of all pairs minus those of pairs that touch the cluster, over the pairs left."""
+    whole = auroc(rows)
+    return [whole - auroc([row for i, row in enumerate(rows) if i not in own]) for own in members]
+
+
+def conclude(value: float, u: dict[str, list[float]], rows: list[Row], both: Found, fitted: bool) -> Plain:
     """§4 and §5."""
+    found = both.clusters
     square = {kind: sum(x**2 for x in own) for kind, own in u.items()}
     vq, vs, ve = square["query"], square["support"], square["cell"]
     if vq + vs < 1e-18:
@@ -168,28 +214,47 @@ def conclude(value: float, u: dict[str, list[float]], rows: list[Row], found: Cl
 
     def df(kind: str, most: int) -> float:
         fourth = sum(x**4 for x in u[kind])
-        return max(1, min(2 * square[kind] ** 2 / fourth if fourth else most, most))
+        return max(1.5, min(2 * square[kind] ** 2 / fourth - 1 if fourth else -1, most))
 
     if ds < 4:
         v, nu, scope = vq, df("query", dq), "these supports"
     else:
+        several = sum(map(len, found.support)) > len(rows)
         c, phi = constants(rows, found.support)
-        x = phi * max(vs - c * ve, 0)
-        v, scope = vq + x, "images"
-        nu = v**2 / (vq**2 / df("query", dq) + min(x, vs) * vs / df("support", ds))
+        x = phi * max(vs - c * ve, vs / (4 * sqrt(df("support", ds))) if several else 0)
+        product = sum(u["query"][query] * u["support"][support] for query, support in both.roles)
+        y = 2 * max(product + own_share(rows, both) * ve, 0)
+        v, scope = vq + x + y, "images"
+        least = min(df("query", dq), df("support", ds))
+        nu = v**2 / (vq**2 / df("query", dq) + min(x, vs) * vs / df("support", ds) + y**2 / least)
     error, quantile = sqrt(v), t.ppf(0.975, nu)
     p = 2 * t.sf(abs(value) / error, nu)
     return Plain(value, scope, error, nu, value - quantile * error, value + quantile * error, p)
 
 
+def own_share(rows: list[Row], found: Found) -> float:
+    """§4.2: a."""
+    size, total = Counter(map(stratum, rows)), 0.0
+    for query, support in found.roles:
+        asked = Counter(stratum(rows[i]) for i in found.clusters.query[query])
+        used = Counter(stratum(rows[i]) for i in found.clusters.support[support])
+        for place, n in size.items():
+            if 0 < used[place] < n:
+                total += asked[place] / n * used[place] / (n - used[place])
+    return total / len(size)
+
+
 def estimate(score: Score, rows: list[Row], other: list[Row] | None = None, fitted: bool = False) -> Plain:
     """Estimate a score, or the difference to that of other counts of the same rows."""
     found = clusters(rows, fitted)
-    u = {kind: left_out(score, rows, members) for kind, members in vars(found).items()}
+    if score is auroc:
+        u = {kind: auroc_left_out(rows, members) for kind, members in vars(found.clusters).items()}
+        return conclude(score(rows), u, rows, found, fitted)
+    u = {kind: left_out(score, rows, members) for kind, members in vars(found.clusters).items()}
     value = score(rows)
     if other is not None:
         value -= score(other)
-        for kind, members in vars(found).items():
+        for kind, members in vars(found.clusters).items():
             u[kind] = [a - b for a, b in zip(u[kind], left_out(score, other, members), strict=True)]
     return conclude(value, u, rows, found, fitted)
 
@@ -197,7 +262,7 @@ def estimate(score: Score, rows: list[Row], other: list[Row] | None = None, fitt
 def share(rows: list[Row]) -> tuple[float, float]:
     """§6: the ends of the interval of a share."""
     one = estimate(accuracy, rows)
-    found, p = clusters(rows, False), one.value / 100
+    found, p = clusters(rows, False).clusters, one.value / 100
     images = min(len(found.query), len(found.support))
     if images < 10 or (one.scope == "none" and 0 < p < 1):
         return nan, nan
@@ -234,5 +299,8 @@ def calibration(rows: list[Row]) -> Plain:
         slope = 2 * sum(e[j] for j in others) * e[i] / b[place] - 2 * a[place] * len(others) / b[place] ** 2
         influence.append((a[place] / b[place] + n[place] * slope - value) / total)
     found = clusters(rows, False)
-    u = {kind: [1e4 * sum(influence[i] for i in own) for own in members] for kind, members in vars(found).items()}
+    u = {
+        kind: [1e4 * sum(influence[i] for i in own) for own in members]
+        for kind, members in vars(found.clusters).items()
+    }
     return conclude(1e4 * value, u, rows, found, False)

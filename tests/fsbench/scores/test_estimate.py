@@ -14,7 +14,7 @@ from fsbench.scores.clusters import Design
 from fsbench.scores.estimate import Estimate, MetricParts, Scope, differences, estimates, gains, mean_of_rows
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import AUROC, FalseAlarmArea
-from fsbench.scores.rows import Rows, RowSum, image_numbers, padded
+from fsbench.scores.rows import Groups, Rows, RowSum, image_numbers, padded
 from fsbench.scores.scores import Accuracy, ErrorRate, FBIoU, MeanIoU, PresenceCalibration, PresenceECE
 from fsbench.scores.statistics import ScoreStatistics
 from tests.fsbench.scores import plain_statistics as plain
@@ -29,14 +29,15 @@ def designs(draw, most_shots: int = 4):
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     folds, runs, shots = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, most_shots))
     images, pool = draw(st.integers(3, 9)), draw(st.sampled_from([1, 2, 5, 20]))
-    shared = draw(st.booleans())
+    shared, both_roles = draw(st.booleans()), draw(st.booleans())
     rows = []
     for fold in range(folds):
         for cls in range(draw(st.integers(1, CLASSES))):
             base = 100 * cls + (0 if shared else 1000 * fold)
+            first = base + (0 if both_roles else 50)
             for image in range(images):
                 for run in range(draw(st.integers(1, runs))):
-                    supports = tuple((base + 50 + rng.integers(pool, size=shots)).tolist())
+                    supports = tuple((first + rng.integers(pool, size=shots)).tolist())
                     rows.append(Row(base + image, supports, cls, fold, run, ()))
     rng.shuffle(rows)
     return rows, rng
@@ -155,12 +156,12 @@ def test_whatever_the_counts(design):
     (pair,) = differences({"a": one, "b": other}, [("a", "b")], folds)["mIoU"]
     found = pair.difference
     if found.has_interval:
-        assert (found.p < 0.05) == found.excludes_zero
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
     (turned,) = differences({"a": one, "b": other}, [("b", "a")], folds)["mIoU"]
     assert (turned.difference.value, turned.difference.low) == pytest.approx((-found.value, -found.high), nan_ok=True)
     order = rng.permutation(len(rows))
     renamed = [
-        [replace(own[i], query=7 * own[i].query + 1, supports=tuple(3 * s for s in own[i].supports)) for i in order]
+        [replace(own[i], query=7 * own[i].query + 1, supports=tuple(7 * s + 1 for s in own[i].supports)) for i in order]
         for own in (first, second)
     ]
     (one, folds), (other, _) = (statistics_of(own, MeanIoU()) for own in renamed)
@@ -294,7 +295,7 @@ def test_several_query_images_of_a_row_count_once():
 def test_supports_that_occur_in_the_same_rows_are_one_cluster():
     support = np.array([[1, 2], [1, 2], [3, 4], [3, 5], [4, -1]])
     rows = Rows(np.arange(5), support, np.zeros(5, int))
-    assert Design([rows], [0]).clusters["support"].number == 4  # 1 with 2, 3, 4, 5
+    assert Design([rows], [0]).supports == 4  # 1 with 2, 3, 4, 5
     one_shot = replace(rows, support=np.array([[7], [-1], [8], [7], [-1]]))
     design = Design([one_shot], [0])
     assert sorted(np.bincount(design.clusters["support"].group).tolist()) == [1, 2]  # no image stands for none
@@ -310,3 +311,54 @@ def test_an_image_has_one_number_everywhere():
     names = ["a/1", "a/2", "a/1"]
     first, second, third = image_numbers(names).tolist()
     assert first == third != second and min(first, second) >= 0
+
+
+def few_sets(classes: int, pool: int = 7, images: int = 6, seed: int = 0) -> list[Row]:
+    """Rows of five shots out of a pool of `pool` images in each class."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        Row(100 * cls + image, tuple((100 * cls + 50 + rng.permutation(pool)[:5]).tolist()), cls, 0, 0, ())
+        for cls in range(classes)
+        for image in range(images)
+    ]
+    return with_counts(rows, rng)
+
+
+def test_a_class_is_the_cluster_of_its_supports_where_it_has_few_disjoint_sets():
+    (few,), _ = statistics_of(few_sets(3), MeanIoU())
+    found = estimates([few])["mIoU"]
+    assert found.scope is Scope.THESE_SUPPORTS and found.classes == 3 and found.supports > 15
+    assert 1 < found.support_sets < 3
+    design = Design([few.rows], [0])
+    assert design.constants == (1, 1) and design.supports_of_row == 1 and len(design.roles[0]) == 0
+    (many,), _ = statistics_of(few_sets(3, pool=40, images=24), MeanIoU())
+    found = estimates([many])["mIoU"]
+    assert found.scope is Scope.IMAGES and found.classes == 0 and found.support_sets > 3
+    (one_shot,), _ = statistics_of(regular(), MeanIoU())
+    assert isnan(estimates([one_shot])["mIoU"].support_sets)
+
+
+def test_a_class_without_some_rows_counts_as_much_as_before():
+    """The rest of a stratum is multiplied, a total of nothing stays 0, and rows without a place are left out."""
+    values = RowSum(np.array([1, 2, 4, 8, 0]), np.array([0, 0, 1, -1, 2]), 3)
+    stratum, groups = np.array([0, 0, 1, 1, 2]), Groups(np.array([0, 0, 1, 2]), np.array([0, 2, 3, 4]), 3)
+    assert values.without(groups, stratum).tolist() == [[2 * 2, 0, 0], [3, 2 * 4, 0], [3, 4, 0]]
+    assert replace(values, place=None).without(groups, stratum).tolist() == [4 + 16, 3 + 8, 3 + 12]
+    runs = Rows(np.arange(4), None, np.array([5, 7, 7, 5]), np.array([1, 1, 2, 1]))
+    assert runs.stratum.tolist() == [0, 1, 2, 0]
+
+
+def test_an_effect_of_an_image_in_both_roles_widens_the_interval():
+    """Images that are hard as queries and bad as supports: the sum of both influences is what another draw moves."""
+    rng = np.random.default_rng(4)
+    effect = rng.normal(0, 20, 40)
+    rows = []
+    for image in range(40):
+        for _ in range(3):
+            support = int((image + rng.integers(1, 40)) % 40)
+            hit = int(np.clip(100 + effect[image] + effect[support], 0, 200))
+            rows.append(Row(image, (support,), 0, 0, 0, (hit, 200, 0, 0)))
+    apart = [replace(row, supports=(row.supports[0] + 1000,)) for row in rows]
+    same, other = (estimates(statistics_of(own, MeanIoU())[0])["mIoU"] for own in (rows, apart))
+    assert same.variances == pytest.approx(other.variances) and same.error > 1.2 * other.error
+    check(replace(same, p=plain.estimate(plain.miou, rows).p), plain.estimate(plain.miou, rows))

@@ -1,5 +1,6 @@
 """Scores of count tables."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -189,8 +190,13 @@ def test_an_image_s_rows_are_left_out_of_pairs_and_of_whole_episodes(seed):
     statistics = episode_statistics(table, [1, 2, 3], "ignore")
     ways, wholes = table.filter(pl.col("slot") > 0).to_dicts(), table.filter(pl.col("slot") == 0).to_dicts()
 
+    of_class = Counter(r["class_id"] for r in ways)
+
     def fb_iou(rows, episodes):
-        hits, union = sum(r["tp"] for r in rows), sum(r["pred"] + r["gt"] - r["tp"] for r in rows)
+        left = Counter(r["class_id"] for r in rows)  # the test keeps as many pairs of each class
+        weight = {number: of_class[number] / left[number] for number in left}
+        hits = sum(weight[r["class_id"]] * r["tp"] for r in rows)
+        union = sum(weight[r["class_id"]] * (r["pred"] + r["gt"] - r["tp"]) for r in rows)
         behind = [(r["valid"] - r["pred"] - r["gt"] + r["tp"], r["valid"] - r["tp"]) for r in episodes]
         return 50 * (hits / union + sum(b for b, _ in behind) / sum(u for _, u in behind))
 

@@ -9,12 +9,10 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, PyramidNet, block_features, build_pyramid_network
 from fsbench.networks.backbones.timm_names import to_timm_names
 from fsbench.networks.weights.table import WeightFile
-from fsbench.pages.explain.coarse_masks import binary_sum
 from tests.goldens.harness import (
     Case,
     Forms,
     Kind,
-    Parts,
     Results,
     Tolerance,
     absolute,
@@ -116,23 +114,11 @@ def ensembles(case: Case) -> Results:
     return {"mid.votes": votes, "out.": {strategy: combine(logits, strategy)[1] for strategy in stored}}
 
 
-def analysis(case: Case) -> Parts:
-    """Binarised sums of coarse masks; the measures of regions are the metrics' part."""
-    masks = case.group("out.mask.")
-    for name in case.group("in.coarse."):
-        coarse = case.tensors[f"in.coarse.{name}"]
-        side = coarse.shape[-1] * int(name) // 4  # a quarter of the image; `name` is the scale
-        stored = masks.get(name)
-        size = (side, side) if stored is None else (stored.shape[0], stored.shape[1])
-        threshold, mask = binary_sum(coarse, size)
-        yield {f"out.otsu_threshold.{name}": threshold, f"out.mask.{name}": mask}
-    yield regions(case)
-
-
 KINDS = {
     "analysis": Kind(
-        analysis,
-        {"out.rom": absolute(1e-6), "out.rum": absolute(1e-6), "out.otsu_threshold.": stated("otsu_rel", relative)},
+        regions,
+        {"out.rom": absolute(1e-6), "out.rum": absolute(1e-6)},
+        inputs=("out.otsu_threshold.", "out.mask."),  # masks by scale, which no command makes any more
     ),
     "features": Kind(features, {"out.feat.": feature_tolerance, "out.feat.*.stats": statistics_tolerance}),
     "end_to_end": Kind(

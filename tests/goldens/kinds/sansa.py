@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fsbench.data.support_annotation import LARGE, SMALL, AnnotationStreams, points, scribble
 from fsbench.methods.sansa.adapters import Adapter, Adapters, adapter_shapes
-from fsbench.methods.sansa.losses import official_order, official_steps, video_losses
+from fsbench.methods.sansa.losses import losses_by_video, mean_losses, official_order, official_steps
 from fsbench.methods.sansa.prompts import Kind as PromptKind
 from fsbench.methods.sansa.prompts import in_square, pixel_points, prompt_mask, prompt_points
 from fsbench.methods.sansa.pseudo_video import Prompt, PseudoVideo, full_size
@@ -208,7 +208,7 @@ def loss(case: Case) -> Results:
     c, t = case.config, case.tensors
     logits = t["in.logits"].requires_grad_()
     split = logits.unflatten(0, (c["b"], c["T"]))[:, -c["frames"] :]
-    focal, dice = video_losses(split, t["in.mask"][:, -c["frames"] :])
+    focal, dice = mean_losses(losses_by_video(split, t["in.mask"][:, -c["frames"] :]))
     return {"out.": {"focal": focal, "dice": dice}, "grad.": gradients(focal + dice, logits=logits)}
 
 
@@ -277,7 +277,7 @@ def train_steps(case: Case) -> Parts:
         low_res = by_videos([frame.low_res for frame in run.frames])
         logits = full_size(low_res, (c["side"], c["side"]))
         split = logits.unflatten(0, (c["B"], -1))
-        focal, dice = video_losses(split[:, counted_from:], t["in.mask"][:, counted_from:])
+        focal, dice = mean_losses(losses_by_video(split[:, counted_from:], t["in.mask"][:, counted_from:]))
         optimizer.zero_grad()
         found = gradients(focal + dice, adapters)
         if not step:

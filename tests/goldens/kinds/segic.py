@@ -132,7 +132,8 @@ def prompt(case: Case) -> Results:
     )
     masks = hash_values(c["tag"] + 2, (n, 1, side, side), -1, 1)
     with torch.no_grad():
-        dense = head.dense(masks) if c["mask"] else head.no_mask(side // PATCH).expand(n, -1, -1, -1)
+        no_map = head.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)  # which no program of the authors uses
+        dense = head.dense(masks) if c["mask"] else no_map.expand(n, -1, side // PATCH, side // PATCH)
         sparse = head.sparse(given, hash_values(c["tag"] + 3, (n, c["T"], 256), -1, 1), side)
     return {"out.sparse": sparse, "out.dense_first32": dense[:, :32], "out.dense_norm": dense.norm(dim=1)}
 

@@ -6,8 +6,8 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.methods.classifiers.attention_maps import attention_and_gradient
 from fsbench.methods.classifiers.fort import principal_component, roll_out, weighted_focus
-from fsbench.pages.explain.capabilities import HasTunedAttention
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes
+from tests.methods.classifiers.tuned_attention import tuned_attention
 
 
 def test_fort_takes_the_weight_of_the_gradient(experiment):
@@ -28,22 +28,17 @@ def test_fort_takes_the_weight_of_the_gradient(experiment):
 
 @pytest.mark.slow(3)
 def test_fort_turns_attention_to_its_patches(experiment):
-    """More than tuning without its term does; the maps are distributions."""
+    """More than tuning without its term does."""
     settings = ["--model.epochs=6", "--model.learning_rate=3e-4", "--model.patches=20", SMALL]
     (episode,) = first_episodes(experiment("fort", SMALL), 1)
     with_term, without = (
-        experiment("fort", *settings, f"--model.alpha={alpha}").method.look(episode) for alpha in (1.0, 0.0)
+        tuned_attention(experiment("fort", *settings, f"--model.alpha={alpha}").method, episode) for alpha in (1.0, 0.0)
     )
-    assert torch.equal(with_term.focus, without.focus) and torch.equal(with_term.before, without.before)
-    for part in vars(with_term).values():
-        assert part.shape == (5, 8, 8) and torch.allclose(part.sum((1, 2)), torch.ones(5), atol=1e-5)
-    key = with_term.focus > 0
-    assert (key.sum((1, 2)) == 20).all()
-    before, after, plain = ((part * key).sum() for part in (with_term.before, with_term.after, without.after))
+    assert torch.equal(with_term["focus"], without["focus"]) and torch.equal(with_term["before"], without["before"])
+    key = with_term["focus"] > 0
+    assert key.shape == (5, 64) and (key.sum(1) == 20).all()
+    before, after, plain = ((part * key).sum() for part in (with_term["before"], with_term["after"], without["after"]))
     assert after > before and after > plain
-    assert isinstance(experiment("fort").method, HasTunedAttention) and not isinstance(
-        experiment("nn").method, HasTunedAttention
-    )
 
 
 @pytest.mark.parametrize("patches", [0, 65])

@@ -12,6 +12,7 @@ from torch import nn
 from fsbench.methods.classifiers.fine_tuned import FineTuned
 from fsbench.runner.engine.run import run
 from tests.methods.classifiers.first_episodes import SMALL, first_episodes
+from tests.methods.classifiers.tuned_attention import tuned_attention
 
 TUNED = ("fort_lora", pytest.param("ft", marks=pytest.mark.slow(4)), pytest.param("vpt", marks=pytest.mark.slow(3)))
 """With adapters and a focus, with all weights, and with prompts."""
@@ -106,11 +107,12 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_record(experiment, tmp_pat
 
 
 def test_prompts_are_no_patches(experiment, monkeypatch):
-    """Where a network with prompts looks is a map of the image; and an episode moves nothing but what is tuned."""
+    """Where a network with prompts looks is told of patches alone; and an episode moves nothing but what is tuned."""
     method = experiment("vpt", SMALL, "--model.epochs=1").method
     first, second = first_episodes(experiment("vpt", SMALL), 2)
-    for part in vars(method.look(first)).values():
-        assert part.shape == (5, 8, 8) and torch.allclose(part.sum((1, 2)), torch.ones(5), atol=1e-5)
+    assert {name: part.shape for name, part in tuned_attention(method, first).items()} == dict.fromkeys(
+        ("focus", "before", "after"), (5, 64)
+    )
     monkeypatch.setattr(nn.Module, "to", lambda *args: pytest.fail("the network was moved"))
     where = [p.data_ptr() for p in method._net.parameters()]
     with method.start_episode(second, with_prompts=False) as started:

@@ -238,14 +238,19 @@ def test_a_pixels_attention_is_what_its_coarse_mask_is_averaged_with():
 def test_what_is_explained_of_sampled_support_pixels_is_what_was_predicted_with(data):
     method = DCAMA(small_pyramid(), support_pixels=6, heads=2).eval()
     episode = next(iter(data.test_dataloader())).without_truth()
-    first, again = method.coarse_masks(episode), method.coarse_masks(episode)
-    assert all(torch.equal(first[scale], again[scale]) for scale in first)
-    seen = {}
-    method.model.conv3.register_forward_pre_hook(lambda module, args: seen.update(coarse=args[0][0]))
+    seen = []
+    method.model.conv3.register_forward_pre_hook(lambda module, args: seen.append(args[0][0]))
     one = replace(episode, support=episode.support[:, :1], support_labels=episode.support_labels[:, :1])
-    method(one)
-    assert torch.equal(seen["coarse"], first[8])
-    assert method.pixel_attention(episode, 10, 20).shape == (2, 64, 64)
+    for _ in range(2):
+        method(one)
+    assert torch.equal(*seen)
+    attention = method.support_attention(episode, 10 / 64, 20 / 64)["attention"]
+    assert attention.shape == (2, 64, 64)
+    query = [scale[None] for scale in method.pyramid(episode, int(episode.query[0]))]
+    support, masks = method._supports(episode, episode.support[0, :1]), episode.support_masks[0, :1]
+    rows = {s: method.model.attention_row(s, query, support, masks, 10 // s, 20 // s) for s in method.model.names}
+    enlarged = [F.interpolate(row, (64, 64), mode="bilinear", align_corners=True) for row in rows.values()]
+    assert torch.equal(attention, torch.cat(enlarged).mean(0))
 
 
 @pytest.mark.parametrize("support_pixels", ["all", 6])
@@ -272,7 +277,10 @@ def test_the_attention_of_a_prediction_is_the_mean_of_its_coarse_masks(data):
     one = replace(episode, support=episode.support[:, :1], support_labels=episode.support_labels[:, :1])
     method.keeps_soft_masks = True
     with torch.no_grad():
-        prediction, coarse = method.predict_shots(one), method.coarse_masks(one)
+        prediction = method.predict_shots(one)
+        query = [scale[None] for scale in method.pyramid(one, int(one.query[0]))]
+        support = method._supports(one, one.support[0, :1])
+        coarse = {s: m[0] for s, m in method.model.coarse_masks(query, support, one.support_masks[0, :1]).items()}
     total, blocks = torch.zeros(8, 8), 0
     for masks_of_scale in coarse.values():
         place = torch.linspace(0, masks_of_scale.shape[-1] - 1, 8)

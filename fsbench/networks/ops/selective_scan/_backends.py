@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.networks.ops.selective_scan import _blocks, _doubling, _reference, _triton
+from fsbench.networks.ops.selective_scan import _blocks, _doubling, _mamba_ssm, _reference, _triton
 
 Backend = Literal["reference", "doubling", "torch", "triton", "mamba_ssm"]
 UNORDERED = "mamba_ssm_selective_scan does not have a deterministic implementation; FSBENCH_SCAN=triton has one"
@@ -52,7 +52,7 @@ def _automatic(u: Tensor, stateless: bool) -> Backend:
     """Return the fastest back end that is installed and exact enough."""
     if not u.is_cuda or u.dtype == torch.float64:
         return "torch"
-    if stateless and _is_installed("mamba_ssm") and _is_installed("selective_scan_cuda") and _may_be_unordered():
+    if stateless and _mamba_ssm.is_usable() and _may_be_unordered():
         return "mamba_ssm"
     return "triton" if _is_installed("triton") else "torch"
 

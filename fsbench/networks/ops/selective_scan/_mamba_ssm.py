@@ -1,11 +1,43 @@
 """Selective scan by the CUDA kernel of the package mamba-ssm, if it is installed (`make cuda`)."""
 
+import importlib.util
+import warnings
+from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from fsbench.base.errors import SettingsError
+
+
+def import_kernel() -> Callable[..., Any]:
+    """Return the package's `selective_scan_fn`.
+
+    Raises:
+        SettingsError: the package is absent, or was built for another torch or GPU.
+    """
+    try:  # optional
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except (ImportError, OSError, RuntimeError) as error:
+        raise SettingsError(
+            f"the scan back end mamba_ssm cannot be imported ({error}); install it with make cuda, or choose triton"
+        ) from error
+    return cast(Callable[..., Any], selective_scan_fn)
+
+
+@cache
+def is_usable() -> bool:
+    """Return whether the package is installed with its CUDA extension and can be imported; warn where it cannot."""
+    if not all(importlib.util.find_spec(name) for name in ("mamba_ssm", "selective_scan_cuda")):
+        return False
+    try:
+        import_kernel()
+    except SettingsError as error:
+        warnings.warn(f"{error}; triton is taken", stacklevel=2)
+        return False
+    return True
 
 
 def scan(
@@ -29,12 +61,7 @@ def scan(
     """
     if u.dtype == torch.float64:
         raise SettingsError("the scan back end mamba_ssm computes in fp32, found float64; choose torch")
-    try:  # optional
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-    except ImportError as error:
-        raise SettingsError(
-            f"the scan back end mamba_ssm cannot be imported ({error}); install it with make cuda, or choose triton"
-        ) from error
+    selective_scan_fn = import_kernel()
     if state is not None:
         raise SettingsError("the scan back end mamba_ssm has no initial state; choose triton or torch")
     # fp32 and steps of 1 are what the kernel takes of weights; the package sees to the tokens alone

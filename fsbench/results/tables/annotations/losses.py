@@ -11,7 +11,7 @@ from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants_of_groups
 from fsbench.records.record import Record
 from fsbench.results.tables.compare import ComparisonLine, compare_methods
-from fsbench.results.tables.layout import CONDITIONAL_NOTE, FEW_NOTE, family_note, in_units, is_too_few, mark
+from fsbench.results.tables.layout import family_note, in_units, scope_notes
 from fsbench.scores.decisions import adjust
 
 MASK = "mask"
@@ -164,7 +164,7 @@ def _same_but_annotation(weak: Runs, masks: Runs) -> bool:
 
 def _settings(record: Record) -> dict[str, Any]:
     """Return what may change a run's result beside the annotation and the episodes, which are the same."""
-    others = {"support_annotation", "manifest_sha256", "files_sha256", "files_cover"}
+    others = {"support_annotation", "manifest_sha256", "files_sha256"}
     return record.run.identity.model_dump(exclude=others)
 
 
@@ -179,7 +179,6 @@ def _explanations(losses: Sequence[AnnotationLoss], metrics: Sequence[str]) -> l
         "query's truth is a mask in all runs",
         "[low, high]: 95 % interval of the difference: other images of these classes, the same weights; kept: the "
         "share of the score with masks",
-        *[CONDITIONAL_NOTE] * any(map(mark, found)),
-        *[FEW_NOTE] * any(map(is_too_few, found)),
+        *scope_notes(found),
         "trained methods were trained with masks",
     ]

@@ -46,7 +46,7 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
         stated["seeds"] = str(header.seed)
     if not official:
         stated["image_lists"] = header.lists
-    training = record.run.origin_of_weights.training
+    training = record.run.weights.training
     if stated["image_lists"] == "bam" and training is not None and training.settings.get("filter_novel") is False:
         stated["image_lists"] = "pfenet"
     size = str(identity.image_size or NOT_STATED)
@@ -99,7 +99,7 @@ def _extra_supervision(record: Record, programs: Sequence[Program]) -> str:
 
 def _checkpoint(record: Record, programs: Sequence[Program]) -> str:
     """Return what chose the checkpoint, in the words of the atlas where it has them."""
-    weights = record.run.origin_of_weights
+    weights = record.run.weights
     if weights.origin == UNTRAINED:
         return "none"
     if weights.origin == AUTHORS:

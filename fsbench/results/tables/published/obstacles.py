@@ -41,7 +41,7 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
 
     Returns:
         A phrase for each difference, such as "image size 400 instead of 700"; empty where the two may be compared. A
-        fact that the record lacks, as older ones do, is "not recorded" and never taken as equal.
+        fact that the record lacks is "not recorded" and never taken as equal.
     """
     reasons = [published.doubt] if published.doubt else []
     reasons += [f"{record.header.protocol} is run in spirit only: {why}" for why in record.protocol.in_spirit]
@@ -61,7 +61,7 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
     reasons += _image_and_numbers(identity, paper, "")
     reasons += _method(identity.method.as_json(), published, paper)
     if record.protocol.has_masks:
-        reasons += _training(record.run.origin_of_weights, published, paper)
+        reasons += _training(record.run.weights, published, paper)
         if record.run.checkpoint_variant == ON_TRUST:
             reasons.append("variant of the authors' checkpoint taken on trust")
     else:

@@ -1,4 +1,4 @@
-"""Score finished runs by another protocol's metric, or another choice of one (`fsbench rescore`).
+"""Score finished runs by another protocol's metric, or another choice of one (`fsbench table --protocol`).
 
 Void policy, presence from the mask, sizes of objects and the definitions of FB-IoU follow from counts. Another
 resolution follows from stored predictions and the truth. The episodes and the masks stay those of the run: a rescored

@@ -14,10 +14,12 @@ class AxisWords:
     """A number that curves go by, in words.
 
     Attributes:
+        word: of `fsbench table --by`.
         symbol: head of its column.
         label: of the axis in figures.
     """
 
+    word: str
     symbol: str
     label: str
 
@@ -52,10 +54,11 @@ def _kept(record: Record) -> float:
 
 
 AXES: dict[Axis, CurveAxis] = {
-    "shot": CurveAxis("K", "shots K", lambda r: r.header.shot, None, "fsbench grid shots --run"),
-    "way": CurveAxis("N", "ways N", lambda r: r.header.way, None, "fsbench grid ways --run"),
-    "side": CurveAxis("side", "side of images in pixels", _side, "image_size", "fsbench grid sides --run"),
+    "shot": CurveAxis("shots", "K", "shots K", lambda r: r.header.shot, None, "fsbench grid shots --run"),
+    "way": CurveAxis("ways", "N", "ways N", lambda r: r.header.way, None, "fsbench grid ways --run"),
+    "side": CurveAxis("side", "side", "side of images in pixels", _side, "image_size", "fsbench grid sides --run"),
     "kept": CurveAxis(
+        "kept",
         "kept %",
         "kept share of supports' objects, %",
         _kept,
@@ -68,6 +71,6 @@ AXES: dict[Axis, CurveAxis] = {
 OBJECTS = "objects"
 WORDS: dict[str, AxisWords] = {
     **{str(name): axis for name, axis in AXES.items()},
-    OBJECTS: AxisWords("objects", "objects of the class in the query"),
+    OBJECTS: AxisWords(OBJECTS, "objects", "objects of the class in the query"),
 }
 """Those and the number of objects, by which the queries of a run differ."""

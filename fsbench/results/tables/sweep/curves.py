@@ -1,6 +1,6 @@
 """Curves of score, time and memory by one number (see `axes`): runs that differ in it alone, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan
 
@@ -90,32 +90,32 @@ def headlines(metrics: Sequence[str]) -> list[str]:
     return [metrics[0], *(name for name in metrics[1:] if name == "accuracy")]
 
 
-def curve_tables(records: Sequence[Record], axis: Axis | None = None) -> list[CurveTable]:
+def curve_tables(records: Sequence[Record], axes: Collection[Axis] = tuple(AXES)) -> list[CurveTable]:
     """Collect curves as `found_tables` does.
 
     Raises:
         SettingsError: no tests of these runs differ in such a number alone.
     """
-    tables = found_tables(records, axis)
+    tables = found_tables(records, axes)
     if not tables:
-        names = ", ".join([axis] if axis else AXES)
+        names = ", ".join(AXES[axis].word for axis in axes)
         raise SettingsError(
             f"no two tests of these runs differ in one number alone ({names}); expected the runs of a grid over it: "
-            f"{AXES[axis or 'shot'].example}"
+            f"{AXES[next(iter(axes))].example}"
         )
     return tables
 
 
-def found_tables(records: Sequence[Record], axis: Axis | None = None) -> list[CurveTable]:
+def found_tables(records: Sequence[Record], axes: Collection[Axis] = tuple(AXES)) -> list[CurveTable]:
     """Collect curves, a table for each set of tests that differ in one number alone; maybe none.
 
     The p-values of all of them are corrected together.
 
     Args:
         records: finished runs.
-        axis: the number; None for every one that differs.
+        axes: the numbers; those by which no runs differ have no table.
     """
-    return corrected_tables([table for each in AXES if axis in (None, each) for table in _tables(records, each)])
+    return corrected_tables([table for axis in AXES if axis in axes for table in _tables(records, axis)])
 
 
 def corrected_tables(tables: Sequence[CurveTable]) -> list[CurveTable]:

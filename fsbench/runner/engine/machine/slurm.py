@@ -43,7 +43,7 @@ def check_tasks(devices: int, nodes: int) -> None:
     per_node = given.get("SLURM_NTASKS_PER_NODE")
     if tasks == devices * nodes == 1:
         return
-    right = f"srun {f'--nodes={nodes} ' if nodes > 1 else ''}--ntasks-per-node={devices} fsbench run …"
+    right = f"srun {f'--nodes={nodes} ' if nodes > 1 else ''}--ntasks-per-node={devices} fsbench bench …"
     found = f"SLURM has {tasks} task{'s' * (tasks > 1)} on {have_nodes} node{'s' * (have_nodes > 1)} for this run"
     if (tasks, have_nodes) != (devices * nodes, nodes):
         settings = f"trainer.devices {devices}" + f", trainer.num_nodes {nodes}" * (nodes > 1)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.protocols.drawn_domains import ARCHIVES, draw_isic, draw_suim, prepare_drawn
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
@@ -29,6 +28,7 @@ from fsbench.datamodules.datasets.suim import Suim
 from fsbench.datamodules.datasets.suim.prepare import class_masks
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.segmentation import load_segmentation
+from tests.drawn_domains import ARCHIVES, draw_isic, draw_suim, prepare_drawn
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.protocols.drawn_domains import draw_fss1000, draw_isic, draw_pascal
 from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
 from fsbench.datamodules.datasets.fss1000 import Fss1000
@@ -22,6 +21,7 @@ from fsbench.protocols.segmentation import load_segmentation
 from fsbench.runner.engine.checkpoint import TRAINED_ON
 from fsbench.runner.engine.identity import adaptation_identity
 from tests.data_modules import episodic
+from tests.drawn_domains import draw_fss1000, draw_isic, draw_pascal
 
 
 @pytest.fixture(scope="module")

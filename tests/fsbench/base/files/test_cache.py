@@ -1,6 +1,7 @@
 """The cache takes no more room than it may: what was used longest ago goes, whoever else works on it."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ def key(number: int) -> str:
 def filled(cache) -> list[Path]:
     """Entries of several kinds, the oldest first; features have two files."""
     names = [
-        f"pixels/fsbench-{key(1)}.npz", f"rows/fsbench-{key(2)}.json", f"features/fsbench-{key(3)}.f32",
+        f"pixels/fsbench-{key(1)}.npz", f"images/fsbench-{key(2)}.json", f"features/fsbench-{key(3)}.f32",
         f"features/fsbench-{key(3)}.crc", f"instances-2/fsbench-{key(4)}.npz", f"contents/fsbench-{key(5)}.npz",
         f"of-a-package/fsbench-{key(6)}.bin", f"classes/fsbench-{key(7)}.yaml",
     ]  # fmt: skip
@@ -45,7 +46,7 @@ def test_an_entry_of_any_kind_is_counted(filled):
     entries = suite_cache().entries()
     assert [entry.kind for entry in entries] == [
         "pixels",
-        "rows",
+        "images",
         "features",
         "instances-2",
         "contents",
@@ -54,21 +55,6 @@ def test_an_entry_of_any_kind_is_counted(filled):
     ]
     assert [file for entry in entries for file in sorted(entry.files, reverse=True)] == filled
     assert [entry.size for entry in entries] == [(4 if entry.kind == "features" else 2) * BLOCK for entry in entries]
-
-
-def test_entries_of_earlier_versions_are_counted_and_go_and_are_never_read(cache, capsys):
-    names = [
-        f"pixels-{key(1)}.npz", f"instances-2-{key(4)}.npz", f"rows/ab/{key(2)[2:]}.json", f"features/{key(3)}.f32",
-        f"features/{key(3)}.crc", f"images-{key(6)}.json", f"classes/{key(7)}.yaml",
-    ]  # fmt: skip
-    files = [put(cache, name, 1, 1000 - 10 * age) for age, name in enumerate(names)]
-    files[5].write_text("[1]")
-    save_json("images", key(8), [2])
-    entries = suite_cache().entries()
-    assert [entry.kind for entry in entries] == ["earlier"] * 6 + ["images"] and len(entries[3].files) == 2
-    assert load_json("images", key(6)) is None
-    assert main(["cache", "clean", "earlier"]) == 0 and "removed 7 files, 28 KiB" in capsys.readouterr().out
-    assert load_json("images", key(8)) == [2] and not any(file.exists() for file in files)
 
 
 def test_what_was_used_longest_ago_goes_first(filled, cache):
@@ -96,21 +82,21 @@ def test_use_counts(cache):
 
 def test_files_of_others_stay(cache, tmp_path):
     """Whatever folder FSBENCH_CACHE names by mistake, only files with names of the suite are removed."""
-    names = ["thesis.npz", f"thesis-{key(1)}.npz", f"pixels-{key(1)}.tar", "features/mine.f32", "rows/ab/mine.json",
-             f"rows/other/{key(1)[2:]}.json", f"below/pixels-{key(1)}.npz", ".hidden.new", f"photos/{key(1)}.jpg",
+    names = ["thesis.npz", f"thesis-{key(1)}.npz", f"pixels-{key(1)}.tar", "features/mine.f32", "images/ab/mine.json",
+             f"images/other/{key(1)[2:]}.json", f"below/pixels-{key(1)}.npz", ".hidden.new", f"photos/{key(1)}.jpg",
              f"Photos/fsbench-{key(1)}.jpg", f"fsbench-{key(1)}.npz", f"a/b/fsbench-{key(1)}.npz"]  # fmt: skip
     files = [put(cache, name, 1, 10 * DAY) for name in names]
     (cache / "pixels").mkdir()
     (cache / f"pixels/fsbench-{key(2)}.npz").symlink_to(put(tmp_path, "elsewhere", 1, 0))
     (cache / f"pixels/fsbench-{key(3)}.npz").mkdir()
-    (cache / "rows-2").symlink_to(put(tmp_path, f"else/fsbench-{key(4)}.json", 1, 0).parent)
-    assert Cache(cache, 0).trim() == 0 and suite_cache().clean() == [] and (cache / "rows-2").is_dir()
+    (cache / "images-2").symlink_to(put(tmp_path, f"else/fsbench-{key(4)}.json", 1, 0).parent)
+    assert Cache(cache, 0).trim() == 0 and suite_cache().clean() == [] and (cache / "images-2").is_dir()
     assert all(file.exists() for file in [*files, tmp_path / "elsewhere", tmp_path / f"else/fsbench-{key(4)}.json"])
 
 
 def test_what_is_being_written_stays(cache):
     name = ".0123456789abcdef.{}.new"
-    left = put(cache / "rows" / "ab", name.format(17), 1, 2 * DAY)
+    left = put(cache / "images", name.format(17), 1, 2 * DAY)
     writing = put(cache, name.format(18), 1, 5)
     assert [entry.kind for entry in suite_cache().entries()] == ["unfinished"] * 2
     Cache(cache, 0).trim()
@@ -203,25 +189,35 @@ def test_nonsense_is_refused_before_anything_starts(monkeypatch, capsys, given):
     assert not out and err.startswith(f"fsbench: error: FSBENCH_CACHE_SIZE is '{given}'") and err.count("\n") == 1
 
 
-def test_show(filled, capsys, cache):
-    assert main(["cache"]) == 0
-    first, head, *lines = capsys.readouterr().out.splitlines()
-    assert first == f"{cache}: 64 KiB of 18.6 GiB (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
-    assert head.split() == ["kind", "files", "size", "last", "used"]
-    sizes = {line.split()[0]: line.split()[1:4] for line in lines}
-    names = ["classes", "contents", "features", "instances-2", "of-a-package", "pixels", "rows"]
-    assert sizes == {kind: ["1", "8", "KiB"] for kind in names} | {"features": ["2", "16", "KiB"]}
+def shown(capsys) -> list[str]:
+    """The lines of `fsbench list here` about the cache."""
+    main(["list", "here"])  # the machine of a test may lack something else
+    lines = capsys.readouterr().out.splitlines()
+    begin = lines.index("cache:") + 1
+    end = next(place for place in range(begin, len(lines)) if not lines[place].startswith("  "))
+    return [" ".join(line.split()) for line in lines[begin:end]]
 
 
-def test_an_empty_cache(capsys, cache):
-    assert main(["cache"]) == 0 and main(["cache", "clean"]) == 0
-    shown, cleaned = capsys.readouterr().out.splitlines()
-    assert shown.startswith(f"{cache}: 0 bytes of ") and cleaned == f"{cache}: removed 0 files, 0 bytes"
+def test_show(filled, capsys, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, *lines = shown(capsys)
+    assert first == f"ok {cache}: 64 KiB of 18.6 GiB (FSBENCH_CACHE, FSBENCH_CACHE_SIZE)"
+    sizes = dict(re.fullmatch(r"ok (.+): (.+), last used \d{4}-\d\d-\d\d \d\d:\d\d", line).groups() for line in lines)
+    names = ["classes", "contents", "features", "images", "instances-2", "of-a-package", "pixels"]
+    assert sizes == dict.fromkeys(names, "1 file, 8 KiB") | {"features": "2 files, 16 KiB"}
+
+
+def test_an_empty_cache(capsys, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (line,) = shown(capsys)
+    assert line.startswith(f"ok {cache}: 0 bytes of ")
+    assert main(["list", "here", "--clean"]) == 0
+    assert capsys.readouterr().out == f"{cache}: removed 0 files, 0 bytes\n"
     assert not cache.exists()
 
 
 def test_clean(filled, capsys, cache):
-    assert main(["cache", "clean", "features", "rows"]) == 0
+    assert main(["list", "here", "--clean", "features", "images"]) == 0
     assert capsys.readouterr().out == f"{cache}: removed 3 files, 24 KiB\n"
     assert [entry.kind for entry in suite_cache().entries()] == [
         "pixels",
@@ -233,23 +229,24 @@ def test_clean(filled, capsys, cache):
     for age, file in enumerate(filled):
         if file.exists():
             os.utime(file, (time.time() - age * DAY,) * 2)
-    assert main(["cache", "clean", "--older-than", "4.5"]) == 0
+    assert main(["list", "here", "--clean", "--older-than", "4.5"]) == 0
     assert [entry.kind for entry in suite_cache().entries()] == ["instances-2", "pixels"]
-    assert main(["cache", "clean"]) == 0 and not suite_cache().entries()
+    assert main(["list", "here", "--clean"]) == 0 and not suite_cache().entries()
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (
-            ["clean", "everything"],
+            ["--clean", "everything"],
             "has nothing of the kind 'everything'; there are: classes, contents,",
         ),
-        (["clean", "--older-than", "nan"], "--older-than is nan, expected a number from 0 to 36500"),
-        (["clean", "--older-than=-1"], "--older-than is -1, expected a number from 0 to 36500"),
+        (["--clean", "--older-than", "nan"], "--older-than is nan, expected a number from 0 to 36500"),
+        (["--clean", "--older-than=-1"], "--older-than is -1, expected a number from 0 to 36500"),
+        (["--older-than", "3"], "--older-than was given without --clean"),
     ],
 )
 def test_clean_refuses(filled, capsys, words, expected):
-    assert main(["cache", *words]) == 2
+    assert main(["list", "here", *words]) == 2
     err = capsys.readouterr().err
     assert expected in err and err.count("\n") == 1 and all(file.exists() for file in filled)

@@ -97,7 +97,10 @@ def test_a_file_that_is_written_again_takes_its_old_halves_along(tmp_path):
             os.utime(tmp_path / folder / name, (time.time() - age,) * 2)
         write_text(tmp_path / folder / "x.json", "{}", durable=folder == "old")
     assert {path.name for path in (tmp_path / "old").iterdir()} == {"x.json", *names[1:]}
-    assert {path.name for path in (tmp_path / "caches").iterdir()} == {"x.json", *names}  # goes by `fsbench cache`
+    assert {path.name for path in (tmp_path / "caches").iterdir()} == {
+        "x.json",
+        *names,
+    }  # for the cache to clean
 
 
 def test_what_is_no_file_keeps_its_name(tmp_path):

@@ -25,7 +25,7 @@ def test_a_manifest_without_a_protocol_is_refused_by_its_commands(tmp_path, caps
     Manifest({key: value for key, value in HEADER.items() if key != "protocol"}, ()).write(tmp_path / "m.jsonl")
     for command in (["show"], ["verify"], ["diff", str(tmp_path / "m.jsonl")]):
         verb, *more = command
-        assert main(["manifest", verb, str(tmp_path / "m.jsonl"), *more]) == 2
+        assert main(["data", "manifest", verb, str(tmp_path / "m.jsonl"), *more]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert "m.jsonl has a header without protocol; expected one of this version of fsbench" in line
 

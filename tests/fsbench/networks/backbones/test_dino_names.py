@@ -164,7 +164,7 @@ def test_the_giants_gated_layers_are_its_authors():
 @pytest.mark.parametrize(
     ("name", "millions"),
     [
-        ("dinov2_vits14_reg", 21), ("dinov3_vits16", 21), ("dinov3_vitb16", 86),
+        ("dinov2_vits14_reg", 21), ("dinov3_vits16", 21), ("dinov3_vits16_timm", 21), ("dinov3_vitb16", 86),
         *(pytest.param(name, millions, marks=pytest.mark.slow) for name, millions in {
             "dinov2_vitb14": 86, "dinov2_vitl14": 300, "dinov2_vitg14": 1100, "dinov2_vitg14_reg": 1100,
             "dinov3_vitl16": 300,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fsbench.networks.ops.selective_scan import selective_scan
-from fsbench.runner.doctor.ops import with_gaps
 from tests.conftest import needs_triton
+from tests.fsbench.networks.ops.gaps import with_gaps
 
 FAST = ["torch", pytest.param("triton", marks=needs_triton)]
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")

@@ -6,7 +6,7 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.networks.ops import mask_value_attention as module
 from fsbench.networks.ops.mask_value_attention import mask_value_attention
-from fsbench.runner.doctor.ops import with_gaps
+from tests.fsbench.networks.ops.gaps import with_gaps
 
 B, C, T, TS, HEADS = 3, 16, 7, 11, 4
 FAST = ("chunked", "fused")

@@ -6,7 +6,7 @@ import torch
 from fsbench.base.errors import SettingsError
 from fsbench.networks.ops import masked_attention as module
 from fsbench.networks.ops.masked_attention import masked_attention
-from fsbench.runner.doctor.ops import with_gaps
+from tests.fsbench.networks.ops.gaps import with_gaps
 
 B, C, T, TS, D, TD, HEADS = 4, 6, 7, 11, 16, 5, 8
 FAST = ("packed", "fused")

@@ -8,8 +8,8 @@ from torch.utils._pytree import tree_leaves
 from fsbench.base.errors import SettingsError
 from fsbench.networks.ops.selective_scan.interception import intercept
 from fsbench.networks.ops.selective_scan.recapped_scan import long_scan, recapped_scan
-from fsbench.runner.doctor.ops import with_gaps
 from tests.conftest import DEVICE, needs_triton
+from tests.fsbench.networks.ops.gaps import with_gaps
 
 FAST = ["reference", "torch", "doubling", pytest.param("triton", marks=needs_triton)]
 

@@ -47,8 +47,10 @@ def test_the_environment_chooses_the_back_end(monkeypatch):
 
 def test_the_automatic_choice(monkeypatch):
     """mamba-ssm where it is installed and has what a call needs; Triton on other CUDA machines; torch elsewhere."""
-    packages = {"triton", "mamba_ssm", "selective_scan_cuda"}
-    monkeypatch.setattr("fsbench.networks.ops.selective_scan._backends._is_installed", lambda name: name in packages)
+    packages = {"triton", "mamba_ssm"}
+    place = "fsbench.networks.ops.selective_scan"
+    monkeypatch.setattr(f"{place}._backends._is_installed", lambda name: name in packages)
+    monkeypatch.setattr(f"{place}._mamba_ssm.is_usable", lambda: "mamba_ssm" in packages)
     monkeypatch.delenv("FSBENCH_SCAN", raising=False)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: False)
     cuda = types.SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
@@ -62,7 +64,7 @@ def test_the_automatic_choice(monkeypatch):
     monkeypatch.setattr(torch, "is_deterministic_algorithms_warn_only_enabled", lambda: True)
     with pytest.warns(UserWarning, match="^mamba_ssm_selective_scan does not have a deterministic implementation"):
         assert choose_backend(cuda, stateless=True) == "mamba_ssm"  # training by default
-    packages.remove("selective_scan_cuda")  # installed without its kernel
+    packages.remove("mamba_ssm")  # or without its kernel
     with torch.no_grad():
         assert choose_backend(cuda, stateless=True) == "triton"
     packages.clear()

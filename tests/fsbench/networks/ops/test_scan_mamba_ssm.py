@@ -1,5 +1,7 @@
 """The package mamba-ssm as a selective scan's back end, with a stand-in for its kernel."""
 
+import os
+import subprocess
 import sys
 import types
 from unittest.mock import Mock
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from fsbench.base.errors import SettingsError
+from fsbench.base.paths import REPOSITORY
 from fsbench.methods.hmnet.mamba.config import HybridMambaConfig
 from fsbench.methods.hmnet.mamba.ss2d import SS2D
 from fsbench.networks.ops import selective_scan as scans
@@ -102,3 +105,24 @@ def test_a_missing_mamba_ssm_is_said(mamba_ssm, monkeypatch):
     x = inputs() | {"initial_state": None}
     with pytest.raises(SettingsError, match=r"cannot be imported .* install it with make cuda"):
         selective_scan(**x, backend="mamba_ssm")
+
+
+@pytest.mark.parametrize("error", ["ImportError", "OSError", "RuntimeError"])
+def test_an_unusable_build_of_mamba_ssm_is_said(tmp_path, error):
+    """Built for another torch or without CUDA it raises these where it is imported; a process of its own imports it."""
+    package = tmp_path / "mamba_ssm" / "ops"
+    package.mkdir(parents=True)
+    (package / "selective_scan_interface.py").write_text(f"raise {error}('no kernel for this GPU')\n")
+    for module in ("mamba_ssm/__init__.py", "selective_scan_cuda.py"):
+        (tmp_path / module).touch()
+    code = (
+        "import torch\nfrom fsbench.networks.ops.selective_scan._mamba_ssm import is_usable, scan\n"
+        "assert not is_usable()\n"
+        "x = torch.ones(1, 1, 1)\nscan(x, x, x[0], x, x, None, None, None, True, None, False)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    words = "the scan back end mamba_ssm cannot be imported (no kernel for this GPU)"
+    assert f"UserWarning: {words}" in done.stderr and f"SettingsError: {words}" in done.stderr

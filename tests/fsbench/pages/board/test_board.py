@@ -36,7 +36,7 @@ NO_RANK = "no interval, no rank"
 
 
 def board(tmp_path: Path, *more: str) -> int:
-    return main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), *more])
+    return main(["report", "--board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), *more])
 
 
 def table_rows(site: Path) -> dict[str, str]:
@@ -69,7 +69,8 @@ def site(shared_make) -> Path:
     hand_in("good", good, bibtex=BIBTEX)
     hand_in("bad", bad, trials=9)
     hand_in("half", [finished(shared_make("half", 0, 3))])
-    hand_in("boxes", [finished(shared_make("boxes", fold, 3)) for fold in BOTH], supervision=["boxes"])
+    told = {"supervision": ["boxes"], "saw_test_classes": "no"}
+    hand_in("boxes", [finished(shared_make("boxes", fold, 3), told=told) for fold in BOTH], supervision=["boxes"])
     assert board(runs, "--strict") == 0
     return runs / "site"
 
@@ -265,7 +266,7 @@ def test_equal_bundles_give_equal_sites_and_only_a_board_is_replaced(site, tmp_p
     (own / MARK).unlink()
     capsys.readouterr()
     assert board(tmp_path) == 2 and "is there and is no board" in capsys.readouterr().err
-    assert main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path)]) == 2
+    assert main(["report", "--board", str(tmp_path / "bundles"), "--out", str(tmp_path)]) == 2
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
@@ -397,8 +398,8 @@ def test_names_are_words(make, hand_in, tmp_path):
 
 
 def test_classification_has_a_column_of_its_own(classified, make, hand_in, tmp_path):
-    hand_in("near", [finished(classified("near", 0))])
-    hand_in("far", [finished(classified("far", 1))])
+    hand_in("near", [finished(classified("near", 0))], supervision=["image labels"])
+    hand_in("far", [finished(classified("far", 1))], supervision=["image labels"])
     hand_in("masks", [finished(make("masks", fold)) for fold in BOTH])
     assert board(tmp_path, "--strict") == 0
     rows = table_rows(tmp_path / "site")
@@ -412,8 +413,11 @@ def test_nothing_yet_and_nothing_asked(tmp_path, capsys):
     (tmp_path / "bundles").mkdir()
     assert board(tmp_path) == 0 and "no bundle in" in capsys.readouterr().err
     assert "No bundle has been accepted yet" in (tmp_path / "site/index.html").read_text()
-    for words in ([], [str(tmp_path / "absent")], ["x", "--new", "y"]):
-        assert main(["board", *words]) == 2
+    for words in ([], [str(tmp_path / "absent")], ["x", "--new", "y"], ["x", "y"], ["x", "--gallery", "3"]):
+        assert main(["report", "--board", *words]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    for words in ([], ["x", "--strict"], ["--new", "y"]):
+        assert main(["report", *words]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -435,7 +439,7 @@ def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsy
     hand_in("good", [finished(make("good", fold)) for fold in BOTH])
     pages = []
     for _ in range(2):
-        assert main(["board", str(tmp_path), "--out", str(tmp_path / "site"), "--strict"]) == 0
+        assert main(["report", "--board", str(tmp_path), "--out", str(tmp_path / "site"), "--strict"]) == 0
         assert "1 row of 1 bundle\n" in capsys.readouterr().out
         pages.append(contents(tmp_path / "site"))
     assert pages[0] == pages[1] and "1 row of 1 bundle." in (tmp_path / "site/index.html").read_text()

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.records.counts import counts_sha256
+from fsbench.records.counts import hashes
 from fsbench.records.record import read_record
 from fsbench.records.run import Run
 from fsbench.runner.exchange.bundle import LISTING
@@ -18,7 +18,7 @@ from tests.fsbench.pages.board.conftest import finished
 from tests.fsbench.runner.exchange.test_bundle import altered, entry, recount
 from tests.fsbench.runs import rewrite
 
-KNOWN = {"files_sha256": "0" * 64, "files_cover": "contents"}
+KNOWN = {"files_sha256": "0" * 64}
 """Files that runs on one copy of the data have in common."""
 
 
@@ -90,7 +90,7 @@ def test_a_board_with_five_forged_bundles_refuses_five(make, hand_in, tmp_path, 
     for name, (change, _) in BUNDLES.items():
         altered(hand_in(name, [finished(runs[name])], **card), change, relist=True)
 
-    assert main(["board", "bundles", "--out", "site", "--strict"]) == 1
+    assert main(["report", "--board", "bundles", "--out", "site", "--strict"]) == 1
     shown = capsys.readouterr()
     assert "1 row of 1 bundle" in shown.out and "5 of the bundles were refused" in shown.err
     lines = re.findall(r"^(\S+)\.fsb: refused: (.*)$", shown.err, re.MULTILINE)
@@ -113,14 +113,8 @@ def test_runs_of_one_bundle_have_one_truth(make, hand_in, tmp_path, capsys):
     assert main(["verify", str(file)]) == 0
     frame = with_smaller_truth(second.every_episode)
     frame.write_parquet(second.path / "episodes.parquet")
-    entries = {
-        "counts_sha256": counts_sha256(frame),
-        "columns_sha256": ...,
-        "truth_sha256": ...,
-    }  # of an earlier version
-    file = hand_in("other", [finished(first), finished(read_record(rewrite(second, **entries).path))])
+    file = hand_in("other", [finished(first), finished(read_record(rewrite(second, **hashes(frame)).path))])
     capsys.readouterr()
     assert main(["verify", str(file)]) == 1
     out = capsys.readouterr().out
     assert out.count("its truth is another than that of the bundle's other runs") == 2
-    assert "not checked  the columns score, rom, rum: the record is of an earlier version" in out

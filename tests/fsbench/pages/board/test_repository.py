@@ -17,13 +17,13 @@ FILES = [".github/workflows/board.yml", ".gitignore", "README.md", "bundles/READ
 
 @pytest.fixture
 def repository(tmp_path, capsys):
-    assert main(["board", "--new", str(tmp_path / "new")]) == 0
+    assert main(["report", "--board", "--new", str(tmp_path / "new")]) == 0
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "new" / file) for file in FILES]
     return tmp_path / "new"
 
 
 def test_only_a_new_folder_or_a_fresh_clone_is_written_to(repository, tmp_path, capsys):
-    assert main(["board", "--new", str(repository)]) == 2
+    assert main(["report", "--board", "--new", str(repository)]) == 2
     assert "holds something already" in capsys.readouterr().err
     (tmp_path / "clone/.git").mkdir(parents=True)
     assert write_repository(tmp_path / "clone") == FILES
@@ -58,7 +58,7 @@ def test_commands_of_the_workflow_and_the_readme_are_there(repository):
 
 
 def test_a_new_repository_has_an_empty_board(repository, tmp_path):
-    assert main(["board", str(repository / "bundles"), "--out", str(tmp_path / "site"), "--strict"]) == 0
+    assert main(["report", "--board", str(repository / "bundles"), "--out", str(tmp_path / "site"), "--strict"]) == 0
 
 
 def test_the_value_that_a_sample_follows_from_is_the_commit_that_merged_the_bundle(repository, monkeypatch):

@@ -37,7 +37,7 @@ def test_each_panel_is_named_by_its_own_words_alone():
     pixels = np.zeros((1, 1, 3), dtype=np.uint8)
     captions = {
         "similarity 2": "similarity", "similarity to the background": "similarity to the background", "IoU 1.00": None,
-        "cosine of the background": "cosine", "1/8 sum": " sum", "soft mask 1": "soft mask",
+        "cosine of the background": "cosine", "soft mask 1": "soft mask",
     }  # fmt: skip
     for caption, name in captions.items():
         assert explain_captions([(caption, pixels)], KEYS) == ([] if name is None else [KEYS[name]])

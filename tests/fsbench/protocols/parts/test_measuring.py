@@ -58,11 +58,6 @@ def test_every_closed_word_has_a_part_or_none_is_possible(axis, kind, parts):
     assert set(parts) == set(get_args(kind)) - {NOT_FOUND} - NO_RULE.get(axis, set())
 
 
-@pytest.mark.parametrize(("word", "side"), [("473", 473), ("original", None), ("480 or 384", None), ("0", None)])
-def test_a_size_is_a_number_alone(word, side):
-    assert geometry.network_side(word) == side
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -1,18 +1,11 @@
 """Figures show what they are given."""
 
 import numpy as np
-import pytest
-import torch
 
 from fsbench.results.pictures.episodes import object_center
 from fsbench.results.pictures.error_map import ALARM, HIT, MISSED, OTHER, error_map
-from fsbench.results.pictures.palette import DARK_LINE, QUERY_COLOR, SUPPORT_COLOR
-from fsbench.results.pictures.plots import curve_figure, rasterize, scatter_figure
+from fsbench.results.pictures.palette import DARK_LINE
 from fsbench.results.pictures.regions import COLORS, paint_regions
-
-
-def near(pixels: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
-    return np.abs(pixels.astype(int) - color).max(-1) < 40
 
 
 def test_regions_have_a_color_each_the_largest_the_first_and_lines_between_them():
@@ -40,21 +33,3 @@ def test_the_center_is_a_pixel_of_the_object():
     ring = np.ones((9, 9), dtype=bool)
     ring[1:8, 1:8] = False
     assert ring[object_center(ring)] and object_center(np.zeros((6, 4), dtype=bool)) == (3, 2)
-
-
-def test_curves_lie_where_their_values_are():
-    figure = curve_figure({"high": torch.full((9,), 0.75), "low": torch.full((9,), -1.0)}, "position", 248)
-    pixels = rasterize(figure)
-    assert pixels.shape == (248, 248, 3)
-    (axes,) = figure.axes
-    for value, color in ((0.75, QUERY_COLOR), (-1.0, SUPPORT_COLOR)):
-        column, row = axes.transData.transform((0.5, value))  # from the lower left corner
-        assert near(pixels[:, int(column)], color).nonzero()[0].mean() == pytest.approx(248 - row, abs=1.5)
-
-
-def test_foreground_points_are_orange():
-    figure = scatter_figure(np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([0, 1]), 200)
-    pixels = rasterize(figure)
-    for point, color in (((0, 0), SUPPORT_COLOR), ((1, 1), QUERY_COLOR)):
-        column, row = figure.axes[0].transData.transform(point)
-        assert near(pixels[199 - int(row), int(column)], color)

@@ -64,7 +64,7 @@ def test_losses_are_paired_differences_to_masks(records, tmp_path, capsys):
     ANNOTATIONS.save_figure(tmp_path / "losses.svg", [table])
     check_figure(tmp_path / "losses.svg")
     assert (tmp_path / "losses.svg").stat().st_size > 5000 and plotted(table) == table.losses
-    words = ["annotations", *(str(record.path) for record in records)]
+    words = ["table", *(str(record.path) for record in records), "--by", "annotation"]
     (tmp_path / "own.png").write_bytes(b"a photo")
     assert main([*words, "--plot", str(tmp_path / "own.png")]) == 2
     assert "cannot be read as a figure of fsbench" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def test_runs_that_differ_in_shots_alone_are_a_curve(records, tmp_path, capsys):
     axis = Figure().subplots()
     plot_panel(axis, table, "peak_mib")
     assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > max(p.peak_mib for c in table.curves for p in c.points)
-    assert main(["curves", *(str(record.path) for record in records), "--by", "shot", "--format", "csv"]) == 0
+    assert main(["table", *(str(record.path) for record in records), "--by", "shots", "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("test,axis,method,number")
     assert [*panels(table)][-2:] == ["seconds", "peak_mib"] and (tmp_path / "curves.svg").stat().st_size > 5000
 
@@ -73,7 +73,7 @@ def test_points_beyond_the_authors_rule_are_marked(records):
     for record in records:
         beyond = record.run.identity.method.name == "a" and record.header.shot > 1
         found.append(changed(record, **({"beyond_authors_rule": words} if beyond else {})))
-    (table,) = curve_tables(found, "shot")
+    (table,) = curve_tables(found, ["shot"])
     assert {(c.method, p.number) for c in table.curves for p in c.points if p.beyond} == {("a", 5), ("a", 20)}
     shown = CURVES.sheet(table, None)
     assert [row[:2] for row in shown.parts[0][1][1:]] == [["a", "1"], ["a", "5+"], ["a", "20+"], ["b", "1"], ["b", "5"]]
@@ -138,16 +138,16 @@ def test_points_of_other_queries_are_not_compared(records):
         moved.append(changed(record))
         episodes = tuple(replace(e, query=f"{e.query}-{record.header.shot}") for e in record.manifest.episodes)
         moved[-1].__dict__["manifest"] = type(record.manifest)(record.manifest.entries, episodes)
-    (table,) = curve_tables(moved, "shot")
+    (table,) = curve_tables(moved, ["shot"])
     assert {line.kind for line in table.differences} == {"between"}
     assert any("not of the same queries" in note for note in table.notes)
 
 
 def test_runs_of_one_test_are_no_curve(records):
     one = [record for record in records if record.header.shot == 1]
-    for axis in (None, *AXES):
+    for axes in (AXES, *([axis] for axis in AXES)):
         with pytest.raises(SettingsError, match="differ in one number alone"):
-            curve_tables(one, axis)
+            curve_tables(one, axes)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_command_reads_runs_from_their_folders_and_names_those_it_cannot(tmp
     broken = runs / "broken"
     broken.mkdir()
     (broken / "run.json").write_text("{")
-    assert main(["curves", str(runs), "--plot", str(figure), "--format", "csv"]) == 1
+    assert main(["table", str(runs), "--by", "side", "--plot", str(figure), "--format", "csv"]) == 1
     said = capsys.readouterr()
     rows = [row for row in csv.DictReader(io.StringIO(said.out)) if row["metric"] == "mIoU"]
     assert {int(row["number"]): float(row["value"]) for row in rows} == pytest.approx(scores, abs=1e-4)
@@ -194,12 +194,12 @@ def test_the_command_reads_runs_from_their_folders_and_names_those_it_cannot(tmp
     assert "broken" in said.err and figure.stat().st_size > 5000
     own.write_bytes(b"a photo")
     for arguments, message in (
-        ([runs / "448", "--by", "side"], "no two tests of these runs differ in one number alone (side)"),
+        ([runs / "448"], "no two tests of these runs differ in one number alone (side)"),
         ([runs / "nowhere"], "nowhere"),
         ([runs, "--plot", own], "cannot be read as a figure of fsbench"),
         ([runs, "--plot", tmp_path / "curves.txt"], "expected a name that ends in .png"),
     ):
-        assert main(["curves", *map(str, arguments)]) == 2
+        assert main(["table", "--by", "side", *map(str, arguments)]) == 2
         assert message in " ".join(capsys.readouterr().err.split())
     assert own.read_bytes() == b"a photo"
 
@@ -215,7 +215,7 @@ def test_the_report_has_a_page_of_curves_with_the_figures_of_the_command(tmp_pat
     assert found_tables(find_records(runs / "224")) == []  # and no page then
     assert main(["report", str(runs), "--out", str(out), "--no-photos", "--gallery", "0"]) == 0
     capsys.readouterr()
-    assert main(["curves", str(runs), "--by", "side", "--format", "csv"]) == 0
+    assert main(["table", str(runs), "--by", "side", "--format", "csv"]) == 0
     assert (out / "curves.csv").read_text().strip() == capsys.readouterr().out.strip()
     page = (out / "curves.html").read_text()
     assert "side of images in pixels" in page and page.count("<svg") == 4 and 'href="curves.html"' in page

@@ -22,15 +22,15 @@ def test_other_precisions_are_refused_in_one_line(precision):
     assert str(error.value).startswith(text) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("command", ["bench", "run"])
-def test_a_command_refuses_them_before_it_builds_anything(command, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize("named", ["method", "files"])
+def test_a_command_refuses_them_before_it_builds_anything(named, capsys, tmp_path, monkeypatch):
     """Neither the method nor the data, which are not built at all here."""
     monkeypatch.setattr(LightningCLI, "instantiate_classes", lambda cli: pytest.fail("something was built"))
     names = ["--method", "hsnet", "--dataset", "demo"]
-    if command == "run":
+    if named == "files":
         names = [f"--config={CONFIGS / part}.yaml" for part in ("base", "methods/hsnet", "data/demo")]
     monkeypatch.chdir(tmp_path)
-    assert main([command, *names, "--trainer.precision=bf16-true"]) == 2
+    assert main(["bench", *names, "--trainer.precision=bf16-true"]) == 2
     err = capsys.readouterr().err
     assert "trainer.precision is bf16-true, expected 32-true, 16-mixed or bf16-mixed" in err
     assert "Traceback" not in err and not list(tmp_path.iterdir())

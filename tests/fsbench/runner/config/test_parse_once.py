@@ -2,10 +2,10 @@
 
 import pytest
 
-from fsbench.base.paths import CONFIGS
 from fsbench.cli import main
 from fsbench.runner.config import build
 from fsbench.runner.config.compose import Configuration, compose
+from fsbench.runner.config.registry import config_files
 from fsbench.runner.config.request import Request
 from fsbench.runner.config.request_check import request_errors
 from fsbench.runner.config.stored import parse_stored
@@ -35,9 +35,9 @@ def test_a_run_is_parsed_once(monkeypatch, blocks_folder):
 
     monkeypatch.setattr(build.SuiteCLI, "parse_arguments", counted)
     monkeypatch.setattr("fsbench.runner.engine.run.run", built.append)
-    config = CONFIGS / "data" / "demo.yaml"
+    files = [f"--config={file}" for file in config_files("prototype", "demo")]
     data = ["--data.dataset=fsbench.datamodules.datasets.folder.Folder", f"--data.dataset.root={blocks_folder}"]
-    assert main.main(["run", "--method", "prototype", "--config", str(config), *data]) == 0
+    assert main.main(["bench", *files, "--run.name=prototype", *data]) == 0
     assert len(parsed) == 1 and built[0].options.name == "prototype"
 
 

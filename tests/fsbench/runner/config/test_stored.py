@@ -37,19 +37,6 @@ def test_a_run_is_read_as_it_was_written(stored, tmp_path):
     assert again.config.data.init_args.dataset.class_path == stored["data"]["init_args"]["dataset"]["class_path"]
 
 
-def test_the_names_that_classes_had_are_understood(stored, tmp_path):
-    """As runs recorded them while `methods` and `datamodules` were packages of their own."""
-    stored["model"]["class_path"] = "methods.prototype.Prototype"
-    stored["data"]["class_path"] = "datamodules.episodic.EpisodicDataModule"
-    stored["data"]["init_args"]["dataset"] = {
-        "class_path": "datamodules.datasets.in_context.lvis.Lvis", "init_args": {"root": "data/lvis"},
-    }  # fmt: skip
-    config = parse_stored(write(tmp_path, stored), build=False).config
-    assert config.model.class_path == "fsbench.methods.prototype.Prototype"
-    assert config.data.class_path == "fsbench.datamodules.episodic.EpisodicDataModule"
-    assert config.data.init_args.dataset.class_path == "fsbench.datamodules.datasets.lvis.Lvis"
-
-
 @pytest.mark.parametrize(
     "place", ["model", "data", "model.class_path", "data.class_path", "data.init_args.dataset",
               "data.init_args.dataset.class_path", "model.init_args.backbone.class_path"],

@@ -23,7 +23,6 @@ from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.methods.insid3 import INSID3
 from fsbench.pages.report.explorer.masks import predict_again, run_masks
 from fsbench.records.predictions import FILE, label_map_of, read_predictions
-from fsbench.records.run import CONTENTS
 from fsbench.results.tables.rescoring.measures import measure
 from fsbench.results.tables.rescoring.recount import ORIGINAL, recount
 from fsbench.results.tables.table import build_blocks
@@ -37,7 +36,6 @@ from fsbench.scores.run_statistics import episode_statistics
 from fsbench.scores.scores import COMMON
 from tests.datamodules.test_episodic import exchange
 from tests.fsbench.runner.exchange.test_bundle import CARD
-from tests.fsbench.runs import rewrite
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +86,7 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
     ImageOps.flip(Image.open(query)).save(upside_down)
     query.write_bytes(query.read_bytes().ljust(20_000, b"\0"))
     before = run(experiment())
-    assert before.run.identity.files_cover == CONTENTS and experiment().folder == before.path
+    assert experiment().folder == before.path
     exchange(query, upside_down)
     after = run(experiment())
     assert after.run.id != before.run.id and after.run.counts_sha256 != before.run.counts_sha256
@@ -96,9 +94,6 @@ def test_a_run_knows_the_contents_of_its_files(demo_like, tmp_path):
         opened(after)
         with pytest.raises(RecordError, match="images or label maps are others; put the files"):
             opened(before)
-        old = rewrite(before, {"files_sha256": data.former_files_sha256, "files_cover": None})
-        opened(old)
-        assert (old.files_cover, rewrite(before).files_cover) == ("names and sizes", "contents")
 
 
 def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
@@ -167,10 +162,10 @@ def test_counts_at_another_resolution_are_those_of_nearest_pixels(runs_of_protot
     assert found.select(COUNTS).to_numpy().tolist() == rows
 
 
-def test_rescore_by_other_rules(runs_of_prototype, no_method, capsys):
+def test_scores_by_other_rules(runs_of_prototype, no_method, capsys):
     record = runs_of_prototype("soft")
     asked = ["--void", "ignore", "--resolution", "24", "--objects", "0-60", "--format", "json"]
-    assert main(["rescore", str(record.path), *asked]) == 0
+    assert main(["table", str(record.path), *asked]) == 0
     (group,) = json.loads(capsys.readouterr().out)
     lines = {line["figures"]: line for line in group["lines"]}
     assert list(lines) == [
@@ -194,13 +189,12 @@ def test_rescore_by_other_rules(runs_of_prototype, no_method, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "nothing to score by was named; expected --protocol, --void, --resolution or --objects"),
         (["--resolution", "0"], "--resolution is '0', expected original or a side from 1 to 4096 pixels"),
         (["--objects", "5-0"], "--objects is '5-0', expected two percentages, the lower one first"),
     ],
 )
-def test_rescore_refuses_rules_that_are_none(arguments, said, tmp_path, capsys):
-    assert main(["rescore", str(tmp_path), *arguments]) == 2
+def test_rules_that_are_none_are_refused(arguments, said, tmp_path, capsys):
+    assert main(["table", str(tmp_path), *arguments]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -217,7 +211,7 @@ def test_a_bad_file_of_predictions_stops_nobody(runs_of_prototype, tmp_path, cap
     assert "good: no boundary-IoU" not in printed
     assert main(["table", str(runs)]) == 0
     assert "predictions.parquet" not in capsys.readouterr().out
-    assert main(["rescore", str(bad), "--resolution", "24"]) == 0
+    assert main(["table", str(bad), "--resolution", "24"]) == 0
     assert "not defined: stored predictions:" in " ".join(capsys.readouterr().out.split())
     assert good.is_dir()
 

@@ -6,8 +6,9 @@ import torch
 
 from fsbench.core.classifier import FeatureClassifier
 from fsbench.core.evaluation import evaluate_batch
-from fsbench.runner.engine.cost.drawn_files import draw_classification, draw_segmentation
-from tests.fsbench.runner.engine.test_episode_parts import built
+from fsbench.runner.config.build import parse
+from fsbench.runner.config.registry import config_files
+from tests.drawn_files import draw_classification, draw_segmentation
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +24,10 @@ def folders(tmp_path_factory):
 
 def both_answers(name, dataset, folders, *settings):
     """Return a method's results of one batch in float32 and under autocast, nothing kept between them."""
-    method, data = built(name, dataset, folders / dataset, *settings)
-    method = method.eval()
+    arguments = [f"--config={file}" for file in config_files(name, dataset, backbone="demo")]
+    arguments += ["--model.backbone.weights=random", "--data.image_size=64", "--data.workers=0", "--data.cache_mib=0"]
+    composed = parse([*arguments, f"--data.dataset.init_args.root={folders / dataset}", "--data.episodes=4", *settings])
+    method, data = composed.model.eval(), composed.datamodule
     if isinstance(method, FeatureClassifier):
         method.data = data
     batch = next(iter(data.test_dataloader()))

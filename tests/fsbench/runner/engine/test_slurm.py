@@ -35,11 +35,11 @@ def test_tasks_that_are_the_processes_pass(job):
 @pytest.mark.parametrize(
     ("given", "devices", "nodes", "words"),
     [
-        ((2,), 2, 1, "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench run …"),
+        ((2,), 2, 1, "their number for each node is not given; expected srun --ntasks-per-node=2 fsbench bench …"),
         ((2, 1, 2, None), 2, 1, "srun did not start it"),
         ((1,), 2, 1, "has 1 task on 1 node for this run, whose settings ask for 2 .trainer.devices 2"),
         ((4, 2, 2), 4, 1, r"--ntasks-per-node=4 .*, or --trainer.devices 2 --trainer.num_nodes 2 --trainer.strategy"),
-        ((3, 2), 2, 2, "srun --nodes=2 --ntasks-per-node=2 fsbench run …$"),
+        ((3, 2), 2, 2, "srun --nodes=2 --ntasks-per-node=2 fsbench bench …$"),
         ((4, 2, 4), 2, 2, "their number for each node is 4; expected srun --nodes=2 --ntasks-per-node=2"),
     ],
 )

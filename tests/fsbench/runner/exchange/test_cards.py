@@ -1,6 +1,5 @@
-"""Cards against records: what contradicts is refused by `bundle`, `verify` and `board`; a card for each method."""
+"""Cards against records: what contradicts is refused by `bundle`, `verify` and `report --board`; one card a method."""
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 import yaml
 
 from fsbench.cli.main import main
-from fsbench.runner.exchange.bundle import LISTING, read_listing
+from fsbench.runner.exchange.bundle import read_listing
 from tests.fsbench.runner.exchange.test_bundle import altered, edit, relist, with_scores
 from tests.fsbench.runs import rewrite
 
@@ -33,7 +32,7 @@ def bundle_of(tmp_path: Path, *cards: object, name: str = "results") -> int:
 
 
 def board_of(tmp_path: Path) -> int:
-    return main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict"])
+    return main(["report", "--board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict"])
 
 
 def told(*supervision, saw="no"):
@@ -102,40 +101,9 @@ def test_a_record_that_hides_whose_answers_it_counts_is_found_out(make, tmp_path
     assert "differ in which answers were handed in" in capsys.readouterr().out
 
 
-def one_card(card: dict):
-    """Turn a bundle into one of an earlier version, with a card for all its methods."""
-
-    def change(contents):
-        listing = json.loads(contents[LISTING])
-        listing.pop("cards", None)
-        contents[LISTING] = json.dumps(listing | {"format": 1, "card": card}).encode()
-
-    return change
-
-
 def two_methods(make) -> None:
     with_scores(make("prototype", 0, 2))
     rewrite(with_scores(make("emat", 0)), {"training": TRAINED})
-
-
-def test_a_bundle_of_an_earlier_version_has_one_card_which_is_held_against_each_method(make, tmp_path, capsys):
-    two_methods(make)
-    cards = [f"{name}={write(tmp_path / 'card.yaml', **ASKED)}" for name in ("emat", "prototype")]
-    assert bundle_of(tmp_path, *cards) == 0
-    file = tmp_path / "bundles/results.fsb"
-    older = ASKED | {"supervision": ["masks"], "backbone_data": "ImageNet-1k"}
-    altered(file, one_card(older | {"novel_pixels": "no", "checkpoint_choice": "nothing trained"}))
-    assert main(["verify", str(file)]) == 1
-    printed = capsys.readouterr().out
-    failed = [text for text in printed.splitlines() if text.startswith("  failed")]
-    assert len(failed) == 2 and all("the card of emat contradicts its record" in text for text in failed)
-    assert "card of all methods, as stated" in printed
-    altered(file, one_card(older | {"novel_pixels": "unknown", "checkpoint_choice": "unknown"}))
-    assert main(["verify", str(file)]) == 0 and board_of(tmp_path) == 0
-    rows = rows_of(tmp_path)
-    assert 'data-novel="unlabelled"' in rows["emat"] and 'data-choice="base classes"' in rows["emat"]
-    assert 'data-novel="no"' in rows["prototype"] and 'data-choice="nothing trained"' in rows["prototype"]
-    assert all('data-pretrained="ImageNet-1k"' in row for row in rows.values())
 
 
 def rows_of(tmp_path: Path) -> dict[str, str]:
@@ -204,8 +172,7 @@ def test_new_cards_ask_for_what_the_records_do_not_prove(make, tmp_path, capsys)
     assert "# novel_pixels follows from the records\n" in text and "# checkpoint_choice follows from" in text
     values = yaml.safe_load(text)
     assert values == {
-        "method": "emat", "supervision": ["masks"], "backbone_data": "...", "backbone_saw_test_images": "...",
-        "trials": "...",
+        "method": "emat", "backbone_data": "...", "backbone_saw_test_images": "...", "trials": "...",
     }  # fmt: skip
     for file in (tmp_path / "cards").iterdir():
         file.write_text(file.read_text().replace("test_images: ...", "test_images: unknown").replace(": ...", ": 1"))
@@ -236,7 +203,10 @@ def test_predictions_that_were_handed_in(make, tmp_path, capsys):
     assert any("(stated: novel pixels, supervision" in line and "unknown: backbone data" in line for line in lines)
     ranks = []
     for option in ((), ("--rank-all",)):
-        assert main(["board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict", *option]) == 0
+        assert (
+            main(["report", "--board", str(tmp_path / "bundles"), "--out", str(tmp_path / "site"), "--strict", *option])
+            == 0
+        )
         rows = rows_of(tmp_path)
         ranks.append({name: re.search(r'"rank">rank (.*?)</span>', row)[1] for name, row in rows.items()})
         assert "predictions handed in: nothing else of the method is known" in rows["theirs"]

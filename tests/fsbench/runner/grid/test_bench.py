@@ -68,7 +68,7 @@ def test_the_line_names_what_was_taken_and_nothing_where_it_was_asked_for():
     assert line("emat", "cst") == line("dcama", "emat", dataset="demo") == line("nn", dataset="cub") == ""
     assert line("dcama", protocol="fscs") == line("dcama", "hmnet", manifest="episodes.jsonl.gz") == ""
     several = [Request(["dcama"], "pascal", protocol=protocol) for protocol in ("hsnet", "fscs")]
-    assert describe_protocols(*several) == "protocols: hsnet, fscs; the table has a block for each"
+    assert describe_protocols(*several) == "protocols: hsnet, fscs; each has a table, and one has them side by side"
     for given in (("--data.protocol=fscs",), ("--data.protocol", "fscs"), ("--data.init_args.protocol=fscs",)):
         assert line("dcama", extra=given) == ""
 

@@ -103,7 +103,7 @@ def test_a_run_states_what_it_has_otherwise_than_its_protocol(official):
 
 def of_method(run, method, told=("masks",), origin=None):
     """The conditions of a run as if it were of another method, told otherwise, or with other weights."""
-    weights = run.run.origin_of_weights
+    weights = run.run.weights
     identity = run.run.identity
     values = {
         "identity": identity.model_copy(update={"method": type(identity.method).model_validate(method)}),

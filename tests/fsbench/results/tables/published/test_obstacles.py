@@ -97,7 +97,7 @@ def test_why_not(official, reported):
         ({"origin": "nothing trained", "facts": None}, ["nothing was trained"]),
         ({"origin": "nothing trained", "facts": None, "trained": False}, []),
         ({"trained": False}, ["the method was trained, and the paper's is not"]),
-        # records made before these facts were kept
+        # weights that tell less
         ({"origin": None}, ["choice of the checkpoint not recorded", "validation episodes not recorded"]),
         ({"origin": None, "training": {"checkpoint_sha256": "0"}}, ["checkpoint's origin not recorded"]),
         ({"origin": None, "identity": {"training": None}}, ["nothing was trained"]),

@@ -1,0 +1,81 @@
+"""Options that several commands share, each with its words in one place."""
+
+import argparse
+from collections.abc import Collection
+from pathlib import Path
+
+from fsbench.runner.config.limits import real, whole
+from fsbench.runner.config.request import bench_options
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Add the folders of finished runs."""
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs; several runs may be in one")
+
+
+def add_runs_folder(parser: argparse.ArgumentParser) -> None:
+    """Add the folder in which runs are looked for and written."""
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help=bench_help("runs"))
+
+
+def add_metrics(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add the choice of scores."""
+    parser.add_argument("--metrics", default=default, help="scores to show, with commas (see: fsbench list)")
+
+
+def add_format(parser: argparse.ArgumentParser, formats: Collection[str]) -> None:
+    """Add the choice of one of `formats`, of which "text" holds unless another is given."""
+    parser.add_argument("--format", choices=formats, default="text", help="of what is printed (default: text)")
+
+
+def add_class_files(parser: argparse.ArgumentParser) -> None:
+    """Add the files of classes whose code may be run."""
+    parser.add_argument(
+        "--method", action="append", default=[], metavar="FILE.py:Class",
+        help="of runs whose method or data set is a class in a file: that file, whose code is run; may be repeated",
+    )  # fmt: skip
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the data are."""
+    for field, name in (("data_root", "--data-root"), ("lists", "--lists")):
+        parser.add_argument(name, help=bench_help(field))
+
+
+def given_lists(options: argparse.Namespace) -> list[str]:
+    """Return the folders of --lists."""
+    return [word.strip() for word in (options.lists or "").split(",") if word.strip()]
+
+
+def add_episode_options(parser: argparse.ArgumentParser, seed: str, way: int | None) -> None:
+    """Add the options that say which episodes are drawn.
+
+    Args:
+        parser: of the command.
+        seed: name of the option that replaces the protocol's seed.
+        way: classes of an episode unless they are given.
+    """
+    parser.add_argument("--protocol", help="see: fsbench list protocols (default: fscs)")
+    parser.add_argument("--fold", type=whole(), default=0, help="number of the fold (default: 0)")
+    parser.add_argument("--way", type=whole(1), default=way, help=bench_help("way"))
+    parser.add_argument("--shot", type=whole(1), default=1, help=bench_help("shot"))
+    parser.add_argument("--setting", default="original", help=bench_help("setting"))
+    parser.add_argument("--no-empty", action="store_true", help="every query shows a class of its episode")
+    parser.add_argument("--episodes", type=whole(1), help="number of episodes, instead of the protocol's")
+    parser.add_argument(seed, type=whole(), help=bench_help("test_seed"))
+    parser.add_argument("--draws", type=whole(1), default=1, help=bench_help("draws"))
+    parser.add_argument("--drop-small", action="store_true", help=bench_help("drop_small"))
+
+
+def add_download_options(parser: argparse.ArgumentParser, mirror: str) -> None:
+    """Add the options of downloads; `mirror` says which addresses below --url-base are asked."""
+    parser.add_argument("--from", dest="source", metavar="DIR", help="folder with files that are there already")
+    parser.add_argument("--url-base", metavar="URL", help=f"mirror: {mirror}")
+    parser.add_argument("--timeout", type=real(0.001, 86400), default=30.0, help="seconds to wait for an answer")
+    parser.add_argument("--retries", type=whole(0, 1000), default=5, help="fruitless attempts before it gives up")
+    parser.add_argument("--backoff", type=real(0, 3600), default=1.0, help="seconds before the second attempt; doubles")
+
+
+def bench_help(field: str) -> str:
+    """Return what `fsbench bench --help` says of the option that sets `field` of a request."""
+    return next(option.help for option in bench_options() if option.field == field)

@@ -1,0 +1,78 @@
+"""`fsbench table --protocol` and its kin: finished runs by another protocol's metric, or by another rule."""
+
+import argparse
+from functools import partial
+from typing import Any
+
+from fsbench.base.errors import SettingsError, say_left_out
+from fsbench.base.terminal import print_block
+from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.segmentation import load_segmentation
+from fsbench.records.record import Record, finished_records, leave_out_damaged
+from fsbench.results.tables.formats import SHEETS, as_json
+from fsbench.results.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL, recount, stored_predictions
+from fsbench.results.tables.rescoring.rescore import Choices, rescore, to_sheet
+
+FORMATS = (*SHEETS, "json")
+
+
+def add_rule_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name another protocol or rule."""
+    rules = parser.add_argument_group("other rules, on the same episodes and predictions; nothing is written")
+    rules.add_argument("--protocol", help="score by this protocol's metric, too (see: fsbench list)")
+    rules.add_argument("--void", choices=("ignore", "background"), help="what void pixels count as")
+    rules.add_argument(
+        "--resolution", metavar="original|S",
+        help="size at which the stored predictions are counted again: the query's own, or S x S pixels",
+    )  # fmt: skip
+    rules.add_argument(
+        "--objects", metavar="LOW-HIGH", help="objects of this share of the query in percent alone, e.g. 0-5"
+    )
+    rules.add_argument("--data-root", help="where the data are here, for another resolution")
+
+
+def show_rescored(options: argparse.Namespace) -> int:
+    """Print runs by the rules that `add_rule_options` names, beside their own; returns the exit status."""
+    if options.format not in FORMATS:
+        raise SettingsError(
+            f"--format is {options.format}, which scores by another rule do not have; expected {', '.join(FORMATS)}"
+        )
+    choices = Choices(options.void, _resolution(options.resolution), _sizes(options.objects))
+    target = None if options.protocol is None else load_segmentation(options.protocol)
+    records, refused = finished_records(options.runs)
+    groups = leave_out_damaged(
+        records, refused, lambda sound: rescore(sound, target, choices, partial(_recounted, options.data_root))
+    )
+    print_block(as_json(groups) if options.format == "json" else SHEETS[options.format]([to_sheet(g) for g in groups]))
+    return say_left_out(refused)
+
+
+def _recounted(root: str | None, record: Record, resolution: int, geometry: Geometry | None = None) -> Any:
+    """Count a run's stored predictions again at another resolution."""
+    from fsbench.doors.truths import open_truth  # with the data sets: only who asks for another resolution needs them
+
+    stored_predictions(record)  # whose absence is said first
+    return recount(record, open_truth(record, root), resolution, geometry)
+
+
+def _resolution(text: str | None) -> int | None:
+    """Parse --resolution: `ORIGINAL`, or the side of a square."""
+    if text is None or text == "original":
+        return None if text is None else ORIGINAL
+    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LARGEST_SIDE:
+        return int(text[:9])
+    raise SettingsError(f"--resolution is '{text}', expected original or a side from 1 to {LARGEST_SIDE} pixels")
+
+
+def _sizes(text: str | None) -> tuple[float, float] | None:
+    """Parse --objects: shares from 0 to 1."""
+    if text is None:
+        return None
+    low, _, high = text.partition("-")
+    try:
+        ends = float(low) / 100, float(high) / 100
+    except ValueError:
+        ends = 1.0, 0.0
+    if not 0 <= ends[0] < ends[1] <= 1:
+        raise SettingsError(f"--objects is '{text}', expected two percentages, the lower one first, e.g. 0-5")
+    return ends

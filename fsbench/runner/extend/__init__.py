@@ -1,1 +1,0 @@
-"""Start of what others add to fsbench: packages with a method or a data set, written from templates."""

@@ -1,0 +1,121 @@
+"""What the page of `fsbench demo` does: marks become masks, and masks those of the predictor."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fsbench
+from fsbench.datamodules.datasets.demo.scenes import draw_scene
+
+gr = pytest.importorskip("gradio")
+page = pytest.importorskip("fsbench.predict.page")
+
+CLASS = 16
+HEIGHT, WIDTH = 40, 50
+
+
+@pytest.fixture(scope="module")
+def predictor() -> fsbench.Predictor:
+    return fsbench.Predictor("prototype", backbone="demo", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def example() -> tuple[np.ndarray, np.ndarray]:
+    pixels, labels = draw_scene([0, 1], (CLASS,))
+    return pixels, labels == CLASS
+
+
+@pytest.fixture
+def scenes(tmp_path) -> list[str]:
+    files = []
+    for number in (2, 3):
+        files.append(str(tmp_path / f"scene {number}.png"))
+        Image.fromarray(draw_scene([0, number], (CLASS,))[0]).save(files[-1])
+    return files
+
+
+def painted(*spots: tuple[int, int, int, int], size: tuple[int, int] = (WIDTH, HEIGHT)) -> dict:
+    """An editor's value: an image, and a layer painted from (top, left) to (bottom, right), at first opaquely."""
+    layer = np.zeros((size[1], size[0], 4), np.uint8)
+    for number, (top, left, bottom, right) in enumerate(spots):
+        layer[top:bottom, left:right] = (216, 27, 96, 255 if number == 0 else 90)
+    background = Image.new("RGBA", (WIDTH, HEIGHT), (10, 20, 30, 255))
+    return {"background": background, "layers": [Image.fromarray(layer)], "composite": None}
+
+
+def test_all_that_is_painted_is_the_mask():
+    pixels, mask = page.marked_example(painted((1, 2, 4, 8), (30, 40, 33, 44)), page.BRUSH)
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[1:4, 2:8] = expected[30:33, 40:44] = True
+    assert np.array_equal(mask, expected) and pixels.shape == (HEIGHT, WIDTH, 3) and (pixels == (10, 20, 30)).all()
+    shown = np.asarray(page.draw_example((pixels, mask)))
+    assert np.array_equal((shown != pixels).any(-1), mask)
+
+
+def test_a_box_holds_all_that_is_painted():
+    _, mask = page.marked_example(painted((1, 2, 4, 8), (30, 40, 33, 44)), page.BOX)
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[1:33, 2:44] = True
+    assert np.array_equal(mask, expected)
+
+
+@pytest.mark.parametrize(
+    ("editor", "words"),
+    [
+        (None, "no example image"),
+        ({"background": None, "layers": [], "composite": None}, "no example image"),
+        (painted(), "Nothing is painted"),
+        (painted((1, 1, 3, 3), size=(9, 9)), r"image is 50x40 pixels and its paint 9x9"),
+    ],
+)
+def test_what_is_no_example_is_refused(editor, words):
+    with pytest.raises(gr.Error, match=words):
+        page.marked_example(editor, page.BRUSH)
+
+
+def test_masks_are_those_of_the_predictor(predictor, example, scenes, tmp_path):
+    (tmp_path / "out").mkdir()
+    shown, archive = page.segment_images(predictor, scenes, [example, example], tmp_path / "out")
+    own = fsbench.Predictor("prototype", backbone="demo", device="cpu").support("object", [example, example])
+    with zipfile.ZipFile(archive) as file:
+        assert sorted(file.namelist()) == ["scene 2.png.png", "scene 3.png.png"]
+        file.extractall(tmp_path)
+    for (overlay, words), result in zip(shown, own(scenes), strict=True):
+        labels = np.asarray(Image.open(tmp_path / f"{result.image_name}.png"))
+        assert np.array_equal(labels, result.label_map) and labels.any()
+        assert words == str(result) and Image.open(overlay).width == labels.shape[1]
+
+
+def test_an_image_that_cannot_be_read_is_left_out(predictor, example, scenes, tmp_path, monkeypatch):
+    warned: list[str] = []
+    monkeypatch.setattr(gr, "Warning", warned.append)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    for files, number in (([*scenes, str(broken)], 2), ([str(broken)], 0)):
+        out = tmp_path / f"out{number}"
+        out.mkdir()
+        if number:
+            shown, _ = page.segment_images(predictor, files, [example], out)
+            assert len(shown) == number
+        else:
+            with pytest.raises(gr.Error, match="None of the images to segment can be read"):
+                page.segment_images(predictor, files, [example], out)
+    assert len(warned) == 2 and all(line.startswith("photo broken.jpg cannot be read") for line in warned)
+
+
+def test_what_cannot_be_segmented_is_refused(predictor, example, scenes, tmp_path):
+    speck = np.zeros((900, 900), bool)
+    speck[3, 3] = True
+    again = tmp_path / "again" / Path(scenes[0]).name
+    for files, examples, words in (
+        (scenes, [], "There is no example yet"),
+        ([], [example], "no image to segment"),
+        (None, [example], "no image to segment"),
+        ([*scenes, str(again)], [example], "Several images are named scene 2.png"),
+        (scenes, [(np.zeros((900, 900, 3), np.uint8), speck)], "has 1 pixels, of which none is left"),
+    ):
+        with pytest.raises(gr.Error, match=words):
+            page.segment_images(predictor, files, examples, tmp_path)

@@ -1,0 +1,66 @@
+"""Rows of tables: they follow from counts and protocol, also beside the rows of many other runs."""
+
+from dataclasses import asdict, replace
+
+import polars as pl
+import pytest
+
+from fsbench.base.errors import RecordError
+from fsbench.cli.main import main
+from fsbench.protocols.registry import load_protocol
+from fsbench.records.record import Record, find_records
+from fsbench.results.tables.blocks import Row, Subset
+from fsbench.results.tables.table import build_blocks
+from fsbench.scores.estimate import Estimate
+
+
+def test_a_row_follows_from_its_protocol(make, monkeypatch):
+    record = make("m", 0, spill=True)
+    (block,) = build_blocks([record])
+    other = replace(load_protocol("fscs"), void="ignore")
+    monkeypatch.setattr("fsbench.protocols.registry.load_protocol", lambda _: other)
+    changed = build_blocks([record])[0].rows[0].scores["mIoU"].value
+    assert changed > block.rows[0].scores["mIoU"].value
+
+
+def test_counts_that_are_gone_are_said_in_one_line(make, tmp_path, capsys):
+    record = make("m", 0)
+    (record.path / "episodes.parquet").unlink()
+    with pytest.raises(RecordError, match=r"cannot read .*episodes.parquet .*FORCE=1"):
+        build_blocks([Record(record.path, record.run)])
+    assert main(["table", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "FORCE=1" in err and err.count("\n") == 1
+
+
+def test_counts_that_changed_are_refused(make):
+    record = make("m", 0)
+    build_blocks([record])
+    frame = record.episodes.with_columns(tp=pl.col("tp") + 1)
+    frame.write_parquet(record.path / "episodes.parquet")
+    with pytest.raises(RecordError, match="does not hold the counts"):
+        build_blocks([Record(record.path, record.run)])
+
+
+def test_a_run_in_a_table_of_many_is_as_in_one_of_its_own(make, tmp_path):
+    runs = [make("m", fold, quality, seed) for fold in (0, 1) for quality in (1, 2) for seed in (0, 1)]
+    (together,) = build_blocks(runs)
+    for record in find_records(tmp_path):
+        ((alone,),) = (block.rows for block in build_blocks([record]))
+        (same,) = (row for row in together.rows if row.run == record.path.name)
+        assert asdict(same) | {"method": ""} == asdict(alone) | {"method": ""}
+
+
+def test_a_row_holds_plain_numbers(make):
+    """JSON and CSV are written of them."""
+
+    def scores(row: Row | Subset) -> list[Estimate]:
+        parts = [*row.by_size.values(), *row.by_class.values()] if isinstance(row, Row) else []
+        return [*row.scores.values(), *(score for part in parts for score in scores(part))]
+
+    (block,) = build_blocks([make("m", fold) for fold in (0, 1)], by_class=True, trivial=True)
+    for estimate in (score for row in block.rows for score in scores(row)):
+        numbers = [estimate.value, estimate.low, estimate.high, estimate.error, estimate.df, estimate.p]
+        assert all(type(number) is float for number in [*numbers, *estimate.variances])
+        assert type(estimate.queries) is type(estimate.supports) is int
+    assert all(type(part.pairs) is type(part.episodes) is int for row in block.rows for part in row.by_size.values())

@@ -1,0 +1,94 @@
+"""Accepted runs: what is kept of them, what takes whose place, and what becomes of a change's scores beside them."""
+
+import numpy as np
+import pytest
+
+import fsbench
+from fsbench.cli.main import main
+from fsbench.records.record import find_records
+from tests.fsbench.runs import rewrite
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Return a function that holds runs against the accepted ones in `accepted`, and returns the exit status."""
+    return lambda runs, *more: main(["compare", str(runs), "--accepted", str(tmp_path / "accepted"), *more])
+
+
+def test_a_run_is_accepted_with_the_files_of_a_bundle(make, command, tmp_path):
+    record = make("first", 0)
+    (record.path / "notes.txt").write_text("mine")
+    assert command(record.path, "--accept") == command(record.path, "--accept") == 0
+    (accepted,) = find_records(tmp_path / "accepted")
+    assert accepted.path == tmp_path / "accepted" / record.run.id
+    assert accepted.every_episode.equals(record.every_episode)
+    names = {path.name for path in accepted.path.iterdir()}
+    assert names == {"run.json", "episodes.parquet", "manifest.jsonl", ".fsbench-files.txt"}
+
+
+def test_accepting_a_changed_test_removes_the_earlier_one(make, command, tmp_path, capsys):
+    record = make("first", 0)
+    assert command(record.path, "--accept") == 0
+    (earlier,) = (tmp_path / "accepted").iterdir()
+    record = rewrite(record, header={"official_episodes": 77})
+    (earlier / "notes.txt").write_text("mine")
+    assert command(record.path, "--accept") == 2
+    assert "notes.txt" in capsys.readouterr().err and (earlier / "run.json").is_file()
+    (earlier / "notes.txt").unlink()
+    assert command(record.path, "--accept") == 0
+    assert f"no longer accepted, removed: {earlier}" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "accepted").iterdir()] == [record.run.id]
+
+
+@pytest.mark.parametrize("change", [{"header": {"protocol": "hsnet"}}, {"identity": {"method": {"name": "other"}}}])
+def test_what_is_accepted_of_another_test_or_method_stays(change, make, command, tmp_path):
+    record = make("first", 0)
+    assert command(record.path, "--accept") == 0
+    rewrite(record, **change)
+    assert command(record.path, "--accept") == 0
+    assert len(list((tmp_path / "accepted").iterdir())) == 2
+
+
+def test_a_change_is_held_against_the_accepted_run(blocks_folder, command, tmp_path, capsys):
+    """Answers that have only some rows of the truth are worse, and say so in the summary, too."""
+    test = fsbench.load_test("folder", root=blocks_folder, fold=1, episodes=24, protocol="pfenet")
+
+    def answer(rows, runs):
+        def model(episode):
+            truth = test.index.label_map(episode.query_name)
+            mask = sum((way * (truth == number) for way, number in enumerate(episode.classes, 1)), 0 * truth)
+            return mask * (np.arange(len(mask)) % rows == 0)[:, None]
+
+        fsbench.evaluate(model, test, name="mine", runs=runs, progress=False)
+        return runs
+
+    good, bad, summary = answer(1, tmp_path / "good"), answer(3, tmp_path / "bad"), tmp_path / "summary.md"
+    given = ["--summary", str(summary)]
+    assert command(good, *given) == 0 and command(good, "--fail-on", "changed") == 1
+    assert "nothing is accepted yet" in summary.read_text()
+    assert command(good, "--accept") == 0
+    assert command(good, "--fail-on", "changed", *given) == 0
+    assert "mine: equal: all counts of 24 episodes" in summary.read_text()
+    capsys.readouterr()
+    assert command(bad, *given) == command(bad, "--fail-on", "changed") == 1 and command(bad, "--fail-on", "never") == 0
+    assert capsys.readouterr().out.count("mine: worse: mIoU") == 3
+    assert "mine: worse: mIoU" in summary.read_text() and "| mIoU | 1 | 100.00 |" in summary.read_text()
+    assert command(bad, "--accept") == 0
+    assert command(good) == 0 and command(good, "--fail-on", "changed") == 1
+    assert capsys.readouterr().out.count("mine: better: mIoU") == 2
+    assert command(good, "--method", "min") == 2
+    assert "did you mean 'mine'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--accept"], "--accept without --accepted; expected --accepted FOLDER, too"),
+        (["--method", "a", "--summary", "s.md"], "--method, --summary without --accepted"),
+        (["--accepted", "a", "--metrics", "mIoU", "--by", "size"], "--metrics, --by and --accepted were both given"),
+    ],
+)
+def test_options_of_one_comparison_are_none_of_the_other(capsys, words, message):
+    assert main(["compare", "runs", *words]) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) == 1
