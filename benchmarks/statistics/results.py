@@ -127,7 +127,8 @@ def read_results(path: Path = RESULTS) -> Results:
             continue
         try:
             cell, measure, procedure, *numbers = line
-            tally = Tally(*map(int, numbers), procedure=int(procedure))
+            repetitions, printed, held = map(int, numbers)
+            tally = Tally(repetitions, printed, held, int(procedure))
         except (TypeError, ValueError):
             raise DataError(f"{path}, line {number}: found {line}, expected {', '.join(COLUMNS)}") from None
         results.setdefault(cell, {})[measure] = tally

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pkgutil import resolve_name
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from jsonargparse import ArgumentError
@@ -43,6 +43,8 @@ from fsbench.runner.config.registry import (
     config_files,
     task_of,
 )
+
+T = TypeVar("T")
 
 # Python keeps the first of equal types, so that the order of `int | float` depends on who was imported before, and with
 # it whether `--trainer.limit_train_batches=1` is one batch or, as 1.0, all of them.
@@ -165,10 +167,10 @@ class SuiteCLI(LightningCLI):
             with self._refusal_kept():
                 super().instantiate_classes()
 
-    def _construct(self, kind: type, *args: Any, **kwargs: Any) -> Any:
+    def _construct(self, class_type: type[T], *args: Any, **kwargs: Any) -> T:
         """Call a constructor for jsonargparse, and keep the FsbenchError that it raises."""
         try:
-            return kind(*args, **kwargs)
+            return class_type(*args, **kwargs)
         except FsbenchError as error:
             self._refusals.append(error)
             raise
