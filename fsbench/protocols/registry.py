@@ -19,11 +19,6 @@ OWN = "fsbench.protocols."
 """Start of the full names of the suite's protocol classes."""
 ATLAS = "atlas:"
 """Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
-COMPOSED = {
-    "hsnet.HSNet": "hsnet", "pfenet.PFENet": "pfenet", "padded.PaddedPFENet": "bam", "hdmnet.HDMNet": "hdmnet",
-    "isaid.SDM": "isaid_sdm", "isaid.R2Net": "isaid_r2net",
-}  # fmt: skip
-"""Classes of former versions, each with the protocol that says in words what the class did."""
 _COMMON = {metric.name: metric for metric in COMMON}
 
 
@@ -171,12 +166,6 @@ def _protocol_class(class_path: Any, path: Path) -> type[Protocol]:
                 found = resolve_name(class_path)
             except (ImportError, AttributeError, ValueError):
                 found = None
-    former = COMPOSED.get(class_path.removeprefix(OWN)) if isinstance(class_path, str) else None
-    if former is not None:
-        raise SettingsError(
-            f"{expected}, whose rules are words now; expected 'base: {former}' in its place, or {OWN}composed.Composed "
-            f"with the words of configs/protocols/{former}.yaml"
-        )
     if not (isinstance(found, type) and issubclass(found, Protocol) and not isabstract(found)):
         raise SettingsError(
             f"{expected}; expected a protocol's class: {OWN}composed.Composed, another of this package, or one that an "

@@ -9,8 +9,8 @@ from fsbench.cli.parser import subcommands
 
 COMMANDS = [name for group in GROUPS.values() for name in group]
 WORDS = ["", ",", "9" * 400, "x" * 5000, "/dev/null", "[", "{a: ", "a,,b", "1e999", "nan", "-1", "\u202e", "*x"]
-LIGHT = {"table": ["runs"], "compare": ["runs"], "report": ["runs"], "explain": ["runs"], "board": ["runs"],
-         "bundle": ["runs"], "verify": ["x.fsb"]}  # fmt: skip
+LIGHT = {"table": ["runs"], "compare": ["runs"], "report": ["runs"], "explain": ["runs"], "bundle": ["runs"],
+         "verify": ["x.fsb"]}  # fmt: skip
 
 
 def valued_options(command: str) -> list[list[str]]:

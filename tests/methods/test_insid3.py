@@ -232,8 +232,7 @@ def test_a_network_without_rotary_positions_has_one_basis_alone(rotary):
     assert scaled.record_notes(None) == ["the basis of positions has scaled coordinates (basis_coordinates 1.5)"]
 
 
-def test_the_identity_has_the_coordinates_unless_they_are_those_of_earlier_runs(rotary):
-    """Runs that were recorded before the setting was there keep their name."""
+def test_the_identity_has_the_coordinates_of_the_basis(rotary):
     base = ["--config=configs/base.yaml", "--config=configs/methods/insid3.yaml", "--config=configs/data/demo.yaml"]
     network = ["--model.backbone.name=rotary", f"--model.backbone.weights={rotary.weights}"]
     usual = [*base, *network, "--model.svd_components=4", "--data.image_size=64", "--run.name=insid3"]
@@ -244,8 +243,8 @@ def test_the_identity_has_the_coordinates_unless_they_are_those_of_earlier_runs(
         backbones.append(identity.backbone.as_json())
     settings = {"name": "insid3", "type": "insid3", "svd_components": 4, "tau": 0.6, "merge_threshold": 0.2}
     assert identities == [
-        settings,
+        settings | {"basis_coordinates": "eval"},
         settings | {"basis_coordinates": "released_cuda"},
         settings | {"basis_coordinates": [0.5, 2.0]},
     ]
-    assert [backbone["rope_periods"] for backbone in backbones] == ["file"] * 3  # unlike runs from before that
+    assert [backbone["rope_periods"] for backbone in backbones] == ["file"] * 3

@@ -60,12 +60,8 @@ def test_a_protocol_of_classification_segments_nothing():
             {"class_path": "fsbench.protocols.composed.Compsed"},
             "has the class_path 'fsbench.protocols.composed.Compsed'",
         ),
-        ({"class_path": "fsbench.protocols.segmentation.Segmentation"}, "expected a protocol's class"),
+        ({"class_path": "fsbench.protocols.segmentation.Segmentation"}, "the key 'drawing_words' is unknown"),
         ({"class_path": "fsbench.protocols.base.Choice"}, "expected a protocol's class"),
-        (
-            {"class_path": "fsbench.protocols.hsnet.HSNet"},
-            "whose rules are words now; expected 'base: hsnet' in its place, or fsbench.protocols.composed.Composed",
-        ),
         ({"class_path": "os.system"}, "an installed package names as an entry point of fsbench.protocols"),
         ({"class_path": ["fsbench.protocols.composed.Composed"]}, "expected a protocol's class"),
         ({"version": "absent"}, "version is missing; expected the keys name, version, "),
