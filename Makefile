@@ -76,7 +76,6 @@ weights: $(STAMP)  ## list weight files, or fetch some, e.g. make weights NAMES=
 reproduce: $(STAMP)  ## a paper's tables: what is missing, measured beside reported, e.g. make reproduce PAPER=emat ARGS='--table 1 --run'
 	@$(BIN)/python -m fsbench reproduce $(PAPER) $(ARGS)
 
-
 sweep: $(if $(wildcard configs/sweeps/$(METHOD).yaml),,$(if $(filter sweep,$(MAKECMDGOALS)),$(error no \
   configs/sweeps/$(METHOD).yaml; there are: $(basename $(notdir $(wildcard configs/sweeps/*.yaml)))))) $(STAMP)
 sweep:  ## a W&B sweep and an agent for it, e.g. make sweep METHOD=emat COUNT=20

@@ -16,7 +16,7 @@ PIXELS = 200_000
 SIZE, SIZE_DEVIATION, SIZES = 9.0, 1.2, (60, 150_000)
 """Mean and deviation of the logarithm of an object's pixels, and its smallest and largest size."""
 LARGEST, LARGE_IMAGE = 1e9, 10
-"""Largest object where sizes vary more than usual, and how many times as large as its object an image then is."""
+"""Largest object where sizes vary more than usual, and the size of the image there as a multiple of its object's."""
 QUERY_EFFECT = SUPPORT_EFFECT = 0.8
 """Standard deviations in logits."""
 EPISODE_EFFECT, IN_COMMON = 0.7, 0.8

@@ -33,25 +33,30 @@ def add_accepted_options(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def compare_with_accepted(options: argparse.Namespace) -> int:
-    """Compare runs with the accepted ones of the same method, or accept them; the exit status."""
-    now = _of_method(find_distinct_records(options.runs), options.method, options.runs)
+    """Compare runs with the accepted ones of their method, or accept them; return the exit status."""
+    now = _select_method(find_distinct_records(options.runs), options.method, options.runs)
     if options.accept:
         accept_runs(now, options.accepted, print_line)
         return 0
-    before = find_distinct_records([options.accepted]) if is_folder(options.accepted) else []
+    place = options.accepted
+    if not is_folder(place):
+        raise SettingsError(
+            f"there is no folder {place}; expected that of the accepted runs; make it with: fsbench compare RUNS "
+            f"--accepted {place} --accept"
+        )
+    before = find_distinct_records([place])
     if not before:
-        place = options.accepted
         text = f"nothing is accepted yet in {place}: fsbench compare RUNS --accepted {place} --accept"
         _append(options.summary, text)
         print_line(text)
         return 1 if options.fail_on == "changed" else 0
-    found = judge(now, _of_method(before, options.method or now[0].run.identity.method.name, [options.accepted]))
+    found = judge(now, _select_method(before, options.method or now[0].run.identity.method.name, [options.accepted]))
     _append(options.summary, found.write("markdown"))
     print_block(found.write("text"))
     return int(found.outcome in FAILS[options.fail_on])
 
 
-def _of_method(records: Sequence[Record], name: str | None, folders: Sequence[Path]) -> list[Record]:
+def _select_method(records: Sequence[Record], name: str | None, folders: Sequence[Path]) -> list[Record]:
     """Return the runs of a method, or all; SettingsError where there are none."""
     chosen = [record for record in records if name in (None, record.run.identity.method.name)]
     if not chosen:

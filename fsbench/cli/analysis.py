@@ -1,4 +1,4 @@
-"""Options and output of what is shown of finished runs as a table, files and a figure (`fsbench table --by shots`)."""
+"""Options and output of analyses of finished runs: a table, files and a figure (`fsbench table --by shots`)."""
 
 import argparse
 from collections.abc import Callable, Sequence

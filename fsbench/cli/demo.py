@@ -22,6 +22,9 @@ from fsbench.runner.engine.machine.watchdog import sigterm_exits
 if TYPE_CHECKING:
     from fsbench.predict.predictor import Predictor
 
+MOST_BYTES = 200 * 2**20
+"""Size of the largest file that the page takes."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
@@ -40,15 +43,23 @@ def _demo(options: argparse.Namespace, extra: list[str]) -> int:
     with sigterm_exits(), tempfile.TemporaryDirectory(prefix="fsbench-demo-") as folder:
         # gradio reads these when it is imported, and when it builds a page
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder)
+        for name in ("GRADIO_ALLOWED_PATHS", "GRADIO_ROOT_PATH"):  # files and an address beside the page's own
+            os.environ.pop(name, None)
+        from starlette.middleware import Middleware  # comes with gradio
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+
         from fsbench.predict.page import make_page  # torch: seconds, which help and refused options do without
 
         if note := take_photo_network(options):
             print_note(note)
         page = make_page(_predictor(options), Path(folder))
+        # a page elsewhere whose name is made to lead to this machine sends that name
+        own_names = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
         try:
             page.launch(
                 server_name="127.0.0.1", server_port=options.port, share=False, quiet=True, show_error=True,
                 footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, prevent_thread_lock=True,
+                mcp_server=False, max_file_size=MOST_BYTES, app_kwargs={"middleware": [own_names]},
             )  # fmt: skip
         except OSError as error:  # gradio's words are about its own variables
             raise SettingsError(f"cannot serve at port {options.port}: it is taken; choose another --port") from error

@@ -1,4 +1,4 @@
-"""`fsbench table --by shots` and the like: what finished runs that differ in one thing alone say about that thing."""
+"""`fsbench table --by shots` and the like: effects of one setting, from runs that differ in it alone."""
 
 import argparse
 import sys

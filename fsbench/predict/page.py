@@ -139,5 +139,5 @@ def make_page(predictor: Predictor, folder: Path) -> gr.Blocks:
                 archive = gr.File(label="Masks as PNG label maps: 0 background, 1 object", interactive=False)
         added.click(add, [editor, kind, examples], [examples, gallery, editor], api_name="add")
         removed.click(lambda: ([], []), None, [examples, gallery], api_name="remove")
-        started.click(segment, [files, examples], [masks, archive], api_name="segment")
+        started.click(segment, [files, examples], [masks, archive], api_name="segment", concurrency_limit=1)
     return page

@@ -14,7 +14,7 @@ import numpy as np
 from fsbench.scores.rows import ABSENT, Groups, Rows, rows_in_strata
 
 FEW_SETS = 3
-"""Disjoint support sets of a class below which the class is the cluster of its supports (§2)."""
+"""Disjoint support sets that a class needs; with fewer, the class is left out whole, not single supports (§2)."""
 
 
 class ImageClusters(NamedTuple):

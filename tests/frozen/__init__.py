@@ -1,4 +1,4 @@
-"""What may not move while the suite is rebuilt: episodes, counts and tables, frozen in text files beside the tests.
+"""Frozen episodes, counts and tables: what may not move while the suite is rebuilt, as text beside the tests.
 
 `suite.py` alone knows the inside of the suite. `python -m tests.frozen` shows what moved, `--write` freezes it anew.
 """

@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the number of threads changes how sums are rounded
@@ -20,31 +20,36 @@ Part = tuple[str, dict[str, str]]
 """A part of a group that is observed at once, and its entries."""
 
 
+def _chosen(only: str, names: Iterable[str]) -> list[str]:
+    """Return the name `only` where there is one, else all names that have it in them."""
+    known = list(names)
+    return [only] if only in known else [name for name in known if only in name]
+
+
 def _manifests(only: str) -> Iterator[Part]:
     samples = os.environ.get("FSBENCH_TEST_DATA")
-    for name in SETS:
-        if only in name:
-            if SETS[name].samples and not samples:
-                sys.exit(f"{name} needs the samples, and FSBENCH_TEST_DATA names no folder; set it to theirs")
-            with tempfile.TemporaryDirectory() as folder:
-                yield name, manifests.entries_of(name, Path(folder), Path(samples or ""))
+    chosen = _chosen(only, SETS)
+    lacking = [name for name in chosen if SETS[name].samples and not samples]
+    if lacking:
+        sys.exit(f"{lacking[0]} needs the samples, and FSBENCH_TEST_DATA names no folder; set it to theirs")
+    for name in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            yield name, manifests.entries_of(name, Path(folder), Path(samples or ""))
 
 
 def _counts(only: str) -> Iterator[Part]:
     with tempfile.TemporaryDirectory() as folder:
         data = counts.draw_data(Path(folder))
-        for name in counts.case_names():
-            if only in name:
-                yield name, counts.entries_of(name, data)
+        for name in _chosen(only, counts.case_names()):
+            yield name, counts.entries_of(name, data)
 
 
 def _tables(group: str) -> Callable[[str], Iterator[Part]]:
     def observed(only: str) -> Iterator[Part]:
         with tempfile.TemporaryDirectory() as folder:
             runs = tables.make_runs(Path(folder))
-            for name in tables.COMMANDS:
-                if only in name:
-                    yield name, tables.entries_of(name, runs)[group]
+            for name in _chosen(only, tables.COMMANDS):
+                yield name, tables.entries_of(name, runs)[group]
 
     return observed
 
@@ -71,8 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     for group in options.groups or GROUPS:
         about, observe, same = GROUPS[group]
         frozen = read_frozen(group)
-        now = {} if options.write and not options.only else dict(frozen)
+        now, parts = dict(frozen), set()
         for part, entries in observe(options.only):
+            parts.add(part)
             before = {key: value for key, value in frozen.items() if key.split(" ")[0] == part}
             now = {key: value for key, value in now.items() if key.split(" ")[0] != part} | entries
             moved = moved_entries(before, entries, same)
@@ -80,8 +86,12 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{group} {part}: {len(entries)} entries, {len(moved)} moved", flush=True)
             if not options.write or before:
                 print("".join(f"  {line}\n" for line in moved), end="", flush=True)
-            if options.write:
-                write_frozen(group, about, now)
+        if options.only and not parts:
+            parser.error(f"no part of {group} has '{options.only}' in its name")
+        if options.write:  # at the end: a file that lacks a part would be wrong
+            if not options.only:
+                now = {key: value for key, value in now.items() if key.split(" ")[0] in parts}
+            write_frozen(group, about, now)
     return int(total > 0 and not options.write)
 
 

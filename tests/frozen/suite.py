@@ -1,4 +1,4 @@
-"""The only file here that knows the inside of the suite; all else uses what it returns, which is plain values."""
+"""Access to the suite's inside for the other files here, which see plain values only."""
 
 import io
 import platform
@@ -185,6 +185,7 @@ def printed(words: Sequence[str]) -> str | None:
     out = io.StringIO()
     with redirect_stdout(out):
         status = main(words)
+    assert status in (0, 2), f"{' '.join(words)} ended with {status}, expected 0, or 2 where it is refused"
     return out.getvalue() if status == 0 else None
 
 

@@ -73,13 +73,18 @@ def _put_back(old: Path, out: Path) -> None:
         old.rename(out)
 
 
-def remove_written(folder: Path, mark: str) -> None:
-    """Remove a folder that `replacing_folder` wrote.
+def check_removable(folder: Path, mark: str) -> None:
+    """Check that `replacing_folder` wrote a folder and all in it.
 
     Raises:
-        SettingsError: it has a file besides `mark` that is not in its list of written files. Nothing is removed then.
+        SettingsError: it has a file besides `mark` that is not in its list of written files.
     """
     _check_only_written(folder, str(folder), mark)
+
+
+def remove_written(folder: Path, mark: str) -> None:
+    """Remove a folder that `replacing_folder` wrote; raises what `check_removable` does, and removes nothing then."""
+    check_removable(folder, mark)
     shutil.rmtree(folder)
 
 

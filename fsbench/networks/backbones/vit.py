@@ -294,8 +294,8 @@ class FrozenViT(FrozenBackbone):
 
     @property
     def identity_settings(self) -> dict[str, str]:
-        """Origin of the periods of rotary positions; earlier runs took timm's."""
-        rounded = self.spec.rotary and not self.weights_id.startswith("random ")
+        """Origin of the periods of rotary positions, where the weights' file brings them."""
+        rounded = self.spec.rotary and not self.weights_id.startswith("random ") and not self.name.endswith("_timm")
         return {"rope_periods": "file"} if rounded else {}
 
     def patch_map(

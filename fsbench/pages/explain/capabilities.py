@@ -1,4 +1,4 @@
-"""The members by which a method takes part in explanations."""
+"""Optional members of a method that `fsbench explain` draws."""
 
 from typing import Protocol, runtime_checkable
 

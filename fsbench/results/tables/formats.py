@@ -101,7 +101,7 @@ def write_as(
 def render(blocks: list[Block], form: str, by: Sequence[str] = (), width: int | None = None, wrap: bool = False) -> str:
     """Write blocks as `write_as` does, with the breakdowns `by` of `to_sheet`.
 
-    Of several tests another table shows the test as a column. CSV and JSON name it in every row or block.
+    Where there are several tests, one more table has the test as a column. CSV and JSON name it in every row or block.
     """
     written = write_as(form, blocks, lambda block, room: to_sheet(block, by, room), _csv, width, wrap)
     together = side_by_side(blocks, width if form == "text" else None) if form in SHEETS else None

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fsbench.base.files import make_folder
-from fsbench.base.files.folders import remove_written, replacing_folder
+from fsbench.base.files.folders import check_removable, remove_written, replacing_folder
+from fsbench.base.files.opening import is_folder
 from fsbench.records.record import Record, find_records
 from fsbench.runner.exchange.bundle import run_contents
 
@@ -18,8 +19,9 @@ _MARK = "run.json"
 def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], None]) -> None:
     """Copy runs into a folder of accepted ones, and remove those there whose place they take.
 
-    These are the other runs of the same methods on the same data set and protocol, with as many ways and shots: what
-    was accepted before the test or the method's settings were changed.
+    These are the other runs of the same methods on the same fold, data set and protocol, with as many ways and shots:
+    what was accepted before the test or the method's settings were changed. Nothing is written before it is known that
+    all of them may be removed.
 
     Args:
         records: finished runs.
@@ -27,24 +29,32 @@ def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], No
         say: gets a line for each run that is accepted or removed.
 
     Raises:
-        RecordError: a run is damaged, one of its files is a link, or two have the same name.
+        RecordError: a run, or one that is accepted, is damaged, one of its files is a link, or two have the same name.
         SettingsError: a folder that would be replaced or removed holds a file that fsbench did not write.
     """
     contents = run_contents(records, predictions=False)
+    now = {_method_and_test(record) for record in records}
+    places = {folder / name for name in contents}
+    earlier = [
+        record.path
+        for record in (find_records(folder) if is_folder(folder) else [])
+        if record.path not in places and _method_and_test(record) in now
+    ]
+    for place in earlier:
+        check_removable(place, _MARK)
     for name, files in contents.items():
         make_folder(folder)
         with replacing_folder(folder / name, _MARK, "run") as new:
             for file, content in files.items():
                 (new / file).write_bytes(content)
         say(f"accepted: {folder / name}")
-    now = {_method_and_test(record) for record in records}
-    for record in find_records(folder):
-        if record.path.name not in contents and _method_and_test(record) in now:
-            remove_written(record.path, _MARK)
-            say(f"no longer accepted, removed: {record.path}")
+    for place in earlier:
+        remove_written(place, _MARK)
+        say(f"no longer accepted, removed: {place}")
 
 
-def _method_and_test(record: Record) -> tuple[str, str, str, int, int]:
-    """Return a run's method and what stays of a test that is changed: data set, protocol, ways and shots."""
+def _method_and_test(record: Record) -> tuple[str, str, str, int, int, int]:
+    """Return method, data set, protocol, fold, ways and shots: runs equal in these take each other's place."""
     header = record.header
-    return record.run.identity.method.name, header.dataset, header.protocol, header.way, header.shot
+    name = record.run.identity.method.name
+    return name, header.dataset, header.protocol, header.fold, header.way, header.shot

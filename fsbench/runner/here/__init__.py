@@ -1,1 +1,1 @@
-"""What this machine has of what runs need: programs, devices, room, data, weights, and what the cache keeps."""
+"""Programs, devices, room, data, weights and cache of this machine, as `fsbench list here` shows them."""

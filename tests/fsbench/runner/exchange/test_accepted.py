@@ -34,13 +34,17 @@ def test_accepting_a_changed_test_removes_the_earlier_one(make, command, tmp_pat
     (earlier / "notes.txt").write_text("mine")
     assert command(record.path, "--accept") == 2
     assert "notes.txt" in capsys.readouterr().err and (earlier / "run.json").is_file()
+    assert list((tmp_path / "accepted").iterdir()) == [earlier]
     (earlier / "notes.txt").unlink()
     assert command(record.path, "--accept") == 0
     assert f"no longer accepted, removed: {earlier}" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "accepted").iterdir()] == [record.run.id]
 
 
-@pytest.mark.parametrize("change", [{"header": {"protocol": "hsnet"}}, {"identity": {"method": {"name": "other"}}}])
+@pytest.mark.parametrize(
+    "change",
+    [{"header": {"protocol": "hsnet"}}, {"header": {"fold": 1}}, {"identity": {"method": {"name": "other"}}}],
+)
 def test_what_is_accepted_of_another_test_or_method_stays(change, make, command, tmp_path):
     record = make("first", 0)
     assert command(record.path, "--accept") == 0
@@ -64,6 +68,8 @@ def test_a_change_is_held_against_the_accepted_run(blocks_folder, command, tmp_p
 
     good, bad, summary = answer(1, tmp_path / "good"), answer(3, tmp_path / "bad"), tmp_path / "summary.md"
     given = ["--summary", str(summary)]
+    assert command(good, *given) == 2 and "there is no folder" in capsys.readouterr().err
+    (tmp_path / "accepted").mkdir()
     assert command(good, *given) == 0 and command(good, "--fail-on", "changed") == 1
     assert "nothing is accepted yet" in summary.read_text()
     assert command(good, "--accept") == 0
