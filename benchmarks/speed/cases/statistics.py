@@ -4,7 +4,7 @@ The plain one leaves each query image, each support image and each pair of them 
 anew, pair of methods by pair; it knows one fold of one run with one support a row (statistics spec §3 to §5).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 
@@ -67,22 +67,41 @@ def plain_estimate(test: Structure, first: np.ndarray, second: np.ndarray) -> tu
     def gap(keep: np.ndarray) -> float:
         return _mean_iou(test.cls[keep], first[keep]) - _mean_iou(test.cls[keep], second[keep])
 
-    def influences(cluster: np.ndarray) -> np.ndarray:
-        return np.array([value - gap(cluster != number) for number in np.unique(cluster)])
+    def influences(cluster: np.ndarray) -> dict[int, float]:
+        return {number: value - gap(cluster != number) for number in np.unique(cluster).tolist()}
 
-    def variance_and_freedom(cluster: np.ndarray) -> tuple[float, float]:
-        own = influences(cluster)
-        square = float((own**2).sum())
-        return square, max(min(2 * square**2 / (own**4).sum(), _free(cluster, test.cls)), 1)
+    def variance_and_freedom(own: dict[int, float], cluster: np.ndarray) -> tuple[float, float]:
+        square, fourth = (sum(one**power for one in own.values()) for power in (2, 4))
+        return square, max(min(2 * square**2 / fourth - 1, _free(cluster, test.cls)), 1.5)
 
     value, support = gap(every), test.support[:, 0]
-    of_queries, query_freedom = variance_and_freedom(test.query)
-    of_supports, support_freedom = variance_and_freedom(support)
-    of_cells = float((influences(test.query * (support.max() + 1) + support) ** 2).sum())
+    by_query, by_support = influences(test.query), influences(support)
+    of_queries, query_freedom = variance_and_freedom(by_query, test.query)
+    of_supports, support_freedom = variance_and_freedom(by_support, support)
+    of_cells = sum(own**2 for own in influences(test.query * (support.max() + 1) + support).values())
     extra = max(of_supports - of_cells, 0.0)
-    variance = of_queries + extra
+    both = by_query.keys() & by_support.keys()
+    product = sum(by_query[image] * by_support[image] for image in both)
+    roles = 2 * max(product + _own_share(test, support, both) * of_cells, 0.0)
+    variance = of_queries + extra + roles
     own = of_queries**2 / query_freedom + min(extra, of_supports) * of_supports / support_freedom
+    own += roles**2 / min(query_freedom, support_freedom)
     return value, variance**0.5, variance**2 / own
+
+
+def _own_share(test: Structure, support: np.ndarray, both: Iterable[int]) -> float:
+    """Return a of §4.2: the part of an image's queries in the mean that its supports' rows are compared with."""
+    shares = 0.0
+    classes = np.unique(test.cls)
+    for image in both:
+        for number in classes:
+            rows = test.cls == number
+            supported = np.count_nonzero(support[rows] == image)
+            if 0 < supported < np.count_nonzero(rows):
+                asked = np.count_nonzero(test.query[rows] == image)
+                size = np.count_nonzero(rows)
+                shares += asked / size * supported / (size - supported)
+    return shares / len(classes)
 
 
 def _mean_iou(cls: np.ndarray, counts: np.ndarray) -> float:
