@@ -53,7 +53,7 @@ def test_every_cell_has_a_thousand_data_sets_or_is_named_as_one_that_has_fewer()
 
 
 def test_data_sets_of_two_procedures_are_not_added(tmp_path):
-    """What another procedure gave is drawn anew and marked until then."""
+    """Figures of another procedure are marked, and drawn anew."""
     with pytest.raises(ValueError, match="found data sets of procedures 3 and 2"):
         Tally(10, 10, 9) + Tally(10, 10, 9, procedure=2)
     file = tmp_path / "results.csv"

@@ -8,7 +8,6 @@ from multiprocessing import get_context
 import pytest
 
 from tests.frozen import counts, suite
-from tests.frozen.awaited import AWAITED
 from tests.frozen.counts import Data, same, value
 from tests.frozen.files import moved_entries, read_frozen, report
 
@@ -32,15 +31,13 @@ def elsewhere_run() -> Iterator[Executor]:
     [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow(4)]) for name in counts.case_names()],
 )
 def test_counts_are_as_they_were(method: str, data: Data, elsewhere_run: Executor) -> None:
-    if method in AWAITED["counts"]:
-        pytest.skip(f"{method} is not frozen yet, see tests/frozen/awaited.py")
     frozen = {key: line for key, line in read_frozen(counts.GROUP).items() if key == method}
     moved = moved_entries(frozen, elsewhere_run.submit(counts.entries_of, method, data).result(), same)
     assert not moved, report(counts.GROUP, moved)
 
 
 def test_every_method_is_frozen() -> None:
-    assert set(read_frozen(counts.GROUP)) == set(counts.case_names()) - set(AWAITED["counts"])
+    assert set(read_frozen(counts.GROUP)) == set(counts.case_names())
     assert set(counts.ELSEWHERE) <= set(suite.method_names())
 
 

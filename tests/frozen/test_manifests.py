@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.frozen import manifests, suite
-from tests.frozen.awaited import AWAITED
 from tests.frozen.data_sets import SETS
 from tests.frozen.files import moved_entries, read_frozen, report
 
@@ -18,8 +17,6 @@ def _marks(name: str) -> list[pytest.MarkDecorator]:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in SETS])
 def test_episodes_are_as_they_were(name: str, tmp_path: Path) -> None:
-    if name in AWAITED["manifests"]:
-        pytest.skip(f"{name} is not frozen yet, see tests/frozen/awaited.py")
     samples = os.environ.get("FSBENCH_TEST_DATA")
     if SETS[name].samples and not samples:
         pytest.skip(f"{name} needs the samples: FSBENCH_TEST_DATA names no folder")
@@ -31,7 +28,7 @@ def test_episodes_are_as_they_were(name: str, tmp_path: Path) -> None:
 
 def test_every_data_set_is_frozen() -> None:
     assert {frozen_set.dataset for frozen_set in SETS.values()} == set(suite.data_set_names())
-    assert {key.split(" ")[0] for key in read_frozen(manifests.GROUP)} == set(SETS) - set(AWAITED["manifests"])
+    assert {key.split(" ")[0] for key in read_frozen(manifests.GROUP)} == set(SETS)
 
 
 def test_refusals_of_a_whole_protocol_are_one_entry() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.frozen import tables
-from tests.frozen.awaited import AWAITED
 from tests.frozen.files import moved_entries, read_frozen, report
 from tests.frozen.tables import COMMANDS, DIGITS, INTERVALS, SCORES, rounded
 
@@ -22,8 +21,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow(2)]) for name in COMMANDS]
 )
 def test_rows_are_as_they_were(name: str, runs: Path) -> None:
-    if name in AWAITED["tables"]:
-        pytest.skip(f"{name} is not frozen yet, see tests/frozen/awaited.py")
     now = tables.entries_of(name, runs)
     messages = []
     for group in (SCORES, INTERVALS):
@@ -36,7 +33,7 @@ def test_rows_are_as_they_were(name: str, runs: Path) -> None:
 def test_every_command_is_frozen_and_few_are_refused() -> None:
     for group in (SCORES, INTERVALS):
         frozen = read_frozen(group)
-        assert {key.split(" ")[0] for key in frozen} == set(COMMANDS) - set(AWAITED["tables"])
+        assert {key.split(" ")[0] for key in frozen} == set(COMMANDS)
         assert sum(value == "refused" for value in frozen.values()) <= 6
 
 

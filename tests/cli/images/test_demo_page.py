@@ -24,7 +24,7 @@ OPTIONS = ["--backbone", "demo"]
 
 @pytest.fixture(autouse=True)
 def variables(monkeypatch):
-    """What the command sets for gradio is as before after each test."""
+    """Restore the variables that the command sets for gradio after each test."""
     for name in ("GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR"):
         monkeypatch.setenv(name, "")
 

@@ -1,4 +1,4 @@
-"""What the page of `fsbench demo` does: marks become masks, and masks those of the predictor."""
+"""The page of `fsbench demo`: marks become masks, and its answers are those of the predictor."""
 
 import zipfile
 from pathlib import Path

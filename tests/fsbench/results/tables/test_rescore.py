@@ -215,7 +215,7 @@ def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
     ],
 )
 def test_options_of_other_tables_are_refused(words, message, tmp_path, capsys):
-    """What a table does not take is said before a run is read."""
+    """Options that a table does not take are refused before a run is read."""
     assert main(["table", str(tmp_path / "nowhere"), *words.split()]) == 2
     assert message in capsys.readouterr().err
 
