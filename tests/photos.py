@@ -29,7 +29,7 @@ def draw_photos(root: Path, sizes: list[int] | None = None, side: int = 40, nois
 
 
 def arguments(method: str, root: Path, runs: Path, *more: str) -> list[str]:
-    """Return arguments of `fsbench bench` with the demo's ViT: 5-way 1-shot episodes of the photos in `root`, 4 queries each."""
+    """Return arguments of `fsbench bench`: 5-way 1-shot episodes of the photos in `root`, with the ViT of the demo."""
     given = {
         "data.dataset": INDEX,
         "data.dataset.root": root,
