@@ -16,7 +16,8 @@ from fsbench.base.errors import (
     raise_all,
 )
 from fsbench.base.terminal import print_block, print_error
-from fsbench.cli.parser import add_table_options, given_options
+from fsbench.cli.options import add_table_options
+from fsbench.cli.parser import given_options
 from fsbench.cli.table import print_table
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.compose import compose, setting, split_arguments

@@ -9,8 +9,8 @@ from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block, text_width
 from fsbench.cli.accepted import add_accepted_options, compare_with_accepted
 from fsbench.cli.analysis import check_plot_file
-from fsbench.cli.options import add_format, add_metrics, add_runs
-from fsbench.cli.parser import add_rank_all, given_options
+from fsbench.cli.options import add_format, add_metrics, add_rank_all, add_runs
+from fsbench.cli.parser import given_options
 from fsbench.doors.runs import COMPARED_BY, Runs
 from fsbench.records.record import read_record
 from fsbench.results.atlas.atlas import read_atlas
@@ -45,16 +45,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--published", action="store_true", help="published figures on the same test, and why not others"
     )
     add_format(parser, FORMATS)
-    of_accepted = add_accepted_options(parser)
-    parser.set_defaults(function=partial(_compare, parser, of_accepted))
+    accepted_options = add_accepted_options(parser)
+    parser.set_defaults(function=partial(_compare, parser, accepted_options))
 
 
 def _compare(
-    parser: argparse.ArgumentParser, of_accepted: Collection[str], options: argparse.Namespace, extra: list[str]
+    parser: argparse.ArgumentParser, accepted_options: Collection[str], options: argparse.Namespace, extra: list[str]
 ) -> int:
-    """Compare methods with each other; with --accepted, the options `of_accepted` say how runs meet accepted ones."""
+    """Compare methods with each other; with --accepted, `accepted_options` say how runs meet accepted ones."""
     given = given_options(parser, options)
-    mixed = [name for key, name in given.items() if (key in of_accepted) != (options.accepted is not None)]
+    mixed = [name for key, name in given.items() if (key in accepted_options) != (options.accepted is not None)]
     if mixed and options.accepted is None:
         raise SettingsError(f"{', '.join(mixed)} without --accepted; expected --accepted FOLDER, too, or none of them")
     if mixed:

@@ -1,11 +1,14 @@
 """Options that several commands share, each with its words in one place."""
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.runner.config.limits import real, whole
 from fsbench.runner.config.request import bench_options
+
+TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +29,40 @@ def add_metrics(parser: argparse.ArgumentParser, default: str | None = None) -> 
 def add_format(parser: argparse.ArgumentParser, formats: Collection[str]) -> None:
     """Add the choice of one of `formats`, of which "text" holds unless another is given."""
     parser.add_argument("--format", choices=formats, default="text", help="of what is printed (default: text)")
+
+
+def add_rank_all(parser: argparse.ArgumentParser) -> None:
+    """Add the option that ranks rows of different cards together, see `fsbench.records.card.ranking_groups`."""
+    parser.add_argument(
+        "--rank-all",
+        action="store_true",
+        help="rank rows together that were told different things, or were handed in, with their marks",
+    )
+
+
+def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Sequence[str] = ()) -> None:
+    """Add the options of a table, which `fsbench bench` prints, too.
+
+    Args:
+        parser: of the command.
+        more_breakdowns: words that its --by takes beside the breakdowns of a table of scores.
+    """
+    add_format(parser, TABLE_FORMATS)
+    add_metrics(parser)
+    parser.add_argument(
+        "--by",
+        action="append",
+        choices=(*BREAKDOWNS, *more_breakdowns),
+        default=[],
+        help="break down in full; may be repeated",
+    )
+    parser.add_argument("--by-class", action="store_true", help="the same as --by class")
+    parser.add_argument(
+        "--all", action="store_true", help="every breakdown, a line for each run, and where its files are"
+    )
+    parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
+    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
+    add_rank_all(parser)
 
 
 def add_class_files(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,6 @@ from fsbench.base.files.opening import is_text
 from fsbench.base.terminal import VERBOSITY, print_error
 from fsbench.base.version import __version__
 
-TABLE_FORMATS = ("text", "markdown", "csv", "latex", "json")
-BREAKDOWNS = ("fold", "size", "class", "cost", "card")
-
 Groups = Mapping[str, Mapping[str, str]]
 """Lines of help by the names of subcommands, by the titles of their groups."""
 
@@ -141,37 +138,3 @@ def set_verbosity(options: argparse.Namespace) -> None:
         os.environ[VERBOSITY] = "quiet" if quiet else "verbose"
         logging.basicConfig(format="%(message)s")
         logging.getLogger("fsbench").setLevel(logging.ERROR if quiet else logging.INFO)
-
-
-def add_rank_all(parser: argparse.ArgumentParser) -> None:
-    """Add the option that ranks rows of different cards together, see `fsbench.records.card.ranking_groups`."""
-    parser.add_argument(
-        "--rank-all",
-        action="store_true",
-        help="rank rows together that were told different things, or were handed in, with their marks",
-    )
-
-
-def add_table_options(parser: argparse.ArgumentParser, *, more_breakdowns: Sequence[str] = ()) -> None:
-    """Add the options of a table, which `fsbench bench` prints, too.
-
-    Args:
-        parser: of the command.
-        more_breakdowns: words that its --by takes beside the breakdowns of a table of scores.
-    """
-    parser.add_argument("--format", choices=TABLE_FORMATS, default="text", help="of what is printed (default: text)")
-    parser.add_argument("--metrics", help="scores to show, with commas (see: fsbench list)")
-    parser.add_argument(
-        "--by",
-        action="append",
-        choices=(*BREAKDOWNS, *more_breakdowns),
-        default=[],
-        help="break down in full; may be repeated",
-    )
-    parser.add_argument("--by-class", action="store_true", help="the same as --by class")
-    parser.add_argument(
-        "--all", action="store_true", help="every breakdown, a line for each run, and where its files are"
-    )
-    parser.add_argument("--published", action="store_true", help="reported figures beside the measured ones")
-    parser.add_argument("--no-trivial", action="store_true", help="leave out the answers that need no model")
-    add_rank_all(parser)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_error, print_line
-from fsbench.cli.options import add_metrics
-from fsbench.cli.parser import add_rank_all, given_options
+from fsbench.cli.options import add_metrics, add_rank_all
+from fsbench.cli.parser import given_options
 from fsbench.doors.runs import Runs
 from fsbench.runner.config.limits import whole
 
-OF_BOTH = ("out", "rank_all")
+SHARED_OPTIONS = ("out", "rank_all")
 """Options that a report of runs and a leaderboard share."""
-OF_BOARD = ("board", "new", "strict")
+BOARD_OPTIONS = ("board", "new", "strict")
 """Options of a leaderboard alone."""
 
 
@@ -51,11 +51,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _report(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: list[str]) -> int:
     given = given_options(parser, options)
     if options.board:
-        mixed = [name for key, name in given.items() if key not in (*OF_BOARD, *OF_BOTH)]
+        mixed = [name for key, name in given.items() if key not in (*BOARD_OPTIONS, *SHARED_OPTIONS)]
         if mixed:
             raise SettingsError(f"{', '.join(mixed)} and --board were both given; a leaderboard has no such option")
         return _board(options)
-    if mixed := [name for key, name in given.items() if key in OF_BOARD]:
+    if mixed := [name for key, name in given.items() if key in BOARD_OPTIONS]:
         raise SettingsError(f"{', '.join(mixed)} without --board; expected: fsbench report --board BUNDLES")
     if not options.runs:
         raise SettingsError("no folder of runs was given; expected: fsbench report RUNS --out report")

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError, say_left_out
-from fsbench.cli.options import add_data_options, add_runs_folder, given_lists
-from fsbench.cli.parser import add_table_options
+from fsbench.cli.options import add_data_options, add_runs_folder, add_table_options, given_lists
 from fsbench.cli.table import print_table
 from fsbench.doors.kits import load_kit_test
 from fsbench.doors.score import score

@@ -85,7 +85,7 @@ def _written(save: Callable[[Path], Any]) -> Callable[[Path, Path], tuple[Path, 
     return make
 
 
-def _of_golden(dataset: str, name: str) -> Callable[[Path, Path], tuple[Path, list[Path]]]:
+def _from_golden(dataset: str, name: str) -> Callable[[Path, Path], tuple[Path, list[Path]]]:
     """Write the data set of a golden of in-context segmentation."""
 
     def make(folder: Path, samples: Path) -> tuple[Path, list[Path]]:
@@ -157,7 +157,7 @@ def _images(dataset: str, save: Callable[[Path], Any], seconds: int | None = Non
     return FrozenSet(dataset, _written(save), tasks=CLASSES_TASKS, classification=True, seconds=seconds)
 
 
-def _of_drawing(dataset: str, drawing: str, folds: tuple[int, ...] = (0,)) -> FrozenSet:
+def _drawn_set(dataset: str, drawing: str, folds: tuple[int, ...] = (0,)) -> FrozenSet:
     return FrozenSet(dataset, _drawn(drawing), folds, most=100, drop_small=True, seconds=5)
 
 
@@ -180,23 +180,23 @@ SETS: Mapping[str, FrozenSet] = {
     "fss1000-mini": FrozenSet("fss1000", _sample("fss1000-mini"), drop_small=True, samples=True),
     "coco-official": FrozenSet("coco", _official_coco, FOUR, samples=True, protocols=LISTED, seconds=20),
     "fss1000-official": FrozenSet("fss1000", _official_fss1000, samples=True, protocols=LISTED, seconds=10),
-    "drawn-pascal": _of_drawing("pascal", "pascal", FOUR),
-    "drawn-pascal10i": _of_drawing("pascal10i", "pascal10i", (0, 1)),
-    "drawn-coco": _of_drawing("coco", "coco", FOUR),
-    "drawn-coco-all": _of_drawing("coco_all", "coco"),
-    "drawn-isaid": _of_drawing("isaid", "isaid", THREE),
-    "drawn-isaid512": _of_drawing("isaid512", "isaid512", THREE),
-    "drawn-deepglobe": _of_drawing("deepglobe", "deepglobe"),
-    "drawn-deepglobe-all": _of_drawing("deepglobe_all", "deepglobe"),
-    "drawn-isic": _of_drawing("isic", "isic"),
-    "drawn-isic-one": _of_drawing("isic_one", "isic"),
-    "drawn-lung": _of_drawing("lung", "lung"),
-    "drawn-lung-all": _of_drawing("lung_all", "lung"),
-    "drawn-suim": _of_drawing("suim", "suim"),
-    "drawn-fss1000": _of_drawing("fss1000", "fss1000"),
-    "drawn-lvis": FrozenSet("lvis", _of_golden("lvis", "lvis_1shot.json"), TEN, seconds=8),
-    "drawn-paco": FrozenSet("paco_part", _of_golden("paco", "paco_3shot.json"), FOUR, seconds=6),
-    "drawn-pascal-part": FrozenSet("pascal_part", _of_golden("part", "pascal_part_2shot.json"), FOUR),
+    "drawn-pascal": _drawn_set("pascal", "pascal", FOUR),
+    "drawn-pascal10i": _drawn_set("pascal10i", "pascal10i", (0, 1)),
+    "drawn-coco": _drawn_set("coco", "coco", FOUR),
+    "drawn-coco-all": _drawn_set("coco_all", "coco"),
+    "drawn-isaid": _drawn_set("isaid", "isaid", THREE),
+    "drawn-isaid512": _drawn_set("isaid512", "isaid512", THREE),
+    "drawn-deepglobe": _drawn_set("deepglobe", "deepglobe"),
+    "drawn-deepglobe-all": _drawn_set("deepglobe_all", "deepglobe"),
+    "drawn-isic": _drawn_set("isic", "isic"),
+    "drawn-isic-one": _drawn_set("isic_one", "isic"),
+    "drawn-lung": _drawn_set("lung", "lung"),
+    "drawn-lung-all": _drawn_set("lung_all", "lung"),
+    "drawn-suim": _drawn_set("suim", "suim"),
+    "drawn-fss1000": _drawn_set("fss1000", "fss1000"),
+    "drawn-lvis": FrozenSet("lvis", _from_golden("lvis", "lvis_1shot.json"), TEN, seconds=8),
+    "drawn-paco": FrozenSet("paco_part", _from_golden("paco", "paco_3shot.json"), FOUR, seconds=6),
+    "drawn-pascal-part": FrozenSet("pascal_part", _from_golden("part", "pascal_part_2shot.json"), FOUR),
     "photos": _images("imagefolder", lambda root: draw_photos(root, [20, 20, 25, 60, 20, 20])),
     "drawn-cub": _images("cub", labelled_images.save_cub),
     "drawn-cars": _images("cars", labelled_images.save_cars),

@@ -41,4 +41,5 @@ class MyImages(SegmentationIndex):
 
     def label_map(self, name: str) -> np.ndarray:
         """Return the label map (H, W) uint8: 0 background, class numbers, 255 void."""
-        return np.asarray(Image.open(self.root / "masks" / f"{name}.png"), dtype=np.uint8)
+        with Image.open(self.root / "masks" / f"{name}.png") as image:
+            return np.asarray(image, dtype=np.uint8)

@@ -136,14 +136,14 @@ def collect(
     groups = comparable(records)
     tasks = [] if measure is None else [(record, measure) for record in records if record.protocol.has_masks]
     measures = dict(pool.map(_measure_run, tasks))
-    of_groups = [{one.path: measures[one.path] for one in group if one.path in measures} for group in groups]
+    measures_by_group = [{one.path: measures[one.path] for one in group if one.path in measures} for group in groups]
     blocks = [
         pool.submit(_block, group, metrics, published, own, rank_all)
-        for group, own in zip(groups, of_groups, strict=True)
+        for group, own in zip(groups, measures_by_group, strict=True)
     ]
     return [
         _study(number, group, block.result(), pool, most, own, rank_all)
-        for number, (group, block, own) in enumerate(zip(groups, blocks, of_groups, strict=True), 1)
+        for number, (group, block, own) in enumerate(zip(groups, blocks, measures_by_group, strict=True), 1)
     ]
 
 

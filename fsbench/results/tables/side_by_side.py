@@ -51,8 +51,8 @@ def side_by_side(blocks: Sequence[Block], width: int | None = None) -> Sheet | N
             left_out.insert(0, head.pop())
             cells = [line[:-1] for line in cells]
         room = max(_room(head, cells, width), 2 * LEAST)
-        of_names = max(min(longest[0], room - min(longest[1], COMFORTABLE)), LEAST)
-        short, tested = shorten(names, (of_names,)), shorten(tests, (max(room - of_names, LEAST),))
+        name_width = max(min(longest[0], room - min(longest[1], COMFORTABLE)), LEAST)
+        short, tested = shorten(names, (name_width,)), shorten(tests, (max(room - name_width, LEAST),))
         cells = [[short[line[0]], tested[line[1]], *line[2:]] for line in cells]
     scores = [row.scores[block.metrics[0]] for block, _, row in rows if block.metrics[0] in row.scores]
     notes = ["the test is a column here, and no rank or difference goes across tests"]
