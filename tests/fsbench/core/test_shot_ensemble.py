@@ -42,6 +42,24 @@ def test_the_soft_mask_of_a_vote_is_the_mean_probability(strategy):
     torch.testing.assert_close(soft.float(), 255 * cells, atol=0.51, rtol=0)
 
 
+def test_every_call_sees_one_shot_with_its_own_masks():
+    episode = next(segmentation_episode(0, 0, 2, 3, 32).split()).without_truth()
+    labels = episode.support_labels
+    assert not any(torch.equal(labels[:, :, a], labels[:, :, b]) for a, b in [(0, 1), (0, 2), (1, 2)])
+    seen = []
+
+    def predict(single):
+        seen.append(single)
+        return Prediction(torch.zeros(5, 6), logits=logits(1)[0])
+
+    ensemble(predict, episode, "average")
+    for shot, single in enumerate(seen):
+        assert torch.equal(single.support, episode.support[:, :, [shot]])
+        assert torch.equal(single.support_labels, labels[:, :, [shot]])
+        assert torch.equal(single.valid, episode.valid[:, :, [shot]])
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize("silent", [(), (1,), (0, 1, 2)])
 def test_the_attention_of_an_ensemble_is_the_mean_of_the_shots_that_have_any(silent):
     episode = next(segmentation_episode(0, 0, 2, 3, 32).split()).without_truth()
