@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import tomllib
 
 import pytest
 import yaml
@@ -58,12 +59,32 @@ def test_ci_installs_from_it():
         assert not line["hashes"] or any(version.startswith(line["python"]) for version in pythons)
 
 
-def module():
-    spec = importlib.util.spec_from_file_location("hashes", REPOSITORY / ".ci" / "hashes.py")
+def module(name="hashes"):
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / ".ci" / f"{name}.py")
     assert spec and spec.loader
-    hashes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hashes)
-    return hashes
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_the_lowest_versions_are_those_of_the_bounds():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = {name: items for name, items in project["optional-dependencies"].items() if name not in ("test", "docs")}
+    wanted = {
+        requirement.name: next(s.version for s in requirement.specifier if s.operator in (">=", "=="))
+        for requirement in map(Requirement, [*project["dependencies"], *(r for name in extras for r in extras[name])])
+        if requirement.name != "fsbench" and "platform_system" not in str(requirement.marker)
+    }
+    found = {r.name: r.specifier for r in map(Requirement, module("lowest").lowest())}
+    assert found.keys() == wanted.keys() and len(found) > 30
+    assert all(version in found[name] for name, version in wanted.items())
+
+
+def test_ci_tests_the_lowest_versions():
+    jobs = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    commands = [step["run"] for step in jobs["lowest"]["steps"] if "run" in step]
+    install = "make venv CONSTRAINTS=lowest.txt"
+    assert commands == ["python .ci/lowest.py > lowest.txt", install, "make test CONSTRAINTS=lowest.txt"]
 
 
 def report(**hashes):
