@@ -61,7 +61,10 @@ def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, ending):
     pytest.importorskip("gradio")
     (tmp_path / "temporary").mkdir()
     port = free_port()
-    process = spawn("demo", "--port", str(port), *OPTIONS, TMPDIR=str(tmp_path / "temporary"))
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not for the page")
+    allowed = {"GRADIO_ALLOWED_PATHS": str(tmp_path), "GRADIO_SERVER_NAME": "0.0.0.0"}
+    process = spawn("demo", "--port", str(port), *OPTIONS, TMPDIR=str(tmp_path / "temporary"), **allowed)
     line = process.stdout.readline()
     assert line.startswith(f"http://127.0.0.1:{port} "), line or process.communicate()
     assert listens_at(port) == {"0100007F"}  # 127.0.0.1 and nothing else
@@ -69,6 +72,8 @@ def test_a_process_serves_its_page_and_leaves_nothing(spawn, tmp_path, ending):
     foreign = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):  # a page elsewhere, whose name leads here
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(foreign, timeout=60)
+    with pytest.raises(urllib.error.HTTPError, match="403"):  # whatever the environment allows
+        get(f"http://127.0.0.1:{port}/gradio_api/file={secret}")
     process.send_signal(ending)
     out, err = process.communicate(timeout=240)
     assert process.returncode == (0 if ending == signal.SIGINT else 128 + ending)
