@@ -21,8 +21,10 @@ from fsbench.datamodules.loading.augment import (
     Squash,
     blur,
     flip,
+    named_augmentation,
 )
 from fsbench.datamodules.loading.whole_images import labelled_image
+from fsbench.runner.config.build import compose_method
 from tests.data_modules import episodic
 
 
@@ -96,6 +98,20 @@ def test_the_augmentation_is_the_chain_on_real_photos(real_data):
     images.append((np.ascontiguousarray(grey[..., :1].repeat(3, axis=2)), label))
     for seed, (image, label) in enumerate([*images, *images]):
         assert_equals_the_chain(Augmentation(473), image, label, seed)
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "factors"),
+    [
+        *((name, "pascal", (0.9, 1.1)) for name in ("hmnet", "bam", "pfenet", "hdmnet")),
+        *((name, "coco", (0.8, 1.25)) for name in ("hmnet", "bam", "pfenet", "hdmnet")),
+        ("pspnet", "pascal", (0.5, 2.0)),
+    ],
+)
+def test_a_method_scales_as_its_authors_do_on_each_data_set(method, dataset, factors):
+    """hmnet.md §10.1, which BAM and PFENet share, and §2.4.2; hdmnet.md §8."""
+    name = compose_method(method, dataset).data_arguments["augmentation"]
+    assert named_augmentation(name, 64).factors == factors
 
 
 def test_only_what_a_small_crop_reads_is_rotated():
