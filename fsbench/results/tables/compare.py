@@ -424,7 +424,7 @@ def common_scope(lines: Sequence[ComparisonLine]) -> Scope | None:
     return scopes.pop() if len(scopes) == 1 else None
 
 
-def scores_in(lines: list[ComparisonLine]) -> dict[str, float]:
+def scores_in(lines: Sequence[ComparisonLine]) -> dict[str, float]:
     """Collect each method's score from lines of one fold and metric."""
     return {
         name: score

@@ -10,9 +10,9 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.pages.report.collect import collect, select_methods
-from fsbench.pages.report.costs import RunCost
+from fsbench.pages.report.costs import TIMED, RunCost
 from fsbench.pages.report.curves import Curve
-from fsbench.pages.report.plots import DIVERGING, heat_plot
+from fsbench.pages.report.plots import DIVERGING, cost_plot, heat_plot, size_plot
 from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
@@ -197,17 +197,19 @@ def test_a_page_and_its_files_have_the_same_colors():
 def test_a_plot_that_would_show_nothing_says_why():
     one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
     costs = [RunCost("a", one, {"total": 3.0, "memory": 1.0}), RunCost("b", other, {"total": 3.0, "memory": 2.0})]
-    gap = partial(cost_plot_gap, metric="mIoU", methods=2)
+    gap = partial(cost_plot_gap, metric="mIoU", methods=2, episodes=100)
     assert "all methods have 3." in gap(costs, "total") and gap(costs, "memory") == ""
     assert "do not state" in gap(costs, "seconds") and "no method has mIoU" in gap([], "total")
-    assert "one method alone" in cost_plot_gap(costs[:1], "total", "mIoU", 1)
+    assert "one method alone" in cost_plot_gap(costs[:1], "total", "mIoU", 1, 100)
     assert gap(costs[:1], "total") == "No plots: a alone has mIoU; its figures are in the table below."
-    assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3)
+    assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3, 100)
     flat = [RunCost(name, Estimate(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
     assert "all methods have the same score" in gap(flat, "total")
     sizes = {"0-5": Subset(3, 3, {"mIoU": one}), "5-10": Subset(3, 3, {"mIoU": other})}
     assert size_plot_gap([Row("a", "0", {}, sizes)], "mIoU") == ""
-    assert "take 0-5 %" in size_plot_gap([Row("a", "0", {}, {"0-5": sizes["0-5"]})], "mIoU")
+    assert "only objects of 0-5 %" in size_plot_gap([Row("a", "0", {}, {"0-5": sizes["0-5"]})], "mIoU")
+    few = {name: Subset(3, 3, {"mIoU": Estimate(5)}) for name in sizes}
+    assert "no object size has images enough" in size_plot_gap([Row("a", "0", {}, few)], "mIoU")
     assert "no figures by object size" in size_plot_gap([Row("a", "0", {})], "mIoU")
     assert curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 4.0])]) == ""
     assert "needs two validations" in curve_plot_gap([Curve("a", 0, [0], [3.0]), Curve("b", 0, [0], [4.0])])
@@ -225,3 +227,26 @@ def test_only_the_methods_that_are_asked_for(study, tmp_path, capsys):
     runs = str(records[0].path.parent)
     assert main(["report", runs, "--out", str(tmp_path / "r"), "--method", "cat"]) == 2
     assert "--method cat: no run of cat" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_a_speed_of_few_episodes_is_not_plotted_and_draws_no_front():
+    one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
+    costs = [RunCost(name, score, {"seconds": x}) for name, score, x in (("a", one, 0.1), ("b", other, 0.2))]
+    assert "a speed of 20 episodes is one of starting up" in cost_plot_gap(costs, "seconds", "mIoU", 2, 20)
+    assert cost_plot_gap(costs, "seconds", "mIoU", 2, TIMED) == ""
+    drawn = [cost_plot(costs, "seconds", "mIoU", "s", has_front=front).count("stroke-dasharray") for front in (0, 1)]
+    assert drawn == [0, 1]
+
+
+def test_sizes_stand_with_their_intervals_and_images_and_without_a_line_between_them():
+    sizes = {
+        "0-5": Subset(30, 30, {"mIoU": Estimate(50, 40, 60, queries=27)}),
+        "5-10": Subset(30, 30, {"mIoU": Estimate(52, 45, 59, queries=31)}),
+        "10-15": Subset(30, 30, {"mIoU": Estimate(53, 45, 59, queries=33)}),
+        ">15": Subset(3, 3, {"mIoU": Estimate(90)}),
+    }
+    svg = size_plot([Row(name, "0", {}, sizes) for name in "abcdef"], "mIoU", "s")
+    assert svg.count('id="LineCollection') == 6 * (3 + 1)  # an interval for each size that has one, and in the legend
+    assert all(f">{number} images<" in svg for number in (27, 31, 33)) and svg.count(">too few images<") == 1
+    paths = re.findall(r'<path d="([^"]*)"', svg)
+    assert not [path for path in paths if path.count("L") >= 2 and "z" not in path], "no line leads from size to size"
