@@ -155,7 +155,7 @@ class Pages:
         sheet = breakdowns.to_sheet(study.block, ["fold", "size", "card"])
         write_text(folder / "table.csv", render.render([study.block], "csv"))
         write_text(folder / "table.tex", render.render([study.block], "latex", ["size"]))
-        comparison, remark = study.pairing.result()
+        comparison, remark, _ = study.compared.result()
         classes = heat.class_heat_map(study, metric)
         plots, missing = self._plots(study, metric, classes)
         if comparison is not None:
@@ -226,7 +226,7 @@ class Pages:
 
     def _differences(self, study: Study, classes: heat.HeatMap) -> dict[str, Any]:
         """Return what the template of differences takes."""
-        metric, differences = study.block.metrics[0], study.parting.result()
+        metric, differences = study.block.metrics[0], study.compared.result().parts
         numbers = classes.numbers()
         known = numbers[~np.isnan(numbers)]
         span = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)

@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from fsbench.cli.main import main
 from fsbench.pages.report.collect import collect, select_methods
 from fsbench.pages.report.costs import TIMED, RunCost
 from fsbench.pages.report.curves import Curve
+from fsbench.pages.report.differences import Bearing
 from fsbench.pages.report.plots import DIVERGING, cost_plot, heat_plot, size_plot
 from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
@@ -56,7 +57,7 @@ def test_a_figure_without_an_interval_has_no_place():
 
 
 def test_the_leaderboard_has_the_scores_of_the_records(study):
-    comparison, _ = study.pairing.result()
+    comparison, *_ = study.compared.result()
     board = build_leaderboard(study, comparison)
     assert [column.head for column in board.columns][:3] == ["mIoU 3⁰", "mIoU 3¹", "mIoU mean"]
     usual = [column.key for column in board.columns if column.usual]
@@ -90,7 +91,7 @@ def test_settings_stand_apart_from_the_name():
 
 
 def test_differences_are_those_of_the_comparison(study):
-    parted, labels = study.parting.result(), list(study.methods)
+    parted, labels = study.compared.result().parts, list(study.methods)
     assert parted.kinds() == ["class", "size", "fold", "presence"] and parted.metrics == ["mIoU", "accuracy"]
     first, second = study.methods[labels[0]], study.methods[labels[2]]
     two = {labels[0]: first, labels[2]: second}
@@ -124,31 +125,38 @@ def test_differences_are_those_of_the_comparison(study):
     assert found == pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
 
 
-def test_what_is_told_apart_by_parts_holds_for_all_of_them_at_once(study):
-    """Holm's correction over all pairs, parts and scores of the section, step by step."""
-    parted, p = study.parting.result(), []
-    labels = list(study.methods)
-    for (i, first), (j, second) in combinations(enumerate(labels), 2):
-        two = {first: study.methods[first], second: study.methods[second]}
+def test_one_correction_holds_for_all_that_a_page_says(study):
+    """Holm's method with weights over the matrix of pairs and the differences by parts (statistics.md §7), by hand."""
+    pairs, _, parts = study.compared.result()
+    lines = [(line.p, metric == "mIoU", line.significant) for metric, of in pairs.tables["all"].items() for line in of]
+    for i, j in combinations(range(len(study.methods)), 2):
+        two = {label: study.methods[label] for label in (parts.methods[i], parts.methods[j])}
         tables = compare_methods(two, ["mIoU", "accuracy"], ("fold", "size", "class")).tables
-        for kind in ("class", "size", "fold"):
-            for metric in ("mIoU", "accuracy"):
-                own = {(x.part.fold, x.part.name): x for x in parted.lines(i, j, kind, metric)}
-                for x in tables[kind][metric]:
-                    place = x.fold, x.fold if kind == "fold" else x.part
-                    if place in own and x.is_tested:
-                        p.append((x.p, own[place].bearing.is_apart))
-    presence = [x for i, j in combinations(range(len(labels)), 2) for m in ("mIoU", "accuracy")
-                for x in parted.lines(i, j, "presence", m) if x.ends[0] == x.ends[0]]  # fmt: skip
-    absent = [x for x in presence if x.part.name == "absent"]
-    tested = len(p) + len(presence)
-    assert parted.comparisons == tested and 0 < sum(apart for _, apart in p) < len(p) and absent
-    assert all(value * (tested - place) < 0.05 or not apart for place, (value, apart) in enumerate(sorted(p)))
-    assert all(apart for value, apart in p if value * tested < 0.05)
+        for kind, metric in product(("class", "size", "fold"), parts.metrics):
+            own = {(x.part.fold, x.part.name): x.bearing.is_apart for x in parts.lines(i, j, kind, metric)}
+            found = {(x.fold, x.fold if kind == "fold" else x.part): x.p for x in tables[kind][metric]}
+            lines += [(found[place], False, apart) for place, apart in own.items()]
+    number = list(parts.found)
+    lines += [
+        (each.p, False, Bearing(int(parts.bearings[metric][pair, part])).is_apart)
+        for (metric, pair, part), each in zip(number, parts.found.values(), strict=True)
+        if parts.parts[part].kind == "presence"
+    ]
+    tested = [line for line in lines if line[0] == line[0]]
+    assert pairs.comparisons == len(tested)
+    main = sum(first for _, first, _ in tested)
+    weights = {True: 0.8 / main, False: 0.2 / (len(tested) - main)}
+    left, highest = 1.0, 0.0
+    for p, first, apart in sorted(tested, key=lambda line: line[0] / weights[line[1]]):
+        highest = max(highest, p / weights[first] * left)
+        assert apart == (highest < 0.05)
+        left -= weights[first]
+    assert 0 < sum(apart for *_, apart in tested) < len(tested)
+    assert str(pairs.comparisons) in " ".join(pairs.notes)
 
 
 def test_a_difference_turned_around_has_the_other_sign(study):
-    parted = study.parting.result()
+    parted = study.compared.result().parts
     there, back = parted.lines(1, 3, "class", "mIoU"), parted.lines(3, 1, "class", "mIoU")
     assert [line.part for line in there] == [line.part for line in back][::-1]
     for one, other in zip(there, back[::-1], strict=True):
@@ -180,7 +188,7 @@ def test_small_axes_span_the_intervals_of_methods_and_a_single_one_has_none(stud
     ends = [end for row in rows for end in (row.scores["mIoU"].low, row.scores["mIoU"].high)]
     assert heat.score_scale(study, "mIoU") == (min(ends), max(ends))
     (alone,) = collect(study.records[:1], ["mIoU"], SerialExecutor())
-    assert heat.score_scale(alone, "mIoU") is None and alone.parting.result() is None
+    assert heat.score_scale(alone, "mIoU") is None and alone.compared.result().parts is None
 
 
 def test_a_page_and_its_files_have_the_same_colors():
