@@ -155,6 +155,7 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     for note in [network_note, *notes, predictor.support_set.note]:
         if note:
             print_note(note)
+    predictor.measure_presence()
     shots = ", ".join(f"{n} of {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
     print_line(
         f"{predictor.name} on {predictor.method.backbone.weights_id}, {predictor.image_size} pixels, "
@@ -168,8 +169,11 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     resumed = f" ({summary.resumed} of them before)" if summary.resumed else ""
     print_line(f"{total} of {len(images)} photos predicted{resumed}")
     print_line("the method's answer, which nobody has checked:")
-    for name in predictor.classes:
-        print_line(f"  {name}: present in {summary.present[name]}, not present in {total - summary.present[name]}")
+    for name, worth in predictor.worth.items():
+        found = f"present in {summary.present[name]}, not present in {total - summary.present[name]}"
+        if not worth.tells:
+            found = f"marked in {summary.marked[name]}; {predictor.name} does not tell whether a photo shows it"
+        print_line(f"  {name}: {found} ({worth})")
     folders = "labels/, overlays/, steps/" if options.steps else "labels/, overlays/"
     print_line(f"{options.out}: {folders}, annotations.json, scores.csv")
     refused += summary.broken

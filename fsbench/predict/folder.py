@@ -34,12 +34,14 @@ class FolderSummary:
         predicted: Images predicted by this command.
         resumed: Images that an earlier command had predicted.
         present: Number of images in which each class is present.
+        marked: Number of images in which each class has pixels.
         broken: Messages about images that were left out.
     """
 
     predicted: int = 0
     resumed: int = 0
     present: Counter[str] = field(default_factory=Counter)
+    marked: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
 
@@ -145,6 +147,7 @@ class _FolderRun:
 
         for entry in read_entries():
             summary.present.update(presence["name"] for presence in entry["classes"] if presence["present"])
+            summary.marked.update(presence["name"] for presence in entry["classes"] if presence["pixels"])
         description = f"predictions of {self.predictor.name}; score: {self.predictor.score_meaning}"
         write_coco(self.out / "annotations.json", read_entries, self.predictor.classes, description)
         write_scores(self.out / "scores.csv", read_entries)

@@ -27,6 +27,7 @@ class ClassEntry(BaseModel):
     present: bool
     score: float
     pixels: Whole
+    tells: bool
     bbox: list[float] | None = None
     counts: str | None = None
 

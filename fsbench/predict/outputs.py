@@ -16,8 +16,8 @@ def write_coco(path: Path, read_entries: ReadEntries, classes: Sequence[str], de
     """Write COCO's instances format: one annotation for every object, or, where the method finds no single objects, for
     every class that has pixels in an image.
 
-    Masks are run-length encoded; beside COCO's keys an annotation has the `score` of the object or class, and whether
-    the class is `present`.
+    Masks are run-length encoded. Beside COCO's keys an annotation has the `score` of the object; or the class's, and
+    whether it is `present`, if such scores were seen to tell images with the class from others.
     Category ids are the numbers in the label PNGs.
     """
     categories = [{"id": number, "name": name, "supercategory": ""} for number, name in enumerate(classes, 1)]
@@ -51,6 +51,9 @@ def _annotations(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             objects = [one for one in entry.get("instances") or () if one["number"] == presence["number"]]
             for shown in objects or [presence]:
                 number += 1
+                said = {"present": presence["present"]} if presence["tells"] else {}
+                if objects or presence["tells"]:
+                    said["score"] = shown["score"]
                 yield {
                     "id": number,
                     "image_id": image_id,
@@ -59,14 +62,14 @@ def _annotations(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                     "area": shown["pixels"],
                     "bbox": shown["bbox"],
                     "iscrowd": 0,
-                    "score": shown["score"],
-                    "present": presence["present"],
+                    **said,
                 }
 
 
 def write_scores(path: Path, read_entries: ReadEntries) -> None:
     """Write a CSV line for every image and class: presence, score, pixels, and their share of the image.
 
+    Presence and score are empty where such scores were not seen to tell images with the class from others.
     Names that a spreadsheet would take for a formula get an apostrophe in front.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -75,9 +78,10 @@ def write_scores(path: Path, read_entries: ReadEntries) -> None:
         for entry in read_entries():
             for presence in entry["classes"]:
                 share = presence["pixels"] / (entry["height"] * entry["width"])
-                present = "present" if presence["present"] else "not present"
+                said = ["present" if presence["present"] else "not present", f"{presence['score']:.6f}"]
                 names = [_no_formula(entry["photo"]), _no_formula(presence["name"])]
-                writer.writerow([*names, present, f"{presence['score']:.6f}", presence["pixels"], f"{share:.6f}"])
+                told = said if presence["tells"] else ["", ""]
+                writer.writerow([*names, *told, presence["pixels"], f"{share:.6f}"])
 
 
 def _no_formula(name: str) -> str:

@@ -23,6 +23,7 @@ from fsbench.data.label_maps import resize_labels
 from fsbench.predict.instances import image_instances
 from fsbench.predict.load_images import ImageLoader, LoadedImage
 from fsbench.predict.prefetch import prefetch_map
+from fsbench.predict.presence import PresenceWorth, presence_worth
 from fsbench.predict.query_images import QueryImage, find_images, read_upright
 from fsbench.predict.read_supports import pair_labels, read_supports
 from fsbench.predict.result import ClassPresence, Result, palette
@@ -110,6 +111,7 @@ class Predictor:
         self.method.check_image_size(self.image_size)
         self.method.to(self.device).eval()
         self.supports: list[Support] = []
+        self.worth: dict[str, PresenceWorth] = {}
         self._support_set: SupportSet | None = None
 
     def _load_weights(self) -> None:
@@ -148,6 +150,7 @@ class Predictor:
     def add(self, supports: Sequence[Support]) -> "Predictor":
         """Add supports that `read_supports` returned."""
         self.supports += supports
+        self.worth = {}
         self._support_set = None
         self.method.backbone.cache.clear()
         return self
@@ -156,6 +159,25 @@ class Predictor:
         """Remove all supports."""
         self.supports.clear()
         return self.add(())
+
+    def measure_presence(self) -> dict[str, PresenceWorth]:
+        """Measure on the supports whether presence scores tell photos with a class from photos without it.
+
+        Each photo is left out of the supports once and asked; see `presence_worth`. Until that has shown it, no class
+        of a result `tells`.
+        """
+        supports = list(self.supports)
+
+        def scores(others: Sequence[Support], left_out: Support) -> dict[str, float]:
+            self.clear().add(others)
+            return {presence.name: presence.score for presence in self.predict(left_out.pixels).classes}
+
+        try:
+            worth = presence_worth(supports, scores)
+        finally:
+            self.clear().add(supports)
+        self.worth = worth
+        return worth
 
     @property
     def support_set(self) -> SupportSet:
@@ -171,6 +193,9 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; number n of a label map is `classes[n - 1]`."""
         return self.support_set.classes
+
+    def _tells(self, name: str) -> bool:
+        return name in self.worth and self.worth[name].tells
 
     @property
     def score_meaning(self) -> str:
@@ -222,7 +247,7 @@ class Predictor:
         decisions = zip(self.classes, present.tolist(), score.tolist(), strict=True)
         classes = tuple(
             # bincount would take 8 bytes a pixel
-            ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)))
+            ClassPresence(number, name, present, score, int(np.count_nonzero(label_map == number)), self._tells(name))
             for number, (name, present, score) in enumerate(decisions, 1)
         )
         objects = () if prediction.instances is None else image_instances(prediction.instances, own, label_map)

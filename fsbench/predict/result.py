@@ -17,7 +17,7 @@ from fsbench.data.label_maps import resize_labels
 from fsbench.predict.instances import Instance, encode_mask
 from fsbench.results.pictures.fonts import font
 from fsbench.results.pictures.masks import paint_slots
-from fsbench.results.pictures.palette import DARK_LINE, LIGHT_TEXT, WAY_COLORS
+from fsbench.results.pictures.palette import DARK_LINE, WAY_COLORS
 from fsbench.results.pictures.sheet import Panel, write_sheet
 from fsbench.results.pictures.steps import explain_captions
 
@@ -47,8 +47,10 @@ class ClassPresence:
         number: Its number in the label map.
         name: Its name.
         present: Whether the method decides that the image shows it.
-        score: Confidence that it does, from 0 to 1.
+        score: The method's score of that, from 0 to 1.
         pixels: Number of pixels labeled as the class.
+        tells: Whether such scores were seen to tell images with the class from images without it
+            (`Predictor.measure_presence`); if not, nothing is said of its presence.
     """
 
     number: int
@@ -56,12 +58,15 @@ class ClassPresence:
     present: bool
     score: float
     pixels: int
+    tells: bool = False
 
     def __str__(self) -> str:
+        pixels = "1 pixel" if self.pixels == 1 else f"{self.pixels or 'no'} pixels"
+        if not self.tells:
+            return f"{self.name} {pixels}"
         if self.present:
             return f"{self.name} {self.score:.2f}"
-        pixels = "1 pixel is" if self.pixels == 1 else f"{self.pixels} pixels are"
-        marked = f"; {pixels} labelled as it all the same" if self.pixels else ""
+        marked = f"; {pixels} {'is' if self.pixels == 1 else 'are'} labelled as it all the same" if self.pixels else ""
         return f"{self.name} not present ({self.score:.2f}{marked})"
 
 
@@ -86,12 +91,12 @@ class Result:
     steps: tuple[Panel, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.image_name}: {', '.join(map(self._words, self.classes))}"
+        return f"{self.image_name}: {', '.join(f'{each}{self._objects(each)}' for each in self.classes)}"
 
-    def _words(self, presence: ClassPresence) -> str:
-        """Return what is said of a class, with the number of its objects where it has several."""
+    def _objects(self, presence: ClassPresence) -> str:
+        """Return the number of a class's objects in words, where it has several."""
         objects = sum(instance.number == presence.number for instance in self.instances)
-        return f"{presence} ({objects} objects)" if objects > 1 else str(presence)
+        return f" ({objects} objects)" if objects > 1 else ""
 
     def mask(self, name: str) -> np.ndarray:
         """Return the mask (H, W) bool of the class `name`."""
@@ -105,8 +110,10 @@ class Result:
         return image
 
     def overlay(self) -> Image.Image:
-        """Draw the classes with fills and outlines over the preview, those of single objects with their scores, and a
-        legend below it."""
+        """Draw the classes over the preview with fills and outlines, single objects too, and their names below it.
+
+        No score is drawn: beside a mask it would be taken for the mask's quality.
+        """
         height, width = self.preview.shape[:2]
         figure = Image.new("RGB", (width, height + LEGEND_LINE * len(self.classes)), "white")
         painted = paint_slots(self.preview, self.label_map, palette()[1:])
@@ -115,13 +122,11 @@ class Result:
             painted = paint_slots(painted, mask, palette()[instance.number : instance.number + 1], fill=0.0)
         figure.paste(Image.fromarray(painted))
         draw = ImageDraw.Draw(figure)
-        for instance, mask in objects:
-            _draw_score(draw, mask, instance.score)
         for line, presence in enumerate(self.classes):
             top = height + LEGEND_LINE * line
             color = tuple(palette()[presence.number].tolist())
             draw.rectangle((4, top + 4, 15, top + 15), fill=color, outline=DARK_LINE)
-            draw.text((21, top + 2), self._words(presence), fill=DARK_LINE, font=font(13))
+            draw.text((21, top + 2), f"{presence.name}{self._objects(presence)}", fill=DARK_LINE, font=font(13))
         return figure
 
     def _object_masks(self) -> list[tuple[Instance, np.ndarray]]:
@@ -165,17 +170,6 @@ class Result:
         if presence.pixels:
             entry |= encode_mask(self.label_map == presence.number)
         return entry
-
-
-def _draw_score(draw: ImageDraw.ImageDraw, mask: np.ndarray, score: float) -> None:
-    """Write an object's score on a dark ground, where its mask (h, w) uint8 is widest."""
-    import cv2  # slow to import
-
-    y, x = np.unravel_index(int(cv2.distanceTransform(mask, cv2.DIST_L2, 3).argmax()), mask.shape)
-    place, text = (float(x), float(y)), f"{score:.2f}"
-    box = draw.textbbox(place, text, font=font(12), anchor="mm")
-    draw.rectangle((box[0] - 2, box[1] - 2, box[2] + 2, box[3] + 2), fill=DARK_LINE)
-    draw.text(place, text, fill=LIGHT_TEXT, font=font(12), anchor="mm")
 
 
 def output_files(out: Path, image_name: str) -> tuple[Path, Path]:

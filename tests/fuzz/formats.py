@@ -214,6 +214,7 @@ def _predicted() -> list[Any]:
         "name": "cat",
         "present": True,
         "score": 0.5,
+        "tells": True,
         "pixels": 2,
         "bbox": [0, 0, 2, 1],
         "counts": "021",

@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fsbench.base.errors import FsbenchError, SettingsError, known_names
 from fsbench.networks.weights.table import backbone_data
@@ -22,9 +22,24 @@ from fsbench.results.tables.comparable import Methods
 from fsbench.results.tables.compare import Comparison, Measure
 from fsbench.results.tables.published.scores import PublishedScore
 from fsbench.results.tables.table import build_blocks
+from fsbench.scores.decisions import adjust
 
 if TYPE_CHECKING:
     from fsbench.results.tables.rescoring.measures import Measures
+
+
+class StudyComparison(NamedTuple):
+    """Methods compared in pairs: on the whole test, and by parts of its episodes. All that has a p is one family.
+
+    Attributes:
+        pairs: On the whole test, or None; see `compare_study`.
+        remark: On what is left out, or why there is no comparison.
+        parts: By parts, or None; see `difference_study`.
+    """
+
+    pairs: Comparison | None
+    remark: str
+    parts: Differences | None
 
 
 @dataclass
@@ -37,8 +52,7 @@ class Study:
         records: All runs, in the order of `methods`.
         methods: Label -> its run of each fold; the best first.
         folds: Single episodes by fold; empty for classification, whose queries have no masks.
-        pairing: The comparison of the methods in pairs, or None; and a remark, see `compare_study`.
-        parting: Their differences by parts of the episodes, or None; see `difference_study`.
+        compared: The methods compared in pairs, see `StudyComparison`.
     """
 
     number: int
@@ -46,8 +60,7 @@ class Study:
     records: list[Record]
     methods: Methods
     folds: dict[int, FoldEpisodes]
-    pairing: "Future[tuple[Comparison | None, str]]"
-    parting: "Future[Differences | None]"
+    compared: "Future[StudyComparison]"
 
     @property
     def protocol(self) -> Protocol:
@@ -184,11 +197,21 @@ def _study(
     rank_all: bool,
 ) -> Study:
     methods = _rank_methods(group, block)
-    pairing = pool.submit(compare_study, methods, block.metrics, most, measures, rank_all)
-    parting = pool.submit(difference_study, methods, block.metrics, most, measures)
+    compared = pool.submit(_compare, methods, block.metrics, most, measures, rank_all)
     records = [record for runs in methods.values() for record in runs.values()]
     folds = episodes_by_fold(methods) if group[0].protocol.has_masks else {}
-    return Study(number, block, records, methods, folds, pairing, parting)
+    return Study(number, block, records, methods, folds, compared)
+
+
+def _compare(
+    methods: Methods, metrics: Sequence[str], most: int | None, measures: "Mapping[Path, Measures]", rank_all: bool
+) -> StudyComparison:
+    parts = difference_study(methods, metrics, most, measures)
+    beside = [] if parts is None else parts.p
+    pairs, remark = compare_study(methods, metrics, most, measures, rank_all, beside)
+    if parts is not None:
+        parts = parts.judged(adjust(beside, [False] * len(beside)) if pairs is None else pairs.beside)
+    return StudyComparison(pairs, remark, parts)
 
 
 def _rank_methods(group: list[Record], block: Block) -> Methods:

@@ -16,6 +16,10 @@ COSTS = {
 }
 
 
+TIMED = 100
+"""Episodes that a run has at least where its speed is plotted, and a front drawn through its score."""
+
+
 @dataclass(frozen=True)
 class RunCost:
     """A method's score, and its costs by the keys of `COSTS`; None where its runs do not state them."""
@@ -32,6 +36,11 @@ def run_costs(study: Study, metric: str) -> list[RunCost]:
         for row in study.shown_rows
         if metric in row.scores
     ]
+
+
+def fewest_episodes(study: Study) -> int:
+    """Return the number of episodes that the shortest of a study's runs has."""
+    return min(record.header.requested for record in study.records)
 
 
 def mean_costs(runs: Sequence[Record]) -> dict[str, float | None]:

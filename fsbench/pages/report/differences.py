@@ -17,7 +17,6 @@ from fsbench.results.tables.comparable import Methods, check_same
 from fsbench.results.tables.layout import ALPHA, is_too_few
 from fsbench.results.tables.rescoring.statistics import subset_statistics, whole_statistics
 from fsbench.results.tables.subsets import ABSENT, NOT_OF_ABSENT, SIZES, pairs_by_class, pairs_by_size
-from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, Scope, differences
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -103,8 +102,8 @@ class Differences:
         scores: Metric -> (M, P), NaN where a part has no such score.
         ends: Metric -> (pairs of methods, P, 2), the 95 % interval of first minus second, of each two in their order;
             NaN where there is none.
-        bearings: Metric -> (pairs of methods, P), values of `Bearing`; told apart after correction over all of them.
-        comparisons: Number of comparisons that were corrected together.
+        bearings: Metric -> (pairs of methods, P), values of `Bearing`, see `judged`.
+        found: (metric, pair, part) -> the difference, of those that there are; their p is for each alone.
     """
 
     methods: list[str]
@@ -112,16 +111,27 @@ class Differences:
     scores: dict[str, np.ndarray]
     ends: dict[str, np.ndarray]
     bearings: dict[str, np.ndarray]
-    comparisons: int
+    found: dict[tuple[str, int, int], Estimate]
 
     @property
     def metrics(self) -> list[str]:
         return list(self.scores)
 
+    @property
+    def p(self) -> list[float]:
+        """p of each of `found`; NaN of one that is not tested."""
+        return [each.p for each in self.found.values()]
+
+    def judged(self, corrected: Sequence[float]) -> "Differences":
+        """Return the same with what corrected p, in the order of `found`, say of each."""
+        bearings = {metric: values.copy() for metric, values in self.bearings.items()}
+        for ((metric, pair, i), each), p in zip(self.found.items(), corrected, strict=True):
+            bearings[metric][pair, i] = _bearing(each, p)
+        return replace(self, bearings=bearings)
+
     def kinds(self) -> list[str]:
-        """Return the kinds that have more than one part, in the order of `KINDS`."""
-        numbers = [part.kind for part in self.parts]
-        return [kind for kind in KINDS if numbers.count(kind) > 1]
+        """Return the kinds that there are, in the order of `KINDS`."""
+        return [kind for kind in KINDS if any(part.kind == kind for part in self.parts)]
 
     def lines(self, first: int, second: int, kind: str, metric: str) -> list[Line]:
         """Return the lines of two methods, the largest difference first."""
@@ -197,8 +207,8 @@ def compute_differences(
 ) -> Differences:
     """Compute the differences of methods with runs of the same folds in `metrics`, as `fsbench compare` does.
 
-    A method without a score, for want of stored predictions say, has NaN. Of all pairs, parts and metrics together the
-    p-values are corrected, since a reader looks for the largest.
+    A method without a score, for want of stored predictions say, has NaN. None is told apart before `judged`: since a
+    reader looks for the largest, their p are corrected together with all others of the page.
     """
     labels, pairs = list(methods), list(combinations(methods, 2))
     place = {pair: number for number, pair in enumerate(pairs)}
@@ -219,11 +229,8 @@ def compute_differences(
                 found[metric, pair, i] = item.difference
                 images = item.difference.queries
         parts.append(replace(part, images=images))
-    corrected = adjust([each.p for each in found.values()], [False] * len(found))
     bearings = {metric: np.full((len(pairs), len(listed)), int(Bearing.NONE)) for metric in metrics}
-    for ((metric, pair, i), each), p in zip(found.items(), corrected, strict=True):
-        bearings[metric][pair, i] = _bearing(each, p)
-    return Differences(labels, parts, scores, ends, bearings, sum(not np.isnan(p) for p in corrected))
+    return Differences(labels, parts, scores, ends, bearings, found)
 
 
 def _bearing(difference: Estimate, corrected: float) -> Bearing:
@@ -237,7 +244,10 @@ def _bearing(difference: Estimate, corrected: float) -> Bearing:
 
 
 def _parts(methods: Methods) -> list[tuple[Part, list[int], Selector]]:
-    """List the parts that have pairs in all their folds, with these folds and what selects their rows."""
+    """List the parts that have pairs in all their folds, with these folds and what selects their rows.
+
+    A kind with a single part is left out, as are folds whose mean is not taken: the whole test has the same lines.
+    """
     first = next(iter(methods.values()))
     folds = sorted(first)
     complete = len(folds) == int(first[folds[0]].header.folds)
@@ -259,9 +269,10 @@ def _parts(methods: Methods) -> list[tuple[Part, list[int], Selector]]:
                 add("size", name, fold, numbers, _size_selector(name))
             add("presence", SHOWN, fold, numbers, _present_ways)
             add("presence", ABSENT, fold, numbers, _size_selector(ABSENT))
-        for number in folds:
+        for number in folds if complete else ():
             add("fold", str(number), str(number), [number], None)
-    return found
+    kinds = [part.kind for part, *_ in found]
+    return [item for item in found if kinds.count(item[0].kind) > 1]
 
 
 def _class_selector(name: str) -> Selector:

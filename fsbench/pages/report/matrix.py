@@ -25,6 +25,7 @@ def compare_study(
     most: int | None,
     measures: "Mapping[Path, Measures]" = MappingProxyType({}),
     rank_all: bool = False,
+    beside: Sequence[float] = (),
 ) -> tuple[Comparison | None, str]:
     """Compare the methods that have runs of the same folds.
 
@@ -34,6 +35,7 @@ def compare_study(
         most: Largest number of methods; None: `MOST`.
         measures: Of the runs by folder, for metrics beyond the counts.
         rank_all: Whether methods of different cards are ranked together.
+        beside: p of the other comparisons on the page, which are corrected along.
 
     Returns:
         The comparison, or None; and a remark on what is left out, or why there is none.
@@ -46,7 +48,7 @@ def compare_study(
     try:
         compared = metrics if len(taken) <= ALL_METRICS else metrics[:1]
         measure = (lambda record: measures[record.path]) if measures else None
-        return compare_methods(taken, compared, measure=measure, rank_all=rank_all), remark
+        return compare_methods(taken, compared, measure=measure, rank_all=rank_all, beside=beside), remark
     except FsbenchError as error:
         return None, f"Not compared: {error}"
 

@@ -15,7 +15,7 @@ from fsbench.base.version import __version__
 from fsbench.pages.report.analyses import Section, analysis_section
 from fsbench.pages.report.atlas.page import render_atlas
 from fsbench.pages.report.collect import Study
-from fsbench.pages.report.costs import COSTS, devices, run_costs
+from fsbench.pages.report.costs import COSTS, TIMED, devices, fewest_episodes, run_costs
 from fsbench.pages.report.curves import read_curves
 from fsbench.pages.report.differences import KINDS, thousandths
 from fsbench.pages.report.episodes import IOU_MEANING
@@ -38,6 +38,7 @@ from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.tables.analysis import Analysis, T
 from fsbench.results.tables.annotations.losses import annotation_tables, has_losses
 from fsbench.results.tables.compare import Comparison
+from fsbench.results.tables.compare_layout import bars
 from fsbench.results.tables.compare_layout import plot as plot_differences
 from fsbench.results.tables.compare_layout import to_sheet as comparison_to_sheet
 from fsbench.results.tables.summary import card_notes
@@ -154,7 +155,7 @@ class Pages:
         sheet = breakdowns.to_sheet(study.block, ["fold", "size", "card"])
         write_text(folder / "table.csv", render.render([study.block], "csv"))
         write_text(folder / "table.tex", render.render([study.block], "latex", ["size"]))
-        comparison, remark = study.pairing.result()
+        comparison, remark, _ = study.compared.result()
         classes = heat.class_heat_map(study, metric)
         plots, missing = self._plots(study, metric, classes)
         if comparison is not None:
@@ -162,7 +163,9 @@ class Pages:
             write_text(folder / "comparison.tex", render.latex([words]))
             write_text(folder / "comparison.csv", render.csv_text(_comparison_lines(words)))
             if comparison.alike and len(comparison.methods) <= 30:
-                plots["apart"] = self._difference_plot(folder, comparison)
+                missing["apart"] = _undrawn(comparison)
+                if not missing["apart"]:
+                    plots["apart"] = self._difference_plot(folder, comparison)
         published = next((grid for caption, grid in sheet.parts if caption == "reported beside measured"), [])
         header = study.records[0].header
         scripts = [TEMPLATES / name for name in ("state.js", "leaderboard.js", "differences.js", "report.js")]
@@ -172,6 +175,7 @@ class Pages:
             notes=sheet.notes, marks=study.block.marks, card_notes=card_notes(study.block),
             card_grid=next(grid for caption, grid in sheet.parts if caption == "cards"),
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=read_inlined(scripts),
+            has_front=fewest_episodes(study) >= TIMED,
             costs=run_costs(study, metric), cost_names=COSTS, devices=devices(study), protocol=study.protocol,
             table_command=table_command,
             manifests={r.header.fold: r.manifest_sha256 for r in study.records}, header=header,
@@ -223,7 +227,7 @@ class Pages:
 
     def _differences(self, study: Study, classes: heat.HeatMap) -> dict[str, Any]:
         """Return what the template of differences takes."""
-        metric, differences = study.block.metrics[0], study.parting.result()
+        metric, differences = study.block.metrics[0], study.compared.result().parts
         numbers = classes.numbers()
         known = numbers[~np.isnan(numbers)]
         span = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -250,11 +254,12 @@ class Pages:
             The plots by name, and in sentences why others are left out.
         """
         costs, curves, rows = run_costs(study, metric), read_curves(study.methods), study.shown_rows
-        gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods)) for kind in COSTS}
+        episodes = fewest_episodes(study)
+        gaps = {kind: cost_plot_gap(costs, kind, metric, len(study.methods), episodes) for kind in COSTS}
         missing: dict[str, Any] = {"cost": list(dict.fromkeys(filter(None, gaps.values())))}
         missing |= {"sizes": size_plot_gap(rows, metric), "curves": curve_plot_gap(curves)}
         plots = {
-            f"cost-{kind}": cost_plot(costs, kind, metric, f"{study.number}{kind}")
+            f"cost-{kind}": cost_plot(costs, kind, metric, f"{study.number}{kind}", has_front=episodes >= TIMED)
             for kind, gap in gaps.items()
             if not gap
         }
@@ -291,6 +296,14 @@ class Pages:
     def _write(self, path: Path, template: str, **values: Any) -> None:
         page = self.environment.get_template(template).render(**(self.common | values))
         write_text(path, page)
+
+
+def _undrawn(comparison: Comparison) -> str:
+    """Return why the first metric has no diagram that says what its table says; "" if it has."""
+    metric, lines = next(iter(comparison.tables["all"].items()))
+    folds = dict.fromkeys(line.fold for line in lines)
+    reasons = (bars([line for line in lines if line.fold == fold], metric)[1] for fold in folds)
+    return next(filter(None, reasons), "")
 
 
 def _many_names(names: Collection[str]) -> bool:

@@ -10,10 +10,12 @@ import numpy as np
 
 from fsbench.pages.report.costs import COSTS, RunCost, pareto_front
 from fsbench.pages.report.curves import Curve
+from fsbench.pages.report.spread import size_score
 from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.blocks import Row
 from fsbench.results.tables.drawing import COLORS, MARKERS, whole_names
 from fsbench.results.tables.subsets import SIZES
+from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +27,6 @@ DIVERGING = (
     "#d8e9f5", "#acd0ea", "#6fafdb", "#2f83bd", "#0b5394",
 )  # fmt: skip
 """Colors of differences from worse to better, which the color-blind can tell apart; `style.css` has the same."""
-BANDS = 4
-"""Largest number of methods whose intervals a plot by size shows."""
 NAMED = 16
 """Number of methods that a plot names, the best ones."""
 
@@ -87,22 +87,25 @@ def _look(number: int) -> dict[str, Any]:
     return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[(number + number // len(COLORS)) % len(MARKERS)]}
 
 
-def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> str:
-    """Plot the score against a cost, with the Pareto front: methods than which no other is better and cheaper."""
+def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str, *, has_front: bool = True) -> str:
+    """Plot the score against a cost, with the Pareto front: methods than which no other is better and cheaper.
+
+    Of few episodes it has no front, which chance alone would draw.
+    """
     known = [cost for cost in costs if cost.values.get(kind) is not None]
     names = whole_names(cost.method for cost in known[:NAMED])
     from matplotlib.ticker import EngFormatter  # slow to import
 
     def paint(axis: "Axes") -> None:
-        sign = metric_named(metric).sign
-        best = pareto_front([(cost.values[kind] or 0.0, sign * cost.score.value) for cost in known])
-        steps = sorted((known[i].values[kind] or 0.0, known[i].score.value) for i in best)
-        axis.plot(*zip(*steps, strict=True), color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", alpha=0.6)
+        if has_front:
+            sign = metric_named(metric).sign
+            best = pareto_front([(cost.values[kind] or 0.0, sign * cost.score.value) for cost in known])
+            steps = sorted((known[i].values[kind] or 0.0, known[i].score.value) for i in best)
+            ends = zip(*steps, strict=True)
+            axis.plot(*ends, color=INK, linewidth=1, linestyle="--", drawstyle="steps-post", alpha=0.6)
         for number, cost in enumerate(known):
-            x, y = cost.values[kind] or 0.0, cost.score
-            ends = [[max(y.value - y.low, 0)], [max(y.high - y.value, 0)]]
-            look = _look(number) | {"label": names.get(cost.method)}
-            axis.errorbar(x, y.value, ends, markersize=6, elinewidth=1, linestyle="", **look)
+            look = _look(number) | {"label": names.get(cost.method), "markersize": 6}
+            _draw_score(axis, cost.values[kind] or 0.0, cost.score, look)
         axis.set_xlabel(COSTS[kind])
         axis.set_ylabel(metric)
         positive = [cost.values[kind] or 0.0 for cost in known]
@@ -119,32 +122,38 @@ def cost_plot(costs: Sequence[RunCost], kind: str, metric: str, salt: str) -> st
 
 
 def size_plot(rows: Sequence[Row], metric: str, salt: str) -> str:
-    """Plot the score in each bin of object sizes, on the bin's tick, with its interval as a band.
+    """Plot the score in each bin of object sizes with its interval, the methods side by side.
 
-    Of more than `BANDS` methods the bands would cover each other and are left out.
+    Below a bin stands the number of its query images. No line leads from bin to bin, since other images are in each;
+    a score without an interval, of too few images, is left out.
     """
+    shown = rows[:NAMED]
+    step = 0.7 / max(len(shown), 1)
 
     def paint(axis: "Axes") -> None:
-        for number, row in enumerate(rows[:NAMED]):
-            known = [(at, row.by_size[name].scores.get(metric)) for at, name in enumerate(SIZES) if name in row.by_size]
-            points = [(at, i) for at, i in known if i is not None]
-            if not points:
-                continue
-            at, values = zip(*points, strict=True)
-            look = _look(number)
-            axis.plot(at, [i.value for i in values], label=names[row.method], linewidth=1.4, markersize=5, **look)
-            if len(names) <= BANDS:
-                ends = [i.low for i in values], [i.high for i in values]
-                axis.fill_between(at, *ends, color=look["color"], alpha=0.13, linewidth=0)
-                axis.vlines(at, *ends, color=look["color"], linewidth=1, alpha=0.7)
-        axis.set_xticks(range(len(SIZES)), [f"{name} %" for name in SIZES])
-        axis.set_xlim(-0.3, len(SIZES) - 0.7)
+        images = dict.fromkeys(SIZES, 0)
+        for number, row in enumerate(shown):
+            look = _look(number) | {"label": names[row.method], "markersize": 5}
+            for at, name in enumerate(SIZES):
+                score = size_score(row, name, metric)
+                if score is not None:
+                    images[name] = max(images[name], score.queries)
+                    _draw_score(axis, at + (number - (len(shown) - 1) / 2) * step, score, look)
+                    look.pop("label", None)
+        axis.set_xticks(range(len(SIZES)), [f"{name} %\n{images[name] or 'too few'} images" for name in SIZES])
+        axis.set_xlim(-0.5, len(SIZES) - 0.5)
         axis.set_xlabel("object's share of the query image")
         axis.set_ylabel(metric)
         _name_below(axis)
 
-    names = whole_names(row.method for row in rows[:NAMED])
-    return draw_svg(paint, salt, height=3.8 + _legend_height(names))
+    names = whole_names(row.method for row in shown)
+    return draw_svg(paint, salt, height=4 + _legend_height(names))
+
+
+def _draw_score(axis: "Axes", x: float, score: Estimate, look: Mapping[str, Any]) -> None:
+    """Draw a score with its interval."""
+    ends = [[max(score.value - score.low, 0)], [max(score.high - score.value, 0)]]
+    axis.errorbar(x, score.value, ends, elinewidth=1, linestyle="", **look)
 
 
 def _name_below(axis: "Axes") -> None:

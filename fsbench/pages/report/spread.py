@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 from math import isnan
 
-from fsbench.pages.report.costs import COSTS, RunCost
+from fsbench.pages.report.costs import COSTS, TIMED, RunCost
 from fsbench.pages.report.curves import Curve
 from fsbench.results.tables.blocks import Row
 from fsbench.results.tables.subsets import SIZES
+from fsbench.scores.estimate import Estimate
 
 
-def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int) -> str:
+def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int, episodes: int) -> str:
     """Return in one sentence why the score is not plotted against a cost of `COSTS`; "" if it can be.
 
     Args:
@@ -17,6 +18,7 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
         kind: of the cost.
         metric: name of the score.
         methods: number of all methods.
+        episodes: number that the shortest run has.
     """
     name = COSTS[kind]
     known = [(cost.values[kind], cost) for cost in costs if cost.values.get(kind) is not None]
@@ -25,6 +27,8 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
         return f"No plots: no method has {metric}."
     if not known:
         return f"No plot against {name}: the runs do not state it."
+    if kind == "seconds" and episodes < TIMED:
+        return f"No plot against {name}: a speed of {episodes} episodes is one of starting up; {TIMED} tell more."
     if len(costs) == 1:
         reason = "one method alone has no trade-off" if methods == 1 else f"{costs[0].method} alone has {metric}"
         return f"No plots: {reason}; its figures are in the table below."
@@ -38,23 +42,27 @@ def cost_plot_gap(costs: Sequence[RunCost], kind: str, metric: str, methods: int
 
 
 def size_plot_gap(rows: Sequence[Row], metric: str) -> str:
-    """Return in one sentence why the score is not plotted by object size; "" if it can be."""
-    scores = {
-        name: [
-            row.by_size[name].scores[metric]
-            for row in rows
-            if name in row.by_size and metric in row.by_size[name].scores
-        ]
-        for name in SIZES
-    }
+    """Return in one sentence why the score is not plotted by object size; "" if it can be.
+
+    A score without an interval is not plotted: it is one of too few images.
+    """
+    scores = {name: [score for row in rows if (score := size_score(row, name, metric)) is not None] for name in SIZES}
+    if not any(scores.values()) and any(row.by_size for row in rows):
+        return "No plot: no object size has images enough for an interval."
     bins = [name for name, of_bin in scores.items() if of_bin]
     if not bins:
         return "No plot: these runs have no figures by object size."
     if len(bins) == 1:
-        return f"No plot: all objects take {bins[0]} % of their image."
+        return f"No plot: only objects of {bins[0]} % of their image have an interval."
     if _all_equal(end for row in scores.values() for score in row for end in (score.value, score.low, score.high)):
         return "No plot: the score is the same for every method and size."
     return ""
+
+
+def size_score(row: Row, name: str, metric: str) -> Estimate | None:
+    """Return the score of a row on a bin of object sizes, if it has an interval."""
+    score = row.by_size[name].scores.get(metric) if name in row.by_size else None
+    return score if score is not None and not isnan(score.low) else None
 
 
 def curve_plot_gap(curves: Sequence[Curve]) -> str:

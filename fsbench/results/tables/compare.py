@@ -140,6 +140,7 @@ class Comparison:
         alike: metric -> fold -> groups of methods that are not told apart, best first; of those alone that are ranked
             together, and of folds alone whose differences all bear the same.
         notes: what a reader must know.
+        beside: corrected p of the further comparisons that were corrected along; NaN of one without a p.
     """
 
     title: str
@@ -148,11 +149,12 @@ class Comparison:
     asked: Asked = Asked()
     alike: dict[str, dict[str, list[list[str]]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
 
     @property
     def comparisons(self) -> int:
         """Number of comparisons with a p, which are corrected together."""
-        return count_tested(self.tables)
+        return count_tested(self.tables, self.beside)
 
 
 def compare(
@@ -195,8 +197,13 @@ def compare_methods(
     measure: Measure | None = None,
     rank_all: bool = False,
     asked: Asked = Asked(),
+    beside: Sequence[float] = (),
 ) -> Comparison:
-    """Compare methods whose records are read already; see `compare`."""
+    """Compare methods whose records are read already; see `compare`.
+
+    Args:
+        beside: p of further comparisons that are printed on the same page; they are of the same family.
+    """
     check_same(methods)
     first = next(iter(methods.values()))
     folds = sorted(first)
@@ -217,7 +224,8 @@ def compare_methods(
         raise SettingsError(f"no two methods have {' or '.join(metrics)}: {why}")
     for metric in tables.get("size", {}).keys() & set(NOT_OF_ABSENT):
         tables["size"][metric] = [line for line in tables["size"][metric] if line.part != ABSENT]
-    tables = correct(tables, metrics[0])
+    tables, corrected = correct(tables, metrics[0], beside)
+    family = count_tested(tables, corrected)
     read = Cards()
     cards = {label: read.method_card(list(of.values())) for label, of in methods.items()}
     ranked = ranking_groups(cards, rank_all)
@@ -230,13 +238,14 @@ def compare_methods(
         if baseline is None
         else {},
         notes=[
-            *conclusions(tables, asked),
+            *conclusions(tables, asked, family),
             *notes(records),
             *choices_on_test(cards),
             *differing_cards(cards),
             *lacking,
-            *_explanations(tables, folds, complete, asked),
+            *_explanations(tables, folds, complete, asked, family),
         ],
+        beside=corrected,
     )
 
 
@@ -381,18 +390,27 @@ Tables = Mapping[str, Mapping[str, Sequence[ComparisonLine]]]
 """Kind of a table -> metric -> its lines."""
 
 
-def correct(tables: Tables, main: str) -> dict[str, dict[str, list[ComparisonLine]]]:
-    """Correct the p-values of all lines together; those of `main` on the whole test have most of the weight."""
+def correct(
+    tables: Tables, main: str, beside: Sequence[float] = ()
+) -> tuple[dict[str, dict[str, list[ComparisonLine]]], list[float]]:
+    """Correct the p-values of all lines together, and those of comparisons `beside` them.
+
+    The lines of `main` on the whole test have most of the weight.
+
+    Returns:
+        The tables with the corrected p of their lines, and the corrected p of the others.
+    """
     every = [
         (kind, metric, line) for kind, of_kind in tables.items() for metric, lines in of_kind.items() for line in lines
     ]
-    corrected = adjust([line.p for _, _, line in every], [(kind, metric) == ("all", main) for kind, metric, _ in every])
+    first = [(kind, metric) == ("all", main) for kind, metric, _ in every]
+    corrected = adjust([*(line.p for *_, line in every), *beside], [*first, *[False] * len(beside)])
     found: dict[str, dict[str, list[ComparisonLine]]] = {
         kind: {metric: [] for metric in of} for kind, of in tables.items()
     }
-    for (kind, metric, line), p in zip(every, corrected, strict=True):
+    for (kind, metric, line), p in zip(every, corrected, strict=False):
         found[kind][metric].append(replace(line, corrected=p))
-    return found
+    return found, corrected[len(every) :]
 
 
 def _groups(metric: str, lines: list[ComparisonLine], among: Mapping[str, int]) -> dict[str, list[list[str]]]:
@@ -424,7 +442,7 @@ def common_scope(lines: Sequence[ComparisonLine]) -> Scope | None:
     return scopes.pop() if len(scopes) == 1 else None
 
 
-def scores_in(lines: list[ComparisonLine]) -> dict[str, float]:
+def scores_in(lines: Sequence[ComparisonLine]) -> dict[str, float]:
     """Collect each method's score from lines of one fold and metric."""
     return {
         name: score
@@ -433,21 +451,21 @@ def scores_in(lines: list[ComparisonLine]) -> dict[str, float]:
     }
 
 
-def count_tested(tables: Tables) -> int:
-    """Count the comparisons with a p."""
-    return sum(line.is_tested for of_kind in tables.values() for lines in of_kind.values() for line in lines)
+def count_tested(tables: Tables, beside: Sequence[float] = ()) -> int:
+    """Count the comparisons with a p, with those `beside` the tables."""
+    lines = [line for of_kind in tables.values() for lines in of_kind.values() for line in lines]
+    return sum(line.is_tested for line in lines) + sum(not isnan(p) for p in beside)
 
 
 MOST_SENTENCES = 6
 """Number of comparisons up to which each has a sentence."""
 
 
-def conclusions(tables: Tables, asked: Asked) -> list[str]:
+def conclusions(tables: Tables, asked: Asked, family: int) -> list[str]:
     """Say in a sentence each what follows from the comparisons of the whole test, where these are few.
 
-    Of many only those of the first metric have one.
+    Of many only those of the first metric have one; `family` is the number of comparisons that are corrected together.
     """
-    family = count_tested(tables)
     tested = {metric: lines for metric, lines in tables["all"].items() if metric_named(metric).has_interval}
     lines = [(metric, line) for metric, of_metric in tested.items() for line in of_metric]
     if len(lines) > MOST_SENTENCES:
@@ -517,18 +535,17 @@ def _digits(metric: str) -> int:
     return metric_named(metric).digits()
 
 
-def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked) -> list[str]:
+def _explanations(tables: Tables, folds: list[int], complete: bool, asked: Asked, family: int) -> list[str]:
     """Explain the columns of the tables."""
     every = [line for of_kind in tables.values() for lines in of_kind.values() for line in lines]
     found = [line.difference.difference for line in every]
     metrics = dict.fromkeys(metric for of_kind in tables.values() for metric in of_kind)
-    comparisons = count_tested(tables)
     lines = [
         f"first − second: {in_units(metrics)}; all methods see the same episodes, so what is hard for all cancels",
         "[low, high]: 95 % interval of the difference: other query and support images of these classes, same weights",
     ]
     lines += scope_notes(found)
-    lines += [family_note(comparisons)] if comparisons else []
+    lines += [family_note(family)] if family else []
     if asked.margin is not None:
         lines.append(
             f"within ± {asked.margin:g}: yes where the 90 % interval of the difference lies inside, each comparison by "

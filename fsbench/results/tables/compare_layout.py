@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
@@ -9,6 +10,8 @@ from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.compare import Asked, Comparison, ComparisonLine, SizeOfTest, scores_in, size_note
 from fsbench.results.tables.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.tables.layout import MISSING, Grid, Sheet, corrected_p, moved, multiple, probability, shorten
+from fsbench.scores.decisions import indistinguishable
+from fsbench.scores.estimate import Scope
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,8 +150,9 @@ def _fold(fold: str) -> str:
 def plot(path: Path, comparison: Comparison) -> None:
     """Plot the critical-difference diagram of every fold (or their mean) and metric.
 
-    Methods stand at their scores, with a bar over those that are not told apart. Raises SettingsError where `path` has
-    another ending than a figure, and where not all pairs were compared.
+    Methods stand at their scores, with a bar over those that are not told apart; where bars cannot say that of every
+    pair (`bars`), the reason stands in place of the diagram. Raises SettingsError where `path` has another ending than
+    a figure, and where not all pairs were compared.
     """
     check_plot(path)
     if not comparison.alike:
@@ -164,13 +168,51 @@ def plot(path: Path, comparison: Comparison) -> None:
     axes = figure.subplots(len(folds), len(metrics), squeeze=False)
     for row, fold in zip(axes, folds, strict=True):
         for axis, (metric, lines) in zip(row, metrics.items(), strict=True):
-            of_fold = scores_in([line for line in lines if line.fold == fold])
-            _diagram(axis, of_fold, comparison.alike[metric].get(fold, []), metric, _fold(fold))
+            of_fold = [line for line in lines if line.fold == fold]
+            groups, why_not = bars(of_fold, metric)
+            axis.set_title(f"{metric}, {_fold(fold)}")
+            if why_not:
+                axis.text(0.5, 0.5, fill(why_not, 60), ha="center", va="center", transform=axis.transAxes)
+                axis.set_axis_off()
+            else:
+                _diagram(axis, scores_in(of_fold), groups, metric)
     figure.suptitle(comparison.title, fontsize="small")
     save_figure(path, figure)
 
 
-def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str, fold: str) -> None:
+def bars(lines: Sequence[ComparisonLine], metric: str) -> tuple[list[list[str]], str]:
+    """Group methods for the bars of a diagram, so that two share a bar exactly where they are not told apart.
+
+    Args:
+        lines: of one fold and metric, every two methods; whatever cards they have.
+        metric: by which the methods stand in order.
+
+    Returns:
+        The groups, best first; and where no bars can say it, in a sentence why, else "".
+    """
+    scores = scores_in(lines)
+    ranked = sorted(scores, key=lambda label: scores[label], reverse=metric_named(metric).higher_is_better)
+    different, alike = set[frozenset[str]](), set[frozenset[str]]()
+    for line in lines:
+        pair = line.difference
+        if not line.is_tested and pair.difference.scope is not Scope.IDENTICAL:
+            return (
+                [],
+                f"No diagram: {pair.method} and {pair.other} could not be tested, so no bar can say what they are.",
+            )
+        (different if line.significant else alike).add(frozenset((pair.method, pair.other)))
+    groups = indistinguishable(ranked, different)
+    for pair in sorted(alike, key=sorted):
+        if not any(pair <= set(group) for group in groups):
+            first, second = sorted(pair, key=ranked.index)
+            return [], (
+                f"No diagram: {first} and {second} are not told apart, and a method between them is told apart from "
+                "one of the two, so that a bar would say more than the table."
+            )
+    return groups, ""
+
+
+def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], metric: str) -> None:
     names = whole_names(scores)
     low, high = min(scores.values()), max(scores.values())
     margin = max(high - low, 0.005 * metric_named(metric).maximum) * 0.08
@@ -180,7 +222,6 @@ def _diagram(axis: "Axes", scores: dict[str, float], groups: list[list[str]], me
     halves = left, ranked[::-1][: len(ranked) - len(left)]
     axis.set_xlim(*edges)
     axis.set_ylim(-max(map(len, halves)) + 0.5, 1.0 + 0.25 * len(groups))
-    axis.set_title(f"{metric}, {fold}")
     for edge, half, side in zip(edges, halves, ("right", "left"), strict=True):
         for number, name in enumerate(half):  # the outermost first, so that no two lines cross
             at = scores[name]

@@ -101,7 +101,7 @@ def judge(now: Sequence[Record], accepted: Sequence[Record]) -> Verdict:
     outcome = _outcome(comparison.tables["all"]) if different else Outcome.EQUAL
     name = now[0].run.identity.method.name
     episodes = sum(len(run.manifest.episodes) for run in by_fold[NOW].values())
-    told = conclusions(comparison.tables, comparison.asked) if different else []
+    told = conclusions(comparison.tables, comparison.asked, comparison.comparisons) if different else []
     remarks = [*told, EXPLANATION, *notes(list(now))]
     return Verdict(name, outcome, comparison, title(list(now)), remarks, episodes, different)
 

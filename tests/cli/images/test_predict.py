@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 
 from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
-from fsbench.predict.outputs import write_scores
+from fsbench.predict.outputs import write_coco, write_scores
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import ClassPresence
 from fsbench.runner.config.compose import compose
@@ -184,7 +184,7 @@ def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
     assert [c["name"] for c in coco.loadCats(coco.getCatIds())] == ["first", "second"]
     rows = {(r["photo"], r["class"]): r for r in csv.DictReader((out / "scores.csv").open())}
     assert {photo for photo, _ in rows} == set(names) and len(rows) == 2 * len(names)
-    present = {"first": 0, "second": 0}
+    marked = {"first": 0, "second": 0}
     for image in coco.loadImgs(coco.getImgIds()):
         with Image.open(photos / image["file_name"]) as photo:
             assert photo.size == (image["width"], image["height"])
@@ -197,15 +197,17 @@ def _check_coco(out: Path, photos: Path, names: list[str], said: str) -> None:
             row = rows[image["file_name"], name]
             pixels = int((labels == number).sum())
             assert int(row["pixels"]) == pixels and float(row["share"]) == pytest.approx(pixels / labels.size, abs=1e-6)
-            present[name] += row["present"] == "present"
+            assert row["present"] == row["score"] == "", "two photos of each class cannot show what a score is worth"
+            marked[name] += pixels > 0
             for a in annotations:
                 if a["category_id"] == number:
                     x, y, w, h = map(int, a["bbox"])
                     assert a["area"] == pixels == (labels[y : y + h, x : x + w] == number).sum()
-                    assert a["score"] == pytest.approx(float(row["score"]), abs=1e-6)
-                    assert a["present"] == (row["present"] == "present")
-    for name, count in present.items():
-        assert f"  {name}: present in {count}, not present in {len(names) - count}" in said
+                    assert "score" not in a and "present" not in a
+    method = said.split()[0]
+    for name, count in marked.items():
+        found = f"marked in {count}; {method} does not tell whether a photo shows it"
+        assert f"  {name}: {found} (its score was not measured, " in said
     assert "the method's answer, which nobody has checked:\n" in said
 
 
@@ -243,6 +245,18 @@ def test_results_of_other_settings_are_kept_unless_forced(photos, support, tmp_p
     assert files(out) == before
     assert predict(*support[1:], "--query", photos / "z.jpg", "--out", out, "--force")[0] == 0
     assert {n for n in files(out) if "/" in n} == {"labels/z.jpg.png", "overlays/z.jpg.jpg"}
+
+
+def test_scores_that_tell_photos_apart_are_written(tmp_path):
+    cat = vars(ClassPresence(1, "cat", False, 0.25, 1, True))
+    entry = {"photo": "a.jpg", "height": 2, "width": 2, "classes": [cat]}
+    write_scores(tmp_path / "scores.csv", lambda: [entry])
+    (row,) = csv.DictReader((tmp_path / "scores.csv").open())
+    assert (row["present"], row["score"]) == ("not present", "0.250000")
+    cat |= {"counts": "0", "bbox": [0, 0, 1, 1]}
+    write_coco(tmp_path / "coco.json", lambda: [entry], ["cat"], "x")
+    (annotation,) = json.loads((tmp_path / "coco.json").read_text())["annotations"]
+    assert annotation["present"] is False and annotation["score"] == 0.25
 
 
 def test_names_are_no_formulas_in_the_table(tmp_path):

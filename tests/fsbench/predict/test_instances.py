@@ -56,7 +56,7 @@ def test_each_object_is_an_annotation_with_its_own_score(tmp_path):
     classes = tuple(ClassPresence(number, name, count > 0, 0.5, count) for number, name, count in names)
     preview = np.full((12, 12, 3), 90, np.uint8)
     result = Result("a.jpg", labels, classes, preview, found, (("points", preview),))
-    assert str(result) == "a.jpg: cat 0.50 (2 objects), dog 0.50, cow not present (0.50)"
+    assert str(result) == f"a.jpg: cat {pixels[0]} pixels (2 objects), dog {pixels[1]} pixels, cow no pixels"
     entry = result.save(tmp_path) | {"stamp": [1]}
     assert Image.open(tmp_path / "steps/a.jpg.png").size[0] > 600  # the prediction and the step beside each other
     journal = PredictionJournal(tmp_path, {})

@@ -7,7 +7,16 @@ from fsbench.predict.journal import PredictionJournal
 from fsbench.records.checked_jsonl import checked_line
 
 ENTRY = {"photo": "a.jpg", "height": 2, "width": 3, "classes": [], "stamp": [1]}
-CLASS = {"number": 1, "name": "cat", "present": True, "score": 0.5, "pixels": 2, "bbox": [0, 0, 1, 1], "counts": "0"}
+CLASS = {
+    "number": 1,
+    "name": "cat",
+    "present": True,
+    "score": 0.5,
+    "pixels": 2,
+    "tells": False,
+    "bbox": [0, 0, 1, 1],
+    "counts": "0",
+}
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -29,7 +38,7 @@ def test_force_removes_nothing_outside_of_the_folder(tmp_path, absolute):
     [
         [1], {}, 3, "photo", {"photo": "b"}, ENTRY | {"photo": None}, ENTRY | {"photo": ["a"]}, ENTRY | {"photo": "\0"},
         ENTRY | {"height": "2"}, ENTRY | {"classes": [CLASS | {"counts": 3}]}, ENTRY | {"classes": [{}]},
-        ENTRY | {"classes": [{key: CLASS[key] for key in ("number", "name", "present", "score", "pixels")}]},
+        ENTRY | {"classes": [{key: CLASS[key] for key in ("number", "name", "present", "score", "pixels", "tells")}]},
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_entry_is_set_aside(tmp_path, value):

@@ -1,5 +1,7 @@
 """Predictions equal the evaluation's, in bits; supports are encoded once; large photos and masks stay bounded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -152,13 +154,13 @@ def test_absent_classes_can_be_removed(demo):
     pixels, _ = scene(60, 80)
     demo.method.theta = 2.0  # nothing is ever present
     (presence,) = demo.predict(pixels).classes
-    assert not presence.present and presence.pixels > 0
-    assert f"block not present ({presence.score:.2f}; {presence.pixels} pixels are labelled as it all the same)" == str(
-        presence
-    )
+    assert not presence.present and presence.pixels > 0 and str(presence) == f"block {presence.pixels} pixels"
+    marked = f"{presence.pixels} pixels are labelled as it all the same"
+    assert str(replace(presence, tells=True)) == f"block not present ({presence.score:.2f}; {marked})"
     demo.only_present = True
     result = demo.predict(pixels)
-    assert not result.label_map.any() and str(result.classes[0]) == f"block not present ({presence.score:.2f})"
+    assert not result.label_map.any() and str(result.classes[0]) == "block no pixels"
+    assert str(replace(result.classes[0], tells=True)) == f"block not present ({presence.score:.2f})"
 
 
 def test_pictures_show_what_was_found(demo, tmp_path):

@@ -2,7 +2,7 @@
 
 import re
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -10,9 +10,10 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.pages.report.collect import collect, select_methods
-from fsbench.pages.report.costs import RunCost
+from fsbench.pages.report.costs import TIMED, RunCost
 from fsbench.pages.report.curves import Curve
-from fsbench.pages.report.plots import DIVERGING, heat_plot
+from fsbench.pages.report.differences import Bearing
+from fsbench.pages.report.plots import DIVERGING, cost_plot, heat_plot, size_plot
 from fsbench.pages.report.scores import heat
 from fsbench.pages.report.scores.leaderboard import Line, build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
@@ -56,7 +57,7 @@ def test_a_figure_without_an_interval_has_no_place():
 
 
 def test_the_leaderboard_has_the_scores_of_the_records(study):
-    comparison, _ = study.pairing.result()
+    comparison, *_ = study.compared.result()
     board = build_leaderboard(study, comparison)
     assert [column.head for column in board.columns][:3] == ["mIoU 3⁰", "mIoU 3¹", "mIoU mean"]
     usual = [column.key for column in board.columns if column.usual]
@@ -90,7 +91,7 @@ def test_settings_stand_apart_from_the_name():
 
 
 def test_differences_are_those_of_the_comparison(study):
-    parted, labels = study.parting.result(), list(study.methods)
+    parted, labels = study.compared.result().parts, list(study.methods)
     assert parted.kinds() == ["class", "size", "fold", "presence"] and parted.metrics == ["mIoU", "accuracy"]
     first, second = study.methods[labels[0]], study.methods[labels[2]]
     two = {labels[0]: first, labels[2]: second}
@@ -124,31 +125,38 @@ def test_differences_are_those_of_the_comparison(study):
     assert found == pytest.approx((expected.value, expected.low, expected.high), nan_ok=True)
 
 
-def test_what_is_told_apart_by_parts_holds_for_all_of_them_at_once(study):
-    """Holm's correction over all pairs, parts and scores of the section, step by step."""
-    parted, p = study.parting.result(), []
-    labels = list(study.methods)
-    for (i, first), (j, second) in combinations(enumerate(labels), 2):
-        two = {first: study.methods[first], second: study.methods[second]}
+def test_one_correction_holds_for_all_that_a_page_says(study):
+    """Holm's method with weights over the matrix of pairs and the differences by parts (statistics.md §7), by hand."""
+    pairs, _, parts = study.compared.result()
+    lines = [(line.p, metric == "mIoU", line.significant) for metric, of in pairs.tables["all"].items() for line in of]
+    for i, j in combinations(range(len(study.methods)), 2):
+        two = {label: study.methods[label] for label in (parts.methods[i], parts.methods[j])}
         tables = compare_methods(two, ["mIoU", "accuracy"], ("fold", "size", "class")).tables
-        for kind in ("class", "size", "fold"):
-            for metric in ("mIoU", "accuracy"):
-                own = {(x.part.fold, x.part.name): x for x in parted.lines(i, j, kind, metric)}
-                for x in tables[kind][metric]:
-                    place = x.fold, x.fold if kind == "fold" else x.part
-                    if place in own and x.is_tested:
-                        p.append((x.p, own[place].bearing.is_apart))
-    presence = [x for i, j in combinations(range(len(labels)), 2) for m in ("mIoU", "accuracy")
-                for x in parted.lines(i, j, "presence", m) if x.ends[0] == x.ends[0]]  # fmt: skip
-    absent = [x for x in presence if x.part.name == "absent"]
-    tested = len(p) + len(presence)
-    assert parted.comparisons == tested and 0 < sum(apart for _, apart in p) < len(p) and absent
-    assert all(value * (tested - place) < 0.05 or not apart for place, (value, apart) in enumerate(sorted(p)))
-    assert all(apart for value, apart in p if value * tested < 0.05)
+        for kind, metric in product(("class", "size", "fold"), parts.metrics):
+            own = {(x.part.fold, x.part.name): x.bearing.is_apart for x in parts.lines(i, j, kind, metric)}
+            found = {(x.fold, x.fold if kind == "fold" else x.part): x.p for x in tables[kind][metric]}
+            lines += [(found[place], False, apart) for place, apart in own.items()]
+    number = list(parts.found)
+    lines += [
+        (each.p, False, Bearing(int(parts.bearings[metric][pair, part])).is_apart)
+        for (metric, pair, part), each in zip(number, parts.found.values(), strict=True)
+        if parts.parts[part].kind == "presence"
+    ]
+    tested = [line for line in lines if line[0] == line[0]]
+    assert pairs.comparisons == len(tested)
+    main = sum(first for _, first, _ in tested)
+    weights = {True: 0.8 / main, False: 0.2 / (len(tested) - main)}
+    left, highest = 1.0, 0.0
+    for p, first, apart in sorted(tested, key=lambda line: line[0] / weights[line[1]]):
+        highest = max(highest, p / weights[first] * left)
+        assert apart == (highest < 0.05)
+        left -= weights[first]
+    assert 0 < sum(apart for *_, apart in tested) < len(tested)
+    assert str(pairs.comparisons) in " ".join(pairs.notes)
 
 
 def test_a_difference_turned_around_has_the_other_sign(study):
-    parted = study.parting.result()
+    parted = study.compared.result().parts
     there, back = parted.lines(1, 3, "class", "mIoU"), parted.lines(3, 1, "class", "mIoU")
     assert [line.part for line in there] == [line.part for line in back][::-1]
     for one, other in zip(there, back[::-1], strict=True):
@@ -180,7 +188,7 @@ def test_small_axes_span_the_intervals_of_methods_and_a_single_one_has_none(stud
     ends = [end for row in rows for end in (row.scores["mIoU"].low, row.scores["mIoU"].high)]
     assert heat.score_scale(study, "mIoU") == (min(ends), max(ends))
     (alone,) = collect(study.records[:1], ["mIoU"], SerialExecutor())
-    assert heat.score_scale(alone, "mIoU") is None and alone.parting.result() is None
+    assert heat.score_scale(alone, "mIoU") is None and alone.compared.result().parts is None
 
 
 def test_a_page_and_its_files_have_the_same_colors():
@@ -197,17 +205,19 @@ def test_a_page_and_its_files_have_the_same_colors():
 def test_a_plot_that_would_show_nothing_says_why():
     one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
     costs = [RunCost("a", one, {"total": 3.0, "memory": 1.0}), RunCost("b", other, {"total": 3.0, "memory": 2.0})]
-    gap = partial(cost_plot_gap, metric="mIoU", methods=2)
+    gap = partial(cost_plot_gap, metric="mIoU", methods=2, episodes=100)
     assert "all methods have 3." in gap(costs, "total") and gap(costs, "memory") == ""
     assert "do not state" in gap(costs, "seconds") and "no method has mIoU" in gap([], "total")
-    assert "one method alone" in cost_plot_gap(costs[:1], "total", "mIoU", 1)
+    assert "one method alone" in cost_plot_gap(costs[:1], "total", "mIoU", 1, 100)
     assert gap(costs[:1], "total") == "No plots: a alone has mIoU; its figures are in the table below."
-    assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3)
+    assert "the 2 methods with both figures have 3." in cost_plot_gap(costs, "total", "mIoU", 3, 100)
     flat = [RunCost(name, Estimate(5, 5, 5), {"total": x}) for name, x in (("a", 1.0), ("b", 2.0))]
     assert "all methods have the same score" in gap(flat, "total")
     sizes = {"0-5": Subset(3, 3, {"mIoU": one}), "5-10": Subset(3, 3, {"mIoU": other})}
     assert size_plot_gap([Row("a", "0", {}, sizes)], "mIoU") == ""
-    assert "take 0-5 %" in size_plot_gap([Row("a", "0", {}, {"0-5": sizes["0-5"]})], "mIoU")
+    assert "only objects of 0-5 %" in size_plot_gap([Row("a", "0", {}, {"0-5": sizes["0-5"]})], "mIoU")
+    few = {name: Subset(3, 3, {"mIoU": Estimate(5)}) for name in sizes}
+    assert "no object size has images enough" in size_plot_gap([Row("a", "0", {}, few)], "mIoU")
     assert "no figures by object size" in size_plot_gap([Row("a", "0", {})], "mIoU")
     assert curve_plot_gap([Curve("a", 0, [0, 1], [3.0, 4.0])]) == ""
     assert "needs two validations" in curve_plot_gap([Curve("a", 0, [0], [3.0]), Curve("b", 0, [0], [4.0])])
@@ -225,3 +235,26 @@ def test_only_the_methods_that_are_asked_for(study, tmp_path, capsys):
     runs = str(records[0].path.parent)
     assert main(["report", runs, "--out", str(tmp_path / "r"), "--method", "cat"]) == 2
     assert "--method cat: no run of cat" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_a_speed_of_few_episodes_is_not_plotted_and_draws_no_front():
+    one, other = Estimate(5, 4, 6), Estimate(7, 6, 8)
+    costs = [RunCost(name, score, {"seconds": x}) for name, score, x in (("a", one, 0.1), ("b", other, 0.2))]
+    assert "a speed of 20 episodes is one of starting up" in cost_plot_gap(costs, "seconds", "mIoU", 2, 20)
+    assert cost_plot_gap(costs, "seconds", "mIoU", 2, TIMED) == ""
+    drawn = [cost_plot(costs, "seconds", "mIoU", "s", has_front=front).count("stroke-dasharray") for front in (0, 1)]
+    assert drawn == [0, 1]
+
+
+def test_sizes_stand_with_their_intervals_and_images_and_without_a_line_between_them():
+    sizes = {
+        "0-5": Subset(30, 30, {"mIoU": Estimate(50, 40, 60, queries=27)}),
+        "5-10": Subset(30, 30, {"mIoU": Estimate(52, 45, 59, queries=31)}),
+        "10-15": Subset(30, 30, {"mIoU": Estimate(53, 45, 59, queries=33)}),
+        ">15": Subset(3, 3, {"mIoU": Estimate(90)}),
+    }
+    svg = size_plot([Row(name, "0", {}, sizes) for name in "abcdef"], "mIoU", "s")
+    assert svg.count('id="LineCollection') == 6 * (3 + 1)  # an interval for each size that has one, and in the legend
+    assert all(f">{number} images<" in svg for number in (27, 31, 33)) and svg.count(">too few images<") == 1
+    paths = re.findall(r'<path d="([^"]*)"', svg)
+    assert not [path for path in paths if path.count("L") >= 2 and "z" not in path], "no line leads from size to size"

@@ -173,7 +173,7 @@ def test_files_have_what_is_shown(chromium, page_file, study):
 
 
 def test_differences_of_any_two_methods(chromium, page_file, study):
-    parted, labels = study.parting.result(), list(study.methods)
+    parted, labels = study.compared.result().parts, list(study.methods)
 
     def expected(first, second, kind, metric):
         lines = []

@@ -20,7 +20,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import read_record
 from fsbench.results.tables.compare import Asked, ComparisonLine, common_scope, compare, conclusion, scores_in
-from fsbench.results.tables.compare_layout import times, to_sheet
+from fsbench.results.tables.compare_layout import bars, times, to_sheet
 from fsbench.results.tables.formats import align
 from fsbench.results.tables.layout import moved
 from fsbench.results.tables.rescoring.measures import measure
@@ -362,6 +362,27 @@ def test_what_is_printed(three, capsys, tmp_path):
     assert stated["tables"]["all"]["mIoU"][0]["difference"]["difference"]["low"] > 0
     assert main(["compare", *folders, "--format", "markdown"]) == 0
     assert "| good | fair | 100.00 |" in capsys.readouterr().out
+
+
+def pairs(**corrected):
+    """A line for each pair "AB"; methods score 30, 20, 10 in the order of the alphabet."""
+    values = {"A": 30.0, "B": 20.0, "C": 10.0}
+    lines = []
+    for (first, second), p in corrected.items():
+        scores = values[first], values[second]
+        difference = Difference(first, second, scores, Estimate(scores[0] - scores[1], p=p))
+        lines.append(ComparisonLine("0", "all", difference, p, 40, 100))
+    return lines
+
+
+def test_bars_say_what_the_table_says_whatever_the_cards():
+    assert bars(pairs(AB=0.3, AC=0.01, BC=0.4), "mIoU") == ([["A", "B"], ["B", "C"]], "")
+    assert bars(pairs(AB=0.01, AC=0.01, BC=0.01), "mIoU") == ([], "")
+    assert bars(pairs(AB=0.3, AC=0.01, BC=0.4), "error")[0] == [["C", "B"], ["B", "A"]]
+    found, why = bars(pairs(AB=0.01, AC=0.3, BC=0.4), "mIoU")
+    assert not found and "A and C are not told apart, and a method between them is" in why
+    found, why = bars(pairs(AB=0.01, AC=nan, BC=0.4), "mIoU")
+    assert not found and "A and C could not be tested" in why
 
 
 def test_the_picture_shows_methods_at_their_scores(three, tmp_path):
