@@ -202,9 +202,9 @@ def bars(lines: Sequence[ComparisonLine], metric: str) -> tuple[list[list[str]],
             )
         (different if line.significant else alike).add(frozenset((pair.method, pair.other)))
     groups = indistinguishable(ranked, different)
-    for pair in sorted(alike, key=sorted):
-        if not any(pair <= set(group) for group in groups):
-            first, second = sorted(pair, key=ranked.index)
+    for two in sorted(alike, key=sorted):
+        if not any(two <= set(group) for group in groups):
+            first, second = sorted(two, key=ranked.index)
             return [], (
                 f"No diagram: {first} and {second} are not told apart, and a method between them is told apart from "
                 "one of the two, so that a bar would say more than the table."
