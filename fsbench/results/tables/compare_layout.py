@@ -196,10 +196,8 @@ def bars(lines: Sequence[ComparisonLine], metric: str) -> tuple[list[list[str]],
     for line in lines:
         pair = line.difference
         if not line.is_tested and pair.difference.scope is not Scope.IDENTICAL:
-            return (
-                [],
-                f"No diagram: {pair.method} and {pair.other} could not be tested, so no bar can say what they are.",
-            )
+            untested = f"{pair.method} and {pair.other} could not be tested"
+            return [], f"No diagram: {untested}, so no bar can say what they are."
         (different if line.significant else alike).add(frozenset((pair.method, pair.other)))
     groups = indistinguishable(ranked, different)
     for two in sorted(alike, key=sorted):
