@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fsbench.base.environment import check_environment
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder
 from fsbench.base.progress import track
@@ -63,7 +64,8 @@ def evaluate(
 
     Raises:
         SettingsError: an answer has another size or other labels than were asked for, or an argument does not fit; a
-            card that cannot be read is refused before anything is answered.
+            card that cannot be read, and a variable of the environment that changes figures, are refused before
+            anything is answered.
         NumericsError: a presence score is no finite number.
 
     Examples:
@@ -79,6 +81,7 @@ def evaluate(
         (False, 5)
     """
     check_test(test)
+    check_environment()
     if isinstance(model, str):
         from fsbench.doors.named import evaluate_named  # with torch
 

@@ -240,7 +240,11 @@ class TrainingOutcome(Entries):
 
 
 class Provenance(Entries):
-    """Time, code, machine and kernels of the evaluation."""
+    """Time, code, machine and kernels of the evaluation.
+
+    Attributes:
+        variables: of the environment, that choose instructions or kernels; unset where none is set.
+    """
 
     finished: Text = ""
     commit: Text | None = None
@@ -253,6 +257,7 @@ class Provenance(Entries):
     backbone_precision: Name | None = None
     unordered_kernels: list[Name] = []
     plug_ins: list[Any] = []
+    variables: dict[Name, Text] = {}
 
 
 class Run(Entries):
