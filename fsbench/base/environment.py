@@ -78,7 +78,7 @@ def check_temporary_folder() -> None:
     if (length := len(os.fsencode(folder))) > LONGEST_TEMPORARY_FOLDER:
         raise SettingsError(
             f"the folder of temporary files, {folder} (TMPDIR), has a path of {length} letters; sockets of processes "
-            f"need {LONGEST_TEMPORARY_FOLDER} or fewer; take a shorter one: TMPDIR=/tmp fsbench …, or a short link to it"
+            f"need {LONGEST_TEMPORARY_FOLDER} or fewer; take a shorter one: TMPDIR=/tmp fsbench …"
         )
 
 
