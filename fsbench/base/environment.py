@@ -16,8 +16,6 @@ PARENT = "FSBENCH_PARENT"
 
 REFUSED = {
     "PL_TRAINER_*": "Lightning takes it for an argument of its Trainer; give it as --trainer.NAME instead",
-    "PL_GLOBAL_SEED": "Lightning seeds every process of a run with it; take --seed instead",
-    "PL_SEED_WORKERS": "Lightning seeds the processes that load data with it; images follow from --seed here",
     "JSONARGPARSE_*": "the parser of settings then reads variables that no record names; give settings as arguments",
     "NVIDIA_TF32_OVERRIDE": "GPUs then compute in TF32, or do not, whatever the record says; take --run.tf32 instead",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "torch then computes in TF32, which the record denies; take --run.tf32 instead",
@@ -26,7 +24,9 @@ REFUSED = {
     "OPENCV_IPP": "OpenCV then resizes images to other values than the published tests have",
     "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "torch then runs the code in files of weights",
 }
-"""Patterns of names, and the reason: each changes figures, settings or safety behind the back of a record."""
+"""Patterns of names, and the reason: each changes figures, settings or safety behind the back of a record.
+
+PL_GLOBAL_SEED and PL_SEED_WORKERS are none of them: every run sets them from its own seed."""
 
 RECORDED = (
     "ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
@@ -49,11 +49,7 @@ LONGEST_TEMPORARY_FOLDER = 107 - _SOCKET_NAME
 def check_environment() -> None:
     """Raise SettingsError for variables that would change a run without a word in its record, and for a rank that is no
     number, at which the import of Lightning would fail.
-
-    A child process of a run is not asked: it has what its parent set.
     """
-    if os.environ.get(PARENT) == str(os.getppid()):
-        return
     for name in RANKS:
         if not (rank := os.environ.get(name, "0")).isdecimal():
             raise SettingsError(f"{name} is '{rank}' in the environment, expected a number; try: unset {name}")

@@ -131,6 +131,12 @@ class Request:
         key="run.keep_predictions",
         segmentation_only=True,
     )
+    check_memory: int | None = _option(
+        None,
+        "ask this many episodes alone as well, of a fresh copy of the method; answers that differ are an error",
+        key="run.check_memory",
+        grid=False,
+    )
     checkpoint: str | None = _option(
         None, "evaluate this checkpoint (ours or the authors'); {fold} stands for the fold", flag="ckpt"
     )

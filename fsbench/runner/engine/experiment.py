@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.data_options import check_at_least
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
@@ -81,6 +82,7 @@ class Experiment:
         self.config_text = config_text
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
+        check_at_least(0, {"run.check_memory": self.options.check_memory})
         self._check_task()
         self.data.needs = self.method.needs
         self.processes = self._count_processes()

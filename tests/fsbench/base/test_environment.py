@@ -1,11 +1,9 @@
-import os
 from pathlib import Path
 
 import pytest
 
 from fsbench.base.environment import (
     LONGEST_TEMPORARY_FOLDER,
-    PARENT,
     RECORDED,
     REFUSED,
     check_environment,
@@ -23,8 +21,6 @@ def test_a_variable_that_changes_runs_is_refused_by_name(monkeypatch, pattern):
     monkeypatch.setenv(name, "1")
     with pytest.raises(SettingsError, match=f"^{name} is set in the environment: .*; to do without: unset {name}$"):
         check_environment()
-    monkeypatch.setenv(PARENT, str(os.getppid()))  # a child process of a run has what its parent set
-    check_environment()
 
 
 def test_a_rank_that_is_no_number_is_refused_before_lightning_is_imported(monkeypatch):
