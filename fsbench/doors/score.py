@@ -95,5 +95,6 @@ def _trial(manifest: Manifest, numbers: Sequence[int]) -> Manifest:
     answered = set(numbers)
     episodes = tuple(episode for episode in manifest.episodes if episode.index in answered)
     chosen = {"selection": {"name": "answered episodes", "manifest_sha256": manifest.sha256}}
-    counts = {"episodes": len(episodes), "requested": len(episodes)}
+    official = sum(episode.draw == 0 and not episode.calibrates for episode in episodes)
+    counts = {"episodes": official, "requested": official}
     return Manifest(manifest.entries | counts | chosen, episodes)

@@ -13,8 +13,9 @@ from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file, read_json, replacing, write_text
 from fsbench.base.files.arrays import read_parquet
 from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest, read_header, read_manifest
+from fsbench.data.episodes.manifest import Manifest, read_header
 from fsbench.protocols.base import Protocol
+from fsbench.protocols.claims import read_checked_manifest
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.counts import (
     check_counts,
@@ -77,8 +78,9 @@ class Record:
 
     @cached_property
     def manifest(self) -> Manifest:
+        """The test. Raises RecordError where its header says otherwise than its episodes."""
         with _blaming(self.path):
-            return read_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
+            return read_checked_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from fsbench.base.errors import FsbenchError, SettingsError, raise_all
-from fsbench.data.episodes.manifest import read_manifest
+from fsbench.protocols.claims import read_checked_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
 from fsbench.runner.config.compose import Configuration, compose_values
 from fsbench.runner.config.limits import whole
@@ -266,7 +266,7 @@ class Request:
         path = self._fill_in(self.manifest, method, fold)
         if path is None:
             return {}
-        header = read_manifest(Path(path).expanduser()).header
+        header = read_checked_manifest(Path(path).expanduser()).header
         return {f"data.{name}": getattr(header, name) for name in ("protocol", "way", "shot", "setting")} | {
             "data.manifest": path
         }

@@ -1,4 +1,4 @@
-"""`--check-memory`: a run whose method remembers other episodes fails by their numbers; others say how many were asked."""
+"""`--check-memory`: a run whose method remembers other episodes fails by their numbers; others say how many they were."""
 
 import re
 

@@ -41,7 +41,8 @@ def manifest(count, ways=1):
     classes = tuple(range(1, ways + 1))
     episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
     names = {str(number): f"class {number}" for number in classes}
-    return Manifest(HEADER | {"way": ways, "class_ids": list(classes), "class_names": names}, episodes)
+    own = {"way": ways, "class_ids": list(classes), "class_names": names, "requested": len(episodes)}
+    return Manifest(HEADER | own, episodes)
 
 
 def stored(folder, frame):
