@@ -1,7 +1,7 @@
 """Whatever a manifest's header says that its episodes, or its protocol, tell as well: both have to agree.
 
-A header may come from anybody, and a table believes its numbers: how many episodes there are, whether the protocol has as
-many, which classes a mean is over.
+A header may come from anybody, and a table believes its numbers: how many episodes there are, whether the protocol has
+as many, which classes a mean is over.
 """
 
 from collections.abc import Iterator

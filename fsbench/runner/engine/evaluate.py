@@ -224,8 +224,19 @@ def _told(experiment: Experiment) -> Told:
     data, method = experiment.data, experiment.method
     adaptation = method.needs.adaptation
     more = {} if adaptation is None else {"labelled_images": data.adaptation_images(adaptation).images_a_class}
-    saw = method.saw_classes_of(data.dataset.name)
-    return Told(supervision=list(method.supervision), saw_test_classes=saw, **more)
+    return Told(supervision=list(method.supervision), saw_test_classes=experiment.saw_test_classes, **more)
+
+
+def _remarks(experiment: Experiment) -> list[str]:
+    """Return what a reader of the scores must know: of the method, of its training's lists and of its classes."""
+    data = experiment.data
+    drew_from_lists = "base_lists" in (experiment.identity.training or {})
+    seen = [
+        f"trained on {dataset}, whose classes include {len(names)} of the test's: {', '.join(names[:10])}"
+        + ", …" * (len(names) > 10)
+        for dataset, names in experiment.seen_elsewhere.items()
+    ]
+    return [*experiment.method.record_notes(data), *(data.training_list_notes if drew_from_lists else ()), *seen]
 
 
 def _finished_run(
@@ -254,7 +265,6 @@ def _finished_run(
         "plug_ins": plug_in_origins(experiment),
     }
     failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
-    drew_from_lists = "base_lists" in (experiment.identity.training or {})
     more: dict[str, Any] = {} if method.sees_supports else {"sees_supports": False}
     more |= {"beyond_authors_rule": beyond} if (beyond := experiment.beyond_authors_rule) else {}
     more |= {"predictions": predictions} if predictions else {}
@@ -271,7 +281,7 @@ def _finished_run(
         augmented_episodes=sum(episode.augmented for episode in data.manifest.episodes),
         failed_episodes=failed,
         dropped_classes=[data.dataset.class_names[n - 1] for n in header.dropped_classes],
-        remarks=[*method.record_notes(data), *(data.training_list_notes if drew_from_lists else ())],
+        remarks=_remarks(experiment),
         cost=Cost(
             trainable_parameters=method.num_trainable_parameters(data.test.way),
             total_parameters=method.num_parameters(data.test.way),

@@ -1,4 +1,4 @@
-"""`--check-memory`: a run whose method remembers other episodes fails by their numbers; others say how many they were."""
+"""`--check-memory`: a run whose method remembers others fails by its episodes; records say how many were asked."""
 
 import re
 
