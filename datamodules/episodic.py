@@ -19,6 +19,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import LoadingConfig
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, collate
+from fsbench.data.class_names import shared_classes
 from fsbench.data.dataset import DERIVED, VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
@@ -275,19 +276,32 @@ class EpisodicDataModule(DataModule):
         return sorted({*pool.images, *(name for images in pool.images_of.values() for name in images)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[TRAINED_ON] = self.trained_on
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
         names = self.source.class_names
-        checkpoint[TRAINED_ON] = {
+        return {
             "dataset": self.source.name,
             "fold": self.source_fold,
             "protocol": self._training_protocol.name,
             "classes": [names[number - 1] for number in self.training_pool.class_ids],
         }
 
+    @property
+    def _novel_names(self) -> list[str]:
+        names = self.dataset.class_names
+        return [names[number - 1] for number in self.protocol.novel_classes(self.manifest.header)]
+
+    def seen_test_classes(self, trained_on: dict[str, Any]) -> list[str]:
+        if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as):
+            return []  # `check_unseen` refuses them
+        return shared_classes(self._novel_names, trained_on["classes"])
+
     def check_unseen(self, trained_on: dict[str, Any], what: str) -> None:
         """Raise SettingsError when a checkpoint was trained on classes of this data set that are novel in the test."""
-        names, header = self.dataset.class_names, self.manifest.header
-        novel = [names[number - 1] for number in self.protocol.novel_classes(header)]
-        seen = [name for name in novel if name in trained_on["classes"]]
+        header = self.manifest.header
+        seen = [name for name in self._novel_names if name in trained_on["classes"]]
         if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as) and seen:
             raise SettingsError(
                 f"{what} was trained on fold {trained_on['fold']} of {trained_on['dataset']}, whose base classes "

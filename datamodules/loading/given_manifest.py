@@ -5,8 +5,9 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.episodes.manifest import Manifest, check_fits, read_manifest
+from fsbench.data.episodes.manifest import Manifest, check_fits
 from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.claims import read_checked_manifest
 from fsbench.protocols.segmentation import Segmentation
 
 
@@ -17,7 +18,7 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Segmentat
         SettingsError: it was drawn for other settings.
         DataError: it does not fit the data.
     """
-    manifest = read_manifest(Path(file).expanduser())
+    manifest = read_checked_manifest(Path(file).expanduser())
     expected: dict[str, Any] = {
         "protocol": protocol.name,
         "version": protocol.version,

@@ -85,6 +85,10 @@ class TruthError(FsbenchError):
     """A method asked for the truth of an episode that it predicts."""
 
 
+class ContractError(FsbenchError):
+    """A method breaks a rule that every method has to keep, such as to answer from the episode alone."""
+
+
 class RunError(FsbenchError):
     """A process of a run ended before the run did."""
 

@@ -15,10 +15,11 @@ from fsbench.base.errors import (
     missing_package,
     raise_all,
 )
-from fsbench.base.terminal import print_block, print_error
+from fsbench.base.terminal import print_block, print_error, print_note
 from fsbench.cli.options import add_table_options
 from fsbench.cli.parser import given_options
 from fsbench.cli.table import print_table
+from fsbench.records.record import Record
 from fsbench.results.tables.formats import SHEETS
 from fsbench.runner.config.compose import compose, setting, split_arguments
 from fsbench.runner.config.registry import config_files
@@ -74,11 +75,23 @@ def _bench(parser: argparse.ArgumentParser, options: argparse.Namespace, extra: 
         errors = _distinct([*_wrong_settings(requests), *errors])  # lest who fetches a file learns of a typo only then
     raise_all(errors)
     records, failures = bench(*requests)
+    for note in _unasked(records, requests[0].check_memory or 0):
+        print_note(note)
     if records:
         failures += print_table([record.path for record in records], options)
     for failure in failures:
         print_error(failure)
     return 1 if failures else 0
+
+
+def _unasked(records: Sequence[Record], wanted: int) -> list[str]:
+    """Return a remark on each finished run that was found, and of which too few episodes were asked alone."""
+    return [
+        f"{record.path} was there already, and {record.run.asked_alone or 0} of its episodes were asked alone, not "
+        f"{wanted}; --force repeats it"
+        for record in records
+        if (record.run.asked_alone or 0) < min(wanted, len(record.manifest.episodes))
+    ]
 
 
 def _has_files(extra: Sequence[str]) -> bool:

@@ -218,10 +218,11 @@ def _here(options: argparse.Namespace, extra: list[str]) -> int:
 def _findings(runs: Path, roots: Mapping[str, str]) -> list[Finding]:
     # names alone are spared these
     from fsbench.runner.here.files import list_cache, list_data, list_weights
-    from fsbench.runner.here.machine import list_room, list_software
+    from fsbench.runner.here.machine import list_environment, list_room, list_software
 
     return [
         *list_software(),
+        *list_environment(),
         *_devices(),
         *list_room(runs),
         *list_data(roots),

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
+from fsbench.base.environment import check_environment, ignored_variables
 from fsbench.base.errors import SettingsError, exit_status
 from fsbench.base.paths import cache_size
-from fsbench.base.terminal import print_error
+from fsbench.base.terminal import print_error, print_note
 from fsbench.cli.parser import CommandLine, check_words, set_verbosity
 
 GROUPS = {
@@ -74,6 +75,14 @@ SMALL_PRODUCTS = ("table", "compare", "report", "reproduce")
 """Subcommands whose products of matrices are small, so that more threads wait longer than they compute."""
 
 
+COMPUTE_NOTHING = (None, *GROUPS["look at results"], "bundle")
+"""Subcommands whose figures no variable of the environment changes: they read what runs have left."""
+
+
+TRACKED = ("bench", "grid", "reproduce")
+"""Subcommands whose runs Weights & Biases may follow."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -118,6 +127,8 @@ def _main(argv: Sequence[str] | None) -> int:
         check_words(words)
         options, extra = parser.parse_known_args(words)
         cache_size()  # a variable that is wrong is refused before anything starts
+        if options.command not in COMPUTE_NOTHING:
+            check_environment()
         if options.command is None:
             if extra:
                 parser.error(f"unrecognized arguments: {' '.join(extra)}")
@@ -126,6 +137,8 @@ def _main(argv: Sequence[str] | None) -> int:
         if extra and options.command != "bench":
             parser.refuse(extra, options)
         set_verbosity(options)
+        for note in ignored_variables() if options.command in TRACKED else ():
+            print_note(note)
     except SettingsError as error:
         print_error(str(error))
         return 2

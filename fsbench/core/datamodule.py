@@ -144,6 +144,15 @@ class DataModule(L.LightningDataModule, ABC):
         """Raise SettingsError if `what` was trained on classes of the test (data set, fold, classes `trained_on`)."""
 
     @property
+    def trained_on(self) -> dict[str, Any] | None:
+        """Data set, fold, protocol and names of the classes that a training here learns; None where none does."""
+        return None
+
+    def seen_test_classes(self, trained_on: dict[str, Any]) -> list[str]:
+        """Return the names of the test's classes that a training on another data set had labels of, by their names."""
+        return []
+
+    @property
     def training_options(self) -> dict[str, Any]:
         """Training settings that differ from their defaults, for the run's identity."""
         return self.training.differing

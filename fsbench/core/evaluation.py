@@ -1,5 +1,6 @@
 """A method as the one who answers a test: on its device, in its precision, without gradients."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -40,6 +41,13 @@ def answering(
     finally:
         method.end_test()
         method.train(was_training)
+
+
+def fresh_copy(method: Method) -> Method:
+    """Return a copy of a method that shares its frozen network, which keeps nothing now, and its trainer if any."""
+    method.backbone.cache.clear()
+    shared = (method.backbone, vars(method).get("_trainer"))
+    return copy.deepcopy(method, {id(part): part for part in shared})
 
 
 def evaluate_batch(method: Method, protocol: Protocol, batch: Any) -> list[Any]:

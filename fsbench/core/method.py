@@ -109,8 +109,8 @@ class Method(EvaluatedByLightning):
     def saw_test_classes(self) -> KnownOrNot:
         """Whether networks that the method comes with were trained with labels of the test's classes.
 
-        Its own training is not meant, whose classes a run knows. Results are ranked among those of the same answer;
-        what is known beyond it stands in `record_notes`.
+        Its own training is not meant, whose classes a run knows and compares. Results are ranked among those of the
+        same answer; what is known beyond it stands in `record_notes`.
         """
         return "no"
 

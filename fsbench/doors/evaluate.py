@@ -1,22 +1,25 @@
 """`fsbench.evaluate`: a function, a method's object or a method's name answers a test; its answers are counted."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.environment import check_environment
+from fsbench.base.errors import ContractError, SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder
 from fsbench.base.progress import track
 from fsbench.doors.parts import Parts, check_test
-from fsbench.doors.records import Answered, Counted, GivenCard, Tally, read_given_card, record_answers
+from fsbench.doors.records import Answered, GivenCard, read_given_card, record_answers
 from fsbench.doors.results import Result
 from fsbench.protocols.evaluation import Answerer, evaluate_batches
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
+from fsbench.records.asked_alone import Tally, ask_alone, check_asked_alone, differing_episodes, episodes_to_ask
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep
 from fsbench.records.record import Record
@@ -34,6 +37,7 @@ def evaluate(
     runs: str | Path = "runs",
     card: str | Path | None = None,
     resume: bool = True,
+    check_memory: int = 0,
     progress: bool = True,
     **options: Any,
 ) -> Result:
@@ -54,6 +58,8 @@ def evaluate(
         card: file that states what no record of such answers proves, see `fsbench bundle --new-card`.
         resume: go on where an earlier call of this name was interrupted. One finished answer is asked for again: a
             model that answers otherwise now is refused.
+        check_memory: ask this many episodes alone as well, before the test, of a fresh copy of the model where it can
+            be copied: a model that answers them otherwise in the test remembers other episodes, and is refused.
         progress: show how far it is.
         **options: of a method as an object, `image_size`, `workers` and `device`; of a method by its name, settings of
             a run such as `backbone="demo"` or `checkpoint="best.ckpt"`.
@@ -63,8 +69,10 @@ def evaluate(
 
     Raises:
         SettingsError: an answer has another size or other labels than were asked for, or an argument does not fit; a
-            card that cannot be read is refused before anything is answered.
+            card that cannot be read, and a variable of the environment that changes figures, are refused before
+            anything is answered.
         NumericsError: a presence score is no finite number.
+        ContractError: an answer follows from other episodes than its own; nothing is recorded.
 
     Examples:
         >>> import fsbench
@@ -79,6 +87,9 @@ def evaluate(
         (False, 5)
     """
     check_test(test)
+    check_environment()
+    if type(check_memory) is not int or check_memory < 0:
+        raise SettingsError(f"check_memory is {check_memory!r}, expected a number of episodes, 0 for none")
     if isinstance(model, str):
         from fsbench.doors.named import evaluate_named  # with torch
 
@@ -87,6 +98,7 @@ def evaluate(
                 f"name, card and resume are for what is no method of the suite, and {model} is the name of one; leave "
                 "them out: its settings name its run, which goes on by itself"
             )
+        options |= {"check_memory": check_memory} if check_memory else {}
         return Result(evaluate_named(model, test, runs, progress, options), test)
     chosen = name or _own_name(model)
     check_name(chosen, "name")
@@ -101,11 +113,12 @@ def evaluate(
                 f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
             )
         parts = _by_function(model, test)
-    return Result(_evaluate_parts(parts, chosen, Path(runs), given_card, resume, progress), test)
+    asked = episodes_to_ask(parts.in_order(test.manifest.episodes), check_memory)
+    return Result(_evaluate_parts(parts, chosen, Path(runs), given_card, resume, progress, asked), test)
 
 
 def _evaluate_parts(
-    parts: Parts, name: str, runs: Path, card: GivenCard | None, resume: bool, progress: bool
+    parts: Parts, name: str, runs: Path, card: GivenCard | None, resume: bool, progress: bool, asked: Sequence[int]
 ) -> Record:
     """Let whoever answers the parts of a test do so, going on where that was interrupted; write the record.
 
@@ -113,6 +126,7 @@ def _evaluate_parts(
         parts: the test, and who answers.
         card: of the method, if one was given.
         name, runs, resume, progress: see `evaluate`, which raises the same.
+        asked: episodes that are asked alone as well, in this order.
     """
     test, journal = parts.test, _evaluation_journal(parts, name, make_folder(runs))
     work = journal.folder
@@ -123,6 +137,7 @@ def _evaluate_parts(
         done = journal.done(least) if resume else frozenset()
         if not resume and work.exists():
             journal.remove()
+        alone = ask_alone(asked, parts.batches, parts.fresh, parts.counting, name)
         began = time.perf_counter()
         try:
             with parts.answering() as answer, closing(journal.open()) as writer:
@@ -133,12 +148,16 @@ def _evaluate_parts(
                 batches = parts.batches(left)
                 shown = track(batches, name, "episode") if progress else batches
                 evaluate_batches(shown, parts.counting, answer, add, name)
+            check_asked_alone(alone, journal, asked, name)
+        except ContractError:
+            journal.remove()  # answers that no test may have
+            raise
         except BaseException:
             if not journal.done(least):  # nothing to go on from
                 journal.remove()
             raise
         seconds = None if done else time.perf_counter() - began
-        record = record_answers(Answered(test, name, journal, seconds, parts.parameters, card), runs)
+        record = record_answers(Answered(test, name, journal, seconds, parts.parameters, card, len(asked)), runs)
         journal.remove()
     return record
 
@@ -164,18 +183,11 @@ def _check_alike(parts: Parts, answer: Answerer, journal: Journal, done: Sequenc
     places = np.linspace(0, len(done) - 1, min(ASKED_AGAIN, len(done))).round().astype(int).tolist()
     chosen, again = [done[place] for place in places], Tally()
     evaluate_batches(parts.batches(chosen), parts.counting, answer, again.add, name)
-    for number in chosen:
-        if _of_episode(journal, number) != _of_episode(again, number):
-            raise SettingsError(
-                f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that "
-                "began; begin anew with resume=False, or give another name"
-            )
-
-
-def _of_episode(counted: Counted, number: int) -> list[Any]:
-    rows = [row for row in counted.rows() if row["episode"] == number]
-    masks = [kept for kept in counted.predictions() if kept[0] == number]
-    return [sorted(rows, key=lambda row: row["slot"]), sorted(masks, key=lambda kept: kept[1])]
+    for number in differing_episodes(journal, again, chosen):
+        raise SettingsError(
+            f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that began; "
+            "begin anew with resume=False, or give another name"
+        )
 
 
 def _by_function(model: Model, test: Test) -> Parts:
@@ -189,10 +201,16 @@ def _by_function(model: Model, test: Test) -> Parts:
         test = replace(test, image_size=first.label_map.shape[0])
 
     @contextmanager
-    def answering() -> Iterator[Answerer]:
-        yield lambda seen: [read_output(model(episode), episode) for episode in seen]
+    def answering(asked: Model = model) -> Iterator[Answerer]:
+        yield lambda seen: [read_output(asked(episode), episode) for episode in seen]
 
-    return Parts(test, answering, lambda numbers: [[number] for number in numbers], test)
+    def fresh() -> AbstractContextManager[Answerer]:
+        try:
+            return answering(copy.deepcopy(model))  # of a function, the function itself
+        except Exception:  # locks, generators, open files: not every object can be copied
+            return answering()
+
+    return Parts(test, answering, fresh, lambda numbers: [[number] for number in numbers], test)
 
 
 def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:

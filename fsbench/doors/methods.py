@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.core.evaluation import answering
+from fsbench.core.evaluation import answering, fresh_copy
 from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
@@ -59,9 +59,11 @@ def answer_by_method(method: Any, test: Test, **options: Any) -> Parts:
     return Parts(
         counted,
         partial(answering, method),
+        lambda: answering(fresh_copy(method)),
         partial(_batches, method, counted, side, workers),
         test.protocol,
         (method.num_trainable_parameters(ways), method.num_parameters(ways)),
+        evaluation_order,
         (side, method.describe(), _weights_sha256(method)),
     )
 

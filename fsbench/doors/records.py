@@ -1,9 +1,9 @@
 """The record of a test that somebody else answered: its answers were counted here, by the loop of every run."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +11,12 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
+from fsbench.records.asked_alone import Counted
 from fsbench.records.card import FILE as CARD
 from fsbench.records.card import Card, contradictions, read_card
 from fsbench.records.counts import counts_sha256, hashes, official_rows, to_frame
 from fsbench.records.machine import counted_on
-from fsbench.records.predictions import Prediction, encode, write_predictions
+from fsbench.records.predictions import Prediction, write_predictions
 from fsbench.records.record import Record, read_record, write_record
 from fsbench.records.run import (
     BackboneSettings,
@@ -37,37 +38,6 @@ UNKNOWN = "unknown"
 """Stands for a backbone and for weights that nobody stated."""
 PREDICTED = "predicted"
 """Rule of presence where whoever answers decides on it."""
-
-
-class Counted(Protocol):
-    """Rows of the count table of a whole test, and the predictions that were counted, as a journal has them."""
-
-    def rows(self) -> Iterator[dict[str, Any]]: ...
-
-    def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]: ...
-
-
-@dataclass
-class Tally:
-    """Results of a loop over a test, in memory."""
-
-    _rows: list[dict[str, Any]] = field(default_factory=list)
-    _kept: list[tuple[int, int, bool, Prediction]] = field(default_factory=list)
-
-    def add(self, results: Sequence[Any]) -> None:
-        """Take the results of a batch."""
-        for result in results:
-            rows = result.rows()
-            self._rows += rows
-            if hasattr(result, "label_map"):
-                ways = zip(rows[1:], encode(result, "masks"), strict=True)
-                self._kept += [(row["episode"], row["slot"], row["decided"], way) for row, way in ways]
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        return iter(self._rows)
-
-    def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]:
-        return iter(self._kept)
 
 
 @dataclass(frozen=True)
@@ -103,6 +73,7 @@ class Answered:
         seconds: that the answers took; None where they were made elsewhere.
         parameters: (learned, all) of the method, where they are known.
         card: of the method, if one was given.
+        asked_alone: number of episodes that were asked alone as well; None where nobody could ask.
     """
 
     test: Test
@@ -111,6 +82,7 @@ class Answered:
     seconds: float | None = None
     parameters: tuple[int, int] | None = None
     card: GivenCard | None = None
+    asked_alone: int | None = None
 
 
 def record_answers(answered: Answered, runs: str | Path) -> Record:
@@ -136,7 +108,7 @@ def record_answers(answered: Answered, runs: str | Path) -> Record:
     make_folder(folder.parent)
     with locked(folder.with_name(f".{folder.name}.lock"), refusal=f"another process is writing {folder}; wait for it"):
         present = read_record(folder)
-        if present is None:
+        if present is None or (present.run.asked_alone or 0) < (answered.asked_alone or 0):
             make_folder(folder)
             test.manifest.write(folder / "manifest.jsonl")
             predictions = write_predictions(folder, kept, frame, "masks" if kept else "none")
@@ -171,6 +143,7 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
         identity=identity,
         weights=Weights(origin=None, training=None),
         handed_in=HandedIn(answers_sha256=digest),
+        asked_alone=answered.asked_alone,
         presence=_presence_rule(test, frame),
         scores=scores,
         augmented_episodes=sum(episode.augmented for episode in test.manifest.episodes),

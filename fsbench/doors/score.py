@@ -8,11 +8,12 @@ from typing import Any
 from fsbench.base.progress import track
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.doors.parts import check_test
-from fsbench.doors.records import Answered, Tally, read_given_card, record_answers
+from fsbench.doors.records import Answered, read_given_card, record_answers
 from fsbench.doors.results import Result
 from fsbench.protocols.evaluation import evaluate_batches
 from fsbench.protocols.kit.reader import HandedIn, read_answers
 from fsbench.protocols.test import Test, VisibleEpisode, VisibleImages
+from fsbench.records.asked_alone import Tally
 from fsbench.runner.config.limits import check_name
 from fsbench.scores.answers import SegmentationAnswer
 
@@ -94,5 +95,6 @@ def _trial(manifest: Manifest, numbers: Sequence[int]) -> Manifest:
     answered = set(numbers)
     episodes = tuple(episode for episode in manifest.episodes if episode.index in answered)
     chosen = {"selection": {"name": "answered episodes", "manifest_sha256": manifest.sha256}}
-    counts = {"episodes": len(episodes), "requested": len(episodes)}
+    official = sum(episode.draw == 0 and not episode.calibrates for episode in episodes)
+    counts = {"episodes": official, "requested": official}
     return Manifest(manifest.entries | counts | chosen, episodes)

@@ -154,6 +154,16 @@ class Protocol(ABC):
     def episode_count(self, dataset: str, pairs: int) -> int:
         """Return the number of test episodes on `dataset`, whose list has `pairs` entries."""
 
+    def fixed_episode_count(self, dataset: str) -> int | None:
+        """Return the number of test episodes on `dataset` where it does not depend on the list, else None."""
+        some, more = (self.episode_count(dataset, pairs) for pairs in (1, 2))
+        return some if some == more else None
+
+    @property
+    def may_be_shorter(self) -> bool:
+        """Whether a test may end before it has the episodes that were asked for, since its list does."""
+        return False
+
     @abstractmethod
     def truth(self, index: Any, episode: Any, image_size: int) -> Any:
         """Return the truth of an episode as `count` takes it, without reading an image.

@@ -197,6 +197,10 @@ class Composed(Segmentation):
         entries = len(pool.images if own.by_image else pool.pairs)
         return pairs, pool, self.most_episodes(entries)
 
+    @property
+    def may_be_shorter(self) -> bool:
+        return self.passes is not None
+
     def most_episodes(self, entries: int) -> int | None:
         """Return how many episodes a list of so many entries has at most; None where it is gone through on and on."""
         return None if self.passes is None else self.passes * entries

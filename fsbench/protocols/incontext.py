@@ -91,6 +91,10 @@ class InContext(Composed):
             return official_supports(official)
         return super().support_candidates(index, task, official)
 
+    @property
+    def may_be_shorter(self) -> bool:
+        return True
+
     def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
         pairs, pool, length = super().test_pool(index, task)
         return pairs, pool, len(pairs.pairs) if EachPairOnce.find(index) else length

@@ -100,7 +100,11 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
     name, backbone = run.identity.method.name, run.identity.backbone
     lines = []
     if run.handed_in is not None:
-        lines.append(f"{name}: handed in: its predictions were counted here, and nothing else of the method is known")
+        unchecked = "; whether each follows from its own episode alone cannot be checked" * (run.asked_alone is None)
+        known = "its predictions were counted here, and nothing else of the method is known"
+        lines.append(f"{name}: handed in: {known}{unchecked}")
+    if run.asked_alone:
+        lines.append(f"{name}: {run.asked_alone} episodes were asked alone as well, and answered alike")
     if backbone.weights.startswith("random"):
         lines.append(f"{name}: {_random_networks(backbone.name, backbone.weights)} weights; its figures mean nothing")
     elif backbone.weights.startswith("unofficial"):

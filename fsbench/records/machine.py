@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fsbench.base.environment import recorded_variables
 from fsbench.base.paths import IS_CLONE, REPOSITORY
 from fsbench.base.version import __version__
 
@@ -25,6 +26,7 @@ def counted_on() -> dict[str, Any]:
         "python": platform.python_version(),
         "device": processor(),
         "processes": 1,
+        **({"variables": variables} if (variables := recorded_variables()) else {}),
     }
 
 

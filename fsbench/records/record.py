@@ -13,8 +13,9 @@ from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file, read_json, replacing, write_text
 from fsbench.base.files.arrays import read_parquet
 from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import Manifest, read_header, read_manifest
+from fsbench.data.episodes.manifest import Manifest, read_header
 from fsbench.protocols.base import Protocol
+from fsbench.protocols.claims import read_checked_manifest
 from fsbench.protocols.registry import protocol_of
 from fsbench.records.counts import (
     check_counts,
@@ -77,8 +78,9 @@ class Record:
 
     @cached_property
     def manifest(self) -> Manifest:
+        """The test. Raises RecordError where its header says otherwise than its episodes."""
         with _blaming(self.path):
-            return read_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
+            return read_checked_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":
@@ -182,11 +184,13 @@ def leave_out_damaged(records: Sequence[Record], refused: list[str], build: Call
 
 def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     """Find all finished runs below `root` (or `root` itself), sorted by folder; see `fsbench.records.run_directory` for
-    runs that are being repeated. One that is damaged raises RecordError, or its message goes to `refused`."""
+    runs that are being repeated. What lies within the folder of a run is part of it, and no run of its own.
+
+    One that is damaged raises RecordError, or its message goes to `refused`.
+    """
     if not root.is_dir():
         raise RecordError(f"{root} is no folder; expected a folder of runs{near_path(root)}")
-    names = (Path(folder) for folder, inner, files in os.walk(root) if "run.json" in (*inner, *files))
-    folders = [folder for folder in sorted(names) if is_current(folder)]
+    folders = sorted(folder for folder in _run_folders(root) if is_current(folder))
     records = []
     for folder in folders:
         try:
@@ -200,6 +204,14 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
         else:
             records += [] if record is None else [record]
     return records
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    """Yield the folders below `root` that have a run.json, but for those within another."""
+    for folder, inner, files in os.walk(root):
+        if "run.json" in (*inner, *files):
+            inner.clear()
+            yield Path(folder)
 
 
 def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = None) -> list[Record]:

@@ -240,7 +240,11 @@ class TrainingOutcome(Entries):
 
 
 class Provenance(Entries):
-    """Time, code, machine and kernels of the evaluation."""
+    """Time, code, machine and kernels of the evaluation.
+
+    Attributes:
+        variables: of the environment, that choose instructions or kernels; unset where none is set.
+    """
 
     finished: Text = ""
     commit: Text | None = None
@@ -253,6 +257,7 @@ class Provenance(Entries):
     backbone_precision: Name | None = None
     unordered_kernels: list[Name] = []
     plug_ins: list[Any] = []
+    variables: dict[Name, Text] = {}
 
 
 class Run(Entries):
@@ -265,6 +270,8 @@ class Run(Entries):
         checkpoint_variant: whether an authors' checkpoint states its variant, see `fsbench.records.description`.
         told: None, and not written, where predictions made elsewhere were counted.
         handed_in: None, and not written, where the method was run here; else predictions made elsewhere were counted.
+        asked_alone: number of episodes that were asked alone as well, before the test, and answered alike, see
+            `fsbench.records.asked_alone`; None where answers were handed in, whose method nobody can ask.
         presence: rule by which a way counts as present.
         beyond_authors_rule: in words, that the authors' rule does not cover the test's number of shots, and why; empty
             where it does.
@@ -290,6 +297,7 @@ class Run(Entries):
     weights: Weights
     told: Told | None = None
     handed_in: HandedIn | None = None
+    asked_alone: Count | None = 0
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True

@@ -104,7 +104,7 @@ def classification_maker(runs: Path) -> Callable[[str, int], Record]:
         "way": 2, "shot": 1, "queries": 3, "setting": "original", "classes": "all", "empty": False,
         "seed": 0, "lists": "derived",
         "min_class_size": None, "filled_classes": 0, "all_lists_sha256": "", "dropped_classes": [], "requested": 30,
-        "official_episodes": 30, "class_ids": [1, 2], "class_names": {"1": "a", "2": "b"},
+        "official_episodes": 2000, "class_ids": [1, 2], "class_names": {"1": "a", "2": "b"},
     }  # fmt: skip
     manifest = Manifest(header, tuple(islice(classification_episodes([9, 9], 2, 1, 3), 30)))
 

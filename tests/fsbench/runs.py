@@ -32,7 +32,7 @@ ENTRIES = {
 HEADER = {
     "protocol": "fscs", "version": 1, "dataset": "d", "fold": 0, "folds": 2, "way": 1, "shot": 1, "setting": "original",
     "empty": True, "classes": "novel", "seed": None, "class_ids": [1], "class_names": {"1": "a"}, "requested": 1,
-    "official_episodes": 1, "dropped_classes": [], "lists": "official", "all_lists_sha256": "",
+    "official_episodes": 1000, "dropped_classes": [], "lists": "official", "all_lists_sha256": "",
 }  # fmt: skip
 """The entries that every manifest's header has."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.base.files.opening import LIMITS, MIB, in_units, open_file, read_bytes
+from fsbench.base.files.parquet_footer import parquet_size
 from fsbench.base.files.silence import standard_error_discarded
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 _MATLAB_BYTES = 512 * MIB
 _ROWS = 5_000_000
 """Most rows of a table: ten times the largest test's."""
+_COLUMNS = 200
+"""Most columns of a table: several times those of any of ours."""
+_CELL = 8
+"""Bytes of a cell in memory at least, whatever the file says that its pages decompress to."""
 _COMPRESSED = 15
 """MATLAB's number of a compressed element."""
 
@@ -75,11 +80,19 @@ def read_parquet(path: Path, kind: str = "counts") -> "pl.DataFrame":
 
     Raises:
         OSError: as `open_file`.
-        ValueError: it is no sound parquet file, or has too many rows.
+        ValueError: it is no sound parquet file, or its footer says that it has too many rows or columns, or that it
+            decompresses to more than a file of its kind may have.
     """
     import polars as pl  # spared until it is needed
 
     content = read_bytes(path, kind)
+    size = parquet_size(content)
+    for number, most, what in ((size.rows, _ROWS, "rows"), (size.columns, _COLUMNS, "columns")):
+        if number > most:
+            raise ValueError(f"it has more than {most} {what}; expected at most that")
+    decompressed = max(size.bytes, size.rows * size.columns * _CELL)
+    if decompressed > LIMITS[kind]:
+        raise ValueError(f"it decompresses to {in_units(decompressed)}; expected at most {in_units(LIMITS[kind])}")
     try:
         with standard_error_discarded():  # a damaged file: pages of addresses
             table = pl.read_parquet(io.BytesIO(content), n_rows=_ROWS + 1)

@@ -178,9 +178,15 @@ def read_json(path: str | Path, kind: str, **more: Any) -> Any:
 
 
 def parse_json(content: str | bytes, **more: Any) -> Any:
-    """Return the value of a JSON text; ValueError where it is none, nested too deep, or has halves of characters."""
+    """Return the value of a JSON text; `more` goes to `json.loads`.
+
+    Raises ValueError where it is none, nested too deep, has halves of characters, or a key twice in one object, of
+    which others may take the other value. A hook in `more` sees to its own objects.
+    """
     if isinstance(content, bytes):
         content = content.decode("utf-8-sig")
+    if not more.keys() & {"object_hook", "object_pairs_hook"}:
+        more["object_pairs_hook"] = _distinct_keys
     try:
         value = json.loads(content, **more)
     except RecursionError:
@@ -188,6 +194,16 @@ def parse_json(content: str | bytes, **more: Any) -> Any:
     if _ESCAPED_HALF.search(content) and not is_text(json.dumps(value, ensure_ascii=False, default=str)):
         raise ValueError("it has half of a character (an escape from \\ud800 to \\udfff without its other half)")
     return value
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of some keys and values; ValueError where a key stands twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"its key {twice[:100]!r} stands twice in one object, expected it once")
+    return found
 
 
 def is_text(text: str) -> bool:

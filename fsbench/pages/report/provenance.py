@@ -49,6 +49,7 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("files sha256", run.identity.files_sha256 or ""),
         ("counts sha256", run.counts_sha256),
         ("handed in", f"answers with sha256 {run.handed_in.answers_sha256}" if run.handed_in else ""),
+        ("asked alone", f"{run.asked_alone} episodes, answered alike" if run.asked_alone else ""),
         ("checkpoint sha256", run.checkpoint_sha256 or ""),
         ("checkpoint's variant", run.checkpoint_variant or ""),
         ("backbone", f"{backbone.name}, weights {backbone.weights}"),

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from fsbench.base.errors import FsbenchError, SettingsError, raise_all
-from fsbench.data.episodes.manifest import read_manifest
+from fsbench.protocols.claims import read_checked_manifest
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, note_of_choice
 from fsbench.runner.config.compose import Configuration, compose_values
 from fsbench.runner.config.limits import whole
@@ -130,6 +130,12 @@ class Request:
         "none, masks (default) or soft (probabilities and attention, too): what a run keeps of its predictions",
         key="run.keep_predictions",
         segmentation_only=True,
+    )
+    check_memory: int | None = _option(
+        None,
+        "ask this many episodes alone as well, of a fresh copy of the method; answers that differ are an error",
+        key="run.check_memory",
+        grid=False,
     )
     checkpoint: str | None = _option(
         None, "evaluate this checkpoint (ours or the authors'); {fold} stands for the fold", flag="ckpt"
@@ -260,7 +266,7 @@ class Request:
         path = self._fill_in(self.manifest, method, fold)
         if path is None:
             return {}
-        header = read_manifest(Path(path).expanduser()).header
+        header = read_checked_manifest(Path(path).expanduser()).header
         return {f"data.{name}": getattr(header, name) for name in ("protocol", "way", "shot", "setting")} | {
             "data.manifest": path
         }

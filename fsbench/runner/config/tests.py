@@ -6,9 +6,10 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
-from fsbench.data.episodes.manifest import CLASSIFICATION, check_fits, read_manifest
+from fsbench.data.episodes.manifest import CLASSIFICATION, check_fits
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.protocols.base import Protocol
+from fsbench.protocols.claims import read_checked_manifest
 from fsbench.protocols.classification import ClassificationTask
 from fsbench.protocols.registry import load_protocol, protocol_of
 from fsbench.protocols.test import Test
@@ -104,7 +105,7 @@ def _where(dataset: str, root: str | Path | None, lists: Sequence[str]) -> dict[
 def _from_manifest(
     file: Path, dataset: str | None, root: str | Path | None, lists: Sequence[str], image_size: int | None
 ) -> Test:
-    manifest = read_manifest(file)
+    manifest = read_checked_manifest(file)
     header = manifest.header
     rules = protocol_of(header)
     name = choose_dataset(dataset, header.dataset, f"the manifest {file}")

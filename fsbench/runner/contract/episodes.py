@@ -173,6 +173,31 @@ def training_batch(seed: int, shots: int, size: int) -> EpisodeBatch:
     return collate([segmentation_episode(i, seed, 1, shots, size, training=True) for i in range(2)])
 
 
+def telling_episodes(index: int, seed: int, ways: int, shots: int, size: int) -> list[EpisodeBatch]:
+    """Return episodes that give out the truth of another: its query is a support, with its mask, of each way shown.
+
+    Args:
+        index, seed, ways, shots, size: of the other, see `segmentation_episode`.
+    """
+    told = segmentation_episode(index, seed, ways, shots, size, training=True)
+    truth, told_episodes = told.known_truth(), []
+    for way in range(1, int(truth.label_maps[0].max()) + 1):
+        support, labels = told.support.clone(), told.support_labels.clone()
+        query = support[0, way - 1, :1].clone()
+        support[0, way - 1, 0] = told.query[0]
+        labels[0, way - 1, 0] = truth.label_maps[0] == way
+        number = torch.tensor([index + way * SHOWN])
+        told_episodes.append(replace(told, support=support, support_labels=labels, query=query, episodes=number))
+    return told_episodes
+
+
+def telling_images(episode: ImageEpisode) -> ImageEpisode:
+    """Return the episode of classification whose supports are another's queries, of which it has as many."""
+    supports = episode.support.numel()
+    images = None if episode.images is None else torch.cat([episode.images[supports:], episode.images[:supports]])
+    return replace(episode, index=episode.index + SHOWN, support=episode.query, query=episode.support, images=images)
+
+
 def with_another_truth(episode: EpisodeBatch, seed: int) -> EpisodeBatch:
     """Return the same episode with a random label map, the opposite presence and other classes."""
     truth, ways = episode.known_truth(), episode.support.shape[1]

@@ -1,5 +1,7 @@
 """Checks of what an answer must not change (its inputs) or depend on: truth, other episodes, ways' numbers, moment."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -10,7 +12,17 @@ from fsbench.base.errors import TruthError, describe
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
-from fsbench.runner.contract.episodes import CLASSES, training_batch, with_another_truth, with_revealed_truth
+from fsbench.protocols.evaluation import Answerer
+from fsbench.protocols.registry import load_protocol
+from fsbench.records.asked_alone import Tally, ask_alone, differing_episodes
+from fsbench.runner.contract.episodes import (
+    CLASSES,
+    telling_episodes,
+    telling_images,
+    training_batch,
+    with_another_truth,
+    with_revealed_truth,
+)
 from fsbench.runner.contract.outcome import (
     DifferenceError,
     NotApplicableError,
@@ -19,6 +31,7 @@ from fsbench.runner.contract.outcome import (
     frame_words,
 )
 from fsbench.runner.contract.subject import (
+    PROTOCOLS,
     Answer,
     Episode,
     Subject,
@@ -28,6 +41,7 @@ from fsbench.runner.contract.subject import (
     join,
     require_same,
     run_test,
+    test_of,
 )
 
 EPISODES = 4
@@ -140,6 +154,39 @@ def check_batch(subject: Subject) -> str:
             advice = "keep nothing from one episode to the next and compute each by itself"
             require_same(first, second, f"episode {index} answered otherwise {words} than alone", advice)
     return f"equal bits of {EPISODES} episodes alone, in a batch and in the opposite order"
+
+
+def check_other_episodes(subject: Subject) -> str:
+    """A query that other episodes have shown as a support, with its mask, has the answer of a method that saw none."""
+    numbers = [50 + index for index in range(EPISODES)]
+    shots = {"queries": subject.shots} if not subject.segments else {}
+    asked = {number: subject.episode(number, **shots) for number in numbers}
+    told = [each for episode in asked.values() for each in _telling_episodes(subject, episode)]
+    counted = Tally()
+    counted.add(run_test(subject.fresh(), [join(subject.method, [copied(one)]) for one in (*told, *asked.values())]))
+
+    def parts(chosen: Sequence[int]) -> list[Any]:
+        return [join(subject.method, [copied(asked[number])]) for number in chosen]
+
+    def fresh() -> AbstractContextManager[Answerer]:
+        return test_of(subject.fresh(), parts(numbers))
+
+    protocol = load_protocol(PROTOCOLS[subject.method.task])
+    alone = ask_alone(numbers[::-1], parts, fresh, protocol, subject.method.registry_name)
+    if differing := differing_episodes(alone, counted, numbers):
+        raise DifferenceError(
+            f"{len(differing)} of {EPISODES} episodes answered otherwise where others had shown their queries",
+            "equal bits",
+            "keep no images, masks or features from one episode to the next",
+        )
+    return f"equal bits of {EPISODES} episodes, of which others had shown the queries as supports with their masks"
+
+
+def _telling_episodes(subject: Subject, episode: Episode) -> Sequence[Episode]:
+    if isinstance(episode, EpisodeBatch):
+        number = int(episode.episodes[0])
+        return telling_episodes(number, subject.seed, subject.ways, subject.shots, subject.size)
+    return [telling_images(episode)]
 
 
 def check_way_order(subject: Subject) -> str:

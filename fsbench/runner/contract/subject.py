@@ -1,6 +1,7 @@
 """The method under check: how it is built, which episodes it is given, and what it answers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from fsbench.core.evaluation import answering
 from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
-from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.protocols.evaluation import Answerer, evaluate_batches
 from fsbench.protocols.registry import load_protocol
 from fsbench.runner.config.build import quiet
 from fsbench.runner.config.compose import Configuration
@@ -141,10 +142,15 @@ class Subject:
 def run_test(method: Method, batches: Sequence[Any]) -> list[Any]:
     """Return the results of batches by a test as in a run, without the truth."""
     results: list[Any] = []
-    data: Any = SyntheticData(batches) if method.task == "segmentation" else None
-    with answering(method, data) as answerer:
+    with test_of(method, batches) as answerer:
         evaluate_batches(batches, load_protocol(PROTOCOLS[method.task]), answerer, results.extend, method.registry_name)
     return results
+
+
+def test_of(method: Method, batches: Sequence[Any]) -> AbstractContextManager[Answerer]:
+    """Make a method ready for a test of batches; see `answering`."""
+    data: Any = SyntheticData(batches) if method.task == "segmentation" else None
+    return answering(method, data)
 
 
 def answers(method: Method, episodes: Sequence[Episode]) -> list[Answer]:

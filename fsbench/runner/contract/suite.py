@@ -13,6 +13,7 @@ from fsbench.runner.contract.independence import (
     check_batch,
     check_determinism,
     check_inputs,
+    check_other_episodes,
     check_truth,
     check_way_order,
 )
@@ -39,6 +40,7 @@ CHECKS: Mapping[str, Check] = {
     "inputs": check_inputs,
     "determinism": check_determinism,
     "batch": check_batch,
+    "other-episodes": check_other_episodes,
     "truth": check_truth,
     "way-order": check_way_order,
     "half-precision": check_half_precision,

@@ -1,8 +1,8 @@
 """Evaluate an experiment's test episodes and write its record."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import lightning as L
 import torch
 
+from fsbench.base.errors import ContractError
 from fsbench.base.files import fingerprint
 from fsbench.base.progress import track
 from fsbench.core.datamodule import DataModule
-from fsbench.core.evaluation import answering
-from fsbench.protocols.evaluation import evaluate_batches
+from fsbench.core.evaluation import answering, fresh_copy
+from fsbench.data.episodes.evaluation_order import evaluation_order
+from fsbench.protocols.evaluation import Answerer, evaluate_batches
 from fsbench.protocols.registry import protocol_of
+from fsbench.records.asked_alone import Tally, ask_alone, check_asked_alone, episodes_to_ask
 from fsbench.records.counts import hashes, official_rows, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import Keep, write_predictions
@@ -76,12 +79,21 @@ def evaluate(
 
     Returns:
         The record on rank 0, None on the other ranks.
+
+    Raises:
+        ContractError: an answer follows from other episodes than its own.
     """
     journal = _open_journal(experiment, folder, preparation)
-    keep = _kept_predictions(experiment)
-    cost = _test(experiment, trainer, journal, _kept_by_episode(experiment.data, keep, shown))
+    keep, asked = _kept_predictions(experiment), _episodes_to_ask(experiment)
+    alone = in_each_process(trainer, partial(_ask_alone, experiment, trainer, asked)) if asked else Tally()
+    cost = _test(experiment, trainer, journal, _kept_by_episode(experiment.data, keep, {*shown, *asked}))
     if trainer.global_rank != 0:
         return None
+    try:
+        check_asked_alone(alone, journal, asked, experiment.options.name)
+    except ContractError:
+        journal.remove()  # answers that no test may have
+        raise
     return _write_results(experiment, trainer, folder, preparation, journal, cost, listeners)
 
 
@@ -93,6 +105,34 @@ def _open_journal(experiment: Experiment, folder: Path, preparation: Preparation
     for line in journal.damaged():
         log.warning("%s of the journal is cut off or damaged; %s", line, _consequence(line))
     return journal
+
+
+def _episodes_to_ask(experiment: Experiment) -> list[int]:
+    """Return the numbers of the episodes that are asked alone as well, in this order."""
+    episodes = experiment.data.manifest.episodes
+    has_masks = protocol_of(experiment.data.manifest.header).has_masks
+    return episodes_to_ask(evaluation_order(episodes) if has_masks else episodes, experiment.options.check_memory)
+
+
+def _ask_alone(experiment: Experiment, trainer: L.Trainer, asked: Sequence[int]) -> Tally:
+    """Ask episodes alone, each of a fresh copy of the method; every rank takes part, and gets all answers."""
+    data, context = experiment.data, _get_ready(experiment, trainer)
+    done, every = data.done, {episode.index for episode in data.manifest.episodes}
+
+    def batches(numbers: Sequence[int]) -> Iterable[Any]:
+        data.done = frozenset(every - set(numbers))
+        return data.test_dataloader()
+
+    def fresh() -> AbstractContextManager[Answerer]:
+        return answering(fresh_copy(experiment.method), data, context)
+
+    alone = ask_alone(asked, batches, fresh, data.protocol, experiment.method.registry_name)
+    data.done = done
+    if trainer.world_size == 1:
+        return alone
+    of_ranks: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(of_ranks, alone)
+    return Tally.joined(of_ranks)
 
 
 def _write_results(
@@ -160,17 +200,23 @@ def _evaluate_share(
     data, method = experiment.data, experiment.method
     # those of rank 0: an orphan of a killed run may still write to the journal
     data.done = trainer.strategy.broadcast(data.done)
-    torch.set_num_threads(THREADS)  # some kernels sum in another order with another number
-    precision = trainer.precision_plugin
-    precision.convert_module(method)
-    method.to(trainer.strategy.root_device)
+    context = _get_ready(experiment, trainer)
     if data.trains_elsewhere:  # features are kept by names of images, which are unique in one data set alone
         method.backbone.cache.clear()
-    with answering(method, data, precision.test_step_context) as answerer, closing(journal.open()) as writer:
+    with answering(method, data, context) as answerer, closing(journal.open()) as writer:
         add = writer.add if keep is None else partial(writer.add_with_predictions, keep=keep)
         shows = trainer.is_global_zero and experiment.shows_progress
         batches = track(data.test_dataloader(), "evaluation", "batch") if shows else data.test_dataloader()
         evaluate_batches(batches, data.protocol, answerer, add, method.registry_name)
+
+
+def _get_ready(experiment: Experiment, trainer: L.Trainer) -> Callable[[], AbstractContextManager[Any]]:
+    """Put the method where it answers a test; return what makes the context of each batch's answers."""
+    torch.set_num_threads(THREADS)  # some kernels sum in another order with another number
+    precision = trainer.precision_plugin
+    precision.convert_module(experiment.method)
+    experiment.method.to(trainer.strategy.root_device)
+    return precision.test_step_context
 
 
 def _told(experiment: Experiment) -> Told:
@@ -178,8 +224,19 @@ def _told(experiment: Experiment) -> Told:
     data, method = experiment.data, experiment.method
     adaptation = method.needs.adaptation
     more = {} if adaptation is None else {"labelled_images": data.adaptation_images(adaptation).images_a_class}
-    saw = method.saw_classes_of(data.dataset.name)
-    return Told(supervision=list(method.supervision), saw_test_classes=saw, **more)
+    return Told(supervision=list(method.supervision), saw_test_classes=experiment.saw_test_classes, **more)
+
+
+def _remarks(experiment: Experiment) -> list[str]:
+    """Return what a reader of the scores must know: of the method, of its training's lists and of its classes."""
+    data = experiment.data
+    drew_from_lists = "base_lists" in (experiment.identity.training or {})
+    seen = [
+        f"trained on {dataset}, whose classes include {len(names)} of the test's: {', '.join(names[:10])}"
+        + ", …" * (len(names) > 10)
+        for dataset, names in experiment.seen_elsewhere.items()
+    ]
+    return [*experiment.method.record_notes(data), *(data.training_list_notes if drew_from_lists else ()), *seen]
 
 
 def _finished_run(
@@ -208,10 +265,10 @@ def _finished_run(
         "plug_ins": plug_in_origins(experiment),
     }
     failed = frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
-    drew_from_lists = "base_lists" in (experiment.identity.training or {})
     more: dict[str, Any] = {} if method.sees_supports else {"sees_supports": False}
     more |= {"beyond_authors_rule": beyond} if (beyond := experiment.beyond_authors_rule) else {}
     more |= {"predictions": predictions} if predictions else {}
+    more |= {"asked_alone": len(asked)} if (asked := _episodes_to_ask(experiment)) else {}
     return Run(
         id=experiment.folder.name,
         identity=experiment.identity,
@@ -224,7 +281,7 @@ def _finished_run(
         augmented_episodes=sum(episode.augmented for episode in data.manifest.episodes),
         failed_episodes=failed,
         dropped_classes=[data.dataset.class_names[n - 1] for n in header.dropped_classes],
-        remarks=[*method.record_notes(data), *(data.training_list_notes if drew_from_lists else ())],
+        remarks=_remarks(experiment),
         cost=Cost(
             trainable_parameters=method.num_trainable_parameters(data.test.way),
             total_parameters=method.num_parameters(data.test.way),

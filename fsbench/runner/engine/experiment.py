@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fsbench.base.errors import SettingsError
+from fsbench.core.data_options import check_at_least
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
@@ -14,7 +15,7 @@ from fsbench.data.annotations import WEAK
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.data.step_division import StepDivision
 from fsbench.records.record import Record, read_record
-from fsbench.records.run import Identity
+from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot
 from fsbench.records.run_directory import is_finished
 from fsbench.runner.config.build import RunOptions, parse_configuration
 from fsbench.runner.config.compose import Configuration
@@ -81,6 +82,7 @@ class Experiment:
         self.config_text = config_text
         self.checkpoint = Path(self.options.checkpoint) if self.options.checkpoint else None
         check_name(self.options.name, "run.name")
+        check_at_least(0, {"run.check_memory": self.options.check_memory})
         self._check_task()
         self.data.needs = self.method.needs
         self.processes = self._count_processes()
@@ -92,6 +94,7 @@ class Experiment:
         self.training_settings: dict[str, Any] = {}
         self.checkpoint_variant: str | None = None
         self.checkpoint_weights: dict[str, Any] = {}
+        self._checkpoint_data: dict[str, Any] | None = None
         if self.checkpoint is not None:
             self._load_checkpoint(self.checkpoint)
 
@@ -166,8 +169,28 @@ class Experiment:
         self.training_settings = content[TRAINED_WITH]
         self.checkpoint_variant = content[VARIANT]
         self.checkpoint_weights = checkpoint_weights_origin(self.method, content)
-        if content.get(TRAINED_ON):
-            self.data.check_unseen(content[TRAINED_ON], f"the checkpoint {path}")
+        self._checkpoint_data = content.get(TRAINED_ON)
+        if self._checkpoint_data:
+            self.data.check_unseen(self._checkpoint_data, f"the checkpoint {path}")
+
+    @cached_property
+    def seen_elsewhere(self) -> dict[str, list[str]]:
+        """Another data set that weights were trained on -> names of the test's classes among those of the training."""
+        own = self.data.trained_on if self.trains else self._checkpoint_data
+        trainings = [one for one in (own, self.method.backbone.trained_on) if one]
+        return {one["dataset"]: seen for one in trainings if (seen := self.data.seen_test_classes(one))}
+
+    @property
+    def saw_test_classes(self) -> KnownOrNot:
+        """Whether anything was trained with labels of the test's classes: the method's own networks, or its weights.
+
+        Unknown of a checkpoint that does not tell what it was trained on, unless it is the authors'.
+        """
+        if self.seen_elsewhere:
+            return "yes"
+        saw = self.method.saw_classes_of(self.data.dataset.name)
+        tells = self._checkpoint_data or self.checkpoint_weights.get("origin") != OTHER_RUN
+        return saw if tells or saw == "yes" else "unknown"
 
     def _count_processes(self) -> int:
         devices = self.trainer_settings["devices"]

@@ -18,11 +18,12 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from fsbench.base.environment import PARENT, check_temporary_folder
 from fsbench.base.errors import FsbenchError, RunError, describe, exit_status
 from fsbench.base.files.opening import opened_files
 from fsbench.base.terminal import print_block
 from fsbench.runner.config.compose import Configuration
-from fsbench.runner.engine.machine.watchdog import PARENT, changed_environment, safe_imports
+from fsbench.runner.engine.machine.watchdog import changed_environment, safe_imports
 
 if TYPE_CHECKING:
     from fsbench.runner.engine.experiment import Experiment
@@ -43,7 +44,11 @@ context = multiprocessing.get_context("forkserver")
 
 
 def start_server() -> None:
-    """Let the server start to import, unless there is one. It ends with the last of this process and its forks."""
+    """Let the server start to import, unless there is one. It ends with the last of this process and its forks.
+
+    Raises SettingsError where the folder of temporary files has no room for the name of its socket.
+    """
+    check_temporary_folder()
     context.set_forkserver_preload(list(MODULES))
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal would reach it amid an import
     try:

@@ -27,10 +27,12 @@ OFFLINE = ("offline", "dryrun")
 
 
 def wandb_mode() -> str:
-    """Return the variable WANDB, "off" if it is not set; SettingsError for another word."""
+    """Return the variable WANDB, "off" if it is not set; SettingsError for another word, or W&B's own against it."""
     mode = os.environ.get("WANDB") or "off"
     if mode not in MODES:
         raise SettingsError(f"WANDB is '{mode}'{known_names(mode, MODES)}")
+    if mode != "off" and os.environ.get("WANDB_MODE") == "disabled":
+        raise SettingsError(f"WANDB is {mode}, but W&B's WANDB_MODE is disabled; expected one of them: unset the other")
     return mode
 
 

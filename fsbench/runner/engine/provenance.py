@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from fsbench.base.environment import recorded_variables
 from fsbench.base.version import __version__
 from fsbench.records.machine import commit, processor
 
@@ -25,4 +26,5 @@ def provenance(trainer: L.Trainer) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
+        **({"variables": variables} if (variables := recorded_variables()) else {}),
     }

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
 from fsbench.base.paths import BENCHMARKS
 from fsbench.data.episodes.header import Header
-from fsbench.data.episodes.manifest import read_manifest
+from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record, read_record, truth_outlier_records
@@ -148,14 +148,34 @@ def _protocol(name: str, record: Record) -> Finding:
 
 
 def _episodes(name: str, record: Record) -> Finding:
-    """Compare the episodes with the official ones that come with the suite."""
-    for file, sha256, header in _official_episodes():
-        if sha256 == record.manifest_sha256:
+    """Compare the episodes with the official ones that come with the suite: a test by their lists has no others.
+
+    A trial has the first of them.
+    """
+    header, episodes = record.header, record.manifest.episodes
+    for file, official in _official_manifests():
+        if official.sha256 == record.manifest_sha256:
             return Finding(name, "ok", f"the episodes are the official ones ({file})")
-        if header == record.header:
-            return Finding(name, "failed", f"other episodes than the official ones of {file}")
-    lists = record.header.lists
+        if not _is_same_test(header, official.header):
+            continue
+        if len(episodes) < len(official.episodes) and episodes == official.episodes[: len(episodes)]:
+            return Finding(name, "ok", f"the episodes are the first {len(episodes)} official ones ({file}): a trial")
+        return Finding(name, "failed", f"other episodes, or another header, than the official ones of {file}")
+    lists = header.lists
     return Finding(name, "not checked", f"no official episodes of this test come along; its image lists: {lists}")
+
+
+SAME_TEST = (
+    "kind", "protocol", "version", "dataset", "fold", "folds", "way", "shot", "setting", "classes", "empty", "seed",
+    "drop_small", "draws", "nested_in",
+)  # fmt: skip
+"""Entries of headers, from which the episodes follow where the lists are the same."""
+
+
+def _is_same_test(header: Header, official: Header) -> bool:
+    """Return whether a header claims the test of an official one: the same task, by the same lists."""
+    same_lists = header.lists == official.lists or header.lists_sha256 == official.lists_sha256
+    return same_lists and all(getattr(header, name) == getattr(official, name) for name in SAME_TEST)
 
 
 def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
@@ -220,11 +240,10 @@ def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Fin
 
 
 @cache
-def _official_episodes() -> list[tuple[str, str, Header]]:
-    """Return the file's name, the hash and the header of every list of episodes that comes with the suite."""
+def _official_manifests() -> list[tuple[str, Manifest]]:
+    """Return the file's name and the content of every list of episodes that comes with the suite."""
     files = sorted((BENCHMARKS / "manifests").glob("*/*.jsonl.gz"))
-    manifests = [(file.name, read_manifest(file)) for file in files]
-    return [(name, manifest.sha256, manifest.header) for name, manifest in manifests]
+    return [(file.name, read_manifest(file)) for file in files]
 
 
 def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:

@@ -12,7 +12,7 @@ class Finding:
     """One thing that runs need or may use, and whether it is here.
 
     Attributes:
-        part: the part of the list: software, devices, room, data, weights or cache.
+        part: the part of the list: software, environment, devices, room, data, weights or cache.
         name: the thing.
         verdict: see `Verdict`.
         found: what is there, or what is wrong.

@@ -8,6 +8,8 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+from fsbench.base.environment import check_environment, check_temporary_folder
+from fsbench.base.errors import SettingsError
 from fsbench.base.paths import cache_folder, weights_folder
 from fsbench.base.version import __version__
 from fsbench.records.machine import commit
@@ -62,6 +64,17 @@ def list_software() -> Iterator[Finding]:
     for program, purpose in PROGRAMS.items():
         here = shutil.which(program)
         yield Finding("software", program, "ok" if here else "absent", here or f"only for: {purpose}")
+
+
+def list_environment() -> Iterator[Finding]:
+    """Yield whether a variable of the environment would keep runs from being made."""
+    for name, check in (("variables", check_environment), ("temporary folder", check_temporary_folder)):
+        try:
+            check()
+        except SettingsError as error:
+            yield Finding("environment", name, "failed", str(error))
+        else:
+            yield Finding("environment", name, "ok", "nothing that a run is refused for")
 
 
 def _packages() -> Finding:

@@ -127,6 +127,10 @@ def test_wandb_is_off_unless_asked_for(monkeypatch):
     monkeypatch.setenv("WANDB", "yes")
     with pytest.raises(SettingsError, match="WANDB is 'yes'; there are: online, offline, off"):
         wandb_mode()
+    monkeypatch.setenv("WANDB", "online")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with pytest.raises(SettingsError, match="WANDB is online, but W&B's WANDB_MODE is disabled"):
+        wandb_mode()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Records are complete or absent; nothing that is finished is lost."""
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from fsbench.base.errors import RecordError
 from fsbench.base.files import replacing, write_text
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.records.counts import counts_sha256, hashes, to_frame
 from fsbench.records.journal import Journal
 from fsbench.records.record import find_records, read_record, write_record
@@ -41,7 +42,8 @@ def manifest(count, ways=1):
     classes = tuple(range(1, ways + 1))
     episodes = tuple(Episode(i, f"q{i // 2}", 1, classes, (("s",),) * ways) for i in range(count))
     names = {str(number): f"class {number}" for number in classes}
-    return Manifest(HEADER | {"way": ways, "class_ids": list(classes), "class_names": names}, episodes)
+    own = {"way": ways, "class_ids": list(classes), "class_names": names, "requested": len(episodes)}
+    return Manifest(HEADER | own, episodes)
 
 
 def stored(folder, frame):
@@ -232,3 +234,29 @@ def test_a_record_that_goes_to_another_process_is_read_there(tmp_path):
     assert sent == record
     assert set(vars(sent)) == {"path", "run"}
     assert sent.episodes.equals(counts)
+
+
+def test_what_lies_within_the_folder_of_a_run_is_no_run(tmp_path):
+    outer = tmp_path / "runs" / "outer"
+    for folder in (outer, outer / "copy" / "inner", tmp_path / "runs" / "more" / "other"):
+        folder.mkdir(parents=True)
+        stored(folder, to_frame(rows([0, 1, 2]), manifest(3)))
+    found = [record.path.relative_to(tmp_path / "runs").as_posix() for record in find_records(tmp_path / "runs")]
+    assert found == ["more/other", "outer"]
+    assert [record.path for record in find_records(outer)] == [outer]
+
+
+def test_a_key_that_stands_twice_in_a_record_is_refused(tmp_path):
+    """Another program would take the other value."""
+    stored(tmp_path, to_frame(rows([0, 1, 2]), manifest(3)))
+    file = tmp_path / "run.json"
+    file.write_text(file.read_text().rstrip()[:-1] + ', "presence": "any_pixel"}')
+    with pytest.raises(RecordError, match="its key 'presence' stands twice in one object"):
+        read_record(tmp_path)
+    lines = (tmp_path / "manifest.jsonl").read_text().splitlines()
+    lines[1] = lines[1][:-1] + ',"query":"another"}'
+    text = "".join(f"{line}\n" for line in lines[:-1])
+    end = json.loads(lines[-1]) | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (tmp_path / "manifest.jsonl").write_text(text + json.dumps(end) + "\n")
+    with pytest.raises(RecordError, match="its key 'query' stands twice in one object"):
+        read_manifest(tmp_path / "manifest.jsonl")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import isnan
 
 from fsbench.results.tables.formats import decimal
-from fsbench.results.tables.layout import CONDITIONAL, Grid, Sheet, Style, corrected_p, ends, moved, shorten
+from fsbench.results.tables.layout import CONDITIONAL, Grid, Sheet, Style, ends, moved, shorten
 from fsbench.results.tables.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.support_variance import COMPONENTS
@@ -67,13 +67,12 @@ def _parts(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid:
 
 
 def _properties(lines: Sequence[SupportSensitivity], names: dict[str, str]) -> Grid:
-    rows = [["method", "property", "rank correlation", "corrected p", "queries"]]
+    rows = [["method", "property", "rank correlation", "queries"]]
     for line in lines:
         for name in PROPERTIES:
             if name in line.properties:
-                found, p = line.properties[name], line.corrected[name]
-                cells = [moved(found.correlation, 2), corrected_p(p)]
-                rows.append([names[line.method], name, *cells, f"{found.queries:,}"])
+                found = line.properties[name]
+                rows.append([names[line.method], name, f"{found.mean:+.2f}", f"{found.queries:,}"])
     return rows
 
 
@@ -102,27 +101,27 @@ def _plain(score: Estimate, digits: int) -> str:
 
 MOST_DEVIATION = 50.0
 """Largest standard deviation of scores from 0 to 100, those that are 0 and 100 with equal chances."""
-COLUMNS = ("test", "method", "kind", "name", "value", "low", "high", "p", "queries", "runs", "holds for")
+COLUMNS = ("test", "method", "kind", "name", "value", "low", "high", "queries", "runs", "holds for")
 
 
 def lines(table: SensitivityTable) -> Iterator[Sequence[object]]:
     """List the numbers of a table under `COLUMNS`, a line each."""
     for line in table.lines:
-        numbers: list[tuple[str, str, Estimate, str, str]] = [
-            (f"{line.metric} of a choice", name, value, "", "") for name, value in line.scores.items()
+        numbers: list[tuple[str, str, Estimate, str]] = [
+            (f"{line.metric} of a choice", name, value, "") for name, value in line.scores.items()
         ]
-        numbers += [("difference to draw 0", name, value, "", "") for name, value in line.gains.items()]
-        numbers += [("episode's score", f"{name} draw", value, "", "") for name, value in line.per_query.items()]
-        numbers.append(("episode's score", "best − mean", line.gap, "", ""))
+        numbers += [("difference to draw 0", name, value, "") for name, value in line.gains.items()]
+        numbers += [("episode's score", f"{name} draw", value, "") for name, value in line.per_query.items()]
+        numbers.append(("episode's score", "best − mean", line.gap, ""))
         if line.parts is not None:
             queries = str(line.parts.queries)
-            numbers += [("variance", name, value, "", queries) for name, value in line.parts.variances.items()]
-            numbers += [("share", name, value, "", queries) for name, value in line.parts.shares.items()]
-            numbers.append(("variance", "choice", line.parts.choice, "", queries))
+            numbers += [("variance", name, value, queries) for name, value in line.parts.variances.items()]
+            numbers += [("share", name, value, queries) for name, value in line.parts.shares.items()]
+            numbers.append(("variance", "choice", line.parts.choice, queries))
         numbers += [
-            ("rank correlation", name, found.correlation, decimal(line.corrected[name], ".6g"), str(found.queries))
+            ("rank correlation", name, Estimate(found.mean), str(found.queries))
             for name, found in line.properties.items()
         ]
-        for kind, name, score, p, queries in numbers:
+        for kind, name, score, queries in numbers:
             shown = [decimal(value, ".6g") for value in (score.value, score.low, score.high)]
-            yield [table.title, line.method, kind, name, *shown, p, queries, " ".join(line.runs), score.scope]
+            yield [table.title, line.method, kind, name, *shown, queries, " ".join(line.runs), score.scope]

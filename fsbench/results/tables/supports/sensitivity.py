@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isnan, nan
+from math import nan
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -13,9 +13,8 @@ from fsbench.protocols.segmentation import Segmentation
 from fsbench.records.counts import DRAW
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
-from fsbench.results.tables.layout import CONDITIONAL, family_note
+from fsbench.results.tables.layout import CONDITIONAL
 from fsbench.scores.count_table import episode_scores
-from fsbench.scores.decisions import adjust
 from fsbench.scores.estimate import Estimate, estimates, gains
 from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
 from fsbench.scores.statistics import ScoreStatistics
@@ -59,7 +58,6 @@ class SupportSensitivity:
         gap: mean over queries of the best draw minus the mean of all.
         parts: parts of the variance of the episode's score; None where no class has two query images.
         properties: rank correlations within a query of what supports are with the episode's score, by name.
-        corrected: their p-values after Holm's correction over all that are printed together, by name.
     """
 
     method: str
@@ -72,7 +70,6 @@ class SupportSensitivity:
     gap: Estimate
     parts: VarianceComponents | None
     properties: dict[str, RankCorrelation] = field(default_factory=dict)
-    corrected: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,28 +116,11 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
         lines.sort(key=lambda line: -line.scores["official draw"].value)
         title = f"{first.protocol.title(first.header)} · {first.header.draws} draws of the supports"
         tables.append(SensitivityTable(title, lines, _notes(first, lines)))
-    return _corrected(tables)
-
-
-def _corrected(tables: Sequence[SensitivityTable]) -> list[SensitivityTable]:
-    """Correct the p-values of all correlations together, and say for how many a star holds."""
-    every = [found.correlation.p for table in tables for line in table.lines for found in line.properties.values()]
-    corrected = iter(adjust(every, [False] * len(every)))
-    comparisons = sum(not isnan(p) for p in every)
-    return [
-        replace(
-            table,
-            lines=[
-                replace(line, corrected={name: next(corrected) for name in line.properties}) for line in table.lines
-            ],
-            notes=[*table.notes, *([family_note(comparisons)] if comparisons else [])],
-        )
-        for table in tables
-    ]
+    return tables
 
 
 def support_sensitivity(label: str, records: Sequence[Record], measure: Measure | None = None) -> SupportSensitivity:
-    """Compare the draws of one method's runs, one of each fold; p-values are not yet corrected."""
+    """Compare the draws of one method's runs, one of each fold."""
     protocol, draws = records[0].protocol, records[0].header.draws
     tables = [episode_table(record) for record in records]
     metric = protocol.default_metrics[0]
@@ -294,11 +274,10 @@ def _correlations(
     joined = _join(tables)
     shape = joined.by_query().shape
     order = np.lexsort((joined.draw, joined.query))
-    image = joined.image[order][:: shape[1]]
     found = {}
     for name in (name for name in PROPERTIES if all(name in of_run for of_run in measured)):  # of every fold
         values = np.concatenate([of_run[name] for of_run in measured])[order].reshape(shape)
-        correlation = within_query_correlation(values, joined.by_query(), image)
+        correlation = within_query_correlation(values, joined.by_query())
         if correlation is not None:
             found[name] = correlation
     return found
@@ -323,6 +302,6 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
         notes += [f"{name}: {PROPERTIES[name]}" for name in PROPERTIES if name in names]
         notes.append(
             "rank correlation (Spearman) of a property with the score among the draws of one query, mean over queries; "
-            "p of its difference to 0, for these supports"
+            "it describes these draws: queries share supports, so that it has neither an interval nor a test that holds"
         )
     return notes

@@ -7,8 +7,9 @@ import torch
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
+from fsbench.base.environment import check_temporary_folder
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.runner.engine.machine.slurm import check_tasks
+from fsbench.runner.engine.machine.launch import check_launch
 
 LEAST_LIMIT = 64
 """Number of processes that run without GPUs which any machine may be asked for; more than its cores make sense in
@@ -17,11 +18,12 @@ tests alone."""
 
 def check_machine(trainer: dict[str, Any]) -> None:
     """Raise SettingsError for an accelerator, a strategy, a precision or a number of devices that this machine does not
-    have, or that are not what SLURM started.
+    have, or that are not what a launcher started, and for a folder of temporary files that no process can use.
 
     Args:
         trainer: arguments of Lightning's Trainer as plain values.
     """
+    check_temporary_folder()
     accelerator, strategy, devices = (trainer[name] for name in ("accelerator", "strategy", "devices"))
     if isinstance(accelerator, str) and accelerator not in ("auto", "gpu"):
         known = AcceleratorRegistry.available_accelerators()
@@ -31,7 +33,7 @@ def check_machine(trainer: dict[str, Any]) -> None:
         if not _is_available(accelerator):
             raise SettingsError(f"trainer.accelerator is {accelerator}, which this machine does not have; take auto")
     count = len(devices) if isinstance(devices, list) else int(devices) if str(devices).isdecimal() else 1
-    check_tasks(count, int(trainer["num_nodes"]))
+    check_launch(count, int(trainer["num_nodes"]))
     gpus = _gpus()
     if accelerator == "gpu" and not gpus:
         raise SettingsError("trainer.accelerator is gpu, but torch sees none on this machine; take auto or cpu")

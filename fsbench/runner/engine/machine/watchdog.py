@@ -21,12 +21,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from fsbench.base.environment import PARENT
 from fsbench.base.errors import GOES_ON, RunError
 from fsbench.base.paths import REPOSITORY
 from fsbench.base.terminal import print_error, print_line
-
-PARENT = "FSBENCH_PARENT"
-"""Environment variable with the id of the process that its child processes must not outlive."""
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 2.0

@@ -9,23 +9,39 @@ import socket
 import tarfile
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from fsbench.base.errors import DataError, RecordError
 from fsbench.base.files import NotReadable, is_file, open_file, read_json, read_text
 from fsbench.base.files.arrays import read_matlab, read_npz, read_parquet
-from fsbench.base.files.opening import LIMITS, gunzip
+from fsbench.base.files.opening import LIMITS, gunzip, parse_json
+from fsbench.base.files.parquet_footer import parquet_size
 from fsbench.base.files.yaml_files import parse_yaml
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.image_io import from_colours, read_image, read_label_map, voc_colors
 from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.predict.labelme import paint_labelme
 from tests.png_file import png_file
+
+
+def _footed() -> bytes:
+    file = io.BytesIO()
+    pl.DataFrame(
+        {"a": [1, 2, 3], "b": ["x", "y", "z"], "c": [[1], [2, 3], []], "d": [True, None, False]}
+    ).write_parquet(file)
+    return file.getvalue()
+
+
+FOOTED = _footed()
+"""A small parquet file with columns of several kinds."""
 
 
 def no_file(folder: Path, kind: str) -> str:
@@ -228,11 +244,55 @@ def test_matlab_files_are_bounded(tmp_path, monkeypatch):
         read_matlab(tmp_path / "x.mat")
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        pl.DataFrame({name: np.zeros(30_000) for name in "abcdefghij"}),
+        pl.DataFrame({"a": ["a" * 2_000_000]}),
+    ],
+    ids=["many cells", "one text"],
+)
+def test_a_small_file_that_becomes_a_large_table_is_refused_before_it_is_read(tmp_path, monkeypatch, table):
+    """Its footer says how large; polars is not asked."""
+    table.write_parquet(tmp_path / "x.parquet")
+    assert (tmp_path / "x.parquet").stat().st_size < 10_000
+    assert len(read_parquet(tmp_path / "x.parquet")) == len(table)
+    monkeypatch.setitem(LIMITS, "counts", 1 << 20)
+    monkeypatch.setattr(pl, "read_parquet", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(ValueError, match=r"it decompresses to .*; expected at most 1 MiB"):
+        read_parquet(tmp_path / "x.parquet")
+
+
+@given(cut=st.integers(0, 400), place=st.integers(0, 400), byte=st.integers(0, 255))
+def test_a_damaged_footer_is_a_value_error_or_a_size(cut, place, byte):
+    content = bytearray(FOOTED)
+    content[place % len(content)] = byte
+    with suppress(ValueError):
+        size = parquet_size(bytes(content[cut % len(content) :]))
+        assert size.bytes >= 0
+
+
+def test_a_footer_says_what_polars_reads():
+    size = parquet_size(FOOTED)
+    assert (size.rows, size.columns) == (3, 4) and 50 < size.bytes < 1000
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '[{"b": {"a": 1, "c": 2, "a": 1}}]'])
+def test_a_key_that_stands_twice_is_refused(text):
+    with pytest.raises(ValueError, match="its key 'a' stands twice in one object, expected it once"):
+        parse_json(text)
+
+
 def test_tables_are_bounded(tmp_path, monkeypatch):
     pl.DataFrame({"a": np.zeros(1000)}).write_parquet(tmp_path / "x.parquet")
     assert len(read_parquet(tmp_path / "x.parquet")) == 1000
     monkeypatch.setattr("fsbench.base.files.arrays._ROWS", 999)
     with pytest.raises(ValueError, match="more than 999 rows; expected at most that"):
+        read_parquet(tmp_path / "x.parquet")
+    monkeypatch.undo()
+    monkeypatch.setattr("fsbench.base.files.arrays._COLUMNS", 1)
+    pl.DataFrame({"a": [1], "b": [2]}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="more than 1 columns; expected at most that"):
         read_parquet(tmp_path / "x.parquet")
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError):

@@ -446,13 +446,13 @@ def test_a_board_among_its_bundles_is_passed_over(make, hand_in, tmp_path, capsy
     assert b"twice" not in pages[1]["board.log"]
 
 
-def test_another_number_of_folds_or_official_episodes_is_another_test(make, hand_in, tmp_path):
+def test_another_number_of_folds_or_another_list_is_another_test(make, hand_in, tmp_path):
     hand_in("whole", [finished(make("whole", fold, 2)) for fold in BOTH])
-    for name, header in (("folds", {"folds": 1}), ("episodes", {"official_episodes": 24})):
+    for name, header in (("folds", {"folds": 1}), ("lists", {"lists": "another of 24 images"})):
         hand_in(name, [finished(rewrite(make(name, 0, 2), header=header))])
     assert board(tmp_path, "--strict") == 0
     rows = table_rows(tmp_path / "site")
-    whole, *others = (cells(rows[name]) for name in ("whole", "folds", "episodes"))
+    whole, *others = (cells(rows[name]) for name in ("whole", "folds", "lists"))
     assert [rank for _, rank in whole.values()] == ["1 of 1"]
     assert not any(whole.keys() & other.keys() for other in others)
 

@@ -22,6 +22,7 @@ BROKEN = {
     "inputs": (broken.Overwrites, "images of an episode changed by the method"),
     "determinism": (broken.Draws, "two runs that differ"),
     "batch": (broken.ReadsBatch, "otherwise in a batch than alone"),
+    "other-episodes": (broken.LooksUp, "4 of 4 episodes answered otherwise where others had shown their queries"),
     "truth": (broken.ReadsTruth, r"asks for the truth \(broken.py, line \d+\)"),
     "way-order": (broken.FirstWay, "change with the order of the ways"),
     "half-precision": (broken.Overflows, "inf times as far from fp32"),

@@ -1,0 +1,83 @@
+"""Variables of the environment that others read and that change figures or places: one table, and what is done.
+
+A shell, a batch system or an earlier experiment may have left them. A run is refused where one would change it without
+a word in its record; where figures change as they do from one processor to another, the record names the variable. What
+launchers set has rules of its own, see `fsbench.runner.engine.machine.launch`.
+"""
+
+import os
+import tempfile
+from fnmatch import fnmatchcase
+
+from fsbench.base.errors import SettingsError
+
+PARENT = "FSBENCH_PARENT"
+"""Variable with the id of the process that its child processes must not outlive."""
+
+REFUSED = {
+    "PL_TRAINER_*": "Lightning takes it for an argument of its Trainer; give it as --trainer.NAME instead",
+    "JSONARGPARSE_*": "the parser of settings then reads variables that no record names; give settings as arguments",
+    "NVIDIA_TF32_OVERRIDE": "GPUs then compute in TF32, or do not, whatever the record says; take --run.tf32 instead",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "torch then computes in TF32, which the record denies; take --run.tf32 instead",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "convolutions in fp32 then have fewer bits; take --trainer.precision instead",
+    "DNNL_DEFAULT_FPMATH_MODE": "convolutions in fp32 then have fewer bits; take --trainer.precision instead",
+    "OPENCV_IPP": "OpenCV then resizes images to other values than the published tests have",
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "torch then runs the code in files of weights",
+}
+"""Patterns of names, and the reason: each changes figures, settings or safety behind the back of a record.
+
+PL_GLOBAL_SEED and PL_SEED_WORKERS are none of them: every run sets them from its own seed."""
+
+RECORDED = (
+    "ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "OPENCV_CPU_DISABLE",  # instructions of another processor
+    "CUBLAS_WORKSPACE_CONFIG", "TORCH_BLAS_PREFER_CUBLASLT", "TORCH_BLAS_PREFER_HIPBLASLT",
+    "TORCH_LINALG_PREFER_CUSOLVER", "TORCH_CUDNN_V8_API_DISABLED",  # other kernels of a GPU
+    "FSBENCH_ATTENTION", "FSBENCH_MASK_ATTENTION", "FSBENCH_SCAN",  # other implementations of one formula
+)  # fmt: skip
+"""Variables that choose instructions or kernels: last bits differ as between two machines, and `run.json` names them.
+Threads (OMP_NUM_THREADS) have an entry of their own there."""
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Variables that Lightning takes for a process's rank at its import, the first that is set."""
+
+_SOCKET_NAME = len("/pymp-xxxxxxxx/listener-xxxxxxxx")
+LONGEST_TEMPORARY_FOLDER = 107 - _SOCKET_NAME
+"""Bytes of a temporary folder's path with which a socket in it has a path that Linux takes."""
+
+
+def check_environment() -> None:
+    """Raise SettingsError for variables that would change a run without a word in its record, and for a rank that is no
+    number, at which the import of Lightning would fail.
+    """
+    for name in RANKS:
+        if not (rank := os.environ.get(name, "0")).isdecimal():
+            raise SettingsError(f"{name} is '{rank}' in the environment, expected a number; try: unset {name}")
+    found = {name: reason for name in sorted(os.environ) for pattern, reason in REFUSED.items()
+             if fnmatchcase(name, pattern)}  # fmt: skip
+    if found:
+        reasons = "; ".join(f"{name} is set in the environment: {reason}" for name, reason in found.items())
+        raise SettingsError(f"{reasons}; to do without: unset {' '.join(found)}")
+
+
+def ignored_variables() -> list[str]:
+    """Return a remark about each variable that is set and that nothing follows from, where somebody may expect it."""
+    has_mode = os.environ.get("WANDB_MODE", "disabled") != "disabled"
+    if os.environ.get("WANDB") or not has_mode or os.environ.get(PARENT) == str(os.getppid()):
+        return []
+    return ["WANDB_MODE alone follows no run on Weights & Biases; set WANDB=online or WANDB=offline as well"]
+
+
+def check_temporary_folder() -> None:
+    """Raise SettingsError where the folder for temporary files is too long a path for the sockets of processes."""
+    folder = tempfile.gettempdir()
+    if (length := len(os.fsencode(folder))) > LONGEST_TEMPORARY_FOLDER:
+        raise SettingsError(
+            f"the folder of temporary files, {folder} (TMPDIR), has a path of {length} letters; sockets of processes "
+            f"need {LONGEST_TEMPORARY_FOLDER} or fewer; take a shorter one: TMPDIR=/tmp fsbench …"
+        )
+
+
+def recorded_variables() -> dict[str, str]:
+    """Return the variables that a record names, with their values; without those that are empty."""
+    return {name: os.environ[name] for name in RECORDED if os.environ.get(name)}

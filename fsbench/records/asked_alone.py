@@ -1,0 +1,151 @@
+"""Whether answers follow from their own episodes: some are asked for alone as well, before the test.
+
+The query of one episode is a support of others, where its mask is shown. A method that remembers what it was shown has
+the mask of that query without seeing anything in it. So a fresh method is asked some episodes, each as a test of its
+own and in the opposite order, before it has been shown the rest. In the test it has to answer them alike.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fsbench.base.errors import ContractError
+from fsbench.data.episodes.episode import ClassificationEpisode, Episode
+from fsbench.protocols.evaluation import Answerer, Counting, evaluate_batches
+from fsbench.records.predictions import Prediction, encode
+
+NAMED = 10
+"""Episodes that a message names."""
+
+
+class Counted(Protocol):
+    """Rows of the count table of a whole test, and the predictions that were counted, as a journal has them."""
+
+    def rows(self) -> Iterator[dict[str, Any]]: ...
+
+    def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]: ...
+
+
+@dataclass
+class Tally:
+    """Results of a loop over a test, in memory."""
+
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _kept: list[tuple[int, int, bool, Prediction]] = field(default_factory=list)
+
+    def add(self, results: Sequence[Any]) -> None:
+        """Take the results of a batch."""
+        for result in results:
+            rows = result.rows()
+            self._rows += rows
+            if hasattr(result, "label_map"):
+                ways = zip(rows[1:], encode(result, "masks"), strict=True)
+                self._kept += [(row["episode"], row["slot"], row["decided"], way) for row, way in ways]
+
+    @classmethod
+    def joined(cls, tallies: Iterable["Tally"]) -> "Tally":
+        """Return the results of several, as of the processes of a run."""
+        listed = list(tallies)
+        return cls([row for each in listed for row in each._rows], [kept for each in listed for kept in each._kept])
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        return iter(self._rows)
+
+    def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]:
+        return iter(self._kept)
+
+
+def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number: int) -> list[int]:
+    """Choose episodes to ask alone, and return their numbers in the opposite order of the test.
+
+    First come those whose query the test has shown before as a support, spread over the test; if they are too few,
+    others.
+
+    Args:
+        in_order: the episodes in the order of the test.
+        number: of episodes to choose; all where the test has fewer.
+
+    >>> episodes = [Episode(n, query, 1, (1,), ((shown,),)) for n, (query, shown) in enumerate(["ab", "bc", "de"])]
+    >>> episodes_to_ask(episodes, 1), episodes_to_ask(episodes, 2)
+    ([1], [1, 0])
+    """
+    shown: set[Hashable] = set()
+    known, others, numbers = [], [], []
+    for episode in in_order:
+        supports, queries = _images(episode)
+        (known if shown & queries else others).append(episode.index)
+        numbers.append(episode.index)
+        shown |= supports
+    chosen = {*_spread(known, number), *_spread(others, number - len(known))}
+    return [each for each in reversed(numbers) if each in chosen]
+
+
+def _images(episode: Episode | ClassificationEpisode) -> tuple[set[Hashable], set[Hashable]]:
+    """Return what names an episode's supports, and what names its queries."""
+    if isinstance(episode, Episode):
+        return {name for way in episode.supports for name in way}, {episode.query}
+    supports, queries = (
+        {(number, place) for number, places in zip(episode.classes, part, strict=True) for place in places}
+        for part in (episode.support, episode.query)
+    )
+    return supports, queries
+
+
+def _spread(numbers: Sequence[int], count: int) -> list[int]:
+    """Return `count` of the numbers at equal distances; all where there are no more."""
+    count = min(max(count, 0), len(numbers))
+    return [numbers[place * len(numbers) // count] for place in range(count)]
+
+
+def ask_alone(
+    numbers: Iterable[int],
+    batches: Callable[[Sequence[int]], Iterable[Any]],
+    answering: Callable[[], AbstractContextManager[Answerer]],
+    counting: Counting,
+    name: str,
+) -> Tally:
+    """Ask episodes, each alone and as a test of its own, and count the answers.
+
+    Args:
+        numbers: of the episodes, in the order in which they are asked.
+        batches: gives the parts of some episodes, by their numbers.
+        answering: makes a fresh method ready for a test, and yields the function that answers a part.
+        counting: parts a batch from its truth, and counts.
+        name: of whoever answers, for messages.
+    """
+    tally = Tally()
+    for number in numbers:
+        with answering() as answer:
+            evaluate_batches(batches([number]), counting, answer, tally.add, name)
+    return tally
+
+
+def differing_episodes(one: Counted, other: Counted, numbers: Collection[int]) -> list[int]:
+    """Return the numbers of those episodes whose counts or masks differ, in the order of `numbers`."""
+    first, second = (_answers(counted, set(numbers)) for counted in (one, other))
+    return [number for number in numbers if first[number] != second[number]]
+
+
+def _answers(counted: Counted, numbers: set[int]) -> dict[int, list[Any]]:
+    """Return the sorted rows and masks of episodes."""
+    rows = [row for row in counted.rows() if row["episode"] in numbers]
+    masks = [kept for kept in counted.predictions() if kept[0] in numbers]
+    return {
+        number: [
+            sorted((row for row in rows if row["episode"] == number), key=lambda row: row["slot"]),
+            sorted((kept for kept in masks if kept[0] == number), key=lambda kept: kept[1]),
+        ]
+        for number in numbers
+    }
+
+
+def check_asked_alone(alone: Counted, counted: Counted, numbers: Collection[int], name: str) -> None:
+    """Raise ContractError, which names the episodes, where answers differ in the test and alone."""
+    if differing := differing_episodes(alone, counted, numbers):
+        listed = ", ".join(map(str, sorted(differing)[:NAMED])) + ", …" * (len(differing) > NAMED)
+        raise ContractError(
+            f"{name} answers {len(differing)} of {len(numbers)} episodes otherwise in the test than alone: {listed}; "
+            "expected answers that follow from their own episodes, whatever was shown before; keep nothing from one "
+            "episode to the next (docs/guides/add-a-method.md)"
+        )
