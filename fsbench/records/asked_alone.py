@@ -71,7 +71,9 @@ def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number:
     ([1], [1, 0])
     """
     shown: set[Hashable] = set()
-    known, others, numbers = [], [], []
+    known: list[int] = []
+    others: list[int] = []
+    numbers: list[int] = []
     for episode in in_order:
         supports, queries = _images(episode)
         (known if shown & queries else others).append(episode.index)
@@ -85,11 +87,11 @@ def _images(episode: Episode | ClassificationEpisode) -> tuple[set[Hashable], se
     """Return what names an episode's supports, and what names its queries."""
     if isinstance(episode, Episode):
         return {name for way in episode.supports for name in way}, {episode.query}
-    supports, queries = (
-        {(number, place) for number, places in zip(episode.classes, part, strict=True) for place in places}
-        for part in (episode.support, episode.query)
-    )
-    return supports, queries
+
+    def images(part: Sequence[Sequence[int]]) -> set[Hashable]:
+        return {(number, place) for number, places in zip(episode.classes, part, strict=True) for place in places}
+
+    return images(episode.support), images(episode.query)
 
 
 def _spread(numbers: Sequence[int], count: int) -> list[int]:
