@@ -4,7 +4,10 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import open_file
@@ -24,8 +27,12 @@ class Damage(Exception):
     """Raised for a file that is no whole image."""
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, decoded: Callable[[], tuple[int, int]] | None = None) -> tuple[int, int]:
     """Return (width, height) of a JPEG or PNG from its header, if its end is present; decode a file in doubt.
+
+    Args:
+        path: the file.
+        decoded: decodes it and returns its size, in a way of its own.
 
     Raises:
         Damage: the file is absent, empty, cut off or no image.
@@ -49,7 +56,7 @@ def image_size(path: Path) -> tuple[int, int]:
         size = _frame_size(head)
         if size:
             return size
-    return _decoded_size(path)
+    return decoded() if decoded else _decoded_size(path)
 
 
 def _decoded_size(path: Path) -> tuple[int, int]:
@@ -58,6 +65,15 @@ def _decoded_size(path: Path) -> tuple[int, int]:
         return read_image(path).size
     except DataError as error:
         raise Damage(f"is damaged: {error}") from error
+
+
+def _labels_size(label_map: Callable[[str], np.ndarray], name: str) -> tuple[int, int]:
+    """Read the label map of an image and return (width, height); Damage where that fails."""
+    try:
+        height, width = label_map(name).shape
+    except DataError as error:
+        raise Damage(f"is damaged: {error}") from error
+    return width, height
 
 
 def _frame_size(head: bytes) -> tuple[int, int] | None:
@@ -76,7 +92,11 @@ def _frame_size(head: bytes) -> tuple[int, int] | None:
 
 
 def check_files(
-    report: Report, subject: str, names: Sequence[str], files: Callable[[str], Iterable[Path | tuple[int, int]]]
+    report: Report,
+    subject: str,
+    names: Sequence[str],
+    files: Callable[[str], Iterable[Path | tuple[int, int]]],
+    label_map: Callable[[str], np.ndarray] | None = None,
 ) -> None:
     """Report damaged files, and names whose files do not all have the same size.
 
@@ -85,6 +105,7 @@ def check_files(
         subject: what the files are called in the report.
         names: images to check.
         files: function from a name to its files; a (width, height) in place of a file is a size it must have.
+        label_map: reads the label map of a name, which is then the last of its files, as a run reads it.
     """
     from tqdm import tqdm  # spares commands that draw no progress its import
 
@@ -93,18 +114,19 @@ def check_files(
     def problem(name: str) -> str | None:
         """Return what is wrong with the files of `name`, None where nothing is."""
         sizes: dict[tuple[int, int], str] = {}
-        for source in files(name):
-            if not isinstance(source, Path):
-                sizes.setdefault(source, "the annotations")
-                continue
-            try:
-                sizes.setdefault(image_size(source), source.name)
+        *images, last = files(name)
+        try:
+            for source in [*images, last]:
+                if not isinstance(source, Path):
+                    sizes.setdefault(source, "the annotations")
+                    continue
+                is_label_map = label_map is not None and source == last
+                decoded = partial(_labels_size, label_map, name) if is_label_map else partial(_decoded_size, source)
+                sizes.setdefault(image_size(source, decoded), source.name)
                 if name in sample:
-                    _decoded_size(source)
-            except Damage as damage:
-                return (
-                    f"{source} {damage}" if "damaged" not in str(damage) else str(damage).removeprefix("is damaged: ")
-                )
+                    decoded()
+        except Damage as damage:
+            return f"{source} {damage}" if "damaged" not in str(damage) else str(damage).removeprefix("is damaged: ")
         if len(sizes) > 1:
             stated = " and ".join(f"{width}x{height} by {source}" for (width, height), source in sizes.items())
             return f"{name} is {stated}; expected equal sizes (width x height)"

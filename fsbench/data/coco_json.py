@@ -145,7 +145,10 @@ def _class_numbers(categories: list[dict[str, Any]], class_names: Sequence[str])
         strange = next((name for name in names if name not in class_names), None)
         found = f"{len(names)} categories" + (f", among them {strange!r}" if strange else "")
         raise ValueError(f"it has {found}, not the {len(class_names)} of COCO")
-    return {category["id"]: number for number, category in enumerate(ordered, start=1)}
+    numbers = {category["id"]: number for number, category in enumerate(ordered, start=1)}
+    if len(numbers) < len(ordered):
+        raise ValueError("two categories have the same id")
+    return numbers
 
 
 def _arrays(

@@ -1,15 +1,15 @@
-"""Read LabelMe annotation files: paint their shapes as a label map, find their image."""
+"""Read LabelMe annotation files: paint their shapes as a label map."""
 
 import base64
 import math
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import is_file
 from fsbench.base.files.images import MASK_PIXELS, open_image
+from fsbench.base.files.names import composed
 from fsbench.data.image_io import UNDECODABLE, one_line
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
@@ -48,7 +48,7 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
                 continue
             if not isinstance(shape["label"], str) or not shape["label"].strip():
                 raise ValueError(f"a shape's label is {shape['label']!r}, not a name")
-            number = numbers.setdefault(shape["label"], len(numbers) + 1)
+            number = numbers.setdefault(composed(shape["label"]), len(numbers) + 1)
             if number > 254:
                 raise ValueError("more than 254 labels")
             points = _points(shape["points"], labels.shape)
@@ -130,19 +130,3 @@ def _paste_mask(labels: np.ndarray, points: np.ndarray, encoded: str, number: in
     window = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
     window[mask[: window.shape[0], : window.shape[1]]] = number
     return size
-
-
-def labelme_image(content: dict[str, Any], path: Path, root: Path | None) -> Path:
-    """Find the image of a LabelMe file: at its stated path or, by name, in `root` (default: the file's folder).
-
-    Raises:
-        DataError: the image is in neither place.
-    """
-    stated = PurePosixPath(str(content.get("imagePath") or "").replace("\\", "/"))
-    folder = root or path.parent
-    for candidate in (folder / stated, folder / stated.name):
-        if is_file(candidate):
-            return candidate
-    raise DataError(
-        f"{path} is about the photo {stated}, which is not in {folder}; put it there or give --support-root"
-    )

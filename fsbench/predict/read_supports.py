@@ -1,6 +1,6 @@
 """Read labeled images as users have them: an image with a mask, a LabelMe file, a COCO annotation file."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,14 @@ import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError, did_you_mean
 from fsbench.base.files import is_file, read_json, sha256_file
+from fsbench.base.files.names import composed, two_alike
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
 from fsbench.data.image_io import check_sizes
-from fsbench.predict.labelme import labelme_image, paint_labelme
+from fsbench.data.palettes import SeenColours
+from fsbench.predict.labelme import paint_labelme
 from fsbench.predict.mask_files import HALF, is_smoothed, read_mask
+from fsbench.predict.named_images import named_image
 from fsbench.predict.query_images import apply_orientation, read_upright
 from fsbench.predict.support import Support
 
@@ -60,18 +63,29 @@ def read_supports(
     """
     choice = parse_classes(classes)
     supports, notes = [], []
+    colours: SeenColours = {}
     for one in given:
-        for support, note in _read(parse_support(one) if isinstance(one, str) else one, choice, root):
+        for support, note in _read(parse_support(one) if isinstance(one, str) else one, choice, root, colours):
             supports.append(support)
             if note:
                 notes.append(note)
     available = {name for support in supports for name in support.classes.values()}
+    check_names(available, "the supports")
     for name in [*choice.names, *choice.by_number.values()]:
         if name not in available:
             near, shown = did_you_mean(name, available), _list_first(available)
             there = f"{near} There are: {shown}" if near else f"; there are: {shown}"
             raise SettingsError(f"no support shows the class '{name}' of --classes{there}")
     return supports, notes
+
+
+def check_names(names: Collection[str], source: object) -> None:
+    """Raise DataError where two classes of a source have names that look alike, such as Cat and cat."""
+    if alike := two_alike(sorted(names)):
+        raise DataError(
+            f"{source} have the classes {alike[0]!r} and {alike[1]!r}, whose names differ by case or spaces at most; "
+            "expected one name for a class; rename one"
+        )
 
 
 def pair_labels(image: Path, labels: np.ndarray, classes: dict[int, str], source: Path | None = None) -> LabeledSupport:
@@ -95,7 +109,7 @@ def pair_labels(image: Path, labels: np.ndarray, classes: dict[int, str], source
 
 def parse_classes(text: str) -> ClassChoice:
     """Parse the value of --classes: "1=cat,2=dog" or "cat,dog". Raises SettingsError for a mixture or bad numbers."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    words = [word.strip() for word in composed(text).split(",") if word.strip()]
     if not any("=" in word for word in words):
         return ClassChoice(names=words)
     try:
@@ -133,11 +147,11 @@ def parse_support(text: str) -> SupportSpec:
     raise SettingsError(f"--support {text} names no mask; expected {FORMS}")
 
 
-def _read(spec: SupportSpec, choice: ClassChoice, root: Path | None) -> Iterator[LabeledSupport]:
-    name, image, file = spec
+def _read(spec: SupportSpec, choice: ClassChoice, root: Path | None, colours: SeenColours) -> Iterator[LabeledSupport]:
+    name, image, file = composed(spec[0]), *spec[1:]
     if file.suffix.lower() != ".json":
         assert image is not None
-        yield from _read_mask(name, image, file, choice)
+        yield from _read_mask(name, image, file, choice, colours)
         return
     if name:
         raise SettingsError(
@@ -147,12 +161,14 @@ def _read(spec: SupportSpec, choice: ClassChoice, root: Path | None) -> Iterator
     if "shapes" in content:
         yield from _read_labelme(image, file, content, choice, root)
     else:
-        yield from _read_coco(file, content, choice, root or file.parent)
+        yield from _read_coco(file, content, choice, root)
 
 
-def _read_mask(name: str, image: Path, file: Path, choice: ClassChoice) -> Iterator[LabeledSupport]:
+def _read_mask(
+    name: str, image: Path, file: Path, choice: ClassChoice, colours: SeenColours
+) -> Iterator[LabeledSupport]:
     """Yield the support of an image and its mask file, unless none of its classes is chosen."""
-    labels = read_mask(file)
+    labels = read_mask(file, None if name else colours, choice.by_number)  # a named mask has a number of its own
     note = ""
     if not choice.by_number and is_smoothed(file, labels):
         if not name:
@@ -210,11 +226,12 @@ def _read_labelme(
         raise DataError(f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask")
     chosen = choice.select(names)
     if chosen:
-        support, note = pair_labels(image or labelme_image(content, file, root), labels, chosen, file)
+        photo = image or named_image(str(content.get("imagePath") or ""), file, root)
+        support, note = pair_labels(photo, labels, chosen, file)
         yield support, "; ".join(filter(None, (shapes_note, note)))
 
 
-def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: Path) -> Iterator[LabeledSupport]:
+def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: Path | None) -> Iterator[LabeledSupport]:
     """Yield a support for every image of a COCO file that shows a chosen class."""
     try:
         ordered = sorted(content["categories"], key=lambda category: category["id"])
@@ -227,11 +244,20 @@ def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: P
         raise DataError(f"{path} has {len(names)} categories, expected at most {VOID - 1}; leave some out")
     # CVAT writes every mask as a crowd region
     instances = read_instances(path, sha256_file(path), names, paints_crowds=True)
+    names = [composed(name) for name in names]
+    check_names([names[number - 1] for number in np.unique(instances.classes)], f"the categories of {path}")
+    photos: dict[Path, str] = {}
     for file_name in instances.file_names:
         labels = instances.paint(file_name)
         chosen = choice.select({int(number): names[number - 1] for number in np.unique(labels) if number})
         if chosen:
-            yield pair_labels(root / file_name, labels, chosen, path)
+            photo = named_image(file_name, path, root)
+            if photos.setdefault(photo, file_name) != file_name:
+                raise DataError(
+                    f"{path} has the images {photos[photo]} and {file_name}, for which there is {photo} alone; "
+                    "expected a photo for each; put them at the stated paths or give --support-root"
+                )
+            yield pair_labels(photo, labels, chosen, path)
 
 
 def _list_first(items: Iterable[Any]) -> str:

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from fsbench.base.errors import DataError, FsbenchError, SettingsError
-from fsbench.data.image_io import voc_colors
+from fsbench.data.palettes import voc_colors
 from fsbench.predict.read_supports import read_supports
+from tests.recompressed import recompress, save_palette
 
 HEIGHT, WIDTH = 20, 30
 MASK = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
@@ -107,6 +108,100 @@ def test_class_numbers_in_every_form(folder, kind):
     assert support.classes == {1: "class 1", 3: "class 3"}
     assert only("a.png:m.png", "3=dog, 1=cat")[0].classes == {1: "cat", 3: "dog"}
     assert only("a.png:m.png", "3=dog")[0].classes == {3: "dog"}
+
+
+@pytest.mark.parametrize("name", ["", "cat="])
+@pytest.mark.parametrize("palette", [voc_colors(), np.repeat(np.arange(256)[:, None], 3, 1)], ids=["voc", "grey"])
+def test_a_recompressed_mask_is_refused(folder, palette, name):
+    """Object and background may have changed places, which the picture does not show."""
+    save_palette(Path("m.png"), 3 * MASK, palette)
+    np.testing.assert_array_equal(only(f"{name}a.png:m.png")[0].labels, 3 * MASK)
+    recompress(Path("m.png"), np.random.RandomState(0))
+    with pytest.raises(DataError, match=r"label map m\.png contradicts itself"):
+        only(f"{name}a.png:m.png")
+
+
+def test_label_maps_with_colours_of_their_own_agree_with_each_other(folder):
+    own = np.array([(0, 0, 0), (250, 9, 9), (9, 250, 9)])
+    save_palette(Path("m.png"), MASK, own)
+    save_palette(Path("n.png"), 2 * MASK, own[[0, 2, 1]])
+    with pytest.raises(
+        DataError, match=r"label maps m\.png and n\.png contradict each other: the colour \(250, 9, 9\)"
+    ):
+        read_supports(["a.png:m.png", "a.png:n.png"])
+    assert len(read_supports(["cat=a.png:m.png", "dog=a.png:n.png"])[0]) == 2  # a named mask marks one class
+
+
+def test_names_that_look_alike(folder):
+    white("L").save("m.png")
+    with pytest.raises(DataError, match="the classes 'Cat' and 'cat', whose names differ by case or spaces at most"):
+        read_supports(["Cat=a.png:m.png", "cat=a.png:m.png"])
+    supports, _ = read_supports(["be\u0301=a.png:m.png", "b\u00e9=a.png:m.png"], "be\u0301")
+    assert [support.classes for support in supports] == [{1: "b\u00e9"}] * 2
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+@pytest.mark.parametrize(
+    ("stated", "on_disk", "root"),
+    [
+        ("images\\a.png", "images/a.png", None),
+        ("..\\..\\media\\upload\\4\\a.png", "a.png", None),
+        ("C:\\Users\\me\\a.png", "images/a.png", "images"),
+        ("images\\1/a.png", "images/a.png", "images"),
+        ("my%20photo.png", "my photo.png", None),
+        ("/data/upload/my%20photo.png", "images/my photo.png", "images"),
+        ("100%25.png", "100%25.png", None),
+        ("\u00e9.png", "e\u0301.png", None),
+        ("e\u0301/e\u0301.png", "\u00e9/\u00e9.png", None),
+    ],
+)
+def test_photos_are_found_as_people_write_them(folder, tool, stated, on_disk, root):
+    (folder / on_disk).parent.mkdir(exist_ok=True)
+    (folder / "a.png").rename(folder / on_disk)
+    if tool == "coco":
+        content = coco()
+        content["images"][0]["file_name"] = stated
+    else:
+        content = labelme(shapes=[shape("cat", "rectangle", (2, 2), (9, 9))], photo=stated)
+    (folder / "c.json").write_text(json.dumps(content))
+    support, _ = only("c.json", root=folder / root if root else None)
+    assert Path(support.image_name).resolve() == folder / on_disk
+
+
+def test_a_photo_that_is_not_found_is_said_with_what_helps(folder):
+    content = coco()
+    content["images"][0]["file_name"] = "images\\A.png"
+    (folder / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"the photo images/A\.png, which is not in \.; .* give --support-root"):
+        read_supports(["c.json"])
+    (folder / "images").mkdir()
+    (folder / "a.png").rename("images/a.png")
+    with pytest.raises(DataError, match=r"\(there is a\.png: upper and lower case are told apart\)"):
+        read_supports(["c.json"])
+
+
+def test_two_images_of_a_file_are_two_photos(folder):
+    content = coco()
+    for image, file_name in zip(content["images"], ("one/a.png", "two/a.png"), strict=True):
+        image |= {"file_name": file_name, "height": HEIGHT, "width": WIDTH}
+    content["annotations"][1]["image_id"] = 8
+    (folder / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"has the images one/a\.png and two/a\.png, for which there is a\.png alone"):
+        read_supports(["c.json"])
+
+
+def test_categories_that_look_alike(folder):
+    content = coco()
+    content["categories"][0]["name"] = "Cat"
+    (folder / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"the categories of c\.json have the classes 'Cat' and 'cat'"):
+        read_supports(["c.json"])
+    content["annotations"].pop()  # a category without objects, as some tools write one for the project
+    assert only_labels(folder, content).max() == 1
+    content["categories"][0] = content["categories"][1] | {"name": "dog"}
+    (folder / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="two categories have the same id"):
+        read_supports(["c.json"])
 
 
 def test_masks_turn_with_their_photo(folder):
@@ -337,7 +432,7 @@ MALFORMED_COCO = [
     ("categories.0.name", None, "has no categories with id and name"),
     ("categories.0.id", "a", "has no categories with id and name"),
     ("categories", [{"id": n, "name": str(n)} for n in range(255)], "has 255 categories, expected at most 254"),
-    ("images.0.file_name", "gone.png", "gone.png does not exist"),
+    ("images.0.file_name", "gone.png", "photo gone.png, which is not in .; put it there or give --support-root"),
     ("images.0.file_name", "m.json", "cannot be read"),
 ]
 
