@@ -12,6 +12,7 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.base.files import open_file
 from fsbench.data.image_io import read_image
+from fsbench.data.orientation import exif_remark, is_turned, read_header, upright_shape
 from fsbench.datamodules.check.report import Report, some
 
 _HEAD, _TAIL = 1 << 16, 1 << 12
@@ -97,39 +98,57 @@ def check_files(
     names: Sequence[str],
     files: Callable[[str], Iterable[Path | tuple[int, int]]],
     label_map: Callable[[str], np.ndarray] | None = None,
+    turns_images: bool = False,
 ) -> None:
-    """Report damaged files, and names whose files do not all have the same size.
+    """Report damaged files, names whose files do not all have the same size, and images that are turned.
 
     Args:
         report: where the findings go.
         subject: what the files are called in the report.
         names: images to check.
-        files: function from a name to its files; a (width, height) in place of a file is a size it must have.
+        files: function from a name to its files, the image first; a (width, height) in place of a file is a size it
+            must have.
         label_map: reads the label map of a name, which is then the last of its files, as a run reads it.
+        turns_images: the data set takes images as their EXIF entries turn them.
     """
     from tqdm import tqdm  # spares commands that draw no progress its import
 
     sample = set(names[:: max(1, len(names) // _DECODED)])
+    turned: set[str] = set()
+
+    def file_size(source: Path, name: str, is_label_map: bool) -> tuple[int, int]:
+        """Return (width, height) of a file, which is decoded where its name is in the sample."""
+        decoded = (
+            partial(_labels_size, label_map, name) if label_map and is_label_map else partial(_decoded_size, source)
+        )
+        size = image_size(source, decoded)
+        if name in sample:
+            decoded()
+        return size
 
     def problem(name: str) -> str | None:
-        """Return what is wrong with the files of `name`, None where nothing is."""
+        """Return what is wrong with the files of `name`, None where nothing is; note it where its image is turned."""
+        image, *rest = files(name)
+        assert isinstance(image, Path)
         sizes: dict[tuple[int, int], str] = {}
-        *images, last = files(name)
+        source: Path | tuple[int, int] = image
         try:
-            for source in [*images, last]:
-                if not isinstance(source, Path):
-                    sizes.setdefault(source, "the annotations")
-                    continue
-                is_label_map = label_map is not None and source == last
-                decoded = partial(_labels_size, label_map, name) if is_label_map else partial(_decoded_size, source)
-                sizes.setdefault(image_size(source, decoded), source.name)
-                if name in sample:
-                    decoded()
+            stored = file_size(image, name, False)
+            orientation = _orientation(image) if turns_images else 1
+            upright = upright_shape(*stored, orientation)
+            sizes[upright] = image.name
+            for source in rest:
+                size = file_size(source, name, source == rest[-1]) if isinstance(source, Path) else source
+                stated_by = source.name if isinstance(source, Path) else "the annotations"
+                sizes.setdefault(upright if size == stored else size, stated_by)
         except Damage as damage:
             return f"{source} {damage}" if "damaged" not in str(damage) else str(damage).removeprefix("is damaged: ")
+        if is_turned(orientation):
+            turned.add(name)
         if len(sizes) > 1:
             stated = " and ".join(f"{width}x{height} by {source}" for (width, height), source in sizes.items())
-            return f"{name} is {stated}; expected equal sizes (width x height)"
+            remark = "" if turns_images else exif_remark(image, list(sizes)[1][::-1])
+            return f"{name} is {stated}; expected equal sizes (width x height){remark}"
         return None
 
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:
@@ -141,6 +160,20 @@ def check_files(
         report.problem(subject, f"and {len(damaged) - 10} more of {len(names)}")
     if not damaged:
         report.ok(subject, f"{len(names)} are whole and of the right size ({len(sample)} were decoded)")
+    if turned:
+        report.ok(
+            subject,
+            f"{len(turned)} are turned by their EXIF entry, as people see them: {some(sorted(turned))}; a label map "
+            "that fits both ways is taken as drawn on the turned image",
+        )
+
+
+def _orientation(image: Path) -> int:
+    """Return the EXIF orientation of an image that was found whole; 1 where it has none."""
+    try:
+        return read_header(image)[2]
+    except DataError:
+        return 1
 
 
 def report_absent(report: Report, subject: str, absent: Sequence[str], expected: str) -> None:

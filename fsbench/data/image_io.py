@@ -59,7 +59,7 @@ def open_decoded(path: Path, kind: str) -> Iterator[Image.Image]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """The image as 8-bit RGB, not rotated by its EXIF entry (the annotations are not either).
+    """The image as 8-bit RGB, as it is stored: `fsbench.data.orientation` turns it by its EXIF entry.
 
     Raises DataError for files that are absent, truncated, not images, or deeper than 8 bits.
     """
@@ -219,14 +219,3 @@ def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
             "class numbers as a palette or grey PNG"
         )
     return order[slot].astype(np.uint8)[inverse].reshape(pixels.shape[:2])
-
-
-def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_file: Path | None = None) -> None:
-    """Raise DataError, naming the files, unless `labels` (H, W) is as large as the image `pixels` (H, W, 3)."""
-    height, width = labels.shape
-    if labels.shape != pixels.shape[:2]:
-        source = f" {label_file}" if label_file else ""
-        raise DataError(
-            f"image {image_file} is {pixels.shape[1]}x{pixels.shape[0]} pixels and its label map{source} "
-            f"{width}x{height}; expected equal sizes (width x height); replace the wrong one by its original"
-        )

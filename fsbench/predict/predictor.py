@@ -20,10 +20,11 @@ from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
 from fsbench.data.label_maps import resize_labels
+from fsbench.data.orientation import read_upright
 from fsbench.predict.instances import image_instances
 from fsbench.predict.load_images import ImageLoader, LoadedImage
 from fsbench.predict.prefetch import prefetch_map
-from fsbench.predict.query_images import QueryImage, find_images, read_upright
+from fsbench.predict.query_images import QueryImage, find_images
 from fsbench.predict.read_supports import pair_labels, read_supports
 from fsbench.predict.result import ClassPresence, Result, palette
 from fsbench.predict.settings import choose_device, compose_settings

@@ -12,12 +12,11 @@ from fsbench.base.files import is_file, read_json, sha256_file
 from fsbench.base.files.names import composed, two_alike
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
-from fsbench.data.image_io import check_sizes
+from fsbench.data.orientation import fit_labels, fits_both_ways, read_upright
 from fsbench.data.palettes import SeenColours
 from fsbench.predict.labelme import paint_labelme
 from fsbench.predict.mask_files import HALF, is_smoothed, read_mask
 from fsbench.predict.named_images import named_image
-from fsbench.predict.query_images import apply_orientation, read_upright
 from fsbench.predict.support import Support
 
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json or coco.json"
@@ -96,14 +95,11 @@ def pair_labels(image: Path, labels: np.ndarray, classes: dict[int, str], source
     Raises:
         DataError: the label map has neither size.
     """
-    pixels, orientation = read_upright(image)
-    turned = apply_orientation(labels, orientation)
+    pixels, _ = read_upright(image)
+    labels = fit_labels(labels, image, source)
     note = ""
-    if labels.shape != pixels.shape[:2] and turned.shape == pixels.shape[:2]:
-        labels = turned
-    elif orientation != 1 and turned.shape == labels.shape:
+    if fits_both_ways(image):
         note = f"{image} is turned by its EXIF entry; its mask is taken as drawn on the turned picture"
-    check_sizes(image, pixels, labels, source)
     return Support(str(image), pixels, labels, classes), note
 
 

@@ -36,6 +36,7 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
             both,
             lambda name: (index.image_path(name), index.label_file(name)),
             index.label_map,
+            index.turns_images,
         )
     if not report.usable:
         return

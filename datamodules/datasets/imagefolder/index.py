@@ -19,6 +19,7 @@ class ImageFolder(LabelledImages):
     """
 
     name = "imagefolder"
+    turns_images = True
 
     def __init__(
         self,

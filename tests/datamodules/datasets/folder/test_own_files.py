@@ -1,5 +1,6 @@
 """Folders whose files contradict themselves or each other: `data check` and a run say the same of them."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable
@@ -13,10 +14,17 @@ from PIL import Image
 import fsbench
 from fsbench.base.errors import DataError
 from fsbench.cli.main import main
+from fsbench.core.loading import read_labelled
+from fsbench.data.list_substitutes import print_once
 from fsbench.data.palettes import voc_colors
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.indexes.mask_folder import MaskFolder
+from fsbench.protocols.kit.kit import write_kit
 from tests.datamodules.builders import blocks, save_names
 from tests.recompressed import recompress, save_palette
+from tests.turned import STORED, save_turned
 
 NFC, NFD = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
 COLOURS = np.array([(0, 0, 0), (220, 40, 40), (40, 60, 220)], np.uint8)
@@ -219,3 +227,96 @@ def test_a_fold_may_write_accents_otherwise(root: Path) -> None:
     (root / "folds.yaml").write_text(f"name: two\nclasses: [b{NFD}, red]\nfolds: [[b{NFC}], [red]]\n")
     index = Folder(str(root))
     assert index.class_names == (f"b{NFC}", "red") and index.test_classes(0) == [1]
+
+
+def turn(root: Path, orientation: int, stored_labels: bool = False) -> None:
+    """Store all images turned; label maps stay as people see the images, or are as the images are stored."""
+    for file in sorted((root / "JPEGImages").iterdir()):
+        save_turned(file, np.asarray(Image.open(file)), orientation)
+    for file in label_files(root) if stored_labels else ():
+        Image.fromarray(np.ascontiguousarray(STORED[orientation](np.asarray(Image.open(file))))).save(file)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_people_see_them(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture, orientation: int
+) -> None:
+    plain = {name: read_labelled(Folder(str(root)), name) for name in ("i00", "i07")}
+    turn(root, orientation)
+    print_once.cache_clear()
+    assert miou(root, tmp_path / "runs") == 100
+    for name, seen in plain.items():
+        for found, expected in zip(read_labelled(Folder(str(root)), name), seen, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    noted = "6 images are turned by their EXIF entry (i06, i07, i08, …); their label maps, which fit both ways, are"
+    assert (noted in capsys.readouterr().err) == (2 <= orientation <= 4)
+    assert main(["data", "check", "folder", "--root", str(root)]) == 0
+    checked = "6 are turned by their EXIF entry, as people see them: i06, i07, i08, i09, i10, …; a label map that fits"
+    assert (checked in capsys.readouterr().out) == (orientation > 1)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_label_maps_of_the_stored_form_are_told_by_their_size(root: Path, tmp_path: Path, orientation: int) -> None:
+    expected = Folder(str(root)).label_map("i07")
+    turn(root, orientation, stored_labels=True)
+    np.testing.assert_array_equal(Folder(str(root)).label_map("i07"), expected)
+    assert miou(root, tmp_path / "runs") == 100
+    assert main(["data", "check", "folder", "--root", str(root)]) == 0
+
+
+def test_a_square_is_taken_as_drawn_on_the_turned_image(root: Path, tmp_path: Path) -> None:
+    for file in [*label_files(root), *(root / "JPEGImages").iterdir()]:
+        Image.fromarray(np.asarray(Image.open(file))[:, :40]).save(file)
+    turn(root, 6)
+    assert miou(root, tmp_path / "runs") == 100
+
+
+def test_a_label_map_of_another_size(root: Path, tmp_path: Path, problems: Callable) -> None:
+    turn(root, 6)
+    for file in label_files(root):
+        Image.fromarray(np.pad(np.asarray(Image.open(file)), ((0, 1), (0, 0)))).save(file)
+    with pytest.raises(DataError, match=r"is 50x40 pixels and its label map .*i\d\d\.png 50x41; expected equal"):
+        miou(root, tmp_path / "runs")
+    assert "is 50x40 pixels and its label map" in problems()[0]
+
+
+def test_published_data_sets_take_images_as_they_are_stored(root: Path, tmp_path: Path) -> None:
+    """As their authors' programs do; where the sizes then differ, the message says what the entry has to do with it."""
+
+    class Published(MaskFolder):
+        name, class_names, folds = "published", ("red", "blue"), 1
+
+        def test_classes(self, fold: int) -> list[int]:
+            return [1, 2]
+
+        def candidates(self, part: str) -> list[str]:
+            return self.label_names()
+
+    index = Published(root / "JPEGImages", root / "SegmentationClassAug", [1, 2])
+    turn(root, 3)
+    pixels, labels = read_labelled(index, "i07")
+    np.testing.assert_array_equal(pixels[::-1, ::-1], COLOURS[labels])
+    turn(root, 6)
+    with pytest.raises(DataError, match="the EXIF entry of the image turns it to the size of the label map, and this"):
+        read_labelled(index, "i07")
+    report = Report()
+    check_files(report, "all", ["i07"], lambda name: (index.image_path(name), index.label_file(name)))
+    assert "expected equal sizes (width x height); the EXIF entry of the image turns it" in report.findings[0][2]
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_kit_says_which_images_are_turned(root: Path, tmp_path: Path, copied: bool) -> None:
+    """Its example reads them as people see them, at the size that answers have."""
+    turn(root, 6)
+    test = fsbench.load_test("folder", root=root, protocol="pfenet", fold=0, episodes=3)
+    kit = tmp_path / "kit"
+    write_kit(test, kit, root, copy_images=copied)
+    episodes = [json.loads(line) for line in (kit / "episodes.jsonl").read_text().splitlines()]
+    assert [episode["size"] for episode in episodes] == [[40, 50]] * 3
+    assert [episode["query"].get("orientation") for episode in episodes] == [None if copied else 6] * 3
+    assert ("`orientation` of an image" in (kit / "RULES.md").read_text()) != copied
+    example = (kit / "example.py").read_text().split("def read_support")[0].replace("from answers import Answers", "")
+    names: dict[str, Any] = {"__file__": str(kit / "example.py")}
+    exec(example, names)
+    for episode, seen in zip(episodes, test, strict=True):
+        np.testing.assert_array_equal(names["read"](episode["query"]), seen.query)
