@@ -15,6 +15,7 @@ import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
+from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
 from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
@@ -137,13 +138,20 @@ class Predictor:
             DataError: a file is unusable, or image and mask differ in size.
         """
         added: list[Support] = []
+        notes: list[str] = []
         for image, mask in pairs:
             if isinstance(image, np.ndarray):
                 added.append(_array_support(f"support {len(self.supports) + len(added) + 1}", name, image, mask))
             elif isinstance(mask, np.ndarray):
-                added.append(pair_labels(Path(image), (mask != 0).astype(np.uint8), {1: name})[0])
+                support, note = pair_labels(Path(image), (mask != 0).astype(np.uint8), {1: name})
+                added.append(support)
+                notes.append(note)
             else:
-                added += read_supports([(name, Path(image), Path(mask))])[0]
+                supports, told = read_supports([(name, Path(image), Path(mask))])
+                added += supports
+                notes += told
+        for note in filter(None, notes):
+            print_note(note)
         return self.add(added)
 
     def add(self, supports: Sequence[Support]) -> "Predictor":

@@ -12,6 +12,7 @@ from fsbench.base.files import is_file, read_json, sha256_file
 from fsbench.base.files.names import composed, two_alike
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
+from fsbench.data.left_out import LeftOut, visible_classes
 from fsbench.data.orientation import fit_labels, fits_both_ways, read_upright
 from fsbench.data.palettes import SeenColours
 from fsbench.predict.labelme import paint_labelme
@@ -61,10 +62,12 @@ def read_supports(
         DataError: a file is unusable.
     """
     choice = parse_classes(classes)
-    supports, notes = [], []
+    supports: list[Support] = []
+    notes: list[str] = []
     colours: SeenColours = {}
     for one in given:
-        for support, note in _read(parse_support(one) if isinstance(one, str) else one, choice, root, colours):
+        spec = parse_support(one) if isinstance(one, str) else one
+        for support, note in _read(spec, choice, root, colours, notes):
             supports.append(support)
             if note:
                 notes.append(note)
@@ -143,7 +146,9 @@ def parse_support(text: str) -> SupportSpec:
     raise SettingsError(f"--support {text} names no mask; expected {FORMS}")
 
 
-def _read(spec: SupportSpec, choice: ClassChoice, root: Path | None, colours: SeenColours) -> Iterator[LabeledSupport]:
+def _read(
+    spec: SupportSpec, choice: ClassChoice, root: Path | None, colours: SeenColours, notes: list[str]
+) -> Iterator[LabeledSupport]:
     name, image, file = composed(spec[0]), *spec[1:]
     if file.suffix.lower() != ".json":
         assert image is not None
@@ -157,7 +162,7 @@ def _read(spec: SupportSpec, choice: ClassChoice, root: Path | None, colours: Se
     if "shapes" in content:
         yield from _read_labelme(image, file, content, choice, root)
     else:
-        yield from _read_coco(file, content, choice, root)
+        yield from _read_coco(file, content, choice, root, notes)
 
 
 def _read_mask(
@@ -219,7 +224,10 @@ def _read_labelme(
     """Yield the support of a LabelMe file, unless none of its classes is chosen."""
     labels, names, shapes_note = paint_labelme(content, file)
     if not names:
-        raise DataError(f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask")
+        raise DataError(
+            f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask"
+            + (f"; {shapes_note}" if shapes_note else "")
+        )
     chosen = choice.select(names)
     if chosen:
         photo = image or named_image(str(content.get("imagePath") or ""), file, root)
@@ -227,8 +235,10 @@ def _read_labelme(
         yield support, "; ".join(filter(None, (shapes_note, note)))
 
 
-def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: Path | None) -> Iterator[LabeledSupport]:
-    """Yield a support for every image of a COCO file that shows a chosen class."""
+def _read_coco(
+    path: Path, content: dict[str, Any], choice: ClassChoice, root: Path | None, notes: list[str]
+) -> Iterator[LabeledSupport]:
+    """Yield a support for every image of a COCO file that shows a chosen class; `notes` gets one about the file."""
     try:
         ordered = sorted(content["categories"], key=lambda category: category["id"])
         if any(category["name"] is None for category in ordered):
@@ -239,13 +249,18 @@ def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: P
     if len(names) >= VOID:
         raise DataError(f"{path} has {len(names)} categories, expected at most {VOID - 1}; leave some out")
     # CVAT writes every mask as a crowd region
-    instances = read_instances(path, sha256_file(path), names, paints_crowds=True)
+    left_out = LeftOut()
+    instances = read_instances(path, sha256_file(path), names, left_out)
     names = [composed(name) for name in names]
     check_names([names[number - 1] for number in np.unique(instances.classes)], f"the categories of {path}")
     photos: dict[Path, str] = {}
-    for file_name in instances.file_names:
-        labels = instances.paint(file_name)
-        chosen = choice.select({int(number): names[number - 1] for number in np.unique(labels) if number})
+    for row, file_name in enumerate(instances.file_names):
+        numbers = np.unique(instances.classes[instances.starts[row] : instances.starts[row + 1]]).tolist()
+        if not numbers:
+            continue
+        drawn = {number: names[number - 1] for number in numbers}
+        labels, shown, reserved = visible_classes(instances.paint(file_name), drawn, left_out)
+        chosen = choice.select(shown)
         if chosen:
             photo = named_image(file_name, path, root)
             if photos.setdefault(photo, file_name) != file_name:
@@ -253,7 +268,10 @@ def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: P
                     f"{path} has the images {photos[photo]} and {file_name}, for which there is {photo} alone; "
                     "expected a photo for each; put them at the stated paths or give --support-root"
                 )
-            yield pair_labels(photo, labels, chosen, path)
+            support, own_note = pair_labels(photo, labels, chosen, path)
+            yield support, "; ".join(filter(None, (reserved and f"{path}: {file_name}: {reserved}", own_note)))
+    if left_out.words:
+        notes.append(left_out.note(path))
 
 
 def _list_first(items: Iterable[Any]) -> str:

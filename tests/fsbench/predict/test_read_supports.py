@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -85,7 +86,7 @@ def test_points_and_lines_are_passed_over_with_a_note(folder):
     shapes = [shape("eye", "point", (3, 3)), shape("cat", "rectangle", (2, 2), (9, 9))]
     (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes)))
     support, (note,) = only("l.json")
-    assert support.classes == {1: "cat"} and "without area (point) are passed over" in note
+    assert support.classes == {1: "cat"} and note.endswith("left out: 1 of eye (a point)")
 
 
 def test_categories_may_be_numbers(folder):
@@ -315,6 +316,128 @@ def only_labels(folder: Path, content: dict) -> np.ndarray:
     return only("c.json")[0].labels
 
 
+BOX = [[2, 2], [9, 2], [9, 9], [2, 9]]
+WITHOUT_PIXELS = {
+    "two corners": ([[3, 3], [9, 9]], "fewer than three corners"),
+    "three corners, of which two are one": ([[3, 3], [9, 9], [3, 3]], "fewer than three corners"),
+    "no corner": ([], "an empty outline|fewer than three corners"),
+    "a line of four corners": ([[1, 1], [3, 3], [5, 5], [9, 9]], "an outline without an area"),
+    "shares of the image": ([[0.1, 0.1], [0.5, 0.1], [0.5, 0.9]], "corners from 0 to 1, which are shares of the image"),
+    "left of the image": ([[-9, 2], [-2, 2], [-2, 9]], "outside the image"),
+    "below the image": ([[2, HEIGHT], [9, HEIGHT], [9, HEIGHT + 7]], "outside the image"),
+}
+
+
+def flat(corners: list) -> list:
+    return [value for corner in corners for value in corner]
+
+
+def drawn(tool: str, *objects: tuple[str, list]) -> dict:
+    """Return a file of a tool with outlines (label, corners) on the photo."""
+    if tool == "labelme":
+        return labelme(shapes=[shape(label, "polygon", *corners) for label, corners in objects])
+    content, names = coco(), list(dict.fromkeys(label for label, _ in objects))
+    content["categories"] = [{"id": place, "name": name} for place, name in enumerate(names)]
+    content["annotations"] = [
+        {"id": place, "image_id": 7, "category_id": names.index(label), "segmentation": [flat(corners)]}
+        for place, (label, corners) in enumerate(objects)
+    ]
+    return content
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+@pytest.mark.parametrize(("corners", "reason"), WITHOUT_PIXELS.values(), ids=WITHOUT_PIXELS)
+def test_outlines_that_mark_no_pixel_are_left_out_and_counted(folder, tool, corners, reason):
+    """The two readers agree, by one function; what is beside is painted as if it were alone."""
+    content = drawn(tool, ("cat", BOX), ("dog", corners), ("dog", corners), ("cat", corners))
+    (folder / "c.json").write_text(json.dumps(content))
+    support, (note,) = only("c.json")
+    assert support.classes == {1: "cat"}
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[2:10, 2:10] = 1
+    np.testing.assert_array_equal(support.labels, expected)
+    assert note.startswith("c.json: objects that mark no pixel are left out: 2 of dog (")
+    assert re.search(rf"2 of dog \(({reason}).*1 of cat \(({reason})", note)
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+def test_objects_that_others_cover_are_left_out(folder, tool):
+    (folder / "c.json").write_text(json.dumps(drawn(tool, ("dog", [[4, 4], [6, 4], [6, 6]]), ("cat", BOX))))
+    support, (note,) = only("c.json")
+    assert list(support.classes.values()) == ["cat"] and note.endswith("left out: 1 of dog (covered by others)")
+    assert (support.labels == next(iter(support.classes))).sum() == 64
+
+
+OTHER_OBJECTS = [
+    ({"segmentation": [], "bbox": [2, 2, 5, 5]}, "a box alone"),
+    ({"segmentation": None, "bbox": [2, 2, 5, 5]}, "a box alone"),
+    ({"segmentation": ..., "bbox": [2, 2, 5, 5]}, "a box alone"),
+    ({"segmentation": [[]], "bbox": [2, 2, 5, 5]}, "a box alone"),
+    ({"segmentation": [], "keypoints": [3, 3, 2], "bbox": [2, 2, 5, 5]}, "keypoints alone"),
+    ({"segmentation": ..., "keypoints": [3, 3, 2]}, "keypoints alone"),
+    ({"segmentation": []}, "an empty outline"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}}, "an empty mask"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "hb0"}, "iscrowd": 1}, "an empty mask"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), OTHER_OBJECTS)
+def test_annotations_without_an_outline_are_left_out_and_counted(folder, changes, reason):
+    content = coco()
+    plain = only_labels(folder, content)
+    extra = {**content["annotations"][0], "id": 3, "category_id": 90, **changes}
+    content["annotations"].append({key: value for key, value in extra.items() if value is not ...})
+    (folder / "c.json").write_text(json.dumps(content))
+    support, (note,) = only("c.json")
+    np.testing.assert_array_equal(support.labels, plain)
+    assert note == f"c.json: objects that mark no pixel are left out: 1 of dog ({reason})"
+    content["annotations"] = content["annotations"][2:]
+    (folder / "c.json").write_text(json.dumps(content))
+    assert read_supports(["c.json"]) == ([], [note])
+
+
+def test_a_part_that_marks_no_pixel_is_left_out_of_its_object(folder):
+    content = coco()
+    plain = only_labels(folder, content)
+    content["annotations"][0]["segmentation"] += [[20, 1, 28, 1], [15, 15]]
+    (folder / "c.json").write_text(json.dumps(content))
+    support, (note,) = only("c.json")
+    np.testing.assert_array_equal(support.labels, plain)
+    assert note.endswith("left out: 1 of cat (a part of one: fewer than three corners)")
+
+
+def test_an_image_of_boxes_alone_is_passed_over_with_a_note(folder):
+    content = coco()
+    content["annotations"].append({"id": 3, "image_id": 8, "category_id": 90, "segmentation": [], "bbox": [1, 1, 2, 2]})
+    (folder / "c.json").write_text(json.dumps(content))
+    _, (note,) = only("c.json")  # the other image is not even there
+    assert note.endswith("1 of dog (a box alone)")
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+@pytest.mark.parametrize(("label", "value", "word"), [("_background_", 0, "background"), ("__ignore__", 255, "void")])
+def test_reserved_labels_paint_background_and_void(folder, tool, label, value, word):
+    """As LabelMe's own labelme2voc paints them: a hole is no class, and what lies over it is seen."""
+    hole, spot = [[4, 4], [7, 4], [7, 7], [4, 7]], [[5, 5], [6, 5], [6, 6]]
+    (folder / "c.json").write_text(json.dumps(drawn(tool, (label, hole), ("cat", BOX), (label, hole), ("cat", spot))))
+    support, (note,) = only("c.json")
+    ((number, name),) = support.classes.items()
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[2:10, 2:10] = number
+    expected[4:8, 4:8] = value
+    expected[5, 5:7] = expected[6, 6] = number
+    np.testing.assert_array_equal(support.labels, expected)
+    assert name == "cat" and note.startswith("c.json: ") and note.endswith(f"{label} is {word}")
+
+
+def test_a_file_of_reserved_labels_alone_has_no_object(folder):
+    (folder / "l.json").write_text(json.dumps(drawn("labelme", ("_background_", BOX))))
+    with pytest.raises(DataError, match=r"l\.json has no shape with an area; .*_background_ is background"):
+        read_supports(["l.json"])
+    (folder / "c.json").write_text(json.dumps(drawn("coco", ("_background_", BOX))))
+    assert read_supports(["c.json"])[0] == []
+
+
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT + 1), (HEIGHT, WIDTH)])
 def test_another_size_is_said_with_both(folder, size):
     Image.new("L", size, 255).save("m.png")
@@ -364,8 +487,6 @@ def refusals(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 
 def test_what_cannot_be_used_is_said_in_one_line(folder):
-    import re
-
     for what, (text, classes, expected) in refusals(folder).items():
         with pytest.raises((DataError, SettingsError)) as caught:
             read_supports([text], classes)
@@ -416,7 +537,7 @@ MALFORMED_COCO = [
     ("annotations.0.segmentation", [[1, 2, 3]], "a polygon that is not a list of x, y in pixels"),
     ("annotations.0.segmentation", [[[1, 2], [3, 4]]], "a polygon that is not a list of x, y in pixels"),
     ("annotations.0.segmentation", [[1, 2, float("nan"), 4]], "a polygon that is not a list of x, y in pixels"),
-    ("annotations.0.segmentation", [[1, 2, 900, 4]], "is not near its image of 30x20 pixels"),
+    ("annotations.0.segmentation", [[1, 2, 900, 4, 5, 6]], "is not near its image of 30x20 pixels"),
     (SEGMENTATION, {}, "unusable run-length mask"),
     (f"{SEGMENTATION}.size", [20, 31], r"unusable run-length mask on a.png \(its size is \[20, 31\]"),
     (f"{SEGMENTATION}.size", 20, "unusable run-length mask"),
