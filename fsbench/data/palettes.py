@@ -71,16 +71,18 @@ def _contradiction(colours: list[Colour], used: list[int]) -> tuple[int, int] | 
     """Return a place in use, and the number that its colour stands for, where they differ; else None.
 
     Colours stand for numbers by VOC's colour map, or as grey values; where all agree with their places by either, there
-    is no contradiction. An entry that is in neither makes the palette somebody's own: there, black is background and
-    VOC's void is void, and other colours say nothing. White at place 1, on black, is the one class of a mask. Place 255
-    is void in any colour.
+    is no contradiction. A palette with an entry of neither kind is somebody's own, unless several colours in use, and
+    most of them, are VOC's at other places. In a palette of one's own, black is background, VOC's void is void, and
+    other colours say nothing. White at place 1, on black, is the one class of a mask. Place 255 is void in any colour.
     """
     used = [place for place in used if place != VOID]
     if colours[:2] == [_BLACK, _WHITE] and set(used) <= {0, 1}:
         return None
     voc, grey = _voc_numbers(), {colour: colour[0] for colour in colours if len(set(colour)) == 1}
     readings = [{_BLACK: 0, _colour(voc_colors()[VOID]): VOID}]
-    if all(colour in voc or colour in grey for colour in colours):
+    coloured = [place for place in used if colours[place] not in grey]
+    moved = [place for place in coloured if _first_wrong(colours, [place], voc)]
+    if all(colour in voc or colour in grey for colour in colours) or len(moved) > max(1, len(coloured) / 2):
         readings = [grey | voc] + [grey] * all(colours[place] in grey for place in used)
     wrong = [_first_wrong(colours, used, stands_for) for stands_for in readings]
     return None if None in wrong else wrong[0]

@@ -370,7 +370,7 @@ FORMATS = {
     "png": Format("a.png", _picture("png"), read_upright),
     "tiff": Format("a.tif", _picture("tiff"), read_upright),
     "webp": Format("a.webp", _picture("webp"), read_upright),
-    "gif": Format("a.gif", _picture("gif", PIXELS[..., 0]), read_mask),
+    "gif": Format("a.gif", _picture("gif", PIXELS[..., 0] % 3), read_mask),
     "label map": Format("l.png", _picture("png", PIXELS[..., 0]), read_label_map),
     "mask": Format("m.png", _picture("png", (PIXELS[..., 0] > 99) * np.uint8(255)), read_mask),
     "matlab": Format("a.mat", _matlab(), read_sbd),

@@ -93,6 +93,8 @@ def _new_sampling(sampling: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_check_text)]
+Place = Annotated[str, BeforeValidator(lambda text: _check_text(text).replace("\\", "/"))]
+"""A path below the description's folder, with either separator."""
 
 
 class FolderDescription(BaseModel):
@@ -115,10 +117,10 @@ class FolderDescription(BaseModel):
     name: Text
     classes: Annotated[dict[int, str], BeforeValidator(_number_names)]
     folds: Annotated[list[list[Any]], BeforeValidator(_check_folds)]
-    images: Text = "JPEGImages"
-    masks: Text = "SegmentationClassAug"
-    train: Text = "ImageSets/Segmentation/train.txt"
-    val: Text = "ImageSets/Segmentation/val.txt"
+    images: Place = "JPEGImages"
+    masks: Place = "SegmentationClassAug"
+    train: Place = "ImageSets/Segmentation/train.txt"
+    val: Place = "ImageSets/Segmentation/val.txt"
     min_pixels: Annotated[int, BeforeValidator(_check_pixels)] = 1
     query_sampling: Annotated[QuerySampling, BeforeValidator(_new_sampling)] = Field(
         default="sequential", validation_alias=AliasChoices("query_sampling", "query_rule")

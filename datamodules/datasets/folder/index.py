@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fsbench.base.errors import DataError
+from fsbench.base.files.names import existing_form
 from fsbench.data.dataset import Part
 from fsbench.data.list_substitutes import print_once
 from fsbench.data.orientation import fit_labels, fits_both_ways
@@ -46,8 +47,10 @@ class Folder(MaskFolder):
         self.min_pixels = description.min_pixels
         self.query_sampling = description.query_sampling
         self.augment_threshold = description.augment_threshold
-        self.list_files = {"trn": self.root / description.train, "val": self.root / description.val}
-        super().__init__(self.root / description.images, self.root / description.masks, description.classes)
+        entries = (description.train, description.val, description.images, description.masks)
+        train, val, images, masks = (existing_form(self.root / entry) or self.root / entry for entry in entries)
+        self.list_files = {"trn": train, "val": val}
+        super().__init__(images, masks, description.classes)
         for folder in (self.image_folder, self.label_folder):
             if not folder.is_dir():
                 raise DataError(

@@ -52,6 +52,11 @@ REFUSED = {
     "grey, void moved": ([BLACK, (1, 1, 1), WHITE], [0, 1, 2], "number 2 .* stands for 255"),
     "white in front of black": ([WHITE, BLACK], [0, 1], "contradicts itself"),
     "own colours, background moved": ([RED, BLACK], [1, 0], "the colour .0, 0, 0., which stands for 0"),
+    "mostly VOC's colours, at other places": (
+        [BLACK, VOC_GREEN, MAROON, RED],
+        [0, 1, 2, 3],
+        "number 1 have the colour .0, 128, 0., which stands for 2",
+    ),
     "own colours, VOC's void moved": ([BLACK, RED, VOC_VOID], [0, 1, 2], "stands for 255"),
 }
 

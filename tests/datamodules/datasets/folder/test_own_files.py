@@ -197,6 +197,13 @@ def test_lists_of_windows_are_read(root: Path, tmp_path: Path, problems: Callabl
     assert problems() == [] and miou(root, tmp_path / "runs") == 100
 
 
+def test_a_description_may_write_paths_otherwise(root: Path, tmp_path: Path, problems: Callable) -> None:
+    (root / "JPEGImages").rename(root / f"im{NFD}")
+    with (root / "folds.yaml").open("a") as file:
+        file.write(f"images: im{NFC}\nval: ImageSets\\Segmentation\\val.txt\n")
+    assert problems() == [] and miou(root, tmp_path / "runs") == 100
+
+
 def test_another_case_is_said(root: Path, problems: Callable) -> None:
     change_lists(root, str.upper)
     missing = "there is i06.png: upper and lower case are told apart"
