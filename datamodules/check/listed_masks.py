@@ -33,5 +33,7 @@ def check_listed(
         if len(listed) < 2:
             report.problem(f"class {number}", f"{len(listed)} listed images of {name}; expected 2 or more")
     report.count("list", len(names), total, "listed images of all classes")
-    check_files(report, "images, masks", names, lambda name: (index.image_path(name), index.label_file(name)))
+    check_files(
+        report, "images, masks", names, lambda name: (index.image_path(name), index.label_file(name)), index.label_map
+    )
     return index

@@ -1,7 +1,7 @@
 """Photos in one folder and label PNGs of the same names in another: the layout of PASCAL VOC and of many others."""
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -9,9 +9,11 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import fingerprint
+from fsbench.base.files.names import composed, other_case
 from fsbench.data.dataset import VOID, Part, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_label_map
+from fsbench.data.palettes import SeenColours
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.lists.text_file import read_list
 
@@ -26,6 +28,7 @@ class MaskFolder(SegmentationIndex):
         self.label_folder = label_folder
         self.class_numbers = frozenset(class_numbers)
         self._tables: dict[tuple[str, str], PixelTable] = {}
+        self._colours: SeenColours = {}
 
     @cached_property
     def _image_files(self) -> dict[str, str]:
@@ -33,22 +36,36 @@ class MaskFolder(SegmentationIndex):
         files: dict[str, str] = {}
         for path in sorted(self.image_folder.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES:
-                if path.stem in files:
+                stem = composed(path.stem)
+                if stem in files:
                     raise DataError(
-                        f"{self.image_folder} has two images named {path.stem}: {files[path.stem]} and {path.name}; "
+                        f"{self.image_folder} has two images named {stem}: {files[stem]} and {path.name}; "
                         "expected one image for a label map; remove one or rename it with its label map"
                     )
-                files[path.stem] = path.name
+                files[stem] = path.name
         return files
 
     def image_path(self, name: str) -> Path:
-        return self.image_folder / self._image_files.get(name, f"{name}.jpg")
+        return self.image_folder / self._image_files.get(composed(name), f"{name}.jpg")
 
     def label_file(self, name: str) -> Path:
-        return self.label_folder / f"{name}.png"
+        path = self.label_folder / f"{name}.png"
+        return path if name.isascii() else self._accented_label_files.get(composed(name), path)
+
+    @cached_property
+    def _accented_label_files(self) -> dict[str, Path]:
+        """Name -> label map, of the names that have more than one form in Unicode."""
+        files: dict[str, Path] = {}
+        for path in (self.label_folder / f"{name}.png" for name in self.label_names() if not name.isascii()):
+            if files.setdefault(composed(path.stem), path) != path:
+                raise DataError(
+                    f"{self.label_folder} has two label maps named {path.stem}, whose accents are written in two ways; "
+                    "expected one label map for an image; remove one"
+                )
+        return files
 
     def label_map(self, name: str) -> np.ndarray:
-        return read_label_map(self.label_file(name))
+        return read_label_map(self.label_file(name), self._colours, self.class_numbers)
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         for table in self._tables.values():
@@ -65,15 +82,25 @@ class MaskFolder(SegmentationIndex):
         """Names of all label maps in the folder, ascending."""
         return sorted(path.stem for path in self.label_folder.iterdir() if path.suffix == ".png")
 
+    def without_image(self, names: Iterable[str]) -> list[str]:
+        """Return the names that have no image, ascending."""
+        return sorted({name for name in names if composed(name) not in self._image_files})
+
+    def without_label_map(self, names: Iterable[str]) -> list[str]:
+        """Return the names that have no label map, ascending."""
+        there = set(map(composed, self.label_names()))
+        return sorted({name for name in names if composed(name) not in there})
+
     def require_files(self, names: Sequence[str], source: str | Path) -> None:
         """Raise DataError unless every name of the list `source` has a photo and a label map."""
-        without_image = sorted({name for name in names if name not in self._image_files})
-        if without_image:
-            raise DataError(_absent(without_image, names, source, "image (.jpg, .jpeg or .png)", self.image_folder))
-        labels = set(self.label_names())
-        without_label = sorted({name for name in names if name not in labels})
-        if without_label:
-            raise DataError(_absent(without_label, names, source, "label map (.png)", self.label_folder))
+        absent = self.without_image(names)
+        if absent:
+            remark = other_case(self.image_path(absent[0]), IMAGE_SUFFIXES)
+            raise DataError(_absent(absent, names, source, "image (.jpg, .jpeg or .png)", self.image_folder, remark))
+        absent = self.without_label_map(names)
+        if absent:
+            remark = other_case(self.label_file(absent[0]))
+            raise DataError(_absent(absent, names, source, "label map (.png)", self.label_folder, remark))
 
     def count_table(self, names: Sequence[str], rule: str = "pixels", count: Callable | None = None) -> PixelTable:
         """The rows of `names`; `count(labels) -> rows` (see `PixelTable`) follows `rule`, whose name keys the cache.
@@ -96,10 +123,13 @@ class MaskFolder(SegmentationIndex):
     def _require_known_labels(self, table: PixelTable) -> None:
         unknown = np.flatnonzero(~np.isin(table.rows[:, 0], [0, VOID, *self.class_numbers]))
         if len(unknown):
-            name = table.names[np.searchsorted(table.starts, unknown[0], side="right") - 1]
+            image = np.searchsorted(table.starts, unknown[0], side="right") - 1
+            several = int(np.count_nonzero(unknown < table.starts[image + 1]))
+            smeared = f" and {several - 1} more that are none, as smoothed or lossy edges have" * (several > 2)
             raise DataError(
-                f"label map {self.label_file(name)} holds the class number {table.rows[unknown[0], 0]}; expected 0, "
-                f"255 or one of {_ranges(self.class_numbers)}; correct the label map or the list of classes"
+                f"label map {self.label_file(table.names[image])} holds the class number {table.rows[unknown[0], 0]}"
+                f"{smeared}; expected 0, 255 or one of {_ranges(self.class_numbers)}; correct the label map or "
+                "the list of classes"
             )
 
 
@@ -112,13 +142,15 @@ def read_names(path: Path) -> list[str]:
     names = [_name_in(line) for line in lines if line]
     if not names:
         raise DataError(f"list {path} is empty; expected an image name on each line")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    plain = [composed(name) for name in names]
+    if len(set(plain)) < len(plain):
+        twice = next(name for name in plain if plain.count(name) > 1)
         raise DataError(f"list {path} has the name {twice} twice; expected each name once; remove one of the lines")
     return names
 
 
 def _name_in(line: str) -> str:
+    line = line.replace("\\", "/")  # lists that were made on Windows
     parts = line.split()
     if len(parts) == 2 and all(Path(part).suffix.lower() in IMAGE_SUFFIXES for part in parts):
         line = parts[0]
@@ -126,11 +158,13 @@ def _name_in(line: str) -> str:
     return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
 
 
-def _absent(names: Sequence[str], listed: Sequence[str], source: str | Path, kind: str, folder: Path) -> str:
+def _absent(
+    names: Sequence[str], listed: Sequence[str], source: str | Path, kind: str, folder: Path, remark: str
+) -> str:
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return (
-        f"{len(names)} of {len(set(listed))} names in {source} have no {kind} in {folder}: {shown}; expected a file "
-        "for each; complete the folder or take the names out of the list"
+        f"{len(names)} of {len(set(listed))} names in {source} have no {kind} in {folder}: {shown}{remark}; expected "
+        "a file for each; complete the folder or take the names out of the list"
     )
 
 

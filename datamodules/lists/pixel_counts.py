@@ -11,6 +11,9 @@ import numpy as np
 
 from fsbench.data.disk_cache import load_arrays, save_arrays
 
+KIND = "pixels-2"
+"""Kind of the cached tables, to be changed with what a label map is read as."""
+
 
 @dataclass(frozen=True)
 class PixelTable:
@@ -62,11 +65,11 @@ def pixel_table(
         description: Shown beside the progress bar.
     """
     key = hashlib.sha256("\n".join([fingerprint, *names]).encode()).hexdigest()
-    saved = load_arrays("pixels", key)
+    saved = load_arrays(KIND, key)
     if saved is not None and saved.keys() == {"starts", "rows"} and len(saved["starts"]) == len(names) + 1:
         return PixelTable(tuple(names), **saved)
     table = _count(names, count, description)
-    save_arrays("pixels", key, {"starts": table.starts, "rows": table.rows})
+    save_arrays(KIND, key, {"starts": table.starts, "rows": table.rows})
     return table
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from fsbench.base.files import replacing
-from fsbench.data.image_io import voc_colors
+from fsbench.data.palettes import voc_colors
 
 
 def write_label_map(path: Path, labels: np.ndarray) -> None:

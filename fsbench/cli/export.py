@@ -53,10 +53,11 @@ def _export(options: argparse.Namespace, extra: list[str]) -> int:
     network_note = take_photo_network(options)
     supports, notes = read_support_folder(options.supports, options.classes)
     images = [image.path for image in find_images(options.images, option="--images")[0]] if options.images else []
+    for note in filter(None, [network_note, *notes]):  # which tell why there may be no support
+        print_note(note)
     predictor = make_predictor(options).add(supports)
-    for note in [network_note, *notes, predictor.support_set.note]:
-        if note:
-            print_note(note)
+    if predictor.support_set.note:
+        print_note(predictor.support_set.note)
     written = predictor.export(options.out, format=options.format, images=images, force=options.force)
     print_line(
         f"{written.path}: {written.size / 1e6:.1f} MB; {predictor.name} on {predictor.method.backbone.weights_id}, "

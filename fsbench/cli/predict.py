@@ -147,14 +147,15 @@ def _predict(options: argparse.Namespace, extra: list[str]) -> int:
     refused: list[str] = []
     images, other_files = find_images(options.query, options.out, refused)
     supports, notes = read_supports(options.support, options.classes, options.support_root)
+    for note in filter(None, [network_note, *notes]):  # which tell why there may be no support
+        print_note(note)
     predictor = make_predictor(options).add(supports)
     if options.steps and not predictor.shows_steps:
         raise SettingsError(f"--steps, but {predictor.name} shows no steps of its predictions; leave it out")
     if other_files:
-        notes.append(f"{len(other_files)} files that are no photos are passed over, e.g. {other_files[0]}")
-    for note in [network_note, *notes, predictor.support_set.note]:
-        if note:
-            print_note(note)
+        print_note(f"{len(other_files)} files that are no photos are passed over, e.g. {other_files[0]}")
+    if predictor.support_set.note:
+        print_note(predictor.support_set.note)
     predictor.measure_presence()
     shots = ", ".join(f"{n} of {name}" for name, n in zip(predictor.classes, predictor.support_set.shots, strict=True))
     print_line(

@@ -14,10 +14,11 @@ from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
 from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.data.image_io import check_sizes, read_pixels, read_view
+from fsbench.data.indexed import image_pixels
 from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import BoxOf, bounding_boxes, largest_part_box, way_labels
 from fsbench.data.label_resizing import LABEL_RESIZES, letterbox_shape, padded_shape
+from fsbench.data.orientation import check_sizes
 from fsbench.data.support_annotation import AnnotationStreams, draw_label
 from fsbench.data.transforms import RESIZES, centre_square, resize_padded
 from fsbench.data.truth import EpisodeTruth
@@ -339,7 +340,7 @@ def own_pixels(size: Sequence[int], side: int, resize: str) -> Tensor | None:
 
 def _photo(index: SegmentationIndex, name: str) -> Tensor:
     """Return an image (3, H, W) uint8 at its own size."""
-    return torch.from_numpy(read_view(index.image_path(name), index.crop(name))).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(image_pixels(index, name)).permute(2, 0, 1).contiguous()
 
 
 def labelled_image(index: SegmentationIndex, name: str, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -357,9 +358,8 @@ def labelled_image(index: SegmentationIndex, name: str, classes: Sequence[int]) 
 
 def read_labelled(index: SegmentationIndex, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Decode image `name` to pixels (H, W, 3) uint8 and its label map (H, W); raises as `labelled_image` does."""
-    path, labels = index.image_path(name), index.label_map(name)
-    pixels = read_view(path, index.crop(name))
-    check_sizes(path, pixels, labels, index.label_file(name))
+    labels, pixels = index.label_map(name), image_pixels(index, name)
+    check_sizes(index.image_path(name), pixels, labels, index.label_file(name))
     return pixels, labels
 
 
@@ -407,4 +407,4 @@ def load_image_episode(
 
 def centre_image(index: ClassificationIndex, name: str, size: int) -> Tensor:
     """Return image `name` as (3, S, S) uint8 (fort.md §3). Raises DataError naming a file that cannot be read."""
-    return centre_square(read_pixels(index.image_path(name)), size)
+    return centre_square(image_pixels(index, name), size)

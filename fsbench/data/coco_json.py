@@ -15,6 +15,8 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
 from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.coco_instances import Instances
+from fsbench.data.left_out import OUTSIDE, LeftOut, outline_problem
+from fsbench.data.rle import is_empty_rle
 
 _FAR = 1 << 15
 """Vertices this far out are damage; nearer ones fit into int16."""
@@ -48,6 +50,8 @@ class _Object(NamedTuple):
     category_id: int
     polygons: list[np.ndarray]
     rle: dict[str, Any] | None
+    problems: tuple[str, ...] = ()
+    """Of parts that mark no pixel; known of people's own files alone."""
 
 
 class _Crowd(NamedTuple):
@@ -57,34 +61,45 @@ class _Crowd(NamedTuple):
     category_id: int
 
 
-def read_instances(path: Path, sha256: str, class_names: Sequence[str], paints_crowds: bool = False) -> Instances:
+def read_instances(path: Path, sha256: str, class_names: Sequence[str], left_out: LeftOut | None = None) -> Instances:
     """Read an annotation file; its categories, ascending by id, must be `class_names`.
 
     Args:
         path: The annotation file.
         sha256: Its checksum, kept in the result.
         class_names: Class 1, 2, … in ascending category id.
-        paints_crowds: Take crowd regions for objects; as a data set, COCO leaves them unpainted.
+        left_out: Of a file of people's own: counts the objects that mark no pixel, such as boxes alone, which are left
+            out, and crowd regions are objects. As a data set, COCO leaves crowds unpainted, and paints any outline.
 
     Raises:
         DataError: not a complete JSON file, not instance annotations, or entries that do not fit together.
     """
     with annotation_errors(path, "a complete instances file of COCO's form; put a sound copy there"):
-        content = read_json(path, "annotations", object_hook=partial(_compact, paints_crowds=paints_crowds))
+        content = read_json(path, "annotations", object_hook=partial(_compact, is_own=left_out is not None))
         images, objects, crowds = _lists(content)
-        return _arrays(path, sha256, images, objects, crowds, _class_numbers(content["categories"], class_names))
+        number_of = _class_numbers(content["categories"], class_names)
+        if left_out is not None:
+            objects = _with_pixels(objects, images, {id: class_names[n - 1] for id, n in number_of.items()}, left_out)
+        return _arrays(path, sha256, images, objects, crowds, number_of)
 
 
-def _compact(entry: dict[str, Any], paints_crowds: bool) -> Any:
+def _compact(entry: dict[str, Any], is_own: bool) -> Any:
     """Called for every JSON object, innermost first; keeps of images and objects what is needed."""
     if "image_id" in entry:
-        _require(entry, ("id", "category_id", "segmentation"), "annotation")
-        if entry.get("iscrowd", 0) and not paints_crowds:
+        without_pixels = _kind_without_pixels(entry) if is_own else ""
+        _require(entry, ("id", "category_id", *["segmentation"] * (not without_pixels)), "annotation")
+        if entry.get("iscrowd", 0) and not is_own:
             return _Crowd(_whole(entry, "image_id"), _whole(entry, "category_id"))
-        shape = entry["segmentation"]
+        shape = [] if without_pixels else entry["segmentation"]
         polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
         rle = shape if isinstance(shape, dict) else None
-        return _Object(_whole(entry, "image_id"), _whole(entry, "id"), _whole(entry, "category_id"), polygons, rle)
+        problems = (without_pixels,) if without_pixels else ()
+        if is_own and polygons:
+            told = [outline_problem(np.asarray(polygon, np.float64).reshape(-1, 2)) for polygon in shape]
+            polygons = [polygon for polygon, problem in zip(polygons, told, strict=True) if not problem]
+            problems = tuple(filter(None, told))
+        numbers = (_whole(entry, key) for key in ("image_id", "id", "category_id"))
+        return _Object(*numbers, polygons, rle, problems)
     if "file_name" in entry:
         _require(entry, ("id", "height", "width"), "image")
         name, height, width = str(entry["file_name"]), _whole(entry, "height"), _whole(entry, "width")
@@ -95,6 +110,38 @@ def _compact(entry: dict[str, Any], paints_crowds: bool) -> Any:
             )
         return _Image(name, _whole(entry, "id"), height, width)
     return entry
+
+
+def _kind_without_pixels(entry: dict[str, Any]) -> str:
+    """Return what an annotation is that has no outline and no mask, or "" where it has one or is nothing known."""
+    shape = entry.get("segmentation")
+    if isinstance(shape, dict):
+        return "an empty mask" if is_empty_rle(shape) else ""
+    if shape not in (None, [], [[]]):
+        return ""
+    for key, kind in (("keypoints", "keypoints alone"), ("bbox", "a box alone")):
+        if entry.get(key):
+            return kind
+    return "" if shape is None else "an empty outline"
+
+
+def _with_pixels(
+    objects: list[_Object], images: list[_Image], class_names: dict[int, str], left_out: LeftOut
+) -> list[_Object]:
+    """Return the objects that mark pixels, without their parts that do not; the others are counted in `left_out`."""
+    size_of = {image.id: image[2:] for image in images}
+    kept = []
+    for entry in objects:
+        size, name = size_of.get(entry.image_id), class_names.get(entry.category_id)
+        told = [outline_problem(polygon, size) == OUTSIDE for polygon in entry.polygons]
+        inside = [polygon for polygon, is_outside in zip(entry.polygons, told, strict=True) if not is_outside]
+        problems = [*entry.problems, *[OUTSIDE] * sum(told)]
+        if inside or entry.rle is not None or name is None or size is None:  # which is refused later
+            kept.append(entry._replace(polygons=inside))
+            problems = [f"a part of one: {problem}" for problem in problems]
+        for problem in dict.fromkeys(problems) if name is not None else ():
+            left_out.add(name, problem)
+    return kept
 
 
 def _whole(entry: dict[str, Any], key: str) -> int:
@@ -145,7 +192,10 @@ def _class_numbers(categories: list[dict[str, Any]], class_names: Sequence[str])
         strange = next((name for name in names if name not in class_names), None)
         found = f"{len(names)} categories" + (f", among them {strange!r}" if strange else "")
         raise ValueError(f"it has {found}, not the {len(class_names)} of COCO")
-    return {category["id"]: number for number, category in enumerate(ordered, start=1)}
+    numbers = {category["id"]: number for number, category in enumerate(ordered, start=1)}
+    if len(numbers) < len(ordered):
+        raise ValueError("two categories have the same id")
+    return numbers
 
 
 def _arrays(

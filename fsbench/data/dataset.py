@@ -89,6 +89,8 @@ class SegmentationIndex(ABC):
         query_sampling: how a protocol with a choice draws queries.
         min_pixels: pixels of a class from which on an image is listed for it.
         knows_objects: whether `object_masks` tells the single objects of a class apart.
+        turns_images: whether images are turned as their EXIF entry says, as people see them; published data sets take
+            them as their authors' programs do, as they are stored.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
     """
@@ -103,6 +105,7 @@ class SegmentationIndex(ABC):
     query_sampling: QuerySampling = "sequential"
     min_pixels: int = 1
     knows_objects: ClassVar[bool] = False
+    turns_images: ClassVar[bool] = False
     list_order: Literal["image", "class"] = "image"
 
     @abstractmethod
@@ -227,8 +230,10 @@ class ClassificationIndex(ABC):
         class_names: names of the classes, in the order that episodes number them from 0.
         images: for every class, the names of its images in list order.
         origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
+        turns_images: as of `SegmentationIndex`.
     """
 
+    turns_images: ClassVar[bool] = False
     task: ClassVar[str] = "classification"
     name: str
     class_names: tuple[str, ...]

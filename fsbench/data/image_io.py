@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from io import BytesIO
@@ -14,8 +14,10 @@ from PIL import Image, ImageFile
 from fsbench.base.errors import DataError
 from fsbench.base.files import open_file, read_bytes
 from fsbench.base.files.images import check_pixels, open_image
-from fsbench.data.fast.png import decode_indices
+from fsbench.data.dataset import VOID
+from fsbench.data.fast.png import decode_indices, stored_palette
 from fsbench.data.fast.scratch import Scratch
+from fsbench.data.palettes import SeenColours, check_palette, voc_colors
 
 _GREY_STEP = {2: 85, 4: 17}
 """PIL spreads 2- and 4-bit grey over 0..255; dividing gives the stored class numbers back."""
@@ -57,7 +59,7 @@ def open_decoded(path: Path, kind: str) -> Iterator[Image.Image]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """The image as 8-bit RGB, not rotated by its EXIF entry (the annotations are not either).
+    """The image as 8-bit RGB, as it is stored: `fsbench.data.orientation` turns it by its EXIF entry.
 
     Raises DataError for files that are absent, truncated, not images, or deeper than 8 bits.
     """
@@ -117,16 +119,36 @@ def _jpeg_decoders_agree() -> bool:
     return True
 
 
-def read_label_map(path: Path) -> np.ndarray:
+@contextmanager
+def open_labels(path: Path, kind: str = "label map") -> Iterator[Image.Image]:
+    """Open and decode a label map or mask as `open_decoded` does; a JPEG, whatever its name, is a DataError as well."""
+    with open_decoded(path, kind) as image:
+        if image.format in ("JPEG", "MPO"):
+            raise DataError(f"{kind} {path} is a JPEG, which smears the borders of classes; save it as PNG")
+        yield image
+
+
+def read_label_map(path: Path, seen: SeenColours | None = None, classes: Collection[int] = ()) -> np.ndarray:
     """Label map (H, W) uint8 of a PNG: palette index or grey value is the class, RGB follows the VOC colour map.
 
-    Void 255 is kept. Raises DataError for undecodable files, class numbers above 255 and unknown colours.
+    Void 255 is kept. This is the one place where the label maps of data sets, masks of supports and answers that are
+    handed in are read.
+
+    Args:
+        path: the file.
+        seen: what colours of palettes stood for in other label maps of the same data set (`check_palette`).
+        classes: numbers of the data set's classes, which tell whether grey of 2 or 4 bits can be meant in two ways.
+
+    Raises:
+        DataError: the file cannot be decoded, is a JPEG, has class numbers above 255 or unknown colours, or says other
+            numbers by its colours or shades than it stores.
     """
     with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
-        numbers = decode_indices(read_bytes(path, "label map"))
-        if numbers is not None:
+        content = read_bytes(path, "label map")
+        numbers = decode_indices(content)
+        if numbers is not None and voc_colors().tobytes().startswith(stored_palette(content)):
             return numbers
-    with open_decoded(path, "label map") as image:
+    with open_labels(path) as image:
         if image.mode in ("RGB", "RGBA"):
             return from_colours(np.asarray(image)[..., :3], path)
         if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B"):
@@ -135,11 +157,40 @@ def read_label_map(path: Path) -> np.ndarray:
                 "VOC colours; convert it"
             )
         labels = np.asarray(image)
+        if image.mode == "P":
+            check_palette(labels, _palette(image), path, seen)
         if image.mode == "L" and image.format == "PNG":
-            labels = labels // _GREY_STEP.get(_png_bit_depth(path), 1)
+            labels = _stored_grey(labels, _GREY_STEP.get(_png_bit_depth(path), 1), path, classes)
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
         raise DataError(f"label map {path} holds the value {labels.max()}; expected class numbers 0 to 254 or void 255")
     return labels.astype(np.uint8)
+
+
+def _palette(image: Image.Image) -> np.ndarray:
+    """Return the colours (n, 3) uint8 of a palette image; those of transparent entries are black."""
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    alpha = image.info.get("transparency", b"")  # one place, or the opacity of the first places
+    transparent = [alpha] if isinstance(alpha, int) else [place for place, opacity in enumerate(alpha) if not opacity]
+    colours[[place for place in transparent if place < len(colours)]] = 0
+    return colours
+
+
+def _stored_grey(shades: np.ndarray, step: int, path: Path, classes: Collection[int]) -> np.ndarray:
+    """Return the numbers that a grey PNG stores, from PIL's shades, which are `step` times as much.
+
+    Programs that make images smaller turn 8 bits into fewer where the shades are kept, and the numbers are then others.
+    Raises DataError where both are class numbers.
+    """
+    numbers: np.ndarray = shades // step
+    meant = set(np.unique(shades).tolist()) if step > 1 else set()
+    if meant & set(classes) and meant <= {0, VOID, *classes} and {value // step for value in meant} <= {0, *classes}:
+        shade = min(meant & set(classes))
+        raise DataError(
+            f"label map {path} contradicts itself: its number {shade // step} is the shade {shade} of grey, and both "
+            "are classes, as after a program that took fewer bits; expected 8 bits a pixel; save the class numbers "
+            "that are meant as a grey PNG of 8 bits"
+        )
+    return numbers
 
 
 def _png_bit_depth(path: Path) -> int:
@@ -168,26 +219,3 @@ def _from_colours(pixels: np.ndarray, path: Path) -> np.ndarray:
             "class numbers as a palette or grey PNG"
         )
     return order[slot].astype(np.uint8)[inverse].reshape(pixels.shape[:2])
-
-
-def check_sizes(image_file: Path, pixels: np.ndarray, labels: np.ndarray, label_file: Path | None = None) -> None:
-    """Raise DataError, naming the files, unless `labels` (H, W) is as large as the image `pixels` (H, W, 3)."""
-    height, width = labels.shape
-    if labels.shape != pixels.shape[:2]:
-        source = f" {label_file}" if label_file else ""
-        raise DataError(
-            f"image {image_file} is {pixels.shape[1]}x{pixels.shape[0]} pixels and its label map{source} "
-            f"{width}x{height}; expected equal sizes (width x height); replace the wrong one by its original"
-        )
-
-
-@cache
-def voc_colors() -> np.ndarray:
-    """The VOC colour map (256, 3) uint8: the bits of a class number spread over red, green and blue."""
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    number = np.arange(256)
-    for shift in range(8):
-        for channel in range(3):
-            bit = (number >> (3 * shift + channel)) & 1
-            colours[:, channel] |= (bit << (7 - shift)).astype(np.uint8)
-    return colours

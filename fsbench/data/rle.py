@@ -52,6 +52,16 @@ def rle_pixels(counts: str, height: int, width: int) -> int:
     return sum(runs[1::2])
 
 
+def is_empty_rle(rle: dict[str, Any]) -> bool:
+    """Return whether a run-length mask has no pixel; False where it is unusable, which decoding it says."""
+    counts = rle.get("counts")
+    try:
+        runs = _runs(counts) if isinstance(counts, str) else counts
+        return bool(runs) and sum(runs[1::2]) == 0
+    except (TypeError, ValueError):
+        return False
+
+
 def _runs(text: str) -> list[int]:
     """Decode COCO's compressed runs: numbers in groups of 5 bits, from the third run on as differences to the last but
     one."""

@@ -1,16 +1,17 @@
-"""Read LabelMe annotation files: paint their shapes as a label map, find their image."""
+"""Read LabelMe annotation files: paint their shapes as a label map."""
 
 import base64
 import math
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import is_file
 from fsbench.base.files.images import MASK_PIXELS, open_image
+from fsbench.base.files.names import composed
 from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.data.left_out import LeftOut, outline_problem, visible_classes
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
 MOST_PAINTED = 50 * MASK_PIXELS
@@ -22,14 +23,15 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
     """Paint the shapes of a LabelMe file.
 
     Every shape is filled including its boundary, later ones over earlier ones, with coordinates truncated toward zero.
+    The label `_background_` paints background (a hole) and `__ignore__` void, as LabelMe's own `labelme2voc` does.
 
     Args:
         content: The parsed JSON.
         path: The file, for messages.
 
     Returns:
-        The label map (H, W) uint8; class names by number, in order of appearance; and a note about skipped shapes
-        without area (points, lines), or "".
+        The label map (H, W) uint8; class names by number, in order of appearance; and a note about reserved labels, and
+        shapes that mark no pixel, which are left out (points, lines), or "".
 
     Raises:
         DataError: the content is not LabelMe's.
@@ -39,31 +41,42 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
     try:
         labels = np.zeros(_size(content), dtype=np.uint8)
         numbers: dict[str, int] = {}
-        skipped: set[str] = set()
+        left_out = LeftOut()
         painted = 0
         for shape in content["shapes"]:
             kind = shape.get("shape_type") or "polygon"
             if kind in KINDS_WITHOUT_AREA:
-                skipped.add(kind)
+                left_out.add(composed(str(shape.get("label"))), f"a {kind}")
                 continue
             if not isinstance(shape["label"], str) or not shape["label"].strip():
                 raise ValueError(f"a shape's label is {shape['label']!r}, not a name")
-            number = numbers.setdefault(shape["label"], len(numbers) + 1)
-            if number > 254:
-                raise ValueError("more than 254 labels")
+            name = composed(shape["label"])
             points = _points(shape["points"], labels.shape)
             if kind == "mask":
-                painted += _paste_mask(labels, points, shape["mask"], number)
+                mask = _mask(shape["mask"])
+                painted += mask.size
+                problem = "" if mask.any() else "an empty mask"
             else:
                 polygon = _polygon(kind, points)
-                painted += _box_pixels(polygon, labels.shape)
-                cv2.fillPoly(labels, [polygon.astype(np.int32)], number)
+                problem = outline_problem(polygon, labels.shape)
+                painted += 0 if problem else _box_pixels(polygon, labels.shape)
             if painted > MOST_PAINTED:
                 raise ValueError(f"its shapes have more than {MOST_PAINTED // 10**6} megapixels together")
+            if problem:
+                left_out.add(name, problem)
+                continue
+            number = numbers.setdefault(name, len(numbers) + 1)
+            if number > 254:
+                raise ValueError("more than 254 labels")
+            if kind == "mask":
+                _paste_mask(labels, points, mask, number)
+            else:
+                cv2.fillPoly(labels, [polygon.astype(np.int32)], number)
     except UNDECODABLE as error:
         raise DataError(f"{path} cannot be used ({type(error).__name__}: {one_line(error)}); {EXPECTED}") from error
-    note = f"{path}: shapes without area ({', '.join(sorted(skipped))}) are passed over" if skipped else ""
-    return labels, {number: name for name, number in numbers.items()}, note
+    labels, classes, reserved = visible_classes(labels, {number: name for name, number in numbers.items()}, left_out)
+    notes = (reserved and f"{path}: {reserved}", left_out.note(path))
+    return labels, classes, "; ".join(filter(None, notes))
 
 
 def _size(content: dict[str, Any]) -> tuple[int, int]:
@@ -101,7 +114,7 @@ def _box_pixels(points: np.ndarray, size: tuple[int, ...]) -> int:
 
 def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
     """Return the corners (n, 2), as x and y, of a polygon, rectangle or circle."""
-    if kind == "polygon" and len(points) >= 3:
+    if kind == "polygon":
         return points
     if kind == "rectangle" and len(points) >= 2:
         (left, top), (right, bottom) = points.min(0), points.max(0)
@@ -113,36 +126,19 @@ def _polygon(kind: str, points: np.ndarray) -> np.ndarray:
     raise ValueError(f"a {kind} of {len(points)} points; a mask needs polygons, rectangles or circles")
 
 
-def _paste_mask(labels: np.ndarray, points: np.ndarray, encoded: str, number: int) -> int:
-    """Paint a shape stored as a small base64 PNG at its box, as LabelMe's automatic tools write it.
-
-    Returns:
-        The PNG's number of pixels.
-    """
-    left, top = points.min(0).astype(int)
+def _mask(encoded: str) -> np.ndarray:
+    """Decode the mask (h, w) bool of a shape, a small base64 PNG as LabelMe's automatic tools write it."""
     with open_image(base64.b64decode(encoded), "label map") as image:
         mask = np.asarray(image) > 0
     if mask.ndim != 2:
         raise ValueError("the picture of a mask is not black and white")
-    size = mask.size
+    return mask
+
+
+def _paste_mask(labels: np.ndarray, points: np.ndarray, mask: np.ndarray, number: int) -> None:
+    """Paint a mask (h, w) at the box of its shape."""
+    left, top = points.min(0).astype(int)
     mask = mask[max(-top, 0) :, max(-left, 0) :]  # without what lies above and left of the image
     top, left = max(top, 0), max(left, 0)
     window = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
     window[mask[: window.shape[0], : window.shape[1]]] = number
-    return size
-
-
-def labelme_image(content: dict[str, Any], path: Path, root: Path | None) -> Path:
-    """Find the image of a LabelMe file: at its stated path or, by name, in `root` (default: the file's folder).
-
-    Raises:
-        DataError: the image is in neither place.
-    """
-    stated = PurePosixPath(str(content.get("imagePath") or "").replace("\\", "/"))
-    folder = root or path.parent
-    for candidate in (folder / stated, folder / stated.name):
-        if is_file(candidate):
-            return candidate
-    raise DataError(
-        f"{path} is about the photo {stated}, which is not in {folder}; put it there or give --support-root"
-    )

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from fsbench.base.errors import DataError
+from fsbench.data.orientation import read_header, read_upright
 from fsbench.data.transforms import RESIZES
-from fsbench.predict.query_images import QueryImage, read_header, read_upright
+from fsbench.predict.query_images import QueryImage
 from fsbench.predict.result import PREVIEW
 
 HUGE = 50_000_000

@@ -1,12 +1,13 @@
 """Read mask files as people save them: black and white, gray, palette, color, with transparency."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from fsbench.base.errors import DataError
-from fsbench.data.image_io import from_colours, open_decoded, read_label_map
+from fsbench.data.image_io import from_colours, open_labels, read_label_map
+from fsbench.data.palettes import SeenColours
 
 WHITE = {"1": (1,), "L": (255,), "LA": (255,), "I": (255, 65535), "I;16": (255, 65535), "RGB": (255,), "RGBA": (255,)}
 """PIL mode -> the values of white: an image of black and one of these is a single mask, not a label map."""
@@ -15,24 +16,27 @@ HALF = 128
 """The gray value from which on a pixel of a smoothed mask is foreground."""
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: Path, seen: SeenColours | None = None, classes: Collection[int] = ()) -> np.ndarray:
     """Read a mask file as a label map (H, W) uint8: 0 is unmarked, 255 void, anything else a class number.
 
     Black and white, also in a color mode, is class 1; transparent pixels are unmarked. Anything else is read by
     `read_label_map`: palette indices and gray values are class numbers, colors follow the VOC color map.
 
+    Args:
+        path: The file.
+        seen: As of `read_label_map`, of files whose numbers mean the same classes.
+        classes: As of `read_label_map`.
+
     Raises:
-        DataError: the file cannot be decoded, or is a JPEG, whose compression changes class numbers.
+        DataError: As of `read_label_map`.
     """
-    with open_decoded(path, "mask") as image:
-        if image.format in ("JPEG", "MPO"):
-            raise DataError(f"mask {path} is a JPEG, which smears the borders of a mask; save it as PNG")
+    with open_labels(path, "mask") as image:
         gray, colors = _gray_and_colors(image)
     if gray is not None:
         values = set(np.unique(gray).tolist())
         if any(values <= {0, white} and white in values for white in WHITE.get(image.mode, ())):
             return (gray > 0).astype(np.uint8)
-    return read_label_map(path) if colors is None else from_colours(colors, path)
+    return read_label_map(path, seen, classes) if colors is None else from_colours(colors, path)
 
 
 def _gray_and_colors(image: Image.Image) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -61,7 +65,7 @@ def is_smoothed(path: Path, labels: np.ndarray) -> bool:
         path: The mask file.
         labels: What `read_mask` returned for it.
     """
-    with open_decoded(path, "mask") as image:
+    with open_labels(path, "mask") as image:
         if image.mode != "L":
             return False
     between = labels[(labels > 0) & (labels < 255)]

@@ -15,16 +15,18 @@ import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import fingerprint, sha256_file
+from fsbench.base.terminal import print_note
 from fsbench.base.version import __version__
 from fsbench.core.loading import own_pixels
 from fsbench.core.prediction import array
 from fsbench.data.batch import EpisodeBatch, Hints, normalise
 from fsbench.data.label_maps import resize_labels
+from fsbench.data.orientation import read_upright
 from fsbench.predict.instances import image_instances
 from fsbench.predict.load_images import ImageLoader, LoadedImage
 from fsbench.predict.prefetch import prefetch_map
 from fsbench.predict.presence import PresenceWorth, presence_worth
-from fsbench.predict.query_images import QueryImage, find_images, read_upright
+from fsbench.predict.query_images import QueryImage, find_images
 from fsbench.predict.read_supports import pair_labels, read_supports
 from fsbench.predict.result import ClassPresence, Result, palette
 from fsbench.predict.settings import choose_device, compose_settings
@@ -138,13 +140,20 @@ class Predictor:
             DataError: a file is unusable, or image and mask differ in size.
         """
         added: list[Support] = []
+        notes: list[str] = []
         for image, mask in pairs:
             if isinstance(image, np.ndarray):
                 added.append(_array_support(f"support {len(self.supports) + len(added) + 1}", name, image, mask))
             elif isinstance(mask, np.ndarray):
-                added.append(pair_labels(Path(image), (mask != 0).astype(np.uint8), {1: name})[0])
+                support, note = pair_labels(Path(image), (mask != 0).astype(np.uint8), {1: name})
+                added.append(support)
+                notes.append(note)
             else:
-                added += read_supports([(name, Path(image), Path(mask))])[0]
+                supports, told = read_supports([(name, Path(image), Path(mask))])
+                added += supports
+                notes += told
+        for note in filter(None, notes):
+            print_note(note)
         return self.add(added)
 
     def add(self, supports: Sequence[Support]) -> "Predictor":

@@ -1,20 +1,14 @@
-"""Find images in folders and decode them upright."""
+"""Find images in folders."""
 
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
-
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, is_folder
-from fsbench.base.files.images import open_image
-from fsbench.data.image_io import UNDECODABLE, one_line, read_pixels
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
-_ORIENTATION_TAG = 0x0112
 
 
 class QueryImage(NamedTuple):
@@ -90,53 +84,3 @@ def _files_below(folder: Path, skip: Path | None, refused: list[str] | None) -> 
             if not file.startswith("."):
                 path = Path(parent, file)
                 yield path.relative_to(folder).as_posix(), path
-
-
-def read_header(path: Path) -> tuple[int, int, int]:
-    """Read the stored height, the stored width and the EXIF orientation from the start of an image file.
-
-    Raises:
-        DataError: the file is no image, or has too many pixels.
-    """
-    try:
-        with open_image(path) as image:
-            width, height, orientation = *image.size, _exif_orientation(image)
-    except FileNotFoundError:
-        raise DataError(f"photo {path} does not exist; correct the path") from None
-    except UNDECODABLE as error:
-        raise DataError(
-            f"photo {path} cannot be read ({one_line(error)}); expected a complete JPEG, PNG or TIFF file"
-        ) from error
-    return height, width, orientation
-
-
-def _exif_orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":  # PIL tells its size as turned, and turns it while it decodes
-        return 1
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # PIL raises many kinds; a damaged entry is no reason to refuse the image
-        return 1
-
-
-def read_upright(path: Path) -> tuple[np.ndarray, int]:
-    """Decode an image as a viewer shows it.
-
-    Returns:
-        Pixels (H, W, 3) uint8, and the EXIF orientation that was applied.
-
-    Raises:
-        DataError: the file cannot be decoded; the message names it.
-    """
-    orientation = read_header(path)[2]
-    return apply_orientation(read_pixels(path), orientation), orientation
-
-
-def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn and mirror an array (H, W, …) from its stored form to its EXIF orientation (1 to 8)."""
-    if orientation not in range(2, 9):
-        return stored
-    if orientation >= 5:
-        stored = np.swapaxes(stored, 0, 1)
-    flips = {2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}
-    return np.ascontiguousarray(np.flip(stored, flips[orientation]))

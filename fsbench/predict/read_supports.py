@@ -1,6 +1,6 @@
 """Read labeled images as users have them: an image with a mask, a LabelMe file, a COCO annotation file."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError, did_you_mean
 from fsbench.base.files import is_file, read_json, sha256_file
+from fsbench.base.files.names import composed, two_alike
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
-from fsbench.data.image_io import check_sizes
-from fsbench.predict.labelme import labelme_image, paint_labelme
+from fsbench.data.left_out import LeftOut, visible_classes
+from fsbench.data.orientation import fit_labels, fits_both_ways, read_upright
+from fsbench.data.palettes import SeenColours
+from fsbench.predict.labelme import paint_labelme
 from fsbench.predict.mask_files import HALF, is_smoothed, read_mask
-from fsbench.predict.query_images import apply_orientation, read_upright
+from fsbench.predict.named_images import named_image
 from fsbench.predict.support import Support
 
 FORMS = "[name=]photo:mask.png, photo:labelme.json, labelme.json or coco.json"
@@ -59,19 +62,32 @@ def read_supports(
         DataError: a file is unusable.
     """
     choice = parse_classes(classes)
-    supports, notes = [], []
+    supports: list[Support] = []
+    notes: list[str] = []
+    colours: SeenColours = {}
     for one in given:
-        for support, note in _read(parse_support(one) if isinstance(one, str) else one, choice, root):
+        spec = parse_support(one) if isinstance(one, str) else one
+        for support, note in _read(spec, choice, root, colours, notes):
             supports.append(support)
             if note:
                 notes.append(note)
     available = {name for support in supports for name in support.classes.values()}
+    check_names(available, "the supports")
     for name in [*choice.names, *choice.by_number.values()]:
         if name not in available:
             near, shown = did_you_mean(name, available), _list_first(available)
             there = f"{near} There are: {shown}" if near else f"; there are: {shown}"
             raise SettingsError(f"no support shows the class '{name}' of --classes{there}")
     return supports, notes
+
+
+def check_names(names: Collection[str], source: object) -> None:
+    """Raise DataError where two classes of a source have names that look alike, such as Cat and cat."""
+    if alike := two_alike(sorted(names)):
+        raise DataError(
+            f"{source} have the classes {alike[0]!r} and {alike[1]!r}, whose names differ by case or spaces at most; "
+            "expected one name for a class; rename one"
+        )
 
 
 def pair_labels(image: Path, labels: np.ndarray, classes: dict[int, str], source: Path | None = None) -> LabeledSupport:
@@ -82,20 +98,17 @@ def pair_labels(image: Path, labels: np.ndarray, classes: dict[int, str], source
     Raises:
         DataError: the label map has neither size.
     """
-    pixels, orientation = read_upright(image)
-    turned = apply_orientation(labels, orientation)
+    pixels, _ = read_upright(image)
+    labels = fit_labels(labels, image, source)
     note = ""
-    if labels.shape != pixels.shape[:2] and turned.shape == pixels.shape[:2]:
-        labels = turned
-    elif orientation != 1 and turned.shape == labels.shape:
+    if fits_both_ways(image):
         note = f"{image} is turned by its EXIF entry; its mask is taken as drawn on the turned picture"
-    check_sizes(image, pixels, labels, source)
     return Support(str(image), pixels, labels, classes), note
 
 
 def parse_classes(text: str) -> ClassChoice:
     """Parse the value of --classes: "1=cat,2=dog" or "cat,dog". Raises SettingsError for a mixture or bad numbers."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    words = [word.strip() for word in composed(text).split(",") if word.strip()]
     if not any("=" in word for word in words):
         return ClassChoice(names=words)
     try:
@@ -133,11 +146,13 @@ def parse_support(text: str) -> SupportSpec:
     raise SettingsError(f"--support {text} names no mask; expected {FORMS}")
 
 
-def _read(spec: SupportSpec, choice: ClassChoice, root: Path | None) -> Iterator[LabeledSupport]:
-    name, image, file = spec
+def _read(
+    spec: SupportSpec, choice: ClassChoice, root: Path | None, colours: SeenColours, notes: list[str]
+) -> Iterator[LabeledSupport]:
+    name, image, file = composed(spec[0]), *spec[1:]
     if file.suffix.lower() != ".json":
         assert image is not None
-        yield from _read_mask(name, image, file, choice)
+        yield from _read_mask(name, image, file, choice, colours)
         return
     if name:
         raise SettingsError(
@@ -147,12 +162,14 @@ def _read(spec: SupportSpec, choice: ClassChoice, root: Path | None) -> Iterator
     if "shapes" in content:
         yield from _read_labelme(image, file, content, choice, root)
     else:
-        yield from _read_coco(file, content, choice, root or file.parent)
+        yield from _read_coco(file, content, choice, root, notes)
 
 
-def _read_mask(name: str, image: Path, file: Path, choice: ClassChoice) -> Iterator[LabeledSupport]:
+def _read_mask(
+    name: str, image: Path, file: Path, choice: ClassChoice, colours: SeenColours
+) -> Iterator[LabeledSupport]:
     """Yield the support of an image and its mask file, unless none of its classes is chosen."""
-    labels = read_mask(file)
+    labels = read_mask(file, None if name else colours, choice.by_number)  # a named mask has a number of its own
     note = ""
     if not choice.by_number and is_smoothed(file, labels):
         if not name:
@@ -207,15 +224,21 @@ def _read_labelme(
     """Yield the support of a LabelMe file, unless none of its classes is chosen."""
     labels, names, shapes_note = paint_labelme(content, file)
     if not names:
-        raise DataError(f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask")
+        raise DataError(
+            f"{file} has no shape with an area; expected at least one polygon, rectangle, circle or mask"
+            + (f"; {shapes_note}" if shapes_note else "")
+        )
     chosen = choice.select(names)
     if chosen:
-        support, note = pair_labels(image or labelme_image(content, file, root), labels, chosen, file)
+        photo = image or named_image(str(content.get("imagePath") or ""), file, root)
+        support, note = pair_labels(photo, labels, chosen, file)
         yield support, "; ".join(filter(None, (shapes_note, note)))
 
 
-def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: Path) -> Iterator[LabeledSupport]:
-    """Yield a support for every image of a COCO file that shows a chosen class."""
+def _read_coco(
+    path: Path, content: dict[str, Any], choice: ClassChoice, root: Path | None, notes: list[str]
+) -> Iterator[LabeledSupport]:
+    """Yield a support for every image of a COCO file that shows a chosen class; `notes` gets one about the file."""
     try:
         ordered = sorted(content["categories"], key=lambda category: category["id"])
         if any(category["name"] is None for category in ordered):
@@ -226,12 +249,29 @@ def _read_coco(path: Path, content: dict[str, Any], choice: ClassChoice, root: P
     if len(names) >= VOID:
         raise DataError(f"{path} has {len(names)} categories, expected at most {VOID - 1}; leave some out")
     # CVAT writes every mask as a crowd region
-    instances = read_instances(path, sha256_file(path), names, paints_crowds=True)
-    for file_name in instances.file_names:
-        labels = instances.paint(file_name)
-        chosen = choice.select({int(number): names[number - 1] for number in np.unique(labels) if number})
+    left_out = LeftOut()
+    instances = read_instances(path, sha256_file(path), names, left_out)
+    names = [composed(name) for name in names]
+    check_names([names[number - 1] for number in np.unique(instances.classes)], f"the categories of {path}")
+    photos: dict[Path, str] = {}
+    for row, file_name in enumerate(instances.file_names):
+        numbers = np.unique(instances.classes[instances.starts[row] : instances.starts[row + 1]]).tolist()
+        if not numbers:
+            continue
+        drawn = {number: names[number - 1] for number in numbers}
+        labels, shown, reserved = visible_classes(instances.paint(file_name), drawn, left_out)
+        chosen = choice.select(shown)
         if chosen:
-            yield pair_labels(root / file_name, labels, chosen, path)
+            photo = named_image(file_name, path, root)
+            if photos.setdefault(photo, file_name) != file_name:
+                raise DataError(
+                    f"{path} has the images {photos[photo]} and {file_name}, for which there is {photo} alone; "
+                    "expected a photo for each; put them at the stated paths or give --support-root"
+                )
+            support, own_note = pair_labels(photo, labels, chosen, path)
+            yield support, "; ".join(filter(None, (reserved and f"{path}: {file_name}: {reserved}", own_note)))
+    if left_out.words:
+        notes.append(left_out.note(path))
 
 
 def _list_first(items: Iterable[Any]) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fsbench.base.files import replacing
-from fsbench.data.image_io import voc_colors
 from fsbench.data.label_maps import resize_labels
+from fsbench.data.palettes import voc_colors
 from fsbench.predict.instances import Instance, encode_mask
 from fsbench.results.pictures.fonts import font
 from fsbench.results.pictures.masks import paint_slots

@@ -18,7 +18,7 @@ from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
-from fsbench.data.image_io import read_view
+from fsbench.data.indexed import image_pixels
 from fsbench.data.label_maps import Box, way_labels
 from fsbench.protocols.base import Protocol
 from fsbench.protocols.notebook_view import outlined, tiles_html
@@ -63,7 +63,7 @@ class VisibleEpisode:
     Attributes:
         number: of the episode in its manifest.
         query_name: of the query image in the data set.
-        query_file: of the query image.
+        query_file: of the query image, whose stored form a data set of one's own turns by its EXIF entry.
         classes: handles of the N ways; label n of an answer is `classes[n - 1]`.
         supports: by way, the K labelled images; none of a base class that methods are to know by their training.
         answer_size: gives the size of an answer for a query of a size, both (height, width); None where the answer
@@ -318,7 +318,7 @@ class Test:
     def _pixels(self, name: str) -> Callable[[], np.ndarray]:
         """Return a function that decodes an image, and takes no name of another."""
         index = self.index
-        return lambda: read_view(index.image_path(name), index.crop(name))
+        return lambda: image_pixels(index, name)
 
     def image_names(self, number: int) -> tuple[list[list[str]], list[str]]:
         """Return the names of the images of an episode of classification: of the supports by way, and of the queries.
@@ -342,4 +342,4 @@ class Test:
 
     def _photo(self, name: str) -> Photo:
         index = self.index
-        return Photo(lambda: read_view(index.image_path(name), None))
+        return Photo(lambda: image_pixels(index, name))

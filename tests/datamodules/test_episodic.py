@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,16 @@ def exchange(one: Path, other: Path) -> None:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def mirror(path: Path) -> None:
+    """Let a label map show the other side; its bytes are as many as before, of which there are enough."""
+    status, content = path.stat(), BytesIO()
+    with Image.open(path) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(content, "png")
+    path.write_bytes(content.getvalue().ljust(status.st_size, b"\0"))
+    assert path.stat().st_size == status.st_size
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 @pytest.mark.parametrize("kind", ["images", "label maps"])
 def test_exchanged_files_of_equal_sizes_are_others(blocks_folder, tmp_path, kind):
     """For the test, the base classes and the validation apart."""
@@ -57,16 +68,17 @@ def test_exchanged_files_of_equal_sizes_are_others(blocks_folder, tmp_path, kind
 
     data = module(Folder(str(root)))
     path = data.dataset.image_path if kind == "images" else data.dataset.label_file
-    names, size = data.manifest.image_names, max(file.stat().st_size for file in data.test_files)
+    names, size = data.manifest.image_names, 2 * max(file.stat().st_size for file in data.test_files)
     for name in {*names, *data.training_pool.images}:
         path(name).write_bytes(path(name).read_bytes().ljust(size, b"\0"))
     before = hashes()
     test_only = [name for name in names if name not in data.training_pool.images]
-    exchange(path(test_only[0]), path(test_only[-1]))
+    change = exchange if kind == "images" else lambda one, other: [mirror(one), mirror(other)]
+    change(path(test_only[0]), path(test_only[-1]))
     after = hashes()
     assert after[1] == before[1] and after[0] != before[0]
     trained = data.training_pool.images
-    exchange(path(trained[0]), path(trained[-1]))
+    change(path(trained[0]), path(trained[-1]))
     assert hashes()[0] == after[0] and hashes()[1] != before[1]
     assert [*data.test_files] == [*map(data.dataset.image_path, names), *map(data.dataset.label_file, names)]
 

@@ -29,6 +29,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_label_map, read_pixels
+from fsbench.data.orientation import read_upright
 from fsbench.data.rle import encode_ways
 from fsbench.datamodules.datasets.folder.description import read_description
 from fsbench.datamodules.datasets.pascal.sbd import read_segmentation as read_sbd
@@ -40,7 +41,6 @@ from fsbench.predict.journal import PredictionJournal
 from fsbench.predict.labelme import paint_labelme
 from fsbench.predict.mask_files import read_mask
 from fsbench.predict.outputs import write_coco, write_scores
-from fsbench.predict.query_images import read_upright
 from fsbench.predict.read_supports import _read_json
 from fsbench.protocols.kit.answers import Answers, AnswersError, line_of
 from fsbench.protocols.kit.kit import check_kit, read_kit
@@ -371,7 +371,7 @@ FORMATS = {
     "png": Format("a.png", _picture("png"), read_upright),
     "tiff": Format("a.tif", _picture("tiff"), read_upright),
     "webp": Format("a.webp", _picture("webp"), read_upright),
-    "gif": Format("a.gif", _picture("gif", PIXELS[..., 0]), read_mask),
+    "gif": Format("a.gif", _picture("gif", PIXELS[..., 0] % 3), read_mask),
     "label map": Format("l.png", _picture("png", PIXELS[..., 0]), read_label_map),
     "mask": Format("m.png", _picture("png", (PIXELS[..., 0] > 99) * np.uint8(255)), read_mask),
     "matlab": Format("a.mat", _matlab(), read_sbd),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsbench.data.image_io import voc_colors
+from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES, FOLD, object_class
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
 from fsbench.datamodules.datasets.demo.whole_folder import STAMP, first_line, own_folder, write_whole

@@ -3,10 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
+from fsbench.base.files.names import other_case
 from fsbench.datamodules.check.media import check_files, report_absent
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.indexes.mask_folder import read_names
+from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, read_names
 from fsbench.protocols.lists import pair_list
 
 
@@ -18,16 +19,25 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
     if index is None or files is None:
         return
     report.ok("folds.yaml", f"{index.name}: {len(index.class_numbers)} classes, {index.folds} folds")
-    labels = set(index.label_names())
     for split, path in index.list_files.items():
         names = report.attempt(f"{path.name}", lambda path=path: read_names(path))  # type: ignore[misc]
         if names is None:
             continue
         report.ok(path.name, f"{len(names)} names")
-        report_absent(report, path.name, [n for n in names if n not in files], f"images in {index.image_folder}")
-        report_absent(report, path.name, [n for n in names if n not in labels], f"label maps in {index.label_folder}")
-        both = [name for name in names if name in files and name in labels]
-        check_files(report, f"{split} images", both, lambda name: (index.image_path(name), index.label_file(name)))
+        images, labels = index.without_image(names), index.without_label_map(names)
+        remark = other_case(index.image_path(images[0]), IMAGE_SUFFIXES) if images else ""
+        report_absent(report, path.name, images, f"images in {index.image_folder}{remark}")
+        remark = other_case(index.label_file(labels[0])) if labels else ""
+        report_absent(report, path.name, labels, f"label maps in {index.label_folder}{remark}")
+        both = [name for name in names if name not in {*images, *labels}]
+        check_files(
+            report,
+            f"{split} images",
+            both,
+            lambda name: (index.image_path(name), index.label_file(name)),
+            index.label_map,
+            index.turns_images,
+        )
     if not report.usable:
         return
     if not any(index.train_classes(fold) for fold in range(index.folds)):

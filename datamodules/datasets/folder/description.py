@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from fsbench.base.errors import DataError
 from fsbench.base.files import load_yaml
 from fsbench.base.files.images import MASK_PIXELS
+from fsbench.base.files.names import composed, two_alike
 from fsbench.base.files.validation import PREDICATE, first_problem
 from fsbench.data.dataset import VOID, QuerySampling
 
@@ -55,8 +56,11 @@ def _number_names(classes: Any) -> dict[int, str]:
             raise _wrong(f"has the name {name!r}; expected text; put it in quotes")
         if not name.strip():
             raise _wrong(f"has an empty name for number {number}; expected text")
+    numbered = {number: composed(name) for number, name in numbered.items()}
     if len(set(numbered.values())) < len(numbered):
         raise _wrong("has the same name twice; expected different names")
+    if alike := two_alike(numbered.values()):
+        raise _wrong("has the names {!r} and {!r}, which differ by case or spaces alone; expected one".format(*alike))
     return numbered
 
 
@@ -89,6 +93,8 @@ def _new_sampling(sampling: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_check_text)]
+Place = Annotated[str, BeforeValidator(lambda text: _check_text(text).replace("\\", "/"))]
+"""A path below the description's folder, with either separator."""
 
 
 class FolderDescription(BaseModel):
@@ -111,10 +117,10 @@ class FolderDescription(BaseModel):
     name: Text
     classes: Annotated[dict[int, str], BeforeValidator(_number_names)]
     folds: Annotated[list[list[Any]], BeforeValidator(_check_folds)]
-    images: Text = "JPEGImages"
-    masks: Text = "SegmentationClassAug"
-    train: Text = "ImageSets/Segmentation/train.txt"
-    val: Text = "ImageSets/Segmentation/val.txt"
+    images: Place = "JPEGImages"
+    masks: Place = "SegmentationClassAug"
+    train: Place = "ImageSets/Segmentation/train.txt"
+    val: Place = "ImageSets/Segmentation/val.txt"
     min_pixels: Annotated[int, BeforeValidator(_check_pixels)] = 1
     query_sampling: Annotated[QuerySampling, BeforeValidator(_new_sampling)] = Field(
         default="sequential", validation_alias=AliasChoices("query_sampling", "query_rule")
@@ -126,6 +132,7 @@ class FolderDescription(BaseModel):
         """Replace the names in `folds` by class numbers, ascending."""
         number_of = {name: number for number, name in self.classes.items()}
         for place, fold in enumerate(self.folds):
+            fold = [composed(entry) if isinstance(entry, str) else entry for entry in fold]
             for entry in fold:
                 if type(entry) not in (int, str) or (entry not in self.classes and entry not in number_of):
                     raise _wrong(f"folds has {entry!r}; expected names or numbers of its classes")

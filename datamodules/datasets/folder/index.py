@@ -1,10 +1,17 @@
 """Any data set of images and label PNGs in the VOC layout, described by a `folds.yaml` beside them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from fsbench.base.errors import DataError
+from fsbench.base.files.names import existing_form
 from fsbench.data.dataset import Part
+from fsbench.data.list_substitutes import print_once
+from fsbench.data.orientation import fit_labels, fits_both_ways
+from fsbench.datamodules.check.report import some
 from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
 
 DESCRIPTION = "folds.yaml"
@@ -20,6 +27,8 @@ class Folder(MaskFolder):
     Args:
         root: folder that holds `folds.yaml`; the paths in it are relative to this folder.
     """
+
+    turns_images = True
 
     def __init__(self, root: str):
         from fsbench.datamodules.datasets.folder.description import (
@@ -38,14 +47,32 @@ class Folder(MaskFolder):
         self.min_pixels = description.min_pixels
         self.query_sampling = description.query_sampling
         self.augment_threshold = description.augment_threshold
-        self.list_files = {"trn": self.root / description.train, "val": self.root / description.val}
-        super().__init__(self.root / description.images, self.root / description.masks, description.classes)
+        entries = (description.train, description.val, description.images, description.masks)
+        train, val, images, masks = (existing_form(self.root / entry) or self.root / entry for entry in entries)
+        self.list_files = {"trn": train, "val": val}
+        super().__init__(images, masks, description.classes)
         for folder in (self.image_folder, self.label_folder):
             if not folder.is_dir():
                 raise DataError(
                     f"{folder} does not exist; expected the folder that {file} names; correct the path there or put "
                     "the files in place"
                 )
+
+    def label_map(self, name: str) -> np.ndarray:
+        """Return the label map as it lies on the image that people see, on whichever form it was drawn (`fit_labels`).
+
+        Raises DataError where it has another size.
+        """
+        return fit_labels(super().label_map(name), self.image_path(name), self.label_file(name))
+
+    def count_pixels(self, part: Part, names: Sequence[str]) -> None:
+        super().count_pixels(part, names)
+        turned = [name for name in names if fits_both_ways(self.image_path(name))]
+        if turned and os.environ.get("LOCAL_RANK", "0") == "0":
+            print_once(
+                f"{self.name}: {len(turned)} images are turned by their EXIF entry ({some(turned, 3)}); their label "
+                "maps, which fit both ways, are taken as drawn on the turned images"
+            )
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)

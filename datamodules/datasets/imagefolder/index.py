@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fsbench.base.errors import DataError
+from fsbench.base.files.names import two_alike
 from fsbench.datamodules.indexes.class_folders import below_folders, class_folders, require_images
 from fsbench.datamodules.indexes.labelled_images import LabelledImages
 
@@ -18,6 +19,7 @@ class ImageFolder(LabelledImages):
     """
 
     name = "imagefolder"
+    turns_images = True
 
     def __init__(
         self,
@@ -32,6 +34,11 @@ class ImageFolder(LabelledImages):
 
     def derive(self) -> list[tuple[str, Sequence[str]]]:
         folders = class_folders(self.folder)
+        if alike := two_alike(folders):
+            raise DataError(
+                f"{self.folder} has the class folders {alike[0]} and {alike[1]}, whose names differ by case, spaces or "
+                "accents' form alone; expected one folder for a class; put their images together or rename one"
+            )
         if self.classes is not None:
             absent = [name for name in self.classes if name not in folders]
             if absent:

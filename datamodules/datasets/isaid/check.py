@@ -17,6 +17,12 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
     if index is None or names is None:
         return
     report.ok("folders", str(index.root))
-    check_files(report, "patches, label maps", names, lambda name: (index.image_path(name), index.label_file(name)))
+    check_files(
+        report,
+        "patches, label maps",
+        names,
+        lambda name: (index.image_path(name), index.label_file(name)),
+        index.label_map,
+    )
     if report.usable:
         check_lists(report, index, derived_pairs(index), parts, default_lists(lists, root))

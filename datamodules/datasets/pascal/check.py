@@ -41,7 +41,13 @@ def check(report: Report, root: Path, lists: list[str] | None) -> None:
     absent = [f"{name}.jpg" for name in labels if name not in files]
     report_absent(report, "photos", absent, "one in JPEGImages for each label map")
     both = [name for name in labels if name in files]
-    check_files(report, "photos, label maps", both, lambda name: (index.image_path(name), index.label_file(name)))
+    check_files(
+        report,
+        "photos, label maps",
+        both,
+        lambda name: (index.image_path(name), index.label_file(name)),
+        index.label_map,
+    )
     for name, official in (("val", _VAL), ("train", _TRAIN)):
         path = index.root / "ImageSets/Segmentation" / f"{name}.txt"
         listed = report.attempt(f"{name}.txt", lambda path=path: read_names(path)) if path.is_file() else None  # type: ignore[misc]

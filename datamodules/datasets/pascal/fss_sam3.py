@@ -9,8 +9,9 @@ import numpy as np
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.file_digests import content_digests
-from fsbench.data.image_io import check_sizes, read_label_map
+from fsbench.data.image_io import read_label_map
 from fsbench.data.list_substitutes import substitute_list
+from fsbench.data.orientation import check_sizes
 from fsbench.datamodules.datasets.pascal.index import Pascal
 from fsbench.protocols.fss_sam3 import Box, BoxTest, largest_object_box
 

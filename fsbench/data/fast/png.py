@@ -52,6 +52,22 @@ def decode_indices(content: bytes) -> np.ndarray | None:
     return None if rows[:, 0].any() else rows[:, 1:].copy()
 
 
+def stored_palette(content: bytes) -> bytes:
+    """Return the palette of a sound PNG, three bytes an entry; nothing where it has none.
+
+    Entries that are transparent are told by a chunk of their own, which then stands behind the palette's bytes.
+    """
+    entries, at = b"", len(_START)
+    while at + 12 <= len(content):
+        length, name = struct.unpack_from(">I4s", content, at)
+        if name == b"IDAT":
+            break
+        if name in (b"PLTE", b"tRNS"):
+            entries += content[at + 8 : at + 8 + length]
+        at += 12 + length
+    return entries
+
+
 def _chunks(content: bytes) -> list[tuple[bytes, memoryview]]:
     """Return the name and the data of every chunk that a reader must know; nothing where a checksum is wrong."""
     if not content.startswith(_START):

@@ -9,7 +9,7 @@ from PIL import Image
 from fsbench.data.clutter import clutter
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.image_io import read_view
+from fsbench.data.indexed import image_pixels
 from fsbench.data.label_maps import way_labels
 from fsbench.records.record import Record
 from fsbench.results.tables.supports.sensitivity import Properties
@@ -54,7 +54,7 @@ def support_properties(record: Record, similarity: bool = False) -> Properties:
 
 def labelled(index: SegmentationIndex, name: str, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels (H, W, 3) uint8 of an image and where it shows the class `number` (H, W) bool."""
-    pixels = read_view(index.image_path(name), index.crop(name))
+    pixels = image_pixels(index, name)
     return pixels, way_labels(index.label_map(name), index.label_values(name, [number])) == 1
 
 
@@ -87,7 +87,7 @@ def _similarities(record: Record, index: SegmentationIndex) -> np.ndarray:
     side = experiment.data.image_size
 
     def encoded(name: str) -> "Tensor":
-        return image_features(experiment.method.backbone, read_view(index.image_path(name), index.crop(name)), side)
+        return image_features(experiment.method.backbone, image_pixels(index, name), side)
 
     def object_mask(name: str, number: int) -> np.ndarray:
         return labelled(index, name, number)[1]

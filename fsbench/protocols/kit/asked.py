@@ -5,18 +5,22 @@ from typing import Any
 
 from fsbench.base.errors import DataError
 from fsbench.base.files.images import open_image
+from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.image_io import UNDECODABLE, one_line
+from fsbench.data.indexed import image_orientation
+from fsbench.data.orientation import upright_shape
 from fsbench.protocols.kit.answers import Asked
 from fsbench.protocols.test import Test
 
 
-def image_shape(path: Path, crop: tuple[slice, slice] | None) -> tuple[int, int]:
-    """Return height and width of an image, or of the rows and columns `crop` of it, from its header alone.
+def image_shape(index: SegmentationIndex, name: str) -> tuple[int, int]:
+    """Return height and width of image `name` as the data set takes it, from the header of its file alone.
 
     Raises:
         DataError: the file is absent or no image.
     """
+    path, crop = Path(index.image_path(name)), index.crop(name)
     try:
         with open_image(path) as image:
             width, height = image.size
@@ -25,14 +29,14 @@ def image_shape(path: Path, crop: tuple[slice, slice] | None) -> tuple[int, int]
     except UNDECODABLE as error:
         raise DataError(f"image {path} cannot be read ({one_line(error)}); expected an image; get it again") from error
     if crop is None:
-        return height, width
+        return upright_shape(height, width, image_orientation(index, name))
     rows, columns = (len(range(*part.indices(side))) for part, side in zip(crop, (height, width), strict=True))
     return rows, columns
 
 
 def asked_size(test: Test, query: str) -> list[int] | None:
     """Return the size [h, w] of the answer for a query, or None where the method's input size decides it."""
-    shape = image_shape(Path(test.index.image_path(query)), test.index.crop(query))
+    shape = image_shape(test.index, query)
     size = test.protocol.answer_size(shape, test.image_size)
     return None if size is None else list(size)
 

@@ -21,7 +21,8 @@ from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
 from fsbench.base.files.written import fingerprint
 from fsbench.data.episodes.header import Count, Name
-from fsbench.data.image_io import read_view
+from fsbench.data.indexed import image_orientation, image_pixels
+from fsbench.data.orientation import is_turned
 from fsbench.protocols.kit import answers
 from fsbench.protocols.kit.asked import asked_size
 from fsbench.protocols.kit.rules import rules
@@ -226,6 +227,7 @@ class _Writer:
     _images: dict[Any, dict[str, Any]] = field(default_factory=dict)
     _masks: dict[tuple[str, int], str] = field(default_factory=dict)
     _has_boxes: bool = False
+    _turns_images: bool = False
     _base_classes: list[str] = field(default_factory=list)
 
     def write(self, progress: Callable[[Test], Any]) -> Kit:
@@ -235,7 +237,7 @@ class _Writer:
             for episode in progress(self.test):
                 file.write(json.dumps(self._entries(episode), separators=(",", ":")) + "\n")
         told = not self.copy_images and paths_tell_classes(self.test, self.root)
-        text = rules(self.test, self._has_boxes, self._base_classes, self.copy_images, told)
+        text = rules(self.test, self._has_boxes, self._base_classes, self.copy_images, told, self._turns_images)
         (self.folder / "RULES.md").write_text(text, encoding="utf-8")
         shutil.copyfile(answers.__file__, self.folder / "answers.py")
         names = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
@@ -301,16 +303,20 @@ class _Writer:
         if name in self._images:
             return dict(self._images[name])
         entry: dict[str, Any] = {"image": file.absolute().relative_to(self.root).as_posix()}
+        orientation = image_orientation(self.test.index, name)
+        as_stored = crop is None and not is_turned(orientation)
         if self.copy_images:
             (self.folder / "images").mkdir(exist_ok=True)
-            suffix = ".png" if crop is not None else file.suffix
-            entry = {"image": f"images/{len(self._images):06d}{suffix}"}
-            if crop is None:
+            entry = {"image": f"images/{len(self._images):06d}{file.suffix if as_stored else '.png'}"}
+            if as_stored:
                 shutil.copyfile(file, self.folder / entry["image"])
             else:
-                Image.fromarray(read_view(file, crop)).save(self.folder / entry["image"])
+                Image.fromarray(image_pixels(self.test.index, name)).save(self.folder / entry["image"])
         elif crop is not None:
             entry["crop"] = [int(end) for end in _ends(crop)]
+        elif not as_stored:
+            self._turns_images = True
+            entry["orientation"] = orientation
         self._images[name] = entry
         return dict(entry)
 

@@ -20,6 +20,7 @@ from fsbench.base.errors import DataError, RecordError
 from fsbench.base.files import is_file, open_file, read_text
 from fsbench.base.files.opening import is_folder
 from fsbench.data.image_io import read_label_map
+from fsbench.data.palettes import SeenColours
 from fsbench.protocols.kit.answers import AnswersError, Asked, check_asked, check_mask, decode, read_answer, read_header
 from fsbench.protocols.kit.asked import asked_answers
 from fsbench.protocols.test import Test
@@ -150,6 +151,7 @@ class _Folder(_Source):
 
     def __init__(self, folder: Path, asked: Asked):
         self.files: dict[int, Path] = {}
+        self.colours: SeenColours = {}
         for file in sorted(folder.iterdir()):
             if file.suffix.lower() != ".png" or file.name.startswith("."):
                 continue
@@ -169,7 +171,7 @@ class _Folder(_Source):
     def answer(self, number: int, asked: Asked) -> HandedIn:
         file = self.files[number]
         try:
-            labels = read_label_map(file)
+            labels = read_label_map(file, self.colours, range(1, asked[number]["ways"] + 1))
         except DataError as error:
             raise AnswersError(str(error)) from None
         told = self.told.get(number, {"presence": None, "score": None})

@@ -5,7 +5,7 @@ from typing import Any
 from fsbench.protocols.test import Test
 
 
-def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool) -> str:
+def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool, turns: bool = False) -> str:
     """Return the text of RULES.md.
 
     Args:
@@ -14,13 +14,14 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, to
         base_classes: names of the classes without supports, which are the first ways of every episode.
         copied: the kit has copies of the images.
         told: paths of queries are named by their classes.
+        turns: some images are to be turned as their EXIF entry says.
     """
     has_masks = test.protocol.has_masks
     asked = _masks(test.protocol, base_classes) if has_masks else _LABELS
     parts = [
         "# Rules of this test",
         f"{test!r}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
-        f"## Files\n\n{_files(has_masks, has_boxes, copied)}",
+        f"## Files\n\n{_files(has_masks, has_boxes, copied, turns)}",
         f"## Answers\n\n{asked}",
         f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else ""),
         "## Choices of the protocol\n\n" + "\n".join(f"- {one.label}: {one.words}." for one in test.protocol.choices()),
@@ -42,7 +43,7 @@ _PATHS = """\
 its path. A kit with `--copy-images` has copies under numbers instead."""
 
 
-def _files(has_masks: bool, has_boxes: bool, copied: bool) -> str:
+def _files(has_masks: bool, has_boxes: bool, copied: bool, turns: bool) -> str:
     where = "in this folder" if copied else "from the folder of the data set on"
     lines = [
         f"- `episodes.jsonl`: one episode a line. Paths of images (`image`) are {where}."
@@ -52,6 +53,11 @@ def _files(has_masks: bool, has_boxes: bool, copied: bool) -> str:
             else ""
         ),
     ]
+    if turns:
+        lines.append(
+            "- `orientation` of an image, where it is there, is that of its EXIF entry: the image is to be turned by "
+            "it first, as viewers do (PIL's `ImageOps.exif_transpose`)."
+        )
     if has_masks:
         lines.append(
             "- `masks/`: masks of the supports at the size of their images: 1 the class, 0 anything else, 255 void, "

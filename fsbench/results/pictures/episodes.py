@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from fsbench.data.dataset import VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.image_io import read_view
+from fsbench.data.indexed import image_pixels
 from fsbench.data.label_maps import way_labels
 from fsbench.results.pictures.captions import truth_caption
 from fsbench.results.pictures.contrast import way_colors
@@ -77,7 +77,7 @@ def query_image(index: SegmentationIndex, episode: Episode) -> LabeledImage:
 
 
 def _read_pixels(index: SegmentationIndex, name: str) -> np.ndarray:
-    return np.array(read_view(index.image_path(name), index.crop(name)))
+    return np.array(image_pixels(index, name))
 
 
 def batch_support_images(episode: "EpisodeBatch", names: Sequence[str]) -> list[LabeledImage]:

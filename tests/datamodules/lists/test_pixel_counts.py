@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fsbench.data.disk_cache import _warn
-from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
+from fsbench.datamodules.lists.pixel_counts import KIND, PixelTable, count_labels, pixel_table
 
 MAPS = {"a": np.array([[0, 3], [3, 255]], dtype=np.uint8), "b": np.array([[2, 2, 2]], dtype=np.uint8)}
 
@@ -36,7 +36,7 @@ def test_second_table_comes_from_the_cache_while_the_source_is_the_same(cache: P
     first, again = table_of(count), table_of(count)
     assert count.calls == 2
     np.testing.assert_array_equal(first.rows, again.rows)
-    assert [path.suffix for path in (cache / "pixels").iterdir()] == [".npz"]
+    assert [path.suffix for path in (cache / KIND).iterdir()] == [".npz"]
     table_of(count, "another")
     assert count.calls == 4
 
@@ -45,7 +45,7 @@ def test_second_table_comes_from_the_cache_while_the_source_is_the_same(cache: P
 def test_damaged_cache_is_counted_again(cache: Path, damage: bytes | None) -> None:
     count = Counter()
     table_of(count)
-    (file,) = (cache / "pixels").iterdir()
+    (file,) = (cache / KIND).iterdir()
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2] if damage is None else damage)
     assert table_of(count).class_pixels("b") == ({2: 3}, 3)

@@ -14,6 +14,7 @@ from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.indexes.mask_folder import MaskFolder
 from fsbench.protocols.geometry import Geometry
 from fsbench.runner.engine.machine.meter import resident_mib
 from tests.data_modules import episodic
@@ -85,6 +86,8 @@ class Logged(Folder):
     """A data set that writes down which images are decoded, in whatever process."""
 
     log: Path
+    turns_images = False  # nor is a header read
+    label_map, count_pixels = MaskFolder.label_map, MaskFolder.count_pixels
 
     def image_path(self, name):
         with self.log.open("a") as file:

@@ -7,7 +7,9 @@ from PIL import Image, ImageFile
 
 from fsbench.base.errors import DataError
 from fsbench.data import image_io as label_maps
-from fsbench.data.image_io import check_sizes, read_image, read_label_map, read_pixels, voc_colors
+from fsbench.data.image_io import read_image, read_label_map, read_pixels
+from fsbench.data.orientation import check_sizes
+from fsbench.data.palettes import voc_colors
 from tests.datamodules.builders import save_labels, save_photo
 from tests.png_file import png_file
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 
 from fsbench.base.errors import DataError, FsbenchError, SettingsError
-from fsbench.data.image_io import voc_colors
+from fsbench.data.palettes import voc_colors
 from fsbench.predict.read_supports import read_supports
+from tests.recompressed import recompress, save_palette
 
 HEIGHT, WIDTH = 20, 30
 MASK = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
@@ -84,7 +86,7 @@ def test_points_and_lines_are_passed_over_with_a_note(folder):
     shapes = [shape("eye", "point", (3, 3)), shape("cat", "rectangle", (2, 2), (9, 9))]
     (folder / "l.json").write_text(json.dumps(labelme(shapes=shapes)))
     support, (note,) = only("l.json")
-    assert support.classes == {1: "cat"} and "without area (point) are passed over" in note
+    assert support.classes == {1: "cat"} and note.endswith("left out: 1 of eye (a point)")
 
 
 def test_categories_may_be_numbers(folder):
@@ -107,6 +109,100 @@ def test_class_numbers_in_every_form(folder, kind):
     assert support.classes == {1: "class 1", 3: "class 3"}
     assert only("a.png:m.png", "3=dog, 1=cat")[0].classes == {1: "cat", 3: "dog"}
     assert only("a.png:m.png", "3=dog")[0].classes == {3: "dog"}
+
+
+@pytest.mark.parametrize("name", ["", "cat="])
+@pytest.mark.parametrize("palette", [voc_colors(), np.repeat(np.arange(256)[:, None], 3, 1)], ids=["voc", "grey"])
+def test_a_recompressed_mask_is_refused(folder, palette, name):
+    """Object and background may have changed places, which the picture does not show."""
+    save_palette(Path("m.png"), 3 * MASK, palette)
+    np.testing.assert_array_equal(only(f"{name}a.png:m.png")[0].labels, 3 * MASK)
+    recompress(Path("m.png"), np.random.RandomState(0))
+    with pytest.raises(DataError, match=r"label map m\.png contradicts itself"):
+        only(f"{name}a.png:m.png")
+
+
+def test_label_maps_with_colours_of_their_own_agree_with_each_other(folder):
+    own = np.array([(0, 0, 0), (250, 9, 9), (9, 250, 9)])
+    save_palette(Path("m.png"), MASK, own)
+    save_palette(Path("n.png"), 2 * MASK, own[[0, 2, 1]])
+    with pytest.raises(
+        DataError, match=r"label maps m\.png and n\.png contradict each other: the colour \(250, 9, 9\)"
+    ):
+        read_supports(["a.png:m.png", "a.png:n.png"])
+    assert len(read_supports(["cat=a.png:m.png", "dog=a.png:n.png"])[0]) == 2  # a named mask marks one class
+
+
+def test_names_that_look_alike(folder):
+    white("L").save("m.png")
+    with pytest.raises(DataError, match="the classes 'Cat' and 'cat', whose names differ by case or spaces at most"):
+        read_supports(["Cat=a.png:m.png", "cat=a.png:m.png"])
+    supports, _ = read_supports(["be\u0301=a.png:m.png", "b\u00e9=a.png:m.png"], "be\u0301")
+    assert [support.classes for support in supports] == [{1: "b\u00e9"}] * 2
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+@pytest.mark.parametrize(
+    ("stated", "on_disk", "root"),
+    [
+        ("images\\a.png", "images/a.png", None),
+        ("..\\..\\media\\upload\\4\\a.png", "a.png", None),
+        ("C:\\Users\\me\\a.png", "images/a.png", "images"),
+        ("images\\1/a.png", "images/a.png", "images"),
+        ("my%20photo.png", "my photo.png", None),
+        ("/data/upload/my%20photo.png", "images/my photo.png", "images"),
+        ("100%25.png", "100%25.png", None),
+        ("\u00e9.png", "e\u0301.png", None),
+        ("e\u0301/e\u0301.png", "\u00e9/\u00e9.png", None),
+    ],
+)
+def test_photos_are_found_as_people_write_them(folder, tool, stated, on_disk, root):
+    (folder / on_disk).parent.mkdir(exist_ok=True)
+    (folder / "a.png").rename(folder / on_disk)
+    if tool == "coco":
+        content = coco()
+        content["images"][0]["file_name"] = stated
+    else:
+        content = labelme(shapes=[shape("cat", "rectangle", (2, 2), (9, 9))], photo=stated)
+    (folder / "c.json").write_text(json.dumps(content))
+    support, _ = only("c.json", root=folder / root if root else None)
+    assert Path(support.image_name).resolve() == folder / on_disk
+
+
+def test_a_photo_that_is_not_found_is_said_with_what_helps(folder):
+    content = coco()
+    content["images"][0]["file_name"] = "images\\A.png"
+    (folder / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"the photo images/A\.png, which is not in \.; .* give --support-root"):
+        read_supports(["c.json"])
+    (folder / "images").mkdir()
+    (folder / "a.png").rename("images/a.png")
+    with pytest.raises(DataError, match=r"\(there is a\.png: upper and lower case are told apart\)"):
+        read_supports(["c.json"])
+
+
+def test_two_images_of_a_file_are_two_photos(folder):
+    content = coco()
+    for image, file_name in zip(content["images"], ("one/a.png", "two/a.png"), strict=True):
+        image |= {"file_name": file_name, "height": HEIGHT, "width": WIDTH}
+    content["annotations"][1]["image_id"] = 8
+    (folder / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"has the images one/a\.png and two/a\.png, for which there is a\.png alone"):
+        read_supports(["c.json"])
+
+
+def test_categories_that_look_alike(folder):
+    content = coco()
+    content["categories"][0]["name"] = "Cat"
+    (folder / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"the categories of c\.json have the classes 'Cat' and 'cat'"):
+        read_supports(["c.json"])
+    content["annotations"].pop()  # a category without objects, as some tools write one for the project
+    assert only_labels(folder, content).max() == 1
+    content["categories"][0] = content["categories"][1] | {"name": "dog"}
+    (folder / "c.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="two categories have the same id"):
+        read_supports(["c.json"])
 
 
 def test_masks_turn_with_their_photo(folder):
@@ -220,6 +316,128 @@ def only_labels(folder: Path, content: dict) -> np.ndarray:
     return only("c.json")[0].labels
 
 
+BOX = [[2, 2], [9, 2], [9, 9], [2, 9]]
+WITHOUT_PIXELS = {
+    "two corners": ([[3, 3], [9, 9]], "fewer than three corners"),
+    "three corners, of which two are one": ([[3, 3], [9, 9], [3, 3]], "fewer than three corners"),
+    "no corner": ([], "an empty outline|fewer than three corners"),
+    "a line of four corners": ([[1, 1], [3, 3], [5, 5], [9, 9]], "an outline without an area"),
+    "shares of the image": ([[0.1, 0.1], [0.5, 0.1], [0.5, 0.9]], "corners from 0 to 1, which are shares of the image"),
+    "left of the image": ([[-9, 2], [-2, 2], [-2, 9]], "outside the image"),
+    "below the image": ([[2, HEIGHT], [9, HEIGHT], [9, HEIGHT + 7]], "outside the image"),
+}
+
+
+def flat(corners: list) -> list:
+    return [value for corner in corners for value in corner]
+
+
+def drawn(tool: str, *objects: tuple[str, list]) -> dict:
+    """Return a file of a tool with outlines (label, corners) on the photo."""
+    if tool == "labelme":
+        return labelme(shapes=[shape(label, "polygon", *corners) for label, corners in objects])
+    content, names = coco(), list(dict.fromkeys(label for label, _ in objects))
+    content["categories"] = [{"id": place, "name": name} for place, name in enumerate(names)]
+    content["annotations"] = [
+        {"id": place, "image_id": 7, "category_id": names.index(label), "segmentation": [flat(corners)]}
+        for place, (label, corners) in enumerate(objects)
+    ]
+    return content
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+@pytest.mark.parametrize(("corners", "reason"), WITHOUT_PIXELS.values(), ids=WITHOUT_PIXELS)
+def test_outlines_that_mark_no_pixel_are_left_out_and_counted(folder, tool, corners, reason):
+    """The two readers agree, by one function; what is beside is painted as if it were alone."""
+    content = drawn(tool, ("cat", BOX), ("dog", corners), ("dog", corners), ("cat", corners))
+    (folder / "c.json").write_text(json.dumps(content))
+    support, (note,) = only("c.json")
+    assert support.classes == {1: "cat"}
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[2:10, 2:10] = 1
+    np.testing.assert_array_equal(support.labels, expected)
+    assert note.startswith("c.json: objects that mark no pixel are left out: 2 of dog (")
+    assert re.search(rf"2 of dog \(({reason}).*1 of cat \(({reason})", note)
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+def test_objects_that_others_cover_are_left_out(folder, tool):
+    (folder / "c.json").write_text(json.dumps(drawn(tool, ("dog", [[4, 4], [6, 4], [6, 6]]), ("cat", BOX))))
+    support, (note,) = only("c.json")
+    assert list(support.classes.values()) == ["cat"] and note.endswith("left out: 1 of dog (covered by others)")
+    assert (support.labels == next(iter(support.classes))).sum() == 64
+
+
+OTHER_OBJECTS = [
+    ({"segmentation": [], "bbox": [2, 2, 5, 5]}, "a box alone"),
+    ({"segmentation": None, "bbox": [2, 2, 5, 5]}, "a box alone"),
+    ({"segmentation": ..., "bbox": [2, 2, 5, 5]}, "a box alone"),
+    ({"segmentation": [[]], "bbox": [2, 2, 5, 5]}, "a box alone"),
+    ({"segmentation": [], "keypoints": [3, 3, 2], "bbox": [2, 2, 5, 5]}, "keypoints alone"),
+    ({"segmentation": ..., "keypoints": [3, 3, 2]}, "keypoints alone"),
+    ({"segmentation": []}, "an empty outline"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}}, "an empty mask"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "hb0"}, "iscrowd": 1}, "an empty mask"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), OTHER_OBJECTS)
+def test_annotations_without_an_outline_are_left_out_and_counted(folder, changes, reason):
+    content = coco()
+    plain = only_labels(folder, content)
+    extra = {**content["annotations"][0], "id": 3, "category_id": 90, **changes}
+    content["annotations"].append({key: value for key, value in extra.items() if value is not ...})
+    (folder / "c.json").write_text(json.dumps(content))
+    support, (note,) = only("c.json")
+    np.testing.assert_array_equal(support.labels, plain)
+    assert note == f"c.json: objects that mark no pixel are left out: 1 of dog ({reason})"
+    content["annotations"] = content["annotations"][2:]
+    (folder / "c.json").write_text(json.dumps(content))
+    assert read_supports(["c.json"]) == ([], [note])
+
+
+def test_a_part_that_marks_no_pixel_is_left_out_of_its_object(folder):
+    content = coco()
+    plain = only_labels(folder, content)
+    content["annotations"][0]["segmentation"] += [[20, 1, 28, 1], [15, 15]]
+    (folder / "c.json").write_text(json.dumps(content))
+    support, (note,) = only("c.json")
+    np.testing.assert_array_equal(support.labels, plain)
+    assert note.endswith("left out: 1 of cat (a part of one: fewer than three corners)")
+
+
+def test_an_image_of_boxes_alone_is_passed_over_with_a_note(folder):
+    content = coco()
+    content["annotations"].append({"id": 3, "image_id": 8, "category_id": 90, "segmentation": [], "bbox": [1, 1, 2, 2]})
+    (folder / "c.json").write_text(json.dumps(content))
+    _, (note,) = only("c.json")  # the other image is not even there
+    assert note.endswith("1 of dog (a box alone)")
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme"])
+@pytest.mark.parametrize(("label", "value", "word"), [("_background_", 0, "background"), ("__ignore__", 255, "void")])
+def test_reserved_labels_paint_background_and_void(folder, tool, label, value, word):
+    """As LabelMe's own labelme2voc paints them: a hole is no class, and what lies over it is seen."""
+    hole, spot = [[4, 4], [7, 4], [7, 7], [4, 7]], [[5, 5], [6, 5], [6, 6]]
+    (folder / "c.json").write_text(json.dumps(drawn(tool, (label, hole), ("cat", BOX), (label, hole), ("cat", spot))))
+    support, (note,) = only("c.json")
+    ((number, name),) = support.classes.items()
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[2:10, 2:10] = number
+    expected[4:8, 4:8] = value
+    expected[5, 5:7] = expected[6, 6] = number
+    np.testing.assert_array_equal(support.labels, expected)
+    assert name == "cat" and note.startswith("c.json: ") and note.endswith(f"{label} is {word}")
+
+
+def test_a_file_of_reserved_labels_alone_has_no_object(folder):
+    (folder / "l.json").write_text(json.dumps(drawn("labelme", ("_background_", BOX))))
+    with pytest.raises(DataError, match=r"l\.json has no shape with an area; .*_background_ is background"):
+        read_supports(["l.json"])
+    (folder / "c.json").write_text(json.dumps(drawn("coco", ("_background_", BOX))))
+    assert read_supports(["c.json"])[0] == []
+
+
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT + 1), (HEIGHT, WIDTH)])
 def test_another_size_is_said_with_both(folder, size):
     Image.new("L", size, 255).save("m.png")
@@ -269,8 +487,6 @@ def refusals(folder: Path) -> dict[str, tuple[str, str, str]]:
 
 
 def test_what_cannot_be_used_is_said_in_one_line(folder):
-    import re
-
     for what, (text, classes, expected) in refusals(folder).items():
         with pytest.raises((DataError, SettingsError)) as caught:
             read_supports([text], classes)
@@ -321,7 +537,7 @@ MALFORMED_COCO = [
     ("annotations.0.segmentation", [[1, 2, 3]], "a polygon that is not a list of x, y in pixels"),
     ("annotations.0.segmentation", [[[1, 2], [3, 4]]], "a polygon that is not a list of x, y in pixels"),
     ("annotations.0.segmentation", [[1, 2, float("nan"), 4]], "a polygon that is not a list of x, y in pixels"),
-    ("annotations.0.segmentation", [[1, 2, 900, 4]], "is not near its image of 30x20 pixels"),
+    ("annotations.0.segmentation", [[1, 2, 900, 4, 5, 6]], "is not near its image of 30x20 pixels"),
     (SEGMENTATION, {}, "unusable run-length mask"),
     (f"{SEGMENTATION}.size", [20, 31], r"unusable run-length mask on a.png \(its size is \[20, 31\]"),
     (f"{SEGMENTATION}.size", 20, "unusable run-length mask"),
@@ -337,7 +553,7 @@ MALFORMED_COCO = [
     ("categories.0.name", None, "has no categories with id and name"),
     ("categories.0.id", "a", "has no categories with id and name"),
     ("categories", [{"id": n, "name": str(n)} for n in range(255)], "has 255 categories, expected at most 254"),
-    ("images.0.file_name", "gone.png", "gone.png does not exist"),
+    ("images.0.file_name", "gone.png", "photo gone.png, which is not in .; put it there or give --support-root"),
     ("images.0.file_name", "m.json", "cannot be read"),
 ]
 

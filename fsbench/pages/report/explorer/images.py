@@ -125,13 +125,13 @@ class ImageFiles:
 
     def write(self, index: "SegmentationIndex", names: Mapping[int, str]) -> None:
         """Write the images `names` (number -> name) as NUMBER.jpg, those that are not there yet."""
-        from fsbench.data.image_io import read_view  # cv2, which a report without images spares
+        from fsbench.data.indexed import image_pixels  # cv2, which a report without images spares
 
         self.folder.mkdir(exist_ok=True)
         for number, name in names.items():
             if number in self.written or self.is_full:
                 continue
-            image = Image.fromarray(read_view(index.image_path(name), index.crop(name)))
+            image = Image.fromarray(image_pixels(index, name))
             image.thumbnail((self.side, self.side))
             path = self.folder / f"{number}.jpg"
             image.save(path, quality=QUALITY)

@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fsbench.base.errors import DataError
+from fsbench.cli.main import main
+from fsbench.data.indexed import image_pixels
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from tests.datamodules.datasets.labelled_images import save
+from tests.turned import save_turned
 
 
 def test_image_folder_of_many_formats(tmp_path: Path) -> None:
@@ -41,4 +45,24 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "a/1.jpg")
     (tmp_path / "a" / os.fsdecode(b"caf\xe9.jpg")).touch()
     with pytest.raises(DataError, match=r"a has the name b'caf\\xe9\.jpg', which is not UTF-8; .* rename it"):
+        ImageFolder(str(tmp_path))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_people_see_them(tmp_path: Path, capsys: pytest.CaptureFixture, orientation: int) -> None:
+    seen = np.random.RandomState(0).randint(0, 256, (6, 9, 3)).astype(np.uint8)
+    root = tmp_path / "photos"
+    (root / "cat").mkdir(parents=True)
+    save_turned(root / "cat/1.png", seen, orientation)
+    np.testing.assert_array_equal(image_pixels(ImageFolder(str(root)), "cat/1.png"), seen)
+    assert main(["data", "check", "imagefolder", "--root", str(root)]) == 0
+    assert ("1 are turned by their EXIF entry, as people see them: cat/1.png" in capsys.readouterr().out) == (
+        orientation > 1
+    )
+
+
+def test_class_folders_that_look_alike_are_refused(tmp_path: Path) -> None:
+    for name in ("Cat/1.png", "cat/1.png"):
+        save(tmp_path / name)
+    with pytest.raises(DataError, match="has the class folders Cat and cat, whose names differ by case, spaces or"):
         ImageFolder(str(tmp_path))

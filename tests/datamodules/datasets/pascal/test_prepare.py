@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsbench.data.image_io import read_label_map, voc_colors
+from fsbench.data.image_io import read_label_map
+from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.image_lists import image_list
 from fsbench.protocols.lists import pair_list

@@ -26,7 +26,8 @@ from fsbench.base.files.opening import LIMITS, gunzip, parse_json
 from fsbench.base.files.parquet_footer import parquet_size
 from fsbench.base.files.yaml_files import parse_yaml
 from fsbench.data.episodes.manifest import read_manifest
-from fsbench.data.image_io import from_colours, read_image, read_label_map, voc_colors
+from fsbench.data.image_io import from_colours, read_image, read_label_map
+from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.predict.labelme import paint_labelme
 from tests.png_file import png_file

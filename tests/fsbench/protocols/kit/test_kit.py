@@ -15,6 +15,7 @@ from fsbench.base.errors import DataError, RecordError, SettingsError
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_label_map, read_view
+from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
@@ -25,6 +26,7 @@ from fsbench.protocols.kit.kit import check_kit, read_kit, write_kit
 from fsbench.protocols.kit.reader import StoredAnswers, read_answers
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
+from tests.recompressed import recompress, save_palette
 
 
 def some_test(folder: Path, protocol: str = "fscs", **task) -> Test:
@@ -228,6 +230,22 @@ def test_pictures_are_the_same_answers(two_ways, kit, tmp_path, mode):
     written = read_answers([answer_all(tmp_path / "a.fsa", kit, episodes_of(kit))], two_ways)
     read = read_answers([to_pictures(tmp_path / "pictures", episodes_of(kit), mode)], two_ways)
     assert digests(read) == digests(written)
+
+
+@pytest.mark.parametrize("palette", [voc_colors(), np.array([(0, 0, 0), (255, 9, 9), (9, 255, 9)])], ids=["voc", "own"])
+def test_recompressed_pictures_are_refused(two_ways, kit, tmp_path, palette):
+    """The same pictures, whose palettes are in other orders: no answer changes its ways without a word."""
+    folder = to_pictures(tmp_path / "pictures", episodes_of(kit))
+    for file in sorted(folder.iterdir()):
+        with Image.open(file) as image:
+            labels = np.asarray(image)
+        save_palette(file, labels, palette)
+    assert len(read_answers([folder], two_ways)) == len(two_ways)
+    rng = np.random.RandomState(0)
+    for file in sorted(folder.iterdir()):
+        recompress(file, rng)
+    with pytest.raises(RecordError, match="contradict"):
+        read_answers([folder], two_ways)
 
 
 def test_presence_beside_pictures(two_ways, kit, tmp_path):

@@ -1,0 +1,105 @@
+"""Colours that say class numbers, and palettes whose colours say others than their places do."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.data.dataset import VOID
+
+Colour = tuple[int, int, int]
+SeenColours = dict[Colour, tuple[int, Path]]
+"""Colour -> its place in the palette of the first label map that showed it, and that file."""
+
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+
+
+@cache
+def voc_colors() -> np.ndarray:
+    """The VOC colour map (256, 3) uint8: the bits of a class number spread over red, green and blue."""
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    number = np.arange(256)
+    for shift in range(8):
+        for channel in range(3):
+            bit = (number >> (3 * shift + channel)) & 1
+            colours[:, channel] |= (bit << (7 - shift)).astype(np.uint8)
+    return colours
+
+
+@cache
+def _voc_numbers() -> dict[Colour, int]:
+    """Return VOC's colour -> its class number; white, which others draw void in, is void, too."""
+    return {_colour(entry): number for number, entry in enumerate(voc_colors())} | {_WHITE: VOID}
+
+
+def check_palette(labels: np.ndarray, palette: np.ndarray, path: Path, seen: SeenColours | None = None) -> None:
+    """Raise DataError where the colours of a palette say other class numbers than the places that its pixels hold.
+
+    Programs that make images smaller drop the entries of a palette that no pixel uses, and sort the rest. The picture
+    stays as it is, and the places, which are the class numbers, become others.
+
+    Args:
+        labels: (H, W) places in the palette.
+        palette: (n, 3) uint8, transparent entries black.
+        path: the label map, for messages.
+        seen: colours of other label maps of the same data set, to which those of this one are added. A colour that has
+            another place here is refused, whatever it is.
+    """
+    colours = [_colour(entry) for entry in palette]
+    used = [place for place in np.flatnonzero(np.bincount(labels.ravel())).tolist() if place < len(colours)]
+    wrong = _contradiction(colours, used)
+    if wrong is not None:
+        place, number = wrong
+        raise DataError(
+            f"label map {path} contradicts itself: its pixels of number {place} have the colour {colours[place]}, "
+            f"which stands for {number}, as after a program that sorted the palette; expected colours and numbers that "
+            "agree; save the class numbers that are meant as a grey PNG"
+        )
+    for place in used if seen is not None else ():
+        if colours.count(colours[place]) == 1:
+            first, file = seen.setdefault(colours[place], (place, path))
+            if first != place:
+                raise DataError(
+                    f"label maps {file} and {path} contradict each other: the colour {colours[place]} has the number "
+                    f"{first} there and {place} here, as after a program that sorted the palettes; expected one number "
+                    "for a colour; save the class numbers that are meant as grey PNGs"
+                )
+
+
+def _contradiction(colours: list[Colour], used: list[int]) -> tuple[int, int] | None:
+    """Return a place in use, and the number that its colour stands for, where they differ; else None.
+
+    Colours stand for numbers by VOC's colour map, or as grey values; where all agree with their places by either, there
+    is no contradiction. A palette with an entry of neither kind is somebody's own, unless several colours in use, and
+    most of them, are VOC's at other places. In a palette of one's own, black is background, VOC's void is void, and
+    other colours say nothing. White at place 1, on black, is the one class of a mask. Place 255 is void in any colour.
+    """
+    used = [place for place in used if place != VOID]
+    if colours[:2] == [_BLACK, _WHITE] and set(used) <= {0, 1}:
+        return None
+    voc, grey = _voc_numbers(), {colour: colour[0] for colour in colours if len(set(colour)) == 1}
+    readings = [{_BLACK: 0, _colour(voc_colors()[VOID]): VOID}]
+    coloured = [place for place in used if colours[place] not in grey]
+    moved = [place for place in coloured if _first_wrong(colours, [place], voc)]
+    if all(colour in voc or colour in grey for colour in colours) or len(moved) > max(1, len(coloured) / 2):
+        readings = [grey | voc] + [grey] * all(colours[place] in grey for place in used)
+    wrong = [_first_wrong(colours, used, stands_for) for stands_for in readings]
+    return None if None in wrong else wrong[0]
+
+
+def _first_wrong(colours: list[Colour], used: list[int], stands_for: dict[Colour, int]) -> tuple[int, int] | None:
+    """Return the first place in use whose colour stands for another number, and that number; None where all agree.
+
+    A colour that is at the place of its number may fill others, too, as where a palette is filled up with black.
+    """
+    for place in used:
+        number = stands_for.get(colours[place], place)
+        if number != place and colours[number : number + 1] != [colours[place]]:
+            return place, number
+    return None
+
+
+def _colour(entry: np.ndarray) -> Colour:
+    red, green, blue = entry.tolist()
+    return red, green, blue

@@ -1,0 +1,128 @@
+"""A label map whose palette says other class numbers than it stores is refused; somebody's own palette is not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsbench.base.errors import DataError
+from fsbench.data.image_io import read_label_map
+from fsbench.data.palettes import SeenColours, voc_colors
+from tests.recompressed import recompress, save_palette
+
+BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 200, 10)
+MAROON, VOC_GREEN, VOC_VOID = (128, 0, 0), (0, 128, 0), (224, 224, 192)
+ROAD = (128, 64, 128)
+CITYSCAPES = [ROAD, (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30)]
+
+
+@pytest.mark.parametrize("original", ["voc", "voc of 21 and white void", "voc of 21 and black", "grey"])
+def test_a_recompressed_map_is_refused_or_read_as_it_was(tmp_path: Path, original: str) -> None:
+    """Whatever the order of the palette: the same numbers, or an error, and never other numbers."""
+    filled = {"voc of 21 and white void": 255, "voc of 21 and black": 0}.get(original)
+    palette = voc_colors().copy() if original != "grey" else np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
+    if filled is not None:
+        palette[21:] = filled
+    rng = np.random.RandomState(0)
+    refused = 0
+    for _ in range(40):
+        numbers = rng.permutation(21)[: rng.randint(2, 6)]
+        labels = rng.choice([*numbers, 255] if filled != 0 else numbers, (6, 7)).astype(np.uint8)
+        save_palette(tmp_path / "a.png", labels, palette)
+        np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
+        recompress(tmp_path / "a.png", rng)
+        try:
+            np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
+        except DataError as error:
+            assert "a.png contradicts itself" in str(error) and "save the class numbers" in str(error)
+            refused += 1
+    assert refused > 30
+
+
+REFUSED = {
+    "classes swapped": (
+        [BLACK, VOC_GREEN, MAROON],
+        [0, 1, 2],
+        "number 1 have the colour .0, 128, 0., which stands for 2",
+    ),
+    "one class in all pixels": ([MAROON], [0, 0], "number 0 have the colour .128, 0, 0., which stands for 1"),
+    "object and background": ([MAROON, BLACK], [1, 0], "contradicts itself"),
+    "entries left out": ([BLACK, MAROON, VOC_VOID], [0, 1, 2], "number 2 .* stands for 255"),
+    "grey of class 4": ([BLACK, (4, 4, 4)], [0, 1], "the colour .4, 4, 4., which stands for 4"),
+    "grey, void moved": ([BLACK, (1, 1, 1), WHITE], [0, 1, 2], "number 2 .* stands for 255"),
+    "white in front of black": ([WHITE, BLACK], [0, 1], "contradicts itself"),
+    "own colours, background moved": ([RED, BLACK], [1, 0], "the colour .0, 0, 0., which stands for 0"),
+    "mostly VOC's colours, at other places": (
+        [BLACK, VOC_GREEN, MAROON, RED],
+        [0, 1, 2, 3],
+        "number 1 have the colour .0, 128, 0., which stands for 2",
+    ),
+    "own colours, VOC's void moved": ([BLACK, RED, VOC_VOID], [0, 1, 2], "stands for 255"),
+}
+
+
+@pytest.mark.parametrize(("colours", "places", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(tmp_path: Path, colours: list, places: list, message: str) -> None:
+    save_palette(tmp_path / "a.png", np.array([places], np.uint8), np.array(colours))
+    with pytest.raises(DataError, match=message):
+        read_label_map(tmp_path / "a.png")
+
+
+OWN = {
+    "colours of nobody else": [BLACK, RED, GREEN],
+    "no black": [GREEN, RED, (10, 20, 30)],
+    "another order beside own colours": [BLACK, VOC_GREEN, MAROON, RED],
+    "one of VOC's colours at another place": CITYSCAPES,
+    "black and white": [BLACK, WHITE],
+    "grey values": [(n, n, n) for n in range(20)],
+    "VOC's first colours": voc_colors()[:3].tolist(),
+    "filled up with black": [*voc_colors()[:3].tolist(), *[BLACK] * 253],
+    "no palette beyond black": [BLACK],
+}
+
+
+@pytest.mark.parametrize("colours", OWN.values(), ids=OWN)
+def test_own_palettes_are_taken_by_their_numbers(tmp_path: Path, colours: list) -> None:
+    places = np.array([[0, 1, 1, 0]], np.uint8)
+    if len(colours) == 256:
+        places[0, 3] = 40  # a class without a colour of its own
+    save_palette(tmp_path / "a.png", places, np.array(colours))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), places)
+
+
+def test_a_photo_of_one_class_is_read_by_the_whole_palette(tmp_path: Path) -> None:
+    save_palette(tmp_path / "a.png", np.zeros((2, 2), np.uint8), np.array(CITYSCAPES))
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), np.zeros((2, 2)))
+
+
+def test_void_may_have_any_colour(tmp_path: Path) -> None:
+    palette = np.array([*CITYSCAPES, *[BLACK] * (256 - len(CITYSCAPES))])
+    save_palette(tmp_path / "a.png", np.array([[0, 1, 255]], np.uint8), palette)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), [[0, 1, 255]])
+
+
+def test_a_transparent_entry_is_background(tmp_path: Path) -> None:
+    save_palette(tmp_path / "a.png", np.array([[1, 0, 1]], np.uint8), np.array([RED, GREEN]), transparency=1)
+    with pytest.raises(DataError, match=r"number 1 have the colour .0, 0, 0., which stands for 0"):
+        read_label_map(tmp_path / "a.png")
+    save_palette(tmp_path / "a.png", np.array([[1, 0, 1]], np.uint8), np.array([WHITE, WHITE]), transparency=0)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), [[1, 0, 1]])
+
+
+def test_own_colours_mean_one_number_in_all_files_of_a_data_set(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    save_palette(first, np.array([[0, 1, 2]], np.uint8), np.array([BLACK, RED, GREEN]))
+    save_palette(second, np.array([[0, 1, 2]], np.uint8), np.array([BLACK, GREEN, RED]))
+    seen: SeenColours = {}
+    for _ in range(2):  # a file may be read again
+        np.testing.assert_array_equal(read_label_map(first, seen), [[0, 1, 2]])
+    with pytest.raises(DataError, match=r"a\.png and .*b\.png contradict each other: the colour \(0, 200, 10\) has"):
+        read_label_map(second, seen)
+    np.testing.assert_array_equal(read_label_map(second), [[0, 1, 2]])
+
+
+@pytest.mark.parametrize("form", ["gif", "bmp", "tiff"])
+def test_other_formats_have_palettes_too(tmp_path: Path, form: str) -> None:
+    save_palette(tmp_path / f"a.{form}", np.array([[0, 1, 1]], np.uint8), np.array([MAROON, BLACK]))
+    with pytest.raises(DataError, match="contradicts itself"):
+        read_label_map(tmp_path / f"a.{form}")
