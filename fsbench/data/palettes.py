@@ -56,7 +56,9 @@ def check_palette(labels: np.ndarray, palette: np.ndarray, path: Path, seen: See
             f"which stands for {number}, as after a program that sorted the palette; expected colours and numbers that "
             "agree; save the class numbers that are meant as a grey PNG"
         )
-    for place in used if seen is not None else ():
+    if seen is None:
+        return
+    for place in used:
         if colours.count(colours[place]) == 1:
             first, file = seen.setdefault(colours[place], (place, path))
             if first != place:

@@ -56,7 +56,7 @@ def is_empty_rle(rle: dict[str, Any]) -> bool:
     """Return whether a run-length mask has no pixel; False where it is unusable, which decoding it says."""
     counts = rle.get("counts")
     try:
-        runs = _runs(counts) if isinstance(counts, str) else counts
+        runs: list[int] = _runs(counts) if isinstance(counts, str) else list(counts or [])
         return bool(runs) and sum(runs[1::2]) == 0
     except (TypeError, ValueError):
         return False
