@@ -1,11 +1,12 @@
 """Images whose EXIF entry turns them, as a camera stores them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-STORED = {
+STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda seen: seen,
     2: lambda seen: seen[:, ::-1],
     3: lambda seen: seen[::-1, ::-1],

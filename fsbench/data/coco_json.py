@@ -79,7 +79,7 @@ def read_instances(path: Path, sha256: str, class_names: Sequence[str], left_out
         images, objects, crowds = _lists(content)
         number_of = _class_numbers(content["categories"], class_names)
         if left_out is not None:
-            objects = _with_pixels(objects, images, {id: class_names[n - 1] for id, n in number_of.items()}, left_out)
+            objects = _with_pixels(objects, images, {key: class_names[n - 1] for key, n in number_of.items()}, left_out)
         return _arrays(path, sha256, images, objects, crowds, number_of)
 
 
@@ -98,8 +98,8 @@ def _compact(entry: dict[str, Any], is_own: bool) -> Any:
             told = [outline_problem(np.asarray(polygon, np.float64).reshape(-1, 2)) for polygon in shape]
             polygons = [polygon for polygon, problem in zip(polygons, told, strict=True) if not problem]
             problems = tuple(filter(None, told))
-        numbers = (_whole(entry, key) for key in ("image_id", "id", "category_id"))
-        return _Object(*numbers, polygons, rle, problems)
+        image, number, category = (_whole(entry, key) for key in ("image_id", "id", "category_id"))
+        return _Object(image, number, category, polygons, rle, problems)
     if "file_name" in entry:
         _require(entry, ("id", "height", "width"), "image")
         name, height, width = str(entry["file_name"]), _whole(entry, "height"), _whole(entry, "width")

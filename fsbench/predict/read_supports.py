@@ -149,7 +149,8 @@ def parse_support(text: str) -> SupportSpec:
 def _read(
     spec: SupportSpec, choice: ClassChoice, root: Path | None, colours: SeenColours, notes: list[str]
 ) -> Iterator[LabeledSupport]:
-    name, image, file = composed(spec[0]), *spec[1:]
+    name, image, file = spec
+    name = composed(name)
     if file.suffix.lower() != ".json":
         assert image is not None
         yield from _read_mask(name, image, file, choice, colours)
