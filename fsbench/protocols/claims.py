@@ -62,7 +62,8 @@ def contradictions(manifest: Manifest, protocol: Protocol | None) -> Iterator[st
     if left_out := shown & set(header.dropped_classes):
         yield f"dropped_classes are {_listed(header.dropped_classes)}, and episodes ask for {_listed(left_out)}"
     calibrated = {number for episode in manifest.episodes if episode.calibrates for number in episode.classes}
-    if calibrated != set(header.calibration_ids):
+    stated = set(header.calibration_ids)
+    if not calibrated <= stated or (calibrated != stated and header.selection is None):
         yield f"calibration_ids are {_listed(header.calibration_ids)}, and episodes calibrate by {_listed(calibrated)}"
     ways = {len(episode.classes) for episode in official if not episode.augmented}
     if ways and not header.all_classes and ways != {header.way}:

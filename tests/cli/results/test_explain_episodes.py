@@ -147,9 +147,10 @@ def test_a_selection_has_the_numbers_of_its_list(made, tmp_path):
     """Episodes of a manifest from the explorer keep their numbers, which then have gaps."""
     record = made("prototype")
     chosen = tuple(record.manifest.episodes[place] for place in (1, 4))
-    manifest = replace(record.manifest, entries=record.manifest.entries | {"episodes": 2}, episodes=chosen)
+    entries = record.manifest.entries | {"episodes": 2, "requested": 2}
+    manifest = replace(record.manifest, entries=entries, episodes=chosen)
     manifest.write(tmp_path / "two.jsonl")
-    two = made("prototype", f"--data.manifest={tmp_path / 'two.jsonl'}")
+    two = made("prototype", f"--data.manifest={tmp_path / 'two.jsonl'}", "--data.episodes=2")
     assert compare_episodes([two.path], [4], None)[0].keys() == {4}
     with pytest.raises(SettingsError, match=r"--episode is 2, expected one of the 2 of this list: 1, 4"):
         compare_episodes([two.path], [2], None)
