@@ -91,6 +91,7 @@ class SegmentationIndex(ABC):
         knows_objects: whether `object_masks` tells the single objects of a class apart.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
+        label_maps_are: how label maps are made, in words that end a sentence "Label maps are …".
     """
 
     task: ClassVar[str] = "segmentation"
@@ -104,6 +105,7 @@ class SegmentationIndex(ABC):
     min_pixels: int = 1
     knows_objects: ClassVar[bool] = False
     list_order: Literal["image", "class"] = "image"
+    label_maps_are: ClassVar[str] = "the data set's own files"
 
     @abstractmethod
     def test_classes(self, fold: int) -> list[int]:
