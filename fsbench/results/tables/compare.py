@@ -184,7 +184,9 @@ def compare(
         RecordError: the runs are not on the same episodes, or one is damaged and there is no `refused`.
         SettingsError: no two methods have one of the scores, or there are none to compare.
     """
-    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, measure, rank_all, asked)
+    passed_over: list[str] = []
+    found = find_methods(folders, folds, refused, passed_over)
+    return compare_methods(found, metrics, by, baseline, measure, rank_all, asked, passed_over)
 
 
 def compare_methods(
@@ -195,8 +197,9 @@ def compare_methods(
     measure: Measure | None = None,
     rank_all: bool = False,
     asked: Asked = Asked(),
+    passed_over: Sequence[str] = (),
 ) -> Comparison:
-    """Compare methods whose records are read already; see `compare`."""
+    """Compare methods whose records are read already; see `compare`. `passed_over`: notes about runs that are not."""
     check_same(methods)
     first = next(iter(methods.values()))
     folds = sorted(first)
@@ -235,6 +238,7 @@ def compare_methods(
             *choices_on_test(cards),
             *differing_cards(cards),
             *lacking,
+            *passed_over,
             *_explanations(tables, folds, complete, asked),
         ],
     )
