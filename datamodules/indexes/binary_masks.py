@@ -22,6 +22,8 @@ NO_VALUE = 254
 class BinaryMasks(SegmentationIndex):
     """A data set whose label maps are masks of one class each: 1 where the mask, as grey, is 128 or more, else 0."""
 
+    label_maps_are = "masks of one class each: a pixel shows it where the mask, as grey, is 128 or more"
+
     _table: PixelTable | None = None
 
     @abstractmethod

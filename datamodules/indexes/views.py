@@ -14,7 +14,7 @@ from fsbench.base.files.images import open_image
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import UNDECODABLE, one_line
-from fsbench.data.segmentations import check_form, union_mask
+from fsbench.data.segmentations import RASTERISED, check_form, union_mask
 from fsbench.data.source import missing
 from fsbench.datamodules.lists.official import UNVERIFIED
 
@@ -35,6 +35,7 @@ class ViewIndex(SegmentationIndex):
     """A data set whose images are views `<photo>@…`, with label maps of 0 and 1; it has no lists of them."""
 
     has_published_protocol = True
+    label_maps_are = f"of one class each: its masks, {RASTERISED}"
 
     def candidates(self, part: Part) -> Sequence[str]:
         raise SettingsError(

@@ -12,9 +12,9 @@ from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, Part
 from fsbench.datamodules.lists.official import list_folders
 from fsbench.datamodules.lists.text_file import read_list
-from fsbench.protocols.image_lists import ReleasedImages
+from fsbench.protocols.image_lists import LEAST, ReleasedImages
 
-MIN_PIXELS = 2 * 32 * 32
+MIN_PIXELS = LEAST
 """A pair needs this many pixels of its class."""
 
 _FOLDER = {"trn": "train", "val": "val"}

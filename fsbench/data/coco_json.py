@@ -93,7 +93,7 @@ def _compact(entry: dict[str, Any], is_own: bool) -> Any:
         shape = [] if without_pixels else entry["segmentation"]
         polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
         rle = shape if isinstance(shape, dict) else None
-        problems = (without_pixels,) if without_pixels else ()
+        problems: tuple[str, ...] = (without_pixels,) if without_pixels else ()
         if is_own and polygons:
             told = [outline_problem(np.asarray(polygon, np.float64).reshape(-1, 2)) for polygon in shape]
             polygons = [polygon for polygon, problem in zip(polygons, told, strict=True) if not problem]
@@ -139,8 +139,9 @@ def _with_pixels(
         if inside or entry.rle is not None or name is None or size is None:  # which is refused later
             kept.append(entry._replace(polygons=inside))
             problems = [f"a part of one: {problem}" for problem in problems]
-        for problem in dict.fromkeys(problems) if name is not None else ():
-            left_out.add(name, problem)
+        if name is not None:
+            for problem in dict.fromkeys(problems):
+                left_out.add(name, problem)
     return kept
 
 

@@ -93,6 +93,7 @@ class SegmentationIndex(ABC):
             them as their authors' programs do, as they are stored.
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
+        label_maps_are: how label maps are made, in words that end a sentence "Label maps are …".
     """
 
     task: ClassVar[str] = "segmentation"
@@ -107,6 +108,7 @@ class SegmentationIndex(ABC):
     knows_objects: ClassVar[bool] = False
     turns_images: ClassVar[bool] = False
     list_order: Literal["image", "class"] = "image"
+    label_maps_are: ClassVar[str] = "the data set's own files"
 
     @abstractmethod
     def test_classes(self, fold: int) -> list[int]:

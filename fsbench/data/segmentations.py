@@ -7,6 +7,8 @@ import numpy as np
 
 from fsbench.data.coco_instances import decode_rle
 
+RASTERISED = "rasterised by pycocotools where they are polygons or runs, and united"
+"""How `union_mask` makes a mask, in words."""
 _FURTHEST = 100_000
 """Coordinates beyond have no place near an image; rasterising them takes memory by the distance."""
 

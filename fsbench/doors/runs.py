@@ -181,10 +181,13 @@ class Runs:
         asked, parts = Asked(effect, margin), _breakdowns(by, COMPARED_BY)
         names, measured = _metrics(metrics), measure_for(_metrics(metrics) or ())
         refused: list[str] = []
-        found = find_methods(self.folders, folds, refused)
+        passed_over: list[str] = []
+        found = find_methods(self.folders, folds, refused, passed_over)
         self._leave_out(refused)
         chosen = _chosen(found, methods)
-        return Differences(compare_methods(chosen, names, parts, baseline, measured, rank_all, asked))
+        return Differences(
+            compare_methods(chosen, names, parts, baseline, measured, rank_all, asked, passed_over=passed_over)
+        )
 
     def report(
         self,

@@ -50,7 +50,8 @@ class Composed(Segmentation):
 
     Attributes:
         image_lists: a word of `parts.lists`, or words by data set.
-        min_object: smallest object, which must be that of the lists; or by data set.
+        min_object: smallest object, which must be that of the lists, or a number of pixels that they are made for; or
+            by data set.
         episode_draw: a word of `parts.draws`, or words by data set.
         published_on: data sets on which programs of authors test so, of which alone lists and draw are stated; None
             states them of all.
@@ -112,7 +113,8 @@ class Composed(Segmentation):
 
     def lists_on(self, dataset: str) -> Lists:
         """Return the part of the lists on a data set."""
-        return lists.KNOWN[self.words_on(dataset).image_lists]
+        image_lists, min_object, _ = self.words_on(dataset)
+        return lists.lists_with(image_lists, min_object)
 
     def tests_held_out(self, dataset: str) -> bool:
         return self.lists_on(dataset).held_out

@@ -31,8 +31,8 @@ ImageLists = Literal[
     "not found",
 ]  # fmt: skip
 MinObject = Literal[
-    "none", "by the list", "2048 by the list", "2048 query+support", "2048 list + support", "2048 per object",
-    "1000 support only", "16384 support only", "not found",
+    "none", "by the list", "2048 by the list", "2048 query+support", "4096 query+support", "2048 list + support",
+    "2048 per object", "1000 support only", "16384 support only", "not found",
 ]  # fmt: skip
 EpisodeDraw = Literal[
     "list of pairs", "list of pairs, shuffled when through", "list of pairs, two shuffled copies appended",

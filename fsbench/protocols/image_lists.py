@@ -11,6 +11,9 @@ from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationInde
 from fsbench.protocols.base import Provider
 from fsbench.protocols.lists import kept_list, note_derived
 
+LEAST = 2 * 32 * 32
+"""Pixels of a class for which PFENet's lists name an image; where a data set has a smallest object of its own, that."""
+
 
 @dataclass(frozen=True)
 class ReleasedImages:
@@ -50,17 +53,32 @@ def image_lists(index: SegmentationIndex) -> ImageLists:
     return ImageLists.find(index) or ImageLists(index)
 
 
-def image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+def image_list(index: SegmentationIndex, part: Part, fold: int, pixels: int = LEAST) -> PairList:
     """Return the list of PFENet-like programs: images in list order, the classes of an image ascending.
 
-    Training images that show a novel class are left out (hmnet.md §11.1).
+    Training images that show a novel class are left out (hmnet.md §11.1). Lists that authors released are of `LEAST`.
 
     Args:
         index: the data set.
         part: "trn" for the base classes in training images, "val" for the novel ones in test images.
         fold: fold of the data set.
+        pixels: of a class for which an image is listed; where the data set's smallest object is not `LEAST`, in
+            proportion.
     """
-    return kept_list(index, f"pfenet-{part}", fold, lambda: _image_list(index, part, fold))
+    if pixels == LEAST:
+        return kept_list(index, f"pfenet-{part}", fold, lambda: _image_list(index, part, fold))
+    return kept_list(index, f"pfenet-{part} of {pixels} pixels", fold, lambda: _resized_list(index, part, fold, pixels))
+
+
+def _resized_list(index: SegmentationIndex, part: Part, fold: int, pixels: int) -> PairList:
+    names = image_lists(index).image_order(part)
+    index.count_pixels(part, names)
+    classes, unwanted = _classes(index, part, fold)
+    return PairList(pairs_by_pixels(names, classes, unwanted, index.class_pixels, _least(index, pixels)), DERIVED)
+
+
+def _least(index: SegmentationIndex, pixels: int) -> int:
+    return -(-pixels * index.min_pixels // LEAST)
 
 
 def _image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
@@ -80,16 +98,21 @@ def _image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
     return PairList(pairs, origin)
 
 
-def unfiltered_image_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:
-    """Return PFENet's own training list: novel classes are background in its images (pfenet-method.md §5)."""
+def unfiltered_image_list(index: SegmentationIndex, part: Part, fold: int, pixels: int = LEAST) -> PairList:
+    """Return PFENet's own training list: novel classes are background in its images (pfenet-method.md §5).
+
+    Args:
+        index, part, fold, pixels: as for `image_list`.
+    """
 
     def make() -> PairList:
         names = image_lists(index).image_order(part)
         index.count_pixels(part, names)
-        pairs = pairs_by_pixels(names, index.train_classes(fold), (), index.class_pixels, index.min_pixels)
+        pairs = pairs_by_pixels(names, index.train_classes(fold), (), index.class_pixels, _least(index, pixels))
         return PairList(pairs, DERIVED)
 
-    return kept_list(index, f"pfenet-{part}, with images of novel classes", fold, make)
+    size = "" if pixels == LEAST else f" of {pixels} pixels"
+    return kept_list(index, f"pfenet-{part}{size}, with images of novel classes", fold, make)
 
 
 def large_object_list(index: SegmentationIndex, part: Part, fold: int) -> PairList:

@@ -123,7 +123,8 @@ class LvisFold:
     Attributes:
         categories: ids of its categories, ascending.
         images: ids of its images, ascending.
-        images_of: category id -> places in `images`, categories in the order in which images show them.
+        images_of: category id -> places in `images`, categories in the order in which images show them, those of one
+            image by ascending id.
     """
 
     categories: list[int]
@@ -135,24 +136,21 @@ def lvis_fold(annotations: Iterable[Sequence[int]], fold: int) -> LvisFold:
     """Return a fold's categories, images and their order (§8.2).
 
     Args:
-        annotations: image id and category id of each, in the order of their own ids.
+        annotations: image id and category id of each, in any order.
         fold: from 0 to 9.
     """
-    shown: dict[int, list[int]] = {}
-    for image, category in annotations:
-        shown.setdefault(image, []).append(category)
+    shown: dict[int, set[int]] = {}
     images_with: dict[int, set[int]] = {}
-    for image, categories in shown.items():
-        for category in categories:
-            images_with.setdefault(category, set()).add(image)
+    for image, category in annotations:
+        shown.setdefault(image, set()).add(category)
+        images_with.setdefault(category, set()).add(image)
     frequent = sorted(category for category, images in images_with.items() if len(images) > 1)
     chosen = frequent[fold::10]
     images = sorted(set().union(*(images_with[category] for category in chosen)))
     images_of: dict[int, list[int]] = {}
     for place, image in enumerate(images):
-        for category in dict.fromkeys(shown[image]):
-            if category in chosen:
-                images_of.setdefault(category, []).append(place)
+        for category in sorted(shown[image].intersection(chosen)):
+            images_of.setdefault(category, []).append(place)
     return LvisFold(chosen, images, images_of)
 
 

@@ -35,6 +35,7 @@ UNKNOWN: Final = "unknown"
 """Word for an entry that no record proves and nobody stated."""
 NOTHING_TRAINED = "nothing trained"
 RANDOM_WEIGHTS = "none: random weights"
+NO_BACKBONE = "none: no backbone"
 NOVEL_CLASSES = "novel classes"
 """Choice of a checkpoint by its score on the classes of the test."""
 
@@ -266,7 +267,7 @@ def _refutation(name: str, words: str, record: Record) -> str | None:
         wrong = name == "checkpoint_choice" and words == NOTHING_TRAINED and is_trained
         return "that of trained weights" if wrong else None
     if name == "backbone_data":  # free words
-        agrees = "random" in words.lower() or words.lower() == "none"
+        agrees = "random" in words.lower() or words.lower() in ("none", NO_BACKBONE)
     elif name == "saw_test_classes":
         agrees = _admission(words) >= _admission(proved)
     else:
@@ -393,6 +394,8 @@ def proved_entries(record: Record) -> dict[str, str]:
         entries |= {"supervision": _in_words([*labels])} if labels else {}
     if run.identity.backbone.weights.startswith("random"):
         entries["backbone_data"] = RANDOM_WEIGHTS
+    if run.identity.backbone.name == "none":  # and nothing that could have seen an image
+        entries |= {"backbone_data": NO_BACKBONE, "backbone_saw_test_images": "no"}
     if record.protocol.has_masks and (trained_on := _trained_on(record, weights)):
         entries["trained_on"] = trained_on
     if weights.origin == UNTRAINED:

@@ -38,7 +38,8 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
     )  # fmt: skip
     left_out = {*without, *(() if seed else ("seed",))}
     classification = (getattr(header, name) for name in ("kind", "queries", "min_class_size"))
-    numbers = (header.requested, header.official_episodes, header.folds)
+    counts = ("requested", "official_episodes", "folds")
+    numbers = (getattr(header, name) for name in counts if name not in left_out)
     return (
         *(str(getattr(header, name)) for name in names if name not in left_out),
         *classification,

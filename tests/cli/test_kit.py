@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ from fsbench.doors.kits import load_kit_test
 from fsbench.doors.score import score
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.kit.kit import read_kit, write_kit
+from fsbench.protocols.kit.reader import check_answers
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
@@ -175,47 +177,127 @@ def test_a_foreign_program(command, folder, kit, blocks_test, tmp_path):
 GUIDE = IS_CLONE and (REPOSITORY / "docs" / "guides" / "own-repository.md").read_text()
 
 
-class OthersModel:
-    """Stands for the networks of other repositories: whatever is asked, all is foreground."""
+SIDE = 49
+
+
+def brightness(images: torch.Tensor) -> torch.Tensor:
+    """Two maps, of which the second is larger where an image (…, 3, H, W) is brighter than its mean."""
+    bright = images.float().mean(-3)
+    return torch.stack([bright.mean((-2, -1), keepdim=True).expand_as(bright), bright], -3)
+
+
+class HSNet:
+    """Stands for the network of HSNet's repository, with its signature."""
 
     def predict_mask_nshot(self, batch: dict[str, torch.Tensor], nshot: int) -> torch.Tensor:
-        assert batch["support_imgs"].shape == (1, nshot, 3, 48, 48) and batch["support_masks"].shape == (
-            1,
-            nshot,
-            48,
-            48,
-        )
-        return torch.ones(batch["query_img"].shape[0], 48, 48)
-
-    def __call__(self, s_x, s_y, x) -> torch.Tensor:
-        assert s_x.shape[:2] == (1, 2) and s_y.shape[2:] == x.shape[2:]
-        return torch.stack([torch.zeros(x.shape[2:]), torch.ones(x.shape[2:])])[None]
+        assert batch["support_imgs"].shape == (1, nshot, 3, SIDE, SIDE)
+        assert batch["support_masks"].shape == (1, nshot, SIDE, SIDE)
+        assert batch["query_img"].shape == (1, 3, SIDE, SIDE)
+        return brightness(batch["query_img"]).argmax(1).float()  # as where several shots vote
 
 
-def padded(image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stands for the transform of image and label in other repositories."""
-    image = np.pad(image, [(0, 64 - image.shape[0]), (0, 64 - image.shape[1]), (0, 0)])
-    label = np.pad(label, [(0, 64 - label.shape[0]), (0, 64 - label.shape[1])], constant_values=255)
-    return torch.from_numpy(image).permute(2, 0, 1).float(), torch.from_numpy(label).long()
+def check_padded(x: torch.Tensor, s_x: torch.Tensor, s_y: torch.Tensor, *labels: torch.Tensor) -> None:
+    assert x.shape == (1, 3, SIDE, SIDE) and s_x.shape == (1, 2, 3, SIDE, SIDE) and s_y.shape == (1, 2, SIDE, SIDE)
+    assert {1, 255} <= set(s_y.unique().tolist()) <= {0, 1, 255}
+    assert all(label.shape == (1, SIDE, SIDE) for label in labels)
+
+
+class PFENet:
+    """Stands for the network of PFENet's repository."""
+
+    def __call__(self, x, s_x=None, s_y=None, y=None) -> torch.Tensor:
+        check_padded(x, s_x, s_y, y)
+        return brightness(x)
+
+
+class BAM:
+    """Stands for the network of BAM's repository."""
+
+    def __call__(self, x, s_x, s_y, y_m, y_b, cat_idx=None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        check_padded(x, s_x, s_y, y_m, y_b)
+        return brightness(x), -brightness(x), torch.zeros(1, 16, SIDE, SIDE)
+
+
+class CST:
+    """Stands for the network of CST's repository, whose answers have the query's own size."""
+
+    def predict_cls_seg(self, batch: dict, nshot: int) -> tuple[torch.Tensor, torch.Tensor]:
+        assert batch["support_imgs"].shape == (1, 2, nshot, 3, SIDE, SIDE)
+        for way in (1, 2):
+            assert set(batch["support_masks"][0, way - 1].unique().tolist()) == {0, way}
+        width, height = (side.item() for side in batch["org_query_imsize"])
+        logits = torch.nn.functional.interpolate(brightness(batch["query_img"]), (height, width), mode="bilinear")
+        return torch.tensor([[False, True]]), 1 + logits.argmax(1)
+
+
+def val_transform(image: np.ndarray, label: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Resize and pad as PFENet's and BAM's programs do, but for the mean and the division (bam.md §10)."""
+    assert image.dtype == np.float32  # OpenCV rounds what has 8 bits
+    ratio = SIDE / max(label.shape)
+    height, width = (int(side * ratio) // 8 * 8 for side in label.shape)
+    padded, labels = np.zeros((SIDE, SIDE, 3)), np.full((SIDE, SIDE), 255.0)
+    padded[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    labels[:height, :width] = cv2.resize(np.float32(label), (width, height), interpolation=cv2.INTER_NEAREST)
+    return torch.from_numpy(padded.transpose(2, 0, 1)).float(), torch.from_numpy(labels).long()
+
+
+def transform(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image.resize((SIDE, SIDE), Image.BILINEAR))).permute(2, 0, 1).float()
+
+
+def segment(query: np.ndarray, shots: list[tuple[np.ndarray, np.ndarray]]) -> torch.Tensor:
+    assert len(shots) == 2 and all(image.shape[:2] == mask.shape and mask.dtype == bool for image, mask in shots)
+    background, bright = brightness(transform(Image.fromarray(query)))
+    return bright - background
+
+
+def expected_mask(image: Image.Image, size: list[int] | None, protocol: str) -> np.ndarray:
+    """What the stand-ins answer, by a way of its own."""
+    if protocol in ("bam", "pfenet2020"):
+        maps, _ = val_transform(np.float32(image), np.zeros(image.size[::-1], np.uint8))
+    else:
+        maps = transform(image)
+    align, to = protocol in ("bam", "pfenet2020"), size or (SIDE, SIDE)
+    scores = brightness(maps)[None]
+    if scores.shape[2:] != tuple(to):
+        scores = torch.nn.functional.interpolate(scores, tuple(to), mode="bilinear", align_corners=align)
+    return (scores[0, 1] > scores[0, 0]).long().numpy() + (protocol == "fscs")
 
 
 @pytest.mark.skipif(not GUIDE, reason="the guide is a clone's")
-@pytest.mark.parametrize("place, protocol", [(1, "hsnet"), (2, "bam"), (3, "incontext518")])
-def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, place, protocol):
-    """The lines that the guide gives to other repositories answer kits of their protocols."""
+@pytest.mark.parametrize(
+    ("places", "protocol", "model"),
+    [
+        ([1], "hsnet", HSNet()), ([2], "pfenet2020", PFENet()), ([2, 3], "bam", BAM()), ([4], "incontext518", None),
+        ([5], "fscs", CST()),
+    ],
+)  # fmt: skip
+def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, protocol, model):
+    """The lines that the guide gives to other repositories answer kits of their protocols, as their networks answer."""
     monkeypatch.chdir(tmp_path)
-    words = ["kit", *folder, "--protocol", protocol, "--shot", 2, "--episodes", 3, "--out", "kit"]
+    way = ["--way", 2] if protocol == "fscs" else []
+    words = ["kit", *folder, "--protocol", protocol, *way, "--shot", 2, "--episodes", 3, "--out", "kit"]
     assert command(*words)[0] == 0
     monkeypatch.syspath_prepend(str(tmp_path / "kit"))
     loops = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    assert len(loops) == 4
-    stand_ins = {
-        "S": 48, "model": OthersModel(), "val_transform": padded,
-        "segment": lambda query, shot, mask: query[..., 0] >= 0,
-        "transform": lambda image: torch.from_numpy(np.array(image.resize((48, 48)))).permute(2, 0, 1).float(),
-    }  # fmt: skip
-    code = (loops[0] + loops[place]).replace(".cuda()", "").replace("data/pascal/", f"{folder[2]}/")
-    exec(compile(code, "guide", "exec"), stand_ins)
+    assert len(loops) == 6
+    loop = loops[places[0]]
+    if len(places) > 1:  # of which the guide gives the line that differs
+        loop, replaced = re.subn(r" +output = model\(.*\n", lambda _: loops[places[1]], loop)
+        assert replaced == 1
+    own = {"S": SIDE, "model": model, "val_transform": val_transform, "transform": transform, "segment": segment}
+    code = (loops[0] + loop).replace(".cuda()", "").replace("data/pascal/", f"{folder[2]}/")
+    exec(compile(code, "guide", "exec"), own)
+    episodes = [json.loads(line) for line in Path("kit/episodes.jsonl").read_text().splitlines()]
+    asked = {one["number"]: {"ways": len(one["supports"]), "size": one["size"], "queries": None} for one in episodes}
+    answers = check_answers([Path("mine.fsa")], read_kit(Path("kit")).test, asked)
+    for stored, one in zip(answers, episodes, strict=True):
+        photo = Image.open(Path(folder[2]) / one["query"]["image"]).convert("RGB")
+        mask = expected_mask(photo, one["size"], protocol)
+        assert len(np.unique(mask)) == 2 and np.array_equal(stored.label_map, mask)
+        assert (stored.presence is None) == (protocol != "fscs")
+        if protocol == "fscs":
+            assert stored.presence.tolist() == [False, True]
     status, _, err = command("score", "mine.fsa", "--kit", "kit", "--data-root", folder[2], "--name", "mine")
     assert status == 0, err
     assert 0 < only_run(tmp_path / "runs").run.scores["mIoU"] < 100

@@ -12,7 +12,8 @@ per case. A module of `tests/goldens/kinds` declares the kinds of a subject in i
 
     KINDS = {"my_attention": Kind(attention, {"out.y": scaled(2e-5), "grad.": relative(1e-4)})}
 
-The function takes what the case gives (`in.`, `state.`, `config`) and returns results under the names of the file. The
+The function takes what the case gives (`in.`, `state.`, `config`; each setting has to be read, or `settings.yaml` says
+that it describes or is a constant of ours) and returns results under the names of the file. The
 engine (`harness.py`) compares those that the case stores, each with the tolerance of the longest name, prefix or
 `<prefix>*<end>` that fits, exactly where none does; what is stored and not returned fails. A kind compares nothing by
 itself: how a result is held against the stored one is declared, too.
@@ -22,6 +23,8 @@ itself: how a result is held against the stored one is declared, too.
   `change` compares movements.
 - `Clear`: labels but for those that rounding decides.
 - `Same`, `Near`: with what the case states elsewhere, equal or within the tolerance of the name.
+
+What is null in a case is absent: nothing is compared with it.
 
 `few` allows a share of the entries to differ, `stated` takes a tolerance from the case's entry, `relative_to_whole`
 measures a part by the whole. A function that holds several ways against one result yields them one by one.

@@ -1,4 +1,4 @@
-"""Check a folder of goldens: `python -m tests.goldens DIR [--kind KIND] [--case FILE] [--lists DIR]
+"""Check folders of goldens: `python -m tests.goldens FOLDER… [--kind KIND] [--case FILE] [--lists DIR]
 [--pass-over-unknown | --known-gaps FILE] [--jobs N]`.
 
 One line for each compared tensor, one for each case, one for each folder where there are several. The last line counts
@@ -22,7 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.goldens", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="folder with an index.json, or a folder of such folders")
+    parser.add_argument(
+        "folders", nargs="+", metavar="FOLDER", type=Path, help="with an index.json, or with such folders in it"
+    )
     parser.add_argument("--kind", help="only cases of this kind")
     parser.add_argument("--case", help="only the case of this file")
     parser.add_argument(
@@ -48,9 +50,13 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--known-gaps: counts all cases of a folder; leave out --kind and --case")
     if arguments.known_gaps and not arguments.known_gaps.is_file():
         parser.error(f"--known-gaps: {arguments.known_gaps} is no file")
-    cases = list(find_cases(arguments.folder, arguments.kind, arguments.case, official_lists(arguments.lists)))
+    lists = official_lists(arguments.lists)
+    cases = [c for folder in arguments.folders for c in find_cases(folder, arguments.kind, arguments.case, lists)]
     if not cases:
-        print(f"no cases in {arguments.folder} (kind {arguments.kind}, case {arguments.case})", file=sys.stderr)
+        print(
+            f"no cases in {', '.join(map(str, arguments.folders))} (kind {arguments.kind}, case {arguments.case})",
+            file=sys.stderr,
+        )
         return 2
     outcomes = []
     for outcome in check_all(cases, arguments.jobs):

@@ -11,10 +11,12 @@ import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -118,6 +120,62 @@ class Comparison:
     passed: bool
 
 
+class Config(dict[str, Any]):
+    """Settings of a case, or one of them that has settings of its own, which know the entries that nobody read.
+
+    Asking whether there is an entry is no reading of it.
+
+    >>> config = Config({"steps": 2, "rates": {"head": 0.1, "rest": 0.2}, "seed": 3})
+    >>> config["steps"], config["rates"]["head"], config.unread()
+    (2, 0.1, ['rates.rest', 'seed'])
+    """
+
+    def __init__(self, entries: Mapping[str, Any]):
+        super().__init__({name: _settings(value) for name, value in entries.items()})
+        self._unread = set(entries)
+
+    def __getitem__(self, name: str) -> Any:
+        self._unread.discard(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry; the default where there is none, or null stands for none."""
+        self._unread.discard(name)
+        value = super().get(name)
+        return default if value is None else value
+
+    def __iter__(self) -> Iterator[str]:  # of its own, so that **config reads one entry after the other
+        return super().__iter__()
+
+    def __or__(self, others: Mapping[str, Any]) -> dict[str, Any]:  # type: ignore[override]
+        return {**self, **others}
+
+    def values(self) -> Any:
+        """Read all values."""
+        self._unread.clear()
+        return super().values()
+
+    def items(self) -> Any:
+        """Read all entries."""
+        self._unread.clear()
+        return super().items()
+
+    def unread(self, prefix: str = "") -> list[str]:
+        """Return the names of the entries that nobody read, ascending, those of parts with a dot."""
+        found = [prefix + name for name in self._unread]
+        for name, value in super().items():
+            parts = value if isinstance(value, list) else [value]
+            if name not in self._unread:
+                found += [own for part in parts if isinstance(part, Config) for own in part.unread(f"{prefix}{name}.")]
+        return sorted(set(found))
+
+
+def _settings(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Config(value)
+    return [_settings(one) for one in value] if isinstance(value, list) else value
+
+
 @dataclass
 class Case:
     """One entry of `index.json` with its file.
@@ -138,10 +196,10 @@ class Case:
     data: Any = None
     checked: set[str] = field(default_factory=set)
 
-    @property
-    def config(self) -> dict[str, Any]:
+    @cached_property
+    def config(self) -> Config:
         """Settings of the case."""
-        return self.entry["config"]
+        return Config(self.entry.get("config", {}))
 
     def read(self) -> None:
         """Read the file into `tensors` or `data`."""
@@ -235,7 +293,10 @@ class Same:
 
 @dataclass(frozen=True)
 class Near:
-    """Numbers that the tolerance of the name holds to `expected`, which the case states elsewhere than there."""
+    """Numbers that the tolerance of the name holds to `expected`, which the case states elsewhere than there.
+
+    Null in `expected` says that the authors' program has no such number; nothing is compared with it.
+    """
 
     value: Any
     expected: Any
@@ -287,14 +348,17 @@ class Kind:
         if isinstance(value, Same):
             yield equal(name, value.value, value.expected)
         elif isinstance(value, Near):
-            yield from (compare(name, value.value, value.expected, bound) for bound in self._bounds(case, name))
+            own, expected = _known(value.value, value.expected)
+            if expected is not None:
+                yield from (compare(name, own, expected, bound) for bound in self._bounds(case, name))
         elif isinstance(value, Forms):
             for stored in [key for key in case.tensors if key == name or key.startswith(f"{name}.")]:
                 form = form_of(value.value, stored.removeprefix(name).removeprefix("."))
                 if form is not None:
                     yield from self._compared(case, stored, Result(form, whole=value.value))
         elif isinstance(case.data, Mapping):
-            yield equal(name, value, case.data[name])
+            if case.data[name] is not None:
+                yield equal(name, value, case.data[name])
         elif name in case.tensors:
             case.checked.add(name)
             yield from self._held(case, name, value, case.tensors[name])
@@ -311,6 +375,18 @@ class Kind:
         said = f"{name} {result.note}".rstrip()
         for bound in [result.tolerance] if result.tolerance else self._bounds(case, said):
             yield compare(said, result.value, result.view(stored), bound, result.whole)
+
+
+def _known(value: Any, expected: Any) -> tuple[Any, Any]:
+    """Return a value and what it is held against without the entries that are null there: these are absent.
+
+    >>> _known([0.5, 0.25], [0.5, None]), _known(0.5, None)
+    (([0.5], [0.5]), (0.5, None))
+    """
+    if not isinstance(expected, list) or None not in expected:
+        return value, expected
+    places = [place for place, one in enumerate(expected) if one is not None]
+    return [value[place] for place in places], [expected[place] for place in places]
 
 
 def _fits(key: str, name: str) -> bool:
@@ -352,7 +428,7 @@ def find_cases(folder: Path, kind: str | None, file: str | None, lists: Path | N
 
 
 def run(case: Case, kind: Kind | None = None) -> Iterator[Comparison]:
-    """Yield the comparisons of one case, and a failure for every stored result that none of them looked at.
+    """Yield the comparisons of one case, and a failure for every stored result and every setting that none looked at.
 
     Args:
         case: the case, not yet read.
@@ -370,6 +446,29 @@ def run(case: Case, kind: Kind | None = None) -> Iterator[Comparison]:
     for name in sorted(case.tensors):
         if not name.startswith(INPUTS + kind.inputs) and name not in case.checked:
             yield Comparison(f"{name}: not checked", float("nan"), float("nan"), "-", False)
+    yield from _unread_settings(case)
+
+
+def _unread_settings(case: Case) -> Iterator[Comparison]:
+    """Yield a comparison for each setting that the check did not read: a constant of ours must be that of the case.
+
+    Any other that `settings.yaml` does not name as a description fails: a case with another value would be no other.
+    """
+    names = case.config.unread()
+    if not names:
+        return
+    kind, known = case.entry["kind"], _settings_of_kinds()
+    for name in names:
+        fixed = known["fixed"].get(kind, {})
+        if name in fixed:
+            yield equal(f"config.{name}", fixed[name], case.entry["config"][name])
+        elif name not in known["describe"].get(kind, ()):
+            yield Comparison(f"config.{name}: not used", float("nan"), float("nan"), "-", False)
+
+
+@cache
+def _settings_of_kinds() -> Mapping[str, Mapping[str, Any]]:
+    return yaml.safe_load(Path(__file__).with_name("settings.yaml").read_text())
 
 
 def official_lists(given: str | None) -> Path | None:

@@ -76,6 +76,38 @@ def test_the_command_passes_a_folder(tmp_path, capsys):
     assert "feed_forward_0.safetensors  out.y  abs " in printed and "1 of 1 cases passed" in printed
 
 
+def test_the_command_takes_several_folders_behind_the_lists(tmp_path, capsys):
+    folders_of_kinds(tmp_path, first="feed_forward", second="feed_forward")
+    assert main(["--lists", str(tmp_path), str(tmp_path / "first"), str(tmp_path / "second")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 of 2 cases passed")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"width": 3}, "config.width: not used"),
+        ({"parts": {"width": 3}}, "config.parts: not used"),
+        ({}, None),
+    ],
+)
+def test_a_setting_that_the_check_does_not_use_fails(tmp_path, capsys, change, said):
+    entry = copy_case(tmp_path, "feed_forward_0.safetensors")
+    entry["config"] = entry["config"] | change
+    (tmp_path / "index.json").write_text(json.dumps({"cases": [entry]}))
+    assert main([str(tmp_path)]) == (said is not None)
+    assert said is None or said in capsys.readouterr().out
+
+
+def test_a_score_that_is_null_is_absent():
+    (case,) = find_cases(HERE / "atlas_runs", "atlas_meter", "meter_capl.safetensors", None)
+    every = {found.tensor for found in run(case)}
+    known = case.entry["expected"]
+    known["class_iou"][3], known["base_mIoU"] = None, None
+    compared = list(run(Case(case.folder, case.entry)))
+    assert all(found.passed for found in compared)
+    assert every - {found.tensor for found in compared} == {"base_mIoU"}  # of the classes the others are compared
+
+
 def test_a_wrong_number_fails_the_command(tmp_path, capsys):
     copy_case(tmp_path, "feed_forward_0.safetensors")
     tensors = load_file(tmp_path / "feed_forward_0.safetensors")

@@ -99,6 +99,32 @@ def test_a_kind_may_have_inputs_of_its_own():
     assert verdicts(made, out__x=ONES, mid__a__x=ONES, mid__b=ONES) == {"out.x": True, "mid.b: not checked": False}
 
 
+def test_settings_are_read_or_constants_of_ours_or_descriptions():
+    """Of the kind, `settings.yaml` has a power of 0.9 that is ours and cases must state, too."""
+
+    def check(case):
+        read = case.config["steps"], dict(**case.config["rates"]), "seed" in case.config  # which reads no seed
+        assert read == (2, {"head": 0.1}, True)
+        return {"out.x": ONES}
+
+    def verdicts(**more):
+        config = {"steps": 2, "rates": {"head": 0.1}, "seed": 3, **more}
+        case = Case(Path(), {"file": "x", "kind": "pfenet_train_step", "config": config}, tensors={"out.x": ONES})
+        case.read = lambda: None
+        return {found.tensor: found.passed for found in run(case, Kind(check))}
+
+    assert verdicts() == {"out.x": True, "config.seed: not used": False}
+    assert verdicts(power=0.9)["config.power"] and not verdicts(power=0.8)["config.power"]
+
+
+def test_null_is_absent():
+    case = Case(Path(), {"config": {"seed": None}}, data={"names": None, "more": 1})
+    results = {"names": ["a"], "more": 1, "mean": Near(1.0, None), "rates": Near([1.0, 9.0], [1, None])}
+    found = list(Kind(lambda case: results).comparisons(case))
+    assert [(one.tensor, one.passed) for one in found] == [("more", True), ("rates", True)]
+    assert case.config.get("seed", 7) == 7 and case.config.unread() == []
+
+
 def test_several_tolerances_must_all_hold():
     kind = Kind(lambda case: iter([{"out.x": ONES}]), {"out.": [few(0.25), absolute(0.5)]})
     case = Case(Path(), {}, tensors={"out.x": torch.tensor([1, 1, 1, 2.0])})

@@ -13,7 +13,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import read_json, sha256_file
 from fsbench.data.coco_json import annotation_errors
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.segmentations import union_mask
+from fsbench.data.segmentations import RASTERISED, union_mask
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
 from fsbench.protocols.fss_sam3 import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
@@ -89,6 +89,8 @@ class CocoBoxIndex(Coco):
     A name that ends with `@` and a class number shows all objects of this class but crowds; of a support, `:` and the
     number of the annotation whose box it has follow.
     """
+
+    label_maps_are = f"of one class each: all its objects but crowds, {RASTERISED}"
 
     @cached_property
     def annotations(self) -> tuple[AnnotatedObjects, Mapping[int, tuple[str, int, int]], str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.data.large_objects import LargeObjects, read_large_objects
+from fsbench.data.large_objects import SMALLEST_AREA, LargeObjects, read_large_objects
+from fsbench.data.segmentations import RASTERISED
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
 from fsbench.protocols.fssdino import LargeObjectImages, LargeObjectTest
@@ -17,6 +18,8 @@ FOLDER = "val2014"
 
 class CocoLargeObjects(Coco):
     """COCO-20i as the test sees it: a name that ends with `@` and a class number shows its large objects alone."""
+
+    label_maps_are = f"of one class each: its objects of {SMALLEST_AREA} pixels or more but crowds, {RASTERISED}"
 
     @cached_property
     def large_objects(self) -> LargeObjects:

@@ -24,6 +24,7 @@ class CocoFirstPolygons(Coco):
     """COCO-20i with label maps as DIaM's, which show the first polygon of an object and no further one."""
 
     first_polygon_only = True
+    label_maps_are = f"{Coco.label_maps_are}. Of an object the first polygon alone is painted"
 
 
 @ValidationImages.register(Coco)

@@ -53,6 +53,11 @@ class Coco(OfficialIndex):
     min_pixels = MIN_PIXELS
     knows_objects: ClassVar[bool] = True
     list_order = "class"
+    label_maps_are: ClassVar[str] = (
+        "painted from the polygons of the annotation file, by ascending id, a later object over an earlier one: "
+        "OpenCV's fillPoly on vertices truncated to whole numbers, crowds left out. pycocotools' own masks differ from "
+        "them in 1.3 % of the pixels of objects, by which a method's mIoU moved by .07"
+    )
     image_folders: ClassVar[tuple[str, ...]] = tuple(IMAGE_FOLDER.values())
     """Folders of the images that trainings and tests of the data set take."""
     first_polygon_only: ClassVar[bool] = False

@@ -35,8 +35,8 @@ class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
             for photo, found in images.items():
                 for one in found["annotations"]:
                     photos[one["image_id"]] = photo
-                    objects.append((one["id"], one["image_id"], category))
-        drawn_from = lvis_fold([(image, category) for _, image, category in sorted(objects)], fold)
+                    objects.append((one["image_id"], category))
+        drawn_from = lvis_fold(objects, fold)
 
         def episodes() -> Iterator[Episode]:
             for number, generators in enumerate(process_streams(seed, fold)):

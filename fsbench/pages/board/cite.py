@@ -12,7 +12,7 @@ def cite_record(row: Row) -> str:
     listing = row.bundle.listing
     fields = {
         "title": f"{row.label}, {row.backbone}: records of {titles[0].replace(' · ', ', ')}{more}",
-        "year": "" if row.year == "unknown" else row.year,
+        "year": row.finished[:4],
         "howpublished": f"Bundle of {listing.made_by}, licence {listing.licence}",
         "note": f"sha256 {row.bundle.sha256}",
     }

@@ -1,8 +1,9 @@
 """The leaderboard as a table: a row for each method of each bundle, a column for each test."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from fsbench.base.files import fingerprint
@@ -11,6 +12,7 @@ from fsbench.networks.weights.table import backbone_data
 from fsbench.pages.board.collect import VerifiedBundle
 from fsbench.pages.board.hand_ins import HandIn
 from fsbench.pages.board.results import RunResult, mean_scores, score_names
+from fsbench.protocols.programs import read_programs
 from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
 from fsbench.records.description import notes
 from fsbench.records.grouping import fold_of, group_key, has_all_folds, short_test_name, variants
@@ -167,8 +169,12 @@ class Row:
 
     @property
     def year(self) -> str:
-        """Year of the latest run whose record states it."""
-        return self.finished[:4] or "unknown"
+        """Year of the method's paper, by its card or by the atlas; of one without a paper that of the latest run."""
+        stated = re.search(r"\byear\s*=\s*[{\"]?\s*(\d{4})\b", self.own_card.bibtex or "", re.IGNORECASE)
+        if stated:
+            return stated[1]
+        known = None if self.card.handed_in else paper_years().get(_letters(self.method))
+        return str(known or self.finished[:4] or "unknown")
 
     @property
     def finished(self) -> str:
@@ -196,6 +202,16 @@ class Row:
                 words = finding.what if finding.status == "ok" else f"not checked: {finding.what}"
                 counts[words] = counts.get(words, 0) + 1
         return counts
+
+
+@cache
+def paper_years() -> dict[str, int]:
+    """Return the year of the paper of each method of the atlas, by the letters and digits of its name."""
+    return {_letters(program.method): program.year for program in read_programs()}
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", name.lower())
 
 
 def build_rows(bundles: Sequence[VerifiedBundle]) -> tuple[list[Row], list[Test], list[str]]:

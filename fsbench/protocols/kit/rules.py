@@ -23,6 +23,7 @@ def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, to
         f"{test!r}\n\n{test.protocol.summary[0].upper()}{test.protocol.summary[1:]}.",
         f"## Files\n\n{_files(has_masks, has_boxes, copied, turns)}",
         f"## Answers\n\n{asked}",
+        *([f"## Truth\n\n{_truth(test)}"] if has_masks else []),
         f"## Allowed\n\n{_ALLOWED}" + (f"\n\n{_PATHS}" if told else ""),
         "## Choices of the protocol\n\n" + "\n".join(f"- {one.label}: {one.words}." for one in test.protocol.choices()),
     ]
@@ -100,6 +101,25 @@ def _masks(protocol: Any, base_classes: list[str]) -> str:
             "where any pixel of the mask is its."
         )
     return "\n\n".join(lines)
+
+
+def _truth(test: Test) -> str:
+    """Say how the label maps are made that answers are compared with, and over which classes a mean is taken."""
+    protocol: Any = test.protocol
+    header = test.manifest.header
+    number, left_out = len(header.class_ids), header.dropped_classes
+    divisor = f"{number}, the classes of this test"
+    if protocol.absent == "left_out":
+        divisor = f"the number of classes that episodes are about, at most {number}"
+    lines = [f"- Label maps are {test.index.label_maps_are}.", f"- A mean over classes divides by {divisor}."]
+    if left_out:
+        whole = number + len(left_out)
+        names = ", ".join(map(test.index.name_of, left_out))
+        lines.append(
+            f"- Left out for want of images: {names}. A program that counts them as 0 divides "
+            f"by {whole}: its mean of the same answers is {number}/{whole} of the one here."
+        )
+    return "\n".join(lines)
 
 
 def _size(protocol: Any) -> str:

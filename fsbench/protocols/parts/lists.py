@@ -1,10 +1,13 @@
 """Lists: which images are asked for and which may be supports, a part for each word (atlas-runs.md §1 and §2)."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.protocols.image_lists import LEAST as LEAST_PIXELS
 from fsbench.protocols.image_lists import image_list, image_lists, large_object_list, unfiltered_image_list
 from fsbench.protocols.lists import kept_list, pair_list
 from fsbench.protocols.pools import Pool
@@ -114,7 +117,7 @@ def _mlc(index: SegmentationIndex, part: Part, fold: int) -> PairList:
     return kept_list(index, "mlc-val", fold, make)
 
 
-_OBJECTS = "images with 2048 pixels of a class of the fold or more"
+_OBJECTS = f"images with {LEAST_PIXELS} pixels of a class of the fold or more"
 PARTS: Mapping[str, Lists] = {
     "hsnet": Lists("pairs of an image and a class with a large enough object", _hsnet),
     "oslsm": Lists("pairs of an image and a class; on PASCAL those of HSNet", _hsnet),
@@ -150,14 +153,38 @@ LEAST: Mapping[str, tuple[str, ...]] = {
     "2048 list + support": ("mlc",),
 }
 """Smallest object -> lists that have it: a size is a matter of the list, which the word only names."""
+_ANY_SIZE = re.compile(r"([1-9]\d{0,8}) query\+support", re.ASCII)
+"""A smallest object that PFENet's lists are made for, whatever its number of pixels."""
+_SIZED = ("pfenet", "bam")
+
+
+def lists_with(image_lists: str, min_object: str) -> Lists:
+    """Return the lists of two words, made for the number of pixels that "<N> query+support" has.
+
+    Args:
+        image_lists: a word of `KNOWN`.
+        min_object: a word that `check_least` accepts with it.
+    """
+    found, size = KNOWN[image_lists], _ANY_SIZE.fullmatch(min_object)
+    if size is None or image_lists not in _SIZED or int(size[1]) == LEAST_PIXELS:
+        return found
+    pixels = int(size[1])
+    return replace(
+        found, words=_OBJECTS.replace(str(LEAST_PIXELS), str(pixels)), pairs=partial(image_list, pixels=pixels),
+        unfiltered=partial(unfiltered_image_list, pixels=pixels),
+    )  # fmt: skip
 
 
 def check_least(image_lists: str, min_object: str) -> None:
     """Raise SettingsError unless a list has objects of this size."""
-    if min_object not in LEAST:
-        raise SettingsError(f"min_object '{min_object}' is no rule of these parts; expected one of {', '.join(LEAST)}")
-    if image_lists not in LEAST[min_object]:
+    fitting = LEAST.get(min_object, _SIZED if _ANY_SIZE.fullmatch(min_object) else None)
+    if fitting is None:
+        raise SettingsError(
+            f"min_object '{min_object}' is no rule of these parts; expected one of {', '.join(LEAST)}, or "
+            "<N> query+support with another number of pixels"
+        )
+    if image_lists not in fitting:
         raise SettingsError(
             f"image_lists '{image_lists}' and min_object '{min_object}' do not go together; expected one of the lists "
-            f"{', '.join(LEAST[min_object])} with this object, or another object"
+            f"{', '.join(fitting)} with this object, or another object"
         )

@@ -44,6 +44,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "2048 by the list": "the list has pairs of 2048 pixels or more",
         "2048 query+support": "images of 2048 pixels of a class or more as queries and supports; the class of a query "
         "is drawn among all that it shows",
+        "4096 query+support": "the same with 4096 pixels",
         "2048 list + support": "images with 2048 pixels of a class or more; the class of a query is drawn among all "
         "that it shows, a support has 2048 pixels of it",
         "2048 per object": "single objects below 2048 pixels do not exist",

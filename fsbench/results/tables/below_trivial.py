@@ -1,9 +1,12 @@
 """Runs whose test is worse than an answer that needs no model, or no better than one that sees no support, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import isnan
 
 from fsbench.protocols.registry import metric_named
 from fsbench.results.tables.blocks import Row
+from fsbench.scores.estimate import Estimate
+from fsbench.scores.metric import Metric
 from fsbench.scores.trivial import ANSWERS
 
 CHANCE = "(chance)"
@@ -14,35 +17,48 @@ TRIVIAL = (*ANSWERS, CHANCE)
 
 
 def below_trivial(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """Return a line for each method with a fold whose score is below that of the best trivial answer there.
+    """Return lines for each method with the scores that do not show it above the best trivial answer.
+
+    Those are below the best answer's, or their interval contains it: each score of the block on each fold, and the
+    first one by object size. Where an answer has all that can be had, as accuracy where every class is there, nobody
+    can be above.
 
     Args:
         rows: of a block, those of trivial answers included; without these nothing is said.
-        metrics: of the block; mIoU is compared where it is shown, else accuracy.
+        metrics: of the block.
     """
-    metric = next((name for name in ("mIoU", "accuracy") if name in metrics), None)
-    if metric is None:
-        return []
-    best: dict[str, Row] = {}
+    shown = [name for name in metrics if metric_named(name).higher_is_better]
+    best: dict[tuple[str, str], tuple[str, float]] = {}
     for row in rows:
-        if row.method in TRIVIAL and metric in row.scores:
-            other = best.setdefault(row.fold, row)
-            best[row.fold] = max(other, row, key=lambda answer: answer.scores[metric].value)
-    found: dict[str, list[str]] = {}
-    digits = metric_named(metric).digits()
+        for part, score, _ in _scores(row, shown) if row.method in TRIVIAL else ():
+            found_here = row.method, score.value
+            best[part, row.fold] = max(best.get((part, row.fold), found_here), found_here, key=lambda one: one[1])
+    found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        floor = best.get(row.fold)
-        if floor is None or metric not in row.scores or row.method in TRIVIAL:
-            continue
-        score, least = row.scores[metric].value, floor.scores[metric].value
-        if score < least:
-            where = "" if row.fold == "all" else f"fold {row.fold}: "
-            words = f"{where}{score:.{digits}f}, {floor.method} has {least:.{digits}f}"
-            found.setdefault(row.method, []).append(words)
+        for part, score, metric in _scores(row, shown) if row.method not in TRIVIAL else ():
+            answer, least = best.get((part, row.fold), ("", metric.maximum))
+            if least < metric.maximum and not min(score.value, score.low) > least:  # a low of NaN is no interval
+                digits = metric.digits()
+                where = "" if row.fold == "all" else f", fold {row.fold}"
+                words = f"{part}{where}: {score.value:.{digits}f}"
+                if not isnan(score.low):
+                    words += f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+                place = "below" if score.value < least else "not shown to be above"
+                found.setdefault((row.method, place), []).append(f"{words}, {answer} has {least:.{digits}f}")
     return [
-        f"{method} is below an answer that needs no model ({metric}; {'; '.join(folds)}): its figures show nothing"
-        for method, folds in found.items()
+        f"{method} is {place} an answer that needs no model ({'; '.join(parts)}): that shows nothing"
+        for (method, place), parts in found.items()
     ]
+
+
+def _scores(row: Row, metrics: Sequence[str]) -> Iterator[tuple[str, Estimate, Metric]]:
+    """Yield the scores of a row, then the first one by object size: each with its name in words and its metric."""
+    for name in metrics:
+        if name in row.scores:
+            yield name, row.scores[name], metric_named(name)
+    for size, part in row.by_size.items() if metrics else ():
+        if metrics[0] in part.scores:
+            yield f"{metrics[0]} of objects {size} %", part.scores[metrics[0]], metric_named(metrics[0])
 
 
 def no_better_than_blind(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:

@@ -2,24 +2,35 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.records.counts import TRUTH
-from fsbench.records.grouping import comparable, fold_of, variants
+from fsbench.records.grouping import comparable, fold_of, group_key, run_settings, variants
 from fsbench.records.record import Record, find_distinct_records
 
 Methods = dict[str, dict[int, Record]]
 """Label of a method -> its record of each fold."""
 
 
-def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[str] | None = None) -> Methods:
+def find_methods(
+    folders: Sequence[Path], folds: Sequence[int], refused: list[str] | None = None, notes: list[str] | None = None
+) -> Methods:
     """Find the methods in `folders`, with their runs of `folds` (all when empty).
 
-    A folder's runs of one method belong together where it has one of each fold. `refused`: see `find_records`. Raises
-    SettingsError for fewer than two methods.
+    A folder's runs of one method belong together where it has one of each fold. Raises SettingsError for fewer than two
+    methods.
+
+    Args:
+        folders: of the runs.
+        folds: numbers of folds.
+        refused: see `find_records`.
+        notes: takes what a reader must know of runs that are passed over, see `longest_tests`.
     """
     runs: Methods = {}
-    left = find_distinct_records(folders, refused)
+    left, passed_over = longest_tests(find_distinct_records(folders, refused))
+    if notes is not None:
+        notes += passed_over
     by_folder: dict[Path, dict[str, list[Record]]] = {}
     for folder in dict.fromkeys(folders):
         by_folder[folder] = variants([record for record in left if record.path.is_relative_to(folder)])
@@ -41,6 +52,36 @@ def find_methods(folders: Sequence[Path], folds: Sequence[int], refused: list[st
             *(f"left out: {message}" for message in refused or ()),
         )
     return runs
+
+
+def longest_tests(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Leave out runs on fewer episodes of a test where two methods have run on more, as trials beside longer runs.
+
+    Returns:
+        The runs that are left, and a note for each number of episodes whose runs are not.
+    """
+    kept, notes = [], []
+    tests: dict[tuple[Any, ...], dict[int, list[Record]]] = {}
+    for record in records:
+        test = group_key(record, without=("requested",))
+        tests.setdefault(test, {}).setdefault(record.header.requested, []).append(record)
+    for by_number in tests.values():
+        compared = [number for number, own in by_number.items() if len({_method(record) for record in own}) > 1]
+        longest = max(compared, default=None)
+        for number, own in sorted(by_number.items()):
+            if longest is None or number == longest:
+                kept += own
+            else:
+                names = ", ".join(dict.fromkeys(record.path.name for record in own))
+                notes.append(
+                    f"passed over, on {number} episodes where two methods have {longest}: {names} (name these folders "
+                    "alone to compare them)"
+                )
+    return kept, notes
+
+
+def _method(record: Record) -> str:
+    return str(sorted(run_settings(record).items()))
 
 
 def _sound(records: dict[int, Record], refused: list[str]) -> dict[int, Record]:

@@ -186,7 +186,9 @@ def compare(
         RecordError: the runs are not on the same episodes, or one is damaged and there is no `refused`.
         SettingsError: no two methods have one of the scores, or there are none to compare.
     """
-    return compare_methods(find_methods(folders, folds, refused), metrics, by, baseline, measure, rank_all, asked)
+    passed_over: list[str] = []
+    found = find_methods(folders, folds, refused, passed_over)
+    return compare_methods(found, metrics, by, baseline, measure, rank_all, asked, passed_over=passed_over)
 
 
 def compare_methods(
@@ -198,11 +200,13 @@ def compare_methods(
     rank_all: bool = False,
     asked: Asked = Asked(),
     beside: Sequence[float] = (),
+    passed_over: Sequence[str] = (),
 ) -> Comparison:
     """Compare methods whose records are read already; see `compare`.
 
     Args:
         beside: p of further comparisons that are printed on the same page; they are of the same family.
+        passed_over: notes about runs that are not compared.
     """
     check_same(methods)
     first = next(iter(methods.values()))
@@ -243,6 +247,7 @@ def compare_methods(
             *choices_on_test(cards),
             *differing_cards(cards),
             *lacking,
+            *passed_over,
             *_explanations(tables, folds, complete, asked, family),
         ],
         beside=corrected,

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
+from itertools import chain
 from pkgutil import resolve_name
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -20,12 +21,13 @@ from jsonargparse import ArgumentError
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from fsbench.base.errors import FsbenchError, SettingsError, did_you_mean, known_names, raise_all
+from fsbench.base.errors import FsbenchError, SettingsError, describe, did_you_mean, known_names, raise_all
 from fsbench.core.shot_ensemble import NShotStrategy
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.records.predictions import Keep
 from fsbench.records.run import TF32
 from fsbench.runner.config.class_file import load_class_file
+from fsbench.runner.config.class_settings import CLASSES, FILES
 from fsbench.runner.config.compose import Configuration, compose, compose_values, merge_settings, value_at
 from fsbench.runner.config.data_options import (
     DATA_MODULE,
@@ -236,7 +238,7 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     raise_all(configuration.problems)
     for option in ("source", "validation_source"):
         _check_source(configuration.values, option)
-    for option in ("method_file", "dataset_file"):
+    for option in FILES.values():
         if reference := value_at(configuration.values, ("run", option)):
             load_class_file(str(reference))
     replaced = Configuration(configuration.values, configuration.parts[:-1])
@@ -245,7 +247,8 @@ def parse_configuration(configuration: Configuration, build: bool = True) -> Sui
     values: dict[str, Any] = {}
     for part in grouped_parts(configuration.parts):
         values = merge_settings(values, part, _arguments_of)
-    with _plain_errors(_unknown_options(configuration), configuration.values):
+    reasons = chain(_unknown_options(configuration), _absent_classes(configuration.values))
+    with _plain_errors(reasons, configuration.values):
         return SuiteCLI(values, configuration.asks, build)
 
 
@@ -284,6 +287,24 @@ def _import_class(path: str) -> type | None:
     except Exception:  # whatever its module raises
         return None
     return found if inspect.isclass(found) else None
+
+
+def _absent_classes(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a message about each class of a method or a data set that cannot be imported by its name."""
+    for place in CLASSES.values():
+        path = value_at(values, place)
+        if not isinstance(path, str) or _import_class(path) is not None:
+            continue
+        try:
+            resolve_name(path)
+            reason = "it is no class"
+        except Exception as error:  # whatever its module raises
+            reason = describe(error)
+        yield (
+            f"{'.'.join(place)} is '{path}', which cannot be imported ({reason}); expected the full name of a class, "
+            "or in the YAML file of --method or --dataset a class of a Python file beside it: "
+            f"./mine.py:{re.split('[.:]', path)[-1]}"
+        )
 
 
 def _check_source(values: Mapping[str, Any], option: str) -> None:

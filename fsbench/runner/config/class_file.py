@@ -52,8 +52,12 @@ def is_class_file(text: str) -> bool:
     return _SPEC.fullmatch(text) is not None
 
 
-def name_class_file(text: str) -> tuple[ClassFile, str]:
+def name_class_file(text: str, folder: Path | None = None) -> tuple[ClassFile, str]:
     """Take FILE.py:Class as named by this process's command, so that its code may be run.
+
+    Args:
+        text: file and class.
+        folder: that a relative path starts from; None for the working folder.
 
     Returns:
         The file, and the class's name.
@@ -63,7 +67,7 @@ def name_class_file(text: str) -> tuple[ClassFile, str]:
     """
     spec = _SPEC.fullmatch(text)
     assert spec is not None, text
-    path = Path(spec[1]).expanduser()
+    path = (folder or Path()) / Path(spec[1]).expanduser()
     try:
         file = ClassFile(path.resolve(), hashlib.sha256(read_bytes(path, "settings")).hexdigest())
     except OSError as error:

@@ -5,7 +5,7 @@ It is written to the cache folder, since a run starts from files. The class is i
 
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,17 @@ from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.base.files import fingerprint, make_folder, write_text
 from fsbench.base.files.cache import mark_used, suite_cache
 from fsbench.base.plugins import PlugIn, load_entry_point
-from fsbench.runner.config.class_file import classes_of_file, name_class_file
+from fsbench.runner.config.class_file import ClassFile, classes_of_file, is_class_file, name_class_file
 
 BACKBONES = {"segmentation": "dinov2_vits14", "classification": "dino_vitb16"}
 """Backbone of a method that states none, by its task; a data set's configuration may bring another."""
+CLASSES: Mapping[str, tuple[str, ...]] = {
+    "methods": ("model", "class_path"),
+    "data": ("data", "init_args", "dataset", "class_path"),
+}
+"""Keys below which a configuration names its class."""
+FILES: Mapping[str, str] = {"methods": "method_file", "data": "dataset_file"}
+"""Option of a run that states the file of the class."""
 _CLASSIFICATION = "fsbench.datamodules.classification.ClassificationDataModule"
 _EXPECTED = {
     "methods": "fsbench's Segmenter or Classifier",
@@ -50,6 +57,43 @@ def settings_of_object(kind: str, plug_in: PlugIn) -> Path:
     return _write(_settings(kind, plug_in.name, chosen, plug_in.class_path))
 
 
+def settings_with_class(kind: str, file: Path, settings: Mapping[str, Any]) -> Path:
+    """Return the configuration file itself, or where its class is FILE.py:Class beside it, one with that class.
+
+    Args:
+        kind: "methods" or "data".
+        file: a YAML file that the command names.
+        settings: its content.
+
+    Raises:
+        SettingsError: FILE.py cannot be imported, or has no such class.
+    """
+    place = CLASSES[kind]
+    text: Any = settings
+    for key in place:
+        text = text.get(key) if isinstance(text, Mapping) else None
+    if not isinstance(text, str) or not is_class_file(text):
+        return file
+    class_file, chosen = _find_class(text, file.parent)
+    run = {**(settings.get("run") or {}), FILES[kind]: class_file.reference}
+    return _write({**_replaced(settings, place, f"{chosen.__module__}.{chosen.__qualname__}"), "run": run})
+
+
+def _replaced(settings: Mapping[str, Any], place: tuple[str, ...], value: str) -> dict[str, Any]:
+    first, *rest = place
+    return {**settings, first: _replaced(settings[first], tuple(rest), value) if rest else value}
+
+
+def _find_class(text: str, folder: Path | None = None) -> tuple[ClassFile, type]:
+    """Return file and class of FILE.py:Class. Raises SettingsError where the file has no such class."""
+    file, name = name_class_file(text, folder)
+    classes = classes_of_file(file)
+    if name not in classes:
+        there = f"it has {', '.join(classes)}" if classes else "it has no class"
+        raise SettingsError(f"{file.path} has no class {name}; {there}{did_you_mean(name, classes)}")
+    return file, classes[name]
+
+
 def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
     """Write the configuration of FILE.py:Class, which the command names.
 
@@ -65,19 +109,15 @@ def settings_of_file(kind: str, text: str, known: Iterable[str]) -> Path:
         SettingsError: the file cannot be imported or has no such class, that does not tell which task it is for, or its
             name in lower case, which stands in tables, is taken.
     """
-    file, name = name_class_file(text)
+    file, chosen = _find_class(text)
+    name = chosen.__name__
     label = name.lower()
-    classes = classes_of_file(file)
-    if name not in classes:
-        there = f"it has {', '.join(classes)}" if classes else "it has no class"
-        raise SettingsError(f"{file.path} has no class {name}; {there}{did_you_mean(name, classes)}")
     if label in known:
         raise SettingsError(
             f"the class {name} of {file.path} would stand in tables as {label}, which is a name of fsbench or of an "
             "installed package; expected another name; rename the class"
         )
-    option = "method_file" if kind == "methods" else "dataset_file"
-    return _write({**_settings(kind, label, classes[name], text), "run": {option: file.reference}})
+    return _write({**_settings(kind, label, chosen, text), "run": {FILES[kind]: file.reference}})
 
 
 def _settings(kind: str, name: str, chosen: type, shown: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, 
 from fsbench.data.source import Source, read_source
 from fsbench.protocols.registry import ATLAS, load_protocol
 from fsbench.runner.config.class_file import is_class_file
-from fsbench.runner.config.class_settings import settings_of_file, settings_of_object
+from fsbench.runner.config.class_settings import CLASSES, settings_of_file, settings_of_object, settings_with_class
 
 TaskName = Literal["segmentation", "classification"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
@@ -66,7 +66,8 @@ def names(kind: str) -> dict[str, str]:
 def config_file(kind: str, name: str) -> Path:
     """Return the configuration file of a known name of `kind`.
 
-    For a class that has none, of a package or as FILE.py:Class, one is written to the cache; FILE.yaml is itself.
+    For a class that has none, of a package or as FILE.py:Class, one is written to the cache, and for FILE.yaml that
+    names FILE.py:Class beside it; any other FILE.yaml is itself.
 
     Raises:
         SettingsError: a file that is named cannot be used.
@@ -77,7 +78,8 @@ def config_file(kind: str, name: str) -> Path:
         if not is_file(name):
             near = near_path(Path(name)) or "; correct the path"
             raise SettingsError(f"there is no file {name}; expected a configuration in YAML{near}")
-        return Path(name).absolute()
+        own = Path(name).absolute()
+        return settings_with_class(kind, own, read_settings(own)) if kind in CLASSES else own
     if name in _objects(kind):
         return settings_of_object(kind, _objects(kind)[name])
     file = _files(kind).get(name)

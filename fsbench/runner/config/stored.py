@@ -13,18 +13,12 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files.yaml_files import load_yaml
 from fsbench.runner.config.build import SuiteCLI, parse_configuration
 from fsbench.runner.config.class_file import SHA256, named_file, not_named
+from fsbench.runner.config.class_settings import CLASSES, FILES
 from fsbench.runner.config.compose import Configuration, value_at
 from fsbench.runner.config.registry import plug_in_classes
 
 TRUSTED = re.compile(r"fsbench\.(methods|datamodules)(\.\w+)+", re.ASCII)
 """Class paths that a stored configuration may name, besides those that installed packages name."""
-
-FILES = ("method_file", "dataset_file")
-"""Settings of the group `run` that state the file of a class. Its code is run only if the command that opens the run
-names a file with the same content."""
-
-CLASSES = (("model", "class_path"), ("data", "init_args", "dataset", "class_path"))
-"""Places of the classes that may be of files."""
 
 NEEDED = ("seed_everything", "trainer", "model", "data", "task", "run", "ckpt_path")
 """Settings that opening a run takes; an optimiser of the user's is for training alone."""
@@ -77,13 +71,15 @@ def stored_configuration(config: Path, settings: Mapping[str, Any] = NONE) -> Co
 def _classes_of_files(values: dict[str, Any], config: Path) -> set[str]:
     """Return the stated classes of the files that the command itself names; their references become those files'.
 
+    A file's code is run only if the command that opens the run names a file with the same content.
+
     Raises:
         SettingsError: the configuration states a file that the command does not name, or with another content.
     """
     options = values["run"] if isinstance(values.get("run"), dict) else {}
-    stated = [class_path for place in CLASSES if isinstance(class_path := value_at(values, place), str)]
+    stated = [class_path for place in CLASSES.values() if isinstance(class_path := value_at(values, place), str)]
     allowed: set[str] = set()
-    for option in FILES:
+    for option in FILES.values():
         reference = options.get(option)
         if reference is None:
             continue

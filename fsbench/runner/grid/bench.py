@@ -1,5 +1,6 @@
 """Make the runs of one table: a grid with one worker, whose runs print where the command does."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def bench(*requests: Request) -> tuple[list[Record], list[str]]:
         parse_configuration(first.configuration(first.methods[0], first.folds[0]))
     runs = make_folder(Path(first.runs))
     planned = plan_requests(requests)
+    if len(planned) > 1 and "WANDB_SWEEP_ID" in os.environ and os.environ.get("WANDB", "off") != "off":
+        raise SettingsError(
+            f"an agent of a sweep calls for {len(planned)} runs at once, and W&B would keep the score of the last; "
+            "expected one, of one fold: a sweep over folds has no metric, and fsbench table has the mean over them"
+        )
     if protocols := describe_protocols(*requests):
         print_progress(protocols)
     for note in dict.fromkeys(note for request in requests for note in request.notes()):

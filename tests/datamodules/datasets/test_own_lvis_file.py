@@ -190,3 +190,12 @@ def test_segic_draws_from_the_file_with_a_stream_for_each_of_its_processes(tmp_p
     assert any(episode.query == episode.supports[0][0] for episode in manifest.episodes)  # categories of two photos
     with pytest.raises(SettingsError, match="SHOT is 2, but SegIC's program shows one support; expected SHOT=1"):
         load_segmentation("segic").manifest(index, EpisodeTask(2, shot=2))
+
+
+def test_the_categories_of_an_image_come_by_their_ids_whatever_order_its_objects_have():
+    rows = [(9, 13), (9, 33), (9, 3), (8, 23), (8, 13), (7, 23), (7, 33), (6, 3)]  # image, category
+    fillers = [(image, category) for category in range(1, 34) if category % 10 != 3 for image in (1, 2)]
+    for order in (rows, rows[::-1], sorted(rows)):
+        fold = lvis_fold([*order, *fillers], 2)
+        assert fold.categories == [3, 13, 23, 33] and fold.images == [6, 7, 8, 9]
+        assert list(fold.images_of.items()) == [(3, [0, 3]), (23, [1, 2]), (33, [1, 3]), (13, [2, 3])]

@@ -71,6 +71,14 @@ def test_the_words_of_a_row_in_spirit_share_no_test():
     assert not known.in_spirit and known.network_words == 72282488
 
 
+def test_a_row_whose_seed_is_set_before_the_network_hangs_on_it():
+    before = {one.id for one in ROWS if "seed is set before" in one.quirks}
+    assert before == {one.id for one in ROWS if "network" in one.depends_on.split("+")} != set()
+    dcsam = [one for one in ROWS if one.method == "DC-SAM"]  # its evaluation sets the seed again, and draws by itself
+    assert [one.depends_on for one in dcsam] == ["no", "no"]
+    assert all("sets the seed again before the loop" in one.quirks for one in dcsam)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -19,12 +19,14 @@ from fsbench.records.card import (
     choices_on_test,
     contradictions,
     differing_cards,
+    proved_entries,
     ranking_groups,
     resolve_card,
 )
 from fsbench.records.record import find_records
 from fsbench.results.tables.formats import render
 from fsbench.results.tables.table import build_blocks
+from fsbench.runner.exchange.cards import new_cards
 from tests.fsbench.runs import changed, rewrite
 
 TRAINED = {"max_epochs": 3, "validation": "base"}
@@ -91,6 +93,19 @@ def test_what_a_record_tells(prototype, emat):
     assert other.trained_on == "60 base classes of coco fold 1, by protocol hsnet"
     silent = card_of(emat, weights={"origin": "another run", "training": None})
     assert silent.trained_on == UNKNOWN
+
+
+def test_no_backbone_was_trained_on_nothing_and_its_card_asks_for_neither(prototype):
+    blind = changed(prototype, {"backbone": {"name": "none", "weights": "none"}})
+    card = Cards(backbone_data()).run_card(blind)
+    assert card.backbone_data == "none: no backbone" and card.backbone_saw_test_images == "no"
+    assert {"backbone_data", "backbone_saw_test_images"} <= proved_entries(blind).keys()
+    asked = [line for line in new_cards([blind])["prototype.yaml"].splitlines() if not line.startswith("#")]
+    assert not any("backbone" in line for line in asked)
+    assert contradictions({"backbone_data": "ImageNet-1k"}, blind) and contradictions(
+        {"backbone_saw_test_images": "yes"}, blind
+    )
+    assert not contradictions({"backbone_data": "none: no backbone", "backbone_saw_test_images": "no"}, blind)
 
 
 def test_random_weights_saw_nothing(prototype):

@@ -153,10 +153,11 @@ class Given(PATNet):
     Args:
         case: a case of a whole network.
         dtype: the type.
+        **options: of the method.
     """
 
-    def __init__(self, case: Case, dtype: torch.dtype):
-        super().__init__(BackboneConfig(NETWORKS[case.config["backbone"]], "random"))
+    def __init__(self, case: Case, dtype: torch.dtype, **options: Any):
+        super().__init__(BackboneConfig(NETWORKS[case.config["backbone"]], "random"), **options)
         self.load_state_dict(keyed_state(self.state_dict(), case.config["salt"]))
         self.to(dtype).train()
         self.wide = dtype
@@ -269,7 +270,7 @@ def train_step(case: Case) -> Parts:
 def _steps(case: Case, dtype: torch.dtype) -> Parts:
     """Steps of the method's own loss and optimiser."""
     c = case.config
-    method = Given(case, dtype)
+    method = Given(case, dtype, learning_rate=c["lr"])
     optimizer, start, losses = method.configure_optimizers(), copies(method), []
     for step in range(c["steps"]):
         query, support, truth, masks = keyed_batch(case, f"{step}/")

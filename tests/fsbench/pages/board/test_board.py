@@ -18,6 +18,7 @@ from scipy import stats
 
 from fsbench.cli.main import main
 from fsbench.pages.board.ranking import unpaired_p
+from fsbench.pages.board.rows import paper_years
 from fsbench.pages.board.site import MARK
 from fsbench.records.counts import hashes
 from fsbench.records.record import Record, find_records
@@ -95,7 +96,15 @@ def test_figures_are_those_of_the_tables(site):
                 shown = f'fold 0: {row.scores["mIoU"].value:.2f} <span class="ends">{ends(row.scores["mIoU"], 2)}'
                 assert shown in rows["half"]
     assert cells(rows["half"]) == {} and "incomplete" in rows["half"] and "only fold 0 of 2" in rows["half"]
-    assert 'data-year="2023"' in rows["good"] and 'data-year="2024"' in rows["half"]
+    assert 'data-year="2024"' in rows["good"]  # its paper's, as its card has it; runs without a paper have their own
+    assert 'data-year="2023"' in rows["bad"] and 'data-year="2024"' in rows["half"]
+    bundles = (site / "bundles.html").read_text()
+    assert ">handed in<" not in bundles and ">date of the bundle<" in bundles  # the words are those of cards alone
+
+
+def test_a_reproduced_method_has_the_year_of_its_paper():
+    years = paper_years()
+    assert (years["hsnet"], years["emat"], years["gfsam"], years["pfenet"]) == (2021, 2025, 2024, 2020)
 
 
 def test_ranks_count_rows_of_equal_cards(site):

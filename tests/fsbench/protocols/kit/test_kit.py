@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -26,6 +27,7 @@ from fsbench.protocols.kit.kit import check_kit, read_kit, write_kit
 from fsbench.protocols.kit.reader import StoredAnswers, read_answers
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.test import Test
+from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.recompressed import recompress, save_palette
 
 
@@ -68,6 +70,44 @@ def answer_all(path: Path, kit: Path | str, episodes: list[dict], **more) -> Pat
 
 def segmentation_names() -> list[str]:
     return [name for name in protocol_names() if load_protocol(name).task == "segmentation"]
+
+
+def test_rules_say_how_the_truth_is_made(tmp_path):
+    """Of five classes two have too few images; a mean over all five of the same answers is 3/5 of the test's own."""
+    index = DRAWN["pascal"](tmp_path)
+    rules = load_protocol("hsnet")
+    test = Test(rules.manifest(index, EpisodeTask(0, shot=1, episodes=40, skip_small_classes=True)), index, rules)
+    header = test.manifest.header
+    left_out = [index.name_of(number) for number in header.dropped_classes]
+    assert left_out and len(header.class_ids) + len(left_out) == 5
+    write_kit(test, tmp_path / "kit")
+    text = (tmp_path / "kit/RULES.md").read_text()
+    counted = len(header.class_ids)
+    assert "Label maps are the data set's own files." in text
+    assert f"A mean over classes divides by {counted}, the classes of this test." in text
+    assert f"Left out for want of images: {', '.join(left_out)}. A program that counts them as 0 divides by 5" in text
+    assert f"its mean of the same answers is {counted}/5 of the one here" in text
+    frame = pl.DataFrame({"class_id": [header.class_ids[0]], "slot": [1], "gt": [9]})
+    assert rules.counted_classes(frame, header) == header.class_ids
+    segic = replace(rules, absent="left_out")
+    write_kit(Test(test.manifest, index, segic), tmp_path / "other")
+    assert f"that episodes are about, at most {counted}." in (tmp_path / "other/RULES.md").read_text()
+    assert segic.counted_classes(frame, header) == header.class_ids[:1]
+
+
+@pytest.mark.parametrize("name", ["coco", "coco@gfss", "coco@fssdino", "coco@fss_sam3", "fss1000", "pascal"])
+def test_words_for_label_maps_name_what_makes_them(name, tmp_path):
+    """A data set whose label maps are drawn from annotations, or thresholded, says how."""
+    dataset, _, protocol = name.partition("@")
+    index = DRAWN[dataset](tmp_path)
+    seen = type(load_protocol(protocol).view(index) if protocol else index)
+    words = {
+        "coco": "fillPoly on vertices truncated", "coco@gfss": "the first polygon alone", "fss1000": "128 or more",
+        "coco@fssdino": "of 2048 pixels or more", "coco@fss_sam3": "rasterised by pycocotools", "pascal": "own files",
+    }  # fmt: skip
+    assert words[name] in seen.label_maps_are
+    own = next(one for one in seen.__mro__ if "label_map" in vars(one) or vars(one).get("first_polygon_only"))
+    assert name == "pascal" or "label_maps_are" in vars(own)
 
 
 @pytest.mark.parametrize("name", segmentation_names())

@@ -1,12 +1,15 @@
 """Lists of parts on drawn images, against plain loops over their label maps."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.parts.lists import LEAST, PARTS, check_least
+from fsbench.protocols.parts.lists import KNOWN, LEAST, PARTS, check_least, lists_with
+from fsbench.protocols.registry import load_protocol
 from tests.fsbench.protocols.drawn_sets import DRAWN
+from tests.goldens.kinds.atlas_episodes import ListedPascal
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +48,38 @@ def test_folds_of_blocks(tmp_path):
     assert PARTS["mlc"].classes(coco, 1) == PARTS["panet"].classes(coco, 1) == list(range(21, 41))
 
 
+@pytest.mark.parametrize("least", [2048, 2600, 4096])
+def test_lists_of_any_number_of_pixels(pascal, least):
+    part = lists_with("pfenet", f"{least} query+support")
+    expected = [(name, n) for name in pascal.candidates("val") for n in range(1, 6) if pixels(pascal, name, n) >= least]
+    assert list(part.pairs(pascal, "val", 0).pairs) == expected != []
+    assert f"with {least} pixels" in part.words
+    assert (part == KNOWN["pfenet"]) == (least == 2048)
+
+
+def test_the_lists_of_ipmt_are_of_4096_pixels(real_data):
+    index = ListedPascal(real_data / "official-lists")
+
+    def images(protocol, fold):
+        return len({name for name, _ in protocol.pairs(index, "val", fold).pairs})
+
+    protocol = load_protocol("atlas:ipmt/pascal-5i")
+    assert [images(protocol, fold) for fold in (0, 2)] == [324, 563]
+    assert protocol.conditions("pascal").min_object == "4096 query+support"
+    ready = load_protocol("atlas:cyctr/pascal-5i")
+    assert [images(ready, fold) for fold in (0, 2)] == [364, 592]
+
+
 def test_sizes_and_lists_that_do_not_go_together():
     for word, lists in LEAST.items():
         for name in lists:
             check_least(name, word)
     with pytest.raises(SettingsError, match="'panet' and min_object '2048 query\\+support' do not go together"):
         check_least("panet", "2048 query+support")
-    with pytest.raises(SettingsError, match="min_object '1000 support only' is no rule"):
-        check_least("hsnet", "1000 support only")
+    check_least("bam", "12345 query+support")
+    for word in ("hsnet", "patches of 512"):
+        with pytest.raises(SettingsError, match=f"'{word}' and min_object '4096 query\\+support' do not go together"):
+            check_least(word, "4096 query+support")
+    for word in ("1000 support only", "0 query+support", "many query+support"):
+        with pytest.raises(SettingsError, match=rf"min_object '{re.escape(word)}' is no rule .*<N> query"):
+            check_least("pfenet", word)

@@ -1,7 +1,10 @@
 """A run that is worse than an answer without a model is named in the table's notes."""
 
+import re
+from math import nan
+
 from fsbench.results.tables.below_trivial import below_trivial, no_better_than_blind
-from fsbench.results.tables.blocks import Row
+from fsbench.results.tables.blocks import Row, Subset
 from fsbench.scores.estimate import Estimate
 
 
@@ -17,25 +20,49 @@ ROWS = [
 ]  # fmt: skip
 
 
-def test_each_method_with_its_folds():
-    assert below_trivial(ROWS, ("mIoU", "FB-IoU", "accuracy")) == [
-        "emat is below an answer that needs no model (mIoU; fold 0: 0.00, (all foreground) has 21.60): its figures "
-        "show nothing",
-        "cst is below an answer that needs no model (mIoU; fold 1: 19.00, (all foreground) has 20.00): its figures "
-        "show nothing",
+def test_each_method_with_the_scores_that_do_not_show_it_above():
+    """Below, or with an interval that contains the answer's: on each fold, and in each score that is shown."""
+    assert below_trivial(ROWS, ("mIoU",)) == [
+        "emat is below an answer that needs no model (mIoU, fold 0: 0.00 [-1.00, 1.00], (all foreground) has 21.60): "
+        "that shows nothing",
+        "cst is not shown to be above an answer that needs no model (mIoU, fold 0: 21.60 [20.60, 22.60], (all "
+        "foreground) has 21.60): that shows nothing",
+        "cst is below an answer that needs no model (mIoU, fold 1: 19.00 [18.00, 20.00], (all foreground) has 20.00): "
+        "that shows nothing",
+    ]
+    (emat, cst) = below_trivial(ROWS, ("accuracy",))
+    assert emat.count("40.00 [39.00, 41.00], (all foreground) has 60.00") == 2 and cst.startswith("cst is")
+    assert below_trivial(ROWS, ("FB-IoU",)) == [] == below_trivial(ROWS[:5], ("mIoU",))
+    assert below_trivial(ROWS, ("mIoU", "accuracy"))[0].count("accuracy, fold") == 2
+
+
+def test_an_interval_that_contains_the_answer_and_another_score_that_is_below_it():
+    def scored(name: str, *scores: Estimate, size: float = 50) -> Row:
+        own = dict(zip(("mIoU", "FB-IoU", "accuracy"), scores, strict=True))
+        return Row(name, "all", own, by_size={"0-5": Subset(9, 9, {"mIoU": Estimate(size, size - 1, size + 1)})})
+
+    full = Estimate(100, 100, 100)
+    foreground = scored("(all foreground)", Estimate(9.54, 9, 10), Estimate(20, 20, 20), full, size=3)
+    background = scored("(all background)", Estimate(0, 0, 0), Estimate(47.5, 47, 48), full, size=0)
+    wide = scored("wide", Estimate(9.86, 4.81, 14.91), Estimate(60, 55, 65), full)
+    below = scored("below", Estimate(40, 38, 42), Estimate(47.4, 47.2, 47.49), full)
+    small = scored("small", Estimate(40, 38, 42), Estimate(60, 55, 65), full, size=3.5)
+    sure = scored("sure", Estimate(40, 38, 42), Estimate(60, 55, 65), full)
+    alone = scored("alone", Estimate(9.6, nan, nan), Estimate(47, nan, nan), full)  # without intervals
+    lines = below_trivial([wide, below, small, sure, alone, foreground, background], ("mIoU", "FB-IoU", "accuracy"))
+    assert [re.sub(r".*model \((.*)\): that.*", r"\1", line) for line in lines] == [
+        "mIoU: 9.86 [4.81, 14.91], (all foreground) has 9.54",
+        "FB-IoU: 47.40 [47.20, 47.49], (all background) has 47.50",
+        "mIoU of objects 0-5 %: 3.50 [2.50, 4.50], (all foreground) has 3.00",
+        "FB-IoU: 47.00, (all background) has 47.50",
     ]
 
 
-def test_the_score_that_is_shown():
-    (emat, cst) = below_trivial(ROWS, ("FB-IoU", "accuracy"))
-    assert "(accuracy; fold 0: 40.00, (all foreground) has 60.00; fold 1: 40.00" in emat and cst.startswith("cst is")
-    assert below_trivial(ROWS, ("FB-IoU",)) == [] == below_trivial(ROWS[:5], ("mIoU",))
-
-
 def test_classification():
-    rows = [row("nn", "all", accuracy=19.0), row("svm", "all", accuracy=21.0), row("(chance)", "all", accuracy=20.0)]
+    rows = [row("nn", "all", accuracy=19.0), row("svm", "all", accuracy=21.5), row("(chance)", "all", accuracy=20.0)]
     assert below_trivial(rows, ("accuracy",)) == [
-        "nn is below an answer that needs no model (accuracy; 19.00, (chance) has 20.00): its figures show nothing"
+        "nn is below an answer that needs no model (accuracy: 19.00 [18.00, 20.00], (chance) has 20.00): that shows "
+        "nothing"
     ]
 
 

@@ -478,3 +478,27 @@ def test_scores_of_stored_predictions_are_compared_as_others_are(make, blocks_fo
     assert isnan(presence.difference.low) and isnan(presence.difference.p)  # its square beside it has both
     (square,) = (x.difference for x in found.tables["all"]["presence-CE2"] if x.difference.other == "rows")
     assert square.difference.low <= square.difference.value <= square.difference.high
+
+
+def test_trials_beside_longer_runs_of_two_methods_are_passed_over(three, make, tmp_path, capsys):
+    """A trial and a longer run share the folder that `bench --fast` suggests; only longer ones of two methods count."""
+    runs = tmp_path / "all"
+    for method in ("good", "fair"):
+        for fold in (0, 1):
+            shutil.copytree(next(one for one in three if one.name == method) / str(fold), runs / f"{method}-{fold}")
+            trial = make(method, fold, 2, wrong=3)
+            trial = rewrite(trial, header={"requested": 5})
+            shutil.move(trial.path, runs / f"trial-{method}-{fold}")
+    alone = compare([three[1], three[0]], ["mIoU"])  # in the order of their names
+    together = compare([runs], ["mIoU"])
+    assert together.tables["all"]["mIoU"][0].difference == alone.tables["all"]["mIoU"][0].difference
+    (note,) = [note for note in together.notes if note.startswith("passed over")]
+    assert note.startswith("passed over, on 5 episodes where two methods have ") and "trial-fair-1" in note
+    assert main(["compare", str(runs)]) == 0
+    printed = capsys.readouterr()
+    assert "passed over, on 5 episodes" in printed.out and not printed.err
+    for fold in (0, 1):
+        shutil.rmtree(runs / f"fair-{fold}")  # then the trials alone are of two methods
+    trials = compare([runs], ["mIoU"])
+    assert all("trial-" in path for paths in trials.methods.values() for path in paths) and len(trials.methods) == 2
+    assert [note for note in trials.notes if "good-0, good-1" in note and "where two methods have 5" in note]

@@ -13,7 +13,7 @@ from fsbench.runner.config import class_file
 from fsbench.runner.config.build import compose_method, parse
 from fsbench.runner.config.class_file import load_class_file, name_class_file, name_class_files
 from fsbench.runner.config.compose import compose
-from fsbench.runner.config.registry import choose_method, config_files
+from fsbench.runner.config.registry import choose_method, config_files, read_settings
 from fsbench.runner.config.request import Request
 from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.engine.experiment import build_experiment
@@ -164,6 +164,33 @@ def test_a_yaml_file_is_a_method_with_the_files_beside_it(mine):
     assert [file.name for file in config_files("./own.yaml", "demo")][1:] == ["own.yaml", "demo.yaml", "own.demo.yaml"]
     request = Request(["./own.yaml"], "demo", checkpoint="{method}-{dataset}.ckpt")
     assert "--run.checkpoint=own-demo.ckpt" in request.arguments("./own.yaml", 0)
+
+
+@pytest.mark.parametrize("form", ["./mine.py:Constant", "mine.py:Constant", "{folder}/mine.py:Constant"])
+def test_a_yaml_file_names_the_class_of_a_python_file_beside_it(mine, small_data, tmp_path_factory, monkeypatch, form):
+    path = form.format(folder=mine.parent)
+    text = f"{{class_path: {path}, init_args: {{value: 0, backbone: {{name: dino_vits8}}}}}}"
+    (mine.parent / "own.yaml").write_text(f"task: segmentation\nmodel: {text}\n")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    name = str(mine.parent / "own.yaml")
+    assert choose_method(name).name == "own"
+    arguments = [f"--config={file}" for file in config_files(name, "demo")] + small_data
+    experiment = build_experiment(compose(arguments))
+    assert times(mine) == 1 and experiment.method.value == 0
+    settings = experiment.identity.method.as_json()
+    assert settings["file_sha256"] == hashlib.sha256(mine.read_bytes()).hexdigest() and settings["value"] == 0
+
+
+def test_a_yaml_file_whose_class_is_not_found_is_told_which_form_is(mine):
+    file = mine.parent / "own.yaml"
+    file.write_text("task: segmentation\nmodel: {class_path: mine.Constant}\n")
+    expected = r"'mine.Constant', which cannot be imported .*No module named 'mine'.*beside it: ./mine.py:Constant"
+    with pytest.raises(SettingsError, match=expected):
+        parse([f"--config={one}" for one in config_files("./own.yaml", "demo")])
+    file.write_text("task: segmentation\nmodel: {class_path: ./mine.py:Constnt}\n")
+    read_settings.cache_clear()
+    with pytest.raises(SettingsError, match=r"mine.py has no class Constnt; it has Constant; did you mean 'Constant'"):
+        choose_method("./own.yaml")
 
 
 def test_what_is_no_file_of_a_class_is_refused_by_commands_on_runs():
