@@ -166,11 +166,15 @@ def answer_classes(method: str, root: Path, runs: Path) -> Counted:
 
 
 def machine() -> dict[str, str]:
-    """Return what rounding depends on: packages, the processor and its instruction set."""
+    """Return what rounding depends on: packages, the processor and its instruction set.
+
+    A virtual machine may have any name for its processor, so that the numbers of its kind and its flags tell, too.
+    """
     from fsbench.runner.regression.run import environment
 
-    model = re.search(r"model name\s*: (.*)", CPUINFO.read_text()) if CPUINFO.is_file() else None
-    return environment() | {"processor": model[1] if model else platform.processor()}
+    told = r"^(?:model name|cpu family|model|stepping|flags)\s*: (.*)$"
+    lines = re.findall(told, CPUINFO.read_text().split("\n\n")[0], re.MULTILINE) if CPUINFO.is_file() else []
+    return environment() | {"processor": " ".join(lines) or platform.processor()}
 
 
 def evaluate(models: Sequence[Any], root: Path, fold: int, shot: int, episodes: int, runs: Path) -> None:
