@@ -158,7 +158,10 @@ def test_a_checkpoint_that_was_trained_on_the_test_classes(refused, tmp_path, sm
         (["--devices", "0"], "devices is 0, expected their number"),
         (["--data.episodes=-1"], "episodes is -1, expected 1 or more"),
         (["--weights", "random:x"], "weights are 'random:x', expected a file, random or random:SEED"),
-        (["--model=fsbench.methods.nope.Nope"], "model: "),
+        (
+            ["--model=fsbench.methods.nope.Nope"],
+            "model.class_path is 'fsbench.methods.nope.Nope', which cannot be imported",
+        ),
     ],
 )
 def test_values_out_of_range(refused, small_demo, arguments, expected):

@@ -486,8 +486,7 @@ def test_trials_beside_longer_runs_of_two_methods_are_passed_over(three, make, t
     for method in ("good", "fair"):
         for fold in (0, 1):
             shutil.copytree(next(one for one in three if one.name == method) / str(fold), runs / f"{method}-{fold}")
-            trial = make(method, fold, 2, wrong=3)
-            trial = rewrite(trial, header={"requested": 5})
+            trial = make(method, fold, 2, wrong=3, episodes=5)
             shutil.move(trial.path, runs / f"trial-{method}-{fold}")
     alone = compare([three[1], three[0]], ["mIoU"])  # in the order of their names
     together = compare([runs], ["mIoU"])

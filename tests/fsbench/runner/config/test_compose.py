@@ -54,7 +54,10 @@ def test_a_run_has_what_its_files_say():
         ("--trainr.max_epochs=3", "unrecognized arguments: --trainr.max_epochs; did you mean '--trainer'?"),
         ("--data.fold", "--data.fold has no value; expected --data.fold=VALUE"),
         ("--trainer.callbacks.init_args.x=1", "trainer.callbacks: "),
-        ("--model=fsbench.methods.nope.Nope", "model: "),
+        (
+            "--model=fsbench.methods.nope.Nope",
+            "model.class_path is 'fsbench.methods.nope.Nope', which cannot be imported",
+        ),
         ("word", "unrecognized arguments: word"),
     ],
 )
