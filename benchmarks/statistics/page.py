@@ -66,15 +66,17 @@ def _short(results: Results) -> str:
         f"`{cell}` {_fewest(tallies):,}" for cell, tallies in _known(results).items() if _fewest(tallies) < ENOUGH
     ]
     missing = [f"`{cell}`" for cell in CELLS if cell not in results]
-    current = [
-        f"`{cell}`" for cell, tallies in _known(results).items() if all(tally.is_current for tally in tallies.values())
+    earlier = [
+        f"`{cell}`"
+        for cell, tallies in _known(results).items()
+        if not all(tally.is_current for tally in tallies.values())
     ]
     lines = {
         "Fails (‡)": found["fails"],
         "Missed by less than two Monte Carlo errors (†)": found["within its error"],
         f"Fewer than {ENOUGH:,} data sets in which something is printed": little,
         "Not simulated": missing,
-        f"Of today's procedure; all others ({EARLIER.strip()}) of the one before": current,
+        f"Of the procedure before today's ({EARLIER.strip()})": earlier,
     }
     bears = [_range(name, _known(results)) for name in MAIN if MEASURES[name].is_promised]
     return "\n".join([*bears, *(f"- **{head}**: {'; '.join(items) or 'none'}." for head, items in lines.items())])
