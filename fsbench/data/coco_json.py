@@ -15,7 +15,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
 from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.coco_instances import Instances
-from fsbench.data.left_out import OUTSIDE, LeftOut, outline_problem
+from fsbench.data.left_out import EMPTY, OUTSIDE, LeftOut, outline_problem
 from fsbench.data.rle import is_empty_rle
 
 _FAR = 1 << 15
@@ -91,13 +91,17 @@ def _compact(entry: dict[str, Any], is_own: bool) -> Any:
         if entry.get("iscrowd", 0) and not is_own:
             return _Crowd(_whole(entry, "image_id"), _whole(entry, "category_id"))
         shape = [] if without_pixels else entry["segmentation"]
+        empty = 0
+        if is_own and isinstance(shape, list):
+            empty = shape.count([])
+            shape = [polygon for polygon in shape if polygon != []]
         polygons = [] if isinstance(shape, dict) else [_vertices(polygon, entry["id"]) for polygon in shape]
         rle = shape if isinstance(shape, dict) else None
         problems: tuple[str, ...] = (without_pixels,) if without_pixels else ()
         if is_own and polygons:
             told = [outline_problem(np.asarray(polygon, np.float64).reshape(-1, 2)) for polygon in shape]
             polygons = [polygon for polygon, problem in zip(polygons, told, strict=True) if not problem]
-            problems = tuple(filter(None, told))
+            problems = (*[EMPTY] * empty, *filter(None, told))
         image, number, category = (_whole(entry, key) for key in ("image_id", "id", "category_id"))
         return _Object(image, number, category, polygons, rle, problems)
     if "file_name" in entry:
@@ -117,12 +121,12 @@ def _kind_without_pixels(entry: dict[str, Any]) -> str:
     shape = entry.get("segmentation")
     if isinstance(shape, dict):
         return "an empty mask" if is_empty_rle(shape) else ""
-    if shape not in (None, [], [[]]):
+    if shape is not None and (not isinstance(shape, list) or any(polygon != [] for polygon in shape)):
         return ""
     for key, kind in (("keypoints", "keypoints alone"), ("bbox", "a box alone")):
         if entry.get(key):
             return kind
-    return "" if shape is None else "an empty outline"
+    return "" if shape is None else EMPTY
 
 
 def _with_pixels(

@@ -121,14 +121,20 @@ def _jpeg_decoders_agree() -> bool:
 
 @contextmanager
 def open_labels(path: Path, kind: str = "label map") -> Iterator[Image.Image]:
-    """Open and decode a label map or mask as `open_decoded` does; a JPEG, whatever its name, is a DataError as well."""
+    """Open and decode a label map or mask as `open_decoded` does; a JPEG, whatever its name, is a DataError as well.
+
+    So is a TIFF whose pixels are compressed as a JPEG's or a WebP's.
+    """
     with open_decoded(path, kind) as image:
-        if image.format in ("JPEG", "MPO"):
+        lossy = image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+        if image.format in ("JPEG", "MPO") or (image.format == "TIFF" and lossy):
             raise DataError(f"{kind} {path} is a JPEG, which smears the borders of classes; save it as PNG")
         yield image
 
 
-def read_label_map(path: Path, seen: SeenColours | None = None, classes: Collection[int] = ()) -> np.ndarray:
+def read_label_map(
+    path: Path, seen: SeenColours | None = None, classes: Collection[int] = (), *, is_one_class: bool = False
+) -> np.ndarray:
     """Label map (H, W) uint8 of a PNG: palette index or grey value is the class, RGB follows the VOC colour map.
 
     Void 255 is kept. This is the one place where the label maps of data sets, masks of supports and answers that are
@@ -138,6 +144,7 @@ def read_label_map(path: Path, seen: SeenColours | None = None, classes: Collect
         path: the file.
         seen: what colours of palettes stood for in other label maps of the same data set (`check_palette`).
         classes: numbers of the data set's classes, which tell whether grey of 2 or 4 bits can be meant in two ways.
+        is_one_class: the file is the mask of one class that has its name elsewhere (`check_palette`).
 
     Raises:
         DataError: the file cannot be decoded, is a JPEG, has class numbers above 255 or unknown colours, or says other
@@ -158,7 +165,7 @@ def read_label_map(path: Path, seen: SeenColours | None = None, classes: Collect
             )
         labels = np.asarray(image)
         if image.mode == "P":
-            check_palette(labels, _palette(image), path, seen)
+            check_palette(labels, _palette(image), path, seen, is_one_class=is_one_class)
         if image.mode == "L" and image.format == "PNG":
             labels = _stored_grey(labels, _GREY_STEP.get(_png_bit_depth(path), 1), path, classes)
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:

@@ -12,7 +12,7 @@ RESERVED: Mapping[str, int] = {"_background_": 0, "__ignore__": VOID}
 """Labels that LabelMe reserves, and their values in a label map, as its own `labelme2voc` paints them."""
 
 
-OUTSIDE = "outside the image"
+OUTSIDE, EMPTY = "outside the image", "an empty outline"
 
 
 class LeftOut:
@@ -32,7 +32,9 @@ class LeftOut:
 
     def note(self, path: Path) -> str:
         """Return a note for the user about the file `path`, or ""."""
-        return f"{path}: objects that mark no pixel are left out: {self.words}" if self._numbers else ""
+        return (
+            f"{path}: objects, or parts of one, that mark no pixel are left out: {self.words}" if self._numbers else ""
+        )
 
 
 def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> str:

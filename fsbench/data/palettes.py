@@ -33,7 +33,9 @@ def _voc_numbers() -> dict[Colour, int]:
     return {_colour(entry): number for number, entry in enumerate(voc_colors())} | {_WHITE: VOID}
 
 
-def check_palette(labels: np.ndarray, palette: np.ndarray, path: Path, seen: SeenColours | None = None) -> None:
+def check_palette(
+    labels: np.ndarray, palette: np.ndarray, path: Path, seen: SeenColours | None = None, *, is_one_class: bool = False
+) -> None:
     """Raise DataError where the colours of a palette say other class numbers than the places that its pixels hold.
 
     Programs that make images smaller drop the entries of a palette that no pixel uses, and sort the rest. The picture
@@ -45,10 +47,12 @@ def check_palette(labels: np.ndarray, palette: np.ndarray, path: Path, seen: See
         path: the label map, for messages.
         seen: colours of other label maps of the same data set, to which those of this one are added. A colour that has
             another place here is refused, whatever it is.
+        is_one_class: the label map is the mask of one class that has its name elsewhere, so that its number says
+            nothing; background and void are held against their colours alone.
     """
     colours = [_colour(entry) for entry in palette]
     used = [place for place in np.flatnonzero(np.bincount(labels.ravel())).tolist() if place < len(colours)]
-    wrong = _contradiction(colours, used)
+    wrong = _contradiction(colours, used, is_one_class)
     if wrong is not None:
         place, number = wrong
         raise DataError(
@@ -69,7 +73,7 @@ def check_palette(labels: np.ndarray, palette: np.ndarray, path: Path, seen: See
                 )
 
 
-def _contradiction(colours: list[Colour], used: list[int]) -> tuple[int, int] | None:
+def _contradiction(colours: list[Colour], used: list[int], is_one_class: bool) -> tuple[int, int] | None:
     """Return a place in use, and the number that its colour stands for, where they differ; else None.
 
     Colours stand for numbers by VOC's colour map, or as grey values; where all agree with their places by either, there
@@ -84,7 +88,8 @@ def _contradiction(colours: list[Colour], used: list[int]) -> tuple[int, int] | 
     readings = [{_BLACK: 0, _colour(voc_colors()[VOID]): VOID}]
     coloured = [place for place in used if colours[place] not in grey]
     moved = [place for place in coloured if _first_wrong(colours, [place], voc)]
-    if all(colour in voc or colour in grey for colour in colours) or len(moved) > max(1, len(coloured) / 2):
+    is_known = all(colour in voc or colour in grey for colour in colours) or len(moved) > max(1, len(coloured) / 2)
+    if is_known and not is_one_class:
         readings = [grey | voc] + [grey] * all(colours[place] in grey for place in used)
     wrong = [_first_wrong(colours, used, stands_for) for stands_for in readings]
     return None if None in wrong else wrong[0]

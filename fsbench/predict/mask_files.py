@@ -16,7 +16,9 @@ HALF = 128
 """The gray value from which on a pixel of a smoothed mask is foreground."""
 
 
-def read_mask(path: Path, seen: SeenColours | None = None, classes: Collection[int] = ()) -> np.ndarray:
+def read_mask(
+    path: Path, seen: SeenColours | None = None, classes: Collection[int] = (), *, is_one_class: bool = False
+) -> np.ndarray:
     """Read a mask file as a label map (H, W) uint8: 0 is unmarked, 255 void, anything else a class number.
 
     Black and white, also in a color mode, is class 1; transparent pixels are unmarked. Anything else is read by
@@ -25,7 +27,7 @@ def read_mask(path: Path, seen: SeenColours | None = None, classes: Collection[i
     Args:
         path: The file.
         seen: As of `read_label_map`, of files whose numbers mean the same classes.
-        classes: As of `read_label_map`.
+        classes, is_one_class: As of `read_label_map`.
 
     Raises:
         DataError: As of `read_label_map`.
@@ -36,7 +38,9 @@ def read_mask(path: Path, seen: SeenColours | None = None, classes: Collection[i
         values = set(np.unique(gray).tolist())
         if any(values <= {0, white} and white in values for white in WHITE.get(image.mode, ())):
             return (gray > 0).astype(np.uint8)
-    return read_label_map(path, seen, classes) if colors is None else from_colours(colors, path)
+    if colors is not None:
+        return from_colours(colors, path)
+    return read_label_map(path, seen, classes, is_one_class=is_one_class)
 
 
 def _gray_and_colors(image: Image.Image) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import comb, inf
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import FsbenchError
 from fsbench.predict.support import Support
 
 LEVEL = 0.05
@@ -30,7 +31,7 @@ class PresenceWorth:
     shown: tuple[float, ...] = ()
     absent: tuple[float, ...] = ()
 
-    @property
+    @cached_property
     def p(self) -> float:
         """The chance that scores without meaning order the photos at least as well: an exact one-sided rank test."""
         if not self.shown or not self.absent:
@@ -101,7 +102,7 @@ def presence_worth(supports: Sequence[Support], scores: Scores) -> dict[str, Pre
             left_out = next(support for support in supports if support.image_name == photo)
             try:
                 found[photo] = scores([support for support in supports if support.image_name != photo], left_out)
-            except SettingsError:  # the method takes no other number of supports
+            except FsbenchError:  # the method takes no other number of supports, or cannot answer this photo
                 return {name: PresenceWorth() for name in names}
     measured = {
         name: PresenceWorth(*(tuple(found[photo][name] for photo in group) for group in groups))

@@ -170,7 +170,8 @@ def _read_mask(
     name: str, image: Path, file: Path, choice: ClassChoice, colours: SeenColours
 ) -> Iterator[LabeledSupport]:
     """Yield the support of an image and its mask file, unless none of its classes is chosen."""
-    labels = read_mask(file, None if name else colours, choice.by_number)  # a named mask has a number of its own
+    # a named mask has a number of its own
+    labels = read_mask(file, None if name else colours, choice.by_number, is_one_class=bool(name))
     note = ""
     if not choice.by_number and is_smoothed(file, labels):
         if not name:

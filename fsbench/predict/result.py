@@ -32,8 +32,11 @@ LEGEND_LINE = 20
 
 @cache
 def palette() -> np.ndarray:
-    """Return the colors (256, 3) uint8 of label PNGs and overlays: those of ways first, then VOC's, made light."""
-    colors = voc_colors() // 2 + np.uint8(128)
+    """Return the colors (256, 3) uint8 of label PNGs and overlays: those of ways first, then VOC's, made light.
+
+    None of them is a gray or one of VOC's own, which would stand for another number where such a PNG is a support.
+    """
+    colors = voc_colors() // 2 + np.array([127, 127, 126], np.uint8)
     colors[0] = 0
     colors[1 : 1 + len(WAY_COLORS)] = WAY_COLORS
     return colors

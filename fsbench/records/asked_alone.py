@@ -124,22 +124,34 @@ def ask_alone(
 
 
 def differing_episodes(one: Counted, other: Counted, numbers: Collection[int]) -> list[int]:
-    """Return the numbers of those episodes whose counts or masks differ, in the order of `numbers`."""
-    first, second = (_answers(counted, set(numbers)) for counted in (one, other))
-    return [number for number in numbers if first[number] != second[number]]
+    """Return the numbers of those episodes whose counts or masks differ, in the order of `numbers`.
 
-
-def _answers(counted: Counted, numbers: set[int]) -> dict[int, list[Any]]:
-    """Return the sorted rows and masks of episodes."""
-    rows = [row for row in counted.rows() if row["episode"] in numbers]
-    masks = [kept for kept in counted.predictions() if kept[0] in numbers]
-    return {
-        number: [
-            sorted((row for row in rows if row["episode"] == number), key=lambda row: row["slot"]),
-            sorted((kept for kept in masks if kept[0] == number), key=lambda kept: kept[1]),
-        ]
+    Masks are compared where both have them: of an episode that an earlier start answered there may be counts alone.
+    """
+    (rows, masks), (other_rows, other_masks) = (_answers(counted, set(numbers)) for counted in (one, other))
+    return [
+        number
         for number in numbers
-    }
+        if rows[number] != other_rows[number]
+        or (masks[number] and other_masks[number] and masks[number] != other_masks[number])
+    ]
+
+
+def _answers(counted: Counted, numbers: set[int]) -> tuple[dict[int, Any], dict[int, Any]]:
+    """Return the rows and the masks of episodes, each by its slot.
+
+    What is kept beside a mask, such as a soft one, is no part of it. Of an episode that stands there twice, as after a
+    second start that keeps more, the first counts.
+    """
+    rows: dict[int, dict[int, Any]] = {number: {} for number in numbers}
+    masks: dict[int, dict[int, Any]] = {number: {} for number in numbers}
+    for row in counted.rows():
+        if row["episode"] in numbers:
+            rows[row["episode"]].setdefault(row["slot"], row)
+    for episode, slot, decided, kept in counted.predictions():
+        if episode in numbers:
+            masks[episode].setdefault(slot, (decided, kept["size"], kept["rle"]))
+    return rows, masks
 
 
 def check_asked_alone(alone: Counted, counted: Counted, numbers: Collection[int], name: str) -> None:

@@ -15,7 +15,10 @@ _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7,
 
 @dataclass(frozen=True)
 class ParquetSize:
-    """Rows and columns of a table, and the bytes that its pages decompress to."""
+    """Rows and columns of a table, and the bytes that its pages decompress to.
+
+    A column of lists has a row for each of their values.
+    """
 
     rows: int
     columns: int
@@ -32,7 +35,8 @@ def parquet_size(content: bytes) -> ParquetSize:
         footer = _Reader(content[max(end - length, 0) : end]).struct()
         (_, *schema), groups = footer[2], footer[4]  # its first element is the table
         chunks = [chunk[3] for group in groups for chunk in group[1]]
-        rows = max(footer[3], sum(group[3] for group in groups))
+        values = sum(max((chunk[3][5] for chunk in group[1]), default=0) for group in groups)
+        rows = max(footer[3], sum(group[3] for group in groups), values)
         columns = sum(not element.get(5) for element in schema)  # leaves, which have no children
         return ParquetSize(rows, columns, sum(max(chunk[6], 0) for chunk in chunks))
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError, struct.error) as error:

@@ -171,7 +171,9 @@ class _Folder(_Source):
     def answer(self, number: int, asked: Asked) -> HandedIn:
         file = self.files[number]
         try:
-            labels = read_label_map(file, self.colours, range(1, asked[number]["ways"] + 1))
+            ways = asked[number]["ways"]
+            # of several ways a number is another class in another episode, whose colour a program may have taken
+            labels = read_label_map(file, self.colours if ways == 1 else None, range(1, ways + 1))
         except DataError as error:
             raise AnswersError(str(error)) from None
         told = self.told.get(number, {"presence": None, "score": None})

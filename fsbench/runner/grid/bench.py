@@ -44,7 +44,7 @@ def bench(*requests: Request) -> tuple[list[Record], list[str]]:
         parse_configuration(first.configuration(first.methods[0], first.folds[0]))
     runs = make_folder(Path(first.runs))
     planned = plan_requests(requests)
-    if len(planned) > 1 and "WANDB_SWEEP_ID" in os.environ and os.environ.get("WANDB", "off") != "off":
+    if len(planned) > 1 and "WANDB_SWEEP_ID" in os.environ and (os.environ.get("WANDB") or "off") != "off":
         raise SettingsError(
             f"an agent of a sweep calls for {len(planned)} runs at once, and W&B would keep the score of the last; "
             "expected one, of one fold: a sweep over folds has no metric, and fsbench table has the mean over them"

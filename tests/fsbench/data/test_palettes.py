@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours, voc_colors
+from fsbench.predict.result import Result
 from tests.recompressed import recompress, save_palette
 
 BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 200, 10)
@@ -59,6 +61,42 @@ REFUSED = {
     ),
     "own colours, VOC's void moved": ([BLACK, RED, VOC_VOID], [0, 1, 2], "stands for 255"),
 }
+
+
+@pytest.mark.parametrize("places", [[0, 1, 1, 0], [0, 1, 255, 0]])
+@pytest.mark.parametrize("colour", [VOC_GREEN, (128, 128, 128), RED])
+def test_the_number_of_a_named_mask_says_nothing(tmp_path: Path, places: list, colour: tuple) -> None:
+    palette = np.zeros((256, 3), np.uint8)
+    palette[1], palette[255] = colour, VOC_VOID
+    labels = np.array([places], np.uint8)
+    save_palette(tmp_path / "a.png", labels, palette)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png", is_one_class=True), labels)
+    save_palette(tmp_path / "a.png", 1 - np.array([[0, 1, 1, 0]], np.uint8), np.array([colour, BLACK]))
+    with pytest.raises(DataError, match="contradicts itself"):  # whose background was moved
+        read_label_map(tmp_path / "a.png", is_one_class=True)
+
+
+def test_label_maps_of_predict_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Of any classes: no colour that they are shown in stands for another number."""
+    rng = np.random.RandomState(0)
+    for number in range(1, 255):
+        few = rng.choice(np.arange(1, 255), 4, replace=False)
+        for numbers in ([0, number], [number], [0, *few], [*range(number + 1)]):
+            labels = np.array([numbers], np.uint8)
+            Result("photo", labels, (), np.zeros((1, 1, 3), np.uint8)).labels().save(tmp_path / "a.png")
+            np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_lzw"])
+def test_a_lossy_tiff_is_no_label_map(tmp_path: Path, compression: str) -> None:
+    labels = np.zeros((16, 16), np.uint8)
+    labels[4:9, 5:12] = 3
+    Image.fromarray(labels).save(tmp_path / "a.tif", compression=compression)
+    if compression == "jpeg":
+        with pytest.raises(DataError, match="is a JPEG"):
+            read_label_map(tmp_path / "a.tif")
+    else:
+        np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif"), labels)
 
 
 @pytest.mark.parametrize(("colours", "places", "message"), REFUSED.values(), ids=REFUSED)

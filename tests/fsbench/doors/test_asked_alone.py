@@ -4,7 +4,7 @@ import pytest
 
 import fsbench
 from fsbench.base.errors import ContractError, SettingsError
-from fsbench.records.asked_alone import episodes_to_ask
+from fsbench.records.asked_alone import Tally, differing_episodes, episodes_to_ask
 from tests.fsbench.doors.test_evaluate import middle
 
 SHOWN = {}
@@ -92,3 +92,16 @@ def test_a_number_that_is_none_is_refused(test, tmp_path):
     for number in (-1, 2.5, True):
         with pytest.raises(SettingsError, match="expected a number of episodes, 0 for none"):
             evaluated(middle, test, tmp_path, number)
+
+
+def test_answers_are_compared_once_and_by_their_masks_alone():
+    """A second start of a run may keep more than the first, and answer an episode again."""
+    rows = [{"episode": number, "slot": slot, "tp": 3} for number in (4, 7) for slot in (0, 1)]
+    kept = [(number, 1, True, {"size": [2, 2], "rle": "31"}) for number in (4, 7)]
+    soft = [(number, slot, decided, mask | {"soft": "x"}) for number, slot, decided, mask in kept]
+    alone = Tally(rows, kept)
+    for twice in (Tally(rows, soft), Tally([*rows, *rows], [*kept, *soft]), Tally(rows, kept[:1]), Tally(rows, [])):
+        assert differing_episodes(alone, twice, [7, 4]) == []
+    other = [(7, 1, True, {"size": [2, 2], "rle": "22"}), kept[0]]
+    assert differing_episodes(alone, Tally(rows, other), [7, 4]) == [7]
+    assert differing_episodes(alone, Tally([row | {"tp": 2} for row in rows[:2]] + rows[2:], []), [7, 4]) == [4]

@@ -356,7 +356,7 @@ def test_outlines_that_mark_no_pixel_are_left_out_and_counted(folder, tool, corn
     expected = np.zeros((HEIGHT, WIDTH), np.uint8)
     expected[2:10, 2:10] = 1
     np.testing.assert_array_equal(support.labels, expected)
-    assert note.startswith("c.json: objects that mark no pixel are left out: 2 of dog (")
+    assert note.startswith("c.json: objects, or parts of one, that mark no pixel are left out: 2 of dog (")
     assert re.search(rf"2 of dog \(({reason}).*1 of cat \(({reason})", note)
 
 
@@ -376,6 +376,9 @@ OTHER_OBJECTS = [
     ({"segmentation": [], "keypoints": [3, 3, 2], "bbox": [2, 2, 5, 5]}, "keypoints alone"),
     ({"segmentation": ..., "keypoints": [3, 3, 2]}, "keypoints alone"),
     ({"segmentation": []}, "an empty outline"),
+    ({"segmentation": [[], []]}, "an empty outline"),
+    ({"segmentation": {}}, "an empty mask"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": []}}, "an empty mask"),
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}}, "an empty mask"),
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "hb0"}, "iscrowd": 1}, "an empty mask"),
 ]
@@ -390,10 +393,20 @@ def test_annotations_without_an_outline_are_left_out_and_counted(folder, changes
     (folder / "c.json").write_text(json.dumps(content))
     support, (note,) = only("c.json")
     np.testing.assert_array_equal(support.labels, plain)
-    assert note == f"c.json: objects that mark no pixel are left out: 1 of dog ({reason})"
+    assert note == f"c.json: objects, or parts of one, that mark no pixel are left out: 1 of dog ({reason})"
     content["annotations"] = content["annotations"][2:]
     (folder / "c.json").write_text(json.dumps(content))
     assert read_supports(["c.json"]) == ([], [note])
+
+
+def test_an_empty_part_of_an_outline_is_left_out_of_its_object(folder):
+    content = coco()
+    plain = only_labels(folder, content)
+    content["annotations"][0]["segmentation"].insert(0, [])
+    (folder / "c.json").write_text(json.dumps(content))
+    support, (note,) = only("c.json")
+    np.testing.assert_array_equal(support.labels, plain)
+    assert note.endswith("(a part of one: an empty outline)")
 
 
 def test_a_part_that_marks_no_pixel_is_left_out_of_its_object(folder):

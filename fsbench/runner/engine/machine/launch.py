@@ -7,7 +7,9 @@ environment is that of a whole launch of as many processes as the run has, or th
 
 import os
 from dataclasses import dataclass
+from math import inf
 
+from fsbench.base.environment import RANKS
 from fsbench.base.errors import SettingsError
 from fsbench.runner.engine.machine.slurm import check_tasks, in_job
 
@@ -22,6 +24,7 @@ class Launcher:
         processes: that with the number of processes.
         more: others that people set beside it.
         on_several: whether it starts processes on several machines.
+        most: number of processes that it starts at most.
     """
 
     name: str
@@ -29,12 +32,14 @@ class Launcher:
     processes: str = "WORLD_SIZE"
     more: tuple[str, ...] = ()
     on_several: bool = True
+    most: float = inf
 
     def has_started(self, given: set[str], devices: int, nodes: int) -> bool:
         """Return whether it has started this process as one of that many, and set all that is `given`."""
-        own = set(self.variables)
+        own, ranks = set(self.variables), [int(os.environ[name]) for name in given & set(RANKS)]
         is_whole = own <= given <= own | set(self.more) and (nodes == 1 or self.on_several)
-        return is_whole and os.environ[self.processes] == str(devices * nodes)
+        fits = devices * nodes <= self.most and all(rank < devices * nodes for rank in ranks)
+        return is_whole and fits and os.environ[self.processes] == str(devices * nodes)
 
 
 _SERVER = ("MASTER_ADDR", "MASTER_PORT")
@@ -44,6 +49,7 @@ LAUNCHERS = (
         ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID", *_SERVER),
         more=("NODE_RANK",),
     ),
+    Launcher("a job of one container", ("RANK", "WORLD_SIZE", *_SERVER), more=("LOCAL_RANK", "NODE_RANK"), most=1),
     Launcher("--devices", ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", *_SERVER), on_several=False),
     Launcher(
         "jsrun", ("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE"), "JSM_NAMESPACE_SIZE", _SERVER

@@ -38,6 +38,7 @@ def environment(monkeypatch):
         (TORCHRUN, 2, 1, 1),
         (TORCHRUN | {"RANK": "3", "WORLD_SIZE": "4", "GROUP_RANK": "1", "NODE_RANK": "1"}, 2, 2, 3),
         (TORCHRUN | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}, 1, 1, 0),
+        (SERVER | {"RANK": "0", "WORLD_SIZE": "1"}, 1, 1, 0),  # what a job of one container is given
         (CHILD, 2, 1, 1),
         (TASK, 2, 1, 1),
         (TASK | {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"} | SERVER, 2, 1, 1),
@@ -54,6 +55,8 @@ def test_whole_launches_pass_and_their_rank_is_what_lightning_takes(environment,
     ("variables", "devices", "nodes", "names"),
     [
         ({"RANK": "1", "WORLD_SIZE": "1"}, 1, 1, "RANK=1, WORLD_SIZE=1"),
+        (SERVER | {"RANK": "1", "WORLD_SIZE": "1"}, 1, 1, "RANK=1, WORLD_SIZE=1"),
+        (SERVER | {"RANK": "0", "WORLD_SIZE": "2"}, 2, 1, "RANK=0, WORLD_SIZE=2"),
         ({"LOCAL_RANK": "1"}, 1, 1, "LOCAL_RANK=1"),
         ({"JSM_NAMESPACE_RANK": "2"}, 1, 1, "JSM_NAMESPACE_RANK=2"),
         ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, 1, 1, "SLURM_PROCID=2"),
