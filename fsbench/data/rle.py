@@ -57,7 +57,7 @@ def is_empty_rle(rle: dict[str, Any]) -> bool:
     counts = rle.get("counts")
     try:
         runs: list[int] = _runs(counts) if isinstance(counts, str) else list(counts or [])
-        return sum(runs[1::2]) == 0
+        return bool(runs) and sum(runs[1::2]) == 0
     except (TypeError, ValueError):
         return False
 

@@ -377,8 +377,6 @@ OTHER_OBJECTS = [
     ({"segmentation": ..., "keypoints": [3, 3, 2]}, "keypoints alone"),
     ({"segmentation": []}, "an empty outline"),
     ({"segmentation": [[], []]}, "an empty outline"),
-    ({"segmentation": {}}, "an empty mask"),
-    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": []}}, "an empty mask"),
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}}, "an empty mask"),
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "hb0"}, "iscrowd": 1}, "an empty mask"),
 ]
