@@ -17,6 +17,7 @@ if not torch.cuda.is_available():
 import gc
 import importlib.util
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,18 @@ COLOURS = np.array([[220, 40, 40], [40, 200, 60], [50, 70, 220], [220, 210, 50],
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 """Where Triton kernels run in tests."""
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton")
+
+
+LAUNCH = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "RANK", "WORLD_SIZE")
+"""Variables that Lightning sets in a process whose Trainer starts others."""
+
+
+@pytest.fixture(autouse=True)
+def environment_of_no_launch() -> Iterator[None]:
+    """Leave no variables of a launch in this process: the next test's runs would be refused for them."""
+    yield
+    for name in LAUNCH:
+        os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -113,7 +113,7 @@ def evaluate(
                 f"evaluate was given {', '.join(options)}, which is for methods of the suite; a function has no options"
             )
         parts = _by_function(model, test)
-    asked = episodes_to_ask(parts.in_order(test.manifest.episodes), check_memory)
+    asked = episodes_to_ask(parts.in_order(test.manifest.episodes), check_memory) if check_memory else []
     return Result(_evaluate_parts(parts, chosen, Path(runs), given_card, resume, progress, asked), test)
 
 
@@ -137,7 +137,7 @@ def _evaluate_parts(
         done = journal.done(least) if resume else frozenset()
         if not resume and work.exists():
             journal.remove()
-        alone = ask_alone(asked, parts.batches, parts.fresh, parts.counting, name)
+        alone = ask_alone(asked, parts.batches, parts.fresh, parts.counting, name) if asked else Tally()
         began = time.perf_counter()
         try:
             with parts.answering() as answer, closing(journal.open()) as writer:

@@ -75,6 +75,8 @@ def check_launch(devices: int, nodes: int) -> None:
     """
     names = {name for launcher in LAUNCHERS for name in launcher.variables}
     given = {name for name in names if name in os.environ}
+    if devices * nodes == 1 and given <= set(_SERVER):
+        given = set()  # a server that nobody asks: what `ddp_notebook` leaves in a session
     if in_job():
         check_tasks(devices, nodes)
         own = IN_JOB if "RANK" in given else IN_JOB | {"LOCAL_RANK": "SLURM_PROCID"}  # which is taken for the rank then

@@ -34,6 +34,7 @@ def environment(monkeypatch):
     ("variables", "devices", "nodes", "rank"),
     [
         ({}, 1, 1, None),
+        (SERVER, 1, 1, None),  # of which a run of one process asks nothing
         ({}, 2, 1, None),  # whose further processes Lightning will start
         (TORCHRUN, 2, 1, 1),
         (TORCHRUN | {"RANK": "3", "WORLD_SIZE": "4", "GROUP_RANK": "1", "NODE_RANK": "1"}, 2, 2, 3),
