@@ -11,7 +11,7 @@ from fsbench.base.paths import IS_CLONE, REPOSITORY
 
 pytestmark = [pytest.mark.skipif(not IS_CLONE, reason="the manual is a clone's"), pytest.mark.slow(15)]
 
-MOST_FILES, MOST_FUNCTIONS = 46, 250
+MOST_FILES, MOST_FUNCTIONS = 45, 250
 
 
 def test_the_manual_has_the_figures_of_the_command(tmp_path):
