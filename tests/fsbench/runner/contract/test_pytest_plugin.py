@@ -39,5 +39,5 @@ def test_the_fixture_and_the_option(tmp_path):
     chosen = ["-k", "shapes or gradients"]
     done = run_pytest(tmp_path, "--fsbench-method", "prototype", *chosen)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed, 2 skipped, 28 deselected" in done.stdout
+    assert "2 passed, 2 skipped, 30 deselected" in done.stdout
     assert "nothing is learned before the episodes" in done.stdout
