@@ -51,7 +51,7 @@ class _Object(NamedTuple):
     polygons: list[np.ndarray]
     rle: dict[str, Any] | None
     problems: tuple[str, ...] = ()
-    """Of parts that mark no pixel; known of people's own files alone."""
+    """Why parts of the object mark no pixel; it is only looked at in people's own files."""
 
 
 class _Crowd(NamedTuple):

@@ -252,7 +252,7 @@ def segment(query: np.ndarray, shots: list[tuple[np.ndarray, np.ndarray]]) -> to
 
 
 def expected_mask(image: Image.Image, size: list[int] | None, protocol: str) -> np.ndarray:
-    """What the stand-ins answer, by a way of its own."""
+    """Compute the expected answers without the code of the stand-ins."""
     if protocol in ("bam", "pfenet2020"):
         maps, _ = val_transform(np.float32(image), np.zeros(image.size[::-1], np.uint8))
     else:

@@ -1,4 +1,4 @@
-"""What started this process: alone, as one of a launch of several, or alone in a shell that a launch has left.
+"""Check that variables such as RANK, which launchers set, belong to a launch of this very run.
 
 Lightning, torch and W&B take a rank from several variables, each by rules of its own, before there is a Trainer. A
 process that believes itself to be rank 2 of nothing writes no settings and no checkpoint. So each rank in the
