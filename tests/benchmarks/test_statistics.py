@@ -60,7 +60,7 @@ def test_data_sets_of_two_procedures_are_not_added(tmp_path):
     write_results({QUICK: {"score": Tally(1000, 1000, 950, procedure=2)}}, file)
     shown = tables(read_results(file))
     assert "| one class of 10 images, no support effects | 1,000 ¹ | .950 ± .007 |" in shown["coverage"]
-    assert shown["short"].splitlines()[-1].endswith("of the one before**: none.")
+    assert shown["short"].splitlines()[-1] == f"- **Of the procedure before today's (¹)**: `{QUICK}`."
     assert main([QUICK, "--repetitions", "4", "--results", str(file)]) == 0
     assert {tally.repetitions for tally in read_results(file)[QUICK].values()} == {4}
 
@@ -236,14 +236,14 @@ def test_tables_say_what_fails_and_what_was_not_printed(tmp_path):
     assert (
         "| a star on any of 70 comparisons of six equal methods | 1,000 | .020 ± .005 | ≤ .060 |" in shown["decisions"]
     )
-    *bears, fails, within, few, missing, current = shown["short"].splitlines()
+    *bears, fails, within, few, missing, earlier = shown["short"].splitlines()
     assert bears == [
         "- **Score covered**, over 1 cells: .800 (`images-2`) to .800 (`images-2`).",
         "- **Difference covered**, over 1 cells: .950 (`images-2`) to .950 (`images-2`).",
         '- **False "different"**, over 1 cells: .067 (`images-2`) to .067 (`images-2`).',
     ]
     assert "(`images-2`), score covered." in fails and 'false "different".' in within
-    assert few.endswith("`images-2` 600.") and "`pascal-1shot`" in missing and "`images-2`; `family`" in current
+    assert few.endswith("`images-2` 600.") and "`pascal-1shot`" in missing and earlier.endswith(": none.")
 
 
 @pytest.mark.slow(25)
