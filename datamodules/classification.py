@@ -23,8 +23,8 @@ from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.data.file_digests import content_digests
 from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, ranks
-from fsbench.protocols.classification import ClassificationTask
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.classes import ClassificationTask
+from fsbench.protocols.reading import load_protocol
 
 PROTOCOL = "fort"
 """The protocol of the tests."""

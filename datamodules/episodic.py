@@ -36,10 +36,15 @@ from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpiso
 from fsbench.datamodules.loading.given_manifest import read_given_manifest
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.datamodules.loading.whole_images import TrainingImages
-from fsbench.protocols.geometry import InputResize, input_rule
-from fsbench.protocols.pools import Pool
-from fsbench.protocols.segmentation import Segmentation, load_segmentation
-from fsbench.protocols.whole_images import WholeImages
+from fsbench.protocols.draws.draw import Draw
+from fsbench.protocols.draws.pair_draw import PairDraw
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.whole_images import whole_image_pool
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.test import Test
+from fsbench.protocols.view import InputResize, View, input_rule
+from fsbench.protocols.whole_images import WHOLE_IMAGES
 from fsbench.runner.engine.checkpoint import TRAINED_ON
 
 _note = rank_zero_only(print_note)
@@ -75,7 +80,6 @@ class EpisodicDataModule(DataModule):
 
     task = "segmentation"
     test: EpisodeTask
-    protocol: Segmentation
 
     def __init__(
         self,
@@ -91,7 +95,7 @@ class EpisodicDataModule(DataModule):
     ):
         protocol = load_segmentation(test.protocol)
         way = test.way if test.manifest else usable_way(dataset, test.fold, test.way)
-        super().__init__(protocol.view(dataset), _task(test, way), image_size, loading, seed)
+        super().__init__(protocol.draw.data(dataset), _task(test, way), image_size, loading, seed)
         self.options = test
         self.protocol = protocol
         if training.training_protocol == protocol.name:
@@ -119,12 +123,12 @@ class EpisodicDataModule(DataModule):
     def _check_labels(self) -> None:
         """Raise SettingsError for labels of supports that the protocol or the data set cannot give."""
         annotation, kept, protocol = self.options.support_annotation, self.options.kept_support, self.protocol
-        if annotation in WEAK and not protocol.has_weak_supports:
+        if annotation in WEAK and not protocol.view.weak_supports:
             raise SettingsError(
                 f"support_annotation is {annotation}, and the protocol {protocol.name} has supports with masks; leave "
                 "it out, or choose another protocol"
             )
-        if kept < 1 and not protocol.has_weak_supports:
+        if kept < 1 and not protocol.view.weak_supports:
             raise SettingsError(
                 f"kept_support is {kept:g}, and the protocol {protocol.name} has supports with whole masks; leave it "
                 "out, or choose another protocol"
@@ -178,7 +182,8 @@ class EpisodicDataModule(DataModule):
         """The 1-way episodes or whole images that choose the checkpoint."""
         chosen = self.training.validation
         if chosen == "images":
-            return WholeImages(self.source, self.source_fold).manifest(self.training.validation_episodes)
+            task = EpisodeTask(self.source_fold, episodes=self.training.validation_episodes)
+            return WHOLE_IMAGES.manifest(self.source, task)
         if chosen == "source" and self._make_source is None:
             raise SettingsError(
                 "validation is source, but there is no other data set to train on; expected one with --data.source, or "
@@ -205,31 +210,29 @@ class EpisodicDataModule(DataModule):
             return 0
         return self.source_fold if self.training.validation == "source" else self.test.fold
 
-    @cached_property
-    def validation_protocol(self) -> Segmentation | WholeImages:
-        """Loads and counts what chooses the checkpoint."""
-        if self.training.validation == "images":
-            return WholeImages(self.source, self.source_fold)
-        return self.protocol.in_validation
+    @property
+    def validated(self) -> Test:
+        protocol = WHOLE_IMAGES if self.training.validation == "images" else self.protocol.in_validation
+        return Test(self.validation_manifest, self.validation_dataset, protocol, self.image_size)
 
     @cached_property
     def training_pool(self) -> Pool:
         """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
         if self.training.training_items == "images":
-            return WholeImages(self.source, self.source_fold).training_pool(self.training.filter_novel)
+            return whole_image_pool(self.source, self.source_fold, self.training.filter_novel)
         skip, shot = self.test.skip_small_classes, self.training.training_shot
         other = {} if self.training.filter_novel is None else {"filter_novel": self.training.filter_novel}
-        lists = self._training_protocol
+        lists = self._training_protocol.draw
         return lists.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
 
     @staticmethod
-    def _filters(protocol: Segmentation, items: str) -> bool | None:
+    def _filters(protocol: Protocol, items: str) -> bool | None:
         """Return whether a training leaves out images with novel classes by itself; None for some of them."""
-        return protocol.drops_novel_images if items == "episodes" else False
+        return protocol.draw.drops_novel_images if items == "episodes" else False
 
     @property
     def _background(self) -> bool:
-        return self.test.allow_background_queries and self.protocol.empty_queries
+        return self.test.allow_background_queries and self.protocol.draw.empty_queries
 
     @property
     def training_lists(self) -> str:
@@ -237,9 +240,15 @@ class EpisodicDataModule(DataModule):
         if self.training.training_items == "images":
             return DERIVED
         if self.training.filter_novel is None:
-            return self._training_protocol.pairs(self.source, "trn", self.source_fold).origin
-        pairs = self._training_protocol.training_pairs(self.source, self.source_fold, self.training.filter_novel)
-        return pairs.origin
+            return self._lists.pairs(self.source, "trn", self.source_fold).origin
+        return self._lists.training_pairs(self.source, self.source_fold, self.training.filter_novel).origin
+
+    @property
+    def _lists(self) -> PairDraw:
+        """The draw whose lists of base classes are trained on."""
+        draw = self._training_protocol.draw
+        assert isinstance(draw, PairDraw)  # others have no training part
+        return draw
 
     @property
     def training_list_notes(self) -> list[str]:
@@ -291,7 +300,7 @@ class EpisodicDataModule(DataModule):
     @property
     def _novel_names(self) -> list[str]:
         names = self.dataset.class_names
-        return [names[number - 1] for number in self.protocol.novel_classes(self.manifest.header)]
+        return [names[number - 1] for number in self.protocol.draw.novel_classes(self.manifest.header)]
 
     def seen_test_classes(self, trained_on: dict[str, Any]) -> list[str]:
         if trained_on["dataset"] in (self.dataset.name, *self.dataset.same_classes_as):
@@ -314,8 +323,8 @@ class EpisodicDataModule(DataModule):
         options = self.options.differing
         if self.support_annotation == "all_ways" and not self._tells_all_ways:
             del options["support_annotation"]
-        rule = self._loading(training=False).resize
-        return options if rule == self.protocol.geometry.resize else options | {"input_resize": rule}
+        rule = self._loading(self.protocol.view).resize
+        return options if rule == self.protocol.view.resize else options | {"input_resize": rule}
 
     @property
     def training_options(self) -> dict[str, Any]:
@@ -332,7 +341,7 @@ class EpisodicDataModule(DataModule):
         return self.support_annotation == "all_ways" and (self.test.way > 1 or self.test.setting == "fully_augmented")
 
     def train_dataloader(self) -> DataLoader[EpisodeBatch]:
-        config, pool = self._loading(training=True), self.training_pool
+        config, pool = self._loading(self._training_view), self.training_pool
         augmentation = named_augmentation(self.training.augmentation, self.image_size)
         items: TrainingImages | TrainingEpisodes
         if self.training.training_items == "images":
@@ -368,42 +377,49 @@ class EpisodicDataModule(DataModule):
         return self._batches.loss_weight(batch_idx) if self._batches is not None else 1.0
 
     def val_dataloader(self) -> DataLoader[EpisodeBatch]:
-        protocol, episodes = self.validation_protocol, self.validation_manifest.episodes
-        dataset = self.validation_dataset
-        if isinstance(protocol, WholeImages):
-            return self._evaluation_loader(dataset, protocol, episodes, self._loading(training=False))
-        return self._evaluation_loader(dataset, protocol, evaluation_order(episodes), self._loading(training=False))
+        test, ordered = self.validated, self._validation_order()
+        return self._evaluation_loader(test.index, test.protocol.draw, ordered, self._loading(test.protocol.view))
+
+    def _validation_order(self) -> Sequence[Episode]:
+        """Return the episodes of the validation in an order that encodes few images twice; whole images as listed."""
+        episodes = self.validation_manifest.episodes
+        return episodes if self.training.validation == "images" else evaluation_order(episodes)
 
     def test_dataloader(self) -> DataLoader[EpisodeBatch]:
         """Return the unfinished episodes of the manifest, in an order that encodes few images twice."""
         episodes = evaluation_order(self.unfinished_episodes())
-        return self._evaluation_loader(self.dataset, self.protocol, episodes, self.test_loading, once=True)
+        return self._evaluation_loader(self.dataset, self.protocol.draw, episodes, self.test_loading, once=True)
 
     def calibration_episodes(self, count: int = 200) -> Iterator[EpisodeBatch]:
         """Return labelled episodes of base classes in training images, with the test's N and K."""
         task = replace(self.test, allow_background_queries=self._background)
-        return calibration_episodes(self.source, self.training_pool, task, self._loading(training=False), count)
+        return calibration_episodes(self.source, self.training_pool, task, self._loading(self.protocol.view), count)
 
     def adaptation_images(self, adaptation: Adaptation) -> AdaptationItems:
-        pool = self.protocol.test_pool(self.dataset, replace(self.test, way=1))[1]
+        draw = self.protocol.draw
+        assert isinstance(draw, PairDraw)
+        pool = draw.test_pool(self.dataset, replace(self.test, way=1))[1]
         if self.test.skip_small_classes:
             pool = pool.without([number for number in pool.class_ids if number not in self.manifest.class_ids])
-        config = self._loading(training=True)
+        config = self._loading(self._training_view)
         return AdaptationItems(self.dataset, pool, self.test.shot, self.seed, adaptation, config)
 
     def whole_validation(self) -> DataLoader[EpisodeBatch]:
-        protocol, episodes = self.validation_protocol, self.validation_manifest.episodes
-        ordered = episodes if isinstance(protocol, WholeImages) else evaluation_order(episodes)
-        data = ManifestEpisodes(protocol, self.validation_dataset, ordered, self._loading(training=False))
+        test, config = self.validated, self._loading(self.validated.protocol.view)
+        data = ManifestEpisodes(test.protocol.draw, test.index, self._validation_order(), config)
         return self._loader(data, batch_size=self.loading.eval_batch_size)
 
-    def _loading(self, training: bool) -> LoadingConfig:
-        geometry = self.protocol.geometry.training if training else self.protocol.geometry
-        if training and input_rule(geometry.resize, self.input_resize) == "letterbox":
-            geometry = replace(geometry, label_resize="letterbox")  # the loss is taken where the image lies
+    @property
+    def _training_view(self) -> View:
+        """The view of training episodes, whose loss is taken where the image lies."""
+        view = self.protocol.view.training
+        letterbox = input_rule(view.resize, self.input_resize) == "letterbox"
+        return replace(view, label_resize="letterbox") if letterbox else view
+
+    def _loading(self, view: View) -> LoadingConfig:
         return LoadingConfig(
             self.image_size,
-            geometry,
+            view,
             self.loading.cache_bytes,
             input_resize=self.input_resize,
             hints=self.needs.hints,
@@ -414,7 +430,7 @@ class EpisodicDataModule(DataModule):
         """Settings of loading of the test, whose supports alone may be labelled with something else than masks."""
         is_other = self.support_annotation in WEAK or self._tells_all_ways
         return replace(
-            self._loading(training=False),
+            self._loading(self.protocol.view),
             annotation=self.support_annotation if is_other else "mask",
             annotation_seed=self.manifest.header.seed or 0,  # episodes that are seeded with their index have none
             kept_support=self.options.kept_support,
@@ -423,7 +439,7 @@ class EpisodicDataModule(DataModule):
     def _evaluation_loader(
         self,
         dataset: SegmentationIndex,
-        protocol: Segmentation | WholeImages,
+        draw: Draw,
         episodes: Sequence[Episode],
         config: LoadingConfig,
         once: bool = False,
@@ -434,7 +450,7 @@ class EpisodicDataModule(DataModule):
         next_shown = dict(zip(share, next_uses(episodes[share.start : share.stop]), strict=True)) if once else {}
         known = self.needs.classes
         classes = WayClasses(self.manifest, known) if once and known != "unknown" else None
-        data = ManifestEpisodes(protocol, dataset, episodes, config, next_shown, classes)
+        data = ManifestEpisodes(draw, dataset, episodes, config, next_shown, classes)
         return self._loader(data, batch_size=self.loading.eval_batch_size, sampler=sampler)
 
     def _loader(self, data: Dataset[EpisodeBatch], **batches: Any) -> DataLoader[EpisodeBatch]:

@@ -31,7 +31,7 @@ from fsbench.datamodules.datasets.demo import Demo
 from fsbench.pages.explain.paper_figure import draw_paper_figure
 from fsbench.predict.export.files import load_program
 from fsbench.predict.predictor import Predictor
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
 from fsbench.records.record import find_distinct_records, read_record
 from fsbench.results.pictures.contact_sheet import choose
 from fsbench.results.pictures.contrast import way_colors

@@ -13,7 +13,7 @@ from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import OFFICIAL
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
 
 FOLDER = Path(__file__).parent / "pascal"
 TASKS = [

@@ -15,8 +15,8 @@ from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.lists.official import read_official
-from fsbench.protocols.lists import pair_list
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.reading import load_segmentation
 
 USUAL_SIZE = {"pascal": (375, 500), "coco": (480, 640)}
 """Height and width in pixels of most images of a data set."""

@@ -10,8 +10,8 @@ from fsbench.base.files import is_file
 from fsbench.data.dataset import Pair, PairList, SegmentationIndex
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, checksums, read_official, verdict
-from fsbench.protocols.image_lists import image_list
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.image_lists import image_list
+from fsbench.protocols.draws.pair_lists import pair_list
 
 DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 """Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""

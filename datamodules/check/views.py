@@ -11,7 +11,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.indexes.views import ViewIndex
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
 
 Index = TypeVar("Index", bound=ViewIndex)
 MASKS = 40

@@ -3,7 +3,7 @@
 from fsbench.data.dataset import Pair, Part
 from fsbench.datamodules.indexes.official import OfficialIndex
 from fsbench.datamodules.lists.official import verify_list
-from fsbench.protocols.image_lists import ImageLists, ReleasedImages
+from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 
 
 class OfficialImageLists(ImageLists):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.indexes.views import ViewIndex
 from fsbench.datamodules.lists.official import UNVERIFIED
-from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes
+from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes
 
 
 class ViewEpisodes(OwnEpisodes):

@@ -18,8 +18,8 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.file_digests import contents_sha256
 from fsbench.data.transforms import RESIZES
-from fsbench.protocols.draws import draw, episode_with_repeats
-from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.draws.hsnet import draw, episode_with_repeats
+from fsbench.protocols.draws.pools import Pool, TooFewImages
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.draws import draw_episode
-from fsbench.protocols.pools import Pool
+from fsbench.protocols.draws.hsnet import draw_episode
+from fsbench.protocols.draws.pools import Pool
 
 
 def calibration_episodes(

@@ -14,19 +14,18 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.datamodules.loading.training import augmented_episode, base_map
 from fsbench.datamodules.loading.way_classes import WayClasses
-from fsbench.protocols.draws import draw_episode
-from fsbench.protocols.pools import Pool
-from fsbench.protocols.recurring_epochs import epoch_seed, recurring_epoch
-from fsbench.protocols.segmentation import Segmentation
-from fsbench.protocols.vrp_draws import filled_length, training_steps
-from fsbench.protocols.whole_images import WholeImages
+from fsbench.protocols.draws.draw import Draw
+from fsbench.protocols.draws.hsnet import draw_episode
+from fsbench.protocols.draws.patnet import epoch_seed, recurring_epoch
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.vrp import filled_length, training_steps
 
 
 class ManifestEpisodes(Dataset[EpisodeBatch]):
-    """The episodes of a manifest, each loaded as its protocol says.
+    """The episodes of a manifest.
 
     Args:
-        protocol: the protocol.
+        draw: of the episodes.
         index: the data set.
         episodes: in the order in which they are read.
         config: how they are loaded.
@@ -37,14 +36,14 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
 
     def __init__(
         self,
-        protocol: Segmentation | WholeImages,
+        draw: Draw,
         index: SegmentationIndex,
         episodes: Sequence[Episode],
         config: LoadingConfig,
         next_shown: Mapping[int, Mapping[str, int | None]] | None = None,
         classes: WayClasses | None = None,
     ):
-        self.protocol = protocol
+        self.draw = draw
         self.index = index
         self.episodes = episodes
         self.config = config
@@ -68,7 +67,7 @@ class ManifestEpisodes(Dataset[EpisodeBatch]):
         return replace(batch, next_shown=next_shown)
 
     def _load(self, episode: Episode) -> EpisodeBatch:
-        return load_item(self.protocol, self.index, episode, self.config, self.files)
+        return load_item(self.draw, self.index, episode, self.config, self.files)
 
 
 class TrainingEpisodes(Dataset[EpisodeBatch]):
@@ -121,9 +120,7 @@ class TrainingEpisodes(Dataset[EpisodeBatch]):
             return augmented_episode(self.index, episode, (self.seed, epoch, i), self.augmentation, self.base_classes)
         loaded = load_episode(self.index, episode, self.config, self.files)
         if self.base_classes:
-            labels, _ = self.config.geometry.truth(
-                base_map(self.index, episode.query, self.base_classes), self.config.size
-            )
+            labels, _ = self.config.view.truth(base_map(self.index, episode.query, self.base_classes), self.config.size)
             loaded.known_truth().base_maps.append(torch.from_numpy(labels))
         return loaded
 

@@ -8,10 +8,10 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.manifest import Manifest, check_fits
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.claims import read_checked_manifest
-from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.protocol import Protocol
 
 
-def read_given_manifest(file: str, index: SegmentationIndex, protocol: Segmentation, task: EpisodeTask) -> Manifest:
+def read_given_manifest(file: str, index: SegmentationIndex, protocol: Protocol, task: EpisodeTask) -> Manifest:
     """Read the manifest `file` for a test of `task`.
 
     Raises:
@@ -26,7 +26,7 @@ def read_given_manifest(file: str, index: SegmentationIndex, protocol: Segmentat
         "way": task.way,
         "shot": task.shot,
         "setting": task.setting,
-        "empty": protocol.may_be_empty(task),
+        "empty": protocol.draw.may_be_empty(task),
         "seed": task.seed,
         "requested": task.episodes,
         "drop_small": task.skip_small_classes or None,

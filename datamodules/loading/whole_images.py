@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -10,8 +11,8 @@ from fsbench.core.loading import LoadingConfig, labelled_image, whole_image
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.transforms import RESIZES
+from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.loading.augment import Augmentation
-from fsbench.protocols.whole_images import image_truth
 
 
 class TrainingImages(Dataset[EpisodeBatch]):
@@ -52,3 +53,9 @@ class TrainingImages(Dataset[EpisodeBatch]):
             augmented, labels = self.augmentation(pixels, labels, random.Random(repr((self.seed, epoch, i))))
             image = torch.from_numpy(augmented)
         return whole_image(f"{self.names[i]} {(self.seed, epoch, i)}", image, image_truth(i, labels, self.classes))
+
+
+def image_truth(number: int, labels: np.ndarray, classes: Sequence[int]) -> EpisodeTruth:
+    """Return the truth of an image whose label map (S, S) uint8 shows the n-th of `classes` as n; void is 255."""
+    present = np.isin(np.arange(1, len(classes) + 1), labels)
+    return EpisodeTruth(number, (labels.shape[0], labels.shape[1]), labels, present, np.array(classes, dtype=np.int64))

@@ -12,7 +12,7 @@ from fsbench.base.errors import SettingsError, known_names, missing_package
 from fsbench.base.files.cache import suite_cache
 from fsbench.base.files.opening import in_units
 from fsbench.base.terminal import print_block, print_error, print_line
-from fsbench.protocols.registry import ATLAS, known_metrics, load_protocol, protocol_names
+from fsbench.protocols.reading import ATLAS, known_metrics, load_protocol, protocol_names
 from fsbench.runner.config.limits import real
 from fsbench.runner.config.registry import aliases, check_known, names, names_by_task
 from fsbench.runner.here.finding import Finding

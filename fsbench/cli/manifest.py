@@ -16,7 +16,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, hash_images, mismatches, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.claims import read_checked_manifest
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of
@@ -76,7 +76,7 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
         raise SettingsError(f"--out is {options.out}, expected a name that ends in .jsonl or .jsonl.gz")
     check_replaced(options.out, "--out", "manifest", read_manifest)
     protocol = load_segmentation(options.protocol or DEFAULT_PROTOCOL)
-    index = protocol.view(_index(options.dataset, options))
+    index = protocol.draw.data(_index(options.dataset, options))
     task = EpisodeTask(
         options.fold,
         options.way,
@@ -153,7 +153,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     header = manifest.header
     print_line(f"intact: {_summary(manifest)}")
     protocol = load_segmentation(header.protocol)
-    index = protocol.view(
+    index = protocol.draw.data(
         _index(choose_dataset(options.dataset, header.dataset, f"the manifest {options.file}"), options)
     )
     problems = mismatches(manifest, index, _progress)
@@ -164,7 +164,7 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     hashed = "photos and label maps are those it was made with"
     named = "every image is there and shows its class"
     print_line(f"fits the data: {hashed if manifest.images else named}")
-    drawn = protocol.manifest(index, EpisodeTask.from_header(header, protocol.seed))
+    drawn = protocol.manifest(index, EpisodeTask.from_header(header, protocol.draw.seed))
     same = drawn.episodes == manifest.episodes
     print_line(f"the local lists draw {'the same' if same else 'other'} episodes")
     claimed = [] if not same else [key for key in drawn.entries if manifest.entries.get(key) != drawn.entries[key]]

@@ -6,8 +6,8 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError, say_left_out
 from fsbench.base.terminal import print_block
-from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.view import View
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.formats import SHEETS, as_json
 from fsbench.results.tables.rescoring.recount import LARGEST_SIDE, ORIGINAL, recount, stored_predictions
@@ -47,12 +47,12 @@ def show_rescored(options: argparse.Namespace) -> int:
     return say_left_out(refused)
 
 
-def _recounted(root: str | None, record: Record, resolution: int, geometry: Geometry | None = None) -> Any:
+def _recounted(root: str | None, record: Record, resolution: int, view: View | None = None) -> Any:
     """Count a run's stored predictions again at another resolution."""
     from fsbench.doors.truths import open_truth  # with the data sets: only who asks for another resolution needs them
 
     stored_predictions(record)  # whose absence is said first
-    return recount(record, open_truth(record, root), resolution, geometry)
+    return recount(record, open_truth(record, root), resolution, view)
 
 
 def _resolution(text: str | None) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fsbench.base.errors import FsbenchError, SettingsError, user_message
 from fsbench.base.terminal import print_line
 from fsbench.cli.analysis import show
-from fsbench.protocols.registry import metric_names
+from fsbench.protocols.reading import metric_names
 from fsbench.records.record import Record
 from fsbench.results.tables.analyses import ANNOTATIONS, CURVES, SUPPORTS
 from fsbench.results.tables.annotations.losses import annotation_tables

@@ -15,7 +15,9 @@ from fsbench.core.needs import Needs
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.step_division import StepDivision
-from fsbench.protocols.pools import Pool
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.protocol import Protocol as TestProtocol
+from fsbench.protocols.test import Test as EvaluatedTest
 
 
 class Test(Protocol):
@@ -50,7 +52,7 @@ class DataModule(L.LightningDataModule, ABC):
 
     task: str
     """ "segmentation" or "classification"."""
-    protocol: Any
+    protocol: TestProtocol
     """Protocol of the test, which says how episodes are drawn, resized and scored."""
     training = Training()
     """Items of training and validation."""
@@ -173,9 +175,14 @@ class DataModule(L.LightningDataModule, ABC):
         raise self._untrained()
 
     @property
-    def validation_protocol(self) -> Any:
-        """Counts what chooses the checkpoint, by `separate`, `truth` and `count` as a protocol has them."""
-        return self.protocol
+    def tested(self) -> EvaluatedTest:
+        """The test as a value: its data, episodes and protocol."""
+        return EvaluatedTest(self.manifest, self.dataset, self.protocol, self.image_size)
+
+    @property
+    def validated(self) -> EvaluatedTest:
+        """The test that chooses the checkpoint."""
+        raise self._untrained()
 
     @property
     def validation_manifest(self) -> Manifest:

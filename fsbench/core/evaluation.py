@@ -9,8 +9,7 @@ import torch
 
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
-from fsbench.protocols.base import Protocol
-from fsbench.protocols.evaluation import Answerer, evaluate_batches
+from fsbench.protocols.evaluation import Answerer, Counting, evaluate_batches
 
 
 @contextmanager
@@ -50,13 +49,13 @@ def fresh_copy(method: Method) -> Method:
     return copy.deepcopy(method, {id(part): part for part in shared})
 
 
-def evaluate_batch(method: Method, protocol: Protocol, batch: Any) -> list[Any]:
+def evaluate_batch(method: Method, test: Counting, batch: Any) -> list[Any]:
     """Answer a batch that carries its truth and count the answers; for use in `torch.inference_mode`.
 
     Args:
         method: the method, in eval mode.
-        protocol: how the answers are counted.
-        batch: items of the protocol's loader, on the method's device.
+        test: a test or its protocol, by which the answers are counted.
+        batch: items of its loader, on the method's device.
 
     Returns:
         The results of the episodes.
@@ -65,5 +64,5 @@ def evaluate_batch(method: Method, protocol: Protocol, batch: Any) -> list[Any]:
         SettingsError, NumericsError: an answer cannot be counted.
     """
     results: list[Any] = []
-    evaluate_batches([batch], protocol, method.answer_batch, results.extend, method.registry_name)
+    evaluate_batches([batch], test, method.answer_batch, results.extend, method.registry_name)
     return results

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial, singledispatch
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,11 +22,8 @@ from fsbench.data.orientation import check_sizes
 from fsbench.data.support_annotation import AnnotationStreams, draw_label
 from fsbench.data.transforms import RESIZES, centre_square, resize_padded
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.generalised import Generalised
-from fsbench.protocols.geometry import Geometry, InputResize, input_rule
-from fsbench.protocols.segmentation import Segmentation
-from fsbench.protocols.truth import episode_truth
-from fsbench.protocols.whole_images import WholeImages
+from fsbench.protocols.draws.draw import Draw
+from fsbench.protocols.view import InputResize, View, input_rule
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class LoadingConfig:
 
     Attributes:
         size: side S of images in pixels.
-        geometry: how images and the truth are seen.
+        view: how images and the truth are seen.
         cache_bytes: memory of a loader process for decoded files that other episodes need as well.
         annotation: of the supports, a key of `ANNOTATIONS`; "all_ways" tells also what supports show of the other ways.
         annotation_seed: of what weak annotations and `kept_support` draw, together with the number of the episode.
@@ -46,7 +43,7 @@ class LoadingConfig:
     """
 
     size: int
-    geometry: Geometry = field(default_factory=Geometry)
+    view: View = field(default_factory=View)
     cache_bytes: int = 0
     annotation: SupportAnnotation = "mask"
     annotation_seed: int = 0
@@ -57,7 +54,7 @@ class LoadingConfig:
     @property
     def resize(self) -> str:
         """Rule of `RESIZES` for images and support labels."""
-        return input_rule(self.geometry.resize, self.input_resize)
+        return input_rule(self.view.resize, self.input_resize)
 
     def files(self, index: SegmentationIndex) -> DecodedImageCache:
         """Return an empty cache of decoded files."""
@@ -102,7 +99,7 @@ def load_episode(
             for way in episode.supports
         ]
         shown = torch.from_numpy(np.where(np.array([given]) == VOID, np.uint8(VOID), np.array([all_ways])))
-    truth = episode_truth(index, episode, config.geometry, side, labels[episode.query])
+    truth = config.view.episode_truth(index, episode, side, labels[episode.query])
     support = torch.tensor([[[rows[name] for name in way] for way in episode.supports]])
     return EpisodeBatch(
         images=torch.stack(images),
@@ -120,21 +117,17 @@ def load_episode(
     )
 
 
-@singledispatch
 def load_item(
-    protocol: Segmentation | WholeImages,
-    index: SegmentationIndex,
-    episode: Episode,
-    config: LoadingConfig,
-    files: DecodedImageCache,
+    draw: Draw, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
 ) -> EpisodeBatch:
-    """Load a test episode with its truth, as its protocol has it: an item of the loader.
+    """Load a test episode with its truth: an item of the loader.
 
-    A protocol whose batches are built otherwise registers a function for its class: `load_item.register(Class)`.
+    Ways without supports are base classes, which a method knows by its training; an episode without any is a whole
+    image.
 
     Args:
-        protocol: how the episode is seen.
-        index: the data set, as the protocol's `view` has it.
+        draw: of the episode, which tells the boxes of supports.
+        index: the data set, as the draw's `data` returns it.
         episode: one of the manifest.
         config: settings of loading, such as the side of images.
         files: cache of decoded files.
@@ -142,19 +135,17 @@ def load_item(
     Raises:
         DataError: a file cannot be decoded, or image and label map differ in size.
     """
-    raise NotImplementedError(f"no function loads the items of {type(protocol).__name__}")
+    if all(episode.supports):
+        return load_episode(index, episode, config, files, draw.box_of(index))
+    if any(episode.supports):
+        return _load_base_and_novel(index, episode, config, files)
+    pixels, labels = read_labelled(index, episode.query)
+    truth = config.view.episode_truth(index, episode, config.size, labels)
+    return whole_image(episode.query, resize_padded(pixels, config.size), truth)
 
 
-@load_item.register
-def _(
-    protocol: Segmentation, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
-) -> EpisodeBatch:
-    return load_episode(index, episode, config, files, protocol.support_box(index))
-
-
-@load_item.register
-def _(
-    protocol: Generalised, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
+def _load_base_and_novel(
+    index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
 ) -> EpisodeBatch:
     """Load a query with all supports; those of base classes are absent, and supports show novel classes alone."""
     side, ways = config.size, len(episode.classes)
@@ -165,7 +156,7 @@ def _(
         image, labels[name] = files.decoded(name)
         images.append(image)
         numbered = way_labels(labels[name], index.label_values(name, episode.classes))
-        small[name] = torch.from_numpy(LABEL_RESIZES[protocol.resize](numbered, side, side))
+        small[name] = torch.from_numpy(LABEL_RESIZES[config.view.resize](numbered, side, side))
     support = torch.zeros(1, ways, shots, dtype=torch.int64)
     valid = torch.zeros(1, ways, shots, dtype=torch.bool)
     shown = torch.zeros(1, ways, shots, side, side, dtype=torch.uint8)
@@ -177,9 +168,9 @@ def _(
             seen = small[name]
             shown[0, way, number] = torch.where(torch.isin(seen, torch.tensor(base, dtype=seen.dtype)), 0, seen)
             own[0, way, number] = torch.where(seen == VOID, VOID, seen == way + 1)
-    truth = episode_truth(index, episode, config.geometry, side, labels[episode.query])
+    truth = config.view.episode_truth(index, episode, side, labels[episode.query])
     counted = small[episode.query] != VOID
-    if not protocol.tells_void:
+    if not config.view.tells_void:
         height, width = labels[episode.query].shape
         rows, columns = padded_shape(height, width, side)
         counted = torch.zeros_like(counted)
@@ -198,16 +189,6 @@ def _(
         ways=torch.tensor([ways]),
         counted_pixels=counted[None],
     )
-
-
-@load_item.register
-def _(
-    protocol: WholeImages, index: SegmentationIndex, episode: Episode, config: LoadingConfig, files: DecodedImageCache
-) -> EpisodeBatch:
-    """Load an image by the padded resize, unchanged but for that."""
-    pixels, labels = read_labelled(index, episode.query)
-    truth = protocol.truth(index, episode, config.size, labels)
-    return whole_image(episode.query, resize_padded(pixels, config.size), truth)
 
 
 def whole_image(name: str, image: Tensor, truth: EpisodeTruth) -> EpisodeBatch:

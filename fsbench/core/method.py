@@ -140,7 +140,7 @@ class Method(EvaluatedByLightning):
                 f"{self.registry_name} is a method of {self.task}, and the data module one of {data.task}; expected "
                 "both of one kind (see: fsbench list)"
             )
-        if data.protocol.asks_base_classes and not self.segments_base_classes:
+        if data.protocol.draw.asks_base_classes and not self.segments_base_classes:
             raise SettingsError(
                 f"the protocol {data.protocol.name} asks for base classes too, and {self.registry_name} labels those "
                 "that it has supports of; choose METHOD=diam, or bam with its base learner, or another protocol"

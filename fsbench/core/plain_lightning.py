@@ -17,7 +17,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.episodic_scores import EpisodicScores
 from fsbench.core.needs import Needs
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.evaluation import count_answers
+from fsbench.protocols.evaluation import Counting, count_answers
 from fsbench.records.counts import official_rows, to_frame
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class EvaluatedByLightning(L.LightningModule):
         data = self._data
         if data.counts_validation_elsewhere:
             return
-        scores = EpisodicScores(data.validation_manifest.class_ids, data.protocol.void).to(self.device)
+        scores = EpisodicScores(data.validation_manifest.class_ids, data.validated.protocol).to(self.device)
         self._validation = [scores]  # in a list: it is no module of the method's
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:
@@ -76,7 +76,7 @@ class EvaluatedByLightning(L.LightningModule):
         data = self._data
         if data.counts_validation_elsewhere:
             return {"answers": self.answer_batch(batch)}
-        for result in self._counted(data.validation_protocol, batch):
+        for result in self._counted(data.validated, batch):
             self._validation[0].update(result)
         return {}
 
@@ -92,7 +92,7 @@ class EvaluatedByLightning(L.LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Answer a batch and count the answers against its truth."""
-        for result in self._counted(self._data.protocol, batch):
+        for result in self._counted(self._data.tested, batch):
             self._rows += result.rows()
 
     def on_test_epoch_end(self) -> None:
@@ -115,11 +115,11 @@ class EvaluatedByLightning(L.LightningModule):
 
         Of segmentation they have the entries of `SegmentationAnswer`, of classification `labels`.
         """
-        protocol = self._data.protocol
-        seen, _ = protocol.separate(batch)
+        test = self._data.tested
+        seen, _ = test.part(batch)
         answers = self.answer_batch(seen)  # as plain values: Lightning moves no frozen objects
         plain = (dict(vars(answer)) if is_dataclass(answer) else {"labels": answer} for answer in answers)
-        return [{"episode": number, **answer} for number, answer in zip(protocol.numbers(seen), plain, strict=True)]
+        return [{"episode": number, **answer} for number, answer in zip(test.numbers(seen), plain, strict=True)]
 
     def on_predict_end(self) -> None:
         self.end_test()
@@ -154,9 +154,9 @@ class EvaluatedByLightning(L.LightningModule):
             )
         return data
 
-    def _counted(self, protocol: Any, batch: Any) -> list[Any]:
-        seen, truths = protocol.separate(batch)
-        return count_answers(protocol, self.answer_batch(seen), truths, self.registry_name)
+    def _counted(self, test: Counting, batch: Any) -> list[Any]:
+        seen, truths = test.part(batch)
+        return count_answers(test, self.answer_batch(seen), truths, self.registry_name)
 
 
 def _tested(manifest: Manifest, numbers: set[int]) -> Manifest:

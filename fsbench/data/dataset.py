@@ -67,7 +67,7 @@ class SegmentationIndex(ABC):
     """A data set of images with label maps. Opens no image until asked for one.
 
     A new data set implements four methods and sets five attributes; the lists of every protocol follow from them
-    (`fsbench.protocols.lists`):
+    (`fsbench.protocols.draws.pair_lists`):
 
     1. `test_classes(fold)`: numbers of the novel classes.
     2. `candidates(part)`: names of the images that training or test may use.
@@ -187,7 +187,12 @@ class SegmentationIndex(ABC):
                     yield name, number
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the published list of `split` (see `fsbench.protocols.lists.SPLITS`), or None to have it derived."""
+        """Return the published list of `split`, or None to have it derived.
+
+        Args:
+            split: one of `fsbench.protocols.draws.pair_lists.SPLITS`.
+            fold: fold of the data set.
+        """
         return None
 
     def has_published_list(self, split: str, fold: int) -> bool:

@@ -137,7 +137,7 @@ def _evaluate_parts(
         done = journal.done(least) if resume else frozenset()
         if not resume and work.exists():
             journal.remove()
-        alone = ask_alone(asked, parts.batches, parts.fresh, parts.counting, name) if asked else Tally()
+        alone = ask_alone(asked, parts.batches, parts.fresh, parts.test, name) if asked else Tally()
         began = time.perf_counter()
         try:
             with parts.answering() as answer, closing(journal.open()) as writer:
@@ -147,7 +147,7 @@ def _evaluate_parts(
                 left = [episode.index for episode in test.manifest.episodes if episode.index not in done]
                 batches = parts.batches(left)
                 shown = track(batches, name, "episode") if progress else batches
-                evaluate_batches(shown, parts.counting, answer, add, name)
+                evaluate_batches(shown, parts.test, answer, add, name)
             check_asked_alone(alone, journal, asked, name)
         except ContractError:
             journal.remove()  # answers that no test may have
@@ -182,7 +182,7 @@ def _check_alike(parts: Parts, answer: Answerer, journal: Journal, done: Sequenc
     """Raise SettingsError unless the model answers some of the finished episodes as it did."""
     places = np.linspace(0, len(done) - 1, min(ASKED_AGAIN, len(done))).round().astype(int).tolist()
     chosen, again = [done[place] for place in places], Tally()
-    evaluate_batches(parts.batches(chosen), parts.counting, answer, again.add, name)
+    evaluate_batches(parts.batches(chosen), parts.test, answer, again.add, name)
     for number in differing_episodes(journal, again, chosen):
         raise SettingsError(
             f"{name} answers episode {number} otherwise than when it was interrupted; expected the model that began; "
@@ -196,7 +196,7 @@ def _by_function(model: Model, test: Test) -> Parts:
         raise SettingsError(
             f"evaluate was given a {type(model).__name__}; expected a function of an episode, a method, or its name"
         )
-    if test.image_size is None and test.protocol.counts_at_input_size():
+    if test.image_size is None and test.protocol.view.counts_at_input_size:
         first = read_output(model(test[0]), test[0])
         test = replace(test, image_size=first.label_map.shape[0])
 
@@ -210,7 +210,7 @@ def _by_function(model: Model, test: Test) -> Parts:
         except Exception:  # locks, generators, open files: not every object can be copied
             return answering()
 
-    return Parts(test, answering, fresh, lambda numbers: [[number] for number in numbers], test)
+    return Parts(test, answering, fresh, lambda numbers: [[number] for number in numbers])
 
 
 def read_output(output: Any, episode: VisibleEpisode | VisibleImages) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.protocols.kit.kit import Kit
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset
 from fsbench.runner.config.registry import task_of
@@ -57,7 +57,7 @@ def load_kit_test(
         shot=kit.shot,
         setting=kit.setting,
         empty=kit.empty,
-        seed=kit.seed if is_classification or kit.seed != protocol.seed else None,
+        seed=kit.seed if is_classification or kit.seed != protocol.draw.seed else None,
         drop_small=kit.drop_small,
         image_size=image_size,
     )

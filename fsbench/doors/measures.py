@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.records.record import Record
 from fsbench.results.tables.compare import Measure
 from fsbench.results.tables.rescoring.recount import Truth

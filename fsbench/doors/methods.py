@@ -19,7 +19,6 @@ from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.doors.parts import Parts
 from fsbench.predict.settings import choose_device
-from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 
 OPTIONS = ("image_size", "workers", "device")
@@ -54,14 +53,13 @@ def answer_by_method(method: Any, test: Test, **options: Any) -> Parts:
     if "device" in options:
         method.to(choose_device(options["device"]))
     method.backbone.cache.clear()  # of other images by the same names, or at another size
-    counted = replace(test, image_size=side) if test.protocol.counts_at_input_size() else test
+    counted = replace(test, image_size=side) if test.protocol.view.counts_at_input_size else test
     ways, workers = test.manifest.header.way, options.get("workers", 0)
     return Parts(
         counted,
         partial(answering, method),
         lambda: answering(fresh_copy(method)),
         partial(_batches, method, counted, side, workers),
-        test.protocol,
         (method.num_trainable_parameters(ways), method.num_parameters(ways)),
         evaluation_order,
         (side, method.describe(), _weights_sha256(method)),
@@ -79,9 +77,9 @@ def _weights_sha256(method: Segmenter) -> str:
 
 def _check(method: Segmenter, test: Test, side: int) -> None:
     """Raise SettingsError unless the method can answer the test."""
-    if not isinstance(test.protocol, Segmentation):
+    if not test.protocol.has_masks:
         raise SettingsError(f"{method.registry_name} segments, and the test is one of {test.protocol.task}")
-    if test.protocol.asks_base_classes and not method.segments_base_classes:
+    if test.protocol.draw.asks_base_classes and not method.segments_base_classes:
         raise SettingsError(
             f"the protocol {test.protocol.name} asks for base classes too, and {method.registry_name} labels those "
             "that it has supports of"
@@ -99,9 +97,8 @@ class _Items(Dataset[EpisodeBatch]):
     """Some episodes of a test, loaded as the protocol says."""
 
     def __init__(self, method: Segmenter, test: Test, side: int, episodes: Sequence[Episode]):
-        assert isinstance(test.protocol, Segmentation)
-        self.protocol, self.index, self.episodes = test.protocol, test.index, episodes
-        self.config = LoadingConfig(side, test.protocol.geometry, hints=method.needs.hints)
+        self.draw, self.index, self.episodes = test.protocol.draw, test.index, episodes
+        self.config = LoadingConfig(side, test.protocol.view, hints=method.needs.hints)
         self.files = self.config.files(test.index)
         known = method.needs.classes
         self.classes = None if known == "unknown" else WayClasses(test.manifest, known)
@@ -116,7 +113,7 @@ class _Items(Dataset[EpisodeBatch]):
         return replace(batch, way_classes=[self.classes.told(self.episodes[place], self._load)])
 
     def _load(self, episode: Episode) -> EpisodeBatch:
-        return load_item(self.protocol, self.index, episode, self.config, self.files)
+        return load_item(self.draw, self.index, episode, self.config, self.files)
 
 
 def _batches(method: Segmenter, test: Test, side: int, workers: int, numbers: Sequence[int]) -> DataLoader[Any]:

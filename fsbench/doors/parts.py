@@ -7,7 +7,7 @@ from typing import Any
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.progress import Sized
-from fsbench.protocols.evaluation import Answerer, Counting
+from fsbench.protocols.evaluation import Answerer
 from fsbench.protocols.test import Test
 
 
@@ -28,7 +28,6 @@ class Parts:
         answering: yields the function that answers a part.
         fresh: the same, of a copy of whoever answers, where one can be made.
         batches: gives the parts of some episodes, by their numbers.
-        counting: parts a batch from its truth and counts; the test itself, or its protocol.
         parameters: (learned, all) of a method; None where nobody knows.
         in_order: sorts episodes as the test asks them.
         identity: that answers follow from besides the test, as far as it is known: with another one nothing goes on.
@@ -38,7 +37,6 @@ class Parts:
     answering: Callable[[], AbstractContextManager[Answerer]]
     fresh: Callable[[], AbstractContextManager[Answerer]]
     batches: Callable[[Sequence[int]], Sized[Any]]
-    counting: Counting
     parameters: tuple[int, int] | None = None
     in_order: Callable[[Sequence[Any]], Sequence[Any]] = list
     identity: tuple[Any, ...] = ()

@@ -9,7 +9,6 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint, locked, make_folder, read_text, write_text
-from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.test import Test
 from fsbench.records.asked_alone import Counted
 from fsbench.records.card import FILE as CARD
@@ -163,13 +162,13 @@ def _content(answered: Answered, frame: "pl.DataFrame", kept: Sequence[tuple[int
 
 def _presence_rule(test: Test, frame: "pl.DataFrame") -> str:
     """Return the rule by which a way counts as present: the protocol's where all decisions follow from the masks."""
-    if not isinstance(test.protocol, Segmentation):
+    if not test.protocol.has_masks:
         return PREDICTED
     ways = frame.filter(frame["slot"] > 0)
     pixels = (ways["pred"] + ways["pred_void"]).to_numpy()
     share = (pixels.astype(np.float32) / (ways["valid"] + ways["void"]).to_numpy().astype(np.float32)).astype(float)
     follows = np.array_equal(ways["decided"].to_numpy(), pixels > 0) and np.array_equal(ways["score"].to_numpy(), share)
-    return test.protocol.presence if follows else PREDICTED
+    return test.protocol.counting.presence if follows else PREDICTED
 
 
 def answers_sha256(frame: "pl.DataFrame", kept: Iterable[tuple[int, int, bool, Prediction]]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fsbench.base.errors import RecordError, SettingsError, missing_package
 from fsbench.doors.measures import measure_for
-from fsbench.protocols.registry import metric_names
+from fsbench.protocols.reading import metric_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
@@ -124,7 +124,7 @@ class Result:
 
     def _draw(self, worst: int, test: Test | None) -> "Image.Image":
         # with OpenCV, which numbers spare
-        from fsbench.protocols.segmentation import segmentation_of
+        from fsbench.protocols.reading import segmentation_of
         from fsbench.results.pictures.contact_sheet import DrawnPrediction, draw_contact_sheet
         from fsbench.scores.confusion import COUNTS, way_ious
         from fsbench.scores.count_table import episode_scores
@@ -134,16 +134,16 @@ class Result:
         if stored is None:
             raise RecordError(f"{self.path} has no stored predictions; run it again with KEEP_PREDICTIONS=masks")
         protocol, frame = segmentation_of(self.record.header), self.frame
-        iou, _ = episode_scores(frame, protocol.void)
+        iou, _ = episode_scores(frame, protocol.counting.void)
         episodes = sorted(self.record.manifest.official_episodes, key=lambda episode: episode.index)
         chosen = [episodes[place] for place in np.argsort(iou, kind="stable")[:worst]]  # those without an IoU are last
         predictions = {}
         for episode in chosen:
             ways = frame.filter((frame["episode"] == episode.index) & (frame["slot"] > 0)).sort("slot")
             predictions[episode.index] = DrawnPrediction(
-                protocol.geometry.over_image(stored.label_map(episode.index)),
+                protocol.view.over_image(stored.label_map(episode.index)),
                 stored.decided(episode.index),
-                way_ious(ways.select(COUNTS).to_numpy(), protocol.void),
+                way_ious(ways.select(COUNTS).to_numpy(), protocol.counting.void),
             )
         return draw_contact_sheet(index, predictions, chosen)
 

@@ -12,7 +12,7 @@ from fsbench.doors.measures import measure_for
 from fsbench.doors.results import Result
 from fsbench.doors.tables import Differences, Table
 from fsbench.networks.weights.table import backbone_data
-from fsbench.protocols.registry import metric_named, metric_names
+from fsbench.protocols.reading import metric_named, metric_names
 from fsbench.records.record import Record, finished_records, leave_out_damaged
 from fsbench.results.tables.breakdowns import BREAKDOWNS
 from fsbench.results.tables.comparable import Methods, find_methods

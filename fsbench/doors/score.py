@@ -65,7 +65,7 @@ def score(
     files = [Path(path).expanduser() for path in paths]
     stored = read_answers(files, test, partial)
     answered = stored.numbers
-    if test.image_size is None and test.protocol.counts_at_input_size():
+    if test.image_size is None and test.protocol.view.counts_at_input_size:
         test = replace(test, image_size=stored.image_size)
     if len(answered) < len(test):
         test = replace(test, manifest=_trial(test.manifest, answered))

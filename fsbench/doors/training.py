@@ -16,7 +16,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.batch import normalise as normalise_by_imagenet
 from fsbench.datamodules.loading.augment import SCALE_FACTORS, named_augmentation
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.config.datasets import open_dataset
 from fsbench.runner.config.registry import check_known, task_of
 
@@ -132,11 +132,11 @@ def load_training(
     if task_of("data", dataset) != "segmentation":
         raise SettingsError(f"{dataset} is a data set of classification; expected one of segmentation")
     rules = load_segmentation(protocol)
-    index = rules.view(open_dataset(dataset, root, [str(folder) for folder in lists]))
-    background = empty and rules.empty_queries
+    index = rules.draw.data(open_dataset(dataset, root, [str(folder) for folder in lists]))
+    background = empty and rules.draw.empty_queries
     other = {} if filter_novel is None else {"filter_novel": filter_novel}
-    pool = rules.training_pool(index, fold, drop_small, background, shot, **other)
-    config = LoadingConfig(size, rules.geometry.training, cache_mib * 2**20)
+    pool = rules.draw.training_pool(index, fold, drop_small, background, shot, **other)
+    config = LoadingConfig(size, rules.view.training, cache_mib * 2**20)
     changes = named_augmentation(augmentation, size)
     return TrainingData(TrainingEpisodes(index, pool, config, background, seed, shot, changes), normalise)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fsbench.base.errors import RecordError, missing_package
 from fsbench.data.label_maps import way_labels
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.recount import Truth
@@ -36,16 +36,16 @@ class TestTruth:
                 "others; put the files of the run back, or name their folder (--data-root)"
             )
         self._test, self._image_size = test, identity.image_size
-        self._geometry = segmentation_of(record.header).geometry
+        self._view = segmentation_of(record.header).view
 
     def __call__(self, episode: int) -> np.ndarray:
         """Return the truth (h, w) uint8 of an episode at the query's original size: ways 1..N, 255 void.
 
-        It is as it was counted (`Geometry.original_truth`).
+        It is as it was counted (`View.original_truth`).
         """
         index, found = self._test.index, self._test.manifest.episodes[self._test.places[episode]]
         labels = way_labels(index.label_map(found.query), index.label_values(found.query, found.classes))
-        return self._geometry.original_truth(labels, self._image_size)
+        return self._view.original_truth(labels, self._image_size)
 
 
 def open_truth(record: Record, root: str | Path | None = None) -> Truth:

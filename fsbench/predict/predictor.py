@@ -31,8 +31,8 @@ from fsbench.predict.read_supports import pair_labels, read_supports
 from fsbench.predict.result import ClassPresence, Result, palette
 from fsbench.predict.settings import choose_device, compose_settings
 from fsbench.predict.support import Support, SupportSet, stack_supports
-from fsbench.protocols.geometry import input_rule
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.view import input_rule
 from fsbench.results.pictures.sheet import Panel
 from fsbench.results.pictures.steps import HasQueryMaps, step_panels
 from fsbench.runner.engine.checkpoint import load_checkpoint
@@ -99,7 +99,7 @@ class Predictor:
         if image_size is not None and image_size < 1:
             raise SettingsError(f"image_size is {image_size}, expected a number of pixels above 0")
         self.image_size = image_size or data["image_size"]
-        self.resize = input_rule(load_segmentation(data["protocol"]).resize, data.get("input_resize", "protocol"))
+        self.resize = input_rule(load_segmentation(data["protocol"]).view.resize, data.get("input_resize", "protocol"))
         self.loader = ImageLoader(self.image_size, self.resize)
         self.device = choose_device(device)
         self.only_present = only_present

@@ -11,8 +11,8 @@ from typing import Any
 from fsbench.base.errors import RecordError, SettingsError
 from fsbench.data.episodes.manifest import Manifest, read_manifest
 from fsbench.data.episodes.settings import SIZE_BINS
-from fsbench.protocols.base import Protocol
-from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import protocol_of
 
 _ADDED = ("draws", "official_sha256", "calibration_ids", "calibration_images")
 """Entries that a manifest has beyond those of its official episodes alone."""
@@ -42,10 +42,10 @@ def contradictions(manifest: Manifest, protocol: Protocol | None) -> Iterator[st
     number = len(official)
     if header.episodes not in (None, number):
         yield f"episodes is {header.episodes}, and {number} are there"
-    may_be_shorter = protocol is None or protocol.may_be_shorter or header.setting in SIZE_BINS
+    may_be_shorter = protocol is None or protocol.draw.may_be_shorter or header.setting in SIZE_BINS
     if header.requested < number or (header.requested > number and not may_be_shorter):
         yield f"requested is {header.requested}, and {number} episodes are there"
-    fixed = None if protocol is None else protocol.fixed_episode_count(header.dataset)
+    fixed = None if protocol is None else protocol.draw.fixed_episode_count(header.dataset)
     if fixed is not None and header.official_episodes != fixed:
         yield f"official_episodes is {header.official_episodes}, and the protocol {header.protocol} has {fixed}"
     draws, all_draws = {episode.draw for episode in manifest.tested_episodes}, set(range(header.draws))

@@ -10,23 +10,23 @@ Answerer = Callable[[Any], Sequence[Any]]
 
 
 class Counting(Protocol):
-    """Parts batches from their truth, and counts answers against it: a protocol, or a test in itself."""
+    """Parts batches from their truth, and counts answers against it, as `fsbench.protocols.test.Test` does."""
 
-    def separate(self, batch: Any, /) -> tuple[Any, list[Any]]:
-        """Split a batch into what is seen of it and what its answers are counted against, one an episode."""
+    def part(self, batch: Any, /) -> tuple[Any, list[Any]]:
+        """Part a batch into what is seen of it and what its answers are counted against, one an episode."""
 
     def count(self, answer: Any, truth: Any, /) -> Any:
         """Count the answer to one episode."""
 
 
 def evaluate_batches(
-    batches: Iterable[Any], protocol: Counting, answerer: Answerer, add: Callable[[list[Any]], None], name: str
+    batches: Iterable[Any], test: Counting, answerer: Answerer, add: Callable[[list[Any]], None], name: str
 ) -> None:
     """Let `answerer` answer the batches of a test, and count its answers against the truth, which it is not given.
 
     Args:
-        batches: items of the protocol with their truth.
-        protocol: parts a batch from its truth, and counts an answer.
+        batches: items of the test with their truth.
+        test: parts a batch from its truth, and counts an answer.
         answerer: see `Answerer`.
         add: takes the results of each batch.
         name: of whoever answers, for messages.
@@ -36,17 +36,17 @@ def evaluate_batches(
         NumericsError: a presence score is no finite number.
     """
     for batch in batches:
-        seen, truths = protocol.separate(batch)
+        seen, truths = test.part(batch)
         answers = answerer(seen)
-        add(count_answers(protocol, answers, truths, name))
+        add(count_answers(test, answers, truths, name))
 
 
-def count_answers(protocol: Counting, answers: Any, truths: Sequence[Any], name: str) -> list[Any]:
+def count_answers(test: Counting, answers: Any, truths: Sequence[Any], name: str) -> list[Any]:
     """Count one answer for each truth; arguments and errors are as of `evaluate_batches`."""
     if not isinstance(answers, list | tuple) or len(answers) != len(truths):
         found = f"{len(answers)} answers" if isinstance(answers, list | tuple) else f"a {type(answers).__name__}"
         raise SettingsError(f"{name} gave {found} for {len(truths)} episodes, expected a list of one answer each")
     try:
-        return [protocol.count(answer, truth) for answer, truth in zip(answers, truths, strict=True)]
+        return [test.count(answer, truth) for answer, truth in zip(answers, truths, strict=True)]
     except (SettingsError, NumericsError) as error:
         raise type(error)(f"{name}: {error}") from error

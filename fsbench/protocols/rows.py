@@ -9,27 +9,23 @@ from typing import Any, get_args
 
 from fsbench.base.errors import DataError, SettingsError, did_you_mean, known_names
 from fsbench.base.plugins import package_files
-from fsbench.protocols.base import OTHERS
-from fsbench.protocols.composed import FREE_SETTINGS, Composed
+from fsbench.protocols.atlas_words import LATE, MEASURED, PASSES, measuring, parse_count
 from fsbench.protocols.conditions import ATLAS_NAMES, NOT_FOUND, Conditions
-from fsbench.protocols.parts import comparison, draws, geometry, lists, scores, void
-from fsbench.protocols.parts.counts import LATE, PASSES, parse_count
-from fsbench.protocols.parts.measuring import measuring
-from fsbench.protocols.parts.streams import NETWORK, NumpyInWorkers, dependences, parse_seeds
+from fsbench.protocols.draws import by_word, lists
+from fsbench.protocols.draws.listed import FREE_SETTINGS, Listed
+from fsbench.protocols.draws.streams import NETWORK, NumpyInWorkers, dependences, parse_seeds
 from fsbench.protocols.program_rows import slug
 from fsbench.protocols.programs import FOLDER, Program, read_programs
-from fsbench.protocols.registry import ATLAS as PREFIX
-from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.protocol import Protocol, Words
+from fsbench.protocols.reading import ATLAS as PREFIX
+from fsbench.protocols.reading import load_protocol, protocol_names
+from fsbench.protocols.words import OTHERS
+from fsbench.scores.scores import COMMON
 
 _VERSION = 1
 _WORKERS = 8
 """Loader processes where a row names none: most programs have so many."""
 
-_MEASURING: Mapping[str, Mapping[str, Any]] = {
-    "geometry": geometry.PARTS, "compared_at": comparison.PARTS, "void": void.PARTS, "metric": scores.PARTS,
-    "fb_iou": scores.FB_IOU,
-}  # fmt: skip
-"""Columns of the measuring half, each with its parts."""
 _STATED = {
     "gpus": re.compile(r"\b(\d+) GPUs\b"),
     "batch": re.compile(r"\bbatch of (\d+)\b"),
@@ -68,7 +64,7 @@ def row_names() -> list[str]:
 
 
 @cache
-def protocol_of_row(name: str) -> Composed:
+def protocol_of_row(name: str) -> Protocol:
     """Return the protocol of a row of the atlas.
 
     Args:
@@ -120,7 +116,7 @@ def row_of(name: str) -> Program:
     return _rows()[name.removeprefix(PREFIX).partition("@")[0]]
 
 
-def compose(row: Program, settings: Mapping[str, Any]) -> Composed:
+def compose(row: Program, settings: Mapping[str, Any]) -> Protocol:
     """Return the protocol of a row.
 
     Args:
@@ -160,11 +156,11 @@ def _with_the_same_words(row: Program) -> list[str]:
     return found
 
 
-def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
+def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Protocol:
     image_lists, own_lists = row.image_lists, []
     if row.image_lists == "own" and row.dataset == "iSAID-5i":  # which has no lists of others
         image_lists, own_lists = "pfenet", ["its lists are its own; here they are by PFENet's rule"]
-    if image_lists not in lists.PARTS:
+    if image_lists not in lists.ATLAS:
         raise _Unfit("image_lists", image_lists)
     seeds, count = parse_seeds(row.seeds), parse_count(row.episodes_per_fold)
     if seeds is None:
@@ -173,48 +169,53 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Composed:
         raise _Unfit("episodes_per_fold", row.episodes_per_fold, "no number of episodes")
     if row.depends_on == NOT_FOUND:
         raise _Unfit("depends_on", row.depends_on)
-    if row.episode_draw not in draws.PARTS:
+    if row.episode_draw not in by_word.ATLAS:
         raise _Unfit("episode_draw", row.episode_draw)
     if row.min_object == NOT_FOUND:
         raise _Unfit("min_object", row.min_object)
     processes, unstated = _processes(row)
     values = processes | dict(settings)
-    for column, parts in _MEASURING.items():
-        if getattr(row, column) not in parts:
-            raise _Unfit(column, getattr(row, column))
-    measured = measuring({column: getattr(row, column) for column in _MEASURING})
+    words = {column: getattr(row, column) for column in MEASURED}
+    for column, known in MEASURED.items():
+        if words[column] not in known or known[words[column]].part is None:
+            raise _Unfit(column, words[column])
+    measured = measuring(words)
     open_words = [one.in_spirit for one in dependences(row.depends_on) if one.in_spirit]
     spirit = [*open_words, *([seeds.in_spirit] if seeds.in_spirit else []), *unstated, *own_lists, *measured.in_spirit]
     if values.get("network_words") or values.get("base_seeds"):
         spirit = [words for words in spirit if words != NETWORK.in_spirit]
-    protocol = Composed(
-        name=name,
-        version=_VERSION,
-        summary=f"as {row.program} of {row.method} tests on {row.dataset}",
+    if measured.metrics[0].by_run:  # of base and novel classes, for which lists of pairs have no supports
+        raise SettingsError(f"its metric '{row.metric}' is one of base and novel classes at once")
+    draw = Listed(
         seed=seeds.values[0] if seeds.values else None,
         episodes={OTHERS: count},
         ways="any" if row.task == "FS-CS" else "one",
         empty_queries=row.task == "FS-CS",
+        further_seeds=seeds.values[1:],
         image_lists=image_lists,
         min_object=row.min_object,
         episode_draw=row.episode_draw,
         depends_on=row.depends_on,
         passes=PASSES if LATE in row.quirks else None,
-        further_seeds=seeds.values[1:],
+        **values,
+    )
+    said = Words(
         in_spirit=tuple(dict.fromkeys(spirit)),
         of_dataset=row.dataset,
         stated=Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)}),
-        **values,
-        resize=measured.resize,
-        query_size=measured.query_size,
-        label_resize=measured.label_resize,
-        frame=measured.frame,
-        void=measured.void,
-        absent=measured.absent,
-        score=row.metric,
-        fb_score=row.fb_iou,
     )
-    protocol.check_values()
+    protocol = Protocol(
+        name,
+        _VERSION,
+        f"as {row.program} of {row.method} tests on {row.dataset}",
+        draw,
+        measured.view,
+        measured.counting,
+        tuple(metric for metric in measured.metrics if metric not in COMMON),
+        tuple(metric.name for metric in measured.metrics),
+        said,
+    )
+    protocol.check()
     return protocol
 
 

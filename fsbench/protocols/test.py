@@ -3,7 +3,7 @@
 Everything that evaluates shares it: a run of the suite, a function in Python, a file of masks from anywhere.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from html import escape
@@ -20,8 +20,9 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
 from fsbench.data.indexed import image_pixels
 from fsbench.data.label_maps import Box, way_labels
-from fsbench.protocols.base import Protocol
+from fsbench.protocols.counting import ImageCounting
 from fsbench.protocols.notebook_view import outlined, tiles_html
+from fsbench.protocols.protocol import Protocol
 
 MOST_QUERIES = 5
 """Query images of an episode of classification that a notebook shows at most."""
@@ -169,14 +170,16 @@ class VisibleImages:
 
 @dataclass(frozen=True)
 class Test:
-    """Episodes of a data set, and the protocol by which answers to them are counted.
+    """Episodes of a data set, and the protocol by which they are seen and answers to them counted: a value.
 
-    `len(test)` is the number of its episodes, `test[i]` the i-th as whoever answers it sees it, without its truth.
+    It parts what is seen from what is counted, wherever a test is evaluated: in a run, in the validation of a training,
+    in a function in Python, in a file of masks. `len(test)` is the number of its episodes, `test[i]` the i-th as
+    whoever answers it sees it, without its truth.
 
     Attributes:
         manifest: the episodes.
-        index: the data set as the protocol sees it.
-        protocol: the published test.
+        index: the data set, as the protocol's draw has it.
+        protocol: the published test: its view, its counting, its metrics and words.
         image_size: side in pixels of the images that are answered; it decides the size of answers where the protocol
             counts pixels at that size, and None elsewhere.
         opened: options of a run that make the same test, for methods of the suite by their names; empty where nobody
@@ -241,10 +244,19 @@ class Test:
         """Place of each episode in the manifest by its number."""
         return {episode.index: place for place, episode in enumerate(self.manifest.episodes)}
 
-    def separate(self, numbers: Sequence[int]) -> tuple[list[VisibleEpisode | VisibleImages], list[Any]]:
-        """Return some episodes, by their numbers, as whoever answers them sees them, and the truth of each."""
-        seen = [self[self.places[number]] for number in numbers]
-        return seen, [self.truth(number) for number in numbers]
+    def part(self, batch: Any) -> tuple[Any, list[Any]]:
+        """Part a batch into what is seen of it and what its answers are counted against, one an episode.
+
+        Args:
+            batch: one of the loader of a data module, or a list of the numbers of episodes.
+        """
+        if isinstance(batch, list) and all(isinstance(number, int) for number in batch):
+            return [self[self.places[number]] for number in batch], [self.truth(number) for number in batch]
+        return self.protocol.part(batch)
+
+    def numbers(self, batch: Any) -> list[int]:
+        """Return the numbers of the episodes of a loader's batch."""
+        return self.protocol.numbers(batch)
 
     def count(self, answer: Any, truth: Any) -> Any:
         """Count an answer against the truth of its episode, as the protocol says."""
@@ -277,25 +289,30 @@ class Test:
             SettingsError: pixels are counted at the size of answers, which `image_size` does not state.
             DataError: the label map cannot be read.
         """
-        if self.image_size is None and self.protocol.counts_at_input_size():
+        view = self.protocol.view
+        if self.image_size is None and view.counts_at_input_size:
             raise SettingsError(
                 f"the protocol {self.protocol.name} counts pixels at the size of the method's input, which the test "
                 "does not state; expected image_size, the side of answers in pixels"
             )
         episode = self.manifest.episodes[self.places[number]]
-        return self.protocol.truth(self.index, episode, self.image_size or 0)
+        if not self.protocol.has_masks:
+            return self._classified.truth(episode)
+        return view.episode_truth(self.index, episode, self.image_size or 0)
+
+    @property
+    def _classified(self) -> ImageCounting:
+        """The counting of a test of classification."""
+        assert isinstance(self.protocol.counting, ImageCounting)
+        return self.protocol.counting
 
     def _visible(self, episode: Episode | ClassificationEpisode) -> VisibleEpisode | VisibleImages:
         """Return an episode of this data set, which need be none of the manifest's, as whoever answers sees it."""
         if isinstance(episode, ClassificationEpisode):
             return self._visible_images(episode)
-        boxes = self.protocol.support_boxes(self.index, episode)
         supports = tuple(
-            tuple(
-                self._support(name, number, None if boxes is None else boxes[way][shot])
-                for shot, name in enumerate(names)
-            )
-            for way, (number, names) in enumerate(zip(episode.classes, episode.supports, strict=True))
+            tuple(self._support(name, number) for name in names)
+            for number, names in zip(episode.classes, episode.supports, strict=True)
         )
         return VisibleEpisode(
             number=episode.index,
@@ -303,12 +320,15 @@ class Test:
             query_file=Path(self.index.image_path(episode.query)),
             classes=episode.classes,
             supports=supports,
-            answer_size=partial(self.protocol.answer_size, image_size=self.image_size),
+            answer_size=partial(self.protocol.view.answer_size, image_size=self.image_size),
             _query=self._pixels(episode.query),
         )
 
-    def _support(self, name: str, number: int, box: Box | None) -> Support:
-        index = self.index
+    def _support(self, name: str, number: int) -> Support:
+        index, box_of = self.index, self.protocol.draw.box_of(self.index)
+        box = None
+        if box_of is not None:
+            box = box_of(name, number, index.label_map(name) == index.label_values(name, [number])[0])
 
         def mask() -> np.ndarray:
             return way_labels(index.label_map(name), index.label_values(name, [number]))
@@ -329,7 +349,7 @@ class Test:
         names = [self.index.images[number] for number in episode.classes]
         supports = [[own[place] for place in places] for own, places in zip(names, episode.support, strict=True)]
         queries = [own[place] for own, places in zip(names, episode.query, strict=True) for place in places]
-        return supports, [queries[place] for place in self.protocol.query_order(episode)]
+        return supports, [queries[place] for place in self._classified.query_order(episode)]
 
     def _visible_images(self, episode: ClassificationEpisode) -> VisibleImages:
         supports, queries = self.image_names(episode.index)

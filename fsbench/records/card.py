@@ -18,7 +18,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml, read_json
 from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK
-from fsbench.protocols.segmentation import load_segmentation, segmentation_of
+from fsbench.protocols.reading import load_segmentation, segmentation_of
 from fsbench.records.record import Record
 from fsbench.records.run import (
     AUTHORS,
@@ -411,7 +411,7 @@ def proved_entries(record: Record) -> dict[str, str]:
     if weights.origin == TRAINED_HERE and record.protocol.has_masks:  # base classes are learnt, in images with others
         lists = settings.get("training_protocol")
         protocol = segmentation_of(record.header) if lists is None else load_segmentation(str(lists))
-        usual = protocol.drops_novel_images and settings.get("training_items") != "images"
+        usual = protocol.draw.drops_novel_images and settings.get("training_items") != "images"
         entries["novel_pixels"] = "no" if settings.get("filter_novel", usual) else "unlabelled"
         if "source" in settings:  # of another data set
             entries["novel_pixels"] = "no"
@@ -428,7 +428,7 @@ def _choice(settings: Mapping[str, Any], record: Record) -> dict[str, str]:
     if settings.get("validation") == "held_out":
         dataset = record.header.dataset
         is_other = settings.get("validation_source", dataset) != dataset
-        if not is_other and segmentation_of(record.header).tests_held_out(dataset):
+        if not is_other and segmentation_of(record.header).draw.tests_held_out(dataset):
             choice["held_out"] = NOVEL_CLASSES
     chosen = choice.get(str(settings.get("validation")))
     return {"checkpoint_choice": chosen} if chosen else {}

@@ -11,7 +11,7 @@ import numpy as np
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.reading import protocol_of
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.rows import image_number
@@ -74,7 +74,7 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
             "run the same command again to finish them"
         )
     protocol = protocol_of(manifest.header)
-    names = [protocol.query_name(episode) for episode in manifest.episodes]
+    names = [protocol.counting.query_name(episode) for episode in manifest.episodes]
     of_episode: dict[str, Any] = {"episode": [e.index for e in manifest.episodes], "query": names}
     kinds: dict[str, Any] = {"episode": pl.Int32, "query": pl.String}
     if manifest.header.draws > 1:
@@ -115,7 +115,7 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
     number_of = cache(image_number)
     kept = set(frame["episode"].to_list())
     for episode in manifest.episodes:
-        for slot, queries, supports in protocol.row_images(episode) if episode.index in kept else ():
+        for slot, queries, supports in protocol.counting.row_images(episode) if episode.index in kept else ():
             for name, files in zip(names, (supports, queries), strict=False):
                 images[name][episode.index, slot] = [number_of(file) for file in files]
     rows = list(zip(frame["episode"].to_list(), frame["slot"].to_list(), strict=True))

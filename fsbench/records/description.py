@@ -35,7 +35,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         lines.append(f"classes left out for want of images (DROP_SMALL): {', '.join(printed(names))}")
     lines += [_undefined(record) for record in records if record.undefined_classes]
     for record in records:
-        lines += _run_notes(record.run, protocol.on_repetition)
+        lines += _run_notes(record.run, protocol.counting.on_repetition)
     return list(dict.fromkeys(lines))
 
 
@@ -76,9 +76,8 @@ def _undefined(record: Record) -> str:
     names, header = record.undefined_classes, record.header
     where = f" of fold {header.fold}" if header.folds > 1 else ""
     has = "has" if len(names) == 1 else "have"
-    return (
-        f"mIoU{where} is not defined: {', '.join(printed(names))} {has} no episode; {record.protocol.on_absent} there"
-    )
+    reaction = record.protocol.counting.on_absent
+    return f"mIoU{where} is not defined: {', '.join(printed(names))} {has} no episode; {reaction} there"
 
 
 def _random_networks(backbone: str, weights: str) -> str:

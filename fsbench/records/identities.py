@@ -17,8 +17,8 @@ import numpy as np
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.registry import protocol_of
-from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import protocol_of
 from fsbench.records.run import Run
 from fsbench.scores.answers import SCORE_ROUNDING
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
@@ -110,11 +110,7 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     if frame.is_empty():
         return
     protocol, rows = protocol_of(manifest.header), _Rows(frame)
-    faults = (
-        _mask_faults(rows, protocol, run)
-        if isinstance(protocol, Segmentation)
-        else _image_faults(rows, manifest.header)
-    )
+    faults = _mask_faults(rows, protocol, run) if protocol.has_masks else _image_faults(rows, manifest.header)
     for broken, words in faults:
         if broken.any():
             row = rows.frame.row(int(broken.argmax()), named=True)
@@ -126,7 +122,7 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
     _check_run(frame, manifest, run, file)
 
 
-def _mask_faults(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
+def _mask_faults(rows: _Rows, protocol: Protocol, run: Run) -> Iterator[Fault]:
     """Yield the rows that break an identity of counts of pixels; slot 0 is any foreground, the others are ways."""
     yield rows.tp > rows.pred, "{tp} right pixels of {pred} predicted ones"
     yield rows.tp > rows.gt, "{tp} right pixels of {gt} true ones"
@@ -149,12 +145,12 @@ def _mask_faults(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Faul
     yield same, "{gt} true pixels of class {class_id} in {query}, another truth elsewhere"
 
 
-def _side_faults(rows: _Rows, pixels: np.ndarray, protocol: Segmentation, run: Run) -> Iterator[Fault]:
+def _side_faults(rows: _Rows, pixels: np.ndarray, protocol: Protocol, run: Run) -> Iterator[Fault]:
     """Yield the rows that count other pixels than the square at whose size they are counted has, where it is known."""
-    asked = protocol.query_size if isinstance(protocol.query_size, int) else run.identity.image_size
-    if asked is None or protocol.frame is not None or protocol.query_size not in ("input", asked):
+    asked = protocol.view.query_size if isinstance(protocol.view.query_size, int) else run.identity.image_size
+    if asked is None or protocol.view.frame is not None or protocol.view.query_size not in ("input", asked):
         return
-    other = pixels > asked**2 if protocol.resize == "padded" else pixels != asked**2
+    other = pixels > asked**2 if protocol.view.resize == "padded" else pixels != asked**2
     yield other, f"{{valid}} and {{void}} void pixels, expected a square of {asked}"
 
 
@@ -181,17 +177,19 @@ def _foreground_faults(rows: _Rows) -> Iterator[Fault]:
     yield is_any & (exchanged > others), "{tp} right pixels of any foreground, more than its ways can exchange"
 
 
-def _presence_faults(rows: _Rows, protocol: Segmentation, run: Run) -> Iterator[Fault]:
+def _presence_faults(rows: _Rows, protocol: Protocol, run: Run) -> Iterator[Fault]:
     """Yield the rows whose presence, decision on it and score do not fit each other."""
     score, is_way = rows["score"].astype(float), rows.slot > 0
     yield ~((score >= -SCORE_ROUNDING) & (score <= 1 + SCORE_ROUNDING)), "a presence score of {score}, not in [0, 1]"
     yield (rows.gt > 0) & ~rows.present, "{gt} true pixels of what is not present"
-    if protocol.query_size in ("original", "square") and protocol.frame is None:  # truth as it is, no pixel is lost
+    if (
+        protocol.view.query_size in ("original", "square") and protocol.view.frame is None
+    ):  # truth as it is, no pixel is lost
         yield is_way & rows.present & (rows.gt == 0), "no true pixel of what is present"
     for name, values in (("present", rows.present), ("decided", rows.decided), ("score", score)):
         any_way = rows.largest(np.where(is_way, values, values.min()))
         yield ~is_way & (values != any_way), f"{name} is {{{name}}} of any foreground, and another of its ways"
-    if run.presence == protocol.presence:  # it follows from the mask, see `presence_from_mask`
+    if run.presence == protocol.counting.presence:  # it follows from the mask, see `presence_from_mask`
         found = rows.pred + rows.pred_void
         share = found.astype(np.float32) / (rows.valid + rows.void).astype(np.float32)
         yield is_way & (rows.decided != (found > 0)), "decided is {decided} with {pred} predicted pixels"

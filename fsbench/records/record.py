@@ -14,9 +14,9 @@ from fsbench.base.files import is_file, read_json, replacing, write_text
 from fsbench.base.files.arrays import read_parquet
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest, read_header
-from fsbench.protocols.base import Protocol
 from fsbench.protocols.claims import read_checked_manifest
-from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import protocol_of
 from fsbench.records.counts import (
     check_counts,
     columns_sha256,
@@ -94,9 +94,12 @@ class Record:
     @cached_property
     def undefined_classes(self) -> list[str]:
         """Names of the classes that no episode shows, where the protocol's mIoU is not defined without them."""
-        if not self.protocol.on_absent:  # else the counts need not be read
+        if not self.protocol.counting.on_absent:  # else the counts need not be read
             return []
-        return [self.header.class_names[str(n)] for n in self.protocol.undefined_classes(self.episodes, self.header)]
+        return [
+            self.header.class_names[str(n)]
+            for n in self.protocol.counting.undefined_classes(self.episodes, self.header)
+        ]
 
     @cached_property
     def every_draw(self) -> "pl.DataFrame":
@@ -257,7 +260,7 @@ def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
     for record in records:
         identity = record.run.identity
         if identity.files_sha256 is not None:
-            side = identity.image_size if record.protocol.counts_at_input_size() else None
+            side = identity.image_size if record.protocol.view.counts_at_input_size else None
             key = identity.manifest_sha256, identity.files_sha256, side
             groups.setdefault(key, []).append(record)
     return [

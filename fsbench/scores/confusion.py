@@ -4,6 +4,7 @@ It needs numpy alone, so that reading finished runs needs no torch.
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,7 +22,13 @@ FAILED = "failed"
 
 
 class VoidRule(ABC):
-    """Rule for counting void pixels, which have no true class."""
+    """Rule for counting void pixels, which have no true class.
+
+    Attributes:
+        words: what void pixels count as, and what follows from it for a figure.
+    """
+
+    words: ClassVar[str]
 
     @abstractmethod
     def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +50,8 @@ class VoidRule(ABC):
 class VoidIgnored(VoidRule):
     """Void pixels are left out of prediction and truth."""
 
+    words = "left out: the uncertain border band costs nothing, worth points on PASCAL; COCO has no void"
+
     def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hits, predicted, true = (counts[..., i] for i in range(3))
         return hits, predicted + true - hits
@@ -60,6 +69,8 @@ class VoidIgnored(VoidRule):
 
 class VoidIsBackground(VoidRule):
     """Void pixels are background: what is predicted there counts in unions."""
+
+    words = "background: predicting the object's border band costs IoU"
 
     def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hits, predicted, true, predicted_on_void = (counts[..., i] for i in range(4))
@@ -82,6 +93,11 @@ class PresentOnly(VoidIgnored):
     What is predicted of it there costs nothing (PANet and PPNet, atlas-runs.md §9).
     """
 
+    words = (
+        "left out, and so is what is predicted of a class, or of the background, that the truth lacks as it is "
+        "compared: there is no false alarm"
+    )
+
     def intersection_union(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _where(counts[..., 2] > 0, super().intersection_union(counts))
 
@@ -100,7 +116,7 @@ VOID_RULES: dict[str, VoidRule] = {
     "ignore": VoidIgnored(),
     "present": PresentOnly(),
 }
-"""Rules by the names that protocols choose them by; the file of a protocol with another rule adds it here."""
+"""Rules by the names that protocols choose them by; a package names its own as an entry point of fsbench.protocols."""
 
 
 def intersection_union(counts: np.ndarray, void: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from benchmarks.manifests.__main__ import FOLDER, TASKS, file_of
 from fsbench.data.dataset import PairList, SegmentationIndex
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.episodes.settings import SIZE_BINS
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from tests.goldens.meters import line_of
 
 LISTS = Path(__file__).parents[1] / "goldens" / "protocols"

@@ -25,7 +25,7 @@ from fsbench.doors.score import score
 from fsbench.protocols.kit.answers import Answers
 from fsbench.protocols.kit.kit import read_kit, write_kit
 from fsbench.protocols.kit.reader import check_answers
-from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.record import Record, read_record
 from fsbench.runner.config.tests import load_test

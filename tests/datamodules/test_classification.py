@@ -8,7 +8,7 @@ from PIL import Image
 
 from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
-from fsbench.protocols.classification import ClassificationTruth
+from fsbench.protocols.draws.classes import ClassificationTruth
 from tests.data_modules import classification
 
 WAYS, IMAGES = 5, 20

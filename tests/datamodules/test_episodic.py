@@ -23,8 +23,8 @@ from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed as shares_module
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
-from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.vrp_draws import training_steps
+from fsbench.protocols.view import Geometry
+from fsbench.protocols.draws.vrp import training_steps
 from tests.data_modules import episodic
 
 

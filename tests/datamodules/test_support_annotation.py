@@ -17,8 +17,8 @@ from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.view import Geometry
+from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.engine.experiment import Experiment
 from tests.data_modules import episodic
 

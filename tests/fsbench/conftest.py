@@ -14,8 +14,8 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.classification import classification_episodes
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.classes import classification_episodes
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.predictions import SOFT_SIDE, Keep, encode, write_predictions
 from fsbench.records.record import Record

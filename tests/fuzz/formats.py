@@ -45,7 +45,7 @@ from fsbench.predict.read_supports import _read_json
 from fsbench.protocols.kit.answers import Answers, AnswersError, line_of
 from fsbench.protocols.kit.kit import check_kit, read_kit
 from fsbench.protocols.kit.reader import check_answers
-from fsbench.protocols.registry import load_protocol, read_protocol
+from fsbench.protocols.reading import load_protocol, read_protocol
 from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import SOFT_SIDE, read_predictions, write_predictions

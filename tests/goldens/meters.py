@@ -11,8 +11,8 @@ from torch import Tensor
 from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.lists.official import checksums
-from fsbench.protocols.pools import Pool
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
 from tests.fsbench.runs import some_header

@@ -26,7 +26,8 @@ from fsbench.core.segmenter import Segmenter
 from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import evaluation_order, next_uses
-from fsbench.protocols.segmentation import Segmentation, load_segmentation
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.config.build import compose_method
 from fsbench.scores.answers import SegmentationResult
 
@@ -77,7 +78,7 @@ class Evaluation:
     """
 
     method: Segmenter
-    protocol: Segmentation
+    protocol: Protocol
     load: Callable[[Episode], EpisodeBatch]
     fold: list[Episode]
     count: int
@@ -181,5 +182,5 @@ def build_evaluation(
 ) -> Evaluation:
     """Return both ways for the first `count` 1-way episodes of a fold under the protocol of that name."""
     rules = load_segmentation(protocol)
-    load = partial(load_episode, index, config=LoadingConfig(side, rules.geometry))
+    load = partial(load_episode, index, config=LoadingConfig(side, rules.view))
     return Evaluation(method, rules, load, index.episodes(protocol, 1, shots), count)

@@ -31,8 +31,8 @@ from fsbench.data.transforms import BY_PIL, resize_image
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.episodic import EpisodicDataModule
-from fsbench.protocols.draws import draw_episode
-from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.draws.hsnet import draw_episode
+from fsbench.protocols.view import View
 
 BLOCK = 10
 """Episodes that each loader takes before it is the next one's turn."""
@@ -129,7 +129,7 @@ def check_equal(plain: dict[str, Tensor], ours: EpisodeBatch) -> None:
 
 def our_loader(data: EpisodicDataModule, training: bool) -> Callable[[Episode], EpisodeBatch]:
     """Return the suite's loader, which keeps up to 1 GiB of decoded images and has kept nothing yet."""
-    config = LoadingConfig(data.image_size, Geometry(query_size="input" if training else "original"), 2**30)
+    config = LoadingConfig(data.image_size, View(query_size="input" if training else "original"), 2**30)
     files = config.files(data.dataset)
 
     def load(episode: Episode) -> EpisodeBatch:

@@ -1,7 +1,7 @@
 """COCO-20i under the protocol fscs."""
 
 from fsbench.datamodules.datasets.coco.index import Coco
-from fsbench.protocols.fscs import Augmentation
+from fsbench.protocols.draws.fscs import Augmentation
 
 
 @Augmentation.register(Coco)

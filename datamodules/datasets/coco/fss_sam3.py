@@ -16,7 +16,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.segmentations import RASTERISED, union_mask
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
-from fsbench.protocols.fss_sam3 import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
+from fsbench.protocols.draws.boxes import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
 
 FOLDER = "val2014"
 """Folder of the test's images."""

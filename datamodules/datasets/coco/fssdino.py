@@ -10,7 +10,7 @@ from fsbench.data.large_objects import SMALLEST_AREA, LargeObjects, read_large_o
 from fsbench.data.segmentations import RASTERISED
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
-from fsbench.protocols.fssdino import LargeObjectImages, LargeObjectTest
+from fsbench.protocols.draws.large_objects import LargeObjectImages, LargeObjectTest
 
 FOLDER = "val2014"
 """Folder of the test's images."""

@@ -8,7 +8,7 @@ from fsbench.data.dataset import DERIVED
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
 from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
-from fsbench.protocols.generalised import ValidationImages, list_sha256
+from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
 
 ORDER_SHA256 = "9581a9be3eb085285c76f1f83ae95c912405750e1c6580a75f25518171a7fb24"
 """Checksum of the authors' val.txt."""

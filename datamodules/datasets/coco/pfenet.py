@@ -6,7 +6,7 @@ from fsbench.data.dataset import Part
 from fsbench.datamodules.datasets.coco.index import IMAGE_FOLDER, Coco
 from fsbench.datamodules.indexes.official_images import OfficialImageLists
 from fsbench.datamodules.lists.pfenet import find_image_list
-from fsbench.protocols.image_lists import ImageLists, ReleasedImages
+from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 
 
 @ImageLists.register(Coco)

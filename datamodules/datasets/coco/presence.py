@@ -1,7 +1,7 @@
 """COCO under the protocol presence: crowds, and objects that others cover, are not absent."""
 
 from fsbench.datamodules.datasets.coco.index import Coco
-from fsbench.protocols.presence import KnownAbsence
+from fsbench.protocols.draws.presence import KnownAbsence
 
 
 @KnownAbsence.register(Coco)

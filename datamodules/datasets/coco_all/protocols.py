@@ -1,10 +1,10 @@
 """Lists and rules of single protocols for COCO's 80 classes in one fold: none of those of COCO-20i."""
 
 from fsbench.datamodules.datasets.coco_all.index import CocoAll
-from fsbench.protocols.fss_sam3 import BoxTest
-from fsbench.protocols.fssdino import LargeObjectTest
-from fsbench.protocols.generalised import ValidationImages
-from fsbench.protocols.image_lists import ImageLists
+from fsbench.protocols.draws.boxes import BoxTest
+from fsbench.protocols.draws.gfss import ValidationImages
+from fsbench.protocols.draws.image_lists import ImageLists
+from fsbench.protocols.draws.large_objects import LargeObjectTest
 
 ImageLists.exclude(CocoAll)  # its lists are those of four folds
 LargeObjectTest.exclude(CocoAll)  # whose folds have 20 classes

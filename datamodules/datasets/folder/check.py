@@ -8,7 +8,7 @@ from fsbench.datamodules.check.media import check_files, report_absent
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, read_names
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.pair_lists import pair_list
 
 
 def check(report: Report, root: Path, lists: list[str] | None) -> None:

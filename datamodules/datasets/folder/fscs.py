@@ -1,7 +1,7 @@
 """A folder under the protocol fscs."""
 
 from fsbench.datamodules.datasets.folder.index import Folder
-from fsbench.protocols.fscs import Augmentation
+from fsbench.protocols.draws.fscs import Augmentation
 
 
 @Augmentation.register(Folder)

@@ -1,7 +1,7 @@
 """A folder under the protocol presence."""
 
 from fsbench.datamodules.datasets.folder.index import Folder
-from fsbench.protocols.presence import CompleteLabelMaps, KnownAbsence
+from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
 
 
 @KnownAbsence.register(Folder)

@@ -7,7 +7,7 @@ from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.datasets.fss1000.index import IMAGES_PER_CLASS, Fss1000, class_files, class_folder
 from fsbench.datamodules.datasets.fss1000.lists import PARTS, SIZES, read_splits
 from fsbench.datamodules.lists.official import OFFICIAL, default_lists
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.pair_lists import pair_list
 
 _CLASSES = 1000
 """Classes of the official data."""

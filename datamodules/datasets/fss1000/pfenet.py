@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import Part
 from fsbench.datamodules.datasets.fss1000.index import Fss1000
-from fsbench.protocols.image_lists import ImageLists
+from fsbench.protocols.draws.image_lists import ImageLists
 
 
 @ImageLists.register(Fss1000)

@@ -1,7 +1,7 @@
 """iSAID-5i under the protocol incontext: a test asks for each pair of its list once."""
 
 from fsbench.datamodules.datasets.isaid.index import Isaid
-from fsbench.protocols.incontext import EachPairOnce
+from fsbench.protocols.draws.incontext import EachPairOnce
 
 
 @EachPairOnce.register(Isaid)

@@ -1,7 +1,7 @@
 """iSAID-5i under the protocol presence."""
 
 from fsbench.datamodules.datasets.isaid.index import Isaid
-from fsbench.protocols.presence import CompleteLabelMaps, KnownAbsence
+from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
 
 
 @KnownAbsence.register(Isaid)

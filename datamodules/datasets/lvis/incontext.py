@@ -3,9 +3,9 @@
 from fsbench.datamodules.datasets.lvis.index import Lvis
 from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
 from fsbench.datamodules.indexes.views import SEPARATOR
-from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, every_tenth
-from fsbench.protocols.parts.draws import one_stream
-from fsbench.protocols.pools import Pool
+from fsbench.protocols.draws.by_word import one_stream
+from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes, every_tenth
+from fsbench.protocols.draws.pools import Pool
 
 
 @OwnEpisodes.register(Lvis)

@@ -20,7 +20,7 @@ from fsbench.datamodules.indexes.views import (
     view_photo,
 )
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
-from fsbench.protocols.incontext import every_tenth
+from fsbench.protocols.draws.incontext import every_tenth
 
 FILE = "lvis_val.pkl"
 _FORM = "a pickle of {category id: {image name: {'annotations': [{'segmentation'}, …]}}}"

@@ -8,8 +8,8 @@ from fsbench.data.episodes.header import Classes
 from fsbench.datamodules.datasets.lvis.index import Lvis
 from fsbench.datamodules.datasets.lvis.own_file import Verified
 from fsbench.datamodules.indexes.views import SEPARATOR, listed_views, view_photo
-from fsbench.protocols.incontext import every_tenth
-from fsbench.protocols.presence import KnownAbsence
+from fsbench.protocols.draws.incontext import every_tenth
+from fsbench.protocols.draws.presence import KnownAbsence
 
 
 @KnownAbsence.register(Lvis)

@@ -9,8 +9,8 @@ from fsbench.datamodules.datasets.lvis.index import Lvis
 from fsbench.datamodules.datasets.lvis.own_file import FILE
 from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
 from fsbench.datamodules.indexes.views import SEPARATOR
-from fsbench.protocols.incontext import EpisodeRun
-from fsbench.protocols.segic import ProgramEpisodes, draw_lvis, lvis_fold, process_streams
+from fsbench.protocols.draws.incontext import EpisodeRun
+from fsbench.protocols.draws.segic import ProgramEpisodes, draw_lvis, lvis_fold, process_streams
 
 
 @ProgramEpisodes.register(Lvis)

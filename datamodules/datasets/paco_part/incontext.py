@@ -2,7 +2,7 @@
 
 from fsbench.datamodules.datasets.paco_part.index import PacoPart
 from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
-from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, episodes_of_objects
+from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes, episodes_of_objects
 
 
 @OwnEpisodes.register(PacoPart)

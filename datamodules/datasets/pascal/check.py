@@ -11,7 +11,7 @@ from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.official import default_lists
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.pair_lists import pair_list
 
 _LABELS, _VAL, _TRAIN = 12031, 1449, 1464
 """Label maps, validation names and training names of the official data."""

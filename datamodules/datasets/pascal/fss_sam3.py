@@ -13,7 +13,7 @@ from fsbench.data.image_io import read_label_map
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.orientation import check_sizes
 from fsbench.datamodules.datasets.pascal.index import Pascal
-from fsbench.protocols.fss_sam3 import Box, BoxTest, largest_object_box
+from fsbench.protocols.draws.boxes import Box, BoxTest, largest_object_box
 
 OBJECTS = "SegmentationObject"
 """Folder of VOC's object maps, beside the label maps; without it boxes follow from label maps, which records say."""

@@ -6,7 +6,7 @@ from fsbench.data.dataset import DERIVED
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.datamodules.datasets.pascal.index import Pascal
 from fsbench.datamodules.lists.official import OFFICIAL
-from fsbench.protocols.generalised import ValidationImages, list_sha256
+from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
 
 ORDER_SHA256 = "25cdf9026986ab18d9c235d458f2b39bc44a29b801f3371624a22011bcee980c"
 """Checksum of the authors' val.txt."""

@@ -10,7 +10,7 @@ from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.indexes.official_images import OfficialImageLists
 from fsbench.datamodules.lists.official import OFFICIAL
 from fsbench.datamodules.lists.pfenet import find_image_list
-from fsbench.protocols.image_lists import ImageLists, ReleasedImages
+from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 
 
 @ImageLists.register(Pascal)

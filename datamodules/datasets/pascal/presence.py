@@ -1,7 +1,7 @@
 """PASCAL under the protocol presence."""
 
 from fsbench.datamodules.datasets.pascal.index import Pascal
-from fsbench.protocols.presence import CompleteLabelMaps, KnownAbsence
+from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
 
 
 @KnownAbsence.register(Pascal)

@@ -2,7 +2,7 @@
 
 from fsbench.datamodules.datasets.pascal_part.index import PascalPart
 from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
-from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, episodes_of_parts
+from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes, episodes_of_parts
 
 
 @OwnEpisodes.register(PascalPart)

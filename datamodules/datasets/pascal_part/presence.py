@@ -6,7 +6,7 @@ from fsbench.data.dataset import PairList
 from fsbench.data.episodes.header import Classes
 from fsbench.datamodules.datasets.pascal_part.index import PascalPart
 from fsbench.datamodules.indexes.views import listed_views
-from fsbench.protocols.presence import KnownAbsence
+from fsbench.protocols.draws.presence import KnownAbsence
 
 
 @KnownAbsence.register(PascalPart)

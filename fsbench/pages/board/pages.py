@@ -14,7 +14,7 @@ from fsbench.pages.board.collect import Collection
 from fsbench.pages.board.ranking import groups_by_card
 from fsbench.pages.board.rows import Row, Test
 from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables import layout
 
 OWN = Path(__file__).with_name("templates")

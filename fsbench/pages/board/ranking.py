@@ -7,7 +7,7 @@ from math import isnan, nan
 from typing import Any
 
 from fsbench.pages.board.rows import Cell, Rank, Row, Test
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.records.card import ALLOWED, CONDITIONS
 from fsbench.records.grouping import known_images
 from fsbench.results.tables.layout import ALPHA

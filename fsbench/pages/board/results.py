@@ -50,7 +50,7 @@ def run_result(folder: Path) -> RunResult:
     if record is None or record.episodes.is_empty():
         raise RecordError(f"{folder.name} has no episodes; expected a finished run")
     frame, header = record.episodes, record.header
-    truth = truth_sha256(frame, with_pixels=not record.protocol.counts_at_input_size())
+    truth = truth_sha256(frame, with_pixels=not record.protocol.view.counts_at_input_size)
     statistics = record.protocol.statistics(frame, header).only(score_names(record))
     kept = Record(folder, record.run)
     kept.header, kept.undefined_classes  # noqa: B018 - kept from now on, read while the files are there

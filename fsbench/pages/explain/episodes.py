@@ -14,7 +14,7 @@ from fsbench.core.evaluation import evaluate_batch
 from fsbench.data.batch import EpisodeBatch
 from fsbench.pages.explain.episode_panels import panel_key, prediction_panels
 from fsbench.pages.explain.runs import read_comparable_records, standing
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
 from fsbench.records.record import Record
 from fsbench.results.pictures.contact_sheet import choose
 from fsbench.results.pictures.episodes import batch_query_image, batch_support_images
@@ -87,7 +87,7 @@ def compare_episodes(
     compared: dict[int, EpisodePanels] = {}
     notes: list[str] = []
     for label, record in records.items():
-        void = segmentation_of(record.header).void
+        void = segmentation_of(record.header).counting.void
         experiment, episodes = reopen_at(record, chosen)
         with torch.inference_mode():
             for episode in episodes:

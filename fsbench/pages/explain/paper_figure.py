@@ -14,7 +14,7 @@ from fsbench.data.dataset import VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels
 from fsbench.pages.explain.runs import read_comparable_records
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
 from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record
 from fsbench.results.pictures.captions import iou_caption
@@ -142,7 +142,7 @@ def _read_predictions(record: Record) -> StoredPredictions:
 
 def _ious(record: Record) -> dict[int, list[float | None]]:
     """Return the IoU of every way by episode."""
-    void = segmentation_of(record.header).void
+    void = segmentation_of(record.header).counting.void
     frame = record.every_episode.filter(record.every_episode["slot"] > 0).sort("episode", "slot")
     values = way_ious(frame.select(COUNTS).to_numpy(), void)
     ious: dict[int, list[float | None]] = {}
@@ -180,8 +180,8 @@ def _column(index: SegmentationIndex, episode: Episode, runs: Mapping[str, _Run]
     absent = f"no {', no '.join(names)}"
     cells.append(_Cell("truth", paint_slots(pixels, crop.cut(truth), query.colors), "" if query.ways else absent))
     for label, run in runs.items():
-        geometry = segmentation_of(run.predictions.record.header).geometry
-        stored = geometry.over_image(run.predictions.label_map(episode.index))
+        view = segmentation_of(run.predictions.record.header).view
+        stored = view.over_image(run.predictions.label_map(episode.index))
         predicted = crop.cut(resize_labels(stored, *truth.shape))
         note = iou_caption(run.ious[episode.index], query.ways) if query.ways else ""
         if not query.ways:

@@ -12,8 +12,8 @@ from fsbench.networks.weights.table import backbone_data
 from fsbench.pages.report.differences import Differences, difference_study
 from fsbench.pages.report.episodes import FoldEpisodes, episodes_by_fold
 from fsbench.pages.report.matrix import compare_study
-from fsbench.protocols.base import Protocol
-from fsbench.protocols.registry import metric_named, protocol_of
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import metric_named, protocol_of
 from fsbench.records.description import header_warnings
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record, find_distinct_records

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
 from fsbench.results.tables.comparable import Methods
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.count_table import episode_scores
@@ -49,7 +49,7 @@ def episodes_by_fold(methods: Methods) -> dict[int, FoldEpisodes]:
     for fold in sorted({fold for runs in methods.values() for fold in runs}):
         runs = {label: by_fold[fold] for label, by_fold in methods.items() if fold in by_fold}
         first = next(iter(runs.values()))
-        void = segmentation_of(first.header).void
+        void = segmentation_of(first.header).counting.void
         tables = {label: record.episodes for label, record in runs.items()}
         scores = {
             label: episode_scores(table, void) for label, table in tables.items() if set(COUNTS) <= set(table.columns)

@@ -29,7 +29,7 @@ from fsbench.pages.report.scores.leaderboard import build_leaderboard
 from fsbench.pages.report.spread import cost_plot_gap, curve_plot_gap, size_plot_gap
 from fsbench.pages.report.theme import TEMPLATES, read_inlined, template_environment
 from fsbench.pages.report.views import episode_lines
-from fsbench.protocols.registry import known_metrics, metric_named
+from fsbench.protocols.reading import known_metrics, metric_named
 from fsbench.results.atlas.atlas import Atlas
 from fsbench.results.pictures.palette import ERROR_NAMES
 from fsbench.results.tables import breakdowns, layout

@@ -11,7 +11,7 @@ import numpy as np
 from fsbench.pages.report.costs import COSTS, RunCost, pareto_front
 from fsbench.pages.report.curves import Curve
 from fsbench.pages.report.spread import size_score
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Row
 from fsbench.results.tables.drawing import COLORS, MARKERS, whole_names
 from fsbench.results.tables.subsets import SIZES

@@ -37,7 +37,7 @@ def image_shape(index: SegmentationIndex, name: str) -> tuple[int, int]:
 def asked_size(test: Test, query: str) -> list[int] | None:
     """Return the size [h, w] of the answer for a query, or None where the method's input size decides it."""
     shape = image_shape(test.index, query)
-    size = test.protocol.answer_size(shape, test.image_size)
+    size = test.protocol.view.answer_size(shape, test.image_size)
     return None if size is None else list(size)
 
 

@@ -1,8 +1,10 @@
 """The rules of a test in plain words, for a reader who has no fsbench: `RULES.md` of a kit."""
 
-from typing import Any
-
+from fsbench.protocols.counting import PixelCounting
+from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
+from fsbench.protocols.view import View
+from fsbench.scores.confusion import VOID_RULES
 
 
 def rules(test: Test, has_boxes: bool, base_classes: list[str], copied: bool, told: bool, turns: bool = False) -> str:
@@ -78,13 +80,15 @@ def _files(has_masks: bool, has_boxes: bool, copied: bool, turns: bool) -> str:
     return "\n".join(lines)
 
 
-def _masks(protocol: Any, base_classes: list[str]) -> str:
+def _masks(protocol: Protocol, base_classes: list[str]) -> str:
+    view, counting = protocol.view, protocol.counting
+    assert isinstance(counting, PixelCounting)
     lines = [
         "To each episode there is one answer: a label map of the query, 0 background and n where it shows way n. The "
         "supports of way n are the n-th list of `supports`. `answers.add(number, mask)` stores it; a folder of PNGs "
         "`<number>.png` with these values is taken as well.",
-        f"Size: {_size(protocol)}",
-        f"Void pixels of the query are {protocol.void_words()}.",
+        f"Size: {_size(view)}",
+        f"Void pixels of the query are {VOID_RULES[counting.void].words}.",
     ]
     if base_classes:
         named = ", ".join(f"{place} {name}" for place, name in enumerate(base_classes, 1))
@@ -92,9 +96,9 @@ def _masks(protocol: Any, base_classes: list[str]) -> str:
             f"The first {len(base_classes)} ways are base classes, which have no supports and are known by training: "
             f"{named}. The ways after them have supports."
         )
-        if protocol.tells_void:
+        if view.tells_void:
             lines.append("Which pixels of the query are void, as the protocol would tell, is not in this kit.")
-    if protocol.empty_queries:
+    if protocol.draw.empty_queries:
         lines.append(
             "A query may show none of the classes. `answers.add(number, mask, presence=[…], score=[…])` says of each "
             "way whether the query shows it at all, and how sure that is from 0 to 1; without it a way is present "
@@ -105,11 +109,11 @@ def _masks(protocol: Any, base_classes: list[str]) -> str:
 
 def _truth(test: Test) -> str:
     """Say how the label maps are made that answers are compared with, and over which classes a mean is taken."""
-    protocol: Any = test.protocol
+    protocol = test.protocol
     header = test.manifest.header
     number, left_out = len(header.class_ids), header.dropped_classes
     divisor = f"{number}, the classes of this test"
-    if protocol.absent == "left_out":
+    if isinstance(protocol.counting, PixelCounting) and protocol.counting.absent == "left_out":
         divisor = f"the number of classes that episodes are about, at most {number}"
     lines = [f"- Label maps are {test.index.label_maps_are}.", f"- A mean over classes divides by {divisor}."]
     if left_out:
@@ -122,13 +126,13 @@ def _truth(test: Test) -> str:
     return "\n".join(lines)
 
 
-def _size(protocol: Any) -> str:
+def _size(view: View) -> str:
     """Say at which size an answer is given, and where the query lies in it."""
-    padded, size = protocol.resize == "padded", protocol.query_size
-    if protocol.frame is not None:
+    padded, size = view.resize == "padded", view.query_size
+    if view.frame is not None:
         return (
-            f"{protocol.frame} x {protocol.frame}, a padded square: the query is scaled until its longer side is "
-            f"{protocol.frame} and lies at the top left; below or right of it is padding, which counts as background."
+            f"{view.frame} x {view.frame}, a padded square: the query is scaled until its longer side is "
+            f"{view.frame} and lies at the top left; below or right of it is padding, which counts as background."
         )
     if size == "square":
         return (

@@ -10,7 +10,7 @@ from typing import Any
 
 from fsbench.base.files import read_json
 from fsbench.base.paths import BENCHMARKS
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 
 EFFECTS = BENCHMARKS / "effects"
 _FROM = "hsnet"

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from fsbench.protocols.conditions import is_unsure
-from fsbench.protocols.segmentation import SIZE_WORDS, VOID_WORDS
+from fsbench.protocols.view import SIZE_WORDS
 from fsbench.results.atlas.atlas import TEST, TOLD, Entry
+from fsbench.scores.confusion import VOID_RULES
 
 LABELS: Mapping[str, str] = {
     "task": "task",
@@ -45,7 +46,7 @@ MEANING: Mapping[str, str] = {
     "image_lists": "Which images are asked for, and which of their classes: other lists are other questions. BAM's "
     "leave out training images that show a novel class, and name images rather than pairs, so that tiny objects are "
     "asked for.",
-    "void": f"Either {VOID_WORDS['background']}; or {VOID_WORDS['ignore']}.",
+    "void": f"Either {VOID_RULES['background'].words}; or {VOID_RULES['ignore'].words}.",
     "network_size": "A larger input shows smaller things. Where answers are compared at the input's size it is also "
     "the size of the test.",
     "geometry": "Squashed images lose their aspect ratio; letterboxed ones keep it and leave less of the square to the "

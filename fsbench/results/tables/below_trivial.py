@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import isnan
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Row
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.metric import Metric

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Block, Row, Subset
 from fsbench.results.tables.layout import Grid, Sheet, Style, figure, interval_notes
 from fsbench.results.tables.published.match import PublishedComparison

@@ -115,7 +115,7 @@ def check_same(methods: Methods) -> None:
                 )
             keys = ["episode", "slot", "class_id"]
             sizes = {mine.run.identity.image_size, record.run.identity.image_size}
-            if len(sizes) == 1 or not mine.protocol.counts_at_input_size():
+            if len(sizes) == 1 or not mine.protocol.view.counts_at_input_size:
                 keys += TRUTH
             if not mine.episodes.select(keys).equals(record.episodes.select(keys)):
                 raise RecordError(

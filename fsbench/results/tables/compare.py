@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.records.card import Cards, choices_on_test, differing_cards, ranking_groups
 from fsbench.records.description import notes, title
 from fsbench.records.record import Record

@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.compare import Asked, Comparison, ComparisonLine, SizeOfTest, scores_in, size_note
 from fsbench.results.tables.drawing import check_plot, most_lines, save_figure, whole_names
 from fsbench.results.tables.layout import MISSING, Grid, Sheet, corrected_p, moved, multiple, probability, shorten

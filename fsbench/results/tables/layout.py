@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import floor, isnan
 from typing import Literal
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.scores.clusters import FEW_SETS
 from fsbench.scores.estimate import FEW_QUERIES, ROUNDING, Estimate, Scope
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from fsbench.protocols.base import Protocol
+from fsbench.protocols.protocol import Protocol
 from fsbench.results.tables.formats import markdown_row
 
 COLUMN = 24

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.protocols.base import FurtherAnswer
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.counting import FurtherAnswer
+from fsbench.protocols.reading import metric_named
 from fsbench.records.card import Cards, choices_on_test
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import fold_of, variants
@@ -131,9 +131,9 @@ def _counts(record: Record, answer: str) -> "pl.DataFrame":
 
 def _further_answers(record: Record) -> Mapping[str, FurtherAnswer]:
     """Return the answers that the protocol derives from a run's counts."""
-    if not record.protocol.has_further_answers:
+    if not record.protocol.counting.calibrated:
         return {}
-    return record.protocol.further_answers(record.episodes, record.every_episode, record.header)
+    return record.protocol.counting.further_answers(record.episodes, record.every_episode, record.header)
 
 
 def run_statistics(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.layout import MISSING, Sheet, Style, figure, interval_notes, shorten

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.layout import MISSING, Grid, Style, ends, places, shorten

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.records.grouping import comparable, group_key
 from fsbench.records.record import Record
 from fsbench.results.tables.below_trivial import below_trivial, no_better_than_blind
@@ -73,13 +73,13 @@ def _add_means_over_seeds(blocks: Sequence[Block], groups: Sequence[list[Record]
     """
     tests: dict[tuple[Any, ...], list[tuple[Record, Block]]] = {}
     for block, (first, *_) in zip(blocks, groups, strict=True):
-        if first.protocol.averaged_seeds:
+        if first.protocol.draw.averaged_seeds:
             tests.setdefault(group_key(first, seed=False), []).append((first, block))
     for listed in tests.values():
         by_seed = {int(first.header.seed): block for first, block in listed if first.header.seed is not None}
         if len(by_seed) == len(listed):
             (first, last) = listed[-1]
-            last.notes += means_over_seeds(by_seed, first.protocol.averaged_seeds)
+            last.notes += means_over_seeds(by_seed, first.protocol.draw.averaged_seeds)
 
 
 def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.records.counts import NUMBERS
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import fold_of

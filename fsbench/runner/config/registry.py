@@ -16,7 +16,7 @@ from fsbench.base.files import is_file, load_yaml, read_text
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
 from fsbench.data.source import Source, read_source
-from fsbench.protocols.registry import ATLAS, load_protocol
+from fsbench.protocols.reading import ATLAS, load_protocol
 from fsbench.runner.config.class_file import is_class_file
 from fsbench.runner.config.class_settings import CLASSES, settings_of_file, settings_of_object, settings_with_class
 

@@ -14,7 +14,7 @@ from fsbench.base.errors import CheckpointError, FsbenchError, SettingsError
 from fsbench.base.files import check_can_be_made, is_file, load_yaml
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.networks.weights.table import how_to_get, usual_path, weight_files
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.compose import asks, setting, value_at
 from fsbench.runner.config.limits import check_name, check_plain_values, check_trainer
@@ -135,7 +135,7 @@ class _Run:
         way = setting(self.values, "data.way")
         known = chosen if chosen in SETTINGS else SETTINGS[0]  # another is said already
         for test in ((known, 1), (SETTINGS[0], way if type(way) is int else 1)):
-            yield from _raised(load_segmentation(protocol).check_choices, *test)
+            yield from _raised(load_segmentation(protocol).draw.check_choices, protocol, *test)
 
     def _of_fold(self) -> Iterator[FsbenchError]:
         """Yield what is wrong with the fold, or the way in it, where the data set's source or description tells."""

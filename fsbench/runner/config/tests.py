@@ -8,10 +8,10 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
 from fsbench.data.episodes.manifest import CLASSIFICATION, check_fits
 from fsbench.data.episodes.task import EpisodeTask, usable_way
-from fsbench.protocols.base import Protocol
 from fsbench.protocols.claims import read_checked_manifest
-from fsbench.protocols.classification import ClassificationTask
-from fsbench.protocols.registry import load_protocol, protocol_of
+from fsbench.protocols.draws.classes import ClassificationTask
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import load_protocol, protocol_of
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset
 from fsbench.runner.config.registry import config_file, read_settings, task_of
@@ -80,7 +80,7 @@ def load_test(
     task_name = task_of("data", dataset)
     rules = load_protocol(protocol or ("fort" if task_name == CLASSIFICATION else "fscs"))
     _check_same_task(rules, dataset, task_name)
-    index = rules.view(index)
+    index = rules.draw.data(index)
     if isinstance(index, ClassificationIndex):
         task: Any = _classification_task(dataset, way, shot, episodes, seed, draws)
     else:
@@ -109,7 +109,7 @@ def _from_manifest(
     header = manifest.header
     rules = protocol_of(header)
     name = choose_dataset(dataset, header.dataset, f"the manifest {file}")
-    index = rules.view(open_dataset(name, root, lists))
+    index = rules.draw.data(open_dataset(name, root, lists))
     if isinstance(index, SegmentationIndex):
         check_fits(manifest, index, str(file))
     opened = _where(name, root, lists) | {"manifest": str(file), "image_size": image_size}

@@ -13,7 +13,7 @@ from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, Hints, ImageEpisode
 from fsbench.protocols.evaluation import Answerer
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.asked_alone import Tally, ask_alone, differing_episodes
 from fsbench.runner.contract.episodes import (
     CLASSES,

@@ -10,7 +10,7 @@ from torch import Tensor
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.method import Method
 from fsbench.data.batch import EpisodeBatch
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.runner.contract.outcome import NotApplicableError, ViolationError
 from fsbench.runner.contract.subject import PROTOCOLS, Episode, Subject, copied, join
 from fsbench.runner.engine.machine.meter import release_memory, resident_mib

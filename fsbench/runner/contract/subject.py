@@ -17,7 +17,7 @@ from fsbench.core.method import Method
 from fsbench.core.seeded_block import seed_torch
 from fsbench.data.batch import EpisodeBatch, ImageEpisode, collate
 from fsbench.protocols.evaluation import Answerer, evaluate_batches
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config.build import quiet
 from fsbench.runner.config.compose import Configuration
 from fsbench.runner.contract.episodes import SyntheticData, SyntheticImages, image_episode, segmentation_episode

@@ -173,14 +173,14 @@ def _learn_epoch(experiment: Experiment, settings: Adaptation, epoch: int, optim
 def _validate(experiment: Experiment, batches: Iterable[Any]) -> float:
     """Return the mIoU of the validation that `data.validation` names, of all its batches."""
     method, data = experiment.method, experiment.data
-    scores = EpisodicScores(data.validation_manifest.class_ids, data.protocol.void, over_ranks=False)
+    scores = EpisodicScores(data.validation_manifest.class_ids, data.validated.protocol, over_ranks=False)
 
     def add(results: list[Any]) -> None:
         for result in results:
             scores.update(result)
 
     with answering(method) as answerer:
-        evaluate_batches(batches, data.validation_protocol, answerer, add, method.registry_name)
+        evaluate_batches(batches, data.validated, answerer, add, method.registry_name)
     method.backbone.cache.clear()
     return scores.compute()["mIoU"]
 

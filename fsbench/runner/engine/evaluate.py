@@ -18,7 +18,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.evaluation import answering, fresh_copy
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.protocols.evaluation import Answerer, evaluate_batches
-from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.reading import protocol_of
 from fsbench.records.asked_alone import Tally, ask_alone, check_asked_alone, episodes_to_ask
 from fsbench.records.counts import hashes, official_rows, to_frame
 from fsbench.records.journal import Journal
@@ -126,7 +126,7 @@ def _ask_alone(experiment: Experiment, trainer: L.Trainer, asked: Sequence[int])
     def fresh() -> AbstractContextManager[Answerer]:
         return answering(fresh_copy(experiment.method), data, context)
 
-    alone = ask_alone(asked, batches, fresh, data.protocol, experiment.method.registry_name)
+    alone = ask_alone(asked, batches, fresh, data.tested, experiment.method.registry_name)
     data.done = done
     if trainer.world_size == 1:
         return alone
@@ -207,7 +207,7 @@ def _evaluate_share(
         add = writer.add if keep is None else partial(writer.add_with_predictions, keep=keep)
         shows = trainer.is_global_zero and experiment.shows_progress
         batches = track(data.test_dataloader(), "evaluation", "batch") if shows else data.test_dataloader()
-        evaluate_batches(batches, data.protocol, answerer, add, method.registry_name)
+        evaluate_batches(batches, data.tested, answerer, add, method.registry_name)
 
 
 def _get_ready(experiment: Experiment, trainer: L.Trainer) -> Callable[[], AbstractContextManager[Any]]:
@@ -276,7 +276,7 @@ def _finished_run(
         checkpoint_variant=experiment.checkpoint_variant,
         weights=Weights.model_validate(weights_origin(experiment)),
         told=_told(experiment),
-        presence="predicted" if method.predicts_presence else data.protocol.presence,
+        presence="predicted" if method.predicts_presence else data.protocol.counting.presence,
         scores=scores,
         augmented_episodes=sum(episode.augmented for episode in data.manifest.episodes),
         failed_episodes=failed,

@@ -6,7 +6,7 @@ import numpy as np
 
 from fsbench.core.datamodule import DataModule
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.reading import protocol_of
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import label_map_of
 from fsbench.records.record import Record
@@ -47,9 +47,9 @@ class PredictionSheet:
             ordered = [slots[slot] for slot in sorted(slots)]
             counted = np.array([counts[episode, slot] for slot in sorted(slots)])
             predictions[episode] = DrawnPrediction(
-                self.data.protocol.geometry.over_image(label_map_of([way for way, _ in ordered])),
+                self.data.protocol.view.over_image(label_map_of([way for way, _ in ordered])),
                 [decided for _, decided in ordered],
-                way_ious(counted, self.data.protocol.void),
+                way_ious(counted, self.data.protocol.counting.void),
             )
         if predictions:
             contact_sheet(record.path / "predictions.png", self.data.dataset, predictions, self.episodes)

@@ -12,7 +12,7 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.label_resizing import image_part
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
 from fsbench.records.record import Record
 from fsbench.runner.config.stored import NONE, parse_stored
 
@@ -69,7 +69,7 @@ class Truths:
 
     def __init__(self, record: Record, settings: Mapping[str, Any] = NONE):
         self.index = open_dataset(record, settings)
-        self._geometry = segmentation_of(record.header).geometry
+        self._view = segmentation_of(record.header).view
         self._image_size = record.run.identity.image_size
         self._episodes = {episode.index: episode for episode in record.manifest.episodes}
 
@@ -80,7 +80,7 @@ class Truths:
         """
         found = self._episodes[episode]
         labels = way_labels(self.index.label_map(found.query), self.index.label_values(found.query, found.classes))
-        return self._geometry.original_truth(labels, self._image_size)
+        return self._view.original_truth(labels, self._image_size)
 
 
 class SupportLabels:

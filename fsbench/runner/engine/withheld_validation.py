@@ -15,8 +15,8 @@ import lightning as L
 from fsbench.base.errors import SettingsError
 from fsbench.core.datamodule import DataModule, Training
 from fsbench.data.step_division import StepDivision
+from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.evaluation import count_answers
-from fsbench.protocols.pools import Pool
 
 Count = Callable[[Any, Any], list[Any]]
 """Counts the outputs of a validation step on a batch; returns the results."""
@@ -100,17 +100,17 @@ def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Coun
 
     Args:
         name: of the method, for messages.
-        data: the data module, whose `validation_protocol` parts a batch from its truth and counts an answer.
+        data: the data module, whose validation parts a batch from its truth and counts an answer.
     """
-    protocol = data.validation_protocol
+    test = data.validated
     truths: dict[int, Any] = {}
     loaders: dict[int, Any] = {}  # that were made, and the last pass over each
     passes: dict[int, Generator[Any, None, None]] = {}
 
     def batches(loader: int) -> Generator[Any, None, None]:
         for batch in loaders[loader]:
-            visible, separated = protocol.separate(batch)
-            truths.update(zip(protocol.numbers(visible), separated, strict=True))
+            visible, parted = test.part(batch)
+            truths.update(zip(test.numbers(visible), parted, strict=True))
             yield visible
 
     def make_loader() -> VisibleBatches:
@@ -131,13 +131,13 @@ def withhold_validation(name: str, data: DataModule) -> tuple[TrainingData, Coun
 
     def count(outputs: Any, batch: Any) -> list[Any]:
         answers = outputs.get("answers") if isinstance(outputs, dict) else None
-        numbers = protocol.numbers(batch)
+        numbers = test.numbers(batch)
         unknown = [number for number in numbers if number not in truths]
         if unknown:
             raise SettingsError(
                 f"{name}: a batch of the validation says that it is of episode {unknown[0]}, which it is not; leave "
                 "the numbers of its episodes as they are"
             )
-        return count_answers(protocol, answers, [truths.pop(number) for number in numbers], name)
+        return count_answers(test, answers, [truths.pop(number) for number in numbers], name)
 
     return TrainingData(data, make_loader, end), count

@@ -46,7 +46,7 @@ def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]
     import polars as pl
 
     record = stored.record
-    side = input_resolution(record) if record.protocol.counts_at_input_size() else None
+    side = input_resolution(record) if record.protocol.view.counts_at_input_size else None
     test = load_test(data.dataset, root=data.root, manifest=record.path / "manifest.jsonl", image_size=side)
     counted, stated = count_again(stored, test), record.every_episode.sort("episode", "slot")
     absent = [name for name in counted.columns if name not in stated.columns]

@@ -7,7 +7,7 @@ from statistics import median
 
 from fsbench.base.errors import RecordError, user_message
 from fsbench.data.episodes.header import Header
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import Record
 from fsbench.runner.config.compose import setting, split_arguments
 from fsbench.runner.config.request import file_settings
@@ -105,7 +105,7 @@ def _predicted_episodes(cell: GridCell, header: Header) -> int:
     official, request = _official_episodes(cell, header), cell.request
     protocol = request.protocol or header.protocol
     without = (header.dataset, header.protocol) == (request.dataset, protocol) and not header.calibration_ids
-    calibrating = 0 if without else load_protocol(protocol).calibration_count(official)
+    calibrating = 0 if without else load_protocol(protocol).draw.calibration_count(official)
     return official * (request.draws or 1) + calibrating
 
 
@@ -123,4 +123,4 @@ def _official_episodes(cell: GridCell, header: Header) -> int:
     official = int(header.official_episodes)
     protocol = cell.request.protocol or header.protocol
     alike = (header.dataset, header.protocol) == (cell.request.dataset, protocol)
-    return official if alike else load_protocol(protocol).episode_count(cell.request.dataset, official)
+    return official if alike else load_protocol(protocol).draw.episode_count(cell.request.dataset, official)

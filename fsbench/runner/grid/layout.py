@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.layout import Grid, Sheet
 from fsbench.runner.config.needs import distinct
 from fsbench.runner.grid.plan import PlannedRun, State

@@ -82,7 +82,7 @@ def score_answers(identity: dict[str, Any], answers: list[CaseEpisode], names: I
     import polars as pl
 
     from fsbench.core.episodic_scores import EpisodicScores
-    from fsbench.protocols.registry import known_metrics
+    from fsbench.protocols.reading import known_metrics
     from fsbench.scores.answers import SegmentationResult
     from fsbench.scores.run_statistics import episode_statistics
     from fsbench.scores.scores import COMMON

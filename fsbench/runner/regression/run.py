@@ -96,7 +96,7 @@ def observe(case: Case, data: Path) -> CaseRun:
         experiment = build_experiment(case.configuration(data, runs, case.test, first))
         record = _run(experiment, observer)
         identity = {k: v for k, v in experiment.identity.as_json().items() if k not in COMPARED_OTHERWISE}
-        identity |= {"void": experiment.data.protocol.void, "class_ids": record.manifest.class_ids}
+        identity |= {"void": experiment.data.protocol.counting.void, "class_ids": record.manifest.class_ids}
         identity |= {"training": _without_files(training or experiment.identity.training)}
         answers = _answers(record)
     scores = score_answers(identity, answers) | record.run.scores

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fsbench.data.frames import stretch_truth
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_segmentation
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import find_records
 from fsbench.runner.engine.stored_data import Truths

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import find_records
 from fsbench.runner.exchange.verify import _scores
 from tests.cli.commands import run_command

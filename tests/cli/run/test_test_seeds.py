@@ -6,7 +6,7 @@ from fsbench.cli.main import main
 from fsbench.core.released_format import WRITTEN_BY
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import find_records
 from fsbench.runner.config.build import parse
 from fsbench.runner.config.request import Request

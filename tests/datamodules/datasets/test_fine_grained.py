@@ -21,7 +21,7 @@ from fsbench.datamodules.datasets.pets import Pets
 from fsbench.datamodules.datasets.places import Places
 from fsbench.datamodules.datasets.plantae import Plantae
 from fsbench.datamodules.indexes import class_folders
-from fsbench.protocols.classification import classification_episodes
+from fsbench.protocols.draws.classes import classification_episodes
 from tests.datamodules.datasets.labelled_images import save, save_aircraft, save_cars, save_cub, save_pets, save_plantae
 
 IMAGE_DATASETS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets, ImageFolder)}

@@ -13,11 +13,11 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.datasets.pascal.all_classes import PascalAll
-from fsbench.protocols.fss_sam3 import BoxTest
-from fsbench.protocols.generalised import ValidationImages
-from fsbench.protocols.image_lists import image_list, image_lists
-from fsbench.protocols.lists import pair_list
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.boxes import BoxTest
+from fsbench.protocols.draws.gfss import ValidationImages
+from fsbench.protocols.draws.image_lists import image_list, image_lists
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.whole_images import WholeImages
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs

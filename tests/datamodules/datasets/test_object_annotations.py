@@ -15,7 +15,7 @@ from fsbench.cli.main import main
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
-from fsbench.protocols.incontext import OwnEpisodes
+from fsbench.protocols.draws.incontext import OwnEpisodes
 from tests.datamodules.builders import save_photo
 from tests.fsbench.data.test_segmentations import RUNS, SQUARE, expected
 

@@ -13,8 +13,8 @@ from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.list_substitutes import list_substitutes
 from fsbench.datamodules.datasets.lvis import Lvis
-from fsbench.protocols.segic import draw_lvis, lvis_fold, process_streams
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.draws.segic import draw_lvis, lvis_fold, process_streams
+from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.config.datasets import open_dataset
 from tests.datamodules.builders import save_photo
 from tests.datamodules.prepare.archives import packed, prepare, times

@@ -15,7 +15,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.indexes.mask_folder import MaskFolder
-from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.view import Geometry
 from fsbench.runner.engine.machine.meter import resident_mib
 from tests.data_modules import episodic
 

@@ -10,7 +10,7 @@ from PIL import Image
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.geometry import Geometry
+from fsbench.protocols.view import Geometry
 from tests.data_modules import episodic
 
 EPISODE = Episode(0, "image_030", 1, (1,), (("image_031", "image_026", "image_031"),))

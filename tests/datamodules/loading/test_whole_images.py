@@ -11,7 +11,7 @@ from fsbench.data.image_io import read_pixels
 from fsbench.data.label_resizing import padded_shape
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.protocols.image_lists import image_lists
+from fsbench.protocols.draws.image_lists import image_lists
 from fsbench.protocols.whole_images import WholeImages
 from tests.methods.small import data
 

@@ -14,7 +14,7 @@ from fsbench.core.released_format import WRITTEN_BY
 from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.doors.score import score
 from fsbench.protocols.kit.answers import Answers
-from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record

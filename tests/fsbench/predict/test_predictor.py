@@ -17,8 +17,8 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.predict.read_supports import read_supports
 from fsbench.predict.result import palette
 from fsbench.predict.support import Support, stack_supports
-from fsbench.protocols.lists import pair_list
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.reading import load_segmentation
 from fsbench.results.pictures.masks import paint_slots
 from fsbench.runner.engine.machine.meter import Meter, release_memory, resident_mib
 from fsbench.scores.answers import presence_from_mask

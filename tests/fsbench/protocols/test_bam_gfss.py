@@ -14,8 +14,8 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.methods.bam import BAM
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.protocols.bam_gfss import BAM_SEEDS, bam_gfss_episodes
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.bam_gfss import BAM_SEEDS, bam_gfss_episodes
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions
 from fsbench.results.pictures.episodes import batch_query_image, batch_support_images
 from fsbench.runner.engine.run import run

@@ -10,8 +10,8 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import NamedFile
 from fsbench.protocols import composed, registry
-from fsbench.protocols.registry import load_protocol, protocol_names, protocol_of, read_protocol
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_protocol, protocol_names, protocol_of, read_protocol
+from fsbench.protocols.reading import load_segmentation
 from fsbench.results.tables.protocol_text import as_markdown, labels, side_by_side
 from tests.fsbench.runs import some_header
 

@@ -9,7 +9,7 @@ from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.claims import contradictions, read_checked_manifest
-from fsbench.protocols.registry import protocol_of
+from fsbench.protocols.reading import protocol_of
 from fsbench.runner.exchange.verify import _episodes, _official_manifests
 from tests.fsbench.official_runs import frozen_manifest
 from tests.fsbench.runs import changed, rewrite

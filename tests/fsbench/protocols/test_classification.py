@@ -8,8 +8,8 @@ import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.batch import ImageEpisode
-from fsbench.protocols.classification import classification_episodes
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.classes import classification_episodes
+from fsbench.protocols.reading import load_protocol
 
 
 def first(count, *args, **kwargs):

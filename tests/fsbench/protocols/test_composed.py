@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 
 MINE = Composed("mine", 1, "")
 TASK = EpisodeTask(0, shot=2, episodes=30, skip_small_classes=True)

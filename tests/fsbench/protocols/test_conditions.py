@@ -22,13 +22,13 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.transforms import RESIZES
-from fsbench.protocols.classification import Classification
+from fsbench.protocols.draws.classes import Classification
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
-from fsbench.protocols.image_lists import image_list
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.image_lists import image_list
+from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.programs import Program
-from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.runs_of_test import run_starts

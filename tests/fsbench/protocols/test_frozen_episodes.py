@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from tests.fsbench.protocols.drawn_sets import DRAWN
 
 FROZEN = {

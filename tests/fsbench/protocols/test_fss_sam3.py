@@ -25,7 +25,7 @@ from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.methods.sam3_canvas import SAM3Canvas, draw_canvas
 from fsbench.networks.backbones.sam3 import Detections, Sam3NetConfig
 from fsbench.protocols import fss_sam3
-from fsbench.protocols.fss_sam3 import (
+from fsbench.protocols.draws.boxes import (
     BoxPools,
     BoxTest,
     drawn_episodes,
@@ -34,7 +34,7 @@ from fsbench.protocols.fss_sam3 import (
     own_fold,
     pixel_pools,
 )
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.results.tables.rescoring.measures import Measures
 from fsbench.results.tables.rescoring.statistics import whole_statistics
 from fsbench.scores.confusion import COUNTS

@@ -15,8 +15,8 @@ from fsbench.data.frames import frame_labels, stretch_truth
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.fssdino import LargeObjectTest, fssdino_episodes
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.large_objects import LargeObjectTest, fssdino_episodes
+from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 
 PROTOCOL = load_protocol("fssdino")

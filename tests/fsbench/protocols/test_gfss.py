@@ -19,8 +19,8 @@ from fsbench.datamodules.datasets.coco.gfss import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.methods import diam
 from fsbench.methods.diam import adapt, same_bits
-from fsbench.protocols.gfss import GFSS, draw_runs
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.gfss import GFSS, draw_runs
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment

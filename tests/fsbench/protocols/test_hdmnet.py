@@ -4,7 +4,7 @@ import numpy as np
 
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 
 
 def test_seeds_and_numbers_are_the_programs():

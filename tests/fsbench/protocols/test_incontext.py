@@ -11,16 +11,16 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.indexes.views import ViewIndex
-from fsbench.protocols.incontext import (
+from fsbench.protocols.draws.incontext import (
     EpisodeRun,
     OwnEpisodes,
     episodes_of_objects,
     episodes_of_parts,
     every_tenth,
 )
-from fsbench.protocols.parts.draws import one_stream
-from fsbench.protocols.pools import Pool
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.by_word import one_stream
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 
 NAMES = [f"image{i}" for i in range(4)]

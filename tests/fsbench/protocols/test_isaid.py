@@ -12,10 +12,10 @@ from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
-from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.parts.draws import one_stream
-from fsbench.protocols.pools import Pool
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.view import Geometry
+from fsbench.protocols.draws.by_word import one_stream
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run

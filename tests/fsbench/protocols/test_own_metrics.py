@@ -10,7 +10,7 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED
-from fsbench.protocols.registry import known_metrics, load_protocol, metric_named, metric_names, protocol_names
+from fsbench.protocols.reading import known_metrics, load_protocol, metric_named, metric_names, protocol_names
 from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.metric import Metric, Sum, class_mean
 from fsbench.scores.scores import COMMON, INTERSECTION, TRUTH, MeanIoU

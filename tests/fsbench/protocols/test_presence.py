@@ -19,8 +19,8 @@ from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
-from fsbench.protocols.presence import KnownAbsence, Presence, has_unnamed
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.presence import KnownAbsence, Presence, has_unnamed
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import check_counts, official_rows, to_frame
 from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.presence import AUROC, best_threshold

@@ -14,7 +14,7 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.programs import FOLDER, Program, read_programs
-from fsbench.protocols.registry import load_protocol, protocol_of, read_protocol
+from fsbench.protocols.reading import load_protocol, protocol_of, read_protocol
 from fsbench.protocols.rows import compose, row_names, row_of, why_not_run
 from tests.fsbench.protocols.drawn_sets import DRAWN
 

@@ -12,8 +12,8 @@ from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder.index import ImageFolder
-from fsbench.protocols.registry import load_protocol
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_protocol
+from fsbench.protocols.reading import load_segmentation
 from tests.data_modules import classification, episodic
 from tests.drawn_files import draw_classification
 from tests.fsbench.runs import some_header

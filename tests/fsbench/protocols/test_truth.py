@@ -12,8 +12,8 @@ from fsbench.core.loading import LoadingConfig, load_item
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.protocols.generators import loader_seeds, torch_permutation
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.streams import loader_seeds, torch_permutation
+from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.whole_images import WholeImages
 from tests.data_modules import episodic
 
@@ -63,7 +63,7 @@ import numpy as np
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.scores.answers import SegmentationAnswer
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 index = Folder({str(blocks_folder)!r})
 for name in ("fscs", "bam", "isaid_r2net", "cdfss"):
@@ -95,7 +95,7 @@ def test_classification_counts_answers_in_the_order_of_the_queries(tmp_path):
     from tests.datamodules.test_classification import photos
 
     index, protocol = photos(tmp_path), load_protocol("fort")
-    from fsbench.protocols.classification import ClassificationTask
+    from fsbench.protocols.draws.classes import ClassificationTask
 
     (episode,) = protocol.manifest(index, ClassificationTask(3, 1, 4, 1)).episodes
     truth = protocol.truth(index, episode, 224)

@@ -5,7 +5,7 @@ import polars as pl
 
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import with_images
 from fsbench.records.record import Record
 from fsbench.scores.classification import accuracy_statistics

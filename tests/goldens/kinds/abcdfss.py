@@ -26,7 +26,7 @@ from fsbench.methods.abcdfss.views import Shear, views
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid import Pyramid
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
-from fsbench.protocols.draws import draw
+from fsbench.protocols.draws.hsnet import draw
 from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Same, absolute, relative
 from tests.goldens.hashed import hashed
 from tests.goldens.keyed import keyed_image, keyed_mask, keyed_state, statistics_result

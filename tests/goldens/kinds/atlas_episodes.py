@@ -20,9 +20,9 @@ from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.composed import Composed
-from fsbench.protocols.generators import loader_seeds
+from fsbench.protocols.draws.streams import loader_seeds
 from fsbench.protocols.parts.draws import fixed_supports, queries_by_novel_class
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from tests.goldens.harness import Case, Kind, Results, Same, Skipped
 
 LABEL_MAPS = "voc-segmentationclassaug.tar.gz"

@@ -19,8 +19,8 @@ from fsbench.methods.modules.masked_comparison import masked_layer4
 from fsbench.methods.modules.pspnet import Features, PSPNet, PyramidPooling, base_head
 from fsbench.methods.modules.pspnet_weights import to_bam_names, to_hmnet_names
 from fsbench.methods.modules.style import reweight_network, shot_weights
-from fsbench.protocols.image_lists import pairs_by_pixels
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.draws.image_lists import pairs_by_pixels
+from fsbench.protocols.reading import load_segmentation
 from fsbench.scores.answers import SegmentationAnswer, count
 from fsbench.scores.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou
 from tests.goldens.harness import EXACT, Case, Kind, Parts, Results, Same, absolute

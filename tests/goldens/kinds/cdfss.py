@@ -29,10 +29,10 @@ from fsbench.datamodules.datasets.suim.index import image_name as suim_image
 from fsbench.datamodules.indexes.binary_masks import ListedMasks
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.parts.draws import one_stream
-from fsbench.protocols.pools import ordinary_pool
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.view import Geometry
+from fsbench.protocols.draws.by_word import one_stream
+from fsbench.protocols.draws.pools import ordinary_pool
+from fsbench.protocols.reading import load_segmentation
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.ifa_figure import ifa_figure, ifa_sums
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, relative

@@ -19,7 +19,7 @@ from fsbench.methods.classifiers.solvers import (
 )
 from fsbench.networks.ops import crammer_singer as programme
 from fsbench.networks.ops.crammer_singer import crammer_singer
-from fsbench.protocols.classification import classification_episodes
+from fsbench.protocols.draws.classes import classification_episodes
 from fsbench.scores.scores import RIGHT, Accuracy
 from tests.goldens.harness import EXACT, Case, Kind, Near, Parts, Results, Same, absolute, relative
 from tests.goldens.kinds.fort import either

@@ -22,7 +22,7 @@ from fsbench.methods.fssdino.prediction import (
 )
 from fsbench.networks.backbones.vit import patch_maps
 from fsbench.networks.ops.cosine_kmeans import cosine_kmeans, cosine_kmeans_reference
-from fsbench.protocols.fssdino import fssdino_episodes
+from fsbench.protocols.draws.large_objects import fssdino_episodes
 from tests.goldens.fssdino_layer_scores import fisher_ratio, gram_distance, map_entropy, register_ratio
 from tests.goldens.fssdino_metric import class_iou, confusion_matrix, counted, episode_mean_iou, protocol_scores
 from tests.goldens.harness import EXACT, Case, Clear, Kind, Near, Parts, Results, Same, absolute, proportional, relative

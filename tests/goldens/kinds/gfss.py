@@ -37,9 +37,9 @@ from fsbench.methods.modules.generalised_answer import join_base
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from fsbench.networks.ops.first_largest import first_largest
-from fsbench.protocols.generalised import list_sha256
-from fsbench.protocols.gfss import GFSS, draw_runs
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.gfss import list_sha256
+from fsbench.protocols.draws.gfss import GFSS, draw_runs
+from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, count, count_answer
 from fsbench.scores.confusion import intersection_union
 from fsbench.scores.generalised import mean_of_there

@@ -23,11 +23,11 @@ from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.datamodules.indexes.views import ViewIndex, view_photo
-from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.incontext import OwnEpisodes
-from fsbench.protocols.parts.draws import one_stream
-from fsbench.protocols.pools import Pool
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.view import Geometry
+from fsbench.protocols.draws.incontext import OwnEpisodes
+from fsbench.protocols.draws.by_word import one_stream
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.reading import load_protocol
 from tests.goldens.harness import EXACT, Case, Check, Kind, Near, Parts, Results, Same, absolute
 from tests.goldens.kinds.fss_protocol import official_pool
 from tests.goldens.meters import (

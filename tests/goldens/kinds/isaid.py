@@ -11,9 +11,9 @@ from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
-from fsbench.protocols.parts.draws import one_stream
-from fsbench.protocols.pools import Pool
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.draws.by_word import one_stream
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.reading import load_segmentation
 from tests.goldens.harness import Case, Check, Kind, Parts, Results, Same, absolute
 from tests.goldens.kinds.incontext import isaid_pairs, isaid_pool
 from tests.goldens.meters import (

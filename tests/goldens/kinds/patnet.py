@@ -28,8 +28,8 @@ from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.pyramid import Pyramid
 from fsbench.networks.backbones.pyramid_networks import PYRAMIDS, block_features, build_pyramid_network
 from fsbench.networks.ops.kept_correlation import resize_mask
-from fsbench.protocols.draws import draw
-from fsbench.protocols.recurring_epochs import epoch_seed, item_order
+from fsbench.protocols.draws.hsnet import draw
+from fsbench.protocols.draws.patnet import epoch_seed, item_order
 from tests.goldens.harness import Case, Clear, Kind, Parts, Result, Results, Same, Tolerance, absolute, relative
 from tests.goldens.hashed import hashed
 from tests.goldens.keyed import keyed_image, keyed_mask, keyed_state, statistics, statistics_result

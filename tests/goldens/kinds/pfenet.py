@@ -11,9 +11,9 @@ from fsbench.methods.modules.poly_rate import tenfold_sgd
 from fsbench.methods.modules.pspnet import Features, Trunk
 from fsbench.methods.pfenet import MODULES, PFENet, PFENetHead
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.protocols.base import OTHERS
+from fsbench.protocols.words import OTHERS
 from fsbench.protocols.composed import Composed
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from tests.goldens.harness import Case, Kind, Results, Same
 from tests.goldens.networks import (
     changes,

@@ -35,7 +35,7 @@ from fsbench.networks.backbones.sam3 import (
     sam3_settings,
 )
 from fsbench.networks.weights.table import WeightFile
-from fsbench.protocols.fss_sam3 import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
+from fsbench.protocols.draws.boxes import BoxTest, drawn_episodes, largest_object_box, loaded_episodes, pixel_pools
 from fsbench.scores.answers import SegmentationAnswer, count_answer
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, few, relative
 from tests.goldens.meters import protocol_statistics

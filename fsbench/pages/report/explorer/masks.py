@@ -10,7 +10,7 @@ from fsbench.data.frames import over_image
 from fsbench.data.rle import encode_ways
 from fsbench.pages.report.collect import Study
 from fsbench.pages.report.episodes import worth_a_look
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
 from fsbench.records.predictions import LAYERS, StoredPredictions, encode, label_map_of, read_predictions
 from fsbench.records.record import Record
 
@@ -130,7 +130,7 @@ def _ways(result: "SegmentationResult") -> Ways:
 
 
 def _frame(record: Record) -> int | None:
-    return segmentation_of(record.header).frame
+    return segmentation_of(record.header).view.frame
 
 
 def _over_image(ways: Ways, frame: int) -> Ways:

@@ -7,7 +7,7 @@ from math import floor, log10
 import numpy as np
 
 from fsbench.pages.report.collect import Study
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.blocks import Row
 from fsbench.scores.estimate import Estimate
 

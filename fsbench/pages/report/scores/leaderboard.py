@@ -6,7 +6,7 @@ from statistics import fmean
 
 from fsbench.pages.report.collect import Study
 from fsbench.pages.report.costs import mean_costs
-from fsbench.protocols.registry import metric_named
+from fsbench.protocols.reading import metric_named
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.compare import Comparison, common_scope, scores_in

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from fsbench.data.annotations import ANNOTATIONS
-from fsbench.protocols.base import Protocol
 from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, is_unsure
-from fsbench.protocols.geometry import TRUTH_WORDS
 from fsbench.protocols.programs import Program
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import segmentation_of
+from fsbench.protocols.view import TRUTH_WORDS
 from fsbench.records.record import Record
 from fsbench.records.run import AUTHORS, UNTRAINED
 from fsbench.results.atlas.words import LABELS
@@ -51,7 +51,7 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
         stated["image_lists"] = "pfenet"
     size = str(identity.image_size or NOT_STATED)
     if stated["compared_at"] == f"fixed {size}":
-        stated["compared_at"] = TRUTH_WORDS[segmentation_of(header).geometry.truth_resize]
+        stated["compared_at"] = TRUTH_WORDS[segmentation_of(header).view.truth_resize]
     dataset = ATLAS_NAMES.get(header.dataset, header.dataset)
     method = PROGRAMS.get(str(identity.method.as_json().get("type")))
     of_method = [program for program in programs if program.method == method]

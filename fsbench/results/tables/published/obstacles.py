@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fsbench.protocols.classification import OFFICIAL_CLASS_SIZE
-from fsbench.protocols.registry import ATLAS, load_protocol
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.draws.classes import OFFICIAL_CLASS_SIZE
+from fsbench.protocols.reading import ATLAS, load_protocol, load_segmentation
 from fsbench.records.description import ON_TRUST, printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
@@ -210,14 +209,14 @@ def _training(weights: Weights, published: PublishedScore, paper: PaperSettings)
 def _segmentation_test(record: Record, published: PublishedScore) -> list[str]:
     header, protocol = record.header, load_segmentation(published.protocol)
     reasons = _differs("setting", header.setting, published.setting)
-    if header.empty != protocol.empty_queries:
-        reasons.append(f"queries {'are never' if protocol.empty_queries else 'may be'} empty")
+    if header.empty != protocol.draw.empty_queries:
+        reasons.append(f"queries {'are never' if protocol.draw.empty_queries else 'may be'} empty")
     annotation = record.run.identity.support_annotation
     reasons += _differs("support annotation", annotation, published.annotation)
     if (kept := record.run.identity.kept_support) < 1:
         reasons.append(f"{kept:.2%} of the supports' objects are labelled instead of all")
     reasons += _differs("episodes", header.requested, published.episodes or header.official_episodes)
-    seed = protocol.seed if published.seed is None else published.seed
+    seed = protocol.draw.seed if published.seed is None else published.seed
     if header.seed != seed:
         reasons.append(f"test seed {_word(header.seed)} instead of {_word(seed)}")
     if not header.lists.startswith("official"):

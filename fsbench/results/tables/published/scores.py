@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.errors import DataError
 from fsbench.base.files import load_yaml
 from fsbench.base.paths import BENCHMARKS
-from fsbench.protocols.base import OTHERS
+from fsbench.protocols.words import OTHERS
 from fsbench.records.run import TF32
 
 if TYPE_CHECKING:

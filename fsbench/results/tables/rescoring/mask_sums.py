@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
 from fsbench.records.record import Record
 from fsbench.results.tables.rescoring.recount import Truth, last_slots, own_resolution, stored_predictions
 from fsbench.scores.boundary import boundary_counts
@@ -43,14 +43,14 @@ def mask_sums(record: Record, open_truth: Callable[[Record], Truth]) -> MaskSums
     start = 0
     for episode, ways in last_slots(frame):
         target = truth(episode)
-        target = protocol.geometry.squashed_truth(target, side) if side else target
+        target = protocol.view.squashed_truth(target, side) if side else target
         predicted = stored.label_map(episode)
         if predicted.shape != target.shape:
             raise RecordError(f"episode {episode} has another size than the data at hand")
-        boundary[start : start + ways + 1] = boundary_counts(predicted, target, ways, protocol.void)
+        boundary[start : start + ways + 1] = boundary_counts(predicted, target, ways, protocol.counting.void)
         soft = stored.soft_masks(episode) if pixels is not None else None
         if pixels is not None and soft is not None:
             for slot, mask in enumerate(soft, 1):
-                pixels[start + slot] = soft_mask_sums(mask, target, slot, protocol.void)
+                pixels[start + slot] = soft_mask_sums(mask, target, slot, protocol.counting.void)
         start += ways + 1
     return boundary, pixels

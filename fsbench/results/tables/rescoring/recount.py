@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
+from fsbench.protocols.view import View
 from fsbench.records.predictions import StoredPredictions, read_predictions
 from fsbench.records.record import Record
 from fsbench.scores.confusion import COUNTS, REGIONS
@@ -36,7 +36,7 @@ def input_resolution(record: Record) -> int:
 
 def own_resolution(record: Record) -> int:
     """Return the resolution at which the run's pixels were counted; raises as `input_resolution`."""
-    side = segmentation_of(record.header).query_size
+    side = segmentation_of(record.header).view.query_size
     if side == "input":
         return input_resolution(record)
     return side if isinstance(side, int) else ORIGINAL  # what is stored of a square is the part over the query
@@ -58,7 +58,7 @@ def last_slots(frame: "pl.DataFrame") -> list[tuple[int, int]]:
     return list(ways.items())
 
 
-def recount(record: Record, truth: Truth, resolution: int, geometry: Geometry | None = None) -> "pl.DataFrame":
+def recount(record: Record, truth: Truth, resolution: int, view: View | None = None) -> "pl.DataFrame":
     """Count a run's stored masks against the truth at another size.
 
     Masks and truth are brought to the size by nearest pixels, the truth as the protocol resizes it. At the run's own
@@ -68,7 +68,7 @@ def recount(record: Record, truth: Truth, resolution: int, geometry: Geometry | 
         record: the finished run.
         truth: of its episodes.
         resolution: `ORIGINAL`, or the side of a square in pixels.
-        geometry: that of another test, whose rule brings the truth there; the run's own unless given.
+        view: that of another test, whose rule brings the truth there; the run's own unless given.
 
     Returns:
         The record's count table with other counts, and without region measures. Presence is decided as it was, or from
@@ -83,7 +83,7 @@ def recount(record: Record, truth: Truth, resolution: int, geometry: Geometry | 
     stored = stored_predictions(record)
     rows: list[np.ndarray] = []
     for episode, ways in last_slots(record.episodes):
-        target = _resized_truth(record, truth(episode), resolution, geometry)
+        target = _resized_truth(record, truth(episode), resolution, view)
         rows.append(count(_fitted(stored.label_map(episode), target.shape), target, ways))
     return _with_counts(record, np.concatenate(rows))
 
@@ -100,12 +100,12 @@ def _with_counts(record: Record, counts: np.ndarray) -> "pl.DataFrame":
     return changed.with_columns(decided=pl.col("decided") if is_predicted else pl.col("pred") + pl.col("pred_void") > 0)
 
 
-def _resized_truth(record: Record, labels: np.ndarray, resolution: int, geometry: Geometry | None) -> np.ndarray:
+def _resized_truth(record: Record, labels: np.ndarray, resolution: int, view: View | None) -> np.ndarray:
     """Bring the truth of a query to a size."""
-    rule = geometry or segmentation_of(record.header).geometry
+    rule = view or segmentation_of(record.header).view
     if resolution:
         return rule.squashed_truth(labels, resolution)
-    return labels if geometry is None else rule.original_truth(labels, input_resolution(record))
+    return labels if view is None else rule.original_truth(labels, input_resolution(record))
 
 
 def _fitted(predicted: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

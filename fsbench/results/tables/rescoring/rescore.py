@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fsbench.base.errors import FsbenchError, SettingsError, user_message
-from fsbench.protocols.geometry import Geometry
-from fsbench.protocols.registry import metric_named
-from fsbench.protocols.segmentation import Absent, Segmentation, segmentation_of
+from fsbench.protocols.counting import Absent, PixelCounting
+from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import metric_named, segmentation_of
+from fsbench.protocols.view import View
 from fsbench.records.counts import largest_way
 from fsbench.records.description import notes, title
 from fsbench.records.grouping import comparable, fold_of, variants
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class View:
+class RescoreView:
     """A way to score a record.
 
     Attributes:
@@ -39,7 +40,7 @@ class View:
         undefined: why the record's counts give no figures; "" where they do.
         resolution: at which stored predictions are counted again, see `Choices`; None for the record's counts.
         sizes: of objects, see `Choices`; None for all pairs.
-        geometry: whose rule brings the truth to `resolution`; None for the run's own.
+        truth_view: whose rule brings the truth to `resolution`; None for the run's own.
         absent: rule for a class without an episode; None for the run's own.
     """
 
@@ -49,7 +50,7 @@ class View:
     undefined: str = ""
     resolution: int | None = None
     sizes: tuple[float, float] | None = None
-    geometry: Geometry | None = None
+    truth_view: View | None = None
     absent: Absent | None = None
 
 
@@ -72,7 +73,7 @@ AT_INPUT = -1
 """Stands for the side of the images that a run's method saw."""
 
 Recount = Callable[..., "pl.DataFrame"]
-"""A run, a resolution, and a geometry where it is another test's -> the count table there (`recount` beside this file);
+"""A run, a resolution, and a view where it is another test's -> the count table there (`recount` beside this file);
 FsbenchError where there is none."""
 
 
@@ -100,7 +101,7 @@ class Rescored:
 
 def rescore(
     records: Iterable[Record],
-    target: Segmentation | None,
+    target: Protocol | None,
     choices: Choices | None = None,
     recount: Recount | None = None,
 ) -> list[Rescored]:
@@ -124,7 +125,7 @@ def rescore(
     return [_Scoring(target, choices or Choices(), recount).group(group) for group in groups]
 
 
-def views(record: Record, target: Segmentation | None, choices: Choices, recounts: bool = False) -> list[View]:
+def views(record: Record, target: Protocol | None, choices: Choices, recounts: bool = False) -> list[RescoreView]:
     """List the run's own metric, that of `target`, and each choice by itself.
 
     Args:
@@ -133,20 +134,26 @@ def views(record: Record, target: Segmentation | None, choices: Choices, recount
         recounts: whether stored predictions can be counted at another resolution.
     """
     own = segmentation_of(record.header)
-    found = [View(f"own metric: {own.name} v{own.version}", own.void)]
+    found = [RescoreView(f"own metric: {own.name} v{own.version}", own.counting.void)]
     if target is not None:
         found += _views_of_protocol(record, own, target, recounts)
     if choices.void is not None:
-        found.append(View(f"only void: {choices.void}", choices.void))
+        found.append(RescoreView(f"only void: {choices.void}", choices.void))
     if choices.resolution is not None:
-        found.append(View(f"only resolution: {_in_words(choices.resolution)}", own.void, resolution=choices.resolution))
+        found.append(
+            RescoreView(
+                f"only resolution: {_in_words(choices.resolution)}", own.counting.void, resolution=choices.resolution
+            )
+        )
     if choices.sizes is not None:
         low, high = (f"{100 * end:g}" for end in choices.sizes)
-        found.append(View(f"only objects of {low} to {high} % of the query", own.void, sizes=choices.sizes))
+        found.append(
+            RescoreView(f"only objects of {low} to {high} % of the query", own.counting.void, sizes=choices.sizes)
+        )
     return found
 
 
-def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, recounts: bool) -> list[View]:
+def _views_of_protocol(record: Record, own: Protocol, target: Protocol, recounts: bool) -> list[RescoreView]:
     """List the metric of `target`, and each of its choices by itself that the record's counts can follow."""
     reason = undefined(record, own, target)
     found = []
@@ -155,36 +162,45 @@ def _views_of_protocol(record: Record, own: Segmentation, target: Segmentation, 
         side = None
         if recounts and reason and not _too_many_ways(record, target) and _is_followed(own, target):
             side = _resolution(target)
-        other = target.geometry if _truth_rule(target) != _truth_rule(own) else None
-        found.append(View(label, target.void, undefined=reason, resolution=side, geometry=other, absent=target.absent))
-    if reason and target.void != own.void:
-        found.append(View(f"only void: {target.void}", target.void))
+        other = target.view if _truth_rule(target) != _truth_rule(own) else None
+        found.append(
+            RescoreView(
+                label,
+                target.counting.void,
+                undefined=reason,
+                resolution=side,
+                truth_view=other,
+                absent=target.counting.absent,
+            )
+        )
+    if reason and target.counting.void != own.counting.void:
+        found.append(RescoreView(f"only void: {target.counting.void}", target.counting.void))
     if record.run.presence == "predicted":
-        found.append(View(f"only presence: {target.presence}", own.void, from_mask=True))
+        found.append(RescoreView(f"only presence: {target.counting.presence}", own.counting.void, from_mask=True))
     return found
 
 
-def _resolution(protocol: Segmentation) -> int:
-    """Return the resolution of a protocol's metrics as `View.resolution`."""
+def _resolution(protocol: Protocol) -> int:
+    """Return the resolution of a protocol's metrics as `RescoreView.resolution`."""
     named = {"original": ORIGINAL, "input": AT_INPUT, "square": ORIGINAL, "there_and_back": ORIGINAL}
-    return protocol.query_size if isinstance(protocol.query_size, int) else named[protocol.query_size]
+    return protocol.view.query_size if isinstance(protocol.view.query_size, int) else named[protocol.view.query_size]
 
 
-def _is_followed(own: Segmentation, target: Segmentation) -> bool:
+def _is_followed(own: Protocol, target: Protocol) -> bool:
     """Return whether masks that were stored under one protocol can be counted where another counts.
 
     A truth that was coarse in between is not to be had again, and masks of images that were stretched lie in no
     letterbox.
     """
-    letterboxed = target.geometry.truth_resize == "padded" and target.query_size not in ("square", "original")
-    return target.frame == own.frame and own.query_size != "there_and_back" and not letterboxed
+    letterboxed = target.view.truth_resize == "padded" and target.view.query_size not in ("square", "original")
+    return target.view.frame == own.view.frame and own.view.query_size != "there_and_back" and not letterboxed
 
 
-def _truth_rule(protocol: Segmentation) -> str:
+def _truth_rule(protocol: Protocol) -> str:
     """Return how the truth of a protocol is resized before it is counted; "pil" where it is not, or is padded."""
-    sized = protocol.query_size in ("input", "there_and_back") and protocol.geometry.truth_resize != "padded"
-    way_back = "there_and_back" if protocol.query_size == "there_and_back" else ""
-    return f"{way_back}{protocol.geometry.truth_resize}" if sized else "pil"
+    sized = protocol.view.query_size in ("input", "there_and_back") and protocol.view.truth_resize != "padded"
+    way_back = "there_and_back" if protocol.view.query_size == "there_and_back" else ""
+    return f"{way_back}{protocol.view.truth_resize}" if sized else "pil"
 
 
 def _in_words(resolution: int) -> str:
@@ -192,18 +208,18 @@ def _in_words(resolution: int) -> str:
     return words.get(resolution, f"{resolution} x {resolution}")
 
 
-def _too_many_ways(record: Record, target: Segmentation) -> bool:
-    return target.ways == "one" and largest_way(record.header) > 1
+def _too_many_ways(record: Record, target: Protocol) -> bool:
+    return target.draw.ways == "one" and largest_way(record.header) > 1
 
 
-def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
+def undefined(record: Record, own: Protocol, target: Protocol) -> str:
     """Say why the counts of `record` do not give the metric of `target`; "" when they do."""
     if _too_many_ways(record, target):
         return f"{target.name} knows one way, the run has up to {largest_way(record.header)}"
-    if target.asks_base_classes != own.asks_base_classes:
-        asking, other = (target, own) if target.asks_base_classes else (own, target)
+    if target.draw.asks_base_classes != own.draw.asks_base_classes:
+        asking, other = (target, own) if target.draw.asks_base_classes else (own, target)
         return f"{asking.name} asks for base classes, {other.name} does not; evaluate again under {target.name}"
-    if target.query_size != own.query_size:
+    if target.view.query_size != own.view.query_size:
         theirs, ours = (_size_in_words(protocol) for protocol in (target, own))
         return (
             f"{target.name} counts pixels at {theirs}, the run's counts are at {ours}; evaluate again under "
@@ -214,14 +230,14 @@ def undefined(record: Record, own: Segmentation, target: Segmentation) -> str:
             f"{own.name} and {target.name} take other pixels of the truth at the size at which they count; evaluate "
             f"again under {target.name}"
         )
-    if (target.frame, target.resize == "padded") != (own.frame, own.resize == "padded"):
+    if (target.view.frame, target.view.resize == "padded") != (own.view.frame, own.view.resize == "padded"):
         return (
             f"{own.name} and {target.name} lay masks over the query in other ways; evaluate again under {target.name}"
         )
     return ""
 
 
-def _size_in_words(protocol: Segmentation) -> str:
+def _size_in_words(protocol: Protocol) -> str:
     """Return the resolution of a protocol's metrics in words."""
     named = {
         "original": "the query's original size",
@@ -229,7 +245,7 @@ def _size_in_words(protocol: Segmentation) -> str:
         "square": "the square of the query's longer side",
         "there_and_back": "the query's original size, the truth by way of the method's input size",
     }
-    side = protocol.query_size
+    side = protocol.view.query_size
     return f"{side} x {side}" if isinstance(side, int) else named[side]
 
 
@@ -245,7 +261,7 @@ def presence_from_counts(frame: "pl.DataFrame") -> "pl.DataFrame":
 class _Scoring:
     """The arguments of `rescore`, applied to groups of runs that may be compared."""
 
-    target: Segmentation | None
+    target: Protocol | None
     choices: Choices
     recount: Recount | None
 
@@ -287,19 +303,21 @@ class _Scoring:
             lines.append(RescoreLine(method, fold, label, scores, _select_metrics(change, metrics)))
         return lines
 
-    def _sums(self, record: Record, view: View) -> ScoreStatistics:
+    def _sums(self, record: Record, view: RescoreView) -> ScoreStatistics:
         frame = record.episodes
         if view.resolution is not None:
             if self.recount is None:
                 raise SettingsError("no data are at hand to count stored predictions with")
             side = input_resolution(record) if view.resolution == AT_INPUT else view.resolution
-            frame = self.recount(record, side, *([] if view.geometry is None else [view.geometry]))
+            frame = self.recount(record, side, *([] if view.truth_view is None else [view.truth_view]))
         if view.from_mask:
             frame = presence_from_counts(frame)
         if view.sizes is None:
             own = segmentation_of(record.header)
-            scored = own if view.absent is None else replace(own, absent=view.absent)
-            return scored.statistics_with_void(frame, record.header, view.void)
+            counting = own.counting
+            assert isinstance(counting, PixelCounting)
+            scored = own if view.absent is None else replace(own, counting=replace(counting, absent=view.absent))
+            return scored.statistics(frame, record.header, view.void)
         keep = pairs_between(frame, *view.sizes)
         if not keep.any():
             raise SettingsError("the run has no object of that size")
@@ -311,7 +329,7 @@ def _select_metrics(scores: dict[str, Estimate], metrics: tuple[str, ...]) -> di
     return {name: scores[name] for name in metrics if name in scores}
 
 
-def _warnings(records: list[Record], target: Segmentation | None, choices: Choices) -> list[str]:
+def _warnings(records: list[Record], target: Protocol | None, choices: Choices) -> list[str]:
     header = records[0].header
     own = segmentation_of(header)
     notes = []
@@ -321,7 +339,7 @@ def _warnings(records: list[Record], target: Segmentation | None, choices: Choic
         notes.append(
             f"same episodes: drawn and predicted under {own.name}; {target.name}'s own figure needs a run under it"
         )
-    if target is not None and header.empty and not target.empty_queries:
+    if target is not None and header.empty and not target.draw.empty_queries:
         notes.append(f"queries may be empty here; under {target.name} every query shows the class")
     if header.version != own.version:
         notes.append(f"made under {own.name} v{header.version}; the own metric here is that of v{own.version}")

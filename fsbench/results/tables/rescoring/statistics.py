@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsbench.protocols.segmentation import segmentation_of
+from fsbench.protocols.reading import segmentation_of
 from fsbench.records.record import Record
 from fsbench.scores.statistics import ScoreStatistics
 
@@ -19,7 +19,7 @@ def whole_statistics(record: Record, frame: "pl.DataFrame", measures: "Measures 
     statistics = record.protocol.statistics(frame, record.header)
     if measures is None:
         return statistics
-    classes = segmentation_of(record.header).counted_classes(frame, record.header)
+    classes = segmentation_of(record.header).counting.counted_classes(frame, record.header)
     return measures.added(statistics, frame, (frame["slot"] > 0).to_numpy(), classes)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.protocols.segmentation import Segmentation
 from fsbench.records.counts import DRAW
 from fsbench.records.grouping import comparable, fold_of, variants
 from fsbench.records.record import Record
@@ -192,8 +191,8 @@ def episode_table(record: Record) -> EpisodeTable:
     count = len(record.manifest.official_episodes)
     query = np.array([episode.index - episode.draw * count for episode in episodes])
     protocol = record.protocol
-    if isinstance(protocol, Segmentation):
-        iou, _ = episode_scores(frame, protocol.void)
+    if protocol.has_masks:
+        iou, _ = episode_scores(frame, protocol.counting.void)
         score = 100 * np.nan_to_num(iou, nan=1.0)
         image = [f"{fold} {episode.query}" for episode in episodes]
         support = [f"{fold} {[sorted(way) for way in episode.supports]}" for episode in episodes]
@@ -289,7 +288,7 @@ def _notes(record: Record, lines: Sequence[SupportSensitivity]) -> list[str]:
     notes.append(
         f"best and worst: of the {record.header.draws} draws of a query, chosen by that score on this test, so that "
         "the best is too good to be expected elsewhere, and the best of more draws would be better still; no test asks "
-        f"whether they differ from draw 0, which is {record.protocol.draw_zero(record.header)}"
+        f"whether they differ from draw 0, which is {record.protocol.draw.draw_zero(record.header)}"
     )
     notes.append(
         "parts of the variance within a class: their standard deviation in points, and their share; choice: support "

@@ -111,8 +111,8 @@ def _queries(sample: Sample) -> tuple[object, ...]:
     parts: list[object] = [sample.part]
     for record in sample.records:
         protocol, rows = record.protocol, record.episodes
-        truth = () if protocol.counts_at_input_size() else tuple(rows[name].to_numpy().tobytes() for name in TRUTH)
-        questions = tuple(protocol.first_shots(episode, 0) for episode in record.manifest.episodes)
+        truth = () if protocol.view.counts_at_input_size else tuple(rows[name].to_numpy().tobytes() for name in TRUTH)
+        questions = tuple(protocol.draw.first_shots(episode, 0) for episode in record.manifest.episodes)
         parts.append((fold_of(record), record.header.dataset, questions, truth))
     return tuple(parts)
 

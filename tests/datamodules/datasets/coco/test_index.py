@@ -14,7 +14,7 @@ from fsbench.data.rle import decode_rle
 from fsbench.data.segmentations import union_mask
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, MIN_PIXELS, Coco
 from fsbench.datamodules.lists.official import read_official
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.pair_lists import pair_list
 from tests.datamodules.builders import save_coco
 
 PHOTO = "COCO_val2014_{:012d}.jpg".format

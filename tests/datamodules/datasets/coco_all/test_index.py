@@ -12,8 +12,8 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.lists.official import read_official
-from fsbench.protocols.lists import pair_list
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 from tests.datamodules.builders import save_coco
 

@@ -26,8 +26,8 @@ from fsbench.datamodules.datasets.lung import Lung
 from fsbench.datamodules.datasets.lung_all import LungAll
 from fsbench.datamodules.datasets.suim import Suim
 from fsbench.datamodules.datasets.suim.prepare import class_masks
-from fsbench.protocols.lists import pair_list
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.reading import load_segmentation
 from tests.drawn_domains import ARCHIVES, draw_isic, draw_suim, prepare_drawn
 
 

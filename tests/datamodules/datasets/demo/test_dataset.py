@@ -13,7 +13,7 @@ from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets import demo
 from fsbench.datamodules.datasets.demo import dataset
 from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.pair_lists import pair_list
 
 TRAIN, VAL = 14, 10
 FEW = {"train": 3, "val": 2}

@@ -10,8 +10,8 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.fss1000 import lists as fss_splits
 from fsbench.datamodules.datasets.fss1000.lists import draw_splits, names_sha256, read_splits
-from fsbench.protocols.image_lists import image_list
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.image_lists import image_list
+from fsbench.protocols.draws.pair_lists import pair_list
 
 NAMES = {"trn": ["zebra", "axe"], "val": ["bus"], "test": ["cup", "Bell"]}
 

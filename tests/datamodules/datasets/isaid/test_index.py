@@ -9,8 +9,8 @@ import pytest
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid, Isaid512
-from fsbench.protocols.lists import pair_list
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.reading import load_protocol
 from tests.datamodules.builders import blocks, save_labels, save_photo
 from tests.goldens.kinds.incontext import ISAID_LISTS
 

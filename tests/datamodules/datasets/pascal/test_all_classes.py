@@ -15,9 +15,9 @@ from fsbench.datamodules.datasets.isic.prepare import prepare
 from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.prepare.job import Job
-from fsbench.protocols.lists import pair_list
-from fsbench.protocols.recurring_epochs import recurring_epoch
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.draws.patnet import recurring_epoch
+from fsbench.protocols.reading import load_segmentation
 from fsbench.runner.engine.checkpoint import TRAINED_ON
 from fsbench.runner.engine.identity import adaptation_identity
 from tests.data_modules import episodic

@@ -16,8 +16,8 @@ from fsbench.datamodules.datasets.pascal.index import CLASS_NAMES, Pascal
 from fsbench.datamodules.datasets.pascal.lists import noise_table, set_samples
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.official import checksums
-from fsbench.protocols.image_lists import image_list
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.image_lists import image_list
+from fsbench.protocols.draws.pair_lists import pair_list
 from tests.datamodules.builders import blocks, save_names, save_pairs
 
 # sha256 of "<name>__<two digits>" lines with a final newline, in official order (fss-protocol §3.1)

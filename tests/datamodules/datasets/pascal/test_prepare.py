@@ -16,8 +16,8 @@ from PIL import Image
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.protocols.image_lists import image_list
-from fsbench.protocols.lists import pair_list
+from fsbench.protocols.draws.image_lists import image_list
+from fsbench.protocols.draws.pair_lists import pair_list
 from tests.datamodules.builders import blocks, save_labels, save_names, save_photo
 from tests.datamodules.prepare.archives import packed, prepare, save_mat, times
 from tests.web import Web

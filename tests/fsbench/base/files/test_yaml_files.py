@@ -9,7 +9,7 @@ import yaml
 from fsbench.base.errors import FsbenchError
 from fsbench.base.paths import CONFIGS
 from fsbench.datamodules.datasets.folder.description import read_description
-from fsbench.protocols.registry import read_protocol
+from fsbench.protocols.reading import read_protocol
 from fsbench.runner.grid.spec import read_grid
 
 NO_COUNT = [-5, True, 1.5, math.inf, math.nan, None, "x", [1], 10**30]

@@ -13,7 +13,7 @@ from fsbench.base.errors import DataError, RecordError
 from fsbench.data.episodes.manifest import check_fits, hash_images, mismatches, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from tests.datamodules.builders import save_labels
 
 PROTOCOL = load_protocol("fscs")

@@ -5,8 +5,8 @@ import pytest
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.lists import base_validation_pairs, pair_list
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.pair_lists import base_validation_pairs, pair_list
+from fsbench.protocols.reading import load_protocol
 
 
 @pytest.fixture

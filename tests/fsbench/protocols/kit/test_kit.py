@@ -20,12 +20,12 @@ from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
-from fsbench.protocols.classification import ClassificationTask
+from fsbench.protocols.draws.classes import ClassificationTask
 from fsbench.protocols.kit.answers import Answers, AnswersError, header_line, line_of
 from fsbench.protocols.kit.asked import asked_answers
 from fsbench.protocols.kit.kit import check_kit, read_kit, write_kit
 from fsbench.protocols.kit.reader import StoredAnswers, read_answers
-from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.test import Test
 from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.recompressed import recompress, save_palette

@@ -13,9 +13,9 @@ import pytest
 from fsbench.protocols import conditions
 from fsbench.protocols.parts.counts import PARTS as COUNTS
 from fsbench.protocols.parts.draws import PARTS, Source, fixed_supports, queries_by_novel_class
-from fsbench.protocols.parts.lists import PARTS as LISTS
-from fsbench.protocols.parts.streams import Streams
-from fsbench.protocols.pools import Pool, TooFewImages
+from fsbench.protocols.draws.lists import PARTS as LISTS
+from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.draws.pools import Pool, TooFewImages
 
 NAMES = [f"image{i:02d}" for i in range(12)]
 IMAGES_OF: Mapping[int, Sequence[str]] = {1: NAMES[:6], 2: NAMES[4:10], 3: NAMES[7:]}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.parts.lists import KNOWN, LEAST, PARTS, check_least, lists_with
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.lists import KNOWN, LEAST, PARTS, check_least, lists_with
+from fsbench.protocols.reading import load_protocol
 from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.goldens.kinds.atlas_episodes import ListedPascal
 

@@ -15,7 +15,7 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
 from fsbench.protocols.conditions import NOT_FOUND, is_unsure
 from fsbench.protocols.programs import EVIDENCED, FOLDER, LINES_NOT_NOTED, Program, read_programs
-from fsbench.protocols.registry import load_protocol, protocol_names
+from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.results.atlas.atlas import TEST, TOLD, read_atlas
 from fsbench.results.atlas.check import odd_means
 from fsbench.results.atlas.effects import read_effects

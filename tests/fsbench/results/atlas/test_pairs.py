@@ -7,7 +7,7 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.protocols.programs import FOLDER
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.results.atlas.atlas import TEST, TOLD, shipped_atlas
 from fsbench.results.atlas.pairs import pair_named
 from fsbench.results.atlas.words import VERBS

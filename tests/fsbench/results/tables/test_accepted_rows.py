@@ -10,7 +10,7 @@ import pytest
 
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.registry import known_metrics
+from fsbench.protocols.reading import known_metrics
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
 from fsbench.results.tables.table import build_blocks

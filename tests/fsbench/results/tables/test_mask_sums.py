@@ -10,7 +10,7 @@ import pytest
 from fsbench.base.files import sha256_file
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import FILE
 from fsbench.records.record import read_record
 from fsbench.results.tables.rescoring.mask_sums import BOUNDARY
@@ -77,7 +77,7 @@ def test_another_file_of_predictions_is_refused_unless_the_record_names_it(recor
 def test_sums_follow_from_the_rule_for_void_pixels(record, measured, monkeypatch):
     first, _ = measured(record)
     other = replace(load_protocol("fscs"), void="ignore")
-    monkeypatch.setattr("fsbench.protocols.registry.load_protocol", lambda _: other)
+    monkeypatch.setattr("fsbench.protocols.reading.load_protocol", lambda _: other)
     again, _ = measured(record)
     assert again.pixels.sum() < first.pixels.sum()
 

@@ -2,7 +2,7 @@
 
 from statistics import stdev
 
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.results.tables.below_trivial import TRIVIAL
 from fsbench.results.tables.blocks import Block, Row
 from fsbench.results.tables.over_seeds import means_over_seeds

@@ -8,8 +8,8 @@ import pytest
 
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
-from fsbench.protocols.registry import load_protocol, protocol_names
-from fsbench.protocols.segmentation import load_segmentation
+from fsbench.protocols.reading import load_protocol, protocol_names
+from fsbench.protocols.reading import load_segmentation
 from fsbench.results.tables.rescoring.rescore import rescore, undefined
 from tests.fsbench.runs import changed, rewrite
 

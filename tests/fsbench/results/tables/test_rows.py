@@ -7,7 +7,7 @@ import pytest
 
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.record import Record, find_records
 from fsbench.results.tables.blocks import Row, Subset
 from fsbench.results.tables.table import build_blocks
@@ -18,7 +18,7 @@ def test_a_row_follows_from_its_protocol(make, monkeypatch):
     record = make("m", 0, spill=True)
     (block,) = build_blocks([record])
     other = replace(load_protocol("fscs"), void="ignore")
-    monkeypatch.setattr("fsbench.protocols.registry.load_protocol", lambda _: other)
+    monkeypatch.setattr("fsbench.protocols.reading.load_protocol", lambda _: other)
     changed = build_blocks([record])[0].rows[0].scores["mIoU"].value
     assert changed > block.rows[0].scores["mIoU"].value
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.speed.drawn_runs import PIXELS, drawn_result
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.support_draws import further_draws, with_draws
+from fsbench.protocols.draws.further import further_draws, with_draws
 from fsbench.records.counts import to_frame
 from fsbench.results.tables.analyses import SUPPORTS
 from fsbench.results.tables.formats import as_json, text

@@ -14,7 +14,7 @@ from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record, find_distinct_records, find_records
 from fsbench.results.tables.blocks import Subset

@@ -14,7 +14,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.base.plugins import owner, package_commit
 from fsbench.cli.main import main
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config import class_settings, compose, registry
 from fsbench.runner.config.build import compose_method, parse
 from fsbench.runner.config.registry import (

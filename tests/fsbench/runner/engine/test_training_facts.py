@@ -9,7 +9,7 @@ from fsbench.base.files import fingerprint
 from fsbench.core.needs import Needs
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.whole_images import WholeImages
 from fsbench.records.run import Identity
 from fsbench.runner.engine.identity import _training

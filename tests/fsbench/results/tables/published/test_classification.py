@@ -11,8 +11,8 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.data.dataset import ClassificationIndex
-from fsbench.protocols.classification import ClassificationTask
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.draws.classes import ClassificationTask
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
 from fsbench.results.tables.formats import FORMATS

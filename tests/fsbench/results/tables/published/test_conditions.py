@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.programs import read_programs
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.records.run import AUTHORS, Told
 from fsbench.results.tables.published.conditions import PROGRAMS, protocol_differences, run_conditions
 from fsbench.results.tables.published.obstacles import why_not_comparable

@@ -7,7 +7,7 @@ import pytest
 from fsbench.datamodules.datasets.lvis.check import LOGGED as LVIS
 from fsbench.datamodules.datasets.paco_part.check import LOGGED as PACO_PART
 from fsbench.datamodules.datasets.pascal_part.check import LOGGED as PASCAL_PART
-from fsbench.protocols.registry import load_protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.results.tables.published.scores import FOLDER
 
 OURS = {

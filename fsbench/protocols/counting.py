@@ -1,0 +1,355 @@
+"""How answers are counted against the truth, and which rows of counts scores follow from.
+
+A counting is a value: of pixels (`PixelCounting`) or of named images (`ImageCounting`). Both have the same members, and
+everything that evaluates or reads counts asks these alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.data.episodes.episode import ClassificationEpisode
+from fsbench.data.episodes.header import Header
+from fsbench.data.truth import EpisodeTruth
+from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID
+from fsbench.protocols.view import View
+from fsbench.protocols.words import Choice
+from fsbench.scores.answers import SegmentationAnswer, SegmentationResult, count_answer
+from fsbench.scores.classification import ClassificationResult, accuracy_statistics
+from fsbench.scores.confusion import REGIONS, VOID_RULES
+from fsbench.scores.metric import Metric
+from fsbench.scores.presence import best_threshold
+from fsbench.scores.run_statistics import episode_statistics, pair_statistics
+from fsbench.scores.scores import MeanIoU
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from fsbench.data.batch import EpisodeBatch, ImageEpisode
+    from fsbench.scores.statistics import ScoreStatistics
+
+ALLOWED = 1e-3
+"""Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
+Absent = Literal["zero", "left_out", "nan"]
+"""Rules for a class that no episode is about: it counts as 0, is left out of means, or there is no mean."""
+CALIBRATED = "calibrated"
+"""Name of the answer whose threshold of presence was chosen on base classes."""
+PRESENT_ONLY = ", present only"
+"""Words of the atlas behind a score that counts a class only where the truth shows it."""
+ABSENT_WORDS: Mapping[Absent, str] = {"zero": "", "left_out": ", classes seen", "nan": ", absent is an error"}
+"""Words of the atlas behind an mIoU, by what a class without an episode is in it."""
+
+
+class FurtherAnswer(NamedTuple):
+    """Another answer that follows from a run's counts: its count table without region measures, and a note on it."""
+
+    frame: "pl.DataFrame"
+    words: str
+
+
+class RowImages(NamedTuple):
+    """The images that the counts of a slot depend on: its query images, and the supports of its way or of all ways.
+
+    Names are those of the data set, or others that are the same for an image in all episodes.
+    """
+
+    slot: int
+    queries: Sequence[str]
+    supports: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PixelCounting:
+    """Pixels of an answer are counted against those of the truth, by way.
+
+    Attributes:
+        void: rule for void pixels, a key of `fsbench.scores.confusion.VOID_RULES`.
+        absent: rule for a class that no episode is about.
+        calibrated: another answer has the threshold of presence that is best on episodes about base classes.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    task: ClassVar[str] = "segmentation"
+    has_masks: ClassVar[bool] = True
+    on_repetition: ClassVar[str] = f"count up to {ALLOWED:.1%} of an episode's pixels"
+    presence: ClassVar[str] = "any_pixel"
+    """How presence follows from the mask for methods that only segment."""
+
+    void: str = "ignore"
+    absent: Absent = "zero"
+    calibrated: bool = False
+
+    def check(self) -> None:
+        """Raise SettingsError for a rule that there is not."""
+        if self.void not in VOID_RULES:
+            known = tuple(VOID_RULES)
+            raise SettingsError(f"void is '{self.void}', of which there is no rule{known_names(self.void, known)}")
+
+    # One episode
+
+    def part(self, batch: "EpisodeBatch") -> "tuple[EpisodeBatch, list[EpisodeTruth]]":
+        """Part a batch of the loader into what a method sees and the truth of each episode."""
+        return batch.without_truth(), batch.truths()
+
+    def numbers(self, batch: "EpisodeBatch") -> list[int]:
+        """Return the numbers of the episodes of a batch."""
+        return list(batch.episodes.tolist())
+
+    def count(self, answer: SegmentationAnswer, truth: EpisodeTruth, view: View) -> SegmentationResult:
+        """Count the pixels of an answer, which the view brings to the size of the truth; raises as `count_answer`."""
+        return count_answer(answer, truth, view.fit)
+
+    def query_name(self, episode: Any) -> str:
+        """Name the query image, whose episodes belong together."""
+        return str(episode.query)
+
+    def row_images(self, episode: Any) -> list[RowImages]:
+        """List the supports of each way; a class without any, and any foreground, depend on those of all ways."""
+        every = [name for way in episode.supports for name in way]
+        ways = ((), *episode.supports)
+        return [RowImages(slot, [episode.query], way or every) for slot, way in enumerate(ways)]
+
+    # A run
+
+    def statistics(
+        self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric], void: str | None = None
+    ) -> "ScoreStatistics":
+        """Sum a whole count table, from which every score of a run follows; by another rule for void where it is given.
+
+        Args:
+            frame: the count table.
+            header: of the run.
+            metrics: the scores that there are.
+            void: rule for void pixels instead of this counting's.
+        """
+        if self.absent == "nan":
+            metrics = [replace(one, absent_is_nan=True) if isinstance(one, MeanIoU) else one for one in metrics]
+        return episode_statistics(frame, self.counted_classes(frame, header), void or self.void, metrics, header)
+
+    def subset_statistics(
+        self, frame: "pl.DataFrame", keep: np.ndarray, header: Header, metrics: Sequence[Metric]
+    ) -> "ScoreStatistics":
+        """Sum the (episode, way) rows `keep` (rows,) bool, over the classes that are among them."""
+        classes = sorted(set(frame["class_id"].to_numpy()[keep].tolist()))
+        return pair_statistics(frame, keep, classes, self.void, metrics, header)
+
+    def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
+        """List the classes whose mean the scores of a whole count table are."""
+        if self.absent != "left_out":
+            return header.class_ids
+        return sorted(set(frame["class_id"].to_list()) - {0})
+
+    @property
+    def on_absent(self) -> str:
+        """Reaction of the repeated program to a class that no episode shows, in words; "" if it has none."""
+        if self.absent != "nan":
+            return ""
+        return "the program divides by zero" if self.void == "present" else "the program stops"
+
+    def undefined_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
+        """List the classes that no episode of a whole count table shows, where the score that ranks needs them all."""
+        if not self.on_absent:
+            return []
+        shown = set(frame.filter((frame["slot"] > 0) & (frame["gt"] > 0))["class_id"].to_list())
+        return [number for number in header.class_ids if number not in shown]
+
+    def further_answers(
+        self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
+    ) -> Mapping[str, FurtherAnswer]:
+        """Return further answers of a method that follow from its counts, by names for rows of tables.
+
+        Args:
+            frame: the counts that scores follow from.
+            every: the counts of all episodes, those that only calibrate included.
+            header: of the run.
+        """
+        # spared until it is needed
+        import polars as pl
+
+        calibrating = every.filter(pl.col("class_id").is_in(header.calibration_ids) & (pl.col("slot") > 0))
+        if not self.calibrated or not len(calibrating):
+            return {}
+        present, score = calibrating["present"].to_numpy(), calibrating["score"].to_numpy().astype(float)
+        threshold = best_threshold(present, score)
+        right = 100 * float(np.mean((score >= threshold) == present))
+        decided = pl.col("score").cast(pl.Float64) >= threshold
+        gated = [pl.when(decided).then(pl.col(name)).otherwise(0).alias(name) for name in ("tp", "pred", "pred_void")]
+        answer = frame.drop(REGIONS, strict=False).with_columns(decided.alias("decided"), *gated)
+        words = (
+            f"present from a score of {threshold:.4g}, the best on {len(calibrating)} episodes about base classes "
+            f"({header.calibration_images}), of which it decides {right:.1f} % rightly; what is said to be absent has "
+            "an empty mask"
+        )
+        return {CALIBRATED: FurtherAnswer(answer, words)}
+
+    # In words
+
+    def void_condition(self, dataset: str, frame: int | None) -> str:
+        """Return what void pixels count as, in the words of the atlas; padding of a frame is a void of its own."""
+        if self.void not in ("background", "ignore", "present"):
+            return NOT_STATED
+        if dataset in WITHOUT_VOID and frame is None:
+            return "none"
+        return "background" if self.void == "background" else "ignored"
+
+    def metric_condition(self, metric: Metric | None) -> str:
+        """Return a score that ranks in the words of the atlas, with what an absent class counts."""
+        if not isinstance(metric, MeanIoU):
+            return (metric and metric.atlas_metric) or NOT_STATED
+        return metric.atlas_metric + (PRESENT_ONLY if self.void == "present" else ABSENT_WORDS[self.absent])
+
+    def fb_iou_condition(self, metric: Metric | None) -> str:
+        """Return what a test calls FB-IoU in the words of the atlas."""
+        if metric is None:
+            return "not computed"
+        return metric.atlas_fb_iou + (PRESENT_ONLY if self.void == "present" else "")
+
+    def choices(self) -> list[Choice]:
+        """Return how void pixels, shots, presence and classes are counted, with what follows."""
+        score = ", and its score is the share of these pixels" if self.calibrated else ""
+        return [
+            Choice("void pixels (255)", self.void, VOID_RULES[self.void].words),
+            Choice(
+                "K shots become one answer",
+                "method",
+                "by the method (EMAT and CST add probabilities, DCAMA attends to all at once, HSNet votes)",
+            ),
+            Choice(
+                "presence of segmenters",
+                self.presence,
+                f"a way is present where any pixel is predicted as it{score}; said in a note under the table",
+            ),
+            Choice(
+                "mIoU",
+                "class_sums",
+                "intersections and unions of a class are summed over all episodes, then divided, then averaged over "
+                "the fold's classes: big objects weigh more than in a mean over images; a class that no episode is "
+                "about counts as 0",
+            ),
+        ]
+
+
+@dataclass(frozen=True)
+class ClassificationTruth:
+    """The truth of one episode: its queries stand class by class.
+
+    Attributes:
+        episode: index in the manifest.
+        classes: numbers of its N classes, from 1.
+        queries: q, the queries of each class.
+        order: (N·q,) number of the query that each answer is about; None where answers stand in their order.
+    """
+
+    episode: int
+    classes: tuple[int, ...]
+    queries: int
+    order: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ImageCounting:
+    """Query images whose class is named are counted; their order says nothing of their classes."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    task: ClassVar[str] = "classification"
+    has_masks: ClassVar[bool] = False
+    void: ClassVar[str] = "none"
+    presence: ClassVar[str] = "none"
+    absent: ClassVar[Absent] = "zero"
+    on_repetition: ClassVar[str] = "name query images"
+    calibrated: ClassVar[bool] = False
+    on_absent: ClassVar[str] = ""
+
+    def check(self) -> None:
+        """Check nothing: there are no values."""
+
+    def part(self, batch: "Sequence[ImageEpisode]") -> "tuple[list[ImageEpisode], list[ClassificationTruth]]":
+        """Part episodes of the loader into what a method sees, with mixed queries, and the truth of each."""
+        shown, truths = [], []
+        for episode in batch:
+            order = np.array(_order(episode.seed, episode.index, episode.query.numel()))
+            shown.append(episode.mixed(order))
+            truths.append(ClassificationTruth(episode.index, episode.classes, episode.query.shape[1], order))
+        return shown, truths
+
+    def numbers(self, batch: "Sequence[ImageEpisode]") -> list[int]:
+        """Return the numbers of the episodes of a batch."""
+        return [episode.index for episode in batch]
+
+    def query_order(self, episode: ClassificationEpisode, seed: int = 0) -> list[int]:
+        """Return the order in which the queries of an episode are shown, of places in them way by way."""
+        return _order(seed, episode.index, sum(map(len, episode.query)))
+
+    def truth(self, episode: Any) -> ClassificationTruth:
+        """Return the truth of an episode for answers in the order of `query_order`."""
+        classes = tuple(number + 1 for number in episode.classes)
+        order = np.array(self.query_order(episode), dtype=np.int64)
+        return ClassificationTruth(episode.index, classes, len(episode.query[0]), order)
+
+    def count(self, answer: np.ndarray, truth: ClassificationTruth, view: View) -> ClassificationResult:
+        """Count the queries whose class was named.
+
+        Args:
+            answer: (N·q,) the way, from 0, of each query image, in the order that the truth states.
+            truth: of the same episode.
+            view: is not needed.
+        """
+        named = answer.ravel()
+        if truth.order is not None:
+            named = np.empty_like(named)
+            named[truth.order] = answer.ravel()
+        return ClassificationResult(truth.episode, truth.classes, named.reshape(len(truth.classes), truth.queries))
+
+    def query_name(self, episode: Any) -> None:
+        """Return None: an episode has several query images."""
+
+    def row_images(self, episode: Any) -> list[RowImages]:
+        """List the query images of each way; all ways' supports decide what is named."""
+        names = [
+            [f"{cls} {place}" for place in (*support, *query)]
+            for cls, support, query in zip(episode.classes, episode.support, episode.query, strict=True)
+        ]
+        shot = len(episode.support[0])
+        supports = [name for way in names for name in way[:shot]]
+        return [RowImages(slot, way[shot:], supports) for slot, way in enumerate(names, 1)]
+
+    def statistics(
+        self, frame: "pl.DataFrame", header: Header, metrics: Sequence[Metric], void: str | None = None
+    ) -> "ScoreStatistics":
+        """Sum a whole count table: accuracy is the one score."""
+        return accuracy_statistics(frame)
+
+    def subset_statistics(
+        self, frame: "pl.DataFrame", keep: np.ndarray, header: Header, metrics: Sequence[Metric]
+    ) -> "ScoreStatistics":
+        """Sum the rows `keep` (rows,) bool."""
+        return accuracy_statistics(frame, keep)
+
+    def counted_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
+        """List the classes of the test."""
+        return header.class_ids
+
+    def undefined_classes(self, frame: "pl.DataFrame", header: Header) -> list[int]:
+        """Return none."""
+        return []
+
+    def further_answers(
+        self, frame: "pl.DataFrame", every: "pl.DataFrame", header: Header
+    ) -> Mapping[str, FurtherAnswer]:
+        """Return none."""
+        return {}
+
+    def choices(self) -> list[Choice]:
+        """Return how shots and queries are counted."""
+        return [
+            Choice("K shots become one answer", "method", "by the method"),
+            Choice("accuracy", "images", "query images whose class is named rightly, mean over the episodes"),
+        ]
+
+
+def _order(seed: int, number: int, queries: int) -> list[int]:
+    """Return the order in which the queries of episode `number` are shown."""
+    return [int(place) for place in np.random.default_rng([seed, number, queries]).permutation(queries)]

@@ -1,0 +1,1 @@
+"""Draws: one file a family of official lists, with the source of its order."""

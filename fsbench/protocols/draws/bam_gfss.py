@@ -1,0 +1,127 @@
+"""Generalised few-shot segmentation as BAM's program draws it: all base classes and one novel class at once
+(gfss.md §9, bam.md §10)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import ClassVar
+
+from fsbench.base.errors import DataError
+from fsbench.data.dataset import Pair, PairList, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.draws.draw import Drawn
+from fsbench.protocols.draws.gfss import BaseAndNovel
+from fsbench.protocols.draws.pfenet import pfenet_supports
+from fsbench.protocols.draws.pools import Pool, TooFewImages, too_few_images
+from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
+
+
+@dataclass(frozen=True)
+class OneNovelClass(BaseAndNovel):
+    """All base classes and one novel class in an episode.
+
+    Where a query shows a base class, the novel class is any of the fold's, which the query seldom shows.
+
+    Attributes:
+        streams: by data set, number of random streams that take turns (loader processes of the official program).
+    """
+
+    streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})
+
+    published: ClassVar[Mapping[str, ListsAndDraw]] = {
+        name: ListsAndDraw("gfss", "none", "image then class") for name in ("pascal", "pascal10i", "coco")
+    }
+    without_training: ClassVar[str] = "train with PROTOCOL=pfenet, and test what was trained: CKPT=<file>"
+    words: ClassVar[str] = (
+        "queries go through all validation images that show a class; the novel class is drawn among those that the "
+        "query shows, or among all of the fold where it shows a base class; K different supports, however small"
+    )
+
+    # Which episodes are there?
+
+    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+        """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has too few images."""
+        pairs, novel, base = self._shown_pairs(index), index.test_classes(task.fold), index.train_classes(task.fold)
+        small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
+        pool = Pool(pairs.pairs, pairs.images_of, sorted(novel), "image_first")
+        if small and (not task.skip_small_classes or len(small) == len(novel)):
+            raise DataError(
+                too_few_images(index, pairs, pool, task.fold, task.shot + 1, dropped=task.skip_small_classes)
+            )
+        kept = sorted({*novel} - {*small})
+        official = self.episode_count(index.name, len(pool.images))
+        requested = official if task.episodes is None else task.episodes
+        episodes = bam_gfss_episodes(
+            pairs, sorted(base), kept, shot=task.shot, seed=self.seed_on(index.name, task) or 0,
+            streams=value_on(self.streams, index.name),
+        )  # fmt: skip
+        return self.manifest_of(index, task, kept, list(islice(episodes, requested)), official, requested, small)
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        novel, images_of = self.novel_classes(official.header), self._shown_pairs(index).images_of
+        return {number: images_of[number] if number in novel else () for number in official.header.class_ids}
+
+    def _shown_pairs(self, index: SegmentationIndex) -> PairList:
+        """Return every validation image with each class of which it has a pixel: images in list order, classes
+        ascending."""
+        listed = self.images(index)
+        names = [name for name, _ in listed.pairs]
+        index.count_pixels("val", names)
+        numbers = range(1, len(index.class_names) + 1)
+        pairs: list[Pair] = []
+        for name in names:
+            pixels = index.class_pixels(name)[0]
+            pairs += [(name, number) for number in numbers if pixels.get(number)]
+        return PairList(tuple(pairs), listed.origin)
+
+    # In which words?
+
+    def title(self, header: Header) -> str:
+        novel = len(self.novel_classes(header))
+        return (
+            f"{header.dataset} · {len(header.class_ids) - novel} base classes and one of {novel} novel ones at once, "
+            f"{header.shot}-shot · protocol {header.protocol} v{header.version} · {header.requested} episodes a fold"
+        )
+
+    def choices(self) -> list[Choice]:
+        streams = Choice("random streams", self.streams, words_by_dataset(self.streams))
+        return [streams if choice.label == streams.label else choice for choice in super().choices()]
+
+
+def bam_gfss_episodes(
+    shown: PairList, base: Sequence[int], novel: Sequence[int], *, shot: int, seed: int, streams: int
+) -> Iterator[Episode]:
+    """Draw the episodes of BAM's program with `streams` loader processes, without end (gfss.md §9).
+
+    Args:
+        shown: validation images in list order, with each class of which they have a pixel.
+        base: base classes, which come first in an episode and have no supports.
+        novel: novel classes, ascending, one of which is drawn for an episode.
+        shot: K.
+        seed: of torch's generator, which the processes' seeds follow from.
+        streams: their number.
+
+    Raises:
+        TooFewImages: the program would loop forever.
+    """
+    classes_of: dict[str, list[int]] = {}
+    for name, number in shown.pairs:
+        if number in base or number in novel:
+            classes_of.setdefault(name, []).append(number)
+    if not classes_of:
+        raise TooFewImages(novel[0], 0, shot)
+    queries = [*classes_of]
+    for index, (place, generators) in enumerate(Streams(seed, streams).items(len(queries))):
+        query, rng = queries[place], generators.python
+        present = classes_of[query]
+        number = rng.choice(novel if any(n in base for n in present) else present)
+        supports = pfenet_supports(rng, query, number, shown.images_of.get(number, ()), shot)
+        seen = number if number in present else present[0]
+        yield Episode(index, query, seen, (*base, number), (*((),) * len(base), supports))

@@ -1,0 +1,289 @@
+"""Draws of a test whose supports are known by a box, as the authors of SAM 3 on a canvas draw (sam3-canvas.md §4, §6).
+
+A class is drawn first, then a query that shows it at any size, then supports with more than 1000 pixels of it. A
+support is known by the box of one of its objects.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
+from typing import ClassVar
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import fingerprint
+from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.label_maps import Box, BoxOf, largest_part_box
+from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.further import official_supports
+from fsbench.protocols.provider import Provider
+from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
+
+SMALLEST_SUPPORT = 1000
+"""Pixels of the class (COCO: area of one object) that an image must have more than to be a support."""
+
+
+@dataclass(frozen=True)
+class BoxPools:
+    """Images that episodes are drawn from, by class.
+
+    Attributes:
+        targets: class number -> images that show it, in drawing order.
+        supports: class number -> those that show enough of it, in drawing order.
+    """
+
+    targets: Mapping[int, Sequence[str]]
+    supports: Mapping[int, Sequence[str]]
+
+    def usable(self, class_ids: Sequence[int], shot: int) -> list[int]:
+        """Return the classes with a query and K + 1 supports, ascending; others do not exist."""
+        return [
+            number
+            for number in sorted(class_ids)
+            if self.targets.get(number) and len(self.supports.get(number, ())) > shot
+        ]
+
+
+class BoxTest(Provider):
+    """Facts that the test needs of a data set; those of any data set follow from its label maps.
+
+    Pools are of pixels, and the box of a support is that of the largest connected part of its mask.
+    """
+
+    index: SegmentationIndex
+    draws_objects: ClassVar[bool] = False
+    """Whether objects of supports are drawn by a second stream, which goes on from fold to fold."""
+
+    def view(self) -> SegmentationIndex:
+        """Return the data set as the test sees it."""
+        return self.index
+
+    @property
+    def origin(self) -> str:
+        """Source of images and boxes in words."""
+        return DERIVED
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that pools of all folds and boxes follow from, besides label maps and images."""
+        pools = self.pools()
+        return fingerprint([{str(n): list(names) for n, names in of.items()} for of in (pools.targets, pools.supports)])
+
+    def pools(self) -> BoxPools:
+        """Return the images of all classes."""
+        index = self.index
+        names = index.candidates("val")
+        index.count_pixels("val", names)
+        return pixel_pools({name: index.class_pixels(name)[0] for name in names}, range(1, len(index.class_names) + 1))
+
+    def load(self, episode: Episode, rng: random.Random) -> Episode | None:
+        """Return the episode with names by which `box` knows the drawn objects; None where it is unusable (§6.4)."""
+        return episode
+
+    def box(self, name: str, number: int, mask: np.ndarray) -> Box | None:
+        """Return the box of a support; None where it has none.
+
+        Args:
+            name: of the support.
+            number: of the class.
+            mask: (H, W), not 0 where the support shows the class.
+        """
+        return largest_part_box(mask)
+
+
+def box_test(index: SegmentationIndex) -> BoxTest:
+    """Return the test of a data set: its own, or that which follows from its label maps."""
+    return BoxTest.find(index) or BoxTest(index)
+
+
+@dataclass(frozen=True)
+class BoxedSupports(Draw):
+    """The query shows the class; a support is one box.
+
+    Attributes:
+        seeds: by data set, the seed, to which the number of the fold is added.
+    """
+
+    seed: int | None = 123
+    seeds: dict[str, int] = field(default_factory=lambda: {OTHERS: 123})
+
+    published: ClassVar[Mapping[str, ListsAndDraw]] = {
+        name: ListsAndDraw("own", "1000 support only", "class then image, different supports")
+        for name in ("pascal", "coco")
+    }
+    words: ClassVar[str] = (
+        "one after the other from a stream of each fold: a class, an image that shows it at any size, K different "
+        "supports with more than 1000 pixels of it. On COCO an object of each support is drawn from a second stream, "
+        "which goes on from fold to fold"
+    )
+
+    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+        """Draw the episodes of `task`, unusable ones replaced by the next (§6.4).
+
+        Raises:
+            DataError: no class has a query and enough supports, also of an earlier fold that shares the stream of
+                objects, or no episode is usable.
+        """
+        test = box_test(index)
+        pools = test.pools()
+        numbers = index.test_classes(task.fold)
+        class_ids = _usable(index, pools, task.fold, task.shot)
+        official = self.episode_count(index.name, 0)
+        requested = official if task.episodes is None else task.episodes
+        seed = self.seed_on(index.name, task) or 0
+        folds = range(0 if test.draws_objects else task.fold, task.fold + 1)
+        drawn = [
+            list(
+                islice(
+                    drawn_episodes(pools, _usable(index, pools, f, task.shot), task.shot, seed + f),
+                    max(official, requested),
+                )
+            )
+            for f in folds
+        ]
+        episodes, replaced = own_fold(test, drawn, requested, seed)
+        dropped = [number for number in sorted(numbers) if number not in class_ids]
+        return Drawn(
+            tuple(episodes), sorted(class_ids), requested, official, test.origin, test.sha256, test.sha256, dropped,
+            last={"replaced_episodes": replaced},
+        )  # fmt: skip
+
+    def official_seed(self, dataset: str) -> int | None:
+        return int(value_on(self.seeds, dataset))
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        """Return the supports of the official episodes by class: on COCO each is a drawn object."""
+        return official_supports(official)
+
+    def data(self, index: SegmentationIndex) -> SegmentationIndex:
+        return box_test(index).view()
+
+    def box_of(self, index: SegmentationIndex) -> BoxOf:
+        return box_test(index).box
+
+    def seeds_condition(self, dataset: str) -> str:
+        return f"{self.official_seed(dataset)} + fold"
+
+    def notes(self, header: Header) -> list[str]:
+        replaced = header.protocol_entries.get("replaced_episodes", 0)
+        more = f"{replaced} episodes could not be loaded, and the next ones stand in for them"
+        return [*super().notes(header), *([more] if replaced else [])]
+
+    def choices(self) -> list[Choice]:
+        return [
+            *super().choices(),
+            Choice("supports tell", "one box", "the box of one object for methods that take boxes; masks for others"),
+            Choice("a failed episode is", "empty", "an empty prediction, which counts; tables name their number"),
+        ]
+
+    def seed_words(self) -> str:
+        seeds = words_by_dataset(self.seeds)
+        return f"{seeds}, to which the fold's number is added; --data.test_seed repeats a test with other episodes"
+
+
+def _usable(index: SegmentationIndex, pools: BoxPools, fold: int, shot: int) -> list[int]:
+    """Return the classes of a fold with a query and K + 1 supports, ascending. Raises DataError where none has them."""
+    class_ids = pools.usable(index.test_classes(fold), shot)
+    if not class_ids:
+        raise DataError(
+            f"{index.name} fold {fold} has no class with a query and {shot + 1} images of more than {SMALLEST_SUPPORT} "
+            "pixels; lower SHOT, or add images"
+        )
+    return class_ids
+
+
+def pixel_pools(pixels_of: Mapping[str, Mapping[int, int]], class_ids: Sequence[int]) -> BoxPools:
+    """Return the pools of images in the order of `pixels_of`: name -> pixels of each class (§6.2)."""
+    targets: dict[int, list[str]] = {number: [] for number in class_ids}
+    supports: dict[int, list[str]] = {number: [] for number in class_ids}
+    for name, pixels in pixels_of.items():
+        for number in class_ids:
+            found = pixels.get(number, 0)
+            if found:
+                targets[number].append(name)
+            if found > SMALLEST_SUPPORT:
+                supports[number].append(name)
+    return BoxPools(targets, supports)
+
+
+def drawn_episodes(pools: BoxPools, class_ids: Sequence[int], shot: int, seed: int) -> Iterator[Episode]:
+    """Draw the episodes of a fold without end (§6.2).
+
+    Args:
+        pools: with a query and K + 1 supports of each class.
+        class_ids: usable classes, ascending.
+        shot: K.
+        seed: of the fold's stream.
+    """
+    rng = random.Random(seed)
+    for index in count():
+        number = rng.choice(class_ids)
+        query = rng.choice(pools.targets[number])
+        candidates = [name for name in pools.supports[number] if name != query]
+        yield Episode(index, query, number, (number,), (tuple(rng.sample(candidates, shot)),))
+
+
+def own_fold(test: BoxTest, drawn: Sequence[Sequence[Episode]], number: int, seed: int) -> tuple[list[Episode], int]:
+    """Load the first `number` episodes of the last fold, after all of those before it, and count the replaced ones.
+
+    Args:
+        test: of the data set.
+        drawn: episodes of each fold, from the first on that shares the stream.
+        number: of the last fold's episodes that are wanted.
+        seed: of the stream that objects are drawn from.
+    """
+    rng = random.Random(seed)
+    for of_fold in drawn[:-1]:
+        for _ in loaded_episodes(test, of_fold, rng):
+            pass
+    loaded = list(islice(loaded_episodes(test, drawn[-1], rng), number))
+    return [episode for episode, _ in loaded], sum(is_replaced for _, is_replaced in loaded)
+
+
+def loaded_episodes(test: BoxTest, drawn: Sequence[Episode], rng: random.Random) -> Iterator[tuple[Episode, bool]]:
+    """Load a fold's episodes in order; an unusable one is replaced by the next usable, which keeps its own turn.
+
+    Yields each episode, and whether it stands in for another. Raises DataError where none is usable.
+    """
+    for place in range(len(drawn)):
+        for step in range(len(drawn)):
+            loaded = test.load(drawn[(place + step) % len(drawn)], rng)
+            if loaded is not None:
+                yield replace(loaded, index=place), step > 0
+                break
+        else:
+            raise DataError(
+                f"{test.index.name}: none of {len(drawn)} episodes can be loaded, as queries have no pixel or supports "
+                "no object; use the complete data"
+            )
+
+
+def largest_object_box(labels: np.ndarray, objects: np.ndarray, number: int) -> Box | None:
+    """Return the box of the largest object of a class (§4), PASCAL's; None where the class has no object.
+
+    The largest is that of the most pixels in the whole object map. Width and height lack the last pixel, as in the
+    authors' program.
+
+    Args:
+        labels: (H, W) class map.
+        objects: (H, W) object map: 0 background, 255 void.
+        number: of the class.
+    """
+    of_class = labels == number
+    found = [int(value) for value in np.unique(objects[of_class]) if value not in (0, 255)]
+    if not found:
+        return None
+    sizes = np.bincount(objects.ravel(), minlength=256)
+    largest = max(found, key=lambda value: (sizes[value], -value))
+    rows, columns = np.nonzero((objects == largest) & of_class)
+    x, y = int(columns.min()), int(rows.min())
+    return float(x), float(y), float(columns.max() - x), float(rows.max() - y)

@@ -1,0 +1,34 @@
+"""The rules of draws by their words: those of the atlas, the suite's own, and those of installed packages."""
+
+from collections.abc import Iterator, Mapping
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.data.episodes.episode import Episode
+from fsbench.protocols.draws import hsnet, oslsm, pfenet, segic, vrp
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.rules import DrawRule, Source
+from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.plugged import plugged
+
+ATLAS: Mapping[str, DrawRule] = {**pfenet.RULES, **vrp.RULES, **hsnet.RULES, **oslsm.RULES}
+"""The draws by their words in the atlas."""
+OWN: Mapping[str, DrawRule] = {**hsnet.OWN, **segic.OWN}
+"""Draws of the suite's tests that are no words of the atlas."""
+_KNOWN: Mapping[str, DrawRule] = {**ATLAS, **OWN}
+
+
+def draw_rule(word: str) -> DrawRule:
+    """Return the rule of a word, or that which an installed package names so.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    found = _KNOWN.get(word) or plugged(word, DrawRule)
+    if found is None:
+        raise SettingsError(f"episode_draw is '{word}', of which there is no part{known_names(word, tuple(_KNOWN))}")
+    return found
+
+
+def one_stream(word: str, pool: Pool, *, shot: int, seed: int = 0, workers: int = 0) -> Iterator[Episode]:
+    """Draw the 1-way episodes of a pool by a word, as a program with this seed and so many loader processes does."""
+    return draw_rule(word).episodes(Source(pool, Streams(seed, workers), max(len(pool.pairs), 1), shot=shot))

@@ -1,0 +1,212 @@
+"""Draws of few-shot classification as FORT tests it (fort.md §1, §4).
+
+The authors' episodes depend on how many random numbers a method used before, so no two methods saw the same ones and no
+list can be reproduced. These follow from (seed, episode index) alone and are the same for every method.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.dataset import ClassificationIndex
+from fsbench.data.episodes.episode import ClassificationEpisode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
+from fsbench.protocols.draws.draw import Count, Draw, Drawn
+from fsbench.protocols.draws.further import SupportRedraw, draw_distinct
+from fsbench.protocols.words import OTHERS, Choice
+
+OFFICIAL_CLASS_SIZE = 50
+"""Classes with fewer images are repeated up to so many entries in the authors' program; an image may then be support
+and query of one episode (§2). Without, `min_class_size` is None."""
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """The choices that the episodes follow from, besides the data set.
+
+    Attributes:
+        way, shot, queries: N, K and q, the queries of each class.
+        episodes: their number.
+        seed: of the list.
+        min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
+        draws: draws of the supports for the queries of every episode; draw 0 is the official one.
+        nested_in: number of shots that are drawn, of which an episode has the first `shot`; None draws `shot`.
+    """
+
+    way: int
+    shot: int
+    queries: int
+    episodes: int
+    seed: int = 0
+    min_class_size: int | None = None
+
+    draws: int = 1
+    nested_in: int | None = None
+
+    @property
+    def fold(self) -> int:
+        """The only fold: all classes take part."""
+        return 0
+
+
+@dataclass(frozen=True)
+class LabelledImages(Draw):
+    """N classes and K + q images of each; all classes of the data set take part."""
+
+    episodes: dict[str, Count] = field(default_factory=lambda: {OTHERS: 2000})
+    ways: Literal["any", "one"] = "any"
+
+    kind: ClassVar[str | None] = CLASSIFICATION
+    words: ClassVar[str] = (
+        "each by itself from (seed, its index): N classes, then K + q images of each. The authors' depend on how many "
+        "random numbers a method used before"
+    )
+
+    def drawn(self, index: ClassificationIndex, task: ClassificationTask) -> Drawn:
+        """Draw the episodes that all methods share; raises as `classification_episodes` does."""
+        sizes = [len(images) for images in index.images]
+        drawn = classification_episodes(
+            sizes, task.way, task.shot, task.queries, task.seed, task.min_class_size, index.class_names
+        )
+        numbers = range(1, len(sizes) + 1)
+        return Drawn(
+            tuple(islice(drawn, task.episodes)), list(numbers), task.episodes, self.episode_count(index.name, 0),
+            index.origin, all_sha256=index.sha256,
+        )  # fmt: skip
+
+    def header_entries(self, index: ClassificationIndex, task: ClassificationTask, drawn: Drawn) -> dict[str, Any]:
+        """Return the entries of a header.
+
+        Fold, setting and empty queries mean nothing here: they are part of the file format and of its hash.
+        """
+        sizes = [len(images) for images in index.images]
+        return {
+            "fold": 0,
+            "folds": 1,
+            "way": task.way,
+            "shot": task.shot,
+            "queries": task.queries,
+            "setting": "original",
+            "classes": "all",
+            "empty": False,
+            "seed": task.seed,
+            "min_class_size": task.min_class_size,
+            "filled_classes": sum(size < (task.min_class_size or 0) for size in sizes),
+            "small_classes": sum(size < OFFICIAL_CLASS_SIZE for size in sizes),
+            "lists": drawn.lists,
+            "all_lists_sha256": drawn.all_sha256,
+            "dropped_classes": [],
+            "requested": drawn.requested,
+            "official_episodes": drawn.official,
+            "class_ids": list(drawn.class_ids),
+            "class_names": {str(number): name for number, name in zip(drawn.class_ids, index.class_names, strict=True)},
+        }
+
+    def check_task(self, name: str, index: ClassificationIndex, task: ClassificationTask) -> None:  # type: ignore[override]
+        """Check nothing: the draw itself refuses what there is not."""
+
+    def check_draws(self, task: ClassificationTask) -> None:  # type: ignore[override]
+        """Refuse nothing."""
+
+    def first_shots(self, episode: ClassificationEpisode, shot: int) -> ClassificationEpisode:
+        return replace(episode, support=tuple(way[:shot] for way in episode.support))
+
+    def support_redraw(self, index: ClassificationIndex, task: ClassificationTask, official: Manifest) -> SupportRedraw:
+        sizes = [len(images) for images in index.images]
+
+        def redraw(episode: ClassificationEpisode, rng: np.random.Generator) -> ClassificationEpisode:
+            support = []
+            for number, queries in zip(episode.classes, episode.query, strict=True):
+                others = [place for place in range(sizes[number]) if place not in queries]
+                if not others:
+                    raise DataError(
+                        f"class '{index.class_names[number]}' has {sizes[number]} images, all of them queries of "
+                        f"episode {episode.index}; expected one more for other supports; lower the queries, or leave "
+                        "draws out"
+                    )
+                support.append(draw_distinct(rng, others, task.shot))
+            return replace(episode, support=tuple(support))
+
+        return redraw
+
+    def title(self, header: Header) -> str:
+        return (
+            f"{header.dataset} · classification · {header.way}-way {header.shot}-shot, {header.queries} "
+            f"queries a class · protocol {header.protocol} v{header.version} · {header.requested} episodes"
+        )
+
+    def notes(self, header: Header) -> list[str]:
+        notes = super().notes(header)
+        if header.filled_classes:
+            notes.append(
+                f"{header.filled_classes} of {len(header.class_ids)} classes have fewer than "
+                f"{header.min_class_size} images and are repeated up to that, as the authors do: an image may be a "
+                "support and a query of one episode"
+            )
+        return notes
+
+    def choices(self) -> list[Choice]:
+        count = self.episode_count("", 0)
+        return [
+            Choice("episodes are drawn", type(self).__name__, self.words_of_rule),
+            Choice("seed", self.seed, self.seed_words()),
+            Choice("episodes a fold", self.episodes, f"{count}, and there are no folds"),
+            Choice("ways", "any", "N classes at once, of all that the data set has"),
+        ]
+
+
+def classification_episodes(
+    class_sizes: Sequence[int],
+    way: int,
+    shot: int,
+    queries: int,
+    seed: int = 0,
+    min_class_size: int | None = None,
+    names: Sequence[str] = (),
+) -> Iterator[ClassificationEpisode]:
+    """Episodes without end.
+
+    Args:
+        class_sizes: number of images of every class.
+        way, shot, queries: N, K and q, the queries of each class.
+        seed: of the list; every episode is drawn from (seed, its index).
+        min_class_size: smaller classes are repeated in a circle up to so many entries; None leaves them as they are.
+        names: of the classes, for what is said about them; their positions are said without.
+
+    Raises SettingsError for more ways than classes, DataError for classes with fewer than K + q entries.
+    """
+    if min(way, shot, queries) < 1:
+        raise SettingsError(f"way {way}, shot {shot} and queries {queries}: expected 1 or more of each")
+    if way > len(class_sizes):
+        raise SettingsError(f"way {way} is more than the {len(class_sizes)} classes of the data set; lower WAY")
+    entries = [max(size, min_class_size or 0) if size else 0 for size in class_sizes]
+    small = [number for number, count in enumerate(entries) if count < shot + queries]
+    if small:
+        first = repr(names[small[0]]) if names else small[0]
+        raise DataError(
+            f"{len(small)} of {len(entries)} classes have fewer than {shot + queries} images (class {first} has "
+            f"{class_sizes[small[0]]}), expected {shot} for support and {queries} queries; lower SHOT or the queries"
+        )
+    return _draw(class_sizes, entries, way, shot, queries, seed)
+
+
+def _draw(
+    sizes: Sequence[int], entries: Sequence[int], way: int, shot: int, queries: int, seed: int
+) -> Iterator[ClassificationEpisode]:
+    index = 0
+    while True:
+        rng = np.random.Generator(np.random.PCG64(seed=[seed, index]))
+        classes = rng.permutation(len(sizes))[:way].tolist()
+        drawn = [(rng.permutation(entries[c])[: shot + queries] % sizes[c]).tolist() for c in classes]
+        yield ClassificationEpisode(
+            index,
+            tuple(classes),
+            tuple(tuple(images[:shot]) for images in drawn),
+            tuple(tuple(images[shot:]) for images in drawn),
+        )
+        index += 1

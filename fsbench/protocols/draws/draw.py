@@ -1,0 +1,366 @@
+"""The rule by which the episodes of a test are drawn, as a value.
+
+A draw names the function that draws (one file a family in this folder) and the values that it takes. It answers which
+episodes there are, where other supports of them come from, and what training episodes are drawn from; how images are
+seen and answers counted it does not know.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.dataset import DERIVED, SegmentationIndex
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.settings import SETTINGS, unknown_setting
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.label_maps import BoxOf
+from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw
+from fsbench.protocols.draws.further import SupportRedraw, redraw_of_names
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.words import OTHERS, Choice, check_by_dataset, value_on, words_by_dataset
+
+Count = int | Literal["all"]
+"""A number of episodes, or one for each entry of the list."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The official episodes of a task, and what the header of their manifest says of them.
+
+    Attributes:
+        episodes: in their order.
+        class_ids: classes of the test, in the order of the header.
+        requested, official: numbers of episodes that were asked for, and that the protocol has.
+        lists, sha256, all_sha256: origin of the lists in words, their hash, and that of the lists of every fold.
+        dropped: classes that were left out for want of images.
+        first, last: further entries of the header, before and behind those of the numbers and lists.
+    """
+
+    episodes: tuple[Any, ...]
+    class_ids: Sequence[int]
+    requested: int
+    official: int
+    lists: str = DERIVED
+    sha256: str = ""
+    all_sha256: str = ""
+    dropped: Sequence[int] = ()
+    first: Mapping[str, Any] = field(default_factory=dict)
+    last: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Draw(ABC):
+    """A draw of episodes of masks; a subclass is the rule of a family of tests.
+
+    Attributes:
+        seed: of the episodes; None where every episode is seeded with its own index.
+        episodes: by data set, number of test and of validation episodes, or "all" for one per listed pair.
+        ways: "any" number of classes in an episode, or "one".
+        empty_queries: whether a query may show none of its episode's classes.
+        further_seeds: seeds of the other runs whose mean the program reports.
+        rule_words: how episodes are drawn, in words; "" for those of the rule.
+        seed_remark: remark on the seed, in words; "" for the usual one.
+        kind: `kind` in the header of its manifests.
+        supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
+        asks_base_classes: episodes are about base classes, too, for which there are no supports.
+        trains: it has a list of base classes to train on.
+        without_training: advice for those who ask for a training where it has none.
+        drops_novel_images: training images that show a novel class are left out; None where only some of them are.
+        settings: names of the evaluation settings that are defined (`fsbench.data.episodes.settings`).
+        all_episodes: "all" episodes in the words of the atlas, where a data set has no number of its own.
+        published: by data set, lists and draw in the words of the atlas.
+        depends_on: what else changes the episodes, in the words of the atlas.
+        may_be_shorter: a test may end before it has the episodes that were asked for, since its list does.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    seed: int | None = 0
+    episodes: dict[str, Count] = field(default_factory=lambda: {OTHERS: 1000})
+    ways: Literal["any", "one"] = "one"
+    empty_queries: bool = False
+    further_seeds: tuple[int, ...] = ()
+    rule_words: str = ""
+    seed_remark: str = ""
+
+    kind: ClassVar[str | None] = None
+    words: ClassVar[str] = ""
+    """How episodes are drawn, in words."""
+    supports_repeat: ClassVar[bool] = False
+    asks_base_classes: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+    without_training: ClassVar[str] = (
+        "test a method that is not trained, or one that was trained under another protocol (CKPT=<file>)"
+    )
+    drops_novel_images: ClassVar[bool | None] = False
+    settings: ClassVar[tuple[str, ...]] = ("original",)
+    all_episodes: ClassVar[str] = "as many as listed pairs"
+    published: ClassVar[Mapping[str, ListsAndDraw]] = {}
+    may_be_shorter: ClassVar[bool] = False
+
+    # Which episodes are there?
+
+    @abstractmethod
+    def drawn(self, index: Any, task: Any) -> Drawn:
+        """Draw the official episodes of `task` from the data set `index`; opens label maps where a rule asks for them.
+
+        Raises:
+            SettingsError: the data set has no such test.
+            DataError: a class has too few images.
+        """
+
+    def data(self, index: Any) -> Any:
+        """Return the data set as the names of the episodes mean it; SettingsError where it has no such test."""
+        return index
+
+    def box_of(self, index: Any) -> BoxOf | None:
+        """Return what gives the box of a support, where the test tells boxes; None where it tells masks."""
+        return None
+
+    def header_entries(self, index: Any, task: Any, drawn: Drawn) -> dict[str, Any]:
+        """Return the entries of a header behind protocol, version and data set, in the order that its hash covers."""
+        numbers = sorted(drawn.class_ids)
+        return {
+            **replace(task, allow_background_queries=self.may_be_empty(task)).header_entries(),
+            "seed": self.seed_on(index.name, task),
+            "class_ids": list(drawn.class_ids),
+            "class_names": {str(number): index.class_names[number - 1] for number in numbers},
+            "folds": index.folds,
+            **drawn.first,
+            "episodes": len(drawn.episodes),
+            "requested": drawn.requested,
+            "official_episodes": drawn.official,
+            "dropped_classes": list(drawn.dropped),
+            "lists": drawn.lists,
+            "lists_sha256": drawn.sha256,
+            "all_lists_sha256": drawn.all_sha256,
+            **drawn.last,
+        }
+
+    def with_calibration(self, index: Any, task: Any, test: Manifest) -> Manifest:
+        """Return the manifest `test` with episodes that only calibrate behind its own; by default without any."""
+        return test
+
+    def seed_on(self, dataset: str, task: Any) -> int | None:
+        """Return the seed of a test on a data set: that of `task`, or the official one."""
+        return self.official_seed(dataset) if task.seed is None else int(task.seed)
+
+    def official_seed(self, dataset: str) -> int | None:
+        """Return the seed of the published test on a data set."""
+        return self.seed
+
+    @property
+    def averaged_seeds(self) -> tuple[int, ...]:
+        """Seeds of the test whose mean its authors report; none where there is one."""
+        return () if self.seed is None or not self.further_seeds else (self.seed, *self.further_seeds)
+
+    def may_be_empty(self, task: EpisodeTask) -> bool:
+        """Return whether queries of `task` may show none of its classes."""
+        return task.allow_background_queries and self.empty_queries
+
+    def episode_count(self, dataset: str, pairs: int) -> int:
+        """Return the number of test episodes on `dataset`, whose list has `pairs` entries."""
+        count: Count = value_on(self.episodes, dataset)
+        return pairs if count == "all" else count
+
+    def fixed_episode_count(self, dataset: str) -> int | None:
+        """Return the number of test episodes on `dataset` where it does not depend on the list, else None."""
+        some, more = (self.episode_count(dataset, pairs) for pairs in (1, 2))
+        return some if some == more else None
+
+    def calibration_count(self, episodes: int) -> int:
+        """Return how many episodes only calibrate beside `episodes` of the test, where the data allow; by default 0."""
+        return 0
+
+    def tests_held_out(self, dataset: str) -> bool:
+        """Return whether the test's classes on a data set are those that it keeps for choosing a checkpoint."""
+        return False
+
+    def novel_classes(self, header: Header) -> list[int]:
+        """Return the numbers of a test's classes that no training may have seen."""
+        return header.class_ids
+
+    @property
+    def in_validation(self) -> "Draw":
+        """The draw of the test that chooses a training's checkpoint: this, unless the authors' program has another."""
+        return self
+
+    # Which other supports has an episode?
+
+    def check_draws(self, task: EpisodeTask) -> None:
+        """Raise SettingsError where further or nested draws of the supports would be another test."""
+        if task.setting in ("partially_augmented", "fully_augmented"):
+            raise SettingsError(
+                f"the setting {task.setting} has neither draws (found {task.draws}) nor nested_in (found "
+                f"{task.nested_in}): other supports add other ways; leave both out, or choose another setting"
+            )
+
+    def first_shots(self, episode: Any, shot: int) -> Any:
+        """Return `episode` with the first `shot` supports of each class."""
+        return replace(episode, supports=tuple(way[:shot] for way in episode.supports))
+
+    def support_redraw(self, index: Any, task: Any, official: Manifest) -> SupportRedraw:
+        """Return how an episode gets other supports of its classes.
+
+        Args:
+            index: the data set.
+            task: the choices that the episodes follow from.
+            official: manifest of the official episodes.
+        """
+        return redraw_of_names(index, self.support_candidates(index, task, official), self.supports_repeat)
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        """Return the images by class that further draws take supports from."""
+        raise SettingsError("the test has no images to draw other supports from; leave draws and nested_in out")
+
+    # What is learnt from?
+
+    def training_pool(
+        self,
+        index: SegmentationIndex,
+        fold: int,
+        skip_small_classes: bool,
+        allow_background_queries: bool = True,
+        shot: int = 1,
+        filter_novel: bool | None = None,
+    ) -> Pool:
+        """Return the pool of 1-way training episodes, see `fsbench.protocols.draws.pair_draw.PairDraw`."""
+        raise SettingsError(f"the test has no training part; {self.without_training}")
+
+    # In words
+
+    def check(self) -> None:
+        """Raise SettingsError for values that no test has, or that do not go together."""
+        if not (self.seed is None or 0 <= self.seed < 1 << 32):
+            raise SettingsError(f"seed is {self.seed}, expected a seed from 0 to 4294967295 or nothing")
+        for name, value in vars(self).items():
+            check_by_dataset(name, value, least=0 if name == "seeds" else 1)
+
+    def check_task(self, name: str, index: SegmentationIndex, task: EpisodeTask) -> None:
+        """Raise SettingsError for an unknown fold, way, shot or setting and for what the test does not define.
+
+        Args:
+            name: of the protocol, for messages.
+            index: the data set.
+            task: what is asked for.
+        """
+        index.check_fold(task.fold)
+        self.check_choices(name, task.setting, task.way)
+        if not self.trains and task.classes != "novel":
+            raise SettingsError(
+                f"the protocol {name} has no {task.classes} classes to validate on; test a method without training"
+            )
+        if self.seed is None and task.seed is not None:
+            raise SettingsError(f"protocol {name} seeds episodes by their index; found test seed {task.seed}")
+        if task.seed is not None and not 0 <= task.seed < 2**32:
+            raise SettingsError(f"test seed is {task.seed}, expected 0 to {2**32 - 1}")
+        for what, value in (("way", task.way), ("shot", task.shot), ("episodes", task.episodes)):
+            if value is not None and value < 1:
+                raise SettingsError(f"{what} is {value}, expected 1 or more")
+
+    def check_choices(self, name: str, setting: str, way: int) -> None:
+        """Raise SettingsError for a setting or a number of ways that the protocol of this name does not define."""
+        if setting not in SETTINGS:
+            raise SettingsError(unknown_setting(setting))
+        if setting not in self.settings:
+            raise SettingsError(f"protocol {name} has no setting '{setting}'; choose original, or fscs")
+        if self.ways == "one" and way > 1:
+            raise SettingsError(f"protocol {name} is 1-way, found way {way}; choose WAY=1, or fscs")
+        if self.asks_base_classes and way != 1:
+            raise SettingsError(f"the protocol {name} asks for all classes at once, found way {way}; leave WAY=1")
+
+    @property
+    def words_of_rule(self) -> str:
+        """How episodes are drawn, in words."""
+        return self.rule_words or self.words
+
+    def seed_words(self) -> str:
+        """Say what the seed is and who changes it."""
+        if self.seed is None:
+            return "the episode's index"
+        return f"{self.seed}; {self.seed_remark or '--data.test_seed repeats a test with other episodes'}"
+
+    def draw_zero(self, header: Header) -> str:
+        """Say in a few words which draw of the supports number 0 of a test is."""
+        if header.nested_in is not None:
+            return f"the first {header.shot} of {header.nested_in} supports, drawn as the protocol draws so many"
+        if header.lists.startswith("official") and header.seed == self.official_seed(header.dataset):
+            return "the official one"
+        return "that of the test without further draws (its lists or seed are not the published ones)"
+
+    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
+        """Return the lists and the draw in the words of the atlas; None where no program of authors tests so."""
+        return self.published.get(dataset)
+
+    def seeds_condition(self, dataset: str) -> str:
+        """Return the seed of the episodes in the words of the atlas."""
+        return "index of the episode" if self.seed is None else str(self.official_seed(dataset))
+
+    def episodes_condition(self, dataset: str) -> str:
+        """Return the number of episodes of a fold in the words of the atlas."""
+        if value_on(self.episodes, dataset) == "all":
+            return ALL_EPISODES.get(dataset, self.all_episodes)
+        return str(self.episode_count(dataset, 0))
+
+    @property
+    def dependence(self) -> str:
+        """What else changes the episodes, in the words of the atlas."""
+        return "no"
+
+    def title(self, header: Header) -> str:
+        """Describe the runs of a test."""
+        empty = "queries may be empty" if header.empty else "no empty queries"
+        return (
+            f"{header.dataset} · {header.way}-way {header.shot}-shot · "
+            f"{header.setting.replace('_', ' ')} · {empty} · "
+            f"protocol {header.protocol} v{header.version} · {header.requested} episodes a fold"
+        )
+
+    def notes(self, header: Header) -> list[str]:
+        """List what a reader must know of the episodes of a test."""
+        notes, usual = [], self.official_seed(header.dataset)
+        if header.draws > 1:
+            notes.append(
+                f"scores count draw 0 of the supports alone, {self.draw_zero(header)}, of {header.draws} that were "
+                "evaluated; compare them with: fsbench table --by draw"
+            )
+        if header.nested_in is not None:
+            notes.append(
+                f"the {header.shot} supports are the first of {header.nested_in} that were drawn: the same queries for "
+                "every number of shots"
+            )
+        if header.seed != usual:
+            notes.append(f"test seed {header.seed} instead of the protocol's {usual}: other episodes")
+        return notes
+
+    def choices(self) -> list[Choice]:
+        """List the choices of the draw with what follows from them."""
+        original = self.settings == ("original",)
+        return [
+            Choice("episodes are drawn", type(self).__name__, self.words_of_rule),
+            Choice("seed", self.seed, self.seed_words()),
+            Choice("random streams", 1, words_by_dataset({OTHERS: 1})),
+            Choice("episodes a fold", self.episodes, words_by_dataset(self.episodes)),
+            Choice(
+                "ways",
+                self.ways,
+                "N classes at once; with N > 1 classes compete for a pixel"
+                if self.ways == "any"
+                else "one class at a time; foreground against background, easier than N ways",
+            ),
+            Choice(
+                "empty queries",
+                self.empty_queries,
+                "allowed: a method must also say that a class is absent; a false alarm costs IoU of the class and the "
+                "episode's accuracy"
+                if self.empty_queries
+                else "none: the class is always there, so predicting it everywhere is never punished as a false alarm",
+            ),
+            Choice("settings", self.settings, "original only" if original else "original, partially and fully "
+                   "augmented supports, and the size-restricted sets 0-5, 5-10, 10-15, 0-15 %"),
+        ]  # fmt: skip

@@ -1,0 +1,96 @@
+"""The settings of few-shot classification and segmentation: augmented supports, objects by size (fscs-protocol)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+
+from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.draws.hsnet import draw_episode
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.provider import Provider
+
+AUGMENTED = ("partially_augmented", "fully_augmented")
+"""Settings in which supports are used for further classes that they show."""
+ClassPixels = Callable[[str], tuple[dict[int, int], int]]
+"""Image name -> (pixels of every label, pixels in all); see `SegmentationIndex.class_pixels`."""
+
+
+class Augmentation(Provider):
+    """The augmented settings on a data set."""
+
+    @property
+    def threshold(self) -> float:
+        """Share of an image that a further class must cover to be used (θ of §4)."""
+        return 0.07
+
+
+def augmentation(index: SegmentationIndex) -> Augmentation:
+    """Return the augmented settings on a data set: its own, or PASCAL's."""
+    return Augmentation.find(index) or Augmentation(index)
+
+
+def augmented_episodes(index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+    """Draw the episodes of an augmented setting, without end."""
+    return (_augmented_episode(i, index, pool, task) for i in count())
+
+
+def _augmented_episode(i: int, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Episode:
+    rng = np.random.RandomState(i)  # the official seed of item i
+    episode = draw_episode(i, rng, pool, way=task.way, shot=task.shot, background=task.allow_background_queries)
+    targets = pool.class_ids if task.setting == "fully_augmented" else None
+    return augment(episode, rng, targets, index.class_pixels, augmentation(index).threshold)
+
+
+def augment(
+    episode: Episode,
+    rng: np.random.RandomState,
+    targets: Sequence[int] | None,
+    class_pixels: ClassPixels,
+    threshold: float,
+) -> Episode:
+    """Use the support masks' other annotated classes too (fscs-protocol §4).
+
+    `targets` None is the partially augmented setting (the episode's own ways); a list of class ids is the fully
+    augmented one, in which a class of the list that is not yet a way becomes one. `rng` must be the state that
+    `draw_episode` left. Ways are padded to equal length with copies of their own shots.
+    """
+    supports = {number: list(names) for number, names in zip(episode.classes, episode.supports, strict=True)}
+    allowed = set(episode.classes if targets is None else targets)
+    added = False
+    for way_class, names in zip(episode.classes, episode.supports, strict=True):
+        for name in names:
+            pixels, total = class_pixels(name)
+            for number in sorted(pixels):
+                usable = number in allowed and number not in (0, VOID, way_class)
+                if usable and pixels[number] / total > threshold:
+                    supports.setdefault(number, []).append(name)
+                    added = True
+    if not added:
+        return episode
+    longest = max(map(len, supports.values()))
+    for shots in supports.values():
+        while len(shots) < longest:
+            shots.append(shots[rng.randint(len(shots))])
+    return replace(episode, classes=tuple(supports), supports=tuple(map(tuple, supports.values())), augmented=True)
+
+
+def size_pool(pairs: PairList, query_sampling: QuerySampling, *, way: int, shot: int) -> Pool:
+    """Return the pool of a size-restricted split (fscs-protocol §5): grouped by class, filtered, shuffled once.
+
+    Data sets with sequential queries (PASCAL) keep every class in `class_ids` in order of first appearance and filter
+    pairs only for more than one way; the others (COCO) drop classes that have no more than `shot` images.
+    """
+    enough = {number: names for number, names in pairs.images_of.items() if len(names) > shot}
+    if query_sampling == "sequential":
+        class_ids = list(pairs.images_of)
+        queries = pairs.images_of if way == 1 else enough
+    else:
+        class_ids = list(enough)
+        queries = enough
+    shuffled = [(name, number) for number, names in queries.items() for name in names]
+    np.random.RandomState(0).shuffle(shuffled)
+    return Pool(shuffled, pairs.images_of, class_ids, "sequential")

@@ -1,0 +1,357 @@
+"""Generalised few-shot segmentation: draws of tests of base and novel classes at once on validation images (gfss.md).
+
+An episode is about all base classes, which have no support, and then about novel ones, which have. A method takes part
+that labels both (`Segmenter.segments_base_classes`). In DIaM's test every query of a run is answered with the same N·K
+supports, drawn once; a test is several runs, whose scores are averaged.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.dataset import DERIVED, Pair, PairList, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
+from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
+from fsbench.protocols.provider import Provider
+from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
+
+Refill = Literal["official", "own_class"]
+Name = TypeVar("Name")
+
+
+class SupportsOfRun(NamedTuple):
+    """The supports of a run: for each novel class its K images, and how many images of the list are queries."""
+
+    supports: tuple[tuple[str, ...], ...]
+    queries: tuple[str, ...]
+
+
+def draw_runs(
+    queries: Sequence[str],
+    candidates: Mapping[int, Sequence[str]],
+    shown: Callable[[str], Collection[int]],
+    *,
+    shot: int,
+    runs: int,
+    seed: int = 2023,
+    only_one_novel: bool = True,
+    refill: Refill = "official",
+) -> Iterator[SupportsOfRun]:
+    """Draw the supports of consecutive runs from one stream of Python's generator (§5).
+
+    Args:
+        queries: images that may be queries, in list order.
+        candidates: novel class, ascending -> images that may be its supports, in list order.
+        shown: image -> classes that its label map shows.
+        shot: K.
+        runs: their number.
+        seed: of the generator before the first run.
+        only_one_novel: a support shows no other novel class.
+        refill: slots of a class with too few images are filled from all supports so far, which for every class but the
+            first are mostly of others, as the authors' program does; or from the class's own.
+
+    Raises:
+        DataError: a class has no image that may be its support.
+    """
+    rng, novel = random.Random(seed), set(candidates)
+    for _ in range(runs):
+        listed: list[tuple[str, ...]] = []
+        so_far: list[str] = []
+        for number, images in candidates.items():
+            places = list(range(len(images)))
+            rng.shuffle(places)
+            own: list[str] = []
+            for place in places:
+                name = images[place]
+                if name in own or (only_one_novel and len(novel.intersection(shown(name))) > 1):
+                    continue
+                own.append(name)
+                if len(own) == shot:
+                    break
+            if not own:
+                raise DataError(
+                    f"class {number} has no image that may be a support: {len(images)} are large enough, and none of "
+                    "them shows it alone; use the complete validation images, or another fold"
+                )
+            so_far += own
+            if len(own) < shot:
+                filled = rng.choices(range(len(own)), k=shot - len(own))
+                source = so_far if refill == "official" else list(own)
+                more = [source[place] for place in filled]
+                own, so_far = own + more, so_far + more
+            listed.append(tuple(own))
+        taken = {name for own in listed for name in own}
+        yield SupportsOfRun(tuple(listed), tuple(name for name in queries if name not in taken))
+
+
+class ValidationImages(Provider):
+    """The validation images of a data set in the order of its authors' list, which decides the draw of supports."""
+
+    index: SegmentationIndex
+
+    def view(self) -> SegmentationIndex:
+        """Return the data set with label maps as the authors have them."""
+        return self.index
+
+    def images(self) -> tuple[Sequence[str], str]:
+        """Return the names, and the origin of their order (see `PairList`)."""
+        return self.index.candidates("val"), DERIVED
+
+
+def list_sha256(lines: Sequence[str]) -> str:
+    """Return the checksum of a list file with these lines, a final newline included (§2)."""
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class BaseAndNovel(Draw):
+    """A draw of episodes about base and novel classes at once; a subclass says in `drawn` which there are."""
+
+    ways: Literal["any", "one"] = "any"
+    empty_queries: bool = True
+
+    asks_base_classes: ClassVar[bool] = True
+
+    def data(self, index: SegmentationIndex) -> SegmentationIndex:
+        return _provider(index).view()
+
+    def images(self, index: SegmentationIndex) -> PairList:
+        """Return the validation images in their order, each for all classes."""
+        names, origin = _provider(index).images()
+        return PairList(tuple[Pair, ...]((name, 0) for name in names), origin)
+
+    def manifest_of(
+        self,
+        index: SegmentationIndex,
+        task: EpisodeTask,
+        novel: Sequence[int],
+        episodes: Sequence[Episode],
+        official: int,
+        requested: int,
+        dropped: Sequence[int],
+        **first: Any,
+    ) -> Drawn:
+        """Return episodes with what a header says of them: the classes are the base ones, then the novel ones."""
+        pairs, ordered = self.images(index), [*sorted(index.train_classes(task.fold)), *sorted(novel)]
+        entries = {"all_classes": True, "novel_ids": sorted(novel), **first}
+        return Drawn(
+            tuple(episodes), ordered, requested, official, pairs.origin, pairs.sha256, pairs.sha256, dropped, entries
+        )
+
+    def novel_classes(self, header: Header) -> list[int]:
+        return list(header.protocol_entries["novel_ids"])
+
+
+def _provider(index: SegmentationIndex) -> ValidationImages:
+    return ValidationImages.find(index) or ValidationImages(index)
+
+
+@dataclass(frozen=True)
+class FixedSupports(BaseAndNovel):
+    """Runs of queries that are all answered with the same supports, as DIaM draws them.
+
+    Attributes:
+        episodes: by data set, queries of a run, or "all" that are no supports; some are drawn anew for each run.
+        runs: number of runs, each with supports of its own.
+        support_pixels: by data set, pixels of its class that a support shows at least.
+        only_one_novel: a support shows no other novel class.
+        refill: what fills the slots of a class with too few images, see `draw_runs`.
+    """
+
+    runs: int = 5
+    support_pixels: dict[str, int] = field(default_factory=lambda: {OTHERS: 16 * 32 * 32, "demo": 256})
+    only_one_novel: bool = True
+    refill: Refill = "official"
+
+    published: ClassVar[Mapping[str, ListsAndDraw]] = {
+        name: ListsAndDraw("gfss", "16384 support only", "fixed support set, by shuffling")
+        for name in ("pascal", "pascal10i", "coco")
+    }
+    all_episodes: ClassVar[str] = "all images of val"
+    without_training: ClassVar[str] = "its base model is trained with METHOD=pspnet and PROTOCOL=pfenet"
+    words: ClassVar[str] = (
+        "for each run once, from one stream of Python's generator: K images of each novel class, which serve all "
+        "queries; queries are all other validation images that show a class"
+    )
+
+    # Which episodes are there?
+
+    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+        """Draw the runs of `task`; opens label maps. Raises DataError where a novel class has no support."""
+        novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
+        names = [name for name, _ in self.images(index).pairs]
+        index.count_pixels("val", names)
+        classes = {*novel, *base}
+        pixels = {name: index.class_pixels(name)[0] for name in names}
+        queries, candidates = self.candidates(index.name, pixels, classes, novel)
+        few = [n for n in novel if not any(self._may_support(pixels[name], novel) for name in candidates[n])]
+        if few and task.skip_small_classes:
+            novel, candidates = [n for n in novel if n not in few], {n: candidates[n] for n in novel if n not in few}
+        if few and (not novel or not task.skip_small_classes):
+            raise DataError(
+                f"{index.name} fold {task.fold}: no validation image can support "
+                f"{', '.join(index.name_of(n) for n in few)}: of {self._least(index.name)} pixels or more"
+                f"{', without another novel class' * self.only_one_novel}; use the complete validation images"
+                + (
+                    ": without these classes, which DROP_SMALL=1 (--drop-small) leaves out, none remains"
+                    if task.skip_small_classes
+                    else f", or {LEAVE_OUT}"
+                )
+            )
+        ordered = (*base, *novel)
+        queries = [name for name in queries if any(pixels[name].get(number) for number in ordered)]
+        seed = self.seed_on(index.name, task) or 0
+        drawn = draw_runs(
+            queries, candidates, pixels.__getitem__, shot=task.shot, runs=self.runs, seed=seed,
+            only_one_novel=self.only_one_novel, refill=self.refill,
+        )  # fmt: skip
+        episodes: list[Episode] = []
+        lengths, official = [], 0
+        for run, (supports, others) in enumerate(drawn):
+            asked = self._queries(index, others, run, seed)
+            official += len(asked)
+            if task.episodes is not None:  # so many over all runs
+                asked = asked[: task.episodes // self.runs + (run < task.episodes % self.runs)]
+            lengths.append(len(asked))
+            for name in asked:
+                shown = min(number for number in ordered if pixels[name].get(number))
+                ways = (*((),) * len(base), *supports)
+                episodes.append(Episode(len(episodes), name, shown, ordered, ways))
+        return self.manifest_of(index, task, novel, episodes, official, len(episodes), few, run_lengths=lengths)
+
+    def candidates(
+        self, dataset: str, pixels: Mapping[Name, Mapping[int, int]], classes: Collection[int], novel: Sequence[int]
+    ) -> tuple[list[Name], dict[int, list[Name]]]:
+        """Return the images that may be queries, and those that may be supports of each novel class (§2).
+
+        Args:
+            dataset: its name.
+            pixels: image, in list order -> pixels of each label.
+            classes: all of them.
+            novel: the novel ones.
+        """
+        least = self._least(dataset)
+        queries = [name for name, shown in pixels.items() if any(shown.get(number) for number in classes)]
+        supports = {n: [name for name, shown in pixels.items() if shown.get(n, 0) >= least] for n in novel}
+        return queries, supports
+
+    def _may_support(self, shown: Collection[int], novel: Collection[int]) -> bool:
+        """Return True if an image that shows these classes may be a support."""
+        return not self.only_one_novel or len(set(novel).intersection(shown)) <= 1
+
+    def _least(self, dataset: str) -> int:
+        return int(value_on(self.support_pixels, dataset))
+
+    def _queries(self, index: SegmentationIndex, queries: Sequence[str], run: int, seed: int) -> Sequence[str]:
+        """Return the queries of a run, in list order."""
+        count = value_on(self.episodes, index.name)
+        if count == "all" or count >= len(queries):
+            return queries
+        chosen = random.Random(repr(("queries", seed, run))).sample(range(len(queries)), count)
+        return [queries[place] for place in sorted(chosen)]
+
+    def check_draws(self, task: EpisodeTask) -> None:
+        raise SettingsError(
+            f"a test with fixed supports has {self.runs} draws of its supports already, each for all queries; leave "
+            f"draws (found {task.draws}) and nested_in (found {task.nested_in}) out"
+        )
+
+    # In which words?
+
+    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
+        stated = super().lists_and_draw(dataset)
+        if stated is None or self._least(dataset) == 16384:
+            return stated
+        return stated._replace(min_object=NOT_STATED)
+
+    def title(self, header: Header) -> str:
+        novel, runs = len(self.novel_classes(header)), len(header.protocol_entries["run_lengths"])
+        return (
+            f"{header.dataset} · {len(header.class_ids) - novel} base and {novel} novel classes at once, {header.shot}-"
+            f"shot · protocol {header.protocol} v{header.version} · {runs} runs, {header.requested} queries a fold"
+        )
+
+    def choices(self) -> list[Choice]:
+        return [
+            *super().choices(),
+            Choice("runs", self.runs, f"scores are means over {self.runs} draws of the supports"),
+            Choice(
+                "supports show", self.support_pixels, f"{words_by_dataset(self.support_pixels)} pixels of the class"
+            ),
+            Choice(
+                "supports with other novel classes",
+                not self.only_one_novel,
+                "none: a support shows one novel class" if self.only_one_novel else "allowed, all of them are labelled",
+            ),
+            Choice(
+                "slots of a class with too few images",
+                self.refill,
+                "filled from all supports so far, mostly of other classes, as the authors' program does"
+                if self.refill == "official"
+                else "filled from the class's own supports",
+            ),
+        ]
+
+
+def fixed_supports(
+    shown: Mapping[str, Mapping[int, int]], novel: Sequence[int], shot: int, seed: int, least: int
+) -> dict[int, tuple[str, ...]]:
+    """Draw the supports of all queries as CAPL's program does.
+
+    No row is composed with it: it and `queries_by_novel_class` hold what the atlas says of CAPL's draw to goldens.
+
+    Args:
+        shown: training image, in list order -> pixels of each class.
+        novel: the novel classes, ascending.
+        shot: K.
+        seed: of Python's generator.
+        least: pixels of its class that a support shows.
+
+    Returns:
+        The K supports of each novel class; images repeat where a class has too few.
+
+    Raises:
+        TooFewImages: a class has none.
+    """
+    rng = random.Random(seed)
+    lists: dict[int, list[str]] = {number: [] for number in novel}
+    for name, pixels in shown.items():
+        first = next((number for number in novel if pixels.get(number)), None)
+        if first is not None:
+            lists[first].append(name)
+    found: dict[int, tuple[str, ...]] = {}
+    for number, images in lists.items():
+        chosen: list[str] = []
+        trials = 0
+        while len(chosen) < shot and trials < len(images):
+            name = images[rng.randint(0, len(images) - 1)]
+            trials += 1
+            alone = not any(shown[name].get(other) for other in novel if other != number)
+            if name not in chosen and alone and shown[name][number] >= least:
+                chosen.append(name)
+        if not chosen:
+            raise TooFewImages(number, 0, shot)
+        chosen += [rng.choice(chosen) for _ in range(shot - len(chosen))]
+        found[number] = tuple(chosen)
+    return found
+
+
+def queries_by_novel_class(shown: Mapping[str, Mapping[int, int]], novel: Sequence[int]) -> list[str]:
+    """Return the images that show a class in the order that CAPL's program asks for them.
+
+    Args:
+        shown: validation image, in list order -> pixels of each class, without background and void.
+        novel: the novel classes, ascending.
+
+    Returns:
+        Those of each novel class, by the lowest that an image shows, then the others.
+    """
+    first = {name: next((n for n in novel if pixels.get(n)), None) for name, pixels in shown.items() if pixels}
+    return [name for number in (*novel, None) for name, found in first.items() if found == number]

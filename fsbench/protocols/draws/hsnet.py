@@ -1,0 +1,225 @@
+"""Draws of HSNet and its followers: supports may repeat (fss-protocol §5, fscs-protocol §3).
+
+All are bit-exact with the official programs: the same calls on a private `numpy.random.RandomState` that the references
+make on the global one. `permutation(n)[0]` equals `choice(list, 1, replace=False)[0]` and leaves the same state,
+without turning long lists of names into arrays.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, cycle
+from typing import TypeVar
+
+import numpy as np
+
+from fsbench.data.dataset import Pair
+from fsbench.data.episodes.episode import Episode
+from fsbench.protocols.draws.pools import Pool, TooFewImages
+from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, Source, one_way
+from fsbench.protocols.draws.streams import Generators, episode_generators, torch_permutation
+
+Item = TypeVar("Item")
+
+
+def draw(rng: np.random.RandomState, items: Sequence[Item]) -> Item:
+    """Draw one of `items` as `choice(items, 1, replace=False)` does."""
+    return items[rng.permutation(len(items))[0]]
+
+
+def draw_episode(
+    index: int, rng: np.random.RandomState, pool: Pool, *, way: int, shot: int, background: bool
+) -> Episode:
+    """Draw episode `index` (fscs-protocol §3); `background` allows queries that show none of the support classes.
+
+    Raises TooFewImages where the official program would loop forever.
+    """
+    query, query_class = draw_query(index, rng, pool, shot)
+    classes = _draw_classes(rng, pool.class_ids, query_class, way, background)
+    supports = tuple(_draw_supports(rng, number, pool.images_of.get(number, ()), query, shot) for number in classes)
+    return Episode(index, query, query_class, classes, supports)
+
+
+def draw_query(index: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Pair:
+    if pool.query_sampling == "sequential":
+        return pool.pairs[index % len(pool.pairs)]
+    if pool.query_sampling == "image_first":
+        name = pool.images[index % len(pool.images)]
+        shown = pool.shown(name)
+        return name, shown[rng.randint(len(shown))]
+    by_turns = pool.query_sampling == "by_turns"
+    number = pool.class_ids[index % len(pool.class_ids)] if by_turns else int(draw(rng, pool.class_ids))
+    if not pool.images_of.get(number):
+        raise TooFewImages(number, 0, shot + 1)
+    return draw(rng, pool.images_of[number]), number
+
+
+def _draw_classes(
+    rng: np.random.RandomState, class_ids: Sequence[int], query_class: int, way: int, background: bool
+) -> tuple[int, ...]:
+    if background:  # the query class has probability 1/2, the others share the rest
+        probability = np.ones(len(class_ids)) / 2.0 / (len(class_ids) - 1)
+        probability[list(class_ids).index(query_class)] = 0.5
+        return tuple(rng.choice(list(class_ids), way, p=probability, replace=False).tolist())
+    if way == 1:
+        return (query_class,)
+    others = [number for number in class_ids if number != query_class]
+    return (query_class, *rng.choice(others, way - 1, replace=False).tolist())
+
+
+def _draw_supports(
+    rng: np.random.RandomState, number: int, images: Sequence[str], query: str, shot: int
+) -> tuple[str, ...]:
+    usable = len(set(images) - {query})
+    if usable < shot:
+        raise TooFewImages(number, usable, shot)
+    return different_supports(query, shot, (draw(rng, images) for _ in count()))
+
+
+def different_supports(query: str, shot: int, drawn: Iterator[str]) -> tuple[str, ...]:
+    """Take `shot` different images that are not the query, of those that are drawn one after the other."""
+    taken: list[str] = []
+    while len(taken) < shot:
+        name = next(drawn)
+        if name != query and name not in taken:
+            taken.append(name)
+    return tuple(taken)
+
+
+def repeated_supports(rng: np.random.RandomState, images: Sequence[str], query: str, shot: int) -> tuple[str, ...]:
+    """Draw `shot` supports from `images`, which may repeat; `images` show at least one other than `query`."""
+    supports: list[str] = []
+    while len(supports) < shot:
+        name = draw(rng, images)
+        if name != query:
+            supports.append(name)
+    return tuple(supports)
+
+
+def hsnet_episode(index: int, rng: np.random.RandomState, pool: Pool, shot: int) -> Episode:
+    """Draw the 1-way episode `index` as HSNet's program does, whose supports may repeat (fss-protocol §5).
+
+    Raises TooFewImages where the program would loop forever.
+    """
+    query, number = draw_query(index, rng, pool, 1)
+    return episode_with_repeats(index, query, number, rng, pool, shot)
+
+
+def episode_with_repeats(
+    index: int, query: str, number: int, rng: np.random.RandomState, pool: Pool, shot: int
+) -> Episode:
+    """Draw the supports of a query as HSNet's program does, and return its 1-way episode.
+
+    Raises TooFewImages where the program would loop forever.
+    """
+    images = pool.images_of.get(number, ())
+    if not set(images) - {query}:
+        raise TooFewImages(number, 0, 1)
+    return Episode(index, query, number, (number,), (repeated_supports(rng, images, query, shot),))
+
+
+def _hsnet(source: Source) -> Iterator[Episode]:
+    """Draw query and supports by NumPy's generator; the query as the list has it, or class first.
+
+    Where every episode is seeded with its index, supports differ from each other (fscs-protocol §3).
+    """
+    if source.streams.seed is None:
+        yield from _by_index(source)
+    for index, (_, generators) in enumerate(source.streams.items(source.asked)):
+        yield hsnet_episode(index, generators.numpy, source.pool, source.shot)
+
+
+def _by_index(source: Source) -> Iterator[Episode]:
+    for index in count():
+        rng = np.random.RandomState(index)  # the official seed of item i
+        yield draw_episode(index, rng, source.pool, way=source.way, shot=source.shot, background=source.background)
+
+
+def _class_of_gpus(source: Source) -> Iterator[Episode]:
+    """Draw as `_hsnet` in each process; all have the same seed and draw the same episodes."""
+    processes = [_hsnet(source) for _ in range(source.gpus)]
+    for index, process in enumerate(cycle(processes)):
+        yield replace(next(process), index=index)
+
+
+def _fs_sam2_images(source: Source) -> Iterator[Episode]:
+    """Draw class and supports of each image by a generator of the episode's own."""
+    images = source.pool.images
+    for index, rng in enumerate(episode_generators(source.seed)):
+        query = images[index % len(images)]
+        number = int(rng.choice(source.pool.shown(query)))
+        yield one_way(index, query, number, _others(rng, source, number, query))
+
+
+def _fs_sam2_classes(source: Source) -> Iterator[Episode]:
+    """Draw class, query and supports by a generator of the episode's own."""
+    for index, rng in enumerate(episode_generators(source.seed)):
+        number = int(rng.choice(source.pool.class_ids))
+        query = str(rng.choice(source.images(number, source.shot + 1)))
+        yield one_way(index, query, number, _others(rng, source, number, query))
+
+
+def _others(rng: np.random.Generator, source: Source, number: int, query: str) -> list[str]:
+    """Draw K different supports among the images of a class without the query."""
+    others = [name for name in source.images(number, source.shot, query) if name != query]
+    return [others[place] for place in rng.choice(len(others), source.shot, replace=False)]
+
+
+def _dmtnet(source: Source) -> Iterator[Episode]:
+    """Take classes in the order of a shuffling sampler, which deals them to the GPUs; what fills no batch is left out.
+
+    All processes begin with the same seed.
+    """
+    order = torch_permutation(source.asked, 0)  # the sampler's own seed, whatever that of the test is
+    order += order[: -len(order) % source.gpus]
+    whole = len(order) // source.gpus // source.batch * source.batch
+    numbers = count()
+    processes = [
+        (order[rank :: source.gpus][:whole], Generators.seeded(source.seed).numpy) for rank in range(source.gpus)
+    ]
+    for place in range(whole):
+        for own, rng in processes:
+            yield replace(hsnet_episode(own[place], rng, source.pool, source.shot), index=next(numbers))
+
+
+RULES: Mapping[str, DrawRule] = {
+    "list of pairs": DrawRule(
+        "queries go through the list of pairs of an image and a class; supports may repeat",
+        _hsnet, "sequential", supports_repeat=True,
+    ),
+    "list of images": DrawRule(
+        "queries go through the list, each image of one class; supports may repeat",
+        _hsnet, "sequential", supports_repeat=True,
+    ),
+    "class then image": DrawRule(
+        "a class is drawn, then an image of it; supports may repeat", _class_of_gpus, "class_first",
+        supports_repeat=True,
+    ),
+    "class cycle": DrawRule(
+        "the classes take turns, an image of the class is drawn; supports may repeat", _hsnet, "by_turns",
+        supports_repeat=True,
+    ),
+    "list of images in shuffled order": DrawRule(
+        "the images of the list come in the order of a shuffling sampler, each of one class; supports may repeat",
+        _dmtnet, "sequential", supports_repeat=True,
+    ),
+    "class cycle in shuffled order": DrawRule(
+        "the classes come in the order of a shuffling sampler, an image of the class is drawn; supports may repeat",
+        _dmtnet, "by_turns", supports_repeat=True,
+    ),
+    "image then class, generator of the episode": DrawRule(
+        "query images go through the list; class and K different supports come from a generator of the episode's own",
+        _fs_sam2_images,
+    ),
+    "class then image, generator of the episode": DrawRule(
+        "class, query and K different supports come from a generator of the episode's own", _fs_sam2_classes,
+        "class_first",
+    ),
+}  # fmt: skip
+"""The draws by their words in the atlas."""
+OWN: Mapping[str, DrawRule] = {
+    OF_DATASET: DrawRule(
+        "as list of pairs, class then image, or class cycle, whichever the data set has; supports may repeat",
+        _hsnet, OF_DATASET, supports_repeat=True,
+    ),
+}  # fmt: skip
+"""Draws of the suite's tests that are no words of the atlas."""

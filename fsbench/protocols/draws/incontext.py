@@ -1,0 +1,191 @@
+"""In-context segmentation on data sets that were made for it, as Matcher, GF-SAM and INSID3 draw (incontext-protocol).
+
+Rules are pure functions of annotations and a private `numpy.random.RandomState`, which makes the calls that the
+authors' programs make on the global one (§3.3-3.5). An image of these data sets is a view: a photo with one class, or
+the box of one object in it, so that a photo may stand in several views.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.draws.draw import Drawn
+from fsbench.protocols.draws.hsnet import draw
+from fsbench.protocols.draws.pools import TooFewImages
+from fsbench.protocols.provider import Provider
+
+PATIENCE = 1000
+"""Draws in vain after which it is looked up whether a class can supply its supports at all."""
+
+
+@dataclass(frozen=True)
+class EpisodeRun:
+    """The test of one fold and number of shots.
+
+    Attributes:
+        class_ids: numbers of the classes in the order of the data set's files; they depend on the fold and, in some
+            data sets, on the shots.
+        length: number of episodes, where the data set has its own.
+        episodes: all of them, one after the other from one stream, without end.
+        sha256: checksum of the annotation files that episodes and label maps follow from.
+        origin: origin of these files, as of a list (see `PairList`).
+    """
+
+    class_ids: list[int]
+    length: int | None
+    episodes: Iterator[Episode]
+    sha256: str
+    origin: str
+
+
+class OwnEpisodes(Provider):
+    """The test of a data set that is made for the protocol, and has a rule of its own and no lists."""
+
+    index: SegmentationIndex
+
+    @abstractmethod
+    def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
+        """Return the test of `fold` with `shot` supports; DataError where a class cannot supply them."""
+
+
+class EachPairOnce(Provider):
+    """Says that a test of the data set asks for each pair of its list once at most."""
+
+
+def own_episodes(
+    own: OwnEpisodes, run: EpisodeRun, task: EpisodeTask, official: int, first_entries: Mapping[str, Any]
+) -> Drawn:
+    """Draw the episodes of a data set with a rule of its own.
+
+    Args:
+        own: the data set's rule.
+        run: its test of the task's fold and shots.
+        task: what is asked for.
+        official: number of episodes that the protocol has.
+        first_entries: further entries of the header.
+
+    Raises:
+        SettingsError: classes besides those of the fold.
+        DataError: a class has too few images.
+    """
+    index = own.index
+    if task.classes != "novel":
+        raise SettingsError(
+            f"{index.name} has no {task.classes} classes to validate on; test a method without training"
+        )
+    if not run.class_ids:
+        raise DataError(
+            f"{index.name} fold {task.fold} has no class with more than {task.shot} images; lower SHOT, or use the "
+            "complete annotation files"
+        )
+    requested = official if task.episodes is None else task.episodes
+    number = min(requested, requested if run.length is None else run.length)
+    try:
+        episodes = tuple(islice(run.episodes, number))
+    except TooFewImages as error:
+        raise DataError(f"{index.name} fold {task.fold}, {index.name_of(error.number)}: {error}; lower SHOT") from error
+    return Drawn(
+        episodes, sorted(run.class_ids), requested, official, run.origin, run.sha256, run.sha256, first=first_entries
+    )
+
+
+def every_tenth(class_ids: Sequence[int], fold: int, folds: int = 10) -> list[int]:
+    """Return the classes fold, fold + folds, … of `class_ids`; the last len mod folds belong to no fold (§3.3)."""
+    return [class_ids[fold + folds * place] for place in range(len(class_ids) // folds)]
+
+
+def episodes_of_objects(
+    photos_of: Mapping[int, Sequence[str]],
+    views_of: Callable[[str, int], Sequence[str]],
+    is_empty: Callable[[str], bool],
+    *,
+    shot: int,
+    seed: int = 0,
+) -> Iterator[Episode]:
+    """Draw the episodes of PACO-Part (§3.5): a class, a photo of it, an object in that; supports, which may repeat.
+
+    An episode with a view without pixels is drawn again as a whole, class included, as INSID3 does; the other programs
+    fail there, and draw the same where there is none.
+
+    Args:
+        photos_of: class number -> its photos in the order of the annotation file.
+        views_of: photo, class number -> the photo's objects that show the class, at least one; asked for drawn photos.
+        is_empty: view -> whether its box has no pixels.
+        shot: K.
+        seed: of the stream.
+    """
+    rng, numbers = np.random.RandomState(seed), list(photos_of)
+    for index in count():
+        for _ in range(PATIENCE):
+            number = draw(rng, numbers)
+            query, *supports = _objects(rng, number, photos_of[number], views_of, shot)
+            if not any(map(is_empty, (query, *supports))):
+                break
+        else:
+            raise DataError(f"{PATIENCE} episodes in turn had an object's box without pixels; expected boxes in photos")
+        yield Episode(index, query, number, (number,), (tuple(supports),))
+
+
+def _objects(
+    rng: np.random.RandomState,
+    number: int,
+    photos: Sequence[str],
+    views_of: Callable[[str, int], Sequence[str]],
+    shot: int,
+) -> list[str]:
+    """Draw the views of a query and its supports."""
+    query = draw(rng, photos)
+    views = [draw(rng, views_of(query, number))]
+    if not any(photo != query for photo in photos):
+        raise TooFewImages(number, 0, 1)
+    while len(views) <= shot:
+        photo = draw(rng, photos)
+        if photo != query:
+            views.append(draw(rng, views_of(photo, number)))
+    return views
+
+
+def episodes_of_parts(
+    names_of: Mapping[int, Sequence[str]],
+    objects_of: Callable[[str, int], Sequence[str | None]],
+    *,
+    shot: int,
+    seed: int = 0,
+) -> Iterator[Episode]:
+    """Draw the episodes of PASCAL-Part (§3.4): class after class; photos do not repeat within an episode.
+
+    Args:
+        names_of: class number (a part of a kind of object) -> photos as listed, maybe several times.
+        objects_of: photo, class number -> the photo's objects of that kind: their views, None for those without the
+            part.
+        shot: K.
+        seed: of the stream.
+    """
+    rng, numbers = np.random.RandomState(seed), list(names_of)
+    for index in count():
+        number = numbers[index % len(numbers)]
+        taken: list[str] = []
+        views: list[str] = []
+        vain = 0
+        while len(views) <= shot:
+            name = draw(rng, names_of[number])
+            objects = [] if name in taken else objects_of(name, number)
+            view = draw(rng, objects) if objects else None
+            if view is not None:
+                taken.append(name)
+                views.append(view)
+                continue
+            vain += 1
+            if vain == PATIENCE:
+                usable = sum(any(objects_of(name, number)) for name in set(names_of[number]))
+                if usable <= shot:
+                    raise TooFewImages(number, usable, shot + 1)
+        yield Episode(index, views[0], number, (number,), (tuple(views[1:]),))

@@ -1,0 +1,140 @@
+"""Draws from COCO's large objects, as FSSDINO's authors draw (fssdino.md §3 step 5, §4, §5).
+
+Objects below 2048 pixels and crowds do not exist; images of a class stand in CPython's order of sets, and an image
+shows the objects of one class alone. The program also has several ways; label maps cannot hold its overlapping classes.
+"""
+
+import random
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import ClassVar
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
+from fsbench.protocols.provider import Provider
+
+
+@dataclass(frozen=True)
+class LargeObjectImages:
+    """The images that tests of a fold are drawn from.
+
+    Attributes:
+        images_of: class number -> names of its images in drawing order, classes as in the annotation file. A name
+            stands for the large objects of this class alone.
+        origin: source of the images in words, which stands in records in place of that of a list (see `PairList`).
+        sha256: of the annotation file.
+    """
+
+    images_of: dict[int, Sequence[str]]
+    origin: str
+    sha256: str
+
+
+class LargeObjectTest(Provider):
+    """The test of a data set with annotated objects."""
+
+    index: SegmentationIndex
+
+    @abstractmethod
+    def view(self) -> SegmentationIndex:
+        """Return the data set as the test sees it, with the label maps of the names of `images`."""
+
+    @abstractmethod
+    def images(self, fold: int) -> LargeObjectImages:
+        """Return the images of the novel classes of `fold`; DataError where the annotations do not serve for them."""
+
+
+@dataclass(frozen=True)
+class LargeObjects(Draw):
+    """The query and its supports are images with large objects of a class, which show nothing else."""
+
+    published: ClassVar[Mapping[str, ListsAndDraw]] = {
+        "coco": ListsAndDraw("own", "2048 per object", "class then image, different supports")
+    }
+    words: ClassVar[str] = (
+        "one after the other from one stream of Python's generator: a class, then K + 1 of its images in val2014, in "
+        "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"
+    )
+
+    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+        """Draw the episodes of `task` from the images with large objects.
+
+        Raises:
+            SettingsError: the data set does not have them.
+            DataError: a class has too few images.
+        """
+        found = _test(index).images(task.fold)
+        needed = task.shot + 1
+        small = [number for number, names in found.images_of.items() if len(names) < needed]
+        class_ids = [number for number in found.images_of if number not in small]
+        if not class_ids or (small and not task.skip_small_classes):
+            counts = ", ".join(f"{index.name_of(number)} {len(found.images_of[number])}" for number in small)
+            raise DataError(
+                f"{index.name} fold {task.fold}: too few images with large objects of some classes ({counts}; {needed} "
+                f"each are needed); take the complete images and annotations, lower SHOT, or {LEAVE_OUT}"
+            )
+        official = self.episode_count(index.name, 0)
+        requested = official if task.episodes is None else task.episodes
+        images_of = {number: found.images_of[number] for number in class_ids}
+        drawn = fssdino_episodes(images_of, way=task.way, shot=task.shot, seed=self.seed_on(index.name, task) or 0)
+        return Drawn(
+            tuple(islice(drawn, requested)), sorted(class_ids), requested, official, found.origin, found.sha256,
+            found.sha256, small,
+        )  # fmt: skip
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        """Return the images with large objects by class."""
+        return _test(index).images(task.fold).images_of
+
+    def data(self, index: SegmentationIndex) -> SegmentationIndex:
+        return _test(index).view()
+
+
+def _test(index: SegmentationIndex) -> LargeObjectTest:
+    test = LargeObjectTest.find(index)
+    if test is None:
+        raise SettingsError(
+            f"{index.name} has no test of the protocol fssdino, which is about COCO's annotated objects; choose "
+            "DATASET=coco, or another protocol"
+        )
+    return test
+
+
+def fssdino_episodes(
+    images_of: Mapping[int, Sequence[str]], *, way: int, shot: int, seed: int = 0
+) -> Iterator[Episode]:
+    """All episodes that FSSDINO's program draws from COCO, by Python's generator (fssdino.md §5).
+
+    With several ways the query may be among the supports, and an image may support two classes.
+
+    Args:
+        images_of: class number -> its images in drawing order; classes are drawn in this order.
+        way, shot: N and K.
+        seed: of the generator.
+
+    Raises:
+        TooFewImages: the program would end there.
+    """
+    rng, numbers = random.Random(seed), list(images_of)
+    needed = shot + 1 if way == 1 else shot
+    for index in count():
+        classes = tuple(rng.sample(numbers, way)) if way > 1 else (rng.choice(numbers),)
+        query = rng.choice(images_of[classes[0]]) if way > 1 and images_of[classes[0]] else ""
+        drawn = []
+        for number in classes:
+            if len(images_of[number]) < needed:
+                raise TooFewImages(number, len(images_of[number]), needed)
+            drawn.append(tuple(rng.sample(images_of[number], needed)))
+        if way == 1:
+            query, drawn = drawn[0][0], [drawn[0][1:]]
+        yield Episode(index, query, classes[0], classes, tuple(drawn))

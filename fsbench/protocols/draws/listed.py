@@ -1,0 +1,369 @@
+"""The draw of most tests: lists and a rule by their words, such as those of the atlas (atlas-runs.md)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Literal
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
+from fsbench.protocols.draws import by_word, lists
+from fsbench.protocols.draws.draw import Count, Draw, Drawn
+from fsbench.protocols.draws.fscs import AUGMENTED, augmented_episodes, size_pool
+from fsbench.protocols.draws.further import official_supports
+from fsbench.protocols.draws.incontext import EachPairOnce, OwnEpisodes, own_episodes
+from fsbench.protocols.draws.lists import Lists
+from fsbench.protocols.draws.pair_draw import PairDraw
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, Source
+from fsbench.protocols.draws.segic import ProgramEpisodes
+from fsbench.protocols.draws.streams import NumpyInWorkers, Streams, dependences
+from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
+
+FREE_SETTINGS = ("workers", "gpus", "batch", "run", "network_words", "base_seeds", "numpy_in_workers")
+"""Settings that a name such as atlas:cyctr/pascal-5i@workers=0 may give."""
+_MOST_WORDS = 1 << 34
+"""Numbers that a network of some billions of weights takes; more would only keep the reader of a record waiting."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Values of the draw that chooses the checkpoint of a training, where a program has others there; None where not.
+
+    Attributes:
+        seed, episodes, passes: see `Listed`.
+    """
+
+    seed: int | None = None
+    episodes: dict[str, Count] | None = None
+    passes: int | None = None
+
+
+@dataclass(frozen=True)
+class Listed(PairDraw):
+    """Lists and a rule by their words; 1-way, or N-way where `ways` and `empty_queries` say so.
+
+    Attributes:
+        image_lists: a word of `fsbench.protocols.draws.lists`, or words by data set.
+        min_object: smallest object, which must be that of the lists, or a number of pixels that they are made for; or
+            by data set.
+        episode_draw: a word of `fsbench.protocols.draws.by_word`, or words by data set.
+        own_rules: whose rules data sets have that were made for a test, and no lists.
+        all_settings: the settings of FS-CS are defined (fscs-protocol §4, §5).
+        published_on: data sets on which programs of authors test so, of which alone lists and draw are stated; None
+            states them of all.
+        depends_on: what else changes the episodes, words of `fsbench.protocols.draws.streams` joined by a plus sign.
+        passes: passes over the list at most; None for as many as it takes.
+        one_late: the program evaluates one more than the `episodes` that it is asked for.
+        validation: values of the test that chooses a training's checkpoint.
+        workers: loader processes that draw episodes, or by data set; 0 has them drawn by the main process.
+        gpus: processes that share the episodes.
+        batch: episodes that a process takes at a time.
+        run: number of the run, of those that follow each other in one stream; from 0.
+        network_words: numbers that the network's initialisation takes from torch's generator before the loader.
+        base_seeds: seeds of the loader's passes, where they are known and do not follow from these numbers.
+        numpy_in_workers: NumPy's state in loader processes.
+        states_streams: headers and choices say what episodes hang on; False where the test's version alone stands for
+            it.
+        stated_all: what "all" episodes are in the words of the atlas.
+    """
+
+    image_lists: str | dict[str, str] = "hsnet"
+    min_object: str | dict[str, str] = "by the list"
+    episode_draw: str | dict[str, str] = "list of pairs"
+    own_rules: Literal["incontext", "segic"] | None = None
+    all_settings: bool = False
+    published_on: tuple[str, ...] | None = None
+    depends_on: str = "no"
+    passes: int | None = None
+    one_late: bool = False
+    validation: Validation | None = None
+    workers: int | dict[str, int] = 0
+    gpus: int = 1
+    batch: int = 1
+    run: int = 0
+    network_words: int = 0
+    base_seeds: tuple[int, ...] = ()
+    numpy_in_workers: NumpyInWorkers = "seeded"
+    states_streams: bool = True
+    stated_all: str = "as many as listed pairs"
+
+    # Words and their parts
+
+    def words_on(self, dataset: str) -> ListsAndDraw:
+        """Return the words of lists, smallest object and draw on a data set, of which some are the suite's own."""
+        return ListsAndDraw(*(value_on(one, dataset) for one in (self.image_lists, self.min_object, self.episode_draw)))
+
+    def lists_on(self, dataset: str) -> Lists:
+        """Return the part of the lists on a data set."""
+        image_lists, min_object, _ = self.words_on(dataset)
+        return lists.lists_with(image_lists, min_object)
+
+    def rule_on(self, dataset: str) -> DrawRule:
+        """Return the rule of the draw on a data set."""
+        return by_word.draw_rule(self.words_on(dataset).episode_draw)
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """Lists and draw in words, those of data sets that differ behind the usual ones."""
+        words = {
+            dataset: f"{self.rule_on(dataset).words}. Lists: {self.lists_on(dataset).words}"
+            for dataset in self._named_datasets()
+        }
+        usual = words.pop(OTHERS)
+        return "; ".join([usual, *(f"on {dataset} {own}" for dataset, own in words.items() if own != usual)])
+
+    @property
+    def supports_repeat(self) -> bool:  # type: ignore[override]
+        """An image may be a support twice; never where every episode is seeded with its index."""
+        return self.seed is not None and self.rule_on(OTHERS).supports_repeat
+
+    @property
+    def drops_novel_images(self) -> bool | None:  # type: ignore[override]
+        """Training images that show a novel class are left out."""
+        return self.lists_on(OTHERS).drops_novel_images
+
+    @property
+    def settings(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the settings that are defined."""
+        return SETTINGS if self.all_settings else ("original",)
+
+    @property
+    def all_episodes(self) -> str:  # type: ignore[override]
+        """What "all" episodes are in the words of the atlas."""
+        return self.stated_all
+
+    # Which episodes are there?
+
+    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+        own = self._own(index)
+        if own is None:
+            return super().drawn(index, task)
+        run = own.run(task.fold, task.shot, self.seed_on(index.name, task) or 0)
+        official = self.episode_count(index.name, run.length or 0)
+        return own_episodes(own, run, task, official, self.first_entries(index))
+
+    def _own(self, index: SegmentationIndex) -> OwnEpisodes | None:
+        """Return the rule that a data set has of its own for such a test; None where it has lists."""
+        if self.own_rules is None:
+            return None
+        own = OwnEpisodes.find(index)
+        if self.own_rules == "incontext":
+            return own
+        of_program = ProgramEpisodes.find(index)
+        if own is not None and of_program is None:
+            raise SettingsError(f"SegIC's program has no test of {index.name}; choose PROTOCOL=incontext")
+        return of_program
+
+    def first_entries(self, index: SegmentationIndex) -> Mapping[str, Any]:
+        if not self.states_streams:
+            return {}
+        return {"drawn_by": {name: value_on(value, index.name) for name, value in self.drawn_by.items()}}
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        if self._own(index) is not None:
+            return official_supports(official)
+        return super().support_candidates(index, task, official)
+
+    def may_be_empty(self, task: EpisodeTask) -> bool:
+        return super().may_be_empty(task) and task.setting not in SIZE_BINS
+
+    def episode_count(self, dataset: str, pairs: int) -> int:
+        return super().episode_count(dataset, pairs) + self.one_late
+
+    @property
+    def in_validation(self) -> Draw:
+        if self.validation is None:
+            return self
+        own = {name: value for name, value in vars(self.validation).items() if value is not None}
+        return replace(self, validation=None, **own)
+
+    @property
+    def may_be_shorter(self) -> bool:  # type: ignore[override]
+        """A test may end before it has the episodes that were asked for, since its list does."""
+        return self.passes is not None or self.own_rules is not None
+
+    def stream(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+        if task.setting in AUGMENTED:
+            return augmented_episodes(index, pool, task)
+        asked = self.episode_count(index.name, len(pool.pairs))
+        streams = Streams(
+            self.seed_on(index.name, task), value_on(self.workers, index.name), self.network_words, self.base_seeds,
+            self.numpy_in_workers,
+        )  # fmt: skip
+        source = Source(
+            pool, streams, asked, task.way, task.shot, task.allow_background_queries, self.gpus, self.batch,
+            self.lists_on(index.name).may_support(index), index.name, task.fold,
+        )  # fmt: skip
+        drawn = self.rule_on(index.name).episodes(source)
+        if not self.run:
+            return drawn
+        return (replace(episode, index=i) for i, episode in enumerate(islice(drawn, self.run * asked, None)))
+
+    # From which lists?
+
+    def pairs(self, index: SegmentationIndex, part: Part, fold: int) -> PairList:
+        return self.lists_on(index.name).pairs(index, part, fold)
+
+    def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
+        return pair_list(index, setting, fold) if setting in SIZE_BINS else super().setting_pairs(index, setting, fold)
+
+    def lists_word(self, index: SegmentationIndex) -> str:
+        return " ".join(self.words_on(index.name)[:2])
+
+    def unfiltered_pairs(self, index: SegmentationIndex, fold: int) -> PairList:
+        unfiltered = self.lists_on(index.name).unfiltered
+        return super().unfiltered_pairs(index, fold) if unfiltered is None else unfiltered(index, "trn", fold)
+
+    def tests_held_out(self, dataset: str) -> bool:
+        return self.lists_on(dataset).held_out
+
+    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+        rule = self.rule_on(index.name).rule
+        return self.lists_on(index.name).pool(
+            index, pairs, class_ids, index.query_sampling if rule == OF_DATASET else rule
+        )
+
+    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+        if task.setting in SIZE_BINS:
+            sizes = [pair_list(index, task.setting, fold) for fold in range(index.folds)]
+            pools = [size_pool(pairs, index.query_sampling, way=task.way, shot=task.shot) for pairs in sizes]
+            return sizes[task.fold], pools[task.fold], max(len(pool.pairs) for pool in pools)
+        pairs, pool, _ = super().test_pool(index, task)
+        own = self.lists_on(index.name)
+        if task.classes == "novel":
+            pool = self.pool(index, pairs, own.classes(index, task.fold))
+        if self.own_rules is not None and EachPairOnce.find(index):
+            return pairs, pool, len(pairs.pairs)
+        entries = len(pool.images if own.by_image else pool.pairs)
+        return pairs, pool, None if self.passes is None else self.passes * entries
+
+    def training_pool(
+        self,
+        index: SegmentationIndex,
+        fold: int,
+        skip_small_classes: bool,
+        allow_background_queries: bool = True,
+        shot: int = 1,
+        filter_novel: bool | None = None,
+    ) -> Pool:
+        own = self.lists_on(index.name)
+        if not own.trains:
+            raise SettingsError(
+                f"the lists '{self.words_on(index.name).image_lists}' have no part to train on; {self.without_training}"
+            )
+        pool = super().training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
+        return replace(pool, query_sampling="image_first" if own.by_image else index.query_sampling)
+
+    # In which words?
+
+    @property
+    def dependence(self) -> str:
+        return self.depends_on
+
+    @property
+    def drawn_by(self) -> dict[str, Any]:
+        """The settings that the episodes hang on, by their names."""
+        names = [name for one in dependences(self.depends_on) for name in one.settings]
+        if "base_seeds" in names or self.run:
+            names.append("run")
+        return {name: getattr(self, name) for name in dict.fromkeys(names)}
+
+    @property
+    def _drawn_by_words(self) -> str:
+        return ", ".join(f"{name} {words_by_dataset(value)}" for name, value in self.drawn_by.items())
+
+    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
+        if self.published_on is not None and dataset not in self.published_on:
+            return None
+        image_lists, min_object, draw = self.words_on(dataset)
+        word = lists.KNOWN[image_lists].atlas or image_lists
+        return ListsAndDraw(word, min_object, draw if draw in by_word.ATLAS else NOT_STATED)
+
+    def notes(self, header: Header) -> list[str]:
+        notes = super().notes(header)
+        if self.one_late and header.requested != header.official_episodes:
+            notes.append(
+                f"exactly the {header.requested} episodes that were asked for; the authors' program, asked for so "
+                f"many, evaluates {header.requested + 1}"
+            )
+        if self.states_streams and self.drawn_by:
+            notes.append(f"episodes hang on {self.depends_on.replace('+', ', ')}; here: {self._drawn_by_words}")
+        return notes
+
+    def choices(self) -> list[Choice]:
+        rules = "; ".join(one.words for one in dependences(self.depends_on))
+        by = self._drawn_by_words or "nothing else"
+        streams = Choice("random streams", self.depends_on, f"{rules}; episodes hang on: {by}")
+        if not self.states_streams:
+            streams = Choice("random streams", self.workers or 1, words_by_dataset(self.workers or {OTHERS: 1}))
+        most = "" if self.passes is None else f", at most {self.passes} passes over the list"
+        counts = Choice("episodes a fold", self.episodes, words_by_dataset(self.episodes) + most)
+        own = {choice.label: choice for choice in (streams, counts)}
+        choices = [own.get(choice.label, choice) for choice in super().choices()]
+        word = value_on(self.image_lists, "fss1000")
+        if word.startswith("fss-1000"):
+            split = "val" if self.tests_held_out("fss1000") else "test"
+            choices.append(Choice("classes of FSS-1000", split, f"the {split} split's 240"))
+        return choices
+
+    # Which words go together?
+
+    def check(self) -> None:
+        super().check()
+        for value in _values(self.image_lists):
+            lists.check_known(value)
+        for value in _values(self.episode_draw):
+            by_word.draw_rule(value)
+        for dataset in self._named_datasets():
+            self._check_words(dataset)
+        dependences(self.depends_on)
+        if self.validation is not None:
+            self.in_validation.check()
+        if self.one_late and "all" in self.episodes.values():
+            raise SettingsError(f"one_late goes with numbers of episodes, found {self.episodes}; leave one of both out")
+        for name, least in (("workers", 0), ("gpus", 1), ("batch", 1), ("run", 0), ("network_words", 0), ("passes", 1)):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < least:
+                raise SettingsError(f"{name} is {value}, expected {least} or more")
+        if self.network_words >= _MOST_WORDS:
+            raise SettingsError(f"network_words is {self.network_words}, expected fewer than {_MOST_WORDS}")
+        if any(not 0 <= base < 1 << 63 for base in self.base_seeds):
+            raise SettingsError("base_seeds has a seed outside 0 to 2^63 - 1; expected those that torch's loader takes")
+
+    def _named_datasets(self) -> list[str]:
+        """Return the data sets for which a word is given, `OTHERS` among them."""
+        words = (self.image_lists, self.min_object, self.episode_draw)
+        return list(dict.fromkeys([OTHERS, *(name for one in words if isinstance(one, Mapping) for name in one)]))
+
+    def _check_words(self, dataset: str) -> None:
+        """Raise SettingsError for words of a data set that do not go together, or not with those of the others."""
+        image_lists, min_object, word = self.words_on(dataset)
+        lists.check_least(image_lists, min_object)
+        rule, usual = self.rule_on(dataset), self.rule_on(OTHERS)
+        needs, by_image = rule.needs, lists.KNOWN[image_lists].by_image
+        if needs != "classes" and (needs == "images") != by_image:
+            fitting = [name for name, part in lists.ATLAS.items() if part.by_image == (needs == "images")]
+            raise SettingsError(
+                f"episode_draw '{word}' goes through {needs}, and image_lists '{image_lists}' has "
+                f"{'images' if by_image else 'pairs'}; expected one of {', '.join(fitting)}, or another draw"
+            )
+        if (rule.supports_repeat, by_image) != (usual.supports_repeat, self.lists_on(OTHERS).by_image):
+            raise SettingsError(
+                f"on {dataset} images are listed, or supports repeat, otherwise than on other data sets; expected one "
+                "rule for all; make two protocols"
+            )
+
+
+def _values(value: Any) -> list[Any]:
+    """Return the values of all data sets."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]

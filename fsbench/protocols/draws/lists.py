@@ -1,0 +1,207 @@
+"""Lists: which images are asked for and which may be supports, a part for each word (atlas-runs.md §1 and §2)."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
+from fsbench.protocols.draws.image_lists import LEAST as LEAST_PIXELS
+from fsbench.protocols.draws.image_lists import image_list, image_lists, large_object_list, unfiltered_image_list
+from fsbench.protocols.draws.pair_lists import kept_list, pair_list
+from fsbench.protocols.draws.pools import Pool
+
+Pairs = Callable[[SegmentationIndex, Part, int], PairList]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of a test.
+
+    Attributes:
+        words: the rule in a sentence.
+        pairs: gives the list of a part of the data, "val" that of the test.
+        by_image: images are listed, and a query may be asked for any class that it shows; else pairs.
+        blocks: the classes of fold f are 20 consecutive ones on COCO, where those of most programs are every fourth.
+        trains: it has a list of the base classes, to train on.
+        drops_novel_images: images that show a novel class are left out there; None where only some of them are.
+        unfiltered: gives that list with these images; None where the program has no such list.
+        least_support: a support below the data set's smallest object is drawn again.
+        held_out: the classes are those that the data set keeps for validation, where it keeps some.
+        atlas: word of the atlas for lists that have none of their own; "" where theirs is one.
+    """
+
+    words: str
+    pairs: Pairs
+    by_image: bool = False
+    blocks: bool = False
+    trains: bool = True
+    drops_novel_images: bool | None = False
+    unfiltered: Pairs | None = None
+    least_support: bool = False
+    held_out: bool = False
+    atlas: str = ""
+
+    def classes(self, index: SegmentationIndex, fold: int) -> list[int]:
+        """Return the classes of the test, ascending."""
+        if self.held_out and index.val_classes(fold):
+            return sorted(index.val_classes(fold))
+        novel = sorted(index.test_classes(fold))
+        if not self.blocks or index.name != "coco":
+            return novel
+        return list(range(1 + len(novel) * fold, 1 + len(novel) * (fold + 1)))
+
+    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int], rule: str) -> Pool:
+        """Return what episodes are drawn from by the rule of a draw, which is one of `Pool.query_sampling`."""
+        images = self.images_by_class(index, pairs, class_ids)
+        shown = (lambda name: list(index.class_pixels(name)[0])) if self.by_image else None
+        return Pool(pairs.pairs, images, sorted(class_ids), rule, shown)  # type: ignore[arg-type]  # a draw's own word
+
+    def images_by_class(
+        self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]
+    ) -> Mapping[int, Sequence[str]]:
+        """Return class number -> images in the order that supports are drawn from."""
+        if not self.least_support:
+            return index.support_images(pairs)
+        names = list(dict.fromkeys(name for name, _ in pairs.pairs))
+        return {number: [name for name in names if index.class_pixels(name)[0].get(number)] for number in class_ids}
+
+    def may_support(self, index: SegmentationIndex) -> Callable[[str, int], bool]:
+        """Return whether an image may be a support of a class of its list."""
+        if not self.least_support:
+            return lambda name, number: True
+        return lambda name, number: index.class_pixels(name)[0].get(number, 0) >= index.min_pixels
+
+
+def _hsnet(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    return pair_list(index, part, fold)
+
+
+def _held_out(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    held_out = part == "val" and index.val_classes(fold)
+    return pair_list(index, "held_out" if held_out else part, fold)
+
+
+def _training_images(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    """List training images of any size for the test: class by class, in the order of their names."""
+
+    def make() -> PairList:
+        names = index.candidates("trn")
+        index.count_pixels("trn", names)
+        classes = ATLAS["panet"].classes(index, fold)
+        shown = {name: index.class_pixels(name)[0] for name in names}
+        return PairList(tuple((name, n) for n in classes for name in names if shown[name].get(n)), DERIVED)
+
+    if part == "trn":
+        raise SettingsError("PANet's lists have no part to train on here; test a method without training (CKPT=<file>)")
+    return kept_list(index, "panet-val", fold, make)
+
+
+def _mlc(index: SegmentationIndex, part: Part, fold: int) -> PairList:
+    """List val images with a large enough class of the fold; the pairs name every class that they show."""
+
+    def make() -> PairList:
+        names = image_lists(index).image_order("val")
+        index.count_pixels("val", names)
+        classes = ATLAS["mlc"].classes(index, fold)
+        pairs: list[Pair] = []
+        for name in names:
+            pixels = index.class_pixels(name)[0]
+            if any(pixels.get(number, 0) >= index.min_pixels for number in classes):
+                pairs += [(name, number) for number in classes if pixels.get(number)]
+        return PairList(tuple(pairs), DERIVED)
+
+    if part == "trn":
+        raise SettingsError("MLC's lists have no part to train on here; test a method without training (CKPT=<file>)")
+    return kept_list(index, "mlc-val", fold, make)
+
+
+_OBJECTS = f"images with {LEAST_PIXELS} pixels of a class of the fold or more"
+ATLAS: Mapping[str, Lists] = {
+    "hsnet": Lists("pairs of an image and a class with a large enough object", _hsnet),
+    "oslsm": Lists("pairs of an image and a class; on PASCAL those of HSNet", _hsnet),
+    **{
+        name: Lists(_OBJECTS, image_list, by_image=True, drops_novel_images=True, unfiltered=unfiltered_image_list)
+        for name in ("pfenet", "bam")  # which differ in training alone
+    },
+    "mlc": Lists(
+        f"{_OBJECTS}; supports are among them, a class below 2048 pixels is drawn again", _mlc, by_image=True,
+        blocks=True, trains=False, least_support=True,
+    ),
+    "panet": Lists("training images that show the class", _training_images, blocks=True, trains=False),
+    "folders": Lists("every file of a class's folder", _hsnet),
+    "fss-1000 test": Lists("FSS-1000's 240 test classes", _hsnet),
+    "fss-1000 val": Lists("FSS-1000's 240 validation classes", _held_out, held_out=True),
+}  # fmt: skip
+"""The lists by their words in the atlas."""
+OWN: Mapping[str, Lists] = {
+    "patches of 256": Lists("pairs of a patch and a class with a large enough object", _hsnet, atlas="own"),
+    "patches of 512": Lists(
+        f"{_OBJECTS}, in the order of their names", large_object_list, by_image=True, drops_novel_images=None,
+        unfiltered=unfiltered_image_list, atlas="own",
+    ),
+}  # fmt: skip
+"""Lists of the suite's tests that are no words of the atlas."""
+KNOWN: Mapping[str, Lists] = {**ATLAS, **OWN}
+
+MIN_OBJECT_WORDS: Mapping[str, str] = {
+    "none": "objects of any size",
+    "by the list": "what the list has; the program looks at no sizes",
+    "2048 by the list": "the list has pairs of 2048 pixels or more",
+    "2048 query+support": "images of 2048 pixels of a class or more as queries and supports; the class of a query is "
+    "drawn among all that it shows",
+    "2048 list + support": "images with 2048 pixels of a class or more; the class of a query is drawn among all that "
+    "it shows, a support has 2048 pixels of it",
+}
+"""Smallest objects of lists, with their sentences."""
+LEAST: Mapping[str, tuple[str, ...]] = {
+    "none": ("hsnet", "oslsm", "panet", "folders", "fss-1000 test", "fss-1000 val"),
+    "by the list": ("hsnet", "oslsm", "patches of 256"),
+    "2048 by the list": ("hsnet", "pfenet", "bam"),
+    "2048 query+support": ("pfenet", "bam", "patches of 512"),
+    "2048 list + support": ("mlc",),
+}
+"""Smallest object -> lists that have it: a size is a matter of the list, which the word only names."""
+_ANY_SIZE = re.compile(r"([1-9]\d{0,8}) query\+support", re.ASCII)
+"""A smallest object that PFENet's lists are made for, whatever its number of pixels."""
+_SIZED = ("pfenet", "bam")
+
+
+def lists_with(image_lists: str, min_object: str) -> Lists:
+    """Return the lists of two words, made for the number of pixels that "<N> query+support" has.
+
+    Args:
+        image_lists: a word of `KNOWN`.
+        min_object: a word that `check_least` accepts with it.
+    """
+    found, size = KNOWN[image_lists], _ANY_SIZE.fullmatch(min_object)
+    if size is None or image_lists not in _SIZED or int(size[1]) == LEAST_PIXELS:
+        return found
+    pixels = int(size[1])
+    return replace(
+        found, words=_OBJECTS.replace(str(LEAST_PIXELS), str(pixels)), pairs=partial(image_list, pixels=pixels),
+        unfiltered=partial(unfiltered_image_list, pixels=pixels),
+    )  # fmt: skip
+
+
+def check_known(image_lists: str) -> None:
+    """Raise SettingsError unless there are lists of this word."""
+    if image_lists not in KNOWN:
+        known = known_names(image_lists, tuple(KNOWN))
+        raise SettingsError(f"image_lists is '{image_lists}', of which there is no part{known}")
+
+
+def check_least(image_lists: str, min_object: str) -> None:
+    """Raise SettingsError unless a list has objects of this size."""
+    fitting = LEAST.get(min_object, _SIZED if _ANY_SIZE.fullmatch(min_object) else None)
+    if fitting is None:
+        raise SettingsError(
+            f"min_object '{min_object}' is no rule of these parts; expected one of {', '.join(LEAST)}, or "
+            "<N> query+support with another number of pixels"
+        )
+    if image_lists not in fitting:
+        raise SettingsError(
+            f"image_lists '{image_lists}' and min_object '{min_object}' do not go together; expected one of the lists "
+            f"{', '.join(fitting)} with this object, or another object"
+        )

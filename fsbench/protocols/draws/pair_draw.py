@@ -1,0 +1,186 @@
+"""Draws of episodes from lists of images and classes: everything that the tests with such lists share."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, ClassVar
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.dataset import PairList, Part, SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.pair_lists import base_validation_pairs, filtered_list, pair_list
+from fsbench.protocols.draws.pools import Pool, TooFewImages, ordinary_pool, too_few_images
+
+
+@dataclass(frozen=True)
+class PairDraw(Draw):
+    """A draw from lists of pairs of an image and a class; a subclass says in `stream` how episodes follow from them."""
+
+    trains: ClassVar[bool] = True
+
+    # Which episodes are there?
+
+    @abstractmethod
+    def stream(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
+        """Yield the episodes of `task` without end, of which the test takes the first ones.
+
+        Raises TooFewImages where a class cannot supply its supports.
+        """
+
+    def first_entries(self, index: SegmentationIndex) -> Mapping[str, Any]:
+        """Return further entries of the header, before those of the numbers; by default none."""
+        return {}
+
+    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+        """Draw the episodes of `task`; opens masks where a rule asks for pixels.
+
+        Raises:
+            SettingsError: more ways than classes, or an empty query needs a second class.
+            DataError: a class has too few images, or there is no query.
+        """
+        task = replace(task, allow_background_queries=self.may_be_empty(task))
+        pairs, pool, length = self.test_pool(index, task)
+        needed = 2 if self.supports_repeat else task.shot + 1
+        option = "SHOT" if task.nested_in is None else "--data.nested_in"  # that `shot` is of
+        skipped: list[int] = []
+        if task.skip_small_classes:
+            skipped = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) < needed]
+            if skipped and len(pool.class_ids) - len(skipped) < task.way:
+                raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option, dropped=True))
+            pool = pool.without(skipped)
+        _check_pool(index, pool, task, self.least_classes(task))
+        official = self.episode_count(index.name, len(pairs.pairs))
+        requested = official if task.episodes is None else task.episodes
+        number = min(requested, length) if length else requested
+        try:
+            episodes = tuple(islice(self.stream(index, pool, task), number))
+        except TooFewImages as error:
+            raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option)) from error
+        return Drawn(
+            episodes, sorted(pool.class_ids), requested, official, pairs.origin, pairs.sha256,
+            self._all_lists_sha256(index, task), skipped, self.first_entries(index),
+        )  # fmt: skip
+
+    def least_classes(self, task: EpisodeTask) -> int:
+        """Return the number of classes that a test needs: a query without any support class shows another one."""
+        return 2 if task.allow_background_queries else 1
+
+    def support_candidates(
+        self, index: SegmentationIndex, task: EpisodeTask, official: Manifest
+    ) -> Mapping[int, Sequence[str]]:
+        """Return the images of the official list by class."""
+        return self.test_pool(index, task)[1].images_of
+
+    # From which lists?
+
+    def test_pool(self, index: SegmentationIndex, task: EpisodeTask) -> tuple[PairList, Pool, int | None]:
+        """Return the list of the test, the pool, and the number of episodes where the test has its own."""
+        if task.classes == "base":
+            pairs, class_ids = base_validation_pairs(index, task.fold, self.pairs), index.train_classes(task.fold)
+        elif task.classes == "held_out":
+            class_ids = index.val_classes(task.fold)
+            if not class_ids:
+                raise SettingsError(f"{index.name} keeps no classes for validation; choose novel or base ones")
+            pairs = pair_list(index, "held_out", task.fold)
+        else:
+            pairs, class_ids = self.pairs(index, "val", task.fold), index.test_classes(task.fold)
+        return pairs, self.pool(index, pairs, class_ids), None
+
+    def pairs(self, index: SegmentationIndex, part: Part, fold: int) -> PairList:
+        """Return the list of the base classes in training images ("trn"), or of the novel ones in test images."""
+        return pair_list(index, part, fold)
+
+    def setting_pairs(self, index: SegmentationIndex, setting: str, fold: int) -> PairList:
+        """Return the list of the novel classes in a setting."""
+        return self.pairs(index, "val", fold)
+
+    def pool(self, index: SegmentationIndex, pairs: PairList, class_ids: Sequence[int]) -> Pool:
+        """Return what episodes about `pairs` are drawn from."""
+        return ordinary_pool(index, pairs, class_ids)
+
+    def _all_lists_sha256(self, index: SegmentationIndex, task: EpisodeTask) -> str:
+        """Return the hash of the lists of every fold: it tells whether records of several folds share their data."""
+        lists = [self.setting_pairs(index, task.setting, fold).sha256 for fold in range(index.folds)]
+        return hashlib.sha256("".join(lists).encode()).hexdigest()
+
+    # What is learnt from?
+
+    def training_pairs(self, index: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> PairList:
+        """Return the list of the base classes in training images.
+
+        Args:
+            index: the data set.
+            fold: fold whose classes are novel.
+            filter_novel: leave out images that show a pixel of any other class than the base ones, as BAM does (bam.md
+                §8); None does as the protocol does.
+        """
+        if filter_novel is None or filter_novel == self.drops_novel_images:
+            return self.pairs(index, "trn", fold)
+        if not filter_novel:
+            return self.unfiltered_pairs(index, fold)
+        name = f"trn of {type(self).__name__} {self.lists_word(index)}"
+        return filtered_list(index, fold, name, lambda: self.pairs(index, "trn", fold))
+
+    def lists_word(self, index: SegmentationIndex) -> str:
+        """Return a word by which the lists of a data set are told from those of other draws."""
+        return "hsnet"
+
+    def unfiltered_pairs(self, index: SegmentationIndex, fold: int) -> PairList:
+        """Return the training list of a test that leaves out images with novel classes, with these images."""
+        raise SettingsError("the test has no training list with images of novel classes; leave FILTER out")
+
+    def training_pool(
+        self,
+        index: SegmentationIndex,
+        fold: int,
+        skip_small_classes: bool,
+        allow_background_queries: bool = True,
+        shot: int = 1,
+        filter_novel: bool | None = None,
+    ) -> Pool:
+        """Return the pool of 1-way training episodes of `shot` supports: base classes in training images.
+
+        Args:
+            index: the data set.
+            fold: fold whose novel classes are left out.
+            skip_small_classes: leave out classes with too few images instead of stopping.
+            allow_background_queries: queries may show none of the support classes, which takes a second class.
+            shot: supports of an episode.
+            filter_novel: as in `training_pairs`.
+
+        Raises:
+            SettingsError: the lists have no training part.
+            DataError: a base class has too few images for a query and its supports, or there are too few base classes.
+        """
+        pairs = self.training_pairs(index, fold, filter_novel)
+        pool = self.pool(index, pairs, index.train_classes(fold))
+        small = [number for number in pool.class_ids if len(pairs.images_of.get(number, ())) <= shot]
+        needed = 2 if allow_background_queries else 1
+        if small and (not skip_small_classes or len(pool.class_ids) - len(small) < needed):
+            option = "SHOT" if shot == 1 else "--data.training_shot"
+            raise DataError(too_few_images(index, pairs, pool, fold, shot + 1, option, skip_small_classes))
+        pool = pool.without(small)
+        if len(pool.class_ids) < needed:
+            raise DataError(
+                f"{index.name} fold {fold} has {len(pool.class_ids)} base classes to train on, expected {needed} or "
+                "more; use another fold or other folds"
+            )
+        return pool
+
+
+def _check_pool(index: SegmentationIndex, pool: Pool, task: EpisodeTask, least: int) -> None:
+    """Raise an error unless `pool` has enough classes, which are `least`, and a query."""
+    if task.way > len(pool.class_ids):
+        raise SettingsError(f"way {task.way} is more than the {len(pool.class_ids)} classes of fold {task.fold}")
+    if len(pool.class_ids) < least:
+        raise SettingsError(
+            f"fold {task.fold} has one class; queries without any support class need a second one; use another "
+            "fold, or exclude them with --data.empty_masks false"
+        )
+    if not pool.pairs:
+        raise DataError(f"{index.name} fold {task.fold} has no usable query for the setting {task.setting}")

@@ -1,0 +1,122 @@
+"""Draws of PFENet and its followers: queries are the images of a list in its order (hmnet.md §11.2).
+
+The generators make the calls that the authors' programs make on Python's and NumPy's global ones.
+"""
+
+import random
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+
+import numpy as np
+
+from fsbench.data.episodes.episode import Episode
+from fsbench.protocols.draws.hsnet import different_supports
+from fsbench.protocols.draws.pools import TooFewImages
+from fsbench.protocols.draws.rules import DrawRule, Source, one_way
+
+
+def pfenet_supports(rng: random.Random, query: str, number: int, images: Sequence[str], shot: int) -> tuple[str, ...]:
+    """Draw different supports of class `number`, none of them the query, from its `images` (hmnet.md §11.2).
+
+    They stand in the program's order, the last drawn first. Raises TooFewImages where the program would loop forever.
+    """
+    usable = len(images) - (query in images)
+    if usable < shot:
+        raise TooFewImages(number, usable, shot)
+    taken: list[int] = []
+    for _ in range(shot):
+        rng.randint(1, len(images))  # the program draws once in vain before every support
+        drawn = rng.randint(1, len(images)) - 1
+        while images[drawn] == query or drawn in taken:
+            drawn = rng.randint(1, len(images)) - 1
+        taken.append(drawn)
+    return tuple(images[item] for item in reversed(taken))
+
+
+def _pfenet(source: Source, numpy_class: bool = False, query_allowed: bool = False) -> Iterator[Episode]:
+    """Draw the class of each image of the list, and K different supports.
+
+    Args:
+        source: drawn from.
+        numpy_class: the class is drawn by NumPy's generator, the supports by Python's.
+        query_allowed: the query may be its own support.
+    """
+    images = source.pool.images
+    for index, (place, generators) in enumerate(source.streams.items(len(images))):
+        query = images[place]
+        shown = source.pool.shown(query)
+        if numpy_class:
+            number = int(generators.numpy.choice(shown))
+        else:
+            number = shown[generators.python.randint(1, len(shown)) - 1]
+        own = source.pool.images_of.get(number, ())
+        supports = pfenet_supports(generators.python, "" if query_allowed else query, number, own, source.shot)
+        yield one_way(index, query, number, supports)
+
+
+def _mlc(source: Source) -> Iterator[Episode]:
+    """Draw as MLC: image, class and supports for each episode; a too small support is drawn again, and stays."""
+    images = source.pool.images
+    listed = {number: sorted(set(names)) for number, names in source.pool.images_of.items()}
+    for index, (_, generators) in enumerate(source.streams.items(source.asked)):
+        rng = generators.python
+        query = rng.choice(images)
+        number = rng.choice(source.pool.shown(query))
+        usable = _without(listed.get(number, []), query)
+        large = sum(source.may_support(name, number) for name in usable)
+        if large < source.shot:
+            raise TooFewImages(number, large, source.shot)
+        supports: list[str] = []
+        while len(supports) < source.shot:
+            drawn = rng.choice(usable)
+            if source.may_support(drawn, number):
+                supports.append(drawn)
+                usable = _without(usable, drawn)
+        yield one_way(index, query, number, supports)
+
+
+def _without(names: list[str], name: str) -> list[str]:
+    """Return sorted `names` without one of them."""
+    place = bisect_left(names, name)
+    return names[:place] + names[place + 1 :] if names[place : place + 1] == [name] else names
+
+
+def _fptrans(source: Source) -> Iterator[Episode]:
+    """Draw as FPTrans: go through a permutation of the list in each pass.
+
+    Class and supports come from the generator of the permutation.
+    """
+    rng, images = np.random.RandomState(source.seed), source.pool.images
+    numbers = count()
+    while True:
+        for place in rng.permutation(np.arange(len(images))):
+            query = images[place]
+            number = int(rng.choice(source.pool.shown(query)))
+            own = source.images(number, source.shot, query)
+            supports = different_supports(query, source.shot, (own[rng.choice(len(own), size=1)[0]] for _ in count()))
+            yield one_way(next(numbers), query, number, supports)
+
+
+RULES: Mapping[str, DrawRule] = {
+    "image then class": DrawRule(
+        "query images go through the list, the class is drawn among all that the image shows; K different supports",
+        _pfenet, last_first=True,
+    ),
+    "image then class, query allowed as support": DrawRule(
+        "as image then class, and the query may be among its own supports",
+        lambda source: _pfenet(source, query_allowed=True), last_first=True,
+    ),
+    "image then class, class by NumPy": DrawRule(
+        "as image then class, the class by NumPy's generator and the supports by Python's",
+        lambda source: _pfenet(source, numpy_class=True), last_first=True,
+    ),
+    "random image then class": DrawRule(
+        "query, class and K different supports are drawn for each episode, whatever its number", _mlc,
+    ),
+    "shuffled images then class": DrawRule(
+        "query images go through the list in another order in each pass, from the generator of class and supports",
+        _fptrans,
+    ),
+}  # fmt: skip
+"""The draws by their words in the atlas."""

@@ -1,0 +1,86 @@
+"""Rules by which the episodes of a test follow from its lists: a function of a source, with its sentence."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fsbench.data.episodes.episode import Episode
+from fsbench.protocols.draws.pools import Pool, TooFewImages
+from fsbench.protocols.draws.streams import Streams
+
+OF_DATASET = "of the data set"
+"""Word of a draw that takes queries as the data set says."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that a draw takes.
+
+    Attributes:
+        pool: images, pairs and classes.
+        streams: generators.
+        asked: episodes of a run.
+        way, shot: N and K.
+        background: queries may show none of the classes.
+        gpus: processes that share the episodes.
+        batch: episodes that a process takes at a time.
+        may_support: whether an image may be a support of a class; a support that may not is drawn again.
+        dataset, fold: name of the data set, and its fold.
+    """
+
+    pool: Pool
+    streams: Streams
+    asked: int
+    way: int = 1
+    shot: int = 1
+    background: bool = False
+    gpus: int = 1
+    batch: int = 1
+    may_support: Callable[[str, int], bool] = lambda name, number: True
+    dataset: str = ""
+    fold: int = 0
+
+    @property
+    def seed(self) -> int:
+        """Seed of the main process; 0 where episodes have seeds of their own, which only some draws know."""
+        return self.streams.seed or 0
+
+    def images(self, number: int, least: int, query: str | None = None) -> Sequence[str]:
+        """Return the images of a class; TooFewImages unless `least` of them are not the query."""
+        images = self.pool.images_of.get(number, ())
+        usable = len(set(images) - {query})
+        if usable < least:
+            raise TooFewImages(number, usable, least)
+        return images
+
+
+Episodes = Callable[[Source], Iterator[Episode]]
+
+
+@dataclass(frozen=True)
+class DrawRule:
+    """A rule by which episodes are drawn, a word of `episode_draw`.
+
+    Attributes:
+        words: the rule in a sentence.
+        episodes: yields the episodes of a source, without end unless the program has one.
+        rule: what `Pool.query_sampling` is for it; "of the data set" takes that of the data set.
+        supports_repeat: an image may be a support twice.
+        last_first: supports stand in an episode with the last drawn first.
+    """
+
+    words: str
+    episodes: Episodes
+    rule: str = "image_first"
+    supports_repeat: bool = False
+    last_first: bool = False
+
+    @property
+    def needs(self) -> Literal["images", "pairs", "classes"]:
+        """The entries of the list that it goes through, or classes."""
+        return {"image_first": "images", "sequential": "pairs"}.get(self.rule, "classes")  # type: ignore[return-value]
+
+
+def one_way(index: int, query: str, number: int, supports: Sequence[str]) -> Episode:
+    """Return the 1-way episode of a query and its supports."""
+    return Episode(index, query, number, (number,), (tuple(supports),))

@@ -1,0 +1,131 @@
+"""Episodes as SegIC's program draws them (segic.md §8).
+
+Its processes and their loader processes draw, each from streams of its own, so that episodes hang on their numbers and
+on the order of the data sets: COCO-20i's folds, then FSS-1000. LVIS has a rule of its own.
+
+Private generators make the calls that the program makes on those of Python and NumPy.
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+
+from fsbench.data.episodes.episode import Episode
+from fsbench.protocols.draws.hsnet import draw_query, repeated_supports
+from fsbench.protocols.draws.incontext import OwnEpisodes
+from fsbench.protocols.draws.pools import Pool, TooFewImages
+from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, Source, one_way
+from fsbench.protocols.draws.streams import Generators, loader_seeds
+
+LATER = {"fss1000": 4}
+"""Loaders that the program makes before that of a data set without folds: those of COCO-20i."""
+
+
+class ProgramEpisodes(OwnEpisodes):
+    """The test of a data set that the program draws by a rule of its own."""
+
+
+def process_streams(seed: int, place: int, processes: int = 8, workers: int = 4) -> Iterator[Generators]:
+    """Yield the generators that each episode is drawn from, in the order of their numbers (§8.2).
+
+    The processes get the episodes in turn, and so do the loader processes of each.
+
+    Args:
+        seed: of process 0; each other adds its number.
+        place: number of the loader among those of the run, from 0.
+        processes, workers: their numbers.
+    """
+    streams = []
+    for process in range(processes):
+        base = next(islice(loader_seeds(seed + process), place, None))
+        streams.append([Generators.for_worker(base, worker) for worker in range(workers)])
+    for index in count():
+        turn, process = divmod(index, processes)
+        yield streams[process][turn % workers]
+
+
+def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> Iterator[Episode]:
+    """Yield the episodes of a data set with lists, drawn by NumPy's generators (§8.2).
+
+    Args:
+        pool: images and classes.
+        shot: K; the program knows one.
+        streams: of `process_streams`.
+    """
+    for index, generators in enumerate(streams):
+        query, number = draw_query(index, generators.numpy, pool, 1)
+        images = pool.images_of.get(number, ())
+        if not set(images) - {query}:
+            raise TooFewImages(number, 0, 1)
+        supports = repeated_supports(generators.numpy, images, query, shot)
+        yield one_way(index, query, number, supports)
+
+
+def _segic(source: Source) -> Iterator[Episode]:
+    """Draw from the streams of the loader that the program makes for a fold or data set."""
+    place = LATER.get(source.dataset, source.fold)
+    streams = process_streams(source.seed, place, source.gpus, source.streams.workers)
+    return process_episodes(source.pool, source.shot, streams)
+
+
+OWN: Mapping[str, DrawRule] = {
+    "of the data set, each process by itself": DrawRule(
+        "as of the data set, from processes of several loaders, each with streams of its own that hang on the fold",
+        _segic, OF_DATASET, supports_repeat=True,
+    ),
+}  # fmt: skip
+"""Draws of the suite's tests that are no words of the atlas."""
+
+
+@dataclass(frozen=True)
+class LvisFold:
+    """A fold of LVIS as the program has it.
+
+    Attributes:
+        categories: ids of its categories, ascending.
+        images: ids of its images, ascending.
+        images_of: category id -> places in `images`, categories in the order in which images show them, those of one
+            image by ascending id.
+    """
+
+    categories: list[int]
+    images: list[int]
+    images_of: dict[int, list[int]]
+
+
+def lvis_fold(annotations: Iterable[Sequence[int]], fold: int) -> LvisFold:
+    """Return a fold's categories, images and their order (§8.2).
+
+    Args:
+        annotations: image id and category id of each, in any order.
+        fold: from 0 to 9.
+    """
+    shown: dict[int, set[int]] = {}
+    images_with: dict[int, set[int]] = {}
+    for image, category in annotations:
+        shown.setdefault(image, set()).add(category)
+        images_with.setdefault(category, set()).add(image)
+    frequent = sorted(category for category, images in images_with.items() if len(images) > 1)
+    chosen = frequent[fold::10]
+    images = sorted(set().union(*(images_with[category] for category in chosen)))
+    images_of: dict[int, list[int]] = {}
+    for place, image in enumerate(images):
+        for category in sorted(shown[image].intersection(chosen)):
+            images_of.setdefault(category, []).append(place)
+    return LvisFold(chosen, images, images_of)
+
+
+def draw_lvis(fold: LvisFold, rng: random.Random) -> tuple[int, int, int]:
+    """Return category id, query and support as image ids, drawn as the program draws LVIS (§8.2).
+
+    Sets of integers are iterated, whose order is CPython's. A category with two images is asked for its own answer:
+    the query is its support.
+    """
+    rng.randint(0, len(fold.images) - 1)  # an image that the program draws and drops
+    category = rng.choice(list(fold.images_of))
+    own = fold.images_of[category]
+    query = rng.choice(list(set(own) - {None}))
+    others = list(set(own) - {query})
+    support = query if len(others) == 1 else rng.choice(others)
+    return category, fold.images[query], fold.images[support]

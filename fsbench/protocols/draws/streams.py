@@ -1,0 +1,272 @@
+"""Streams: the generators and seeds that episodes are drawn from, and what else these hang on (atlas-runs.md §4).
+
+Generators are those that programs seed, made again as objects: a main process's, those of loader processes, torch's.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+
+from fsbench.base.errors import SettingsError, known_names
+
+_AT_ONCE = 1 << 20
+"""Numbers that are passed over at once."""
+
+
+@dataclass(frozen=True)
+class Generators:
+    """The generators of one process, from which its episodes are drawn.
+
+    Attributes:
+        python: that of the module `random`.
+        numpy: NumPy's legacy generator.
+    """
+
+    python: random.Random
+    numpy: np.random.RandomState
+
+    @classmethod
+    def seeded(cls, seed: int) -> "Generators":
+        """Seed both as a main process does."""
+        return cls(random.Random(seed), np.random.RandomState(seed))
+
+    @classmethod
+    def for_worker(cls, base: int, worker: int) -> "Generators":
+        """Seed both as torch's loader (1.9 and newer) seeds its worker process of this number.
+
+        Args:
+            base: seed of the loader's pass.
+            worker: from 0.
+        """
+        words = (worker, base & 0xFFFFFFFF, base >> 32, 0)
+        return cls(random.Random(base + worker), np.random.RandomState(np.random.SeedSequence(words).generate_state(4)))
+
+
+def loader_seeds(seed: int, taken: int = 0) -> Iterator[int]:
+    """Yield the base seeds that torch's loader gives its processes, pass after pass, after `torch.manual_seed(seed)`.
+
+    Args:
+        seed: of torch.
+        taken: 32-bit numbers that are taken from torch's generator before the loader starts, as by a network's
+            initialisation.
+    """
+    words = torch_words(seed, taken)
+    while True:
+        high, low = islice(words, 2)
+        yield (high << 32 | low) & ((1 << 63) - 1)
+
+
+def torch_words(seed: int, taken: int = 0) -> Iterator[int]:
+    """Yield the 32-bit numbers of torch's generator on a CPU, which is the Mersenne Twister of NumPy's legacy one.
+
+    The first `taken` are passed over.
+    """
+    rng = np.random.RandomState(seed & 0xFFFFFFFF)
+    for start in range(0, taken, _AT_ONCE):
+        rng.randint(0, 1 << 32, min(_AT_ONCE, taken - start), dtype=np.uint32)
+    while True:
+        yield from rng.randint(0, 1 << 32, 256, dtype=np.uint32).tolist()
+
+
+def torch_permutation(length: int, seed: int) -> list[int]:
+    """Return torch's `randperm(length)` on a CPU after `manual_seed(seed)`."""
+    order = list(range(length))
+    for place, word in enumerate(islice(torch_words(seed), max(length - 1, 0))):
+        other = place + word % (length - place)
+        order[place], order[other] = order[other], order[place]
+    return order
+
+
+NumpyInWorkers = Literal["seeded", "copied"]
+"""NumPy's state in loader processes: seeded for each (PyTorch 1.9 and newer), or a copy of the main process's."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The processes that draw episodes, and how they are seeded.
+
+    Attributes:
+        seed: of all generators of the main process before the first pass; None seeds each episode with its index.
+        workers: loader processes; with 0 the main process draws, whose generators run on over the passes.
+        network_words: 32-bit numbers that the network's initialisation takes from torch's generator between the seed
+            and the loader.
+        base_seeds: seeds that the loader takes for its passes, where they are known otherwise; empty where they follow
+            from `seed`.
+        numpy: NumPy's state in loader processes.
+    """
+
+    seed: int | None
+    workers: int = 0
+    network_words: int = 0
+    base_seeds: tuple[int, ...] = ()
+    numpy: NumpyInWorkers = "seeded"
+
+    def items(self, length: int) -> Iterator[tuple[int, Generators]]:
+        """Yield the places 0 to `length` - 1, pass after pass, each with the generators that its episode is drawn from.
+
+        Item i of a pass is served by process i mod `workers`, whose generators are seeded anew for each pass.
+
+        Raises:
+            SettingsError: more passes are asked for than `base_seeds` has seeds.
+        """
+        if not self.workers:
+            own = Generators.seeded(self._seed)
+            while True:
+                yield from ((place, own) for place in range(length))
+        for base in self._bases():
+            processes = [self._worker(base, worker) for worker in range(self.workers)]
+            for place in range(length):
+                yield place, processes[place % self.workers]
+
+    @property
+    def _seed(self) -> int:
+        return self.seed or 0
+
+    def _bases(self) -> Iterator[int]:
+        if not self.base_seeds:
+            yield from loader_seeds(self._seed, self.network_words)
+        yield from self.base_seeds
+        raise SettingsError(
+            f"base_seeds has {len(self.base_seeds)} seeds, and the episodes need another pass; expected a seed for each"
+        )
+
+    def _worker(self, base: int, worker: int) -> Generators:
+        seeded = Generators.for_worker(base, worker)
+        return seeded if self.numpy == "seeded" else Generators(seeded.python, np.random.RandomState(self._seed))
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """A word of `depends_on`, of which a row may join several by a plus sign.
+
+    Attributes:
+        words: what follows, for people.
+        settings: the settings of `fsbench.protocols.draws.listed.Listed` that it hangs on.
+        in_spirit: why episodes drawn here need not be those of the program; empty where they are.
+    """
+
+    words: str
+    settings: tuple[str, ...] = ()
+    in_spirit: str = ""
+
+
+NETWORK = Dependence(
+    "seeds are set before the network is made, whose initialisation moves those of the loader",
+    ("network_words", "base_seeds"),
+    "the loader's seeds follow from how the network is initialised; here they are those without one, unless "
+    "network_words or base_seeds tells",
+)
+PARTS: Mapping[str, Dependence] = {
+    "no": Dependence("the same command draws the same episodes"),
+    "workers": Dependence("loader processes draw, each with a stream of its own", ("workers",)),
+    "gpus": Dependence("processes of several GPUs share the episodes", ("gpus",)),
+    "batch": Dependence("an incomplete last batch is left out", ("batch",)),
+    "gpus, and batch through drop_last": Dependence(
+        "processes of several GPUs share the episodes, and an incomplete last batch is left out", ("gpus", "batch")
+    ),
+    "network": NETWORK,
+    "torch": Dependence("NumPy is seeded in loader processes since PyTorch 1.9", ("numpy_in_workers",)),
+    "file order": Dependence("lists are in the order in which folders are read; here that of the names"),
+    "unseeded": Dependence("no seed is set", in_spirit="the program sets no seed; here it is one of ours"),
+}
+"""Each word of `depends_on` that is not joined."""
+
+
+DEPENDENCE_WORDS: Mapping[str, str] = {
+    "no": "the same command draws the same episodes",
+    "workers": "the number of loader processes; seeds are set again before the loop",
+    "workers+network+torch": "the number of loader processes, what the network's initialisation draws, as seeds "
+    "are set before it, and the version of PyTorch, which seeds NumPy in loader processes since 1.9",
+    "file order": "the order in which the file system lists a folder",
+    "gpus": "the number of GPUs",
+    "gpus, and batch through drop_last": "the number of GPUs, and the size of a batch, whose rest is dropped",
+    "batch": "the size of a batch",
+    "workers+gpus": "the number of loader processes and of GPUs",
+    "unseeded": "each run draws others",
+    "unseeded+workers": "each run draws others, and the number of loader processes",
+}
+"""Words of `depends_on` as rows of the atlas join them, with their sentences."""
+
+
+def dependences(word: str) -> tuple[Dependence, ...]:
+    """Return the parts that a word of `depends_on` joins.
+
+    >>> dependences("workers+gpus")[1].settings
+    ('gpus',)
+
+    Raises:
+        SettingsError: one of them is unknown.
+    """
+    for part in word.split("+"):
+        if part not in PARTS:
+            raise SettingsError(f"depends_on has '{part}'{known_names(part, tuple(PARTS))}")
+    return tuple(PARTS[part] for part in word.split("+"))
+
+
+BY_INDEX = "index of the episode"
+"""Seed of tests in which every episode is drawn by itself."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of a test's runs.
+
+    Attributes:
+        values: a seed for each run, the first that of the test; empty where each episode is seeded with its own index.
+        in_spirit: why they need not be those of the program.
+    """
+
+    values: tuple[int, ...]
+    in_spirit: str = ""
+
+
+_LARGEST_DRAWN = 1000
+"""Programs that draw their seeds take them from 0 to 999."""
+_FORMS = (
+    (r"(\d+(?:, ?\d+)*)", lambda m: Seeds(tuple(map(int, m[1].split(","))))),
+    (r"(\d+)-(\d+)", lambda m: Seeds(tuple(range(int(m[1]), int(m[2]) + 1)))),
+    (
+        r"(\d+) seeds drawn (?:with numpy seed|from manual_seed) (\d+)",
+        lambda m: Seeds(drawn_seeds(int(m[1]), int(m[2]))),
+    ),
+    (r"(\d+), one stream for \d+ runs", lambda m: Seeds((int(m[1]),))),
+    (r"(\d+) \(a generator .*\)", lambda m: Seeds((int(m[1]),))),
+    (re.escape(BY_INDEX), lambda m: Seeds(())),
+    ("unseeded|none", lambda m: Seeds((0,), in_spirit=PARTS["unseeded"].in_spirit)),
+)
+"""Forms of `seeds` in a row, each with what it means."""
+
+
+def drawn_seeds(number: int, seed: int) -> tuple[int, ...]:
+    """Return the seeds that a program draws for its runs with NumPy's legacy generator.
+
+    >>> drawn_seeds(5, 123)
+    (510, 365, 382, 322, 988)
+    """
+    return tuple(np.random.RandomState(seed).randint(0, _LARGEST_DRAWN, number).tolist())
+
+
+def parse_seeds(text: str) -> Seeds | None:
+    """Return the seeds that a row states; None where they are not known, or stated in free words.
+
+    >>> parse_seeds("1234-1236").values
+    (1234, 1235, 1236)
+    """
+    for pattern, read in _FORMS:
+        match = re.fullmatch(pattern, text)
+        if match:
+            return read(match)
+    return None
+
+
+def episode_generators(seed: int) -> Iterator[np.random.Generator]:
+    """Yield a generator of its own for each episode, of `seed`, the number of the episode and the epoch 0."""
+    number = 0
+    while True:
+        yield np.random.default_rng((seed, number, 0))
+        number += 1

@@ -1,0 +1,137 @@
+"""The episodes that VRP-SAM's program trains on and validates with (vrp-sam.md §9).
+
+It draws from Python's, NumPy's and torch's global generators, which every process seeds alike. Here these are objects,
+so that any process can draw what any other would have drawn.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import cycle
+
+from fsbench.data.episodes.episode import Episode
+from fsbench.protocols.draws.hsnet import episode_with_repeats, hsnet_episode
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.rules import DrawRule, Source
+from fsbench.protocols.draws.streams import Generators, loader_seeds, torch_permutation
+
+SEED = 321
+"""Seed of the draws of every validation; an epoch of the training adds its number to it."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the authors' program divides its work.
+
+    Attributes:
+        processes: of the distributed training.
+        batch: episodes that a process takes at a time.
+        workers: loader processes of each in training; the validation has none.
+    """
+
+    processes: int = 4
+    batch: int = 2
+    workers: int = 8
+
+
+OFFICIAL = Division()
+
+
+def classes_shown(pool: Pool) -> Callable[[str], list[int]]:
+    """Return a function from an image to the classes that it shows, ascending: by its label map, or by the pairs."""
+    if pool.classes_of is not None:
+        return pool.shown
+    shown: dict[str, list[int]] = {}
+    for name, number in sorted(pool.pairs, key=lambda pair: pair[1]):
+        shown.setdefault(name, []).append(number)
+    return shown.__getitem__
+
+
+def vrp_episode(index: int, pool: Pool, shown: Callable[[str], list[int]], streams: Generators, shot: int) -> Episode:
+    """Draw the 1-way episode of an item; supports may repeat.
+
+    Where a data set lists its queries (PASCAL), item `index` is an image of the list, and its class one of those that
+    it shows. Else (COCO) the class is drawn first, and the item's number counts for nothing.
+
+    Args:
+        index: number of the item.
+        pool: what is drawn from.
+        shown: as `classes_shown` returns it.
+        streams: drawn from.
+        shot: number of supports.
+
+    Raises:
+        TooFewImages: the official program would loop forever.
+    """
+    if pool.query_sampling == "class_first":
+        return hsnet_episode(index, streams.numpy, pool, shot)
+    query = pool.images[index % len(pool.images)]
+    classes = shown(query)
+    number = classes[streams.python.randint(1, len(classes)) - 1]
+    return episode_with_repeats(index, query, number, streams.numpy, pool, shot)
+
+
+def validation_episodes(
+    pool: Pool, streams: Generators, shot: int, process: int = 0, processes: int = OFFICIAL.processes
+) -> Iterator[Episode]:
+    """Draw the episodes that a process validates, one after the other, without end.
+
+    All processes begin with streams of one seed, so that on COCO each has the same episodes: 250 of 1000 are distinct.
+    """
+    index, shown = process, classes_shown(pool)
+    while True:
+        yield vrp_episode(index, pool, shown, streams, shot)
+        index += processes
+
+
+def training_epoch(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[list[Episode]]:
+    """Draw the episodes of an epoch of the training, for each process in its order.
+
+    The order of the items is that of the first epoch in all of them. Worker w of every process has the same streams, so
+    that on COCO all processes train on the same episodes.
+    """
+    order = torch_permutation(len(pool.images), 0)
+    filled = filled_length(pool, division)
+    order = (order * -(-filled // len(order)))[:filled]
+    base, shown = next(loader_seeds(SEED + epoch)), classes_shown(pool)
+    processes = []
+    for process in range(division.processes):
+        own = order[process :: division.processes]
+        workers = [Generators.for_worker(base, worker) for worker in range(max(division.workers, 1))]
+        drawn = []
+        for place, index in enumerate(own):
+            worker = place // division.batch % len(workers)
+            drawn.append(vrp_episode(index, pool, shown, workers[worker], shot))
+        processes.append(drawn)
+    return processes
+
+
+def filled_length(pool: Pool, division: Division = OFFICIAL) -> int:
+    """Return the number of episodes of an epoch of the training, over all processes."""
+    return -(-len(pool.images) // division.processes) * division.processes
+
+
+def training_steps(pool: Pool, epoch: int, shot: int = 1, division: Division = OFFICIAL) -> list[Episode]:
+    """Draw the episodes of an epoch in the order of the optimiser's steps, each with those of all processes."""
+    processes = training_epoch(pool, epoch, shot, division)
+    starts = range(0, len(processes[0]), division.batch)
+    return [episode for start in starts for own in processes for episode in own[start : start + division.batch]]
+
+
+def _vrp(source: Source) -> Iterator[Episode]:
+    """Draw the class by Python's generator and supports by NumPy's (vrp-sam.md §9).
+
+    Processes of several GPUs share the images; all begin with the same seed.
+    """
+    processes = [source.streams.items(source.asked) for _ in range(source.gpus)]
+    for index, process in enumerate(cycle(processes)):
+        _, generators = next(process)
+        yield vrp_episode(index, source.pool, source.pool.shown, generators, source.shot)
+
+
+RULES: Mapping[str, DrawRule] = {
+    "image then class, supports may repeat": DrawRule(
+        "query images go through the list, the class is drawn among all that the image shows; supports may repeat",
+        _vrp, supports_repeat=True,
+    ),
+}  # fmt: skip
+"""The draws by their words in the atlas."""

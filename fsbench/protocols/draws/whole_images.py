@@ -1,0 +1,59 @@
+"""Whole images with the labels of all base classes: training and validation of the base learner (hmnet.md §2.4).
+
+The base learners of BAM and HMNet see the images in the order of PFENet's lists (§2.4.1, §2.4.5). An item is an episode
+without supports, so that everything that moves episodes moves it as well. In its label map the base classes are 1..n in
+ascending order of their numbers; novel classes are background, void stays 255.
+
+Shapes: n base classes, S image side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.image_lists import image_lists
+from fsbench.protocols.draws.pair_lists import without_other_classes
+from fsbench.protocols.draws.pools import Pool
+
+BACKGROUND = 0
+"""Stands for a class where an image is listed as a whole."""
+
+
+def whole_image_pool(index: SegmentationIndex, fold: int, filter_novel: bool | None = None) -> Pool:
+    """Return every training image, in list order, with the base classes; no episodes can be drawn from it.
+
+    Args:
+        index: the data set.
+        fold: fold whose novel classes are background.
+        filter_novel: leave out images that show a class besides the base ones.
+    """
+    names: Sequence[str] = image_lists(index).image_order("trn")
+    classes = index.train_classes(fold)
+    if filter_novel:
+        names = without_other_classes(index, names, classes)
+    return Pool([(name, BACKGROUND) for name in names], {}, classes, "sequential")
+
+
+@dataclass(frozen=True)
+class WholeImages(Draw):
+    """Every image of the test part, for all base classes of a fold."""
+
+    kind: ClassVar[str | None] = "whole images"
+    words: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
+
+    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+        """Return the images, or as many from the start of the list as `task` asks for."""
+        classes = tuple(sorted(index.train_classes(task.fold)))
+        names = list(image_lists(index).image_order("val"))[: task.episodes]
+        none = ((),) * len(classes)
+        episodes = tuple(Episode(i, name, BACKGROUND, classes, none) for i, name in enumerate(names))
+        return Drawn(episodes, classes, len(episodes), len(episodes))
+
+    def header_entries(self, index: SegmentationIndex, task: EpisodeTask, drawn: Drawn) -> dict[str, Any]:
+        """Return fold and classes: whole images are no test that a record is of."""
+        names = {str(number): index.class_names[number - 1] for number in drawn.class_ids}
+        return {"fold": task.fold, "class_ids": list(drawn.class_ids), "class_names": names}

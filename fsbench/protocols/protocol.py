@@ -1,0 +1,333 @@
+"""A protocol: a published test as a value, which says what makes two figures comparable.
+
+Which episodes are there (`draw`), how are images and masks seen (`view`), how is an answer counted (`counting`), which
+scores follow (`metrics`), and in which words is that said? Each part is a value of its own; everything that a reader
+must know follows from them here. `configs/protocols/*.yaml` name the parts of a test (`fsbench.protocols.reading`).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.data.episodes.header import Header
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, Conditions, ListsAndDraw
+from fsbench.protocols.counting import ImageCounting, PixelCounting
+from fsbench.protocols.draws.draw import Draw
+from fsbench.protocols.draws.further import further_draws, with_draws
+from fsbench.protocols.view import WORDS, View
+from fsbench.protocols.words import Choice
+from fsbench.scores.metric import Metric, Sum
+from fsbench.scores.scores import COMMON
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from fsbench.scores.statistics import ScoreStatistics
+
+_FOLDER = str.maketrans(":/@=", "----")
+"""Characters of names of rows of the atlas that names of folders do without."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """Everything that is said of a test and follows from none of its other parts.
+
+    Attributes:
+        task: kind of the test in the words of the atlas; "" for FSS, or FS-CS where queries may be empty.
+        metric: name of the score that the conditions state, where it is not the first that is shown.
+        defects: by data set, what its figures suffer from.
+        notes: by data set, further sentences under tables.
+        baseline: method that sees no support, which every table should have; "" for none.
+        in_spirit: why figures must not stand beside those of the program that the test is after, each in words.
+        of_dataset: data set of the row of the atlas that the test is, by the atlas's name.
+        stated: the conditions of that row; else they follow from the parts.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    task: str = ""
+    metric: str = ""
+    defects: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    baseline: str = ""
+    in_spirit: tuple[str, ...] = ()
+    of_dataset: str = ""
+    stated: Conditions | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A published test.
+
+    Attributes:
+        name, version: together part of every record's identity; the version grows when a choice changes.
+        summary: the test in a line.
+        draw: which episodes there are.
+        view: how images, masks and the truth are seen.
+        counting: how answers are counted.
+        own_metrics: scores that few tests have.
+        default_metrics: names of the scores that are shown where nobody asks for others; the first ranks.
+        said: what is said of it besides.
+    """
+
+    name: str
+    version: int
+    summary: str
+    draw: Draw
+    view: View = field(default_factory=View)
+    counting: PixelCounting | ImageCounting = field(default_factory=PixelCounting)
+    own_metrics: tuple[Metric, ...] = ()
+    default_metrics: tuple[str, ...] = ("mIoU", "FB-IoU", "accuracy")
+    said: Words = field(default_factory=Words)
+
+    # Which episodes are there?
+
+    def manifest(self, index: Any, task: Any) -> Manifest:
+        """Draw the episodes of `task` from the data set `index`, and further draws of their supports where it asks.
+
+        Where `nested_in` is given, every draw is made with so many shots and cut to the first, so that draw m of K
+        shots is the beginning of draw m of more.
+
+        Args:
+            index: the data set, as `draw.data` returns it.
+            task: an `EpisodeTask`, or a `ClassificationTask`.
+
+        Raises:
+            SettingsError: unknown fold, way, shot or setting, or a choice that the test does not define.
+            DataError: a class has too few images.
+        """
+        if task.draws < 1:
+            raise SettingsError(f"draws is {task.draws}, expected 1 or more")
+        if task.draws > 1 or task.nested_in is not None:
+            self.draw.check_draws(task)
+        if task.nested_in is not None and task.nested_in < task.shot:
+            raise SettingsError(f"nested_in is {task.nested_in}, expected the {task.shot} shots of the test or more")
+        most = task if task.nested_in is None else replace(task, shot=task.nested_in)
+        official = self._official_manifest(index, most)
+        further: tuple[Any, ...] = ()
+        if task.draws > 1:
+            further = further_draws(official, task.draws, self.draw.support_redraw(index, most, official))
+        if task.nested_in is not None:
+            further = tuple(self.draw.first_shots(episode, task.shot) for episode in further)
+            official = Manifest(
+                official.entries | {"shot": task.shot, "nested_in": task.nested_in},
+                tuple(self.draw.first_shots(episode, task.shot) for episode in official.episodes),
+            )
+        test = official if task.draws == 1 else with_draws(official, task.draws, further)
+        return self.draw.with_calibration(index, task, test)
+
+    def _official_manifest(self, index: Any, task: Any) -> Manifest:
+        """Draw the official episodes of `task`."""
+        self.draw.check_task(self.name, index, task)
+        drawn = self.draw.drawn(index, task)
+        kind = {} if self.kind is None else {"kind": self.kind}
+        named = {"protocol": self.name, "version": self.version, "dataset": index.name}
+        return Manifest(kind | named | self.draw.header_entries(index, task, drawn), drawn.episodes)
+
+    @property
+    def in_validation(self) -> "Protocol":
+        """The protocol that chooses a training's checkpoint: this one, unless the authors' program has another."""
+        return replace(self, draw=self.draw.in_validation)
+
+    # How is an answer counted?
+
+    def part(self, batch: Any) -> tuple[Any, list[Any]]:
+        """Part a batch of the loader into what is seen of it and what its answers are counted against, one an episode.
+
+        Its items are those of `fsbench.core.loading.load_item`.
+        """
+        return self.counting.part(batch)
+
+    def numbers(self, batch: Any) -> list[int]:
+        """Return the numbers of the episodes of a batch, as a method sees it."""
+        return self.counting.numbers(batch)
+
+    def count(self, answer: Any, truth: Any) -> Any:
+        """Count an answer to one episode against the truth that `part` gave.
+
+        Returns:
+            A result with the number of the `episode`, whose `rows` are those of the count table.
+
+        Raises:
+            SettingsError, NumericsError: the answer cannot be counted.
+        """
+        return self.counting.count(answer, truth, self.view)
+
+    # For what is it?
+
+    @property
+    def kind(self) -> str | None:
+        """`kind` in the header of its manifests."""
+        return self.draw.kind
+
+    @property
+    def task(self) -> str:
+        """Methods and data sets that it is for: "segmentation" or "classification"."""
+        return self.counting.task
+
+    @property
+    def has_masks(self) -> bool:
+        """Predictions are label maps: there are object sizes, void pixels and pictures."""
+        return self.counting.has_masks
+
+    # Which scores follow?
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The scores that there are: those of most tests, and its own."""
+        if not self.has_masks:
+            return self.own_metrics
+        return (*COMMON, *(metric for metric in self.own_metrics if metric not in COMMON))
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of `metrics`."""
+        return tuple(metric.name for metric in self.metrics)
+
+    def find_metric(self, name: str) -> Metric | None:
+        """Return the metric of that name; None where the protocol has none."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    @property
+    def fb_iou(self) -> str:
+        """Name of what the program calls FB-IoU; empty where it computes none."""
+        shown = map(self.find_metric, self.default_metrics)
+        return next((metric.name for metric in shown if metric is not None and metric.atlas_fb_iou), "")
+
+    def statistics(self, frame: "pl.DataFrame", header: Header, void: str | None = None) -> "ScoreStatistics":
+        """Sum a whole count table: every score of a run follows. `void` is another rule for void pixels."""
+        return self.counting.statistics(frame, header, self.metrics, void)
+
+    def subset_statistics(self, frame: "pl.DataFrame", keep: "np.ndarray", header: Header) -> "ScoreStatistics":
+        """Sum the (episode, way) rows `keep` (rows,) bool, over the classes that are among them."""
+        return self.counting.subset_statistics(frame, keep, header, self.metrics)
+
+    def check_breakdowns(self, by: Sequence[str]) -> None:
+        """Raise SettingsError for a breakdown that the protocol does not have."""
+        if "size" in by and not self.has_masks:
+            raise SettingsError(f"--by size: {self.task} has no object sizes; expected --by class, or nothing")
+
+    def check_metrics(self, metrics: Collection[str], asked: str) -> None:
+        """Raise SettingsError where the protocol has none of `metrics`, which the user wrote as `asked`."""
+        if not set(metrics) & set(self.metric_names):
+            names = ", ".join(self.metric_names)
+            raise SettingsError(f"--metrics {asked}: {self.task} has {names} alone; expected {names}")
+
+    # In which words?
+
+    @property
+    def folder_word(self) -> str:
+        """The name as part of a folder's name."""
+        return self.name.translate(_FOLDER)
+
+    @property
+    def in_spirit(self) -> tuple[str, ...]:
+        """Reasons, in words, why figures of the test must not stand beside those of the program that it is after."""
+        return self.said.in_spirit
+
+    def title(self, header: Header) -> str:
+        """Describe what the runs of a group have in common."""
+        return self.draw.title(header)
+
+    def choices(self) -> list[Choice]:
+        """List all choices of the protocol with what follows from them."""
+        listed = self.draw.choices()
+        basic = {"episodes are drawn", "seed", "random streams", "episodes a fold", "ways", "empty queries", "settings"}
+        choices = [choice for choice in listed if choice.label in basic]
+        choices += [*self.view.choices(), *self.counting.choices()]
+        if self.has_masks:
+            fb_iou = self.find_metric(self.fb_iou)
+            own = [f"{metric.name}: {metric.meaning}" for metric in self.metrics if metric not in COMMON]
+            choices += [
+                Choice("FB-IoU", self.fb_iou, "not computed" if fb_iou is None else fb_iou.meaning),
+                Choice("scores", self.default_metrics, "; ".join([", ".join(self.default_metrics), *own])),
+                Choice("beside published figures", not self.in_spirit, "; ".join(self.in_spirit) or "yes"),
+            ]
+        if self.draw.asks_base_classes:
+            told = "void pixels of the query are told" if self.view.tells_void else "only the query's padding is told"
+            choices.append(Choice("methods are told", self.view.tells_void, told))
+        if self.said.defects:
+            defects = "; ".join(f"{name}: {' '.join(words)}" for name, words in self.said.defects.items())
+            choices.append(Choice("known defects", sorted(self.said.defects), defects))
+        return [*choices, *(choice for choice in listed if choice.label not in basic)]
+
+    def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
+        """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""
+        said, dataset = self.said, header.dataset
+        notes = [*self.draw.notes(header), *self.view.notes(image_sizes)]
+        notes += [f"in spirit only, not beside published figures: {reason}" for reason in said.in_spirit]
+        notes += [f"known defect of {dataset}: {words}" for words in said.defects.get(dataset, ())]
+        notes += said.notes.get(dataset, ())
+        if said.baseline and not any(name.startswith(said.baseline) for name in image_sizes):  # also with a backbone
+            notes.append(
+                "without a baseline that sees no support nobody can tell what a method learns from it: "
+                f"METHOD={said.baseline} adds it"
+            )
+        return notes
+
+    def conditions(self, dataset: str) -> Conditions:
+        """State the conditions of the test on `dataset` in the words of the atlas."""
+        if not isinstance(self.counting, PixelCounting):
+            return Conditions()
+        if self.said.stated and ATLAS_NAMES.get(dataset) == self.said.of_dataset:
+            stated = self.said.stated
+        else:
+            stated = self._own_conditions(self.counting, dataset)
+        return replace(stated, episode_draw=NOT_STATED) if self.in_spirit else stated
+
+    def _own_conditions(self, counting: PixelCounting, dataset: str) -> Conditions:
+        """State the conditions that follow from the parts."""
+        draw, view = self.draw, self.view
+        listed = draw.lists_and_draw(dataset) or ListsAndDraw(NOT_STATED, NOT_STATED, NOT_STATED)
+        return Conditions(
+            self.said.task or ("FS-CS" if draw.empty_queries else "FSS"),
+            *listed,
+            episodes_per_fold=draw.episodes_condition(dataset),
+            seeds=draw.seeds_condition(dataset),
+            depends_on=draw.dependence,
+            geometry=WORDS[view.resize],
+            compared_at=view.compared_at,
+            void=counting.void_condition(dataset, view.frame),
+            metric=counting.metric_condition(self.find_metric(self.said.metric or self.default_metrics[0])),
+            fb_iou=counting.fb_iou_condition(self.find_metric(self.fb_iou)),
+        )
+
+    # Does it hold together?
+
+    def check(self) -> None:
+        """Raise SettingsError for values that no test has, or that do not go together."""
+        if self.version < 1:
+            raise SettingsError(f"version is {self.version}, expected a version from 1")
+        self.draw.check()
+        self.view.check()
+        self.counting.check()
+        self._check_metrics()
+
+    def _check_metrics(self) -> None:
+        """Raise SettingsError unless the metrics are sound, their names are unique, and those that are shown exist."""
+        sums: dict[str, tuple[Sum, Metric]] = {}
+        names: list[str] = []
+        for metric in self.metrics:
+            missing = [key for key in ("name", "meaning", "sums") if not hasattr(metric, key)]
+            if missing:
+                raise SettingsError(
+                    f"the metric {type(metric).__name__} has no {', '.join(missing)}; expected all three"
+                )
+            if metric.name in names:
+                raise SettingsError(f"metrics has {metric.name} twice, expected each name once")
+            names.append(metric.name)
+            for one in metric.sums:
+                known, other = sums.setdefault(one.name, (one, metric))
+                if known != one:
+                    raise SettingsError(
+                        f"the metrics {other.name} and {metric.name} have different sums of the name {one.name}, "
+                        "expected one sum of a name; rename one of them"
+                    )
+        for name in self.default_metrics:
+            if name not in names:
+                raise SettingsError(f"metrics has '{name}', which there is not{known_names(name, names)}")
+        if not self.default_metrics:
+            raise SettingsError(f"metrics is empty, expected some of {', '.join(names)}")

@@ -1,0 +1,42 @@
+"""What a test asks of a data set and no other test does: an official list, or a rule of its own."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+ProviderType = TypeVar("ProviderType", bound="Provider")
+_PROVIDERS: dict[tuple[type, type], type | None] = {}
+
+
+class Provider:
+    """Answer what one test asks of a data set.
+
+    The file of a draw has a subclass that says what is asked; a subclass of that stands beside the data set and is
+    registered for it. It holds for the data set's subclasses, too, unless these have another or are excluded.
+
+    Args:
+        index: the data set.
+    """
+
+    def __init__(self, index: Any):
+        self.index = index
+
+    @classmethod
+    def register(cls, dataset: type) -> Callable[[type[ProviderType]], type[ProviderType]]:
+        """Return a decorator that makes a subclass answer for the data set class `dataset`."""
+
+        def decorate(provider: type[ProviderType]) -> type[ProviderType]:
+            _PROVIDERS[cls, dataset] = provider
+            return provider
+
+        return decorate
+
+    @classmethod
+    def exclude(cls, dataset: type) -> None:
+        """Say that the data set class `dataset` has none of this kind, although its base class has."""
+        _PROVIDERS[cls, dataset] = None
+
+    @classmethod
+    def find(cls: type[ProviderType], index: Any) -> ProviderType | None:
+        """Return the provider of this kind for the data set `index`; None where it has none."""
+        found = next((_PROVIDERS[cls, kind] for kind in type(index).__mro__ if (cls, kind) in _PROVIDERS), None)
+        return None if found is None else found(index)

@@ -1,0 +1,331 @@
+"""Protocols by their names: the files of `configs/protocols`, those of installed packages, and rows of the atlas.
+
+A file names the parts of a test, each with its values:
+
+    draw:      the rule that draws, a key of `DRAWS`, and its values
+    view:      values of `fsbench.protocols.view.View`
+    counting:  values of `fsbench.protocols.counting.PixelCounting`, or "images"
+    metrics:   names of the scores that are shown, the first of which ranks
+    words:     values of `fsbench.protocols.protocol.Words`
+
+With `base` it says in what it differs from another file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, get_type_hints
+
+from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.files import load_yaml, validate_yaml
+from fsbench.base.paths import CONFIGS
+from fsbench.base.plugins import named_files
+from fsbench.data.episodes.header import Header
+from fsbench.protocols.counting import ImageCounting, PixelCounting
+from fsbench.protocols.draws.bam_gfss import OneNovelClass
+from fsbench.protocols.draws.boxes import BoxedSupports
+from fsbench.protocols.draws.classes import LabelledImages
+from fsbench.protocols.draws.draw import Draw
+from fsbench.protocols.draws.gfss import FixedSupports
+from fsbench.protocols.draws.large_objects import LargeObjects
+from fsbench.protocols.draws.listed import Listed
+from fsbench.protocols.draws.presence import Presence
+from fsbench.protocols.plugged import plugged
+from fsbench.protocols.protocol import Protocol, Words
+from fsbench.protocols.view import View
+from fsbench.scores.confusion import VOID_RULES, VoidRule
+from fsbench.scores.generalised import (
+    AllAndBackgroundIoU,
+    BaseAndBackgroundIoU,
+    BaseAndNovelIoU,
+    BaseIoU,
+    NovelIoU,
+)
+from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
+from fsbench.scores.metric import Metric
+from fsbench.scores.presence import PRESENCE
+from fsbench.scores.scores import COMMON, FBIoUClasses
+
+ATLAS = "atlas:"
+"""Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
+LISTED = "listed"
+DRAWS: Mapping[str, type[Draw]] = {
+    LISTED: Listed,
+    "presence": Presence,
+    "large objects": LargeObjects,
+    "boxed supports": BoxedSupports,
+    "fixed supports": FixedSupports,
+    "one novel class": OneNovelClass,
+    "labelled images": LabelledImages,
+}
+"""Name of a rule in files -> the draw."""
+_PARTS = ("draw", "view", "counting", "words")
+_KEYS = ("name", "version", "summary", *_PARTS, "metrics", "more_metrics")
+_COMMON = {metric.name: metric for metric in COMMON}
+_KINDS: Mapping[str, type[Metric]] = {
+    **{kind.name: kind for kind in (FBIoUClasses, BaseIoU, NovelIoU, BaseAndNovelIoU)},
+    **{kind.name: kind for kind in (AllAndBackgroundIoU, BaseAndBackgroundIoU)},
+    **{type(metric).name: type(metric) for metric in PRESENCE},
+    IFA_FIGURE: IFAFigure,
+}
+"""Name of a metric that few tests have -> its class."""
+
+
+def _rows() -> Any:
+    """Return the module of the rows, which most commands are spared, with the schema of the atlas."""
+    return resolve_name("fsbench.protocols.rows")
+
+
+def protocol_names() -> list[str]:
+    """Return the names of the protocols of fsbench and of installed packages."""
+    return sorted(named_files("protocols", CONFIGS))
+
+
+@cache
+def load_protocol(name: str) -> Protocol:
+    """Return the protocol `name` of `configs/protocols`, or that of a row of the atlas.
+
+    Raises:
+        SettingsError: the name is unknown, a value is bad, or the row cannot be run.
+    """
+    if name.startswith(ATLAS):
+        protocol: Protocol = _rows().protocol_of_row(name)
+        return protocol
+    if name not in protocol_names():  # a record's is anybody's, and no path
+        raise SettingsError(f"unknown protocol '{name[:100]}'{known_names(name[:100], protocol_names())}")
+    return read_protocol(named_files("protocols", CONFIGS)[name].path)
+
+
+def load_segmentation(name: str) -> Protocol:
+    """Return the protocol `name`. Raises SettingsError for an unknown one, and for one that has no masks."""
+    return _with_masks(load_protocol(name))
+
+
+def protocol_of(header: Header) -> Protocol:
+    """Return the protocol of a manifest's header.
+
+    Raises:
+        SettingsError: it is not known here, or the header is not one of its manifests.
+    """
+    protocol = load_protocol(header.protocol)
+    if header.kind != protocol.kind:
+        raise SettingsError(
+            f"a manifest of the kind {header.kind} names the protocol {protocol.name}, whose kind is "
+            f"{protocol.kind}; expected the manifest as it was written; make it again"
+        )
+    return protocol
+
+
+def segmentation_of(header: Header) -> Protocol:
+    """Return the protocol of a manifest's header; SettingsError where it has no masks."""
+    return _with_masks(protocol_of(header))
+
+
+def _with_masks(protocol: Protocol) -> Protocol:
+    if not protocol.has_masks:
+        raise SettingsError(
+            f"the protocol {protocol.name} is one of {protocol.task}, which has no masks; expected one of segmentation "
+            "(see: fsbench list protocols)"
+        )
+    return protocol
+
+
+# Metrics
+
+
+@cache
+def known_metrics() -> dict[str, Metric]:
+    """Return the metrics of all protocols by their names, those of most protocols first.
+
+    A protocol that cannot be read has none here; who uses it is told why.
+
+    Raises:
+        SettingsError: metrics of two protocols have the same name.
+    """
+    found = dict(_COMMON)
+    for name in protocol_names():
+        try:
+            metrics = load_protocol(name).metrics
+        except SettingsError:
+            continue
+        for metric in metrics:
+            _check_name(metric, found.setdefault(metric.name, metric))
+    return found
+
+
+def _check_name(metric: Metric, other: Metric) -> None:
+    """Raise SettingsError unless the metrics of one name are of one class, so that a name is one score everywhere."""
+    if type(other) is not type(metric):
+        raise SettingsError(
+            f"two have the name {metric.name} of a metric: {_class_name(other)}, and {_class_name(metric)}; expected "
+            "one; rename one, or uninstall a package"
+        )
+
+
+def _class_name(metric: Metric) -> str:
+    return f"{type(metric).__module__}.{type(metric).__qualname__}"
+
+
+def metric_named(name: str) -> Metric:
+    """Return the metric `name` of some protocol; SettingsError for an unknown name."""
+    found = _COMMON.get(name) or known_metrics().get(name)
+    if found is None:
+        raise SettingsError(f"unknown metric '{name}'{known_names(name, known_metrics())}")
+    return found
+
+
+def metric_names(text: str) -> list[str]:
+    """Split names of metrics written with commas between. Raises SettingsError for unknown ones, and for none."""
+    names = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not names:
+        raise SettingsError(f"no metric was named; there are: {', '.join(known_metrics())}")
+    return [metric_named(name).name for name in names]
+
+
+# Files
+
+
+def read_protocol(path: Path) -> Protocol:
+    """Read the protocol of a YAML file.
+
+    Raises:
+        SettingsError: a part is unknown, or a key is absent, unknown or of another value.
+    """
+    content = _content(path, ())
+    for key in content:
+        if key not in _KEYS:
+            raise SettingsError(f"{path}: the key '{key}' is unknown{known_names(str(key), _KEYS)}")
+    for key, kind, words in (("name", str, "text"), ("version", int, "a number"), ("summary", str, "text")):
+        if not isinstance(content.get(key), kind):
+            found = f"is {content[key]!r}, expected {words}" if key in content else "is missing"
+            raise SettingsError(f"{path}: {key} {found}; expected the keys {', '.join(_KEYS)}")
+    shown = _metrics(path, "metrics", content.get("metrics", ["mIoU", "FB-IoU", "accuracy"]))
+    more = _metrics(path, "more_metrics", content.get("more_metrics", []))
+    has_masks = content.get("counting") != "images"
+    protocol = Protocol(
+        content["name"],
+        content["version"],
+        content["summary"],
+        _draw(path, content.get("draw", {})),
+        _part(path, "view", content.get("view", {}), View, {}),
+        _counting(path, content.get("counting", {})),
+        tuple(metric for metric in (*shown, *more) if metric not in COMMON or not has_masks),
+        tuple(metric.name for metric in shown),
+        _part(path, "words", content.get("words", {}), Words, {}),
+    )
+    try:
+        protocol.check()
+        for metric in protocol.metrics:
+            _check_name(metric, _COMMON.get(metric.name, metric))
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+    return protocol
+
+
+def _content(path: Path, derived: tuple[str, ...]) -> dict[str, Any]:
+    """Return the content of a file, that of its base among it; `derived` are the names of files that have it as base.
+
+    Values of a part join those of the base's part, unless it has another rule; a value by data set is that of the file
+    or that of the base, and no mixture of both.
+    """
+    try:
+        content = load_yaml(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot read {path} ({error}); expected a protocol in YAML") from error
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds {type(content).__name__}, expected a mapping with {', '.join(_KEYS)}")
+    base = content.pop("base", None)
+    if base is None:
+        return content
+    files = named_files("protocols", CONFIGS)
+    if not isinstance(base, str) or base not in files:
+        raise SettingsError(f"{path} has the base {base!r}{known_names(str(base), protocol_names())}")
+    if base in derived:
+        raise SettingsError(f"{path} has the base {base}, whose own base it is; expected a file without it")
+    usual = _content(files[base].path, (*derived, base))
+    return usual | {key: _joined(usual.get(key), own) if key in _PARTS else own for key, own in content.items()}
+
+
+def _joined(usual: Any, own: Any) -> Any:
+    """Return the values of a part: those of the base and of the file, unless they are of different rules."""
+    if not (isinstance(usual, dict) and isinstance(own, dict)):
+        return own
+    return own if own.get("rule", usual.get("rule")) != usual.get("rule") else usual | own
+
+
+def _draw(path: Path, content: Any) -> Draw:
+    """Return the draw of a file."""
+    rule = content.pop("rule", LISTED) if isinstance(content, dict) else LISTED
+    kind = DRAWS.get(rule) if isinstance(rule, str) else None
+    if kind is None and isinstance(rule, str):
+        found = plugged(rule, type)
+        kind = found if found is not None and issubclass(found, Draw) else None
+    if kind is None:
+        raise SettingsError(
+            f"{path}: draw.rule is {rule!r}{known_names(str(rule), tuple(DRAWS))}; or a draw that an installed package "
+            "names as an entry point of fsbench.protocols"
+        )
+    draw: Draw = _part(path, "draw", content, kind, {})
+    return draw
+
+
+def _counting(path: Path, content: Any) -> PixelCounting | ImageCounting:
+    """Return the counting of a file, whose rule for void pixels may be that of an installed package."""
+    counting: PixelCounting | ImageCounting = _part(
+        path, "counting", content, PixelCounting, {"images": ImageCounting()}
+    )
+    if isinstance(counting, PixelCounting) and counting.void not in VOID_RULES:
+        own = plugged(counting.void, VoidRule)  # type: ignore[type-abstract]
+        if own is not None:
+            VOID_RULES[counting.void] = own
+    return counting
+
+
+def _part(path: Path, name: str, content: Any, kind: type, named: Mapping[str, Any]) -> Any:
+    """Return a part of a test: by its name, or of its values."""
+    if isinstance(content, str):
+        if content not in named:
+            raise SettingsError(f"{path}: {name} is '{content}', expected a mapping{_or(named)}")
+        return named[content]
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: {name} is {content!r}, expected a mapping{_or(named)}")
+    return validate_yaml(path, content, kind)
+
+
+def _or(named: Mapping[str, Any]) -> str:
+    return f", or {' or '.join(named)}" if named else ""
+
+
+def _metrics(path: Path, key: str, content: Any) -> list[Metric]:
+    """Return metrics of a list: each a name, or a name with values, such as {IFA-figure: {batch: 12}}."""
+    if not isinstance(content, list):
+        raise SettingsError(f"{path}: {key} is {content!r}, expected a list of names of metrics")
+    found: list[Metric] = []
+    for item in content:
+        name, values = (item, {}) if isinstance(item, str) else next(iter(item.items())) if item else ("", {})
+        if name in _COMMON and not values:
+            found.append(_COMMON[name])
+            continue
+        kind = _KINDS.get(name) or plugged(name, type)
+        if kind is None or not issubclass(kind, Metric):
+            known = (*_COMMON, *_KINDS)
+            raise SettingsError(
+                f"{path}: {key} has '{name}'{known_names(str(name), known)}; or a metric that an installed package "
+                "names as an entry point of fsbench.protocols"
+            )
+        found.append(kind(**_checked_values(path, name, kind, values or {})))
+    return found
+
+
+def _checked_values(path: Path, name: str, kind: type[Metric], values: Any) -> dict[str, Any]:
+    """Return the values of a metric; SettingsError for a key that is none of it, or a value of another type."""
+    types = {one.name: get_type_hints(kind)[one.name] for one in fields(kind)}
+    needed = {one.name for one in fields(kind) if one.default is MISSING}
+    if not isinstance(values, dict) or not needed <= set(values) <= set(types):
+        raise SettingsError(f"{path}: {name} has the values {values!r}, expected {', '.join(types) or 'none'}")
+    for key, value in values.items():
+        if type(value) is not types[key]:
+            raise SettingsError(f"{path}: {key} of {name} is {value!r}, expected a value of type {types[key].__name__}")
+    return values

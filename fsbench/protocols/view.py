@@ -1,0 +1,292 @@
+"""How a test sees images, masks and the truth: how they are resized, and the size at which pixels are counted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from fsbench.base.errors import SettingsError
+from fsbench.data.dataset import SegmentationIndex
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.frames import over_image, stretch, stretch_truth
+from fsbench.data.label_maps import resize_labels, way_labels
+from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
+from fsbench.data.truth import EpisodeTruth
+from fsbench.protocols.words import Choice
+
+Resize = Literal["pil", "pil_both", "cv2", "frame", "padded", "centre"]
+"""Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S; "centre" is that of images without
+masks."""
+InputResize = Literal["protocol", "bicubic", "letterbox"]
+"""Rule by which a method's images and support masks become S x S: the protocol's, or the method's own of `RESIZES`."""
+
+QuerySize = Literal["original", "input", "square", "there_and_back"] | int
+"""Size at which pixels are counted: the query's own, the method's input, the square of the query's longer side in which
+it lies at the top left, the query's own after the truth was at the method's input size, or a side in pixels."""
+
+WORDS: Mapping[Resize, str] = {
+    "pil": "squash, PIL, labels torch",
+    "pil_both": "squash, PIL, labels PIL",
+    "cv2": "squash, OpenCV",
+    "frame": "letterbox, sides rounded",
+    "padded": "letterbox",
+}
+"""Rules by which images become S x S in the words of the atlas."""
+TRUTH_WORDS: Mapping[Resize | InputResize, str] = {
+    "pil": "network input, torch nearest",
+    "pil_both": "network input, PIL nearest",
+    "cv2": "network input, OpenCV nearest",
+    "padded": "network input, letterboxed",
+}
+"""Rules by which the truth becomes S x S in the words of the atlas."""
+_RESIZES: Mapping[Resize, str] = {
+    "pil": "bilinear with antialiasing (PIL), masks nearest with index floor(i*in/out); S is the method's",
+    "pil_both": "bilinear with antialiasing (PIL), masks nearest by PIL, which looks at the middles of pixels",
+    "cv2": "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 on "
+    "PASCAL and 633 on COCO in the official programs",
+    "frame": "the longest side to S without antialiasing (OpenCV), the rest is padding",
+    "padded": "the longest side to S, both rounded down to multiples of 8, without antialiasing (OpenCV); the rest is "
+    "padding, which is void",
+    "centre": "1.15 S both ways as PIL does it, then the middle of it",
+}
+SIZE_WORDS = {
+    "original": "the query's own size: thin and small objects count as they are; a low-resolution answer pays for its "
+    "coarse edges",
+    "input": "the method's input size S x S: aspect ratio is lost, every image has equal weight, and S differs between "
+    "methods (HSNet 400, DCAMA 384)",
+    "square": "the square of the query's longer side, in which it lies at the top left: the answer is moved by up to a "
+    "few pixels, as the image was rounded to a multiple of 8 and the answer is not",
+    "there_and_back": "the query's own size, after the truth was at the method's input size: what is smaller than a "
+    "pixel there is lost",
+}
+"""Sizes at which pixels are counted, each with what follows from it."""
+
+
+def input_rule(resize: Resize, own: InputResize) -> str:
+    """Return the rule of `RESIZES` for a method's images and support masks: its own only where images are stretched.
+
+    Where a protocol keeps their aspect, the truth lies in its frame, and images must, too.
+    """
+    return own if own != "protocol" and resize not in ("frame", "padded") else resize
+
+
+@dataclass(frozen=True)
+class View:
+    """Sizes and places of images and masks in a test, and what methods are told of them.
+
+    Attributes:
+        resize: how images and masks become S x S.
+        query_size: size at which pixels are counted.
+        frame: side in pixels of the padded square in which prediction and truth lie before they are stretched to the
+            query's original size; None where they lie over the image itself.
+        label_resize: how the truth of a query becomes S x S, where images become so by another rule.
+        keeps_padding: the truth of a padded image keeps its padding, which is void, so that those of several images
+            have one size; else it ends where the image does.
+        weak_supports: supports may be labelled with less than whole masks.
+        tells_void: methods are told which of a query's pixels are void; else only where padding is.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    resize: Resize = "pil"
+    query_size: QuerySize = "original"
+    frame: int | None = None
+    keeps_padding: bool = False
+    label_resize: Resize | InputResize | None = None
+    weak_supports: bool = True
+    tells_void: bool = False
+
+    @property
+    def counts_at_input_size(self) -> bool:
+        """Whether pixels are counted at the size of the method's input."""
+        return self.query_size == "input"
+
+    @property
+    def truth_resize(self) -> Resize | InputResize:
+        """The rule by which the truth of a query becomes S x S."""
+        return self.label_resize or self.resize
+
+    @property
+    def compared_at(self) -> str:
+        """The size at which pixels are counted, in the words of the atlas."""
+        if self.frame is not None:
+            return f"original, from a {self.frame} frame"
+        if self.query_size == "input":
+            return TRUTH_WORDS[self.truth_resize]
+        named = {
+            "original": "original, height and width",
+            "square": "original, square",
+            "there_and_back": "original, label there and back",
+        }
+        return named.get(str(self.query_size), f"fixed {self.query_size}")
+
+    @property
+    def training(self) -> "View":
+        """The view of training, where pixels are compared at the size of the method's input."""
+        return View(self.resize, "input", keeps_padding=True)
+
+    def side(self, image_size: int) -> int | None:
+        """Return the side of the square in which pixels are counted, for methods that see images of `image_size`.
+
+        It is None where that follows from the query's original size.
+        """
+        if self.query_size == "input":
+            return image_size
+        return self.query_size if isinstance(self.query_size, int) else None
+
+    def answer_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int] | None:
+        """Return the size (h, w) that a predicted label map should have.
+
+        It is None where pixels are counted at the size of the method's input, and that is not known.
+
+        Args:
+            size: (H, W) of the query.
+            image_size: side of the images that the method sees; None where it is not known.
+        """
+        if self.frame is not None:
+            return self.frame, self.frame
+        if self.query_size == "square":
+            return max(size), max(size)
+        if self.query_size == "input":
+            return None if image_size is None else (image_size, image_size)
+        return (self.query_size, self.query_size) if isinstance(self.query_size, int) else size
+
+    def truth(self, labels: np.ndarray, image_size: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """Bring the truth of a query to the size at which it is counted.
+
+        Args:
+            labels: (H, W) uint8 in way slots, at original size.
+            image_size: side of the images that the method sees.
+
+        Returns:
+            The label map that predictions are compared with, and the size (h, w) that a predicted one should have.
+        """
+        if self.frame is not None:
+            return stretch_truth(labels, self.frame), (self.frame, self.frame)
+        if self.query_size == "square":
+            return labels, (max(labels.shape), max(labels.shape))
+        if self.query_size == "there_and_back":
+            labels = self.original_truth(labels, image_size)
+        side = self.side(image_size)
+        if side is not None:
+            resized = LABEL_RESIZES[self.truth_resize](labels, side, side)
+            if self.truth_resize == "padded":
+                height, width = padded_shape(labels.shape[0], labels.shape[1], side)
+                return (resized if self.keeps_padding else resized[:height, :width]), (side, side)
+            labels = resized
+        return labels, (labels.shape[0], labels.shape[1])
+
+    def episode_truth(
+        self, index: SegmentationIndex, episode: Episode, image_size: int, labels: np.ndarray | None = None
+    ) -> EpisodeTruth:
+        """Return the truth of an episode at the size at which pixels are counted, without torch and images.
+
+        Args:
+            index: the data set, which knows the names of the episode.
+            episode: its names.
+            image_size: side S of the images that the method sees.
+            labels: label map (H, W) of the query, where it was read already.
+
+        Raises:
+            DataError: the label map cannot be read.
+        """
+        labels = index.label_map(episode.query) if labels is None else labels
+        query = way_labels(labels, index.label_values(episode.query, episode.classes))
+        slots = range(1, len(episode.classes) + 1)
+        present = np.array([slot in query for slot in slots], dtype=bool)  # anywhere at original size, also in training
+        label_map, size = self.truth(query, image_size)
+        return EpisodeTruth(episode.index, size, label_map, present, np.array(episode.classes, dtype=np.int64))
+
+    def fit(self, found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Bring a predicted label map (h, w) to the `size` of the truth that `truth` gave.
+
+        It is stretched out of a frame, and cut at the end of a padded image.
+        """
+        return found[: size[0], : size[1]] if self.truth_resize == "padded" else stretch(found, size)
+
+    def original_truth(self, labels: np.ndarray, image_size: int | None = None) -> np.ndarray:
+        """Return the truth (H, W) at the query's original size, as it was counted.
+
+        It is squashed where there is a frame, and coarse where it was at the method's input size in between.
+
+        Args:
+            labels: (H, W) uint8 in way slots, at original size.
+            image_size: side of the images that the method sees; None where it does not matter.
+        """
+        if self.query_size == "there_and_back" and image_size:
+            there = LABEL_RESIZES[self.truth_resize](labels, image_size, image_size)
+            return resize_labels(there, labels.shape[0], labels.shape[1])
+        return labels if self.frame is None else stretch_truth(labels, self.frame)
+
+    def squashed_truth(self, labels: np.ndarray, side: int) -> np.ndarray:
+        """Return the truth (H, W) at a square (side, side), by the rule of a test that counts at the method's input.
+
+        Other tests have none of their own, and torch's nearest pixels are taken.
+        """
+        own = self.query_size == "input" and self.truth_resize != "padded"
+        return LABEL_RESIZES[self.truth_resize if own else "pil"](labels, side, side)
+
+    def over_image(self, labels: np.ndarray) -> np.ndarray:
+        """Lay a counted label map (h, w) over its image, for pictures."""
+        return over_image(labels, self.frame)
+
+    def choices(self) -> list[Choice]:
+        """Return how images are resized, where pixels are counted, and what masks lie over, with what follows."""
+        seen = Choice("images become S x S", self.resize, _RESIZES[self.resize])
+        if self.resize == "centre":
+            return [seen]
+        if isinstance(self.query_size, int):
+            counted = (
+                f"{self.query_size} x {self.query_size} whatever the method's input: aspect ratio is lost, every image "
+                "has equal weight, and the truth is the same for all methods"
+            )
+        else:
+            counted = SIZE_WORDS[self.query_size]
+        over = "the image"
+        if self.frame is not None:
+            over = (
+                f"a padded square of {self.frame}, stretched to the query's size: padding counts as background, the "
+                "aspect ratio is lost"
+            )
+        return [
+            seen,
+            Choice("metrics at", self.query_size, counted),
+            Choice("masks lie over", self.frame, over),
+        ]
+
+    def notes(self, image_sizes: Mapping[str, int | None]) -> list[str]:
+        """List what a reader must know of a test that methods with these sides of images were given."""
+        notes = []
+        if self.counts_at_input_size:
+            sizes = ", ".join(f"{name} {side} x {side}" for name, side in image_sizes.items())
+            notes.append(f"pixels are counted at the input size: {sizes}")
+        if self.tells_void:
+            notes.append("methods are told which pixels of a query are void, as the authors' program is")
+        return notes
+
+    def check(self) -> None:
+        """Raise SettingsError for values that no test has, or that do not go together."""
+        if isinstance(self.query_size, int) and self.query_size < 1:
+            raise SettingsError(f"query_size is {self.query_size}, expected a word for a size, or 1 or more")
+        framed = self.resize == "frame" and self.query_size == "original" and (self.frame or 0) > 0
+        if not framed and (self.frame is not None or self.resize == "frame"):
+            raise SettingsError(
+                f"resize is '{self.resize}', query_size {self.query_size} and frame {self.frame}; expected a frame "
+                "from 1 with resize 'frame' and query_size 'original', or none of it"
+            )
+        if self.resize == "padded" and self.query_size == "original":
+            raise SettingsError(
+                "resize is 'padded' and query_size 'original'; expected query_size 'square', 'input' or a side"
+            )
+        rule, padded = self.truth_resize, self.resize == "padded"
+        if self.label_resize == "frame" or (self.query_size != "square" and (rule == "padded") != padded):
+            raise SettingsError(  # the truth would lie over the answer otherwise than the image does
+                f"resize is '{self.resize}' and label_resize '{self.label_resize}'; expected both 'padded' or none of "
+                "them, so that the truth lies where the answer does"
+            )
+        if self.query_size == "there_and_back" and self.resize in ("padded", "frame"):
+            raise SettingsError(
+                f"query_size is 'there_and_back' and resize '{self.resize}'; expected images that are stretched to "
+                "S x S: resize 'pil', 'pil_both' or 'cv2'"
+            )

@@ -1,0 +1,56 @@
+"""The choices of a test in words for readers, and values that differ by data set."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from fsbench.base.errors import SettingsError
+
+OTHERS = "others"
+"""Key of a value by data set that holds for data sets that are not named."""
+
+
+class Choice(NamedTuple):
+    """A choice of a test: its name in tables, its value, and what follows from it in words."""
+
+    label: str
+    value: Any
+    consequence: str = ""
+
+    @property
+    def words(self) -> str:
+        """The consequence, or the value where it speaks for itself."""
+        return self.consequence or str(self.value)
+
+
+def value_on(value: Any, dataset: str) -> Any:
+    """Return a value on a data set, which is given for all, or by data set.
+
+    >>> value_on({"others": 1000, "coco": 4000}, "coco"), value_on(8, "coco")
+    (4000, 8)
+    """
+    return value.get(dataset, value[OTHERS]) if isinstance(value, Mapping) else value
+
+
+def words_by_dataset(value: Any) -> str:
+    """Describe a value that is given for all data sets, or by data set: that of the others, then each that is named."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    others = [f"{count} on {name}" for name, count in value.items() if name != OTHERS]
+    return ", ".join([str(value[OTHERS]), *(word.replace("all on", "every image of") for word in others)])
+
+
+def check_by_dataset(name: str, value: Any, least: int = 1) -> None:
+    """Raise SettingsError unless a value by data set is large enough, and there is one for other data sets.
+
+    Args:
+        name: of the value, for messages.
+        value: numbers or words by data set; anything else is not looked at.
+        least: the smallest number.
+    """
+    if not isinstance(value, Mapping):
+        return
+    few = {dataset: count for dataset, count in value.items() if isinstance(count, int) and count < least}
+    if few:
+        raise SettingsError(f"{name} is {few}, expected {least} or more")
+    if OTHERS not in value:
+        raise SettingsError(f"{name} has {', '.join(value)}, expected an entry '{OTHERS}', too")
