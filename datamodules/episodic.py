@@ -220,10 +220,14 @@ class EpisodicDataModule(DataModule):
         """Images and base classes that training episodes are drawn from, or the images of `training_items`."""
         if self.training.training_items == "images":
             return whole_image_pool(self.source, self.source_fold, self.training.filter_novel)
-        skip, shot = self.test.skip_small_classes, self.training.training_shot
-        other = {} if self.training.filter_novel is None else {"filter_novel": self.training.filter_novel}
-        lists = self._training_protocol.draw
-        return lists.training_pool(self.source, self.source_fold, skip, self._background, shot, **other)
+        return self._training_protocol.training_pool(
+            self.source,
+            self.source_fold,
+            self.test.skip_small_classes,
+            self._background,
+            self.training.training_shot,
+            self.training.filter_novel,
+        )
 
     @staticmethod
     def _filters(protocol: Protocol, items: str) -> bool | None:

@@ -135,7 +135,7 @@ def load_training(
     index = rules.draw.data(open_dataset(dataset, root, [str(folder) for folder in lists]))
     background = empty and rules.draw.empty_queries
     other = {} if filter_novel is None else {"filter_novel": filter_novel}
-    pool = rules.draw.training_pool(index, fold, drop_small, background, shot, **other)
+    pool = rules.training_pool(index, fold, drop_small, background, shot, **other)
     config = LoadingConfig(size, rules.view.training, cache_mib * 2**20)
     changes = named_augmentation(augmentation, size)
     return TrainingData(TrainingEpisodes(index, pool, config, background, seed, shot, changes), normalise)

@@ -16,6 +16,7 @@ from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, Conditions, Li
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import further_draws, with_draws
+from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.view import WORDS, View
 from fsbench.protocols.words import Choice
 from fsbench.scores.metric import Metric, Sum
@@ -131,6 +132,25 @@ class Protocol:
     def in_validation(self) -> "Protocol":
         """The protocol that chooses a training's checkpoint: this one, unless the authors' program has another."""
         return replace(self, draw=self.draw.in_validation)
+
+    def training_pool(
+        self,
+        index: Any,
+        fold: int,
+        skip_small_classes: bool,
+        allow_background_queries: bool = True,
+        shot: int = 1,
+        filter_novel: bool | None = None,
+    ) -> Pool:
+        """Return the pool of training episodes, see `fsbench.protocols.draws.pair_draw.PairDraw.training_pool`.
+
+        Raises:
+            SettingsError: the test has no training part.
+            DataError: a base class has too few images.
+        """
+        if not self.draw.trains:
+            raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
+        return self.draw.training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
 
     # How is an answer counted?
 

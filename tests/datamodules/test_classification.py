@@ -8,7 +8,7 @@ from PIL import Image
 
 from fsbench.datamodules.classification import ClassificationDataModule
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
-from fsbench.protocols.draws.classes import ClassificationTruth
+from fsbench.protocols.counting import ClassificationTruth
 from tests.data_modules import classification
 
 WAYS, IMAGES = 5, 20
@@ -30,7 +30,7 @@ def test_places_say_nothing_of_classes(tmp_path):
     assert sorted(data.names) == sorted(name for images in data.dataset.images for name in images)
     nearest, reddest = [], []
     for (known,) in data.test_dataloader():
-        (episode,), (truth,) = data.protocol.separate([known])
+        (episode,), (truth,) = data.protocol.part([known])
         reds = torch.stack([data.image(int(place)) for place in known.query.flatten()])[:, 0, 4, 4]
         classes = torch.tensor(truth.classes).repeat_interleave(15) - 1
         assert torch.equal(reds.long(), 40 * classes), "a place is that of another image"

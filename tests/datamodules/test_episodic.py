@@ -23,8 +23,8 @@ from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed as shares_module
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
-from fsbench.protocols.view import Geometry
 from fsbench.protocols.draws.vrp import training_steps
+from fsbench.protocols.view import View
 from tests.data_modules import episodic
 
 
@@ -96,7 +96,7 @@ def test_a_method_sees_images_and_supports_resized_by_its_own_rule_and_the_truth
         assert torch.equal(batch.known_truth().label_maps[0], plain.known_truth().label_maps[0])
         assert not torch.equal(batch.images, plain.images)
     assert own.test_options == {"input_resize": "bicubic"} and usual.test_options == {}
-    framed = LoadingConfig(32, Geometry("frame", frame=32), input_resize="bicubic")  # the truth lies in a frame
+    framed = LoadingConfig(32, View("frame", frame=32), input_resize="bicubic")  # the truth lies in a frame
     assert framed.resize == "frame"
 
 
@@ -238,7 +238,7 @@ def test_presence_is_that_of_the_original_mask_also_in_training(index, monkeypat
     monkeypatch.setattr(index, "label_map", lambda name: tiny)
     monkeypatch.setattr(decoding, "check_sizes", lambda *args: None)
     truth = load_episode(
-        index, Episode(0, "image_030", 3, (3,), (("image_031",),)), LoadingConfig(16, Geometry(query_size="input"))
+        index, Episode(0, "image_030", 3, (3,), (("image_031",),)), LoadingConfig(16, View(query_size="input"))
     ).known_truth()
     assert truth.presence.tolist() == [[True]] and not (truth.label_maps[0] == 1).any()
 
@@ -365,11 +365,11 @@ def test_only_classes_that_the_protocol_calls_novel_are_refused_in_a_checkpoint(
     """A generalised test also counts base classes, which its checkpoints may have seen."""
     data = module(index)
     names, ids = index.class_names, data.manifest.header.class_ids
-    assert data.protocol.novel_classes(data.manifest.header) == ids
+    assert data.protocol.draw.novel_classes(data.manifest.header) == ids
     seen = {"dataset": index.name, "fold": 1, "classes": [names[ids[0] - 1]]}
     with pytest.raises(SettingsError, match=f"include {seen['classes'][0]}: novel classes of fold 0"):
         data.check_unseen(seen, "the checkpoint")
-    monkeypatch.setattr(type(data.protocol), "novel_classes", lambda self, header: header.class_ids[1:])
+    monkeypatch.setattr(type(data.protocol.draw), "novel_classes", lambda self, header: header.class_ids[1:])
     data.check_unseen(seen, "the checkpoint")
 
 

@@ -17,8 +17,7 @@ from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.protocols.view import Geometry
-from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.view import View
 from fsbench.runner.engine.experiment import Experiment
 from tests.data_modules import episodic
 
@@ -110,7 +109,7 @@ def test_padding_stays_void_under_weak_annotations(blocks_folder):
     episode = module(blocks_folder).manifest.episodes[0]
     padding = RESIZES["padded"][1](np.zeros_like(index.label_map(episode.supports[0][0])), SIDE, SIDE)
     for kind in ("box", "point"):
-        config = LoadingConfig(SIDE, Geometry("padded", "input"), annotation=kind)
+        config = LoadingConfig(SIDE, View("padded", "input"), annotation=kind)
         label = load_episode(index, episode, config).support_labels[0, 0, 0].numpy()
         assert np.array_equal(label == 255, padding == 255) and (label == 255).any() and (label == 1).any()
 
@@ -153,13 +152,11 @@ def test_objects_of_coco_have_boxes_of_their_own(coco):
     assert np.array_equal(drawn, expected)
 
 
-def test_annotations_that_cannot_be_are_refused(blocks_folder, monkeypatch):
+def test_annotations_that_cannot_be_are_refused(blocks_folder):
     with pytest.raises(SettingsError, match=r"instance-box, and .* does not tell the single objects"):
         module(blocks_folder, "instance-box")
-    assert not load_segmentation("gfss").has_weak_supports
-    monkeypatch.setattr(type(load_segmentation("fscs")), "has_weak_supports", False)
-    with pytest.raises(SettingsError, match="box, and the protocol fscs has supports with masks; leave it out"):
-        module(blocks_folder, "box")
+    with pytest.raises(SettingsError, match="box, and the protocol gfss has supports with masks; leave it out"):
+        module(blocks_folder, "box", protocol="gfss")
     assert module(blocks_folder).support_annotation == "mask"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws import hsnet, oslsm, pfenet, segic, vrp
+from fsbench.protocols.draws import hsnet, oslsm, pfenet, vrp
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.rules import DrawRule, Source
 from fsbench.protocols.draws.streams import Streams
@@ -12,9 +12,7 @@ from fsbench.protocols.plugged import plugged
 
 ATLAS: Mapping[str, DrawRule] = {**pfenet.RULES, **vrp.RULES, **hsnet.RULES, **oslsm.RULES}
 """The draws by their words in the atlas."""
-OWN: Mapping[str, DrawRule] = {**hsnet.OWN, **segic.OWN}
-"""Draws of the suite's tests that are no words of the atlas."""
-_KNOWN: Mapping[str, DrawRule] = {**ATLAS, **OWN}
+_KNOWN: Mapping[str, DrawRule] = {**ATLAS, **hsnet.OWN}
 
 
 def draw_rule(word: str) -> DrawRule:

@@ -23,7 +23,7 @@ from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, Source
-from fsbench.protocols.draws.segic import ProgramEpisodes
+from fsbench.protocols.draws.segic import LOADERS_BEFORE, ProgramEpisodes, process_episodes, process_streams
 from fsbench.protocols.draws.streams import NumpyInWorkers, Streams, dependences
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 
@@ -56,6 +56,8 @@ class Listed(PairDraw):
             by data set.
         episode_draw: a word of `fsbench.protocols.draws.by_word`, or words by data set.
         own_rules: whose rules data sets have that were made for a test, and no lists.
+        processes_by_themselves: each process draws with its loaders from streams of its own, which hang on the fold
+            (segic.md §8.2).
         all_settings: the settings of FS-CS are defined (fscs-protocol §4, §5).
         published_on: data sets on which programs of authors test so, of which alone lists and draw are stated; None
             states them of all.
@@ -79,6 +81,7 @@ class Listed(PairDraw):
     min_object: str | dict[str, str] = "by the list"
     episode_draw: str | dict[str, str] = "list of pairs"
     own_rules: Literal["incontext", "segic"] | None = None
+    processes_by_themselves: bool = False
     all_settings: bool = False
     published_on: tuple[str, ...] | None = None
     depends_on: str = "no"
@@ -195,14 +198,19 @@ class Listed(PairDraw):
     def stream(self, index: SegmentationIndex, pool: Pool, task: EpisodeTask) -> Iterator[Episode]:
         if task.setting in AUGMENTED:
             return augmented_episodes(index, pool, task)
+        seed = self.seed_on(index.name, task)
+        if self.processes_by_themselves:
+            place, workers = LOADERS_BEFORE.get(index.name, task.fold), int(value_on(self.workers, index.name))
+            streams = process_streams(seed or 0, place, self.gpus, workers)
+            return process_episodes(pool, task.shot, streams)
         asked = self.episode_count(index.name, len(pool.pairs))
-        streams = Streams(
-            self.seed_on(index.name, task), value_on(self.workers, index.name), self.network_words, self.base_seeds,
+        drawn_from = Streams(
+            seed, value_on(self.workers, index.name), self.network_words, self.base_seeds,
             self.numpy_in_workers,
         )  # fmt: skip
         source = Source(
-            pool, streams, asked, task.way, task.shot, task.allow_background_queries, self.gpus, self.batch,
-            self.lists_on(index.name).may_support(index), index.name, task.fold,
+            pool, drawn_from, asked, task.way, task.shot, task.allow_background_queries, self.gpus, self.batch,
+            self.lists_on(index.name).may_support(index),
         )  # fmt: skip
         drawn = self.rule_on(index.name).episodes(source)
         if not self.run:

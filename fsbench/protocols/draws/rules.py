@@ -25,7 +25,6 @@ class Source:
         gpus: processes that share the episodes.
         batch: episodes that a process takes at a time.
         may_support: whether an image may be a support of a class; a support that may not is drawn again.
-        dataset, fold: name of the data set, and its fold.
     """
 
     pool: Pool
@@ -37,8 +36,6 @@ class Source:
     gpus: int = 1
     batch: int = 1
     may_support: Callable[[str, int], bool] = lambda name, number: True
-    dataset: str = ""
-    fold: int = 0
 
     @property
     def seed(self) -> int:

@@ -7,7 +7,7 @@ Private generators make the calls that the program makes on those of Python and 
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -15,10 +15,10 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws.hsnet import draw_query, repeated_supports
 from fsbench.protocols.draws.incontext import OwnEpisodes
 from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, Source, one_way
+from fsbench.protocols.draws.rules import one_way
 from fsbench.protocols.draws.streams import Generators, loader_seeds
 
-LATER = {"fss1000": 4}
+LOADERS_BEFORE = {"fss1000": 4}
 """Loaders that the program makes before that of a data set without folds: those of COCO-20i."""
 
 
@@ -60,22 +60,6 @@ def process_episodes(pool: Pool, shot: int, streams: Iterable[Generators]) -> It
             raise TooFewImages(number, 0, 1)
         supports = repeated_supports(generators.numpy, images, query, shot)
         yield one_way(index, query, number, supports)
-
-
-def _segic(source: Source) -> Iterator[Episode]:
-    """Draw from the streams of the loader that the program makes for a fold or data set."""
-    place = LATER.get(source.dataset, source.fold)
-    streams = process_streams(source.seed, place, source.gpus, source.streams.workers)
-    return process_episodes(source.pool, source.shot, streams)
-
-
-OWN: Mapping[str, DrawRule] = {
-    "of the data set, each process by itself": DrawRule(
-        "as of the data set, from processes of several loaders, each with streams of its own that hang on the fold",
-        _segic, OF_DATASET, supports_repeat=True,
-    ),
-}  # fmt: skip
-"""Draws of the suite's tests that are no words of the atlas."""
 
 
 @dataclass(frozen=True)

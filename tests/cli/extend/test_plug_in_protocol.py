@@ -19,7 +19,7 @@ import numpy as np
 
 from fsbench.data.episodes.episode import Episode
 from fsbench.scores.confusion import VOID_RULES, VoidIgnored
-from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.protocol import Protocol
 
 
 class VoidForgiven(VoidIgnored):

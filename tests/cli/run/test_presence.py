@@ -24,7 +24,7 @@ def test_a_run_has_a_second_row_with_a_threshold_from_base_classes(small_demo, t
     capsys.readouterr()
     assert main(["table", str(record.path), "--format", "csv", "--by", "size"]) == 0
     table = pl.read_csv(capsys.readouterr().out.encode())
-    answer = load_protocol("presence").further_answers(record.episodes, record.every_episode, record.header)[
+    answer = load_protocol("presence").counting.further_answers(record.episodes, record.every_episode, record.header)[
         "calibrated"
     ]
     for method, frame in (("prototype", record.episodes), ("prototype, calibrated", answer.frame)):

@@ -17,8 +17,8 @@ from fsbench.protocols.draws.boxes import BoxTest
 from fsbench.protocols.draws.gfss import ValidationImages
 from fsbench.protocols.draws.image_lists import image_list, image_lists
 from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.draws.whole_images import whole_image_pool
 from fsbench.protocols.reading import load_protocol
-from fsbench.protocols.whole_images import WholeImages
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 from tests.datamodules.datasets.fss1000.test_index import save_class
@@ -90,12 +90,12 @@ CASES: dict[str, Case] = {
     ),
     "pascal images with novel classes": (
         lambda root: Pascal(pascal(root, train_aug=["2007_b", "2007_a"], sbd_train=["2007_a"])),
-        lambda index: load_protocol("pfenet").training_pairs(index, 0, False), "trn",
+        lambda index: load_protocol("pfenet").draw.training_pairs(index, 0, False), "trn",
         [f"pascal, training images: ImageSets/Segmentation/train.txt is absent; in its place: {MORE}"],
     ),
     "pascal whole images": (
         lambda root: Pascal(pascal(root, train_aug=["2007_b", "2007_a"])),
-        lambda index: WholeImages(index, 0).training_pool(), "trn",
+        lambda index: whole_image_pool(index, 0), "trn",
         [f"pascal, training images: ImageSets/Segmentation/sbd_train.txt is absent; in its place: {MORE}"],
     ),
     "pascal classes of images": (
@@ -185,7 +185,7 @@ def test_nothing_is_said_where_no_list_is_absent(tmp_path: Path, blocks_folder: 
 
 def test_records_name_the_lists_of_the_training_alone(tmp_path: Path) -> None:
     data = episodic(Pascal(pascal(tmp_path, train_aug=["2007_b", "2007_a"])), protocol="pfenet", empty_masks=False)
-    assert data.protocol.pairs(data.dataset, "val", 0).origin == "derived"  # which a manifest's header says
+    assert data.protocol.draw.pairs(data.dataset, "val", 0).origin == "derived"  # which a manifest's header says
     assert data.training_list_notes == []
     assert data.training_lists == "derived"
     assert [note.partition(";")[0] for note in data.training_list_notes] == [

@@ -15,7 +15,7 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.indexes.mask_folder import MaskFolder
-from fsbench.protocols.view import Geometry
+from fsbench.protocols.view import View
 from fsbench.runner.engine.machine.meter import resident_mib
 from tests.data_modules import episodic
 
@@ -56,7 +56,7 @@ def test_a_file_is_decoded_once(index, monkeypatch):
 @pytest.mark.parametrize("resize", ["pil", "cv2"])
 def test_episodes_do_not_show_what_was_kept(index, resize):
     """Episodes that are loaded twice, and changed in between by whoever got them, are those of a fresh loader."""
-    config = LoadingConfig(40, Geometry(resize, "input"), cache_bytes=10**7)
+    config = LoadingConfig(40, View(resize, "input"), cache_bytes=10**7)
     files = config.files(index)
     manifest = episodic(index, image_size=40, way=2, shot=2, workers=0, episodes=12).manifest
     for episode in manifest.episodes * 2:

@@ -10,7 +10,7 @@ from PIL import Image
 from fsbench.core.loading import LoadingConfig, load_episode
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.protocols.view import Geometry
+from fsbench.protocols.view import View
 from tests.data_modules import episodic
 
 EPISODE = Episode(0, "image_030", 1, (1,), (("image_031", "image_026", "image_031"),))
@@ -22,7 +22,7 @@ def slots(labels):
 
 def test_hsnet_evaluates_at_the_input_size_with_torchs_nearest(index):
     """fss-protocol §4: the label map is resized, then void and class are read from it."""
-    batch = load_episode(index, EPISODE, LoadingConfig(48, Geometry("pil", "input")))
+    batch = load_episode(index, EPISODE, LoadingConfig(48, View("pil", "input")))
     for name, found in (
         ("image_030", batch.known_truth().label_maps[0]),
         ("image_026", batch.support_labels[0, 0, 1]),
@@ -35,7 +35,7 @@ def test_hsnet_evaluates_at_the_input_size_with_torchs_nearest(index):
 
 
 def test_pfenet_resizes_as_opencv_and_evaluates_at_the_original_size(index):
-    batch = load_episode(index, EPISODE, LoadingConfig(48, Geometry("cv2")))
+    batch = load_episode(index, EPISODE, LoadingConfig(48, View("cv2")))
     photo = np.asarray(Image.open(index.image_path("image_026")).convert("RGB"), dtype=np.float32)
     row = int(batch.support[0, 0, 1])
     expected = cv2.resize(photo, (48, 48), interpolation=cv2.INTER_LINEAR)

@@ -7,12 +7,14 @@ import torch
 
 from fsbench.core.loading import LoadingConfig, labelled_image, load_item
 from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_pixels
 from fsbench.data.label_resizing import padded_shape
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.image_lists import image_lists
-from fsbench.protocols.whole_images import WholeImages
+from fsbench.protocols.draws.whole_images import whole_image_pool
+from fsbench.protocols.whole_images import WHOLE_IMAGES
 from tests.methods.small import data
 
 
@@ -58,7 +60,7 @@ def test_an_augmented_image_is_a_function_of_seed_epoch_and_place(blocks_folder)
 def test_labels_of_real_images(data_set, folder, fold, real_data):
     """All base classes of the fold, novel ones as background, void where it was; none of the images is left out."""
     index = data_set(str(real_data / folder))
-    pool = WholeImages(index, fold).training_pool()
+    pool = whole_image_pool(index, fold)
     names = list(dict.fromkeys(name for name, _ in pool.pairs))
     assert names == pool.images == list(image_lists(index).image_order("trn"))
     base = pool.class_ids
@@ -95,9 +97,11 @@ def test_validation_is_the_whole_list_by_the_padded_resize(blocks_folder):
         assert batch.images[0][:, : inner[0], : inner[1]].min() > 0
         shapes.add(inner)
     assert len(shapes) > 1
-    first, second = (WholeImages(module.dataset, fold) for fold in (0, 1))
-    assert len(first.manifest(5).episodes) == 5
-    assert first.manifest().sha256 != second.manifest().sha256
+    few, first, second = (
+        WHOLE_IMAGES.manifest(module.dataset, EpisodeTask(fold, episodes=number))
+        for fold, number in ((0, 5), (0, None), (1, None))
+    )
+    assert len(few.episodes) == 5 and first.sha256 != second.sha256
 
 
 @pytest.mark.parametrize(
@@ -119,8 +123,8 @@ def test_a_portrait_of_the_real_samples(real_data):
     index = Pascal(str(real_data / "voc-mini"))
     sizes = {name: index.label_map(name).shape for name in image_lists(index).image_order("val")}
     portrait = next(name for name, (height, width) in sizes.items() if height > width)
-    config = LoadingConfig(417)
-    item = load_item(WholeImages(index, 0), index, Episode(0, portrait, 0, (), ()), config, config.files(index))
+    config = LoadingConfig(417, WHOLE_IMAGES.view)
+    item = load_item(WHOLE_IMAGES.draw, index, Episode(0, portrait, 0, (1,), ((),)), config, config.files(index))
     height, width = padded_shape(*sizes[portrait], 417)
     assert height == 416 and width < 417 - 8
     assert (item.images[0, :, :, width:] == 0).all() and item.images[0, :, :, width - 8 : width].max() > 0

@@ -57,7 +57,7 @@ def as_asked(mask: np.ndarray, size: tuple[int, int], test: Test) -> np.ndarray:
     """Return the answer of `size` that the protocol brings to the counted `mask`."""
     if mask.shape == size:
         return mask
-    taken = test.protocol.geometry.fit(np.arange(np.prod(size)).reshape(size), mask.shape)
+    taken = test.protocol.view.fit(np.arange(np.prod(size)).reshape(size), mask.shape)
     answer = np.zeros(size, np.uint8)
     answer.flat[taken.ravel()] = mask.ravel()
     return answer
@@ -78,7 +78,7 @@ def named_ways(built: Experiment) -> Iterator[tuple[int, np.ndarray]]:
     built.data.done = frozenset()
     with answering(built.method, built.data) as answerer:
         for batch in built.data.test_dataloader():
-            seen, truths = protocol.separate(batch)
+            seen, truths = protocol.part(batch)
             for truth, answer in zip(truths, answerer(seen), strict=True):
                 yield truth.episode, np.asarray(answer) + 1
 
@@ -172,7 +172,7 @@ SAMPLES = {"pascal": "voc-mini", "coco": "coco-mini"}
 
 def takes(protocol: str, scenes: Path) -> bool:
     """Return whether the data set has the protocol's test, and a method without any training can answer it."""
-    if load_protocol(protocol).asks_base_classes:
+    if load_protocol(protocol).draw.asks_base_classes:
         return False
     try:
         load_test("folder", root=scenes, protocol=protocol, episodes=4, drop_small=True)

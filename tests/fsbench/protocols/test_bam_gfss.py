@@ -14,7 +14,7 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.methods.bam import BAM
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.protocols.draws.bam_gfss import BAM_SEEDS, bam_gfss_episodes
+from fsbench.protocols.draws.bam_gfss import bam_gfss_episodes
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions
 from fsbench.results.pictures.episodes import batch_query_image, batch_support_images
@@ -75,14 +75,14 @@ def test_episodes_are_those_of_a_plain_loop(shot):
 
 def test_seeds_are_those_that_numpy_draws():
     protocol = load_protocol("bam_gfss")
-    assert np.random.RandomState(123).randint(0, 1000, 5).tolist() == [*BAM_SEEDS] == [*protocol.averaged_seeds]
-    assert protocol.seed == 510 and "365, 382, 322, 988: TEST_SEED=" in protocol.seed_words()
+    assert np.random.RandomState(123).randint(0, 1000, 5).tolist() == [*protocol.draw.averaged_seeds]
+    assert protocol.draw.seed == 510 and "365, 382, 322, 988: TEST_SEED=" in protocol.draw.seed_words()
 
 
 def test_header_draws_and_what_is_refused(scenes):
     index, protocol = Pascal(str(scenes)), load_protocol("bam_gfss")
     header = protocol.manifest(index, EpisodeTask(0, shot=2)).header
-    assert header.class_ids == [*range(6, 21), *NOVEL] and protocol.novel_classes(header) == [*NOVEL]
+    assert header.class_ids == [*range(6, 21), *NOVEL] and protocol.draw.novel_classes(header) == [*NOVEL]
     assert header.requested == header.official_episodes == 1000 and header.seed == 510 and header.all_classes
     drawn = protocol.manifest(index, EpisodeTask(0, episodes=8, draws=3))
     assert len(drawn.episodes) == 24 and all(len(e.supports[-1]) == 1 for e in drawn.episodes)

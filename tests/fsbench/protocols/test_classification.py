@@ -53,7 +53,7 @@ def test_the_order_of_the_queries_says_nothing_of_their_classes():
     images = query.flatten()[:, None, None, None].expand(-1, 3, 1, 1)
     images = torch.cat([torch.zeros(5, 3, 1, 1, dtype=images.dtype), images])
     episodes = [ImageEpisode(index, 7, (1, 2, 3, 4, 5), torch.arange(5)[:, None], query, images) for index in range(40)]
-    visible, truths = protocol.separate(episodes)
+    visible, truths = protocol.part(episodes)
     assert [seen.query.flatten().tolist() for seen in visible] == [
         seen.images[5:, 0, 0, 0].tolist() for seen in visible
     ]

@@ -8,7 +8,7 @@ episodes, geometry or scores are as it says.
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import get_args
 
@@ -22,20 +22,21 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.transforms import RESIZES
-from fsbench.protocols.draws.classes import Classification
-from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
+from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.draws.image_lists import image_list
+from fsbench.protocols.draws.listed import Listed
+from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.programs import Program
+from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_names
-from fsbench.protocols.segmentation import Segmentation
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.runs_of_test import run_starts
 from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.fsbench.runs import some_header
 
-SEGMENTATION = [name for name in protocol_names() if isinstance(load_protocol(name), Segmentation)]
+SEGMENTATION = [name for name in protocol_names() if load_protocol(name).has_masks]
 UNPUBLISHED = ("presence",)
 """Tests of the suite's own, which state no lists and no draw: no program has the like."""
 STATED = [
@@ -55,7 +56,7 @@ class Probe:
         manifest: 300 episodes of fold 0, without those whose query shows none of the classes.
     """
 
-    protocol: Segmentation
+    protocol: Protocol
     index: SegmentationIndex
     manifest: Manifest
 
@@ -96,9 +97,9 @@ def _photo(name: str) -> str:
     return name.partition("@")[0]
 
 
-def drawn(protocol: Segmentation, index: SegmentationIndex, **task: object) -> Manifest:
+def drawn(protocol: Protocol, index: SegmentationIndex, **task: object) -> Manifest:
     entries = {"episodes": 300, "skip_small_classes": True} | task
-    return protocol.manifest(protocol.view(index), EpisodeTask(0, way=1, shot=1, **entries))
+    return protocol.manifest(protocol.draw.data(index), EpisodeTask(0, way=1, shot=1, **entries))
 
 
 def probe(name: str, index: SegmentationIndex) -> Probe:
@@ -132,8 +133,9 @@ def fitting_lists(found: Probe) -> set[str]:
 
 
 def _training_images(found: Probe) -> list[str]:
+    draw = found.protocol.draw
     try:
-        return [image for image, _ in found.protocol.training_pairs(found.index, 0).pairs]
+        return [image for image, _ in draw.training_pairs(found.index, 0).pairs] if isinstance(draw, PairDraw) else []
     except SettingsError:
         return []
 
@@ -277,7 +279,7 @@ GEOMETRY_LABELS = {"squash, PIL, labels torch": "torch", "squash, PIL, labels PI
 def test_the_stated_geometry_is_that_of_the_masks(name):
     protocol = load_protocol(name)
     stated = protocol.conditions("coco").geometry
-    resize_image, resize_labels = RESIZES[protocol.resize]
+    resize_image, resize_labels = RESIZES[protocol.view.resize]
     small = resize_labels(np.full((60, 90), 7, np.uint8), 47, 47)
     assert small.shape == (47, 47)
     if stated in GEOMETRY_LABELS:
@@ -298,7 +300,7 @@ def test_the_stated_geometry_is_that_of_the_masks(name):
 @pytest.mark.parametrize("dataset", ["pascal", "coco"])
 def test_the_stated_size_is_that_at_which_pixels_are_compared(name, dataset):
     protocol = load_protocol(name)
-    stated, geometry = protocol.conditions(dataset).compared_at, protocol.geometry
+    stated, geometry = protocol.conditions(dataset).compared_at, protocol.view
     truth, asked = geometry.truth(RAMP, 96)
     rule = {"network input, torch nearest": "torch", "network input, OpenCV nearest": "OpenCV"}.get(stated)
     if rule is not None:
@@ -319,7 +321,7 @@ def test_the_stated_size_is_that_at_which_pixels_are_compared(name, dataset):
 # How pixels are counted
 
 
-def counted(name: str, generator: np.random.Generator) -> tuple[Segmentation, pl.DataFrame, dict[str, object]]:
+def counted(name: str, generator: np.random.Generator) -> tuple[Protocol, pl.DataFrame, dict[str, object]]:
     """A count table of 24 episodes of three classes, and the entries of its header."""
     protocol, rows = load_protocol(name), []
     for episode in range(24):
@@ -368,7 +370,7 @@ def test_the_stated_scores_and_void_rule_are_those_of_the_count_table(name):
     else:
         assert (
             stated.metric
-            == {"zero": "class-pooled mIoU", "left_out": "class-pooled mIoU, classes seen"}[protocol.absent]
+            == {"zero": "class-pooled mIoU", "left_out": "class-pooled mIoU, classes seen"}[protocol.counting.absent]
         )
         assert scores["mIoU"] == pytest.approx(mean(ways, stated.void))
         assert mean(ways, "ignored") != pytest.approx(mean(ways, "background"))
@@ -407,39 +409,20 @@ def test_every_word_is_in_the_closed_lists():
 
 def test_classification_is_no_part_of_the_atlas():
     others = [load_protocol(name) for name in protocol_names() if name not in SEGMENTATION]
-    assert others and all(isinstance(each, Classification) for each in others)
+    assert others and all(each.task == "classification" for each in others)
     assert {each.conditions("cub") for each in others} == {Conditions()}
 
 
-def test_a_class_that_draws_or_counts_otherwise_states_nothing_of_what_it_changed():
-    class Other(Composed):
-        def draw(self, index, pool, task):
-            return iter(())
-
-    class Whole(Composed):
-        def official_manifest(self, index, task):
-            return super().official_manifest(index, task)
-
-    class Counted(Composed):
-        def statistics(self, frame, header):
-            return super().statistics(frame, header)
-
-    made = {"name": "x", "version": 1, "summary": "", "query_size": "input"}
-    kinds = (Composed, Other, Whole, Counted)
-    hsnet, other, whole, counted = (kind(**made).conditions("pascal") for kind in kinds)
-    assert hsnet == load_protocol("hsnet").conditions("pascal")
-    assert other == whole == replace(hsnet, image_lists=NOT_STATED, min_object=NOT_STATED, episode_draw=NOT_STATED)
-    assert counted == replace(hsnet, void=NOT_STATED, metric=NOT_STATED, fb_iou=NOT_STATED)
-
-
-@dataclass(frozen=True)
-class Half(Composed):
-    """A composed test with other values."""
-
-    episodes: dict = field(default_factory=lambda: {"others": 500})
-
-
-def test_values_of_a_file_are_followed():
-    stated = Half("half", 1, "", seed=7, query_size=1024, void="background").conditions("pascal")
+def test_words_follow_from_the_values():
+    hsnet = load_protocol("hsnet")
+    changed = replace(
+        hsnet,
+        draw=Listed(seed=7, episodes={"others": 500}),
+        view=replace(hsnet.view, query_size=1024),
+        counting=PixelCounting("background"),
+    )
+    stated = changed.conditions("pascal")
     assert (stated.episodes_per_fold, stated.seeds) == ("500", "7")
     assert (stated.compared_at, stated.void) == ("fixed 1024", "background")
+    assert replace(changed, draw=hsnet.draw, view=hsnet.view, counting=hsnet.counting) == hsnet
+    assert replace(hsnet, counting=replace(hsnet.counting, void="own")).conditions("pascal").void == NOT_STATED

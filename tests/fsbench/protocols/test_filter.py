@@ -9,9 +9,8 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.datamodules.datasets.coco.index import Coco
 from fsbench.datamodules.datasets.pascal.index import Pascal
+from fsbench.protocols.draws.whole_images import whole_image_pool
 from fsbench.protocols.reading import load_protocol, protocol_names
-from fsbench.protocols.segmentation import Segmentation
-from fsbench.protocols.whole_images import WholeImages
 from fsbench.runner.config.request import Request
 
 LISTED = ("fscs", "hsnet", "incontext", "pfenet", "bam", "pfenet2020")
@@ -56,20 +55,19 @@ class Synthetic(SegmentationIndex):
 def test_one_novel_pixel_suffices_and_every_protocol_has_both_lists(name, like):
     """im23 shows 30 pixels of a novel class beside base ones, too few to be listed for it."""
     protocol, index = load_protocol(name), Synthetic(like)
-    assert isinstance(protocol, Segmentation)
-    own, filtered, whole = (protocol.training_pairs(index, 0, choice) for choice in (None, True, False))
+    own, filtered, whole = (protocol.draw.training_pairs(index, 0, choice) for choice in (None, True, False))
     assert [pair for pair in whole.pairs if pair[0] == "im23"] and set(filtered.pairs) < set(whole.pairs)
     assert [pair for pair in whole.pairs if pair[0] != "im23"] == list(filtered.pairs)
-    assert own.pairs == (filtered if protocol.drops_novel_images else whole).pairs
+    assert own.pairs == (filtered if protocol.draw.drops_novel_images else whole).pairs
     pools = [protocol.training_pool(index, 0, False, False, 1, filter_novel=choice) for choice in (True, False)]
     assert [("im23" in pool.images, "im23" in pool.images_of[3]) for pool in pools] == [(False, False), (True, True)]
-    tested = {protocol.pairs(index, "val", 0).sha256 for _ in (True, False)}
-    assert tested == {protocol.pairs(Synthetic(like), "val", 0).sha256}
+    tested = {protocol.draw.pairs(index, "val", 0).sha256 for _ in (True, False)}
+    assert tested == {protocol.draw.pairs(Synthetic(like), "val", 0).sha256}
 
 
 def test_whole_images_can_be_filtered():
     index = Synthetic(Pascal)
-    whole, filtered = (WholeImages(index, 0).training_pool(choice).images for choice in (None, True))
+    whole, filtered = (whole_image_pool(index, 0, choice).images for choice in (None, True))
     assert len(whole) == 24 and filtered == [f"im{i:02d}" for i in range(12, 23)]
 
 

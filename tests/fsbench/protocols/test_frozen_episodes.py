@@ -41,7 +41,7 @@ def test_manifests_are_as_they_were(name, indexes):
         for shot in (1, 2):
             task = EpisodeTask(0, shot=shot, episodes=40, skip_small_classes=True)
             try:
-                manifest = protocol.manifest(protocol.view(indexes(dataset)), task)
+                manifest = protocol.manifest(protocol.draw.data(indexes(dataset)), task)
             except (DataError, SettingsError):  # the test is none of this data set
                 continue
             found.update(manifest.text.encode())

@@ -24,7 +24,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.methods.sam3_canvas import SAM3Canvas, draw_canvas
 from fsbench.networks.backbones.sam3 import Detections, Sam3NetConfig
-from fsbench.protocols import fss_sam3
+from fsbench.protocols.draws import boxes
 from fsbench.protocols.draws.boxes import (
     BoxPools,
     BoxTest,
@@ -233,7 +233,7 @@ def coco(root: Path) -> Path:
 def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
     index = Coco(str(coco(tmp_path / "coco")))
     manifest = PROTOCOL.manifest(index, EpisodeTask(0, shot=2, episodes=60))
-    view = PROTOCOL.view(index)
+    view = PROTOCOL.draw.data(index)
     assert manifest.header.seed == 0 and manifest.header.class_ids == [1]
     assert manifest.header.protocol_entries["replaced_episodes"] > 0  # the last image has no pixel of the class
     ids = {number: image["id"] for number, image in enumerate(json.loads((
@@ -260,7 +260,7 @@ def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
 
 
 def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
-    monkeypatch.setattr(fss_sam3, "SMALLEST_SUPPORT", 20)  # the images are small
+    monkeypatch.setattr(boxes, "SMALLEST_SUPPORT", 20)  # the images are small
     index = Folder(str(blocks_folder))
     manifest = PROTOCOL.manifest(index, EpisodeTask(0, episodes=12))
     assert manifest.header.lists == "derived" and len(manifest.episodes) == 12
@@ -312,7 +312,7 @@ def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypat
         shown = found.paste(batch, 0).canvas[y : y + height, x : x + width]
         padded = query.round().byte().permute(1, 2, 0).numpy()
         assert np.array_equal(shown, draw_canvas([padded], [(0, 0, width, height)], 112)[:height, :width])
-        answer = data.protocol.geometry.fit(found(batch.without_truth()).label_map, (rows, columns))
+        answer = data.protocol.view.fit(found(batch.without_truth()).label_map, (rows, columns))
         part = answer.float().mean(1)
         assert set(part.tolist()) <= {0.0, 1.0} and part.sum() == pytest.approx(rows - side * 22 / 45, abs=1)
         wide += rows < columns
@@ -321,4 +321,4 @@ def test_an_answer_on_the_canvas_lies_over_the_padded_query(real_data, monkeypat
 
 def test_all_classes_at_once_have_the_test_of_label_maps(real_data):
     joined = CocoAll(str(real_data / "coco-mini"))
-    assert type(fss_sam3.box_test(joined)) is BoxTest  # that of label maps
+    assert type(boxes.box_test(joined)) is BoxTest  # that of label maps

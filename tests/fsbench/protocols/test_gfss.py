@@ -19,7 +19,7 @@ from fsbench.datamodules.datasets.coco.gfss import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.methods import diam
 from fsbench.methods.diam import adapt, same_bits
-from fsbench.protocols.draws.gfss import GFSS, draw_runs
+from fsbench.protocols.draws.gfss import draw_runs
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.predictions import read_predictions
 from fsbench.runner.config.request import Request
@@ -61,7 +61,7 @@ def test_queries_supports_and_what_the_header_says(scenes):
     manifest = load_protocol("gfss").manifest(Pascal(str(scenes)), EpisodeTask(0, shot=2))
     header, episodes = manifest.header, manifest.episodes
     assert header.class_ids == [*range(6, 21), *NOVEL] and header.seed == 2023
-    assert load_protocol("gfss").novel_classes(header) == [*NOVEL]
+    assert load_protocol("gfss").draw.novel_classes(header) == [*NOVEL]
     assert header.protocol_entries["run_lengths"] == [7] * 5 and header.official_episodes == len(episodes) == 35
     for number in range(5):
         of_run = episodes[7 * number : 7 * number + 7]
@@ -87,7 +87,7 @@ def test_a_fold_of_ten_and_what_is_refused(scenes):
     ):
         gfss.manifest(index, EpisodeTask(0))
     header = gfss.manifest(index, EpisodeTask(0, skip_small_classes=True)).header
-    assert header.dropped_classes == [6, 7, 8, 9, 10] and gfss.novel_classes(header) == [*NOVEL]
+    assert header.dropped_classes == [6, 7, 8, 9, 10] and gfss.draw.novel_classes(header) == [*NOVEL]
     with pytest.raises(SettingsError, match="asks for all classes at once, found way 2; leave WAY=1"):
         gfss.manifest(index, EpisodeTask(0, way=2))
     with pytest.raises(SettingsError, match="has no base classes to validate on"):
@@ -124,10 +124,8 @@ def test_a_method_is_given_padded_images_and_all_novel_classes_of_supports(scene
     maps = episode.support_ways[0][episode.valid[0]]
     assert set(maps.unique().tolist()) <= {0, 255, *range(1, 21)} and (maps[0] == 16).any()
     assert set(maps[0].unique().tolist()) == {0, 16, 255}  # a base class is background there (gfss.md, support label)
-    silent = replace(data.protocol, tells_void=False)
-    item = load_item(
-        silent, data.dataset, data.manifest.episodes[0], data._loading(False), data._loading(False).files(data.dataset)
-    )
+    config = data._loading(replace(data.protocol.view, tells_void=False))
+    item = load_item(data.protocol.draw, data.dataset, data.manifest.episodes[0], config, config.files(data.dataset))
     assert item.counted_pixels[0, :24, :40].all() and item.counted_pixels.sum() == 24 * 40
     joined = collate([item, item])
     assert [len(one.counted_pixels) for one in joined.split()] == [1, 1] and len(joined.counted_pixels) == 2
@@ -231,8 +229,8 @@ def test_an_object_of_coco_is_its_first_polygon(tmp_path):
     name = "COCO_val2014_000000000007.jpg"
     save_coco(tmp_path, "val2014", {name: (40, 40, objects)})
     index, gfss = Coco(str(tmp_path)), load_protocol("gfss")
-    seen = gfss.view(index)
-    assert gfss.view(seen) is seen and seen.name == "coco" and seen.class_names == index.class_names
+    seen = gfss.draw.data(index)
+    assert gfss.draw.data(seen) is seen and seen.name == "coco" and seen.class_names == index.class_names
     for one, pixels in ((index, {3: 64 + 100 - 4 - 16, 5: 64 + 36}), (seen, {3: 64 - 4, 5: 64})):
         one.count_pixels("val", [f"val2014/{name}"])
         assert one.class_pixels(f"val2014/{name}")[0] == pixels | {0: 1600 - sum(pixels.values())}
@@ -240,13 +238,12 @@ def test_an_object_of_coco_is_its_first_polygon(tmp_path):
 
 def test_the_real_samples_of_coco(real_data, tmp_path):
     index, gfss = Coco(str(real_data / "coco-mini")), load_protocol("gfss")
-    assert isinstance(gfss, GFSS)
     manifest = gfss.manifest(index, EpisodeTask(0, skip_small_classes=True, episodes=10))
     assert (
         manifest.header.lists == "derived"
         and len(manifest.header.class_ids) + len(manifest.header.dropped_classes) == 80
     )
-    few = replace(gfss, episodes={"others": 7})
+    few = replace(gfss, draw=replace(gfss.draw, episodes={"others": 7}))
     header = few.manifest(index, EpisodeTask(0, skip_small_classes=True)).header
     assert header.protocol_entries["run_lengths"] == [7] * 5
     names, origin = CocoValidation(index).images()

@@ -11,6 +11,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.indexes.views import ViewIndex
+from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.incontext import (
     EpisodeRun,
     OwnEpisodes,
@@ -18,7 +19,6 @@ from fsbench.protocols.draws.incontext import (
     episodes_of_parts,
     every_tenth,
 )
-from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic

@@ -12,10 +12,10 @@ from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
-from fsbench.protocols.view import Geometry
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_protocol
+from fsbench.protocols.view import View
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run
@@ -91,9 +91,9 @@ def test_a_padded_image_is_counted_where_the_image_is():
     protocol = load_protocol("isaid_r2net")
     labels = np.zeros((30, 90), np.uint8)
     labels[10:20, 20:70], labels[28:] = 1, 255
-    truth, size = Geometry("padded", "input").truth(labels, 67)
+    truth, size = View("padded", "input").truth(labels, 67)
     assert size == (67, 67) and truth.shape == (16, 64)  # 67 * 30 / 90 = 22, then multiples of 8
-    kept, _ = Geometry("padded", "original").training.truth(labels, 67)
+    kept, _ = View("padded", "original").training.truth(labels, 67)
     assert np.array_equal(kept, resize_labels_padded(labels, 67)) and (kept[16:] == 255).all()
     found = np.ones((67, 67), dtype=np.uint8)
 
@@ -108,15 +108,15 @@ def test_a_padded_image_is_counted_where_the_image_is():
 
 def test_values_and_words():
     assert load_protocol("isaid_sdm").default_metrics == ("mIoU", "accuracy")
-    assert load_protocol("isaid").episode_count("isaid", 3108) == 3108
-    assert "124, 799, 809, 712" in load_protocol("isaid_r2net").seed_words()
+    assert load_protocol("isaid").draw.episode_count("isaid", 3108) == 3108
+    assert "124, 799, 809, 712" in load_protocol("isaid_r2net").draw.seed_words()
     r2net = load_protocol("isaid_r2net")
     assert r2net.conditions("isaid512").geometry == "letterbox"
     for shape, side in (((512, 512), 512), ((300, 400), 400)):  # isaid-protocol §5: the longer side of the label map
-        truth, size = r2net.geometry.truth(np.zeros(shape, np.uint8), 512)
+        truth, size = r2net.view.truth(np.zeros(shape, np.uint8), 512)
         assert truth.shape == shape and size == (side, side)
     numpy = np.random.RandomState(321).randint(0, 1000, 5).tolist()
-    assert numpy == [load_protocol("isaid_r2net").seed, 124, 799, 809, 712]
+    assert numpy == [load_protocol("isaid_r2net").draw.seed, 124, 799, 809, 712]
 
 
 def test_the_training_items_follow_the_program(patches):

@@ -7,7 +7,7 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.pascal.index import Pascal
-from fsbench.protocols.composed import Validation
+from fsbench.protocols.draws.listed import Validation
 from fsbench.protocols.reading import load_protocol
 from tests.fsbench.protocols.test_filter import Synthetic
 
@@ -48,10 +48,10 @@ def test_a_number_that_is_asked_for_is_exact_and_the_table_says_what_the_program
 def test_other_protocols_validate_as_they_test():
     for name in ("bam", "pfenet", "fscs"):
         protocol = load_protocol(name)
-        assert protocol.in_validation is protocol
+        assert protocol.in_validation == protocol
 
 
 def test_less_than_one_pass_is_refused():
     for wrong in ({"passes": 0}, {"validation": Validation(passes=0)}):
-        with pytest.raises(SettingsError, match="pfenet2020: passes is 0, expected 1 or more"):
-            replace(load_protocol("pfenet2020"), **wrong).check_values()
+        with pytest.raises(SettingsError, match="passes is 0, expected 1 or more"):
+            replace(load_protocol("pfenet2020").draw, **wrong).check()

@@ -19,7 +19,8 @@ from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
-from fsbench.protocols.draws.presence import KnownAbsence, Presence, has_unnamed
+from fsbench.protocols.draws.presence import KnownAbsence, has_unnamed
+from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import check_counts, official_rows, to_frame
 from fsbench.scores.estimate import MetricParts, differences, estimates
@@ -34,9 +35,8 @@ from tests.fsbench.runs import some_header
 TASK = EpisodeTask(0, episodes=24)
 
 
-def presence() -> Presence:
+def presence() -> Protocol:
     protocol = load_protocol("presence")
-    assert isinstance(protocol, Presence)
     return protocol
 
 
@@ -246,7 +246,7 @@ def test_a_data_set_that_shows_one_class_of_an_image_is_refused():
     with pytest.raises(SettingsError, match=r"does not tell which images lack a class.*expected it with DATASET=coco"):
         presence().manifest(object.__new__(PacoPart), TASK)
     with pytest.raises(SettingsError, match="protocol presence is 1-way, found way 2"):
-        presence().check_choices("original", 2)
+        presence().draw.check_choices("presence", "original", 2)
 
 
 def rows(
@@ -297,7 +297,7 @@ def test_scores_are_those_of_plain_loops(tmp_path):
             by_class.append(hits / (sum(row["pred"] + row["gt"] for row in own) - hits))
         assert scores[name] == pytest.approx(100 * np.mean(by_class))
     assert "FB-IoU-classes" not in scores and set(presence().default_metrics) <= set(scores)
-    with_void = presence().statistics_with_void(frame, manifest.header, "background").scores()
+    with_void = presence().statistics(frame, manifest.header, "background").scores()
     absent = [(row["pred"] + row["pred_void"]) / 100 for row in ways if not row["present"]]
     assert with_void["false-alarm-area"] == pytest.approx(100 * np.mean(absent))
     shown = (frame["slot"] > 0).to_numpy() & frame["present"].to_numpy()
@@ -359,7 +359,7 @@ def test_the_threshold_is_the_lowest_of_the_best_by_trying_all():
 def test_the_calibrated_answer_decides_by_base_classes_alone(tmp_path):
     manifest, table = some_run()
     every = to_frame(table, manifest)
-    answer = presence().further_answers(official_rows(every), every, manifest.header)["calibrated"]
+    answer = presence().counting.further_answers(official_rows(every), every, manifest.header)["calibrated"]
     base = every.filter(pl.col("class_id") > 2)
     threshold = best_threshold(base["present"].to_numpy(), base["score"].to_numpy())
     assert f"{threshold:.4g}" in answer.words and "20 episodes about base classes (training images)" in answer.words
@@ -369,7 +369,7 @@ def test_the_calibrated_answer_decides_by_base_classes_alone(tmp_path):
     for row, old in zip(answer.frame.to_dicts(), official_rows(every).to_dicts(), strict=True):
         assert row["decided"] == (old["score"] >= threshold)
         assert (row["tp"], row["pred"]) == ((old["tp"], old["pred"]) if row["decided"] else (0, 0))
-    assert presence().further_answers(official_rows(every), official_rows(every), manifest.header) == {}
+    assert presence().counting.further_answers(official_rows(every), official_rows(every), manifest.header) == {}
     altered = every.with_columns(calibrates=~pl.col("calibrates"))
     with pytest.raises(RecordError, match="has other episodes that calibrate than its manifest names"):
         check_counts(altered, manifest, tmp_path)

@@ -11,9 +11,10 @@ from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED
+from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.programs import FOLDER, Program, read_programs
+from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_of, read_protocol
 from fsbench.protocols.rows import compose, row_names, row_of, why_not_run
 from tests.fsbench.protocols.drawn_sets import DRAWN
@@ -33,10 +34,15 @@ def row(name: str, **words: str) -> Program:
     return next(one for one in ROWS if one.id == name).model_copy(update=words)
 
 
-def composed(name: str) -> Composed:
+def composed(name: str) -> Protocol:
     protocol = load_protocol(name)
-    assert isinstance(protocol, Composed)
+    listed(protocol)
     return protocol
+
+
+def listed(protocol: Protocol) -> Listed:
+    assert isinstance(protocol.draw, Listed)
+    return protocol.draw
 
 
 def test_most_rows_can_be_run_and_the_others_say_why():
@@ -54,21 +60,22 @@ def test_a_protocol_states_the_words_of_its_row():
     stated, program = protocol.conditions("pascal"), row("cyctr/pascal-5i")
     assert all(word == getattr(program, column) for column, word in vars(stated).items())
     assert protocol.conditions("coco").episode_draw == "image then class"
-    assert (protocol.seed, protocol.workers, protocol.episodes, protocol.passes) == (123, 8, {"others": 1001}, 20)
-    assert composed("atlas:BAM/COCO-20i").averaged_seeds == (510, 365, 382, 322, 988)
+    draw = listed(protocol)
+    assert (draw.seed, draw.workers, draw.episodes, draw.passes) == (123, 8, {"others": 1001}, 20)
+    assert composed("atlas:BAM/COCO-20i").draw.averaged_seeds == (510, 365, 382, 322, 988)
     assert composed("atlas:MLC (baseline)/PASCAL-5i").name == "atlas:mlc-baseline/pascal-5i"
-    assert composed("atlas:pmms / rpmms/pascal-5i").void == "background"
-    assert composed("atlas:emat/pascal-5i").empty_queries and composed("atlas:emat/pascal-5i").seed is None
+    assert composed("atlas:pmms / rpmms/pascal-5i").counting.void == "background"
+    assert composed("atlas:emat/pascal-5i").draw.empty_queries and composed("atlas:emat/pascal-5i").draw.seed is None
 
 
 def test_the_words_of_a_row_in_spirit_share_no_test():
     for name in ("atlas:canet/pascal-5i", "atlas:cwt/pascal-5i"):
         assert composed(name).in_spirit and composed(name).conditions("pascal").episode_draw == NOT_STATED
     given = composed("atlas:cwt/pascal-5i@base_seeds=4+5")
-    assert not given.in_spirit and given.base_seeds == (4, 5)
+    assert not given.in_spirit and listed(given).base_seeds == (4, 5)
     assert not composed("atlas:cwt/pascal-5i@network_words=900").in_spirit
     known = composed("atlas:repri/pascal-5i")  # its row says how much the network takes
-    assert not known.in_spirit and known.network_words == 72282488
+    assert not known.in_spirit and listed(known).network_words == 72282488
 
 
 def test_a_row_whose_seed_is_set_before_the_network_hangs_on_it():
@@ -138,7 +145,7 @@ def test_a_row_and_the_protocol_of_the_same_words_draw_alike(pascal):
 
 def test_a_late_loop_ends_after_so_many_passes(pascal):
     protocol = composed("atlas:cyctr/pascal-5i")
-    images = len({name for name, _ in protocol.pairs(pascal, "val", 0).pairs})
+    images = len({name for name, _ in listed(protocol).pairs(pascal, "val", 0).pairs})
     manifest = protocol.manifest(pascal, EpisodeTask(0))
     assert manifest.header.official_episodes == 1001
     assert len(manifest.episodes) == min(1001, 20 * images) == manifest.header.episodes
@@ -160,7 +167,7 @@ def test_a_stranger_s_row_of_closed_words_is_a_protocol(pascal, tmp_path):
     (program,) = read_programs(path)
     protocol = compose(program, {})
     manifest = protocol.manifest(pascal, EpisodeTask(0, episodes=30))
-    assert not protocol.in_spirit and protocol.averaged_seeds == (7, 8)
+    assert not protocol.in_spirit and protocol.draw.averaged_seeds == (7, 8)
     assert len(manifest.episodes) == 30 and manifest.header.seed == 7
     assert manifest.header.protocol_entries["drawn_by"] == {"workers": 3}
     for episode in manifest.episodes:
@@ -171,19 +178,16 @@ def test_a_stranger_s_row_of_closed_words_is_a_protocol(pascal, tmp_path):
 
 def test_a_protocol_of_words_may_be_written_in_yaml(tmp_path):
     file = tmp_path / "mine.yaml"
-    text = "class_path: fsbench.protocols.composed.Composed\nname: mine\nversion: 1\nsummary: mine\n"
-    text += "image_lists: bam\nmin_object: 2048 query+support\n"
+    text = "name: mine\nversion: 1\nsummary: mine\ndraw:\n  image_lists: bam\n  min_object: 2048 query+support\n"
     file.write_text(text)
-    with pytest.raises(
-        SettingsError, match=re.escape(f"{file}: mine: episode_draw 'list of pairs' goes through pairs")
-    ):
+    with pytest.raises(SettingsError, match=re.escape(f"{file}: episode_draw 'list of pairs' goes through pairs")):
         read_protocol(file)
-    file.write_text(text + "episode_draw: image then clas\n")
+    file.write_text(text + "  episode_draw: image then clas\n")
     with pytest.raises(SettingsError, match=r"episode_draw is 'image then clas', .*did you mean 'image then class'"):
         read_protocol(file)
-    file.write_text(text + "episode_draw: image then class\n")
+    file.write_text(text + "  episode_draw: image then class\n")
     protocol = read_protocol(file)
-    assert isinstance(protocol, Composed) and protocol.conditions("pascal").image_lists == "bam"
+    assert protocol.conditions("pascal").image_lists == "bam"
 
 
 def test_rows_are_listed_and_shown_with_their_evidence(capsys, monkeypatch):

@@ -12,8 +12,7 @@ from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder.index import ImageFolder
-from fsbench.protocols.reading import load_protocol
-from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.reading import load_protocol, load_segmentation
 from tests.data_modules import classification, episodic
 from tests.drawn_files import draw_classification
 from tests.fsbench.runs import some_header
@@ -32,14 +31,14 @@ def test_draw_0_is_official_and_others_change_supports_alone(index, protocol, sh
     assert manifest.official_episodes == official.episodes == manifest.episodes[:30]
     assert "draw" not in official.text and manifest.header.official_sha256 == official.sha256
     assert [episode.index for episode in manifest.episodes] == list(range(120))
-    listed = test.test_pool(index, EpisodeTask(0, shot=shot))[1].images_of
+    listed = test.draw.test_pool(index, EpisodeTask(0, shot=shot))[1].images_of
     for number, episode in enumerate(manifest.episodes):
         first = official.episodes[number % 30]
         assert episode.draw == number // 30
         assert (episode.query, episode.query_class, episode.classes) == (first.query, first.query_class, first.classes)
         for of_class, names in zip(episode.classes, episode.supports, strict=True):
             assert len(names) == shot and episode.query not in names and set(names) <= set(listed[of_class])
-            assert test.supports_repeat or len(set(names)) == shot
+            assert test.draw.supports_repeat or len(set(names)) == shot
     changed = [episode.supports != official.episodes[episode.index % 30].supports for episode in manifest.episodes[30:]]
     assert np.mean(changed) > 0.5
 
@@ -47,12 +46,12 @@ def test_draw_0_is_official_and_others_change_supports_alone(index, protocol, sh
 def test_words_say_which_draw_is_number_0():
     test = load_segmentation("hsnet")
     official = some_header(lists="official, derived", seed=0, draws=4)
-    assert test.draw_zero(official) == "the official one"
-    assert test.draw_zero(official.model_copy(update={"shot": 5, "nested_in": 20})).startswith("the first 5 of 20")
+    assert test.draw.draw_zero(official) == "the official one"
+    assert test.draw.draw_zero(official.model_copy(update={"shot": 5, "nested_in": 20})).startswith("the first 5 of 20")
     for other in ({"lists": "derived"}, {"seed": 7}):
         header = official.model_copy(update=other)
-        assert test.draw_zero(header).startswith("that of the test without further draws")
-        assert test.draw_zero(header) in test.rule_notes(header, {})[0]
+        assert test.draw.draw_zero(header).startswith("that of the test without further draws")
+        assert test.draw.draw_zero(header) in test.rule_notes(header, {})[0]
 
 
 def test_a_draw_follows_from_seed_episode_and_draw_alone(index):
@@ -68,7 +67,7 @@ def test_each_draw_of_an_episode_has_a_generator_of_its_own(index):
     """The first image, in an order drawn from (seed, episode, draw), that is not the query."""
     test = load_segmentation("hsnet")
     manifest = test.manifest(index, EpisodeTask(0, episodes=20, draws=3))
-    listed = test.test_pool(index, EpisodeTask(0))[1].images_of
+    listed = test.draw.test_pool(index, EpisodeTask(0))[1].images_of
     for episode in manifest.episodes[20:]:
         images = list(dict.fromkeys(listed[episode.query_class]))
         order = np.random.default_rng([0, episode.index % 20, episode.draw]).permutation(len(images))
@@ -79,7 +78,7 @@ def test_each_draw_of_an_episode_has_a_generator_of_its_own(index):
 def test_every_listed_image_is_drawn_equally_often(index):
     manifest = load_segmentation("hsnet").manifest(index, EpisodeTask(0, episodes=1, draws=601))
     (number,) = manifest.episodes[0].classes
-    listed = load_segmentation("hsnet").test_pool(index, EpisodeTask(0))[1].images_of[number]
+    listed = load_segmentation("hsnet").draw.test_pool(index, EpisodeTask(0))[1].images_of[number]
     times = Counter(episode.supports[0][0] for episode in manifest.episodes[1:])
     assert set(times) == set(listed) - {manifest.episodes[0].query}
     expected = 600 / len(times)
@@ -159,7 +158,7 @@ def test_every_draw_is_nested_in_shots(index, protocol):
     test = load_segmentation(protocol)
     task = EpisodeTask(0, episodes=10, draws=3, nested_in=4)
     most, *fewer = (test.manifest(index, replace(task, shot=shot)) for shot in (4, 1, 2))
-    assert any(len(set(way)) < 4 for e in most.episodes[10:] for way in e.supports) == test.supports_repeat
+    assert any(len(set(way)) < 4 for e in most.episodes[10:] for way in e.supports) == test.draw.supports_repeat
     for manifest in fewer:
         cut = [tuple(way[: manifest.header.shot] for way in episode.supports) for episode in most.episodes]
         assert [episode.supports for episode in manifest.episodes] == cut

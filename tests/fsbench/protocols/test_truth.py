@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from fsbench.core.loading import LoadingConfig, load_item
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.streams import loader_seeds, torch_permutation
 from fsbench.protocols.reading import load_protocol
-from fsbench.protocols.whole_images import WholeImages
+from fsbench.protocols.test import Test
+from fsbench.protocols.whole_images import WHOLE_IMAGES
 from tests.data_modules import episodic
 
 
@@ -42,18 +44,20 @@ def test_the_truth_of_an_episode_is_the_loaders(protocol, dataset, real_data, bl
         "folder": lambda: Folder(str(blocks_folder)),
     }[dataset]()
     data = episodic(index, protocol, image_size=49, workers=0, episodes=6, drop_small_classes=True)
-    episodes = {episode.index: episode for episode in data.manifest.episodes}
     batches = list(data.test_dataloader())
     assert batches
     for batch in batches:
-        same_truth(data.protocol.truth(data.dataset, episodes[int(batch.episodes[0])], 49), batch)
+        same_truth(data.tested.truth(int(batch.episodes[0])), batch)
 
 
 def test_the_truth_of_a_whole_image_is_the_loaders(blocks_folder):
     index = Folder(str(blocks_folder))
-    protocol, config = WholeImages(index, 0), LoadingConfig(49)
-    for episode in protocol.manifest(4).episodes:
-        same_truth(protocol.truth(index, episode, 49), load_item(protocol, index, episode, config, config.files(index)))
+    protocol = WHOLE_IMAGES
+    test = Test(protocol.manifest(index, EpisodeTask(0, episodes=4)), index, protocol, 49)
+    config = LoadingConfig(49, protocol.view)
+    for episode in test.manifest.episodes:
+        item = load_item(protocol.draw, index, episode, config, config.files(index))
+        same_truth(test.truth(episode.index), item)
 
 
 def test_a_count_imports_neither_torch_nor_opencv(blocks_folder):
@@ -71,7 +75,7 @@ for name in ("fscs", "bam", "isaid_r2net", "cdfss"):
     manifest = protocol.manifest(index, EpisodeTask(0, episodes=3))
     rows = []
     for episode in manifest.episodes:
-        truth = protocol.truth(index, episode, 48)
+        truth = protocol.view.episode_truth(index, episode, 48)
         answer = SegmentationAnswer(np.ones(truth.size, np.uint8))
         rows += protocol.count(answer, truth).rows()
     protocol.statistics(to_frame(rows, manifest), manifest.header).scores()
@@ -98,7 +102,7 @@ def test_classification_counts_answers_in_the_order_of_the_queries(tmp_path):
     from fsbench.protocols.draws.classes import ClassificationTask
 
     (episode,) = protocol.manifest(index, ClassificationTask(3, 1, 4, 1)).episodes
-    truth = protocol.truth(index, episode, 224)
-    answer = np.repeat(np.arange(3), 4)[protocol.query_order(episode)]  # as the queries are shown
+    truth = protocol.counting.truth(episode)
+    answer = np.repeat(np.arange(3), 4)[protocol.counting.query_order(episode)]  # as the queries are shown
     assert [row["tp"] for row in protocol.count(answer, truth).rows()] == [4, 4, 4]
     assert truth.classes == tuple(number + 1 for number in episode.classes)

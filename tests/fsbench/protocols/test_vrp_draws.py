@@ -1,7 +1,7 @@
 """The episodes of VRP-SAM's program around its goldens."""
 
-from fsbench.protocols.draws.streams import Generators
 from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.streams import Generators
 from fsbench.protocols.draws.vrp import Division, training_epoch, training_steps, validation_episodes
 
 NAMES = [f"image{i}" for i in range(11)]

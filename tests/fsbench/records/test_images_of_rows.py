@@ -75,7 +75,7 @@ def test_ways_of_a_classification_have_their_queries_and_the_supports_of_all(cla
 
 def test_a_class_without_supports_depends_on_all_of_the_episode():
     episode = Episode(0, "q", 1, (1, 2), ((), ("a", "b")))
-    assert [(slot, list(names)) for slot, _, names in load_protocol("bam_gfss").row_images(episode)] == [
+    assert [(slot, list(names)) for slot, _, names in load_protocol("bam_gfss").counting.row_images(episode)] == [
         (0, ["a", "b"]), (1, ["a", "b"]), (2, ["a", "b"]),
     ]  # fmt: skip
 

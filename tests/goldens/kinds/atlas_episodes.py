@@ -19,9 +19,10 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
-from fsbench.protocols.composed import Composed
+from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
+from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.draws.streams import loader_seeds
-from fsbench.protocols.parts.draws import fixed_supports, queries_by_novel_class
+from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol
 from tests.goldens.harness import Case, Kind, Results, Same, Skipped
 
@@ -156,11 +157,11 @@ def _index(case: Case) -> SegmentationIndex:
     return ListedPascal(case.lists) if dataset == "pascal" else ListedCoco(case.lists, case.config["fold"])
 
 
-def protocol_of(config: dict[str, Any]) -> Composed:
+def protocol_of(config: dict[str, Any]) -> Protocol:
     """Return the protocol of a case's row, with the processes that the case had."""
     row = config["row"]
     names = {"workers": "workers", "gpus": "gpus", "batch": "batch", "run": "run"}
-    hangs_on = _row_protocol(row).drawn_by
+    hangs_on = _row_protocol(row).draw.drawn_by
     settings = {
         key: config[name] for key, name in names.items() if key in hangs_on and isinstance(config.get(name), int)
     }
@@ -171,10 +172,10 @@ def protocol_of(config: dict[str, Any]) -> Composed:
     return _row_protocol(row + "".join(f"@{key}={value}" for key, value in settings.items()))
 
 
-def _row_protocol(name: str) -> Composed:
+def _row_protocol(name: str) -> Any:
     row, at, settings = name.partition("@")
     found = load_protocol(f"atlas:{_WITHOUT_ROW.get(row, row)}{at}{settings}")
-    assert isinstance(found, Composed)
+    assert isinstance(found.draw, Listed)
     return found
 
 
@@ -194,23 +195,25 @@ def episodes(case: Case) -> Results:
         return _capl(case)
     config = case.config
     protocol, index = protocol_of(config), _index(case)
+    listed = protocol.draw
+    assert isinstance(listed, Listed)
     task = EpisodeTask(config.get("fold", 0), shot=config["shot"], seed=config["seed"], allow_background_queries=False)
-    found = protocol.official_manifest(index, task).episodes
+    found = protocol.manifest(index, task).episodes
     of_rank = found[config.get("rank", 0) :: config.get("gpus", 1)]
     folders = config["dataset"] == "isic2018"
     text = lines(
         of_rank, lambda name: Path(name).stem, lambda number: number - folders,
-        protocol.draw_on(index.name).last_first,
+        listed.rule_on(index.name).last_first,
     )  # fmt: skip
     return {**_compared(case, text), **_network(case, protocol)}
 
 
-def _network(case: Case, protocol: Composed) -> Results:
+def _network(case: Case, protocol: Protocol) -> Results:
     """Compare the loader's seeds with those after the network that the row names."""
     seeds = case.config.get("base_seeds")
     if seeds is None or not case.config["network"].startswith("ResNet-50"):
         return {}
-    words = _row_protocol(case.config["row"]).network_words
+    words = _row_protocol(case.config["row"]).draw.network_words
     found = list(islice(loader_seeds(case.config["seed"], words), len(seeds)))
     return {"base seeds": Same(found, seeds)} if words else {}
 

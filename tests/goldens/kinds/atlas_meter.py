@@ -16,9 +16,10 @@ from torch import Tensor
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import way_labels
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.composed import Composed
-from fsbench.protocols.parts.measuring import Measuring, measuring
+from fsbench.protocols.atlas_words import Measuring, measuring
+from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.programs import Program, read_programs
+from fsbench.protocols.protocol import Protocol
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
 from fsbench.scores.confusion import background_intersection_union, intersection_union
 from fsbench.scores.generalised import background_metrics
@@ -43,7 +44,7 @@ class Meter:
     """
 
     measuring: Measuring
-    protocol: Composed
+    protocol: Protocol
 
 
 def program_of_row(row: str) -> Program:
@@ -56,11 +57,8 @@ def meter_of_row(row: str) -> Meter:
     found = measuring(
         {name: str(getattr(program, name)) for name in ("geometry", "compared_at", "void", "metric", "fb_iou")}
     )
-    protocol = Composed(
-        "meter", 1, "", resize=found.resize, query_size=found.query_size, label_resize=found.label_resize,
-        frame=found.frame, void=found.void, absent=found.absent,
-    )  # fmt: skip
-    protocol.check_values()
+    protocol = Protocol("meter", 1, "", Listed(), found.view, found.counting)
+    protocol.check()
     return Meter(found, protocol)
 
 
@@ -124,16 +122,16 @@ def meter(case: Case) -> Results:
     results, labels, sizes, unclear = [], [], [], []
     for place, (query, number) in enumerate(zip(label_maps(case), case.tensors["in.class"].tolist(), strict=True)):
         way = way_labels(query, [number])
-        truth, size = found.protocol.geometry.truth(way, case.config["S"])
+        truth, size = found.protocol.view.truth(way, case.config["S"])
         label_map, doubts = answer(case.config["answer"], case.tensors["in.answer"][place], size)
         known = EpisodeTruth(place, size, truth, np.array([1 in way]), np.array([number]))
         results.append(found.protocol.count(SegmentationAnswer(label_map), known))
-        labels.append(np.where(truth == VOID, 0, truth) if found.protocol.void == "background" else truth)
+        labels.append(np.where(truth == VOID, 0, truth) if found.protocol.counting.void == "background" else truth)
         sizes.append(size)
         unclear.append(doubts)
     counts = np.stack([each.counts for each in results])
-    background = background_intersection_union(counts[:, 0], found.protocol.void)
-    foreground = intersection_union(counts[:, 1], found.protocol.void)
+    background = background_intersection_union(counts[:, 0], found.protocol.counting.void)
+    foreground = intersection_union(counts[:, 1], found.protocol.counting.void)
     alone = case.tensors["out.union"].dim() == 1 if "out.union" in case.tensors else False
     names, tolerance = ("out.intersection", "out.union"), unclear_pixels(unclear)
     columns = {
@@ -215,7 +213,7 @@ def figures(case: Case, found: Meter, results: list[SegmentationResult], classes
         if key in expected
     }
     for number, value in expected.get("class_iou", {}).items():
-        own = ious.get(int(number), 0.0 if found.protocol.absent == "zero" else None)
+        own = ious.get(int(number), 0.0 if found.protocol.counting.absent == "zero" else None)
         compared[f"class_iou of {number}"] = Same(own, value) if value is None or own is None else Near(own, value)
     if "mIoU_of_all_five" in expected:
         compared["mIoU_of_all_five"] = Same(str(scores["mIoU"]), expected["mIoU_of_all_five"])
@@ -231,12 +229,12 @@ def figures(case: Case, found: Meter, results: list[SegmentationResult], classes
 
 def foreground_sums(found: Meter, results: list[SegmentationResult]) -> np.ndarray:
     counts = np.stack([each.counts[1] for each in results])
-    return np.stack(intersection_union(counts, found.protocol.void))
+    return np.stack(intersection_union(counts, found.protocol.counting.void))
 
 
 def background_sums(found: Meter, results: list[SegmentationResult]) -> np.ndarray:
     counts = np.stack([each.counts[0] for each in results])
-    return np.stack(background_intersection_union(counts, found.protocol.void))
+    return np.stack(background_intersection_union(counts, found.protocol.counting.void))
 
 
 def class_ious(found: Meter, results: list[SegmentationResult]) -> Mapping[int, float]:
@@ -253,21 +251,21 @@ def all_classes(case: Case, found: Meter) -> Results:
     rows, unions, sizes = [], [], []
     for place, query in enumerate(label_maps(case)):
         way = way_labels(query, ordered)
-        truth, size = found.protocol.geometry.truth(way, case.config["S"])
+        truth, size = found.protocol.view.truth(way, case.config["S"])
         one_hot = F.one_hot(case.tensors["in.answer"][place].long(), 21).movedim(2, 0)[None].float()
         label_map = F.interpolate(one_hot, size, mode="bilinear", align_corners=True)[0].argmax(0).numpy()
         present = np.isin(np.arange(1, 21), way)
         known = EpisodeTruth(place, size, truth, present, np.array(ordered))
         result = found.protocol.count(SegmentationAnswer(label_map), known)
         rows += result.rows()
-        ways = intersection_union(result.counts[1:], found.protocol.void)
-        behind = background_intersection_union(result.counts[0], found.protocol.void)
+        ways = intersection_union(result.counts[1:], found.protocol.counting.void)
+        behind = background_intersection_union(result.counts[0], found.protocol.counting.void)
         unions.append([np.concatenate([[first], others]) for first, others in zip(behind, ways, strict=True)])
         sizes.append(size)
     sums = np.array(unions)
     frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
     header = some_header(class_ids=ordered, novel_ids=novel, run_lengths=[len(sizes)])
-    scores = episode_statistics(frame, ordered, found.protocol.void, background_metrics(), header).scores()
+    scores = episode_statistics(frame, ordered, found.protocol.counting.void, background_metrics(), header).scores()
     expected, total = case.entry["expected"], sums.sum(0)
     names = dict(zip(("mIoU", "base_mIoU", "novel_mIoU"), background_metrics(), strict=True))
     return {

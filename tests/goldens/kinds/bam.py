@@ -195,7 +195,7 @@ def square_metrics(case: Case) -> Parts:
 
     for i in range(len(numbers)):
         label, base_label = t[f"in.label_{i}"], t[f"in.label_base_{i}"]
-        _, (side, _) = protocol.geometry.truth(label.numpy(), label.shape[-1])
+        _, (side, _) = protocol.view.truth(label.numpy(), label.shape[-1])
         for name, counts in rows.items():
             found = resize(t[f"in.{name}_{i}"], side).argmax(1)[0]
             if name == "final":

@@ -29,10 +29,10 @@ from fsbench.datamodules.datasets.suim.index import image_name as suim_image
 from fsbench.datamodules.indexes.binary_masks import ListedMasks
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.protocols.view import Geometry
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import ordinary_pool
 from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.view import View
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.ifa_figure import ifa_figure, ifa_sums
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, absolute, relative
@@ -74,7 +74,7 @@ def episodes(case: Case) -> Results:
     if config["dataset"] == "fss":
         pool = fss_pool(data["classes_unsorted"], config["split"])
         drawn = _rows(case, one_stream("of the data set", pool, shot=config["shot"], seed=config["seed"]), ".jpg")
-        return {"episodes": drawn, "length": protocol.episode_count("fss1000", len(pool.pairs))}
+        return {"episodes": drawn, "length": protocol.draw.episode_count("fss1000", len(pool.pairs))}
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         _draw_folder(folder, data["files"], set(data["empty_masks"]))
@@ -82,7 +82,7 @@ def episodes(case: Case) -> Results:
         pairs = [(name, number) for number, names in index.names.items() for name in names]
         pool = ordinary_pool(index, PairList(tuple(pairs), "golden"), index.test_classes(0))
         drawn = _rows(case, one_stream("of the data set", pool, shot=config["shot"], seed=config["seed"]), "")
-        return {"episodes": drawn, "length": protocol.episode_count(index.name, len(pairs))}
+        return {"episodes": drawn, "length": protocol.draw.episode_count(index.name, len(pairs))}
 
 
 def _rows(case: Case, drawn: Iterator[Episode], suffix: str) -> list[list[Any]]:
@@ -115,7 +115,7 @@ def frame(case: Case) -> Results:
         for path, pixels in ((index.image_path(name), "in.image"), (index.label_file(name), "in.mask_image")):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(case.tensors[pixels].numpy()).save(path, "png")
-        truth, _ = Geometry("pil", "input").truth(index.label_map(name), size)
+        truth, _ = View("pil", "input").truth(index.label_map(name), size)
         image = normalise(resize_image(read_pixels(index.image_path(name)), size))
     return {"out.mask": truth, "out.image_rows": image[:, config["rows"]]}
 

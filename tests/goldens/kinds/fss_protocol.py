@@ -13,9 +13,9 @@ from fsbench.data.dataset import VOID, Pair
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.lists.official import read_official
-from fsbench.protocols.draws.streams import loader_seeds
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.streams import loader_seeds
 from tests.goldens.harness import Case, Kind, Parts, Results, Same, Skipped, absolute
 from tests.goldens.meters import line_of, listed_pool, parse_pair, same_list, same_text
 

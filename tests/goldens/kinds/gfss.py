@@ -37,8 +37,7 @@ from fsbench.methods.modules.generalised_answer import join_base
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from fsbench.networks.ops.first_largest import first_largest
-from fsbench.protocols.draws.gfss import list_sha256
-from fsbench.protocols.draws.gfss import GFSS, draw_runs
+from fsbench.protocols.draws.gfss import draw_runs, list_sha256
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, count, count_answer
 from fsbench.scores.confusion import intersection_union
@@ -71,9 +70,9 @@ def _index(config: dict[str, Any]) -> tuple[SegmentationIndex, int]:
     return object.__new__(kind), split % 10
 
 
-def _protocol() -> GFSS:
-    found = load_protocol("gfss")
-    assert isinstance(found, GFSS)
+def _draw() -> FixedSupports:
+    found = load_protocol("gfss").draw
+    assert isinstance(found, FixedSupports)
     return found
 
 
@@ -87,7 +86,7 @@ def lists(case: Case) -> Results:
             if value >= 0:
                 labels[row : row + height, column : column + width] = value
         maps.append({number: int((labels == number).sum()) for number in np.unique(labels)})
-    queries, candidates = _protocol().candidates(index.name, dict(enumerate(maps)), [*base, *novel], novel)
+    queries, candidates = _draw().candidates(index.name, dict(enumerate(maps)), [*base, *novel], novel)
     numbers = range(len(maps))
     return {
         "out.base_classes": base,

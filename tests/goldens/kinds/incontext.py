@@ -23,11 +23,11 @@ from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.datamodules.indexes.views import ViewIndex, view_photo
-from fsbench.protocols.view import Geometry
-from fsbench.protocols.draws.incontext import OwnEpisodes
 from fsbench.protocols.draws.by_word import one_stream
+from fsbench.protocols.draws.incontext import OwnEpisodes
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_protocol
+from fsbench.protocols.view import View
 from tests.goldens.harness import EXACT, Case, Check, Kind, Near, Parts, Results, Same, absolute
 from tests.goldens.kinds.fss_protocol import official_pool
 from tests.goldens.meters import (
@@ -173,7 +173,7 @@ def _compare_run(case: Case, index: ViewIndex) -> Parts:
         assert isinstance(index, Lvis)
         yield {"n_qualifying": len(index.frequent_categories(config["shot"]))}
     protocol = load_protocol("incontext")
-    official = protocol.episode_count(index.name, 0)
+    official = protocol.draw.episode_count(index.name, 0)
     yield {"length": official if run.length is None else min(official, run.length)}
     task = EpisodeTask(config["fold"], shot=config["shot"], episodes=len(data["episodes"]))
     drawn = protocol.manifest(index, task).episodes
@@ -192,7 +192,7 @@ def _compare_run(case: Case, index: ViewIndex) -> Parts:
 def _compare_pixels(where: str, index: ViewIndex, episode: Episode, stored: dict[str, Any], size: int) -> Parts:
     from fsbench.core.loading import LoadingConfig, load_episode
 
-    batch = load_episode(index, episode, LoadingConfig(size, Geometry("pil", "input")))
+    batch = load_episode(index, episode, LoadingConfig(size, View("pil", "input")))
     query, supports = batch.known_truth().label_maps[0].numpy(), batch.support_masks[0, 0].numpy()
     yield {
         f"{where}: query mask's sum": Same(int(query.sum()), stored["query_mask_sum"]),

@@ -54,7 +54,7 @@ def official_episodes(case: Case) -> Results:
     config, lines = case.config, case.data.splitlines()
     pool = isaid_pool(config["fold"])
     drawn = one_stream("list of pairs", pool, shot=config["shot"], seed=0)
-    official = load_segmentation("isaid").episode_count("isaid", len(pool.pairs))
+    official = load_segmentation("isaid").draw.episode_count("isaid", len(pool.pairs))
     return {
         f"{len(lines)} episodes": Same([line_of(e) for e in islice(drawn, len(lines))], lines),
         "episodes of a run": Same(min(official, config["episodes"]), len(lines)),
@@ -71,7 +71,7 @@ def lists(case: Case) -> Parts:
 
 def sdm(case: Case) -> Results:
     pool = listed_pool([parse_pair(line) for line in case.data["list"]], "sequential")
-    seed = load_segmentation("isaid_sdm").seed
+    seed = load_segmentation("isaid_sdm").draw.seed
     assert seed is not None
     drawn = one_stream("list of pairs, shuffled when through", pool, shot=case.config["shot"], seed=seed)
     return {"episodes": _rows(drawn, case.config["episodes"])}
@@ -107,7 +107,7 @@ def metric(protocol: str) -> Check:
         t, numbers = case.tensors, case.tensors["in.class_id"].tolist()
         maps = zip(numbers, t["in.label"].numpy().astype(np.uint8), strict=True)
         truths = torch.from_numpy(np.stack([way_labels(labels, [number + 1]) for number, labels in maps]))
-        sums = background_foreground(counts_of(t["in.pred"], truths), load_segmentation(protocol).void)
+        sums = background_foreground(counts_of(t["in.pred"], truths), load_segmentation(protocol).counting.void)
         columns = [number - 5 * case.config["fold"] for number in numbers]
         found = scores(*(by_class(values, columns, 5) for values in sums))
         return {"out.": {name: [value] for name, value in found.items()}}

@@ -20,9 +20,8 @@ from fsbench.methods.segic.segic import NAMELESS, sentence
 from fsbench.methods.segic.training import Draws, Side, both_directions, step_losses
 from fsbench.methods.segic.video import INSTANCES, segment_video
 from fsbench.networks.backbones.vit import SIZES, build_vit, new_vit, patch_maps
-from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.draws.segic import draw_lvis, lvis_fold, process_episodes, process_streams
-from fsbench.protocols.segmentation import Segmentation
+from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer
 from fsbench.scores.confusion import intersection_union
 from tests.goldens.harness import EXACT, Case, Kind, Results, Same, absolute, few, proportional, relative
@@ -318,16 +317,15 @@ def loss(case: Case) -> Results:
 
 def meter(case: Case) -> Results:
     protocol = load_protocol("segic")
-    assert isinstance(protocol, Segmentation)
     results = []
     for i in range(case.config["episodes"]):
         label, number = case.tensors[f"in.label{i}"] > 128, int(case.tensors[f"in.class{i}"]) + 1
         logits = case.tensors[f"in.logits{i}"][None, None]
-        truth, size = protocol.geometry.truth(label.numpy().astype(np.uint8), 112)
+        truth, size = protocol.view.truth(label.numpy().astype(np.uint8), 112)
         maps = at_original(logits, (logits.shape[-2], logits.shape[-1]), size)[0, 0]
         known = EpisodeTruth(i, size, truth, np.array([bool(label.any())]), np.array([number]))
         results.append(protocol.count(SegmentationAnswer((maps > 0).numpy().astype(np.int64)), known))
-    intersection, union = intersection_union(np.stack([each.counts[1] for each in results]), protocol.void)
+    intersection, union = intersection_union(np.stack([each.counts[1] for each in results]), protocol.counting.void)
     rows = [row for each in results for row in each.rows()]
     statistics = protocol_statistics("segic", rows, list(range(1, 81)), dataset="coco")
     return {"out.": {"intersection": intersection, "union": union, "miou": statistics.scores()["mIoU"]}}

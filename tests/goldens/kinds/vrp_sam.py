@@ -43,8 +43,8 @@ from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, metas_name, sam_settings
 from fsbench.networks.backbones.sine_code import sine_code
 from fsbench.networks.weights.table import WeightFile
-from fsbench.protocols.draws.streams import Generators
 from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.streams import Generators
 from fsbench.protocols.draws.vrp import SEED, Division, training_epoch, validation_episodes
 from tests.goldens.harness import (
     EXACT,

@@ -1,7 +1,5 @@
 """The base learner: its training, its validation, its predictions, and HMNet on it."""
 
-from types import SimpleNamespace
-
 import lightning as L
 import numpy as np
 import pytest
@@ -14,12 +12,12 @@ from fsbench.core.loading import whole_image
 from fsbench.data.batch import collate
 from fsbench.data.step_division import StepDivision
 from fsbench.datamodules.loading.distributed import TrainingBatches
+from fsbench.datamodules.loading.whole_images import image_truth
 from fsbench.methods.hmnet.base_learner import BaseLearner
 from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.networks.backbones.base import BackboneConfig
-from fsbench.protocols.whole_images import WholeImages, image_truth
 from fsbench.runner.engine.callbacks import EpisodicValidation
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.methods.hmnet.small import SMALL
@@ -123,8 +121,7 @@ def test_a_class_that_no_image_shows_counts_as_nothing(monkeypatch):
     truths = [image_truth(i, labels, [4, 5, 6]) for i in range(2)]
     monkeypatch.setattr(learner.model, "segment", lambda pixels: torch.tensor([0.0, 1, 0, 0]).view(1, 4, 1, 1))
     batch = collate([whole_image(name, torch.zeros(3, 9, 9), one) for name, one in zip("ab", truths, strict=True)])
-    protocol = WholeImages(SimpleNamespace(train_classes=lambda fold: [4, 5, 6]), 0)
-    results = evaluate_batch(learner, protocol, batch)
+    results = evaluate_batch(learner, WHOLE_IMAGES, batch)
     assert [r.episode for r in results] == [0, 1] and results[0].present.tolist() == [True, False, False]
     tp, pred, gt = results[1].counts[1:, :3].T.tolist()
     assert (tp, pred, gt) == ([36, 0, 0], [72, 0, 0], [36, 0, 0])  # the void row is not scored

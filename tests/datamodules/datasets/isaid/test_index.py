@@ -106,15 +106,15 @@ def test_r2nets_lists_have_large_objects_by_name(tmp_path):
     save_large_patches(root, "val", {"b": {1: 4, 2: 3}, "a": {3: 4, 9: 40}, "c": {12: 9}})
     save_large_patches(root, "train", {"t2": {6: 5, 1: 3}, "t1": {6: 4, 1: 4}, "t3": {11: 4, 7: 40}})
     protocol, index = load_protocol("isaid_r2net"), Isaid512(str(tmp_path))
-    assert protocol.pairs(index, "val", 0).pairs == (("a", 3), ("b", 1))  # 2048 pixels are four rows
-    assert protocol.pairs(index, "trn", 0).pairs == (("t2", 6), ("t3", 7), ("t3", 11))  # t1 has a large ship
-    assert protocol.pairs(index, "val", 1).pairs == (("a", 9),)
-    lists = {choice: protocol.training_pairs(index, 0, choice).pairs for choice in (None, True, False)}
-    assert lists[None] == protocol.pairs(index, "trn", 0).pairs
+    assert protocol.draw.pairs(index, "val", 0).pairs == (("a", 3), ("b", 1))  # 2048 pixels are four rows
+    assert protocol.draw.pairs(index, "trn", 0).pairs == (("t2", 6), ("t3", 7), ("t3", 11))  # t1 has a large ship
+    assert protocol.draw.pairs(index, "val", 1).pairs == (("a", 9),)
+    lists = {choice: protocol.draw.training_pairs(index, 0, choice).pairs for choice in (None, True, False)}
+    assert lists[None] == protocol.draw.pairs(index, "trn", 0).pairs
     assert lists[True] == (("t3", 7), ("t3", 11))  # t2 has a small ship
     assert set(lists[False]) == {("t1", 6), ("t2", 6), ("t3", 7), ("t3", 11)}
     stride = Isaid512(str(tmp_path), division="stride")
     assert stride.name == "isaid512_stride" and stride.test_classes(2) == [3, 6, 9, 12, 15]
-    assert protocol.pairs(stride, "val", 2).pairs == (("a", 3), ("a", 9), ("c", 12))
+    assert protocol.draw.pairs(stride, "val", 2).pairs == (("a", 3), ("a", 9), ("c", 12))
     with pytest.raises(SettingsError, match="unknown division 'blocs'; did you mean 'blocks'"):
         Isaid512(str(tmp_path), division="blocs")

@@ -103,7 +103,7 @@ def test_derived_lists_have_official_order_and_leave_small_objects_out(voc: Path
     assert index.test_classes(1) == [6, 7, 8, 9, 10]
     assert index.train_classes(1)[:6] == [1, 2, 3, 4, 5, 11]
     validation = pair_list(index, "val", 0)
-    assert validation.pairs == (("2008_u", 1), ("2008_u", 4), ("2008_v", 1), ("2008_v", 2))
+    assert validation.draw.pairs == (("2008_u", 1), ("2008_u", 4), ("2008_v", 1), ("2008_v", 2))
     assert validation.origin == "derived"
     assert pair_list(index, "trn", 1).pairs == (("2007_a", 2), ("2007_b", 2))
     assert pair_list(index, "trn", 0).pairs == (("2008_c", 8),)  # class 7 is there with too few samples

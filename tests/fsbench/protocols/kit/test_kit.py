@@ -33,7 +33,7 @@ from tests.recompressed import recompress, save_palette
 
 def some_test(folder: Path, protocol: str = "fscs", **task) -> Test:
     rules = load_protocol(protocol)
-    index = rules.view(Demo(str(folder), train=20, val=60) if folder.name == "demo" else Folder(str(folder)))
+    index = rules.draw.data(Demo(str(folder), train=20, val=60) if folder.name == "demo" else Folder(str(folder)))
     return Test(rules.manifest(index, EpisodeTask(0, **{"episodes": 8, **task})), index, rules)
 
 
@@ -88,11 +88,11 @@ def test_rules_say_how_the_truth_is_made(tmp_path):
     assert f"Left out for want of images: {', '.join(left_out)}. A program that counts them as 0 divides by 5" in text
     assert f"its mean of the same answers is {counted}/5 of the one here" in text
     frame = pl.DataFrame({"class_id": [header.class_ids[0]], "slot": [1], "gt": [9]})
-    assert rules.counted_classes(frame, header) == header.class_ids
-    segic = replace(rules, absent="left_out")
+    assert rules.counting.counted_classes(frame, header) == header.class_ids
+    segic = replace(rules, counting=replace(rules.counting, absent="left_out"))
     write_kit(Test(test.manifest, index, segic), tmp_path / "other")
     assert f"that episodes are about, at most {counted}." in (tmp_path / "other/RULES.md").read_text()
-    assert segic.counted_classes(frame, header) == header.class_ids[:1]
+    assert segic.counting.counted_classes(frame, header) == header.class_ids[:1]
 
 
 @pytest.mark.parametrize("name", ["coco", "coco@gfss", "coco@fssdino", "coco@fss_sam3", "fss1000", "pascal"])
@@ -100,7 +100,7 @@ def test_words_for_label_maps_name_what_makes_them(name, tmp_path):
     """A data set whose label maps are drawn from annotations, or thresholded, says how."""
     dataset, _, protocol = name.partition("@")
     index = DRAWN[dataset](tmp_path)
-    seen = type(load_protocol(protocol).view(index) if protocol else index)
+    seen = type(load_protocol(protocol).draw.data(index) if protocol else index)
     words = {
         "coco": "fillPoly on vertices truncated", "coco@gfss": "the first polygon alone", "fss1000": "128 or more",
         "coco@fssdino": "of 2048 pixels or more", "coco@fss_sam3": "rasterised by pycocotools", "pascal": "own files",

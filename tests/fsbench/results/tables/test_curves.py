@@ -254,7 +254,7 @@ def test_scores_by_the_number_of_objects_are_those_of_the_pairs_that_show_so_man
                 shown = (run.episodes["slot"] > 0) & run.episodes["present"] & (number == point.number)
                 kept = run.episodes.filter(shown)
                 sums = kept.group_by("class_id").agg(pl.col("tp", "pred", "gt", "pred_void").sum())
-                extra = sums["pred_void"] * (run.protocol.void == "background")
+                extra = sums["pred_void"] * (run.protocol.counting.void == "background")
                 union = sums["pred"] + sums["gt"] - sums["tp"] + extra
                 scores.append(100 * (sums["tp"] / union).mean())
             assert point.scores["mIoU"].value == pytest.approx(np.mean(scores))

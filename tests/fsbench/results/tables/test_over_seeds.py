@@ -38,7 +38,8 @@ def test_of_several_folds_their_mean_counts():
 
 def test_protocols_whose_authors_average():
     seeds = {
-        name: load_protocol(name).averaged_seeds for name in ("cdfss", "cdfss_ifa", "hdmnet", "isaid", "isaid_r2net")
+        name: load_protocol(name).draw.averaged_seeds
+        for name in ("cdfss", "cdfss_ifa", "hdmnet", "isaid", "isaid_r2net")
     }
     assert seeds == {
         "cdfss": (), "cdfss_ifa": (0, 1, 2, 3, 4), "hdmnet": (510, 365, 382, 322, 988, 98, 742, 17, 595, 106),

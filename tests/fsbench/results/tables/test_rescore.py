@@ -8,8 +8,7 @@ import pytest
 
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
-from fsbench.protocols.reading import load_protocol, protocol_names
-from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.reading import load_protocol, load_segmentation, protocol_names
 from fsbench.results.tables.rescoring.rescore import rescore, undefined
 from tests.fsbench.runs import changed, rewrite
 
@@ -113,8 +112,8 @@ def test_the_truth_of_another_test_is_resized_by_its_rule_or_it_is_not_defined(s
     """PMMs' truth goes to the input's size and back, VAT's there by OpenCV; no mask lies in RePRI's letterbox."""
     record, asked = changed(spilled, {"image_size": 32}), []
 
-    def recount(of, side, geometry=None):
-        asked.append((side, geometry and geometry.compared_at))
+    def recount(of, side, view=None):
+        asked.append((side, view and view.compared_at))
         return of.episodes
 
     for row in ("pmms-rpmms", "vat", "repri"):
@@ -221,7 +220,7 @@ def test_options_of_other_tables_are_refused(words, message, tmp_path, capsys):
 
 
 def test_counts_at_the_input_size_do_not_give_those_at_the_original(whole):
-    inputs = replace(FSCS, query_size="input")
+    inputs = replace(FSCS, view=replace(FSCS.view, query_size="input"))
     assert undefined(whole, inputs, FSCS).endswith("at the method's input size; evaluate again under fscs")
     assert undefined(whole, inputs, inputs) == ""
     bam, generalised = load_protocol("bam"), load_protocol("bam_gfss")

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from fsbench.protocols.segmentation import ALLOWED
+from fsbench.protocols.counting import ALLOWED
 from fsbench.results.tables.table import build_blocks
 from fsbench.runner.engine.machine.determinism import set_determinism, unordered_kernels
 from tests.fsbench.runs import changed

@@ -10,7 +10,7 @@ from fsbench.core.needs import Needs
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
-from fsbench.protocols.whole_images import WholeImages
+from fsbench.protocols.whole_images import WHOLE_IMAGES
 from fsbench.records.run import Identity
 from fsbench.runner.engine.identity import _training
 from fsbench.runner.engine.training_facts import training_facts, weights_origin
@@ -23,7 +23,7 @@ def experiment(blocks_folder):
 
     def make(whole: bool, trains: bool = True):
         drawn = load_protocol("fscs").manifest(index, EpisodeTask(0, episodes=24))
-        manifest = WholeImages(index, 0).manifest() if whole else drawn
+        manifest = WHOLE_IMAGES.manifest(index, EpisodeTask(0)) if whole else drawn
         identity = Identity.model_validate({
             "training": {"max_epochs": 2, "batch_size": 4}, "method": {"name": "m"}, "precision": 32, "tf32": False,
             "backbone": {"name": "b", "weights": "w"}, "manifest_sha256": "0",

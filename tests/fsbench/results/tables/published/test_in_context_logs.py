@@ -43,6 +43,6 @@ def test_the_mean_of_the_classes_is_the_logged_figure(logged):
 def test_the_runs_have_as_many_episodes_as_the_protocol(logged):
     for (_, dataset, fold, _), values in logged.items():
         if "episodes" in values:
-            count = load_protocol("incontext").episode_count(dataset, 2400)
+            count = load_protocol("incontext").draw.episode_count(dataset, 2400)
             of_fold = {"isaid": ISAID, **{name: runs.episodes for name, runs in LOGGED.items()}}.get(dataset)
             assert values["episodes"] == (of_fold[int(fold)] if of_fold else count)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from fsbench.protocols import conditions
-from fsbench.protocols.parts.counts import PARTS as COUNTS
-from fsbench.protocols.parts.draws import PARTS, Source, fixed_supports, queries_by_novel_class
-from fsbench.protocols.draws.lists import PARTS as LISTS
-from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.draws.by_word import ATLAS
+from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
+from fsbench.protocols.draws.lists import ATLAS as LISTS
 from fsbench.protocols.draws.pools import Pool, TooFewImages
+from fsbench.protocols.draws.rules import Source
+from fsbench.protocols.draws.streams import Streams
 
 NAMES = [f"image{i:02d}" for i in range(12)]
 IMAGES_OF: Mapping[int, Sequence[str]] = {1: NAMES[:6], 2: NAMES[4:10], 3: NAMES[7:]}
@@ -25,19 +26,18 @@ OWN_SUPPORT = "image then class, query allowed as support"
 
 def source(draw: str, shot: int = 2, streams: Streams | None = None, **more: object) -> Source:
     shown = {name: [number for number, images in IMAGES_OF.items() if name in images] for name in NAMES}
-    pool = Pool(PAIRS, IMAGES_OF, [1, 2, 3], PARTS[draw].rule, shown.__getitem__)  # type: ignore[arg-type]
+    pool = Pool(PAIRS, IMAGES_OF, [1, 2, 3], ATLAS[draw].rule, shown.__getitem__)  # type: ignore[arg-type]
     return Source(pool, streams or Streams(5), asked=24, shot=shot, **more)  # type: ignore[arg-type]
 
 
 def test_parts_are_words_of_the_closed_lists():
-    assert set(PARTS) <= set(get_args(conditions.EpisodeDraw))
+    assert set(ATLAS) <= set(get_args(conditions.EpisodeDraw))
     assert set(LISTS) <= set(get_args(conditions.ImageLists))
-    assert all(value == "all" for value in COUNTS.values())
 
 
-@pytest.mark.parametrize("word", PARTS)
+@pytest.mark.parametrize("word", ATLAS)
 def test_supports_show_the_class_and_are_no_queries(word):
-    rule = PARTS[word]
+    rule = ATLAS[word]
     episodes = list(islice(rule.episodes(source(word)), 24))
     assert [episode.index for episode in episodes] == list(range(24))
     own = 0
@@ -54,12 +54,12 @@ def test_supports_show_the_class_and_are_no_queries(word):
     assert {e.query_class for e in episodes} == {1, 2, 3}
 
 
-@pytest.mark.parametrize("word", [word for word in PARTS if word != OWN_SUPPORT])
+@pytest.mark.parametrize("word", [word for word in ATLAS if word != OWN_SUPPORT])
 def test_a_class_of_one_image_ends_the_draw(word):
     short = source(word, shot=1)
     short = replace(short, pool=replace(short.pool, pairs=[("image00", 1)], images_of={1: ["image00"]}, class_ids=[1]))
     with pytest.raises(TooFewImages, match="class 1 has"):
-        list(islice(PARTS[word].episodes(short), 1))
+        list(islice(ATLAS[word].episodes(short), 1))
 
 
 def test_two_shuffled_copies():
@@ -78,7 +78,7 @@ def test_two_shuffled_copies():
             drawn = images[rng.randint(0, len(images) - 1)]
         expected.append((query, number, (drawn,)))
     word = "list of pairs, two shuffled copies appended"
-    found = islice(PARTS[word].episodes(source(word, shot=1)), 30)
+    found = islice(ATLAS[word].episodes(source(word, shot=1)), 30)
     assert [(e.query, e.query_class, e.supports[0]) for e in found] == expected
 
 
@@ -86,7 +86,7 @@ def test_class_then_images_of_numpy():
     """PMMs on COCO: K + 1 images at once, of which the first is the query."""
     word = "class then image, query first"
     np_random = np.random.RandomState(5)
-    for episode in islice(PARTS[word].episodes(source(word)), 20):
+    for episode in islice(ATLAS[word].episodes(source(word)), 20):
         number = np_random.choice([1, 2, 3])
         query, *supports = np.array(IMAGES_OF[number])[np_random.choice(len(IMAGES_OF[number]), 3, replace=False)]
         assert (episode.query_class, episode.query, episode.supports[0]) == (number, query, tuple(supports))
@@ -95,26 +95,26 @@ def test_class_then_images_of_numpy():
 def test_small_supports_are_drawn_again_and_stay():
     word, small = "random image then class", NAMES[4]
     drawn = source(word, shot=3, may_support=lambda name, number: name != small)
-    episodes = list(islice(PARTS[word].episodes(drawn), 200))
+    episodes = list(islice(ATLAS[word].episodes(drawn), 200))
     assert small in {e.query for e in episodes} and all(small not in e.supports[0] for e in episodes)
     few = source(word, may_support=lambda name, number: name == small)
     with pytest.raises(TooFewImages, match=r"has [01] usable support images, 2 are needed"):
-        list(islice(PARTS[word].episodes(few), 1))
+        list(islice(ATLAS[word].episodes(few), 1))
 
 
 def test_gpus_share_a_shuffled_cycle_and_drop_what_fills_no_batch():
     word = "class cycle in shuffled order"
-    whole = list(PARTS[word].episodes(source(word, shot=1)))
+    whole = list(ATLAS[word].episodes(source(word, shot=1)))
     assert Counter(e.query_class for e in whole) == {1: 8, 2: 8, 3: 8} and len(whole) == 24
     assert [e.query_class for e in whole] != [1, 2, 3] * 8
-    assert len(list(PARTS[word].episodes(source(word, shot=1, gpus=2, batch=5)))) == 20
-    ranks = [list(PARTS[word].episodes(source(word, shot=1, gpus=2)))[rank::2] for rank in (0, 1)]
+    assert len(list(ATLAS[word].episodes(source(word, shot=1, gpus=2, batch=5)))) == 20
+    ranks = [list(ATLAS[word].episodes(source(word, shot=1, gpus=2)))[rank::2] for rank in (0, 1)]
     assert [e.query_class for pair in zip(*ranks, strict=True) for e in pair] == [e.query_class for e in whole]
 
 
 def test_processes_of_a_class_first_test_draw_the_same():
     word = "class then image"
-    alone, shared = (list(islice(PARTS[word].episodes(source(word, gpus=gpus)), 8)) for gpus in (1, 4))
+    alone, shared = (list(islice(ATLAS[word].episodes(source(word, gpus=gpus)), 8)) for gpus in (1, 4))
     assert [e.query for e in shared] == [alone[0].query] * 4 + [alone[1].query] * 4
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.draws.lists import KNOWN, LEAST, PARTS, check_least, lists_with
+from fsbench.protocols.draws.lists import ATLAS, KNOWN, LEAST, check_least, lists_with
 from fsbench.protocols.reading import load_protocol
 from tests.fsbench.protocols.drawn_sets import DRAWN
 from tests.goldens.kinds.atlas_episodes import ListedPascal
@@ -22,7 +22,7 @@ def pixels(index, name: str, number: int) -> int:
 
 
 def test_lists_of_mlc(pascal):
-    part = PARTS["mlc"]
+    part = ATLAS["mlc"]
     names = [name for name in pascal.candidates("val") if any(pixels(pascal, name, n) >= 2048 for n in range(1, 6))]
     pairs = part.pairs(pascal, "val", 0)
     assert list(dict.fromkeys(name for name, _ in pairs.pairs)) == names
@@ -34,7 +34,7 @@ def test_lists_of_mlc(pascal):
 
 
 def test_lists_of_panet_are_training_images(pascal):
-    part = PARTS["panet"]
+    part = ATLAS["panet"]
     pairs = part.pairs(pascal, "val", 0)
     expected = [(name, n) for n in range(1, 6) for name in pascal.candidates("trn") if pixels(pascal, name, n)]
     assert list(pairs.pairs) == expected == [("tmixed", 1)]
@@ -44,8 +44,8 @@ def test_lists_of_panet_are_training_images(pascal):
 
 def test_folds_of_blocks(tmp_path):
     coco = DRAWN["coco"](tmp_path)
-    assert PARTS["hsnet"].classes(coco, 1) == list(range(2, 81, 4))
-    assert PARTS["mlc"].classes(coco, 1) == PARTS["panet"].classes(coco, 1) == list(range(21, 41))
+    assert ATLAS["hsnet"].classes(coco, 1) == list(range(2, 81, 4))
+    assert ATLAS["mlc"].classes(coco, 1) == ATLAS["panet"].classes(coco, 1) == list(range(21, 41))
 
 
 @pytest.mark.parametrize("least", [2048, 2600, 4096])
@@ -61,7 +61,7 @@ def test_the_lists_of_ipmt_are_of_4096_pixels(real_data):
     index = ListedPascal(real_data / "official-lists")
 
     def images(protocol, fold):
-        return len({name for name, _ in protocol.pairs(index, "val", fold).pairs})
+        return len({name for name, _ in protocol.draw.pairs(index, "val", fold).pairs})
 
     protocol = load_protocol("atlas:ipmt/pascal-5i")
     assert [images(protocol, fold) for fold in (0, 2)] == [324, 563]

@@ -9,8 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.draws.streams import loader_seeds
-from fsbench.protocols.draws.streams import Streams, dependences, drawn_seeds, parse_seeds
+from fsbench.protocols.draws.streams import Streams, dependences, drawn_seeds, loader_seeds, parse_seeds
 
 
 class Draws(Dataset):

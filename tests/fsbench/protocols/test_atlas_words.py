@@ -9,10 +9,10 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.composed import Composed
+from fsbench.protocols.atlas_words import MEASURED, measuring
 from fsbench.protocols.conditions import NOT_FOUND, ComparedAt, FBIoU, ImageGeometry, Metric, Void
-from fsbench.protocols.parts import comparison, geometry, scores, void
-from fsbench.protocols.parts.measuring import measuring
+from fsbench.protocols.draws.listed import Listed
+from fsbench.protocols.protocol import Protocol
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
 from fsbench.scores.generalised import background_metrics
 from fsbench.scores.run_statistics import episode_statistics
@@ -33,29 +33,22 @@ NO_RULE = {
 """Words without a part: their scores do not follow from the counts of single episodes."""
 
 
-def protocol(**words: str) -> Composed:
+def protocol(**words: str) -> Protocol:
     """A test of 1 way that sees and counts as these words say, others as HSNet's program does."""
     found = measuring(WORDS | words)
-    test = Composed(
-        "test", 1, "", resize=found.resize, query_size=found.query_size, label_resize=found.label_resize,
-        frame=found.frame, void=found.void, absent=found.absent,
-    )  # fmt: skip
-    test.check_values()
+    test = Protocol("test", 1, "", Listed(), found.view, found.counting)
+    test.check()
     return test
 
 
 @pytest.mark.parametrize(
-    ("axis", "kind", "parts"),
-    [
-        ("geometry", ImageGeometry, geometry.PARTS),
-        ("compared_at", ComparedAt, comparison.PARTS),
-        ("void", Void, void.PARTS),
-        ("metric", Metric, scores.PARTS),
-        ("fb_iou", FBIoU, scores.FB_IOU),
-    ],
+    ("axis", "kind"),
+    [("geometry", ImageGeometry), ("compared_at", ComparedAt), ("void", Void), ("metric", Metric), ("fb_iou", FBIoU)],
 )
-def test_every_closed_word_has_a_part_or_none_is_possible(axis, kind, parts):
-    assert set(parts) == set(get_args(kind)) - {NOT_FOUND} - NO_RULE.get(axis, set())
+def test_every_closed_word_has_a_sentence_and_a_part_or_none_is_possible(axis, kind):
+    words = MEASURED[axis]
+    assert set(words) == set(get_args(kind)) - {NOT_FOUND} and all(word.sentence for word in words.values())
+    assert {word for word, one in words.items() if one.part is None} == NO_RULE.get(axis, set())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +84,7 @@ def test_what_a_word_leaves_open_is_said():
         "sizes are the query's height and width",
     )
     letterboxed = measuring(WORDS | {"geometry": "letterbox", "compared_at": "original"})
-    assert (letterboxed.query_size, letterboxed.resize) == ("square", "padded")
+    assert (letterboxed.view.query_size, letterboxed.view.resize) == ("square", "padded")
 
 
 # Sizes
@@ -160,7 +153,7 @@ COMPARED = {
 def test_answers_are_counted_where_the_program_counts_them(words, plain, label_map):
     """The counts of a random answer are those of a loop over the pixels of the truth as the program has it."""
     test = protocol(geometry=words[0], compared_at=words[1])
-    truth, size = test.geometry.truth(label_map, 24)
+    truth, size = test.view.truth(label_map, 24)
     expected = plain(label_map)
     assert size == expected.shape
     answer = np.random.default_rng(1).integers(0, 2, size)
@@ -182,14 +175,14 @@ def test_answers_are_counted_where_the_program_counts_them(words, plain, label_m
 @pytest.mark.parametrize("words", [words for words in COMPARED if words[0] != "letterbox"], ids="; ".join)
 def test_stored_predictions_are_counted_again_against_the_same_truth(words, label_map):
     test = protocol(geometry=words[0], compared_at=words[1])
-    truth, _ = test.geometry.truth(label_map, 24)
-    again = test.geometry.original_truth(label_map, 24)
-    side = test.geometry.side(24)
-    assert (truth == (again if side is None else test.geometry.squashed_truth(again, side))).all()
+    truth, _ = test.view.truth(label_map, 24)
+    again = test.view.original_truth(label_map, 24)
+    side = test.view.side(24)
+    assert (truth == (again if side is None else test.view.squashed_truth(again, side))).all()
 
 
 def counted(
-    test: Composed, answer: np.ndarray, truth: np.ndarray, size: tuple[int, int], number: int, episode: int = 0
+    test: Protocol, answer: np.ndarray, truth: np.ndarray, size: tuple[int, int], number: int, episode: int = 0
 ) -> SegmentationResult:
     known = EpisodeTruth(episode, size, truth, np.array([True]), np.array([number]))
     return test.count(SegmentationAnswer(answer), known)
@@ -234,7 +227,7 @@ def program_scores(void_rule: str, present_only: bool, classes: Sequence[int]) -
     return ious, 50 * (foreground[0] / foreground[1] + sums[0][0] / sums[0][1])
 
 
-def suite_scores(test: Composed, classes: Sequence[int]) -> dict[str, float]:
+def suite_scores(test: Protocol, classes: Sequence[int]) -> dict[str, float]:
     rows = [
         row
         for place, (number, answer, truth) in enumerate(drawn_episodes())
@@ -268,10 +261,10 @@ def test_scores_are_those_of_a_loop_over_pixels(metric, fb_iou, void_word):
     lacking, _ = program_scores(void_word, "present" in metric, (1, 2, 3, 4, 5))
     assert lacking[3] is None
     mean = suite_scores(test, (1, 2, 3, 4, 5))["mIoU"]
-    if test.absent == "nan":
-        assert np.isnan(mean) and test.on_absent
+    if test.counting.absent == "nan":
+        assert np.isnan(mean) and test.counting.on_absent
     else:
-        kept = [iou or 0.0 for iou in lacking] if test.absent == "zero" else ious
+        kept = [iou or 0.0 for iou in lacking] if test.counting.absent == "zero" else ious
         assert mean == pytest.approx(np.mean(kept))
     stated = test.conditions("pascal")
     assert (stated.void, stated.fb_iou) == (void_word, fb_iou)

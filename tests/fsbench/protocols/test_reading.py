@@ -9,22 +9,27 @@ import yaml
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import NamedFile
-from fsbench.protocols import composed, registry
-from fsbench.protocols.reading import load_protocol, protocol_names, protocol_of, read_protocol
-from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols import reading
+from fsbench.protocols.draws.presence import Presence
+from fsbench.protocols.reading import load_protocol, load_segmentation, protocol_names, protocol_of, read_protocol
 from fsbench.results.tables.protocol_text import as_markdown, labels, side_by_side
 from tests.fsbench.runs import some_header
 
+PARTS = ("draw", "view", "counting", "words")
+
 
 def written(tmp_path, **changes):
-    values = yaml.safe_load((CONFIGS / "protocols" / "hsnet.yaml").read_text()) | changes
+    """Write HSNet's file with other values; those of a part join it, None leaves an entry out."""
+    values = yaml.safe_load((CONFIGS / "protocols" / "hsnet.yaml").read_text())
+    for key, value in changes.items():
+        values[key] = values.get(key, {}) | value if isinstance(value, dict) and key in PARTS else value
     path = tmp_path / "p.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in values.items() if value != "absent"}))
+    path.write_text(yaml.safe_dump({key: value for key, value in values.items() if value is not None}))
     return path
 
 
 def test_the_official_numbers_of_episodes():
-    counts = {name: load_protocol(name).episode_count for name in protocol_names()}
+    counts = {name: load_protocol(name).draw.episode_count for name in protocol_names()}
     assert [counts["fscs"](dataset, 346) for dataset in ("pascal", "coco")] == [1000, 1000]
     assert [counts["hsnet"](dataset, 2400) for dataset in ("pascal", "fss1000")] == [1000, 2400]
     assert counts["fssdino"]("coco", 0) == 1000 and counts["fort"]("cub", 0) == 2000
@@ -52,41 +57,45 @@ def test_a_protocol_of_classification_segments_nothing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"class_path": "absent"},
-            "has no class_path; expected a protocol's class: fsbench.protocols.composed.Composed",
-        ),
-        (
-            {"class_path": "fsbench.protocols.composed.Compsed"},
-            "has the class_path 'fsbench.protocols.composed.Compsed'",
-        ),
-        ({"class_path": "fsbench.protocols.segmentation.Segmentation"}, "the key 'drawing_words' is unknown"),
-        ({"class_path": "fsbench.protocols.base.Choice"}, "expected a protocol's class"),
-        ({"class_path": "os.system"}, "an installed package names as an entry point of fsbench.protocols"),
-        ({"class_path": ["fsbench.protocols.composed.Composed"]}, "expected a protocol's class"),
-        ({"version": "absent"}, "version is missing; expected the keys name, version, "),
+        ({"version": None}, "version is missing; expected the keys name, version, "),
         ({"version": 0}, "version is 0, expected a version from 1"),
-        ({"void": "maybe"}, "void is 'maybe', expected 'background', 'ignore' or 'present'"),
         ({"sampler": "hsnet"}, "the key 'sampler' is unknown"),
-        ({"querysize": "input"}, "the key 'querysize' is unknown; did you mean 'query_size'?"),
-        ({"query_size": 0}, "query_size is 0, expected a word for a size, or 1 or more"),
+        ({"view": "pil"}, "view is 'pil', expected a mapping"),
+        ({"counting": "pixels"}, "counting is 'pixels', expected a mapping, or images"),
+        ({"draw": {"rule": "listd"}}, "draw.rule is 'listd'; did you mean 'listed'?"),
+        ({"draw": {"rule": "os.system"}}, "an installed package names as an entry point of fsbench.protocols"),
+        ({"draw": {"rule": ["listed"]}}, "draw.rule is ['listed']"),
+        ({"draw": {"rule": "presence"}}, "the key 'episode_draw' is unknown; did you mean 'episodes'?"),
+        ({"draw": {"seed": "zero"}}, "seed is 'zero', expected a number"),
+        ({"draw": {"empty_queries": 1}}, "empty_queries is 1, expected true or false"),
+        ({"draw": {"episodes": 1000}}, "episodes is 1000, expected a mapping"),
+        ({"draw": {"episodes": {"coco": 1000}}}, "episodes has coco, expected an entry 'others', too"),
+        ({"draw": {"episodes": {"others": "most"}}}, "episodes.others is 'most', expected a number or 'all'"),
+        ({"counting": {"void": "maybe"}}, "void is 'maybe', of which there is no rule; there are: background, ignore"),
+        ({"counting": {"absent": "gone"}}, "absent is 'gone', expected 'zero', 'left_out' or 'nan'"),
+        ({"view": {"querysize": "input"}}, "the key 'querysize' is unknown; did you mean 'query_size'?"),
+        ({"view": {"query_size": 0}}, "query_size is 0, expected a word for a size, or 1 or more"),
         (
-            {"frame": 512},
+            {"view": {"frame": 512}},
             "resize is 'pil', query_size input and frame 512; expected a frame from 1 with resize 'frame'",
         ),
-        ({"resize": "frame", "query_size": "original"}, "query_size original and frame None; expected a frame from 1"),
-        ({"resize": "frame", "query_size": "original", "frame": 0}, "and frame 0; expected a frame from 1"),
-        ({"label_resize": "padded"}, "resize is 'pil' and label_resize 'padded'; expected both 'padded' or none"),
+        *(
+            ({"view": {"resize": "frame", "query_size": "original"} | frame}, message)
+            for frame, message in (
+                ({}, "query_size original and frame None; expected a frame from 1"),
+                ({"frame": 0}, "and frame 0; expected a frame from 1"),
+            )
+        ),
+        ({"view": {"label_resize": "padded"}}, "resize is 'pil' and label_resize 'padded'; expected both 'padded'"),
         (
-            {"resize": "padded", "query_size": "there_and_back"},
+            {"view": {"resize": "padded", "query_size": "there_and_back"}},
             "query_size is 'there_and_back' and resize 'padded'; expected images that are stretched",
         ),
-        ({"absent": "gone"}, "absent is 'gone', expected 'zero', 'left_out' or 'nan'"),
-        ({"seed": "zero"}, "seed is 'zero', expected a number"),
-        ({"empty_queries": 1}, "empty_queries is 1, expected true or false"),
-        ({"episodes": 1000}, "episodes is 1000, expected a mapping"),
-        ({"episodes": {"coco": 1000}}, "episodes has coco, expected an entry 'others', too"),
-        ({"episodes": {"others": "most"}}, "episodes.others is 'most', expected a number or 'all'"),
+        ({"metrics": "mIoU"}, "metrics is 'mIoU', expected a list of names of metrics"),
+        ({"metrics": ["mIou"]}, "metrics has 'mIou'; did you mean 'mIoU'?"),
+        ({"metrics": ["IFA-figure"]}, "IFA-figure has the values {}, expected batch"),
+        ({"metrics": [{"IFA-figure": {"batch": "12"}}]}, "batch of IFA-figure is '12', expected a value of type int"),
+        ({"metrics": []}, "metrics is empty"),
     ],
 )
 def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
@@ -97,9 +106,11 @@ def test_a_protocol_with_a_wrong_choice_is_refused(tmp_path, changes, message):
 
 def test_a_file_says_in_what_it_differs_from_its_base(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("base: bam\nname: mine\nversion: 3\nsummary: mine\nepisodes: {others: 7}\n")
+    file.write_text("base: bam\nname: mine\nversion: 3\nsummary: mine\ndraw: {episodes: {others: 7}}\n")
     bam = load_protocol("bam")
-    assert read_protocol(file) == replace(bam, name="mine", version=3, summary="mine", episodes={"others": 7})
+    assert read_protocol(file) == replace(
+        bam, name="mine", version=3, summary="mine", draw=replace(bam.draw, episodes={"others": 7})
+    )
     for base, message in (
         ("baam", "has the base 'baam'; did you mean 'bam'"), ("[bam]", r"has the base \['bam'\]"),
     ):  # fmt: skip
@@ -112,29 +123,16 @@ def test_a_file_that_is_its_own_base_is_refused(tmp_path, monkeypatch):
     one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
     one.write_text("base: other\n")
     other.write_text("base: one\n")
-    monkeypatch.setattr(registry, "named_files", lambda *_: {"one": NamedFile(one), "other": NamedFile(other)})
+    monkeypatch.setattr(reading, "named_files", lambda *_: {"one": NamedFile(one), "other": NamedFile(other)})
     with pytest.raises(SettingsError, match=r"one.yaml has the base other, whose own base it is"):
         read_protocol(one)
 
 
-@pytest.mark.parametrize("kind", ["incontext.InContext", "cdfss.CrossDomain", "fscs.FSCS"])
-def test_no_default_stands_for_the_words_of_a_class(tmp_path, kind):
+def test_a_file_of_another_rule_than_its_base_takes_no_values_of_it(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text(f"class_path: fsbench.protocols.{kind}\nname: mine\nversion: 1\nsummary: mine\n")
-    with pytest.raises(SettingsError, match=r"(episodes|episode_draw) is missing"):
-        read_protocol(file)
-
-
-def test_a_class_that_draws_its_whole_manifest_is_refused(tmp_path, monkeypatch):
-    """DRAWS and nested_in would change nothing."""
-
-    class Whole(composed.Composed):
-        def manifest(self, index, task):
-            raise AssertionError
-
-    monkeypatch.setattr(composed, "Whole", Whole, raising=False)
-    with pytest.raises(SettingsError, match=r"composed\.Whole', which has a method manifest .* official_manifest"):
-        read_protocol(written(tmp_path, class_path="fsbench.protocols.composed.Whole"))
+    file.write_text("base: hsnet\nname: mine\nversion: 1\nsummary: mine\ndraw: {rule: presence}\n")
+    found = read_protocol(file)
+    assert found.draw == Presence() and found.view == load_protocol("hsnet").view
 
 
 def test_every_choice_is_explained_in_words():

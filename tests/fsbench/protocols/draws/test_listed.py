@@ -7,11 +7,19 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.composed import Composed
 from fsbench.protocols.conditions import NOT_STATED
+from fsbench.protocols.draws.listed import Listed
+from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol
 
-MINE = Composed("mine", 1, "")
+MINE = Listed()
+
+
+def protocol(draw: Listed = MINE, **values: object) -> Protocol:
+    """HSNet's test with a draw of these values."""
+    return replace(load_protocol("hsnet"), name="mine", draw=replace(draw, **values))
+
+
 TASK = EpisodeTask(0, shot=2, episodes=30, skip_small_classes=True)
 BY_IMAGE = replace(MINE, image_lists="bam", min_object="2048 query+support", episode_draw="image then class")
 
@@ -26,7 +34,7 @@ BY_IMAGE = replace(MINE, image_lists="bam", min_object="2048 query+support", epi
 def test_the_draw_of_the_data_set_is_the_word_that_it_has(dataset, draw, indexes):
     index = indexes(dataset)
     of_dataset, named, by_dataset = (
-        replace(MINE, min_object="none", episode_draw=word).manifest(index, TASK)
+        protocol(min_object="none", episode_draw=word).manifest(index, TASK)
         for word in ("of the data set", draw, {"others": "of the data set", dataset: draw})
     )
     assert of_dataset == named == by_dataset
@@ -35,32 +43,31 @@ def test_the_draw_of_the_data_set_is_the_word_that_it_has(dataset, draw, indexes
 
 def test_processes_by_data_set_draw_and_are_named_in_the_header(indexes):
     by_dataset, many, few = (
-        replace(BY_IMAGE, seed=321, depends_on="workers", workers=workers)
+        protocol(BY_IMAGE, seed=321, depends_on="workers", workers=workers)
         for workers in ({"others": 8, "coco": 3}, 3, 8)
     )
     for dataset, same, other in (("coco", many, few), ("pascal", few, many)):
         index = indexes(dataset)
         manifest = by_dataset.manifest(index, TASK)
         assert manifest == same.manifest(index, TASK) != other.manifest(index, TASK)
-        assert manifest.entries["drawn_by"] == {"workers": same.workers}
-    assert "here: workers 8, 3 on coco" in by_dataset.rule_notes(manifest.header, {})[-1]
-    silent = replace(by_dataset, states_streams=False)
+        assert manifest.entries["drawn_by"] == {"workers": same.draw.workers}
+    assert "here: workers 8, 3 on coco" in " ".join(by_dataset.rule_notes(manifest.header, {}))
+    silent = replace(by_dataset, draw=replace(by_dataset.draw, states_streams=False))
     assert silent.manifest(index, TASK).episodes == manifest.episodes
     assert "drawn_by" not in silent.manifest(index, TASK).entries
 
 
 def test_words_are_stated_where_programs_test_so():
     own = {"others": "hsnet", "isaid": "patches of 256"}
-    protocol = replace(MINE, image_lists=own, episode_draw="list of pairs", published_on=("pascal", "isaid"))
-    protocol.check_values()
-    assert [protocol.conditions(name).image_lists for name in ("pascal", "isaid", "coco")] == [
-        "hsnet",
-        "own",
-        NOT_STATED,
-    ]
-    assert replace(protocol, published_on=None).conditions("coco").image_lists == "hsnet"
-    assert replace(protocol, episode_draw="of the data set").conditions("pascal").episode_draw == NOT_STATED
-    assert "on isaid queries go through the list of pairs" in protocol.drawing
+    stated = {"image_lists": own, "episode_draw": "list of pairs", "published_on": ("pascal", "isaid")}
+    mine = protocol(**stated)
+    mine.check()
+    found = [mine.conditions(name).image_lists for name in ("pascal", "isaid", "coco")]
+    assert found == ["hsnet", "own", NOT_STATED]
+    assert protocol(**stated | {"published_on": None}).conditions("coco").image_lists == "hsnet"
+    of_dataset = protocol(**stated | {"episode_draw": "of the data set"})
+    assert of_dataset.conditions("pascal").episode_draw == NOT_STATED
+    assert "on isaid queries go through the list of pairs" in mine.draw.words_of_rule
 
 
 @pytest.mark.parametrize(
@@ -73,24 +80,24 @@ def test_words_are_stated_where_programs_test_so():
         ),
         (
             {"image_lists": {"others": "hsnet", "coco": "bam"}, "min_object": "2048 by the list"},
-            "mine: episode_draw 'list of pairs' goes through pairs, and image_lists 'bam' has images",
+            "episode_draw 'list of pairs' goes through pairs, and image_lists 'bam' has images",
         ),
         (
             {"episode_draw": {"others": "list of pairs", "coco": "class then image, query last"}},
-            "mine: on coco images are listed, or supports repeat, otherwise than on other data sets",
+            "on coco images are listed, or supports repeat, otherwise than on other data sets",
         ),
-        ({"one_late": True, "episodes": {"others": "all"}}, "mine: one_late goes with numbers of episodes"),
+        ({"one_late": True, "episodes": {"others": "all"}}, "one_late goes with numbers of episodes"),
         ({"workers": {"others": 0}}, "workers is {'others': 0}, expected 1 or more"),
-        ({"workers": -1}, "mine: workers is -1, expected 0 or more"),
+        ({"workers": -1}, "workers is -1, expected 0 or more"),
     ],
 )
 def test_words_that_do_not_go_together_are_refused(values, message):
     with pytest.raises(SettingsError, match=re.escape(message)):
-        replace(MINE, **values).check_values()
+        replace(MINE, **values).check()
 
 
 def test_each_episode_by_itself_has_different_supports(indexes):
-    protocol = replace(MINE, seed=None, min_object="none", episode_draw="of the data set")
-    manifest = protocol.manifest(indexes("pascal"), replace(TASK, shot=4))
-    assert not protocol.supports_repeat
+    test = protocol(seed=None, min_object="none", episode_draw="of the data set")
+    manifest = test.manifest(indexes("pascal"), replace(TASK, shot=4))
+    assert not test.draw.supports_repeat
     assert all(len(set(episode.supports[0])) == 4 for episode in manifest.episodes)
