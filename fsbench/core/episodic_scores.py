@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torchmetrics.metric import Metric
 
-from fsbench.protocols.counting import PixelCounting
-from fsbench.protocols.protocol import Protocol
 from fsbench.scores.answers import SegmentationResult
 from fsbench.scores.confusion import (
     COUNTS,
@@ -25,7 +23,7 @@ class EpisodicScores(Metric):
 
     Args:
         class_ids: numbers of the classes.
-        protocol: of the validation, which has a rule for void pixels.
+        void: rule for void pixels.
         over_ranks: sum the episodes of all ranks; False where one of them sees all.
     """
 
@@ -33,11 +31,10 @@ class EpisodicScores(Metric):
     slots: Tensor
     exact: Tensor
 
-    def __init__(self, class_ids: Sequence[int], protocol: Protocol, over_ranks: bool = True):
+    def __init__(self, class_ids: Sequence[int], void: str, over_ranks: bool = True):
         super().__init__(sync_on_compute=over_ranks)
         self.class_ids = list(class_ids)
-        assert isinstance(protocol.counting, PixelCounting)
-        self.void = protocol.counting.void
+        self.void = void
         self.add_state("slots", torch.zeros(max(class_ids) + 1, len(COUNTS), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("exact", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")
 

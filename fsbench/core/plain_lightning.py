@@ -68,7 +68,9 @@ class EvaluatedByLightning(L.LightningModule):
         data = self._data
         if data.counts_validation_elsewhere:
             return
-        scores = EpisodicScores(data.validation_manifest.class_ids, data.validated.protocol).to(self.device)
+        scores = EpisodicScores(data.validation_manifest.class_ids, data.validated.protocol.counting.void).to(
+            self.device
+        )
         self._validation = [scores]  # in a list: it is no module of the method's
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, list[Any]]:

@@ -107,7 +107,7 @@ class EpisodicValidation(Callback):
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.scores is None:
             class_ids = self.data.validation_manifest.class_ids
-            self.scores = EpisodicScores(class_ids, self.data.validated.protocol).to(pl_module.device)
+            self.scores = EpisodicScores(class_ids, self.data.validated.protocol.counting.void).to(pl_module.device)
         self.scores.reset()
 
     def on_validation_batch_end(

@@ -18,10 +18,10 @@ SMALL = ["--data.image_size=64", "--data.episodes=6", "--data.workers=0"]
 def installed(tmp_path: Path) -> Path:
     """Install a package of the guide's two files as the guide says; return the folder."""
     guide = (REPOSITORY / "docs" / "guides" / "protocols.md").read_text(encoding="utf-8")
-    files = dict(EXAMPLE.findall(guide))
-    assert list(files) == ["bydice/test.py", "bydice/configs/protocols/bydice.yaml"]
+    files = {name: text for name, text in EXAMPLE.findall(guide) if name.startswith("bydice/")}
+    assert list(files) == ["bydice/metric.py", "bydice/configs/protocols/bydice.yaml"]
     groups = {
-        "fsbench.protocols": {"bydice": "bydice.test:ByDice"},
+        "fsbench.protocols": {"Dice": "bydice.metric:Dice"},
         "fsbench.configs": {"bydice": "bydice.configs"},
     }
     return install(tmp_path / "site", "fsbench-bydice", groups, files | {"bydice/__init__.py": ""}, "0.1.0")

@@ -5,61 +5,50 @@ import json
 import pytest
 
 from fsbench.base.paths import REPOSITORY
+from tests.cli.test_readme import EXAMPLE
 from tests.plugged import METHOD, install
 
 pytestmark = pytest.mark.slow
 
 TURNS = '''"""Queries in the list's reverse order, supports the next images of the class; void is forgiven."""
 
-from dataclasses import dataclass
 from itertools import count
-from typing import Literal
 
-import numpy as np
-
-from fsbench.data.episodes.episode import Episode
-from fsbench.scores.confusion import VOID_RULES, VoidIgnored
-from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.draws.rules import DrawRule, one_way
+from fsbench.scores.confusion import VoidIgnored
 
 
 class VoidForgiven(VoidIgnored):
     """Predictions on void are right."""
+
+    words = "forgiven: whatever is predicted there is right"
 
     def intersection_union(self, counts):
         hits, union = super().intersection_union(counts)
         return hits + counts[..., 3], union + counts[..., 3]
 
 
-VOID_RULES["forgiven"] = VoidForgiven()
+FORGIVEN = VoidForgiven()
 
 
-@dataclass(frozen=True)
-class Turns(Segmentation):
-    """1-way K-shot without a random number."""
+def turns(source):
+    for i in count():
+        query, number = source.pool.pairs[-1 - i % len(source.pool.pairs)]
+        images = source.pool.images_of[number]
+        first = images.index(query) + 1
+        yield one_way(i, query, number, [images[(first + k) % len(images)] for k in range(source.shot)])
 
-    seed: int | None = None
-    offset: int = 1
-    void: Literal["forgiven"] = "forgiven"
 
-    drawing = "from the end of the list, supports are the images that follow in the list of the class"
-
-    def draw(self, index, pool, task):
-        for i in count():
-            query, number = pool.pairs[-1 - i % len(pool.pairs)]
-            images = pool.images_of[number]
-            first = images.index(query) + self.offset
-            supports = tuple(images[(first + k) % len(images)] for k in range(task.shot))
-            yield Episode(i, query, number, (number,), (supports,))
-
-    def void_words(self):
-        return "forgiven: whatever is predicted there is right"
+TURNS = DrawRule(
+    "from the end of the list, supports are the images that follow in the list of the class", turns, "sequential"
+)
 '''
 FILE = """# one after the other
-class_path: fsb_turns.turns.Turns
 name: turns
 version: 3
 summary: one after the other, void forgiven
-episodes: {others: 9}
+draw: {episodes: {others: 9}, episode_draw: turns, published_on: []}
+counting: {void: forgiven}
 """
 CARD = """backbone_saw_test_images: no
 trials: 1
@@ -70,7 +59,7 @@ trials: 1
 def site(tmp_path):
     groups = {
         "fsbench.methods": {"constant": "fsb_turns.mine:Constant"},
-        "fsbench.protocols": {"turns": "fsb_turns.turns:Turns"},
+        "fsbench.protocols": {"turns": "fsb_turns.turns:TURNS", "forgiven": "fsb_turns.turns:FORGIVEN"},
         "fsbench.configs": {"turns": "fsb_turns.configs"},
     }
     files = {
@@ -126,8 +115,24 @@ def test_every_command_takes_the_runs_of_a_package_s_protocol(fsbench, bench_arg
     assert "unknown protocol 'turns'" in said and "Traceback" not in said
 
 
-def test_a_file_may_name_no_class_that_no_entry_point_names(fsbench, tmp_path):
+def test_a_file_may_name_no_draw_that_no_entry_point_names(fsbench, tmp_path):
     files = {"fsb_turns/turns.py": TURNS, "fsb_turns/configs/protocols/turns.yaml": FILE}
     site = install(tmp_path / "site", "fsb-turns", {"fsbench.configs": {"turns": "fsb_turns.configs"}}, files)
     done = fsbench("list", "protocols", PYTHONPATH=f"{REPOSITORY}:{site}")
-    assert done.returncode == 2 and "as an entry point of fsbench.protocols" in done.stderr, done.stderr
+    assert done.returncode == 2 and "episode_draw is 'turns', of which there is no part" in done.stderr, done.stderr
+
+
+def test_the_guides_draw_is_one_function_and_one_file(fsbench, bench_arguments, tmp_path):
+    guide = (REPOSITORY / "docs" / "guides" / "protocols.md").read_text(encoding="utf-8")
+    files = {name: text for name, text in EXAMPLE.findall(guide) if name.startswith("everyimage/")}
+    groups = {
+        "fsbench.protocols": {"every-image": "everyimage.draws:EVERY_IMAGE"},
+        "fsbench.configs": {"everyimage": "everyimage.configs"},
+    }
+    site = install(tmp_path / "site", "everyimage", groups, files | {"everyimage/__init__.py": ""})
+    words = bench_arguments("prototype", "runs", "--protocol", "everyimage", "--fold", "0")
+    done = fsbench(*words, PYTHONPATH=f"{REPOSITORY}:{site}")
+    assert done.returncode == 0, done.stderr
+    (manifest,) = (tmp_path / "runs").glob("*/manifest.jsonl")
+    queries = [json.loads(line)["query"] for line in manifest.read_text().splitlines()[1:-1]]
+    assert len(queries) == len(set(queries)) > 1

@@ -37,7 +37,7 @@ from fsbench.methods.modules.generalised_answer import join_base
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.methods.modules.pspnet_weights import DIAM_NAMES, to_hmnet_names
 from fsbench.networks.ops.first_largest import first_largest
-from fsbench.protocols.draws.gfss import draw_runs, list_sha256
+from fsbench.protocols.draws.gfss import FixedSupports, draw_runs, list_sha256
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, count, count_answer
 from fsbench.scores.confusion import intersection_union

@@ -18,6 +18,7 @@ from fsbench.methods.hmnet.hmnet import HMNet
 from fsbench.methods.modules.frozen_pspnet import FrozenPSPNet
 from fsbench.methods.modules.pspnet import PSPNet
 from fsbench.networks.backbones.base import BackboneConfig
+from fsbench.protocols.whole_images import WHOLE_IMAGES
 from fsbench.runner.engine.callbacks import EpisodicValidation
 from fsbench.runner.engine.withheld_validation import withhold_validation
 from tests.methods.hmnet.small import SMALL

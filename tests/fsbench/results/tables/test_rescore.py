@@ -231,6 +231,6 @@ def test_counts_at_the_input_size_do_not_give_those_at_the_original(whole):
     reason = undefined(whole, large, small)
     counted = "incontext518 counts pixels at 518 x 518, the run's counts are at 1024 x 1024"
     assert reason == f"{counted}; evaluate again under incontext518"
-    assert undefined(whole, large, replace(small, query_size=1024)) == ""
+    assert undefined(whole, large, replace(small, view=replace(small.view, query_size=1024))) == ""
     reason = "fscs and fssdino lay masks over the query in other ways; evaluate again under fssdino"
     assert undefined(whole, FSCS, load_protocol("fssdino")) == reason

@@ -17,7 +17,8 @@ from fsbench.scores.estimate import Estimate
 def test_a_row_follows_from_its_protocol(make, monkeypatch):
     record = make("m", 0, spill=True)
     (block,) = build_blocks([record])
-    other = replace(load_protocol("fscs"), void="ignore")
+    fscs = load_protocol("fscs")
+    other = replace(fscs, counting=replace(fscs.counting, void="ignore"))
     monkeypatch.setattr("fsbench.protocols.reading.load_protocol", lambda _: other)
     changed = build_blocks([record])[0].rows[0].scores["mIoU"].value
     assert changed > block.rows[0].scores["mIoU"].value
