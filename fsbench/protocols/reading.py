@@ -24,14 +24,8 @@ from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import named_files
 from fsbench.data.episodes.header import Header
 from fsbench.protocols.counting import ImageCounting, PixelCounting
-from fsbench.protocols.draws.bam_gfss import OneNovelClass
-from fsbench.protocols.draws.boxes import BoxedSupports
-from fsbench.protocols.draws.classes import LabelledImages
+from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence
 from fsbench.protocols.draws.draw import Draw
-from fsbench.protocols.draws.gfss import FixedSupports
-from fsbench.protocols.draws.large_objects import LargeObjects
-from fsbench.protocols.draws.listed import Listed
-from fsbench.protocols.draws.presence import Presence
 from fsbench.protocols.plugged import plugged
 from fsbench.protocols.protocol import Protocol, Words
 from fsbench.protocols.view import View
@@ -52,15 +46,11 @@ ATLAS = "atlas:"
 """Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
 LISTED = "listed"
 DRAWS: Mapping[str, type[Draw]] = {
-    LISTED: Listed,
-    "presence": Presence,
-    "large objects": LargeObjects,
-    "boxed supports": BoxedSupports,
-    "fixed supports": FixedSupports,
-    "one novel class": OneNovelClass,
-    "labelled images": LabelledImages,
+    name: draw
+    for module in (listed, presence, large_objects, boxes, gfss, bam_gfss, classes)
+    for name, draw in module.DRAWS.items()
 }
-"""Name of a rule in files -> the draw."""
+"""Name of a rule in files -> the draw, from the files of `fsbench.protocols.draws`."""
 _PARTS = ("draw", "view", "counting", "words")
 _KEYS = ("name", "version", "summary", *_PARTS, "metrics", "more_metrics")
 _COMMON = {metric.name: metric for metric in COMMON}

@@ -13,7 +13,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ListsAndDraw
-from fsbench.protocols.draws.draw import Drawn
+from fsbench.protocols.draws.draw import Draw, Drawn
 from fsbench.protocols.draws.gfss import BaseAndNovel
 from fsbench.protocols.draws.pfenet import pfenet_supports
 from fsbench.protocols.draws.pools import Pool, TooFewImages, too_few_images
@@ -125,3 +125,7 @@ def bam_gfss_episodes(
         supports = pfenet_supports(rng, query, number, shown.images_of.get(number, ()), shot)
         seen = number if number in present else present[0]
         yield Episode(index, query, seen, (*base, number), (*((),) * len(base), supports))
+
+
+DRAWS: Mapping[str, type[Draw]] = {"one novel class": OneNovelClass}
+"""Name of a rule in files -> the draw."""

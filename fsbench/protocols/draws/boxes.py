@@ -287,3 +287,7 @@ def largest_object_box(labels: np.ndarray, objects: np.ndarray, number: int) -> 
     rows, columns = np.nonzero((objects == largest) & of_class)
     x, y = int(columns.min()), int(rows.min())
     return float(x), float(y), float(columns.max() - x), float(rows.max() - y)
+
+
+DRAWS: Mapping[str, type[Draw]] = {"boxed supports": BoxedSupports}
+"""Name of a rule in files -> the draw."""

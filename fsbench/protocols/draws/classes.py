@@ -4,7 +4,7 @@ The authors' episodes depend on how many random numbers a method used before, so
 list can be reproduced. These follow from (seed, episode index) alone and are the same for every method.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, ClassVar, Literal
@@ -210,3 +210,7 @@ def _draw(
             tuple(tuple(images[shot:]) for images in drawn),
         )
         index += 1
+
+
+DRAWS: Mapping[str, type[Draw]] = {"labelled images": LabelledImages}
+"""Name of a rule in files -> the draw."""

@@ -355,3 +355,7 @@ def queries_by_novel_class(shown: Mapping[str, Mapping[int, int]], novel: Sequen
     """
     first = {name: next((n for n in novel if pixels.get(n)), None) for name, pixels in shown.items() if pixels}
     return [name for number in (*novel, None) for name, found in first.items() if found == number]
+
+
+DRAWS: Mapping[str, type[Draw]] = {"fixed supports": FixedSupports}
+"""Name of a rule in files -> the draw."""

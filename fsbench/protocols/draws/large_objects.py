@@ -138,3 +138,7 @@ def fssdino_episodes(
         if way == 1:
             query, drawn = drawn[0][0], [drawn[0][1:]]
         yield Episode(index, query, classes[0], classes, tuple(drawn))
+
+
+DRAWS: Mapping[str, type[Draw]] = {"large objects": LargeObjects}
+"""Name of a rule in files -> the draw."""

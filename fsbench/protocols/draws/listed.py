@@ -375,3 +375,7 @@ class Listed(PairDraw):
 def _values(value: Any) -> list[Any]:
     """Return the values of all data sets."""
     return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+DRAWS: Mapping[str, type[Draw]] = {"listed": Listed}
+"""Name of a rule in files -> the draw."""

@@ -388,3 +388,7 @@ def _known(index: SegmentationIndex) -> KnownAbsence:
             "your own"
         )
     return known
+
+
+DRAWS: Mapping[str, type[Draw]] = {"presence": Presence}
+"""Name of a rule in files -> the draw."""
