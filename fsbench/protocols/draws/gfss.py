@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.data.dataset import DERIVED, Pair, PairList, SegmentationIndex
+from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.image_lists import image_lists
 from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
@@ -305,8 +306,6 @@ def fixed_supports(
 ) -> dict[int, tuple[str, ...]]:
     """Draw the supports of all queries as CAPL's program does.
 
-    No row is composed with it: it and `queries_by_novel_class` hold what the atlas says of CAPL's draw to goldens.
-
     Args:
         shown: training image, in list order -> pixels of each class.
         novel: the novel classes, ascending.
@@ -357,5 +356,75 @@ def queries_by_novel_class(shown: Mapping[str, Mapping[int, int]], novel: Sequen
     return [name for number in (*novel, None) for name, found in first.items() if found == number]
 
 
-DRAWS: Mapping[str, type[Draw]] = {"fixed supports": FixedSupports}
+@dataclass(frozen=True)
+class TrialSupports(BaseAndNovel):
+    """All queries are answered with the same supports of training images, drawn by trials, as CAPL draws them.
+
+    Attributes:
+        support_pixels: by data set, pixels of its class that a support shows at least.
+    """
+
+    support_pixels: dict[str, int] = field(default_factory=lambda: {OTHERS: 16 * 32 * 32, "demo": 256})
+
+    published: ClassVar[Mapping[str, ListsAndDraw]] = {
+        "pascal": ListsAndDraw("gfss", "16384 support only", "fixed support set, by trials")
+    }
+    all_episodes: ClassVar[str] = "all images of val"
+    words: ClassVar[str] = (
+        "once, from one stream of Python's generator: K training images of each novel class, by trials; queries are "
+        "all validation images that show a class, those of a novel class first"
+    )
+
+    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+        """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has no support."""
+        novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
+        least = int(value_on(self.support_pixels, index.name))
+        trained = _shown(index, "trn", image_lists(index).image_order("trn"), {*novel, *base})
+        few = [n for n in novel if not any(_is_alone(shown, n, novel, least) for shown in trained.values())]
+        if few and (len(few) == len(novel) or not task.skip_small_classes):
+            raise DataError(
+                f"{index.name} fold {task.fold}: no training image can support "
+                f"{', '.join(index.name_of(n) for n in few)}: of {least} pixels or more, without another novel class; "
+                f"use the complete training images, or {LEAVE_OUT}"
+            )
+        novel = [number for number in novel if number not in few]
+        supports = fixed_supports(trained, novel, task.shot, self.seed_on(index.name, task) or 0, least)
+        listed = [name for name, _ in self.images(index).pairs]
+        tested = _shown(index, "val", listed, {*novel, *base})
+        queries = queries_by_novel_class(tested, novel)
+        requested = len(queries) if task.episodes is None else min(task.episodes, len(queries))
+        ordered, ways = (*base, *novel), (*((),) * len(base), *(supports[number] for number in novel))
+        episodes = [
+            Episode(place, name, min(n for n in ordered if tested[name].get(n)), ordered, ways)
+            for place, name in enumerate(queries[:requested])
+        ]
+        return self.manifest_of(index, task, novel, episodes, len(queries), requested, few, run_lengths=[len(episodes)])
+
+    def check_draws(self, task: EpisodeTask) -> None:
+        raise SettingsError(
+            f"a test with fixed supports has one draw of them, for all queries; leave draws (found {task.draws}) and "
+            f"nested_in (found {task.nested_in}) out, or take another seed"
+        )
+
+    def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
+        stated = super().lists_and_draw(dataset)
+        if stated is None or value_on(self.support_pixels, dataset) == 16384:
+            return stated
+        return stated._replace(min_object=NOT_STATED)
+
+
+def _shown(
+    index: SegmentationIndex, part: Part, names: Sequence[str], classes: Collection[int]
+) -> dict[str, dict[int, int]]:
+    """Return image -> pixels of each of `classes` that it shows."""
+    index.count_pixels(part, names)
+    return {name: {n: k for n, k in index.class_pixels(name)[0].items() if n in classes and k} for name in names}
+
+
+def _is_alone(shown: Mapping[int, int], number: int, novel: Sequence[int], least: int) -> bool:
+    """Return whether an image may support a class: it shows enough of it, and no other novel class."""
+    return shown.get(number, 0) >= least and not any(shown.get(other) for other in novel if other != number)
+
+
+DRAWS: Mapping[str, type[Draw]] = {"fixed supports": FixedSupports, "trial supports": TrialSupports}
 """Name of a rule in files -> the draw."""
