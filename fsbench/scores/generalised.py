@@ -111,16 +111,3 @@ class BaseAndBackgroundIoU(_RunMean):
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         return self.mean(totals, run, "background", "base")
-
-
-def background_metrics() -> tuple[Metric, ...]:
-    """Return CAPL's three scores, in which the background is a base class and a class without a pixel is 0.
-
-    No row is composed with them: they hold what the atlas says of CAPL's scores to goldens.
-    """
-    return AllAndBackgroundIoU(True), BaseAndBackgroundIoU(True), NovelIoU(True)
-
-
-def generalised_metrics(absent_is_zero: bool) -> tuple[Metric, ...]:
-    """Return the three scores; a base or novel class that a run neither shows nor predicts is 0, or left out."""
-    return BaseAndNovelIoU(absent_is_zero), BaseIoU(absent_is_zero), NovelIoU(absent_is_zero)

@@ -13,8 +13,8 @@ from fsbench.protocols.atlas_words import MEASURED, measuring
 from fsbench.protocols.conditions import NOT_FOUND, ComparedAt, FBIoU, ImageGeometry, Metric, Void
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
-from fsbench.scores.generalised import background_metrics
 from fsbench.scores.run_statistics import episode_statistics
 from tests.fsbench.runs import some_header
 
@@ -297,7 +297,7 @@ def test_base_classes_with_background_are_those_of_a_confusion_matrix():
     ious = [100 * table[n, n] / unions[n] if unions[n] else 0.0 for n in range(6)]
     frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
     header = some_header(class_ids=[*base, *novel], novel_ids=novel, run_lengths=[6])
-    found = episode_statistics(frame, [*base, *novel], "ignore", background_metrics(), header).scores()
+    found = episode_statistics(frame, [*base, *novel], "ignore", load_protocol("capl").own_metrics, header).scores()
     assert found["mIoU-base+background"] == pytest.approx(np.mean(ious[:4]))
     assert found["mIoU-novel"] == pytest.approx(np.mean(ious[4:]))
     assert found["mIoU-all+background"] == pytest.approx(np.mean(ious))

@@ -20,9 +20,9 @@ from fsbench.protocols.atlas_words import Measuring, measuring
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.programs import Program, read_programs
 from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
 from fsbench.scores.confusion import background_intersection_union, intersection_union
-from fsbench.scores.generalised import background_metrics
 from fsbench.scores.run_statistics import episode_statistics
 from tests.fsbench.runs import some_header
 from tests.goldens.harness import Case, Kind, Near, Result, Results, Same, Tolerance, proportional
@@ -265,9 +265,11 @@ def all_classes(case: Case, found: Meter) -> Results:
     sums = np.array(unions)
     frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
     header = some_header(class_ids=ordered, novel_ids=novel, run_lengths=[len(sizes)])
-    scores = episode_statistics(frame, ordered, found.protocol.counting.void, background_metrics(), header).scores()
+    scores = episode_statistics(
+        frame, ordered, found.protocol.counting.void, load_protocol("capl").own_metrics, header
+    ).scores()
     expected, total = case.entry["expected"], sums.sum(0)
-    names = dict(zip(("mIoU", "base_mIoU", "novel_mIoU"), background_metrics(), strict=True))
+    names = dict(zip(("mIoU", "base_mIoU", "novel_mIoU"), metrics, strict=True))
     return {
         "out.intersection": sums[:, 0],
         "out.union": sums[:, 1],
