@@ -390,12 +390,12 @@ def noise(episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_path):
     """A file of answers has the counts, scores and predictions of the function that made it."""
     rules = load_protocol(protocol)
-    if protocol in ("gfss", "fss_sam3"):  # which need larger objects
+    if protocol in ("gfss", "fss_sam3", "capl"):  # which need larger objects
         index = rules.draw.data(Demo(str(tmp_path / "demo"), train=20, val=60))
     else:
         index = rules.draw.data(Folder(str(blocks_folder)))
     task = EpisodeTask(0, episodes=6, skip_small_classes=True)
-    side = 48 if rules.counts_at_input_size() else None
+    side = 48 if rules.view.counts_at_input_size else None
     test = Test(rules.manifest(index, task), index, rules, image_size=side)
     here = evaluate(noise, test, name="x", runs=tmp_path / "here", progress=False).record
     write_kit(replace(test, image_size=None), tmp_path / "kit")

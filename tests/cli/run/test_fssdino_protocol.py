@@ -45,7 +45,7 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
     assert done.returncode == 0, done.stderr
     assert "coco · 1-way 2-shot · original · no empty queries · protocol fssdino v1" in done.stdout
     assert "FB-IoU-classes: mean of the mIoU and the IoU of the background" in done.stdout
-    records, index = list(find_records(runs)), load_segmentation("fssdino").view(Coco(str(root)))
+    records, index = list(find_records(runs)), load_segmentation("fssdino").draw.data(Coco(str(root)))
     assert len(records) == len(METHODS) and len({record.manifest_sha256 for record in records}) == 1
     for record in records:
         expected = by_definition(record, index)

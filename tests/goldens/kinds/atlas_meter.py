@@ -265,9 +265,8 @@ def all_classes(case: Case, found: Meter) -> Results:
     sums = np.array(unions)
     frame = pl.DataFrame(rows).with_columns(query=pl.col("episode").cast(pl.String))
     header = some_header(class_ids=ordered, novel_ids=novel, run_lengths=[len(sizes)])
-    scores = episode_statistics(
-        frame, ordered, found.protocol.counting.void, load_protocol("capl").own_metrics, header
-    ).scores()
+    metrics = load_protocol("capl").own_metrics
+    scores = episode_statistics(frame, ordered, found.protocol.counting.void, metrics, header).scores()
     expected, total = case.entry["expected"], sums.sum(0)
     names = dict(zip(("mIoU", "base_mIoU", "novel_mIoU"), metrics, strict=True))
     return {

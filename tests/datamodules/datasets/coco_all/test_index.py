@@ -65,7 +65,7 @@ def test_the_lists_of_four_folds_are_one(root: Path) -> None:
     assert [number for _, number in pairs.pairs] == sorted([*range(1, 10)] * 3)
     assert pairs.origin == "official, unverified"
     assert index.test_classes(0) == [*range(1, 81)] and index.train_classes(0) == []
-    assert load_protocol("gfss").view(index) is index and type(load_protocol("gfss").view(own)) is not Coco
+    assert load_protocol("gfss").draw.data(index) is index and type(load_protocol("gfss").draw.data(own)) is not Coco
     derived = pair_list(CocoAll(str(root), lists=[]), "val", 0)
     assert sorted(derived.pairs) == sorted(pairs.pairs) and derived.origin == "derived"
     with pytest.raises(DataError, match=r"list .*fold0.pkl was altered"):
