@@ -43,8 +43,8 @@ class Words:
         notes: by data set, further sentences under tables.
         baseline: method that sees no support, which every table should have; "" for none.
         in_spirit: why figures must not stand beside those of the program that the test is after, each in words.
-        of_dataset: data set of the row of the atlas that the test is, by the atlas's name.
-        stated: the conditions of that row; else they follow from the parts.
+        row_dataset: data set of the row of the atlas that the test is, by the atlas's name.
+        row_conditions: the conditions of that row; else they follow from the parts.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -55,8 +55,8 @@ class Words:
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     baseline: str = ""
     in_spirit: tuple[str, ...] = ()
-    of_dataset: str = ""
-    stated: Conditions | None = None
+    row_dataset: str = ""
+    row_conditions: Conditions | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Protocol:
         counting: how answers are counted.
         own_metrics: scores that few tests have.
         default_metrics: names of the scores that are shown where nobody asks for others; the first ranks.
-        said: what is said of it besides.
+        words: everything that is said of it besides.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Protocol:
     counting: PixelCounting | ImageCounting = field(default_factory=PixelCounting)
     own_metrics: tuple[Metric, ...] = ()
     default_metrics: tuple[str, ...] = ("mIoU", "FB-IoU", "accuracy")
-    said: Words = field(default_factory=Words)
+    words: Words = field(default_factory=Words)
 
     # Which episodes are there?
 
@@ -123,7 +123,7 @@ class Protocol:
     def _official_manifest(self, index: Any, task: Any) -> Manifest:
         """Draw the official episodes of `task`."""
         self.draw.check_task(self.name, index, task)
-        drawn = self.draw.drawn(index, task)
+        drawn = self.draw.official_episodes(index, task)
         kind = {} if self.kind is None else {"kind": self.kind}
         named = {"protocol": self.name, "version": self.version, "dataset": index.name}
         return Manifest(kind | named | self.draw.header_entries(index, task, drawn), drawn.episodes)
@@ -246,7 +246,7 @@ class Protocol:
     @property
     def in_spirit(self) -> tuple[str, ...]:
         """Reasons, in words, why figures of the test must not stand beside those of the program that it is after."""
-        return self.said.in_spirit
+        return self.words.in_spirit
 
     def title(self, header: Header) -> str:
         """Describe what the runs of a group have in common."""
@@ -269,14 +269,14 @@ class Protocol:
         if self.draw.asks_base_classes:
             told = "void pixels of the query are told" if self.view.tells_void else "only the query's padding is told"
             choices.append(Choice("methods are told", self.view.tells_void, told))
-        if self.said.defects:
-            defects = "; ".join(f"{name}: {' '.join(words)}" for name, words in self.said.defects.items())
-            choices.append(Choice("known defects", sorted(self.said.defects), defects))
+        if self.words.defects:
+            defects = "; ".join(f"{name}: {' '.join(words)}" for name, words in self.words.defects.items())
+            choices.append(Choice("known defects", sorted(self.words.defects), defects))
         return [*choices, *(choice for choice in listed if choice.label not in basic)]
 
     def rule_notes(self, header: Header, image_sizes: Mapping[str, int | None]) -> list[str]:
         """List what a reader must know of the rules of the test; `image_sizes` are the sides that its methods see."""
-        said, dataset = self.said, header.dataset
+        said, dataset = self.words, header.dataset
         notes = [*self.draw.notes(header), *self.view.notes(image_sizes)]
         notes += [f"in spirit only, not beside published figures: {reason}" for reason in said.in_spirit]
         notes += [f"known defect of {dataset}: {words}" for words in said.defects.get(dataset, ())]
@@ -292,8 +292,8 @@ class Protocol:
         """State the conditions of the test on `dataset` in the words of the atlas."""
         if not isinstance(self.counting, PixelCounting):
             return Conditions()
-        if self.said.stated and ATLAS_NAMES.get(dataset) == self.said.of_dataset:
-            stated = self.said.stated
+        if self.words.row_conditions and ATLAS_NAMES.get(dataset) == self.words.row_dataset:
+            stated = self.words.row_conditions
         else:
             stated = self._own_conditions(self.counting, dataset)
         return replace(stated, episode_draw=NOT_STATED) if self.in_spirit else stated
@@ -303,7 +303,7 @@ class Protocol:
         draw, view = self.draw, self.view
         listed = draw.lists_and_draw(dataset) or ListsAndDraw(NOT_STATED, NOT_STATED, NOT_STATED)
         return Conditions(
-            self.said.task or ("FS-CS" if draw.empty_queries else "FSS"),
+            self.words.task or ("FS-CS" if draw.empty_queries else "FSS"),
             *listed,
             episodes_per_fold=draw.episodes_condition(dataset),
             seeds=draw.seeds_condition(dataset),
@@ -311,7 +311,7 @@ class Protocol:
             geometry=WORDS[view.resize],
             compared_at=view.compared_at,
             void=counting.void_condition(dataset, view.frame),
-            metric=counting.metric_condition(self.find_metric(self.said.metric or self.default_metrics[0])),
+            metric=counting.metric_condition(self.find_metric(self.words.metric or self.default_metrics[0])),
             fb_iou=counting.fb_iou_condition(self.find_metric(self.fb_iou)),
         )
 

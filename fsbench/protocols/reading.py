@@ -26,7 +26,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws import bam_gfss, boxes, classes, gfss, large_objects, listed, presence
 from fsbench.protocols.draws.draw import Draw
-from fsbench.protocols.plugged import plugged
+from fsbench.protocols.plug_in_part import plug_in_part
 from fsbench.protocols.protocol import Protocol, Words
 from fsbench.protocols.view import View
 from fsbench.scores.confusion import VOID_RULES, VoidRule
@@ -250,7 +250,7 @@ def _draw(path: Path, content: Any) -> Draw:
     rule = content.pop("rule", LISTED) if isinstance(content, dict) else LISTED
     kind = DRAWS.get(rule) if isinstance(rule, str) else None
     if kind is None and isinstance(rule, str):
-        found = plugged(rule, type)
+        found = plug_in_part(rule, type)
         kind = found if found is not None and issubclass(found, Draw) else None
     if kind is None:
         raise SettingsError(
@@ -267,7 +267,7 @@ def _counting(path: Path, content: Any) -> PixelCounting | ImageCounting:
         path, "counting", content, PixelCounting, {"images": ImageCounting()}
     )
     if isinstance(counting, PixelCounting) and counting.void not in VOID_RULES:
-        own = plugged(counting.void, VoidRule)  # type: ignore[type-abstract]
+        own = plug_in_part(counting.void, VoidRule)  # type: ignore[type-abstract]
         if own is not None:
             VOID_RULES[counting.void] = own
     return counting
@@ -298,7 +298,7 @@ def _metrics(path: Path, key: str, content: Any) -> list[Metric]:
         if name in _COMMON and not values:
             found.append(_COMMON[name])
             continue
-        kind = _KINDS.get(name) or plugged(name, type)
+        kind = _KINDS.get(name) or plug_in_part(name, type)
         if kind is None or not issubclass(kind, Metric):
             known = (*_COMMON, *_KINDS)
             raise SettingsError(

@@ -201,8 +201,8 @@ def _compose(row: Program, name: str, settings: Mapping[str, Any]) -> Protocol:
     )
     said = Words(
         in_spirit=tuple(dict.fromkeys(spirit)),
-        of_dataset=row.dataset,
-        stated=Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)}),
+        row_dataset=row.dataset,
+        row_conditions=Conditions(**{one.name: getattr(row, one.name) for one in fields(Conditions)}),
     )
     protocol = Protocol(
         name,

@@ -13,7 +13,7 @@ from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ListsAndDraw
-from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.gfss import BaseAndNovel
 from fsbench.protocols.draws.pfenet import pfenet_supports
 from fsbench.protocols.draws.pools import Pool, TooFewImages, too_few_images
@@ -37,14 +37,14 @@ class OneNovelClass(BaseAndNovel):
         name: ListsAndDraw("gfss", "none", "image then class") for name in ("pascal", "pascal10i", "coco")
     }
     without_training: ClassVar[str] = "train with PROTOCOL=pfenet, and test what was trained: CKPT=<file>"
-    words: ClassVar[str] = (
+    default_description: ClassVar[str] = (
         "queries go through all validation images that show a class; the novel class is drawn among those that the "
         "query shows, or among all of the fold where it shows a base class; K different supports, however small"
     )
 
     # Which episodes are there?
 
-    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has too few images."""
         pairs, novel, base = self._shown_pairs(index), index.test_classes(task.fold), index.train_classes(task.fold)
         small = [n for n in sorted(novel) if len(pairs.images_of.get(n, ())) <= task.shot]
@@ -60,7 +60,7 @@ class OneNovelClass(BaseAndNovel):
             pairs, sorted(base), kept, shot=task.shot, seed=self.seed_on(index.name, task) or 0,
             streams=value_on(self.streams, index.name),
         )  # fmt: skip
-        return self.manifest_of(index, task, kept, list(islice(episodes, requested)), official, requested, small)
+        return self.official(index, task, kept, list(islice(episodes, requested)), official, requested, small)
 
     def support_candidates(
         self, index: SegmentationIndex, task: EpisodeTask, official: Manifest

@@ -21,7 +21,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import Box, BoxOf, largest_part_box
 from fsbench.protocols.conditions import ListsAndDraw
-from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import official_supports
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
@@ -118,13 +118,13 @@ class BoxedSupports(Draw):
         name: ListsAndDraw("own", "1000 support only", "class then image, different supports")
         for name in ("pascal", "coco")
     }
-    words: ClassVar[str] = (
+    default_description: ClassVar[str] = (
         "one after the other from a stream of each fold: a class, an image that shows it at any size, K different "
         "supports with more than 1000 pixels of it. On COCO an object of each support is drawn from a second stream, "
         "which goes on from fold to fold"
     )
 
-    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Draw the episodes of `task`, unusable ones replaced by the next (§6.4).
 
         Raises:
@@ -150,7 +150,7 @@ class BoxedSupports(Draw):
         ]
         episodes, replaced = own_fold(test, drawn, requested, seed)
         dropped = [number for number in sorted(numbers) if number not in class_ids]
-        return Drawn(
+        return OfficialEpisodes(
             tuple(episodes), sorted(class_ids), requested, official, test.origin, test.sha256, test.sha256, dropped,
             last={"replaced_episodes": replaced},
         )  # fmt: skip

@@ -8,7 +8,7 @@ from fsbench.protocols.draws import hsnet, oslsm, pfenet, vrp
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.rules import DrawRule, Source
 from fsbench.protocols.draws.streams import Streams
-from fsbench.protocols.plugged import plugged
+from fsbench.protocols.plug_in_part import plug_in_part
 
 ATLAS: Mapping[str, DrawRule] = {**pfenet.RULES, **vrp.RULES, **hsnet.RULES, **oslsm.RULES}
 """The draws by their words in the atlas."""
@@ -21,7 +21,7 @@ def draw_rule(word: str) -> DrawRule:
     Raises:
         SettingsError: there is none.
     """
-    found = _KNOWN.get(word) or plugged(word, DrawRule)
+    found = _KNOWN.get(word) or plug_in_part(word, DrawRule)
     if found is None:
         raise SettingsError(f"episode_draw is '{word}', of which there is no part{known_names(word, tuple(_KNOWN))}")
     return found

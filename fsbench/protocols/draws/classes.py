@@ -16,7 +16,7 @@ from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
-from fsbench.protocols.draws.draw import Count, Draw, Drawn
+from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import SupportRedraw, draw_distinct
 from fsbench.protocols.words import OTHERS, Choice
 
@@ -62,24 +62,26 @@ class LabelledImages(Draw):
     ways: Literal["any", "one"] = "any"
 
     kind: ClassVar[str | None] = CLASSIFICATION
-    words: ClassVar[str] = (
+    default_description: ClassVar[str] = (
         "each by itself from (seed, its index): N classes, then K + q images of each. The authors' depend on how many "
         "random numbers a method used before"
     )
 
-    def drawn(self, index: ClassificationIndex, task: ClassificationTask) -> Drawn:
+    def official_episodes(self, index: ClassificationIndex, task: ClassificationTask) -> OfficialEpisodes:
         """Draw the episodes that all methods share; raises as `classification_episodes` does."""
         sizes = [len(images) for images in index.images]
         drawn = classification_episodes(
             sizes, task.way, task.shot, task.queries, task.seed, task.min_class_size, index.class_names
         )
         numbers = range(1, len(sizes) + 1)
-        return Drawn(
+        return OfficialEpisodes(
             tuple(islice(drawn, task.episodes)), list(numbers), task.episodes, self.episode_count(index.name, 0),
             index.origin, all_sha256=index.sha256,
         )  # fmt: skip
 
-    def header_entries(self, index: ClassificationIndex, task: ClassificationTask, drawn: Drawn) -> dict[str, Any]:
+    def header_entries(
+        self, index: ClassificationIndex, task: ClassificationTask, drawn: OfficialEpisodes
+    ) -> dict[str, Any]:
         """Return the entries of a header.
 
         Fold, setting and empty queries mean nothing here: they are part of the file format and of its hash.
@@ -153,7 +155,7 @@ class LabelledImages(Draw):
     def choices(self) -> list[Choice]:
         count = self.episode_count("", 0)
         return [
-            Choice("episodes are drawn", type(self).__name__, self.words_of_rule),
+            Choice("episodes are drawn", type(self).__name__, self.drawing),
             Choice("seed", self.seed, self.seed_words()),
             Choice("episodes a fold", self.episodes, f"{count}, and there are no folds"),
             Choice("ways", "any", "N classes at once, of all that the data set has"),

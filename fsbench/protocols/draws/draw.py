@@ -27,7 +27,7 @@ Count = int | Literal["all"]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class OfficialEpisodes:
     """The official episodes of a task, and what the header of their manifest says of them.
 
     Attributes:
@@ -61,7 +61,7 @@ class Draw(ABC):
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
         further_seeds: seeds of the other runs whose mean the program reports.
-        rule_words: how episodes are drawn, in words; "" for those of the rule.
+        description: how episodes are drawn, in words; "" for those of the rule.
         seed_remark: remark on the seed, in words; "" for the usual one.
         kind: `kind` in the header of its manifests.
         supports_repeat: the supports of an episode may repeat, so that two images of a class are enough.
@@ -83,11 +83,11 @@ class Draw(ABC):
     ways: Literal["any", "one"] = "one"
     empty_queries: bool = False
     further_seeds: tuple[int, ...] = ()
-    rule_words: str = ""
+    description: str = ""
     seed_remark: str = ""
 
     kind: ClassVar[str | None] = None
-    words: ClassVar[str] = ""
+    default_description: ClassVar[str] = ""
     """How episodes are drawn, in words."""
     supports_repeat: ClassVar[bool] = False
     asks_base_classes: ClassVar[bool] = False
@@ -104,7 +104,7 @@ class Draw(ABC):
     # Which episodes are there?
 
     @abstractmethod
-    def drawn(self, index: Any, task: Any) -> Drawn:
+    def official_episodes(self, index: Any, task: Any) -> OfficialEpisodes:
         """Draw the official episodes of `task` from the data set `index`; opens label maps where a rule asks for them.
 
         Raises:
@@ -120,7 +120,7 @@ class Draw(ABC):
         """Return what gives the box of a support, where the test tells boxes; None where it tells masks."""
         return None
 
-    def header_entries(self, index: Any, task: Any, drawn: Drawn) -> dict[str, Any]:
+    def header_entries(self, index: Any, task: Any, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return the entries of a header behind protocol, version and data set, in the order that its hash covers."""
         numbers = sorted(drawn.class_ids)
         return {
@@ -275,9 +275,9 @@ class Draw(ABC):
             raise SettingsError(f"the protocol {name} asks for all classes at once, found way {way}; leave WAY=1")
 
     @property
-    def words_of_rule(self) -> str:
+    def drawing(self) -> str:
         """How episodes are drawn, in words."""
-        return self.rule_words or self.words
+        return self.description or self.default_description
 
     def seed_words(self) -> str:
         """Say what the seed is and who changes it."""
@@ -342,7 +342,7 @@ class Draw(ABC):
         """List the choices of the draw with what follows from them."""
         original = self.settings == ("original",)
         return [
-            Choice("episodes are drawn", type(self).__name__, self.words_of_rule),
+            Choice("episodes are drawn", type(self).__name__, self.drawing),
             Choice("seed", self.seed, self.seed_words()),
             Choice("random streams", 1, words_by_dataset({OTHERS: 1})),
             Choice("episodes a fold", self.episodes, words_by_dataset(self.episodes)),

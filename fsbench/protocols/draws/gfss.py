@@ -17,7 +17,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
-from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.image_lists import image_lists
 from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
 from fsbench.protocols.provider import Provider
@@ -113,7 +113,7 @@ def list_sha256(lines: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class BaseAndNovel(Draw):
-    """A draw of episodes about base and novel classes at once; a subclass says in `drawn` which there are."""
+    """A draw of episodes about base and novel classes at once; a subclass says which there are."""
 
     ways: Literal["any", "one"] = "any"
     empty_queries: bool = True
@@ -128,7 +128,7 @@ class BaseAndNovel(Draw):
         names, origin = _provider(index).images()
         return PairList(tuple[Pair, ...]((name, 0) for name in names), origin)
 
-    def manifest_of(
+    def official(
         self,
         index: SegmentationIndex,
         task: EpisodeTask,
@@ -138,11 +138,11 @@ class BaseAndNovel(Draw):
         requested: int,
         dropped: Sequence[int],
         **first: Any,
-    ) -> Drawn:
+    ) -> OfficialEpisodes:
         """Return episodes with what a header says of them: the classes are the base ones, then the novel ones."""
         pairs, ordered = self.images(index), [*sorted(index.train_classes(task.fold)), *sorted(novel)]
         entries = {"all_classes": True, "novel_ids": sorted(novel), **first}
-        return Drawn(
+        return OfficialEpisodes(
             tuple(episodes), ordered, requested, official, pairs.origin, pairs.sha256, pairs.sha256, dropped, entries
         )
 
@@ -177,14 +177,14 @@ class FixedSupports(BaseAndNovel):
     }
     all_episodes: ClassVar[str] = "all images of val"
     without_training: ClassVar[str] = "its base model is trained with METHOD=pspnet and PROTOCOL=pfenet"
-    words: ClassVar[str] = (
+    default_description: ClassVar[str] = (
         "for each run once, from one stream of Python's generator: K images of each novel class, which serve all "
         "queries; queries are all other validation images that show a class"
     )
 
     # Which episodes are there?
 
-    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Draw the runs of `task`; opens label maps. Raises DataError where a novel class has no support."""
         novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
         names = [name for name, _ in self.images(index).pairs]
@@ -225,7 +225,7 @@ class FixedSupports(BaseAndNovel):
                 shown = min(number for number in ordered if pixels[name].get(number))
                 ways = (*((),) * len(base), *supports)
                 episodes.append(Episode(len(episodes), name, shown, ordered, ways))
-        return self.manifest_of(index, task, novel, episodes, official, len(episodes), few, run_lengths=lengths)
+        return self.official(index, task, novel, episodes, official, len(episodes), few, run_lengths=lengths)
 
     def candidates(
         self, dataset: str, pixels: Mapping[Name, Mapping[int, int]], classes: Collection[int], novel: Sequence[int]
@@ -370,12 +370,12 @@ class TrialSupports(BaseAndNovel):
         "pascal": ListsAndDraw("gfss", "16384 support only", "fixed support set, by trials")
     }
     all_episodes: ClassVar[str] = "all images of val"
-    words: ClassVar[str] = (
+    default_description: ClassVar[str] = (
         "once, from one stream of Python's generator: K training images of each novel class, by trials; queries are "
         "all validation images that show a class, those of a novel class first"
     )
 
-    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens label maps. Raises DataError where a novel class has no support."""
         novel, base = sorted(index.test_classes(task.fold)), sorted(index.train_classes(task.fold))
         least = int(value_on(self.support_pixels, index.name))
@@ -398,7 +398,7 @@ class TrialSupports(BaseAndNovel):
             Episode(place, name, min(n for n in ordered if tested[name].get(n)), ordered, ways)
             for place, name in enumerate(queries[:requested])
         ]
-        return self.manifest_of(index, task, novel, episodes, len(queries), requested, few, run_lengths=[len(episodes)])
+        return self.official(index, task, novel, episodes, len(queries), requested, few, run_lengths=[len(episodes)])
 
     def check_draws(self, task: EpisodeTask) -> None:
         raise SettingsError(

@@ -17,7 +17,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.draws.draw import Drawn
+from fsbench.protocols.draws.draw import OfficialEpisodes
 from fsbench.protocols.draws.hsnet import draw
 from fsbench.protocols.draws.pools import TooFewImages
 from fsbench.protocols.provider import Provider
@@ -62,7 +62,7 @@ class EachPairOnce(Provider):
 
 def own_episodes(
     own: OwnEpisodes, run: EpisodeRun, task: EpisodeTask, official: int, first_entries: Mapping[str, Any]
-) -> Drawn:
+) -> OfficialEpisodes:
     """Draw the episodes of a data set with a rule of its own.
 
     Args:
@@ -92,7 +92,7 @@ def own_episodes(
         episodes = tuple(islice(run.episodes, number))
     except TooFewImages as error:
         raise DataError(f"{index.name} fold {task.fold}, {index.name_of(error.number)}: {error}; lower SHOT") from error
-    return Drawn(
+    return OfficialEpisodes(
         episodes, sorted(run.class_ids), requested, official, run.origin, run.sha256, run.sha256, first=first_entries
     )
 

@@ -17,7 +17,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ListsAndDraw
-from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
 from fsbench.protocols.provider import Provider
 
@@ -59,12 +59,12 @@ class LargeObjects(Draw):
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
         "coco": ListsAndDraw("own", "2048 per object", "class then image, different supports")
     }
-    words: ClassVar[str] = (
+    default_description: ClassVar[str] = (
         "one after the other from one stream of Python's generator: a class, then K + 1 of its images in val2014, in "
         "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"
     )
 
-    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Draw the episodes of `task` from the images with large objects.
 
         Raises:
@@ -85,7 +85,7 @@ class LargeObjects(Draw):
         requested = official if task.episodes is None else task.episodes
         images_of = {number: found.images_of[number] for number in class_ids}
         drawn = fssdino_episodes(images_of, way=task.way, shot=task.shot, seed=self.seed_on(index.name, task) or 0)
-        return Drawn(
+        return OfficialEpisodes(
             tuple(islice(drawn, requested)), sorted(class_ids), requested, official, found.origin, found.sha256,
             found.sha256, small,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws import by_word, lists
-from fsbench.protocols.draws.draw import Count, Draw, Drawn
+from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.fscs import AUGMENTED, augmented_episodes, size_pool
 from fsbench.protocols.draws.further import official_supports
 from fsbench.protocols.draws.incontext import EachPairOnce, OwnEpisodes, own_episodes
@@ -74,7 +74,7 @@ class Listed(PairDraw):
         numpy_in_workers: NumPy's state in loader processes.
         states_streams: headers and choices say what episodes hang on; False where the test's version alone stands for
             it.
-        stated_all: what "all" episodes are in the words of the atlas.
+        all_episodes: what "all" episodes are in the words of the atlas.
     """
 
     image_lists: str | dict[str, str] = "hsnet"
@@ -96,7 +96,7 @@ class Listed(PairDraw):
     base_seeds: tuple[int, ...] = ()
     numpy_in_workers: NumpyInWorkers = "seeded"
     states_streams: bool = True
-    stated_all: str = "as many as listed pairs"
+    all_episodes: str = "as many as listed pairs"  # type: ignore[misc]  # a value here, the same for a class elsewhere
 
     # Words and their parts
 
@@ -114,7 +114,7 @@ class Listed(PairDraw):
         return by_word.draw_rule(self.words_on(dataset).episode_draw)
 
     @property
-    def words(self) -> str:  # type: ignore[override]
+    def default_description(self) -> str:  # type: ignore[override]
         """Lists and draw in words, those of data sets that differ behind the usual ones."""
         words = {
             dataset: f"{self.rule_on(dataset).words}. Lists: {self.lists_on(dataset).words}"
@@ -138,17 +138,12 @@ class Listed(PairDraw):
         """Names of the settings that are defined."""
         return SETTINGS if self.all_settings else ("original",)
 
-    @property
-    def all_episodes(self) -> str:  # type: ignore[override]
-        """What "all" episodes are in the words of the atlas."""
-        return self.stated_all
-
     # Which episodes are there?
 
-    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         own = self._own(index)
         if own is None:
-            return super().drawn(index, task)
+            return super().official_episodes(index, task)
         run = own.run(task.fold, task.shot, self.seed_on(index.name, task) or 0)
         official = self.episode_count(index.name, run.length or 0)
         return own_episodes(own, run, task, official, self.first_entries(index))

@@ -12,7 +12,7 @@ from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.pair_lists import base_validation_pairs, filtered_list, pair_list
 from fsbench.protocols.draws.pools import Pool, TooFewImages, ordinary_pool, too_few_images
 
@@ -36,7 +36,7 @@ class PairDraw(Draw):
         """Return further entries of the header, before those of the numbers; by default none."""
         return {}
 
-    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Draw the episodes of `task`; opens masks where a rule asks for pixels.
 
         Raises:
@@ -61,7 +61,7 @@ class PairDraw(Draw):
             episodes = tuple(islice(self.stream(index, pool, task), number))
         except TooFewImages as error:
             raise DataError(too_few_images(index, pairs, pool, task.fold, needed, option)) from error
-        return Drawn(
+        return OfficialEpisodes(
             episodes, sorted(pool.class_ids), requested, official, pairs.origin, pairs.sha256,
             self._all_lists_sha256(index, task), skipped, self.first_entries(index),
         )  # fmt: skip

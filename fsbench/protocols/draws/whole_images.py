@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.protocols.draws.draw import Draw, Drawn
+from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.image_lists import image_lists
 from fsbench.protocols.draws.pair_lists import without_other_classes
 from fsbench.protocols.draws.pools import Pool
@@ -43,17 +43,17 @@ class WholeImages(Draw):
     """Every image of the test part, for all base classes of a fold."""
 
     kind: ClassVar[str | None] = "whole images"
-    words: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
+    default_description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
 
-    def drawn(self, index: SegmentationIndex, task: EpisodeTask) -> Drawn:
+    def official_episodes(self, index: SegmentationIndex, task: EpisodeTask) -> OfficialEpisodes:
         """Return the images, or as many from the start of the list as `task` asks for."""
         classes = tuple(sorted(index.train_classes(task.fold)))
         names = list(image_lists(index).image_order("val"))[: task.episodes]
         none = ((),) * len(classes)
         episodes = tuple(Episode(i, name, BACKGROUND, classes, none) for i, name in enumerate(names))
-        return Drawn(episodes, classes, len(episodes), len(episodes))
+        return OfficialEpisodes(episodes, classes, len(episodes), len(episodes))
 
-    def header_entries(self, index: SegmentationIndex, task: EpisodeTask, drawn: Drawn) -> dict[str, Any]:
+    def header_entries(self, index: SegmentationIndex, task: EpisodeTask, drawn: OfficialEpisodes) -> dict[str, Any]:
         """Return fold and classes: whole images are no test that a record is of."""
         names = {str(number): index.class_names[number - 1] for number in drawn.class_ids}
         return {"fold": task.fold, "class_ids": list(drawn.class_ids), "class_names": names}

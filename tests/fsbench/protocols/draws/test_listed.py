@@ -67,7 +67,7 @@ def test_words_are_stated_where_programs_test_so():
     assert protocol(**stated | {"published_on": None}).conditions("coco").image_lists == "hsnet"
     of_dataset = protocol(**stated | {"episode_draw": "of the data set"})
     assert of_dataset.conditions("pascal").episode_draw == NOT_STATED
-    assert "on isaid queries go through the list of pairs" in mine.draw.words_of_rule
+    assert "on isaid queries go through the list of pairs" in mine.draw.drawing
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from fsbench.base.plugins import PROTOCOLS_GROUP, load_entry_point, plug_ins
 Part = TypeVar("Part")
 
 
-def plugged(name: str, kind: type[Part]) -> Part | None:
+def plug_in_part(name: str, kind: type[Part]) -> Part | None:
     """Return the object of this name and kind that a package names as an entry point; None where none does.
 
     Only what an entry point names is imported, as a record of anybody's may name a protocol.
