@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fsbench.data.dataset import Drawn
+from fsbench.data.source import Source
 from fsbench.datamodules.datasets.demo import classification
 from fsbench.datamodules.datasets.demo.dataset import TRAIN, VAL, demo_folder, generate, is_current
 from fsbench.datamodules.datasets.folder import Folder
@@ -24,6 +25,7 @@ class Demo(Folder, Drawn):
 
     folds = 4  # as the description says that is generated
     classes_of_fold = 5
+    source = Source(kind="drawn")
 
     def __init__(self, root: str = "data/demo", seed: int = 0, train: int = TRAIN, val: int = VAL):
         folder = demo_folder(Path(root).expanduser(), seed, train, val)
@@ -43,6 +45,7 @@ class DemoImages(ImageFolder, Drawn):
     """
 
     name = "demo-cls"
+    source = Source(kind="drawn")
 
     def __init__(self, root: str = "data/demo-cls", seed: int = 0, lists: str | list[str] | None = None):
         folder = classification.demo_folder(Path(root).expanduser(), seed)

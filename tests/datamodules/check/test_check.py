@@ -15,8 +15,8 @@ from fsbench.data.dataset import pairs_sha256
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.datamodules.check.lists import split_list
 from fsbench.datamodules.check.media import Damage, image_size
+from fsbench.datamodules.datasets import pascal as pascal_module
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.datasets.pascal import check as pascal_check
 from fsbench.datamodules.lists import official as official_lists
 from fsbench.datamodules.lists.official import Checksum
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
@@ -71,9 +71,9 @@ def known(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             table[split, fold] = Checksum(len(pairs), len({name for name, _ in pairs}), *sums)
     for module in ("fsbench.datamodules.lists.official", "fsbench.datamodules.check.lists"):
         monkeypatch.setattr(f"{module}.checksums", lambda name: table)
-    monkeypatch.setattr(pascal_check, "PAIRS_OF_CLASSES", {split: [1] * 20 for split in ("trn", "val")})
+    monkeypatch.setattr(pascal_module, "PAIRS_OF_CLASSES", {split: [1] * 20 for split in ("trn", "val")})
     for name, number in (("_LABELS", 40), ("_VAL", 20), ("_TRAIN", 1)):
-        monkeypatch.setattr(pascal_check, name, number)
+        monkeypatch.setattr(pascal_module, name, number)
 
 
 def write_list(folder: Path, fold: int, names: list[tuple[str, int]]) -> str:

@@ -7,12 +7,10 @@ import pytest
 
 from fsbench.data.dataset import Part, SegmentationIndex
 from fsbench.data.list_substitutes import list_substitutes, print_once, substitute_list
-from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.fss1000 import Fss1000
-from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.datasets.pascal.all_classes import PascalAll
+from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
 from fsbench.protocols.fss_sam3 import BoxTest
 from fsbench.protocols.generalised import ValidationImages
 from fsbench.protocols.image_lists import image_list, image_lists

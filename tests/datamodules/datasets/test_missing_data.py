@@ -7,13 +7,11 @@ import pytest
 from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets.aircraft import Aircraft
 from fsbench.datamodules.datasets.cars import Cars
-from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.cub import Cub
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe
 from fsbench.datamodules.datasets.fss1000 import Fss1000
-from fsbench.datamodules.datasets.isaid import Isaid
-from fsbench.datamodules.datasets.isaid.index import Isaid512
+from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
 from fsbench.datamodules.datasets.isic import Isic
 from fsbench.datamodules.datasets.lung import Lung
 from fsbench.datamodules.datasets.lvis import Lvis

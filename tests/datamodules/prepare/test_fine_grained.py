@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fsbench.data.source import Source, read_source
+from fsbench.data.source import Source
 from fsbench.datamodules.datasets.aircraft import Aircraft
 from fsbench.datamodules.datasets.cars import Cars
 from fsbench.datamodules.datasets.cub import Cub
@@ -26,7 +26,7 @@ from tests.datamodules.prepare.archives import packed, prepare, times
 from tests.web import Web
 
 KINDS = {kind.name: kind for kind in (Cub, Cars, Places, Plantae, Aircraft, Pets)}
-ARCHIVES = {name: list(read_source(f"fsbench.datamodules.datasets.{name}").archives.values()) for name in KINDS}
+ARCHIVES = {name: kind.source.archives for name, kind in KINDS.items()}
 
 
 def save_places(root: Path) -> None:
@@ -97,8 +97,7 @@ def test_only_the_first_places_are_unpacked(archives: Path, tmp_path: Path, monk
 
     (archive,) = ARCHIVES["places"]
     assert archive.most == Places.most == 200
-    source = Source(archives={archive.name: replace(archive, most=2)})
-    monkeypatch.setattr("fsbench.datamodules.prepare.labelled_images.read_source", lambda package: source)
+    monkeypatch.setattr(Places, "source", Source(archives=(replace(archive, most=2),)))
     assert prepare("places", "--root", tmp_path / "data", "--from", archives) == 0
     assert {path.name for path in (tmp_path / "data").rglob("*.jpg")} == {"00000001.jpg", "00000002.jpg"}
     packed(tmp_path / "source/places", tmp_path / "places.zip").replace(archives / archive.name)

@@ -7,8 +7,8 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.datamodules.datasets.coco.index import Coco
-from fsbench.datamodules.datasets.pascal.index import Pascal
+from fsbench.datamodules.datasets.coco.dataset import Coco
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.registry import load_protocol, protocol_names
 from fsbench.protocols.segmentation import Segmentation
 from fsbench.protocols.whole_images import WholeImages

@@ -15,7 +15,7 @@ from fsbench.data.batch import collate
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_resizing import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco.gfss import CocoValidation
+from fsbench.datamodules.datasets.coco.protocols import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.methods import diam
 from fsbench.methods.diam import adapt, same_bits

@@ -10,8 +10,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
-from fsbench.datamodules.datasets.isaid import Isaid
-from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
+from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
 from fsbench.protocols.geometry import Geometry
 from fsbench.protocols.parts.draws import one_stream
 from fsbench.protocols.pools import Pool

@@ -14,8 +14,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, mismatches, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.isaid import Isaid
-from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
+from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart

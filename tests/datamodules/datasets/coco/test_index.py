@@ -12,7 +12,7 @@ from fsbench.data.dataset import Pair
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.rle import decode_rle
 from fsbench.data.segmentations import union_mask
-from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, MIN_PIXELS, Coco
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, MIN_PIXELS, Coco
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import save_coco

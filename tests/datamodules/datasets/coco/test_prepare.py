@@ -9,7 +9,7 @@ import pytest
 from fsbench.cli.main import main
 from fsbench.data.image_io import read_label_map
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco.prepare import RENDERED
+from fsbench.datamodules.datasets.coco.dataset import RENDERED
 from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import save_coco
 from tests.datamodules.prepare.archives import packed, prepare, times

@@ -9,8 +9,8 @@ import pytest
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.coco import CocoAll
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, Coco
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.registry import load_protocol

@@ -15,17 +15,11 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_image
-from fsbench.datamodules.datasets.deepglobe import DeepGlobe
-from fsbench.datamodules.datasets.deepglobe.crops import crops
-from fsbench.datamodules.datasets.deepglobe_all import DeepGlobeAll
+from fsbench.datamodules.datasets.deepglobe import DeepGlobe, DeepGlobeAll, crops
 from fsbench.datamodules.datasets.fss1000 import Fss1000
-from fsbench.datamodules.datasets.isic import Isic
-from fsbench.datamodules.datasets.isic.index import IMAGES, lesion_classes
-from fsbench.datamodules.datasets.isic_one import IsicOne
-from fsbench.datamodules.datasets.lung import Lung
-from fsbench.datamodules.datasets.lung_all import LungAll
-from fsbench.datamodules.datasets.suim import Suim
-from fsbench.datamodules.datasets.suim.prepare import class_masks
+from fsbench.datamodules.datasets.isic import IMAGES, Isic, IsicOne, lesion_classes
+from fsbench.datamodules.datasets.lung import Lung, LungAll
+from fsbench.datamodules.datasets.suim import Suim, class_masks
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.segmentation import load_segmentation
 from tests.drawn_domains import ARCHIVES, draw_isic, draw_suim, prepare_drawn

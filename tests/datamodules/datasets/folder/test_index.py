@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.datasets.folder.description import EXAMPLE
+from fsbench.datamodules.datasets.folder import EXAMPLE, Folder
 from fsbench.protocols.lists import pair_list
 from tests.datamodules.builders import blocks, save_names, save_pairs, save_photo
 

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
-from fsbench.datamodules.datasets.fss1000 import Fss1000
-from fsbench.datamodules.datasets.fss1000 import lists as fss_splits
-from fsbench.datamodules.datasets.fss1000.lists import draw_splits, names_sha256, read_splits
+from fsbench.datamodules.datasets import fss1000 as fss_splits
+from fsbench.datamodules.datasets.fss1000 import Fss1000, draw_splits, names_sha256, read_splits
 from fsbench.protocols.image_lists import image_list
 from fsbench.protocols.lists import pair_list
 

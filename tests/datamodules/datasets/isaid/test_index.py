@@ -8,7 +8,7 @@ import pytest
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid, Isaid512
+from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid, Isaid512
 from fsbench.protocols.lists import pair_list
 from fsbench.protocols.registry import load_protocol
 from tests.datamodules.builders import blocks, save_labels, save_photo

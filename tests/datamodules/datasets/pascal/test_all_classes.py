@@ -11,7 +11,6 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation
 from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.isic import Isic
-from fsbench.datamodules.datasets.isic.prepare import prepare
 from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.prepare.job import Job
@@ -32,7 +31,7 @@ def pascal(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def isic(tmp_path_factory) -> Isic:
     folder = tmp_path_factory.mktemp("isic")
-    prepare(Job(root=folder, source=draw_isic(folder / "archives"), allow_unverified=True))
+    Isic.prepare(Job(root=folder, source=draw_isic(folder / "archives"), allow_unverified=True))
     return Isic(str(folder))
 
 

@@ -12,8 +12,7 @@ import pytest
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import pairs_sha256
 from fsbench.data.episodes.settings import SIZE_BINS
-from fsbench.datamodules.datasets.pascal.index import CLASS_NAMES, Pascal
-from fsbench.datamodules.datasets.pascal.lists import noise_table, set_samples
+from fsbench.datamodules.datasets.pascal import CLASS_NAMES, Pascal, noise_table, set_samples
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.official import checksums
 from fsbench.protocols.image_lists import image_list

@@ -139,7 +139,7 @@ def test_stopped_conversion_is_taken_up(voc_archives: Path, tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fsbench.datamodules.datasets.pascal.prepare.convert", stop)
+        patch.setattr("fsbench.datamodules.datasets.pascal.convert_sbd", stop)
         assert prepare(*arguments) == 130
     assert not (root / "VOC2012/SegmentationClassAug").exists()
     assert prepare(*arguments) == 0
