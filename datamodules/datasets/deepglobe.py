@@ -71,9 +71,6 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
         self.layout = layout
         super().__init__(root)
 
-    def image_path(self, name: str) -> Path:
-        return self.root / name
-
     def label_file(self, name: str) -> Path:
         return self.root / mask_name(name, self.layout)
 

@@ -27,7 +27,7 @@ from fsbench.data.dataset import VOID, Part, QuerySampling
 from fsbench.data.list_substitutes import print_once
 from fsbench.data.orientation import fit_labels, fits_both_ways
 from fsbench.data.source import Source
-from fsbench.datamodules.check.media import check_files, report_absent
+from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, MaskFolder, read_names
 from fsbench.protocols.fscs import Augmentation
@@ -132,14 +132,7 @@ class Folder(MaskFolder):
             remark = other_case(index.label_file(labels[0])) if labels else ""
             report_absent(report, path.name, labels, f"label maps in {index.label_folder}{remark}")
             both = [name for name in names if name not in {*images, *labels}]
-            check_files(
-                report,
-                f"{split} images",
-                both,
-                lambda name: (index.image_path(name), index.label_file(name)),
-                index.label_map,
-                index.turns_images,
-            )
+            check_label_maps(report, f"{split} images", index, both)
         if not report.usable:
             return
         if not any(index.train_classes(fold) for fold in range(index.folds)):
@@ -169,9 +162,7 @@ class FolderAugmentation(Augmentation):
         return self.index.augment_threshold
 
 
-@KnownAbsence.register(Folder)
-class FolderAbsence(CompleteLabelMaps):
-    """Classes that an image of a folder lacks, for the protocol presence."""
+KnownAbsence.register(Folder)(CompleteLabelMaps)
 
 
 _EXPECTED = "a whole file is, for example:"

@@ -9,7 +9,7 @@ from fsbench.base.errors import DataError, SettingsError, known_names
 from fsbench.data.dataset import Part, QuerySampling
 from fsbench.data.source import Source
 from fsbench.datamodules.check.lists import check_lists, derived_pairs
-from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.indexes.mask_folder import MaskFolder
@@ -82,9 +82,7 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
         given = Path(root).expanduser()
         needed = self.folders["val"]
         self.root = find_folder(given, self.inner_folders, needed) or given
-        self.lists = default_lists(lists, given, self.root)
-        self.derives_lists = lists == []
-        self.allow_unverified_lists = allow_unverified_lists
+        self.use_lists(lists, allow_unverified_lists, given, self.root)
         absent = [part for part in needed if not (self.root / part).is_dir()]
         if absent:
             raise self.source.missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(needed)}")
@@ -163,13 +161,7 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
         if index is None or names is None:
             return
         report.ok("folders", str(index.root))
-        check_files(
-            report,
-            "patches, label maps",
-            names,
-            lambda name: (index.image_path(name), index.label_file(name)),
-            index.label_map,
-        )
+        check_label_maps(report, "patches, label maps", index, names)
         if report.usable:
             check_lists(report, index, derived_pairs(index), parts, default_lists(lists, root))
 
@@ -208,11 +200,5 @@ class Isaid512(Isaid):
         return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
 
 
-@EachPairOnce.register(Isaid)
-class IsaidPairs(EachPairOnce):
-    """The pairs of iSAID-5i, each of which a test of the protocol incontext asks for once."""
-
-
-@KnownAbsence.register(Isaid)
-class IsaidAbsence(CompleteLabelMaps):
-    """Classes that a patch lacks, for the protocol presence."""
+EachPairOnce.register(Isaid)(EachPairOnce)
+KnownAbsence.register(Isaid)(CompleteLabelMaps)

@@ -74,9 +74,6 @@ with nevi in folder 1, seborrheic keratoses in 2 and melanomas in 3, as IFA numb
         self.numbering = numbering
         super().__init__(root)
 
-    def image_path(self, name: str) -> Path:
-        return self.root / name
-
     def label_file(self, name: str) -> Path:
         return self.root / mask_name(name)
 

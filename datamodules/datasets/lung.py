@@ -55,9 +55,6 @@ research, under the terms on that page; nobody publishes a checksum. <root> then
     def image_path(self, name: str) -> Path:
         return self.root / image_name(name, self.layout)
 
-    def label_file(self, name: str) -> Path:
-        return self.root / name
-
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
         """Make `<root>/LungSegmentation/{CXR_png,masks}`; returns remarks for the user.

@@ -24,12 +24,11 @@ from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.orientation import check_sizes
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists, split_list
-from fsbench.datamodules.check.media import check_files, report_absent
+from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
-from fsbench.datamodules.indexes.official import FoldwiseTrainingLists, OfficialIndex
-from fsbench.datamodules.indexes.official_images import OfficialImageLists
+from fsbench.datamodules.indexes.official import FoldwiseTrainingLists, OfficialImageLists, OfficialIndex
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, checksums, default_lists, joined_origin
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.datamodules.lists.pixel_counts import count_labels
@@ -134,9 +133,7 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         self.root = _voc_folder(Path(root).expanduser())
-        self.lists = default_lists(lists, Path(root).expanduser(), self.root)
-        self.derives_lists = lists == []
-        self.allow_unverified_lists = allow_unverified_lists
+        self.use_lists(lists, allow_unverified_lists, Path(root).expanduser(), self.root)
         images, labels = (self.root / part for part in _PARTS)
         super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
 
@@ -214,13 +211,7 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
         absent = [f"{name}.jpg" for name in labels if name not in files]
         report_absent(report, "photos", absent, "one in JPEGImages for each label map")
         both = [name for name in labels if name in files]
-        check_files(
-            report,
-            "photos, label maps",
-            both,
-            lambda name: (index.image_path(name), index.label_file(name)),
-            index.label_map,
-        )
+        check_label_maps(report, "photos, label maps", index, both)
         for name, official in (("val", _VAL), ("train", _TRAIN)):
             path = index.root / "ImageSets/Segmentation" / f"{name}.txt"
             listed = report.attempt(f"{name}.txt", lambda path=path: read_names(path)) if path.is_file() else None  # type: ignore[misc]
@@ -399,9 +390,7 @@ class PascalBoxes(BoxTest):
         return largest_object_box(mask * np.uint8(number), objects, number)
 
 
-@KnownAbsence.register(Pascal)
-class PascalAbsence(CompleteLabelMaps):
-    """Classes that an image of VOC lacks, for the protocol presence; difficult objects are void there."""
+KnownAbsence.register(Pascal)(CompleteLabelMaps)  # difficult objects of VOC are void
 
 
 def _voc_folder(root: Path) -> Path:

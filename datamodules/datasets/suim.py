@@ -81,9 +81,6 @@ which merges both parts; nobody publishes a checksum. <root> then holds
     def image_path(self, name: str) -> Path:
         return self.root / image_name(name)
 
-    def label_file(self, name: str) -> Path:
-        return self.root / name
-
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
         """Make `<root>/SUIM/{images,masks/<class>}` of both parts; returns remarks for the user.

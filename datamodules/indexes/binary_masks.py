@@ -14,7 +14,7 @@ from fsbench.base.files import fingerprint
 from fsbench.data.dataset import DERIVED, Pair, Part, QuerySampling, SegmentationIndex
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_image
-from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
@@ -119,6 +119,12 @@ class ListedMasks(BinaryMasks):
     def class_number(self, name: str) -> int:
         return self._number_of[name]
 
+    def image_path(self, name: str) -> Path:
+        return self.root / name
+
+    def label_file(self, name: str) -> Path:
+        return self.root / name
+
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the names of all images, class by class."""
         if part != "val":
@@ -164,13 +170,7 @@ class ListedMasks(BinaryMasks):
             if len(listed) < 2:
                 report.problem(f"class {number}", f"{len(listed)} listed images of {name}; expected 2 or more")
         report.count("list", len(names), cls.listed, "listed images of all classes")
-        check_files(
-            report,
-            "images, masks",
-            names,
-            lambda name: (index.image_path(name), index.label_file(name)),
-            index.label_map,
-        )
+        check_label_maps(report, "images, masks", index, names)
         index.report_more(report)
 
     def report_more(self, report: Report) -> None:

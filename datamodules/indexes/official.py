@@ -5,8 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.base.errors import DataError
-from fsbench.data.dataset import Pair, PairList, SegmentationIndex
-from fsbench.datamodules.lists.official import checksums, joined_origin, read_official, verdict
+from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.datamodules.lists.official import (
+    checksums,
+    default_lists,
+    joined_origin,
+    read_official,
+    verdict,
+    verify_list,
+)
+from fsbench.protocols.image_lists import ImageLists, ReleasedImages
 
 
 class OfficialIndex(SegmentationIndex):
@@ -21,6 +29,12 @@ class OfficialIndex(SegmentationIndex):
     lists: list[str]
     derives_lists: bool
     allow_unverified_lists: bool
+
+    def use_lists(self, lists: list[str] | None, allow_unverified_lists: bool, *roots: Path) -> None:
+        """Take the lists in these folders; of None the folder `lists` in one of `roots`."""
+        self.lists = default_lists(lists, *roots)
+        self.derives_lists = lists == []
+        self.allow_unverified_lists = allow_unverified_lists
 
     @abstractmethod
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
@@ -77,3 +91,16 @@ class FoldwiseTrainingLists(OfficialIndex):
 
     def _others(self, fold: int) -> list[int]:
         return [other for other in range(self.folds) if other != fold]
+
+
+class OfficialImageLists(ImageLists):
+    """The image lists of PFENet-like programs of a data set with official ones (hmnet.md §11.1)."""
+
+    index: OfficialIndex
+
+    def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
+        """Return how `pairs` compare with the official list."""
+        if released is None:
+            return super().origin(pairs, part, fold, released)
+        index, split = self.index, f"pfenet-{part}"
+        return verify_list(pairs, released.path, index.name, split, fold, index.allow_unverified_lists).origin

@@ -130,9 +130,7 @@ Check the archives with md5sum.
 
     def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
         self.root = Path(root).expanduser()
-        self.lists = default_lists(lists, self.root)
-        self.derives_lists = lists == []
-        self.allow_unverified_lists = allow_unverified_lists
+        self.use_lists(lists, allow_unverified_lists, self.root)
         self._instances: dict[str, Instances] = {}
         self._tables: dict[str, PixelTable] = {}
         if not self.root.is_dir():

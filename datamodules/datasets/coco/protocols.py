@@ -19,7 +19,7 @@ from fsbench.data.large_objects import SMALLEST_AREA, LargeObjects, read_large_o
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.segmentations import RASTERISED, union_mask
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, IMAGE_FOLDER, Coco, CocoAll
-from fsbench.datamodules.indexes.official_images import OfficialImageLists
+from fsbench.datamodules.indexes.official import OfficialImageLists
 from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
 from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
 from fsbench.datamodules.lists.pfenet import find_image_list

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fsbench.base.errors import DataError
-from fsbench.datamodules.datasets.demo import DemoImages, classification
+from fsbench.datamodules.datasets.demo import DemoImages, dataset
 from fsbench.datamodules.datasets.demo.classes import object_class
 from tests.datamodules.datasets.labelled_images import save
 
@@ -22,12 +22,12 @@ def digest(root: Path) -> str:
 def test_demo_photos_are_drawn_once_and_the_same(tmp_path: Path) -> None:
     index = DemoImages(str(tmp_path / "all"))
     assert sorted(index.class_names) == sorted(object_class(number).name for number in range(1, 21))
-    assert [len(images) for images in index.images] == [classification.PER_CLASS] * 20
-    drawn = (tmp_path / "all" / classification.DESCRIPTION).stat().st_mtime_ns
+    assert [len(images) for images in index.images] == [dataset.PER_CLASS] * 20
+    drawn = (tmp_path / "all" / dataset.IMAGES_DESCRIPTION).stat().st_mtime_ns
     DemoImages(str(tmp_path / "all"))
-    assert (tmp_path / "all" / classification.DESCRIPTION).stat().st_mtime_ns == drawn
+    assert (tmp_path / "all" / dataset.IMAGES_DESCRIPTION).stat().st_mtime_ns == drawn
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
-        classification.generate(tmp_path / name, seed, per_class=1)
+        dataset.drawn_images(seed, per_class=1).make(tmp_path / name)
     assert digest(tmp_path / "two") == digest(tmp_path / "one") != digest(tmp_path / "three")
     save(tmp_path / "mine/a/1.jpg")
     with pytest.raises(DataError, match="holds files that are not the demo's"):

@@ -128,7 +128,7 @@ def test_two_processes_make_one_demo(tmp_path: Path) -> None:
     code = "import sys; from fsbench.datamodules.datasets.demo import Demo; Demo(sys.argv[1], train=14, val=10)"
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "demo")]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
-    assert files(tmp_path) == {"demo"} and dataset.is_current(tmp_path / "demo", 0, TRAIN, VAL)
+    assert files(tmp_path) == {"demo"} and dataset.drawn_dataset(0, TRAIN, VAL).is_in(tmp_path / "demo")
 
 
 def test_somebody_elses_folder_is_not_replaced(tmp_path: Path) -> None:
