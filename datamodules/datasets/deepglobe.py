@@ -53,7 +53,7 @@ class DeepGlobe(ListedMasks):
     mark = "1/test/origin"
     folders = tuple(f"{number}/test/origin" for number in range(1, len(CLASS_NAMES) + 1))
     suffix = "jpg"
-    crops: ClassVar[int | None] = 5666
+    counted_crops: ClassVar[int | None] = 5666
     """Crops that PATNet's paper counts; None where all are kept."""
     source = Source(
         instructions="""\
@@ -89,10 +89,12 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
             unpack(archive, scenes, _scene)
             names = _scene_names(job, scenes, archive)
             with making_place(target) as making:
-                kept = sum(_cut(scenes, name, making, with_all=cls.crops is None) for name in names)
+                kept = sum(_cut(scenes, name, making, with_all=cls.counted_crops is None) for name in names)
                 publish(making, target)
         job.note(archive, None, verified=False)
-        doubt = f"; the paper of PATNet counts {cls.crops}, which nobody has checked" if cls.crops else ""
+        doubt = (
+            f"; the paper of PATNet counts {cls.counted_crops}, which nobody has checked" if cls.counted_crops else ""
+        )
         return [unpublished(archive.name), f"{kept} crops of {len(names)} scenes{doubt}"]
 
     @classmethod
@@ -100,9 +102,9 @@ publishes a checksum. <root> may also be a folder that a program of the field ha
         return cls(str(root), layout_of(root))
 
     def report_more(self, report: Report) -> None:
-        if self.crops is not None:
+        if self.counted_crops is not None:
             stems = {file_stem(name) for name in self.candidates("val")}
-            report.count("crops", len(stems), self.crops, "crops, some in several classes")
+            report.count("crops", len(stems), self.counted_crops, "crops, some in several classes")
 
 
 class DeepGlobeAll(DeepGlobe):
@@ -114,7 +116,7 @@ class DeepGlobeAll(DeepGlobe):
 
     name = "deepglobe_all"
     same_classes_as: ClassVar[tuple[str, ...]] = (DeepGlobe.name,)
-    crops = None
+    counted_crops = None
     source = Source(
         instructions="""\
 The archive is that of deepglobe (https://www.kaggle.com/datasets/balraj98/deepglobe-land-cover-classification-dataset,

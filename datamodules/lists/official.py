@@ -43,7 +43,8 @@ def _source(dataset: str) -> Source:
     if not (DATASETS / f"{dataset}.list_files.csv").is_file():
         return Source()
     classes = vars(import_module(f"fsbench.datamodules.datasets.{dataset}")).values()
-    return next(kind.source for kind in classes if getattr(kind, "name", None) == dataset)
+    source: Source = next(kind.source for kind in classes if getattr(kind, "name", None) == dataset)
+    return source
 
 
 @dataclass(frozen=True)

@@ -128,14 +128,14 @@ class CocoValidation(ValidationImages):
         return names, OFFICIAL if found == ORDER_SHA256 else UNVERIFIED
 
 
-class CocoViews(Coco):
+class CocoClassViews(Coco):
     """COCO-20i with images whose names go on behind a photo's, with `@` and a class number."""
 
     def image_path(self, name: str) -> Path:
         return super().image_path(view_photo(name))
 
 
-class CocoLargeObjects(CocoViews):
+class CocoLargeObjects(CocoClassViews):
     """COCO-20i as the protocol fssdino sees it: images of large objects alone, without label maps (fssdino.md §5)."""
 
     label_maps_are = f"of one class each: its objects of {SMALLEST_AREA} pixels or more but crowds, {RASTERISED}"
@@ -251,7 +251,7 @@ def load_objects(
     return [rng.choice(objects.large(image, number)) for image in supports] if has_pixels else None
 
 
-class CocoBoxIndex(CocoViews):
+class CocoBoxIndex(CocoClassViews):
     """COCO-20i as the protocol fss_sam3 sees it (sam3-canvas.md §4, §6).
 
     A name that ends with `@` and a class number shows all objects of this class but crowds; of a support, `:` and the
