@@ -19,7 +19,7 @@ from fsbench.protocols.registry import load_protocol
 from fsbench.protocols.whole_images import WholeImages
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
-from tests.datamodules.datasets.fss1000.test_index import save_class
+from tests.datamodules.datasets.test_fss1000 import save_class
 
 FULL = (0, 0, 90, 90)
 MAPS = {

@@ -28,7 +28,7 @@ from fsbench.runner.engine.run import run
 from fsbench.scores.confusion import COUNTS
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
-from tests.datamodules.datasets.coco.test_index import box
+from tests.datamodules.datasets.test_coco import box
 from tests.fsbench.runs import some_header
 
 NOVEL = (1, 2, 3, 4, 5)

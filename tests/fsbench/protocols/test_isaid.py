@@ -20,7 +20,7 @@ from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run
 from fsbench.scores.answers import SegmentationAnswer
 from tests.datamodules.builders import blocks, save_labels, save_photo
-from tests.datamodules.datasets.isaid.test_index import save_large_patches
+from tests.datamodules.datasets.test_isaid import save_large_patches
 
 
 def experiment(dataset: str, root: Path, folder: Path, *more: str, protocol: str | None = None) -> Experiment:

@@ -25,7 +25,7 @@ from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.presence import AUROC, best_threshold
 from fsbench.scores.trivial import trivial_answers
 from tests.datamodules.builders import blocks, save_coco, save_labels, save_photo
-from tests.datamodules.datasets.isaid.test_index import save_patches
+from tests.datamodules.datasets.test_isaid import save_patches
 from tests.datamodules.datasets.test_object_annotations import part, save, thing
 from tests.fsbench.data.test_segmentations import SQUARE
 from tests.fsbench.runs import some_header

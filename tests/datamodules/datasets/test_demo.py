@@ -12,8 +12,9 @@ from PIL import Image
 from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets import demo
 from fsbench.datamodules.datasets.demo import dataset
-from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES
+from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES, object_class
 from fsbench.protocols.lists import pair_list
+from tests.datamodules.datasets.labelled_images import save
 
 TRAIN, VAL = 14, 10
 FEW = {"train": 3, "val": 2}
@@ -136,3 +137,24 @@ def test_somebody_elses_folder_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not the demo's"):
         dataset.generate(tmp_path, 0, TRAIN, VAL)
     assert files(tmp_path) == {"photo.jpg"}
+
+
+def images_digest(root: Path) -> str:
+    pixels = (np.asarray(Image.open(path)).tobytes() for path in sorted(root.rglob("*.jpg")))
+    return hashlib.sha256(b"".join(pixels)).hexdigest()
+
+
+@pytest.mark.slow(2)
+def test_demo_photos_are_drawn_once_and_the_same(tmp_path: Path) -> None:
+    index = demo.DemoImages(str(tmp_path / "all"))
+    assert sorted(index.class_names) == sorted(object_class(number).name for number in range(1, 21))
+    assert [len(images) for images in index.images] == [dataset.PER_CLASS] * 20
+    drawn = (tmp_path / "all" / dataset.IMAGES_DESCRIPTION).stat().st_mtime_ns
+    demo.DemoImages(str(tmp_path / "all"))
+    assert (tmp_path / "all" / dataset.IMAGES_DESCRIPTION).stat().st_mtime_ns == drawn
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        dataset.drawn_images(seed, per_class=1).make(tmp_path / name)
+    assert images_digest(tmp_path / "two") == images_digest(tmp_path / "one") != images_digest(tmp_path / "three")
+    save(tmp_path / "mine/a/1.jpg")
+    with pytest.raises(DataError, match="holds files that are not the demo's"):
+        demo.DemoImages(str(tmp_path / "mine"))

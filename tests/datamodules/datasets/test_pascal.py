@@ -1,23 +1,38 @@
+"""PASCAL-5i: the rule of its lists, label maps of VOC and SBD, and preparing; bad files in one clear line."""
+
+import errno
 import hashlib
+import json
 import math
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+import scipy.io
+from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import pairs_sha256
 from fsbench.data.episodes.settings import SIZE_BINS
-from fsbench.datamodules.datasets.pascal import CLASS_NAMES, Pascal, noise_table, set_samples
+from fsbench.data.image_io import read_label_map
+from fsbench.data.palettes import voc_colors
+from fsbench.datamodules.datasets.pascal import CLASS_NAMES, Pascal, convert_sbd, noise_table, read_sbd, set_samples
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.official import checksums
 from fsbench.protocols.image_lists import image_list
 from fsbench.protocols.lists import pair_list
-from tests.datamodules.builders import blocks, save_names, save_pairs
+from tests.datamodules.builders import blocks, save_labels, save_names, save_pairs, save_photo
+from tests.datamodules.prepare.archives import packed, prepare, save_mat, times
+from tests.web import Web
 
 # sha256 of "<name>__<two digits>" lines with a final newline, in official order (fss-protocol §3.1)
 TRAINING_FILES = [
@@ -106,19 +121,7 @@ def test_derived_lists_have_official_order_and_leave_small_objects_out(voc: Path
     assert validation.origin == "derived"
     assert pair_list(index, "trn", 1).pairs == (("2007_a", 2), ("2007_b", 2))
     assert pair_list(index, "trn", 0).pairs == (("2008_c", 8),)  # class 7 is there with too few samples
-
-
-def test_training_joins_the_other_folds_in_ascending_order(voc: Path) -> None:
-    assert pair_list(Pascal(str(voc)), "trn", 3).pairs == (("2007_a", 2), ("2007_b", 2), ("2008_c", 8))
-
-
-def test_size_bins_are_half_open_shares_of_all_pixels(voc: Path) -> None:
-    index = Pascal(str(voc))
-    assert index.class_pixels("2008_u") == ({0: 27000, 1: 10000, 4: 3000}, 40000)
-    assert pair_list(index, "5-10", 0).pairs == (("2008_u", 4),)
-    assert pair_list(index, "0-15", 0).pairs == (("2008_u", 4),)
-    with pytest.raises(DataError, match="no image of pascal qualifies for split 0-5 of fold 0"):
-        pair_list(index, "0-5", 0)
+    assert pair_list(index, "trn", 3).pairs == (("2007_a", 2), ("2007_b", 2), ("2008_c", 8))  # of folds 0, 1 and 2
 
 
 def test_train_aug_names_the_training_images_where_it_exists(voc: Path) -> None:
@@ -138,18 +141,6 @@ def test_root_may_be_a_folder_above(tmp_path: Path, inner: str) -> None:
     index = Pascal(str(tmp_path / "data"))
     assert index.image_path("2007_b") == tmp_path / "data" / inner / "JPEGImages" / "2007_b.jpg"
     np.testing.assert_array_equal(index.label_map("2007_b"), MAPS["2007_b"])
-
-
-def test_label_map_without_its_photo_is_an_error(voc: Path) -> None:
-    (voc / "JPEGImages" / "2007_b.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 of 3 names in .*SegmentationClassAug have no image .*: 2007_b"):
-        pair_list(Pascal(str(voc)), "trn", 1)
-
-
-def test_number_that_is_no_class_is_named(voc: Path) -> None:
-    save_pairs(voc, {"2007_a": blocks(40, 40, (21, 0, 0, 3, 3))})
-    with pytest.raises(DataError, match=r"2007_a\.png holds the class number 21; expected 0, 255 or one of 1 to 20"):
-        pair_list(Pascal(str(voc)), "trn", 1)
 
 
 def test_list_with_foreign_classes_is_refused(voc: Path, tmp_path: Path) -> None:
@@ -211,3 +202,172 @@ def test_all_label_maps_give_the_official_lists_and_size_splits(real_data: Path,
         for part in ("trn", "val"):  # from SBD's and VOC's own lists and the label maps alone
             assert image_list(index, part, fold).origin == "official"
             assert image_list(with_lists, part, fold).origin == "official"
+
+
+VOC_MAPS = {
+    "2007_000001": blocks(120, 130, (2, 0, 0, 110, 110), (255, 110, 0, 3, 90)),
+    "2008_000002": blocks(120, 110, (1, 5, 5, 100, 100)),
+}
+SBD_MAPS = {"2008_000002": blocks(120, 110), "2010_000003": blocks(125, 140, (8, 3, 3, 120, 120))}
+
+
+@pytest.fixture
+def voc_archives(tmp_path: Path) -> Path:
+    """VOCtrainval and benchmark.tgz with three images."""
+    voc, sbd = tmp_path / "src/VOCdevkit/VOC2012", tmp_path / "sbd/benchmark_RELEASE/dataset"
+    for name, labels in (VOC_MAPS | SBD_MAPS).items():
+        save_photo(voc / f"JPEGImages/{name}.jpg", *labels.shape)
+    for name, labels in VOC_MAPS.items():
+        save_labels(voc / f"SegmentationClass/{name}.png", labels)
+        save_labels(voc / f"SegmentationObject/{name}.png", labels)
+    save_names(voc, val=["2007_000001"], train=["2008_000002"])
+    for name, labels in SBD_MAPS.items():
+        save_mat(sbd / f"cls/{name}.mat", labels)
+        save_photo(sbd / f"img/{name}.jpg", 5, 5)
+    (sbd / "train.txt").write_text("2010_000003\n2007_000001\n")
+    (sbd / "val.txt").write_text("2008_000002\n")
+    packed(tmp_path / "src", tmp_path / "archives/VOCtrainval_11-May-2012.tar")
+    packed(tmp_path / "sbd", tmp_path / "archives/benchmark.tgz")
+    return tmp_path / "archives"
+
+
+def check_voc(root: Path) -> None:
+    aug = root / "VOC2012/SegmentationClassAug"
+    assert {path.stem for path in aug.iterdir()} == {"2007_000001", "2008_000002", "2010_000003"}
+    for name, labels in VOC_MAPS.items():  # VOC's own map also where SBD has one, byte for byte
+        np.testing.assert_array_equal(read_label_map(aug / f"{name}.png"), labels)
+        assert (aug / f"{name}.png").read_bytes() == (root / f"VOC2012/SegmentationClass/{name}.png").read_bytes()
+    with Image.open(aug / "2010_000003.png") as image:
+        assert image.mode == "P"
+        assert image.getpalette() == voc_colors().ravel().tolist()
+        np.testing.assert_array_equal(np.asarray(image), SBD_MAPS["2010_000003"])
+    index = Pascal(str(root))
+    assert pair_list(index, "val", 0).pairs == (("2007_000001", 2),)
+    assert image_list(index, "trn", 0).pairs == (("2010_000003", 8),)
+    assert not (root / "VOC2012/SegmentationObject").exists()
+    assert list(root.rglob("*.making")) == []
+
+
+def test_pascal_from_archives_at_hand(voc_archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = tmp_path / "data/pascal"
+    arguments = ("pascal", "--root", root, "--from", voc_archives, "--no-lists")
+    assert prepare(*arguments) == 2
+    assert "VOCtrainval_11-May-2012.tar" in (error := capsys.readouterr().err)
+    assert "expected 6cd6e144f989b92b3379bac3b3de84fd; it is truncated or altered" in error
+    assert prepare(*arguments, "--allow-unverified") == 0
+    check_voc(root)
+    note = json.loads((root / "prepared.json").read_text())
+    assert [note[name]["verified"] for name in sorted(note)] == [False, False]
+    assert all(entry["checksum"].startswith("md5 ") for entry in note.values())
+    before = times(root)
+    for archive in voc_archives.iterdir():
+        archive.unlink()
+    assert prepare(*arguments) == 0  # complete: needs no archive
+    assert times(root) == before
+
+
+@pytest.mark.parametrize("part", ["JPEGImages", "SegmentationClassAug"])  # of an archive, and made of two
+def test_a_part_that_is_a_link_to_an_empty_folder_of_another_disk(
+    part: str, voc_archives: Path, tmp_path: Path, disk: Path
+) -> None:
+    root = tmp_path / "pascal"
+    (disk / "part").mkdir()
+    (root / "VOC2012" / part).parent.mkdir(parents=True)
+    (root / "VOC2012" / part).symlink_to(disk / "part")
+    assert prepare("pascal", "--root", root, "--from", voc_archives, "--no-lists", "--allow-unverified") == 0
+    check_voc(root)
+    assert (root / "VOC2012" / part).is_symlink() and [path.name for path in disk.iterdir()] == ["part"]
+
+
+def test_a_complete_folder_may_be_for_reading_only(
+    voc_archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("pascal", "--from", voc_archives, "--no-lists", "--allow-unverified", "--root")
+    assert prepare(*arguments, tmp_path / "disk") == 0
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours/VOC2012").symlink_to(tmp_path / "disk/VOC2012")
+
+    def unlink(path: str | os.PathLike, unlink=os.unlink, **more: object) -> None:
+        if "VOC2012" in str(path):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert prepare(*arguments, tmp_path / "ours") == 0
+    check_voc(tmp_path / "ours")
+
+
+def test_stopped_conversion_is_taken_up(voc_archives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "pascal"
+    arguments = ("pascal", "--root", root, "--from", voc_archives, "--no-lists", "--allow-unverified")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fsbench.datamodules.datasets.pascal.convert_sbd", stop)
+        assert prepare(*arguments) == 130
+    assert not (root / "VOC2012/SegmentationClassAug").exists()
+    assert prepare(*arguments) == 0
+    check_voc(root)
+
+
+def test_interrupted_download_goes_on(voc_archives: Path, tmp_path: Path, web: Web) -> None:
+    """A real process, stopped with Ctrl-C while the server keeps it waiting."""
+    web.files = {f"/{path.name}": path.read_bytes() for path in voc_archives.iterdir()}
+    web.break_after, web.delays = [3000], [0, 600]
+    root = tmp_path / "pascal"
+    arguments = ["data", "prepare", "pascal", "--root", str(root), "--no-lists", "--url-base", web.url]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fsbench", *arguments, "--allow-unverified", "--backoff", "0", "--timeout", "600"],
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    part = root / "archives/VOCtrainval_11-May-2012.tar.part"
+    end = time.monotonic() + 240
+    while len(web.requests) < 2:
+        assert process.poll() is None and time.monotonic() < end, web.requests
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert b"stopped; the same command goes on from here" in error
+    assert part.stat().st_size == 3000
+    assert prepare(*arguments[2:], "--allow-unverified") == 0
+    assert web.requests[2] == ("/VOCtrainval_11-May-2012.tar", "bytes=3000-")
+    check_voc(root)
+
+
+def test_annotations_of_sbd_come_back_exactly(tmp_path: Path) -> None:
+    labels = np.random.RandomState(0).randint(0, 21, (37, 53)).astype(np.uint8)
+    save_mat(tmp_path / "a.mat", labels)
+    found = read_sbd(tmp_path / "a.mat")
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, labels)
+    convert_sbd({"a": tmp_path / "a.mat"}, tmp_path)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.png"), labels)
+
+
+UNUSABLE = {
+    "21": (np.full((4, 4), 21), "holds"),
+    "negative": (np.full((4, 4), -1), "holds"),
+    "three axes": (np.zeros((4, 4, 3), np.uint8), "holds"),
+    "fraction": (np.full((4, 4), 0.5), "holds"),
+    "empty": (np.zeros((0, 0)), "holds"),
+    "no bytes": (b"", "cannot be read"),
+    "no mat": (b"no mat", "cannot be read"),
+    "no content": (b"MATLAB 5.0" + bytes(500), "cannot be read"),
+    "another structure": ({"GTinst": {"Segmentation": np.zeros((3, 3))}}, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), UNUSABLE.values(), ids=UNUSABLE)
+def test_an_unusable_annotation_of_sbd_is_named(tmp_path: Path, content: object, words: str) -> None:
+    file = tmp_path / "a.mat"
+    if isinstance(content, np.ndarray):
+        save_mat(file, content)
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        scipy.io.savemat(file, content)
+    with pytest.raises(DataError, match=rf"annotation .*a\.mat {words}"):
+        read_sbd(file)

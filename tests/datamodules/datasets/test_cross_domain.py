@@ -207,16 +207,6 @@ def test_an_incomplete_archive_leaves_nothing_to_the_next_try(tmp_path, capsys):
     assert len(list((root / "SUIM/images").glob("*.jpg"))) == 14
 
 
-def test_an_archive_that_no_program_can_fetch_is_named_with_its_page(tmp_path, capsys):
-    for dataset, page in (
-        ("deepglobe", "kaggle.com/datasets/balraj98"),
-        ("lung", "kaggle.com/datasets/nikhilpandey360"),
-        ("suim", "irvlab.cs.umn.edu"),
-    ):
-        status, shown = prepared(capsys, "prepare", dataset, "--root", tmp_path / dataset, "--from", tmp_path)
-        assert status == 2 and "which cannot be downloaded by a program" in shown and page in shown
-
-
 def test_archives_are_known_by_the_names_that_browsers_give_them_and_packed_anew(tmp_path, capsys):
     draw_suim(tmp_path)
     (tmp_path / "TEST.zip").rename(tmp_path / "TEST-20240131T101500Z-001.zip")

@@ -1,4 +1,7 @@
+"""FSS-1000: its splits, items and masks, and preparing from an archive by hand."""
+
 import gzip
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from fsbench.datamodules.datasets import fss1000 as fss_splits
 from fsbench.datamodules.datasets.fss1000 import Fss1000, draw_splits, names_sha256, read_splits
 from fsbench.protocols.image_lists import image_list
 from fsbench.protocols.lists import pair_list
+from tests.datamodules.prepare.archives import packed, prepare, times
 
 NAMES = {"trn": ["zebra", "axe"], "val": ["bus"], "test": ["cup", "Bell"]}
 
@@ -240,3 +244,25 @@ def test_items_and_supports_give_the_official_episodes(real_data: Path, tmp_path
             support = supports[number][rng.permutation(10)[0]]
         lines.append(f"{item}\t{number - 1}\t{query}\t{support}")
     assert lines == gzip.decompress(golden.read_bytes()).decode().splitlines()
+
+
+def test_fss1000_needs_its_archive_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = tmp_path / "fss1000"
+    assert prepare("fss1000", "--root", root, "--no-lists") == 2
+    error = capsys.readouterr().err
+    assert "no archive of FSS-1000 in" in error and "Google Drive" in error and "fewshot_data.zip" in error
+    for name in ("cup", "axe"):
+        save_class(tmp_path / "src/fewshot_data", name)
+    (tmp_path / "src/__MACOSX/cup").mkdir(parents=True)
+    (tmp_path / "src/__MACOSX/cup/1.jpg").write_bytes(b"x")
+    packed(tmp_path / "src", tmp_path / "archives/fewshot_data.zip")
+    arguments = ("fss1000", "--root", root, "--from", tmp_path / "archives", "--no-lists")
+    assert prepare(*arguments) == 2
+    assert "has 2 class folders; expected 1000 with 1 to 10" in capsys.readouterr().err
+    assert prepare(*arguments, "--allow-unverified") == 0
+    assert "its sha256 is in prepared.json" in capsys.readouterr().out
+    assert json.loads((root / "prepared.json").read_text())["fewshot_data.zip"]["checksum"].startswith("sha256 ")
+    assert Fss1000(str(root), test_only=True).class_names == ("axe", "cup")
+    before = times(root)
+    assert prepare(*arguments) == 0
+    assert times(root) == before
