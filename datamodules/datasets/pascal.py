@@ -28,8 +28,13 @@ from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
-from fsbench.datamodules.indexes.official import FoldwiseTrainingLists, OfficialImageLists, OfficialIndex
-from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, checksums, default_lists, joined_origin
+from fsbench.datamodules.indexes.official import (
+    FoldwiseTrainingLists,
+    JoinedFolds,
+    OfficialImageLists,
+    OfficialIndex,
+)
+from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, default_lists, joined_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
 from fsbench.datamodules.lists.pixel_counts import count_labels
 from fsbench.datamodules.prepare.job import Job
@@ -245,7 +250,7 @@ class Pascal10(Pascal):
     same_classes_as: ClassVar[tuple[str, ...]] = ("pascal",)
 
 
-class PascalAll(Pascal):
+class PascalAll(JoinedFolds, Pascal):
     """The 20 classes of PASCAL-5i in one list each of training and of validation: those of the four folds joined.
 
     Args:
@@ -253,13 +258,8 @@ class PascalAll(Pascal):
     """
 
     name = "pascal_all"
-    folds = 1
     classes_of_fold = 20
     same_classes_as: ClassVar[tuple[str, ...]] = (Pascal.name,)
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        return list(range(1, len(CLASS_NAMES) + 1))
 
     def train_classes(self, fold: int) -> list[int]:
         """Return all classes: what is novel is of another data set."""
@@ -267,25 +267,11 @@ class PascalAll(Pascal):
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
         """Return the official lists of the four folds, joined in their order; None where no folder has them."""
-        parts = [OfficialIndex.released_pairs(self._folds, split, place) for place in range(Pascal.folds)]
-        released = [part for part in parts if part is not None]
-        if not released:
-            return None
-        pairs = tuple(pair for part in released for pair in part.pairs)
-        return PairList(pairs, joined_origin([part.origin for part in released]))
-
-    def has_published_list(self, split: str, fold: int) -> bool:
-        return not self.derives_lists and (split, fold) in checksums(Pascal.name)
-
-    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return how the pairs of each fold compare with its official list, the least of them."""
-        own = [[pair for pair in pairs if pair[1] in self._folds.test_classes(place)] for place in range(Pascal.folds)]
-        origins = [OfficialIndex.list_origin(self._folds, part, split, place) for place, part in enumerate(own)]
-        return joined_origin(origins)
+        return joined_lists([OfficialIndex.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
 
     @cached_property
-    def _folds(self) -> Pascal:
-        """PASCAL-5i of the same folder, whose four folds have the lists that this data set joins."""
+    def parted(self) -> Pascal:
+        """PASCAL-5i of the same folder."""
         return Pascal(str(self.root), self.lists, self.allow_unverified_lists)
 
 

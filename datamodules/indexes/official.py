@@ -9,6 +9,7 @@ from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
 from fsbench.datamodules.lists.official import (
     checksums,
     default_lists,
+    joined_lists,
     joined_origin,
     read_official,
     verdict,
@@ -62,12 +63,8 @@ class FoldwiseTrainingLists(OfficialIndex):
         """Return the official list; a training list is joined from the own lists of the other folds, ascending."""
         if split != "trn":
             return super().released_pairs(split, fold)
-        parts = [super(FoldwiseTrainingLists, self).released_pairs("trn", other) for other in self._others(fold)]
-        released = [part for part in parts if part is not None]
-        if not released:
-            return None
-        pairs = tuple(pair for part in released for pair in part.pairs)
-        return PairList(pairs, joined_origin([part.origin for part in released]))
+        others = self._others(fold)
+        return joined_lists([super(FoldwiseTrainingLists, self).released_pairs("trn", other) for other in others])
 
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
         source = f"the official list {split}/fold{fold}"
@@ -91,6 +88,30 @@ class FoldwiseTrainingLists(OfficialIndex):
 
     def _others(self, fold: int) -> list[int]:
         return [other for other in range(self.folds) if other != fold]
+
+
+class JoinedFolds(OfficialIndex):
+    """A data set in one fold with all classes of another, whose lists are those of all folds of that one."""
+
+    folds = 1
+
+    @property
+    @abstractmethod
+    def parted(self) -> OfficialIndex:
+        """The other data set, of the same folder, with folds."""
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return list(range(1, len(self.class_names) + 1))
+
+    def has_published_list(self, split: str, fold: int) -> bool:
+        return not self.derives_lists and (split, fold) in checksums(self.parted.name)
+
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
+        """Return how the pairs of each fold compare with its official list, the least of them."""
+        parted = self.parted
+        own = [[pair for pair in pairs if pair[1] in parted.test_classes(place)] for place in range(parted.folds)]
+        return joined_origin([verdict(part, parted.name, split, place) for place, part in enumerate(own)])
 
 
 class OfficialImageLists(ImageLists):

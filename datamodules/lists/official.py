@@ -163,6 +163,15 @@ def joined_origin(origins: Sequence[str]) -> str:
     return max(origins, key=certainty.index)
 
 
+def joined_lists(parts: Sequence[PairList | None]) -> PairList | None:
+    """Join the lists that are there, in their order; None where none is."""
+    there = [part for part in parts if part is not None]
+    if not there:
+        return None
+    pairs = tuple(pair for part in there for pair in part.pairs)
+    return PairList(pairs, joined_origin([part.origin for part in there]))
+
+
 def verify_list(
     pairs: tuple[Pair, ...], path: Path, dataset: str, split: str, fold: int, allow_unverified: bool
 ) -> PairList:

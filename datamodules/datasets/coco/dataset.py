@@ -19,9 +19,9 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists, derived_pairs
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
-from fsbench.datamodules.indexes.official import OfficialIndex
+from fsbench.datamodules.indexes.official import JoinedFolds, OfficialIndex
 from fsbench.datamodules.indexes.views import view_photo
-from fsbench.datamodules.lists.official import checksums, default_lists, joined_origin, read_official, verdict
+from fsbench.datamodules.lists.official import default_lists, joined_origin, read_official
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.prepare.folders import unpack_photos
@@ -350,7 +350,7 @@ Check the archives with md5sum.
         check_files(report, f"{folder}, files", [name for name in annotated if name in images], sources)
 
 
-class CocoAll(Coco):
+class CocoAll(JoinedFolds, Coco):
     """COCO's 80 classes without folds, as INSID3's fold -1 has them (incontext-protocol §3.1).
 
     The test lists of COCO-20i's four folds are joined, classes ascending. A class has the images of the first list in
@@ -361,7 +361,6 @@ class CocoAll(Coco):
     """
 
     name = "coco_all"
-    folds = 1
     classes_of_fold = 80
     image_folders = ("val2014",)
     list_folder = "hsnet/coco/val/"
@@ -386,10 +385,6 @@ Check the archives with md5sum.
 """,
     )
     same_classes_as: ClassVar[tuple[str, ...]] = (Coco.name,)
-
-    def test_classes(self, fold: int) -> list[int]:
-        self.check_fold(fold)
-        return list(range(1, len(CLASS_NAMES) + 1))
 
     def candidates(self, part: Part) -> Sequence[str]:
         if part != "val":
@@ -417,14 +412,14 @@ Check the archives with md5sum.
         self.check_released(joined, split, fold)
         return joined
 
-    def has_published_list(self, split: str, fold: int) -> bool:
-        return not self.derives_lists and (split, fold) in checksums(Coco.name)
-
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return how the pairs of each of the four folds compare with its official list, the least of them."""
-        super().list_origin(pairs, split, fold)
-        own = [[pair for pair in pairs if (pair[1] - 1) % Coco.folds == place] for place in range(Coco.folds)]
-        return joined_origin([verdict(part, Coco.name, split, place) for place, part in enumerate(own)])
+        self.require_images(IMAGE_FOLDER["val"], {name for name, _ in pairs})
+        return super().list_origin(pairs, split, fold)
+
+    @property
+    def parted(self) -> Coco:
+        """COCO-20i of the same folder."""
+        return Coco(str(self.root), self.lists, self.allow_unverified_lists)
 
 
 def _render(root: Path, folder: str) -> None:
