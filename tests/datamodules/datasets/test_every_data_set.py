@@ -72,7 +72,9 @@ COMMAND = {"isaid512": "isaid", "isic_one": "isic", "pascal10i": "pascal"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_missing_data_say_what_is_expected_and_how_to_get_it(name: str, tmp_path: Path, capsys) -> None:
+def test_missing_data_say_what_is_expected_and_how_to_get_it(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     root = tmp_path / "data"
     for words in (REFUSALS[name][0], REFUSALS[name][-1]):
         with pytest.raises(DataError) as error:
@@ -92,7 +94,9 @@ def test_missing_data_say_what_is_expected_and_how_to_get_it(name: str, tmp_path
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_an_archive_that_no_program_can_fetch_is_named_with_its_page(name: str, tmp_path: Path, capsys) -> None:
+def test_an_archive_that_no_program_can_fetch_is_named_with_its_page(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert prepare(name, "--root", tmp_path / "root", "--from", tmp_path, "--no-lists") == 2
     error = capsys.readouterr().err
     assert "no archive of" in error and "which cannot be downloaded by a program" in error and BY_HAND[name] in error
