@@ -14,9 +14,9 @@ from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
 from fsbench.datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, listed_views, view_photo
 from fsbench.datamodules.prepare.by_hand import take_file
-from fsbench.datamodules.prepare.folders import unpack_photos
+from fsbench.datamodules.prepare.folders import make_photos
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.making import has_content, making_place, publish
+from fsbench.datamodules.prepare.making import has_content
 from fsbench.protocols.incontext import EpisodeRun, OwnEpisodes, episodes_of_parts
 from fsbench.protocols.presence import KnownAbsence
 
@@ -202,9 +202,7 @@ No checksum of the files is published; `fsbench data check pascal_part --root <r
         if not has_content(root / ANNOTATIONS):
             raise cls.source.missing(f"{root} has no {ANNOTATIONS}; expected the authors' folder of annotations")
         if not has_content(root / PHOTOS):
-            with making_place(root / PHOTOS) as making:
-                unpack_photos(job, voc, PHOTOS, making, "VOC's photos of 2010")
-                publish(making, root / PHOTOS)
+            make_photos(job, voc, root / PHOTOS, "VOC's photos of 2010")
         return [f"{LIST}, {voc.name}: no checksum is published"]
 
 

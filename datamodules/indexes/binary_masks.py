@@ -1,6 +1,5 @@
 """Data sets whose images show one class each, in a black and white mask of their own."""
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,38 +10,28 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
-from fsbench.data.dataset import DERIVED, Pair, Part, QuerySampling, SegmentationIndex
+from fsbench.data.dataset import DERIVED, Pair, Part, QuerySampling
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_image
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.indexes.one_class import OneClassImages
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.prepare.making import has_content
 
-NO_VALUE = 254
-"""A value that no label map has; what other classes than an image's own would have in it."""
 
-
-class BinaryMasks(SegmentationIndex):
+class BinaryMasks(OneClassImages):
     """A data set whose label maps are masks of one class each: 1 where the mask, as grey, is 128 or more, else 0."""
 
     label_maps_are = "masks of one class each: a pixel shows it where the mask, as grey, is 128 or more"
 
     _table: PixelTable | None = None
 
-    @abstractmethod
-    def class_number(self, name: str) -> int:
-        """Return the class that image `name` shows."""
-
     def label_map(self, name: str) -> np.ndarray:
         """(H, W) uint8: 1 where the mask, as grey, is 128 or more (fss-protocol §4, cd-fss-protocol §4), else 0."""
         grey = read_image(self.label_file(name)).convert("L")
         return (np.asarray(grey) >= 128).astype(np.uint8)
-
-    def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        own = self.class_number(name)
-        return [1 if number == own else NO_VALUE for number in classes]
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         table = self._table

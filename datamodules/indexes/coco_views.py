@@ -8,9 +8,9 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import is_file, write_text
 from fsbench.data.source import Archive
 from fsbench.datamodules.indexes.views import ViewIndex, view_photo
-from fsbench.datamodules.prepare.folders import unpack_photos
+from fsbench.datamodules.prepare.folders import make_photos
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
+from fsbench.datamodules.prepare.making import has_content, making_place, publish_into, remove_leftover
 from fsbench.datamodules.prepare.unpack import unpack
 
 FOLDERS = ("val2017", "train2017")
@@ -56,13 +56,8 @@ def _provide_all_photos(job: Job, folder: str, archive: Archive) -> None:
     selection = _selection_note(target)
     if has_content(target) and not selection.exists():
         return remove_leftover(target)
-    with making_place(target) as making:
-        unpack_photos(job, archive, folder, making, "COCO's photos of 2017")
-        if has_content(target):
-            publish_into(making, target)
-        else:
-            publish(making, target)
-        selection.unlink(missing_ok=True)
+    make_photos(job, archive, target, "COCO's photos of 2017")
+    selection.unlink(missing_ok=True)
 
 
 def _selection_note(target: Path) -> Path:

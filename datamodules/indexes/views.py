@@ -11,18 +11,17 @@ import numpy as np
 from fsbench.base.errors import DataError, FsbenchError, SettingsError
 from fsbench.base.files import fingerprint, is_file
 from fsbench.base.files.images import open_image
-from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import Pair, PairList, Part
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import UNDECODABLE, one_line
 from fsbench.data.segmentations import RASTERISED, check_form, union_mask
 from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.indexes.one_class import OneClassImages
 from fsbench.datamodules.lists.official import UNVERIFIED
 from fsbench.protocols.segmentation import load_segmentation
 
-NO_VALUE = 254
-"""A value that no label map has; what other classes than a view's own would have in it."""
 SEPARATOR = "@"
 """Between the parts of a view's name, the photo's first."""
 _DECODED = 40
@@ -36,7 +35,7 @@ class AnnotatedMask(NamedTuple):
     segmentation: Any
 
 
-class ViewIndex(SegmentationIndex):
+class ViewIndex(OneClassImages):
     """A data set whose images are views `<photo>@…`, with label maps of 0 and 1; it has no lists of them.
 
     Attributes:
@@ -64,10 +63,6 @@ class ViewIndex(SegmentationIndex):
     @abstractmethod
     def annotation_files(self) -> Sequence[Path]:
         """Return the files that episodes follow from."""
-
-    @abstractmethod
-    def class_number(self, name: str) -> int:
-        """Return the class number of view `name`."""
 
     @abstractmethod
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
@@ -130,10 +125,6 @@ class ViewIndex(SegmentationIndex):
                 f"the object's box of {name} in {self.label_file(name)} has no pixels; expected one inside the photo"
             )
         return labels
-
-    def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        own = self.class_number(name)
-        return [1 if number == own else NO_VALUE for number in classes]
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         """Count the pixels of image `name`; the own class is there even if its mask has none inside the box."""

@@ -51,10 +51,12 @@ def photo_in(folder: str, name: PurePosixPath) -> str | None:
     return name.name if name.parent.name == folder and name.suffix == ".jpg" else None
 
 
-def unpack_photos(job: Job, archive: Archive, folder: str, making: Path, expected: str) -> None:
-    """Unpack the photos directly in `folder` of an archive to `making`; DataError where it has none."""
-    if not unpack(job.obtain(archive), making, partial(photo_in, folder)):
-        raise DataError(f"archive {archive.name} has no {folder}/*.jpg; expected {expected}")
+def make_photos(job: Job, archive: Archive, target: Path, expected: str) -> None:
+    """Put the photos directly in the archive's folder of this name into the folder `target`; DataError without any."""
+    with making_place(target) as making:
+        if not unpack(job.obtain(archive), making, partial(photo_in, target.name)):
+            raise DataError(f"archive {archive.name} has no {target.name}/*.jpg; expected {expected}")
+        publish(making, target)
 
 
 def unpack_wanted_files(job: Job, name: str, source: Source) -> list[str]:

@@ -24,11 +24,11 @@ from fsbench.datamodules.indexes.views import view_photo
 from fsbench.datamodules.lists.official import default_lists, joined_origin, read_official
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
-from fsbench.datamodules.prepare.folders import unpack_photos
+from fsbench.datamodules.prepare.folders import make_photos
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.label_images import write_label_map
 from fsbench.datamodules.prepare.list_files import provide_lists
-from fsbench.datamodules.prepare.making import has_content, making_place, publish, publish_into, remove_leftover
+from fsbench.datamodules.prepare.making import has_content, making_place, publish_into, remove_leftover
 from fsbench.datamodules.prepare.unpack import unpack
 
 _NAMES = (
@@ -284,10 +284,8 @@ Check the archives with md5sum.
                 publish_into(making, annotations, files)
         for folder in folders:
             if not has_content(job.root / folder):
-                with making_place(job.root / folder) as making:
-                    archive = cls.source.archive(f"{folder}.zip")
-                    unpack_photos(job, archive, folder, making, "COCO's photos of 2014")
-                    publish(making, job.root / folder)
+                archive = cls.source.archive(f"{folder}.zip")
+                make_photos(job, archive, job.root / folder, "COCO's photos of 2014")
         for name in ("annotations", *folders):
             remove_leftover(job.root / name)
         if job.render:

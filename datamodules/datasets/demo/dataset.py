@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES, FOLD, object_class
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
 from fsbench.datamodules.datasets.demo.whole_folder import STAMP, DrawnFolder
+from fsbench.datamodules.prepare.label_images import write_label_map
 
 VERSION = 1
 """Version of the files; a change that alters them raises it, and they are generated in another folder."""
@@ -104,9 +104,7 @@ def _write(folder: Path, line: str, seed: int, train: int, val: int) -> None:
     for number, (name, classes) in enumerate(progress):
         image, labels = draw_scene([seed, number], classes)
         Image.fromarray(image).save(images / f"{name}.jpg", quality=92)
-        mask = Image.fromarray(labels)
-        mask.putpalette(voc_colors().tobytes())
-        mask.save(masks / f"{name}.png")
+        write_label_map(masks / f"{name}.png", labels)
     for split, part in (("train", names[:train]), ("val", names[train:])):
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in part))
     (folder / DESCRIPTION).write_text(_description(line))
