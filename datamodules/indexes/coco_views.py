@@ -17,12 +17,11 @@ FOLDERS = ("val2017", "train2017")
 """Folders of COCO's photos of 2017; annotation files of others name photos of both."""
 SELECTION = ".{}-is-a-selection"
 """File beside a folder of photos that holds the listed ones alone."""
-
-
 PHOTOS_2017 = (
     Archive("http://images.cocodataset.org/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80"),
     Archive("http://images.cocodataset.org/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2"),
 )
+"""Archives of these folders."""
 
 
 class CocoViews(ViewIndex):

@@ -69,7 +69,10 @@ class CocoImages(OfficialImageLists):
 
 @KnownAbsence.register(Coco)
 class CocoAbsence(KnownAbsence):
-    """Classes that a photo lacks, for the protocol presence: those without an annotation, covered and crowds too."""
+    """Classes that a photo surely lacks, for the protocol presence.
+
+    They are those without any annotation there, however small, covered or crowded.
+    """
 
     index: Coco
     words = "no object of the class is annotated, and no crowd"
@@ -136,7 +139,10 @@ class CocoClassViews(Coco):
 
 
 class CocoLargeObjects(CocoClassViews):
-    """COCO-20i as the protocol fssdino sees it: images of large objects alone, without label maps (fssdino.md §5)."""
+    """COCO-20i as the protocol fssdino sees it (fssdino.md §5).
+
+    A name that ends with `@` and a class number shows the large objects of this class alone.
+    """
 
     label_maps_are = f"of one class each: its objects of {SMALLEST_AREA} pixels or more but crowds, {RASTERISED}"
 
