@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from fsbench.base.errors import DataError, SettingsError, known_names
 from fsbench.data.dataset import Part, QuerySampling
 from fsbench.data.source import Source
-from fsbench.datamodules.check.lists import check_lists, derived_pairs
+from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
@@ -163,7 +163,7 @@ The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48
         report.ok("folders", str(index.root))
         check_label_maps(report, "patches, label maps", index, names)
         if report.usable:
-            check_lists(report, index, derived_pairs(index), parts, default_lists(lists, root))
+            check_lists(report, index, index.file_pairs, parts, default_lists(lists, root))
 
 
 class Isaid512(Isaid):

@@ -23,7 +23,7 @@ from fsbench.data.image_io import read_label_map
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.orientation import check_sizes
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.check.lists import check_lists, split_list
+from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_label_maps, report_absent
 from fsbench.datamodules.check.report import Report
 from fsbench.datamodules.indexes.find_folder import find_folder
@@ -45,7 +45,6 @@ from fsbench.datamodules.prepare.unpack import unpack
 from fsbench.protocols.fss_sam3 import Box, BoxTest, largest_object_box
 from fsbench.protocols.generalised import ValidationImages, list_sha256
 from fsbench.protocols.image_lists import ImageLists, ReleasedImages
-from fsbench.protocols.lists import pair_list
 from fsbench.protocols.presence import CompleteLabelMaps, KnownAbsence
 
 CLASS_NAMES = (
@@ -227,18 +226,9 @@ With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR
             elif name == "val" and not path.is_file():
                 report.problem("val.txt", f"{path} does not exist; expected the {_VAL} validation names of VOC 2012")
         if report.usable:
-            folders = default_lists(lists, root, index.root)
-
-            def derived(split: str, fold: int) -> tuple[Pair, ...]:
-                """Return the list with the fold's own classes, which the official training files hold."""
-                if split != "trn":
-                    return split_list(index, split, fold).pairs
-                classes = index.test_classes(fold)
-                joined = pair_list(index, "trn", (fold + 1) % index.folds).pairs
-                return tuple(pair for pair in joined if pair[1] in classes)
-
             splits = ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val")
-            check_lists(report, index, derived, splits, folders, PAIRS_OF_CLASSES)
+            folders = default_lists(lists, root, index.root)
+            check_lists(report, index, index.file_pairs, splits, folders, PAIRS_OF_CLASSES)
 
 
 class Pascal10(Pascal):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.datamodules.check.lists import split_list
 from fsbench.datamodules.lists.official import (
     checksums,
     default_lists,
@@ -16,6 +17,7 @@ from fsbench.datamodules.lists.official import (
     verify_list,
 )
 from fsbench.protocols.image_lists import ImageLists, ReleasedImages
+from fsbench.protocols.lists import pair_list
 
 
 class OfficialIndex(SegmentationIndex):
@@ -48,6 +50,10 @@ class OfficialIndex(SegmentationIndex):
             self.check_released(pairs, split, fold)
         return pairs
 
+    def file_pairs(self, split: str, fold: int) -> tuple[Pair, ...]:
+        """Return the derived pairs of the classes that the official file of `split` and `fold` holds."""
+        return split_list(self, split, fold).pairs
+
     def has_published_list(self, split: str, fold: int) -> bool:
         return not self.derives_lists and (split, fold) in checksums(self.name)
 
@@ -65,6 +71,13 @@ class FoldwiseTrainingLists(OfficialIndex):
             return super().released_pairs(split, fold)
         others = self._others(fold)
         return joined_lists([super(FoldwiseTrainingLists, self).released_pairs("trn", other) for other in others])
+
+    def file_pairs(self, split: str, fold: int) -> tuple[Pair, ...]:
+        if split != "trn":
+            return super().file_pairs(split, fold)
+        own = self.test_classes(fold)
+        joined = pair_list(self, "trn", (fold + 1) % self.folds).pairs
+        return tuple(pair for pair in joined if pair[1] in own)
 
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
         source = f"the official list {split}/fold{fold}"

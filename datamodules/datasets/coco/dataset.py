@@ -16,7 +16,7 @@ from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.source import Archive, Source
-from fsbench.datamodules.check.lists import check_lists, derived_pairs
+from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_files
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.indexes.official import JoinedFolds, OfficialIndex
@@ -301,7 +301,7 @@ Check the archives with md5sum.
             index = Coco(str(root), lists=[])
             training = ("trn", "pfenet-trn") if "train2014" in complete else ()
             splits = (*training, *cls.checked_splits)
-            check_lists(report, index, derived_pairs(index), splits, default_lists(lists, root), PAIRS_OF_CLASSES)
+            check_lists(report, index, index.file_pairs, splits, default_lists(lists, root), PAIRS_OF_CLASSES)
 
     @classmethod
     def _check_parts(cls, report: Report, root: Path) -> list[str]:

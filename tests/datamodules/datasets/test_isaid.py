@@ -89,6 +89,7 @@ def test_training_lists_are_those_of_the_other_folds_in_their_order(tmp_path):
     assert index.image_path("T1") == root / "train/images/T1.png"
     assert index.label_file("T1").parent == root / "train/semantic_png"
     assert pair_list(index, "trn", 0).pairs == (("T2", 6), ("T1", 7), ("T1", 11), ("T3", 12))
+    assert index.file_pairs("trn", 0) == (("T2", 2),)  # which `data check` compares with the file of the fold
     for fold, lines in enumerate(("T2__02", "T1__07\nT2__06", "T3__12\nT1__11")):
         path = tmp_path / f"lists/isaid/trn/fold{fold}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
