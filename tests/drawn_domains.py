@@ -7,7 +7,6 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -15,11 +14,13 @@ import numpy as np
 from PIL import Image
 
 from fsbench.base.files import write_text
-from fsbench.datamodules.datasets.deepglobe.crops import COLOURS as LAND
-from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
-from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
-from fsbench.datamodules.datasets.isic.index import IMAGES, MASKS, lesion_classes
-from fsbench.datamodules.datasets.suim.prepare import COLOURS as WATER
+from fsbench.datamodules.datasets.deepglobe import COLOURS as LAND
+from fsbench.datamodules.datasets.deepglobe import DeepGlobe, DeepGlobeAll
+from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid, Isaid512
+from fsbench.datamodules.datasets.isic import IMAGES, MASKS, Isic, lesion_classes
+from fsbench.datamodules.datasets.lung import Lung, LungAll
+from fsbench.datamodules.datasets.suim import COLOURS as WATER
+from fsbench.datamodules.datasets.suim import Suim
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.label_images import write_label_map
 
@@ -193,6 +194,8 @@ ARCHIVES: dict[str, Callable[[Path], Path]] = {
     "suim": draw_suim,
 }
 """Data set -> what writes its archives."""
+PREPARED = {kind.name: kind for kind in (DeepGlobe, DeepGlobeAll, Isic, Lung, LungAll, Suim)}
+"""Data set -> its class, which prepares its folder from them."""
 FOLDERS: dict[str, Callable[[Path], Path]] = {
     "fss1000": draw_fss1000,
     "pascal": draw_pascal,
@@ -217,6 +220,6 @@ def prepare_drawn(folder: Path, dataset: str) -> Path:
             ARCHIVES[own](archives)
             job = Job(root=root, source=archives, allow_unverified=True)
             with job.alone():
-                import_module(f"fsbench.datamodules.datasets.{own}.prepare").prepare(job)
+                PREPARED[own].prepare(job)
         write_text(marker, "")
     return root

@@ -14,7 +14,7 @@ from fsbench.base.paths import IS_CLONE
 from fsbench.datamodules.datasets.demo.dataset import generate
 from fsbench.protocols.kit.answers import Answers
 from tests.datamodules.builders import save_coco
-from tests.datamodules.datasets.coco.test_index import box
+from tests.datamodules.datasets.test_coco import box
 from tests.fsbench.runner.exchange.test_bundle import card_file
 from tests.fsbench.test_light_installation import requirements, with_dependencies
 from tests.test_wheel import wheel as wheel

@@ -17,11 +17,6 @@ DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 """Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""
 
 
-def derived_pairs(index: SegmentationIndex) -> DerivedPairs:
-    """Return the lists of `index` as they are derived from its annotations."""
-    return lambda split, fold: split_list(index, split, fold).pairs
-
-
 def split_list(index: SegmentationIndex, split: str, fold: int) -> PairList:
     """Return the list of a split as `official.csv` names it: "pfenet-trn" is the training list of PFENet's protocol."""
     if not split.startswith("pfenet-"):

@@ -11,6 +11,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import open_file
+from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.image_io import read_image
 from fsbench.data.orientation import exif_remark, is_turned, read_header, upright_shape
 from fsbench.datamodules.check.report import Report, some
@@ -174,6 +175,18 @@ def _orientation(image: Path) -> int:
         return read_header(image)[2]
     except DataError:
         return 1
+
+
+def check_label_maps(report: Report, subject: str, index: SegmentationIndex, names: Sequence[str]) -> None:
+    """Report on the image and the label map of each of `names`, as a run reads them."""
+    check_files(
+        report,
+        subject,
+        names,
+        lambda name: (index.image_path(name), index.label_file(name)),
+        index.label_map,
+        index.turns_images,
+    )
 
 
 def report_absent(report: Report, subject: str, absent: Sequence[str], expected: str) -> None:

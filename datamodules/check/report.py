@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from fsbench.base.errors import FsbenchError
 
@@ -76,6 +77,15 @@ class Report:
         """Return the findings as aligned lines."""
         width = max((len(subject) for _, subject, _ in self.findings), default=0)
         return "\n".join(f"{level:8} {subject:{width}}  {text}" for level, subject, text in self.findings)
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A data set that `fsbench data check` looks through."""
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on the files in `root`, and on the lists in the folders `lists` where the data set has some."""
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

@@ -1,43 +1,37 @@
 """Data sets whose images show one class each, in a black and white mask of their own."""
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar, Self
 
 import numpy as np
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
-from fsbench.data.dataset import DERIVED, Pair, Part, QuerySampling, SegmentationIndex
+from fsbench.data.dataset import DERIVED, Pair, Part, QuerySampling
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import read_image
-from fsbench.data.source import dataset_package, missing
+from fsbench.datamodules.check.media import check_label_maps
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.indexes.one_class import OneClassImages
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
-
-NO_VALUE = 254
-"""A value that no label map has; what other classes than an image's own would have in it."""
+from fsbench.datamodules.prepare.making import has_content
 
 
-class BinaryMasks(SegmentationIndex):
+class BinaryMasks(OneClassImages):
     """A data set whose label maps are masks of one class each: 1 where the mask, as grey, is 128 or more, else 0."""
 
     label_maps_are = "masks of one class each: a pixel shows it where the mask, as grey, is 128 or more"
 
     _table: PixelTable | None = None
 
-    @abstractmethod
-    def class_number(self, name: str) -> int:
-        """Return the class that image `name` shows."""
-
     def label_map(self, name: str) -> np.ndarray:
         """(H, W) uint8: 1 where the mask, as grey, is 128 or more (fss-protocol §4, cd-fss-protocol §4), else 0."""
         grey = read_image(self.label_file(name)).convert("L")
         return (np.asarray(grey) >= 128).astype(np.uint8)
-
-    def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        own = self.class_number(name)
-        return [1 if number == own else NO_VALUE for number in classes]
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         table = self._table
@@ -62,27 +56,34 @@ class ListedMasks(BinaryMasks):
     is one fold, whose classes are all of the data set; methods are trained on another.
 
     Args:
-        root: folder that the names are relative to.
+        root: the folder that the names are relative to, or one that holds it as one of `inner`.
+
+    Attributes:
+        inner: folders below the root that the authors' may be; the first is where `fsbench data prepare` makes it.
+        mark: folder in the authors' one, by which it is recognised.
         folders: folder of the listed files of every class, in the order of the classes.
         suffix: the part between the first and the second dot of a listed file's name; "" lists every name.
+        listed: number of listed images of the complete data, where that is known.
+        listed_of: name of a class -> the same of this class.
     """
 
     folds = 1
     has_published_protocol = True
     query_sampling: QuerySampling = "by_turns"
     list_order = "class"
+    inner: ClassVar[tuple[str, ...]]
+    mark: ClassVar[str]
+    folders: ClassVar[tuple[str, ...]]
+    suffix: ClassVar[str]
+    listed: ClassVar[int | None] = None
+    listed_of: ClassVar[Mapping[str, int]] = MappingProxyType({})
 
-    def __init__(self, root: Path, folders: Sequence[str], suffix: str):
-        self.root = root
-        self.folders = tuple(folders)
-        self.suffix = suffix
-        absent = [folder for folder in self.folders if not (root / folder).is_dir()]
+    def __init__(self, root: str):
+        given = Path(root).expanduser()
+        self.root = find_folder(given, self.inner, [self.mark]) or given
+        absent = [folder for folder in self.folders if not (self.root / folder).is_dir()]
         if absent:
-            raise self.missing(f"{root} has no {absent[0]}; expected a folder with files for each class")
-
-    def missing(self, problem: str) -> Exception:
-        """Return an error: the `problem` (found, expected), then what to fetch from where."""
-        return missing(problem, dataset_package(self))
+            raise self.source.missing(f"{self.root} has no {absent[0]}; expected a folder with files for each class")
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
@@ -107,6 +108,12 @@ class ListedMasks(BinaryMasks):
     def class_number(self, name: str) -> int:
         return self._number_of[name]
 
+    def image_path(self, name: str) -> Path:
+        return self.root / name
+
+    def label_file(self, name: str) -> Path:
+        return self.root / name
+
     def candidates(self, part: Part) -> Sequence[str]:
         """Return the names of all images, class by class."""
         if part != "val":
@@ -125,8 +132,38 @@ class ListedMasks(BinaryMasks):
         absent = [path for name, _ in pairs for path in (self.image_path(name), self.label_file(name))
                   if not path.is_file()]  # fmt: skip
         if absent:
-            raise self.missing(f"{absent[0]} does not exist; expected an image and a mask for each listed file")
+            raise self.source.missing(f"{absent[0]} does not exist; expected an image and a mask for each listed file")
         return DERIVED
+
+    @classmethod
+    def is_prepared(cls, root: Path) -> bool:
+        """Return whether `root` holds the data set, as `fsbench data prepare` makes it or as its authors do."""
+        return has_content(root / cls.inner[0]) or has_content(root / cls.mark)
+
+    @classmethod
+    def detect(cls, root: Path) -> Self:
+        """Return the data set in `root` for a check, with the options that its files tell."""
+        return cls(str(root))
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on folders, files and the number of listed images in `root`; there are no lists."""
+        index = report.attempt("folders", lambda: cls.detect(root))
+        names = report.attempt("lists", lambda: index.candidates("val")) if index else None
+        if index is None or names is None:
+            return
+        report.ok("folders", str(index.root))
+        for number, listed in index.names.items():
+            name = index.class_names[number - 1]
+            report.count(f"class {number}", len(listed), cls.listed_of.get(name), f"listed images of {name}")
+            if len(listed) < 2:
+                report.problem(f"class {number}", f"{len(listed)} listed images of {name}; expected 2 or more")
+        report.count("list", len(names), cls.listed, "listed images of all classes")
+        check_label_maps(report, "images, masks", index, names)
+        index.report_more(report)
+
+    def report_more(self, report: Report) -> None:
+        """Report what is the data set's own, of one that can be used."""
 
 
 def listed_files(folder: Path, suffix: str) -> list[str]:

@@ -6,8 +6,13 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import ClassificationIndex
-from fsbench.data.source import dataset_package, missing
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.indexes.find_folder import find_folder
 from fsbench.datamodules.lists.image_list import read_list
+from fsbench.datamodules.prepare.folders import unpack_wanted_files
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.making import has_content
 
 
 class LabelledImages(ClassificationIndex):
@@ -54,17 +59,34 @@ class LabelledImages(ClassificationIndex):
     def derive(self) -> list[tuple[str, Sequence[str]]]:
         """Return name and images of every class, by the data set's rule."""
 
-    @classmethod
-    def present(cls, root: Path) -> Path | None:
-        """The publisher's folder in `root`, or `root` itself; None where it is not, or not complete."""
-        folders = (root, *(root / inner for inner in cls.inner))
-        complete = (f for f in folders if f.is_dir() and all((f / part).exists() for part in cls.parts))
-        return next(complete, None)
-
     def _find(self, root: Path) -> Path:
-        folder = self.present(root)
+        folder = find_folder(root, self.inner, self.parts)
         if folder is not None:
             return folder
         expected = " and ".join(self.parts) or "a folder for each class"
         problem = f"{root} has no {expected}" if root.is_dir() else f"{root} does not exist"
-        raise missing(f"{problem}; expected the {self.name} folder with {expected}", dataset_package(self))
+        raise self.source.missing(f"{problem}; expected the {self.name} folder with {expected}")
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Unpack the wanted files of the archives to the root; returns remarks for the user."""
+        folder = find_folder(job.root, cls.inner, cls.parts)
+        if job.lists is None and folder and all(has_content(folder / part) for part in cls.parts):
+            return []
+        return unpack_wanted_files(job, cls.name, cls.source)
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on the list and the images in `root`; `lists` may name a list file."""
+        if cls.official is None:
+            report.complete = "usable"
+        index = report.attempt("list", lambda: cls(str(root), lists))
+        if index is None:
+            return
+        classes, images = cls.official or (None, None)
+        sizes = [len(of_class) for of_class in index.images]
+        report.count("classes", len(sizes), classes, "classes")
+        report.count("images", sum(sizes), images, f"images, {min(sizes)} to {max(sizes)} a class")
+        names = [name for of_class in index.images for name in of_class]
+        check_files(report, "files", names, lambda name: [index.image_path(name)], turns_images=cls.turns_images)
+        report.ok("list", f"{index.origin}, sha256 {index.sha256}")

@@ -5,8 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.base.errors import DataError
-from fsbench.data.dataset import Pair, PairList, SegmentationIndex
-from fsbench.datamodules.lists.official import checksums, joined_origin, read_official, verdict
+from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.datamodules.check.lists import split_list
+from fsbench.datamodules.lists.official import (
+    checksums,
+    default_lists,
+    joined_lists,
+    joined_origin,
+    read_official,
+    verdict,
+    verify_list,
+)
+from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
+from fsbench.protocols.draws.pair_lists import pair_list
 
 
 class OfficialIndex(SegmentationIndex):
@@ -22,6 +33,12 @@ class OfficialIndex(SegmentationIndex):
     derives_lists: bool
     allow_unverified_lists: bool
 
+    def use_lists(self, lists: list[str] | None, allow_unverified_lists: bool, *roots: Path) -> None:
+        """Take the lists in these folders; of None the folder `lists` in one of `roots`."""
+        self.lists = default_lists(lists, *roots)
+        self.derives_lists = lists == []
+        self.allow_unverified_lists = allow_unverified_lists
+
     @abstractmethod
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
         """Raise DataError unless the released list names classes of `fold` and images that exist."""
@@ -32,6 +49,10 @@ class OfficialIndex(SegmentationIndex):
         if pairs is not None:
             self.check_released(pairs, split, fold)
         return pairs
+
+    def file_pairs(self, split: str, fold: int) -> tuple[Pair, ...]:
+        """Return the derived pairs of the classes that the official file of `split` and `fold` holds."""
+        return split_list(self, split, fold).pairs
 
     def has_published_list(self, split: str, fold: int) -> bool:
         return not self.derives_lists and (split, fold) in checksums(self.name)
@@ -48,12 +69,15 @@ class FoldwiseTrainingLists(OfficialIndex):
         """Return the official list; a training list is joined from the own lists of the other folds, ascending."""
         if split != "trn":
             return super().released_pairs(split, fold)
-        parts = [super(FoldwiseTrainingLists, self).released_pairs("trn", other) for other in self._others(fold)]
-        released = [part for part in parts if part is not None]
-        if not released:
-            return None
-        pairs = tuple(pair for part in released for pair in part.pairs)
-        return PairList(pairs, joined_origin([part.origin for part in released]))
+        others = self._others(fold)
+        return joined_lists([super(FoldwiseTrainingLists, self).released_pairs("trn", other) for other in others])
+
+    def file_pairs(self, split: str, fold: int) -> tuple[Pair, ...]:
+        if split != "trn":
+            return super().file_pairs(split, fold)
+        own = self.test_classes(fold)
+        joined = pair_list(self, "trn", (fold + 1) % self.folds).pairs
+        return tuple(pair for pair in joined if pair[1] in own)
 
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
         source = f"the official list {split}/fold{fold}"
@@ -77,3 +101,40 @@ class FoldwiseTrainingLists(OfficialIndex):
 
     def _others(self, fold: int) -> list[int]:
         return [other for other in range(self.folds) if other != fold]
+
+
+class JoinedFolds(OfficialIndex):
+    """A data set in one fold with all classes of another, whose lists are those of all folds of that one."""
+
+    folds = 1
+
+    @property
+    @abstractmethod
+    def parted(self) -> OfficialIndex:
+        """The other data set, of the same folder, with folds."""
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return list(range(1, len(self.class_names) + 1))
+
+    def has_published_list(self, split: str, fold: int) -> bool:
+        return not self.derives_lists and (split, fold) in checksums(self.parted.name)
+
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
+        """Return how the pairs of each fold compare with its official list, the least of them."""
+        parted = self.parted
+        own = [[pair for pair in pairs if pair[1] in parted.test_classes(place)] for place in range(parted.folds)]
+        return joined_origin([verdict(part, parted.name, split, place) for place, part in enumerate(own)])
+
+
+class OfficialImageLists(ImageLists):
+    """The image lists of PFENet-like programs of a data set with official ones (hmnet.md §11.1)."""
+
+    index: OfficialIndex
+
+    def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
+        """Return how `pairs` compare with the official list."""
+        if released is None:
+            return super().origin(pairs, part, fold, released)
+        index, split = self.index, f"pfenet-{part}"
+        return verify_list(pairs, released.path, index.name, split, fold, index.allow_unverified_lists).origin

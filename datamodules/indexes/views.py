@@ -1,27 +1,31 @@
 """Common parts of the data sets of object annotations: an image is a view of a photo, and shows one class."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from fsbench.base.errors import DataError, SettingsError
-from fsbench.base.files import fingerprint
+from fsbench.base.errors import DataError, FsbenchError, SettingsError
+from fsbench.base.files import fingerprint, is_file
 from fsbench.base.files.images import open_image
-from fsbench.data.dataset import Pair, PairList, Part, SegmentationIndex
+from fsbench.data.dataset import Pair, PairList, Part
+from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.file_digests import content_digests
 from fsbench.data.image_io import UNDECODABLE, one_line
 from fsbench.data.segmentations import RASTERISED, check_form, union_mask
-from fsbench.data.source import missing
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.indexes.one_class import OneClassImages
 from fsbench.datamodules.lists.official import UNVERIFIED
+from fsbench.protocols.reading import load_segmentation
 
-NO_VALUE = 254
-"""A value that no label map has; what other classes than a view's own would have in it."""
 SEPARATOR = "@"
 """Between the parts of a view's name, the photo's first."""
+_DECODED = 40
+"""Number of masks of each fold that are decoded as a sample of a check."""
 
 
 class AnnotatedMask(NamedTuple):
@@ -31,11 +35,22 @@ class AnnotatedMask(NamedTuple):
     segmentation: Any
 
 
-class ViewIndex(SegmentationIndex):
-    """A data set whose images are views `<photo>@…`, with label maps of 0 and 1; it has no lists of them."""
+class ViewIndex(OneClassImages):
+    """A data set whose images are views `<photo>@…`, with label maps of 0 and 1; it has no lists of them.
+
+    Attributes:
+        logged_classes: shots -> number of classes of every fold, in the released run logs (incontext-protocol §3), by
+            which complete annotation files are known.
+        logged_episodes: number of episodes of every fold there.
+    """
 
     has_published_protocol = True
+    logged_classes: ClassVar[Mapping[int, tuple[int, ...]]]
+    logged_episodes: ClassVar[tuple[int, ...]]
     label_maps_are = f"of one class each: its masks, {RASTERISED}"
+
+    def __init__(self, root: str):
+        self.root = Path(root).expanduser()
 
     def candidates(self, part: Part) -> Sequence[str]:
         raise SettingsError(
@@ -48,10 +63,6 @@ class ViewIndex(SegmentationIndex):
     @abstractmethod
     def annotation_files(self) -> Sequence[Path]:
         """Return the files that episodes follow from."""
-
-    @abstractmethod
-    def class_number(self, name: str) -> int:
-        """Return the class number of view `name`."""
 
     @abstractmethod
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
@@ -115,10 +126,6 @@ class ViewIndex(SegmentationIndex):
             )
         return labels
 
-    def label_values(self, name: str, classes: Sequence[int]) -> list[int]:
-        own = self.class_number(name)
-        return [1 if number == own else NO_VALUE for number in classes]
-
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         """Count the pixels of image `name`; the own class is there even if its mask has none inside the box."""
         pixels, total = super().class_pixels(name)
@@ -131,6 +138,74 @@ class ViewIndex(SegmentationIndex):
             return False
         sides = zip(box, photo_size(self.image_path(name)), strict=True)
         return any(not range(*part.indices(length)) for part, length in sides)
+
+    def require_parts(self, parts: Iterable[str], expected: str) -> None:
+        """Raise DataError unless all `parts`, files and folders, are in the root; it says what to fetch."""
+        absent = [part for part in parts if not (self.root / part).exists()]
+        if absent:
+            raise self.source.missing(f"{self.root} has no {' and no '.join(absent)}; expected {expected}")
+
+    @classmethod
+    def other_version(cls, file: object, found: str, expected: str) -> DataError:
+        """Return the refusal of an annotation file that is not of the form that the authors' programs read."""
+        return cls.source.missing(f"{file} is of another version: {found}; expected {expected}")
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on annotation files and photos in `root`, by the numbers of released logs; there are no lists."""
+        index = cls.check_annotations(report, root)
+        if index is None:
+            return
+        for shot, classes in cls.logged_classes.items():
+            for fold, official in enumerate(classes):
+                subject = f"fold {fold}, {shot}-shot"
+                manifest = index.draw_test(report, subject, "incontext", EpisodeTask(fold, shot=shot))
+                if manifest is not None:
+                    report.count(subject, len(manifest.class_ids), official, "classes")
+                if manifest is not None and shot == 1:
+                    episodes = len(manifest.episodes)
+                    report.count(f"{subject} episodes", episodes, cls.logged_episodes[fold], "episodes")
+                    index.check_episodes(report, f"fold {fold}", manifest)
+
+    @classmethod
+    def check_annotations(cls, report: Report, root: Path) -> Self | None:
+        """Report on the annotation files in `root`; returns the data set, None where it cannot be used."""
+        index = report.attempt("folders", lambda: cls(str(root)))
+        if index is None or report.attempt("annotations", lambda: index.class_names) is None:
+            return None
+        report.ok("folders", str(root))
+        with report.errors("annotations"):
+            faults = list(index.faults())
+            if faults:
+                report.differs(
+                    "annotations", f"{len(faults)} of the listed pairs of photo and class cannot be drawn: {faults[0]}"
+                )
+            else:
+                photos = len(index.listed_photos())
+                report.ok("annotations", f"{photos} photos are listed, each with masks of a known form")
+        return index
+
+    def draw_test(self, report: Report, subject: str, protocol: str, task: EpisodeTask) -> Manifest | None:
+        """Return the test that a protocol draws; None where it cannot be drawn, which the report says."""
+        return report.attempt(subject, lambda: load_segmentation(protocol).manifest(self, task))
+
+    def check_episodes(self, report: Report, subject: str, manifest: Manifest) -> None:
+        """Report whether the photos of a run are there, and whether a sample of its masks can be decoded."""
+        names = manifest.image_names
+        absent = [name for name in names if not is_file(self.image_path(name))]
+        if absent:
+            report.problem(f"{subject}, photos", f"{len(absent)} of {len(names)} are missing: {some(absent)}")
+            return
+        broken = []
+        for name in names[:: max(1, len(names) // _DECODED)]:
+            try:
+                self.label_map(name)
+            except FsbenchError as error:
+                broken.append(str(error).splitlines()[0])
+        if broken:
+            report.problem(f"{subject}, masks", f"{len(broken)} of a sample cannot be used: {broken[0]}")
+        else:
+            report.ok(f"{subject}, photos", f"{len(names)} views; a sample of masks decodes")
 
 
 @lru_cache(maxsize=100_000)
@@ -145,18 +220,6 @@ def photo_size(path: Path) -> tuple[int, int]:
         raise DataError(
             f"image {path} cannot be read ({one_line(error)}); expected a photo; put a sound copy there"
         ) from error
-
-
-def require_parts(root: Path, parts: Iterable[str], expected: str, package: str) -> None:
-    """Raise DataError unless all `parts`, files and folders, are in `root`; it says what to fetch for `package`."""
-    absent = [part for part in parts if not (root / part).exists()]
-    if absent:
-        raise missing(f"{root} has no {' and no '.join(absent)}; expected {expected}", package)
-
-
-def other_version(file: object, found: str, expected: str, package: str) -> DataError:
-    """Return the refusal of an annotation file that is not of the form that the authors' programs read."""
-    return missing(f"{file} is of another version: {found}; expected {expected}", package)
 
 
 def listed_views(pairs: Iterable[Pair]) -> PairList:

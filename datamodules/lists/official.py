@@ -1,8 +1,8 @@
 """The image lists that published results use, as their authors released them, checked against known checksums.
 
 Text files (PASCAL) hold lines `<name>__<class>`, pickles (COCO) {class - 1: [names]}; `pfenet_lists` reads the lists of
-PFENet-like programs. The order of a list decides the episodes. Formats and checksums: fscs-protocol §2. A data set has
-the checksums in the file `official.csv` of its folder, and says in its `source.yaml` where the lists are to be had.
+PFENet-like programs. The order of a list decides the episodes. Formats and checksums: fscs-protocol §2. The checksums
+of a data set are in its `official.csv`; its `source` says where the lists are to be had.
 """
 
 import csv
@@ -10,16 +10,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_bytes
 from fsbench.data.dataset import Pair, PairList, pairs_sha256
-from fsbench.data.source import folder_of_package, read_source, with_guide
+from fsbench.data.source import Source
 from fsbench.datamodules.lists.plain_pickle import parse_plain_pickle
 from fsbench.datamodules.lists.text_file import read_list
 
-FILE = "official.csv"
+DATASETS = Path(__file__).parents[1] / "datasets"
+"""Folder of the data sets: `<name>.py` with the class, and beside it `<name>.official.csv` where lists are official."""
 
 OFFICIAL = "official"
 """The list has the official checksum, whether it was read from the authors' file or derived."""
@@ -33,11 +35,16 @@ LIST_FILES = ("*/test.txt", "*/*/fold*", "*/*/data_list_*", "*/*/*/fold*", "*/*/
 
 def missing_list(problem: str, dataset: str) -> DataError:
     """Return a DataError: `problem` on the first line (found, expected), then where the lists are to be had."""
-    return with_guide(problem, read_source(_package(dataset)).lists.splitlines())
+    return _source(dataset).missing_lists(problem)
 
 
-def _package(dataset: str) -> str:
-    return f"fsbench.datamodules.datasets.{dataset}"
+def _source(dataset: str) -> Source:
+    """Return the source of the data set whose lists are in `DATASETS`; an empty one of any other."""
+    if not (DATASETS / f"{dataset}.list_files.csv").is_file():
+        return Source()
+    classes = vars(import_module(f"fsbench.datamodules.datasets.{dataset}")).values()
+    source: Source = next(kind.source for kind in classes if getattr(kind, "name", None) == dataset)
+    return source
 
 
 @dataclass(frozen=True)
@@ -52,14 +59,14 @@ class Checksum:
 
 @cache
 def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
-    """Return the checksums of a data set's official lists by split and fold: those of `official.csv` in its folder.
+    """Return the checksums of a data set's official lists by split and fold: those of its `official.csv`.
 
     PASCAL's trn lists hold their own fold's classes.
     """
-    folder = folder_of_package(_package(dataset))
-    if folder is None or not (folder / FILE).is_file():
+    path = DATASETS / f"{dataset}.official.csv"
+    if not path.is_file():
         return {}
-    with (folder / FILE).open(newline="") as file:
+    with path.open(newline="") as file:
         return {
             (row["split"], int(row["fold"])): Checksum(
                 int(row["pairs"]), int(row["images"]), row["sha256_sorted"], row["sha256_ordered"]
@@ -154,6 +161,15 @@ def joined_origin(origins: Sequence[str]) -> str:
     """The origin of a list joined from several: that of its least certain part."""
     certainty = [OFFICIAL, REORDERED, DERIVED, UNVERIFIED]
     return max(origins, key=certainty.index)
+
+
+def joined_lists(parts: Sequence[PairList | None]) -> PairList | None:
+    """Join the lists that are there, in their order; None where none is."""
+    there = [part for part in parts if part is not None]
+    if not there:
+        return None
+    pairs = tuple(pair for part in there for pair in part.pairs)
+    return PairList(pairs, joined_origin([part.origin for part in there]))
 
 
 def verify_list(

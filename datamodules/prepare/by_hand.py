@@ -1,36 +1,36 @@
-"""Archives that no program can fetch: they are looked for where the user put them."""
+"""Archives and files that no program can fetch: they are looked for where the user put them."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fsbench.data.source import missing
+from fsbench.base.files import is_file, replacing
+from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.prepare.job import Job
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Ends of names of archives, which are read whatever they are packed with."""
 
 
-def find_archive(job: Job, names: Sequence[str], what: str, package: str) -> Path:
-    """Return the archive of one of `names` in the folder of `--from`, in `<root>/archives` or in the root.
+def find_archive(job: Job, archive: ByHand, source: Source) -> Path:
+    """Return the archive in the folder of `--from`, in `<root>/archives` or in the root.
 
     Args:
         job: its folders.
-        names: file names under which the archive is known, the usual one first.
-        what: the data set in words.
-        package: whose `source.yaml` says where to get it.
+        archive: the archive.
+        source: says where to get it.
 
     Raises:
         DataError: there is none; its further lines are instructions to fetch it.
     """
-    found = archive_at_hand(job, names)
+    found = archive_at_hand(job, archive.names)
     if found is not None:
         return found
     others = [path.name for folder in _places(job) for path in _archives(folder)]
     instead = f" ({', '.join(others[:3])}{', …' * (len(others) > 3)} there)" if others else ""
-    raise missing(
-        f"no archive of {what} in {' or '.join(map(str, _places(job)))}{instead}; expected {names[0]}, which cannot be "
-        "downloaded by a program",
-        package,
+    raise source.missing(
+        f"no archive of {archive.what} in {' or '.join(map(str, _places(job)))}{instead}; expected {archive.names[0]}, "
+        "which cannot be downloaded by a program"
     )
 
 
@@ -46,6 +46,25 @@ def archive_at_hand(job: Job, names: Sequence[str]) -> Path | None:
         if exact or len(alike) == 1:
             return exact or alike[0]
     return None
+
+
+def take_file(job: Job, file: str, source: Source, root: Path | None = None) -> None:
+    """Copy the authors' `file` from `--from` to its place in `root` (of `job` where it is None), unless it is there.
+
+    Raises:
+        DataError: the file is in neither place; `source` tells what to fetch from where.
+    """
+    target = (root or job.root) / file
+    if is_file(target):
+        return
+    places = [job.source / file, job.source / target.name] if job.source else []
+    found = next((path for path in places if is_file(path)), None)
+    if found is None:
+        where = f" or {job.source}" if job.source else ""
+        raise source.missing(f"no {file} in {target.parents[file.count('/')]}{where}; expected the authors' file")
+    target.parent.resolve().mkdir(parents=True, exist_ok=True)
+    with replacing(target) as temporary:
+        shutil.copyfile(found, temporary)
 
 
 def _places(job: Job) -> list[Path]:

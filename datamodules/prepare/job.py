@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from fsbench.base.download import RetryPolicy, download
 from fsbench.base.errors import DataError
@@ -94,6 +95,25 @@ class Job:
         entry = {"verified": verified, "checksum": digest or f"sha256 {sha256_file(path)}"}
         write_text(self.root / NOTE, json.dumps(read_note(self.root) | {path.name: entry}, indent=1) + "\n")
 
+    def require_complete(self, archive: object, is_complete: bool, has_some: bool, found: str, expected: str) -> None:
+        """Refuse an archive that lacks files, or has others, unless `allow_unverified` takes what is there.
+
+        Args:
+            archive: the archive, or words for several.
+            is_complete: whether it has all files, and no others.
+            has_some: whether it has any.
+            found: what it has, in words.
+            expected: what it should have.
+
+        Raises:
+            DataError: it is refused.
+        """
+        if not is_complete and not (self.allow_unverified and has_some):
+            raise DataError(
+                f"archive {archive} has {found}; expected {expected}; fetch it again, or use what is there with "
+                "--allow-unverified"
+            )
+
     def _verify(self, path: Path, archive: Archive) -> None:
         """Compare `path` with the published checksum and record it; DataError where an unverified one is refused."""
         if archive.digest is None:
@@ -109,23 +129,25 @@ class Job:
         return self.note(path, f"{archive.digest.kind} {checksum}", verified)
 
 
+@runtime_checkable
+class Prepared(Protocol):
+    """A data set that `fsbench data prepare` brings."""
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Put the data set into the root of `job`; steps whose result is present are left out.
+
+        Returns:
+            Remarks for the user.
+
+        Raises:
+            DataError: files are not to be had, or are not the published ones.
+        """
+
+
 def unpublished(name: str) -> str:
     """Return the remark for the user on the archive `name`, of which no checksum is published."""
     return f"{name}: no checksum is published; its sha256 is in prepared.json"
-
-
-def incomplete(archive: object, found: str, expected: str) -> DataError:
-    """Return the refusal of an archive that lacks files, or has others; `--allow-unverified` takes it all the same.
-
-    Args:
-        archive: the archive, or words for several.
-        found: what it has.
-        expected: what it should have.
-    """
-    return DataError(
-        f"archive {archive} has {found}; expected {expected}; fetch it again, or use what is there with "
-        "--allow-unverified"
-    )
 
 
 def read_note(root: Path) -> dict[str, dict[str, object]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fsbench.base.download import Digest, download
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_text, replacing, sha256_file
-from fsbench.data.source import folder_of_package
+from fsbench.datamodules.lists.official import DATASETS
 from fsbench.datamodules.prepare.job import ELSEWHERE, Job
 
 REPOSITORIES = "https://raw.githubusercontent.com"
@@ -38,15 +38,14 @@ class ListFile:
 
 
 @cache
-def list_files(package: str) -> tuple[ListFile, ...]:
-    """Return the released files in the `list_files.csv` of the data set in `package`, in its order."""
-    folder = folder_of_package(package)
-    assert folder is not None, package
-    return tuple(ListFile(**row) for row in csv.DictReader(read_text(folder / "list_files.csv", "list").splitlines()))
+def list_files(dataset: str) -> tuple[ListFile, ...]:
+    """Return the released files in the `<dataset>.list_files.csv` beside the data set, in its order."""
+    text = read_text(DATASETS / f"{dataset}.list_files.csv", "list")
+    return tuple(ListFile(**row) for row in csv.DictReader(text.splitlines()))
 
 
-def provide_lists(job: Job, package: str, folder: str = "") -> list[str]:
-    """Put the lists of the data set in `package` into `<root>/lists`; with `folder`, those below this folder alone.
+def provide_lists(job: Job, dataset: str, folder: str = "") -> list[str]:
+    """Put the lists of a data set into `<root>/lists`; with `folder`, those below this folder alone.
 
     Returns:
         Remarks for the user about lists that are not provided.
@@ -56,7 +55,7 @@ def provide_lists(job: Job, package: str, folder: str = "") -> list[str]:
     """
     if job.without_lists:
         return ["no lists were taken; the suite derives its own, and records say so"]
-    rows = [row for row in list_files(package) if row.file.startswith(folder)]
+    rows = [row for row in list_files(dataset) if row.file.startswith(folder)]
     wanted = [row for row in rows if not _is_intact(job.root / "lists" / row.file, row.sha256)]
     if not wanted:
         return []

@@ -1,23 +1,20 @@
 """Subcommand `fsbench data`: prepare a data set, check one, write its list, or freeze episodes of it."""
 
 import argparse
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, Literal
 
 from fsbench.base.download import RetryPolicy
 from fsbench.base.errors import SettingsError
 from fsbench.base.terminal import print_block, print_line
 from fsbench.cli.manifest import add_manifest_options
 from fsbench.cli.options import add_download_options
-from fsbench.data.source import has_module
-from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.check.report import Checked, Report
 from fsbench.datamodules.lists.image_list import write_list
-from fsbench.datamodules.prepare.job import Job, read_note
+from fsbench.datamodules.prepare.job import Job, Prepared, read_note
 from fsbench.runner.config.limits import check_output_file, existing_folder
-from fsbench.runner.config.registry import check_known, dataset_class, dataset_package, names, task_of
+from fsbench.runner.config.registry import check_known, dataset_class, names, task_of
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
     """Bring the data set `options.dataset` into `options.root`; see `fsbench.datamodules.prepare.job.Job`."""
-    prepare = _step(options.dataset, "prepare")
+    kind = _class_with(options.dataset, "prepare")
     job = Job(
         root=Path(options.root).expanduser(),
         source=existing_folder(options.source, "--from"),
@@ -74,7 +71,7 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
         retry=RetryPolicy(options.timeout, options.retries, options.backoff),
     )
     with job.alone():
-        for remark in prepare(job):
+        for remark in kind.prepare(job):
             print_line(f"note: {remark}")
     print_line(f"{job.root}: ready; see what is in it with: fsbench data check {options.dataset} --root {job.root}")
     return 0
@@ -82,11 +79,11 @@ def _prepare(options: argparse.Namespace, extra: list[str]) -> int:
 
 def _check(options: argparse.Namespace, extra: list[str]) -> int:
     """Print what is missing, damaged or different in `options.root`; 0 when the data set can be used, else 1."""
-    check = _step(options.dataset, "check")
+    kind = _class_with(options.dataset, "check")
     root = Path(options.root).expanduser()
     report = Report()
     lists = None if options.lists is None else [options.lists]
-    check(report, root, lists)
+    kind.check(report, root, lists)
     for archive, entry in read_note(root).items():
         if not entry.get("verified") and not str(entry.get("checksum")).startswith("sha256"):  # none is published
             report.differs("archives", f"{archive} had not the published checksum but {entry.get('checksum')}")
@@ -109,16 +106,30 @@ def _lists(options: argparse.Namespace, extra: list[str]) -> int:
     return 0
 
 
-def _step(dataset: str, step: str) -> Callable[..., Any]:
-    """Return the function `step` in the file of this name beside the class of the data set `dataset`.
+def _class_with(dataset: str, step: Literal["prepare", "check"]) -> Any:
+    """Return the class of the data set `dataset`, which has the step.
 
     Raises:
-        SettingsError: there is no such data set, or it has no such file.
+        SettingsError: there is no such data set, or nothing to do for it.
     """
     check_known("data", "data set", dataset)
-    packages = {name: dataset_package(name) for name in names("data")}
-    with_step = [name for name, package in packages.items() if has_module(package, step)]
-    if dataset not in with_step:
-        raise SettingsError(f"there is nothing to {step} of {dataset}; expected one of {', '.join(with_step)}")
-    function: Callable[..., Any] = getattr(import_module(f"{packages[dataset]}.{step}"), step)
-    return function
+    kind = resolve_name(dataset_class(dataset))
+    if not _has_step(kind, step):
+        suitable = [name for name in names("data") if _offers(name, step)]
+        raise SettingsError(f"there is nothing to {step} of {dataset}; expected one of {', '.join(suitable)}")
+    return kind
+
+
+def _has_step(kind: Any, step: Literal["prepare", "check"]) -> bool:
+    """Return whether a data set has the step: what is published is prepared, what is not drawn is checked."""
+    if step == "prepare":
+        return issubclass(kind, Prepared) and kind.source.kind == "published"
+    return issubclass(kind, Checked) and kind.source.kind != "drawn"
+
+
+def _offers(name: str, step: Literal["prepare", "check"]) -> bool:
+    """Return whether the data set `name` has the step; a package that is broken offers nothing."""
+    try:
+        return _has_step(resolve_name(dataset_class(name)), step)
+    except Exception:  # whatever the import of a stranger's module raises
+        return False

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fsbench.base.errors import SettingsError
+from fsbench.data.source import Source
 
 Pair = tuple[str, int]
 """An image name and the number (from 1) of a class it shows."""
@@ -94,9 +95,11 @@ class SegmentationIndex(ABC):
         list_order: order of the derived test list: images ascending, or classes ascending with their images. Training
             lists have the classes ascending.
         label_maps_are: how label maps are made, in words that end a sentence "Label maps are …".
+        source: where the files come from.
     """
 
     task: ClassVar[str] = "segmentation"
+    source: ClassVar[Source] = Source()
     name: str
     class_names: tuple[str, ...]
     folds: int
@@ -237,11 +240,12 @@ class ClassificationIndex(ABC):
         class_names: names of the classes, in the order that episodes number them from 0.
         images: for every class, the names of its images in list order.
         origin: source of the list: "derived" (by a rule of the suite), or another word of the data set.
-        turns_images: as of `SegmentationIndex`.
+        turns_images, source: as of `SegmentationIndex`.
     """
 
     turns_images: ClassVar[bool] = False
     task: ClassVar[str] = "classification"
+    source: ClassVar[Source] = Source()
     name: str
     class_names: tuple[str, ...]
     images: tuple[tuple[str, ...], ...]

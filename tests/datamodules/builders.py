@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES
 
 
 def blocks(height: int, width: int, *regions: tuple[int, int, int, int, int]) -> np.ndarray:

@@ -13,7 +13,7 @@ from fsbench.core.needs import Needs
 from fsbench.data.support_annotation import AnnotationStreams, discs, draw_annotation, draw_label
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.methods.prototype import Prototype
 from fsbench.networks.backbones.base import BackboneConfig

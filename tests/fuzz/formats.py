@@ -31,8 +31,8 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_label_map, read_pixels
 from fsbench.data.orientation import read_upright
 from fsbench.data.rle import encode_ways
-from fsbench.datamodules.datasets.folder.description import read_description
-from fsbench.datamodules.datasets.pascal.sbd import read_segmentation as read_sbd
+from fsbench.datamodules.datasets.folder import read_description
+from fsbench.datamodules.datasets.pascal import read_sbd
 from fsbench.datamodules.indexes.class_folders import rows
 from fsbench.datamodules.indexes.mask_folder import read_names
 from fsbench.datamodules.lists.image_list import read_list

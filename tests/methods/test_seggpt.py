@@ -9,11 +9,9 @@ from safetensors.torch import save_file
 from fsbench.base.errors import CheckpointError
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, normalise
-from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco_all import CocoAll
-from fsbench.datamodules.datasets.isaid.index import Isaid, Isaid512
-from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.datasets.pascal.all_classes import PascalAll
+from fsbench.datamodules.datasets.coco import Coco, CocoAll
+from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
+from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
 from fsbench.methods.seggpt import WHITE, SegGPT, nearest_colour, paint_mask, palette
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.hub_networks import new_network

@@ -1,11 +1,22 @@
-"""COCO-20i."""
+"""COCO-20i, and the 80 classes of COCO in one test."""
 
-from fsbench.datamodules.datasets.coco.fscs import CocoAugmentation
-from fsbench.datamodules.datasets.coco.fss_sam3 import CocoBoxes
-from fsbench.datamodules.datasets.coco.fssdino import CocoTest
-from fsbench.datamodules.datasets.coco.gfss import CocoValidation
-from fsbench.datamodules.datasets.coco.index import Coco
-from fsbench.datamodules.datasets.coco.pfenet import CocoImages
-from fsbench.datamodules.datasets.coco.presence import CocoAbsence
+from fsbench.datamodules.datasets.coco.dataset import Coco, CocoAll
+from fsbench.datamodules.datasets.coco.protocols import (
+    CocoAbsence,
+    CocoAugmentation,
+    CocoBoxes,
+    CocoImages,
+    CocoTest,
+    CocoValidation,
+)
 
-__all__ = ["Coco", "CocoAbsence", "CocoAugmentation", "CocoBoxes", "CocoImages", "CocoTest", "CocoValidation"]
+__all__ = [
+    "Coco",
+    "CocoAbsence",
+    "CocoAll",
+    "CocoAugmentation",
+    "CocoBoxes",
+    "CocoImages",
+    "CocoTest",
+    "CocoValidation",
+]

@@ -1,4 +1,4 @@
-"""Generator of the demo data sets: scenes of textured shapes, for segmentation (`dataset`) and `classification`.
+"""Generator of the demo data sets: scenes of textured shapes, for segmentation and classification (`dataset`).
 
 They are a real few-shot problem (novel classes, several objects an image, clutter) that fits two CPU cores and a
 minute. From small to large: `shapes` and `patterns` -> `classes`, `paint` -> `clutter`, `scenes` -> files on disk. The

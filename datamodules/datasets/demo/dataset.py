@@ -1,13 +1,18 @@
-"""Write the demo data set to disk: JPEG images and label PNGs in the layout of PASCAL VOC, with a `folds.yaml`."""
+"""Write the demo data sets to disk.
 
+For segmentation: JPEG images and label PNGs in the layout of PASCAL VOC, with a `folds.yaml`. For classification:
+scenes with one object each, a folder of JPEG images for each class.
+"""
+
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.demo.classes import DEMO_CLASSES, FOLD, object_class
 from fsbench.datamodules.datasets.demo.scenes import draw_scene
-from fsbench.datamodules.datasets.demo.whole_folder import STAMP, first_line, own_folder, write_whole
+from fsbench.datamodules.datasets.demo.whole_folder import STAMP, DrawnFolder
+from fsbench.datamodules.prepare.label_images import write_label_map
 
 VERSION = 1
 """Version of the files; a change that alters them raises it, and they are generated in another folder."""
@@ -25,24 +30,29 @@ DESCRIPTION = "folds.yaml"
 """File that describes the data set; its first line is the stamp."""
 
 
-def stamp(seed: int, train: int, val: int) -> str:
-    """Return the first line of `folds.yaml`; a folder with another one holds another data set."""
-    return f"{STAMP}.dataset: version {VERSION}, seed {seed}, {train} training and {val} validation images"
+PER_CLASS = 30
+"""Images of a class for classification: more than the 5 supports and 15 queries of an episode."""
+IMAGES_DESCRIPTION = "generated.txt"
+"""File of those images whose only line is the stamp."""
+_IMAGES_VERSION, _IMAGES_STREAM = 1, 2
+"""Version of their files, and the part of their seeds that sets them apart from the scenes and the pre-training's."""
 
 
-def demo_folder(root: Path, seed: int = 0, train: int = TRAIN, val: int = VAL) -> Path:
-    """Return the folder of the data set for which `root` was asked for, see `own_folder`."""
-    return own_folder(root, DESCRIPTION, stamp(seed, train, val))
+def drawn_dataset(seed: int = 0, train: int = TRAIN, val: int = VAL) -> DrawnFolder:
+    """Return the demo for segmentation, as a folder that can be made."""
+    line = f"{STAMP}.dataset: version {VERSION}, seed {seed}, {train} training and {val} validation images"
+    return DrawnFolder(DESCRIPTION, line, partial(_write, line=line, seed=seed, train=train, val=val))
 
 
-def is_current(root: Path, seed: int = 0, train: int = TRAIN, val: int = VAL) -> bool:
-    """Return True if `root` holds the data set that `generate` would write."""
-    return first_line(root / DESCRIPTION) == stamp(seed, train, val)
+def drawn_images(seed: int = 0, per_class: int = PER_CLASS) -> DrawnFolder:
+    """Return the demo for classification, as a folder that can be made."""
+    line = f"{STAMP}.photos: version {_IMAGES_VERSION}, seed {seed}, {per_class} photos of each class"
+    return DrawnFolder(IMAGES_DESCRIPTION, line, partial(_write_images, line=line, seed=seed, per_class=per_class))
 
 
 def generate(root: Path, seed: int = 0, train: int = TRAIN, val: int = VAL) -> None:
-    """Write the data set to `root`, which is empty or absent; all or nothing, see `write_whole`."""
-    write_whole(root / DESCRIPTION, stamp(seed, train, val), lambda folder: _write(folder, seed, train, val))
+    """Write the demo for segmentation to `root`, which is empty or absent; all or nothing, see `DrawnFolder.make`."""
+    drawn_dataset(seed, train, val).make(root)
 
 
 def scene_classes(seed: int, count: int) -> list[list[int]]:
@@ -63,7 +73,22 @@ def scene_classes(seed: int, count: int) -> list[list[int]]:
     return scenes
 
 
-def _write(folder: Path, seed: int, train: int, val: int) -> None:
+def _write_images(folder: Path, line: str, seed: int, per_class: int) -> None:
+    """Draw all images of one object into the empty `folder`."""
+    # spared until it is needed
+    from PIL import Image
+    from tqdm import tqdm
+
+    images = [(number, i) for number in range(1, DEMO_CLASSES + 1) for i in range(per_class)]
+    for number, i in tqdm(images, "Drawing the demo photos", unit="image", disable=None):
+        path = folder / object_class(number).name / f"{i:03d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        image, _ = draw_scene([seed, _IMAGES_STREAM, number, i], [number])
+        Image.fromarray(image).save(path, quality=92)
+    (folder / IMAGES_DESCRIPTION).write_text(f"{line}\n")
+
+
+def _write(folder: Path, line: str, seed: int, train: int, val: int) -> None:
     """Draw all scenes into the empty `folder`."""
     # spared until it is needed
     from PIL import Image
@@ -79,12 +104,10 @@ def _write(folder: Path, seed: int, train: int, val: int) -> None:
     for number, (name, classes) in enumerate(progress):
         image, labels = draw_scene([seed, number], classes)
         Image.fromarray(image).save(images / f"{name}.jpg", quality=92)
-        mask = Image.fromarray(labels)
-        mask.putpalette(voc_colors().tobytes())
-        mask.save(masks / f"{name}.png")
+        write_label_map(masks / f"{name}.png", labels)
     for split, part in (("train", names[:train]), ("val", names[train:])):
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in part))
-    (folder / DESCRIPTION).write_text(_description(stamp(seed, train, val)))
+    (folder / DESCRIPTION).write_text(_description(line))
 
 
 def _description(first_line: str) -> str:

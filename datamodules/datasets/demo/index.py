@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from fsbench.data.dataset import Drawn
-from fsbench.datamodules.datasets.demo import classification
-from fsbench.datamodules.datasets.demo.dataset import TRAIN, VAL, demo_folder, generate, is_current
+from fsbench.data.source import Source
+from fsbench.datamodules.datasets.demo.dataset import TRAIN, VAL, drawn_dataset, drawn_images
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 
@@ -24,16 +24,15 @@ class Demo(Folder, Drawn):
 
     folds = 4  # as the description says that is generated
     classes_of_fold = 5
+    source = Source(kind="drawn")
 
     def __init__(self, root: str = "data/demo", seed: int = 0, train: int = TRAIN, val: int = VAL):
-        folder = demo_folder(Path(root).expanduser(), seed, train, val)
-        if not is_current(folder, seed, train, val):
-            generate(folder, seed, train, val)
-        super().__init__(str(folder))
+        super().__init__(str(drawn_dataset(seed, train, val).ensure(Path(root).expanduser())))
 
     @classmethod
     def is_drawn(cls, root: str = "data/demo", seed: int = 0, train: int = TRAIN, val: int = VAL) -> bool:
-        return is_current(demo_folder(Path(root).expanduser(), seed, train, val), seed, train, val)
+        drawn = drawn_dataset(seed, train, val)
+        return drawn.is_in(drawn.place(Path(root).expanduser()))
 
 
 class DemoImages(ImageFolder, Drawn):
@@ -43,13 +42,12 @@ class DemoImages(ImageFolder, Drawn):
     """
 
     name = "demo-cls"
+    source = Source(kind="drawn")
 
     def __init__(self, root: str = "data/demo-cls", seed: int = 0, lists: str | list[str] | None = None):
-        folder = classification.demo_folder(Path(root).expanduser(), seed)
-        if not classification.is_current(folder, seed):
-            classification.generate(folder, seed)
-        super().__init__(str(folder), lists)
+        super().__init__(str(drawn_images(seed).ensure(Path(root).expanduser())), lists)
 
     @classmethod
     def is_drawn(cls, root: str = "data/demo-cls", seed: int = 0, lists: str | list[str] | None = None) -> bool:
-        return classification.is_current(classification.demo_folder(Path(root).expanduser(), seed), seed)
+        drawn = drawn_images(seed)
+        return drawn.is_in(drawn.place(Path(root).expanduser()))

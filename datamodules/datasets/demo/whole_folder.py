@@ -6,6 +6,7 @@ Nothing is ever removed: a folder that was made otherwise stays, and the new one
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from fsbench.base.errors import DataError
@@ -26,54 +27,70 @@ def first_line(file: Path) -> str:
         return ""
 
 
-def own_folder(root: Path, description: str, line: str) -> Path:
-    """Return the folder of what is made as `line` says: `root`, or one beside it if a demo of another kind is there.
+@dataclass(frozen=True)
+class DrawnFolder:
+    """A folder that is drawn by a rule.
 
-    Its name ends with the numbers of `line`: version, seed and how many images.
-
-    Args:
-        root: the folder that was asked for.
-        description: name of the file whose first line tells how a folder was made.
-        line: that first line.
-    """
-    present = first_line(root / description)
-    if present == line or not present.startswith(STAMP):
-        return root
-    return root.with_name("-".join([root.name, *re.findall(r"\d+", line)]))
-
-
-def write_whole(file: Path, line: str, write: Callable[[Path], None]) -> None:
-    """Fill the folder of `file`, unless it is there.
-
-    Everything is written beside the folder and renamed at the end, so that an interrupted generation leaves nothing
-    that looks complete; the next one writes over what is left.
-
-    Args:
-        file: the file in the folder whose first line tells how it was made.
-        line: that first line.
+    Attributes:
+        file: name of the file in it whose first line tells how it was made.
+        line: that first line; a folder with another one holds something else.
         write: fills a folder, including `file`, over files of the same names.
-
-    Raises:
-        DataError: the folder holds something else, or its parent cannot be written to.
     """
-    root = file.parent
-    while first_line(file) != line:
-        if root.is_file() or (root.is_dir() and any(root.iterdir())):
-            raise DataError(
-                f"{root} holds files that are not the demo's; expected an empty or absent folder; choose another"
-            )
-        making = root.with_name("-".join([f".{root.name}", *re.findall(r"\d+", line), "making"]))
-        try:
-            root.parent.mkdir(parents=True, exist_ok=True)
-            with locked(making.with_name(f"{making.name}.lock"), "choose another folder for the demo"):
-                if first_line(file) != line:
-                    making.mkdir(exist_ok=True)
-                    write(making)
-                    making.replace(root)
-        except BlockingIOError:
-            time.sleep(_PATIENCE_SECONDS)  # another process makes it
-        except OSError as error:
-            raise DataError(
-                f"cannot write to {root.parent} ({error.strerror}); expected a folder for the demo dataset; choose "
-                "another"
-            ) from error
+
+    file: str
+    line: str
+    write: Callable[[Path], None]
+
+    def is_in(self, root: Path) -> bool:
+        """Return whether `root` is the folder that `make` would write."""
+        return first_line(root / self.file) == self.line
+
+    def place(self, root: Path) -> Path:
+        """Return `root`, or the folder beside it if a demo of another kind is there.
+
+        Its name ends with the numbers of `line`: version, seed and how many images.
+        """
+        present = first_line(root / self.file)
+        if present == self.line or not present.startswith(STAMP):
+            return root
+        return root.with_name("-".join([root.name, *self._numbers]))
+
+    def ensure(self, root: Path) -> Path:
+        """Return the place for which `root` was asked for, where the folder is made if it is absent."""
+        folder = self.place(root)
+        self.make(folder)
+        return folder
+
+    def make(self, root: Path) -> None:
+        """Fill `root`, which is empty or absent, unless it is there.
+
+        Everything is written beside the folder and renamed at the end, so that an interrupted generation leaves nothing
+        that looks complete; the next one writes over what is left.
+
+        Raises:
+            DataError: the folder holds something else, or its parent cannot be written to.
+        """
+        while not self.is_in(root):
+            if root.is_file() or (root.is_dir() and any(root.iterdir())):
+                raise DataError(
+                    f"{root} holds files that are not the demo's; expected an empty or absent folder; choose another"
+                )
+            making = root.with_name("-".join([f".{root.name}", *self._numbers, "making"]))
+            try:
+                root.parent.mkdir(parents=True, exist_ok=True)
+                with locked(making.with_name(f"{making.name}.lock"), "choose another folder for the demo"):
+                    if not self.is_in(root):
+                        making.mkdir(exist_ok=True)
+                        self.write(making)
+                        making.replace(root)
+            except BlockingIOError:
+                time.sleep(_PATIENCE_SECONDS)  # another process makes it
+            except OSError as error:
+                raise DataError(
+                    f"cannot write to {root.parent} ({error.strerror}); expected a folder for the demo dataset; choose "
+                    "another"
+                ) from error
+
+    @property
+    def _numbers(self) -> list[str]:
+        return re.findall(r"\d+", self.line)

@@ -8,14 +8,12 @@ from typing import Any
 
 from fsbench.base.errors import DataError
 from fsbench.base.paths import weights_folder
-from fsbench.data.source import missing
 from fsbench.networks.weights.state import short_path
 from fsbench.networks.weights.table import checkpoint_sets, fetch_command, weight_files
 from fsbench.runner.config.backbone_choice import needed_weights
 from fsbench.runner.config.compose import setting
 from fsbench.runner.config.registry import (
     aliases,
-    dataset_package,
     dataset_source,
     is_shipped,
     names,
@@ -61,7 +59,7 @@ class AbsentData:
         if self.is_own:
             expected = f"expected the folder of your data set; {self.command}"
         problem = f"the folder {self.folder} does not exist or is empty; {expected}"
-        return missing(problem, dataset_package(self.name))
+        return dataset_source(self.name).missing(problem)
 
 
 def absent_data(name: str, root: str | None) -> AbsentData | None:

@@ -15,7 +15,7 @@ from fsbench.base.errors import SettingsError, known_names, near_path
 from fsbench.base.files import is_file, load_yaml, read_text
 from fsbench.base.paths import CONFIGS
 from fsbench.base.plugins import GROUPS, NamedFile, PlugIn, clash, named_files, named_objects, owner
-from fsbench.data.source import Source, read_source
+from fsbench.data.source import Source
 from fsbench.protocols.reading import ATLAS, load_protocol
 from fsbench.runner.config.class_file import is_class_file
 from fsbench.runner.config.class_settings import CLASSES, settings_of_file, settings_of_object, settings_with_class
@@ -167,14 +167,10 @@ def dataset_class(name: str) -> str:
     return str(data.get("init_args", {}).get("dataset", {}).get("class_path", ""))
 
 
-def dataset_package(name: str) -> str:
-    """Return the package of the data set `name`: where its class is imported from."""
-    return dataset_class(name).rpartition(".")[0]
-
-
 def dataset_source(name: str) -> Source:
-    """Return where the data set `name` comes from, as its folder says."""
-    return read_source(dataset_package(name))
+    """Return where the data set `name` comes from, as its class says, which is imported."""
+    source: Source = resolve_name(dataset_class(name)).source
+    return source
 
 
 def task_of(kind: str, name: str) -> TaskName:

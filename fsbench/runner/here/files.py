@@ -23,10 +23,11 @@ def list_data(roots: Mapping[str, str]) -> Iterator[Finding]:
     """
     for name in names("data"):
         root = roots.get(name) or setting(read_settings(config_file("data", name)), "data.dataset.root")
-        source, absent = dataset_source(name), absent_data(name, root)
         if not is_shipped("data", name):
             yield Finding("data", name, "not checked", "a package's or a file's: it says itself what it needs")
-        elif source.kind == "drawn":
+            continue
+        source, absent = dataset_source(name), absent_data(name, root)
+        if source.kind == "drawn":
             yield Finding("data", name, "ok", f"drawn into {root} when it is needed")
         elif absent is not None:
             yield Finding("data", name, "absent", f"not in {absent.folder}", absent.command)

@@ -15,12 +15,12 @@ from fsbench.data.dataset import pairs_sha256
 from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.datamodules.check.lists import split_list
 from fsbench.datamodules.check.media import Damage, image_size
+from fsbench.datamodules.datasets import pascal as pascal_module
 from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.datasets.pascal import check as pascal_check
 from fsbench.datamodules.lists import official as official_lists
 from fsbench.datamodules.lists.official import Checksum
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
-from tests.datamodules.datasets.fss1000.test_index import NAMES, lists, save_class  # noqa: F401
+from tests.datamodules.datasets.test_fss1000 import NAMES, lists, save_class  # noqa: F401
 
 EpisodePanels = Callable[..., tuple[int, str]]
 
@@ -71,9 +71,9 @@ def known(voc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             table[split, fold] = Checksum(len(pairs), len({name for name, _ in pairs}), *sums)
     for module in ("fsbench.datamodules.lists.official", "fsbench.datamodules.check.lists"):
         monkeypatch.setattr(f"{module}.checksums", lambda name: table)
-    monkeypatch.setattr(pascal_check, "PAIRS_OF_CLASSES", {split: [1] * 20 for split in ("trn", "val")})
+    monkeypatch.setattr(pascal_module, "PAIRS_OF_CLASSES", {split: [1] * 20 for split in ("trn", "val")})
     for name, number in (("_LABELS", 40), ("_VAL", 20), ("_TRAIN", 1)):
-        monkeypatch.setattr(pascal_check, name, number)
+        monkeypatch.setattr(pascal_module, name, number)
 
 
 def write_list(folder: Path, fold: int, names: list[tuple[str, int]]) -> str:
@@ -162,24 +162,12 @@ def test_many_damaged_files_are_counted(voc: Path, shown: EpisodePanels) -> None
     assert text.count("is empty") == 10 and "and 10 more of 40" in text
 
 
-def test_absent_folder(tmp_path: Path, shown: EpisodePanels) -> None:
-    for dataset in ("pascal", "coco", "fss1000", "folder"):
-        status, text = shown(dataset, tmp_path / "none")
-        assert status == 1 and "does not exist" in text and len(text.splitlines()) == 2
-
-
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
     for split in ("train2014", "val2014"):
         square = {"class": 3, "segmentation": [[0, 0, 69, 0, 69, 69, 0, 69]]}
         save_coco(tmp_path, split, {f"{i}.jpg": (90, 100, [square | {"id": i}]) for i in range(1, 5)})
     return tmp_path
-
-
-def test_an_absent_folder_is_told_with_what_the_data_set_needs(tmp_path: Path, shown: EpisodePanels) -> None:
-    status, text = shown("coco_all", tmp_path / "absent")
-    assert status == 1 and "expected val2014 and annotations in it" in " ".join(text.split())
-    assert "train2014" not in text
 
 
 @pytest.mark.slow(5)

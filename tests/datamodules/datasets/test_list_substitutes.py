@@ -7,12 +7,10 @@ import pytest
 
 from fsbench.data.dataset import Part, SegmentationIndex
 from fsbench.data.list_substitutes import list_substitutes, print_once, substitute_list
-from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.fss1000 import Fss1000
-from fsbench.datamodules.datasets.pascal import Pascal
-from fsbench.datamodules.datasets.pascal.all_classes import PascalAll
+from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
 from fsbench.protocols.draws.boxes import BoxTest
 from fsbench.protocols.draws.gfss import ValidationImages
 from fsbench.protocols.draws.image_lists import image_list, image_lists
@@ -21,7 +19,7 @@ from fsbench.protocols.draws.whole_images import whole_image_pool
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
-from tests.datamodules.datasets.fss1000.test_index import save_class
+from tests.datamodules.datasets.test_fss1000 import save_class
 
 FULL = (0, 0, 90, 90)
 MAPS = {

@@ -13,7 +13,7 @@ from fsbench.datamodules.datasets.isaid import Isaid
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.protocols.draws.incontext import OwnEpisodes
-from tests.datamodules.datasets.isaid.test_index import PATCHES, save_patches
+from tests.datamodules.datasets.test_isaid import PATCHES, save_patches
 from tests.datamodules.datasets.test_object_annotations import annotation, lvis, paco, pascal_part
 from tests.datamodules.prepare.archives import packed, prepare, times
 from tests.goldens.kinds.incontext import ISAID_LISTS

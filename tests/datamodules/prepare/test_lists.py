@@ -32,8 +32,8 @@ def few_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     writer = csv.DictWriter(text, ["file", "source", "sha256"])
     writer.writeheader()
     writer.writerows(rows)
-    (tmp_path / "list_files.csv").write_text(text.getvalue())
-    monkeypatch.setattr(list_module, "folder_of_package", lambda package: tmp_path)
+    (tmp_path / "pascal.list_files.csv").write_text(text.getvalue())
+    monkeypatch.setattr(list_module, "DATASETS", tmp_path)
     list_files.cache_clear()
     return source
 

@@ -15,13 +15,12 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.deepglobe import DeepGlobe
 from fsbench.datamodules.datasets.fss1000 import Fss1000
-from fsbench.datamodules.datasets.isaid import Isaid
-from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX, Isaid512
+from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid, Isaid512
 from fsbench.datamodules.datasets.isic import Isic
 from fsbench.datamodules.datasets.lung import Lung
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
+from fsbench.datamodules.datasets.suim import CLASS_NAMES as SUIM_CLASSES
 from fsbench.datamodules.datasets.suim import Suim
-from fsbench.datamodules.datasets.suim.index import CLASS_NAMES as SUIM_CLASSES
 from tests.datamodules.builders import save_coco, save_labels, save_names, save_pairs, save_photo
 
 HEIGHT, WIDTH = 200, 260

@@ -7,8 +7,8 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.datamodules.datasets.coco.index import Coco
-from fsbench.datamodules.datasets.pascal.index import Pascal
+from fsbench.datamodules.datasets.coco.dataset import Coco
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.whole_images import whole_image_pool
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.runner.config.request import Request

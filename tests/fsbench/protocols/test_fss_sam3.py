@@ -16,10 +16,9 @@ from fsbench.core.needs import Needs
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_maps import largest_part_box
-from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco.fss_sam3 import CocoBoxes
-from fsbench.datamodules.datasets.coco.index import CLASS_NAMES
-from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.coco import Coco, CocoAll
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES
+from fsbench.datamodules.datasets.coco.protocols import CocoBoxes
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.methods.sam3_canvas import SAM3Canvas, draw_canvas

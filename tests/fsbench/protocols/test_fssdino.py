@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.frames import frame_labels, stretch_truth
-from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
-from fsbench.datamodules.datasets.coco_all import CocoAll
+from fsbench.datamodules.datasets.coco import CocoAll
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.draws.large_objects import LargeObjectTest, fssdino_episodes
 from fsbench.protocols.reading import load_protocol

@@ -15,7 +15,7 @@ from fsbench.data.batch import collate
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_resizing import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco.gfss import CocoValidation
+from fsbench.datamodules.datasets.coco.protocols import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.methods import diam
 from fsbench.methods.diam import adapt, same_bits
@@ -28,7 +28,7 @@ from fsbench.runner.engine.run import run
 from fsbench.scores.confusion import COUNTS
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
-from tests.datamodules.datasets.coco.test_index import box
+from tests.datamodules.datasets.test_coco import box
 from tests.fsbench.runs import some_header
 
 NOVEL = (1, 2, 3, 4, 5)

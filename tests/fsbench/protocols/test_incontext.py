@@ -104,12 +104,12 @@ class ViewEpisodes(OwnEpisodes):
 
 def test_a_manifest_has_the_run_of_the_data_set():
     protocol = load_protocol("incontext")
-    manifest = protocol.manifest(Views(), EpisodeTask(0))
+    manifest = protocol.manifest(Views("."), EpisodeTask(0))
     assert len(manifest.episodes) == manifest.header.episodes == 7 and manifest.header.requested == 1000
     assert manifest.class_ids == [1, 2] and manifest.header.lists == "official, unverified"
     assert [*manifest.episodes] == [*islice(one_stream("class cycle", BY_TURNS, shot=1), 7)]
-    assert protocol.manifest(Views(), EpisodeTask(0, shot=2)).class_ids == [1]
-    again = protocol.manifest(Views(), EpisodeTask(0, episodes=3, seed=4))
+    assert protocol.manifest(Views("."), EpisodeTask(0, shot=2)).class_ids == [1]
+    again = protocol.manifest(Views("."), EpisodeTask(0, episodes=3, seed=4))
     assert len(again.episodes) == 3 and again.header.seed == 4
 
 
@@ -128,10 +128,10 @@ def test_a_manifest_has_the_run_of_the_data_set():
 )
 def test_what_the_data_set_has_not_is_refused_in_one_line(protocol, task, message):
     with pytest.raises((SettingsError, DataError)) as refused:
-        load_protocol(protocol).manifest(Views(), task)
+        load_protocol(protocol).manifest(Views("."), task)
     assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
     with pytest.raises(SettingsError, match="validate on; found the part trn; choose PROTOCOL=incontext"):
-        Views().candidates("trn")
+        Views(".").candidates("trn")
 
 
 def test_lists_draw_as_under_hsnet(blocks_folder):

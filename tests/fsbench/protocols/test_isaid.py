@@ -10,8 +10,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.label_resizing import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
-from fsbench.datamodules.datasets.isaid import Isaid
-from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
+from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.reading import load_protocol
@@ -21,7 +20,7 @@ from fsbench.runner.engine.experiment import Experiment, build_experiment
 from fsbench.runner.engine.run import run
 from fsbench.scores.answers import SegmentationAnswer
 from tests.datamodules.builders import blocks, save_labels, save_photo
-from tests.datamodules.datasets.isaid.test_index import save_large_patches
+from tests.datamodules.datasets.test_isaid import save_large_patches
 
 
 def experiment(dataset: str, root: Path, folder: Path, *more: str, protocol: str | None = None) -> Experiment:

@@ -6,7 +6,7 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.datamodules.datasets.pascal.index import Pascal
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.listed import Validation
 from fsbench.protocols.reading import load_protocol
 from tests.fsbench.protocols.test_filter import Synthetic

@@ -14,8 +14,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest, mismatches, read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.isaid import Isaid
-from fsbench.datamodules.datasets.isaid.index import LABEL_SUFFIX
+from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
@@ -27,7 +26,7 @@ from fsbench.scores.estimate import MetricParts, differences, estimates
 from fsbench.scores.presence import AUROC, best_threshold
 from fsbench.scores.trivial import trivial_answers
 from tests.datamodules.builders import blocks, save_coco, save_labels, save_photo
-from tests.datamodules.datasets.isaid.test_index import save_patches
+from tests.datamodules.datasets.test_isaid import save_patches
 from tests.datamodules.datasets.test_object_annotations import part, save, thing
 from tests.fsbench.data.test_segmentations import SQUARE
 from tests.fsbench.runs import some_header

@@ -11,7 +11,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.datamodules.datasets.folder import Folder
-from fsbench.datamodules.datasets.imagefolder.index import ImageFolder
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.protocols.reading import load_protocol, load_segmentation
 from tests.data_modules import classification, episodic
 from tests.drawn_files import draw_classification

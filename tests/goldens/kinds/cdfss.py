@@ -17,15 +17,14 @@ from fsbench.data.dataset import PairList
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.image_io import read_pixels
 from fsbench.data.transforms import resize_image
-from fsbench.datamodules.datasets.deepglobe.crops import crops
-from fsbench.datamodules.datasets.deepglobe.index import DeepGlobe
-from fsbench.datamodules.datasets.deepglobe.index import mask_name as deepglobe_mask
-from fsbench.datamodules.datasets.isic.index import CLASS_LIST, Isic, lesion_classes
-from fsbench.datamodules.datasets.isic.index import mask_name as isic_mask
-from fsbench.datamodules.datasets.lung.index import Lung
-from fsbench.datamodules.datasets.lung.index import image_name as lung_image
-from fsbench.datamodules.datasets.suim.index import Suim
-from fsbench.datamodules.datasets.suim.index import image_name as suim_image
+from fsbench.datamodules.datasets.deepglobe import DeepGlobe, crops
+from fsbench.datamodules.datasets.deepglobe import mask_name as deepglobe_mask
+from fsbench.datamodules.datasets.isic import CLASS_LIST, Isic, lesion_classes
+from fsbench.datamodules.datasets.isic import mask_name as isic_mask
+from fsbench.datamodules.datasets.lung import Lung
+from fsbench.datamodules.datasets.lung import image_name as lung_image
+from fsbench.datamodules.datasets.suim import Suim
+from fsbench.datamodules.datasets.suim import image_name as suim_image
 from fsbench.datamodules.indexes.binary_masks import ListedMasks
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig

@@ -14,7 +14,7 @@ from fsbench.data.label_maps import way_labels
 from fsbench.data.transforms import RESIZES
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.coco import Coco
-from fsbench.datamodules.datasets.coco.gfss import ORDER_SHA256, line_of
+from fsbench.datamodules.datasets.coco.protocols import ORDER_SHA256, line_of
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10
 from fsbench.methods.diam import (
     Adaptation,

@@ -12,7 +12,7 @@ import torch
 
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.truth import EpisodeTruth
-from fsbench.datamodules.datasets.coco.fss_sam3 import AnnotatedObject, AnnotatedObjects, load_objects
+from fsbench.datamodules.datasets.coco.protocols import AnnotatedObject, AnnotatedObjects, load_objects
 from fsbench.methods.sam3_canvas import (
     Slot,
     canvas_box,

@@ -8,7 +8,7 @@ import yaml
 
 from fsbench.base.errors import FsbenchError
 from fsbench.base.paths import CONFIGS
-from fsbench.datamodules.datasets.folder.description import read_description
+from fsbench.datamodules.datasets.folder import read_description
 from fsbench.protocols.reading import read_protocol
 from fsbench.runner.grid.spec import read_grid
 

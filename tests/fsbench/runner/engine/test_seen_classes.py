@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fsbench.data.class_names import SYNONYMS, same_class, shared_classes
-from fsbench.datamodules.datasets.coco.index import CLASS_NAMES as COCO
-from fsbench.datamodules.datasets.pascal.index import CLASS_NAMES as PASCAL
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES as COCO
+from fsbench.datamodules.datasets.pascal import CLASS_NAMES as PASCAL
 from fsbench.methods.cst import cst_learner
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.evaluate import _remarks, _told

@@ -4,9 +4,9 @@ import csv
 
 import pytest
 
-from fsbench.datamodules.datasets.lvis.check import LOGGED as LVIS
-from fsbench.datamodules.datasets.paco_part.check import LOGGED as PACO_PART
-from fsbench.datamodules.datasets.pascal_part.check import LOGGED as PASCAL_PART
+from fsbench.datamodules.datasets.lvis import Lvis
+from fsbench.datamodules.datasets.paco_part import PacoPart
+from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.protocols.reading import load_protocol
 from fsbench.results.tables.published.scores import FOLDER
 
@@ -14,7 +14,7 @@ OURS = {
     "COCO-20i": "coco", "PASCAL-5i": "pascal", "FSS-1000": "fss1000", "iSAID-5i": "isaid", "LVIS-92i": "lvis",
     "PACO-Part": "paco_part", "PASCAL-Part": "pascal_part",
 }  # fmt: skip
-LOGGED = {"lvis": LVIS, "paco_part": PACO_PART, "pascal_part": PASCAL_PART}
+LOGGED = {kind.name: kind for kind in (Lvis, PacoPart, PascalPart)}
 ISAID = (3108, 3657, 3298)
 
 
@@ -37,12 +37,12 @@ def test_the_mean_of_the_classes_is_the_logged_figure(logged):
         classes = [value for metric, value in values.items() if metric.startswith("IoU_")]
         assert sum(classes) / len(classes) == pytest.approx(values["mIoU"], abs=0.01), key
         if key[1] in LOGGED:
-            assert len(classes) == LOGGED[key[1]].classes[key[3]][int(key[2])]
+            assert len(classes) == LOGGED[key[1]].logged_classes[key[3]][int(key[2])]
 
 
 def test_the_runs_have_as_many_episodes_as_the_protocol(logged):
     for (_, dataset, fold, _), values in logged.items():
         if "episodes" in values:
             count = load_protocol("incontext").draw.episode_count(dataset, 2400)
-            of_fold = {"isaid": ISAID, **{name: runs.episodes for name, runs in LOGGED.items()}}.get(dataset)
+            of_fold = {"isaid": ISAID, **{name: kind.logged_episodes for name, kind in LOGGED.items()}}.get(dataset)
             assert values["episodes"] == (of_fold[int(fold)] if of_fold else count)

@@ -1,5 +1,0 @@
-"""Stanford Cars."""
-
-from fsbench.datamodules.datasets.cars.index import Cars
-
-__all__ = ["Cars"]

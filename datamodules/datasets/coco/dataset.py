@@ -1,0 +1,461 @@
+"""COCO-20i: COCO 2014, 80 classes in four interleaved folds, label maps painted from the annotations."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import is_file, read_text, sha256_file, write_text
+from fsbench.data.coco_instances import Instances, cached_instances
+from fsbench.data.coco_json import read_instances
+from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
+from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.source import Archive, Source
+from fsbench.datamodules.check.lists import check_lists
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.indexes.official import JoinedFolds, OfficialIndex
+from fsbench.datamodules.indexes.views import view_photo
+from fsbench.datamodules.lists.official import default_lists, joined_origin, read_official
+from fsbench.datamodules.lists.pfenet import MIN_PIXELS
+from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
+from fsbench.datamodules.prepare.folders import make_photos
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.label_images import write_label_map
+from fsbench.datamodules.prepare.list_files import provide_lists
+from fsbench.datamodules.prepare.making import has_content, making_place, publish_into, remove_leftover
+from fsbench.datamodules.prepare.unpack import unpack
+
+_NAMES = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
+    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,"
+    "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,"
+    "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
+    "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+)
+CLASS_NAMES = tuple(_NAMES.split(","))
+"""In ascending category id."""
+IMAGE_FOLDER = {"trn": "train2014", "val": "val2014"}
+"""Folder of each part's images."""
+_IMAGES = {"train2014": 82783, "val2014": 40504}
+"""Images of each part of the official data."""
+PAIRS_OF_CLASSES = {
+    "val": (
+        19217, 748, 2754, 1073, 727, 1213, 1257, 1565, 816, 572, 411, 385, 172, 1379, 713, 1291, 1203, 925, 456,
+        616, 699, 335, 655, 839, 805, 1135, 998, 154, 709, 270, 434, 272, 142, 404, 173, 159, 655, 804, 687,
+        1351, 516, 1733, 419, 470, 312, 1577, 551, 298, 577, 380, 521, 397, 331, 916, 423, 790, 3648, 1375,
+        1198, 1272, 3722, 1116, 1416, 1070, 200, 302, 619, 446, 389, 925, 38, 1097, 773, 1159, 803, 676, 170,
+        644, 37, 94,
+    ),
+    "trn": (
+        40118, 1524, 5651, 2115, 2047, 2498, 2427, 3327, 1599, 1248, 862, 805, 325, 2724, 1393, 2437, 2424,
+        1904, 1005, 1288, 1491, 655, 1297, 1770, 1698, 2186, 2104, 324, 1356, 527, 949, 628, 309, 920, 459, 377,
+        1492, 1445, 1425, 2813, 1120, 3642, 865, 1031, 641, 3229, 1276, 785, 1167, 826, 1031, 809, 630, 1817,
+        821, 1697, 7449, 2980, 2321, 2514, 7894, 2211, 2872, 2126, 397, 597, 1184, 734, 863, 1875, 88, 2306,
+        1626, 2419, 1354, 1399, 369, 1337, 53, 190,
+    ),
+}  # fmt: skip
+"""Split -> number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
+RENDERED = "rendered-from.txt"
+"""File beside rendered label maps with the sha256 of the annotation file they show."""
+_TRAIN = Archive("http://images.cocodataset.org/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88")
+_VAL = Archive("http://images.cocodataset.org/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3")
+_ANNOTATIONS = Archive(
+    "http://images.cocodataset.org/annotations/annotations_trainval2014.zip", "0a379cfc70b0e71301e0f377548639bd"
+)
+_PAINTING = "fillPoly of truncated vertices, ascending ids, no crowd; 1"
+
+
+class Coco(OfficialIndex):
+    """COCO-20i (fscs-protocol §1, §2). Fold f tests classes f+1, f+5, …, f+77; a name is `val2014/COCO_val2014_….jpg`.
+
+    Args:
+        root: Folder with `train2014`, `val2014` and `annotations/instances_{train,val}2014.json`. The training part is
+            needed only where training images are asked for.
+        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` where there is
+            one. Lists that are derived from the annotations have another order, which makes other episodes.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+    """
+
+    name = "coco"
+    class_names = CLASS_NAMES
+    folds = 4
+    classes_of_fold = 20
+    has_published_protocol = True
+    query_sampling: QuerySampling = "class_first"
+    min_pixels = MIN_PIXELS
+    knows_objects: ClassVar[bool] = True
+    list_order = "class"
+    label_maps_are: ClassVar[str] = (
+        "painted from the polygons of the annotation file, by ascending id, a later object over an earlier one: "
+        "OpenCV's fillPoly on vertices truncated to whole numbers, crowds left out. pycocotools' own masks differ from "
+        "them in 1.3 % of the pixels of objects, by which a method's mIoU moved by .07"
+    )
+    image_folders: ClassVar[tuple[str, ...]] = tuple(IMAGE_FOLDER.values())
+    """Folders of the images that trainings and tests of the data set take."""
+    first_polygon_only: ClassVar[bool] = False
+    """Label maps show the first polygon of an object alone."""
+    list_folder: ClassVar[str] = ""
+    """Folder of the released list files that `fsbench data prepare` takes; "" takes all."""
+    checked_splits: ClassVar[tuple[str, ...]] = ("val", *SIZE_BINS, "pfenet-val")
+    """Splits whose lists `fsbench data check` compares, beside those of training."""
+    source = Source(
+        lists="""\
+The lists are kept in the authors' repositories; `fsbench data prepare coco` fetches them:
+  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
+  https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
+  https://github.com/Sam1224/HMNet      commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a (PFENet-like; by hand)
+Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
+  <folder>/coco/val/fold0.pkl   <folder>/coco/custom/0-5/fold0.pkl
+Without lists the suite derives its own from the annotations and the record says so.
+""",
+        archives=(_TRAIN, _VAL, _ANNOTATIONS),
+        instructions="""\
+`fsbench data prepare coco --root <root>` fetches and arranges everything. By hand, from the page
+https://cocodataset.org/#download fetch
+  train2014.zip                  %(train2014.zip)s   82783 photos
+  val2014.zip                    %(val2014.zip)s   40504 photos
+  annotations_trainval2014.zip   %(annotations_trainval2014.zip)s
+and unpack all three in <root>, which then holds
+  train2014/   val2014/   annotations/instances_train2014.json   annotations/instances_val2014.json
+Check the archives with md5sum.
+""",
+    )
+
+    def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
+        self.root = Path(root).expanduser()
+        self.use_lists(lists, allow_unverified_lists, self.root)
+        self._instances: dict[str, Instances] = {}
+        self._tables: dict[str, PixelTable] = {}
+        if not self.root.is_dir():
+            expected = f"{', '.join(self.image_folders)} and annotations in it"
+            raise self.source.missing(f"the COCO folder {root} does not exist; expected {expected}")
+        if all(self._absent_parts(folder) for folder in self.image_folders):
+            self.require_parts("val2014")
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return all annotated images of the part, names ascending."""
+        return self._table(IMAGE_FOLDER[part]).names
+
+    def image_path(self, name: str) -> Path:
+        return self.root / name
+
+    def label_file(self, name: str) -> Path:
+        return self.annotation_file(name.partition("/")[0])
+
+    def label_map(self, name: str) -> np.ndarray:
+        folder, _, file_name = name.partition("/")
+        instances = self._annotations(folder)
+        if file_name not in instances.rows:
+            raise DataError(
+                f"image {name} is not in {instances.path}; expected an annotated image; use the complete annotation "
+                "file, or lists made from the same images"
+            )
+        return instances.paint(file_name, self.first_polygon_only)
+
+    def annotated_classes(self, name: str) -> tuple[frozenset[int], frozenset[int]]:
+        """Return the classes of all objects of image `name`, those that others cover included, and of its crowds."""
+        folder, _, file_name = name.partition("/")
+        return self._annotations(folder).annotated_classes(file_name)
+
+    def object_masks(self, name: str, number: int) -> Sequence[np.ndarray]:
+        folder, _, file_name = view_photo(name).partition("/")
+        return list(self._annotations(folder).objects(file_name, number, self.first_polygon_only))
+
+    def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
+        table = self._tables.get(name.partition("/")[0])
+        return table.class_pixels(name) if table and name in table else super().class_pixels(name)
+
+    def count_pixels(self, part: Part, names: Sequence[str]) -> None:
+        self._table(IMAGE_FOLDER[part])
+
+    def has_published_list(self, split: str, fold: int) -> bool:
+        unknown = split == "pfenet-trn" and not self.derives_lists  # of which no checksum is known
+        return super().has_published_list(split, fold) or unknown
+
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
+        self.require_images(IMAGE_FOLDER["trn" if "trn" in split else "val"], {name for name, _ in pairs})
+        return super().list_origin(pairs, split, fold)
+
+    def check_released(self, pairs: PairList, split: str, fold: int) -> None:
+        foreign = set(pairs.images_of).difference(
+            self.train_classes(fold) if split == "trn" else self.test_classes(fold)
+        )
+        folder = IMAGE_FOLDER["trn" if split == "trn" else "val"]
+        names = {name for name, _ in pairs.pairs}
+        if foreign:
+            raise DataError(
+                f"the list {split}/fold{fold} has the class {self.name_of(min(foreign))}; expected the classes of fold "
+                f"{fold}; fetch the authors' file again"
+            )
+        self.check_images(names, folder, f"the list {split}/fold{fold}")
+
+    def check_images(self, names: set[str], folder: str, source: str) -> None:
+        """Raise DataError unless all `names` are photos of `folder` with an entry in its annotation file."""
+        foreign = [name for name in names if not name.startswith(f"{folder}/")]
+        if foreign:
+            raise DataError(f"{source} has {min(foreign)}; expected images of {folder}; fetch the authors' file again")
+        self.require_images(folder, names)
+        known = self._annotations(folder).rows
+        without = sorted(name for name in names if name.partition("/")[2] not in known)
+        if without:
+            raise DataError(
+                f"{source} has {len(without)} images without an entry in {self.annotation_file(folder)}: "
+                f"{without[0]}; expected the complete annotation file; fetch it again"
+            )
+
+    def _table(self, folder: str) -> PixelTable:
+        if folder not in self._tables:
+            instances = self._annotations(folder)
+            self._tables[folder] = pixel_table(
+                [f"{folder}/{file_name}" for file_name in instances.file_names],
+                lambda name: count_labels(self.label_map(name)),
+                fingerprint=f"{_PAINTING}{', first polygon' * self.first_polygon_only} {instances.sha256}",
+                description=f"Painting {folder} and counting class pixels",
+            )
+        return self._tables[folder]
+
+    def _annotations(self, folder: str) -> Instances:
+        if folder not in self._instances:
+            self.require_parts(folder)
+            self._instances[folder] = cached_instances(
+                self.annotation_file(folder), partial(read_instances, class_names=CLASS_NAMES)
+            )
+        return self._instances[folder]
+
+    def annotation_file(self, folder: str) -> Path:
+        return self.root / "annotations" / f"instances_{folder}.json"
+
+    def _absent_parts(self, folder: str) -> list[str]:
+        file = self.annotation_file(folder)
+        absent = [] if file.is_file() else [f"annotations/{file.name}"]
+        return absent + ([] if (self.root / folder).is_dir() else [f"{folder}/"])
+
+    def require_parts(self, folder: str) -> None:
+        absent = self._absent_parts(folder)
+        if absent:
+            raise self.source.missing(
+                f"{self.root} has no {' and no '.join(absent)}; expected {folder}/ with the photos and "
+                f"annotations/instances_{folder}.json"
+            )
+
+    def require_images(self, folder: str, names: set[str]) -> None:
+        absent = sorted(names - self._image_names[folder])
+        if absent:
+            raise self.source.missing(
+                f"{len(absent)} of {len(names)} listed images are not in {self.root}: "
+                f"{absent[0]}{', …' * (len(absent) > 1)}; expected all photos of {folder}"
+            )
+
+    @cached_property
+    def _image_names(self) -> dict[str, frozenset[str]]:
+        """Folder -> the names of its images; listed once: 100,000 single look-ups are slow on a network."""
+        return {
+            folder: frozenset(f"{folder}/{path.name}" for path in (self.root / folder).glob("*.jpg"))
+            for folder in IMAGE_FOLDER.values()
+        }
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Make the folders of images, `annotations` and the lists in the root; returns remarks for the user.
+
+        Steps whose result is present are left out.
+        """
+        remarks = provide_lists(job, Coco.name, cls.list_folder)
+        folders = ["val2014"] if job.validation_only else list(cls.image_folders)
+        files = {f"instances_{folder}.json" for folder in folders}
+        annotations = job.root / "annotations"
+        if not all((annotations / file).is_file() for file in files):
+            with making_place(annotations) as making:
+                unpack(job.obtain(_ANNOTATIONS), making, lambda name: name.name if name.name in files else None)
+                absent = next((file for file in sorted(files) if not (making / file).is_file()), None)
+                if absent is not None:
+                    raise DataError(f"archive {_ANNOTATIONS.name} has no {absent}; expected COCO's annotations of 2014")
+                publish_into(making, annotations, files)
+        for folder in folders:
+            if not has_content(job.root / folder):
+                archive = cls.source.archive(f"{folder}.zip")
+                make_photos(job, archive, job.root / folder, "COCO's photos of 2014")
+        for name in ("annotations", *folders):
+            remove_leftover(job.root / name)
+        if job.render:
+            for folder in folders:
+                _render(job.root, folder)
+        return remarks
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on images, annotations and lists in `root`; `lists` are folders of released lists."""
+        complete = cls._check_parts(report, root)
+        if report.usable:
+            index = Coco(str(root), lists=[])
+            training = ("trn", "pfenet-trn") if "train2014" in complete else ()
+            splits = (*training, *cls.checked_splits)
+            check_lists(report, index, index.file_pairs, splits, default_lists(lists, root), PAIRS_OF_CLASSES)
+
+    @classmethod
+    def _check_parts(cls, report: Report, root: Path) -> list[str]:
+        """Report on the images and annotations that the data set needs; return which folders of images are complete."""
+        if report.attempt("folders", lambda: cls(str(root), lists=[])) is None:
+            return []
+        index = Coco(str(root), lists=[])
+        report.ok("folders", str(index.root))
+        complete = []
+        for folder in cls.image_folders:
+            absent = index._absent_parts(folder)
+            if absent and folder == "train2014" and len(absent) == 2:
+                report.differs(folder, "not there; enough for evaluation, not for training")
+            elif absent:
+                report.problem(folder, f"{root} has no {' and no '.join(absent)}; expected both")
+            else:
+                complete.append(folder)
+                index._check_part(report, folder)
+        return complete
+
+    def _check_part(self, report: Report, folder: str) -> None:
+        """Report on the images of `folder` and their annotations."""
+        instances = report.attempt(folder, lambda: self._annotations(folder))
+        if instances is None:
+            return
+        images = self._image_names[folder]
+        report.count(folder, len(images), _IMAGES[folder], "photos")
+        annotated = [f"{folder}/{name}" for name in instances.file_names]
+        report.count(f"annotations/instances_{folder}.json", len(annotated), _IMAGES[folder], "images")
+        unlisted = sorted(images.difference(annotated))
+        if unlisted:
+            report.differs(folder, f"{len(unlisted)} photos without an entry in the annotations: {some(unlisted)}")
+        missing = sorted(set(annotated) - images)
+        if missing:
+            report.problem(
+                folder, f"{len(missing)} annotated images have no photo: {some(missing)}; expected one for each"
+            )
+
+        def sources(name: str) -> tuple[Path, tuple[int, int]]:
+            """Return the image file and the (width, height) that the annotations give it."""
+            height, width = instances.sizes[instances.rows[name.partition("/")[2]]].tolist()
+            return self.image_path(name), (width, height)
+
+        check_files(report, f"{folder}, files", [name for name in annotated if name in images], sources)
+
+
+class CocoAll(JoinedFolds, Coco):
+    """COCO's 80 classes without folds, as INSID3's fold -1 has them (incontext-protocol §3.1).
+
+    The test lists of COCO-20i's four folds are joined, classes ascending. A class has the images of the first list in
+    which it has any. All classes are novel, so methods are tested without training.
+
+    Args:
+        root, lists, allow_unverified_lists: as of `Coco`; the lists are those of `coco`.
+    """
+
+    name = "coco_all"
+    classes_of_fold = 80
+    image_folders = ("val2014",)
+    list_folder = "hsnet/coco/val/"
+    checked_splits = ("val",)
+    source = Source(
+        lists="""\
+The lists are kept in the authors' repositories; `fsbench data prepare coco_all` fetches them:
+  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
+Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
+  <folder>/coco/val/fold0.pkl
+Without lists the suite derives its own from the annotations and the record says so.
+""",
+        archives=(_VAL, _ANNOTATIONS),
+        instructions="""\
+`fsbench data prepare coco_all --root <root>` fetches and arranges everything; the folder of coco holds it, too. By
+hand, from the page https://cocodataset.org/#download fetch
+  val2014.zip                    %(val2014.zip)s   40504 photos
+  annotations_trainval2014.zip   %(annotations_trainval2014.zip)s
+and unpack both in <root>, which then holds
+  val2014/   annotations/instances_val2014.json
+Check the archives with md5sum.
+""",
+    )
+    same_classes_as: ClassVar[tuple[str, ...]] = (Coco.name,)
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        if part != "val":
+            raise SettingsError(
+                f"coco_all has its test part alone, as all classes are novel; found the part {part}; test a method "
+                "that is not trained, or train with DATASET=coco"
+            )
+        return super().candidates(part)
+
+    def released_pairs(self, split: str, fold: int) -> PairList | None:
+        """Return the official test lists of the four folds, joined; None where no folder has them."""
+        if split != "val":
+            return None
+        lists = [
+            read_official(self.lists, Coco.name, split, own, self.allow_unverified_lists) for own in range(Coco.folds)
+        ]
+        parts = [part for part in lists if part is not None]
+        if not parts:
+            return None
+        images_of: dict[int, Sequence[str]] = {}
+        for part in parts:
+            images_of = {**part.images_of, **images_of}
+        pairs = tuple((name, number) for number in sorted(images_of) for name in images_of[number])
+        joined = PairList(pairs, joined_origin([part.origin for part in parts]))
+        self.check_released(joined, split, fold)
+        return joined
+
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
+        self.require_images(IMAGE_FOLDER["val"], {name for name, _ in pairs})
+        return super().list_origin(pairs, split, fold)
+
+    @property
+    def parted(self) -> Coco:
+        """COCO-20i of the same folder."""
+        return Coco(str(self.root), self.lists, self.allow_unverified_lists)
+
+
+def _render(root: Path, folder: str) -> None:
+    """Write `annotations/<folder>/<image>.png`: class numbers 1 to 80 by the painting rule (fscs-protocol §2.2).
+
+    For other programs, which read such files; the suite paints label maps itself, three times as fast as decoding.
+    Rendered files of the same annotations are kept, so that an interrupted call goes on where it stopped.
+
+    Raises:
+        DataError: the folder has label maps that were not rendered by this function.
+    """
+    from tqdm import tqdm  # spares commands that draw no progress its import
+
+    index = Coco(str(root), lists=[])
+    target = root / "annotations" / folder
+    target.mkdir(exist_ok=True)
+    sha256 = sha256_file(root / "annotations" / f"instances_{folder}.json")
+    marker = target / RENDERED
+    if is_file(marker) and read_text(marker, "list").strip() == sha256:
+        return
+    part = target / f"{RENDERED}.part"
+    if not is_file(part) and not is_file(marker) and any(target.glob("*.png")):
+        raise DataError(
+            f"{target} has label maps of another program; expected none, or those of an earlier --render; move them "
+            "elsewhere, or leave --render out"
+        )
+    if not is_file(part) or read_text(part, "list").strip() != sha256:
+        for path in target.glob("*.png"):  # of another annotation file
+            path.unlink()
+        write_text(part, f"{sha256}\n")
+    present = {path.stem for path in target.glob("*.png")}
+    wanted = [path.stem for path in sorted((root / folder).glob("*.jpg")) if path.stem not in present]
+
+    def render(name: str) -> None:
+        write_label_map(target / f"{name}.png", index.label_map(f"{folder}/{name}.jpg"))
+
+    for name in wanted[:1]:
+        render(name)  # reads the annotations, which the threads then share
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        list(tqdm(pool.map(render, wanted), total=len(wanted), desc=f"Painting {folder}", unit="image", disable=None))
+    part.replace(marker)

@@ -1,0 +1,378 @@
+"""COCO as single protocols see it: image lists, other label maps, boxes, and what is known to be absent."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json, read_text, sha256_file
+from fsbench.data.coco_json import annotation_errors
+from fsbench.data.dataset import DERIVED, Part
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.large_objects import SMALLEST_AREA, LargeObjects, read_large_objects
+from fsbench.data.list_substitutes import substitute_list
+from fsbench.data.segmentations import RASTERISED, union_mask
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, IMAGE_FOLDER, Coco, CocoAll
+from fsbench.datamodules.indexes.official import OfficialImageLists
+from fsbench.datamodules.indexes.views import SEPARATOR, view_photo
+from fsbench.datamodules.lists.official import OFFICIAL, UNVERIFIED, missing_list
+from fsbench.datamodules.lists.pfenet import find_image_list
+from fsbench.protocols.draws.boxes import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
+from fsbench.protocols.draws.fscs import Augmentation
+from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
+from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
+from fsbench.protocols.draws.large_objects import LargeObjectImages, LargeObjectTest
+from fsbench.protocols.draws.presence import KnownAbsence
+
+FOLDER = IMAGE_FOLDER["val"]
+"""Folder of the tests' images."""
+ORDER_SHA256 = "9581a9be3eb085285c76f1f83ae95c912405750e1c6580a75f25518171a7fb24"
+"""Checksum of val.txt of gfss's authors."""
+View = TypeVar("View", bound=Coco)
+
+
+def _seen_as(kind: type[View], index: Coco) -> View:
+    """Return the data set as one of class `kind`, with the same folders."""
+    return index if isinstance(index, kind) else kind(str(index.root), index.lists, index.allow_unverified_lists)
+
+
+@Augmentation.register(Coco)
+class CocoAugmentation(Augmentation):
+    """Augmented settings of the protocol fscs for COCO-20i, whose objects are smaller than PASCAL's."""
+
+    threshold = 0.03
+
+
+@ImageLists.register(Coco)
+class CocoImages(OfficialImageLists):
+    """Image lists of the protocol pfenet: the released ones."""
+
+    index: Coco
+
+    def released(self, part: Part, fold: int) -> ReleasedImages | None:
+        """Return the images of the released list; the pairs follow from the painted maps."""
+        index = self.index
+        released = find_image_list(
+            index.lists, index.name, part, fold, lambda image: f"{image.parent.name}/{image.name}"
+        )
+        if released is None:
+            return None
+        index.check_images(set(released.names), IMAGE_FOLDER[part], f"the list {released.path}")
+        return replace(released, members=None)
+
+
+@KnownAbsence.register(Coco)
+class CocoAbsence(KnownAbsence):
+    """Classes that a photo surely lacks, for the protocol presence.
+
+    They are those without any annotation there, however small, covered or crowded.
+    """
+
+    index: Coco
+    words = "no object of the class is annotated, and no crowd"
+
+    def surely_lacks(self, name: str, number: int) -> bool:
+        objects, crowds = self.index.annotated_classes(name)
+        return number not in objects and number not in crowds
+
+    def is_whole(self, name: str, number: int) -> bool:
+        """Return whether the photo has no crowd of the class, whose pixels no label map shows."""
+        return number not in self.index.annotated_classes(name)[1]
+
+
+def line_of(name: str) -> str:
+    """Return the line of the authors' list about an image."""
+    path = PurePosixPath(name)
+    return f"{path} val/{path.stem}.png"
+
+
+class CocoFirstPolygons(Coco):
+    """COCO-20i with label maps as DIaM's, which show the first polygon of an object and no further one."""
+
+    first_polygon_only = True
+    label_maps_are = f"{Coco.label_maps_are}. Of an object the first polygon alone is painted"
+
+
+@ValidationImages.register(Coco)
+class CocoValidation(ValidationImages):
+    """The images of the protocol gfss (gfss.md §2): the 40137 of DIaM's list where a folder of lists has it as
+    `gfss/coco/val.txt`, else all by name.
+    """
+
+    index: Coco
+
+    def view(self) -> CocoFirstPolygons:
+        return _seen_as(CocoFirstPolygons, self.index)
+
+    def images(self) -> tuple[Sequence[str], str]:
+        index = self.index
+        files = [Path(folder).expanduser() / inner / "coco/val.txt" for folder in index.lists for inner in ("gfss", "")]
+        path = next((file for file in files if file.is_file()), None)
+        if path is None:
+            substitute_list(
+                index, "val", "gfss/coco/val.txt", "all annotated images by name, which draws other supports"
+            )
+            return index.candidates("val"), DERIVED
+        names = [line.split()[0] for line in read_text(path, "list").splitlines() if line.strip()]
+        found = list_sha256([line_of(name) for name in names])
+        if found != ORDER_SHA256 and not index.allow_unverified_lists:
+            raise missing_list(
+                f"list {path} was altered: found sha256 {found}; expected {ORDER_SHA256}; fetch the authors' file "
+                "again, or set allow_unverified_lists to use it and have the record say so",
+                index.name,
+            )
+        index.check_images(set(names), IMAGE_FOLDER["val"], f"the list {path}")
+        return names, OFFICIAL if found == ORDER_SHA256 else UNVERIFIED
+
+
+class CocoClassViews(Coco):
+    """COCO-20i with images whose names go on behind a photo's, with `@` and a class number."""
+
+    def image_path(self, name: str) -> Path:
+        return super().image_path(view_photo(name))
+
+
+class CocoLargeObjects(CocoClassViews):
+    """COCO-20i as the protocol fssdino sees it (fssdino.md §5).
+
+    A name that ends with `@` and a class number shows the large objects of this class alone.
+    """
+
+    label_maps_are = f"of one class each: its objects of {SMALLEST_AREA} pixels or more but crowds, {RASTERISED}"
+
+    @cached_property
+    def large_objects(self) -> LargeObjects:
+        self.require_parts(FOLDER)
+        objects = read_large_objects(self.annotation_file(FOLDER))
+        names = [name for _, name in objects.categories]
+        if names != list(CLASS_NAMES):
+            place = next((i for i, name in enumerate(names[: len(CLASS_NAMES)]) if name != CLASS_NAMES[i]), 0)
+            found = (
+                f"{len(names)} categories" if len(names) != len(CLASS_NAMES) else f"{names[place]!r} as {place + 1}."
+            )
+            raise DataError(
+                f"annotation file {objects.path} has {found}; expected COCO's {len(CLASS_NAMES)} categories in their "
+                "order, which folds go by; fetch the file again"
+            )
+        return objects
+
+    def label_map(self, name: str) -> np.ndarray:
+        if SEPARATOR not in name:
+            return super().label_map(name)
+        file_name, number = name.partition("/")[2].split(SEPARATOR, 1)
+        objects = self.large_objects
+        if file_name not in objects.image_ids or not number.isdecimal() or not 0 < int(number) <= len(CLASS_NAMES):
+            raise DataError(
+                f"{file_name}{SEPARATOR}{number} is not in {objects.path}; expected <image>{SEPARATOR}<class number>"
+            )
+        mask = objects.mask(objects.image_ids[file_name], objects.categories[int(number) - 1][0])
+        return mask.astype(np.uint8) * np.uint8(int(number))
+
+
+@LargeObjectTest.register(Coco)
+class CocoTest(LargeObjectTest):
+    """The images of each class that have large objects of it."""
+
+    index: Coco
+
+    def view(self) -> CocoLargeObjects:
+        return _seen_as(CocoLargeObjects, self.index)
+
+    def images(self, fold: int) -> LargeObjectImages:
+        index = self.view()
+        objects = index.large_objects
+        images_of = {}
+        for number in index.test_classes(fold):
+            ids = objects.images_of[objects.categories[number - 1][0]]
+            images_of[number] = [f"{FOLDER}/{objects.images[i].file_name}{SEPARATOR}{number}" for i in ids]
+        index.require_images(FOLDER, {view_photo(name) for names in images_of.values() for name in names})
+        origin = f"drawn from {objects.path.name} (sha256 {objects.sha256})"  # no checksum of the file is published
+        return LargeObjectImages(dict(images_of), origin, objects.sha256)
+
+
+class AnnotatedObject(NamedTuple):
+    """An entry of the annotation file; `segmentation` is None of a crowd, whose pixels nobody asks for."""
+
+    id: int
+    image: int
+    category: int
+    area: float
+    is_crowd: bool
+    box: Box
+    segmentation: Any = None
+
+
+class AnnotatedObjects:
+    """The objects of an annotation file, in its order.
+
+    Args:
+        objects: all entries.
+        categories: ids of the categories, ascending; a class number is a place among them, from 1.
+    """
+
+    def __init__(self, objects: Iterable[AnnotatedObject], categories: Sequence[int]):
+        self.number = {category: number for number, category in enumerate(categories, 1)}
+        self.of_class: dict[int, list[AnnotatedObject]] = defaultdict(list)
+        self.of_image: dict[tuple[int, int], list[AnnotatedObject]] = defaultdict(list)
+        self.by_id: dict[int, AnnotatedObject] = {}
+        for item in objects:
+            number = self.number[item.category]
+            self.of_class[number].append(item)
+            self.of_image[item.image, number].append(item)
+            self.by_id[item.id] = item
+
+    def pools(self, name_of: Callable[[int], str]) -> BoxPools:
+        """Return the images of each class in CPython's order of the set that their ids were added to (§6.2).
+
+        Args:
+            name_of: gives the name of an image.
+        """
+        targets, supports = {}, {}
+        for number, items in self.of_class.items():
+            order = list({item.image for item in items})
+            shown = [image for image in order if self.plain(image, number)]
+            targets[number] = [name_of(image) for image in shown]
+            supports[number] = [name_of(image) for image in shown if self.large(image, number)]
+        return BoxPools(targets, supports)
+
+    def plain(self, image: int, number: int) -> list[AnnotatedObject]:
+        """Return the objects of a class in an image, without crowds."""
+        return [item for item in self.of_image.get((image, number), ()) if not item.is_crowd]
+
+    def large(self, image: int, number: int) -> list[AnnotatedObject]:
+        """Return those of them that may be a support's box."""
+        return [item for item in self.plain(image, number) if item.area > SMALLEST_SUPPORT]
+
+
+def load_objects(
+    objects: AnnotatedObjects, number: int, supports: Sequence[int], has_pixels: bool, rng: random.Random
+) -> list[AnnotatedObject] | None:
+    """Draw an object of each support (§6.3); None, with nothing drawn, where the query's mask `has_pixels` not."""
+    return [rng.choice(objects.large(image, number)) for image in supports] if has_pixels else None
+
+
+class CocoBoxIndex(CocoClassViews):
+    """COCO-20i as the protocol fss_sam3 sees it (sam3-canvas.md §4, §6).
+
+    A name that ends with `@` and a class number shows all objects of this class but crowds; of a support, `:` and the
+    number of the annotation whose box it has follow.
+    """
+
+    label_maps_are = f"of one class each: all its objects but crowds, {RASTERISED}"
+
+    @cached_property
+    def annotations(self) -> tuple[AnnotatedObjects, Mapping[int, tuple[str, int, int]], str]:
+        """The objects of the file, id -> name, height and width of each image, and the file's sha256."""
+        self.require_parts(FOLDER)
+        path = self.annotation_file(FOLDER)
+        form = f"a complete instances file of COCO's form with {len(CLASS_NAMES)} categories; fetch it again"
+        with annotation_errors(path, form):
+            content = read_json(path, "annotations")
+            categories = sorted(int(category["id"]) for category in content["categories"])
+            if len(categories) != len(CLASS_NAMES):
+                raise ValueError(f"it has {len(categories)} categories")
+            images = {
+                int(image["id"]): (f"{FOLDER}/{image['file_name']}", int(image["height"]), int(image["width"]))
+                for image in content["images"]
+            }
+            objects = AnnotatedObjects(map(_object, content["annotations"]), categories)
+            unknown = next((item for item in objects.by_id.values() if item.image not in images), None)
+            if unknown is not None:
+                raise ValueError(f"annotation {unknown.id} is on image {unknown.image}, which is not listed")
+        return objects, images, sha256_file(path)
+
+    @cached_property
+    def image_ids(self) -> dict[str, int]:
+        """Id of each image by its name."""
+        return {name: number for number, (name, _, _) in self.annotations[1].items()}
+
+    def label_map(self, name: str) -> np.ndarray:
+        if SEPARATOR not in name:
+            return super().label_map(name)
+        number, image, _ = self.parts(name)
+        return self.mask(image, number).astype(np.uint8) * np.uint8(number)
+
+    def mask(self, image: int, number: int) -> np.ndarray:
+        """Return the union (H, W) bool of an image's objects of a class, without crowds."""
+        objects, images, _ = self.annotations
+        name, height, width = images[image]
+        try:
+            return union_mask((item.segmentation for item in objects.plain(image, number)), height, width)
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{self.annotation_file(FOLDER)} has an unusable mask on {name} ({error}); fetch the file again"
+            ) from error
+
+    def parts(self, name: str) -> tuple[int, int, int | None]:
+        """Return class number, image id and annotation id of a name; DataError where the file lacks them."""
+        photo, _, rest = name.partition(SEPARATOR)
+        number, _, annotation = rest.partition(":")
+        objects = self.annotations[0]
+        known = photo in self.image_ids and number.isdecimal() and 0 < int(number) <= len(CLASS_NAMES)
+        if not known or (annotation and not (annotation.isdecimal() and int(annotation) in objects.by_id)):
+            raise DataError(
+                f"{name[:200]} is not in {self.annotation_file(FOLDER)}; expected <image>{SEPARATOR}<class number>, "
+                "and of a support :<annotation>"
+            )
+        return int(number), self.image_ids[photo], int(annotation) if annotation else None
+
+
+def _object(entry: dict[str, Any]) -> AnnotatedObject:
+    is_crowd = bool(entry.get("iscrowd", 0))
+    x, y, width, height = (float(value) for value in entry["bbox"])
+    segmentation = None if is_crowd else entry["segmentation"]
+    key = int(entry["id"]), int(entry["image_id"]), int(entry["category_id"])
+    return AnnotatedObject(*key, float(entry["area"]), is_crowd, (x, y, width, height), segmentation)
+
+
+@BoxTest.register(Coco)
+class CocoBoxes(BoxTest):
+    """Images of val2014, and the box of one object of each support."""
+
+    index: Coco
+    draws_objects = True
+
+    def view(self) -> CocoBoxIndex:
+        return _seen_as(CocoBoxIndex, self.index)
+
+    @property
+    def origin(self) -> str:
+        return f"drawn from instances_{FOLDER}.json (sha256 {self.sha256})"  # no checksum of the file is published
+
+    @property
+    def sha256(self) -> str:
+        return self.view().annotations[2]
+
+    def pools(self) -> BoxPools:
+        objects, images, _ = self.view().annotations
+        pools = objects.pools(lambda image: images[image][0])
+        self.index.require_images(FOLDER, {name for names in pools.targets.values() for name in names})
+        return pools
+
+    def load(self, episode: Episode, rng: random.Random) -> Episode | None:
+        index = self.view()
+        (number,), (names,) = episode.classes, episode.supports
+        has_pixels = bool(index.mask(index.image_ids[episode.query], number).any())
+        supports = [index.image_ids[name] for name in names]
+        drawn = load_objects(index.annotations[0], number, supports, has_pixels, rng)
+        if drawn is None:
+            return None
+        named = tuple(f"{name}{SEPARATOR}{number}:{item.id}" for name, item in zip(names, drawn, strict=True))
+        return Episode(episode.index, f"{episode.query}{SEPARATOR}{number}", number, (number,), (named,))
+
+    def box(self, name: str, number: int, mask: np.ndarray) -> Box | None:
+        index = self.view()
+        annotation = index.parts(name)[2]
+        return None if annotation is None else index.annotations[0].by_id[annotation].box
+
+
+ImageLists.exclude(CocoAll)  # its lists are those of four folds
+LargeObjectTest.exclude(CocoAll)  # whose folds have 20 classes
+BoxTest.exclude(CocoAll)  # whose objects are drawn fold after fold
+ValidationImages.exclude(CocoAll)  # whose view is COCO-20i

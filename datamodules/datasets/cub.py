@@ -1,0 +1,38 @@
+"""CUB-200-2011, a data set for classification (fort.md §2)."""
+
+from collections.abc import Sequence
+
+from fsbench.data.source import Archive, Source
+from fsbench.datamodules.indexes.class_folders import below_folders, class_folders, require_images, spoken
+from fsbench.datamodules.indexes.labelled_images import LabelledImages
+
+
+class Cub(LabelledImages):
+    """CUB-200-2011: all photos, the 200 folders of `images` as classes."""
+
+    name = "cub"
+    parts = ("images",)
+    inner = ("CUB_200_2011",)
+    photos = "images"
+    official = (200, 11_788)
+    source = Source(
+        archives=(
+            Archive(
+                "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+                "97eceeb196236b17998738112f37df78",
+                ("images/*/*.jpg",),
+            ),
+        ),
+        instructions="""\
+`fsbench data prepare cub --root <root>` fetches and arranges everything. By hand, from the page
+https://data.caltech.edu/records/65de6-vp158 fetch
+  CUB_200_2011.tgz              %(CUB_200_2011.tgz)s
+and unpack it; <root> is its folder CUB_200_2011 with
+  images/                       200 folders, 11788 photos
+""",
+    )
+
+    def derive(self) -> list[tuple[str, Sequence[str]]]:
+        folders = class_folders(self.folder)
+        require_images(folders, self.folder)
+        return below_folders(folders, lambda name: spoken(name.rpartition(".")[2]))

@@ -1,0 +1,306 @@
+"""Any data set of images and label PNGs in the VOC layout, described by a `folds.yaml` beside them."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import load_yaml
+from fsbench.base.files.images import MASK_PIXELS
+from fsbench.base.files.names import composed, existing_form, other_case, two_alike
+from fsbench.base.files.validation import PREDICATE, first_problem
+from fsbench.data.dataset import VOID, Part, QuerySampling
+from fsbench.data.list_substitutes import print_once
+from fsbench.data.orientation import fit_labels, fits_both_ways
+from fsbench.data.source import Source
+from fsbench.datamodules.check.media import check_label_maps, report_absent
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.indexes.mask_folder import IMAGE_SUFFIXES, MaskFolder, read_names
+from fsbench.protocols.draws.fscs import Augmentation
+from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
+
+DESCRIPTION = "folds.yaml"
+EXAMPLE = """\
+name: shapes
+classes: [circle, square, star, ring]     # numbers 1, 2, … in the label maps; or {1: circle, 5: square}
+folds: [[circle, square], [star, ring]]   # novel classes of fold 0, fold 1, …
+images: JPEGImages
+masks: SegmentationClassAug
+train: ImageSets/Segmentation/train.txt
+val: ImageSets/Segmentation/val.txt"""
+
+
+class Folder(MaskFolder):
+    """A folder of images and label PNGs with a `folds.yaml`.
+
+    A pair is every (image, class) with at least `min_pixels` pixels of the class. The test list is sorted by (name,
+    class), the training list by (class, name), as PASCAL's official lists are; the lists for PFENet-like programs keep
+    the order of the list files.
+
+    Args:
+        root: folder that holds `folds.yaml`; the paths in it are relative to this folder.
+    """
+
+    turns_images = True
+    source = Source(kind="own")
+
+    def __init__(self, root: str):
+        self.root = Path(root).expanduser()
+        file = self.root / DESCRIPTION
+        description = read_description(file)
+        self.name = description.name
+        # numbers that the description leaves out have no name and belong to no fold
+        highest = max(description.classes)
+        self.class_names = tuple(description.classes.get(number, "") for number in range(1, highest + 1))
+        self._novel_classes = description.folds
+        self.folds = len(description.folds)
+        self.min_pixels = description.min_pixels
+        self.query_sampling = description.query_sampling
+        self.augment_threshold = description.augment_threshold
+        entries = (description.train, description.val, description.images, description.masks)
+        train, val, images, masks = (existing_form(self.root / entry) or self.root / entry for entry in entries)
+        self.list_files = {"trn": train, "val": val}
+        super().__init__(images, masks, description.classes)
+        for folder in (self.image_folder, self.label_folder):
+            if not folder.is_dir():
+                raise DataError(
+                    f"{folder} does not exist; expected the folder that {file} names; correct the path there or put "
+                    "the files in place"
+                )
+
+    def label_map(self, name: str) -> np.ndarray:
+        """Return the label map as it lies on the image that people see, on whichever form it was drawn (`fit_labels`).
+
+        Raises DataError where it has another size.
+        """
+        return fit_labels(super().label_map(name), self.image_path(name), self.label_file(name))
+
+    def count_pixels(self, part: Part, names: Sequence[str]) -> None:
+        super().count_pixels(part, names)
+        turned = [name for name in names if fits_both_ways(self.image_path(name))]
+        if turned and os.environ.get("LOCAL_RANK", "0") == "0":
+            print_once(
+                f"{self.name}: {len(turned)} images are turned by their EXIF entry ({some(turned, 3)}); their label "
+                "maps, which fit both ways, are taken as drawn on the turned images"
+            )
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return self._novel_classes[fold]
+
+    def train_classes(self, fold: int) -> list[int]:
+        return sorted(self.class_numbers.difference(self.test_classes(fold)))
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return the names of the list file of `part`."""
+        names = read_names(self.list_files[part])
+        self.require_files(names, self.list_files[part])
+        return names
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on images, label maps and lists in `root`; `lists` is not used."""
+        report.complete = "usable"
+        index = report.attempt("folds.yaml", lambda: cls(str(root)))
+        files = report.attempt("images", lambda: index._image_files) if index else None
+        if index is None or files is None:
+            return
+        report.ok("folds.yaml", f"{index.name}: {len(index.class_numbers)} classes, {index.folds} folds")
+        for split, path in index.list_files.items():
+            names = report.attempt(f"{path.name}", lambda path=path: read_names(path))  # type: ignore[misc]
+            if names is None:
+                continue
+            report.ok(path.name, f"{len(names)} names")
+            images, labels = index.without_image(names), index.without_label_map(names)
+            remark = other_case(index.image_path(images[0]), IMAGE_SUFFIXES) if images else ""
+            report_absent(report, path.name, images, f"images in {index.image_folder}{remark}")
+            remark = other_case(index.label_file(labels[0])) if labels else ""
+            report_absent(report, path.name, labels, f"label maps in {index.label_folder}{remark}")
+            both = [name for name in names if name not in {*images, *labels}]
+            check_label_maps(report, f"{split} images", index, both)
+        if not report.usable:
+            return
+        if not any(index.train_classes(fold) for fold in range(index.folds)):
+            report.complete = "usable for tests: all classes are novel, so there is nothing to train on"
+        for split in index.list_files:
+            for fold in range(index.folds):
+                subject = f"list {split} fold {fold}"
+                if split == "trn" and not index.train_classes(fold):
+                    report.ok(
+                        subject, "no class to train on; for methods without training, and for trained checkpoints"
+                    )
+                    continue
+                pairs = report.attempt(subject, lambda split=split, fold=fold: pair_list(index, split, fold).pairs)  # type: ignore[misc]
+                if pairs:
+                    counts = Counter(index.class_names[number - 1] for _, number in pairs)
+                    report.ok(subject, f"{len(pairs)} pairs: {', '.join(f'{name} {n}' for name, n in counts.items())}")
+
+
+@Augmentation.register(Folder)
+class FolderAugmentation(Augmentation):
+    """Augmented settings of the protocol fscs, as the folder's description says."""
+
+    index: Folder
+
+    @property
+    def threshold(self) -> float:
+        return self.index.augment_threshold
+
+
+KnownAbsence.register(Folder)(CompleteLabelMaps)
+
+
+_EXPECTED = "a whole file is, for example:"
+"""End of a message's first line; the example follows."""
+_OLD_SAMPLING = {"listed": "sequential", "drawn": "class_first"}
+
+
+def _example_lines() -> list[str]:
+    return [f"  {line}" for line in EXAMPLE.splitlines()]
+
+
+def _wrong(expected: str) -> PydanticCustomError:
+    """Return an error that says of an entry what it is and what was expected."""
+    return PydanticCustomError(PREDICATE, "{expected}", {"expected": expected})
+
+
+def _number_names(classes: Any) -> dict[int, str]:
+    """Turn a list of names into {number: name} from 1 and check numbers and names."""
+    numbered = dict(enumerate(classes, start=1)) if isinstance(classes, list) else classes
+    if not isinstance(numbered, dict) or not numbered:
+        raise _wrong(f"is {classes!r}; expected a list of names or {{number: name}}")
+    for number, name in numbered.items():
+        if type(number) is not int or not 0 < number < VOID:
+            raise _wrong(f"has the number {number!r}; expected whole numbers 1 to 254")
+        if not isinstance(name, str):  # YAML reads a bare on, off, yes, no or 1 as something else
+            raise _wrong(f"has the name {name!r}; expected text; put it in quotes")
+        if not name.strip():
+            raise _wrong(f"has an empty name for number {number}; expected text")
+    numbered = {number: composed(name) for number, name in numbered.items()}
+    if len(set(numbered.values())) < len(numbered):
+        raise _wrong("has the same name twice; expected different names")
+    if alike := two_alike(numbered.values()):
+        raise _wrong("has the names {!r} and {!r}, which differ by case or spaces alone; expected one".format(*alike))
+    return numbered
+
+
+def _check_folds(folds: Any) -> Any:
+    if not isinstance(folds, list) or not folds or not all(isinstance(fold, list) and fold for fold in folds):
+        raise _wrong(f"is {folds!r}; expected one list of novel classes per fold")
+    return folds
+
+
+def _check_text(text: Any) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise _wrong(f"is {text!r}; expected text that is not empty; put it in quotes")
+    return text
+
+
+def _check_pixels(pixels: Any) -> int:
+    if type(pixels) is not int or not 0 <= pixels <= MASK_PIXELS:
+        raise _wrong(f"is {pixels!r}; expected a whole number, 0 to {MASK_PIXELS}")
+    return pixels
+
+
+def _check_share(share: Any) -> float:
+    if type(share) not in (int, float) or not 0 <= share <= 1:
+        raise _wrong(f"is {share!r}; expected a share from 0 to 1, like 0.07")
+    return float(share)
+
+
+def _new_sampling(sampling: Any) -> Any:
+    return _OLD_SAMPLING.get(sampling, sampling) if isinstance(sampling, str) else sampling
+
+
+Text = Annotated[str, BeforeValidator(_check_text)]
+Place = Annotated[str, BeforeValidator(lambda text: _check_text(text).replace("\\", "/"))]
+"""A path below the description's folder, with either separator."""
+
+
+class FolderDescription(BaseModel):
+    """The entries of `folds.yaml`.
+
+    Attributes:
+        name: name of the data set in records and tables.
+        classes: class number in the label maps -> name; in the file also a list of names, numbered from 1.
+        folds: numbers of the novel classes of every fold, ascending; in the file also names.
+        images, masks: folders of the images and of the label maps, relative to the file.
+        train, val: files with the names of the training and of the test images.
+        min_pixels: pixels of a class from which on an image is listed for it.
+        query_sampling: "sequential" goes through all (image, class) pairs, "class_first" draws a class and then an
+            image of it. The old spelling is `query_rule: listed` or `drawn`.
+        augment_threshold: share of an image that a further class must cover in the augmented settings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    name: Text
+    classes: Annotated[dict[int, str], BeforeValidator(_number_names)]
+    folds: Annotated[list[list[Any]], BeforeValidator(_check_folds)]
+    images: Place = "JPEGImages"
+    masks: Place = "SegmentationClassAug"
+    train: Place = "ImageSets/Segmentation/train.txt"
+    val: Place = "ImageSets/Segmentation/val.txt"
+    min_pixels: Annotated[int, BeforeValidator(_check_pixels)] = 1
+    query_sampling: Annotated[QuerySampling, BeforeValidator(_new_sampling)] = Field(
+        default="sequential", validation_alias=AliasChoices("query_sampling", "query_rule")
+    )
+    augment_threshold: Annotated[float, BeforeValidator(_check_share)] = 0.07
+
+    @model_validator(mode="after")
+    def _number_folds(self) -> "FolderDescription":
+        """Replace the names in `folds` by class numbers, ascending."""
+        number_of = {name: number for number, name in self.classes.items()}
+        for place, fold in enumerate(self.folds):
+            fold = [composed(entry) if isinstance(entry, str) else entry for entry in fold]
+            for entry in fold:
+                if type(entry) not in (int, str) or (entry not in self.classes and entry not in number_of):
+                    raise _wrong(f"folds has {entry!r}; expected names or numbers of its classes")
+            self.folds[place] = sorted(entry if entry in self.classes else number_of[entry] for entry in fold)
+        flat = [number for fold in self.folds for number in fold]
+        if len(set(flat)) < len(flat):
+            raise _wrong("folds has a class twice; expected each class in one fold at most")
+        return self
+
+
+def read_description(path: Path) -> FolderDescription:
+    """Read a `folds.yaml`.
+
+    Raises:
+        DataError: the file is absent, not YAML, or an entry is missing, unknown or wrong; names file, key, what was
+            found and what was expected.
+    """
+    try:
+        entries = load_yaml(path)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} does not exist; put a file there that describes the folder; {_EXPECTED}", *_example_lines()
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not YAML ({error}); {_EXPECTED}", *_example_lines()) from error
+    if not isinstance(entries, dict):
+        raise DataError(f"{path} holds {type(entries).__name__}; {_EXPECTED}", *_example_lines())
+    if {"query_rule", "query_sampling"} <= entries.keys():
+        raise DataError(
+            f"{path} has query_rule, the old spelling, beside query_sampling; expected one; remove query_rule"
+        )
+    try:
+        return FolderDescription(**{str(key): value for key, value in entries.items()})
+    except ValidationError as error:
+        problem = first_problem(error, entries, list(FolderDescription.model_fields))
+        raise DataError(f"{path}: {problem}; {_EXPECTED}", *_example_lines()) from error

@@ -1,0 +1,412 @@
+"""FSS-1000: 1000 classes of ten images each, in splits of 520, 240 and 240 classes instead of folds."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.dataset import Pair, PairList, Part, QuerySampling
+from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.source import ByHand, Source
+from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.indexes.binary_masks import BinaryMasks
+from fsbench.datamodules.lists.official import (
+    DERIVED,
+    OFFICIAL,
+    UNVERIFIED,
+    default_lists,
+    list_folders,
+    missing_list,
+)
+from fsbench.datamodules.lists.text_file import read_list
+from fsbench.datamodules.prepare.folders import make_folder
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.list_files import provide_lists
+from fsbench.protocols.draws.image_lists import ImageLists
+from fsbench.protocols.draws.pair_lists import pair_list
+
+INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
+CLASSES, IMAGES_PER_CLASS = 1000, 10
+PARTS = ("trn", "val", "test")
+SIZES = {"trn": 520, "val": 240, "test": 240}
+CHECKSUMS = {
+    "trn": "4e236fa8eda2543a988f734f8ea728a6f321bb426ec79cc121c5f4f115f41f10",
+    "val": "bae6fbf5aa020ce4e589b76c51da21cc9b77970877579612e0a0d3c4b43688b0",
+    "test": "0efbe526c0dd445b580de07cae179df51fffc91255599e96b13d8b16e7e04c0c",
+}
+"""sha256 of the sorted names, each with a newline (fss-protocol §3.3)."""
+_PART_OF = {"trn": "trn", "held_out": "val", "val": "test"}
+ARCHIVE = ByHand(
+    "FSS-1000",
+    tuple(
+        f"{stem}{suffix}"
+        for stem in ("fewshot_data", "FSS-1000", "fss-1000", "fss1000", "FSS1000")
+        for suffix in (".zip", ".tar.gz", ".tgz", ".tar")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Class names of every part, in byte order, and where they come from.
+
+    The test classes are the choice of the data set's authors and the rest was drawn at random by HSNet's, so the split
+    cannot be derived (fss-protocol §3.3).
+    """
+
+    trn: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    origin: str
+
+    def numbers(self, part: str) -> range:
+        """Class numbers of a part: ranks from 1, training before validation before test."""
+        first = 1
+        for name in PARTS:
+            last = first + len(getattr(self, name))
+            if name == part:
+                return range(first, last)
+            first = last
+        raise KeyError(part)
+
+
+class Fss1000(BinaryMasks):
+    """FSS-1000 (fss-protocol §1, §2, §3.3). One fold; a name is `class/number`, a class number its rank in its split,
+    after the classes of the splits before: 1 to 520 train, 521 to 760 validation, 761 to 1000 test.
+
+    The suite tests on the test classes (list "val") and may choose checkpoints on the validation
+    classes (list "held_out").
+
+    Args:
+        root: Folder with a folder for each class, which holds 1.jpg, 1.png, …, 10.jpg, 10.png; or a folder that holds
+            it as `FSS-1000` or `fewshot_data`.
+        lists: Folders with the released splits as `fss/{trn,val,test}.txt`. None takes the folder `lists` in `root`
+            where there is one. Without them, splits are drawn from the folders that exist: figures on those compare
+            with no published ones, whose test classes are the data set authors' own choice.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+        allow_missing: With lists: use what is there of their classes and images, and have the record say so.
+        test_only: Without lists: all classes are test classes. For samples with few classes.
+    """
+
+    name = "fss1000"
+    folds = 1
+    classes_of_fold = 240
+    has_published_protocol = True
+    query_sampling: QuerySampling = "sequential"
+    list_order = "class"
+    source = Source(
+        lists="""\
+The lists are kept in the authors' repositories; `fsbench data prepare fss1000` fetches them:
+  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
+Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
+  <folder>/fss/test.txt   <folder>/fss/trn.txt   <folder>/fss/val.txt
+Without lists the suite derives its own from the annotations and the record says so.
+""",
+        instructions="""\
+The archive is on Google Drive, which only a browser gets it from: follow the link on the page
+https://github.com/HKUSTCV/FSS-1000, put the file (fewshot_data.zip) into DIR, and run
+  fsbench data prepare fss1000 --root <root> --from DIR
+Its authors publish no checksum; the command verifies the structure: 1000 class folders with 1.jpg … 10.jpg, 1.png …
+10.png. <root> may also be the unpacked folder itself.
+""",
+    )
+
+    def __init__(
+        self,
+        root: str,
+        lists: list[str] | None = None,
+        allow_unverified_lists: bool = False,
+        allow_missing: bool = False,
+        test_only: bool = False,
+    ):
+        self.root = class_folder(Path(root).expanduser())
+        self.lists = default_lists(lists, Path(root).expanduser(), self.root)
+        self._files = class_files(self.root)
+        released = read_splits(self.lists, allow_unverified_lists)
+        self._asked_for_derived = test_only or lists == []
+        if released and test_only:
+            raise SettingsError("test_only is for data without lists; leave it out, or set lists to []")
+        if released:
+            self.splits = released
+            self._origin = self._check_complete(allow_missing)
+        else:
+            self.splits = (
+                Splits((), (), tuple(sorted(self._files)), "derived") if test_only else draw_splits([*self._files])
+            )
+            self._origin = self.splits.origin
+        self.class_names = tuple(name for part in PARTS for name in getattr(self.splits, part))
+        self._number_of = {name: number for number, name in enumerate(self.class_names, start=1)}
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return self._present("test")
+
+    def val_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return self._present("val")
+
+    def train_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return self._present("trn")
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return the images of all classes of the part, class by class."""
+        return [name for name, _ in self.listed_pairs(part)]
+
+    def listed_pairs(self, part: Part) -> Iterable[Pair]:
+        """Yield every image of the part with its class, however small the object; no mask is opened."""
+        for number in self._present(_PART_OF[part]):
+            name = self.class_names[number - 1]
+            for image in sorted(self._files[name]):
+                yield f"{name}/{image}", number
+
+    def has_published_list(self, split: str, fold: int) -> bool:
+        return not self._asked_for_derived and split not in SIZE_BINS
+
+    def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
+        return DERIVED if split in SIZE_BINS else self._origin
+
+    def support_images(self, pairs: PairList) -> Mapping[int, Sequence[str]]:
+        """Supports are drawn by number from 1 to 10 (fss-protocol §5.3), so in numeric order."""
+        return {
+            number: tuple(sorted(names, key=lambda name: int(name.rpartition("/")[2])))
+            for number, names in pairs.images_of.items()
+        }
+
+    def image_path(self, name: str) -> Path:
+        return self.root / f"{name}.jpg"
+
+    def label_file(self, name: str) -> Path:
+        return self.root / f"{name}.png"
+
+    def class_number(self, name: str) -> int:
+        return self._number_of[name.rpartition("/")[0]]
+
+    def _present(self, part: str) -> list[int]:
+        """Numbers of the classes of a part that have images."""
+        return [n for n in self.splits.numbers(part) if self._files.get(self.class_names[n - 1])]
+
+    def _check_complete(self, allow_missing: bool) -> str:
+        """The origin of the lists. Raises DataError naming absent classes and images unless they may be missing."""
+        listed = [name for part in PARTS for name in getattr(self.splits, part)]
+        numbers = range(1, IMAGES_PER_CLASS + 1)
+        absent = sorted(name for name in listed if not self._files.get(name))
+        short = [
+            f"{name}/{number}"
+            for name in sorted(set(listed).difference(absent))
+            for number in numbers
+            if number not in self._files[name]
+        ]
+        strange = [f"{name}/{n}" for name in listed for n in self._files.get(name, ()) if n not in numbers]
+        if strange:
+            raise DataError(f"{self.root} has the image {min(strange)}; expected the numbers 1 to 10; take it away")
+        if not absent and not short:
+            return self.splits.origin
+        if not allow_missing:
+            shown = [f" ({some(names)})" if names else "" for names in (absent, short)]
+            raise self.source.missing(
+                f"{self.root} lacks {len(absent)} of {sum(SIZES.values())} class folders{shown[0]} and "
+                f"{len(short)} images of the others{shown[1]}; expected all; complete it, or set allow_missing to "
+                "use what is there, which the record will say"
+            )
+        if len(absent) == len(listed):
+            raise DataError(
+                f"{self.root} has no folder of a listed class; expected folders such as {self.splits.test[0]}"
+            )
+        return f"{self.splits.origin}, incomplete"
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Make `<root>/FSS-1000/<class>/<number>.{jpg,png}`; nothing is unpacked where class folders are present.
+
+        Returns remarks for the user.
+        """
+
+        def check_structure(making: Path, archive: Path) -> None:
+            """Raise DataError unless `making` holds all classes with all images, or some where that is allowed."""
+            classes = {path.name: {entry.name for entry in path.iterdir()} for path in making.iterdir()}
+            expected = {f"{n}.{suffix}" for n in range(1, IMAGES_PER_CLASS + 1) for suffix in ("jpg", "png")}
+            short = sorted(f"{name}/{min(expected - files)}" for name, files in classes.items() if expected - files)
+            example = f", and {len(short)} of them lack images, such as {short[0]}" if short else ""
+            is_complete, found = len(classes) == CLASSES and not short, f"{len(classes)} class folders{example}"
+            expected_words = f"{CLASSES} with 1 to {IMAGES_PER_CLASS}"
+            job.require_complete(archive, is_complete, bool(classes), found, expected_words)
+
+        remarks = provide_lists(job, cls.name)
+        if _class_folder(job.root) is None:
+            remarks += make_folder(job, cls.source, ARCHIVE, job.root / "FSS-1000", _image, check_structure)
+        return remarks
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on classes, images and splits in `root`; `lists` are folders of released lists."""
+        folder = report.attempt("folders", lambda: class_folder(root))
+        files = report.attempt("folders", lambda: class_files(folder)) if folder else None
+        if folder is None or files is None:
+            return
+        report.ok("folders", str(folder))
+        report.count("classes", len(files), CLASSES, "folders with images")
+        empty = sorted(
+            path.name for path in folder.iterdir() if path.is_dir() and path.name not in {*files, "lists", "archives"}
+        )
+        if empty:
+            report.differs("classes", f"{len(empty)} folders without images: {some(empty)}")
+        numbers = range(1, IMAGES_PER_CLASS + 1)
+        missing = [f"{name}/{n}" for name, present in sorted(files.items()) for n in numbers if n not in present]
+        if missing:
+            report.differs(
+                "images", f"{len(missing)} missing: {some(missing)}; the official data have 1 to 10 of every class"
+            )
+        names = [f"{name}/{n}" for name, present in sorted(files.items()) for n in sorted(present)]
+        check_files(report, "photos, masks", names, lambda name: (folder / f"{name}.jpg", folder / f"{name}.png"))
+        cls._check_splits(report, root, folder, set(files), default_lists(lists, root, folder))
+
+    @classmethod
+    def _check_splits(cls, report: Report, root: Path, folder: Path, present: set[str], lists: list[str]) -> None:
+        """Report whether the classes in `folder` are those of the official splits."""
+        splits = report.attempt("splits", lambda: read_splits(lists))
+        if splits is None:
+            if not lists:
+                report.differs("splits", "no lists given: splits are drawn; the official ones cannot be derived")
+                cls._check_index(report, root, [])
+            return
+        report.ok("splits", f"checksums of the {len(PARTS)} lists are right")
+        for part in PARTS:
+            absent = sorted(set(getattr(splits, part)) - present)
+            if absent:
+                report.differs(f"classes of {part}", f"{len(absent)} of {SIZES[part]} have no folder: {some(absent)}")
+            else:
+                report.ok(f"classes of {part}", f"{SIZES[part]}: equal to the official list")
+        unlisted = sorted(present.difference(*(getattr(splits, part) for part in PARTS)))
+        if unlisted:
+            report.differs("classes", f"{len(unlisted)} folders of no listed class: {some(unlisted)}")
+        cls._check_index(report, root, lists)
+
+    @classmethod
+    def _check_index(cls, report: Report, root: Path, lists: list[str]) -> None:
+        """Report the number of items of every split, as an evaluation gets them."""
+        index = report.attempt("lists", lambda: cls(str(root), lists))
+        if index is None:
+            return
+        for split, part in (("trn", "trn"), ("held_out", "val"), ("val", "test")):
+            if index.splits.numbers(part):
+                pairs = report.attempt(f"list {part}", lambda split=split: pair_list(index, split, 0))  # type: ignore[misc]
+                if pairs:
+                    text = f"items of {len(pairs.images_of)} classes"
+                    if pairs.origin == OFFICIAL:
+                        report.count(f"list {part}", len(pairs.pairs), IMAGES_PER_CLASS * SIZES[part], text)
+                    else:
+                        report.differs(f"list {part}", f"{len(pairs.pairs)} {text}, {pairs.origin}")
+
+
+@ImageLists.register(Fss1000)
+class NoImages(ImageLists):
+    """Refuse to list images for the protocol pfenet."""
+
+    def image_order(self, part: Part) -> Sequence[str]:
+        raise SettingsError(f"fss1000 has no lists of PFENet-like programs; split pfenet-{part} is for PASCAL and COCO")
+
+
+def class_folder(root: Path) -> Path:
+    """Return the folder in `root` with a folder for each class; DataError where there is none."""
+    source = Fss1000.source
+    if not root.is_dir():
+        raise source.missing(f"the FSS-1000 folder {root} does not exist; expected a folder for each class in it")
+    folder = _class_folder(root)
+    if folder is None:
+        raise source.missing(f"{root} has no class folders; expected <class>/1.jpg and <class>/1.png, …")
+    return folder
+
+
+def _class_folder(root: Path) -> Path | None:
+    folders = (root, *(root / inner for inner in INNER_FOLDERS))
+    return next((folder for folder in folders if any(folder.glob("*/[0-9]*.jpg"))), None)
+
+
+def class_files(root: Path) -> dict[str, frozenset[int]]:
+    """Class name -> numbers of its images; raises DataError for photos and masks without each other."""
+    files: dict[str, frozenset[int]] = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        entries = {path.name for path in folder.iterdir()}
+        photos, masks = (
+            {e[:-4] for e in entries if e.endswith(suffix) and e[:-4].isdigit()} for suffix in (".jpg", ".png")
+        )
+        for number in sorted(photos ^ masks):
+            there, lacking = (".jpg", ".png") if number in photos else (".png", ".jpg")
+            raise DataError(
+                f"{folder / number}{there} has no {lacking} beside it; expected a photo and a mask for each number; "
+                "fetch the missing one"
+            )
+        if photos:
+            files[folder.name] = frozenset(map(int, photos))
+    return files
+
+
+def names_sha256(names: Sequence[str]) -> str:
+    return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
+
+
+def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -> Splits | None:
+    """The released splits `<folder>/fss/{trn,val,test}.txt`; None without folders.
+
+    Raises DataError for absent or unreadable files, names that are no folder names, a class in two parts, and (unless
+    `allow_unverified`) a checksum that is not the official one.
+    """
+    places = list_folders(folders, "fss1000", "fss")
+    if not places:
+        return None
+    parts = {part: _names(places, part) for part in PARTS}
+    whole = [name for names in parts.values() for name in names]
+    if len(set(whole)) < len(whole):
+        twice = next(name for name in whole if whole.count(name) > 1)
+        raise DataError(f"the class {twice} is twice in the lists of {places[0] / 'fss'}; expected each class once")
+    altered = [part for part in PARTS if names_sha256(parts[part]) != CHECKSUMS[part]]
+    if altered and not allow_unverified:
+        part = altered[0]
+        raise missing_list(
+            f"list {places[0] / 'fss' / part}.txt was altered: found {len(parts[part])} classes, sha256 "
+            f"{names_sha256(parts[part])}; expected {SIZES[part]}, sha256 {CHECKSUMS[part]}; fetch the authors' file "
+            "again, or set allow_unverified_lists to use it and have the record say so",
+            "fss1000",
+        )
+    return Splits(**parts, origin=UNVERIFIED if altered else OFFICIAL)
+
+
+def draw_splits(classes: Sequence[str]) -> Splits:
+    """A split of our own of `classes`: 24 % test and 24 % validation as in the official one, at least one test class.
+
+    The sorted names in the order of `RandomState(0).permutation` give the test, then the validation classes.
+    """
+    ordered = sorted(classes)
+    order = np.random.RandomState(0).permutation(len(ordered))
+    test = max(1, round(0.24 * len(ordered)))
+    val = round(0.24 * len(ordered)) if len(ordered) > 2 else 0
+    return Splits(
+        test=tuple(sorted(ordered[i] for i in order[:test])),
+        val=tuple(sorted(ordered[i] for i in order[test : test + val])),
+        trn=tuple(sorted(ordered[i] for i in order[test + val :])),
+        origin=DERIVED,
+    )
+
+
+def _names(places: Sequence[Path], part: str) -> tuple[str, ...]:
+    paths = [place / "fss" / f"{part}.txt" for place in places]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise missing_list(f"{paths[0]} does not exist; expected the lists trn.txt, val.txt and test.txt", "fss1000")
+    names = [line.strip() for line in read_list(path).splitlines() if line.strip()]
+    for name in names:
+        if not re.fullmatch(r"\w[\w.' +&()-]*", name):
+            raise DataError(f"list {path} has the line {name[:80]!r}; expected names of folders; fetch it again")
+    return tuple(sorted(names))
+
+
+def _image(name: PurePosixPath) -> str | None:
+    """Return `<class>/<number>.{jpg,png}` of an image or mask at any depth; None for the rest of the archive."""
+    wanted = len(name.parts) >= 2 and "__MACOSX" not in name.parts and re.fullmatch(r"\d+\.(jpg|png)", name.name)
+    return f"{name.parent.name}/{name.name}" if wanted else None

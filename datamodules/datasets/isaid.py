@@ -1,0 +1,204 @@
+"""iSAID-5i: patches of aerial images, 15 classes in three folds (isaid-protocol §1 to §3)."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from fsbench.base.errors import DataError, SettingsError, known_names
+from fsbench.data.dataset import Part, QuerySampling
+from fsbench.data.source import Source
+from fsbench.datamodules.check.lists import check_lists
+from fsbench.datamodules.check.media import check_label_maps
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.indexes.mask_folder import MaskFolder
+from fsbench.datamodules.indexes.official import FoldwiseTrainingLists
+from fsbench.datamodules.lists.official import default_lists
+from fsbench.datamodules.lists.pfenet import MIN_PIXELS
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.list_files import provide_lists
+from fsbench.protocols.draws.incontext import EachPairOnce
+from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
+
+CLASS_NAMES = (
+    "ship", "storage tank", "baseball diamond", "tennis court", "basketball court", "ground track field", "bridge",
+    "large vehicle", "small vehicle", "helicopter", "swimming pool", "roundabout", "soccer ball field", "plane",
+    "harbor",
+)  # fmt: skip
+LABEL_SUFFIX = "_instance_color_RGB.png"
+"""End of a label map's name, after its patch's."""
+DIVISIONS = ("blocks", "stride")
+
+
+class Isaid(MaskFolder, FoldwiseTrainingLists):
+    """iSAID-5i. Fold f tests classes 5f+1 to 5f+5; a name is that of a patch of 256 x 256 pixels.
+
+    Args:
+        root: Folder with `val/images/<name>.png` and `val/semantic_png/<name>_instance_color_RGB.png`, whose values are
+            the class numbers, 255 for void, and for training the same in `train`; or a folder that holds it as
+            `iSAID_patches`.
+        lists: Folders with the authors' lists as `isaid/{val,trn}/fold{0,1,2}.txt`. None takes the folder `lists` in
+            `root` where there is one. Lists that are derived from the label maps have another order, which makes other
+            episodes.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+    """
+
+    name = "isaid"
+    class_names = CLASS_NAMES
+    folds = 3
+    classes_of_fold = 5
+    has_published_protocol = True
+    query_sampling: QuerySampling = "sequential"
+    same_classes_as: ClassVar[tuple[str, ...]] = ("isaid512", "isaid512_stride")
+    folders: ClassVar[dict[Part, tuple[str, str]]] = {
+        "val": ("val/images", "val/semantic_png"),
+        "trn": ("train/images", "train/semantic_png"),
+    }
+    """Part -> folders of its patches and of its label maps, below the root."""
+    inner_folders: ClassVar[tuple[str, ...]] = ("iSAID_patches", "remote_sensing/iSAID_patches")
+    """Folders below `root` that the authors' may be."""
+    source = Source(
+        lists="""\
+The lists are files of GF-SAM's authors (https://github.com/ANDYZAQ/GF-SAM, commit f227d1d, folder
+matcher/data/splits); `fsbench data prepare isaid` fetches them. Give that folder, or one with several such folders;
+files are looked for as <folder>/isaid/val/fold0.txt. Without lists the suite derives its own from the label maps, in
+another order, which makes other episodes, and the record says so.
+""",
+        instructions="""\
+The 256 x 256 patches and the lists fold0.txt, fold1.txt, fold2.txt are files of GF-SAM's authors; follow the links to
+their data on the page https://github.com/ANDYZAQ/GF-SAM. <root> then holds
+  val/images/<name>.png   val/semantic_png/<name>_instance_color_RGB.png   lists/isaid/val/fold0.txt, …
+and for training the same in train/ and lists/isaid/trn.
+DATASET=isaid512 takes R2Net's 512 x 512 patches: img_dir/val/<name>.png, ann_dir/val/<name>_instance_color_RGB.png,
+cut as https://github.com/chunbolang/R2Net says.
+`fsbench data prepare isaid --root <root>` fetches the lists.
+The lists' md5 are 96e4ffcf8b63d9bf0b8c5810bc770995, faff4209dfe56dc8a17ddaa6c48abf2c and
+8b87d6ef6165a14c080fa7ef0c13b1e7 (lines joined by LF, with a final LF); the suite checks them.
+""",
+    )
+
+    def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
+        given = Path(root).expanduser()
+        needed = self.folders["val"]
+        self.root = find_folder(given, self.inner_folders, needed) or given
+        self.use_lists(lists, allow_unverified_lists, given, self.root)
+        absent = [part for part in needed if not (self.root / part).is_dir()]
+        if absent:
+            raise self.source.missing(f"{root} has no {' and no '.join(absent)}; expected {' and '.join(needed)}")
+        super().__init__(self.root, self.root, range(1, len(CLASS_NAMES) + 1))
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        first = 5 * fold + 1
+        return list(range(first, first + 5))
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Parts whose folders are there: that of the test, and that of training where it was made."""
+        return tuple(part for part, pair in self.folders.items() if all((self.root / one).is_dir() for one in pair))
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return all patches of a part, names ascending."""
+        if part not in self.parts:
+            raise SettingsError(
+                f"{self.name} has its test part alone in {self.root}; found the part {part}; expected "
+                f"{' and '.join(self.folders['trn'])} for training; or test a method that is not trained, or give a "
+                "checkpoint"
+            )
+        names = self._names(part)
+        self.require_files(names, self.root / self.folders[part][1])
+        return names
+
+    def label_names(self) -> list[str]:
+        """Names of the patches of all label maps, ascending."""
+        return sorted(name for part in self.parts for name in self._names(part))
+
+    def _names(self, part: Part) -> list[str]:
+        files = (path.name for path in (self.root / self.folders[part][1]).iterdir())
+        return sorted(name.removesuffix(LABEL_SUFFIX) for name in files if name.endswith(LABEL_SUFFIX))
+
+    @cached_property
+    def _image_files(self) -> dict[str, str]:
+        """Name of a patch -> its file below the root. The names of the two parts are those of different photos."""
+        files: dict[str, str] = {}
+        for part in self.parts:
+            folder = self.folders[part][0]
+            for path in sorted((self.root / folder).glob("*.png")):
+                if path.stem in files:
+                    raise DataError(
+                        f"the patch {path.stem} is in {files[path.stem]} and in {folder}; expected it in one part; "
+                        "remove one with its label map"
+                    )
+                files[path.stem] = f"{folder}/{path.name}"
+        return files
+
+    def image_path(self, name: str) -> Path:
+        return self.root / self._image_files.get(name, f"{self.folders['val'][0]}/{name}.png")
+
+    def label_file(self, name: str) -> Path:
+        image = self._image_files.get(name, "")
+        labels = next((labels for images, labels in self.folders.values() if image.startswith(f"{images}/")), None)
+        return self.root / (labels or self.folders["val"][1]) / f"{name}{LABEL_SUFFIX}"
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Provide the authors' lists beside the patches, which no program can fetch; returns remarks for the user.
+
+        Raises:
+            DataError: the patches are not there, or the lists are not to be had.
+        """
+        remarks = provide_lists(job, Isaid.name)
+        Isaid(str(job.root), lists=[])
+        return remarks
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on patches, label maps and lists of iSAID-5i in `root`; `lists` are folders of released lists."""
+        index = report.attempt("folders", lambda: Isaid(str(root), lists=[]))
+        parts = index.parts if index else ()
+        names = report.attempt("patches", lambda: [n for p in parts for n in index.candidates(p)]) if index else None
+        if index is None or names is None:
+            return
+        report.ok("folders", str(index.root))
+        check_label_maps(report, "patches, label maps", index, names)
+        if report.usable:
+            check_lists(report, index, index.file_pairs, parts, default_lists(lists, root))
+
+
+class Isaid512(Isaid):
+    """iSAID-5i as R2Net cuts it: patches of 512 x 512 pixels, of which those with 2048 pixels of a class are listed.
+
+    Args:
+        root: Folder with `img_dir/val/<name>.png` and `ann_dir/val/<name>_instance_color_RGB.png`, and for training the
+            same in `train`; or a folder that holds it as `iSAID`.
+        division: "blocks", fold f tests classes 5f+1 to 5f+5; or "stride", it tests f+1, f+4, f+7, f+10 and f+13, which
+            is the data set `isaid512_stride`.
+    """
+
+    name = "isaid512"
+    min_pixels = MIN_PIXELS
+    folders: ClassVar[dict[Part, tuple[str, str]]] = {
+        "val": ("img_dir/val", "ann_dir/val"),
+        "trn": ("img_dir/train", "ann_dir/train"),
+    }
+    inner_folders: ClassVar[tuple[str, ...]] = ("iSAID",)
+    same_classes_as: ClassVar[tuple[str, ...]] = ("isaid", "isaid512", "isaid512_stride")
+
+    def __init__(self, root: str, division: Literal["blocks", "stride"] = "blocks"):
+        if division not in DIVISIONS:
+            raise SettingsError(f"unknown division '{division}'{known_names(division, DIVISIONS)}")
+        self.division = division
+        if division == "stride":
+            self.name = "isaid512_stride"
+        super().__init__(root, lists=[])
+
+    def test_classes(self, fold: int) -> list[int]:
+        if self.division == "blocks":
+            return super().test_classes(fold)
+        self.check_fold(fold)
+        return list(range(fold + 1, len(CLASS_NAMES) + 1, self.folds))
+
+
+EachPairOnce.register(Isaid)(EachPairOnce)
+KnownAbsence.register(Isaid)(CompleteLabelMaps)

@@ -1,0 +1,455 @@
+"""LVIS-92i: ten folds of the categories of LVIS's validation part (incontext-protocol §3.3)."""
+
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, NamedTuple
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.base.files import is_file, read_json
+from fsbench.data.dataset import PairList
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.header import Classes
+from fsbench.data.episodes.task import EpisodeTask
+from fsbench.data.list_substitutes import substitute_list
+from fsbench.data.source import Source
+from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.indexes.coco_views import PHOTOS_2017, CocoViews
+from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
+from fsbench.datamodules.indexes.views import SEPARATOR, AnnotatedMask, listed_views, view_photo
+from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
+from fsbench.datamodules.prepare.by_hand import archive_at_hand, take_file
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.making import making_place, publish
+from fsbench.datamodules.prepare.unpack import unpack
+from fsbench.protocols.draws.by_word import one_stream
+from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes, every_tenth
+from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.draws.presence import KnownAbsence
+from fsbench.protocols.draws.segic import ProgramEpisodes, draw_lvis, lvis_fold, process_streams
+
+FILE = "lvis_val.pkl"
+_FORM = "a pickle of {category id: {image name: {'annotations': [{'segmentation'}, …]}}}"
+OWN_FILE = "lvis_v1_val.json"
+_OWN_FORM = (
+    "LVIS's own file: {'images': [{'id', 'coco_url', 'neg_category_ids', 'not_exhaustive_category_ids'}, …], "
+    "'categories': [{'id', 'name'}, …], 'annotations': [{'id', 'image_id', 'category_id', 'segmentation'}, …]}"
+)
+_OBJECT_KEYS = ("id", "image_id", "category_id", "segmentation")
+_SAMPLE = 60
+"""Episodes of each fold that a check draws where no released log tells how many there are."""
+
+
+class Verified(NamedTuple):
+    """Categories of a photo: those that it surely lacks, and those of which not every object is annotated.
+
+    Of a category that is neither among them nor annotated nothing is known.
+    """
+
+    absent: frozenset[int] = frozenset()
+    not_exhaustive: frozenset[int] = frozenset()
+
+
+class OwnFile(NamedTuple):
+    """LVIS's own file: the objects of each photo, and of which categories the annotators made sure (Gupta et al. 2019).
+
+    Attributes:
+        verified: what is known of each photo, by its name `val2017/….jpg`.
+        names: of the categories by their id, ascending; empty where objects were not asked for.
+        categories: category id -> {photo: {'annotations': its objects of the category}}, in the order of `names`; a
+            category without an object in this part has no photos.
+    """
+
+    verified: dict[str, Verified]
+    names: dict[int, str]
+    categories: dict[int, dict[str, dict[str, list[dict[str, Any]]]]]
+
+
+class Lvis(CocoViews):
+    """LVIS-92i. A name is `val2017/<photo>.jpg@<category id>`; a class number is a category's place in the file.
+
+    Fold f of a K-shot test holds the categories f, f + 10, … among those with more than K images, in the order of the
+    file: tests of other K are about other classes.
+
+    Without the authors' list, categories and photos are those of LVIS's own file: categories by ascending id, with
+    their names, and photos in the file's order. The episodes of published tests follow from the list alone.
+
+    Args:
+        root: Folder with `lvis_val.pkl` as Matcher's authors distribute it or LVIS's own `lvis_v1_val.json`, or both,
+            and COCO's photos in `coco/val2017` and `coco/train2017`; names in the file say which a photo is in.
+
+    Attributes:
+        file: the one that the categories are from.
+    """
+
+    name = "lvis"
+    folds = 10
+    logged_classes: ClassVar[Mapping[int, tuple[int, ...]]] = {1: (92,) * 10, 5: (68,) * 10}
+    logged_episodes = (2300,) * 10
+    source = Source(
+        archives=PHOTOS_2017,
+        instructions="""\
+The annotations are a file of Matcher's authors; follow the links to their data on the page
+https://github.com/aim-uofa/Matcher and put it at <root>/lvis_val.pkl. The photos are COCO's of 2017, from the page
+https://cocodataset.org/#download
+  val2017.zip                    %(val2017.zip)s   5000 photos
+  train2017.zip                  %(train2017.zip)s   118287 photos
+unpacked in <root>/coco. <root> then holds
+  lvis_val.pkl   coco/val2017/   coco/train2017/, of both the photos that the file names
+PROTOCOL=presence needs <root>/lvis_v1_val.json, LVIS's own annotations of its validation part, which alone say which
+categories a photo lacks, and does without lvis_val.pkl. From the page https://www.lvisdataset.org/dataset:
+  lvis_v1_val.json.zip           https://dl.fbaipublicfiles.com/LVIS/lvis_v1_val.json.zip
+`fsbench data prepare lvis --root <root> --from <folder>` takes it packed or unpacked. The training part
+(lvis_v1_train.json) is in no test.
+No checksum of the files is published; `fsbench data check lvis --root <root>` compares class counts.
+""",
+    )
+
+    def __init__(self, root: str):
+        super().__init__(root)
+        self.file = next((name for name in (FILE, OWN_FILE) if (self.root / name).exists()), FILE)
+        expected = f"{FILE} and the photos coco/{{train,val}}2017, or for PROTOCOL=presence alone {OWN_FILE} and these"
+        self.require_parts((self.file, "coco"), expected)
+
+    def require_list(self) -> None:
+        """Raise DataError unless the authors' list is there, by whose order the published tests draw."""
+        if self.file != FILE:
+            raise self.source.missing(
+                f"{self.root} has {self.file} and no {FILE}, whose order decides the episodes of the published tests; "
+                f"expected {FILE}; PROTOCOL=presence does without"
+            )
+
+    @cached_property
+    def _own(self) -> OwnFile:
+        return read_own_file(self.root / OWN_FILE, objects=self.file == OWN_FILE)
+
+    @cached_property
+    def categories(self) -> Mapping[int, Mapping[str, Any]]:
+        """Category id -> {image name: its annotations}, in the order of the file."""
+        if self.file == OWN_FILE:
+            substitute_list(self, "val", FILE, f"the categories of {OWN_FILE}, by ascending id")
+            return self._own.categories
+        content = read_annotation_pickle(self.root / FILE, _FORM)
+        if not isinstance(content, Mapping) or not content:
+            raise self._other_form(f"it holds {type(content).__name__}")
+        for key, images in content.items():
+            named = isinstance(images, Mapping) and all(isinstance(name, str) for name in images)
+            if type(key) is not int or not named:
+                raise self._other_form(f"its entry {reprlib.repr(key)} is no category with images")
+            first: Any = next(iter(images.values()), {"annotations": []})
+            if not isinstance(first, Mapping) or not isinstance(first.get("annotations"), list):
+                raise self._other_form(f"category {key} has images without annotations")
+        return dict(content)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the categories; their ids in words where they are from the authors' list, which has no names."""
+        names = self._own.names if self.file == OWN_FILE else {}
+        return tuple(names.get(key, f"category {key}") for key in self.categories)
+
+    @cached_property
+    def _ids(self) -> tuple[int, ...]:
+        return tuple(self.categories)
+
+    @cached_property
+    def numbers(self) -> dict[int, int]:
+        """Category id -> class number."""
+        return {key: number for number, key in enumerate(self.categories, start=1)}
+
+    def category(self, number: int) -> int:
+        """Return the category id of class `number`."""
+        return self._ids[number - 1]
+
+    @cached_property
+    def verified(self) -> Mapping[str, Verified]:
+        """Photo -> categories that the annotators made sure of, from LVIS's own file.
+
+        Raises:
+            DataError: the file is not there, or contradicts the authors' one.
+        """
+        verified = self._own.verified
+        for category, images in self.categories.items():
+            for photo in images:
+                if photo in verified and category in verified[photo].absent:
+                    raise self.source.missing(
+                        f"{self.root / OWN_FILE} says that {photo} lacks the category {category}, of which {self.file} "
+                        "has objects; expected files of one version of LVIS"
+                    )
+        return verified
+
+    def frequent_categories(self, shot: int) -> list[int]:
+        """Return the categories with more than `shot` images, in the order of the file."""
+        return [key for key, images in self.categories.items() if len(images) > shot]
+
+    def photo_classes(self) -> Iterator[tuple[str, int]]:
+        return ((photo, self.numbers[key]) for key in self.frequent_categories(1) for photo in self.categories[key])
+
+    def class_views(self, photo: str, number: int) -> Sequence[str]:
+        return [f"{photo}{SEPARATOR}{self._ids[number - 1]}"]
+
+    def test_classes(self, fold: int) -> list[int]:
+        """Return the classes of 1-shot tests."""
+        self.check_fold(fold)
+        return [self.numbers[key] for key in every_tenth(self.frequent_categories(1), fold, self.folds)]
+
+    @property
+    def annotation_files(self) -> Sequence[Path]:
+        return [self.root / self.file]
+
+    def label_file(self, name: str) -> Path:
+        return self.root / self.file
+
+    def class_number(self, name: str) -> int:
+        return self.numbers[self._category(name)]
+
+    def masks(self, name: str) -> Sequence[AnnotatedMask]:
+        try:
+            image = self.categories[self._category(name)][view_photo(name)]
+            return [
+                AnnotatedMask(f"annotation {annotation.get('id', place)}", annotation["segmentation"])
+                for place, annotation in enumerate(image["annotations"])
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._other_form(f"it has no annotations of {name}") from error
+
+    def _category(self, name: str) -> int:
+        key = name.rpartition(SEPARATOR)[2]
+        if not key.isdecimal() or int(key) not in self.categories:
+            raise DataError(f"{name} is no image of {self.root / self.file}; expected <photo>{SEPARATOR}<category id>")
+        return int(key)
+
+    def _other_form(self, found: str) -> DataError:
+        return self.other_version(self.root / self.file, found, _FORM)
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Put the annotation files and the photos into the root; returns remarks for the user.
+
+        Raises:
+            DataError: neither annotation file is to be had, or photos are not.
+        """
+        has_own = _take_own_file(job, cls.source)
+        has_list = any(is_file(folder / FILE) for folder in _folders(job))
+        if not has_list and not has_own:
+            where = " or ".join(str(folder) for folder in _folders(job))
+            raise cls.source.missing(
+                f"no {FILE} in {where}; expected the authors' file, or for PROTOCOL=presence alone LVIS's own "
+                f"{OWN_FILE} or its .zip"
+            )
+        if has_list:
+            take_file(job, FILE, cls.source)
+        remarks = [f"{file}: no checksum is published" for file in (FILE, OWN_FILE) if is_file(job.root / file)]
+        if not has_own:
+            remarks.append(
+                f"{OWN_FILE} is not there: PROTOCOL=presence needs it, in {job.root} or in the folder of --from"
+            )
+        if not has_list:
+            remarks.append(f"{FILE} is not there: all tests but PROTOCOL=presence need it")
+        return [*remarks, *cls.provide_photos(job, FILE if has_list else OWN_FILE)]
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        if is_file(root / FILE):
+            super().check(report, root, lists)
+        else:
+            cls._check_own_file(report, root)
+
+    @classmethod
+    def _check_own_file(cls, report: Report, root: Path) -> None:
+        """Report on a folder with LVIS's own file alone, by the episodes of presence."""
+        index = cls.check_annotations(report, root)
+        if index is None:
+            return
+        report.differs("tests", f"there is no {FILE}: PROTOCOL=presence alone, with episodes of LVIS's own file")
+        photos = sorted(index.listed_photos())
+        absent = [photo for photo in photos if not is_file(index.image_path(photo))]
+        if absent:
+            report.problem("photos", f"{len(absent)} of {len(photos)} are missing: {some(absent)}")
+        for fold in range(index.folds):
+            subject, task = f"fold {fold}", EpisodeTask(fold, episodes=_SAMPLE, skip_small_classes=True)
+            manifest = index.draw_test(report, subject, "presence", task)
+            if manifest is not None:
+                report.ok(subject, f"{len(manifest.class_ids)} classes")
+                index.check_episodes(report, subject, manifest)
+
+
+@OwnEpisodes.register(Lvis)
+class LvisEpisodes(ViewEpisodes):
+    """The rule that episodes of the protocol incontext are drawn by."""
+
+    index: Lvis
+
+    def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
+        index = self.index
+        index.check_fold(fold)
+        index.require_list()
+        keys = every_tenth(index.frequent_categories(shot), fold, index.folds)
+        images_of = {index.numbers[k]: [f"{name}{SEPARATOR}{k}" for name in index.categories[k]] for k in keys}
+        pool = Pool((), images_of, [*images_of], "by_turns")  # in the order of the file (incontext-protocol §3.3)
+        return self.episode_run([*images_of], None, one_stream("class cycle", pool, shot=shot, seed=seed))
+
+
+@ProgramEpisodes.register(Lvis)
+class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
+    """Episodes of the protocol segic from LVIS's own file, by the authors' 8 processes (segic.md §8.2)."""
+
+    index: Lvis
+
+    def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
+        index = self.index
+        index.check_fold(fold)
+        if shot > 1:
+            raise SettingsError(f"SHOT is {shot}, but SegIC's program shows one support; expected SHOT=1")
+        if index.file != OWN_FILE:
+            raise index.source.missing(
+                f"{index.root} has {index.file}, which tells no order of objects; expected {OWN_FILE} in a folder "
+                "without it, from which SegIC's program draws; or choose PROTOCOL=incontext"
+            )
+        photos, objects = {}, []
+        for category, images in index.categories.items():
+            for photo, found in images.items():
+                for one in found["annotations"]:
+                    photos[one["image_id"]] = photo
+                    objects.append((one["image_id"], category))
+        drawn_from = lvis_fold(objects, fold)
+
+        def episodes() -> Iterator[Episode]:
+            for number, generators in enumerate(process_streams(seed, fold)):
+                category, *images = draw_lvis(drawn_from, generators.python)
+                query, support = (f"{photos[image]}{SEPARATOR}{category}" for image in images)
+                own = index.numbers[category]
+                yield Episode(number, query, own, (own,), ((support,),))
+
+        return self.episode_run([index.numbers[key] for key in drawn_from.categories], None, episodes())
+
+
+@KnownAbsence.register(Lvis)
+class LvisAbsence(KnownAbsence):
+    """Categories that a photo surely lacks, for the protocol presence: it was looked through for a few alone."""
+
+    index: Lvis
+    words = "the category is among the photo's neg_category_ids, and not among its not_exhaustive_category_ids"
+
+    def own_pairs(self, classes: Classes, fold: int, shot: int) -> PairList:
+        index = self.index
+        index.check_fold(fold)
+        frequent = index.frequent_categories(shot)
+        novel = every_tenth(frequent, fold, index.folds)
+        keys = novel if classes == "novel" else [key for key in frequent if key not in set(novel)]
+        return listed_views(
+            (f"{name}{SEPARATOR}{key}", index.numbers[key]) for key in keys for name in index.categories[key]
+        )
+
+    def lacking(self, number: int, images_of: Mapping[int, Sequence[str]]) -> Sequence[Sequence[str]]:
+        return [self._lacking.get(number, ())]
+
+    def surely_lacks(self, name: str, number: int) -> bool:
+        self.index.check_masks(name)
+        return self.index.category(number) in self._verified(name).absent
+
+    def is_whole(self, name: str, number: int) -> bool:
+        self.index.check_masks(name)
+        known = view_photo(name) in self.index.verified
+        return known and self.index.category(number) not in self._verified(name).not_exhaustive
+
+    def _verified(self, name: str) -> Verified:
+        return self.index.verified.get(view_photo(name), Verified())
+
+    @cached_property
+    def _lacking(self) -> Mapping[int, Sequence[str]]:
+        """Class number -> views of the photos that lack it, each of the first category that its photo shows."""
+        index = self.index
+        first: dict[str, int] = {}
+        for category in index.frequent_categories(1):  # whose photos `fsbench data prepare` brings
+            for photo in index.categories[category]:
+                first.setdefault(photo, category)
+        views: dict[int, list[str]] = {}
+        for photo in sorted(first.keys() & index.verified.keys()):
+            for category in sorted(index.verified[photo].absent & index.numbers.keys()):
+                views.setdefault(index.numbers[category], []).append(f"{photo}{SEPARATOR}{first[photo]}")
+        return views
+
+
+def read_own_file(path: Path, objects: bool) -> OwnFile:
+    """Read the file.
+
+    Args:
+        path: its place.
+        objects: whether names and objects are wanted, which are a quarter of a million masks.
+
+    Raises:
+        DataError: there is no such file, or it is of another form.
+    """
+    try:
+        content = read_json(path, "annotations", object_hook=_short_object if objects else _without_object)
+        verified = {_photo(image): _verified(image) for image in content["images"]}
+        if not objects:
+            return OwnFile(verified, {}, {})
+        photos = {image["id"]: _photo(image) for image in content["images"]}
+        names = {int(one["id"]): str(one["name"]) for one in sorted(content["categories"], key=lambda one: one["id"])}
+        categories: dict[int, dict[str, dict[str, list[dict[str, Any]]]]] = {key: {} for key in names}
+        for one in content["annotations"]:
+            images = categories[one["category_id"]]
+            images.setdefault(photos[one["image_id"]], {"annotations": []})["annotations"].append(one)
+        if not any(categories.values()):
+            raise ValueError("it has no objects")
+        return OwnFile(verified, names, categories)
+    except FileNotFoundError:
+        raise Lvis.source.missing(
+            f"{path} does not exist; expected {_OWN_FORM}, without which no absence is known"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected {_OWN_FORM}; check the file") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Lvis.source.missing(f"{path} is of another version ({error}); expected {_OWN_FORM}") from error
+
+
+def _photo(image: Mapping[str, Any]) -> str:
+    """Return a photo's name `val2017/….jpg`; the number of an image does not tell its folder."""
+    return "/".join(image["coco_url"].split("/")[-2:])
+
+
+def _verified(image: Mapping[str, Any]) -> Verified:
+    absent, not_exhaustive = (
+        frozenset(map(int, image[name])) for name in ("neg_category_ids", "not_exhaustive_category_ids")
+    )
+    return Verified(absent - not_exhaustive, not_exhaustive)
+
+
+def _short_object(entry: dict[str, Any]) -> dict[str, Any]:
+    """Keep what is needed of an annotated object while the file is parsed."""
+    return {name: entry[name] for name in _OBJECT_KEYS} if "segmentation" in entry else entry
+
+
+def _without_object(entry: dict[str, Any]) -> Any:
+    """Drop an annotated object while the file is parsed."""
+    return None if "segmentation" in entry else entry
+
+
+def _folders(job: Job) -> list[Path]:
+    return [job.root] if job.source is None else [job.root, job.source]
+
+
+def _take_own_file(job: Job, source: Source) -> bool:
+    """Put LVIS's own file into the root, as it is or from its archive; returns whether it is there."""
+    target = job.root / OWN_FILE
+    if is_file(target):
+        return True
+    if any(is_file(folder / OWN_FILE) for folder in _folders(job)):
+        take_file(job, OWN_FILE, source)
+        return True
+    archive = archive_at_hand(job, [f"{OWN_FILE}.zip"])
+    if archive is None:
+        return False
+    with making_place(target) as making:
+        if not unpack(archive, making, _own_file):
+            raise DataError(f"archive {archive} has no {OWN_FILE}; expected LVIS's annotations of its validation part")
+        job.note(archive, None, verified=False)
+        publish(making / OWN_FILE, target)
+    return True
+
+
+def _own_file(name: PurePosixPath) -> str | None:
+    """Return the name of LVIS's own file; None for anything else."""
+    return name.name if name.name == OWN_FILE else None

@@ -1,0 +1,538 @@
+"""PASCAL-5i and PASCAL-10i: VOC 2012 with the SBD label maps, 20 classes in four folds or two."""
+
+import os
+import random
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache, cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import fingerprint, is_file, replacing
+from fsbench.base.files.arrays import read_matlab
+from fsbench.data.dataset import VOID, Pair, PairList, Part, QuerySampling
+from fsbench.data.episodes.episode import Episode
+from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.file_digests import content_digests
+from fsbench.data.image_io import read_label_map
+from fsbench.data.list_substitutes import substitute_list
+from fsbench.data.orientation import check_sizes
+from fsbench.data.source import Archive, Source
+from fsbench.datamodules.check.lists import check_lists
+from fsbench.datamodules.check.media import check_label_maps, report_absent
+from fsbench.datamodules.check.report import Report
+from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.indexes.mask_folder import MaskFolder, read_names
+from fsbench.datamodules.indexes.official import (
+    FoldwiseTrainingLists,
+    JoinedFolds,
+    OfficialImageLists,
+    OfficialIndex,
+)
+from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, default_lists, joined_lists
+from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
+from fsbench.datamodules.lists.pixel_counts import count_labels
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.label_images import write_label_map
+from fsbench.datamodules.prepare.list_files import provide_lists
+from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, publish
+from fsbench.datamodules.prepare.unpack import unpack
+from fsbench.protocols.draws.boxes import Box, BoxTest, largest_object_box
+from fsbench.protocols.draws.gfss import ValidationImages, list_sha256
+from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
+from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
+
+CLASS_NAMES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+TRAIN_IMAGES = 10582
+"""Images of the list train_aug.txt: all that have a label map, without those of the test."""
+ORDER_SHA256 = "25cdf9026986ab18d9c235d458f2b39bc44a29b801f3371624a22011bcee980c"
+"""Checksum of val.txt of gfss's authors."""
+SBD_TRAIN = "sbd_train.txt"
+"""In `ImageSets/Segmentation`: train.txt of SBD, put there by `fsbench data prepare`."""
+OBJECTS = "SegmentationObject"
+"""Folder of VOC's object maps, beside the label maps; without it boxes follow from label maps, which records say."""
+_LABELS, _VAL, _TRAIN = 12031, 1449, 1464
+"""Label maps, validation names and training names of the official data."""
+PAIRS_OF_CLASSES = {
+    "val": (
+        80, 57, 86, 58, 65, 69, 96, 115, 102, 69, 74, 125, 76, 72, 378, 58, 49, 90, 82, 67,
+    ),
+    "trn": (
+        528, 428, 583, 371, 376, 367, 848, 987, 988, 235, 504, 1122, 430, 440, 3387, 358, 277, 487, 488, 476,
+    ),
+}  # fmt: skip
+"""Split -> number of pairs of class 1, 2, … in the official lists (fscs-protocol §2.1)."""
+
+_VOC = Archive(
+    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"
+)
+_SBD = Archive(
+    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+    "82b4d87ceb2ed10f6038a1cba92111cb",
+)
+_INNER = ("VOC2012", "VOCdevkit/VOC2012")
+_PARTS = ("JPEGImages", "SegmentationClassAug")
+_VOC_PARTS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+"""Folders of the VOC archive that are unpacked."""
+_VOC_UNPACKED = ".voc.making"
+"""Folder in VOC2012, so on the disk of its parts even where that is a link, with what the archive holds of it."""
+_SBD_UNPACKED = ".sbd.making"
+"""Folder in the root with what SBD's archive holds."""
+
+
+class Pascal(MaskFolder, FoldwiseTrainingLists):
+    """PASCAL-5i (fscs-protocol §1, §2). Fold f tests classes 5f+1 to 5f+5.
+
+    Args:
+        root: The folder VOC2012 with `JPEGImages` and `SegmentationClassAug`, or a folder that holds it as `VOC2012` or
+            `VOCdevkit/VOC2012`.
+        lists: Folders with official lists (see `read_official`). None takes the folder `lists` in `root` where there is
+            one; without official lists they are derived from the label maps, which gives the same.
+        allow_unverified_lists: Use lists whose checksum is not the official one; the record says so.
+    """
+
+    name = "pascal"
+    class_names = CLASS_NAMES
+    folds = 4
+    classes_of_fold = 5
+    has_published_protocol = True
+    same_classes_as: ClassVar[tuple[str, ...]] = ("pascal10i", "pascal_all")
+    query_sampling: QuerySampling = "sequential"
+    min_pixels = MIN_PIXELS
+    source = Source(
+        lists="""\
+The lists are kept in the authors' repositories; `fsbench data prepare pascal` fetches them:
+  https://github.com/juhongm999/hsnet   folder data/splits, commit 6b1bc12b3ff9f3950f49c55ab6f089e8d9e0d191 (trn, val)
+  https://github.com/visinf/emat        folder data/splits, commit 7db92ea (size splits, under custom/)
+  https://github.com/Sam1224/HMNet      commit 556916cc2036f32d68d8e0b810eb9ebcbee6ae1a (PFENet-like; by hand)
+Give the folder data/splits of a checkout, or a folder with several such folders; files are looked for as
+  <folder>/pascal/val/fold0.txt   <folder>/pascal/custom/0-5/fold0.txt   <folder>/pascal/fss_list/val/data_list_0.txt
+Without lists the suite derives its own from the annotations and the record says so.
+""",
+        archives=(_VOC, _SBD),
+        instructions="""\
+`fsbench data prepare pascal --root <root>` fetches and arranges everything. By hand, from the page
+http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ fetch
+  VOCtrainval_11-May-2012.tar   %(VOCtrainval_11-May-2012.tar)s
+and unpack it; <root> is its folder VOCdevkit/VOC2012 with
+  JPEGImages/                          17125 photos
+  ImageSets/Segmentation/val.txt       1449 names
+  SegmentationClass/                   2913 label maps
+From the page http://home.bharathh.info/pubs/codes/SBD/download.html fetch
+  benchmark.tgz                 %(benchmark.tgz)s
+and make the folder
+  SegmentationClassAug/                12031 label maps: those of SegmentationClass, and for all other images
+                                       GTcls.Segmentation of SBD's cls/<name>.mat as <name>.png (class numbers)
+With both archives in DIR, `fsbench data prepare pascal --root <root> --from DIR` checks them and does the rest.
+""",
+    )
+
+    def __init__(self, root: str, lists: list[str] | None = None, allow_unverified_lists: bool = False):
+        self.root = _voc_folder(Path(root).expanduser())
+        self.use_lists(lists, allow_unverified_lists, Path(root).expanduser(), self.root)
+        images, labels = (self.root / part for part in _PARTS)
+        super().__init__(images, labels, range(1, len(CLASS_NAMES) + 1))
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        first = self.classes_of_fold * fold + 1
+        return list(range(first, first + self.classes_of_fold))
+
+    def candidates(self, part: Part) -> Sequence[str]:
+        """Return VOC's segmentation val; for training `train_aug.txt` where it exists, else every other label map."""
+        folder = self.root / "ImageSets/Segmentation"
+        source = folder / "val.txt"
+        if not source.is_file():
+            raise self.source.missing(f"{source} does not exist; expected the 1449 validation names of VOC 2012")
+        names = read_names(source)
+        if part == "trn":
+            test_images = set(names)
+            source = folder / "train_aug.txt"
+            listed = source.is_file()
+            if not listed:
+                source = self.label_folder
+            names = read_names(source) if listed else [name for name in self.label_names() if name not in test_images]
+            both = test_images.intersection(names)
+            if not listed and len(names) != TRAIN_IMAGES:
+                every = f"every label map outside val.txt, {len(names)} of {TRAIN_IMAGES}"
+                substitute_list(self, part, "ImageSets/Segmentation/train_aug.txt", every)
+            if both:
+                raise DataError(
+                    f"{source} has {min(both)}, which is in val.txt too; expected separate lists; remove it"
+                )
+        self.require_files(names, source)
+        return sorted(names)
+
+    def listed_pairs(self, part: Part) -> Iterable[Pair]:
+        """Yield the pairs with enough samples on the grid of fss-protocol §3.1."""
+        names = self.candidates(part)
+        split: Literal["trn", "val"] = "trn" if part == "trn" else "val"
+        table = self.count_table(names, f"PASCAL-5i {split}", partial(_count, split))
+        for name in names:
+            for number, _, samples in table[name].tolist():
+                if number not in (0, VOID) and samples >= MIN_SAMPLES:
+                    yield name, number
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Make `<root>/VOC2012` as the data set reads it; steps whose result is present are left out.
+
+        Returns remarks for the user.
+        """
+        remarks = provide_lists(job, Pascal.name)
+        voc = find_folder(job.root, _INNER, ["JPEGImages"]) or job.root / "VOC2012"
+        with disk_errors(voc):
+            if not all(has_content(voc / part) for part in _VOC_PARTS):
+                _unpack_voc(job, voc)
+            if not has_content(voc / "SegmentationClassAug"):
+                _merge_sbd(job, voc)
+        for unpacked in (voc / _VOC_UNPACKED, job.root / _SBD_UNPACKED):  # here, as a killed process may have left one
+            with suppress(OSError):  # a folder for reading only keeps what it has
+                discard(unpacked)
+        return remarks
+
+    @classmethod
+    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+        """Report on images, label maps and lists in `root`; `lists` are folders of released lists."""
+        index = report.attempt("folders", lambda: Pascal(str(root), lists=[]))
+        if index is None:
+            return
+        report.ok("folders", str(index.root))
+        files = report.attempt("photos", lambda: index._image_files)
+        if files is None:
+            return
+        labels = index.label_names()
+        report.ok("photos", f"{len(files)} in JPEGImages; VOC 2012 has 17125, of which {_LABELS} have label maps")
+        report.count("label maps", len(labels), _LABELS, "in SegmentationClassAug")
+        absent = [f"{name}.jpg" for name in labels if name not in files]
+        report_absent(report, "photos", absent, "one in JPEGImages for each label map")
+        both = [name for name in labels if name in files]
+        check_label_maps(report, "photos, label maps", index, both)
+        for name, official in (("val", _VAL), ("train", _TRAIN)):
+            path = index.root / "ImageSets/Segmentation" / f"{name}.txt"
+            listed = report.attempt(f"{name}.txt", lambda path=path: read_names(path)) if path.is_file() else None  # type: ignore[misc]
+            if listed is not None:
+                report.count(f"{name}.txt", len(listed), official, "names")
+                unlabelled = [f"{entry}.png" for entry in listed if not is_file(index.label_file(entry))]
+                report_absent(report, f"{name}.txt", unlabelled, "a label map for each name")
+            elif name == "val" and not path.is_file():
+                report.problem("val.txt", f"{path} does not exist; expected the {_VAL} validation names of VOC 2012")
+        if report.usable:
+            splits = ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val")
+            folders = default_lists(lists, root, index.root)
+            check_lists(report, index, index.file_pairs, splits, folders, PAIRS_OF_CLASSES)
+
+
+class Pascal10(Pascal):
+    """PASCAL-10i: fold 0 tests classes 1 to 10, fold 1 classes 11 to 20 (gfss.md §1)."""
+
+    name = "pascal10i"
+    folds = 2
+    classes_of_fold = 10
+    same_classes_as: ClassVar[tuple[str, ...]] = ("pascal",)
+
+
+class PascalAll(JoinedFolds, Pascal):
+    """The 20 classes of PASCAL-5i in one list each of training and of validation: those of the four folds joined.
+
+    Args:
+        root, lists, allow_unverified_lists: as of `Pascal`.
+    """
+
+    name = "pascal_all"
+    classes_of_fold = 20
+    same_classes_as: ClassVar[tuple[str, ...]] = (Pascal.name,)
+
+    def train_classes(self, fold: int) -> list[int]:
+        """Return all classes: what is novel is of another data set."""
+        return self.test_classes(fold)
+
+    def released_pairs(self, split: str, fold: int) -> PairList | None:
+        """Return the official lists of the four folds, joined in their order; None where no folder has them."""
+        return joined_lists([OfficialIndex.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
+
+    @cached_property
+    def parted(self) -> Pascal:
+        """PASCAL-5i of the same folder."""
+        return Pascal(str(self.root), self.lists, self.allow_unverified_lists)
+
+
+@ImageLists.register(Pascal)
+class PascalImages(OfficialImageLists):
+    """Image lists of the protocol pfenet: the released ones, or the order that makes them again."""
+
+    index: Pascal
+
+    def image_order(self, part: Part) -> Sequence[str]:
+        """Return val in the order of val.txt; trn in that of SBD's training images, then VOC's that SBD lacks."""
+        folder = self.index.root / "ImageSets/Segmentation"
+        sbd, voc = folder / SBD_TRAIN, folder / "train.txt"
+        if part == "val":
+            return self.index.candidates(part)
+        absent = next((path for path in (sbd, voc) if not path.is_file()), None)
+        if absent is not None:  # only SBD's own list says which were its training images
+            names = self.index.candidates(part)
+            used = f"the {len(names)} images of the data set's training list, more than PFENet's and in another order"
+            substitute_list(self.index, part, f"ImageSets/Segmentation/{absent.name}", used)
+            return names
+        test_images = set(self.index.candidates("val"))
+        names = [name for name in dict.fromkeys(read_names(sbd) + read_names(voc)) if name not in test_images]
+        self.index.require_files(names, "the candidate images")
+        return names
+
+    def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
+        found = super().origin(pairs, part, fold, released)
+        if released is not None and released.members is None and found != OFFICIAL:
+            absent = f"sub_class_file_list_{fold}.txt beside {released.path.name}"
+            substitute_list(self.index, part, absent, "the classes that the label maps show")
+        return found
+
+    def released(self, part: Part, fold: int) -> ReleasedImages | None:
+        """Return the released list of PFENet-like programs (hmnet.md §11.1)."""
+        released = find_image_list(self.index.lists, self.index.name, part, fold, lambda image: image.stem)
+        if released is not None:
+            self.index.require_files(released.names, released.path)
+            classes = self.index.train_classes(fold) if part == "trn" else self.index.test_classes(fold)
+            if not {number for _, number in released.members or ()} <= set(classes):
+                raise DataError(
+                    f"{released.path} has classes of another fold than {fold}; fetch the authors' file again"
+                )
+        return released
+
+
+@ValidationImages.register(Pascal)
+class PascalValidation(ValidationImages):
+    """The images of the protocol gfss, names ascending: VOC's list, official where it is complete (gfss.md §2)."""
+
+    index: Pascal
+
+    def images(self) -> tuple[Sequence[str], str]:
+        names = self.index.candidates("val")
+        found = list_sha256([f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in names])
+        if found == ORDER_SHA256:
+            return names, OFFICIAL
+        substitute_list(self.index, "val", "the authors' list val.txt", f"another of {len(names)} images")
+        return names, DERIVED
+
+
+@BoxTest.register(Pascal)
+class PascalBoxes(BoxTest):
+    """The test of the protocol fss_sam3: VOC's validation images, and the box of each support's largest object."""
+
+    index: Pascal
+
+    @cached_property
+    def _objects(self) -> Path | None:
+        folder = self.index.root / OBJECTS
+        if folder.is_dir():
+            return folder
+        substitute_list(self.index, "val", f"the folder {OBJECTS}", "boxes of connected parts of the label maps")
+        return None
+
+    @property
+    def origin(self) -> str:
+        if self._objects is None:
+            return f"derived (no folder {OBJECTS}: boxes of connected parts)"
+        return f"ImageSets/Segmentation/val.txt and {OBJECTS}"
+
+    @property
+    def sha256(self) -> str:
+        if self._objects is None:
+            return super().sha256
+        names = sorted({name for of_class in self.pools().supports.values() for name in of_class})
+        return fingerprint([super().sha256, content_digests([self._objects / f"{name}.png" for name in names])])
+
+    def load(self, episode: Episode, rng: random.Random) -> Episode | None:
+        if self._objects is None:
+            return episode
+        (number,), (names,) = episode.classes, episode.supports
+        boxes = [self.box(name, number, self.index.label_map(name) == number) for name in names]
+        return None if None in boxes else episode
+
+    def box(self, name: str, number: int, mask: np.ndarray) -> Box | None:
+        if self._objects is None:
+            return super().box(name, number, mask)
+        path = self._objects / f"{name}.png"
+        objects = read_label_map(path)
+        check_sizes(self.index.label_file(name), mask, objects, path)
+        return largest_object_box(mask * np.uint8(number), objects, number)
+
+
+KnownAbsence.register(Pascal)(CompleteLabelMaps)  # difficult objects of VOC are void
+
+
+def _voc_folder(root: Path) -> Path:
+    found = find_folder(root, _INNER, _PARTS)
+    if found is not None:
+        return found
+    expected = f"expected VOC2012 with {' and '.join(_PARTS)}"
+    if not root.is_dir():
+        raise Pascal.source.missing(f"the PASCAL VOC folder {root} does not exist; {expected}")
+    inner = next((root / folder for folder in _INNER if (root / folder).is_dir()), root)
+    absent = [part for part in _PARTS if not (inner / part).is_dir()]
+    raise Pascal.source.missing(f"{inner} has no {' and no '.join(absent)}; {expected}")
+
+
+# Which classes of an image the lists keep: at least three set samples on a 32-pixel grid (fss-protocol §3.1). The rule
+# goes back to the program that made the lists: it shrank each class mask 32 times by nearest neighbour. Sample
+# positions were exact ties, decided by rounding noise of a numerically estimated map. That noise depends on the split
+# and the grid only; the entries below reproduce it. For every other grid the choice changes no list.
+MIN_SAMPLES = 3
+STEP = 32
+
+_UNIT = 2.0**-49
+# Each entry: rows x columns, then a b t (columns) and a' b' t' (rows) in units of 2^-49.
+_NOISE = {
+    "trn": """
+        8x13 0 6 -48 -8 0 32; 8x17 0 2 0 -2 0 16; 9x11 -10 5.5 -8 -6 0 32; 9x12 -4 3.004 -24 4 -2.5 0;
+        9x13 0 -2.9 0 4 0 -16; 9x17 -2 2.57 -16 4 -0.43 -16; 10x16 0 8.7 -64 -4 2 48; 10x17 4 -1.6 -48 12 -2.8 -32;
+        11x14 0 0.87 -16 -4 2 16; 11x15 -2 1 32 0 -1.4 -16; 11x17 -6 14.7 -48 -8 2 80; 12x17 -4 5.9 0 -4 0 48;
+        13x16 -10 3.7 16 -6 0 48; 13x17 -6 3.5 0 0 -2 -32; 14x17 -2 -3 -16 4 -0.2 0; 15x10 4 3 -96 0 2.6 -32;
+        15x11 -2 5.6 -80 0 -1.99 0; 15x12 0 -3.67 16 4 -6.1 0; 15x15 -4 3 -32 -2 1 -32; 15x17 0 -1.9 16 4 0 -32;
+        16x17 -8 1.5 -16 -8 2.66 32; 17x10 -2 -4.7 80 4 -5 -32; 17x11 4 0.7 -40 0 1 -32; 17x12 4 0.37 -8 4 2.25 -32;
+        17x13 4 8.4 -128 0 -2 -32; 17x17 4 -3.9 16 4 0.5 -32""",
+    "val": """
+        10x17 -2 6.1 -16 -2 1 16; 11x17 4 1 -64 0 1 0; 12x17 -4 4.3 16 4 -0.8 -32; 13x17 0 -3.46 16 -4 0 32;
+        17x7 12 -7 100 -2 -9 0; 17x12 4 -3.46 16 4 -1.9 -32; 17x13 4 6.93 -96 4 -4.76 -32""",
+}
+
+
+@cache
+def noise_table() -> dict[tuple[str, int, int], tuple[float, ...]]:
+    """(split, rows, columns) -> a, b, t, a', b', t'."""
+    table = {}
+    for split, entries in _NOISE.items():
+        for entry in entries.split(";"):
+            grid, *values = entry.split()
+            rows, columns = map(int, grid.split("x"))
+            table[split, rows, columns] = tuple(map(float, values))
+    return table
+
+
+@cache
+def sample_positions(split: Literal["trn", "val"], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column (n,) of the grid's samples that lie inside a label map of this size."""
+    rows, columns = -(-(height + 30) // STEP), -(-(width + 30) // STEP)
+    r, k = np.meshgrid(np.arange(rows, dtype=np.float64), np.arange(columns, dtype=np.float64), indexing="ij")
+    y, x = STEP * r, STEP * k
+    if (split, rows, columns) in noise_table():
+        a, b, t, a2, b2, t2 = noise_table()[split, rows, columns]
+        # every product and sum in this order: the noise is in the last bits
+        x = np.floor((STEP + a * _UNIT) * k + (b * _UNIT) * r + (15.5 + t * _UNIT) + 0.5) - 15
+        y = np.floor((b2 * _UNIT) * k + (STEP + a2 * _UNIT) * r + (15.5 + t2 * _UNIT) + 0.5) - 15
+    inside = (y < height) & (x < width)
+    return y[inside].astype(np.int64), x[inside].astype(np.int64)
+
+
+def set_samples(labels: np.ndarray, split: Literal["trn", "val"]) -> np.ndarray:
+    """Samples (256,) int64 of the label map (H, W) uint8 that show each label; a class with `MIN_SAMPLES` is kept."""
+    return np.bincount(labels[sample_positions(split, *labels.shape)], minlength=256)
+
+
+def _count(split: Literal["trn", "val"], labels: np.ndarray) -> np.ndarray:
+    """Return (label, pixels, grid samples) rows (n, 3) int32 of a label map."""
+    rows = count_labels(labels)
+    return np.column_stack([rows, set_samples(labels, split)[rows[:, 0]]]).astype(np.int32)
+
+
+def _unpack_voc(job: Job, voc: Path) -> None:
+    """Unpack the wanted folders of the VOC archive to the folder `voc`."""
+    making = voc / _VOC_UNPACKED
+    unpack(job.obtain(_VOC), making, _voc_part)
+    for part in _VOC_PARTS:
+        if not (making / part).is_dir():
+            raise DataError(f"archive {_VOC.name} has no VOC2012/{part}; expected that of VOC 2012; fetch it again")
+    for part in _VOC_PARTS:
+        if not has_content(voc / part):
+            publish(making / part, voc / part)
+
+
+def _voc_part(name: PurePosixPath) -> str | None:
+    """Return the path below VOC2012 of a file in the VOC archive; None for what is not wanted."""
+    inner = "/".join(name.parts[name.parts.index("VOC2012") + 1 :]) if "VOC2012" in name.parts else ""
+    return inner if any(inner.startswith(f"{part}/") for part in _VOC_PARTS) else None
+
+
+def _merge_sbd(job: Job, voc: Path) -> None:
+    """Make SegmentationClassAug: VOC's label maps unchanged, SBD's for every image without one of VOC."""
+    raw, making = job.root / _SBD_UNPACKED, voc / ".SegmentationClassAug.making"
+    unpack(job.obtain(_SBD), raw, _sbd_part)
+    annotations = {path.stem: path for path in sorted((raw / "cls").glob("*.mat"))}
+    own = {path.stem: path for path in sorted((voc / "SegmentationClass").glob("*.png"))}
+    if not annotations or not own:
+        empty = _SBD.name if not annotations else voc / "SegmentationClass"
+        raise DataError(f"{empty} has no annotations; expected those of the published archive; fetch it again")
+    making.mkdir(exist_ok=True)
+    for name, path in own.items():
+        with replacing(making / f"{name}.png", durable=False) as temporary:
+            shutil.copyfile(path, temporary)
+    convert_sbd({name: path for name, path in annotations.items() if name not in own}, making)
+    if (raw / "train.txt").is_file():  # PFENet-like training lists follow it
+        shutil.copyfile(raw / "train.txt", voc / "ImageSets/Segmentation" / SBD_TRAIN)
+    publish(making, voc / "SegmentationClassAug")
+
+
+def _sbd_part(name: PurePosixPath) -> str | None:
+    """Return the path below dataset/ of an annotation or the training list of SBD; None for what is not wanted."""
+    if "dataset" not in name.parts or name.name.startswith("._"):
+        return None
+    inner = name.parts[name.parts.index("dataset") + 1 :]
+    wanted = inner == ("train.txt",) or (len(inner) == 2 and inner[0] == "cls" and name.suffix == ".mat")
+    return "/".join(inner) if wanted else None
+
+
+def read_sbd(path: Path) -> np.ndarray:
+    """Read `GTcls.Segmentation` of a `.mat` file of SBD.
+
+    Returns:
+        Label map (H, W) uint8: 0 background, classes 1 to 20; SBD has no void.
+
+    Raises:
+        DataError: the file cannot be read or holds anything else.
+    """
+    try:
+        labels = np.asarray(read_matlab(path)["GTcls"][0, 0]["Segmentation"])
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise DataError(
+            f"annotation {path} cannot be read ({error}); expected GTcls.Segmentation in a .mat file; fetch the SBD "
+            "archive again"
+        ) from error
+    if (
+        labels.ndim != 2
+        or labels.size == 0
+        or labels.dtype.kind not in "ui"
+        or labels.min() < 0
+        or labels.max() > len(CLASS_NAMES)
+    ):
+        raise DataError(
+            f"annotation {path} holds a {labels.dtype} array of shape {labels.shape}; expected a label map with the "
+            f"numbers 0 to {len(CLASS_NAMES)}; fetch the SBD archive again"
+        )
+    return labels.astype(np.uint8)
+
+
+def convert_sbd(annotations: Mapping[str, Path], folder: Path) -> None:
+    """Write `<folder>/<name>.png`, a label map like those of VOC, for every annotation of SBD without one.
+
+    Args:
+        annotations: image name -> `.mat` file.
+        folder: where label PNGs are written; existing ones are kept.
+    """
+    from tqdm import tqdm  # spares commands that draw no progress its import
+
+    present = {path.stem for path in folder.iterdir() if path.suffix == ".png"}
+    wanted = sorted(annotations.keys() - present)
+
+    def write(name: str) -> None:
+        write_label_map(folder / f"{name}.png", read_sbd(annotations[name]))
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        list(tqdm(pool.map(write, wanted), total=len(wanted), desc="Converting SBD", unit="image", disable=None))

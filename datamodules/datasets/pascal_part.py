@@ -1,0 +1,285 @@
+"""PASCAL-Part: parts of the objects of VOC 2010 in four folds, its super-classes (incontext-protocol §3.4)."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import read_json
+from fsbench.data.dataset import PairList
+from fsbench.data.episodes.header import Classes
+from fsbench.data.source import Archive, Source
+from fsbench.datamodules.indexes.find_folder import find_folder
+from fsbench.datamodules.indexes.view_episodes import ViewEpisodes
+from fsbench.datamodules.indexes.views import SEPARATOR, AnnotatedMask, ViewIndex, listed_views, view_photo
+from fsbench.datamodules.prepare.by_hand import take_file
+from fsbench.datamodules.prepare.folders import make_photos
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.making import has_content
+from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes, episodes_of_parts
+from fsbench.protocols.draws.presence import KnownAbsence
+
+SUPER_CLASSES = ("animals", "indoor", "person", "vehicles")
+"""Names of the folds in `LIST`."""
+LIST = "all_obj_part_to_image.json"
+ANNOTATIONS = "Annotations_Part_json_merged_part_classes"
+PHOTOS = "JPEGImages"
+LEFT_OUT = ("aeroplane", "TAIL")
+"""The one part that the authors leave out."""
+_LIST_FORM = "{super-class: {'object': {object: {'part': {part: {'train': [ids], 'val': [ids]}}}}}}"
+_FORM = "{'object': [{'name', 'bndbox': {xmin, ymin, xmax, ymax}, 'parts': [{'name', 'mask': [RLE, …]}]}]}"
+
+
+class Part(NamedTuple):
+    """A class: a part of a kind of object, and the validation images that show it, as listed."""
+
+    fold: int
+    kind: str
+    part: str
+    images: tuple[str, ...]
+
+
+class PascalPart(ViewIndex):
+    """PASCAL-Part. A name is `<id>@<place>@<part>`: the box of the object at that place of the image's annotations, and
+    one of its parts. Classes are named `<object>+<part>` and numbered in the order of the folds and of the list.
+
+    Args:
+        root: Folder VOC2010, or one that holds it, with `all_obj_part_to_image.json`, the folder
+            `Annotations_Part_json_merged_part_classes` as Matcher's authors distribute them, and VOC's `JPEGImages`.
+    """
+
+    name = "pascal_part"
+    folds = 4
+    logged_classes: ClassVar[Mapping[int, tuple[int, ...]]] = {1: (31, 4, 5, 16)}
+    logged_episodes = (2500, 959, 2500, 2500)
+    source = Source(
+        archives=(
+            Archive(
+                "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
+                None,  # none is published
+            ),
+        ),
+        instructions="""\
+The annotations are files of Matcher's authors; follow the links to their data on the page
+https://github.com/aim-uofa/Matcher. The photos are those of VOC 2010, from the page
+http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ (VOCtrainval_03-May-2010.tar). <root> is the folder VOC2010 with
+  all_obj_part_to_image.json   Annotations_Part_json_merged_part_classes/<id>.json   JPEGImages/<id>.jpg
+`fsbench data prepare pascal_part --root <root>` gets the photos and unpacks them beside the annotations.
+No checksum of the files is published; `fsbench data check pascal_part --root <root>` compares class counts.
+""",
+    )
+
+    def __init__(self, root: str):
+        super().__init__(root)
+        self.root = _voc_folder(self.root)
+        self.require_parts((LIST, ANNOTATIONS, PHOTOS), f"{LIST}, {ANNOTATIONS} and {PHOTOS}")
+
+    @cached_property
+    def _super_classes(self) -> dict[int, list[tuple[str, str, list[str], list[str]]]]:
+        """Fold -> (object, part, training ids, validation ids) of all parts in the order of the list."""
+        path = self.root / LIST
+        content = _read(path, _LIST_FORM)
+        if not isinstance(content, Mapping):
+            raise self.other_version(path, f"it holds {type(content).__name__}", _LIST_FORM)
+        unknown = sorted(set(content) - {*SUPER_CLASSES})
+        if unknown or not content:
+            raise self.other_version(LIST, f"it has the super-class {unknown[:1]}", _LIST_FORM)
+        try:
+            return {
+                SUPER_CLASSES.index(name): [
+                    (kind, part, [str(i) for i in ids["train"]], [str(i) for i in ids["val"]])
+                    for kind, parts in entry["object"].items()
+                    for part, ids in parts["part"].items()
+                ]
+                for name, entry in content.items()
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self.other_version(LIST, f"an entry lacks {error}", _LIST_FORM) from error
+
+    @cached_property
+    def classes(self) -> tuple[Part, ...]:
+        """All classes: parts that are listed for training and validation images."""
+        return tuple(
+            Part(fold, kind, part, tuple(val))
+            for fold in sorted(self._super_classes)
+            for kind, part, train, val in self._super_classes[fold]
+            if train and val and (kind, part) != LEFT_OUT
+        )
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(f"{item.kind}+{item.part}" for item in self.classes)
+
+    def test_classes(self, fold: int) -> list[int]:
+        self.check_fold(fold)
+        return [number for number, item in enumerate(self.classes, start=1) if item.fold == fold]
+
+    def listed_images(self, fold: int) -> int:
+        """Return the number of validation images of all parts of `fold`, those of left out classes and repeats too."""
+        return sum(len(val) for *_, val in self._super_classes.get(fold, ()))
+
+    def photo_classes(self) -> Iterator[tuple[str, int]]:
+        for number, item in enumerate(self.classes, start=1):
+            yield from ((image, number) for image in dict.fromkeys(item.images))
+
+    def class_views(self, photo: str, number: int) -> Sequence[str | None]:
+        """Return the views of a photo's objects of the class's kind, None for those without the part."""
+        wanted = self.classes[number - 1]
+        return [
+            f"{photo}{SEPARATOR}{place}{SEPARATOR}{wanted.part}"
+            if any(part["name"] == wanted.part for part in item["parts"])
+            else None
+            for place, item in enumerate(self._annotated(photo))
+            if item["name"] == wanted.kind
+        ]
+
+    def may_show(self, name: str, number: int) -> bool:
+        """Return whether the box of view `name` may show class `number`, of its own object or of another.
+
+        An object shows a part somewhere in its own box; one without any annotated part may show all of its kind.
+        """
+        wanted, box, photo = self.classes[number - 1], self.crop(name), view_photo(name)
+        for place, item in enumerate(self._annotated(photo)):
+            shows = not item["parts"] or any(part["name"] == wanted.part for part in item["parts"])
+            if item["name"] == wanted.kind and shows and _meet(box, self.crop(f"{photo}{SEPARATOR}{place}{SEPARATOR}")):
+                return True
+        return False
+
+    @property
+    def annotation_files(self) -> Sequence[Path]:
+        """Return the list and the annotations of all photos that it names for tests."""
+        return [
+            self.root / LIST,
+            *(self.root / ANNOTATIONS / f"{photo}.json" for photo in sorted(self.listed_photos())),
+        ]
+
+    def image_path(self, name: str) -> Path:
+        return self.root / PHOTOS / f"{view_photo(name)}.jpg"
+
+    def label_file(self, name: str) -> Path:
+        return self.root / ANNOTATIONS / f"{view_photo(name)}.json"
+
+    def class_number(self, name: str) -> int:
+        item, part = self._view(name)
+        return self.class_names.index(f"{item['name']}+{part}") + 1
+
+    def crop(self, name: str) -> tuple[slice, slice]:
+        """Return the integer box of the object; its values are taken in the order of the file."""
+        box = self._view(name)[0].get("bndbox")
+        try:
+            left, top, right, bottom = (int(value) for value in box.values())  # type: ignore[union-attr]
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:  # the last of infinity
+            found = f"object {name} has the box {str(box)[:60]}"
+            raise self.other_version(self.label_file(name), found, _FORM) from error
+        return slice(top, bottom), slice(left, right)
+
+    def masks(self, name: str) -> Sequence[AnnotatedMask]:
+        item, wanted = self._view(name)
+        masks = (mask for part in item["parts"] if part["name"] == wanted for mask in part["mask"])
+        return [AnnotatedMask(f"mask {place} of the part", mask) for place, mask in enumerate(masks)]
+
+    def _view(self, name: str) -> tuple[dict[str, Any], str]:
+        """Return the annotated object of a view, and the name of its part."""
+        photo, place, part = (*name.split(SEPARATOR), "", "")[:3]
+        objects = self._annotated(photo)
+        if not place.isdecimal() or int(place) >= len(objects):
+            raise DataError(f"{name} is no image of PASCAL-Part; expected <id>{SEPARATOR}<object>{SEPARATOR}<part>")
+        return objects[int(place)], part
+
+    def _annotated(self, image: str) -> list[dict[str, Any]]:
+        return _read_objects(self.root / ANNOTATIONS / f"{image}.json")
+
+    @classmethod
+    def prepare(cls, job: Job) -> list[str]:
+        """Put VOC's photos of 2010 beside the authors' annotations; returns remarks for the user.
+
+        Raises:
+            DataError: the annotations are not there, or the archive is not to be had.
+        """
+        root, voc = _voc_folder(job.root), cls.source.archives[0]
+        take_file(job, LIST, cls.source, root)
+        if not has_content(root / ANNOTATIONS):
+            raise cls.source.missing(f"{root} has no {ANNOTATIONS}; expected the authors' folder of annotations")
+        if not has_content(root / PHOTOS):
+            make_photos(job, voc, root / PHOTOS, "VOC's photos of 2010")
+        return [f"{LIST}, {voc.name}: no checksum is published"]
+
+
+@OwnEpisodes.register(PascalPart)
+class PascalPartEpisodes(ViewEpisodes):
+    """The rule that episodes of the protocol incontext are drawn by."""
+
+    index: PascalPart
+
+    def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
+        index = self.index
+        numbers = index.test_classes(fold)
+        names_of = {number: index.classes[number - 1].images for number in numbers}
+        drawn = episodes_of_parts(names_of, index.class_views, shot=shot, seed=seed)
+        return self.episode_run(numbers, index.listed_images(fold), drawn)
+
+
+@KnownAbsence.register(PascalPart)
+class PascalPartAbsence(KnownAbsence):
+    """Parts that the box of an object lacks, for the protocol presence."""
+
+    index: PascalPart
+    words = (
+        "no object whose box reaches into that of the view shows the part; an object of its kind without any annotated "
+        "part is unknown"
+    )
+
+    def own_pairs(self, classes: Classes, fold: int, shot: int) -> PairList:
+        novel = self.index.test_classes(fold)
+        numbers = range(1, len(self.index.classes) + 1)
+        return listed_views(self._views(number for number in numbers if (number in novel) == (classes == "novel")))
+
+    def _views(self, numbers: Iterable[int]) -> Iterator[tuple[str, int]]:
+        for number in numbers:
+            for photo in dict.fromkeys(self.index.classes[number - 1].images):
+                yield from ((view, number) for view in self.index.class_views(photo, number) if view is not None)
+
+    def surely_lacks(self, name: str, number: int) -> bool:
+        self.index.check_masks(name)
+        return not self.index.is_empty(name) and not self.index.may_show(name, number)
+
+    def is_whole(self, name: str, number: int) -> bool:
+        """Return whether the part has pixels inside the object's box."""
+        return not self.index.is_empty(name) and bool(self.index.label_map(name).any())
+
+
+def _voc_folder(root: Path) -> Path:
+    """Return the folder VOC2010 in `root`, or `root` itself."""
+    return find_folder(root / "VOC2010", (), ()) or root
+
+
+def _meet(box: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
+    """Return whether two boxes share a pixel."""
+    return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(box, other, strict=True))
+
+
+def _read(path: Path, form: str) -> Any:
+    try:
+        return read_json(path, "annotations")
+    except FileNotFoundError:
+        raise PascalPart.source.missing(f"{path} does not exist; expected the annotations of a listed image") from None
+    except (OSError, ValueError) as error:
+        raise PascalPart.source.missing(f"{path} cannot be read ({error}); expected {form}") from error
+
+
+@lru_cache(maxsize=20_000)
+def _read_objects(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of an annotation file, checked."""
+    content = _read(path, _FORM)
+    objects = content.get("object") if isinstance(content, Mapping) else None
+    for entry in objects if isinstance(objects, list) else [None]:
+        item = entry if isinstance(entry, Mapping) else {}
+        parts = item.get("parts")
+        sound = isinstance(parts, list) and all(
+            isinstance(part, Mapping) and isinstance(part.get("mask"), list) and isinstance(part.get("name"), str)
+            for part in parts
+        )
+        if not sound or not isinstance(item.get("name"), str):
+            raise PascalPart.other_version(path, "an object has no name or parts", _FORM)
+    return list(objects or ())

@@ -1,0 +1,49 @@
+"""Oxford-IIIT Pet, a data set for classification (fort.md §2)."""
+
+from collections.abc import Sequence
+
+from fsbench.base.errors import DataError
+from fsbench.data.source import Archive, Source
+from fsbench.datamodules.indexes.class_folders import by_class, rows, spoken
+from fsbench.datamodules.indexes.labelled_images import LabelledImages
+
+
+class Pets(LabelledImages):
+    """Oxford-IIIT Pet: all photos of `list.txt`, 37 breeds in the order of their CLASS-ID."""
+
+    name = "pets"
+    parts = ("images", "annotations/list.txt")
+    inner = ("oxford-iiit-pet",)
+    photos = "images"
+    official = (37, 7_349)
+    source = Source(
+        archives=(
+            Archive(
+                "https://www.robots.ox.ac.uk/~vgg/data/pets/data/annotations.tar.gz",
+                "95a8c909bbe2e81eed6a22bccdf3f68f",
+                ("annotations/list.txt",),
+            ),
+            Archive(
+                "https://www.robots.ox.ac.uk/~vgg/data/pets/data/images.tar.gz",
+                "5c4f3ee8e5d25df40f4fd59a7f44e54c",
+                ("images/*.jpg",),
+            ),
+        ),
+        instructions="""\
+`fsbench data prepare pets --root <root>` fetches and arranges everything. By hand, from the page
+https://www.robots.ox.ac.uk/~vgg/data/pets/ fetch
+  images.tar.gz                 %(images.tar.gz)s
+  annotations.tar.gz            %(annotations.tar.gz)s
+and unpack both in <root>, which then holds
+  images/   7390 photos         annotations/list.txt
+""",
+    )
+
+    def derive(self) -> list[tuple[str, Sequence[str]]]:
+        source = self.root / self.parts[1]
+        lines = rows(source, 4, "<image> <class> <species> <breed>")
+        if not all(line[1].isdigit() for line in lines):
+            raise DataError(f"{source} has a class that is no number; expected numbers from 1; fetch it again")
+        labels = {f"{image}.jpg": f"{int(number):03d}" for image, number, *_ in lines}
+        classes = by_class(labels, self.folder, source)
+        return [(spoken(images[0].rpartition("_")[0]), images) for images in classes.values()]

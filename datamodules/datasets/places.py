@@ -1,0 +1,40 @@
+"""Places365-Standard, a data set for classification (fort.md §2)."""
+
+from collections.abc import Sequence
+
+from fsbench.data.source import Archive, Source
+from fsbench.datamodules.indexes.class_folders import below_folders, class_folders, require_images, spoken
+from fsbench.datamodules.indexes.labelled_images import LabelledImages
+
+
+class Places(LabelledImages):
+    """Places365-Standard: the first 200 training photos of each of the 365 folders."""
+
+    name = "places"
+    parts = ("train",)
+    inner = ("places365_standard",)
+    photos = "train"
+    official = (365, 73_000)
+    most = 200
+    source = Source(
+        archives=(
+            Archive(
+                "http://data.csail.mit.edu/places/places365/places365standard_easyformat.tar",
+                None,  # none is published
+                ("train/*/*.jpg",),
+                most=200,  # of each folder, by name; there are 1.8 million
+            ),
+        ),
+        instructions="""\
+`fsbench data prepare places --root <root>` fetches and arranges everything (more than 20 GB to fetch, 73000 photos are
+kept). By hand, from the page http://places2.csail.mit.edu/download-private.html fetch
+  places365standard_easyformat.tar   no checksum is published
+and unpack it; <root> is its folder places365_standard with
+  train/                        365 folders with 3068 to 5000 photos each
+""",
+    )
+
+    def derive(self) -> list[tuple[str, Sequence[str]]]:
+        folders = class_folders(self.folder)
+        require_images(folders, self.folder)
+        return below_folders(folders, spoken, self.most)

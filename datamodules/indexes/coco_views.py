@@ -1,0 +1,101 @@
+"""Data sets of objects on COCO's photos of 2017, whose annotation files name photos of both its parts."""
+
+from collections.abc import Set
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from fsbench.base.errors import DataError
+from fsbench.base.files import is_file, write_text
+from fsbench.data.source import Archive
+from fsbench.datamodules.indexes.views import ViewIndex, view_photo
+from fsbench.datamodules.prepare.folders import make_photos
+from fsbench.datamodules.prepare.job import Job
+from fsbench.datamodules.prepare.making import has_content, making_place, publish_into, remove_leftover
+from fsbench.datamodules.prepare.unpack import unpack
+
+FOLDERS = ("val2017", "train2017")
+"""Folders of COCO's photos of 2017; annotation files of others name photos of both."""
+SELECTION = ".{}-is-a-selection"
+"""File beside a folder of photos that holds the listed ones alone."""
+PHOTOS_2017 = (
+    Archive("http://images.cocodataset.org/zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80"),
+    Archive("http://images.cocodataset.org/zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2"),
+)
+"""Archives of these folders."""
+
+
+class CocoViews(ViewIndex):
+    """A data set of views of COCO's photos of 2017, whose `source` has their archives."""
+
+    def image_path(self, name: str) -> Path:
+        return self.root / "coco" / view_photo(name)
+
+    @classmethod
+    def provide_photos(cls, job: Job, file: str) -> list[str]:
+        """Make `<root>/coco/{val,train}2017` beside the annotations; returns remarks for the user.
+
+        Args:
+            job: with `validation_only` the folders get the photos that tests draw from, and no others.
+            file: annotation file that names the photos, for messages.
+
+        Raises:
+            DataError: an archive is not to be had or lacks photos.
+        """
+        (job.root / "coco").resolve().mkdir(parents=True, exist_ok=True)  # it may be a link that leads nowhere yet
+        if job.validation_only:
+            return _provide_listed_photos(job, cls(str(job.root)), file)
+        for folder in FOLDERS:
+            _provide_all_photos(job, folder, cls.source.archive(f"{folder}.zip"))
+        return []
+
+
+def _provide_all_photos(job: Job, folder: str, archive: Archive) -> None:
+    """Make the folder `folder` of photos, or complete one that holds a selection."""
+    target = job.root / "coco" / folder
+    selection = _selection_note(target)
+    if has_content(target) and not selection.exists():
+        return remove_leftover(target)
+    make_photos(job, archive, target, "COCO's photos of 2017")
+    selection.unlink(missing_ok=True)
+
+
+def _selection_note(target: Path) -> Path:
+    """Return the file beside a folder of photos that is there as long as the folder holds listed ones alone."""
+    goal = target.resolve()
+    return goal.with_name(SELECTION.format(goal.name))
+
+
+def _provide_listed_photos(job: Job, index: CocoViews, file: str) -> list[str]:
+    """Unpack the photos that tests draw from and that are not there; returns remarks for the user."""
+    listed: dict[str, set[str]] = {}
+    for photo in index.listed_photos():
+        folder, _, name = photo.rpartition("/")
+        listed.setdefault(folder, set()).add(name)
+    foreign = sorted(listed.keys() - set(FOLDERS))
+    if foreign:
+        raise index.source.missing(
+            f"{file} names photos of the folder {foreign[0]!r}; expected {' and '.join(FOLDERS)}"
+        )
+    for folder, files in sorted(listed.items()):
+        target = job.root / "coco" / folder
+        absent = {name for name in files if not is_file(target / name)}
+        if not absent:
+            remove_leftover(target)
+            continue
+        with making_place(target) as making:
+            archive = job.obtain(index.source.archive(f"{folder}.zip"))
+            if unpack(archive, making, partial(_listed_photo, folder, absent)) < len(absent):
+                lacking = sorted(name for name in absent if not is_file(making / name))
+                raise DataError(
+                    f"archive {archive} lacks {len(lacking)} photos that {file} names, {folder}/{lacking[0]}"
+                    " the first; expected COCO's photos of 2017; use the publisher's archive"
+                )
+            if not any(target.glob("*.jpg")):
+                write_text(_selection_note(target), f"the photos that {file} names\n")
+            publish_into(making, target, absent)
+    return [f"coco/{folder}: {len(files)} photos are named" for folder, files in sorted(listed.items())]
+
+
+def _listed_photo(folder: str, files: Set[str], name: PurePosixPath) -> str | None:
+    """Return the file name of a photo directly in `folder` that is one of `files`; None for anything else."""
+    return name.name if name.name in files and name.parent.name == folder else None

@@ -1,0 +1,115 @@
+"""Make folders of a data set from its archives."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.source import Archive, ByHand, Source
+from fsbench.datamodules.prepare.by_hand import find_archive
+from fsbench.datamodules.prepare.job import Job, unpublished
+from fsbench.datamodules.prepare.making import discard, disk_errors, has_content, making_place, publish
+from fsbench.datamodules.prepare.unpack import Place, unpack
+
+Check = Callable[[Path, Path], None]
+"""Function (folder of the unpacked files, archive) that raises DataError where files lack."""
+
+
+def make_folder(
+    job: Job, source: Source, archive: Archive | ByHand, target: Path, place: Place, check: Check | None = None
+) -> list[str]:
+    """Make the folder `target` from an archive; it gets its name when it is complete.
+
+    Args:
+        job: the preparation.
+        source: where the data set comes from.
+        archive: the archive.
+        target: the folder.
+        place: gives each file of the archive its path below the folder, or None to leave it out.
+        check: looks for what lacks.
+
+    Returns:
+        Remarks for the user.
+
+    Raises:
+        DataError: the archive is not to be had, is damaged, or lacks files.
+    """
+    file = find_archive(job, archive, source) if isinstance(archive, ByHand) else job.obtain(archive)
+    with making_place(target) as making:
+        unpack(file, making, place)
+        if check is not None:
+            check(making, file)
+        if isinstance(archive, ByHand):
+            job.note(file, None, verified=False)
+        publish(making, target)
+    has_checksum = isinstance(archive, Archive) and archive.digest is not None
+    return [] if has_checksum else [unpublished(file.name)]
+
+
+def photo_in(folder: str, name: PurePosixPath) -> str | None:
+    """Return the file name of a photo directly in `folder`; None for anything else."""
+    return name.name if name.parent.name == folder and name.suffix == ".jpg" else None
+
+
+def make_photos(job: Job, archive: Archive, target: Path, expected: str) -> None:
+    """Put the photos directly in the archive's folder of this name into the folder `target`; DataError without any."""
+    with making_place(target) as making:
+        if not unpack(job.obtain(archive), making, partial(photo_in, target.name)):
+            raise DataError(f"archive {archive.name} has no {target.name}/*.jpg; expected {expected}")
+        publish(making, target)
+
+
+def unpack_wanted_files(job: Job, name: str, source: Source) -> list[str]:
+    """Put the wanted files of the archives of the data set `name` into the root; returns remarks for the user.
+
+    Archives already unpacked are left out. They are fetched in their order: the smaller ones first, so that a wrong
+    address shows early.
+    """
+    if job.lists is not None:
+        raise SettingsError(f"{name} has no released lists; leave --lists out, and give a list file to the run")
+    for archive in source.archives:
+        with disk_errors(job.root):
+            _provide(job, archive)
+    return [unpublished(archive.name) for archive in source.archives if archive.digest is None]
+
+
+def _provide(job: Job, archive: Archive) -> None:
+    """Unpack the files of one archive to the root, unless its files are present."""
+    parts = [PurePosixPath(pattern).parts[0] for pattern in archive.files]
+    if all(has_content(job.root / part) for part in parts):
+        return
+    file = job.obtain(archive)
+    making = job.root / f".{archive.name}.making"
+    place: Place = partial(_wanted, archive.files)
+    if archive.most is not None:
+        place = _first_of_folders(file, making, place, archive.most)
+    unpack(file, making, place)
+    for part in parts:
+        if not (making / part).exists():
+            raise DataError(
+                f"archive {file} has no {' and no '.join(archive.files)}; expected the publisher's; fetch it again"
+            )
+    for part in parts:
+        publish(making / part, job.root / part)
+    discard(making)
+
+
+def _wanted(patterns: tuple[str, ...], name: PurePosixPath) -> str | None:
+    """Return the end of `name` that matches one of the patterns; None where none does."""
+    for pattern in patterns:
+        if name.match(pattern) and not name.name.startswith("._"):  # what other systems' tar leaves behind
+            return "/".join(name.parts[-len(PurePosixPath(pattern).parts) :])
+    return None
+
+
+def _first_of_folders(archive: Path, making: Path, place: Place, most: int) -> Place:
+    """Return `place` restricted to the first `most` files of every folder, by name; reads the whole archive's names."""
+    names: dict[str, set[str]] = {}
+
+    def collect(name: PurePosixPath) -> None:
+        folder, _, file = (place(name) or "").rpartition("/")
+        names.setdefault(folder, set()).add(file)
+
+    unpack(archive, making, collect)
+    kept = {f"{folder}/{file}" for folder, files in names.items() for file in sorted(files)[:most]}
+    return lambda name: inner if (inner := place(name)) in kept else None

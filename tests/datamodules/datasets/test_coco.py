@@ -1,0 +1,342 @@
+"""COCO-20i: label maps painted from annotations, lists that follow from them, and preparing; bad files in a line."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from fsbench.base.errors import DataError
+from fsbench.cli.main import main
+from fsbench.data.dataset import Pair
+from fsbench.data.episodes.settings import SIZE_BINS
+from fsbench.data.image_io import read_label_map
+from fsbench.data.rle import decode_rle
+from fsbench.data.segmentations import union_mask
+from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, MIN_PIXELS, RENDERED, Coco
+from fsbench.datamodules.lists.official import read_official
+from fsbench.protocols.draws.pair_lists import pair_list
+from tests.datamodules.builders import save_coco
+from tests.datamodules.prepare.archives import packed, prepare, times
+
+PHOTO = "COCO_val2014_{:012d}.jpg".format
+
+
+def box(left: float, top: float, right: float, bottom: float) -> list[float]:
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def closed_convex(polygon: list[float], height: int, width: int) -> np.ndarray:
+    """Pixels inside or on the border of a convex polygon with integer vertices, by the side of every edge."""
+    points = np.array(polygon).reshape(-1, 2)
+    y, x = np.mgrid[:height, :width]
+    edges = zip(points, np.roll(points, -1, axis=0), strict=True)
+    sides = np.array([(bx - ax) * (y - ay) - (by - ay) * (x - ax) for (ax, ay), (bx, by) in edges])
+    return np.logical_or((sides >= 0).all(0), (sides <= 0).all(0))
+
+
+def one_image(tmp_path: Path, *objects: dict[str, Any], size: tuple[int, int] = (60, 80)) -> np.ndarray:
+    save_coco(tmp_path, "val2014", {PHOTO(1): (*size, list(objects))})
+    return Coco(str(tmp_path)).label_map(f"val2014/{PHOTO(1)}")
+
+
+@pytest.mark.parametrize(
+    ("polygon", "pixels"),
+    [
+        (box(10, 5, 29, 14), 200),  # the border belongs to the object
+        ([10, 5, 30, 5, 10, 25], 231),  # a right triangle of 21 rows
+        ([20, 5, 40, 25, 20, 45, 0, 25], 841),  # a diamond: 1 + 3 + … + 41 + … + 1
+        (box(-20, -20, 200, 9), 800),  # cut off at the image
+    ],
+)
+def test_polygon_is_filled_with_its_border(tmp_path: Path, polygon: list[float], pixels: int) -> None:
+    labels = one_image(tmp_path, {"class": 9, "segmentation": [polygon]})
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels == 9, closed_convex(polygon, 60, 80))
+    assert np.count_nonzero(labels) == pixels
+
+
+def test_vertices_are_truncated_toward_zero(tmp_path: Path) -> None:
+    labels = one_image(tmp_path, {"class": 1, "segmentation": [box(-0.9, 3.99, 9.99, 7.5)]})
+    np.testing.assert_array_equal(labels == 1, closed_convex(box(0, 3, 9, 7), 60, 80))
+
+
+def test_polygons_of_an_object_are_joined_and_later_ids_lie_on_top(tmp_path: Path) -> None:
+    labels = one_image(
+        tmp_path,
+        {"class": 3, "id": 70, "segmentation": [box(5, 5, 14, 14)]},
+        {"class": 2, "id": 60, "segmentation": [box(0, 0, 9, 9), box(0, 0, 7, 7)]},  # a hole if filled together
+    )
+    assert (labels[9, 9], labels[4, 4], labels[14, 14]) == (3, 2, 3)
+    assert (np.count_nonzero(labels == 3), np.count_nonzero(labels == 2)) == (100, 75)
+
+
+def test_crowds_are_not_painted(tmp_path: Path) -> None:
+    crowd = {"counts": [0, 4800], "size": [60, 80]}
+    labels = one_image(tmp_path, {"class": 1, "segmentation": crowd, "iscrowd": 1})
+    assert not labels.any()
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_run_length_objects_are_painted(tmp_path: Path, compressed: bool) -> None:
+    truth = np.random.RandomState(0).rand(60, 80) < 0.4
+    columns = truth.T.ravel()
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], columns, [0]])))
+    counts: Any = np.diff(np.concatenate([[0], edges, [len(columns)]])).tolist()
+    if compressed:
+        counts = coco_mask.encode(np.asfortranarray(truth.astype(np.uint8)))["counts"].decode()
+    labels = one_image(tmp_path, {"class": 80, "segmentation": {"counts": counts, "size": [60, 80]}})
+    np.testing.assert_array_equal(labels == 80, truth)
+
+
+@pytest.mark.parametrize(
+    "rle",
+    [
+        {"counts": "", "size": [6, 4]},
+        {"counts": [10, 4], "size": [6, 4]},
+        {"counts": [-3, 27], "size": [6, 4]},
+        {"counts": "\x01", "size": [6, 4]},
+        {"counts": [24], "size": [4, 6]},
+        {"size": [6, 4]},
+    ],
+)
+def test_damaged_run_lengths_are_an_error(tmp_path: Path, rle: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        decode_rle(rle, 6, 4)
+    with pytest.raises(DataError, match=r"unusable run-length mask on COCO_val2014_0+1\.jpg"):
+        one_image(tmp_path, {"class": 1, "segmentation": rle}, size=(6, 4))
+
+
+def test_classes_are_ranks_of_the_category_ids(tmp_path: Path) -> None:
+    assert len(CLASS_NAMES) == 80
+    assert [CLASS_NAMES[number - 1] for number in (1, 12, 28, 80)] == ["person", "stop sign", "tie", "toothbrush"]
+    labels = one_image(tmp_path, {"class": 80, "segmentation": [box(0, 0, 3, 3)]})
+    assert labels.max() == 80
+
+
+def shape(number: int, polygon: list[float]) -> dict[str, Any]:
+    return {"class": number, "segmentation": [polygon]}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Folds 0 (classes 1, 5) and 1 (class 2) with objects around the smallest size that counts."""
+    exact, short = box(0, 0, 63, 31), box(0, 0, 88, 22)  # 2048 and 89 * 23 = 2047 pixels
+    save_coco(
+        tmp_path,
+        "val2014",
+        {
+            PHOTO(9): (200, 200, [shape(1, exact), shape(5, box(0, 40, 99, 139))]),
+            PHOTO(4): (200, 200, [shape(1, box(0, 0, 99, 49))]),
+            PHOTO(6): (200, 200, [shape(1, short), shape(2, box(0, 90, 99, 149))]),
+        },
+    )
+    save_coco(tmp_path, "train2014", {"a.jpg": (200, 200, [shape(5, exact)])})
+    return tmp_path
+
+
+def test_derived_lists_take_images_with_enough_pixels_in_ascending_order(root: Path) -> None:
+    index = Coco(str(root))
+    assert MIN_PIXELS == 2048
+    assert index.test_classes(1)[:3] == [2, 6, 10]
+    four, nine = f"val2014/{PHOTO(4)}", f"val2014/{PHOTO(9)}"
+    assert pair_list(index, "val", 0).pairs == ((four, 1), (nine, 1), (nine, 5))
+    assert pair_list(index, "val", 0).origin == "derived"
+    assert pair_list(index, "trn", 1).pairs == (("train2014/a.jpg", 5),)
+    assert index.image_path(nine) == root / nine
+    assert index.label_file(nine) == root / "annotations" / "instances_val2014.json"
+
+
+def test_size_bins_follow_the_painted_share(root: Path) -> None:
+    index = Coco(str(root))
+    four, nine = f"val2014/{PHOTO(4)}", f"val2014/{PHOTO(9)}"
+    assert index.class_pixels(nine) == ({0: 27952, 1: 2048, 5: 10000}, 40000)
+    assert pair_list(index, "5-10", 0).pairs == ((nine, 1),)  # 2048 / 40000
+    assert pair_list(index, "10-15", 0).pairs == ((four, 1),)
+    assert index.class_pixels(nine) == ({0: 27952, 1: 2048, 5: 10000}, 40000)  # now from the table
+
+
+def unparsed(*_: object, **__: object) -> None:
+    raise AssertionError("the annotation file was parsed again")
+
+
+def test_annotations_are_kept_in_the_cache(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = pair_list(Coco(str(root)), "val", 0)
+    kinds = sorted(path.name.split("-")[0] for path in cache.iterdir())
+    assert kinds == ["instances", "pixels"]
+    monkeypatch.setattr("fsbench.data.coco_json._lists", unparsed)
+    again = Coco(str(root))
+    assert pair_list(again, "val", 0) == first
+    assert np.count_nonzero(again.label_map(f"val2014/{PHOTO(9)}") == 1) == 2048
+
+
+def test_validation_alone_is_enough_for_validation(tmp_path: Path) -> None:
+    save_coco(tmp_path, "val2014", {PHOTO(1): (64, 64, [{"class": 1, "segmentation": [box(0, 0, 63, 63)]}])})
+    index = Coco(str(tmp_path))
+    assert len(pair_list(index, "val", 0).pairs) == 1
+    with pytest.raises(DataError, match=r"has no annotations/instances_train2014\.json and no train2014/"):
+        pair_list(index, "trn", 1)
+
+
+def test_absent_photo_is_named(root: Path) -> None:
+    (root / "val2014" / PHOTO(4)).unlink()
+    with pytest.raises(DataError, match=rf"1 of 2 listed images are not in .*: val2014/{PHOTO(4)}"):
+        pair_list(Coco(str(root)), "val", 0)
+
+
+def alter(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """Change the parsed annotation file in place."""
+
+    def altered(file: Path) -> None:
+        content = json.loads(file.read_text())
+        change(content)
+        file.write_text(json.dumps(content))
+
+    return altered
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: file.write_text(file.read_text()[:-100]), "cannot be used"),
+        (lambda file: file.write_bytes(b"\xff\xfe\x00"), "cannot be used"),
+        (lambda file: file.write_text("[1, 2]"), "it has no list of images"),
+        (alter(lambda c: c.pop("annotations")), "it has no list of annotations"),
+        (alter(lambda c: c["annotations"][0].pop("category_id")), "an annotation entry has no 'category_id'"),
+        (alter(lambda c: c["annotations"][0].pop("image_id")), "an annotation entry has no 'image_id'"),
+        (alter(lambda c: c["images"][0].pop("height")), "an image entry has no 'height'"),
+        (alter(lambda c: c["categories"].pop()), "it has 79 categories, not the 80"),
+        (alter(lambda c: c["categories"][0].update(name="dragon")), "80 categories, among them 'dragon'"),
+        (alter(lambda c: c["annotations"][0].update(category_id=4)), "annotation 1000 has the category id 4"),
+        (alter(lambda c: c["annotations"][0].update(image_id=1)), "annotation 1000 is on image 1, which is not"),
+        (alter(lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3]])), "annotation 1000 has a polygon"),
+        (alter(lambda c: c["annotations"][0].update(segmentation=[[1, 2, 1e9, 3]])), "annotation 1000 has a polygon"),
+        (alter(lambda c: c["images"].append(c["images"][0])), "two images have the same id or file name"),
+    ],
+)
+def test_unusable_annotation_file_is_named(root: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(root / "annotations" / "instances_val2014.json")
+    with pytest.raises(DataError, match=rf"annotation file .*instances_val2014\.json .*{message}"):
+        pair_list(Coco(str(root)), "val", 0)
+
+
+def test_image_without_annotation_entry_is_named(root: Path) -> None:
+    with pytest.raises(DataError, match=r"image val2014/x\.jpg is not in .*instances_val2014\.json"):
+        Coco(str(root)).label_map("val2014/x.jpg")
+
+
+@pytest.mark.parametrize(
+    ("fold", "pairs"),
+    [(0, 342), *(pytest.param(*more, marks=pytest.mark.slow(3)) for more in ((1, 327), (2, 319), (3, 294)))],
+)
+def test_painted_membership_agrees_with_the_official_lists(
+    real_data: Path, large_lists: Path, fold: int, pairs: int
+) -> None:
+    """Real annotations of 288 images: the same pairs as the official lists, restricted to these images."""
+    lists = real_data / "official-lists"
+    index = Coco(str(real_data / "coco-mini"))
+    present = {f"{f}/{path.name}" for f in ("train2014", "val2014") for path in index.root.joinpath(f).iterdir()}
+    compared: list[Pair] = []
+    for split in ("trn", "val", *SIZE_BINS):
+        folders = [large_lists / "hsnet"] if split == "trn" else [lists / "hsnet", lists / "emat-size"]
+        official = read_official(folders, "coco", split, fold)
+        assert official is not None
+        expected = {pair for pair in official.pairs if pair[0] in present}
+        assert set(pair_list(index, split, fold).pairs) == expected, split
+        compared += expected if split in ("trn", "val") else ()
+    assert len(compared) == pairs
+
+
+def test_painted_objects_differ_from_those_of_pycocotools_by_the_share_that_kits_state(real_data: Path) -> None:
+    index = Coco(str(real_data / "coco-mini"))
+    content = json.loads((real_data / "coco-mini/annotations/instances_val2014.json").read_text())
+    names = {one["id"]: (f"val2014/{one['file_name']}", one["height"], one["width"]) for one in content["images"]}
+    numbers = {number: place for place, number in enumerate(sorted(one["id"] for one in content["categories"]), 1)}
+    theirs = {number: np.zeros(size, dtype=np.uint8) for number, (_, *size) in names.items()}
+    for item in sorted(content["annotations"], key=lambda item: int(item["id"])):
+        if not item["iscrowd"]:
+            labels = theirs[item["image_id"]]
+            labels[union_mask([item["segmentation"]], *labels.shape)] = numbers[item["category_id"]]
+    ours = {number: index.label_map(names[number][0]) for number, labels in theirs.items() if labels.any()}
+    different = sum(int((labels != theirs[number]).sum()) for number, labels in ours.items())
+    objects = sum(int((labels.astype(bool) | theirs[number].astype(bool)).sum()) for number, labels in ours.items())
+    assert 0.012 < different / objects < 0.017  # of these images 1.5 %
+    assert "1.3 % of the pixels of objects" in index.label_maps_are
+
+
+@pytest.fixture
+def coco_archives(tmp_path: Path) -> Path:
+    square = {"class": 5, "segmentation": [[0, 0, 69, 0, 69, 69, 0, 69]]}
+    for split in ("train2014", "val2014"):
+        source = tmp_path / f"src_{split}"
+        save_coco(source, split, {f"COCO_{split}_1.jpg": (90, 100, [square]), f"COCO_{split}_2.jpg": (90, 80, [])})
+        (tmp_path / "notes/annotations").mkdir(parents=True, exist_ok=True)
+        (source / f"annotations/instances_{split}.json").rename(tmp_path / f"notes/annotations/instances_{split}.json")
+        (source / "annotations").rmdir()
+        packed(source, tmp_path / f"archives/{split}.zip")
+    (tmp_path / "notes/annotations/captions_val2014.json").write_text("{}")
+    packed(tmp_path / "notes", tmp_path / "archives/annotations_trainval2014.zip")
+    return tmp_path / "archives"
+
+
+def test_coco_with_rendered_label_maps(coco_archives: Path, tmp_path: Path) -> None:
+    root = tmp_path / "coco"
+    arguments = ("coco", "--root", root, "--from", coco_archives, "--no-lists", "--allow-unverified")
+    assert prepare(*arguments) == 0
+    assert sorted(path.name for path in (root / "annotations").iterdir()) == [
+        "instances_train2014.json", "instances_val2014.json",
+    ]  # fmt: skip
+    index = Coco(str(root))
+    assert pair_list(index, "val", 0).pairs == (("val2014/COCO_val2014_1.jpg", 5),)
+    assert prepare(*arguments, "--render") == 0
+    for name in ("val2014/COCO_val2014_1", "train2014/COCO_train2014_2"):
+        labels = read_label_map(root / f"annotations/{name}.png")
+        np.testing.assert_array_equal(labels, index.label_map(f"{name}.jpg"))
+    before = times(root)
+    assert prepare(*arguments, "--render") == 0
+    assert times(root) == before
+    # other annotations: rendered again
+    (root / f"annotations/val2014/{RENDERED}").write_text("0\n")
+    (root / "annotations/val2014/COCO_val2014_2.png").write_bytes(b"old")
+    assert prepare(*arguments, "--render") == 0
+    assert read_label_map(root / "annotations/val2014/COCO_val2014_2.png").max() == 0
+
+
+def test_label_maps_of_another_program_are_not_removed(coco_archives: Path, tmp_path: Path, capsys) -> None:
+    root = tmp_path / "coco"
+    arguments = ("coco", "--root", root, "--from", coco_archives, "--no-lists", "--allow-unverified")
+    own = root / "annotations/train2014/COCO_train2014_2.png"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    assert prepare(*arguments, "--render") == 2
+    assert "train2014 has label maps of another program; expected none" in capsys.readouterr().err
+    assert own.read_bytes() == b"mine"
+
+
+def test_coco_for_evaluation_alone(coco_archives: Path, tmp_path: Path) -> None:
+    (coco_archives / "train2014.zip").unlink()
+    root = tmp_path / "coco"
+    arguments = ("coco", "--root", root, "--from", coco_archives, "--no-lists", "--allow-unverified")
+    assert prepare(*arguments, "--validation-only") == 0
+    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ["annotations", "val2014"]
+
+
+def test_the_test_of_all_classes_needs_no_training_part(coco_archives: Path, tmp_path: Path, capsys) -> None:
+    """`coco_all` is prepared and checked without the archive of the training photos and the lists of trainings."""
+    (coco_archives / "train2014.zip").unlink()
+    root = tmp_path / "coco"
+    arguments = ("coco_all", "--root", root, "--from", coco_archives, "--allow-unverified")
+    assert prepare(*arguments, "--lists", tmp_path) == 2
+    assert "has none of the 4 lists, such as hsnet/coco/val/fold0.pkl" in capsys.readouterr().err
+    assert prepare(*arguments, "--no-lists") == 0
+    assert sorted(path.name for path in (root / "annotations").iterdir()) == ["instances_val2014.json"]
+    assert not (root / "train2014").exists()
+    capsys.readouterr()
+    assert main(["data", "check", "coco_all", "--root", str(root)]) == 0
+    printed = capsys.readouterr().out
+    assert "train2014" not in printed and "trn" not in printed and "list 0-5" not in printed
+    assert re.search("list val fold 0 +1 pairs", printed)

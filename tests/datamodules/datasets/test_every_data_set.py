@@ -1,0 +1,102 @@
+"""What every published data set promises: it says what it lacks, and how to get that, in runs, checks and preparing."""
+
+from pathlib import Path
+
+import pytest
+
+from fsbench.base.errors import DataError
+from fsbench.cli.main import main
+from fsbench.runner.config.datasets import open_dataset
+from fsbench.runner.config.registry import dataset_source, names
+from tests.datamodules.prepare.archives import prepare
+
+NAMES = [name for name in names("data") if dataset_source(name).kind == "published"]
+IMAGES = ("aircraft", "cars", "cub", "pets", "places", "plantae")
+"""Data sets of labelled images."""
+VOC = "expected VOC2012 with JPEGImages and SegmentationClassAug"
+ABSENT_VOC = f"the PASCAL VOC folder {{root}} does not exist; {VOC}"
+EMPTY_VOC = f"{{root}} has no JPEGImages and no SegmentationClassAug; {VOC}"
+EMPTY_COCO = "{root} has no annotations/instances_val2014.json and no val2014/; expected val2014/ with the photos"
+CROPS = "{root} has no 1/test/origin; expected a folder with files for each class"
+LESIONS = "{root} has no ISIC2018_Task1-2_Training_Input/1; expected a folder with files for each class"
+LUNGS = "{root} has no masks; expected a folder with files for each class"
+REFUSALS = {
+    "pascal": (ABSENT_VOC, EMPTY_VOC),
+    "pascal10i": (ABSENT_VOC, EMPTY_VOC),
+    "coco": ("the COCO folder {root} does not exist; expected train2014, val2014 and annotations in it", EMPTY_COCO),
+    "coco_all": ("the COCO folder {root} does not exist; expected val2014 and annotations in it", EMPTY_COCO),
+    "fss1000": (
+        "the FSS-1000 folder {root} does not exist; expected a folder for each class in it",
+        "{root} has no class folders; expected <class>/1.jpg and <class>/1.png",
+    ),
+    **dict.fromkeys(IMAGES, ("{root} does not exist; expected the {name} folder with ", "{root} has no ")),
+    "isaid": ("{root} has no val/images and no val/semantic_png; expected val/images and val/semantic_png",),
+    "isaid512": ("{root} has no img_dir/val and no ann_dir/val; expected img_dir/val and ann_dir/val",),
+    "lvis": ("{root} has no lvis_val.pkl and no coco; expected lvis_val.pkl and the photos coco/",),
+    "paco_part": ("{root} has no paco/paco_part_train.pkl and no paco/paco_part_val.pkl and no coco; expected",),
+    "pascal_part": ("{root} has no all_obj_part_to_image.json and no Annotations_Part_json_merged_part_classes",),
+    "deepglobe": (CROPS,),
+    "deepglobe_all": (CROPS,),
+    "isic": (LESIONS,),
+    "isic_one": (LESIONS,),
+    "lung": (LUNGS,),
+    "lung_all": (LUNGS,),
+    "suim": ("{root} has no masks/FV; expected a folder with files for each class",),
+}
+"""Data set -> what is said of a folder that does not exist, and of an empty one where that differs."""
+GUIDE = {
+    "pascal": (
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        "VOCtrainval_11-May-2012.tar   md5 6cd6e144f989b92b3379bac3b3de84fd",
+        "benchmark.tgz                 md5 82b4d87ceb2ed10f6038a1cba92111cb",
+    ),
+    "coco": (
+        "https://cocodataset.org/#download",
+        "0da8c0bd3d6becc4dcb32757491aca88",
+        "a3d79f5ed8d289b7a7554ce06a5782b3",
+        "0a379cfc70b0e71301e0f377548639bd",
+    ),
+}
+"""Data set -> facts of the lines below."""
+BY_HAND = {
+    "deepglobe": "kaggle.com/datasets/balraj98",
+    "deepglobe_all": "kaggle.com/datasets/balraj98",
+    "fss1000": "https://github.com/HKUSTCV/FSS-1000",
+    "lung": "kaggle.com/datasets/nikhilpandey360",
+    "lung_all": "kaggle.com/datasets/nikhilpandey360",
+    "suim": "irvlab.cs.umn.edu",
+}
+"""Data set whose archive no program can fetch -> its page."""
+COMMAND = {"isaid512": "isaid", "isic_one": "isic", "pascal10i": "pascal"}
+"""Data set -> the one that its folder is prepared as."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_data_say_what_is_expected_and_how_to_get_it(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = tmp_path / "data"
+    for words in (REFUSALS[name][0], REFUSALS[name][-1]):
+        with pytest.raises(DataError) as error:
+            open_dataset(name, root)
+        first, *lines = str(error.value).splitlines()
+        assert words.format(root=root, name=name) in first
+        assert lines and all(line.startswith("  ") for line in lines)
+        text = "\n".join(lines)
+        assert all(fact in text for fact in GUIDE.get(name, ()))
+        assert f"fsbench data prepare {COMMAND.get(name, name)}" in text
+        assert "train2014.zip" not in text or name == "coco"  # coco_all has its test part alone
+        assert main(["data", "check", name, "--root", str(root)]) == 1
+        problem, verdict = capsys.readouterr().out.splitlines()  # the check says it in a line
+        assert problem.startswith("PROBLEM") and str(root) in problem
+        assert verdict == f"{name} in {root}: not usable as it is: 1 problem"
+        root.mkdir(exist_ok=True)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_an_archive_that_no_program_can_fetch_is_named_with_its_page(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert prepare(name, "--root", tmp_path / "root", "--from", tmp_path, "--no-lists") == 2
+    error = capsys.readouterr().err
+    assert "no archive of" in error and "which cannot be downloaded by a program" in error and BY_HAND[name] in error

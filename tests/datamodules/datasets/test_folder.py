@@ -1,0 +1,180 @@
+"""A folder with a folds.yaml: its lists and counts, and one clear line for a wrong description or bad files."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fsbench.base.errors import DataError, SettingsError
+from fsbench.datamodules.datasets.folder import EXAMPLE, Folder
+from fsbench.protocols.draws.pair_lists import pair_list
+from tests.datamodules.builders import blocks, save_names, save_pairs, save_photo
+
+MAPS = {
+    "c": blocks(10, 20, (1, 0, 0, 2, 2), (2, 5, 0, 1, 10)),
+    "a": blocks(10, 20, (4, 0, 0, 10, 10), (255, 0, 10, 1, 1)),
+    "b": blocks(10, 20, (3, 0, 0, 3, 3), (1, 4, 0, 1, 5)),
+    "v": blocks(10, 20, (2, 0, 0, 5, 6), (1, 6, 0, 3, 3), (3, 0, 15, 1, 1)),
+    "u": blocks(10, 20, (1, 0, 0, 2, 5), (4, 5, 5, 1, 1)),
+}
+
+
+def describe(root: Path, **changes: object) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    settings = yaml.safe_load(EXAMPLE) | changes
+    (root / "folds.yaml").write_text(yaml.safe_dump({k: v for k, v in settings.items() if v is not None}))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "shapes"
+    save_pairs(root, MAPS)
+    save_names(root, train=["c", "a", "b"], val=["v", "u"])
+    describe(root)
+    return root
+
+
+def test_the_example_describes_a_folder(root: Path) -> None:
+    index = Folder(str(root))
+    assert (index.name, index.class_names) == ("shapes", ("circle", "square", "star", "ring"))
+    assert (index.folds, index.query_sampling, index.augment_threshold) == (2, "sequential", 0.07)
+    assert (index.test_classes(0), index.train_classes(0)) == ([1, 2], [3, 4])
+    with pytest.raises(SettingsError, match="unknown fold 2 for shapes"):
+        index.test_classes(2)
+
+
+def test_lists_have_the_order_of_pascal(root: Path) -> None:
+    index = Folder(str(root))
+    assert pair_list(index, "val", 0).pairs == (("u", 1), ("v", 1), ("v", 2))
+    assert pair_list(index, "trn", 0).pairs == (("b", 3), ("a", 4))
+    assert pair_list(index, "trn", 1).pairs == (("b", 1), ("c", 1), ("c", 2))
+    assert pair_list(index, "val", 0).origin == "derived"
+
+
+def test_size_bins(root: Path) -> None:
+    index = Folder(str(root))
+    assert pair_list(index, "0-5", 0).pairs == (("v", 1),)  # 9 of 200 pixels
+    assert pair_list(index, "5-10", 0).pairs == (("u", 1),)  # 10 of 200: the lower bound belongs to the bin
+    with pytest.raises(DataError, match="no image of shapes qualifies for split 10-15"):
+        pair_list(index, "10-15", 0)
+    assert index.class_pixels("u") == ({0: 189, 1: 10, 4: 1}, 200)
+
+
+def test_a_label_map_of_equal_size_and_time_is_counted_again(root: Path, cache: Path) -> None:
+    """Counts are of the contents."""
+    label = root / "SegmentationClassAug/u.png"
+    label.write_bytes(label.read_bytes().ljust(2000, b"\0"))
+    index = Folder(str(root))
+    index.count_pixels("val", ["u", "v"])
+    assert index.class_pixels("u") == ({0: 189, 1: 10, 4: 1}, 200)
+    written = label.stat()
+    label.write_bytes((root / "SegmentationClassAug/v.png").read_bytes().ljust(2000, b"\0"))
+    os.utime(label, ns=(written.st_atime_ns, written.st_mtime_ns))
+    again = Folder(str(root))
+    again.count_pixels("val", ["u", "v"])
+    assert again.class_pixels("u") == index.class_pixels("v") != index.class_pixels("u")
+
+
+def test_min_pixels_leaves_small_objects_out(root: Path) -> None:
+    describe(root, min_pixels=10)
+    assert pair_list(Folder(str(root)), "val", 0).pairs == (("u", 1), ("v", 2))
+
+
+def test_defaults_and_overrides(root: Path) -> None:
+    describe(root, images=None, masks=None, train=None, val=None, augment_threshold=0.2, query_sampling="class_first")
+    index = Folder(str(root))
+    assert (index.query_sampling, index.augment_threshold) == ("class_first", 0.2)
+    assert len(pair_list(index, "val", 0).pairs) == 3
+
+
+def test_classes_may_leave_numbers_out_and_folds_may_give_numbers(root: Path) -> None:
+    save_pairs(root, {"w": blocks(10, 20, (9, 0, 0, 2, 2))})
+    save_names(root, val=["w", "v"])
+    describe(root, classes={1: "circle", 2: "square", 3: "star", 9: "ring"}, folds=[[9, "star"]])
+    index = Folder(str(root))
+    assert (index.class_names[8], len(index.class_names)) == ("ring", 9)
+    assert (index.test_classes(0), index.train_classes(0)) == ([3, 9], [1, 2])
+    assert pair_list(index, "val", 0).pairs == (("v", 3), ("w", 9))
+
+
+def test_photos_may_be_png_or_jpeg(root: Path) -> None:
+    (root / "JPEGImages" / "v.jpg").unlink()
+    save_photo(root / "JPEGImages" / "v.png", 10, 20)
+    (root / "JPEGImages" / "u.jpg").rename(root / "JPEGImages" / "u.JPEG")
+    index = Folder(str(root))
+    assert len(pair_list(index, "val", 0).pairs) == 3
+    assert [index.image_path(name).name for name in ("v", "u", "c")] == ["v.png", "u.JPEG", "c.jpg"]
+
+
+def test_absent_description_shows_an_example(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"folds\.yaml does not exist") as caught:
+        Folder(str(tmp_path))
+    lines = str(caught.value).splitlines()[1:]
+    assert yaml.safe_load("\n".join(lines)) == yaml.safe_load(EXAMPLE)
+    assert 6 <= len(lines) <= 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": None}, "classes is missing; expected the keys name, classes,"),
+        ({"mask": "Masks"}, "the key 'mask' is unknown; did you mean 'masks'"),
+        ({"classes": "circle"}, "classes is 'circle'; expected a list of names"),
+        ({"classes": ["a", "a"]}, "the same name twice"),
+        ({"classes": ["a", True]}, "has the name True; expected text; put it in quotes"),
+        ({"classes": {0: "a"}}, "has the number 0; expected whole numbers 1 to 254"),
+        ({"folds": []}, "expected one list of novel classes per fold"),
+        ({"folds": [["circle", "cube"]]}, "folds has 'cube'"),
+        ({"folds": [["circle"], [1]]}, "has a class twice"),
+        ({"min_pixels": "many"}, "min_pixels is 'many'"),
+        ({"query_rule": "any"}, "query_rule is 'any', expected 'sequential', 'class_first' or 'by_turns'"),
+        ({"masks": "Masks"}, "Masks does not exist; expected the folder that .*folds.yaml names"),
+    ],
+)
+def test_wrong_description_says_where(root: Path, changes: dict, message: str) -> None:
+    describe(root, **changes)
+    with pytest.raises(DataError, match=message):
+        Folder(str(root))
+
+
+def test_description_that_is_not_yaml(root: Path) -> None:
+    (root / "folds.yaml").write_text("name: [")
+    with pytest.raises(DataError, match=r"folds\.yaml is not YAML"):
+        Folder(str(root))
+
+
+def test_listed_name_without_photo_or_label_map(root: Path) -> None:
+    save_names(root, val=["v", "u", "gone", "lost"])
+    with pytest.raises(DataError, match=r"2 of 4 names in .*val\.txt have no image .*JPEGImages: gone, lost;"):
+        pair_list(Folder(str(root)), "val", 0)
+    (root / "SegmentationClassAug" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 3 names in .*train\.txt have no label map .*: a;"):
+        pair_list(Folder(str(root)), "trn", 0)
+
+
+def test_number_that_is_no_class(root: Path) -> None:
+    save_pairs(root, {"u": blocks(10, 20, (1, 0, 0, 2, 5), (5, 5, 5, 1, 1))})
+    with pytest.raises(DataError, match=r"u\.png holds the class number 5; expected 0, 255 or one of 1 to 4"):
+        pair_list(Folder(str(root)), "val", 0)
+
+
+def test_names_that_occur_twice(root: Path) -> None:
+    save_names(root, val=["v", "u", "v"])
+    with pytest.raises(DataError, match=r"val\.txt has the name v twice"):
+        pair_list(Folder(str(root)), "val", 0)
+    save_names(root, val=["v", "u"])
+    save_photo(root / "JPEGImages" / "u.png", 10, 20)
+    with pytest.raises(DataError, match=r"two images named u: u\.jpg and u\.png"):
+        pair_list(Folder(str(root)), "val", 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_empty_and_absent_lists(root: Path, content: bytes) -> None:
+    file = root / "ImageSets/Segmentation/val.txt"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"val\.txt is empty"):
+        pair_list(Folder(str(root)), "val", 0)
+    file.unlink()
+    with pytest.raises(DataError, match=r"val\.txt cannot be read"):
+        pair_list(Folder(str(root)), "val", 0)
