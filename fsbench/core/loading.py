@@ -11,14 +11,13 @@ from torch import Tensor
 from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
+from fsbench.data.connected import BoxOf, bounding_boxes, largest_part_box
 from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.data.indexed import image_pixels
 from fsbench.data.kept_support import keep_share
-from fsbench.data.label_maps import BoxOf, bounding_boxes, largest_part_box, way_labels
-from fsbench.data.label_resizing import LABEL_RESIZES, letterbox_shape, padded_shape
-from fsbench.data.orientation import check_sizes
+from fsbench.data.label_maps import LABEL_RESIZES, letterbox_shape, padded_shape, way_labels
+from fsbench.data.orientation import check_sizes, image_pixels
 from fsbench.data.support_annotation import AnnotationStreams, draw_label
 from fsbench.data.transforms import RESIZES, centre_square, resize_padded
 from fsbench.data.truth import EpisodeTruth

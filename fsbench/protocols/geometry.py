@@ -6,9 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from fsbench.data.frames import over_image, stretch, stretch_truth
-from fsbench.data.label_maps import resize_labels
-from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
+from fsbench.data.label_maps import LABEL_RESIZES, over_image, padded_shape, resize_labels, stretch, stretch_truth
 
 Resize = Literal["pil", "pil_both", "cv2", "frame", "padded"]
 """Rules of `fsbench.data.transforms.RESIZES` by which images and masks become S x S."""

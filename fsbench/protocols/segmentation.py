@@ -7,13 +7,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.connected import BoxOf
 from fsbench.data.dataset import PairList, Part, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.label_maps import BoxOf
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.base import OTHERS, Choice, Protocol, RowImages, check_counts, value_on, words_by_dataset
 from fsbench.protocols.conditions import ALL_EPISODES, NOT_STATED, WITHOUT_VOID, Conditions, ListsAndDraw

@@ -16,8 +16,7 @@ import numpy as np
 from fsbench.data.dataset import VOID, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.label_maps import way_labels
-from fsbench.data.label_resizing import resize_labels_padded
+from fsbench.data.label_maps import resize_labels_padded, way_labels
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.image_lists import image_lists
 from fsbench.protocols.lists import without_other_classes

@@ -9,8 +9,8 @@ from PIL import Image
 from fsbench.data.clutter import clutter
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.indexed import image_pixels
 from fsbench.data.label_maps import way_labels
+from fsbench.data.orientation import image_pixels
 from fsbench.records.record import Record
 from fsbench.results.tables.supports.sensitivity import Properties
 from fsbench.runner.engine.stored_data import open_dataset

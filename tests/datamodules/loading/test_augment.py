@@ -8,8 +8,7 @@ import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.needs import Needs
-from fsbench.data.fast.scratch import Scratch
-from fsbench.data.label_maps import bounding_boxes
+from fsbench.data.connected import bounding_boxes
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.augment import (
@@ -23,6 +22,7 @@ from fsbench.datamodules.loading.augment import (
     flip,
     named_augmentation,
 )
+from fsbench.datamodules.loading.scratch import Scratch
 from fsbench.datamodules.loading.whole_images import labelled_image
 from fsbench.runner.config.build import compose_method
 from tests.data_modules import episodic

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.frames import frame_labels, stretch_truth
+from fsbench.data.label_maps import frame_labels, stretch_truth
 from fsbench.datamodules.datasets.coco.index import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.coco_all import CocoAll
 from fsbench.datamodules.datasets.folder import Folder
@@ -106,7 +106,7 @@ def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data)
         assert torch.equal(truth.label_maps[0], torch.from_numpy(stretch_truth(shown, 512)))
         assert batch.query_sizes.tolist() == [[512, 512]] and batch.images.shape[1:] == (3, 96, 96)
         support = batch.image_names[int(batch.support[0, 0, 0])]
-        expected = frame_labels((index.label_map(support) == number).astype(np.uint8), 96, 96)
+        expected = frame_labels((index.label_map(support) == number).astype(np.uint8), 96)
         assert torch.equal(batch.support_labels[0, 0, 0], torch.from_numpy(expected))
         assert (batch.support_labels == 255).any() and not (truth.label_maps[0] == 255).any()
 

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from fsbench.data.batch import normalise
-from fsbench.data.label_maps import way_labels
-from fsbench.data.label_resizing import resize_labels_padded
+from fsbench.data.label_maps import resize_labels_padded, way_labels
 from fsbench.data.step_division import StepDivision
 from fsbench.data.transforms import resize_padded
 from fsbench.datamodules.datasets.coco import Coco
