@@ -10,9 +10,9 @@ import numpy as np
 from fsbench.base.errors import DataError, SettingsError, did_you_mean
 from fsbench.base.files import is_file, read_json, sha256_file
 from fsbench.base.files.names import composed, two_alike
+from fsbench.data.annotation_rules import LeftOut, visible_classes
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
-from fsbench.data.left_out import LeftOut, visible_classes
 from fsbench.data.orientation import fit_labels, fits_both_ways, read_upright
 from fsbench.data.palettes import SeenColours
 from fsbench.predict.labelme import paint_labelme
