@@ -147,6 +147,9 @@ def test_frames_are_resized_in_8_bits_and_padding_is_0_after_normalisation(size)
     assert np.array_equal(framed[:, :height, :width].permute(1, 2, 0).numpy(), resized)
     values = normalise(framed)
     assert not values[:, height:].any() and not values[:, :, width:].any()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    plain = ((torch.from_numpy(resized) / 255 - mean) / std).permute(2, 0, 1)
+    assert torch.allclose(values[:, :height, :width], plain, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
