@@ -21,8 +21,8 @@ from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.data.file_digests import content_digests
-from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, ranks
+from fsbench.datamodules.loading.loader import Loader, end_quietly
 from fsbench.protocols.draws.classes import ClassificationTask
 from fsbench.protocols.reading import load_protocol
 

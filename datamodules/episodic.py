@@ -27,13 +27,13 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask, usable_way
 from fsbench.data.file_digests import contents_sha256
 from fsbench.data.list_substitutes import list_substitutes
-from fsbench.data.loader import Loader, end_quietly
 from fsbench.datamodules.loading.adaptation import AdaptationItems
 from fsbench.datamodules.loading.augment import named_augmentation
 from fsbench.datamodules.loading.calibration import calibration_episodes
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, TrainingBatches, ranks
 from fsbench.datamodules.loading.episodes import ManifestEpisodes, TrainingEpisodes
 from fsbench.datamodules.loading.given_manifest import read_given_manifest
+from fsbench.datamodules.loading.loader import Loader, end_quietly
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.protocols.draws.draw import Draw

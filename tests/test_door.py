@@ -40,7 +40,7 @@ EXCEPTIONS = {
     "fsbench/pages/report/theme.py": ["file.read_text"],
     # what the system tells
     "fsbench/cli/main.py": ["os.open"],
-    "fsbench/data/loader.py": ["(thread / 'stat').read_text"],
+    "datamodules/loading/loader.py": ["(thread / 'stat').read_text"],
     "fsbench/runner/here/devices.py": ["Path('/proc/driver/nvidia/version').read_text"],
     "fsbench/base/plugins.py": ["json.loads", "metadata.distribution(package).read_text"],  # what pip has written
     "fsbench/runner/engine/machine/meter.py": ["Path('/proc/self/status').read_text"],

@@ -15,7 +15,7 @@ import numpy as np
 
 from fsbench.data.batch import IMAGENET_MEAN
 from fsbench.data.dataset import VOID
-from fsbench.data.fast.scratch import Scratch
+from fsbench.datamodules.loading.scratch import Scratch
 
 LabelledImage = tuple[np.ndarray, np.ndarray]
 """Image and label map."""

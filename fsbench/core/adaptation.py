@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.data_options import check_at_least
-from fsbench.data.query_changes import QueryChanges
+from fsbench.core.query_changes import QueryChanges
 
 AdaptationPool = Literal["target_pool", "episode", "none"]
 """Labelled images that a method adapts to: images drawn from the whole pool of the test before it, which is more than

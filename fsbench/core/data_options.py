@@ -67,7 +67,7 @@ class EpisodicTest(Options):
             pixels of the episode's other ways. What is drawn follows from the test's seed and the episode's number.
             Training and validation have masks.
         kept_support: share of the object that is labelled in each support, above 0, up to 1; the rest is void there
-            (`fsbench.data.kept_support`).
+            (`fsbench.data.support_annotation`).
     """
 
     protocol: str = "fscs"

@@ -12,9 +12,9 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.adaptation import Adaptation, AdaptationImages
 from fsbench.core.data_options import Loading, Training, check_at_least
 from fsbench.core.needs import Needs
+from fsbench.core.step_division import StepDivision
 from fsbench.data.annotations import SupportAnnotation
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.data.step_division import StepDivision
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.protocol import Protocol as TestProtocol
 from fsbench.protocols.test import Test as EvaluatedTest

@@ -11,15 +11,13 @@ from torch import Tensor
 from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.annotations import WEAK, SupportAnnotation
 from fsbench.data.batch import EpisodeBatch, Hint, Hints, ImageEpisode, Truth
+from fsbench.data.connected import BoxOf, bounding_boxes, largest_part_box
 from fsbench.data.dataset import VOID, ClassificationIndex, SegmentationIndex
 from fsbench.data.decoding import DecodedImageCache
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.data.indexed import image_pixels
-from fsbench.data.kept_support import keep_share
-from fsbench.data.label_maps import BoxOf, bounding_boxes, largest_part_box, way_labels
-from fsbench.data.label_resizing import LABEL_RESIZES, letterbox_shape, padded_shape
-from fsbench.data.orientation import check_sizes
-from fsbench.data.support_annotation import AnnotationStreams, draw_label
+from fsbench.data.label_maps import LABEL_RESIZES, letterbox_shape, padded_shape, way_labels
+from fsbench.data.orientation import check_sizes, image_pixels
+from fsbench.data.support_annotation import AnnotationStreams, draw_label, keep_share
 from fsbench.data.transforms import RESIZES, centre_square, resize_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.draws.draw import Draw
@@ -38,8 +36,7 @@ class LoadingConfig:
         annotation_seed: of what weak annotations and `kept_support` draw, together with the number of the episode.
         input_resize: how images and support labels become S x S; the truth is always the protocol's.
         hints: what the method asks for beside images and masks.
-        kept_support: share of each support's object that is labelled, see `fsbench.data.kept_support`; boxes are drawn
-            around all of it.
+        kept_support: share of each support's object that is labelled (`keep_share`); boxes are drawn around all of it.
     """
 
     size: int

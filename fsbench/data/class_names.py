@@ -1,7 +1,10 @@
-"""Names of classes across data sets: which of them mean the same, however they are written."""
+"""Names of classes: which of them mean the same in several data sets, and that those of one do not look alike."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+
+from fsbench.base.errors import DataError
+from fsbench.base.files.names import two_alike
 
 SYNONYMS = (
     ("aeroplane", "airplane", "plane", "airliner"),
@@ -74,3 +77,12 @@ def shared_classes(names: Sequence[str], others: Iterable[str]) -> list[str]:
     """
     known = {same_class(other) for other in others}
     return [name for name in names if same_class(name) in known]
+
+
+def check_names(names: Collection[str], source: object) -> None:
+    """Raise DataError where two classes of a source have names that look alike, such as Cat and cat."""
+    if alike := two_alike(sorted(names)):
+        raise DataError(
+            f"{source} have the classes {alike[0]!r} and {alike[1]!r}, whose names differ by case or spaces at most; "
+            "expected one name for a class; rename one"
+        )

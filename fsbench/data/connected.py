@@ -1,8 +1,14 @@
-"""Connected regions of masks, found by the runs of their rows."""
+"""Connected regions of masks, found by the runs of their rows, and the boxes around them.
 
+Numpy alone: region measures and boxes are computed where neither OpenCV nor scipy is installed.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from fsbench.data.dataset import VOID
 
 
 def runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,3 +88,32 @@ def _joined(number: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
             return parent
         one, other = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
         np.minimum.at(parent, other, one)
+
+
+def bounding_boxes(label: np.ndarray) -> np.ndarray:
+    """Fill label (h, w) with foreground 1: every 8-connected piece of it becomes its bounding box, one pixel beyond
+    on the right and below, as the authors draw it; void stays on top (hmnet.md §11.4)."""
+    filled = np.zeros_like(label)
+    for left, top, right, bottom in Regions.of(label == 1).boxes():
+        filled[top : bottom + 1, left : right + 1] = 1
+    filled[label == VOID] = VOID
+    return filled
+
+
+Box = tuple[float, float, float, float]
+"""x, y, width and height in pixels of an image."""
+
+BoxOf = Callable[[str, int, np.ndarray], Box | None]
+"""Gives the box of a support by its name, the number of its class, and its mask (H, W)."""
+
+
+def largest_part_box(mask: np.ndarray) -> Box | None:
+    """Return the box around the largest 8-connected part of a mask (H, W), of equal ones the first in raster order.
+
+    None where the mask is empty.
+    """
+    regions = Regions.of(np.asarray(mask) != 0)
+    if not regions.number:
+        return None
+    left, top, right, bottom = regions.boxes()[int(regions.pixels().argmax())].tolist()
+    return float(left), float(top), float(right - left), float(bottom - top)

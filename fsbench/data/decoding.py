@@ -8,8 +8,7 @@ from torch import Tensor
 
 from fsbench.base.tensor_cache import FeatureCache
 from fsbench.data.dataset import SegmentationIndex
-from fsbench.data.indexed import image_pixels
-from fsbench.data.orientation import check_sizes
+from fsbench.data.orientation import check_sizes, image_pixels
 
 
 class DecodedImageCache:
@@ -44,6 +43,6 @@ class DecodedImageCache:
 
     def _resized(self, name: str, labels: np.ndarray) -> Tensor:
         path = self.index.image_path(name)
-        pixels = image_pixels(self.index, name, short_lived=True)
+        pixels = image_pixels(self.index, name)
         check_sizes(path, pixels, labels, self.index.label_file(name))
         return self.resize(pixels, self.size)

@@ -23,8 +23,10 @@ from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.disk_cache import load_arrays, save_arrays
 
 ABSENT = (-1, 0, 0, 0)
-KIND = "contents-2"
+KIND = "contents-3"
 """Kind of the cached checksums, to be changed with their form."""
+_RECORD = np.dtype([("name", "<u8"), ("state", "<i8", 4), ("digest", "u1", 32)])
+"""A file: a hash of its name, its state, and its digest; zeros where it cannot be read."""
 SETTLED_NS = 2 * 10**9
 """A file whose state changed less than this before it was read may change again without another time: disks count in
 ticks. Its time of writing says nothing of that: whoever copies a file may set it, to one in the future as well."""
@@ -60,18 +62,19 @@ def content_digests(paths: Sequence[Path]) -> list[str]:
     on the standard error where that takes more than a second.
     """
     files = list(dict.fromkeys(os.path.abspath(path) for path in paths))  # noqa: PTH100 - twice the time
-    states = np.array([file_state(file) for file in files], dtype=np.int64).reshape(-1, 4)
-    digests = np.zeros((len(files), 32), dtype=np.uint8)
     note_opened(files)
+    wanted = np.zeros(len(files), _RECORD)
+    wanted["name"] = [_name(file) for file in files]
+    wanted["state"] = np.array([file_state(file) for file in files], dtype=np.int64).reshape(-1, 4)
     places = _by_folder(files)
-    known = _known(files, states, digests, places)
-    left = int(states[~known, 0].sum())
-    with _reading_alone(places) if left >= WORTH_WAITING else nullcontext():
-        if left >= WORTH_WAITING:
-            known = _known(files, states, digests, places)  # by now another process may have read them
-        if not known.all():
-            _read_and_keep(files, states, digests, np.flatnonzero(~known), places)
-    found = {file: digest.tobytes().hex() for file, digest in zip(files, digests, strict=True)}
+    new = _fill_in(wanted, places)
+    waits = int(wanted["state"][new, 0].sum()) >= WORTH_WAITING
+    with _reading_alone(places) if waits else nullcontext():
+        if waits:
+            new = _fill_in(wanted, places)  # by now another process may have read them
+        if new.any():
+            _read_and_keep(files, wanted, np.flatnonzero(new), places)
+    found = {file: digest.tobytes().hex() for file, digest in zip(files, wanted["digest"], strict=True)}
     return [found[os.path.abspath(path)] for path in paths]  # noqa: PTH100
 
 
@@ -81,12 +84,17 @@ def contents_sha256(index: SegmentationIndex, names: Sequence[str]) -> str:
     return fingerprint(list(zip(names, digests[: len(names)], digests[len(names) :], strict=True)))
 
 
-def _known(files: Sequence[str], states: np.ndarray, digests: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
-    """Fill in the kept digests; returns (F,) bool, of which files they are known or there are none."""
-    known: np.ndarray = states[:, 0] < 0
+def _fill_in(wanted: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
+    """Fill in the digests that are kept of files in their state; returns (F,) bool, which files are to be read."""
+    known = wanted["state"][:, 0] < 0
     for folder, own in places.items():
-        known[own] |= _look_up(folder, [files[place] for place in own], states[own], digests, own)
-    return known
+        kept = _load(folder)
+        if len(kept):
+            found = kept[np.minimum(np.searchsorted(kept["name"], wanted["name"][own]), len(kept) - 1)]
+            same = (found["name"] == wanted["name"][own]) & (found["state"] == wanted["state"][own]).all(1)
+            wanted["digest"][own[same]] = found["digest"][same]
+            known[own[same]] = True
+    return ~known
 
 
 @contextmanager
@@ -122,52 +130,37 @@ def _entry(folder: str) -> str:
     return hashlib.sha256(os.fsencode(folder)).hexdigest()
 
 
-def _load(folder: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what is kept of a folder: hashes of its files (F,) uint64 ascending, states (F, 4) and digests (F, 32)."""
-    kept = load_arrays(KIND, _entry(folder)) or {}
-    count = len(kept.get("names", ()))
-    shapes = {"names": (count,), "states": (count, 4), "digests": (count, 32)}
-    if {name: array.shape for name, array in kept.items()} == shapes:
-        return kept["names"], kept["states"], kept["digests"]
-    return np.zeros(0, np.uint64), np.zeros((0, 4), np.int64), np.zeros((0, 32), np.uint8)
+def _name(file: str) -> int:
+    return int.from_bytes(hashlib.blake2b(os.fsencode(file), digest_size=8).digest(), "little")
 
 
-def _names(files: Sequence[str]) -> np.ndarray:
-    hashes = [hashlib.blake2b(os.fsencode(file), digest_size=8).digest() for file in files]
-    return np.frombuffer(b"".join(hashes), dtype=np.uint64)
+def _load(folder: str) -> np.ndarray:
+    """Return the records that are kept of a folder's files, by ascending name."""
+    kept = (load_arrays(KIND, _entry(folder)) or {}).get("files")
+    return kept if kept is not None and kept.dtype == _RECORD and kept.ndim == 1 else np.zeros(0, _RECORD)
 
 
-def _look_up(
-    folder: str, files: Sequence[str], states: np.ndarray, digests: np.ndarray, places: np.ndarray
-) -> np.ndarray:
-    """Fill in the kept digests of files whose state is as it was; returns (n,) bool, which of them those are."""
-    kept_names, kept_states, kept_digests = _load(folder)
-    if not len(kept_names):
-        return np.zeros(len(files), dtype=bool)
-    names = _names(files)
-    rows = np.minimum(np.searchsorted(kept_names, names), len(kept_names) - 1)
-    same: np.ndarray = (kept_names[rows] == names) & (kept_states[rows] == states).all(1)
-    digests[places[same]] = kept_digests[rows[same]]
-    return same
+def _save(folder: str, records: np.ndarray) -> None:
+    """Keep records beside those that another process may have kept since."""
+    together = np.concatenate([records, _load(folder)])
+    save_arrays(KIND, _entry(folder), {"files": together[np.unique(together["name"], return_index=True)[1]]})
 
 
-def _read_and_keep(
-    files: Sequence[str], states: np.ndarray, digests: np.ndarray, new: np.ndarray, places: dict[str, np.ndarray]
-) -> None:
+def _read_and_keep(files: Sequence[str], wanted: np.ndarray, new: np.ndarray, places: dict[str, np.ndarray]) -> None:
     """Compute the digests of the files `new`; those of settled files are kept, also when that is interrupted."""
     settled = np.zeros(len(files), dtype=bool)
     latest = time.time_ns() - SETTLED_NS
     try:
-        for place, digest in zip(new.tolist(), _digests([files[place] for place in new], states[new, 0]), strict=True):
+        sizes = wanted["state"][new, 0]
+        for place, digest in zip(new.tolist(), _digests([files[place] for place in new], sizes), strict=True):
             if digest is not None:
-                digests[place] = np.frombuffer(digest, np.uint8)
-                unchanged = file_state(files[place]) == tuple(states[place].tolist())
-                settled[place] = unchanged and states[place, 2] < latest
+                state = wanted["state"][place]
+                wanted["digest"][place] = np.frombuffer(digest, np.uint8)
+                settled[place] = file_state(files[place]) == tuple(state.tolist()) and state[2] < latest
     finally:
         for folder, own in places.items():
-            kept = own[settled[own]]
-            if len(kept):
-                _save(folder, [files[place] for place in kept], states[kept], digests[kept])
+            if settled[own].any():
+                _save(folder, wanted[own[settled[own]]])
 
 
 def _digests(files: Sequence[str], sizes: np.ndarray) -> Iterator[bytes | None]:
@@ -192,12 +185,3 @@ def _digest(file: str) -> bytes | None:
     with suppress(OSError):
         return bytes.fromhex(sha256_file(Path(file)))
     return None
-
-
-def _save(folder: str, files: Sequence[str], states: np.ndarray, digests: np.ndarray) -> None:
-    """Keep digests beside those that another process may have kept since."""
-    kept_names, kept_states, kept_digests = _load(folder)
-    names, first = np.unique(np.concatenate([_names(files), kept_names]), return_index=True)
-    arrays = {"states": np.concatenate([states, kept_states])[first]}
-    arrays["digests"] = np.concatenate([digests, kept_digests])[first]
-    save_arrays(KIND, _entry(folder), {"names": names, **arrays})

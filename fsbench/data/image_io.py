@@ -15,8 +15,6 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import open_file, read_bytes
 from fsbench.base.files.images import check_pixels, open_image
 from fsbench.data.dataset import VOID
-from fsbench.data.fast.png import decode_indices, stored_palette
-from fsbench.data.fast.scratch import Scratch
 from fsbench.data.palettes import SeenColours, check_palette, voc_colors
 
 _GREY_STEP = {2: 85, 4: 17}
@@ -26,8 +24,6 @@ _GREY_STEP = {2: 85, 4: 17}
 UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, ZeroDivisionError,
                OverflowError, AttributeError, AssertionError, struct.error, zlib.error, MemoryError)  # fmt: skip
 """Errors that PIL raises of damaged files."""
-
-_scratch = Scratch()
 
 _ROWS = 1 << 20
 """Pixels of a label map in colours that are looked up at a time."""
@@ -39,21 +35,28 @@ def one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def open_decoded(path: Path, kind: str) -> Iterator[Image.Image]:
-    """Open and decode `path`; errors become a DataError. A truncated file is one whatever PIL was told before."""
+def open_image_file(path: Path, kind: str = "image", decode: bool = True) -> Iterator[Image.Image]:
+    """Open an image file; errors become a DataError. A truncated file is one whatever PIL was told before.
+
+    Args:
+        path: the file.
+        kind: the word for it in messages: "image" or "photo", or that of a label map, which has fewer pixels at most.
+        decode: decode the pixels; else only the start of the file is read.
+    """
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other packages switch this on, and lost rows would be read as grey
     with ExitStack() as stack:
         try:
-            image = stack.enter_context(open_image(path, "image" if kind == "image" else "label map"))
-            image.load()
+            image = stack.enter_context(open_image(path, "image" if kind in ("image", "photo") else "label map"))
+            if decode:
+                image.load()
         except FileNotFoundError:
             raise DataError(
                 f"{kind} {path} does not exist; expected the file of that name; put it there, or correct the name"
             ) from None
         except UNDECODABLE as error:
             raise DataError(
-                f"{kind} {path} cannot be decoded ({one_line(error)}); expected a complete file of a format that PIL "
-                "reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM); put a sound copy there"
+                f"{kind} {path} cannot be {'decoded' if decode else 'read'} ({one_line(error)}); expected a complete "
+                "file of a format that PIL reads (JPEG, PNG, WebP, BMP, GIF, TIFF, PPM); put a sound copy there"
             ) from error
         yield image
 
@@ -63,32 +66,21 @@ def read_image(path: Path) -> Image.Image:
 
     Raises DataError for files that are absent, truncated, not images, or deeper than 8 bits.
     """
-    with open_decoded(path, "image") as image:
+    with open_image_file(path) as image:
         if image.mode.startswith(("I", "F")):
             raise DataError(f"image {path} has {image.mode} pixels; expected 8 bits per channel; convert it")
         return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
-def read_pixels(path: Path, short_lived: bool = False) -> np.ndarray:
-    """`read_image` as (H, W, 3) uint8; sound JPEG files by a faster decoder where it gives PIL's pixels.
-
-    Args:
-        path: the file.
-        short_lived: the pixels are used up before this thread decodes another image, which may take their memory.
-    """
+def read_pixels(path: Path) -> np.ndarray:
+    """`read_image` as (H, W, 3) uint8; sound JPEG files by a faster decoder where it gives PIL's pixels."""
     if path.suffix.lower() in (".jpg", ".jpeg") and _jpeg_decoders_agree():
         with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
-            return _decode_jpeg(read_bytes(path, "image"), short_lived)
+            return _decode_jpeg(read_bytes(path, "image"))
     return np.asarray(read_image(path))
 
 
-def read_view(path: Path, crop: tuple[slice, slice] | None, short_lived: bool = False) -> np.ndarray:
-    """Return `read_pixels` of a file, or the rows and columns `crop` of it."""
-    pixels = read_pixels(path, short_lived)
-    return pixels if crop is None else np.ascontiguousarray(pixels[crop])
-
-
-def _decode_jpeg(content: bytes, short_lived: bool = False) -> np.ndarray:
+def _decode_jpeg(content: bytes) -> np.ndarray:
     """(H, W, 3) uint8 of a three-colour JPEG. Raises ValueError for anything else and where a byte is not in order."""
     # spared until it is needed
     import simplejpeg
@@ -97,8 +89,7 @@ def _decode_jpeg(content: bytes, short_lived: bool = False) -> np.ndarray:
     check_pixels(width, height)
     if colors != "YCbCr":
         raise ValueError("other colours")  # PIL's rules for them are others
-    target = _scratch.array("jpeg", (3 * height * width,)) if short_lived else None
-    return np.asarray(simplejpeg.decode_jpeg(content, "RGB", buffer=target, strict=True))
+    return np.asarray(simplejpeg.decode_jpeg(content, "RGB", strict=True))
 
 
 @cache
@@ -121,11 +112,11 @@ def _jpeg_decoders_agree() -> bool:
 
 @contextmanager
 def open_labels(path: Path, kind: str = "label map") -> Iterator[Image.Image]:
-    """Open and decode a label map or mask as `open_decoded` does; a JPEG, whatever its name, is a DataError as well.
+    """Open and decode a label map or mask as `open_image_file` does; a JPEG, whatever its name, is a DataError as well.
 
     So is a TIFF whose pixels are compressed as a JPEG's or a WebP's.
     """
-    with open_decoded(path, kind) as image:
+    with open_image_file(path, kind) as image:
         lossy = image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
         if image.format in ("JPEG", "MPO") or (image.format == "TIFF" and lossy):
             raise DataError(f"{kind} {path} is a JPEG, which smears the borders of classes; save it as PNG")
@@ -150,11 +141,6 @@ def read_label_map(
         DataError: the file cannot be decoded, is a JPEG, has class numbers above 255 or unknown colours, or says other
             numbers by its colours or shades than it stores.
     """
-    with suppress(OSError, ValueError):  # PIL finds out what it is, or says what is wrong
-        content = read_bytes(path, "label map")
-        numbers = decode_indices(content)
-        if numbers is not None and voc_colors().tobytes().startswith(stored_palette(content)):
-            return numbers
     with open_labels(path) as image:
         if image.mode in ("RGB", "RGBA"):
             return from_colours(np.asarray(image)[..., :3], path)

@@ -1,50 +1,18 @@
-"""Label maps resized and renamed as the protocols do it (fss-protocol §4)."""
+"""Label maps brought to other sizes and numbers as the protocols do it: without torch and without OpenCV.
 
-from collections.abc import Callable, Sequence
+Their images follow in `fsbench.data.transforms`, by rules of the same names. Shapes: (H, W) an image, S the side of a
+square, (h, w) the part of the square, at its top left, that an image fills.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from math import ceil
 
 import numpy as np
 from PIL import Image
 
-from fsbench.data.connected import Regions
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID
-
-
-def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a label map (h, w) to (height, width), nearest with source index floor(i · in/out) in float32.
-
-    This is torch's `interpolate(mode="nearest")`; the product is rounded to float32, which differs from the exact
-    integer quotient for some sizes (fss-protocol §4).
-    """
-    return take_pixels(labels, _torch_index(labels.shape[0], height), _torch_index(labels.shape[1], width))
-
-
-@lru_cache(maxsize=4096)
-def _torch_index(length: int, size: int) -> np.ndarray:
-    scale = np.float32(length) / np.float32(size)
-    index = np.floor(np.arange(size, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(index, length - 1)
-
-
-def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a label map (h, w) to (height, width) by OpenCV's nearest (source index floor(i · in/out) in double)."""
-    return take_pixels(labels, _opencv_index(labels.shape[0], height), _opencv_index(labels.shape[1], width))
-
-
-@lru_cache(maxsize=4096)
-def _opencv_index(length: int, size: int) -> np.ndarray:
-    index = np.floor(np.arange(size) * (1 / (size / length))).astype(np.int64)  # OpenCV divides twice
-    return np.minimum(index, length - 1)
-
-
-def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a label map (h, w) to (height, width) by PIL's nearest, which looks at the middles of pixels."""
-    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
-
-
-def take_pixels(labels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the pixels of a label map (h, w) in these rows and columns."""
-    return labels.take(rows, axis=0).take(columns, axis=1)
 
 
 def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
@@ -58,30 +26,206 @@ def way_labels(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     return np.frombuffer(named, dtype=np.uint8).reshape(labels.shape)
 
 
-def bounding_boxes(label: np.ndarray) -> np.ndarray:
-    """Fill label (h, w) with foreground 1: every 8-connected piece of it becomes its bounding box, one pixel beyond
-    on the right and below, as the authors draw it; void stays on top (hmnet.md §11.4)."""
-    filled = np.zeros_like(label)
-    for left, top, right, bottom in Regions.of(label == 1).boxes():
-        filled[top : bottom + 1, left : right + 1] = 1
-    filled[label == VOID] = VOID
-    return filled
+def resize_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a label map (h, w) to (height, width), nearest with source index floor(i · in/out) in float32.
 
-
-Box = tuple[float, float, float, float]
-"""x, y, width and height in pixels of an image."""
-
-BoxOf = Callable[[str, int, np.ndarray], Box | None]
-"""Gives the box of a support by its name, the number of its class, and its mask (H, W)."""
-
-
-def largest_part_box(mask: np.ndarray) -> Box | None:
-    """Return the box around the largest 8-connected part of a mask (H, W), of equal ones the first in raster order.
-
-    None where the mask is empty.
+    This is torch's `interpolate(mode="nearest")`; the product is rounded to float32, which differs from the exact
+    integer quotient for some sizes (fss-protocol §4).
     """
-    regions = Regions.of(np.asarray(mask) != 0)
-    if not regions.number:
-        return None
-    left, top, right, bottom = regions.boxes()[int(regions.pixels().argmax())].tolist()
-    return float(left), float(top), float(right - left), float(bottom - top)
+    return _pixels(labels, height, width, _torch_index)
+
+
+@lru_cache(maxsize=4096)
+def _torch_index(length: int, size: int) -> np.ndarray:
+    scale = np.float32(length) / np.float32(size)
+    index = np.floor(np.arange(size, dtype=np.float32) * scale).astype(np.int64)
+    return np.minimum(index, length - 1)
+
+
+def resize_labels_cv2(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a label map (h, w) to (height, width) by OpenCV's nearest (source index floor(i · in/out) in double)."""
+    return _pixels(labels, height, width, _opencv_index)
+
+
+@lru_cache(maxsize=4096)
+def _opencv_index(length: int, size: int) -> np.ndarray:
+    index = np.floor(np.arange(size) * (1 / (size / length))).astype(np.int64)  # OpenCV divides twice
+    return np.minimum(index, length - 1)
+
+
+def stretch(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Stretch the label map (side, side) of a frame to (*size) by torch's `nearest-exact`, padding included."""
+    return _pixels(labels, *size, _exact_index)
+
+
+@lru_cache(maxsize=4096)
+def _exact_index(length: int, size: int) -> np.ndarray:
+    """Return floor(scale · (i + 1/2) - 1/2 + 1/2) for i in 0..size, at least 0 and below `length`.
+
+    torch computes it in float32 and rounds once before 1/2 is added, as its kernels multiply and subtract in one step.
+    """
+    scale = float(np.float32(length) / np.float32(size))
+    place = (scale * (np.arange(size) + 0.5) - 0.5).astype(np.float32)
+    return np.clip(np.floor(place + np.float32(0.5)).astype(np.int64), 0, length - 1)
+
+
+def _pixels(labels: np.ndarray, height: int, width: int, index: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """Return (height, width) pixels of a label map: along each axis those that `index(length, size)` names."""
+    return labels.take(index(labels.shape[0], height), axis=0).take(index(labels.shape[1], width), axis=1)
+
+
+def resize_labels_pil(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a label map (h, w) to (height, width) by PIL's nearest, which looks at the middles of pixels."""
+    return np.asarray(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+
+
+def frame_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of an image in a frame: the longer side is `size`, the other is rounded, at least 1.
+
+    A protocol with a frame compares prediction and truth of the whole square, stretched to the query's own size:
+    padding is there, as background, and the image is squashed (fssdino.md §3 step 5, §5).
+    """
+    scale = size / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def padded_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of an image inside a square of `size` pixels (hmnet.md §2.4.5).
+
+    The longer side becomes `size` and the other one keeps the aspect ratio, rounded down; then both are rounded down to
+    multiples of 8, at least 8.
+    """
+    ratio = size / max(height, width)
+    inner = (size, int(width * ratio)) if height >= width else (int(height * ratio), size)
+    return max(inner[0] // 8 * 8, 8), max(inner[1] // 8 * 8, 8)
+
+
+def letterbox_shape(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of an image inside a square of `size` pixels by a factor of both (segic.md §2).
+
+    Both are rounded down, so that the longer side may become `size` - 1.
+
+    >>> letterbox_shape(111, 70, 112), letterbox_shape(45, 60, 112)
+    ((111, 70), (84, 112))
+
+    Raises:
+        DataError: the shorter side would have no pixel.
+    """
+    scale = size / max(height, width)
+    if min(height, width) * scale < 1:
+        raise DataError(
+            f"an image of {height} x {width} pixels leaves nothing of its shorter side in a square of {size}; expected "
+            f"a side of 1/{size} of the other or more; leave the image out"
+        )
+    return int(height * scale), int(width * scale)
+
+
+_SHAPES = {"frame": frame_shape, "padded": padded_shape, "letterbox": letterbox_shape}
+
+
+def image_part(height: int, width: int, size: int, resize: str) -> tuple[int, int]:
+    """Return height and width of the part, at the top left, that an image fills in its square of `size` pixels.
+
+    Args:
+        height, width: of the image.
+        size: side of the square.
+        resize: rule of `LABEL_RESIZES` by which the image got into it.
+    """
+    return _SHAPES[resize](height, width, size) if resize in _SHAPES else (size, size)
+
+
+def _in_square(inner: np.ndarray, size: int) -> np.ndarray:
+    """Return the label map (h, w) at the top left of a square (S, S) uint8, which is void outside of it."""
+    square = np.full((size, size), VOID, dtype=np.uint8)
+    square[: inner.shape[0], : inner.shape[1]] = inner
+    return square
+
+
+def frame_labels(labels: np.ndarray, size: int) -> np.ndarray:
+    """Bring a label map (H, W) uint8 into a frame (S, S) as `frame_image` does its image, by OpenCV's nearest."""
+    return _in_square(resize_labels_cv2(labels, *frame_shape(*labels.shape, size)), size)
+
+
+def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
+    """Resize a label map (H, W) uint8 to (S, S) as `resize_padded` does its image, by OpenCV's nearest."""
+    return _in_square(resize_labels_cv2(labels, *padded_shape(*labels.shape, size)), size)
+
+
+def letterbox_labels(labels: np.ndarray, size: int) -> np.ndarray:
+    """Resize a label map (H, W) as a mask of each label, which has the pixels above a half; to (S, S) uint8.
+
+    A pixel above a half in no mask is background.
+    """
+    inside = np.zeros(letterbox_shape(*labels.shape, size), np.uint8)
+    present = [label for label in np.unique(labels).tolist() if label]
+    if present:
+        masks = letterboxed(np.stack([labels == label for label in present]), size)
+        for label, mask in zip(present, masks, strict=True):
+            inside[mask > 0.5] = label
+    return _in_square(inside, size)
+
+
+def letterboxed(planes: np.ndarray, size: int) -> np.ndarray:
+    """Resize planes (C, H, W) to (C, h, w) of `letterbox_shape`, bilinear, without antialiasing (segic.md §2).
+
+    The step between samples is the inverse of the factor, not the ratio of the sizes. Places and weights are rounded
+    to float32 as torch rounds them, which this module does without.
+
+    Returns:
+        float32.
+    """
+    height, width = planes.shape[1:]
+    rows, columns = letterbox_shape(height, width, size)
+    if (rows, columns) == (height, width):  # torch copies then, though the factor may be above 1: 111 in 112
+        return planes.astype(np.float32)
+    step = np.float32(max(height, width) / size)
+    top, bottom, down = _neighbours(height, rows, step)
+    left, right, across = _neighbours(width, columns, step)
+    given = planes.astype(np.float32)
+    upper, lower = (
+        (1 - across) * given[:, line][:, :, left] + across * given[:, line][:, :, right] for line in (top, bottom)
+    )
+    return np.asarray((1 - down)[:, None] * upper + down[:, None] * lower)
+
+
+def _neighbours(length: int, count: int, step: np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pixels (count,) before and after each sample on a line of `length`, and the weight of the latter."""
+    place = np.maximum(step * (np.arange(count, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), 0)
+    before = np.minimum(place.astype(np.int64), length - 1)
+    return before, np.minimum(before + 1, length - 1), (place - before).astype(np.float32)
+
+
+def stretch_truth(labels: np.ndarray, size: int) -> np.ndarray:
+    """Bring a label map (H, W) uint8 into a frame, and stretch the frame back to (H, W); padding is background."""
+    framed = frame_labels(labels, size)
+    framed[framed == VOID] = 0
+    return stretch(framed, (labels.shape[0], labels.shape[1]))
+
+
+def over_image(labels: np.ndarray, size: int | None) -> np.ndarray:
+    """Undo the stretching for pictures: return the part of a stretched label map that the image fills, over the image.
+
+    Args:
+        labels: (H, W), of an image of this size.
+        size: side of the frame; None where labels and image lie over each other as they are.
+    """
+    if size is None:
+        return labels
+    height, width = labels.shape
+    rows, columns = (
+        ceil(side * part / size) for side, part in zip(labels.shape, frame_shape(height, width, size), strict=True)
+    )
+    return resize_labels(labels[:rows, :columns], height, width)
+
+
+LABEL_RESIZES: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
+    "pil": resize_labels,
+    "pil_both": resize_labels_pil,
+    "cv2": resize_labels_cv2,
+    "frame": lambda labels, size, _: frame_labels(labels, size),
+    "padded": lambda labels, size, _: resize_labels_padded(labels, size),
+    "bicubic": resize_labels_pil,
+    "letterbox": lambda labels, size, _: letterbox_labels(labels, size),
+}
+"""`Protocol.resize`, or a method's own choice -> how label maps (H, W) become (S, S), the side given twice
+(fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""

@@ -15,23 +15,21 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_json, sha256_file
-from fsbench.base.files.images import MASK_PIXELS
-from fsbench.data.coco_json import annotation_errors
+from fsbench.data.coco_json import (
+    AnnotatedImage,
+    annotation_errors,
+    check_listed,
+    content_lists,
+    read_image_entry,
+    require,
+)
 from fsbench.data.disk_cache import load_json, save_json
 from fsbench.data.segmentations import union_mask
 
 SMALLEST_AREA = 2 * 32**2
 """Area in pixels, as the file states it, below which an object is left out."""
-_FORMAT = "instances-1"
+_FORMAT = "large-objects-2"
 """To be changed with the meaning of what is cached, so that older files are not used."""
-
-
-class AnnotatedImage(NamedTuple):
-    """An image of the file: its file name, and its size in pixels."""
-
-    file_name: str
-    height: int
-    width: int
 
 
 class LargeObject(NamedTuple):
@@ -85,7 +83,7 @@ class LargeObjects:
 
         An object that rasterises to nothing is one pixel, its first vertex. Raises DataError for an unusable mask.
         """
-        file_name, height, width = self.images[image]
+        file_name, _, height, width = self.images[image]
         union = np.zeros((height, width), dtype=bool)
         for segmentation in self._segmentations.get((image, category), []):
             try:
@@ -123,8 +121,8 @@ def read_large_objects(path: Path) -> LargeObjects:
 
 def large_objects(content: Mapping[str, Any]) -> LargeObjects:
     """Return the large objects of an annotation file's parsed content. Raises ValueError unless its entries fit."""
-    entries = [_compact(entry) for entry in content["annotations"]]
-    return _from_plain(_plain({**content, "annotations": entries}), Path(), "")
+    entries = {key: list(map(_compact, content[key])) for key in ("images", "annotations")}
+    return _from_plain(_plain({**content, **entries}), Path(), "")
 
 
 def _from_plain(kept: dict[str, Any], path: Path, sha256: str) -> LargeObjects:
@@ -132,7 +130,7 @@ def _from_plain(kept: dict[str, Any], path: Path, sha256: str) -> LargeObjects:
         path,
         sha256,
         tuple((number, name) for number, name in kept["categories"]),
-        {number: AnnotatedImage(*image) for number, *image in kept["images"]},
+        {image.id: image for image in (AnnotatedImage(*entry) for entry in kept["images"])},
         tuple(LargeObject(*item) for item in kept["objects"]),
     )
 
@@ -144,38 +142,24 @@ _LEFT_OUT = object()
 def _compact(entry: dict[str, Any]) -> Any:
     """Keep of a JSON object what is needed; called innermost first, so that the file is never all in memory."""
     if "image_id" in entry:
-        keys = ("image_id", "category_id", "segmentation", "area")
-        absent = [key for key in keys if key not in entry]
-        if absent:
-            raise ValueError(f"an annotation entry has no {absent[0]!r}")
+        keys = ("image_id", "category_id", "segmentation")
+        require(entry, (*keys, "area"), "annotation")
         area = entry["area"]
         if isinstance(area, bool) or not isinstance(area, (int, float)):
             raise ValueError(f"an annotation has the area {str(area)[:40]!r}, not a number")
         if entry.get("iscrowd", 0) or not area >= SMALLEST_AREA:
             return _LEFT_OUT
-        return LargeObject(*(entry[key] for key in keys[:3]))
-    return entry
+        return LargeObject(*(entry[key] for key in keys))
+    return read_image_entry(entry) if "file_name" in entry else entry
 
 
 def _plain(content: Any) -> dict[str, Any]:
     """Return categories, images and objects as JSON values; ValueError unless they fit together."""
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise ValueError(f"it has no list of {key}")
-    objects = [entry for entry in content["annotations"] if entry is not _LEFT_OUT]
+    images, annotations, categories = content_lists(content)
+    objects = [entry for entry in annotations if entry is not _LEFT_OUT]
     if not all(isinstance(entry, LargeObject) for entry in objects):
         raise ValueError("an annotation entry has no 'image_id'")
-    images = [[image[key] for key in ("id", "file_name", "height", "width")] for image in content["images"]]
-    categories = [[category["id"], str(category["name"])] for category in content["categories"]]
-    for number, name, height, width in images:
-        if not all(type(value) is int for value in (number, height, width)) or not isinstance(name, str):
-            raise ValueError(f"the image {str(name)[:40]!r} has an id or a size that is not a whole number")
-        if min(height, width) < 1 or height * width > MASK_PIXELS:
-            raise ValueError(f"the image {name!r} is stated to have {width}x{height} pixels")
-    known, numbers = {image[0] for image in images}, {category[0] for category in categories}
-    if len(known) < len(images) or len({image[1] for image in images}) < len(images) or len(numbers) < len(categories):
-        raise ValueError("two images or two categories are the same")
+    known = {image.id for image in images}
     for entry in objects:
-        if entry.image not in known or entry.category not in numbers:
-            raise ValueError(f"an annotation is on image {entry.image} of category {entry.category}; one is not listed")
-    return {"categories": categories, "images": images, "objects": [list(entry) for entry in objects]}
+        check_listed("an annotation", entry.image, known, entry.category, categories)
+    return {"categories": list(categories.items()), "images": images, "objects": objects}

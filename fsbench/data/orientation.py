@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from fsbench.base.errors import DataError
-from fsbench.base.files.images import open_image
-from fsbench.data.image_io import UNDECODABLE, one_line, read_pixels
+from fsbench.data.dataset import ClassificationIndex, SegmentationIndex
+from fsbench.data.image_io import open_image_file, read_pixels
 
 _ORIENTATION_TAG = 0x0112
 
@@ -19,16 +19,8 @@ def read_header(path: Path) -> tuple[int, int, int]:
     Raises:
         DataError: the file is no image, or has too many pixels.
     """
-    try:
-        with open_image(path) as image:
-            width, height, orientation = *image.size, _exif_orientation(image)
-    except FileNotFoundError:
-        raise DataError(f"photo {path} does not exist; correct the path") from None
-    except UNDECODABLE as error:
-        raise DataError(
-            f"photo {path} cannot be read ({one_line(error)}); expected a complete JPEG, PNG or TIFF file"
-        ) from error
-    return height, width, orientation
+    with open_image_file(path, "photo", decode=False) as image:
+        return image.height, image.width, _exif_orientation(image)
 
 
 def _exif_orientation(image: Image.Image) -> int:
@@ -51,6 +43,27 @@ def read_upright(path: Path) -> tuple[np.ndarray, int]:
     """
     orientation = read_header(path)[2]
     return apply_orientation(read_pixels(path), orientation), orientation
+
+
+def image_orientation(index: SegmentationIndex | ClassificationIndex, name: str) -> int:
+    """Return the EXIF orientation that image `name` is turned by; 1, which turns nothing, where the data set takes its
+    images as they are stored.
+
+    Raises DataError for a file that is no image.
+    """
+    return read_header(Path(index.image_path(name)))[2] if index.turns_images else 1
+
+
+def image_pixels(index: SegmentationIndex | ClassificationIndex, name: str) -> np.ndarray:
+    """Decode image `name` of a data set to pixels (H, W, 3) uint8, in the form in which the data set takes it.
+
+    Raises DataError for a file that cannot be decoded.
+    """
+    pixels = read_pixels(Path(index.image_path(name)))
+    crop = None if isinstance(index, ClassificationIndex) else index.crop(name)
+    if crop is not None:
+        pixels = np.ascontiguousarray(pixels[crop])
+    return apply_orientation(pixels, image_orientation(index, name))
 
 
 def apply_orientation(stored: np.ndarray, orientation: int) -> np.ndarray:

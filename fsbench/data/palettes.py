@@ -30,7 +30,7 @@ def voc_colors() -> np.ndarray:
 @cache
 def _voc_numbers() -> dict[Colour, int]:
     """Return VOC's colour -> its class number; white, which others draw void in, is void, too."""
-    return {_colour(entry): number for number, entry in enumerate(voc_colors())} | {_WHITE: VOID}
+    return {colour: number for number, colour in enumerate(_colours(voc_colors()))} | {_WHITE: VOID}
 
 
 def check_palette(
@@ -50,9 +50,11 @@ def check_palette(
         is_one_class: the label map is the mask of one class that has its name elsewhere, so that its number says
             nothing; background and void are held against their colours alone.
     """
-    colours = [_colour(entry) for entry in palette]
-    used = [place for place in np.flatnonzero(np.bincount(labels.ravel())).tolist() if place < len(colours)]
-    wrong = _contradiction(colours, used, is_one_class)
+    colours = _colours(palette)
+    unused = bytes(range(256)).translate(None, labels.tobytes())  # a tenth of the time of numpy's unique
+    used = [place for place in range(len(colours)) if place not in unused]
+    is_voc = np.array_equal(palette, voc_colors()[: len(palette)])  # which agrees with itself
+    wrong = None if is_voc else _contradiction(colours, used, is_one_class)
     if wrong is not None:
         place, number = wrong
         raise DataError(
@@ -85,7 +87,7 @@ def _contradiction(colours: list[Colour], used: list[int], is_one_class: bool) -
     if colours[:2] == [_BLACK, _WHITE] and set(used) <= {0, 1}:
         return None
     voc, grey = _voc_numbers(), {colour: colour[0] for colour in colours if len(set(colour)) == 1}
-    readings = [{_BLACK: 0, _colour(voc_colors()[VOID]): VOID}]
+    readings = [{_BLACK: 0, _colours(voc_colors())[VOID]: VOID}]
     coloured = [place for place in used if colours[place] not in grey]
     moved = [place for place in coloured if _first_wrong(colours, [place], voc)]
     is_known = all(colour in voc or colour in grey for colour in colours) or len(moved) > max(1, len(coloured) / 2)
@@ -107,6 +109,5 @@ def _first_wrong(colours: list[Colour], used: list[int], stands_for: dict[Colour
     return None
 
 
-def _colour(entry: np.ndarray) -> Colour:
-    red, green, blue = entry.tolist()
-    return red, green, blue
+def _colours(palette: np.ndarray) -> list[Colour]:
+    return [(red, green, blue) for red, green, blue in palette.tolist()]

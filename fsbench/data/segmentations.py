@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fsbench.data.coco_instances import decode_rle
+from fsbench.data.rle import decode_rle
 
 RASTERISED = "rasterised by pycocotools where they are polygons or runs, and united"
 """How `union_mask` makes a mask, in words."""

@@ -1,9 +1,9 @@
-"""Weak annotations of supports, drawn from their masks: box, points, scribbles (vrp-sam.md §3).
+"""Annotations of supports that say less than their masks: box, points, scribbles (vrp-sam.md §3), a share.
 
 `draw_annotation(masks, kind, streams)` is the one function for all methods. `draw_label` puts what it draws in place of
-a support's mask in a test (`--support-annotation`). `AnnotationStreams.of_episode(seed,
-episode)` is our stream: what is drawn depends on nothing else. `AnnotationStreams.seeded(seed)` is that of the VRP-SAM
-authors' program, which goes on through a whole validation and draws for a batch at a time.
+a support's mask in a test (`--support-annotation`). `AnnotationStreams.of_episode(seed, episode)` is our stream: what
+is drawn depends on nothing else. `AnnotationStreams.seeded(seed)` is that of the VRP-SAM authors' program, which goes
+on through a whole validation and draws for a batch at a time. `keep_share` leaves a share of a mask.
 
 Shapes: b masks, (H, W) an image, n points or strokes.
 """
@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+
+from fsbench.data.dataset import VOID
 
 Annotation = Literal["mask", "box", "point", "scribble"]
 """Kinds of annotations: the mask itself, its filled box, single pixels of it, brush strokes within it."""
@@ -290,3 +292,37 @@ def scribble(mask: Tensor, count: int, brush: Brush, streams: AnnotationStreams,
     """Return what up to `count` strokes cover (H, W) bool of a mask (H, W) bool; `idle_draws` as of `moved`."""
     strokes = new_strokes(mask, count, brush, streams, idle_draws)[1]
     return paint(strokes, (mask.shape[0], mask.shape[1])) & mask
+
+
+CELLS = 32
+"""Cells along a side of the image; on 700 pixels one is a little more than a patch and a half of a ViT-S/14."""
+
+
+def keep_share(labels: np.ndarray, share: float, seed: Sequence[int]) -> np.ndarray:
+    """Return the label map of a support of which only a share of the object is labelled.
+
+    The image is divided into CELLS x CELLS cells, whatever its side, so that all methods are told the same. Of the
+    cells that show the object a share stays, at least one; the object's other pixels become void: nothing is said of
+    them. Cells are dropped in one random order, so that what a smaller share keeps is part of what a larger one keeps.
+
+    Args:
+        labels: (S, S) uint8 of 1 (the way's class), 0 and 255 (void).
+        share: above 0, up to 1; cells are rounded to the nearest number, halves up.
+        seed: numbers of 0 or more that the order of the cells follows from alone.
+
+    Returns:
+        (S, S) uint8; `labels` itself for a share of 1 and where there is no object.
+    """
+    if share == 1:
+        return labels
+    height, width = labels.shape
+    rows, columns = np.arange(height) * CELLS // height, np.arange(width) * CELLS // width
+    cell = rows[:, None] * CELLS + columns
+    shown = np.unique(cell[labels == 1])
+    if not shown.size:
+        return labels
+    order = np.random.default_rng(list(seed)).permutation(CELLS * CELLS)  # of all cells: the same at every side
+    ranked = shown[np.argsort(order[shown])]
+    is_kept = np.zeros(CELLS * CELLS, bool)
+    is_kept[ranked[: max(int(share * shown.size + 0.5), 1)]] = True
+    return np.where((labels == 1) & ~is_kept[cell], np.uint8(VOID), labels)

@@ -1,7 +1,10 @@
-"""Images as the protocols resize them (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3)."""
+"""Images as the protocols resize them (fscs-protocol §6, fss-protocol §4, hmnet.md §11.3).
+
+Their label maps follow in `fsbench.data.label_maps`, by rules of the same names.
+"""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 
 import cv2
@@ -12,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from fsbench.data.batch import IMAGENET_MEAN
-from fsbench.data.frames import frame_shape
-from fsbench.data.label_resizing import LABEL_RESIZES, letterbox_shape, padded_shape
+from fsbench.data.label_maps import LABEL_RESIZES, frame_shape, letterbox_shape, padded_shape
 
 BY_PIL = 100
 """Images that a process resizes with PIL at first: the compiled loops take 0.3 s to load, and save 2 ms an image."""
 _resized = count()
+_BITS = 22
+"""PIL computes in integers: weights are multiples of 2^-22, and each pass rounds to 8 bits."""
 
 
 def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
@@ -32,10 +36,90 @@ def resize_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
         size: side of the square in pixels.
     """
     pixels = np.asarray(image)
-    compiled = _compiled_resize() if next(_resized) >= BY_PIL else None
+    compiled = _compiled_filter() if next(_resized) >= BY_PIL else None
     if compiled is not None:
-        return torch.from_numpy(compiled(pixels, size))
+        return torch.from_numpy(filter_planes(pixels, size, compiled))
     return resize_with_pil(Image.fromarray(pixels), size)
+
+
+def resize_with_pil(image: Image.Image, size: int, rule: Image.Resampling = Image.Resampling.BILINEAR) -> Tensor:
+    """Do `resize_image` with PIL itself: where numba is not installed, and as the oracle of the compiled loops."""
+    for shape in ((size, image.height), (size, size)):
+        image = image.resize(shape, rule)
+    return _planes(np.array(image))
+
+
+def _planes(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def filter_planes(pixels: np.ndarray, size: int, filter_rows: Callable[..., None]) -> np.ndarray:
+    """Resize (h, w, 3) uint8 to planes (3, size, size) uint8 as `resize_with_pil` does: columns first, then rows.
+
+    Columns are filtered as rows of the transposed image, so that neighbours in memory have the same weights.
+
+    Args:
+        pixels: the image.
+        size: side of the square.
+        filter_rows: `_filter_rows`, or what a compiler made of it.
+    """
+    for length in (pixels.shape[1], pixels.shape[0]):
+        pixels = cv2.transpose(pixels)
+        filtered = np.empty((size, *pixels.shape[1:]), np.uint8)
+        filter_rows(pixels.reshape(length, -1), *_windows(length, size), filtered.reshape(size, -1))
+        pixels = filtered
+    planes = np.empty((3, size, size), np.uint8)
+    cv2.split(pixels, list(planes))
+    return planes
+
+
+def _filter_rows(pixels: np.ndarray, start: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """(h, w) -> out (size, w): every output row is a weighted sum of rows, in an order that fits wide instructions."""
+    sums = np.empty(pixels.shape[1], np.int32)
+    for y in range(len(start)):
+        sums[:] = 1 << (_BITS - 1)
+        for tap in range(weights.shape[1]):
+            row, weight = pixels[start[y] + np.uint64(tap)], weights[y, tap]
+            for x in range(len(row)):
+                sums[x] += np.int32(row[x]) * weight
+        for x in range(len(sums)):
+            out[y, x] = sums[x] >> _BITS
+
+
+@lru_cache(maxsize=4096)
+def _windows(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """For every output position, the first of T input positions (size,) and their weights (size, T) int32.
+
+    A triangle as wide as an output pixel, at least as wide as an input pixel; its weights, in double precision, are
+    divided by their sum and rounded.
+    """
+    scale = length / size
+    reach = max(scale, 1.0)
+    centre = (np.arange(size) + 0.5) * scale
+    first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
+    end = np.minimum((centre + reach + 0.5).astype(np.int64), length)
+    taps = int((end - first).max())
+    start = np.minimum(first, length - taps)  # windows at the border are moved inside and have zero weights
+    position = start[:, None] + np.arange(taps)
+    weight = np.maximum(1.0 - np.abs((position - centre[:, None] + 0.5) * (1.0 / reach)), 0.0)
+    weight[(position < first[:, None]) | (position >= end[:, None])] = 0.0
+    total = np.zeros(size)
+    for tap in range(taps):  # one by one, as PIL adds them
+        total += weight[:, tap]
+    return start.astype(np.uint64), (weight / total[:, None] * (1 << _BITS) + 0.5).astype(np.int32)
+
+
+@cache
+def _compiled_filter() -> Callable[..., None] | None:
+    """Return `_filter_rows` compiled; None without numba (extra "fast"), of a version that fits numpy's, or where
+    compiled code cannot be kept."""
+    try:
+        from numba import njit
+
+        compiled: Callable[..., None] = njit(cache=True, nogil=True)(_filter_rows)
+    except (ImportError, RuntimeError):
+        return None
+    return compiled
 
 
 def centre_square(image: Image.Image | np.ndarray, size: int) -> Tensor:
@@ -48,91 +132,64 @@ def centre_square(image: Image.Image | np.ndarray, size: int) -> Tensor:
     return whole[:, start : start + size, start : start + size].contiguous()
 
 
-def resize_with_pil(image: Image.Image, size: int) -> Tensor:
-    """Do `resize_image` with PIL itself: where numba is not installed, and as the oracle of the compiled loops."""
-    for shape in ((size, image.height), (size, size)):
-        image = image.resize(shape, Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-
-
-@cache
-def _compiled_resize() -> Callable[[np.ndarray, int], np.ndarray] | None:
-    try:
-        from fsbench.data.fast.resize import resize_planes  # needs numba, which is optional
-    except (ImportError, RuntimeError):  # no numba, none for this version of numpy, or nowhere to keep compiled code
-        return None
-    return resize_planes
-
-
-def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize an RGB image to (3, size, size) float32 in 0..255, OpenCV's linear way without antialiasing."""
-    pixels = np.asarray(image, dtype=np.float32)
-    resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
-
-
 def resize_image_bicubic(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """Resize an RGB image to (3, size, size) uint8 by PIL's antialiasing bicubic filter, its default (seggpt.md §2).
 
     The width is filtered first, as in `resize_image`.
     """
-    found = Image.fromarray(np.asarray(image))
-    for shape in ((size, found.height), (size, size)):
-        found = found.resize(shape, Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(found)).permute(2, 0, 1).contiguous()
+    return resize_with_pil(Image.fromarray(np.asarray(image)), size, Image.Resampling.BICUBIC)
 
 
-def frame_image(image: Image.Image | np.ndarray, side: int) -> Tensor:
-    """Shrink or enlarge an RGB image into a frame by OpenCV's linear interpolation in 8 bits, without antialiasing.
+def resize_image_cv2(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """Resize an RGB image to (3, size, size) float32 in 0..255, OpenCV's linear way without antialiasing."""
+    return _planes(_linear(np.asarray(image, dtype=np.float32), size, size))
 
-    Args:
-        image: PIL's, or (H, W, 3) uint8.
-        side: of the frame in pixels.
 
-    Returns:
-        The image at the top left of (3, side, side), float32 in 0..255; padding has the mean colour of ImageNet, which
-        is 0 after normalisation.
+def _linear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _in_square(inner: Tensor, size: int, padding: tuple[float, float, float] = IMAGENET_MEAN) -> Tensor:
+    """Return the image (3, h, w) at the top left of (3, size, size), float32 in 0..255.
+
+    The rest has a colour of three shares of 255. By default it is the mean colour of ImageNet, which is 0 after
+    normalisation.
+    """
+    square = torch.mul(torch.tensor(padding), 255)[:, None, None].repeat(1, size, size)
+    square[:, : inner.shape[1], : inner.shape[2]] = inner
+    return square
+
+
+def frame_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
+    """Bring an RGB image into a frame (3, size, size) by OpenCV's linear interpolation in 8 bits (fssdino.md §3, §5).
+
+    See `frame_shape`; the colour of the padding is ImageNet's mean.
     """
     pixels = np.asarray(image)
-    height, width = frame_shape(pixels.shape[0], pixels.shape[1], side)
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    framed = torch.mul(torch.tensor(IMAGENET_MEAN), 255)[:, None, None].repeat(1, side, side)
-    framed[:, :height, :width] = torch.from_numpy(resized).permute(2, 0, 1)
-    return framed
+    return _in_square(_planes(_linear(pixels, *frame_shape(*pixels.shape[:2], size))), size)
 
 
 def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize an RGB image to `padded_shape` by OpenCV's linear interpolation, and pad it with black.
-
-    Returns:
-        The image at the top left of (3, size, size), float32 in 0..255.
-    """
+    """Resize an RGB image to `padded_shape` by OpenCV's linear interpolation, and pad it with black, to (3, size,
+    size)."""
     pixels = np.asarray(image, dtype=np.float32)
-    height, width = padded_shape(pixels.shape[0], pixels.shape[1], size)
-    canvas = torch.zeros(3, size, size)
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    canvas[:, :height, :width] = torch.from_numpy(resized).permute(2, 0, 1)
-    return canvas
+    resized = _linear(pixels, *padded_shape(*pixels.shape[:2], size))
+    return _in_square(_planes(resized), size, padding=(0.0, 0.0, 0.0))
 
 
 def letterbox_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
-    """Resize an RGB image by one factor, bilinear without antialiasing, in the top left of a square (segic.md §2).
+    """Resize an RGB image by one factor, bilinear without antialiasing, and pad it to (3, size, size) (segic.md §2).
 
-    The step between samples is the inverse of the factor, as in `label_resizing.letterboxed`.
-
-    Returns:
-        (3, size, size), float32 in 0..255; padding has the mean colour of ImageNet, which is 0 after normalisation.
+    The step between samples is the inverse of the factor, as in `label_maps.letterboxed`. The colour of the padding is
+    ImageNet's mean.
     """
-    canvas = torch.mul(torch.tensor(IMAGENET_MEAN), 255)[:, None, None].repeat(1, size, size)
-    pixels = torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1)[None].contiguous()
-    letterbox_shape(pixels.shape[2], pixels.shape[3], size)  # which refuses those of which nothing is left
-    scale = size / max(pixels.shape[2:])
-    resized = F.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)[0]
-    canvas[:, : resized.shape[1], : resized.shape[2]] = resized
-    return canvas
+    pixels = _planes(np.asarray(image, dtype=np.float32))
+    letterbox_shape(pixels.shape[1], pixels.shape[2], size)  # which refuses those of which nothing is left
+    scale = size / max(pixels.shape[1:])
+    return _in_square(F.interpolate(pixels[None], scale_factor=scale, mode="bilinear", align_corners=False)[0], size)
 
 
-_IMAGE_RESIZES = {
+_IMAGE_RESIZES: dict[str, Callable[[Image.Image | np.ndarray, int], Tensor]] = {
     "pil": resize_image,
     "pil_both": resize_image,
     "cv2": resize_image_cv2,

@@ -10,8 +10,8 @@ import numpy as np
 from fsbench.base.errors import DataError
 from fsbench.base.files.images import MASK_PIXELS, open_image
 from fsbench.base.files.names import composed
+from fsbench.data.annotation_rules import LeftOut, check_near, check_stated_size, outline_problem, visible_classes
 from fsbench.data.image_io import UNDECODABLE, one_line
-from fsbench.data.left_out import LeftOut, outline_problem, visible_classes
 
 EXPECTED = "expected the JSON file that LabelMe writes: shapes, imagePath, imageHeight, imageWidth"
 MOST_PAINTED = 50 * MASK_PIXELS
@@ -39,7 +39,8 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
     import cv2  # slow to import
 
     try:
-        labels = np.zeros(_size(content), dtype=np.uint8)
+        size = content["imageHeight"], content["imageWidth"]
+        labels = np.zeros(check_stated_size(str(content.get("imagePath")), *size), dtype=np.uint8)
         numbers: dict[str, int] = {}
         left_out = LeftOut()
         painted = 0
@@ -79,16 +80,6 @@ def paint_labelme(content: dict[str, Any], path: Path) -> tuple[np.ndarray, dict
     return labels, classes, "; ".join(filter(None, notes))
 
 
-def _size(content: dict[str, Any]) -> tuple[int, int]:
-    """Return the stated height and width."""
-    height, width = content["imageHeight"], content["imageWidth"]
-    if type(height) is not int or type(width) is not int or min(height, width) < 1:
-        raise ValueError(f"imageHeight is {height!r} and imageWidth {width!r}, not whole numbers from 1")
-    if height * width > MASK_PIXELS:
-        raise ValueError(f"its image of {width}x{height} pixels is larger than {MASK_PIXELS // 10**6} megapixels")
-    return height, width
-
-
 def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
     """Return corners (n, 2), as x and y, of a shape on an image of `size` (H, W). Raises ValueError for corners that
     are not two numbers each, or farther outside than twice the image's longer side."""
@@ -97,11 +88,7 @@ def _points(corners: Any, size: tuple[int, ...]) -> np.ndarray:
     if not all(type(value) in (int, float) for corner in corners for value in corner):
         raise ValueError("a shape's points are not all numbers")
     points = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
-    margin = 2 * max(size)
-    near = (points >= -margin) & (points <= np.array([size[1], size[0]]) + margin)
-    if not near.all():
-        far = points[~near.all(1)][0].tolist()
-        raise ValueError(f"the point {far} is not near the image of {size[1]}x{size[0]} pixels")
+    check_near(points, np.array(size))
     return points
 
 

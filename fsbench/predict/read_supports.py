@@ -1,6 +1,6 @@
 """Read labeled images as users have them: an image with a mask, a LabelMe file, a COCO annotation file."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ import numpy as np
 
 from fsbench.base.errors import DataError, SettingsError, did_you_mean
 from fsbench.base.files import is_file, read_json, sha256_file
-from fsbench.base.files.names import composed, two_alike
+from fsbench.base.files.names import composed
+from fsbench.data.annotation_rules import LeftOut, visible_classes
+from fsbench.data.class_names import check_names
 from fsbench.data.coco_json import read_instances
 from fsbench.data.dataset import VOID
-from fsbench.data.left_out import LeftOut, visible_classes
 from fsbench.data.orientation import fit_labels, fits_both_ways, read_upright
 from fsbench.data.palettes import SeenColours
 from fsbench.predict.labelme import paint_labelme
@@ -79,15 +80,6 @@ def read_supports(
             there = f"{near} There are: {shown}" if near else f"; there are: {shown}"
             raise SettingsError(f"no support shows the class '{name}' of --classes{there}")
     return supports, notes
-
-
-def check_names(names: Collection[str], source: object) -> None:
-    """Raise DataError where two classes of a source have names that look alike, such as Cat and cat."""
-    if alike := two_alike(sorted(names)):
-        raise DataError(
-            f"{source} have the classes {alike[0]!r} and {alike[1]!r}, whose names differ by case or spaces at most; "
-            "expected one name for a class; rename one"
-        )
 
 
 def pair_labels(image: Path, labels: np.ndarray, classes: dict[int, str], source: Path | None = None) -> LabeledSupport:

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from fsbench.data.label_maps import Box
+from fsbench.data.connected import Box
 
 HEIGHT = 140
 """Height of an image in pixels."""

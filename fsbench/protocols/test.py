@@ -14,12 +14,13 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import fingerprint
+from fsbench.data.connected import Box
 from fsbench.data.dataset import ClassificationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.file_digests import content_digests, contents_sha256, states_sha256
-from fsbench.data.indexed import image_pixels
-from fsbench.data.label_maps import Box, way_labels
+from fsbench.data.label_maps import way_labels
+from fsbench.data.orientation import image_pixels
 from fsbench.protocols.counting import ImageCounting
 from fsbench.protocols.notebook_view import outlined, tiles_html
 from fsbench.protocols.protocol import Protocol

@@ -9,9 +9,15 @@ import numpy as np
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.frames import over_image, stretch, stretch_truth
-from fsbench.data.label_maps import resize_labels, way_labels
-from fsbench.data.label_resizing import LABEL_RESIZES, padded_shape
+from fsbench.data.label_maps import (
+    LABEL_RESIZES,
+    over_image,
+    padded_shape,
+    resize_labels,
+    stretch,
+    stretch_truth,
+    way_labels,
+)
 from fsbench.data.truth import EpisodeTruth
 from fsbench.protocols.words import Choice
 

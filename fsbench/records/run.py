@@ -102,7 +102,7 @@ class Identity(Entries):
         files_sha256: hash of the contents of the test's images and label files.
         answers_sha256: hash of the answers that were counted, where they were handed in, see `Run.handed_in`.
         adaptation: hashes of what a method adapts to before the test, and what chooses its epoch; unset without one.
-        kept_support: share of the supports' objects that is labelled, see `fsbench.data.kept_support`.
+        kept_support: share of the supports' objects that is labelled, see `fsbench.data.support_annotation`.
     """
 
     method: MethodSettings

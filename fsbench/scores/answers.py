@@ -13,7 +13,7 @@ import numpy as np
 
 from fsbench.base.errors import NumericsError, SettingsError
 from fsbench.data.dataset import VOID
-from fsbench.data.frames import stretch
+from fsbench.data.label_maps import stretch
 from fsbench.data.truth import EpisodeTruth
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 from fsbench.scores.regions import slot_regions

@@ -19,7 +19,7 @@ import pytest
 from fsbench import methods
 from fsbench.base.paths import CONFIGS, REPOSITORY
 from fsbench.cli import main as cli
-from fsbench.data.step_division import StepDivision
+from fsbench.core.step_division import StepDivision
 from fsbench.runner.config import registry as catalogue
 from fsbench.runner.config.build import SuiteCLI, parse, parse_configuration
 from fsbench.runner.config.compose import setting

@@ -17,8 +17,8 @@ from fsbench.data import decoding
 from fsbench.data.batch import normalise
 from fsbench.data.dataset import VOID
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.kept_support import keep_share
 from fsbench.data.label_maps import resize_labels
+from fsbench.data.support_annotation import keep_share
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed as shares_module

@@ -12,7 +12,7 @@ from fsbench.base.errors import CheckpointError, SettingsError
 from fsbench.base.files import sha256_file
 from fsbench.core.prediction import Prediction
 from fsbench.data.batch import EpisodeBatch, Hints
-from fsbench.data.label_maps import largest_part_box
+from fsbench.data.connected import largest_part_box
 from fsbench.methods.sam3_canvas import (
     VISUAL,
     SAM3Canvas,

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from fsbench.data.clutter import clutter
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.indexed import image_pixels
 from fsbench.data.label_maps import way_labels
+from fsbench.data.orientation import image_pixels
 from fsbench.records.record import Record
 from fsbench.results.tables.supports.sensitivity import Properties
 from fsbench.runner.engine.stored_data import open_dataset
@@ -18,6 +17,8 @@ from fsbench.runner.engine.stored_data import open_dataset
 if TYPE_CHECKING:
     from torch import Tensor
 
+CLUTTER_SIDE = 128
+"""Longer side in pixels that images are reduced to before their clutter is measured."""
 BEST = 0.1
 """Share of the query's patches that a support's likeness is measured with."""
 
@@ -75,7 +76,22 @@ def measure_support(pixels: np.ndarray, mask: np.ndarray) -> tuple[float, float,
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
     away = np.hypot(rows.mean() + 0.5 - height / 2, columns.mean() + 0.5 - width / 2) / (np.hypot(height, width) / 2)
-    return size, float(away), clutter(pixels, mask)
+    return size, float(away), _clutter(pixels, mask)
+
+
+def _clutter(pixels: np.ndarray, mask: np.ndarray) -> float:
+    """Return the mean difference of brightness between neighbouring pixels beside an object, in percent of the range.
+
+    It is NaN where there are no two neighbours. Arguments are as of `measure_support`.
+    """
+    scale = min(1.0, CLUTTER_SIDE / max(pixels.shape[:2]))
+    size = max(round(pixels.shape[1] * scale), 2), max(round(pixels.shape[0] * scale), 2)
+    gray = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BOX), float) / 2.55
+    beside = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)) == 0
+    down = np.abs(np.diff(gray, axis=0))[beside[1:] & beside[:-1]]
+    across = np.abs(np.diff(gray, axis=1))[beside[:, 1:] & beside[:, :-1]]
+    together = np.concatenate([down, across])
+    return float(together.mean()) if together.size else float("nan")
 
 
 def _similarities(record: Record, index: SegmentationIndex) -> np.ndarray:

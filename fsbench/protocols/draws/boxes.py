@@ -14,12 +14,12 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import fingerprint
+from fsbench.data.connected import Box, BoxOf, largest_part_box
 from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.label_maps import Box, BoxOf, largest_part_box
 from fsbench.protocols.conditions import ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import official_supports

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from fsbench.base.errors import SettingsError
+from fsbench.data.connected import BoxOf
 from fsbench.data.dataset import DERIVED, SegmentationIndex
 from fsbench.data.episodes.header import Header
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.label_maps import BoxOf
 from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw
 from fsbench.protocols.draws.further import SupportRedraw, redraw_of_names
 from fsbench.protocols.draws.pools import Pool

@@ -8,8 +8,7 @@ from fsbench.base.files.images import open_image
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.image_io import UNDECODABLE, one_line
-from fsbench.data.indexed import image_orientation
-from fsbench.data.orientation import upright_shape
+from fsbench.data.orientation import image_orientation, upright_shape
 from fsbench.protocols.kit.answers import Asked
 from fsbench.protocols.test import Test
 

@@ -11,9 +11,9 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
 from fsbench.core.stated_variant import VARIANT
+from fsbench.core.step_division import StepDivision
 from fsbench.data.annotations import WEAK
 from fsbench.data.episodes.manifest import CLASSIFICATION
-from fsbench.data.step_division import StepDivision
 from fsbench.records.record import Record, read_record
 from fsbench.records.run import OTHER_RUN, Identity, KnownOrNot
 from fsbench.records.run_directory import is_finished

@@ -14,7 +14,7 @@ from fsbench.core.adaptation import Adaptation
 from fsbench.core.datamodule import DataModule
 from fsbench.core.method import Method
 from fsbench.core.shot_ensemble import ENSEMBLES
-from fsbench.data.step_division import StepDivision
+from fsbench.core.step_division import StepDivision
 from fsbench.records.run import Identity, run_name
 from fsbench.runner.config.build import RunOptions
 from fsbench.runner.config.limits import check_name

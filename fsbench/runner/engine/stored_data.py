@@ -10,8 +10,7 @@ from fsbench.core.datamodule import DataModule
 from fsbench.core.loading import LoadingConfig, support_labels
 from fsbench.data.dataset import SegmentationIndex
 from fsbench.data.episodes.episode import Episode
-from fsbench.data.label_maps import resize_labels, way_labels
-from fsbench.data.label_resizing import image_part
+from fsbench.data.label_maps import image_part, resize_labels, way_labels
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.record import Record
 from fsbench.runner.config.stored import NONE, parse_stored

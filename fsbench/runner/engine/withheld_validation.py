@@ -14,7 +14,7 @@ import lightning as L
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.datamodule import DataModule, Training
-from fsbench.data.step_division import StepDivision
+from fsbench.core.step_division import StepDivision
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.evaluation import count_answers
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from fsbench.data.frames import stretch_truth
+from fsbench.data.label_maps import stretch_truth
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.protocols.reading import load_segmentation
 from fsbench.records.predictions import read_predictions

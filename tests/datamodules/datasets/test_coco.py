@@ -168,7 +168,7 @@ def test_annotations_are_kept_in_the_cache(root: Path, cache: Path, monkeypatch:
     first = pair_list(Coco(str(root)), "val", 0)
     kinds = sorted(path.name.split("-")[0] for path in cache.iterdir())
     assert kinds == ["instances", "pixels"]
-    monkeypatch.setattr("fsbench.data.coco_json._lists", unparsed)
+    monkeypatch.setattr("fsbench.data.coco_json.content_lists", unparsed)
     again = Coco(str(root))
     assert pair_list(again, "val", 0) == first
     assert np.count_nonzero(again.label_map(f"val2014/{PHOTO(9)}") == 1) == 2048

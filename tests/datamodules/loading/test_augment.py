@@ -1,6 +1,7 @@
 """Random changes of training pictures, boxes around masks, and what loaders make of them."""
 
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -8,8 +9,7 @@ import torch
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.needs import Needs
-from fsbench.data.fast.scratch import Scratch
-from fsbench.data.label_maps import bounding_boxes
+from fsbench.data.connected import bounding_boxes
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.augment import (
@@ -23,6 +23,7 @@ from fsbench.datamodules.loading.augment import (
     flip,
     named_augmentation,
 )
+from fsbench.datamodules.loading.scratch import Scratch
 from fsbench.datamodules.loading.whole_images import labelled_image
 from fsbench.runner.config.build import compose_method
 from tests.data_modules import episodic
@@ -222,3 +223,18 @@ def test_base_classes_with_fewer_images_than_training_shots(blocks_folder):
 def test_no_shots_are_refused(blocks_folder):
     with pytest.raises(SettingsError, match="training_shot is 0, expected 1 or more"):
         module(blocks_folder, training_shot=0)
+
+
+def test_memory_is_used_again_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scratch, "LARGEST", 64)
+    scratch = Scratch()
+    first = scratch.array("a", (4, 4), np.float32)
+    assert first.shape == (4, 4) and first.dtype == np.float32
+    assert np.shares_memory(scratch.array("a", (3,)), first) and not np.shares_memory(scratch.array("b", (3,)), first)
+    others = []
+    thread = threading.Thread(target=lambda: others.append(scratch.array("a", (3,))))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(others[0], first)
+    large = scratch.array("a", (17,), np.float32)
+    assert not np.shares_memory(large, scratch.array("a", (17,), np.float32))

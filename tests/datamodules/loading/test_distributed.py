@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fsbench.datamodules.loading.distributed as module
 from fsbench.base.errors import SettingsError
-from fsbench.data.step_division import StepDivision
+from fsbench.core.step_division import StepDivision
 from fsbench.datamodules.loading.distributed import TrainingBatches
 
 

@@ -9,7 +9,7 @@ from fsbench.core.loading import LoadingConfig, labelled_image, load_item
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.image_io import read_pixels
-from fsbench.data.label_resizing import padded_shape
+from fsbench.data.label_maps import padded_shape
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.image_lists import image_lists

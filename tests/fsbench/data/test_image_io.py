@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from fsbench.base.errors import DataError
-from fsbench.data import image_io as label_maps
+from fsbench.data import image_io
 from fsbench.data.image_io import read_image, read_label_map, read_pixels
 from fsbench.data.orientation import check_sizes
 from fsbench.data.palettes import voc_colors
@@ -29,6 +29,13 @@ def test_palette_index_is_the_class(tmp_path: Path) -> None:
     labels = read_label_map(tmp_path / "a.png")
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, LABELS)
+
+
+def test_a_damaged_byte_is_named(tmp_path: Path) -> None:
+    content = grey_png(np.random.RandomState(0).randint(0, 21, (13, 29)).astype(np.uint8), 8)
+    (tmp_path / "a.png").write_bytes(content[:60] + bytes([content[60] ^ 1]) + content[61:])
+    with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
+        read_label_map(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -139,17 +146,17 @@ def test_incomplete_photos_are_refused_by_the_fast_decoder_too(tmp_path: Path, l
 
 def test_another_jpeg_decoder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(np.full((8, 8, 3), 99, dtype=np.uint8)).save(tmp_path / "a.jpg")
-    monkeypatch.setattr(label_maps, "_decode_jpeg", lambda content: np.zeros((8, 8, 3), dtype=np.uint8))
-    label_maps._jpeg_decoders_agree.cache_clear()
+    monkeypatch.setattr(image_io, "_decode_jpeg", lambda content: np.zeros((8, 8, 3), dtype=np.uint8))
+    image_io._jpeg_decoders_agree.cache_clear()
     try:
         assert read_pixels(tmp_path / "a.jpg").min() > 90
     finally:
-        label_maps._jpeg_decoders_agree.cache_clear()
+        image_io._jpeg_decoders_agree.cache_clear()
 
 
 def test_real_photos_have_pils_pixels(real_data: Path) -> None:
     pytest.importorskip("simplejpeg")
-    assert label_maps._jpeg_decoders_agree()
+    assert image_io._jpeg_decoders_agree()
     photos = sorted(real_data.rglob("*.jpg"))
     for path in photos[:: len(photos) // 60]:
         np.testing.assert_array_equal(read_pixels(path), np.asarray(read_image(path)), err_msg=str(path))

@@ -60,19 +60,10 @@ def test_a_file_is_read_once_and_kept_as_it_is(tmp_path, monkeypatch):
     [
         ({"annotations": [{"image_id": 1, "category_id": 1, "segmentation": []}]}, "an annotation entry has no 'area'"),
         ({"annotations": [annotation(1, 1, [], area="big")]}, "an annotation has the area 'big', not a number"),
-        ({"annotations": [annotation(1, 99, [])]}, "an annotation is on image 99 of category 1; one is not listed"),
-        ({"annotations": [annotation(4, 1, [])]}, "an annotation is on image 1 of category 4; one is not listed"),
+        ({"annotations": [annotation(1, 99, [])]}, "an annotation is on image 99, which is not listed"),
+        ({"annotations": [annotation(4, 1, [])]}, "an annotation has the category id 4, which is not listed"),
         ({"annotations": [{"id": 1}]}, "an annotation entry has no 'image_id'"),
-        ({"images": {}}, "it has no list of images"),
-        (
-            {"images": [{"id": 1, "file_name": "a", "height": 0, "width": 3}]},
-            "is stated to have 3x0 pixels",
-        ),
-        ({"images": [{"id": "1", "file_name": "a", "height": 2, "width": 3}]}, "an id or a size that is not a whole"),
-        (
-            {"images": [{"id": 1, "file_name": "a", "height": 2, "width": 3}] * 2},
-            "two images or two",
-        ),
+        ({"images": [{"id": 1, "file_name": "a", "height": 0, "width": 3}]}, "is stated to have 3x0 pixels"),
     ],
 )
 def test_a_file_of_another_form_is_one_clear_line(tmp_path, monkeypatch, change, message):

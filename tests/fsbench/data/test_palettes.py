@@ -157,6 +157,14 @@ def test_own_colours_mean_one_number_in_all_files_of_a_data_set(tmp_path: Path) 
     with pytest.raises(DataError, match=r"a\.png and .*b\.png contradict each other: the colour \(0, 200, 10\) has"):
         read_label_map(second, seen)
     np.testing.assert_array_equal(read_label_map(second), [[0, 1, 2]])
+    own = np.array([BLACK, RED, MAROON])  # against VOC's own map, which alone it is not
+    save_palette(first, np.array([[0, 1, 2]], np.uint8), voc_colors())
+    save_palette(second, np.array([[0, 1, 2]], np.uint8), own)
+    np.testing.assert_array_equal(read_label_map(second), [[0, 1, 2]])
+    seen = {}
+    read_label_map(first, seen)
+    with pytest.raises(DataError, match=r"the colour \(128, 0, 0\) has the number 1 there and 2 here"):
+        read_label_map(second, seen)
 
 
 @pytest.mark.parametrize("form", ["gif", "bmp", "tiff"])

@@ -1,11 +1,13 @@
-"""Annotations drawn from masks; the goldens `vrp_annotation` hold their numbers."""
+"""Annotations drawn from masks, whose numbers the goldens `vrp_annotation` hold, and masks of which a share stays."""
 
 import random
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
-from fsbench.data.support_annotation import MOST, AnnotationStreams, draw_annotation
+from fsbench.data.support_annotation import CELLS, MOST, AnnotationStreams, draw_annotation, keep_share
 
 
 def masks() -> torch.Tensor:
@@ -68,3 +70,34 @@ def test_a_box_is_the_tight_one_and_a_mask_itself():
     assert int(disc.sum()) == 47 * 47 and disc[30 - 23 : 30 + 24, 40 - 23 : 40 + 24].all()
     assert torch.equal(small, masks()[1]) and not empty.any()
     assert torch.equal(draw_annotation(masks(), "mask", streams), masks())
+
+
+def cell_labels(side: int) -> np.ndarray:
+    """A rectangle of 16 x 8 cells, one column of cells of void, background elsewhere."""
+    cells = np.zeros((CELLS, CELLS), np.uint8)
+    cells[8:24, 4:12], cells[:, 20] = 1, 255
+    at = np.arange(side) * CELLS // side
+    return cells[at][:, at]
+
+
+@pytest.mark.parametrize("side", [32, 100, 224, 700])
+@pytest.mark.parametrize(("share", "cells"), [(1e-6, 1), (0.01, 1), (0.02, 3), (0.1, 13), (0.5, 64), (0.999, 128)])
+def test_a_share_of_the_objects_cells_stays(side, share, cells):
+    whole = cell_labels(side)
+    kept = keep_share(whole, share, (7, 0, 0))
+    at = (np.arange(CELLS) * side + side // 2) // CELLS  # a pixel of every cell
+    assert (kept[at][:, at] == 1).sum() == cells
+    assert np.array_equal(kept[whole != 1], whole[whole != 1])
+    assert set(np.unique(kept[whole == 1])) <= {1, 255}
+    assert np.array_equal(
+        kept[at][:, at], keep_share(cell_labels(32), share, (7, 0, 0))
+    )  # the same cells at every side
+
+
+def test_what_a_smaller_share_keeps_a_larger_one_keeps_too():
+    whole = cell_labels(100)
+    kept = [keep_share(whole, share, (3, 1)) == 1 for share in (0.01, 0.05, 0.25, 0.7, 1)]
+    assert all((less <= more).all() for less, more in pairwise(kept))
+    assert np.array_equal(kept[-1], whole == 1)
+    assert not np.array_equal(keep_share(whole, 0.5, (3, 1)), keep_share(whole, 0.5, (4, 1)))
+    assert keep_share(np.zeros((9, 9), np.uint8), 0.5, (0,)).max() == 0  # smaller than the cells, without the object

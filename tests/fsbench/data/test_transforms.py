@@ -1,8 +1,14 @@
-"""Resizing and renaming as the official programs do."""
+"""Images are resized as the official programs do it, against plain integer arithmetic of PIL's 8-bit filter.
 
+They are filtered width first on every path. Portraits tell the order: Pillow 13 filters them height first.
+"""
+
+import math
 import sys
 from itertools import count
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,58 +16,65 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fsbench.data import transforms as preprocess
-from fsbench.data.label_maps import resize_labels, way_labels
-from fsbench.data.transforms import centre_square, resize_image, resize_with_pil
+from fsbench.core.loading import centre_image
+from fsbench.data import transforms
+from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, normalise
+from fsbench.data.image_io import read_pixels
+from fsbench.data.label_maps import frame_shape
+from fsbench.data.transforms import (
+    RESIZES,
+    centre_square,
+    filter_planes,
+    frame_image,
+    resize_image,
+    resize_with_pil,
+)
+from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.imagefolder import ImageFolder
+from fsbench.predict.load_images import ImageLoader
+from fsbench.predict.support import Support, stack_supports
+from tests.data_modules import episodic
+from tests.datamodules.builders import save_labels, save_names
+
+BITS = 22
+"""Number of binary digits of a weight after the point."""
 
 
-@given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 720), st.integers(1, 720))
-@settings(max_examples=200, deadline=None)
-def test_label_maps_are_resized_as_torch_does(height, width, out_height, out_width):
-    labels = np.random.RandomState(height).randint(0, 256, (height, width)).astype(np.uint8)
-    expected = torch.nn.functional.interpolate(
-        torch.from_numpy(labels)[None, None].float(), (out_height, out_width), mode="nearest"
-    )[0, 0]
-    assert (resize_labels(labels, out_height, out_width) == expected.numpy()).all()
+def plain_pass(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Filter axis 0 of (h, w, 3) integers to `size` by a triangle, rounded to 8 bits."""
+    length = len(pixels)
+    scale = length / size
+    reach = max(scale, 1.0)
+    rows = []
+    for place in range(size):
+        centre = (place + 0.5) * scale
+        first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), length)
+        weights = [max(0.0, 1 - abs((i + 0.5 - centre) / reach)) for i in range(first, last)]
+        total = sum(weights)
+        fixed = [math.floor(weight / total * 2**BITS + 0.5) for weight in weights]
+        row = sum(fixed[i - first] * pixels[i].astype(np.int64) for i in range(first, last))
+        rows.append(np.clip((row + 2 ** (BITS - 1)) >> BITS, 0, 255))
+    return np.stack(rows)
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.int64, bool])
-def test_label_maps_of_every_type_and_order_in_memory_are_resized(kind):
-    labels = np.random.RandomState(0).randint(0, 2, (31, 50)).astype(kind)
-    rows, columns = np.arange(20) * 31 // 20, np.arange(25) * 50 // 25
-    for given_map in (labels, np.asfortranarray(labels)):
-        resized = resize_labels(given_map, 20, 25)
-        assert resized.dtype == kind and resized.flags.c_contiguous
-        np.testing.assert_array_equal(resized, labels[rows][:, columns])
+def plain_resize(pixels: np.ndarray, size: int, height_first: bool = False) -> np.ndarray:
+    """(h, w, 3) uint8 -> (3, size, size), each row first unless `height_first`."""
+    for axis in (0, 1) if height_first else (1, 0):
+        pixels = plain_pass(pixels.swapaxes(0, axis), size).swapaxes(0, axis)
+    return pixels.transpose(2, 0, 1).astype(np.uint8)
 
 
-def test_float32_rounding_of_the_source_index_is_kept():
-    """224 -> 384: rows 108, 204, 216 take 62, 118, 125, one less than the exact quotient (fss-protocol §4)."""
-    column = np.arange(224, dtype=np.uint8)[:, None]
-    assert resize_labels(column, 384, 1)[[108, 204, 216], 0].tolist() == [62, 118, 125]
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.RandomState(height).randint(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("size", [(500, 375), (640, 480), (333, 500), (64, 48), (700, 700)])
-def test_images_are_resized_by_pils_bilinear_filter(size):
-    rng = np.random.RandomState(1)
-    image = Image.fromarray(rng.randint(0, 256, (size[1], size[0], 3)).astype(np.uint8))
-    expected = np.asarray(image.resize((700, 700), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-    assert (resize_image(image, 700).numpy() == expected).all()
-
-
-def test_tall_images_are_filtered_width_first_whatever_pil_is_installed():
-    image = Image.fromarray(np.random.RandomState(1).randint(0, 256, (91, 64, 3)).astype(np.uint8))
-    bilinear = Image.Resampling.BILINEAR
-    height_first = np.asarray(image.resize((64, 56), bilinear).resize((56, 56), bilinear)).transpose(2, 0, 1)
-    width_first = np.asarray(image.resize((56, 91), bilinear).resize((56, 56), bilinear)).transpose(2, 0, 1)
-    assert (resize_image(image, 56).numpy() == width_first).all()
-    assert (height_first != width_first).any()
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
-def test_classes_become_ways_and_void_stays_void(dtype):
-    labels = np.array([[0, 7, 3], [9, 255, 7]], dtype=dtype)
-    assert way_labels(labels, [7, 3]).tolist() == [[0, 1, 2], [0, 255, 1]]
+@pytest.mark.parametrize(("height", "width", "size"), [(101, 47, 33), (90, 41, 64), (61, 60, 97), (47, 101, 33)])
+def test_the_filter_is_plain_arithmetic_width_first(height, width, size):
+    pixels = noise(height, width)
+    expected = plain_resize(pixels, size)
+    assert np.array_equal(resize_image(pixels, size).numpy(), expected)
+    assert np.array_equal(resize_with_pil(Image.fromarray(pixels), size).numpy(), expected)
+    assert not np.array_equal(plain_resize(pixels, size, height_first=True), expected)
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 200), st.booleans())
@@ -69,19 +82,17 @@ def test_classes_become_ways_and_void_stays_void(dtype):
 def test_the_compiled_resize_equals_pils(height, width, size, extreme):
     """Also where every pixel is 0 or 255, the largest sums there are, and from or to a single pixel."""
     pytest.importorskip("numba")
-    from fsbench.data.fast.resize import resize_planes
-
-    pixels = np.random.RandomState(height).randint(0, 256, (height, width, 3)).astype(np.uint8)
+    pixels = noise(height, width)
     if extreme:
         pixels = (pixels > 127) * np.uint8(255)
     expected = resize_with_pil(Image.fromarray(pixels), size).numpy()
-    np.testing.assert_array_equal(resize_planes(pixels, size), expected)
+    np.testing.assert_array_equal(filter_planes(pixels, size, transforms._compiled_filter()), expected)
 
 
 @pytest.mark.parametrize("size", [128, 384, 400, 473, 700])
 def test_the_compiled_resize_equals_pils_on_photos(size, real_data, monkeypatch):
     pytest.importorskip("numba")
-    monkeypatch.setattr(preprocess, "_resized", count(preprocess.BY_PIL))
+    monkeypatch.setattr(transforms, "_resized", count(transforms.BY_PIL))
     photos = sorted(real_data.rglob("*.jpg"))
     for path in photos[:: len(photos) // 25]:
         with Image.open(path) as file:
@@ -90,27 +101,26 @@ def test_the_compiled_resize_equals_pils_on_photos(size, real_data, monkeypatch)
 
 
 def test_images_are_resized_without_numba(monkeypatch):
-    image = Image.fromarray(np.random.RandomState(2).randint(0, 256, (50, 30, 3)).astype(np.uint8))
-    monkeypatch.setattr(preprocess, "_resized", count(preprocess.BY_PIL))
+    image = Image.fromarray(noise(50, 30))
+    monkeypatch.setattr(transforms, "_resized", count(transforms.BY_PIL))
     compiled = resize_image(image, 20)
-    monkeypatch.setitem(sys.modules, "fsbench.data.fast.resize", None)  # importing it fails
-    preprocess._compiled_resize.cache_clear()
+    monkeypatch.setitem(sys.modules, "numba", None)  # importing it fails
+    transforms._compiled_filter.cache_clear()
     try:
-        assert preprocess._compiled_resize() is None and torch.equal(resize_image(image, 20), compiled)
+        assert transforms._compiled_filter() is None and torch.equal(resize_image(image, 20), compiled)
     finally:
-        preprocess._compiled_resize.cache_clear()
+        transforms._compiled_filter.cache_clear()
 
 
 def test_the_first_images_of_a_process_load_no_compiler(monkeypatch):
     """Which takes longer than they do."""
     asked = []
-    monkeypatch.setattr(preprocess, "_resized", count())
-    monkeypatch.setattr(preprocess, "_compiled_resize", lambda: asked.append(True))
-    image = Image.fromarray(np.zeros((2, 3, 3), np.uint8))
-    for _ in range(preprocess.BY_PIL):
-        resize_image(image, 1)
+    monkeypatch.setattr(transforms, "_resized", count())
+    monkeypatch.setattr(transforms, "_compiled_filter", lambda: asked.append(True))
+    for _ in range(transforms.BY_PIL):
+        resize_image(noise(2, 3), 1)
     assert not asked
-    resize_image(image, 1)
+    resize_image(noise(2, 3), 1)
     assert asked == [True]
 
 
@@ -118,12 +128,91 @@ def test_the_first_images_of_a_process_load_no_compiler(monkeypatch):
 def test_centre_square_is_torchvisions(height: int, width: int, size: int) -> None:
     from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
-    from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
-
-    image = Image.fromarray(np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8))
+    image = Image.fromarray(noise(height, width))
     found = centre_square(image, size)
     assert (found.dtype, found.shape) == (torch.uint8, (3, size, size))
     side = int(size * 1.15)  # 257 of 224
     plain = Compose([Resize((side, side)), CenterCrop(size), ToTensor(), Normalize(IMAGENET_MEAN, IMAGENET_STD)])
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     torch.testing.assert_close((found.float() / 255 - mean) / std, plain(image), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 427), (17, 300), (1, 900), (60, 60)])
+def test_frames_are_resized_in_8_bits_and_padding_is_0_after_normalisation(size):
+    pixels = noise(*size)
+    height, width = frame_shape(*size, 128)
+    framed = frame_image(pixels, 128)
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    assert framed.dtype == torch.float32 and framed.shape == (3, 128, 128)
+    assert np.array_equal(framed[:, :height, :width].permute(1, 2, 0).numpy(), resized)
+    values = normalise(framed)
+    assert not values[:, height:].any() and not values[:, :, width:].any()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    plain = ((torch.from_numpy(resized) / 255 - mean) / std).permute(2, 0, 1)
+    assert torch.allclose(values[:, :height, :width], plain, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory) -> Path:
+    """A data set of portrait images, each with both of its classes of two folds."""
+    root = tmp_path_factory.mktemp("portraits")
+    rng = np.random.RandomState(4)
+    names = [f"portrait_{i}" for i in range(8)]
+    (root / "JPEGImages").mkdir()
+    for name in names:
+        height, width = int(rng.randint(90, 110)), int(rng.randint(40, 60))
+        Image.fromarray(rng.randint(0, 256, (height, width, 3)).astype(np.uint8)).save(
+            root / "JPEGImages" / f"{name}.jpg", quality=95
+        )
+        labels = np.zeros((height, width), dtype=np.uint8)
+        for number in (1, 2, 3, 4):
+            labels[20 * number - 15 : 20 * number, 5:35] = number
+        save_labels(root / "SegmentationClassAug" / f"{name}.png", labels)
+    save_names(root, train=names[:4], val=names[4:])
+    (root / "folds.yaml").write_text("name: portraits\nclasses: [a, b, c, d]\nfolds: [[1, 2], [3, 4]]\n")
+    return root
+
+
+@pytest.mark.parametrize("protocol", ["fscs", "hsnet"])
+def test_test_and_training_images_are_filtered_width_first(portraits, protocol):
+    index = Folder(str(portraits))
+    module = episodic(
+        index, protocol, image_size=33, batch_size=1, workers=0, episodes=3, validation_episodes=2,
+        empty_masks=protocol == "fscs",
+    )  # fmt: skip
+    for loader in (module.test_dataloader(), module.val_dataloader(), module.train_dataloader()):
+        batch = next(iter(loader))
+        for name, image in zip(batch.image_names, batch.images, strict=True):
+            expected = plain_resize(read_pixels(index.image_path(name)), 33)
+            assert np.array_equal(image.numpy(), expected)
+    whole = episodic(
+        index, protocol, image_size=33, batch_size=1, workers=0, training_items="images"
+    ).train_dataloader()
+    image = whole.dataset[0, 2].images[0]
+    assert np.array_equal(image.numpy(), plain_resize(read_pixels(index.image_path(whole.dataset.names[2])), 33))
+
+
+def test_ones_own_images_are_filtered_width_first(portraits):
+    assert RESIZES["pil"][0] is resize_image
+    path = portraits / "JPEGImages/portrait_0.jpg"
+    pixels = read_pixels(path)
+    expected = plain_resize(pixels, 33)
+    assert np.array_equal(ImageLoader(33, "pil").load(pixels).pixels.numpy(), expected)
+    labels = np.zeros(pixels.shape[:2], dtype=np.uint8)
+    labels[10:80, 5:35] = 1
+    support = Support("portrait_0", pixels, labels, {1: "a"})
+    assert np.array_equal(stack_supports([support], 33, "pil").images[0].numpy(), expected)
+
+
+def test_images_of_classification_are_filtered_width_first(portraits, tmp_path):
+    folder = tmp_path / "classes"
+    for number in range(2):
+        (folder / f"class_{number}").mkdir(parents=True)
+        for i in range(4):
+            source = portraits / f"JPEGImages/portrait_{number * 4 + i}.jpg"
+            (folder / f"class_{number}" / source.name).write_bytes(source.read_bytes())
+    index = ImageFolder(str(folder))
+    name = index.images[1][2]
+    expected = plain_resize(read_pixels(index.image_path(name)), int(40 * 1.15))[:, 3:43, 3:43]
+    assert np.array_equal(centre_image(index, name, 40).numpy(), expected)
+    assert np.array_equal(centre_square(read_pixels(index.image_path(name)), 40).numpy(), expected)

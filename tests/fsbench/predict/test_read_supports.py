@@ -530,6 +530,7 @@ MALFORMED_COCO = [
     ("images.0.id", 8, "two images have the same id or file name"),
     ("images.0.id", "7", "id is '7', not a whole number"),
     ("images.0.file_name", "not here.png", "two images have the same id or file name"),
+    ("images.0.file_name", 7, "file_name is '7', not text"),
     ("images.0.height", ..., "an image entry has no 'height'"),
     ("images.0.width", 10**9, "is stated to have 1000000000x20 pixels"),
     ("images.0.width", 0, "is stated to have 0x20 pixels"),

@@ -13,9 +13,9 @@ from PIL import Image
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.needs import Needs
+from fsbench.data.connected import largest_part_box
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.label_maps import largest_part_box
 from fsbench.datamodules.datasets.coco import Coco, CocoAll
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES
 from fsbench.datamodules.datasets.coco.protocols import CocoBoxes

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.frames import frame_labels, stretch_truth
+from fsbench.data.label_maps import frame_labels, stretch_truth
 from fsbench.datamodules.datasets.coco import CocoAll
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, Coco
 from fsbench.datamodules.datasets.folder import Folder

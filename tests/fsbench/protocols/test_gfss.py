@@ -13,7 +13,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.core.loading import load_item
 from fsbench.data.batch import collate
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.label_resizing import padded_shape, resize_labels_padded
+from fsbench.data.label_maps import padded_shape, resize_labels_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.coco.protocols import CocoValidation
 from fsbench.datamodules.datasets.pascal import Pascal, Pascal10

@@ -8,7 +8,7 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.label_resizing import resize_labels_padded
+from fsbench.data.label_maps import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid
 from fsbench.protocols.draws.by_word import one_stream

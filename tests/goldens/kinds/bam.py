@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fsbench.data.batch import normalise
-from fsbench.data.label_resizing import resize_labels_padded
+from fsbench.data.label_maps import resize_labels_padded
 from fsbench.data.truth import EpisodeTruth
 from fsbench.datamodules.loading.augment import Augmentation
 from fsbench.methods.bam import BAM, BAMHead

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsbench.core.step_division import StepDivision
 from fsbench.data.batch import normalise
-from fsbench.data.label_maps import way_labels
-from fsbench.data.label_resizing import resize_labels_padded
-from fsbench.data.step_division import StepDivision
+from fsbench.data.label_maps import resize_labels_padded, way_labels
 from fsbench.data.transforms import resize_padded
 from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.pascal import Pascal

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD
-from fsbench.data.label_maps import bounding_boxes, resize_labels_cv2
+from fsbench.data.connected import bounding_boxes
+from fsbench.data.label_maps import resize_labels_cv2
 from fsbench.data.transforms import resize_image_cv2
 from fsbench.datamodules.loading.augment import Augmentation, Crop, Rotate, Scale, blur, flip
 from tests.goldens.harness import Case, Kind, Parts, Same, absolute, few

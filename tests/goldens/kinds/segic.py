@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fsbench.data.batch import IMAGENET_MEAN, IMAGENET_STD, normalise
-from fsbench.data.label_resizing import letterbox_labels, letterbox_shape, letterboxed
+from fsbench.data.label_maps import letterbox_labels, letterbox_shape, letterboxed
 from fsbench.data.transforms import letterbox_image
 from fsbench.data.truth import EpisodeTruth
 from fsbench.methods.segic.correspondence import best_points, prototypes, similarity

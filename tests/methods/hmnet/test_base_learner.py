@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from fsbench.base.errors import SettingsError
 from fsbench.core.evaluation import evaluate_batch
 from fsbench.core.loading import whole_image
+from fsbench.core.step_division import StepDivision
 from fsbench.data.batch import collate
-from fsbench.data.step_division import StepDivision
 from fsbench.datamodules.loading.distributed import TrainingBatches
 from fsbench.datamodules.loading.whole_images import image_truth
 from fsbench.methods.hmnet.base_learner import BaseLearner

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from fsbench.base.errors import FsbenchError, RecordError, user_message
-from fsbench.data.frames import over_image
+from fsbench.data.label_maps import over_image
 from fsbench.data.rle import encode_ways
 from fsbench.pages.report.collect import Study
 from fsbench.pages.report.episodes import worth_a_look

@@ -15,7 +15,7 @@ from PIL import Image
 from fsbench.base.errors import DataError, RecordError, SettingsError
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import EpisodeTask
-from fsbench.data.image_io import read_label_map, read_view
+from fsbench.data.image_io import read_label_map, read_pixels
 from fsbench.data.palettes import voc_colors
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.datamodules.datasets.folder import Folder
@@ -188,7 +188,7 @@ def test_kits_with_copies_stand_alone(two_ways, tmp_path):
     kit, root = write_kit(two_ways, tmp_path / "kit", copy_images=True)
     assert root == tmp_path / "kit" and kit.copied_images
     for episode, shown in zip(episodes_of(root), two_ways, strict=True):
-        np.testing.assert_array_equal(read_view(root / episode["query"]["image"], None), shown.query)
+        np.testing.assert_array_equal(read_pixels(root / episode["query"]["image"]), shown.query)
 
 
 def test_a_kit_that_is_there(two_ways, blocks_folder, kit, tmp_path):

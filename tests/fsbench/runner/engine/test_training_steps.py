@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
-from fsbench.data.step_division import StepDivision
+from fsbench.core.step_division import StepDivision
 from fsbench.runner.config.build import parse
 from fsbench.runner.config.request import Request
 from fsbench.runner.engine.experiment import build_experiment

@@ -9,8 +9,8 @@ import pytest
 from torch import distributed
 from torch.utils.data import Dataset
 
-from fsbench.data import loader
-from fsbench.data.loader import Loader, end_quietly, wait_for_threads
+from fsbench.datamodules.loading import loader
+from fsbench.datamodules.loading.loader import Loader, end_quietly, wait_for_threads
 
 pytestmark = pytest.mark.skipif(not loader.THREADS.is_dir(), reason="needs Linux's list of a process's threads")
 

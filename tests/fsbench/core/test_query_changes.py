@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from fsbench.data.query_changes import QueryChanges, shift_colours, shuffle_quadrants
+from fsbench.core.query_changes import QueryChanges, shift_colours, shuffle_quadrants
 
 LABEL = np.zeros((9, 14), np.uint8)
 LABEL[1:4, 2:11], LABEL[6, 3] = 1, 255

@@ -1,4 +1,7 @@
-"""Objects of people's annotation files that mark no pixel: one rule for COCO's and LabelMe's, and one note."""
+"""Rules for people's annotation files, COCO's and LabelMe's alike: each is one function with one sentence.
+
+They are about sizes that a file states, places of points, reserved labels, and objects that mark no pixel.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.dataset import VOID
 
 RESERVED: Mapping[str, int] = {"_background_": 0, "__ignore__": VOID}
 """Labels that LabelMe reserves, and their values in a label map, as its own `labelme2voc` paints them."""
-
-
 OUTSIDE, EMPTY = "outside the image", "an empty outline"
 
 
@@ -35,6 +37,36 @@ class LeftOut:
         return (
             f"{path}: objects, or parts of one, that mark no pixel are left out: {self.words}" if self._numbers else ""
         )
+
+
+def check_stated_size(name: str, height: object, width: object) -> tuple[int, int]:
+    """Return the height and width that a file states of image `name`. Raises ValueError where no image has them."""
+    for key, value in (("height", height), ("width", width)):
+        if type(value) is not int:
+            raise ValueError(f"the {key} of the image {name!r} is {str(value)[:40]!r}, not a whole number")
+    assert isinstance(height, int) and isinstance(width, int)
+    if min(height, width) < 1 or height * width > MASK_PIXELS:
+        raise ValueError(
+            f"the image {name!r} is stated to have {width}x{height} pixels, expected 1 to {MASK_PIXELS // 10**6} "
+            "megapixels"
+        )
+    return height, width
+
+
+def check_near(points: np.ndarray, sizes: np.ndarray) -> None:
+    """Raise ValueError for a point that lies farther outside its image than twice the image's longer side, or nowhere.
+
+    Args:
+        points: (n, 2), as x and y.
+        sizes: height and width of their image (2,), or of the image of each (n, 2).
+    """
+    sizes = np.broadcast_to(sizes, points.shape)
+    margin = 2 * sizes.max(1, keepdims=True)
+    near = ((points >= -margin) & (points <= sizes[:, ::-1] + margin)).all(1)
+    if not near.all():
+        place = int(near.argmin())
+        height, width = sizes[place].tolist()
+        raise ValueError(f"the point {points[place].tolist()} is not near its image of {width}x{height} pixels")
 
 
 def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> str:
