@@ -143,12 +143,12 @@ def _in_square(inner: np.ndarray, size: int) -> np.ndarray:
 
 def frame_labels(labels: np.ndarray, size: int) -> np.ndarray:
     """Bring a label map (H, W) uint8 into a frame (S, S) as `frame_image` does its image, by OpenCV's nearest."""
-    return _in_square(resize_labels_cv2(labels, *frame_shape(*labels.shape, size)), size)
+    return _in_square(resize_labels_cv2(labels, *frame_shape(labels.shape[0], labels.shape[1], size)), size)
 
 
 def resize_labels_padded(labels: np.ndarray, size: int) -> np.ndarray:
     """Resize a label map (H, W) uint8 to (S, S) as `resize_padded` does its image, by OpenCV's nearest."""
-    return _in_square(resize_labels_cv2(labels, *padded_shape(*labels.shape, size)), size)
+    return _in_square(resize_labels_cv2(labels, *padded_shape(labels.shape[0], labels.shape[1], size)), size)
 
 
 def letterbox_labels(labels: np.ndarray, size: int) -> np.ndarray:
@@ -156,7 +156,7 @@ def letterbox_labels(labels: np.ndarray, size: int) -> np.ndarray:
 
     A pixel above a half in no mask is background.
     """
-    inside = np.zeros(letterbox_shape(*labels.shape, size), np.uint8)
+    inside = np.zeros(letterbox_shape(labels.shape[0], labels.shape[1], size), np.uint8)
     present = [label for label in np.unique(labels).tolist() if label]
     if present:
         masks = letterboxed(np.stack([labels == label for label in present]), size)

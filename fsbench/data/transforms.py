@@ -166,14 +166,14 @@ def frame_image(image: Image.Image | np.ndarray, size: int) -> Tensor:
     See `frame_shape`; the colour of the padding is ImageNet's mean.
     """
     pixels = np.asarray(image)
-    return _in_square(_planes(_linear(pixels, *frame_shape(*pixels.shape[:2], size))), size)
+    return _in_square(_planes(_linear(pixels, *frame_shape(pixels.shape[0], pixels.shape[1], size))), size)
 
 
 def resize_padded(image: Image.Image | np.ndarray, size: int) -> Tensor:
     """Resize an RGB image to `padded_shape` by OpenCV's linear interpolation, and pad it with black, to (3, size,
     size)."""
     pixels = np.asarray(image, dtype=np.float32)
-    resized = _linear(pixels, *padded_shape(*pixels.shape[:2], size))
+    resized = _linear(pixels, *padded_shape(pixels.shape[0], pixels.shape[1], size))
     return _in_square(_planes(resized), size, padding=(0.0, 0.0, 0.0))
 
 
