@@ -2,6 +2,7 @@
 
 import base64
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,16 @@ def shown(cell: Any) -> dict[str, str]:
     return value
 
 
+@pytest.fixture
+def temporary(monkeypatch):
+    """A folder of temporary files, where a notebook draws its pictures, with a path short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="notebook-", dir="/tmp") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield
+
+
 @pytest.mark.slow(12)
-def test_the_notebook_of_predict_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where it draws its pictures
+def test_the_notebook_of_predict_runs(tmp_path, temporary):
     codes = executed("predict.ipynb", tmp_path)
     assert len(re.findall(r"^\S+\.jpg: zigzag star \d+ pixels$", printed(codes[1]), re.MULTILINE)) == 4
     assert "image/png" in shown(codes[2])
@@ -44,8 +52,7 @@ def test_the_notebook_of_predict_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow(30)
-def test_the_notebook_of_evaluate_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+def test_the_notebook_of_evaluate_runs(tmp_path, temporary):
     test, episode, result, sizes, worst, same, others, table, frame, differences, report = executed(
         "evaluate.ipynb", tmp_path
     )
