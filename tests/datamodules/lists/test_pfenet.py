@@ -38,7 +38,7 @@ def voc(tmp_path: Path) -> Path:
 def test_rule_of_pascal(voc: Path) -> None:
     index = Pascal(str(voc))
     validation = image_list(index, "val", 0)
-    assert validation.draw.pairs == (("2008_u", 2), ("2008_v", 1), ("2008_v", 3))
+    assert validation.pairs == (("2008_u", 2), ("2008_v", 1), ("2008_v", 3))
     assert validation.origin == "derived"
     # every label map that is not for validation, ascending; classes of an image ascending
     assert image_list(index, "trn", 0).pairs == (("2007_a", 7), ("2007_a", 9), ("2007_c", 6))
