@@ -24,7 +24,7 @@ def reached(*changed: str) -> set[str]:
         ("configs/methods/sansa.yaml", "tests/methods/test_sansa.py", "tests/fsbench/scores/test_estimate.py"),
         ("fsbench/scores/confusion.py", "tests/fsbench/scores/test_estimate.py", "tests/test_lock.py"),
         (
-            "fsbench/protocols/fscs.py",
+            "fsbench/protocols/draws/fscs.py",
             "tests/fsbench/protocols/test_draws.py",
             "tests/fsbench/pages/board/test_board.py",
         ),
@@ -54,7 +54,7 @@ def test_no_change_reaches_no_test_and_the_dependencies_all():
     [
         ("methods/emat.py", 1 / 3),  # the method that examples name
         ("methods/pfenet.py", 1 / 6),
-        ("fsbench/protocols/fscs.py", 1 / 4),
+        ("fsbench/protocols/draws/fscs.py", 1 / 3),
         ("fsbench/predict/page.py", 1 / 20),
     ],
 )

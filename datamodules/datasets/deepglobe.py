@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, NamedTuple, Self
 
-import cv2
 import numpy as np
 
 from fsbench.base.errors import DataError
@@ -197,6 +196,8 @@ def _scene_names(job: Job, scenes: Path, archive: Path) -> list[str]:
 
 def _cut(scenes: Path, name: str, making: Path, with_all: bool) -> int:
     """Write the crops of a scene into the folders of their classes; return the number of those that are kept."""
+    import cv2  # which an installation that makes no runs lacks
+
     try:
         pixels = np.asarray(read_image(scenes / f"{name}_sat.jpg"))
         labels = np.asarray(read_image(scenes / f"{name}_mask.png"))

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 
 from fsbench.base.errors import DataError
@@ -153,6 +152,8 @@ def class_masks(labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _write_masks(folder: Path, name: str, labels: np.ndarray) -> None:
+    import cv2  # which an installation that makes no runs lacks
+
     for own in COLOURS:
         (folder / own).mkdir(parents=True, exist_ok=True)
     for own, mask in class_masks(labels).items():

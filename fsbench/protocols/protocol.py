@@ -16,6 +16,7 @@ from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, Conditions, Li
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import further_draws, with_draws
+from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.view import WORDS, View
 from fsbench.protocols.words import Choice
@@ -148,7 +149,7 @@ class Protocol:
             SettingsError: the test has no training part.
             DataError: a base class has too few images.
         """
-        if not self.draw.trains:
+        if not isinstance(self.draw, PairDraw):
             raise SettingsError(f"the protocol {self.name} has no training part; {self.draw.without_training}")
         return self.draw.training_pool(index, fold, skip_small_classes, allow_background_queries, shot, filter_novel)
 

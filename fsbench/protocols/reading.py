@@ -188,7 +188,7 @@ def read_protocol(path: Path) -> Protocol:
         if key not in _KEYS:
             raise SettingsError(f"{path}: the key '{key}' is unknown{known_names(str(key), _KEYS)}")
     for key, kind, words in (("name", str, "text"), ("version", int, "a number"), ("summary", str, "text")):
-        if not isinstance(content.get(key), kind):
+        if type(content.get(key)) is not kind:  # True is no version
             found = f"is {content[key]!r}, expected {words}" if key in content else "is missing"
             raise SettingsError(f"{path}: {key} {found}; expected the keys {', '.join(_KEYS)}")
     shown = _metrics(path, "metrics", content.get("metrics", ["mIoU", "FB-IoU", "accuracy"]))
@@ -294,7 +294,9 @@ def _metrics(path: Path, key: str, content: Any) -> list[Metric]:
         raise SettingsError(f"{path}: {key} is {content!r}, expected a list of names of metrics")
     found: list[Metric] = []
     for item in content:
-        name, values = (item, {}) if isinstance(item, str) else next(iter(item.items())) if item else ("", {})
+        if not isinstance(item, str) and not (isinstance(item, dict) and len(item) == 1):
+            raise SettingsError(f"{path}: {key} has {item!r}, expected a name of a metric, or {{name: its values}}")
+        name, values = (item, {}) if isinstance(item, str) else next(iter(item.items()))
         if name in _COMMON and not values:
             found.append(_COMMON[name])
             continue

@@ -19,7 +19,6 @@ from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import EpisodeTask
 from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw
 from fsbench.protocols.draws.further import SupportRedraw, redraw_of_names
-from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.words import OTHERS, Choice, check_by_dataset, value_on, words_by_dataset
 
 Count = int | Literal["all"]
@@ -217,20 +216,6 @@ class Draw(ABC):
     ) -> Mapping[int, Sequence[str]]:
         """Return the images by class that further draws take supports from."""
         raise SettingsError("the test has no images to draw other supports from; leave draws and nested_in out")
-
-    # What is learnt from?
-
-    def training_pool(
-        self,
-        index: SegmentationIndex,
-        fold: int,
-        skip_small_classes: bool,
-        allow_background_queries: bool = True,
-        shot: int = 1,
-        filter_novel: bool | None = None,
-    ) -> Pool:
-        """Return the pool of 1-way training episodes, see `fsbench.protocols.draws.pair_draw.PairDraw`."""
-        raise SettingsError(f"the test has no training part; {self.without_training}")
 
     # In words
 

@@ -26,6 +26,7 @@ from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.draws.image_lists import image_list
 from fsbench.protocols.draws.listed import Listed
+from fsbench.protocols.draws.gfss import TrialSupports
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.programs import Program
@@ -33,7 +34,7 @@ from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.scores.confusion import COUNTS
 from fsbench.scores.runs_of_test import run_starts
-from tests.fsbench.protocols.drawn_sets import DRAWN
+from tests.fsbench.protocols.drawn_sets import DRAWN, pascal_with_novel_training
 from tests.fsbench.runs import some_header
 
 SEGMENTATION = [name for name in protocol_names() if load_protocol(name).has_masks]
@@ -211,8 +212,9 @@ def _goes_through(items: Sequence[object]) -> bool:
 
 
 @pytest.mark.parametrize(("name", "dataset"), STATED)
-def test_lists_draw_numbers_and_task_are_those_of_the_episodes(name, dataset, indexes):
-    found = probe(name, indexes(dataset))
+def test_lists_draw_numbers_and_task_are_those_of_the_episodes(name, dataset, indexes, tmp_path):
+    novel_supports = isinstance(load_protocol(name).draw, TrialSupports)
+    found = probe(name, pascal_with_novel_training(tmp_path) if novel_supports else indexes(dataset))
     protocol, stated, header = found.protocol, found.protocol.conditions(dataset), found.manifest.header
     assert stated.image_lists in fitting_lists(found)
     if not protocol.in_spirit:  # which state no draw

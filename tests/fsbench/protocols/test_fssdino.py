@@ -67,7 +67,7 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
     path = root / "annotations/instances_val2014.json"
     content = json.loads(path.read_text())
     files = {image["id"]: image for image in content["images"]}
-    index = PROTOCOL.view(Coco(str(root)))
+    index = PROTOCOL.draw.data(Coco(str(root)))
     manifest = PROTOCOL.manifest(index, EpisodeTask(fold, 1, shot, episodes=60, skip_small_classes=True))
     plain = plain_episodes(path, fold, shot, 60)
     numbers = [category["id"] for category in content["categories"]]
@@ -97,7 +97,7 @@ def test_real_annotations_draw_and_show_what_a_plain_program_does(real_data, fol
 
 
 def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data):
-    index = PROTOCOL.view(Coco(str(real_data / "coco-mini")))
+    index = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
     data = episodic(index, "fssdino", image_size=96, workers=0, episodes=6, drop_small_classes=True)
     for batch in data.test_dataloader():
         query = batch.image_names[int(batch.query[0])]
@@ -106,7 +106,7 @@ def test_a_method_is_given_frames_and_the_truth_is_stretched_from_one(real_data)
         assert torch.equal(truth.label_maps[0], torch.from_numpy(stretch_truth(shown, 512)))
         assert batch.query_sizes.tolist() == [[512, 512]] and batch.images.shape[1:] == (3, 96, 96)
         support = batch.image_names[int(batch.support[0, 0, 0])]
-        expected = frame_labels((index.label_map(support) == number).astype(np.uint8), 96, 96)
+        expected = frame_labels((index.label_map(support) == number).astype(np.uint8), 96)
         assert torch.equal(batch.support_labels[0, 0, 0], torch.from_numpy(expected))
         assert (batch.support_labels == 255).any() and not (truth.label_maps[0] == 255).any()
 
@@ -119,7 +119,7 @@ def refusal(call) -> str:
 
 
 def test_what_it_is_not_made_for_is_refused_in_one_line(real_data, blocks_folder):
-    index = PROTOCOL.view(Coco(str(real_data / "coco-mini")))
+    index = PROTOCOL.draw.data(Coco(str(real_data / "coco-mini")))
     few = refusal(lambda: PROTOCOL.manifest(index, EpisodeTask(0)))
     assert few.startswith("coco fold 0: too few images with large objects of some classes (backpack 1, sports ball 1, ")
     assert "DROP_SMALL=1" in few

@@ -48,17 +48,34 @@ def test_a_folders_description(tmp_path, key, values):
     {
         "name": [None, 3, True],
         "version": [*NO_COUNT[:-1], 0],
-        "seed": [value for value in NO_COUNT if value is not None],
-        "streams": [{"others": value} for value in (*NO_COUNT[:-1], 0)] + [None, {}, []],
-        "episodes": [{"others": value} for value in (*NO_COUNT[:-1], 0)] + [None, {}, []],
-        "empty_queries": [None, 1, "no"],
-        "ways": [None, 1, "many"],
+        "draw": [None, 1, "lists", {"rule": 1}, {"rule": "nothing"}, {"sede": 1}],
+        "draw.seed": [value for value in NO_COUNT if value is not None],
+        "draw.episodes": [{"others": value} for value in (*NO_COUNT[:-1], 0)] + [None, {}, []],
+        "draw.batch": [*NO_COUNT[:-1], 0],
+        "draw.workers": [*NO_COUNT[:-1], {"others": True}],
+        "draw.empty_queries": [None, 1, "no"],
+        "draw.ways": [None, 1, "many"],
+        "draw.image_lists": [None, 1, "nobody", {}, {"coco": "bam"}],
+        "view": [None, 1, "whole", {"resise": "cv2"}],
+        "view.resize": [None, 1, "nothing"],
+        "counting": [None, 1, "pictures", {"viod": "ignore"}],
+        "counting.void": [None, 1, "nothing"],
+        "counting.absent": [None, 1, "nothing"],
+        "metrics": [None, 1, "mIoU", [1], [None], [[]], ["mIou"], [{"IFA-figure": 1}], [{"IFA-figure": {"batch": True}}]],
+        "words.task": [None, 1, []],
+        "words.in_spirit": [None, 1, [1]],
     }.items(),
 )
 def test_a_protocol(tmp_path, key, values):
-    sound = yaml.safe_load((CONFIGS / "protocols" / "pfenet.yaml").read_text())
+    part, _, entry = key.partition(".")
     for value in values:
-        assert key in refused(tmp_path, {**sound, key: value}, read_protocol)
+        content = yaml.safe_load((CONFIGS / "protocols" / "pfenet.yaml").read_text())
+        if entry:
+            content.setdefault(part, {})[entry] = value
+        else:
+            content[part] = value
+        message = refused(tmp_path, content, read_protocol)
+        assert (entry or part) in message and "\n" not in message, (value, message)
 
 
 @pytest.mark.parametrize(

@@ -189,8 +189,8 @@ def test_the_command_prints_and_writes_nothing(make, tmp_path, capsys):
 
 
 def test_what_cannot_be_rescored_is_refused(whole, tmp_path, capsys):
-    assert main(["table", str(whole.path), "--protocol", "pascal"]) == 2
-    assert f"unknown protocol 'pascal'; there are: {', '.join(protocol_names())}" in capsys.readouterr().err
+    assert main(["table", str(whole.path), "--protocol", "nothing"]) == 2
+    assert f"unknown protocol 'nothing'; there are: {', '.join(protocol_names())}" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert main(["table", str(tmp_path / "empty"), "--protocol", "fscs"]) == 2
     assert "no finished run in" in capsys.readouterr().err
