@@ -24,9 +24,9 @@ from fsbench.data.episodes.task import EpisodeTask
 from fsbench.data.transforms import RESIZES
 from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID, Conditions
 from fsbench.protocols.counting import PixelCounting
+from fsbench.protocols.draws.gfss import TrialSupports
 from fsbench.protocols.draws.image_lists import image_list
 from fsbench.protocols.draws.listed import Listed
-from fsbench.protocols.draws.gfss import TrialSupports
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.programs import Program

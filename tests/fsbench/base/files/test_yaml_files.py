@@ -61,7 +61,7 @@ def test_a_folders_description(tmp_path, key, values):
         "counting": [None, 1, "pictures", {"viod": "ignore"}],
         "counting.void": [None, 1, "nothing"],
         "counting.absent": [None, 1, "nothing"],
-        "metrics": [None, 1, "mIoU", [1], [None], [[]], ["mIou"], [{"IFA-figure": 1}], [{"IFA-figure": {"batch": True}}]],
+        "metrics": [None, 1, "mIoU", [1], [None], [[]], ["mIou"], [{"IFA-figure": {"batch": True}}]],
         "words.task": [None, 1, []],
         "words.in_spirit": [None, 1, [1]],
     }.items(),
